@@ -1,0 +1,23 @@
+//! The functions that ClickHouse runs inside its queries.
+//!
+//! ClickHouse starts `posthouse-udf FUNCTION` as an `executable_pool` function and keeps it: it writes one
+//! `Native` block of arguments, reads one `Native` block with the result, and repeats until it closes the
+//! pipe.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::panic
+    )
+)]
+
+pub mod functions;
+pub mod process;
+pub mod serve;
+pub mod shard;
+pub mod signature;
+pub mod wire;

@@ -1,0 +1,90 @@
+//! `posthouse-udf FUNCTION`: serves one function on standard input and output, as ClickHouse's child.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use posthouse_udf::functions::{FUNCTIONS, Function, find};
+use posthouse_udf::process::{close_inherited_descriptors, enlarge_pipes};
+use posthouse_udf::serve::{ServeError, serve};
+
+/// The exit code of wrong usage; 1 is that of work that failed.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+    match words[..] {
+        ["--help" | "-h"] => print(&usage()),
+        ["--version" | "-V"] => print(concat!("posthouse-udf ", env!("CARGO_PKG_VERSION"))),
+        ["--list"] => print(&list()),
+        [name] if let Some(function) = find(name) => run(function),
+        [name] => wrong_usage(&format!("unknown function {name:?}")),
+        _ => wrong_usage(&format!("expected one argument, found {}", words.len())),
+    }
+}
+
+/// Prints a text that was asked for; unlike `println!` it does not panic if the reader has gone.
+fn print(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(function: &Function) -> ExitCode {
+    match serve_pipes(function) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let abandoned = error.downcast_ref().is_some_and(ServeError::is_abandoned);
+            if !abandoned {
+                eprintln!("posthouse-udf: {}: {}", function.name, with_causes(&*error));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_pipes(function: &Function) -> Result<(), Box<dyn Error>> {
+    // SAFETY: this is the only thread, and it has opened nothing yet.
+    unsafe { close_inherited_descriptors()? };
+    enlarge_pipes();
+    // Not through std's handles: `Stdout` looks for the end of lines in what it writes.
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(serve(function, input, output)?)
+}
+
+/// The error and its causes in one line, because ClickHouse quotes what stands on standard error.
+fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+fn wrong_usage(fault: &str) -> ExitCode {
+    eprintln!("posthouse-udf: {fault}\n\n{}", usage());
+    ExitCode::from(USAGE)
+}
+
+fn usage() -> String {
+    format!(
+        "Usage: posthouse-udf FUNCTION | --list | --help | --version\n\n\
+         Serves one function on standard input and output: ClickHouse starts it as an executable_pool \
+         function with format Native and no chunk header.\n\nFunctions:\n{}",
+        list()
+    )
+}
+
+fn list() -> String {
+    let lines = FUNCTIONS.iter().map(|function| format!("  {function}\n      {}", function.doc));
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,204 @@
+//! Blocks of arguments, each column's header checked against the signature before its rows are read.
+
+use std::io::Read;
+use std::ops::Range;
+
+use super::column::{Arrays, Column, Packed, Strings};
+use super::input::Input;
+use super::{MAX_LABEL_BYTES, MAX_ROWS, Place, WireError};
+use crate::signature::{Argument, Type};
+
+/// Reads the blocks of one function's arguments, one after another, into the same memory.
+pub struct BlockReader<R> {
+    input: Input<R>,
+    arguments: &'static [Argument],
+    columns: Vec<Column>,
+    /// Rows of the block being read.
+    rows: usize,
+    /// How many of them have been handed out.
+    done: usize,
+}
+
+impl<R: Read> BlockReader<R> {
+    /// Blocks from `source` must have exactly the columns that `arguments` names.
+    pub fn new(arguments: &'static [Argument], source: R) -> Self {
+        let columns = arguments.iter().map(|argument| Column::new(argument.data_type)).collect();
+        Self { input: Input::new(source), arguments, columns, rows: 0, done: 0 }
+    }
+
+    /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
+    /// end. All rows of the block before must have been taken.
+    ///
+    /// # Errors
+    /// The input fails, ends inside the block, is not `Native`, or has other columns than the signature.
+    pub fn next_block(&mut self) -> Result<Option<usize>, WireError> {
+        if !self.input.next_block()? {
+            return Ok(None);
+        }
+        (self.rows, self.done) = (self.counts()?, 0);
+        let last = self.columns.len();
+        for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
+            check_label(&mut self.input, argument.name, Place::Name { column: number })?;
+            let data_type = argument.data_type.to_string();
+            check_label(&mut self.input, &data_type, Place::DataType { column: number })?;
+            column.clear();
+            // The last column's rows come with `next_rows`.
+            if number < last {
+                column.read(&mut self.input, self.rows, argument.name)?;
+            }
+        }
+        Ok(Some(self.rows))
+    }
+
+    /// The next rows of the block, or nothing after its last. They come in as many pieces as the pipe
+    /// delivers, so that some rows are answered while the server still writes others.
+    ///
+    /// # Errors
+    /// As for [`BlockReader::next_block`].
+    pub fn next_rows(&mut self) -> Result<Option<Block<'_>>, WireError> {
+        if self.done == self.rows {
+            return Ok(None);
+        }
+        let ready = match (self.columns.last_mut(), self.arguments.last()) {
+            (Some(column), Some(argument)) => column.read_some(&mut self.input, self.rows, argument.name)?,
+            _ => self.rows,
+        };
+        let rows = self.done..ready;
+        self.done = ready;
+        Ok(Some(Block { rows, bytes: self.input.bytes(), columns: &self.columns }))
+    }
+
+    /// Reads the counts of columns and rows, and returns that of rows.
+    fn counts(&mut self) -> Result<usize, WireError> {
+        let expected = self.arguments.len();
+        let found = self.input.varint(Place::ColumnCount)?;
+        if usize::try_from(found) != Ok(expected) {
+            return Err(WireError::Columns { expected, found });
+        }
+        let found = self.input.varint(Place::RowCount)?;
+        let rows = usize::try_from(found).ok().filter(|_| found <= MAX_ROWS);
+        rows.ok_or(WireError::TooMany { place: Place::RowCount, found, limit: MAX_ROWS })
+    }
+}
+
+/// Reads a column's name or type, which must be `expected`.
+///
+/// Names are checked because ClickHouse sends those of the function's XML, whatever the query says: another
+/// name means an XML of another version, whose arguments may have changed places without changing types.
+fn check_label<R: Read>(input: &mut Input<R>, expected: &str, place: Place) -> Result<(), WireError> {
+    let range = input.text(MAX_LABEL_BYTES, place)?;
+    let found = input.bytes().get(range).unwrap_or_default();
+    if found == expected.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(found).escape_debug().to_string();
+    Err(WireError::Label { place, expected: expected.to_owned(), found })
+}
+
+/// Some consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is.
+#[derive(Debug)]
+pub struct Block<'a> {
+    rows: Range<usize>,
+    bytes: &'a [u8],
+    columns: &'a [Column],
+}
+
+impl<'a> Block<'a> {
+    /// The places of these rows in the whole block, from 0.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Argument `index`, a `String`.
+    ///
+    /// # Errors
+    /// The signature does not say so.
+    pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
+        match self.columns.get(index) {
+            Some(Column::Strings(ranges)) => {
+                Ok(Strings::new(self.bytes, ranges.get(self.rows()).unwrap_or_default()))
+            }
+            _ => Err(disagree(index, Type::String)),
+        }
+    }
+
+    /// Argument `index`, an `Array(UInt32)`.
+    ///
+    /// # Errors
+    /// The signature does not say so.
+    pub fn arrays_of_u32(&self, index: usize) -> Result<Arrays<'a, { size_of::<u32>() }>, WireError> {
+        let arrays = match self.columns.get(index) {
+            Some(Column::Arrays { ends, items }) => items
+                .packed(self.bytes)
+                .map(|items| Arrays::new(Packed::new(self.bytes, ends), items, self.rows())),
+            _ => None,
+        };
+        arrays.ok_or_else(|| disagree(index, Type::Array(&Type::UInt32)))
+    }
+}
+
+fn disagree(index: usize, wanted: Type) -> WireError {
+    WireError::Argument { argument: index.saturating_add(1), wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Argument = Argument { name: "id", data_type: Type::String };
+    const SIZES: Argument = Argument { name: "sizes", data_type: Type::Array(&Type::UInt32) };
+
+    // SELECT ['', 'b', 'c'][number + 1] AS id FROM numbers(3) FORMAT Native, each part as a column
+    const IDS: &[u8] = b"\x02id\x06String\x00\x01b\x01c";
+    // SELECT [[1, 2], [], [300]][number + 1]::Array(UInt32) AS sizes FROM numbers(3) FORMAT Native
+    const SIZES_COLUMN: &[u8] = b"\x05sizes\x0dArray(UInt32)\
+        \x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x2c\x01\0\0";
+
+    fn ids(block: &Block<'_>) -> Vec<Vec<u8>> {
+        block.strings(0).unwrap().iter().map(<[u8]>::to_vec).collect()
+    }
+
+    fn sizes(block: &Block<'_>, index: usize) -> Vec<Vec<u32>> {
+        let rows = block.arrays_of_u32(index).unwrap();
+        rows.iter().map(|row| row.iter().map(u32::from_le_bytes).collect()).collect()
+    }
+
+    #[test]
+    fn columns_are_read_as_their_types_say() {
+        let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        assert_eq!(blocks.next_block().unwrap(), Some(3));
+        let block = blocks.next_rows().unwrap().unwrap();
+        assert_eq!(block.rows(), 0..3);
+        assert_eq!(ids(&block), [&b""[..], b"b", b"c"]);
+        assert_eq!(sizes(&block, 1), [vec![1, 2], vec![], vec![300]]);
+        assert!(blocks.next_rows().unwrap().is_none());
+        assert_eq!(blocks.next_block().unwrap(), None);
+    }
+
+    #[test]
+    fn rows_are_handed_out_as_they_come_with_the_same_rows_of_every_column() {
+        let bytes = [b"\x02\x03", SIZES_COLUMN, IDS].concat();
+        let (first, rest) = bytes.split_at(bytes.len() - 2);
+        let mut blocks = BlockReader::new(&[SIZES, ID], first.chain(rest));
+        assert_eq!(blocks.next_block().unwrap(), Some(3));
+        let mut pieces = Vec::new();
+        while let Some(block) = blocks.next_rows().unwrap() {
+            let names: Vec<_> = block.strings(1).unwrap().iter().map(<[u8]>::to_vec).collect();
+            pieces.push((block.rows(), sizes(&block, 0), names));
+        }
+        let early = (0..2, vec![vec![1, 2], vec![]], vec![b"".to_vec(), b"b".to_vec()]);
+        assert_eq!(pieces, [early, (2..3, vec![vec![300]], vec![b"c".to_vec()])]);
+    }
+
+    #[test]
+    fn arguments_cannot_be_read_as_another_type() {
+        let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        blocks.next_block().unwrap();
+        let block = blocks.next_rows().unwrap().unwrap();
+        assert!(matches!(block.strings(1), Err(WireError::Argument { argument: 2, wanted: Type::String })));
+        assert!(matches!(block.arrays_of_u32(0), Err(WireError::Argument { argument: 1, .. })));
+        assert!(block.arrays_of_u32(2).is_err());
+    }
+}

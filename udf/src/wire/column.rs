@@ -1,0 +1,198 @@
+//! Columns as they lie in the block's bytes, and the views through which rules read them.
+
+use std::io::Read;
+use std::ops::Range;
+
+use super::input::Input;
+use super::{MAX_ROWS, MAX_STRING_BYTES, Place, RETAINED_BYTES, WireError};
+use crate::signature::Type;
+
+/// Bytes of an array's end on the wire.
+const END_BYTES: usize = size_of::<u64>();
+
+/// Where the values of one column lie. Nothing is copied out of the block.
+#[derive(Debug)]
+pub(super) enum Column {
+    /// The bytes of each row.
+    Strings(Vec<Range<usize>>),
+    /// All values, `width` bytes each.
+    Packed { width: usize, values: Range<usize> },
+    /// The end of each row's items, and the items.
+    Arrays { ends: Range<usize>, items: Box<Column> },
+}
+
+impl Column {
+    pub(super) fn new(data_type: Type) -> Self {
+        match data_type {
+            Type::String => Self::Strings(Vec::new()),
+            Type::UInt32 => Self::Packed { width: size_of::<u32>(), values: 0..0 },
+            Type::UInt64 => Self::Packed { width: size_of::<u64>(), values: 0..0 },
+            Type::Array(item) => Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)) },
+        }
+    }
+
+    /// Forgets the values of the block before.
+    pub(super) fn clear(&mut self) {
+        match self {
+            Self::Strings(ranges) => {
+                ranges.clear();
+                ranges.shrink_to(RETAINED_BYTES / size_of::<Range<usize>>());
+            }
+            Self::Packed { values, .. } => *values = 0..0,
+            Self::Arrays { ends, items } => {
+                *ends = 0..0;
+                items.clear();
+            }
+        }
+    }
+
+    /// Reads all of the values of `rows` rows.
+    pub(super) fn read<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        rows: usize,
+        column: &'static str,
+    ) -> Result<(), WireError> {
+        let mut ready = 0;
+        while ready < rows {
+            ready = self.read_some(input, rows, column)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on, at least one of `rows` rows, and returns how many are there now.
+    ///
+    /// Strings stop where the bytes that have come end, so that the rows before can be worked on meanwhile.
+    pub(super) fn read_some<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        rows: usize,
+        column: &'static str,
+    ) -> Result<usize, WireError> {
+        match self {
+            Self::Strings(ranges) => read_strings(ranges, input, rows, column),
+            Self::Packed { width, values } => {
+                *values = input.take(rows.saturating_mul(*width), Place::Values { column })?;
+                Ok(rows)
+            }
+            Self::Arrays { ends, items } => {
+                *ends = input.take(rows.saturating_mul(END_BYTES), Place::Ends { column })?;
+                let count = count_items(Packed::new(input.bytes(), ends), column)?;
+                items.read(input, count, column)?;
+                Ok(rows)
+            }
+        }
+    }
+
+    /// The values, if they are packed with `N` bytes each.
+    pub(super) fn packed<'a, const N: usize>(&self, bytes: &'a [u8]) -> Option<Packed<'a, N>> {
+        match self {
+            Self::Packed { width, values } if *width == N => Some(Packed::new(bytes, values)),
+            _ => None,
+        }
+    }
+}
+
+fn read_strings<R: Read>(
+    ranges: &mut Vec<Range<usize>>,
+    input: &mut Input<R>,
+    rows: usize,
+    column: &'static str,
+) -> Result<usize, WireError> {
+    if ranges.len() < rows {
+        let place = Place::Value { column, row: ranges.len().saturating_add(1) };
+        ranges.push(input.text(MAX_STRING_BYTES, place)?);
+    }
+    while ranges.len() < rows
+        && let Some(range) = input.short_text_at_hand()
+    {
+        ranges.push(range);
+    }
+    Ok(ranges.len())
+}
+
+/// Checks that no array ends before it starts, and returns how many items all of them have.
+fn count_items(ends: Packed<'_, END_BYTES>, column: &'static str) -> Result<usize, WireError> {
+    let mut start = 0;
+    for (index, end) in ends.iter().map(u64::from_le_bytes).enumerate() {
+        if end < start {
+            return Err(WireError::Ends { column, row: index.saturating_add(1), start, end });
+        }
+        start = end;
+    }
+    let count = usize::try_from(start).ok().filter(|_| start <= MAX_ROWS);
+    count.ok_or(WireError::TooMany { place: Place::Ends { column }, found: start, limit: MAX_ROWS })
+}
+
+/// A `String` column.
+#[derive(Clone, Copy, Debug)]
+pub struct Strings<'a> {
+    bytes: &'a [u8],
+    ranges: &'a [Range<usize>],
+}
+
+impl<'a> Strings<'a> {
+    pub(super) fn new(bytes: &'a [u8], ranges: &'a [Range<usize>]) -> Self {
+        Self { bytes, ranges }
+    }
+
+    /// The bytes of each row, which need not be UTF-8.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let bytes = self.bytes;
+        // The ranges were cut from these very bytes: there is always something to get.
+        self.ranges.iter().map(move |range| bytes.get(range.clone()).unwrap_or_default())
+    }
+}
+
+/// A column of values of `N` bytes each, as they came: little endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed<'a, const N: usize>(&'a [[u8; N]]);
+
+impl<'a, const N: usize> Packed<'a, N> {
+    pub(super) fn new(bytes: &'a [u8], range: &Range<usize>) -> Self {
+        // As for strings: the range was cut from these bytes, for a whole number of values.
+        let (values, _) = bytes.get(range.clone()).unwrap_or_default().as_chunks();
+        Self(values)
+    }
+
+    /// The bytes of each value.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = [u8; N]> + use<'a, N> {
+        self.0.iter().copied()
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        Self(self.0.get(range).unwrap_or_default())
+    }
+}
+
+/// An `Array` column whose items take `N` bytes each.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrays<'a, const N: usize> {
+    /// Where the first row's items start.
+    start: usize,
+    ends: Packed<'a, END_BYTES>,
+    items: Packed<'a, N>,
+}
+
+impl<'a, const N: usize> Arrays<'a, N> {
+    /// `rows` of a column with these ends and items.
+    pub(super) fn new(ends: Packed<'a, END_BYTES>, items: Packed<'a, N>, rows: Range<usize>) -> Self {
+        let before = ends.slice(0..rows.start).iter().next_back();
+        Self { start: before.map_or(0, index), ends: ends.slice(rows), items }
+    }
+
+    /// The items of each row.
+    pub fn iter(&self) -> impl Iterator<Item = Packed<'a, N>> + use<'a, N> {
+        let items = self.items;
+        self.ends.iter().map(index).scan(self.start, move |start, end| {
+            let row = items.slice(*start..end);
+            *start = end;
+            Some(row)
+        })
+    }
+}
+
+/// An array's end, which fits: reading the column has shown that the ends rise to a count in memory.
+fn index(end: [u8; END_BYTES]) -> usize {
+    usize::try_from(u64::from_le_bytes(end)).unwrap_or_default()
+}
