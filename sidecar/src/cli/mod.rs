@@ -1,0 +1,152 @@
+//! The command line: what can be asked for, and how the answer becomes an exit code.
+
+mod output;
+mod schema;
+mod topics;
+mod udf;
+
+use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use posthouse::config::{Config, ConfigError};
+use posthouse::topics::SpecError;
+use tracing_subscriber::EnvFilter;
+
+use self::output::Output;
+
+/// Exit code of work that failed.
+const FAILED: u8 = 1;
+/// Exit code of a wrong command line (clap's own) or a wrong config.
+const WRONG_CONFIG: u8 = 2;
+/// Exit code of a verb that looked, and found differences.
+const DIFFERENCES: u8 = 3;
+
+/// What is logged where `RUST_LOG` says nothing.
+const DEFAULT_LOG: &str = "info";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
+Results go to stdout, logs to stderr (RUST_LOG=debug shows more).
+The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from clickhouse.password_file.";
+
+/// Keeps the topics, schema and functions of a sharded analytics ClickHouse right.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// The file that describes the cluster; posthouse.example.toml shows every key
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "POSTHOUSE_CONFIG",
+        default_value = "posthouse.toml"
+    )]
+    config: PathBuf,
+
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tables and views of every node: compare them with the config, bring them in line
+    #[command(subcommand)]
+    Schema(schema::Schema),
+    /// Kafka topics: compare topics.toml with the brokers, create what is missing
+    #[command(subcommand)]
+    Topics(topics::Topics),
+    /// Functions that ClickHouse runs in queries: install them, prove them
+    #[command(subcommand)]
+    Udf(udf::Udf),
+}
+
+/// How a verb ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Done, or nothing to do.
+    Clean,
+    /// It looked, and found differences.
+    Differs,
+}
+
+impl Outcome {
+    fn differs_if(differences: bool) -> Self {
+        if differences { Self::Differs } else { Self::Clean }
+    }
+}
+
+/// Does what `arguments` ask for. Config, then logs, then Tokio: the first can fail without the others.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let done = Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
+        start_logs();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(arguments.verb.run(&config, Output { json: arguments.json }))
+    });
+    match done {
+        Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(DIFFERENCES),
+        Err(error) => {
+            eprintln!("posthouse: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+impl Verb {
+    async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Schema(verb) => verb.run(config, output).await,
+            Self::Topics(verb) => verb.run(config, output).await,
+            Self::Udf(verb) => verb.run(config, output).await,
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let wrong_config = error.is::<ConfigError>() || error.is::<SpecError>();
+    if wrong_config { WRONG_CONFIG } else { FAILED }
+}
+
+fn start_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_follow_the_verb() {
+        let line = ["posthouse", "topics", "apply", "--dry-run", "--json", "--config", "a.toml"];
+        let arguments = Arguments::try_parse_from(line).expect("right");
+        assert!(arguments.json);
+        assert_eq!(arguments.config, PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn a_wrong_file_is_told_from_failed_work() {
+        let wrong = Config::parse("", std::path::Path::new("")).expect_err("no shards");
+        assert_eq!(exit_code(&wrong.into()), WRONG_CONFIG);
+        assert_eq!(exit_code(&anyhow::anyhow!("broken")), FAILED);
+    }
+}

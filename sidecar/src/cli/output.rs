@@ -1,0 +1,68 @@
+//! How results are printed: as JSON, as lines, or as a table with aligned columns.
+
+use std::io::{ErrorKind, Write, stdout};
+
+use serde::Serialize;
+
+/// Spaces between two columns.
+const GAP: usize = 2;
+
+/// Where results go, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    /// One JSON document instead of text for people.
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints `result`: as JSON if that was asked for, else what `text` makes of it.
+    pub(super) fn print<T: Serialize>(
+        self,
+        result: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let mut shown = if self.json { serde_json::to_string_pretty(result)? } else { text(result) };
+        if !shown.ends_with('\n') {
+            shown.push('\n');
+        }
+        match stdout().lock().write_all(shown.as_bytes()) {
+            // Whoever reads has seen enough, as `head` does.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
+    }
+}
+
+/// Lines with columns as wide as their widest cell; the first row is the heading.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}{:GAP$}", ""));
+        text.push_str(cells.collect::<String>().trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["node", "state"], ["ch-é", "new"], ["ch10-long", ""]];
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(table(&rows), "node       state\nch-é       new\nch10-long\n");
+        assert_eq!(table(&[]), "");
+    }
+}

@@ -1,0 +1,57 @@
+//! The password: where it comes from, and a type that never prints it.
+
+use std::fmt;
+use std::path::Path;
+
+/// The environment variable that gives the password; it wins over `password_file`.
+pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
+
+/// A password; only [`Password::reveal`] shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What [`PASSWORD_VARIABLE`] holds; an empty variable is as good as none.
+    pub(super) fn from_environment() -> Option<Self> {
+        std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.is_empty()).map(Self)
+    }
+
+    /// The first line of a file: editors and `echo` end it with a newline that is no part of the password.
+    pub(super) fn from_file(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("can't read {}: {error}: make it readable, or set {PASSWORD_VARIABLE}", path.display())
+        })?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Self(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newline_at_the_end_is_no_part_of_it_and_nothing_prints_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        for (content, password) in
+            [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s3cret ", " s3cret ")]
+        {
+            std::fs::write(&file, content).expect("a file");
+            let read = Password::from_file(&file).expect("a password");
+            assert_eq!(read.reveal(), password);
+            assert!(!format!("{read:?}").contains("s3cret"));
+        }
+    }
+}

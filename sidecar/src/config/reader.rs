@@ -1,0 +1,293 @@
+//! Reads TOML tables and collects every fault with its line, where serde would stop at the first.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// How alike two keys must be (Jaro-Winkler, 0 to 1) for one to be offered in place of the other:
+/// one or two wrong letters reach it, an unrelated word does not.
+const DID_YOU_MEAN: f64 = 0.85;
+
+/// Faulty values are quoted up to this many characters, so that a report stays one line a fault.
+const VALUE_SHOWN: usize = 60;
+
+/// One thing that is wrong in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Line of the file, counted from 1.
+    pub line: usize,
+    /// Path of the key from the top of the file; items of lists are counted from 1, as shards are.
+    /// Empty when the file is not TOML at this place.
+    pub key: String,
+    /// The value as it stands in the file, shortened. `None` where there is none, or where it may be a secret.
+    pub value: Option<String>,
+    /// What is wrong, and what to write instead.
+    pub problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match (&self.value, self.key.is_empty()) {
+            (_, true) => {}
+            (Some(value), false) => write!(f, "{} = {value}: ", self.key)?,
+            (None, false) => write!(f, "{}: ", self.key)?,
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+/// Turns a value into what it means, or says what to write instead.
+pub(crate) trait Rule<T>: Fn(&DeValue<'_>) -> Result<T, String> {}
+impl<T, F: Fn(&DeValue<'_>) -> Result<T, String>> Rule<T> for F {}
+
+/// Parses `text` and has `shape` read it; any fault found on the way makes the whole an error.
+///
+/// Where the text is not TOML, those places are reported together with what could be read of the rest;
+/// keys are not called missing then, because they may stand in the unreadable part.
+pub(crate) fn read<T>(text: &str, shape: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Result<T, Vec<Fault>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let source = Source { text, broken: !errors.is_empty(), faults: RefCell::default() };
+    for error in &errors {
+        let line = source.line(error.span().unwrap_or_default());
+        let problem = format!("{}: correct the TOML here", error.message());
+        source.report(Fault { line, key: String::new(), value: None, problem });
+    }
+    let mut top = Table::new(&source, document.get_ref(), String::new(), 1);
+    let value = shape(&mut top);
+    top.report_unknown();
+    let mut faults = source.faults.into_inner();
+    faults.sort_by_key(|fault| fault.line);
+    match value {
+        Some(value) if faults.is_empty() => Ok(value),
+        _ => Err(faults),
+    }
+}
+
+/// The text of a file and the faults found in it so far.
+struct Source<'t> {
+    text: &'t str,
+    broken: bool,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Source<'_> {
+    fn line(&self, span: Range<usize>) -> usize {
+        self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    fn shown(&self, span: Range<usize>) -> Option<String> {
+        let text = self.text.get(span)?.lines().next()?;
+        // A password in a URL is refused, but must not be repeated by the refusal.
+        if text.contains('@') {
+            return None;
+        }
+        let short: String = text.chars().take(VALUE_SHOWN).collect();
+        Some(if short.len() < text.len() { format!("{short}…") } else { short })
+    }
+
+    fn report(&self, fault: Fault) {
+        self.faults.borrow_mut().push(fault);
+    }
+}
+
+/// One table of the file; it remembers which keys were asked for, so that the others can be called unknown.
+pub(crate) struct Table<'s> {
+    source: &'s Source<'s>,
+    entries: &'s DeTable<'s>,
+    path: String,
+    line: usize,
+    asked: Vec<&'static str>,
+}
+
+impl<'s> Table<'s> {
+    fn new(source: &'s Source<'s>, entries: &'s DeTable<'s>, path: String, line: usize) -> Self {
+        Self { source, entries, path, line, asked: Vec::new() }
+    }
+
+    /// The value of a key that may be left out.
+    pub(crate) fn optional<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> Option<T> {
+        let value = self.ask(key)?;
+        rule(value.get_ref()).map_err(|problem| self.fault(key, problem)).ok()
+    }
+
+    /// The value of a key, or `default` where it is left out (or faulty, which is reported).
+    pub(crate) fn or<T>(&mut self, key: &'static str, default: impl Into<T>, rule: impl Rule<T>) -> T {
+        self.optional(key, rule).unwrap_or_else(|| default.into())
+    }
+
+    /// The value of a key that must be there; `example` is shown where it is not.
+    pub(crate) fn required<T>(&mut self, key: &'static str, example: &str, rule: impl Rule<T>) -> Option<T> {
+        let value = self.optional(key, rule);
+        if !self.holds(key) {
+            self.missing(key, &format!("{key} = {example}"));
+        }
+        value
+    }
+
+    /// A table inside this one; where it is left out, `shape` sees an empty one and so yields defaults.
+    pub(crate) fn section<T>(&mut self, key: &'static str, shape: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        let empty = DeTable::new();
+        let entries = self.ask(key).and_then(|value| self.as_table(key, value));
+        let (entries, line) = entries.unwrap_or((&empty, self.line));
+        let mut table = Table::new(self.source, entries, self.key_path(key), line);
+        let value = shape(&mut table);
+        table.report_unknown();
+        value
+    }
+
+    /// A list of tables (`[[key]]`), in the order of the file; an absent one is an empty list.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut shape: impl FnMut(&mut Table<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.ask(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.fault(key, format!("give a list of tables, each begun with [[{}]]", self.key_path(key)));
+            return Vec::new();
+        };
+        let mut read = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}[{}]", self.key_path(key), index + 1);
+            let line = self.source.line(item.span());
+            let Some(entries) = item.get_ref().as_table() else {
+                let problem = format!("give a table, begun with [[{}]]", self.key_path(key));
+                self.source.report(Fault { line, key: path, value: self.source.shown(item.span()), problem });
+                continue;
+            };
+            let mut table = Table::new(self.source, entries, path, line);
+            read.push(shape(&mut table));
+            table.report_unknown();
+        }
+        read
+    }
+
+    /// A table whose keys are names of the user's choice; `shape` reads the table behind each.
+    pub(crate) fn named<T>(
+        &mut self,
+        key: &'static str,
+        mut shape: impl FnMut(&str, &mut Table<'_>) -> T,
+    ) -> Vec<T> {
+        let Some((entries, _)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
+            return Vec::new();
+        };
+        let outer = Table::new(self.source, entries, self.key_path(key), self.line);
+        let mut read = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            let name = name.get_ref().as_ref();
+            let Some((inner, line)) = outer.as_table(name, value) else { continue };
+            let mut table = Table::new(self.source, inner, outer.key_path(name), line);
+            read.push(shape(name, &mut table));
+            table.report_unknown();
+        }
+        read
+    }
+
+    /// A table of free names and values that all follow one rule; an absent one is empty.
+    pub(crate) fn map<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> BTreeMap<String, T> {
+        let Some((entries, line)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
+            return BTreeMap::new();
+        };
+        let inner = Table::new(self.source, entries, self.key_path(key), line);
+        let mut read = BTreeMap::new();
+        for (name, value) in entries {
+            let name = name.get_ref().as_ref();
+            match rule(value.get_ref()) {
+                Ok(value) => drop(read.insert(name.to_owned(), value)),
+                Err(problem) => inner.fault(name, problem),
+            }
+        }
+        read
+    }
+
+    /// Reports `key` of this table: on its own line with its value, or on the table's line where it is absent.
+    pub(crate) fn fault(&self, key: &str, problem: impl Into<String>) {
+        let entry = self.entries.get_key_value(key);
+        let line = entry.map_or(self.line, |(key, _)| self.source.line(key.span()));
+        let value = entry
+            .filter(|(_, value)| !holds_tables(value.get_ref()))
+            .and_then(|(_, value)| self.source.shown(value.span()));
+        self.source.report(Fault { line, key: self.key_path(key), value, problem: problem.into() });
+    }
+
+    /// Whether `key` is there, right or wrong.
+    pub(crate) fn holds(&self, key: &str) -> bool {
+        self.entries.get(key).is_some()
+    }
+
+    /// Reports this table itself, such as for its name.
+    pub(crate) fn refuse(&self, problem: String) {
+        self.source.report(Fault { line: self.line, key: self.path.clone(), value: None, problem });
+    }
+
+    /// Reports that `key` is absent; `example` is what to add.
+    pub(crate) fn missing(&self, key: &str, example: &str) {
+        if !self.source.broken {
+            self.fault(key, format!("is required: add {example}"));
+        }
+    }
+
+    /// Reports `key` if another table had its value before, and says which; `seen` maps values to tables.
+    pub(crate) fn unique(
+        &self,
+        seen: &mut BTreeMap<String, String>,
+        key: &str,
+        value: Option<&impl ToString>,
+    ) {
+        let Some(value) = value.map(ToString::to_string) else { return };
+        if let Some(first) = seen.get(&value) {
+            self.fault(key, format!("{first} has the same {key}: give each its own"));
+        } else {
+            seen.insert(value, self.path.clone());
+        }
+    }
+
+    fn ask(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'s>>> {
+        self.asked.push(key);
+        self.entries.get(key)
+    }
+
+    fn as_table(&self, key: &str, value: &'s Spanned<DeValue<'s>>) -> Option<(&'s DeTable<'s>, usize)> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.fault(key, format!("give a table, begun with [{}]", self.key_path(key)));
+        }
+        Some((table?, self.source.line(value.span())))
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let key = if bare { key.to_owned() } else { format!("{key:?}") };
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Unknown keys are reported without their values: one of them may be a password.
+    fn report_unknown(&self) {
+        for key in self.entries.keys() {
+            let name = key.get_ref().as_ref();
+            if self.asked.contains(&name) {
+                continue;
+            }
+            let nearest = self.asked.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
+            let problem = match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+                Some((likeness, known)) if likeness >= DID_YOU_MEAN => {
+                    format!("is an unknown key, did you mean {known}?")
+                }
+                _ => format!("is an unknown key: remove it (known here: {})", self.asked.join(", ")),
+            };
+            let line = self.source.line(key.span());
+            self.source.report(Fault { line, key: self.key_path(name), value: None, problem });
+        }
+    }
+}
+
+/// A table, or a list of tables: its text is a heading, which says nothing about it.
+fn holds_tables(value: &DeValue<'_>) -> bool {
+    let tables = value.as_array().is_some_and(|items| items.iter().any(|item| item.get_ref().is_table()));
+    tables || value.is_table()
+}

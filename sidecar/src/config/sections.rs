@@ -1,0 +1,167 @@
+//! The shape of `posthouse.toml`, section by section, with the rules that bind several keys.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::reader::Table;
+use super::{
+    ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
+    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT,
+    DEFAULT_REPLICATED, DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_USER, DEFAULT_WEIGHT,
+    EVENT_COLUMNS, Events, Kafka, Materialized, NodeFiles, Offsets, Password, Replica, Shard, rules,
+};
+
+/// A node that is silent for ten minutes is not slow but gone.
+const LONGEST_TIMEOUT_S: u64 = 600;
+/// ClickHouse keeps one slot in memory for each unit of weight.
+const HEAVIEST_SHARD: u32 = 10_000;
+/// More consumers than this want more nodes: each is a thread with buffers of its own.
+const MOST_CONSUMERS: u32 = 64;
+/// A block is built in memory: a million events of a kilobyte are a gigabyte.
+const LARGEST_BATCH: u32 = 1_000_000;
+/// Beyond a minute a consumer is near the limits at which the group throws it out.
+const LONGEST_POLL_MS: u64 = 60_000;
+/// Each remembered block is a node in Keeper, or a line of a log that is read at start.
+const LARGEST_WINDOW: u32 = 1_000_000;
+
+const OFFSETS: &[(&str, Offsets)] = &[("keeper", Offsets::Keeper), ("group", Offsets::Group)];
+
+/// The whole file.
+pub(super) fn config(top: &mut Table<'_>, base: &Path, environment: Option<Password>) -> Option<Config> {
+    let database = top.or("database", DEFAULT_DATABASE, rules::identifier);
+    let cluster = top.or("cluster", DEFAULT_CLUSTER, rules::identifier);
+    let replicated = top.or("replicated", DEFAULT_REPLICATED, rules::boolean);
+    let clickhouse = top.section("clickhouse", |table| clickhouse(table, base, environment));
+    let shards = shards(top, replicated, base);
+    let kafka = top.section("kafka", |table| kafka(table, base));
+    let events = top.section("events", |table| events(table, &database));
+    Some(Config { shards: shards?, kafka: kafka?, database, cluster, replicated, clickhouse, events })
+}
+
+fn clickhouse(table: &mut Table<'_>, base: &Path, environment: Option<Password>) -> ClickHouse {
+    let user = table.or("user", DEFAULT_USER, rules::literal);
+    let timeout_s = table.or("timeout_s", DEFAULT_TIMEOUT.as_secs(), rules::integer(1..=LONGEST_TIMEOUT_S));
+    let password_file = table.optional("password_file", rules::path).map(|path| base.join(path));
+    let from_file = || {
+        let read = Password::from_file(password_file.as_deref()?);
+        read.map_err(|problem| table.fault("password_file", problem)).ok()
+    };
+    let password = environment.or_else(from_file);
+    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s) }
+}
+
+/// What must not occur twice in the cluster, each with the replica that had it first.
+#[derive(Default)]
+struct Seen {
+    names: BTreeMap<String, String>,
+    urls: BTreeMap<String, String>,
+    addresses: BTreeMap<String, String>,
+}
+
+fn shards(top: &mut Table<'_>, replicated: bool, base: &Path) -> Option<Vec<Shard>> {
+    let mut seen = Seen::default();
+    let shards = top.list("shards", |table| shard(table, replicated, base, &mut seen));
+    if shards.is_empty() {
+        top.missing("shards", "[[shards]] with [[shards.replicas]] below it");
+    }
+    let shards: Vec<Shard> = shards.into_iter().collect::<Option<_>>()?;
+    if !shards.is_empty() && shards.iter().all(|shard| shard.weight == 0) {
+        top.fault("shards", "no shard takes rows, all weights are 0: give one of them a weight above 0");
+    }
+    Some(shards)
+}
+
+fn shard(table: &mut Table<'_>, replicated: bool, base: &Path, seen: &mut Seen) -> Option<Shard> {
+    let weight = table.or("weight", DEFAULT_WEIGHT, rules::integer(0..=HEAVIEST_SHARD));
+    let replicas = table.list("replicas", |table| replica(table, base, seen));
+    if replicas.is_empty() {
+        table.missing("replicas", "[[shards.replicas]] with name, url and address");
+    }
+    if !replicated && replicas.len() > 1 {
+        table.fault(
+            "replicas",
+            format!(
+                "{} replicas, but tables are not replicated: set replicated = true, or keep one",
+                replicas.len()
+            ),
+        );
+    }
+    Some(Shard { weight, replicas: replicas.into_iter().collect::<Option<_>>()? })
+}
+
+fn replica(table: &mut Table<'_>, base: &Path, seen: &mut Seen) -> Option<Replica> {
+    let name = table.required("name", r#""ch1""#, rules::node_name);
+    let url = table.required("url", r#""http://127.0.0.1:8123""#, rules::http_url);
+    let address = table.required("address", r#""127.0.0.1:9000""#, rules::host_port);
+    table.unique(&mut seen.names, "name", name.as_ref());
+    table.unique(&mut seen.urls, "url", url.as_ref());
+    table.unique(&mut seen.addresses, "address", address.as_ref());
+    let files = files(table, base);
+    Some(Replica { name: name?, url: url?, address: address?, files })
+}
+
+/// Both places or none: a function's program is of no use without the file that declares it.
+fn files(table: &mut Table<'_>, base: &Path) -> Option<NodeFiles> {
+    let scripts = table.optional("user_scripts", rules::path);
+    let functions = table.optional("functions", rules::path);
+    match (scripts, functions) {
+        (Some(scripts), Some(functions)) => {
+            Some(NodeFiles { user_scripts: base.join(scripts), functions: base.join(functions) })
+        }
+        (Some(_), None) => {
+            table.fault("user_scripts", "give functions too, the file that declares them, or leave both out");
+            None
+        }
+        (None, Some(_)) => {
+            table.fault("functions", "give user_scripts too, the folder of their program, or leave both out");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn kafka(table: &mut Table<'_>, base: &Path) -> Option<Kafka> {
+    let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
+    let topics = table.or("topics", DEFAULT_TOPICS, rules::path);
+    Some(Kafka { brokers: brokers?, topics: base.join(topics) })
+}
+
+fn events(table: &mut Table<'_>, database: &str) -> Events {
+    let keeper_path = table.or("keeper_path", DEFAULT_KEEPER_PATH, rules::literal);
+    if !keeper_path.starts_with('/') {
+        table.fault("keeper_path", format!("begin it with a slash, as {DEFAULT_KEEPER_PATH} does"));
+    }
+    let default_poll_ms =
+        DEFAULT_POLL_TIMEOUT.as_secs() * 1000 + u64::from(DEFAULT_POLL_TIMEOUT.subsec_millis());
+    let poll_ms = table.or("poll_timeout_ms", default_poll_ms, rules::integer(1..=LONGEST_POLL_MS));
+    Events {
+        topic: table.or("topic", DEFAULT_TOPIC, rules::topic_name),
+        group: table.or("group", DEFAULT_GROUP, rules::literal),
+        offsets: table.or("offsets", DEFAULT_OFFSETS, rules::one_of(OFFSETS)),
+        keeper_path: keeper_path.replace("{database}", database),
+        consumers: table.or("consumers", DEFAULT_CONSUMERS, rules::integer(1..=MOST_CONSUMERS)),
+        batch_rows: table.or("batch_rows", DEFAULT_BATCH_ROWS, rules::integer(1..=LARGEST_BATCH)),
+        poll_timeout: Duration::from_millis(poll_ms),
+        deduplication_window: table.or(
+            "deduplication_window",
+            DEFAULT_DEDUPLICATION_WINDOW,
+            rules::integer(1..=LARGEST_WINDOW),
+        ),
+        materialized: materialized(table),
+    }
+}
+
+fn materialized(events: &mut Table<'_>) -> Vec<Materialized> {
+    let mut seen = BTreeMap::new();
+    let columns = events.list("materialized", |table| {
+        let name = table.required("name", r#""mat_$current_url""#, rules::literal);
+        let property = table.required("property", r#""$current_url""#, rules::literal);
+        table.unique(&mut seen, "name", name.as_ref());
+        if name.as_deref().is_some_and(|name| EVENT_COLUMNS.contains(&name)) {
+            table.fault("name", "events has a column of this name already: choose another, such as mat_NAME");
+        }
+        Some(Materialized { name: name?, property: property? })
+    });
+    columns.into_iter().flatten().collect()
+}

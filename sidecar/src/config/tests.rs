@@ -1,0 +1,243 @@
+//! What `posthouse.toml` may and may not say.
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../posthouse.example.toml");
+
+const SMALL: &str = r#"
+[[shards]]
+[[shards.replicas]]
+name = "ch1"
+url = "http://127.0.0.1:8123"
+address = "127.0.0.1:9000"
+
+[kafka]
+brokers = ["127.0.0.1:9092"]
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/base"))
+}
+
+/// The faults of `text`, one line each.
+fn faults(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(ConfigError::Faulty { faults, .. }) => faults.iter().map(ToString::to_string).collect(),
+        other => panic!("faults were expected, not {other:?}"),
+    }
+}
+
+#[track_caller]
+fn has(faults: &[String], wanted: &str) {
+    assert!(faults.iter().any(|fault| fault.contains(wanted)), "no {wanted:?} in {faults:#?}");
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = parse(EXAMPLE).expect("the example is right");
+    let mut small = parse(SMALL).expect("the required keys suffice");
+    small.shards[0].replicas[0].files.clone_from(&example.shards[0].replicas[0].files);
+    assert_eq!(example, small);
+    assert_eq!(example.events.keeper_path, "/posthouse/posthog/kafka_events");
+    assert_eq!(example.kafka.topics, Path::new("/base/topics.toml"));
+    assert_eq!(example.clickhouse.timeout, DEFAULT_TIMEOUT);
+    assert_eq!(example.events.poll_timeout, DEFAULT_POLL_TIMEOUT);
+    assert_eq!(example.events.batch_rows, DEFAULT_BATCH_ROWS);
+}
+
+#[test]
+fn every_default_is_written_into_the_example() {
+    for (key, value) in [
+        ("database", format!("{DEFAULT_DATABASE:?}")),
+        ("cluster", format!("{DEFAULT_CLUSTER:?}")),
+        ("replicated", DEFAULT_REPLICATED.to_string()),
+        ("user", format!("{DEFAULT_USER:?}")),
+        ("timeout_s", DEFAULT_TIMEOUT.as_secs().to_string()),
+        ("weight", DEFAULT_WEIGHT.to_string()),
+        ("topics", format!("{DEFAULT_TOPICS:?}")),
+        ("topic", format!("{DEFAULT_TOPIC:?}")),
+        ("group", format!("{DEFAULT_GROUP:?}")),
+        ("offsets", "\"keeper\"".to_owned()),
+        ("keeper_path", format!("{DEFAULT_KEEPER_PATH:?}")),
+        ("consumers", DEFAULT_CONSUMERS.to_string()),
+        ("batch_rows", DEFAULT_BATCH_ROWS.to_string()),
+        ("poll_timeout_ms", DEFAULT_POLL_TIMEOUT.as_millis().to_string()),
+        ("deduplication_window", DEFAULT_DEDUPLICATION_WINDOW.to_string()),
+    ] {
+        let line = format!("{key} = {value}");
+        assert!(
+            EXAMPLE.lines().any(|shown| shown.split("  ").next() == Some(&line)),
+            "the example lacks {line}"
+        );
+    }
+}
+
+#[test]
+fn many_faults_are_reported_at_once_each_with_its_line() {
+    let faults = faults(
+        r#"databse = "posthog"
+cluster = "bad-name"
+replicated = "yes"
+[clickhouse]
+timeout_s = 0
+password = "hunter2"
+[[shards]]
+weight = -1
+[[shards.replicas]]
+name = "ch 1"
+url = "ftp://host"
+[kafka]
+brokers = ["nowhere"]
+[events]
+consumers = 1_000
+offsets = "kafka"
+poll_timeout_ms = 0.1
+"#,
+    );
+    for wanted in [
+        "line 1: databse: is an unknown key, did you mean database?",
+        "line 2: cluster = \"bad-name\": use letters, digits and underscores",
+        "line 3: replicated = \"yes\": give true or false",
+        "line 5: clickhouse.timeout_s = 0: give a whole number from 1 to 600",
+        "line 6: clickhouse.password: is an unknown key",
+        "line 8: shards[1].weight = -1: give a whole number from 0 to",
+        "line 10: shards[1].replicas[1].name = \"ch 1\": use letters",
+        "line 11: shards[1].replicas[1].url = \"ftp://host\": begin it with http://",
+        "line 9: shards[1].replicas[1].address: is required: add address = ",
+        "line 13: kafka.brokers = [\"nowhere\"]: item 1: give host:port",
+        "line 15: events.consumers = 1_000: give a whole number from 1 to 64",
+        "line 16: events.offsets = \"kafka\": give \"keeper\" or \"group\"",
+        "line 17: events.poll_timeout_ms = 0.1: give a whole number",
+    ] {
+        has(&faults, wanted);
+    }
+    assert_eq!(faults.len(), 13, "{faults:#?}");
+    assert!(!faults.concat().contains("hunter2"), "a value that may be a secret is shown");
+}
+
+#[test]
+fn an_empty_file_lacks_the_required_keys_only() {
+    let faults = faults("");
+    has(&faults, "shards: is required");
+    has(&faults, "kafka.brokers: is required");
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+#[test]
+fn nodes_are_told_apart_by_name_url_and_address() {
+    let twice = format!("{SMALL}\n{}", SMALL.split("[kafka]").next().unwrap_or_default());
+    let faults = faults(&twice);
+    for key in ["name", "url", "address"] {
+        has(&faults, &format!("shards[1].replicas[1] has the same {key}"));
+    }
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+}
+
+#[test]
+fn a_second_replica_needs_replication() {
+    let second = "[[shards.replicas]]\nname = \"ch2\"\nurl = \"http://h:1\"\naddress = \"h:2\"\n[kafka]";
+    let text = SMALL.replace("[kafka]", second);
+    has(&faults(&text), "shards[1].replicas: 2 replicas, but tables are not replicated");
+    let replicated = parse(&format!("replicated = true\n{text}")).expect("replicated tables have replicas");
+    assert_eq!(replicated.shards[0].replicas.len(), 2);
+}
+
+#[test]
+fn somebody_must_take_rows() {
+    has(&faults(&SMALL.replace("[[shards]]", "[[shards]]\nweight = 0")), "all weights are 0");
+}
+
+#[test]
+fn a_function_needs_both_places() {
+    let text = SMALL.replace("address =", "user_scripts = \"scripts\"\naddress =");
+    has(&faults(&text), "replicas[1].user_scripts = \"scripts\": give functions too");
+    let text = text.replace("address =", "functions = \"/f.xml\"\naddress =");
+    let files = parse(&text).expect("both").shards[0].replicas[0].files.clone().expect("files");
+    assert_eq!((files.user_scripts, files.functions), ("/base/scripts".into(), "/f.xml".into()));
+}
+
+#[test]
+fn materialized_columns_are_checked() {
+    let faults = faults(&format!(
+        r#"{SMALL}
+[[events.materialized]]
+name = "mat_$browser"
+property = "$browser"
+[[events.materialized]]
+name = "mat_$browser"
+property = "it's"
+[[events.materialized]]
+name = "timestamp"
+property = "a\\b"
+[[events.materialized]]
+name = "tick`"
+property = "x\ny"
+"#
+    ));
+    for wanted in [
+        "events.materialized[2].name = \"mat_$browser\": events.materialized[1] has the same name",
+        "events.materialized[2].property = \"it's\": leave out quotes",
+        "events.materialized[3].name = \"timestamp\": events has a column of this name",
+        "events.materialized[3].property",
+        "events.materialized[4].name = \"tick`\": leave out quotes",
+        "events.materialized[4].property = \"x\\ny\": give at least one character, and no control characters",
+    ] {
+        has(&faults, wanted);
+    }
+    assert_eq!(faults.len(), 6, "{faults:#?}");
+}
+
+#[test]
+fn no_password_in_a_url_and_none_in_the_message() {
+    let faults = faults(&SMALL.replace("http://127", "http://me:hunter2@127"));
+    has(&faults, "url: leave the user and password out");
+    assert!(!faults.concat().contains("hunter2"));
+}
+
+#[test]
+fn broken_toml_is_reported_with_what_else_can_be_read() {
+    let faults = faults("cluster = \"a b\"\nreplicated = \n[clickhouse]\ntimeout_s = 0\n");
+    has(&faults, "line 2: ");
+    has(&faults, "line 1: cluster = \"a b\"");
+    has(&faults, "line 4: clickhouse.timeout_s");
+    assert!(!faults.concat().contains("is required"), "{faults:#?}");
+}
+
+#[test]
+fn wrong_shapes_are_faults() {
+    let faults = faults("shards = 3\nkafka = \"x\"\nclickhouse.user = 5\n[events]\nmaterialized = [1]\n");
+    has(&faults, "line 1: shards = 3: give a list of tables");
+    has(&faults, "line 2: kafka = \"x\": give a table, begun with [kafka]");
+    has(&faults, "line 3: clickhouse.user = 5: give a string in quotes");
+    has(&faults, "line 5: events.materialized[1] = 1: give a table");
+}
+
+#[test]
+fn the_password_file_is_read_from_the_folder_of_the_config() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("[clickhouse]\npassword_file = \"secret\"\n{SMALL}");
+    let missing = Config::parse(&text, folder.path()).expect_err("no such file").to_string();
+    assert!(missing.contains("line 2: clickhouse.password_file = \"secret\": can't read"), "{missing}");
+    std::fs::write(folder.path().join("secret"), "hunter2\n").expect("a file");
+    let config = Config::parse(&text, folder.path()).expect("a config");
+    assert_eq!(config.clickhouse.password.as_ref().map(Password::reveal), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_missing_file_says_how_to_name_another() {
+    let error = Config::load(Path::new("/nowhere/posthouse.toml")).expect_err("no such file");
+    assert!(matches!(error, ConfigError::Unreadable { .. }));
+    assert!(error.to_string().contains("/nowhere/posthouse.toml: give its place with --config"), "{error}");
+}
+
+#[test]
+fn addresses_print_as_they_are_written() {
+    for address in ["127.0.0.1:9000", "[::1]:9000", "ch-1.example.com:9000"] {
+        let text = SMALL.replace("127.0.0.1:9000", address);
+        assert_eq!(parse(&text).expect("an address").shards[0].replicas[0].address.to_string(), address);
+    }
+    for wrong in ["host", "host:0", "host:70000", ":9000", "::1:9000", "a b:1", "http://h:1"] {
+        has(&faults(&SMALL.replace("127.0.0.1:9000", wrong)), "give host:port");
+    }
+}

@@ -1,0 +1,8 @@
+//! One binary per node: keeps topics, schema and functions right.
+
+pub mod config;
+pub mod node;
+pub mod schema;
+mod sql;
+pub mod topics;
+pub mod udf;

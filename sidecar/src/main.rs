@@ -1,0 +1,11 @@
+//! `posthouse`: reads the command line and the config, starts logs and Tokio, and does one verb.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::run(&cli::Arguments::parse())
+}

@@ -1,0 +1,284 @@
+//! One ClickHouse node over HTTP: statements, rows, and whether it can be reached.
+
+mod error;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use clickhouse::Client;
+use clickhouse::error::Error as ClientError;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use url::Url;
+
+pub use self::error::{NodeError, NodesError};
+use self::error::{exception, root_cause};
+use crate::config::{ClickHouse, Config, HostPort, NodeFiles};
+
+/// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped config); letting go
+/// before that avoids writing into one that is just being closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(2);
+
+const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
+
+/// One ClickHouse node. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// How the config calls it.
+    pub name: String,
+    /// Its shard, counted from 1 as in `system.clusters.shard_num`.
+    pub shard: usize,
+    /// Its place within the shard, counted from 1 as in `system.clusters.replica_num`.
+    pub replica: usize,
+    /// Its HTTP interface.
+    pub url: Url,
+    /// Its native interface, as `remote_servers` has it.
+    pub address: HostPort,
+    /// Where its files are, if this machine holds them.
+    pub files: Option<NodeFiles>,
+    client: Client,
+    timeout: Duration,
+}
+
+/// Asks all nodes at once whether they answer queries.
+///
+/// # Errors
+/// Every node that does not, after at most `clickhouse.timeout_s` in all.
+pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
+    let mut asked = JoinSet::new();
+    for (index, node) in nodes.iter().cloned().enumerate() {
+        asked.spawn(async move { (index, node.reach().await) });
+    }
+    let mut failed: Vec<(usize, NodeError)> = asked
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(|(index, reached)| Some((index, reached.err()?)))
+        .collect();
+    failed.sort_by_key(|(index, _)| *index);
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(NodesError(failed.into_iter().map(|(_, error)| error).collect()))
+    }
+}
+
+impl Node {
+    /// All nodes of the config, by shard and replica. Connects to none of them.
+    pub fn all(config: &Config) -> Vec<Self> {
+        let mut nodes = Vec::new();
+        for (shard, replicas) in (1..).zip(config.shards.iter().map(|shard| &shard.replicas)) {
+            for (replica, place) in (1..).zip(replicas) {
+                nodes.push(Self {
+                    name: place.name.clone(),
+                    shard,
+                    replica,
+                    url: place.url.clone(),
+                    address: place.address.clone(),
+                    files: place.files.clone(),
+                    client: client(&place.url, &config.clickhouse),
+                    timeout: config.clickhouse.timeout,
+                });
+            }
+        }
+        nodes
+    }
+
+    /// Does one statement, sent exactly as it stands.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn execute(&self, sql: &str) -> Result<(), NodeError> {
+        self.query(sql).execute().await
+    }
+
+    /// The rows of one `SELECT`, sent exactly as it stands (without `FORMAT`).
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, NodeError> {
+        self.query(sql).rows().await
+    }
+
+    /// One statement to which parameters and settings can be added. A `?` in it is just a `?`.
+    pub fn query(&self, sql: &str) -> Query<'_> {
+        Query { node: self, query: self.client.query_raw(sql) }
+    }
+
+    /// Whether the node answers a query.
+    ///
+    /// # Errors
+    /// [`NodeError::Unreachable`] after at most `clickhouse.timeout_s`; [`NodeError::Refused`] for a wrong password.
+    pub async fn reach(&self) -> Result<(), NodeError> {
+        self.probe(self.timeout).await
+    }
+
+    async fn probe(&self, within: Duration) -> Result<(), NodeError> {
+        let answer = timeout(within, self.client.query_raw(REACH).execute()).await;
+        answer
+            .map_err(|_| self.unreachable(format!("no answer within {} s", self.timeout.as_secs())))?
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Waits for as long as the statement takes, provided that the node goes on answering probes: a long ALTER is
+    /// not an outage. Half of the time is for the first silence and half for the probe, so that a dead node is
+    /// known as such within `clickhouse.timeout_s`.
+    async fn answered<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, NodeError> {
+        let half = self.timeout / 2;
+        let mut work = pin!(work);
+        loop {
+            match timeout(half, &mut work).await {
+                Ok(result) => return result.map_err(|error| self.explain(error)),
+                Err(_) => self.probe(half).await?,
+            }
+        }
+    }
+
+    fn explain(&self, error: ClientError) -> NodeError {
+        let (name, url) = (self.name.clone(), self.url.to_string());
+        match error {
+            ClientError::BadResponse(text) => {
+                let (code, message) = exception(&text);
+                NodeError::Refused { name, url, code, message }
+            }
+            ClientError::Network(cause) => self.unreachable(root_cause(cause.as_ref())),
+            other => NodeError::Answer { name, url, source: Box::new(other) },
+        }
+    }
+
+    fn unreachable(&self, problem: String) -> NodeError {
+        NodeError::Unreachable { name: self.name.clone(), url: self.url.to_string(), problem }
+    }
+}
+
+/// One statement for one node.
+#[must_use = "a query does nothing until it is executed or its rows are read"]
+pub struct Query<'n> {
+    node: &'n Node,
+    query: clickhouse::query::Query,
+}
+
+impl Query<'_> {
+    /// The value of `{name:Type}` in the statement.
+    pub fn param(mut self, name: &str, value: impl Serialize) -> Self {
+        self.query = self.query.param(name, value);
+        self
+    }
+
+    /// A ClickHouse setting for this statement alone.
+    pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
+        self.query = self.query.with_setting(name, value.to_string());
+        self
+    }
+
+    /// Does the statement; returns when the server is through with it.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn execute(self) -> Result<(), NodeError> {
+        // Without it the server may answer 200 first and fail later.
+        let query = self.query.with_setting("wait_end_of_query", "1");
+        self.node.answered(query.execute()).await
+    }
+
+    /// Its rows, all in memory. 64-bit integers arrive as numbers; strings must be UTF-8 (else have SQL `hex()` them).
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
+        let query = self
+            .query
+            .with_setting("output_format_json_quote_64bit_integers", "0")
+            .with_setting("output_format_json_quote_64bit_floats", "0");
+        let bytes = self.node.answered(async { query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
+        let rows = serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<_, _>>();
+        rows.map_err(|error| NodeError::Answer {
+            name: self.node.name.clone(),
+            url: self.node.url.to_string(),
+            source: Box::new(error),
+        })
+    }
+}
+
+fn client(url: &Url, access: &ClickHouse) -> Client {
+    let client = match url.scheme() {
+        // The crate's own client panics on a machine without CA certificates, even where none is needed.
+        "http" => {
+            let mut connector = HttpConnector::new();
+            connector.set_connect_timeout(Some(access.timeout));
+            connector.set_keepalive(Some(access.timeout));
+            connector.set_nodelay(true);
+            let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+            Client::with_http_client(http.clone().pool_idle_timeout(IDLE_CONNECTION).build(connector))
+        }
+        _ => Client::default(),
+    };
+    let client = client
+        .with_url(url.as_str())
+        .with_user(&access.user)
+        .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
+        .with_compression(clickhouse::Compression::None);
+    match &access.password {
+        Some(password) => client.with_password(password.reveal()),
+        None => client,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+
+    fn nodes(ports: &[u16]) -> Vec<Node> {
+        let mut text = "kafka.brokers = [\"127.0.0.1:1\"]\nclickhouse.timeout_s = 1\n".to_owned();
+        for port in ports {
+            text.push_str(&format!(
+                "[[shards]]\n[[shards.replicas]]\nname = \"n{port}\"\nurl = \"http://127.0.0.1:{port}\"\n\
+                 address = \"127.0.0.1:{port}\"\n"
+            ));
+        }
+        Node::all(&Config::parse(&text, Path::new("")).expect("a config"))
+    }
+
+    /// A port on which nothing listens: bound and let go.
+    fn closed_port() -> u16 {
+        listener().local_addr().expect("an address").port()
+    }
+
+    fn listener() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").expect("a free port")
+    }
+
+    #[test]
+    fn nodes_come_by_shard_and_replica_counted_from_one() {
+        let nodes = nodes(&[1, 2]);
+        let places: Vec<_> =
+            nodes.iter().map(|node| (node.shard, node.replica, node.name.as_str())).collect();
+        assert_eq!(places, [(1, 1, "n1"), (2, 1, "n2")]);
+    }
+
+    #[tokio::test]
+    async fn all_unreachable_nodes_are_named_at_once() {
+        let silent = listener();
+        let (closed, silent_port) = (closed_port(), silent.local_addr().expect("an address").port());
+        let error = reach_all(&nodes(&[closed, silent_port])).await.expect_err("both are unreachable");
+        let text = error.to_string();
+        assert!(text.contains(&format!("127.0.0.1:{closed}/: connection refused")), "{text}");
+        assert!(text.contains(&format!("127.0.0.1:{silent_port}/: no answer within 1 s")), "{text}");
+        assert!(error.0.iter().all(|error| matches!(error, NodeError::Unreachable { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_statement_for_a_silent_node_ends_as_unreachable() {
+        let silent = listener();
+        let nodes = nodes(&[silent.local_addr().expect("an address").port()]);
+        let error = nodes[0].execute("SELECT 1").await.expect_err("nothing answers");
+        assert!(matches!(error, NodeError::Unreachable { .. }), "{error:?}");
+    }
+}

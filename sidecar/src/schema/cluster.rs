@@ -1,0 +1,152 @@
+//! Compares the config's shards, weights and addresses with the cluster that each node itself knows.
+
+use serde::Deserialize;
+
+use crate::config::Config;
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+/// One row of `system.clusters`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Row {
+    shard: usize,
+    weight: u32,
+    replica: usize,
+    host: String,
+    address: String,
+    port: u16,
+}
+
+/// One row of `system.macros`.
+#[derive(Debug, Deserialize)]
+struct Macro {
+    r#macro: String,
+    substitution: String,
+}
+
+/// The config and a node know different clusters, so that rows would be sent to other shards than queries expect.
+#[derive(Debug, thiserror::Error)]
+#[error("the config and the nodes know different clusters; nothing was written\n  {}", .0.join("\n  "))]
+pub struct ClusterError(
+    /// Every difference, at least one.
+    pub Vec<String>,
+);
+
+/// Everything in which the cluster of `node` differs from the config.
+pub(super) async fn differences(config: &Config, node: &Node) -> Result<Vec<String>, NodeError> {
+    let query = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
+    let rows = query.param("cluster", &config.cluster).rows().await?;
+    let mut differences = compare(config, &node.name, &rows);
+    if config.replicated {
+        let macros = node.rows::<Macro>(sql::text("inspect/macros.sql").unwrap_or_default()).await?;
+        differences.extend(compare_macros(node, &macros));
+    }
+    Ok(differences)
+}
+
+fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
+    if rows.is_empty() {
+        return vec![format!(
+            "{node}: remote_servers has no cluster {}: define it there, or name another in the config",
+            config.cluster
+        )];
+    }
+    let mut differences = Vec::new();
+    for (number, shard) in (1..).zip(&config.shards) {
+        for (place, replica) in (1..).zip(&shard.replicas) {
+            let wanted = &replica.address;
+            match rows.iter().find(|row| (row.shard, row.replica) == (number, place)) {
+                None => differences.push(format!(
+                    "{node}: shard {number} replica {place} is {} ({wanted}) in the config and missing there",
+                    replica.name
+                )),
+                Some(row) => {
+                    if row.port != wanted.port || (row.host != wanted.host && row.address != wanted.host) {
+                        differences.push(format!(
+                            "{node}: shard {number} replica {place} is {}:{} there and {wanted} in the config",
+                            row.host, row.port
+                        ));
+                    }
+                    if row.weight != shard.weight {
+                        differences.push(format!(
+                            "{node}: shard {number} has weight {} there and {} in the config",
+                            row.weight, shard.weight
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    let known = |row: &Row| {
+        let shard = row.shard.checked_sub(1).and_then(|index| config.shards.get(index));
+        shard.is_some_and(|shard| row.replica <= shard.replicas.len())
+    };
+    differences.extend(rows.iter().filter(|row| !known(row)).map(|row| {
+        format!(
+            "{node}: shard {} replica {} is {}:{} there and missing in the config",
+            row.shard, row.replica, row.host, row.port
+        )
+    }));
+    differences
+}
+
+/// Replicated paths are made of `{shard}` and `{replica}`: a wrong macro would join two shards into one table.
+fn compare_macros(node: &Node, macros: &[Macro]) -> Vec<String> {
+    let value = |name: &str| {
+        macros.iter().find(|found| found.r#macro == name).map(|found| found.substitution.as_str())
+    };
+    let mut differences = Vec::new();
+    match value("shard") {
+        None => differences
+            .push(format!("{}: macro shard is not defined there: replicated paths need it", node.name)),
+        Some(shard) if shard.parse() != Ok(node.shard) => differences.push(format!(
+            "{}: macro shard is {shard} there and the config has it in shard {}",
+            node.name, node.shard
+        )),
+        Some(_) => {}
+    }
+    if value("replica").is_none() {
+        differences
+            .push(format!("{}: macro replica is not defined there: replicated paths need it", node.name));
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config() -> Config {
+        let text = "kafka.brokers = [\"b:1\"]\n\
+            [[shards]]\nweight = 1\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n\
+            [[shards]]\nweight = 3\n[[shards.replicas]]\nname = \"b\"\nurl = \"http://b:8123\"\naddress = \"b:9000\"\n";
+        Config::parse(text, Path::new("")).expect("a config")
+    }
+
+    fn row(shard: usize, weight: u32, host: &str) -> Row {
+        Row { shard, weight, replica: 1, host: host.to_owned(), address: "10.0.0.9".to_owned(), port: 9000 }
+    }
+
+    #[test]
+    fn the_same_cluster_has_no_difference() {
+        assert_eq!(compare(&config(), "a", &[row(1, 1, "a"), row(2, 3, "b")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn weight_address_missing_and_extra_shards_are_all_named_at_once() {
+        let differences = compare(&config(), "a", &[row(1, 2, "c"), row(3, 1, "d")]);
+        assert_eq!(differences.len(), 4, "{differences:?}");
+        for (difference, part) in
+            differences.iter().zip(["c:9000", "weight 2", "shard 2 replica 1", "d:9000"])
+        {
+            assert!(difference.contains(part) && difference.starts_with("a: "), "{difference}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_cluster_says_where_to_define_it() {
+        assert!(compare(&config(), "a", &[])[0].contains("remote_servers"));
+    }
+}

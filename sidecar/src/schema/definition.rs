@@ -1,0 +1,160 @@
+//! A table's definition taken apart, from the text that the server's own formatter writes.
+//!
+//! Both sides of a comparison, what is wanted and what stands on the node, go through the same server's `formatQuery`:
+//! so no SQL parser is needed here, and a difference in writing is never a difference in meaning.
+
+use std::collections::BTreeMap;
+
+/// A `CREATE` statement in parts that compare letter by letter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// The first line, such as `CREATE TABLE posthog.events`.
+    pub head: String,
+    /// Columns and indexes in their order: the key is `` `name` `` or `INDEX name`, the value the whole item.
+    pub items: Vec<(String, String)>,
+    /// What follows the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
+    pub clauses: BTreeMap<String, String>,
+    /// The settings, each `name = value`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Clauses that `formatQuery` begins a line with. `AS SELECT` starts a view's query, which is kept as one text.
+const KEYWORDS: [&str; 9] = [
+    "ENGINE",
+    "PARTITION BY",
+    "PRIMARY KEY",
+    "ORDER BY",
+    "SAMPLE BY",
+    "TTL",
+    "SETTINGS",
+    "COMMENT",
+    "AS SELECT",
+];
+
+impl Definition {
+    /// Takes apart what `formatQuery` wrote. Text of another shape gives a definition that differs from any wanted one.
+    pub(super) fn parse(formatted: &str) -> Self {
+        let mut lines = formatted.lines().peekable();
+        let mut definition = Self { head: lines.next().unwrap_or_default().to_owned(), ..Self::default() };
+        if lines.next_if_eq(&"(").is_some() {
+            let inside: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with(')')).collect();
+            definition.items = items(&inside);
+        }
+        let mut current: Option<(String, String)> = None;
+        for line in lines {
+            let keyword = KEYWORDS.iter().find(|keyword| line.starts_with(**keyword));
+            match (&mut current, keyword) {
+                // Everything after AS SELECT belongs to the view's query, its own SETTINGS and ORDER BY too.
+                (Some((name, text)), _) if name == "AS SELECT" => extend(text, line),
+                (Some((_, text)), None) => extend(text, line),
+                (_, Some(keyword)) => {
+                    definition.close(current.replace(((*keyword).to_owned(), line.to_owned())));
+                }
+                (None, None) => definition.close(Some((line.to_owned(), line.to_owned()))),
+            }
+        }
+        definition.close(current);
+        definition
+    }
+
+    fn close(&mut self, clause: Option<(String, String)>) {
+        match clause {
+            Some((name, text)) if name == "SETTINGS" => self.settings = settings(&text),
+            Some((name, text)) => _ = self.clauses.insert(name, text),
+            None => {}
+        }
+    }
+
+    /// The whole item called `key`.
+    pub(super) fn item(&self, key: &str) -> Option<&str> {
+        self.items.iter().find_map(|(name, item)| (name == key).then_some(item.as_str()))
+    }
+}
+
+fn extend(text: &mut String, line: &str) {
+    text.push('\n');
+    text.push_str(line);
+}
+
+/// An item begins at four spaces; what is deeper goes on with the one before.
+fn items(lines: &[&str]) -> Vec<(String, String)> {
+    let mut items: Vec<String> = Vec::new();
+    for line in lines {
+        let text = line.strip_suffix(',').unwrap_or(line);
+        match (text.strip_prefix("    ").unwrap_or(text), items.last_mut()) {
+            (deeper, Some(item)) if deeper.starts_with(' ') => extend(item, line),
+            (item, _) if !item.is_empty() => items.push(item.to_owned()),
+            _ => {}
+        }
+    }
+    items.into_iter().map(|item| (item_key(&item), item)).collect()
+}
+
+/// `` `a b` `` of `` `a b` String ``, `INDEX x` of `INDEX x y TYPE minmax`.
+fn item_key(item: &str) -> String {
+    if let Some((name, _)) = item.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
+        return format!("`{name}`");
+    }
+    item.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// `SETTINGS a = 1, b = 'x, y'`: a comma inside quotes does not separate.
+fn settings(text: &str) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    let mut quoted = false;
+    let parts = text.trim_start_matches("SETTINGS").split(|character| {
+        quoted ^= character == '\'';
+        character == ',' && !quoted
+    });
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        settings.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SELECT formatQuery(create_table_query) FROM system.tables WHERE name = 'sharded_events'` on 26.7, shortened.
+    const TABLE: &str = "CREATE TABLE posthog.sharded_events
+(
+    `uuid` UUID,
+    `timestamp` DateTime64(6, 'UTC'),
+    `mat_$current_url` String MATERIALIZED replaceRegexpAll(JSONExtractRaw(properties, '$current_url'), '^\"|\"$', ''),
+    INDEX minmax_timestamp _timestamp TYPE minmax GRANULARITY 3
+)
+ENGINE = ReplacingMergeTree(_timestamp)
+PARTITION BY clamp(toYYYYMM(timestamp), 202001, 203512)
+ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
+SAMPLE BY cityHash64(distinct_id)
+SETTINGS index_granularity = 8192, storage_policy = 'a, b'";
+
+    #[test]
+    fn a_table_comes_apart_in_items_clauses_and_settings() {
+        let table = Definition::parse(TABLE);
+        let keys: Vec<&str> = table.items.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["`uuid`", "`timestamp`", "`mat_$current_url`", "INDEX minmax_timestamp"]);
+        assert_eq!(table.item("`timestamp`"), Some("`timestamp` DateTime64(6, 'UTC')"));
+        assert_eq!(table.clauses["ENGINE"], "ENGINE = ReplacingMergeTree(_timestamp)");
+        assert_eq!(table.clauses.len(), 4);
+        assert_eq!(table.settings["index_granularity"], "8192");
+        assert_eq!(table.settings["storage_policy"], "'a, b'");
+    }
+
+    #[test]
+    fn a_views_query_is_one_clause() {
+        let view = "CREATE MATERIALIZED VIEW a.v TO a.t\n(\n    `x` UInt8\n)\nAS SELECT x\nFROM\n(\n    SELECT 1 AS x\n)\nORDER BY x\nSETTINGS max_threads = 1";
+        let view = Definition::parse(view);
+        assert_eq!(view.head, "CREATE MATERIALIZED VIEW a.v TO a.t");
+        assert_eq!(view.clauses.keys().collect::<Vec<_>>(), ["AS SELECT"]);
+        assert!(view.clauses["AS SELECT"].ends_with("ORDER BY x\nSETTINGS max_threads = 1"));
+    }
+
+    #[test]
+    fn text_of_another_shape_does_not_panic() {
+        for text in ["", "(", ")", "x\n(\n", "x\n(\n,\n`\n    `a\n)\nSETTINGS\nSETTINGS ,=,'"] {
+            let _ = Definition::parse(text);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The schema of every node, kept as the config wants it: `objects → render → observe → plan → apply`.
+
+mod objects;
+
+mod apply;
+mod cluster;
+mod definition;
+mod observe;
+mod plan;
+mod render;
+mod steps;
+mod upgrades;
+
+pub use self::apply::{ApplyError, apply};
+pub use self::cluster::ClusterError;
+pub use self::objects::{OBJECTS, Object, Role};
+pub use self::observe::{ObserveError, observe};
+pub use self::plan::{Action, Alteration, Change, Difference, Plan};
+pub use self::render::{Statement, render};
+pub use self::steps::{Step, steps};

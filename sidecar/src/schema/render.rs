@@ -1,0 +1,97 @@
+//! Renders the statements of one node from the config; one SQL source serves every topology.
+
+use serde::Serialize;
+
+use super::objects::{OBJECTS, Object};
+use crate::config::{Config, Offsets};
+use crate::node::Node;
+use crate::sql::{self, RenderError};
+
+/// One object's `CREATE` statement, as posthouse wants it on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it makes.
+    pub object: &'static Object,
+    /// The statement, with the comments of its file.
+    pub sql: String,
+}
+
+/// What the templates may ask for.
+#[derive(Serialize)]
+struct Values<'a> {
+    database: &'a str,
+    cluster: &'a str,
+    replicated: bool,
+    node: NodeValues<'a>,
+    kafka: KafkaValues,
+    events: EventsValues<'a>,
+}
+
+#[derive(Serialize)]
+struct NodeValues<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct KafkaValues {
+    brokers: String,
+}
+
+#[derive(Serialize)]
+struct EventsValues<'a> {
+    topic: &'a str,
+    group: &'a str,
+    /// Absent where the group keeps the offsets.
+    keeper_path: Option<&'a str>,
+    consumers: u32,
+    batch_rows: u32,
+    poll_timeout_ms: u128,
+    deduplication_window: u32,
+    materialized: Vec<ColumnValues<'a>>,
+}
+
+#[derive(Serialize)]
+struct ColumnValues<'a> {
+    name: &'a str,
+    property: &'a str,
+}
+
+/// All statements of one node, in the order in which they are made.
+///
+/// # Errors
+/// [`RenderError`], which is a fault of posthouse.
+pub fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
+    let values = values(config, node);
+    let mut statements = OBJECTS
+        .iter()
+        .map(|object| Ok(Statement { object, sql: sql::render(object.file, &values)?.trim_end().to_owned() }))
+        .collect::<Result<Vec<_>, _>>()?;
+    statements.sort_by_key(|statement| statement.object.role);
+    Ok(statements)
+}
+
+fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
+    let events = &config.events;
+    let brokers: Vec<String> = config.kafka.brokers.iter().map(ToString::to_string).collect();
+    Values {
+        database: &config.database,
+        cluster: &config.cluster,
+        replicated: config.replicated,
+        node: NodeValues { name: &node.name },
+        kafka: KafkaValues { brokers: brokers.join(",") },
+        events: EventsValues {
+            topic: &events.topic,
+            group: &events.group,
+            keeper_path: (events.offsets == Offsets::Keeper).then_some(&events.keeper_path),
+            consumers: events.consumers,
+            batch_rows: events.batch_rows,
+            poll_timeout_ms: events.poll_timeout.as_millis(),
+            deduplication_window: events.deduplication_window,
+            materialized: events
+                .materialized
+                .iter()
+                .map(|column| ColumnValues { name: &column.name, property: &column.property })
+                .collect(),
+        },
+    }
+}

@@ -1,0 +1,208 @@
+//! Puts the changes of all nodes into the one order in which nothing is lost, nothing repeated and no query broken.
+//!
+//! What is missing is made first everywhere, tables before what writes to them. Then node after node pauses, changes
+//! and resumes: the others go on consuming, and the offsets' Keeper path keeps a live replica, without which dropping
+//! the Kafka table would drop the record of a block under way. What queries read is changed last, when every shard has
+//! what it lists.
+//!
+//! A pause drops the Kafka table *before* its views, and a resume makes it *after* them. With one view gone and the
+//! other attached the engine would stream on and commit offsets past messages that belong to the missing view.
+
+use serde::Serialize;
+
+use super::objects::{Object, Role};
+use super::plan::{Action, Alteration, Change, Plan};
+use super::upgrades::Upgrade;
+use crate::sql::{self, RenderError};
+
+/// One statement for one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The node.
+    pub node: String,
+    /// What it does, in a few words.
+    pub summary: String,
+    /// The statement.
+    pub sql: String,
+    /// Recorded as done after the statement.
+    #[serde(skip)]
+    pub upgrade: Option<Upgrade>,
+}
+
+/// The statements that carry out `plans`, in order.
+///
+/// # Errors
+/// [`RenderError`], which is a fault of posthouse.
+pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
+    let mut list = List { database, steps: Vec::new() };
+    for plan in plans {
+        list.databases(plan)?;
+    }
+    for role in [Role::Storage, Role::Route] {
+        for plan in plans {
+            list.missing(plan, role);
+        }
+    }
+    for plan in plans {
+        list.rolling(plan)?;
+    }
+    for plan in plans {
+        list.fronts(plan)?;
+        list.upgrades(plan)?;
+    }
+    Ok(list.steps)
+}
+
+struct List<'a> {
+    database: &'a str,
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Values<'a> {
+    database: &'a str,
+    table: &'a str,
+    item: &'a str,
+}
+
+impl List<'_> {
+    fn databases(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        for change in plan.changes.iter().filter(|change| change.action == Action::CreateDatabase) {
+            self.push(
+                plan,
+                format!("create {} {}", change.object, self.database),
+                "create_database",
+                "",
+                "",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, plan: &Plan, role: Role) {
+        for change in of_role(plan, role) {
+            if let Action::Create { sql } = &change.action {
+                self.create(plan, &change.object, sql);
+            }
+        }
+    }
+
+    /// Pause, change, resume; nothing if the node's ingestion can stay as it is.
+    fn rolling(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        if !plan.changes.iter().any(pauses) {
+            return Ok(());
+        }
+        for (consumer, _) in &plan.consumers {
+            self.drop(plan, consumer.name)?;
+        }
+        for change in
+            of_role(plan, Role::View).filter(|change| matches!(change.action, Action::Recreate { .. }))
+        {
+            self.drop(plan, &change.object)?;
+        }
+        for role in [Role::Storage, Role::Route] {
+            for change in of_role(plan, role) {
+                self.alter(plan, change)?;
+            }
+        }
+        for change in of_role(plan, Role::View).chain(of_role(plan, Role::Consumer)) {
+            if let Action::Create { sql } | Action::Recreate { sql } = &change.action
+                && !stands(plan, &change.object)
+            {
+                self.create(plan, &change.object, sql);
+            }
+        }
+        for (consumer, sql) in &plan.consumers {
+            self.create(plan, consumer.name, sql);
+        }
+        Ok(())
+    }
+
+    fn fronts(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        self.missing(plan, Role::Front);
+        for change in of_role(plan, Role::Front) {
+            self.alter(plan, change)?;
+        }
+        Ok(())
+    }
+
+    fn upgrades(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        for change in &plan.changes {
+            if let Action::Upgrade { upgrade } = &change.action {
+                let sql = sql::render(upgrade.file, self.values("", ""))?;
+                let summary = format!("upgrade {}", upgrade.name);
+                let upgrade = Some(*upgrade);
+                self.steps.push(Step { node: plan.node.clone(), summary, sql, upgrade });
+            }
+        }
+        Ok(())
+    }
+
+    fn alter(&mut self, plan: &Plan, change: &Change) -> Result<(), RenderError> {
+        let table = change.object.as_str();
+        match &change.action {
+            Action::Alter { alterations } => {
+                for alteration in alterations {
+                    let (verb, file, item) = match alteration {
+                        Alteration::Add(item) => ("add", "add", item),
+                        Alteration::Modify(item) => ("modify", "modify_column", item),
+                        Alteration::Drop(item) => ("drop", "drop_column", item),
+                        Alteration::Setting(item) => ("set", "modify_setting", item),
+                    };
+                    self.push(plan, format!("alter {table}: {verb} {item}"), file, table, item)?;
+                }
+            }
+            Action::Recreate { sql } => {
+                self.push(plan, format!("flush {table}"), "flush_distributed", table, "")?;
+                self.drop(plan, table)?;
+                self.create(plan, table, sql);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, plan: &Plan, table: &str) -> Result<(), RenderError> {
+        self.push(plan, format!("drop {table}"), "drop_table", table, "")
+    }
+
+    fn create(&mut self, plan: &Plan, table: &str, sql: &str) {
+        let (node, summary) = (plan.node.clone(), format!("create {table}"));
+        self.steps.push(Step { node, summary, sql: sql.to_owned(), upgrade: None });
+    }
+
+    fn push(
+        &mut self,
+        plan: &Plan,
+        summary: String,
+        file: &str,
+        table: &str,
+        item: &str,
+    ) -> Result<(), RenderError> {
+        let sql = sql::render(&format!("changes/{file}.sql"), self.values(table, item))?;
+        self.steps.push(Step { node: plan.node.clone(), summary, sql, upgrade: None });
+        Ok(())
+    }
+
+    fn values<'v>(&'v self, table: &'v str, item: &'v str) -> Values<'v> {
+        Values { database: self.database, table, item }
+    }
+}
+
+fn of_role(plan: &Plan, role: Role) -> impl Iterator<Item = &Change> {
+    plan.changes.iter().filter(move |change| change.role == Some(role))
+}
+
+/// Whether a Kafka table stands there already, to be dropped and made again with every pause.
+fn stands(plan: &Plan, name: &str) -> bool {
+    plan.consumers.iter().any(|(consumer, _): &(&Object, String)| consumer.name == name)
+}
+
+/// Whether ingestion stands still on the node while the change is made.
+fn pauses(change: &Change) -> bool {
+    match (&change.action, change.role) {
+        (Action::Alter { .. } | Action::Recreate { .. }, Some(role)) => role != Role::Front,
+        (Action::Create { .. }, Some(role)) => matches!(role, Role::View | Role::Consumer),
+        _ => false,
+    }
+}

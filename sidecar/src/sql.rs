@@ -1,0 +1,125 @@
+//! The SQL files of the project, embedded and rendered; no statement is written anywhere else.
+
+use std::sync::LazyLock;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => {
+        /// Path below `sql/` and text of every file.
+        const FILES: &[(&str, &str)] = &[$(($path, include_str!(concat!("../../sql/", $path)))),*];
+    };
+}
+
+files![
+    "changes/add.sql",
+    "changes/create_database.sql",
+    "changes/drop_column.sql",
+    "changes/drop_table.sql",
+    "changes/flush_distributed.sql",
+    "changes/modify_column.sql",
+    "changes/modify_setting.sql",
+    "events/1_kafka_events.sql",
+    "events/2_events_mv.sql",
+    "events/3_writable_events.sql",
+    "events/4_sharded_events.sql",
+    "events/5_events.sql",
+    "events/6_events_dead_letter_mv.sql",
+    "events/7_sharded_events_dead_letter.sql",
+    "events/8_events_dead_letter.sql",
+    "events/columns.sql",
+    "events/dead_letter_columns.sql",
+    "events/message.sql",
+    "inspect/cluster.sql",
+    "inspect/databases.sql",
+    "inspect/format.sql",
+    "inspect/macros.sql",
+    "inspect/reach.sql",
+    "inspect/tables.sql",
+    "inspect/udf_check.sql",
+    "inspect/udf_loaded.sql",
+    "inspect/udf_registered.sql",
+    "inspect/udf_reload.sql",
+    "inspect/upgrades.sql",
+    "upgrades/0001_database_comment.sql",
+    "upgrades/posthouse_upgrades.sql",
+    "upgrades/record.sql",
+];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    // A name that a template misspells is a bug of ours, not an empty string on somebody's cluster.
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    for (path, text) in FILES {
+        environment.add_template(path, text).unwrap_or_else(|error| panic!("sql/{path}: {error}"));
+    }
+    environment
+});
+
+/// A template and its values do not fit together: a fault of posthouse, not of its user.
+#[derive(Debug, thiserror::Error)]
+#[error("can't render sql/{path}: please report this")]
+pub struct RenderError {
+    path: String,
+    #[source]
+    source: Box<minijinja::Error>,
+}
+
+/// The statement of the file at `path` (below `sql/`), with `values` filled in.
+///
+/// # Errors
+/// [`RenderError`] if there is no such file or it asks for a value that is not there.
+pub(crate) fn render(path: &str, values: impl Serialize) -> Result<String, RenderError> {
+    let template = ENVIRONMENT.get_template(path);
+    template
+        .and_then(|template| template.render(minijinja::Value::from(Serde(values))))
+        .map_err(|source| RenderError { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// The text of the file at `path` as it stands, for checksums and for statements without values.
+pub(crate) fn text(path: &str) -> Option<&'static str> {
+    FILES.iter().find_map(|(name, text)| (*name == path).then_some(*text))
+}
+
+/// The paths below `folder/`, in order.
+pub(crate) fn paths(folder: &str) -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, _)| *path).filter(move |path| path.starts_with(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// All files below `folder`, as paths below `root`.
+    fn files_below(root: &Path, folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                files_below(root, &entry, found);
+            } else if entry.extension().is_some_and(|extension| extension == "sql") {
+                found.push(entry.strip_prefix(root).expect("below").to_string_lossy().into_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_sql_file_is_embedded_and_none_is_missing() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql");
+        let mut found = Vec::new();
+        files_below(&root, &root, &mut found);
+        found.sort();
+        let embedded: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(embedded, found);
+    }
+
+    #[test]
+    fn every_template_parses() {
+        for (path, _) in FILES {
+            ENVIRONMENT.get_template(path).expect(path);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Our functions on the nodes: installed beside running ones, and proven against the server's own.
+
+pub mod check;
+pub mod install;
+pub mod release;
+pub mod xml;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::node::NodeError;
+
+pub use self::check::{Check, check};
+pub use self::install::{FileState, Installed, install};
+pub use self::release::Release;
+
+/// What can go wrong with functions.
+#[derive(Debug, thiserror::Error)]
+pub enum UdfError {
+    /// The program can't be read.
+    #[error("can't read the program {path}: build it, or give its place with --binary")]
+    Program {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The program does not run here, so it was installed nowhere.
+    #[error("{path} does not serve {function}: {problem}: give the program of this posthouse with --binary")]
+    Unfit {
+        /// The program.
+        path: PathBuf,
+        /// The function it was tried with.
+        function: &'static str,
+        /// What it did instead.
+        problem: String,
+    },
+    /// A file of a node can't be written.
+    #[error(
+        "can't write {path}: let this user write there, or correct user_scripts and functions in the config"
+    )]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The node did not take a function from our file.
+    #[error("node {node} does not run {function} from our file: {problem}")]
+    NotTaken {
+        /// The node.
+        node: String,
+        /// The function.
+        function: &'static str,
+        /// What it does instead, and what to do.
+        problem: String,
+    },
+    /// A function is installed and answers wrongly.
+    #[error("node {node} answers with wrong values: see posthouse udf check")]
+    Wrong {
+        /// The node.
+        node: String,
+    },
+    /// A statement failed, or the node is unreachable.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Our own templates are wrong.
+    #[error("can't render a template: please report this")]
+    Render(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

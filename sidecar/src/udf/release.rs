@@ -1,0 +1,123 @@
+//! The program of our functions as it is installed: named after its version and content, tried before it goes out.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use posthouse_udf::functions::FUNCTIONS;
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::UdfError;
+
+/// The program's file name.
+pub const PROGRAM: &str = "posthouse-udf";
+
+/// Bytes of the checksum in the folder's name (twice as many characters): enough to tell builds of one version apart.
+const CHECKSUM_BYTES: usize = 4;
+
+/// A program without input ends at once; one that does not in this time serves something else.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A program to install.
+#[derive(Debug, Clone)]
+pub struct Release {
+    path: PathBuf,
+    folder: String,
+    bytes: Vec<u8>,
+}
+
+impl Release {
+    /// Reads the program at `path`.
+    ///
+    /// # Errors
+    /// [`UdfError::Program`] if it can't be read.
+    pub fn read(path: &Path) -> Result<Self, UdfError> {
+        // A bare name would be looked for in PATH when it is tried out.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let bytes =
+            std::fs::read(&path).map_err(|source| UdfError::Program { path: path.clone(), source })?;
+        let mut folder = concat!("posthouse-", env!("CARGO_PKG_VERSION"), "-").to_owned();
+        for byte in Sha256::digest(&bytes).iter().take(CHECKSUM_BYTES) {
+            // Writing to a string does not fail.
+            let _ = write!(folder, "{byte:02x}");
+        }
+        Ok(Self { path, folder, bytes })
+    }
+
+    /// The folder below `user_scripts`, such as `posthouse-0.1.0-1a2b3c4d`: another program has another one, so that
+    /// a running program is never overwritten.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The program's path below `user_scripts`, as the functions' commands have it.
+    pub fn program(&self) -> String {
+        format!("{}/{PROGRAM}", self.folder)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Starts every function once without input, on this machine: a wrong file fails here and not in queries.
+    ///
+    /// # Errors
+    /// [`UdfError::Unfit`] naming the first function it does not serve.
+    pub async fn try_out(&self) -> Result<(), UdfError> {
+        for function in FUNCTIONS {
+            let mut command = Command::new(&self.path);
+            command.arg(function.name).stdin(Stdio::null()).kill_on_drop(true);
+            let problem = match timeout(TRIAL_TIMEOUT, command.output()).await {
+                Ok(Ok(output)) => complaint(&output),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("it does not end within {} s", TRIAL_TIMEOUT.as_secs())),
+            };
+            if let Some(problem) = problem {
+                return Err(UdfError::Unfit { path: self.path.clone(), function: function.name, problem });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a program that ended; a function that got no block must say nothing.
+fn complaint(output: &Output) -> Option<String> {
+    if output.status.success() && output.stdout.is_empty() {
+        return None;
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = stderr.lines().map(str::trim).find(|line| !line.is_empty());
+    Some(match (output.status.success(), said) {
+        (true, _) => "it writes without being asked".to_owned(),
+        (false, Some(said)) => format!("{} ({said})", output.status),
+        (false, None) => output.status.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_names_version_and_content() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "abc").expect("content");
+        let release = Release::read(file.path()).expect("a release");
+        // printf abc | sha256sum
+        assert_eq!(release.folder(), concat!("posthouse-", env!("CARGO_PKG_VERSION"), "-ba7816bf"));
+        assert_eq!(release.program(), format!("{}/posthouse-udf", release.folder()));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_none_of_ours_is_refused() {
+        for (path, problem) in [("/bin/echo", "writes without being asked"), ("/bin/false", "exit status: 1")]
+        {
+            let error =
+                Release::read(Path::new(path)).expect("readable").try_out().await.expect_err("not ours");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+-- Purpose: the consumers of the events topic; every message is one row with its bytes as they are.
+-- Reads:   topic {{ events.topic }}, as group {{ events.group }}.
+-- Writes:  events_mv and events_dead_letter_mv, which sort good messages from bad.
+-- Runs on: every node; created last and dropped first, so that it never streams to one view without the other.
+--
+-- RawBLOB cannot fail, so that no message is lost to the format's own idea of a row. One poll is one block
+-- (flush at once, block size = poll size): a block that is read again has the same messages, and the
+-- deduplication window of sharded_events drops what had arrived before.
+CREATE TABLE {{ database }}.kafka_events
+(
+    message String
+)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = '{{ kafka.brokers }}',
+    kafka_topic_list = '{{ events.topic }}',
+    kafka_group_name = '{{ events.group }}',
+    kafka_format = 'RawBLOB',
+    kafka_num_consumers = {{ events.consumers }},
+    kafka_thread_per_consumer = 1,
+{%- if events.keeper_path %}
+    kafka_keeper_path = '{{ events.keeper_path }}',
+    kafka_replica_name = '{{ node.name }}',
+    kafka_flush_interval_ms = 1,
+{%- else %}
+    kafka_flush_interval_ms = {{ events.poll_timeout_ms }},
+{%- endif %}
+    kafka_max_block_size = {{ events.batch_rows }},
+    kafka_poll_max_batch_size = {{ events.batch_rows }},
+    kafka_poll_timeout_ms = {{ events.poll_timeout_ms }}

@@ -1,0 +1,26 @@
+-- Purpose: holds this shard's events, with the materialized columns that queries filter by. Never queried directly.
+-- Reads:   what writable_events sends.
+-- Writes:  nothing.
+-- Runs on: every node; replicas of one shard share it.
+--
+-- No column may depend on the time of the insert: a block that is sent again must give the same part, or the
+-- deduplication window could not know it. One absurd timestamp must not make a partition of its own: months are clamped.
+CREATE TABLE {{ database }}.sharded_events
+(
+{% set columns %}{% include 'events/columns.sql' %}{% endset -%}
+{{ columns | replace('properties String', 'properties String CODEC(ZSTD(3))') | indent(4, true) }}
+{%- for column in events.materialized %},
+    `{{ column.name }}` String MATERIALIZED replaceRegexpAll(JSONExtractRaw(properties, '{{ column.property }}'), '^"|"$', '')
+{%- endfor %},
+    INDEX minmax_timestamp _timestamp TYPE minmax GRANULARITY 3
+)
+{%- if replicated %}
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{{ database }}.sharded_events', '{replica}', _timestamp)
+{%- else %}
+ENGINE = ReplacingMergeTree(_timestamp)
+{%- endif %}
+PARTITION BY clamp(toYYYYMM(timestamp), 202001, 203512)
+ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
+SAMPLE BY cityHash64(distinct_id)
+SETTINGS index_granularity = 8192, {{ "replicated_deduplication_window" if replicated else "non_replicated_deduplication_window" }} = {{ events.deduplication_window }}
+{%- if replicated %}, replicated_deduplication_window_seconds = 604800{% endif %}

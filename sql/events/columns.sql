@@ -1,0 +1,12 @@
+{#- The documented columns of an event, the same in every table of the journey. -#}
+uuid UUID,
+event String,
+properties String,
+timestamp DateTime64(6, 'UTC'),
+team_id Int64,
+distinct_id String,
+elements_hash String,
+created_at DateTime64(6, 'UTC'),
+_timestamp DateTime,
+_offset UInt64,
+elements_chain String

@@ -1,0 +1,12 @@
+-- Purpose: the cluster as this node's remote_servers has it.
+-- Runs on: every node. Shape: shard, weight, replica, host, address, port.
+SELECT
+    shard_num AS shard,
+    shard_weight AS weight,
+    replica_num AS replica,
+    host_name AS host,
+    host_address AS address,
+    port
+FROM system.clusters
+WHERE cluster = {cluster:String}
+ORDER BY shard, replica

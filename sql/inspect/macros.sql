@@ -1,0 +1,5 @@
+-- Purpose: the macros that replicated paths are made of.
+-- Runs on: every node of a replicated cluster. Shape: macro, substitution.
+SELECT macro, substitution
+FROM system.macros
+WHERE macro IN ('shard', 'replica')

@@ -1,0 +1,3 @@
+-- Purpose: whether the node answers queries of this user.
+-- Runs on: every node. Shape: nothing.
+SELECT 1 FORMAT Null

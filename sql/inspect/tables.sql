@@ -1,0 +1,6 @@
+-- Purpose: every table of the database, as the server itself writes its definition.
+-- Runs on: every node. Shape: name, definition.
+SELECT name, formatQuery(create_table_query) AS definition
+FROM system.tables
+WHERE database = {database:String}
+ORDER BY name
