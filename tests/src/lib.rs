@@ -1,0 +1,7 @@
+//! What the integration tests, kill tests and benchmarks of posthouse stand on: the real servers.
+
+pub mod events;
+pub mod load;
+pub mod site;
+pub mod stack;
+pub mod torture;

@@ -1,0 +1,179 @@
+//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper as child processes on free loopback ports.
+//!
+//! A start goes: check the machine → download what the cache lacks → make a scratch folder, reserve ports, write
+//! configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes, then brokers,
+//! then the Keeper, and removes the folder. However the process ends, the kernel kills the servers with it.
+
+mod cache;
+mod clickhouse;
+mod config;
+mod engine;
+mod http;
+mod java;
+mod kafka;
+mod machine;
+mod packages;
+mod ports;
+mod process;
+mod progress;
+mod record;
+mod scratch;
+mod server;
+mod spec;
+mod template;
+mod wait;
+mod zookeeper;
+
+use std::path::Path;
+use std::thread;
+
+use anyhow::anyhow;
+
+use cache::Cache;
+use scratch::Scratch;
+
+pub use clickhouse::{CLUSTER, Node};
+pub use config::TOPICS_TOML;
+pub use engine::Engine;
+pub use kafka::Broker;
+pub use progress::Progress;
+pub use record::Record;
+pub use scratch::{Found, list};
+pub use server::Server;
+pub use spec::{NodeOptions, ShardSpec, StackSpec};
+pub use wait::{interrupt, wait_until};
+pub use zookeeper::Keeper;
+
+/// A running stack. Its servers can be killed, stopped and started one by one, from any thread.
+#[derive(Debug)]
+pub struct Stack {
+    spec: StackSpec,
+    engine: Engine,
+    nodes: Vec<Node>,
+    brokers: Vec<Broker>,
+    keeper: Keeper,
+    // Last: the folder goes when everything in it has stopped.
+    scratch: Scratch,
+}
+
+impl Stack {
+    /// Starts every server and returns when all answer.
+    ///
+    /// # Errors
+    /// When the machine lacks a tool, a download fails, or a server does not come up (with the end of its log).
+    /// What had been started is stopped.
+    pub fn start(spec: StackSpec, progress: &Progress) -> anyhow::Result<Self> {
+        spec.validate()?;
+        let (engine, kafka_jars, zookeeper_jars) = fetch(progress)?;
+        let scratch = Scratch::create()?;
+        let keeper = Keeper::prepare(&zookeeper_jars, scratch.path())?;
+        let brokers = Broker::prepare_all(spec.brokers, &kafka_jars, scratch.path())?;
+        let seats = clickhouse::Seat::all(&spec, scratch.path())?;
+        let cluster = clickhouse::cluster(&spec, &seats);
+        let nodes = seats
+            .into_iter()
+            .map(|seat| Node::prepare(&engine, &spec.nodes, &cluster, keeper.port(), seat))
+            .collect::<anyhow::Result<_>>()?;
+        let stack = Self { spec, engine, nodes, brokers, keeper, scratch };
+        stack.start_all(progress)?;
+        Ok(stack)
+    }
+
+    /// All at once: no server needs another to come up, except that brokers look for their controller by themselves.
+    fn start_all(&self, progress: &Progress) -> anyhow::Result<()> {
+        let start = |server: &Server, start: &dyn Fn() -> anyhow::Result<()>| {
+            let step = progress.step(format!("starting {}", server.name()));
+            start().inspect(|()| step.done())
+        };
+        thread::scope(|scope| {
+            let mut starts = vec![scope.spawn(|| start(&self.keeper, &|| self.keeper.start()))];
+            starts
+                .extend(self.brokers.iter().map(|broker| scope.spawn(|| start(broker, &|| broker.start()))));
+            starts.extend(self.nodes.iter().map(|node| scope.spawn(|| start(node, &|| node.start()))));
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap_or_else(|_| Err(anyhow!("a starting thread panicked"))))
+                .fold(Ok(()), Result::and)
+        })
+    }
+
+    /// Stops every server, those first that need others. Dropping does it too.
+    pub fn stop(&self) {
+        stop_all(self.nodes.iter().map(|node| &**node));
+        // The controller, broker 1, last: the others hand their partitions over through it.
+        stop_all(self.brokers.iter().skip(1).map(|broker| &**broker));
+        stop_all(self.brokers.iter().take(1).map(|broker| &**broker));
+        self.keeper.stop();
+    }
+
+    /// What it was started from.
+    pub fn spec(&self) -> &StackSpec {
+        &self.spec
+    }
+
+    /// What runs the nodes.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The ClickHouse nodes, shard by shard.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The first broker.
+    pub fn broker(&self) -> &Broker {
+        // A spec without brokers is refused at the start.
+        &self.brokers[0]
+    }
+
+    /// All brokers.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    /// The Keeper.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// The scratch folder.
+    pub fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn stop_all<'a>(servers: impl Iterator<Item = &'a Server>) {
+    thread::scope(|scope| servers.for_each(|server| drop(scope.spawn(|| server.stop()))));
+}
+
+/// Finds or downloads the programs: the engine and the jars of Kafka and ZooKeeper.
+fn fetch(progress: &Progress) -> anyhow::Result<(Engine, std::path::PathBuf, std::path::PathBuf)> {
+    let (binary, cache) = (engine::server_binary()?, Cache::open()?);
+    let library = if binary.is_none() { Some((engine::launcher()?, packages::engine()?)) } else { None };
+    let (kafka, zookeeper) = (packages::kafka(), packages::zookeeper());
+
+    let mut needed = vec![machine::JAVA_RUNTIME];
+    if library.as_ref().is_some_and(|(_, package)| !cache.has(package)) {
+        needed.extend([machine::NPM, machine::TAR]);
+    }
+    if !cache.has(&kafka) || !cache.has(&zookeeper) {
+        needed.push(machine::MAVEN);
+    }
+    machine::check(&needed)?;
+
+    let engine = match (binary, library) {
+        (Some(path), _) => Engine::Server { path },
+        (None, Some((launcher, package))) => {
+            Engine::Library { launcher, library: cache.get(&package, progress)?.join("libchdb.so") }
+        }
+        (None, None) => unreachable!("without a binary there is a library"),
+    };
+    Ok((engine, cache.get(&kafka, progress)?, cache.get(&zookeeper, progress)?))
+}

@@ -1,0 +1,310 @@
+//! One server of the stack: started until it answers, killed, stopped and started again on the same data and ports.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process;
+use super::wait::{interrupted, wait_until};
+
+/// For a server to answer after its start. The slowest needs some four seconds on two idle cores and a minute on busy
+/// ones; a node may have to load what a kill test has left.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+/// For a server to end after SIGTERM, before SIGKILL. A broker moves its partitions away first.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How often in a row a node that ended by itself is started again without ever answering.
+const RESTARTS: u32 = 5;
+
+/// What to run and how to know that it answers.
+pub(crate) struct Launch {
+    /// How the server is called in messages.
+    pub(crate) name: String,
+    /// The command, made anew for each start.
+    pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
+    /// Asks the server once, with a timeout of its own of a second or so.
+    pub(crate) probe: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
+    /// Where stdout and stderr go.
+    pub(crate) output: PathBuf,
+    /// The logs to show when it does not come up, `output` aside.
+    pub(crate) logs: Vec<PathBuf>,
+    /// How it is asked to end.
+    pub(crate) stop_by: StopBy,
+    /// What happens when it ends and nobody asked for it.
+    pub(crate) on_end: OnEnd,
+}
+
+/// How a server is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopBy {
+    /// SIGTERM.
+    Terminate,
+    /// The end of its standard input.
+    EndOfInput,
+}
+
+/// What happens when a server that had answered ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnEnd {
+    /// Say so, and leave it down.
+    Report,
+    /// Say so, and start it again.
+    Restart,
+}
+
+/// A server process and its state. All methods may be called from any thread.
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    launch: Launch,
+    state: Mutex<State>,
+    changed: Condvar,
+    aborts: AtomicU32,
+}
+
+struct State {
+    phase: Phase,
+    /// Some from the spawn until the process was reaped, whatever the phase.
+    child: Option<Child>,
+    /// Counts the processes started so far, so that whoever waits for one to end is not fooled by the next.
+    life: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Nobody wants it to run.
+    Down,
+    /// Started on request, does not answer yet.
+    Starting,
+    /// Answered.
+    Ready,
+    /// Ended by itself; the supervisor is starting it again.
+    Restarting,
+    /// Ended by itself, and stays down.
+    Failed(ExitStatus),
+}
+
+impl Server {
+    pub(crate) fn new(launch: Launch) -> Self {
+        let state = Mutex::new(State { phase: Phase::Down, child: None, life: 0 });
+        Self(Arc::new(Inner { launch, state, changed: Condvar::new(), aborts: AtomicU32::new(0) }))
+    }
+
+    /// How messages call it.
+    pub fn name(&self) -> &str {
+        &self.0.launch.name
+    }
+
+    /// Starts it, unless it runs, and returns when it answers.
+    ///
+    /// # Errors
+    /// When it ends before it answers, or does not answer in time: with the end of its logs. It is down then.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let mut state = self.0.lock();
+        // Another thread may be waiting for the killed process to end.
+        while state.child.is_some() && matches!(state.phase, Phase::Down) {
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if matches!(state.phase, Phase::Down | Phase::Failed(_)) {
+            self.0.spawn(&mut state)?;
+            state.phase = Phase::Starting;
+        }
+        drop(state);
+        let answered = self.0.answers();
+        if answered.is_err() {
+            self.kill();
+        }
+        answered
+    }
+
+    /// SIGKILL. Returns when the process is gone. It is not started again until [`Server::start`].
+    pub fn kill(&self) {
+        let mut state = self.0.lock();
+        state.phase = Phase::Down;
+        state.signal(Signal::KILL);
+        self.0.wait_for_end(state, None);
+    }
+
+    /// Asks it to end, and kills it when it does not. Returns when the process is gone.
+    pub fn stop(&self) {
+        let mut state = self.0.lock();
+        state.phase = Phase::Down;
+        match self.0.launch.stop_by {
+            StopBy::Terminate => state.signal(Signal::TERM),
+            StopBy::EndOfInput => drop(state.child.as_mut().and_then(|child| child.stdin.take())),
+        }
+        if !self.0.wait_for_end(state, Some(STOP_LIMIT)) {
+            eprintln!("stack: {} did not stop within {} s: killed", self.name(), STOP_LIMIT.as_secs());
+            self.kill();
+        }
+    }
+
+    /// Whether its process runs, answering or not.
+    pub fn is_running(&self) -> bool {
+        self.0.lock().child.is_some()
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.lock().child.as_ref().map(Child::id)
+    }
+
+    /// How often it ended by itself after it had answered.
+    pub fn aborts(&self) -> u32 {
+        self.0.aborts.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("name", &self.name()).field("phase", &self.0.lock().phase).finish()
+    }
+}
+
+impl State {
+    fn signal(&self, signal: Signal) {
+        // The child is not reaped yet (see `watch`), so its id is its own. An error means that it has just ended.
+        if let Some(child) = &self.child {
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the present process is gone; false when it still is there after `limit`.
+    fn wait_for_end(&self, state: MutexGuard<'_, State>, limit: Option<Duration>) -> bool {
+        let life = state.life;
+        let lives = |state: &mut State| state.child.is_some() && state.life == life;
+        match limit {
+            None => drop(self.changed.wait_while(state, lives)),
+            Some(limit) => {
+                let waited = self.changed.wait_timeout_while(state, limit, lives);
+                return !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+            }
+        }
+        true
+    }
+
+    /// Starts the process and the thread that sees it end.
+    fn spawn(self: &Arc<Self>, state: &mut State) -> anyhow::Result<()> {
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(&self.launch.output);
+        let output = output.with_context(|| format!("cannot write {}", self.launch.output.display()))?;
+        let mut command = (self.launch.command)();
+        command.stdout(output.try_clone()?).stderr(output).stdin(match self.launch.stop_by {
+            StopBy::Terminate => Stdio::null(),
+            StopBy::EndOfInput => Stdio::piped(),
+        });
+        let child = process::spawn(command)?;
+        let pid = Pid::from_child(&child);
+        state.child = Some(child);
+        state.life += 1;
+        let inner = Arc::clone(self);
+        thread::Builder::new().name(format!("watch-{}", self.launch.name)).spawn(move || inner.watch(pid))?;
+        Ok(())
+    }
+
+    /// Sees one process end, and decides what follows.
+    fn watch(self: &Arc<Self>, pid: Pid) {
+        process::wait_for_end(pid);
+        let mut state = self.lock();
+        // It has ended, so this does not block. Reaped under the lock: nobody can signal a pid that is no longer ours.
+        let Some(Ok(status)) = state.child.take().map(|mut child| child.wait()) else { return };
+        let by_itself = matches!(state.phase, Phase::Ready);
+        state.phase = match (state.phase, self.launch.on_end) {
+            (Phase::Ready, OnEnd::Restart) => Phase::Restarting,
+            (Phase::Ready | Phase::Starting, _) => Phase::Failed(status),
+            (phase, _) => phase,
+        };
+        self.changed.notify_all();
+        drop(state);
+        if by_itself {
+            let count = self.aborts.fetch_add(1, Ordering::SeqCst) + 1;
+            let name = &self.launch.name;
+            let log = self.launch.output.display();
+            eprintln!("stack: {name} ended by itself ({status}), {count} times by now; see {log}");
+            if self.launch.on_end == OnEnd::Restart {
+                self.restart(status);
+            }
+        }
+    }
+
+    /// Starts an ended node again, a few times if need be, unless somebody stops it meanwhile.
+    fn restart(self: &Arc<Self>, status: ExitStatus) {
+        for _ in 0..RESTARTS {
+            let mut state = self.lock();
+            if !matches!(state.phase, Phase::Restarting) {
+                return;
+            }
+            let spawned = if state.child.is_none() { self.spawn(&mut state) } else { Ok(()) };
+            drop(state);
+            match spawned.and_then(|()| self.answers()) {
+                Ok(()) => return eprintln!("stack: {} runs again", self.launch.name),
+                Err(error) => eprintln!("stack: {} was started again: {error:#}", self.launch.name),
+            }
+        }
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Restarting) {
+            state.phase = Phase::Failed(status);
+            state.signal(Signal::KILL);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until the server answers.
+    fn answers(&self) -> anyhow::Result<()> {
+        let name = &self.launch.name;
+        let mut seen_alive = false;
+        wait_until(&format!("{name} to answer"), READY_LIMIT, || {
+            let state = self.lock();
+            let alive = state.child.is_some();
+            match state.phase {
+                Phase::Ready => return ControlFlow::Break(Ok(())),
+                Phase::Down => {
+                    return ControlFlow::Break(Err(anyhow!("{name} was stopped while it started")));
+                }
+                Phase::Failed(status) => {
+                    return ControlFlow::Break(Err(anyhow!("{name} ended with {status} before it answered")));
+                }
+                Phase::Restarting if seen_alive && !alive => {
+                    return ControlFlow::Break(Err(anyhow!("{name} ended again before it answered")));
+                }
+                Phase::Starting | Phase::Restarting => {}
+            }
+            seen_alive |= alive;
+            drop(state);
+            if let Err(error) = (self.launch.probe)() {
+                return ControlFlow::Continue(error);
+            }
+            let mut state = self.lock();
+            // It may have answered with its last breath.
+            if state.child.is_some() && matches!(state.phase, Phase::Starting | Phase::Restarting) {
+                state.phase = Phase::Ready;
+            }
+            ControlFlow::Continue(anyhow!("it answered and ended"))
+        })
+        .map_err(|error| if interrupted() { error } else { anyhow!("{error:#}\n{}", self.tails()) })
+    }
+
+    fn tails(&self) -> String {
+        let mut logs = vec![&self.launch.output];
+        logs.extend(&self.launch.logs);
+        logs.into_iter().map(|log| process::tail(log)).collect()
+    }
+}
