@@ -1,0 +1,75 @@
+//! A backlog of two million events: exactly once against group offsets, alternately, from the same topic.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use posthouse_tests::events::Profile;
+use posthouse_tests::load::Load;
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use serde_json::json;
+
+use crate::report::{Report, median};
+
+const BACKLOG: u64 = 2_000_000;
+const RUNS: usize = 3;
+/// As fast as one producer goes.
+const UNLIMITED: u64 = 10_000_000;
+const LIMIT: Duration = Duration::from_secs(300);
+/// 2026-11-10 12:00:00 UTC, in µs.
+const UNTIL: i64 = 1_794_312_000_000_000;
+const TOPIC: &str = "drain";
+
+pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
+    let stack = Stack::start(StackSpec::default(), &Progress::on_stderr())?;
+    Site::new(&stack, TOPIC)?.must(&["topics", "apply"])?;
+    let profile = Profile { teams: 20, people: 100_000, days: 7, until: UNTIL, again: 0, broken: 0 };
+    let brokers = stack.broker().address();
+    let produced = Load::start(&brokers, TOPIC, profile, 1, UNLIMITED, BACKLOG)?.wait()?;
+    eprintln!("drain: {} events in the topic", produced.events);
+    let (mut keeper, mut group) = (Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        keeper.push(drain(&stack, "keeper", run)?);
+        group.push(drain(&stack, "group", run)?);
+        eprintln!("drain: run {run}: keeper {:.1} s, group {:.1} s", keeper[run], group[run]);
+    }
+    let (ours_s, peer_s) = (median(keeper.clone()), median(group.clone()));
+    Ok(vec![Report {
+        name: "ingest_drain".to_owned(),
+        what: "backlog of 2 M events through two nodes: offsets in Keeper (exactly once) against group offsets, \
+               same consumers and block size"
+            .to_owned(),
+        ours_s,
+        peer_s,
+        ratio: peer_s / ours_s,
+        rows: BACKLOG,
+        runs: RUNS,
+        limit: "parsing JSON and sorting and compressing parts, on two cores with broker and both nodes".to_owned(),
+        details: json!({
+            "ours_events_per_s": BACKLOG as f64 / ours_s,
+            "peer_events_per_s": BACKLOG as f64 / peer_s,
+            "ours_s": keeper,
+            "peer_s": group,
+        }),
+    }])
+}
+
+/// Seconds from the moment the consumers exist until all events can be queried.
+fn drain(stack: &Stack, offsets: &str, run: usize) -> anyhow::Result<f64> {
+    let mut site = Site::new(stack, &format!("drain_{offsets}_{run}"))?;
+    site.set("events", "topic", TOPIC).set("events", "offsets", offsets);
+    site.must(&["schema", "apply"])?;
+    let begin = Instant::now();
+    wait_until("the backlog to drain", LIMIT, || match site.query("SELECT count() FROM {db}.events") {
+        Ok(count) if count.parse() == Ok(BACKLOG) => ControlFlow::Break(Ok(())),
+        Ok(count) => {
+            std::thread::sleep(Duration::from_millis(100));
+            ControlFlow::Continue(anyhow!("{count} events"))
+        }
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    let seconds = begin.elapsed().as_secs_f64();
+    site.remove()?;
+    Ok(seconds)
+}

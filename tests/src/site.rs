@@ -1,0 +1,242 @@
+//! A test's own place on a stack: a database, a topic and a consumer group of one name, made by the `posthouse` binary.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use crate::load::Produced;
+use crate::stack::{Stack, wait_until};
+
+/// Partitions of a site's topic: two for each consumer of two nodes, so that each has something to do.
+const PARTITIONS: i64 = 8;
+
+/// A database, a topic and a group on a stack, with a `posthouse.toml` that names them.
+pub struct Site<'s> {
+    /// The servers it stands on.
+    pub stack: &'s Stack,
+    name: String,
+    folder: TempDir,
+    config: Table,
+}
+
+/// How a run of `posthouse` ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Its exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+}
+
+/// What arrived on all shards, counted row by row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Rows in `sharded_events` of all shards.
+    pub rows: u64,
+    /// Different events among them.
+    pub events: u64,
+    /// Rows in `sharded_events_dead_letter` of all shards.
+    pub dead_rows: u64,
+    /// Different places in the topic among them.
+    pub dead: u64,
+}
+
+impl<'s> Site<'s> {
+    /// A site called `name` (an identifier), with a topic file beside its config. Nothing is applied yet.
+    ///
+    /// # Errors
+    /// When the files can't be written.
+    pub fn new(stack: &'s Stack, name: &str) -> anyhow::Result<Self> {
+        let mut config: Table = toml::from_str(&stack.posthouse_toml()?)?;
+        config.insert("database".to_owned(), name.into());
+        let mut site = Self { stack, name: name.to_owned(), folder: tempfile::tempdir()?, config };
+        site.set("events", "topic", name);
+        site.set("events", "group", name);
+        site.write_topics(PARTITIONS)?;
+        Ok(site)
+    }
+
+    /// Gives a key of a section another value; takes effect with the next run of `posthouse`.
+    pub fn set(&mut self, section: &str, key: &str, value: impl Into<Value>) -> &mut Self {
+        let table = self.config.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(table) = table {
+            table.insert(key.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Names the properties that get a column of their own, called `mat_` and the property.
+    pub fn materialize(&mut self, properties: &[&str]) -> &mut Self {
+        let column = |property: &&str| {
+            let mut column = Table::new();
+            column.insert("name".to_owned(), format!("mat_{property}").into());
+            column.insert("property".to_owned(), (*property).into());
+            Value::Table(column)
+        };
+        self.set("events", "materialized", properties.iter().map(column).collect::<Vec<_>>())
+    }
+
+    /// Writes the topics file anew.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_topics(&self, partitions: i64) -> anyhow::Result<()> {
+        let text = format!(
+            "[defaults]\nreplication_factor = 1\n\n[topics.{}]\npartitions = {partitions}\n",
+            self.name
+        );
+        Ok(std::fs::write(self.folder.path().join("topics.toml"), text)?)
+    }
+
+    /// The name of its database, topic and group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration as it stands, to be changed by hand.
+    pub fn config_mut(&mut self) -> &mut Table {
+        &mut self.config
+    }
+
+    /// Runs `posthouse` with this site's config.
+    ///
+    /// # Errors
+    /// When the binary is not there or does not start.
+    pub fn posthouse(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+        let path = self.folder.path().join("posthouse.toml");
+        std::fs::write(&path, toml::to_string(&self.config)?)?;
+        run(&path, arguments)
+    }
+
+    /// Runs `posthouse` and expects exit code 0.
+    ///
+    /// # Errors
+    /// With everything it printed, when it ends otherwise.
+    pub fn must(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+        let outcome = self.posthouse(arguments)?;
+        ensure!(outcome.code == 0, "posthouse {}: {outcome}", arguments.join(" "));
+        Ok(outcome)
+    }
+
+    /// Applies topic and schema.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub fn apply(&self) -> anyhow::Result<()> {
+        self.must(&["topics", "apply"])?;
+        self.must(&["schema", "apply"])?;
+        Ok(())
+    }
+
+    /// Where the brokers are.
+    pub fn brokers(&self) -> String {
+        self.stack.brokers().iter().map(|broker| broker.address()).collect::<Vec<_>>().join(",")
+    }
+
+    /// A query on the first node, `{db}` standing for the database: the answer without its last line break.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn query(&self, sql: &str) -> anyhow::Result<String> {
+        self.query_on(0, sql)
+    }
+
+    /// The same on the node at `index`.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn query_on(&self, index: usize, sql: &str) -> anyhow::Result<String> {
+        let node = self.stack.nodes().get(index).with_context(|| format!("there is no node {index}"))?;
+        Ok(node.query(&sql.replace("{db}", &self.name))?.trim_end_matches('\n').to_owned())
+    }
+
+    /// Counts what is stored, shard by shard.
+    ///
+    /// # Errors
+    /// When a node does not answer.
+    pub fn stored(&self) -> anyhow::Result<Stored> {
+        let answer = self.query(
+            "SELECT (SELECT count() FROM {db}.events), (SELECT uniqExact(uuid) FROM {db}.events), \
+             (SELECT count() FROM {db}.events_dead_letter), \
+             (SELECT uniqExact(partition, offset) FROM {db}.events_dead_letter)",
+        )?;
+        let numbers: Vec<u64> = answer.split('\t').map(str::parse).collect::<Result<_, _>>()?;
+        let [rows, events, dead_rows, dead] = numbers[..] else {
+            return Err(anyhow!("four numbers, not {answer}"));
+        };
+        Ok(Stored { rows, events, dead_rows, dead })
+    }
+
+    /// Waits until all that was produced is stored. A total that has not moved for `quiet` ends the wait as well, so
+    /// that what was lost can be counted.
+    ///
+    /// # Errors
+    /// When it goes on for longer than `limit`.
+    pub fn drained(&self, produced: Produced, quiet: Duration, limit: Duration) -> anyhow::Result<Stored> {
+        let mut last = (Stored::default(), std::time::Instant::now());
+        wait_until("all messages to be stored", limit, || match self.stored() {
+            Ok(stored) => {
+                if stored != last.0 {
+                    last = (stored, std::time::Instant::now());
+                }
+                let all = stored.events >= produced.events && stored.dead >= produced.broken;
+                if all || last.1.elapsed() > quiet {
+                    return ControlFlow::Break(Ok(stored));
+                }
+                std::thread::sleep(Duration::from_millis(200));
+                ControlFlow::Continue(anyhow!("{stored:?} of {produced:?}"))
+            }
+            Err(error) => ControlFlow::Continue(error),
+        })
+    }
+
+    /// Removes the database from every node, consumers first.
+    ///
+    /// # Errors
+    /// When a node does not answer.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        for index in 0..self.stack.nodes().len() {
+            self.query_on(index, "DROP TABLE IF EXISTS {db}.kafka_events SYNC")?;
+            self.query_on(index, "DROP DATABASE IF EXISTS {db} SYNC")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Runs the `posthouse` binary that was built beside this executable.
+///
+/// # Errors
+/// When it is not there or does not start.
+pub fn run(config: &Path, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    let output = Command::new(binary("posthouse")?).arg("--config").arg(config).args(arguments).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    Ok(Outcome { code, stdout: text(output.stdout), stderr: text(output.stderr) })
+}
+
+/// A binary of this workspace, built beside the running executable, which may be a test in `deps`.
+///
+/// # Errors
+/// When it is not there.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let places = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| {
+        format!("no {name} beside {}: build it with `cargo build --workspace`", this.display())
+    })
+}

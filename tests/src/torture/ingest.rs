@@ -1,0 +1,195 @@
+//! Kills ClickHouse nodes, the broker and ZooKeeper while events flow, most of them just after a part was written.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::Report;
+use crate::events::Profile;
+use crate::load::Load;
+use crate::site::Site;
+use crate::stack::{NodeOptions, Progress, Stack, StackSpec};
+
+/// Enough that every poll finds messages, little enough that two cores also run the servers that come back.
+const EVENTS_PER_SECOND: u64 = 10_000;
+/// In these rounds the first faults come in order, so that even a short run has each kind.
+const FAULTS: [Fault; 7] = [
+    Fault::Node,
+    Fault::BothNodes,
+    Fault::Broker,
+    Fault::Keeper,
+    Fault::NodeBeyondSession,
+    Fault::BrokerBeyondSession,
+    Fault::Node,
+];
+/// A short outage ends before any session does; a long one outlasts Keeper's (10 s) and the broker's (6 s).
+const SHORT: (u64, u64) = (200, 3_000);
+/// See [`SHORT`].
+const LONG: (u64, u64) = (13_000, 16_000);
+/// How long a kill waits for the next part; without ingestion there is none.
+const PART_LIMIT: Duration = Duration::from_secs(10);
+/// Between a part's appearance and the kill, at most: the time in which the block is committed to Keeper and group.
+const AFTER_PART_MS: u64 = 40;
+/// Without a new row for so long nothing more will come: longer than every session, retry and back-off.
+const QUIET: Duration = Duration::from_secs(75);
+/// For everything to arrive at the end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Where the engine keeps its offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// The default: exactly once.
+    Keeper,
+    /// For comparison: at least once.
+    Group,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Node,
+    BothNodes,
+    Broker,
+    Keeper,
+    NodeBeyondSession,
+    BrokerBeyondSession,
+}
+
+/// The stack for it: nothing merges and no block is collapsed as it is written, so that every row that arrived twice
+/// stands there twice. (A ReplacingMergeTree would hide it sooner or later.)
+///
+/// # Errors
+/// When the stack does not start.
+pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
+    let nodes = NodeOptions::default()
+        .merge_tree("max_bytes_to_merge_at_max_space_in_pool", "1")
+        .merge_tree("parts_to_throw_insert", "100000")
+        .merge_tree("parts_to_delay_insert", "100000")
+        .setting("optimize_on_insert", "0");
+    Stack::start(StackSpec::default().nodes(nodes), progress)
+}
+
+/// Runs `rounds` faults on a site of `stack`; `say` hears of each.
+///
+/// # Errors
+/// When a server does not come back or the harness itself fails; never because of what it counts.
+pub fn run(
+    stack: &Stack,
+    offsets: Offsets,
+    rounds: u32,
+    seed: u64,
+    say: &dyn Fn(String),
+) -> anyhow::Result<Report> {
+    let name = match offsets {
+        Offsets::Keeper => "ingest",
+        Offsets::Group => "ingest_group",
+    };
+    let mut site = Site::new(stack, name)?;
+    if offsets == Offsets::Group {
+        site.set("events", "offsets", "group");
+    }
+    site.apply()?;
+    let profile = Profile { teams: 20, people: 50_000, days: 2, until: NOON, again: 0, broken: 50 };
+    let load = Load::start(&site.brokers(), site.name(), profile, seed, EVENTS_PER_SECOND, u64::MAX)?;
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut kills = 0;
+    for round in 0..rounds {
+        let fault = FAULTS
+            .get(round as usize)
+            .copied()
+            .unwrap_or_else(|| FAULTS[random.random_range(0..FAULTS.len())]);
+        let begin = Instant::now();
+        kills += inflict(&site, fault, &mut random)?;
+        say(format!(
+            "{name} round {}/{rounds}: {fault:?}, {:.1} s",
+            round + 1,
+            begin.elapsed().as_secs_f32()
+        ));
+        thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
+    }
+    let produced = load.finish()?;
+    let stored = site.drained(produced, QUIET, DRAIN_LIMIT)?;
+    if stored.rows > stored.events {
+        say(format!("repeated rows, by produce time, shard and copies:\n{}", site.query(REPEATED)?));
+    }
+    site.remove()?;
+    Ok(Report {
+        name: name.to_owned(),
+        rounds,
+        kills,
+        produced: produced.messages(),
+        stored: stored.events + stored.dead,
+        lost: produced.messages() - (stored.events + stored.dead),
+        twice: (stored.rows - stored.events) + (stored.dead_rows - stored.dead),
+        seed,
+    })
+}
+
+/// Where repeated rows come from: their offsets and the second in which they were produced name the fault.
+const REPEATED: &str = "SELECT toString(time), shard, copies, count(), min(offset), max(offset) FROM (\
+    SELECT any(_timestamp) AS time, any(_shard_num) AS shard, count() AS copies, any(_offset) AS offset \
+    FROM {db}.events GROUP BY uuid HAVING copies > 1) GROUP BY time, shard, copies ORDER BY time, shard";
+
+/// 2026-11-10 12:00:00 UTC in µs: all generated days fall into one month, so that a block makes one part a shard.
+const NOON: i64 = 1_794_312_000_000_000;
+
+/// One fault and the recovery from it. Returns the number of processes killed.
+fn inflict(site: &Site<'_>, fault: Fault, random: &mut StdRng) -> anyhow::Result<u32> {
+    let stack = site.stack;
+    let victim = random.random_range(0..stack.nodes().len());
+    let (least, most) = match fault {
+        Fault::NodeBeyondSession | Fault::BrokerBeyondSession => LONG,
+        _ => SHORT,
+    };
+    let outage = Duration::from_millis(random.random_range(least..most));
+    let delay = Duration::from_millis(random.random_range(0..AFTER_PART_MS));
+    let watched = random.random_range(0..stack.nodes().len());
+    after_a_part(site, watched)?;
+    thread::sleep(delay);
+    let kills = match fault {
+        Fault::Node | Fault::NodeBeyondSession => {
+            stack.nodes()[victim].kill();
+            1
+        }
+        Fault::BothNodes => {
+            thread::scope(|scope| stack.nodes().iter().for_each(|node| drop(scope.spawn(|| node.kill()))));
+            stack.nodes().len() as u32
+        }
+        Fault::Broker | Fault::BrokerBeyondSession => {
+            stack.broker().kill();
+            1
+        }
+        Fault::Keeper => {
+            stack.keeper().kill();
+            1
+        }
+    };
+    thread::sleep(outage);
+    match fault {
+        Fault::Node | Fault::NodeBeyondSession => stack.nodes()[victim].start()?,
+        Fault::BothNodes => stack.nodes().iter().try_for_each(|node| node.start())?,
+        Fault::Broker | Fault::BrokerBeyondSession => stack.broker().start()?,
+        Fault::Keeper => stack.keeper().start()?,
+    }
+    Ok(kills)
+}
+
+/// Returns as soon as `sharded_events` on the node at `index` has a part it did not have, or when none comes.
+fn after_a_part(site: &Site<'_>, index: usize) -> anyhow::Result<()> {
+    let paths = site.query_on(
+        index,
+        "SELECT data_paths[1] FROM system.tables WHERE database = '{db}' AND name = 'sharded_events'",
+    )?;
+    let folder = PathBuf::from(paths);
+    let parts = || -> anyhow::Result<usize> {
+        let entries = std::fs::read_dir(&folder)?;
+        Ok(entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("20")).count())
+    };
+    let (before, deadline) = (parts()?, Instant::now() + PART_LIMIT);
+    while parts()? <= before && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
