@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 
 use crate::load::Produced;
-use crate::stack::{Stack, wait_until};
+use crate::stack::{Broker, Stack, wait_until};
 
 /// Partitions of a site's topic: two for each consumer of two nodes, so that each has something to do.
 const PARTITIONS: i64 = 8;
@@ -138,7 +138,7 @@ impl<'s> Site<'s> {
 
     /// Where the brokers are.
     pub fn brokers(&self) -> String {
-        self.stack.brokers().iter().map(|broker| broker.address()).collect::<Vec<_>>().join(",")
+        self.stack.brokers().iter().map(Broker::address).collect::<Vec<_>>().join(",")
     }
 
     /// A query on the first node, `{db}` standing for the database: the answer without its last line break.

@@ -38,26 +38,25 @@ pub const DEFAULT_GROUP: &str = "clickhouse_events";
 pub const DEFAULT_OFFSETS: Offsets = Offsets::Keeper;
 /// One path for all nodes of all shards: partitions are locks below it, so that a dead node's are taken over.
 pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
-/// Two threads drain a backlog twice as fast as one (144 against 63 thousand events a second were measured);
-/// more stand idle unless there are more partitions.
-pub const DEFAULT_CONSUMERS: u32 = 2;
-/// ClickHouse's own block size. One poll is one block is one insert, so this bounds a block's memory and is what a
-/// backlog is read in. Larger blocks make fewer parts while catching up and cost memory; once the topic is drained
-/// the timeout ends a poll long before this number is reached.
-pub const DEFAULT_BATCH_ROWS: u32 = 65_536;
-/// How long a poll waits for a block to fill: the larger part of the time from produced to queryable. 100 ms gives
-/// 0.28 s (median) and 0.5 s (95th percentile) at 20 thousand events a second, against 3.6 s and 7.5 s with the
-/// engine's defaults. The price is parts: up to ten inserts a second and consumer, each at least one part a
-/// partition, which merges must keep up with. A node that reports "too many parts" wants a longer timeout.
-/// It must also suffice to fetch `batch_rows` messages while catching up, or blocks stay small.
-pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Every poll of every consumer of all nodes can give a shard a block: with two nodes, two consumers each and the
-/// default timeout, this is four minutes of full load, longer than the others need to take over a dead node's
+/// A consumer polls its partitions one after the other, each for up to the poll timeout: with as many consumers on
+/// all nodes as the topic has partitions, an event waits for its own partition alone.
+pub const DEFAULT_CONSUMERS: u32 = 4;
+/// One poll is one block is one insert, so this bounds a block's memory and is what a backlog is read in. A block that
+/// is read again after a crash must come back in one poll, so it has to fit into one answer of the broker:
+/// `batch_rows` times the size of a message must stay below `fetch_message_max_bytes` in the node's `<kafka>` section.
+pub const DEFAULT_BATCH_ROWS: u32 = 16_384;
+/// How long a poll waits for a block to fill: the larger part of the time from produced to queryable, and the time in
+/// which a block that is read again must arrive whole. With 100 ms and answers of 1 MB, blocks of a backlog came back
+/// in pieces after a crash and were stored twice (ARCHITECTURE.md). The price of a short timeout is parts, too: each
+/// poll makes at least one part on every shard.
+pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(400);
+/// Every poll of every consumer of all nodes can give a shard a block: with two nodes, four consumers each and the
+/// default timeout, this is eight minutes of full load, longer than the others need to take over a dead node's
 /// partitions or than a node needs to restart and send its last blocks again.
 pub const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 
 /// The columns of `events` that exist before any materialized one; none of those may be named like them.
-pub const EVENT_COLUMNS: [&str; 12] = [
+pub const EVENT_COLUMNS: [&str; 11] = [
     "uuid",
     "event",
     "properties",
@@ -69,7 +68,6 @@ pub const EVENT_COLUMNS: [&str; 12] = [
     "_timestamp",
     "_offset",
     "elements_chain",
-    "inserted_at",
 ];
 
 /// One cluster, as `posthouse.example.toml` describes it key by key.

@@ -1,4 +1,5 @@
-//! A ClickHouse binary made of `libchdb.so`: opens the library and runs `clickhouse local` with our own arguments.
+//! A ClickHouse binary made of `libchdb.so`: opens the library and runs `clickhouse local` with our own
+//! arguments.
 
 use std::env;
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
@@ -51,7 +52,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     // SAFETY: libchdb's initialisers run here, before this process has any other thread.
     let library =
         unsafe { Library::new(&path) }.with_context(|| format!("cannot open {}", path.display()))?;
-    // SAFETY: the four types are those of chdb.h, and the library is never closed (see the end of this function).
+    // SAFETY: the four types are those of chdb.h, and the library is never closed (see the end of this
+    // function).
     let (query, error, buffer, length) = unsafe {
         (
             *library.get::<QueryCommandLine>(c"chdb_query_cmdline")?,
@@ -60,10 +62,12 @@ fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
             *library.get::<ResultLength>(c"chdb_result_length")?,
         )
     };
-    // Closing would run the engine's destructors under threads that are still alive; the process ends soon anyway.
+    // Closing would run the engine's destructors under threads that are still alive; the process ends soon
+    // anyway.
     std::mem::forget(library);
 
-    // SAFETY: argv holds `count` zero-terminated strings and a null at the end; they are leaked, so they outlive the call.
+    // SAFETY: argv holds `count` zero-terminated strings and a null at the end; they are leaked, so they
+    // outlive the call.
     let result = unsafe { query(count, arguments.as_mut_ptr()) };
     if result.is_null() {
         bail!("the engine gave no result");
@@ -71,7 +75,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     // SAFETY: `result` is the live handle just returned.
     let message = unsafe { error(result) };
     if !message.is_null() {
-        // SAFETY: the engine returns a zero-terminated string that lives as long as the result, which is never freed.
+        // SAFETY: the engine returns a zero-terminated string that lives as long as the result, which is
+        // never freed.
         let message = unsafe { CStr::from_ptr(message) };
         bail!("{}", message.to_string_lossy());
     }

@@ -1,5 +1,6 @@
 //! `stack`: the dev stack in the foreground, and the way to find and stop one from another shell.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +16,8 @@ use posthouse_tests::stack::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// For a stack to stop: its nodes, its brokers and its Keeper one after the other, each with a time of its own.
+/// For a stack to stop: its nodes, its brokers and its Keeper one after the other, each with a time of its
+/// own.
 const DOWN_LIMIT: Duration = Duration::from_secs(90);
 
 /// Real ClickHouse, Apache Kafka and Apache ZooKeeper on free loopback ports, without containers.
@@ -46,8 +48,8 @@ enum Verb {
     /// Start a stack and keep it running until Ctrl-C, SIGTERM or `stack down`
     Up {
         /// The shards' weights
-        #[arg(long, value_delimiter = ',', default_value = "1,3", value_parser = clap::value_parser!(u32).range(1..))]
-        shards: Vec<u32>,
+        #[arg(long, value_delimiter = ',', default_value = "1,3")]
+        shards: Vec<NonZeroU32>,
         /// Replicas of every shard
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
         replicas: u8,
@@ -74,7 +76,8 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Up { shards, replicas, brokers } => {
-            let shards = shards.into_iter().map(|weight| ShardSpec { weight, replicas: replicas.into() });
+            let shards =
+                shards.iter().map(|weight| ShardSpec { weight: weight.get(), replicas: replicas.into() });
             up(StackSpec { shards: shards.collect(), brokers: brokers.into(), ..StackSpec::default() })
         }
         Verb::Down { name, all } => down(name.as_deref(), all),
@@ -109,21 +112,20 @@ fn welcome(stack: &Stack, record: &Record) -> String {
             put a clickhouse binary on PATH for all of it"
             .into(),
     };
+    let config = record.config.display();
     let url = stack.nodes().first().map(stack::Node::http_url).unwrap_or_default();
     format!(
-        "\n{}\n  engine   {engine}\n  scratch  {}\n  config   {}\n\n  \
+        "\n{}\n  engine   {engine}\n  scratch  {}\n  config   {config}\n\n  \
          curl {url} --data-binary \"SELECT * FROM system.clusters FORMAT PrettyCompact\"\n  \
-         posthouse --config {} doctor\n\n\
+         posthouse --config {config} topics apply\n  posthouse --config {config} schema apply\n\n\
          Ctrl-C stops it, or `stack down` in another shell.\n",
         record.table(),
         stack.dir().display(),
-        record.config.display(),
-        record.config.display(),
     )
 }
 
-/// The first SIGINT or SIGTERM asks for an orderly end, also of a start under way. The second ends the process, and
-/// the kernel kills the servers with it.
+/// The first SIGINT or SIGTERM asks for an orderly end, also of a start under way. The second ends the
+/// process, and the kernel kills the servers with it.
 fn watch_signals() -> anyhow::Result<Receiver<()>> {
     let (sender, receiver) = channel();
     let (installed, ready) = channel();
@@ -157,7 +159,8 @@ fn status(json: bool) -> anyhow::Result<()> {
     let records = living.iter().map(|found| (found, Record::read(&found.path))).collect::<Vec<_>>();
     if json {
         let stacks = records.iter().map(|(found, record)| {
-            serde_json::json!({ "name": name(&found.path), "scratch": found.path, "pid": found.pid, "up": record })
+            let (scratch, pid) = (&found.path, found.pid);
+            serde_json::json!({ "name": name(scratch), "scratch": scratch, "pid": pid, "up": record })
         });
         println!("{}", serde_json::to_string_pretty(&stacks.collect::<Vec<_>>())?);
         return Ok(());

@@ -1,4 +1,5 @@
-//! The cache of downloads, outside the checkout and shared by all stacks: a package is there whole or not at all.
+//! The cache of downloads, outside the checkout and shared by all stacks: a package is there whole or not at
+//! all.
 
 use std::env;
 use std::fs::{self, File};

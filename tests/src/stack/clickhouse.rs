@@ -19,8 +19,8 @@ use super::{http, template};
 /// The name of the cluster in `remote_servers`, which is the database's default name too.
 pub const CLUSTER: &str = "posthog";
 
-/// How long Keeper remembers a dead node, and with it the locks on its Kafka partitions: the longest that ZooKeeper
-/// grants at its tick. Shorter would let a busy machine's pause look like a death.
+/// How long Keeper remembers a dead node, and with it the locks on its Kafka partitions: the longest that
+/// ZooKeeper grants at its tick. Shorter would let a busy machine's pause look like a death.
 const KEEPER_SESSION: Duration = Duration::from_secs(10);
 /// The shortest that a broker grants by default (`group.min.session.timeout.ms`).
 const KAFKA_SESSION: Duration = Duration::from_secs(6);
@@ -42,7 +42,8 @@ pub struct Node {
     seat: Seat,
 }
 
-/// A node's place in the cluster: fixed before anything is started, since each node's config names all others.
+/// A node's place in the cluster: fixed before anything is started, since each node's config names all
+/// others.
 #[derive(Debug)]
 pub(crate) struct Seat {
     name: String,
@@ -140,12 +141,14 @@ impl Node {
         self.seat.dir.join("user_scripts")
     }
 
-    /// The file that posthouse writes its functions to; absent at first. `SYSTEM RELOAD FUNCTIONS` reads it again.
+    /// The file that posthouse writes its functions to; absent at first. `SYSTEM RELOAD FUNCTIONS` reads it
+    /// again.
     pub fn functions_xml(&self) -> PathBuf {
         self.seat.dir.join("functions/posthouse_functions.xml")
     }
 
-    /// Runs one statement as `default` and returns the answer as it came, tab-separated unless it says otherwise.
+    /// Runs one statement as `default` and returns the answer as it came, tab-separated unless it says
+    /// otherwise.
     ///
     /// # Errors
     /// The node's own message when it refuses; what went wrong with the connection otherwise.
@@ -222,7 +225,8 @@ fn command(engine: &Engine, options: &NodeOptions, dir: &Path) -> Command {
             command.arg("--config-file").arg(config).arg("--path").arg(dir.join("data"));
             // The config's own level is not read by `clickhouse local`.
             command.args(["--log-level", "information"]);
-            // Background work runs with the command line's settings, HTTP and TCP sessions with the profile's.
+            // Background work runs with the command line's settings, HTTP and TCP sessions with the
+            // profile's.
             for (name, value) in &options.settings {
                 command.arg(format!("--{name}")).arg(value);
             }

@@ -86,3 +86,18 @@ fn replica(node: &Node) -> Replica {
         functions: node.functions_xml(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn posthouse_reads_the_topics() {
+        let topics = posthouse::topics::spec::parse(TOPICS_TOML).unwrap();
+        assert!(
+            topics
+                .iter()
+                .any(|topic| topic.name == "clickhouse_events_json" && topic.replication_factor == 1)
+        );
+    }
+}

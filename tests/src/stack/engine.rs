@@ -1,4 +1,5 @@
-//! Which ClickHouse runs the nodes: a server binary where there is one, else the engine's library in our launcher.
+//! Which ClickHouse runs the nodes: a server binary where there is one, else the engine's library in our
+//! launcher.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ pub enum Engine {
         /// The `clickhouse` binary.
         path: PathBuf,
     },
-    /// `libchdb.so`, run as `clickhouse local` that listens. It has no interserver port, so Replicated tables stay
-    /// read-only; no ON CLUSTER, no CREATE USER, no `system.zookeeper`, `query_log` or `part_log`.
+    /// `libchdb.so`, run as `clickhouse local` that listens. It has no interserver port, so Replicated tables
+    /// stay read-only; no ON CLUSTER, no CREATE USER, no `system.zookeeper`, `query_log` or `part_log`.
     Library {
         /// Our launcher.
         launcher: PathBuf,

@@ -1,4 +1,5 @@
-//! The smallest HTTP client that can ask a ClickHouse node: one POST a connection, and a torn answer is an error.
+//! The smallest HTTP client that can ask a ClickHouse node: one POST a connection, and a torn answer is an
+//! error.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,7 +25,8 @@ pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<Str
     // wait_end_of_query: an error after the first rows must still come as an error.
     write!(
         stream,
-        "POST /?wait_end_of_query=1 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{sql}",
+        "POST /?wait_end_of_query=1 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{sql}",
         sql.len()
     )?;
     let (status, body) =
@@ -97,7 +99,8 @@ mod tests {
     fn reads_lengths_and_chunks() {
         let sized = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nCode:".as_slice();
         assert_eq!(response(sized).unwrap(), (404, b"Code:".to_vec()));
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n1\t2\r\nA\r\n\n123456789\r\n0\r\n\r\n";
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\n1\t2\r\nA\r\n\n123456789\r\n0\r\n\r\n";
         assert_eq!(response(chunked.as_slice()).unwrap(), (200, b"1\t2\n123456789".to_vec()));
     }
 

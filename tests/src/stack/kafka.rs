@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataBroker;
 
-use super::java::java;
+use super::java::{QUICK_START, java};
 use super::ports::{self, Port};
 use super::server::{Launch, OnEnd, Server, StopBy};
 use super::{process, template};
@@ -90,7 +90,9 @@ impl Broker {
 
     fn format(&self) -> anyhow::Result<()> {
         let mut tool = java(&self.jars, FORMAT_HEAP_MIB);
-        tool.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(self.seat.config());
+        tool.arg(QUICK_START)
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .arg(self.seat.config());
         if self.seat.controller.is_some() {
             tool.arg("--standalone");
         }

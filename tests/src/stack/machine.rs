@@ -57,7 +57,8 @@ fn present(tool: &Tool) -> bool {
     version.is_some_and(|version| version >= JAVA)
 }
 
-/// The feature release in what `java -version` says: 17 of `openjdk version "17.0.15"`, 1 of `java version "1.8.0"`.
+/// The feature release in what `java -version` says: 17 of `openjdk version "17.0.15"`, 1 of `java version
+/// "1.8.0"`.
 fn java_version(text: &str) -> Option<u32> {
     let quoted = text.split('"').nth(1)?;
     quoted.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

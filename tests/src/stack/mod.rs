@@ -1,8 +1,10 @@
-//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper as child processes on free loopback ports.
+//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper as child processes on free loopback
+//! ports.
 //!
-//! A start goes: check the machine → download what the cache lacks → make a scratch folder, reserve ports, write
-//! configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes, then brokers,
-//! then the Keeper, and removes the folder. However the process ends, the kernel kills the servers with it.
+//! A start goes: check the machine → download what the cache lacks → make a scratch folder, reserve ports,
+//! write configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes,
+//! then brokers, then the Keeper, and removes the folder. However the process ends, the kernel kills the
+//! servers with it.
 
 mod cache;
 mod clickhouse;
@@ -60,8 +62,8 @@ impl Stack {
     /// Starts every server and returns when all answer.
     ///
     /// # Errors
-    /// When the machine lacks a tool, a download fails, or a server does not come up (with the end of its log).
-    /// What had been started is stopped.
+    /// When the machine lacks a tool, a download fails, or a server does not come up (with the end of its
+    /// log). What had been started is stopped.
     pub fn start(spec: StackSpec, progress: &Progress) -> anyhow::Result<Self> {
         spec.validate()?;
         let (engine, kafka_jars, zookeeper_jars) = fetch(progress)?;
@@ -74,12 +76,16 @@ impl Stack {
             .into_iter()
             .map(|seat| Node::prepare(&engine, &spec.nodes, &cluster, keeper.port(), seat))
             .collect::<anyhow::Result<_>>()?;
-        let stack = Self { spec, engine, nodes, brokers, keeper, scratch };
-        stack.start_all(progress)?;
-        Ok(stack)
+        let mut stack = Self { spec, engine, nodes, brokers, keeper, scratch };
+        let started = stack.start_all(progress);
+        if started.is_err() && !wait::interrupted() {
+            stack.scratch.keep();
+        }
+        started.map(|()| stack)
     }
 
-    /// All at once: no server needs another to come up, except that brokers look for their controller by themselves.
+    /// All at once: no server needs another to come up, except that brokers look for their controller by
+    /// themselves.
     fn start_all(&self, progress: &Progress) -> anyhow::Result<()> {
         let start = |server: &Server, start: &dyn Fn() -> anyhow::Result<()>| {
             let step = progress.step(format!("starting {}", server.name()));

@@ -1,4 +1,5 @@
-//! What is downloaded: pinned versions through the user's own npm and Maven, every byte checked against a digest.
+//! What is downloaded: pinned versions through the user's own npm and Maven, every byte checked against a
+//! digest.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! Loopback ports that stay ours: chosen below the ephemeral range and held by a locked file for the stack's life.
+//! Loopback ports that stay ours: chosen below the ephemeral range and held by a locked file for the stack's
+//! life.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// Below Linux's and macOS's ephemeral ranges (32768 and 49152 upwards), so that no outgoing connection takes the
-/// port of a server that is down for a moment; above the registered ports of well-known servers.
+/// Below Linux's and macOS's ephemeral ranges (32768 and 49152 upwards), so that no outgoing connection takes
+/// the port of a server that is down for a moment; above the registered ports of well-known servers.
 pub(crate) const RANGE: Range<u16> = 20_000..32_000;
 
 /// A port reserved against every other stack of this user, also while no server listens on it.
@@ -68,7 +69,8 @@ fn reserve_in(folder: &Path, range: Range<u16>) -> anyhow::Result<Port> {
 fn lock(path: &Path) -> Option<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).ok()?;
     file.try_lock().ok()?;
-    // Its last holder may have removed it after we opened it: then our lock is on a file nobody else will find.
+    // Its last holder may have removed it after we opened it: then our lock is on a file nobody else will
+    // find.
     let found = fs::metadata(path).ok()?;
     (found.ino() == file.metadata().ok()?.ino()).then_some(file)
 }

@@ -23,8 +23,9 @@ const TAIL_BYTES: u64 = 64 * 1024;
 
 type Request = (Command, Sender<io::Result<Child>>);
 
-/// The death signal of Linux is tied to the parent *thread*: a child spawned by a test's thread would be killed when
-/// that test ends, long before the process does. So one thread spawns all children and never returns.
+/// The death signal of Linux is tied to the parent *thread*: a child spawned by a test's thread would be
+/// killed when that test ends, long before the process does. So one thread spawns all children and never
+/// returns.
 static SPAWNER: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
     let (sender, requests) = channel();
     thread::Builder::new()
@@ -34,8 +35,9 @@ static SPAWNER: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
     Mutex::new(sender)
 });
 
-/// Spawns `command` in a process group of its own (Ctrl-C in the terminal does not reach it), to be killed by the
-/// kernel when this process ends in whatever way. Elsewhere than on Linux a child survives our own `kill -9`.
+/// Spawns `command` in a process group of its own (Ctrl-C in the terminal does not reach it), to be killed by
+/// the kernel when this process ends in whatever way. Elsewhere than on Linux a child survives our own `kill
+/// -9`.
 pub(crate) fn spawn(command: Command) -> anyhow::Result<Child> {
     let program = command.get_program().display().to_string();
     let (answer, child) = channel();
@@ -60,7 +62,8 @@ fn serve(requests: &Receiver<Request>) {
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe; nothing is allocated.
+    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe; nothing is
+    // allocated.
     unsafe {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
@@ -76,17 +79,20 @@ fn die_with_parent(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_: &mut Command) {}
 
-/// Blocks until the process has ended, and leaves it to be reaped: until then its id can't be given to another.
+/// Blocks until the process has ended, and leaves it to be reaped: until then its id can't be given to
+/// another.
 pub(crate) fn wait_for_end(pid: Pid) {
     while let Err(rustix::io::Errno::INTR) =
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
     {}
 }
 
-/// Runs a command that must end well, such as a download; `meanwhile` is called again and again until it ends.
+/// Runs a command that must end well, such as a download; `meanwhile` is called again and again until it
+/// ends.
 ///
 /// # Errors
-/// When it can't be started, does not end within `limit` (it is killed then), or fails: with the end of `output`.
+/// When it can't be started, does not end within `limit` (it is killed then), or fails: with the end of
+/// `output`.
 pub(crate) fn run(
     mut command: Command,
     output: &Path,

@@ -1,4 +1,5 @@
-//! What a stack in the foreground tells other shells: its servers and how to reach them, in its scratch folder.
+//! What a stack in the foreground tells other shells: its servers and how to reach them, in its scratch
+//! folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

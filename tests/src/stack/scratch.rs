@@ -17,6 +17,13 @@ pub(crate) struct Scratch {
     path: PathBuf,
     // Children do not inherit it (close-on-exec), so the lock falls with this process alone.
     _alive: File,
+    on_drop: OnDrop,
+}
+
+#[derive(Debug)]
+enum OnDrop {
+    Remove,
+    Keep,
 }
 
 impl Scratch {
@@ -42,7 +49,12 @@ impl Scratch {
         let mut alive = File::create(path.join(ALIVE))?;
         alive.lock()?;
         write!(alive, "{}", std::process::id())?;
-        Ok(Self { path, _alive: alive })
+        Ok(Self { path, _alive: alive, on_drop: OnDrop::Remove })
+    }
+
+    /// Leaves the folder for a look when the stack goes; the next start removes it.
+    pub(crate) fn keep(&mut self) {
+        self.on_drop = OnDrop::Keep;
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,8 +64,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("stack: kept for a look, until the next start: {}", self.path.display());
+        if matches!(self.on_drop, OnDrop::Keep) || std::thread::panicking() {
+            eprintln!("stack: {} is kept for a look until the next start", self.path.display());
         } else if let Err(error) = remove(&self.path) {
             eprintln!("stack: cannot remove {}: {error}", self.path.display());
         }

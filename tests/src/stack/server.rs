@@ -1,4 +1,5 @@
-//! One server of the stack: started until it answers, killed, stopped and started again on the same data and ports.
+//! One server of the stack: started until it answers, killed, stopped and started again on the same data and
+//! ports.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::process;
 use super::wait::{interrupted, wait_until};
 
-/// For a server to answer after its start. The slowest needs some four seconds on two idle cores and a minute on busy
-/// ones; a node may have to load what a kill test has left.
+/// For a server to answer after its start. The slowest needs some four seconds on two idle cores and a minute
+/// on busy ones; a node may have to load what a kill test has left.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 /// For a server to end after SIGTERM, before SIGKILL. A broker moves its partitions away first.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -176,7 +177,8 @@ impl fmt::Debug for Server {
 
 impl State {
     fn signal(&self, signal: Signal) {
-        // The child is not reaped yet (see `watch`), so its id is its own. An error means that it has just ended.
+        // The child is not reaped yet (see `watch`), so its id is its own. An error means that it has just
+        // ended.
         if let Some(child) = &self.child {
             let _ = kill_process(Pid::from_child(child), signal);
         }
@@ -224,7 +226,8 @@ impl Inner {
     fn watch(self: &Arc<Self>, pid: Pid) {
         process::wait_for_end(pid);
         let mut state = self.lock();
-        // It has ended, so this does not block. Reaped under the lock: nobody can signal a pid that is no longer ours.
+        // It has ended, so this does not block. Reaped under the lock: nobody can signal a pid that is no
+        // longer ours.
         let Some(Ok(status)) = state.child.take().map(|mut child| child.wait()) else { return };
         let by_itself = matches!(state.phase, Phase::Ready);
         state.phase = match (state.phase, self.launch.on_end) {

@@ -24,7 +24,8 @@ pub struct ShardSpec {
     pub replicas: usize,
 }
 
-/// What a ClickHouse node has beyond the defaults of the stack; a later value replaces an earlier or default one.
+/// What a ClickHouse node has beyond the defaults of the stack; a later value replaces an earlier or default
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeOptions {
     pub(crate) settings: BTreeMap<String, String>,
@@ -109,7 +110,8 @@ impl NodeOptions {
         self
     }
 
-    /// A default of every MergeTree table, such as `max_bytes_to_merge_at_max_space_in_pool` = `1` against merges.
+    /// A default of every MergeTree table, such as `max_bytes_to_merge_at_max_space_in_pool` = `1` against
+    /// merges.
     pub fn merge_tree(mut self, name: &str, value: &str) -> Self {
         self.merge_tree.insert(name.into(), value.into());
         self

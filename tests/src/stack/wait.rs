@@ -1,4 +1,5 @@
-//! Waiting for a condition with a deadline: the condition is asked again and again, and the last answer is told.
+//! Waiting for a condition with a deadline: the condition is asked again and again, and the last answer is
+//! told.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,8 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Waits until `probe` answers. `what` names the condition in the error, `Continue` carries what was seen instead.
+/// Waits until `probe` answers. `what` names the condition in the error, `Continue` carries what was seen
+/// instead.
 ///
 /// # Errors
 /// When `probe` breaks with an error, when `limit` has passed, and after [`interrupt`].

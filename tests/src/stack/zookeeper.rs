@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use minijinja::context;
 
-use super::java::java;
+use super::java::{QUICK_START, java};
 use super::ports::{self, Port};
 use super::server::{Launch, OnEnd, Server, StopBy};
 use super::template;
@@ -49,6 +49,7 @@ impl Keeper {
             command: Box::new(move || {
                 let mut command = java(&jars, HEAP_MIB);
                 command
+                    .arg(QUICK_START)
                     .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
                     .arg(&config)
                     .current_dir(&dir);
