@@ -32,7 +32,12 @@ pub struct NodeOptions {
     pub(crate) merge_tree: BTreeMap<String, String>,
     pub(crate) xml: Vec<String>,
     pub(crate) users_xml: Vec<String>,
+    pub(crate) fetch_bytes: u32,
 }
+
+/// One answer of the broker, for one partition: a block of 16,384 messages of 2 KiB. A block that is read again after a
+/// crash must come back in one poll, and so in one answer.
+const FETCH_BYTES: u32 = 32 << 20;
 
 impl Default for StackSpec {
     /// Two shards of weights 1 and 3, so that a forgotten weight shows, and one broker.
@@ -92,6 +97,7 @@ impl Default for NodeOptions {
             merge_tree: BTreeMap::new(),
             xml: Vec::new(),
             users_xml: Vec::new(),
+            fetch_bytes: FETCH_BYTES,
         };
         none
             // An insert returns when all shards have it, as a production profile has it.
@@ -120,6 +126,12 @@ impl NodeOptions {
     /// A piece of XML inside `<clickhouse>` of the node's config.xml.
     pub fn xml(mut self, snippet: &str) -> Self {
         self.xml.push(snippet.into());
+        self
+    }
+
+    /// How much of a partition one answer of the broker may hold, instead of 32 MiB.
+    pub fn fetch_bytes(mut self, bytes: u32) -> Self {
+        self.fetch_bytes = bytes;
         self
     }
 

@@ -38,6 +38,9 @@ const QUIET: Duration = Duration::from_secs(75);
 /// For everything to arrive at the end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
 
+/// librdkafka's own `fetch.message.max.bytes`.
+const LIBRDKAFKA_FETCH_BYTES: u32 = 1 << 20;
+
 /// Where the engine keeps its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offsets {
@@ -45,6 +48,19 @@ pub enum Offsets {
     Keeper,
     /// For comparison: at least once.
     Group,
+    /// For comparison: in Keeper, but blocks are larger than what one poll brings back after a crash.
+    Hasty,
+}
+
+impl Offsets {
+    /// The name of the test, its site and its report.
+    pub fn test_name(self) -> &'static str {
+        match self {
+            Self::Keeper => "ingest",
+            Self::Group => "ingest_group",
+            Self::Hasty => "ingest_hasty",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +79,24 @@ enum Fault {
 /// # Errors
 /// When the stack does not start.
 pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
-    let nodes = NodeOptions::default()
+    Stack::start(StackSpec::default().nodes(unmerged()), progress)
+}
+
+/// The stack for [`Offsets::Hasty`]: the broker's answers are as small as librdkafka has them by default.
+///
+/// # Errors
+/// When the stack does not start.
+pub fn hasty_stack(progress: &Progress) -> anyhow::Result<Stack> {
+    let nodes = unmerged().fetch_bytes(LIBRDKAFKA_FETCH_BYTES);
+    Stack::start(StackSpec::default().nodes(nodes), progress)
+}
+
+fn unmerged() -> NodeOptions {
+    NodeOptions::default()
         .merge_tree("max_bytes_to_merge_at_max_space_in_pool", "1")
         .merge_tree("parts_to_throw_insert", "100000")
         .merge_tree("parts_to_delay_insert", "100000")
-        .setting("optimize_on_insert", "0");
-    Stack::start(StackSpec::default().nodes(nodes), progress)
+        .setting("optimize_on_insert", "0")
 }
 
 /// Runs `rounds` faults on a site of `stack`; `say` hears of each.
@@ -82,13 +110,12 @@ pub fn run(
     seed: u64,
     say: &dyn Fn(String),
 ) -> anyhow::Result<Report> {
-    let name = match offsets {
-        Offsets::Keeper => "ingest",
-        Offsets::Group => "ingest_group",
-    };
+    let name = offsets.test_name();
     let mut site = Site::new(stack, name)?;
-    if offsets == Offsets::Group {
-        site.set("events", "offsets", "group");
+    match offsets {
+        Offsets::Keeper => {}
+        Offsets::Group => _ = site.set("events", "offsets", "group"),
+        Offsets::Hasty => _ = site.set("events", "batch_rows", 65_536).set("events", "poll_timeout_ms", 100),
     }
     site.apply()?;
     let profile = Profile { teams: 20, people: 50_000, days: 2, until: NOON, again: 0, broken: 50 };
