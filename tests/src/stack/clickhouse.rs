@@ -199,6 +199,7 @@ fn write_config(
         keeper_port,
         keeper_session_ms => KEEPER_SESSION.as_millis(),
         kafka_session_ms => KAFKA_SESSION.as_millis(),
+        fetch_bytes => options.fetch_bytes,
         merge_tree => &options.merge_tree,
         extra => &options.xml,
     };
