@@ -23,3 +23,11 @@ SELECT
     _offset,
     ifNull(_timestamp, toDateTime(0)) AS message_time
 FROM {{ database }}.kafka_events
+WHERE (
+    {#- Whoever drops one view to pause ingestion, as is the custom, would lose the messages that belong to it, because the
+        engine goes on with the other. So each view sees to it that both are there: without one, the block is read again
+        until both are. The engine's start is covered too, whichever view it loads first. #}
+    SELECT throwIf(count() != 2, 'kafka_events waits until events_mv and events_dead_letter_mv both exist: run posthouse schema apply')
+    FROM system.tables
+    WHERE (database = '{{ database }}') AND (name IN ('events_mv', 'events_dead_letter_mv'))
+) = 0

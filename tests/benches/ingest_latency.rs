@@ -17,6 +17,8 @@ use crate::report::Report;
 
 /// Name and events a second.
 const RATES: [(&str, u64); 2] = [("ingest_latency", 20_000), ("ingest_latency_50k", 50_000)];
+/// Poll timeouts to compare, in ms.
+const POLL_TIMEOUTS: [i64; 4] = [100, 200, 400, 1_000];
 /// Before this the consumers settle.
 const WARM_UP: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(30);
@@ -51,8 +53,35 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settings {
+    /// What posthouse makes from a config without values of its own.
     Ours,
+    /// The same with another `poll_timeout_ms`.
+    PollTimeout(i64),
+    /// What the engine does when nothing is said.
     Engine,
+}
+
+/// What a longer or shorter poll costs and brings, at the first of [`RATES`]; the longest is the peer.
+pub(crate) fn poll_timeouts() -> anyhow::Result<Vec<Report>> {
+    let stack = Stack::start(StackSpec::default(), &Progress::on_stderr())?;
+    let mut measured = Vec::new();
+    for timeout in POLL_TIMEOUTS {
+        let name = format!("ingest_poll_{timeout}");
+        measured.push((timeout, measure(&stack, &name, RATES[0].1, Settings::PollTimeout(timeout))?));
+        eprintln!("poll timeout {timeout} ms: {:?}", measured[measured.len() - 1].1);
+    }
+    let (shortest, longest) = (&measured[0].1, &measured[measured.len() - 1].1);
+    Ok(vec![Report {
+        name: "ingest_poll_timeouts".to_owned(),
+        what: format!("produced → queryable at {} events/s by poll timeout; ours is the shortest", RATES[0].1),
+        ours_s: shortest.p95,
+        peer_s: longest.p95,
+        ratio: longest.p95 / shortest.p95,
+        rows: RATES[0].1 * MEASURED.as_secs(),
+        runs: 1,
+        limit: "the timeout itself; the price of a short one is parts".to_owned(),
+        details: measured.iter().map(|(timeout, figures)| (timeout.to_string(), json!(figures))).collect(),
+    }])
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -67,7 +96,10 @@ struct Measured {
 }
 
 fn measure(stack: &Stack, name: &str, rate: u64, settings: Settings) -> anyhow::Result<Measured> {
-    let site = Site::new(stack, name)?;
+    let mut site = Site::new(stack, name)?;
+    if let Settings::PollTimeout(timeout) = settings {
+        site.set("events", "poll_timeout_ms", timeout);
+    }
     site.apply()?;
     if settings == Settings::Engine {
         engine_defaults(&site)?;

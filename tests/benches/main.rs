@@ -22,7 +22,11 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 2] = [("ingest_latency", ingest_latency::run), ("ingest_drain", ingest_drain::run)];
+const BENCHES: [Bench; 3] = [
+    ("ingest_latency", ingest_latency::run),
+    ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
+    ("ingest_drain", ingest_drain::run),
+];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
