@@ -73,7 +73,10 @@ pub(crate) fn poll_timeouts() -> anyhow::Result<Vec<Report>> {
     let (shortest, longest) = (&measured[0].1, &measured[measured.len() - 1].1);
     Ok(vec![Report {
         name: "ingest_poll_timeouts".to_owned(),
-        what: format!("produced → queryable at {} events/s by poll timeout; ours is the shortest", RATES[0].1),
+        what: format!(
+            "produced → queryable at {} events/s by poll timeout; ours is the shortest",
+            RATES[0].1
+        ),
         ours_s: shortest.p95,
         peer_s: longest.p95,
         ratio: longest.p95 / shortest.p95,

@@ -1,9 +1,11 @@
 //! A test's own place on a stack: a database, a topic and a consumer group of one name, made by the `posthouse` binary.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
@@ -15,6 +17,9 @@ use crate::stack::{Broker, Stack, wait_until};
 
 /// Partitions of a site's topic: two for each consumer of two nodes, so that each has something to do.
 const PARTITIONS: i64 = 8;
+/// For one run of `posthouse`: beyond everything that it waits for itself, so that one that hangs fails its
+/// test.
+const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 /// A database, a topic and a group on a stack, with a `posthouse.toml` that names them.
 pub struct Site<'s> {
@@ -158,6 +163,18 @@ impl<'s> Site<'s> {
         Ok(node.query(&sql.replace("{db}", &self.name))?.trim_end_matches('\n').to_owned())
     }
 
+    /// Waits until a query on the first node answers `wanted`.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, with its last answer.
+    pub fn answers(&self, sql: &str, wanted: &str, limit: Duration) -> anyhow::Result<()> {
+        wait_until(&format!("{sql} to answer {wanted}"), limit, || match self.query(sql) {
+            Ok(answer) if answer == wanted => ControlFlow::Break(Ok(())),
+            Ok(answer) => ControlFlow::Continue(anyhow!("{answer}")),
+            Err(error) => ControlFlow::Continue(error),
+        })
+    }
+
     /// Counts what is stored, shard by shard.
     ///
     /// # Errors
@@ -220,12 +237,40 @@ impl fmt::Display for Outcome {
 /// Runs the `posthouse` binary that was built beside this executable.
 ///
 /// # Errors
-/// When it is not there or does not start.
+/// When it is not there, does not start or hangs.
 pub fn run(config: &Path, arguments: &[&str]) -> anyhow::Result<Outcome> {
-    let output = Command::new(binary("posthouse")?).arg("--config").arg(config).args(arguments).output()?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let code = output.status.code().unwrap_or(-1);
-    Ok(Outcome { code, stdout: text(output.stdout), stderr: text(output.stderr) })
+    run_within(config, arguments, RUN_LIMIT)
+}
+
+/// The same, killed when it takes longer than `limit`.
+///
+/// # Errors
+/// When it is not there, does not start or does not end in time.
+pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow::Result<Outcome> {
+    // Files, not pipes: nobody has to read while it runs.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut command = Command::new(binary("posthouse")?);
+    command.arg("--config").arg(config).args(arguments).stdin(Stdio::null());
+    let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
+    let ended = wait_until("the end of posthouse", limit, || match child.try_wait() {
+        Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+        Ok(None) => ControlFlow::Continue(anyhow!("it still runs")),
+        Err(error) => ControlFlow::Break(Err(error.into())),
+    });
+    if ended.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    let (stdout, stderr) = (whole(&mut stdout)?, whole(&mut stderr)?);
+    let status = ended.with_context(|| format!("posthouse {}: {stdout}{stderr}", arguments.join(" ")))?;
+    Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
+}
+
+fn whole(file: &mut File) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A binary of this workspace, built beside the running executable, which may be a test in `deps`.

@@ -1,0 +1,58 @@
+# The ways in; each target is a line or two, what it runs can be run by hand. `make` alone lists them.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint unit it bench torture up down tools java
+
+TEST ?=
+BENCH ?=
+ROUNDS ?= 30
+KEEP ?=
+SEED ?=
+
+# $(call need,PROGRAM,WHAT INSTALLS IT)
+need = command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools java ## all of it on real servers in a minute or two; KEEP=1 leaves them running
+	cargo build --workspace
+	@cargo run --quiet --bin demo -- $(if $(KEEP),--keep)
+
+test: lint unit it ## lint, unit and integration tests
+
+lint: tools ## formatting, clippy, and cargo-deny where it is installed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else \
+		echo "cargo-deny is not installed, so licences and advisories are not checked: cargo install cargo-deny"; fi
+
+unit: tools ## unit tests, without servers
+	cargo test --workspace --lib --bins
+
+it: tools java ## integration tests on real servers; TEST=prefix picks some
+	cargo build --workspace
+	cargo test --package posthouse-tests --test it -- $(TEST)
+
+bench: tools java ## ours against its peers, reports in target/bench; BENCH=prefix picks some
+	cargo build --release --workspace
+	cargo bench --package posthouse-tests --bench bench -- $(BENCH)
+
+torture: tools java ## kill tests in their long form, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
+	cargo build --release --workspace
+	@cargo run --quiet --release --bin torture -- --test "$(TEST)" --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+up: tools java ## the empty stack, until Ctrl-C or `make down`
+	cargo build --workspace
+	@cargo run --quiet --bin stack -- up
+
+down: tools ## stop the stack of `make up` or `make demo KEEP=1`
+	@cargo run --quiet --bin stack -- down
+
+tools:
+	@$(call need,cargo,curl --proto '=https' -sSf https://sh.rustup.rs | sh)
+	@$(call need,cc,apt-get install -y build-essential (macOS: xcode-select --install))
+
+# The rest of what the servers need is checked when they start, and named with what installs it.
+java:
+	@$(call need,java,apt-get install -y openjdk-17-jre-headless (macOS: brew install openjdk))

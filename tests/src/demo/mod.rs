@@ -1,0 +1,75 @@
+//! `make demo`: the real servers, the real `posthouse`, 200,000 messages, one node killed on the way, and the count.
+
+mod flow;
+mod probes;
+mod queries;
+mod report;
+mod screen;
+mod setup;
+mod signals;
+
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+pub use signals::{INTERRUPTED, watch_signals};
+
+use screen::Screen;
+use setup::Ground;
+
+/// Runs the demo. With `keep` the servers then stay up until `signals` has a signal. True when every message is there
+/// exactly once.
+///
+/// # Errors
+/// When the stack does not start, `posthouse` fails, a server does not come back, or a signal ends it halfway.
+pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
+    let (screen, begin) = (Screen::on_stdout(), Instant::now());
+    screen.title("posthouse", "events from Kafka into a sharded ClickHouse, each exactly once");
+    let ground = setup::prepare(&screen)?;
+    let flow = flow::run(&ground, &screen)?;
+    let once = report::print(&ground, &flow, &screen)?;
+    screen.verdict(once, &flow, begin.elapsed());
+    if keep {
+        stay(&ground, &screen);
+        // The sender lives as long as the process.
+        signals.recv()?;
+    }
+    screen.dim("stopping the servers");
+    drop(ground);
+    if !keep {
+        screen.next(&NEXT);
+    }
+    Ok(once)
+}
+
+const NEXT: [(&str, &str); 4] = [
+    ("make demo KEEP=1", "the same, and the servers stay up for queries of your own"),
+    ("make torture TEST=ingest ROUNDS=10", "nodes, broker and Keeper killed again and again, then counted"),
+    ("make bench BENCH=ingest", "how fast, against ClickHouse's default settings"),
+    ("make up", "the empty stack, to point posthouse at"),
+];
+
+/// What the servers are good for while they are up.
+fn stay(ground: &Ground, screen: &Screen) {
+    screen.heading("The servers are up until Ctrl-C, or until `make down` in another shell");
+    print!("{}", ground.record.table());
+    println!("  config  {}", ground.record.config.display());
+    let posthouse = format!("{} --config {}", ground.posthouse(), ground.record.config.display());
+    let url = ground.first().http_url();
+    let mut commands = vec![
+        (format!("{posthouse} schema check"), "does any table differ from the config?"),
+        (format!("{posthouse} udf check"), "do our functions answer as the server's own?"),
+        (
+            format!("curl {url} --data-binary \"{} FORMAT Vertical\"", queries::ONE_DEAD_LETTER),
+            "a dead letter with the message as it came",
+        ),
+        (
+            format!("curl {url} --data-binary \"{} FORMAT PrettyCompact\"", queries::PARTS),
+            "the parts behind it",
+        ),
+    ];
+    if let Some(pid) = ground.victim().pid() {
+        commands.push((format!("kill -9 {pid}"), "kill the node once more: it comes back by itself"));
+    }
+    let commands: Vec<_> = commands.iter().map(|(command, meaning)| (command.as_str(), *meaning)).collect();
+    screen.commands(&commands);
+}

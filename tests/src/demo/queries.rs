@@ -1,0 +1,47 @@
+//! Every query the demo asks, in the order of its output; each can be pasted into a client as it is.
+
+/// Messages that a query sees, as events or as dead letters.
+pub(super) const QUERYABLE: &str = "\
+    SELECT (SELECT count() FROM posthog.events) + (SELECT count() FROM posthog.events_dead_letter)";
+
+/// The probes that have arrived: those of the demo's own team.
+pub(super) const PROBES: &str = "\
+    SELECT DISTINCT toUInt64(substring(distinct_id, 7)) FROM posthog.events WHERE team_id = 999999";
+
+/// Rows, messages among them, events among those, and the rows that ReplacingMergeTree leaves after merging.
+///
+/// An event that the producer sent twice has one uuid, so one key, so one partition of the topic: there the offset
+/// tells the two messages apart. The same uuid and offset twice is one message that was delivered twice.
+pub(super) const EVENTS: &str = "\
+    SELECT count(), uniqExact(uuid, _offset), uniqExact(uuid), (SELECT count() FROM posthog.events FINAL) \
+    FROM posthog.events";
+
+/// Rows, and messages among them: a place in the topic is one message.
+pub(super) const DEAD: &str = "\
+    SELECT count(), uniqExact(partition, offset) FROM posthog.events_dead_letter";
+
+/// Where rows are, and where the function says they belong. `WEIGHTS` is the list of all shards' weights.
+pub(super) const SHARDS: &str = "\
+    SELECT _shard_num AS is_on, shardOf(distinct_id, WEIGHTS) AS belongs_on, count() \
+    FROM posthog.events GROUP BY is_on, belongs_on ORDER BY is_on, belongs_on";
+
+/// Different events of each day.
+pub(super) const DAYS: &str = "\
+    SELECT formatDateTime(toDate(timestamp) AS day, '%b %d'), uniqExact(uuid) \
+    FROM posthog.events GROUP BY day ORDER BY day";
+
+/// The pages most viewed, from the materialized column.
+pub(super) const PAGES: &str = "\
+    SELECT `mat_$current_url` AS page, uniqExact(uuid) AS views, uniqExact(distinct_id) AS people \
+    FROM posthog.events WHERE event = '$pageview' GROUP BY page ORDER BY views DESC LIMIT 5";
+
+/// Why messages are dead letters.
+pub(super) const REASONS: &str = "\
+    SELECT error, count() FROM posthog.events_dead_letter GROUP BY error ORDER BY count() DESC, error";
+
+/// One dead letter, for the user to look at. No character of it means anything to a shell in double quotes.
+pub(super) const ONE_DEAD_LETTER: &str = "SELECT * FROM posthog.events_dead_letter LIMIT 1";
+
+/// What is on the node's disk, for the user to look at.
+pub(super) const PARTS: &str = "\
+    SELECT table, count(), sum(rows) FROM system.parts WHERE active AND database = 'posthog' GROUP BY table";

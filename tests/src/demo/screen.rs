@@ -1,0 +1,183 @@
+//! How the demo looks: colours and bars on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
+
+use super::flow::Flow;
+
+/// Between two lines where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const CYAN: &str = "36";
+
+/// Standard output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Screen {
+    colours: bool,
+}
+
+impl Screen {
+    pub(super) fn on_stdout() -> Self {
+        Self { colours: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn title(self, name: &str, what: &str) {
+        println!("{}: {what}", self.paint(BOLD, name));
+    }
+
+    pub(super) fn heading(self, text: &str) {
+        println!("\n{}", self.paint(BOLD, text));
+    }
+
+    /// An aside, line by line.
+    pub(super) fn dim(self, text: &str) {
+        for line in text.lines() {
+            println!("  {}", self.paint(DIM, line));
+        }
+    }
+
+    /// Green when it is as it should be, red otherwise.
+    pub(super) fn judged(self, good: bool, text: &str) -> String {
+        self.paint(if good { GREEN } else { RED }, text)
+    }
+
+    /// A command that was run, how long it took, and what it said.
+    pub(super) fn command(self, command: &str, took: Duration, said: &str) {
+        println!("  {command:<29}{:>5.1} s   {}", took.as_secs_f32(), self.paint(DIM, said));
+    }
+
+    /// Commands for the user, each with what it shows.
+    pub(super) fn commands(self, commands: &[(&str, &str)]) {
+        for (command, meaning) in commands {
+            println!("\n  {}\n  {}", self.paint(DIM, &format!("# {meaning}")), self.paint(CYAN, command));
+        }
+        println!();
+    }
+
+    /// Short commands for the user, in one table.
+    pub(super) fn next(self, commands: &[(&str, &str)]) {
+        self.heading("Next");
+        let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+        for (command, meaning) in commands {
+            println!("  {}   {meaning}", self.paint(CYAN, &format!("{command:<width$}")));
+        }
+    }
+
+    /// The last word.
+    pub(super) fn verdict(self, once: bool, flow: &Flow, took: Duration) {
+        let (messages, victim) = (HumanCount(flow.produced.messages()), &flow.victim);
+        let text = if once {
+            format!("✓ {messages} messages, {victim} killed with -9: none lost, none twice")
+        } else {
+            format!(
+                "✗ {messages} messages, {victim} killed with -9: not every one is there once and where it belongs: see above"
+            )
+        };
+        println!(
+            "\n{}{}",
+            self.judged(once, &text),
+            self.paint(DIM, &format!("   {:.0} s", took.as_secs_f32()))
+        );
+    }
+
+    /// What shows the load, of `total` messages.
+    pub(super) fn meter(self, total: u64) -> Meter {
+        let bars = (stdout().is_terminal() && stderr().is_terminal()).then(|| {
+            let all = MultiProgress::new();
+            let bar = |name: &'static str, colour| {
+                let bar = all.add(ProgressBar::new(total));
+                let template = format!(
+                    "  {{prefix:<10}} {{bar:40.{colour}/237}} {{human_pos:>8}} of {{human_len}}  {{msg}}"
+                );
+                let style = ProgressStyle::with_template(&template);
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸━"));
+                bar.with_prefix(name)
+            };
+            Bars { produced: bar("produced", "cyan"), queryable: bar("queryable", "green"), all }
+        });
+        Meter { screen: self, bars, begun: Instant::now(), next_line: Mutex::new(Duration::ZERO) }
+    }
+}
+
+/// Two bars, or a line from time to time.
+pub(super) struct Meter {
+    screen: Screen,
+    bars: Option<Bars>,
+    begun: Instant,
+    next_line: Mutex<Duration>,
+}
+
+struct Bars {
+    produced: ProgressBar,
+    queryable: ProgressBar,
+    all: MultiProgress,
+}
+
+impl Meter {
+    /// What is produced and queryable by now; nothing while a query gets no answer.
+    pub(super) fn show(&self, produced: u64, queryable: Option<u64>) {
+        if let Some(bars) = &self.bars {
+            // Probes come on top of what was announced.
+            bars.produced.set_length(bars.produced.length().unwrap_or_default().max(produced));
+            bars.queryable.set_length(bars.produced.length().unwrap_or_default());
+            bars.produced.set_position(produced);
+            match queryable {
+                Some(count) => {
+                    bars.queryable.set_position(count);
+                    bars.queryable.set_message("");
+                }
+                None => bars.queryable.set_message("a shard does not answer"),
+            }
+            return;
+        }
+        let now = self.begun.elapsed();
+        let mut next = self.next_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if now >= *next {
+            *next = now + LINE_EVERY;
+            let queryable =
+                queryable.map_or_else(|| "a shard does not answer".to_owned(), |n| HumanCount(n).to_string());
+            println!(
+                "  {:>4.0} s  produced {:>8}  queryable {queryable:>8}",
+                now.as_secs_f32(),
+                HumanCount(produced).to_string()
+            );
+        }
+    }
+
+    /// A line above the bars about something that went down.
+    pub(super) fn bad(&self, text: &str) {
+        self.line(RED, "✗", text);
+    }
+
+    /// A line above the bars about something that came up.
+    pub(super) fn good(&self, text: &str) {
+        self.line(GREEN, "✓", text);
+    }
+
+    fn line(&self, colour: &str, mark: &str, text: &str) {
+        let line = format!("  {}", self.screen.paint(colour, &format!("{mark} {text}")));
+        match &self.bars {
+            Some(bars) => bars.all.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+    }
+
+    /// Leaves the bars as they are.
+    pub(super) fn finish(&self) {
+        if let Some(bars) = &self.bars {
+            bars.produced.abandon();
+            bars.queryable.abandon();
+        }
+    }
+}
