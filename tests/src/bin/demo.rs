@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use posthouse_tests::demo::{INTERRUPTED, run, watch_signals};
+use posthouse_tests::demo::run;
+use posthouse_tests::stack::{INTERRUPTED, watch_signals};
 
 /// Sends 200,000 messages through Kafka into a sharded ClickHouse, kills a node on the way, and counts.
 #[derive(Parser)]

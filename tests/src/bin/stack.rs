@@ -4,17 +4,14 @@ use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
 use posthouse_tests::stack::{
-    self, Engine, Found, Progress, Record, ShardSpec, Stack, StackSpec, interrupt, wait_until,
+    self, Engine, Found, Progress, Record, ShardSpec, Stack, StackSpec, wait_until, watch_signals,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// For a stack to stop: its nodes, its brokers and its Keeper one after the other, each with a time of its
 /// own.
@@ -122,36 +119,6 @@ fn welcome(stack: &Stack, record: &Record) -> String {
         record.table(),
         stack.dir().display(),
     )
-}
-
-/// The first SIGINT or SIGTERM asks for an orderly end, also of a start under way. The second ends the
-/// process, and the kernel kills the servers with it.
-fn watch_signals() -> anyhow::Result<Receiver<()>> {
-    let (sender, receiver) = channel();
-    let (installed, ready) = channel();
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(count_signals(&installed, &sender))
-    })?;
-    // From here on no signal is missed.
-    ready.recv().context("cannot watch for signals")?;
-    Ok(receiver)
-}
-
-async fn count_signals(installed: &Sender<()>, first: &Sender<()>) -> anyhow::Result<()> {
-    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    installed.send(())?;
-    for count in 1.. {
-        tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-        if count > 1 {
-            eprintln!("stack: killed; its scratch folder goes at the next start");
-            // What a shell reports of a process that Ctrl-C has ended.
-            std::process::exit(130);
-        }
-        interrupt();
-        first.send(())?;
-    }
-    Ok(())
 }
 
 fn status(json: bool) -> anyhow::Result<()> {

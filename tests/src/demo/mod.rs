@@ -6,12 +6,10 @@ mod queries;
 mod report;
 mod screen;
 mod setup;
-mod signals;
 
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-pub use signals::{INTERRUPTED, watch_signals};
 
 use screen::Screen;
 use setup::Ground;

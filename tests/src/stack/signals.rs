@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::stack::interrupt;
+use super::interrupt;
 
 /// What a shell reports of a process that Ctrl-C has ended.
 pub const INTERRUPTED: u8 = 130;
@@ -35,6 +35,6 @@ async fn watch(installed: &Sender<()>, first: &Sender<()>) -> anyhow::Result<()>
     interrupt();
     first.send(())?;
     tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-    eprintln!("demo: killed; the scratch folder goes at the next start");
+    eprintln!("stack: killed; its scratch folder goes at the next start");
     std::process::exit(INTERRUPTED.into());
 }
