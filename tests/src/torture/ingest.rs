@@ -1,6 +1,6 @@
 //! Kills ClickHouse nodes, the broker and ZooKeeper while events flow, most of them just after a part was written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,7 @@ pub fn run(
         Offsets::Hasty => _ = site.set("events", "batch_rows", 65_536).set("events", "poll_timeout_ms", 100),
     }
     site.apply()?;
+    let folders = part_folders(&site)?;
     let profile = Profile { teams: 20, people: 50_000, days: 2, until: NOON, again: 0, broken: 50 };
     let load = Load::start(&site.brokers(), site.name(), profile, seed, EVENTS_PER_SECOND, u64::MAX)?;
     let mut random = StdRng::seed_from_u64(seed);
@@ -128,7 +129,7 @@ pub fn run(
             .copied()
             .unwrap_or_else(|| FAULTS[random.random_range(0..FAULTS.len())]);
         let begin = Instant::now();
-        kills += inflict(&site, fault, &mut random)?;
+        kills += inflict(&site, &folders, fault, &mut random)?;
         say(format!(
             "{name} round {}/{rounds}: {fault:?}, {:.1} s",
             round + 1,
@@ -163,7 +164,7 @@ const REPEATED: &str = "SELECT toString(time), shard, copies, count(), min(offse
 const NOON: i64 = 1_794_312_000_000_000;
 
 /// One fault and the recovery from it. Returns the number of processes killed.
-fn inflict(site: &Site<'_>, fault: Fault, random: &mut StdRng) -> anyhow::Result<u32> {
+fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdRng) -> anyhow::Result<u32> {
     let stack = site.stack;
     let victim = random.random_range(0..stack.nodes().len());
     let (least, most) = match fault {
@@ -172,8 +173,8 @@ fn inflict(site: &Site<'_>, fault: Fault, random: &mut StdRng) -> anyhow::Result
     };
     let outage = Duration::from_millis(random.random_range(least..most));
     let delay = Duration::from_millis(random.random_range(0..AFTER_PART_MS));
-    let watched = random.random_range(0..stack.nodes().len());
-    after_a_part(site, watched)?;
+    let watched = random.random_range(0..folders.len());
+    after_a_part(&folders[watched])?;
     thread::sleep(delay);
     let kills = match fault {
         Fault::Node | Fault::NodeBeyondSession => {
@@ -203,15 +204,16 @@ fn inflict(site: &Site<'_>, fault: Fault, random: &mut StdRng) -> anyhow::Result
     Ok(kills)
 }
 
-/// Returns as soon as `sharded_events` on the node at `index` has a part it did not have, or when none comes.
-fn after_a_part(site: &Site<'_>, index: usize) -> anyhow::Result<()> {
-    let paths = site.query_on(
-        index,
-        "SELECT data_paths[1] FROM system.tables WHERE database = '{db}' AND name = 'sharded_events'",
-    )?;
-    let folder = PathBuf::from(paths);
+/// Where `sharded_events` keeps its parts, on each node. Asked for once: later a node may just be down.
+fn part_folders(site: &Site<'_>) -> anyhow::Result<Vec<PathBuf>> {
+    let sql = "SELECT data_paths[1] FROM system.tables WHERE database = '{db}' AND name = 'sharded_events'";
+    (0..site.stack.nodes().len()).map(|node| Ok(PathBuf::from(site.query_on(node, sql)?))).collect()
+}
+
+/// Returns as soon as `folder` has a part that it did not have, or when none comes.
+fn after_a_part(folder: &Path) -> anyhow::Result<()> {
     let parts = || -> anyhow::Result<usize> {
-        let entries = std::fs::read_dir(&folder)?;
+        let entries = std::fs::read_dir(folder)?;
         Ok(entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("20")).count())
     };
     let (before, deadline) = (parts()?, Instant::now() + PART_LIMIT);
