@@ -164,7 +164,7 @@ fn probe(site: &Site<'_>) -> anyhow::Result<Histogram<u64>> {
             producer.send(&key, payload.as_bytes(), Kind::New)?;
         }
         let sql = format!(
-            "SELECT toUInt64(substring(distinct_id, 7)) AS n FROM {{db}}.events \
+            "SELECT toUInt64OrZero(substring(distinct_id, 7)) AS n FROM {{db}}.events \
              WHERE team_id = {PROBE_TEAM} AND n > {seen_until}"
         );
         for line in site.query(&sql)?.lines() {

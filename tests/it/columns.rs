@@ -1,0 +1,88 @@
+//! A property becomes a column while events flow: nothing is lost or repeated, and old rows have it too.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure};
+use posthouse_tests::events::Profile;
+use posthouse_tests::load::Load;
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{Progress, wait_until};
+use posthouse_tests::torture::ingest;
+
+use crate::events::PROFILE;
+use crate::produce::consumed;
+use crate::seed;
+
+tests! {
+    Own columns_are_added_under_load_without_a_loss,
+}
+
+/// Messages a second.
+const RATE: u64 = 5_000;
+/// Rows between two changes: several blocks of every consumer.
+const ROWS: u64 = 15_000;
+/// For those rows, many times over.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Waits until this many more rows are stored.
+fn flows(site: &Site<'_>) -> anyhow::Result<()> {
+    let wanted = site.stored()?.rows + ROWS;
+    wait_until(&format!("{wanted} rows"), LIMIT, || match site.stored() {
+        Ok(stored) if stored.rows >= wanted => ControlFlow::Break(Ok(())),
+        Ok(stored) => ControlFlow::Continue(anyhow!("{stored:?}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+fn add_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
+    flows(site)?;
+    for columns in [&["$current_url"][..], &["$browser_version", "$current_url"]] {
+        let plan = site.materialize(columns).posthouse(&["schema", "plan"])?;
+        ensure!(plan.code == 3, "{plan}");
+        site.must(&["schema", "apply"])?;
+        flows(site)?;
+    }
+    Ok(())
+}
+
+fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
+    // GIVEN a stack on which no merge hides a row that came twice, and a load with some broken messages
+    let stack = ingest::stack(&Progress::Silent)?;
+    let mut site = Site::new(&stack, "columns")?;
+    site.apply()?;
+    let profile = Profile { broken: 50, days: 2, ..PROFILE };
+    let load = Load::start(&site.brokers(), site.name(), profile, seed("columns")?, RATE, u64::MAX)?;
+    // WHEN a column is added, and then another before it
+    let added = add_columns(&mut site);
+    let produced = load.finish()?;
+    added?;
+    consumed(&site)?;
+    // THEN everything is there, once
+    let stored = site.stored()?;
+    eprintln!("columns: {produced:?}, {stored:?}");
+    ensure!((stored.rows, stored.events) == (produced.events, produced.events), "{stored:?} of {produced:?}");
+    ensure!(
+        (stored.dead_rows, stored.dead) == (produced.broken, produced.broken),
+        "{stored:?} of {produced:?}"
+    );
+    // THEN rows from before, between and after have the columns filled
+    let wrong = site.query(
+        "SELECT countIf(`mat_$current_url` != JSONExtractString(properties, '$current_url')), \
+         countIf(`mat_$browser_version` != toString(JSONExtractUInt(properties, '$browser_version'))), \
+         countIf(`mat_$current_url` = '' OR `mat_$browser_version` = '') FROM {db}.events",
+    )?;
+    ensure!(wrong == "0\t0\t0", "{wrong} rows have wrong columns");
+    // THEN some parts hold the column, and some were written before it
+    for node in 0..stack.nodes().len() {
+        let parts = site.query_on(
+            node,
+            "SELECT uniqExact(name) > uniqExactIf(name, column = 'mat_$current_url'), \
+             countIf(column = 'mat_$current_url') > 0, countIf(column = 'mat_$browser_version') > 0 \
+             FROM system.parts_columns \
+             WHERE database = '{db}' AND table = 'sharded_events' AND active",
+        )?;
+        ensure!(parts == "1\t1\t1", "node {node}: {parts}");
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! `posthouse.toml`: what is wrong in it is said at once, and what it names is reached or named within a
+//! bound.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use posthouse_tests::site::{Outcome, Site, run_within};
+use tempfile::TempDir;
+
+tests! {
+    Free every_fault_of_a_file_is_reported_at_once,
+    Free a_password_in_a_url_is_refused_and_not_repeated,
+    Free a_missing_file_is_wrong_config,
+    Free wrong_usage_is_told_from_failed_work,
+    Free unreachable_nodes_are_all_named,
+    Free an_unreachable_broker_is_named,
+    Shared a_password_comes_from_a_file_and_is_never_shown,
+}
+
+/// A user with a password for the nodes of the shared stack.
+pub(crate) const OPERATOR: &str = "<operator><password>correct horse</password>\
+    <networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></operator>";
+
+/// For a run that must end by itself although nobody answers: three times the timeouts it is given.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A folder with a config file.
+struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("posthouse.toml"), text)?;
+        std::fs::write(folder.path().join("topics.toml"), "")?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("posthouse.toml")
+    }
+
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+        run_within(&self.path(), arguments, LIMIT)
+    }
+}
+
+/// A config of two nodes and one broker at these ports.
+fn at_ports(nodes: [u16; 2], broker: u16) -> String {
+    let mut text = format!("kafka.brokers = [\"127.0.0.1:{broker}\"]\nclickhouse.timeout_s = 2\n");
+    for (number, port) in (1..).zip(nodes) {
+        text.push_str(&format!(
+            "[[shards]]\n[[shards.replicas]]\nname = \"ch{number}\"\nurl = \"http://127.0.0.1:{port}\"\n\
+             address = \"127.0.0.1:900{number}\"\n"
+        ));
+    }
+    text
+}
+
+/// A port on which nothing listens: it is bound, and let go.
+fn closed_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn every_fault_of_a_file_is_reported_at_once() -> anyhow::Result<()> {
+    // GIVEN a file with an unknown key, a wrong type, a bad URL, a number out of range and a node that is
+    // there twice
+    let file = File::new(
+        r#"databas = "x"
+replicated = "yes"
+[kafka]
+brokers = ["127.0.0.1:9092"]
+[events]
+consumers = 0
+[[shards]]
+[[shards.replicas]]
+name = "ch1"
+url = "ftp://127.0.0.1:8123"
+address = "127.0.0.1:9000"
+[[shards]]
+[[shards.replicas]]
+name = "ch1"
+url = "http://127.0.0.1:8124"
+address = "127.0.0.1:9001"
+"#,
+    )?;
+    for verb in [["schema", "plan"], ["topics", "apply"], ["udf", "check"]] {
+        // WHEN any verb is run
+        let outcome = file.run(&verb)?;
+        // THEN it does nothing, and names each with its line
+        ensure!(outcome.code == 2 && outcome.stdout.is_empty(), "{outcome}");
+        for fault in [
+            "posthouse.toml has 5 faults",
+            "line 1: databas: is an unknown key, did you mean database?",
+            "line 2: replicated = \"yes\": ",
+            "line 6: events.consumers = 0: ",
+            "line 10: shards[1].replicas[1].url = \"ftp://127.0.0.1:8123\": ",
+            "line 14: shards[2].replicas[1].name = \"ch1\": ",
+        ] {
+            ensure!(outcome.stderr.contains(fault), "no {fault:?} in: {outcome}");
+        }
+    }
+    Ok(())
+}
+
+fn a_password_in_a_url_is_refused_and_not_repeated() -> anyhow::Result<()> {
+    // GIVEN a URL with a password
+    let text =
+        at_ports([8123, 8124], 9092).replace("http://127.0.0.1:8124", "http://u:hunter2@127.0.0.1:8124");
+    // WHEN the file is read
+    let outcome = File::new(&text)?.run(&["schema", "plan"])?;
+    // THEN it is refused, without the password
+    ensure!(outcome.code == 2 && outcome.stderr.contains("shards[2].replicas[1].url"), "{outcome}");
+    ensure!(!outcome.to_string().contains("hunter2"), "the password is shown: {outcome}");
+    Ok(())
+}
+
+fn a_missing_file_is_wrong_config() -> anyhow::Result<()> {
+    // GIVEN no config, and a config without the topics file that it names
+    let folder = tempfile::tempdir()?;
+    let absent = folder.path().join("absent.toml");
+    // WHEN they are read
+    let config = run_within(&absent, &["schema", "plan"], LIMIT)?;
+    let file = File::new(&format!("kafka.topics = \"absent.toml\"\n{}", at_ports([8123, 8124], 9092)))?;
+    let topics = file.run(&["topics", "plan"])?;
+    // THEN each is named, with what to do
+    for (outcome, option) in [(config, "--config"), (topics, "kafka.topics")] {
+        ensure!(outcome.code == 2, "{outcome}");
+        ensure!(outcome.stderr.contains("absent.toml") && outcome.stderr.contains(option), "{outcome}");
+    }
+    Ok(())
+}
+
+fn wrong_usage_is_told_from_failed_work() -> anyhow::Result<()> {
+    let file = File::new(&at_ports([8123, 8124], 9092))?;
+    // WHEN the command line is wrong THEN the exit code is 2 and says what would be right
+    for (line, said) in [
+        (&["schema", "frobnicate"][..], "frobnicate"),
+        (&["schema", "apply", "--dry"], "--dry-run"),
+        (&["topics"], "Usage"),
+        (&[], "Usage"),
+    ] {
+        let outcome = file.run(line)?;
+        ensure!(outcome.code == 2 && outcome.stderr.contains(said), "{line:?}: {outcome}");
+    }
+    // WHEN it asks for a node that is not there THEN the exit code is 1, with those that are
+    let outcome = file.run(&["schema", "render", "--node", "ch9"])?;
+    ensure!(outcome.code == 1 && outcome.stderr.contains("ch1, ch2"), "{outcome}");
+    Ok(())
+}
+
+fn unreachable_nodes_are_all_named() -> anyhow::Result<()> {
+    // GIVEN a node on whose port nothing listens, and one that takes connections and never answers
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let (closed, silent_port) = (closed_port()?, silent.local_addr()?.port());
+    let file = File::new(&at_ports([closed, silent_port], 9092))?;
+    for verb in [&["schema", "plan"][..], &["schema", "check"], &["schema", "apply"], &["udf", "check"]] {
+        // WHEN a verb needs them
+        let outcome = file.run(verb)?;
+        // THEN it fails in time and names both
+        ensure!(outcome.code == 1 && outcome.stdout.is_empty(), "{verb:?}: {outcome}");
+        for address in
+            [format!("ch1 is unreachable at http://127.0.0.1:{closed}"), format!("127.0.0.1:{silent_port}")]
+        {
+            ensure!(outcome.stderr.contains(&address), "{verb:?}, no {address}: {outcome}");
+        }
+    }
+    Ok(())
+}
+
+fn an_unreachable_broker_is_named() -> anyhow::Result<()> {
+    // GIVEN a broker on whose port nothing listens
+    let closed = closed_port()?;
+    let file = File::new(&at_ports([8123, 8124], closed))?;
+    for verb in [&["topics", "plan"][..], &["topics", "apply"]] {
+        // WHEN a verb needs it
+        let outcome = file.run(verb)?;
+        // THEN it fails in time and names it
+        ensure!(outcome.code == 1 && outcome.stdout.is_empty(), "{verb:?}: {outcome}");
+        ensure!(outcome.stderr.contains(&format!("127.0.0.1:{closed}")), "{verb:?}: {outcome}");
+    }
+    Ok(())
+}
+
+fn a_password_comes_from_a_file_and_is_never_shown(site: &mut Site<'_>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let password = folder.path().join("password");
+    let path = password.display().to_string();
+    site.set("clickhouse", "user", "operator").set("clickhouse", "password_file", path);
+    // GIVEN the right password WHEN the schema is compared THEN the nodes answer
+    std::fs::write(&password, "correct horse\n")?;
+    let right = site.posthouse(&["schema", "plan"])?;
+    ensure!(right.code == 3, "{right}");
+    // GIVEN a wrong one THEN the user and where the password comes from are named, and neither password is
+    // shown
+    std::fs::write(&password, "battery staple\n")?;
+    let wrong = site.posthouse(&["schema", "plan"])?;
+    ensure!(wrong.code == 1 && wrong.stderr.contains("clickhouse.password_file"), "{wrong}");
+    ensure!(wrong.stderr.contains("operator"), "{wrong}");
+    for outcome in [right, wrong] {
+        let text = outcome.to_string();
+        ensure!(!text.contains("correct horse") && !text.contains("battery staple"), "{text}");
+    }
+    Ok(())
+}

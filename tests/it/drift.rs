@@ -1,0 +1,219 @@
+//! Changes made by hand: each kind is found, named with table and part, and mended, or left with a next step.
+
+use anyhow::{Context, ensure};
+use posthouse_tests::site::Site;
+use serde_json::Value;
+
+use crate::schema::{FINGERPRINT, changes, json};
+
+tests! {
+    Shared every_drift_is_named_and_mended,
+    Shared an_extra_column_with_data_is_reported_and_stays,
+    Shared another_sorting_key_is_left_with_a_next_step,
+}
+
+/// The node on which somebody worked by hand; the other must stay as it is.
+const NODE: usize = 1;
+
+/// What somebody did.
+enum ByHand {
+    /// Ran this statement.
+    Statement(&'static str),
+    /// Dropped a table and made it again, with one text in its definition replaced.
+    Again(&'static str, &'static str, &'static str),
+}
+
+use ByHand::{Again, Statement};
+
+/// What was done, the object that differs then, the part of it, and what is done about it.
+const DRIFTS: &[(ByHand, &str, &str, &str)] = &[
+    (Statement("DROP TABLE {db}.kafka_events SYNC"), "kafka_events", "", "create"),
+    (Statement("DROP TABLE {db}.events_dead_letter_mv SYNC"), "events_dead_letter_mv", "", "create"),
+    (Statement("DROP TABLE {db}.events SYNC"), "events", "", "create"),
+    (
+        Statement("ALTER TABLE {db}.sharded_events DROP COLUMN `mat_$browser`"),
+        "sharded_events",
+        "`mat_$browser`",
+        "alter",
+    ),
+    (
+        Statement("ALTER TABLE {db}.sharded_events DROP COLUMN elements_hash"),
+        "sharded_events",
+        "`elements_hash`",
+        "alter",
+    ),
+    (Statement("ALTER TABLE {db}.events DROP COLUMN elements_chain"), "events", "`elements_chain`", "alter"),
+    (Statement("ALTER TABLE {db}.events ADD COLUMN stray String"), "events", "`stray`", "alter"),
+    (
+        Statement(
+            "ALTER TABLE {db}.sharded_events MODIFY COLUMN `mat_$browser` String \
+             MATERIALIZED upper(properties)",
+        ),
+        "sharded_events",
+        "`mat_$browser`",
+        "alter",
+    ),
+    (
+        Statement("ALTER TABLE {db}.sharded_events MODIFY COLUMN properties String CODEC(NONE)"),
+        "sharded_events",
+        "`properties`",
+        "alter",
+    ),
+    (
+        Statement("ALTER TABLE {db}.sharded_events DROP INDEX minmax_timestamp"),
+        "sharded_events",
+        "INDEX minmax_timestamp",
+        "alter",
+    ),
+    (
+        Statement("ALTER TABLE {db}.sharded_events MODIFY SETTING non_replicated_deduplication_window = 5"),
+        "sharded_events",
+        "setting non_replicated_deduplication_window",
+        "alter",
+    ),
+    (
+        Again("events_mv", "WHERE sound", "WHERE sound AND (_partition != 3)"),
+        "events_mv",
+        "AS SELECT",
+        "recreate",
+    ),
+    (
+        Again("kafka_events", "kafka_poll_timeout_ms = 100", "kafka_poll_timeout_ms = 500"),
+        "kafka_events",
+        "setting kafka_poll_timeout_ms",
+        "recreate",
+    ),
+    (
+        Again(
+            "kafka_events",
+            "kafka_poll_timeout_ms = 100",
+            "kafka_poll_timeout_ms = 100, kafka_max_rows_per_message = 7",
+        ),
+        "kafka_events",
+        "setting kafka_max_rows_per_message",
+        "recreate",
+    ),
+    (
+        Again("writable_events", "sipHash64(distinct_id)", "cityHash64(distinct_id)"),
+        "writable_events",
+        "ENGINE",
+        "recreate",
+    ),
+];
+
+impl ByHand {
+    fn do_on(&self, site: &Site<'_>) -> anyhow::Result<()> {
+        match self {
+            Statement(sql) => site.query_on(NODE, sql).map(drop),
+            Again(table, from, to) => again(site, table, from, to),
+        }
+    }
+}
+
+/// Makes a table again with `from` replaced by `to` in its definition.
+fn again(site: &Site<'_>, table: &str, from: &str, to: &str) -> anyhow::Result<()> {
+    let definition = site.query_on(
+        NODE,
+        &format!(
+            "SELECT create_table_query FROM system.tables \
+             WHERE database = '{{db}}' AND name = '{table}' FORMAT TSVRaw"
+        ),
+    )?;
+    ensure!(definition.contains(from), "no {from:?} in {definition}");
+    site.query_on(NODE, &format!("DROP TABLE {{db}}.{table} SYNC"))?;
+    site.query_on(NODE, &definition.replace(from, to))?;
+    Ok(())
+}
+
+/// The plan with its exit code 3, which `check` has as well; the other node has no part in it.
+fn differences(site: &Site<'_>) -> anyhow::Result<Value> {
+    let check = site.posthouse(&["schema", "check"])?;
+    ensure!(check.code == 3 && check.stdout.contains("differences on 1 of 2 nodes"), "{check}");
+    let plan = site.posthouse(&["schema", "plan", "--json"])?;
+    ensure!(plan.code == 3, "{plan}");
+    let plan = json(&plan)?;
+    ensure!(changes(&plan, 0).is_empty() && plan["nodes"][NODE]["node"] == "ch2", "{plan:#}");
+    Ok(plan)
+}
+
+/// The parts of the first change that differ.
+fn parts(plan: &Value) -> Vec<&str> {
+    let differences = plan["nodes"][NODE]["changes"][0]["differences"].as_array();
+    differences.into_iter().flatten().filter_map(|difference| difference["part"].as_str()).collect()
+}
+
+fn every_drift_is_named_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a schema as it should be
+    site.materialize(&["$browser"]).set("events", "poll_timeout_ms", 100);
+    site.apply()?;
+    let definitions = "SELECT name, create_table_query FROM system.tables WHERE database = '{db}' \
+        AND name NOT IN ('sharded_events', 'events') ORDER BY name";
+    let right = site.query_on(NODE, definitions)?;
+    let untouched = site.query_on(0, FINGERPRINT)?;
+    for (by_hand, object, part, action) in DRIFTS {
+        let case = format!("{object} {part}");
+        // WHEN somebody changes it on one node
+        by_hand.do_on(site).with_context(|| case.clone())?;
+        // THEN check says so, and plan names node, table and part
+        let plan = differences(site).with_context(|| case.clone())?;
+        ensure!(changes(&plan, NODE) == [((*object).to_owned(), (*action).to_owned())], "{case}: {plan:#}");
+        ensure!(parts(&plan) == [*part][usize::from(part.is_empty())..], "{case}: {plan:#}");
+        // THEN apply mends it
+        site.must(&["schema", "apply"]).with_context(|| case.clone())?;
+        site.must(&["schema", "check"]).with_context(|| case.clone())?;
+        ensure!(site.query_on(NODE, definitions)? == right, "{case}: {}", site.query_on(NODE, definitions)?);
+    }
+    // THEN the other node was never touched
+    ensure!(site.query_on(0, FINGERPRINT)? == untouched, "the other node has changed");
+    Ok(())
+}
+
+fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a column on the table with the data that the config does not name
+    site.apply()?;
+    site.query_on(NODE, "ALTER TABLE {db}.sharded_events ADD COLUMN extra String DEFAULT 'kept'")?;
+    let before = site.query_on(NODE, FINGERPRINT)?;
+    // WHEN it is compared and applied
+    let plan = differences(site)?;
+    ensure!(changes(&plan, NODE) == [("sharded_events".to_owned(), "leave".to_owned())], "{plan:#}");
+    ensure!(parts(&plan) == ["`extra`"], "{plan:#}");
+    let applied = site.posthouse(&["schema", "apply"])?;
+    // THEN it is reported with what a person can do, and stays
+    ensure!(applied.code == 3 && applied.stdout.contains("by hand"), "{applied}");
+    ensure!(site.query_on(NODE, FINGERPRINT)? == before, "apply changed something");
+    Ok(())
+}
+
+fn another_sorting_key_is_left_with_a_next_step(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a table with data in another order, and a column that is missing beside it
+    site.materialize(&["$browser"]);
+    site.apply()?;
+    again(site, "sharded_events", "toDate(timestamp), event,", "event, toDate(timestamp),")?;
+    site.query_on(
+        NODE,
+        "INSERT INTO {db}.sharded_events (uuid, distinct_id, timestamp) \
+         VALUES (generateUUIDv4(), 'd', now64(6))",
+    )?;
+    site.query_on(NODE, "ALTER TABLE {db}.sharded_events DROP COLUMN `mat_$browser`")?;
+    // WHEN it is compared
+    let plan = differences(site)?;
+    // THEN the column is to be added, and the order is left to a person
+    let wanted = [("sharded_events", "alter"), ("sharded_events", "leave")];
+    let wanted = wanted.map(|(object, action)| (object.to_owned(), action.to_owned()));
+    ensure!(changes(&plan, NODE) == wanted, "{plan:#}");
+    ensure!(plan["nodes"][NODE]["changes"][1]["differences"][0]["part"] == "ORDER BY", "{plan:#}");
+    // WHEN it is applied THEN the column is there, the data too, and the difference is still reported
+    let applied = site.posthouse(&["schema", "apply"])?;
+    ensure!(applied.code == 3 && applied.stdout.contains("ORDER BY"), "{applied}");
+    let found = site.query_on(
+        NODE,
+        "SELECT sorting_key, total_rows, (SELECT count() FROM system.columns WHERE database = '{db}' \
+         AND table = 'sharded_events' AND name = 'mat_$browser') \
+         FROM system.tables WHERE database = '{db}' AND name = 'sharded_events'",
+    )?;
+    ensure!(
+        found == "team_id, event, toDate(timestamp), cityHash64(distinct_id), cityHash64(uuid)\t1\t1",
+        "{found}"
+    );
+    Ok(())
+}

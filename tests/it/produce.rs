@@ -1,0 +1,86 @@
+//! Messages exactly as a test wants them, down to the one without a value, with the place that each was
+//! given.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::wait_until;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// Beyond what the default of 1 MB allows a message with its envelope.
+const LARGEST_MESSAGE: &str = "2000000";
+/// For one answer of a broker.
+const ANSWER: Duration = Duration::from_secs(10);
+/// For everything to be consumed: many times what it takes, for a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where a message lies in its topic, and when it was produced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The offset within it.
+    pub(crate) offset: i64,
+    /// The message's timestamp, in seconds of Unix time as `_timestamp` has it.
+    pub(crate) second: u64,
+}
+
+/// Produces `values` into the site's topic, spread over its partitions; `None` is a tombstone.
+pub(crate) fn produce(site: &Site<'_>, values: &[Option<&[u8]>]) -> anyhow::Result<Vec<Place>> {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", LARGEST_MESSAGE)
+        .create()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let mut deliveries = Vec::with_capacity(values.len());
+    for (number, value) in values.iter().enumerate() {
+        let (key, time) = (number.to_string(), i64::try_from(now)? * 1000 + 999);
+        let record = FutureRecord::<str, [u8]> { payload: *value, ..FutureRecord::to(site.name()) };
+        let sent = producer.send_result(record.key(&key).timestamp(time)).map_err(|(error, _)| error);
+        deliveries.push(sent.context("can't produce")?);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        let mut places = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let delivery = delivery.await?.map_err(|(error, _)| anyhow!("not delivered: {error}"))?;
+            places.push(Place { partition: delivery.partition, offset: delivery.offset, second: now });
+        }
+        Ok(places)
+    })
+}
+
+/// Waits until the site's group has committed everything that is in its topic. After that no message of now
+/// can become another row, so that what is there can be compared exactly.
+pub(crate) fn consumed(site: &Site<'_>) -> anyhow::Result<()> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", site.brokers()).set("group.id", site.name()).create()?;
+    let metadata = consumer.fetch_metadata(Some(site.name()), ANSWER)?;
+    let topic = metadata.topics().first().context("no such topic")?;
+    let mut wanted = TopicPartitionList::new();
+    for partition in topic.partitions() {
+        wanted.add_partition(site.name(), partition.id());
+    }
+    wait_until("the group to have consumed everything", LIMIT, || {
+        let lag = || -> anyhow::Result<Vec<String>> {
+            let mut behind = Vec::new();
+            for partition in consumer.committed_offsets(wanted.clone(), ANSWER)?.elements() {
+                let (_, end) = consumer.fetch_watermarks(site.name(), partition.partition(), ANSWER)?;
+                if end > 0 && partition.offset() != Offset::Offset(end) {
+                    behind.push(format!("{}: {:?} of {end}", partition.partition(), partition.offset()));
+                }
+            }
+            Ok(behind)
+        };
+        match lag() {
+            Ok(behind) if behind.is_empty() => ControlFlow::Break(Ok(())),
+            Ok(behind) => ControlFlow::Continue(anyhow!("{}", behind.join(", "))),
+            Err(error) => ControlFlow::Continue(error),
+        }
+    })
+}

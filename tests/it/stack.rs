@@ -1,0 +1,70 @@
+//! The stack itself, as tests rely on it: it notices a node that dies, and two of them do not meet.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::load::Load;
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::events::PROFILE;
+use crate::produce::{LIMIT, consumed};
+use crate::seed;
+
+tests! {
+    Own a_node_that_dies_is_started_again_and_counted,
+    Own two_stacks_do_not_meet,
+}
+
+fn a_node_that_dies_is_started_again_and_counted() -> anyhow::Result<()> {
+    // GIVEN a node with data
+    let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::Silent)?;
+    let node = &stack.nodes()[0];
+    node.query("CREATE TABLE default.kept (n UInt8) ENGINE = MergeTree ORDER BY n")?;
+    node.query("INSERT INTO default.kept VALUES (7)")?;
+    for deaths in 1..=2 {
+        // WHEN it is killed behind the harness's back
+        let before = node.pid().context("no process")?;
+        let pid = Pid::from_raw(before.try_into()?).context("no process id")?;
+        kill_process(pid, Signal::KILL)?;
+        // THEN the harness starts another process, which has the same data, and counts the death
+        wait_until("another process", LIMIT, || match node.pid() {
+            Some(pid) if pid != before => ControlFlow::Break(Ok(())),
+            pid => ControlFlow::Continue(anyhow!("{pid:?} after {before}")),
+        })?;
+        // Starts nothing: it waits until the harness has seen the process answer.
+        node.start()?;
+        ensure!(node.query("SELECT n FROM default.kept")? == "7\n", "the data is gone");
+        ensure!(node.aborts() == deaths, "{} deaths are counted, not {deaths}", node.aborts());
+    }
+    // WHEN the harness kills it THEN it stays down until it is started, and that does not count
+    node.kill();
+    ensure!(node.pid().is_none() && node.query("SELECT 1").is_err(), "it is up");
+    node.start()?;
+    ensure!(node.query("SELECT n FROM default.kept")? == "7\n" && node.aborts() == 2, "{}", node.aborts());
+    Ok(())
+}
+
+fn two_stacks_do_not_meet() -> anyhow::Result<()> {
+    // GIVEN two stacks, and a site of the same name on each
+    let stacks = [1, 2].map(|weight| Stack::start(StackSpec::sharded(&[weight]), &Progress::Silent));
+    let [first, second] = stacks;
+    let (first, second) = (first?, second?);
+    let sites = [Site::new(&first, "twin")?, Site::new(&second, "twin")?];
+    sites.iter().try_for_each(Site::apply)?;
+    // WHEN different numbers of events are produced for each
+    for (site, count) in sites.iter().zip([1_000, 2_000]) {
+        let seed = seed("two_stacks")?;
+        let produced = Load::start(&site.brokers(), site.name(), PROFILE, seed, 10_000, count)?.wait()?;
+        consumed(site)?;
+        // THEN each has its own
+        let stored = site.stored()?;
+        ensure!(produced.events == count && stored.rows == count, "{stored:?} of {produced:?}");
+    }
+    ensure!(sites[0].stored()?.rows == 1_000, "the first has events of the second");
+    // WHEN one stack is stopped THEN the other works
+    first.stop();
+    sites[1].must(&["schema", "check"])?;
+    Ok(())
+}
