@@ -15,8 +15,8 @@ use toml::{Table, Value};
 use crate::load::Produced;
 use crate::stack::{Broker, Stack, wait_until};
 
-/// Partitions of a site's topic: two for each consumer of two nodes, so that each has something to do.
-const PARTITIONS: i64 = 8;
+/// Partitions of a site's topic: two for each of two nodes.
+const PARTITIONS: i64 = 4;
 /// For one run of `posthouse`: beyond everything that it waits for itself, so that one that hangs fails its
 /// test.
 const RUN_LIMIT: Duration = Duration::from_secs(180);

@@ -160,5 +160,8 @@ fn checked_text(checked: &Checked) -> String {
     let compared = if rows.len() > 1 { table(&rows) } else { String::new() };
     let answers = || checked.nodes.iter().flat_map(|node| &node.compared).map(|compared| &compared.answer);
     let (ids, differing) = answers().fold((0, 0), |sum, one| (sum.0 + one.rows, sum.1 + one.differing));
-    format!("{compared}{details}{differing} of {ids} answers differ from the built-ins (seed {})", checked.seed)
+    format!(
+        "{compared}{details}{differing} of {ids} answers differ from the built-ins (seed {})",
+        checked.seed
+    )
 }

@@ -38,20 +38,20 @@ pub const DEFAULT_GROUP: &str = "clickhouse_events";
 pub const DEFAULT_OFFSETS: Offsets = Offsets::Keeper;
 /// One path for all nodes of all shards: partitions are locks below it, so that a dead node's are taken over.
 pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
-/// A consumer polls its partitions one after the other, each for up to the poll timeout: with as many consumers on
-/// all nodes as the topic has partitions, an event waits for its own partition alone.
-pub const DEFAULT_CONSUMERS: u32 = 4;
+/// The engine (26.7) lets every consumer hold as many partitions as there are for a node, so the first consumer of a node
+/// takes them all and a second one finds none. Newer engines share a node's partitions among its consumers.
+pub const DEFAULT_CONSUMERS: u32 = 1;
 /// One poll is one block is one insert, so this bounds a block's memory and is what a backlog is read in. A block that
 /// is read again after a crash must come back in one poll, so it has to fit into one answer of the broker:
 /// `batch_rows` times the size of a message must stay below `fetch_message_max_bytes` in the node's `<kafka>` section.
 pub const DEFAULT_BATCH_ROWS: u32 = 16_384;
-/// How long a poll waits for a block to fill: the larger part of the time from produced to queryable, and the time in
-/// which a block that is read again must arrive whole. With 100 ms and answers of 1 MB, blocks of a backlog came back
-/// in pieces after a crash and were stored twice (ARCHITECTURE.md). The price of a short timeout is parts, too: each
-/// poll makes at least one part on every shard.
-pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(400);
-/// Every poll of every consumer of all nodes can give a shard a block: with two nodes, four consumers each and the
-/// default timeout, this is eight minutes of full load, longer than the others need to take over a dead node's
+/// How long a poll waits for a block to fill: the larger part of the time from produced to queryable, since a consumer
+/// polls its partitions one after the other. With 100 ms and answers of 1 MB, blocks of a backlog came back in pieces
+/// after a crash and were stored twice (ARCHITECTURE.md). The price of a short timeout is parts: each poll makes at
+/// least one on every shard.
+pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(200);
+/// Every poll of every consumer of all nodes can give a shard a block: with two nodes and the default
+/// timeout, this is a quarter of an hour of full load, longer than the others need to take over a dead node's
 /// partitions or than a node needs to restart and send its last blocks again.
 pub const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 

@@ -10,7 +10,6 @@ mod setup;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-
 use screen::Screen;
 use setup::Ground;
 

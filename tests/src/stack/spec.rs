@@ -35,9 +35,9 @@ pub struct NodeOptions {
     pub(crate) fetch_bytes: u32,
 }
 
-/// One answer of the broker, for one partition: a block of 16,384 messages of 2 KiB. A block that is read again after a
+/// One answer of the broker, for one partition: a block of 16,384 messages of 1 KiB. A block that is read again after a
 /// crash must come back in one poll, and so in one answer.
-const FETCH_BYTES: u32 = 32 << 20;
+const FETCH_BYTES: u32 = 16 << 20;
 
 impl Default for StackSpec {
     /// Two shards of weights 1 and 3, so that a forgotten weight shows, and one broker.
@@ -129,7 +129,7 @@ impl NodeOptions {
         self
     }
 
-    /// How much of a partition one answer of the broker may hold, instead of 32 MiB.
+    /// How much of a partition one answer of the broker may hold, instead of 16 MiB.
     pub fn fetch_bytes(mut self, bytes: u32) -> Self {
         self.fetch_bytes = bytes;
         self
