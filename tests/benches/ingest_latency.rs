@@ -19,8 +19,8 @@ use crate::report::Report;
 const RATES: [(&str, u64); 2] = [("ingest_latency", 20_000), ("ingest_latency_50k", 50_000)];
 /// Poll timeouts to compare, in ms.
 const POLL_TIMEOUTS: [i64; 4] = [100, 200, 400, 1_000];
-/// Before this the consumers settle.
-const WARM_UP: Duration = Duration::from_secs(8);
+/// A node that joins gets its partitions when the others look after theirs, every 15 polls: until then one node has all.
+const WARM_UP: Duration = Duration::from_secs(25);
 const MEASURED: Duration = Duration::from_secs(30);
 /// A probe that is not seen by then is counted with this latency.
 const LATEST: Duration = Duration::from_secs(30);

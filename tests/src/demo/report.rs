@@ -108,7 +108,7 @@ fn latency(ground: &Ground, flow: &Flow, screen: &Screen) {
     if late > 0 {
         let all = calm.len();
         screen.dim(&format!(
-            "{late} of those {all} still waited when it was killed: this machine is too busy for the load"
+            "{late} of those {all} still waited when it was killed; in the first seconds one node polls all partitions in turn"
         ));
     }
     for node in ground.stack.nodes().iter().filter(|node| node.aborts() > 0) {
