@@ -49,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
         ratio: peer_s / ours_s,
         rows: BACKLOG,
         runs: RUNS,
-        limit: "parsing JSON and sorting and compressing parts, on two cores with broker and both nodes".to_owned(),
+        limit: "one consumer a node at work, which waits for its block on both shards before it reads on; larger blocks are faster, but must fit into one answer of the broker".to_owned(),
         details: json!({
             "ours_events_per_s": BACKLOG as f64 / ours_s,
             "peer_events_per_s": BACKLOG as f64 / peer_s,
