@@ -32,6 +32,7 @@ files![
     "events/columns.sql",
     "events/dead_letter_columns.sql",
     "events/message.sql",
+    "events/sound.sql",
     "inspect/cluster.sql",
     "inspect/databases.sql",
     "inspect/format.sql",

@@ -20,6 +20,6 @@ AS SELECT
     ifNull(field.elements_chain, '') AS elements_chain
 FROM
 (
-{% filter indent(4, true) %}{% include 'events/message.sql' %}{% endfilter %}
+{% filter indent(4, true) %}{% set other_view = 'events_dead_letter_mv' %}{% include 'events/message.sql' %}{% endfilter %}
 )
-WHERE sound
+WHERE {% include 'events/sound.sql' %}

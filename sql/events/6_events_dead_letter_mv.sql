@@ -25,6 +25,6 @@ AS SELECT
     message_time AS _timestamp
 FROM
 (
-{% filter indent(4, true) %}{% include 'events/message.sql' %}{% endfilter %}
+{% filter indent(4, true) %}{% set other_view = 'events_mv' %}{% include 'events/message.sql' %}{% endfilter %}
 )
-WHERE NOT sound
+WHERE NOT ({% include 'events/sound.sql' %})

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use posthouse_tests::events::Profile;
 use posthouse_tests::load::Load;
 use posthouse_tests::site::Site;
@@ -13,9 +13,11 @@ use serde_json::json;
 use crate::report::{Report, median};
 
 const BACKLOG: u64 = 2_000_000;
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 /// As fast as one producer goes.
 const UNLIMITED: u64 = 10_000_000;
+/// To begin with the partitions shared out evenly.
+const STARTS: usize = 20;
 const LIMIT: Duration = Duration::from_secs(300);
 /// posthouse's defaults.
 const OURS: &[(&str, i64)] = &[];
@@ -42,14 +44,14 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     Ok(vec![Report {
         name: "ingest_drain".to_owned(),
         what: "backlog of 2 M events through two nodes: offsets in Keeper (exactly once) against group offsets, \
-               as many consumers and blocks of 65,536 rows"
+               as many consumers, and the same blocks; from partitions shared out evenly"
             .to_owned(),
         ours_s,
         peer_s,
         ratio: peer_s / ours_s,
         rows: BACKLOG,
         runs: RUNS,
-        limit: "one consumer a node at work, which waits for its block on both shards before it reads on; larger blocks are faster, but must fit into one answer of the broker".to_owned(),
+        limit: "the processors: parsing, sorting and compressing the events".to_owned(),
         details: json!({
             "ours_events_per_s": BACKLOG as f64 / ours_s,
             "peer_events_per_s": BACKLOG as f64 / peer_s,
@@ -60,14 +62,28 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 }
 
 /// Seconds from the moment the consumers exist until all events can be queried.
+///
+/// A start in which one node took another's partition is not counted but done again: it says how soon the engine
+/// balances (15 polls), not how fast it reads.
 fn drain(stack: &Stack, offsets: &str, run: usize, settings: &[(&str, i64)]) -> anyhow::Result<f64> {
-    let mut site = Site::new(stack, &format!("drain_{offsets}_{run}"))?;
-    site.set("events", "topic", TOPIC).set("events", "offsets", offsets);
-    for (key, value) in settings {
-        site.set("events", key, *value);
+    for start in 0..STARTS {
+        let mut site = Site::new(stack, &format!("drain_{offsets}_{run}_{start}"))?;
+        site.set("events", "topic", TOPIC).set("events", "offsets", offsets);
+        for (key, value) in settings {
+            site.set("events", key, *value);
+        }
+        site.must(&["schema", "apply"])?;
+        let begin = Instant::now();
+        let seconds = if balanced(&site)? { Some(drained(&site, begin)?) } else { None };
+        site.remove()?;
+        if let Some(seconds) = seconds {
+            return Ok(seconds);
+        }
     }
-    site.must(&["schema", "apply"])?;
-    let begin = Instant::now();
+    bail!("in {STARTS} starts one node always took another's partition")
+}
+
+fn drained(site: &Site<'_>, begin: Instant) -> anyhow::Result<f64> {
     wait_until("the backlog to drain", LIMIT, || match site.query("SELECT count() FROM {db}.events") {
         Ok(count) if count.parse() == Ok(BACKLOG) => ControlFlow::Break(Ok(())),
         Ok(count) => {
@@ -76,7 +92,21 @@ fn drain(stack: &Stack, offsets: &str, run: usize, settings: &[(&str, i64)]) -> 
         }
         Err(error) => ControlFlow::Break(Err(error)),
     })?;
-    let seconds = begin.elapsed().as_secs_f64();
-    site.remove()?;
-    Ok(seconds)
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Waits until every node has partitions and says whether they have equally many.
+fn balanced(site: &Site<'_>) -> anyhow::Result<bool> {
+    let sql =
+        "SELECT sum(length(assignments.partition_id)) FROM system.kafka_consumers WHERE database = '{db}'";
+    wait_until("partitions for every node", LIMIT, || {
+        let nodes = 0..site.stack.nodes().len();
+        match nodes.map(|node| site.query_on(node, sql)).collect::<anyhow::Result<Vec<_>>>() {
+            Ok(held) if held.iter().all(|partitions| partitions != "0") => {
+                ControlFlow::Break(Ok(held.iter().all(|partitions| *partitions == held[0])))
+            }
+            Ok(held) => ControlFlow::Continue(anyhow!("partitions by node: {}", held.join(", "))),
+            Err(error) => ControlFlow::Break(Err(error)),
+        }
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use posthouse_tests::events::Profile;
-use posthouse_tests::load::Load;
+use posthouse_tests::load::{Load, Produced};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, wait_until};
 use posthouse_tests::torture::ingest;
@@ -16,6 +16,7 @@ use crate::seed;
 
 tests! {
     Own columns_are_added_under_load_without_a_loss,
+    Own a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing,
 }
 
 /// Messages a second.
@@ -46,6 +47,41 @@ fn add_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn all_there_once(site: &Site<'_>, produced: Produced) -> anyhow::Result<()> {
+    let stored = site.stored()?;
+    eprintln!("columns: {produced:?}, {stored:?}");
+    ensure!((stored.rows, stored.events) == (produced.events, produced.events), "{stored:?} of {produced:?}");
+    ensure!(
+        (stored.dead_rows, stored.dead) == (produced.broken, produced.broken),
+        "{stored:?} of {produced:?}"
+    );
+    Ok(())
+}
+
+fn a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing() -> anyhow::Result<()> {
+    // GIVEN events on their way
+    let stack = ingest::stack(&Progress::Silent)?;
+    let site = Site::new(&stack, "views")?;
+    site.apply()?;
+    let profile = Profile { broken: 50, days: 2, ..PROFILE };
+    let load = Load::start(&site.brokers(), site.name(), profile, seed("views")?, RATE, u64::MAX)?;
+    flows(&site)?;
+    // WHEN somebody drops a view, another one on each node, and more events come
+    site.query_on(0, "DROP TABLE {db}.events_mv SYNC")?;
+    site.query_on(1, "DROP TABLE {db}.events_dead_letter_mv SYNC")?;
+    std::thread::sleep(Duration::from_secs(3));
+    let held = site.stored()?;
+    std::thread::sleep(Duration::from_secs(3));
+    let still = site.stored()?;
+    let produced = load.finish()?;
+    // THEN nothing is read past the views that are gone
+    ensure!(held == still, "{held:?}, then {still:?}");
+    // THEN everything is there, once, when apply has made them again
+    site.must(&["schema", "apply"])?;
+    consumed(&site)?;
+    all_there_once(&site, produced)
+}
+
 fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
     // GIVEN a stack on which no merge hides a row that came twice, and a load with some broken messages
     let stack = ingest::stack(&Progress::Silent)?;
@@ -59,13 +95,7 @@ fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
     added?;
     consumed(&site)?;
     // THEN everything is there, once
-    let stored = site.stored()?;
-    eprintln!("columns: {produced:?}, {stored:?}");
-    ensure!((stored.rows, stored.events) == (produced.events, produced.events), "{stored:?} of {produced:?}");
-    ensure!(
-        (stored.dead_rows, stored.dead) == (produced.broken, produced.broken),
-        "{stored:?} of {produced:?}"
-    );
+    all_there_once(&site, produced)?;
     // THEN rows from before, between and after have the columns filled
     let wrong = site.query(
         "SELECT countIf(`mat_$current_url` != JSONExtractString(properties, '$current_url')), \

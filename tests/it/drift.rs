@@ -72,7 +72,7 @@ const DRIFTS: &[(ByHand, &str, &str, &str)] = &[
         "alter",
     ),
     (
-        Again("events_mv", "WHERE sound", "WHERE sound AND (_partition != 3)"),
+        Again("events_mv", "WHERE ((((", "WHERE (_partition != 3) AND (((("),
         "events_mv",
         "AS SELECT",
         "recreate",

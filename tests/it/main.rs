@@ -39,14 +39,13 @@ mod stack;
 mod topics;
 mod udf;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::{Context, anyhow, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::{NodeOptions, Progress, Stack, StackSpec};
+use posthouse_tests::stack::{NodeOptions, Progress, Stack, StackSpec, server_binary};
 
 /// A test, by what it needs.
 #[derive(Clone, Copy)]
@@ -154,12 +153,7 @@ fn write() -> RwLockWriteGuard<'static, Option<Result<Stack, String>>> {
 
 /// Whether nodes are run by `clickhouse server`: as the stack itself decides it.
 fn has_server() -> bool {
-    match std::env::var_os("CLICKHOUSE_BINARY").filter(|path| !path.is_empty()) {
-        Some(path) => Path::new(&path).is_file(),
-        None => std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).any(|folder| folder.join("clickhouse").is_file())
-        }),
-    }
+    matches!(server_binary(), Ok(Some(_)))
 }
 
 /// The seed of a test's random input, printed: `SEED` of the environment, or a new one.

@@ -1,5 +1,6 @@
 //! Load on a topic: generated messages at a steady rate, by an idempotent producer, with what was delivered counted.
 
+use std::ops::Add;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -34,6 +35,18 @@ impl Produced {
     /// All messages.
     pub fn messages(&self) -> u64 {
         self.events + self.again + self.broken
+    }
+}
+
+impl Add for Produced {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            again: self.again + other.again,
+            broken: self.broken + other.broken,
+        }
     }
 }
 

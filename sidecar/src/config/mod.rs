@@ -43,13 +43,13 @@ pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
 pub const DEFAULT_CONSUMERS: u32 = 1;
 /// One poll is one block is one insert, so this bounds a block's memory and is what a backlog is read in. A block that
 /// is read again after a crash must come back in one poll, so it has to fit into one answer of the broker:
-/// `batch_rows` times the size of a message must stay below `fetch_message_max_bytes` in the node's `<kafka>` section.
-pub const DEFAULT_BATCH_ROWS: u32 = 16_384;
+/// `batch_rows` times the size of a message as sent (compressed, if the producer does) must stay below
+/// `fetch_message_max_bytes` in the node's `<kafka>` section (ARCHITECTURE.md).
+pub const DEFAULT_BATCH_ROWS: u32 = 65_536;
 /// How long a poll waits for a block to fill: the larger part of the time from produced to queryable, since a consumer
-/// polls its partitions one after the other. With 100 ms and answers of 1 MB, blocks of a backlog came back in pieces
-/// after a crash and were stored twice (ARCHITECTURE.md). The price of a short timeout is parts: each poll makes at
-/// least one on every shard.
-pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(200);
+/// polls its partitions one after the other. The price of a short timeout is parts: each poll makes at least one on
+/// every shard.
+pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Every poll of every consumer of all nodes can give a shard a block: with two nodes and the default
 /// timeout, this is a quarter of an hour of full load, longer than the others need to take over a dead node's
 /// partitions or than a node needs to restart and send its last blocks again.

@@ -1,4 +1,6 @@
-//! Carries out steps one after the other and stops at the first that fails; running again goes on from there.
+//! Carries out steps stage after stage and stops where one fails; running again goes on from there.
+
+use futures_util::future::join_all;
 
 use crate::config::Config;
 use crate::node::{Node, NodeError};
@@ -14,23 +16,28 @@ const SETTINGS: [(&str, &str); 2] = [
     ("allow_materialized_view_with_bad_select", "1"),
 ];
 
-/// A step failed; those before it are done.
+/// A step failed; those of the stages before it are done.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The node refused it or is gone.
-    #[error("step {number} of {count} ({}: {}) failed; the steps before it are done: mend the cause and run apply again", .step.node, .step.summary)]
-    Step {
-        /// Which, counted from 1.
-        number: usize,
-        /// Of how many.
-        count: usize,
-        /// The step.
-        step: Box<Step>,
-        /// Why.
-        #[source]
-        source: NodeError,
-    },
-    /// An upgrade can't be recorded because its statement does not render.
+#[error("step {number} of {count} ({}: {}) failed; the steps before it are done: mend the cause and run apply again", .step.node, .step.summary)]
+pub struct ApplyError {
+    /// Which, counted from 1.
+    pub number: usize,
+    /// Of how many.
+    pub count: usize,
+    /// The step.
+    pub step: Box<Step>,
+    /// Why.
+    #[source]
+    pub source: StepError,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The node refused the statement or is gone.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What records an upgrade does not render, which is a fault of posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -38,31 +45,38 @@ pub enum ApplyError {
 /// Carries out `steps`; `done` hears of each, with its number from 1.
 ///
 /// # Errors
-/// [`ApplyError::Step`] at the first that fails.
+/// The first that fails, once the others of its stage have ended.
 pub async fn apply(
     config: &Config,
     nodes: &[Node],
     steps: &[Step],
     mut done: impl FnMut(usize, &Step),
 ) -> Result<(), ApplyError> {
-    for (number, step) in (1..).zip(steps) {
-        for node in nodes.iter().filter(|node| node.name == step.node) {
-            let failed = |source| ApplyError::Step {
-                number,
-                count: steps.len(),
-                step: Box::new(step.clone()),
-                source,
-            };
-            execute(node, &step.sql).await.map_err(failed)?;
-            if let Some(upgrade) = step.upgrade {
-                let sql =
-                    sql::render("upgrades/record.sql", minijinja::context! { database => &config.database })?;
-                let record =
-                    node.query(&sql).param("name", upgrade.name).param("checksum", upgrade.checksum());
-                record.execute().await.map_err(failed)?;
+    let numbered: Vec<(usize, &Step)> = (1..).zip(steps).collect();
+    for stage in numbered.chunk_by(|(_, one), (_, next)| one.stage == next.stage) {
+        let taken = stage.iter().map(async |&(number, step)| match take(config, nodes, step).await {
+            Ok(()) => Ok((number, step)),
+            Err(source) => {
+                Err(ApplyError { number, count: steps.len(), step: Box::new(step.clone()), source })
             }
+        });
+        for taken in join_all(taken).await {
+            let (number, step) = taken?;
+            done(number, step);
         }
-        done(number, step);
+    }
+    Ok(())
+}
+
+async fn take(config: &Config, nodes: &[Node], step: &Step) -> Result<(), StepError> {
+    for node in nodes.iter().filter(|node| node.name == step.node) {
+        execute(node, &step.sql).await?;
+        if let Some(upgrade) = step.upgrade {
+            let values = minijinja::context! { database => &config.database };
+            let sql = sql::render("upgrades/record.sql", values)?;
+            let record = node.query(&sql).param("name", upgrade.name);
+            record.param("checksum", upgrade.checksum()).execute().await?;
+        }
     }
     Ok(())
 }

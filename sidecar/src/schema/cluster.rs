@@ -67,7 +67,8 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
                             row.host, row.port
                         ));
                     }
-                    if row.weight != shard.weight {
+                    // A weight is its shard's, so it is said once.
+                    if place == 1 && row.weight != shard.weight {
                         differences.push(format!(
                             "{node}: shard {number} has weight {} there and {} in the config",
                             row.weight, shard.weight

@@ -11,7 +11,7 @@ mod render;
 mod steps;
 mod upgrades;
 
-pub use self::apply::{ApplyError, apply};
+pub use self::apply::{ApplyError, StepError, apply};
 pub use self::cluster::ClusterError;
 pub use self::objects::{OBJECTS, Object, Role};
 pub use self::observe::{ObserveError, observe};

@@ -2,8 +2,9 @@
 //!
 //! What is missing is made first everywhere, tables before what writes to them. Then node after node pauses, changes
 //! and resumes: the others go on consuming, and the offsets' Keeper path keeps a live replica, without which dropping
-//! the Kafka table would drop the record of a block under way. What queries read is changed last, when every shard has
-//! what it lists.
+//! the Kafka table would drop the record of a block under way. Consumers that did not stand start on all nodes at once:
+//! the first to look takes the partitions of every node that it does not see yet, and gives them back 15 polls later.
+//! What queries read is changed last, when every shard has what it lists.
 //!
 //! A pause drops the Kafka table *before* its views, and a resume makes it *after* them. With one view gone and the
 //! other attached the engine would stream on and commit offsets past messages that belong to the missing view.
@@ -20,6 +21,8 @@ use crate::sql::{self, RenderError};
 pub struct Step {
     /// The node.
     pub node: String,
+    /// Steps of the same stage depend on nothing in each other and are taken at once. Counted from 1.
+    pub stage: usize,
     /// What it does, in a few words.
     pub summary: String,
     /// The statement.
@@ -34,7 +37,7 @@ pub struct Step {
 /// # Errors
 /// [`RenderError`], which is a fault of posthouse.
 pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
-    let mut list = List { database, steps: Vec::new() };
+    let mut list = List { database, stage: 0, steps: Vec::new() };
     for plan in plans {
         list.databases(plan)?;
     }
@@ -46,6 +49,7 @@ pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
     for plan in plans {
         list.rolling(plan)?;
     }
+    list.starts(plans);
     for plan in plans {
         list.fronts(plan)?;
         list.upgrades(plan)?;
@@ -55,6 +59,7 @@ pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
 
 struct List<'a> {
     database: &'a str,
+    stage: usize,
     steps: Vec<Step>,
 }
 
@@ -87,7 +92,7 @@ impl List<'_> {
         }
     }
 
-    /// Pause, change, resume; nothing if the node's ingestion can stay as it is.
+    /// Pause, change, resume what stood; nothing if the node's ingestion can stay as it is.
     fn rolling(&mut self, plan: &Plan) -> Result<(), RenderError> {
         if !plan.changes.iter().any(pauses) {
             return Ok(());
@@ -105,10 +110,8 @@ impl List<'_> {
                 self.alter(plan, change)?;
             }
         }
-        for change in of_role(plan, Role::View).chain(of_role(plan, Role::Consumer)) {
-            if let Action::Create { sql } | Action::Recreate { sql } = &change.action
-                && !stands(plan, &change.object)
-            {
+        for change in of_role(plan, Role::View) {
+            if let Action::Create { sql } | Action::Recreate { sql } = &change.action {
                 self.create(plan, &change.object, sql);
             }
         }
@@ -116,6 +119,18 @@ impl List<'_> {
             self.create(plan, consumer.name, sql);
         }
         Ok(())
+    }
+
+    /// The consumers that did not stand, all in one stage.
+    fn starts(&mut self, plans: &[Plan]) {
+        self.stage += 1;
+        for plan in plans {
+            for change in of_role(plan, Role::Consumer).filter(|change| !stands(plan, &change.object)) {
+                if let Action::Create { sql } = &change.action {
+                    self.steps.push(self.creation(plan, &change.object, sql));
+                }
+            }
+        }
     }
 
     fn fronts(&mut self, plan: &Plan) -> Result<(), RenderError> {
@@ -131,8 +146,8 @@ impl List<'_> {
             if let Action::Upgrade { upgrade } = &change.action {
                 let sql = sql::render(upgrade.file, self.values("", ""))?;
                 let summary = format!("upgrade {}", upgrade.name);
-                let upgrade = Some(*upgrade);
-                self.steps.push(Step { node: plan.node.clone(), summary, sql, upgrade });
+                self.stage += 1;
+                self.steps.push(Step { upgrade: Some(*upgrade), ..self.step(plan, summary, sql) });
             }
         }
         Ok(())
@@ -167,8 +182,16 @@ impl List<'_> {
     }
 
     fn create(&mut self, plan: &Plan, table: &str, sql: &str) {
-        let (node, summary) = (plan.node.clone(), format!("create {table}"));
-        self.steps.push(Step { node, summary, sql: sql.to_owned(), upgrade: None });
+        self.stage += 1;
+        self.steps.push(self.creation(plan, table, sql));
+    }
+
+    fn creation(&self, plan: &Plan, table: &str, sql: &str) -> Step {
+        self.step(plan, format!("create {table}"), sql.to_owned())
+    }
+
+    fn step(&self, plan: &Plan, summary: String, sql: String) -> Step {
+        Step { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None }
     }
 
     fn push(
@@ -180,7 +203,8 @@ impl List<'_> {
         item: &str,
     ) -> Result<(), RenderError> {
         let sql = sql::render(&format!("changes/{file}.sql"), self.values(table, item))?;
-        self.steps.push(Step { node: plan.node.clone(), summary, sql, upgrade: None });
+        self.stage += 1;
+        self.steps.push(self.step(plan, summary, sql));
         Ok(())
     }
 

@@ -30,7 +30,10 @@ pub enum Engine {
 }
 
 /// The server binary of this machine: `$CLICKHOUSE_BINARY`, else `clickhouse` on PATH.
-pub(crate) fn server_binary() -> anyhow::Result<Option<PathBuf>> {
+///
+/// # Errors
+/// When the variable names what is not a file.
+pub fn server_binary() -> anyhow::Result<Option<PathBuf>> {
     let Some(named) = env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty()) else {
         return Ok(on_path("clickhouse"));
     };

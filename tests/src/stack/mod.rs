@@ -37,7 +37,7 @@ use scratch::Scratch;
 
 pub use clickhouse::{CLUSTER, Node};
 pub use config::TOPICS_TOML;
-pub use engine::Engine;
+pub use engine::{Engine, server_binary};
 pub use kafka::Broker;
 pub use progress::Progress;
 pub use record::Record;
@@ -79,7 +79,7 @@ impl Stack {
             .map(|seat| Node::prepare(&engine, &spec.nodes, &cluster, keeper.port(), seat))
             .collect::<anyhow::Result<_>>()?;
         let mut stack = Self { spec, engine, nodes, brokers, keeper, scratch };
-        let started = stack.start_all(progress);
+        let started = stack.start_all(progress).and_then(|()| stack.greet_keeper());
         if started.is_err() && !wait::interrupted() {
             stack.scratch.keep();
         }
@@ -103,6 +103,12 @@ impl Stack {
                 .map(|start| start.join().unwrap_or_else(|_| Err(anyhow!("a starting thread panicked"))))
                 .fold(Ok(()), Result::and)
         })
+    }
+
+    /// Has node after node open its session: the engine gives every node that is a library the same id, and two that
+    /// open their first session at the same moment are refused ("Node exists").
+    fn greet_keeper(&self) -> anyhow::Result<()> {
+        self.nodes.iter().try_for_each(|node| node.query("SELECT generateSerialID('session')").map(drop))
     }
 
     /// Stops every server, those first that need others. Dropping does it too.

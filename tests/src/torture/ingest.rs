@@ -15,6 +15,10 @@ use crate::stack::{NodeOptions, Progress, Stack, StackSpec};
 
 /// Enough that every poll finds messages, little enough that two cores also run the servers that come back.
 const EVENTS_PER_SECOND: u64 = 10_000;
+/// Waits in the topic before the first consumer exists, so that the first kills hit blocks as large as they get.
+const BACKLOG_PER_ROUND: u64 = 50_000;
+/// As fast as one producer goes.
+const UNLIMITED: u64 = 10_000_000;
 /// In these rounds the first faults come in order, so that even a short run has each kind.
 const FAULTS: [Fault; 7] = [
     Fault::Node,
@@ -113,14 +117,16 @@ pub fn run(
     let name = offsets.test_name();
     let mut site = Site::new(stack, name)?;
     match offsets {
-        Offsets::Keeper => {}
+        Offsets::Keeper | Offsets::Hasty => {}
         Offsets::Group => _ = site.set("events", "offsets", "group"),
-        Offsets::Hasty => _ = site.set("events", "batch_rows", 65_536).set("events", "poll_timeout_ms", 100),
     }
-    site.apply()?;
-    let folders = part_folders(&site)?;
+    site.must(&["topics", "apply"])?;
     let profile = Profile { teams: 20, people: 50_000, days: 2, until: NOON, again: 0, broken: 50 };
-    let load = Load::start(&site.brokers(), site.name(), profile, seed, EVENTS_PER_SECOND, u64::MAX)?;
+    let (brokers, backlog) = (site.brokers(), u64::from(rounds) * BACKLOG_PER_ROUND);
+    let waiting = Load::start(&brokers, site.name(), profile, seed, UNLIMITED, backlog)?.wait()?;
+    site.must(&["schema", "apply"])?;
+    let folders = part_folders(&site)?;
+    let load = Load::start(&brokers, site.name(), profile, !seed, EVENTS_PER_SECOND, u64::MAX)?;
     let mut random = StdRng::seed_from_u64(seed);
     let mut kills = 0;
     for round in 0..rounds {
@@ -137,7 +143,7 @@ pub fn run(
         ));
         thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
     }
-    let produced = load.finish()?;
+    let produced = waiting + load.finish()?;
     let stored = site.drained(produced, QUIET, DRAIN_LIMIT)?;
     if stored.rows > stored.events {
         say(format!("repeated rows, by produce time, shard and copies:\n{}", site.query(REPEATED)?));

@@ -74,6 +74,19 @@ fn an_empty_cluster_gets_tables_first_everywhere_and_consumers_after_their_views
 }
 
 #[test]
+fn consumers_that_did_not_stand_start_at_once_and_nothing_else_does() {
+    let plans = [planned("a", &Standing::default()), planned("b", &Standing::default())];
+    let steps = steps("posthog", &plans).expect("templates render");
+    let together: Vec<_> =
+        steps.chunk_by(|one, next| one.stage == next.stage).filter(|s| s.len() > 1).collect();
+    let starts: Vec<_> = together.concat().iter().map(|s| format!("{} {}", s.node, s.summary)).collect();
+    assert_eq!(
+        (together.len(), starts),
+        (1, ["a", "b"].map(|n| format!("{n} create kafka_events")).to_vec())
+    );
+}
+
+#[test]
 fn a_missing_column_pauses_one_node_after_the_other_and_shows_in_events_last() {
     let old = standing(|name, sql| match name {
         "sharded_events" | "events" => Some(sql.replace(",\n    `properties` String", "")),
