@@ -1,5 +1,5 @@
 -- Purpose: the command behind each function, or why the node did not take it.
--- Runs on: a node whose functions were just read again. Shape: name, command, problem (empty if there is none).
+-- Runs on: every node. Shape: name, command, problem (empty if there is none).
 SELECT
     name,
     command,

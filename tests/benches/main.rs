@@ -3,6 +3,7 @@
 mod ingest_drain;
 mod ingest_latency;
 mod report;
+mod udf;
 
 use std::path::Path;
 
@@ -22,10 +23,11 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     ("ingest_latency", ingest_latency::run),
     ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
     ("ingest_drain", ingest_drain::run),
+    ("udf", udf::run),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -29,8 +29,10 @@ mod config;
 mod drift;
 mod events;
 mod faults;
+mod functions;
 mod letters;
 mod produce;
+mod queries;
 mod refusals;
 mod replicated;
 mod routing;
@@ -76,6 +78,8 @@ fn main() -> ExitCode {
         ("events", events::TESTS),
         ("letters", letters::TESTS),
         ("udf", udf::TESTS),
+        ("functions", functions::TESTS),
+        ("queries", queries::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),

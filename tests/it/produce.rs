@@ -55,6 +55,30 @@ pub(crate) fn produce(site: &Site<'_>, values: &[Option<&[u8]>]) -> anyhow::Resu
     })
 }
 
+/// Produces an empty message with each key, as the Java client's default partitioner spreads them, and returns the keys
+/// with the partitions that they were delivered to.
+pub(crate) fn partitions_of(site: &Site<'_>, keys: &[Vec<u8>]) -> anyhow::Result<Vec<(Vec<u8>, i32)>> {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("partitioner", "murmur2")
+        .create()?;
+    let record = |key| FutureRecord::<[u8], [u8]>::to(site.name()).payload(b"").key(key);
+    let sent: Vec<_> = keys
+        .iter()
+        .map(|key| producer.send_result(record(key.as_slice())).map_err(|(error, _)| error))
+        .collect::<Result<_, _>>()
+        .context("can't produce")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        let mut partitions = Vec::with_capacity(keys.len());
+        for (key, delivery) in keys.iter().zip(sent) {
+            let delivery = delivery.await?.map_err(|(error, _)| anyhow!("not delivered: {error}"))?;
+            partitions.push((key.clone(), delivery.partition));
+        }
+        Ok(partitions)
+    })
+}
+
 /// Waits until the site's group has committed everything that is in its topic. After that no message of now
 /// can become another row, so that what is there can be compared exactly.
 pub(crate) fn consumed(site: &Site<'_>) -> anyhow::Result<()> {

@@ -1,9 +1,14 @@
-//! `posthouse udf`: the functions are on every node, answer as the server's own do, and outlive wrong
-//! questions.
+//! `posthouse udf`: the functions are on every node, answer as the server's own do, outlive wrong questions, and
+//! leave as they came.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use posthouse_tests::load::Load;
-use posthouse_tests::site::Site;
+use posthouse_tests::site::{Site, binary};
+use posthouse_tests::stack::Node;
 
 use crate::events::PROFILE;
 use crate::produce::consumed;
@@ -14,6 +19,10 @@ tests! {
     Shared functions_are_missed_installed_and_proven,
     Shared the_key_is_that_of_the_server_for_any_bytes,
     Shared every_event_is_on_the_shard_that_the_function_names,
+    Shared installed_functions_are_listed_uninstalled_and_installed_again,
+    Shared the_previous_release_is_kept_and_older_ones_go,
+    Shared a_functions_file_of_somebody_else_is_refused,
+    Shared programs_stay_while_another_file_names_them,
     Shared wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on,
 }
 
@@ -98,6 +107,177 @@ fn every_event_is_on_the_shard_that_the_function_names(site: &mut Site<'_>) -> a
         ensure!(answer == format!("{}\t2\t0", produced.events), "node {node}: {answer} of {produced:?}");
     }
     Ok(())
+}
+
+/// A call that only a node with our functions answers.
+const CALL: &str = "SELECT shardKey('user-2') = sipHash64('user-2')";
+
+fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN nodes with nothing of posthouse, which the list says
+    site.must(&["udf", "uninstall"])?;
+    let empty = site.must(&["udf", "list"])?;
+    ensure!(empty.stdout.contains("node ch2 has no release: run posthouse udf install"), "{empty}");
+    // WHEN the functions are installed THEN the release is listed as the one that all of them run
+    let installed = json(&site.must(&["udf", "install", "--json"])?)?;
+    let release = text(&installed[0]["release"])?;
+    let listed = json(&site.must(&["udf", "list", "--json"])?)?;
+    for node in listed.as_array().context("a list")? {
+        let releases = node["releases"].as_array().context("a list")?;
+        ensure!(releases.len() == 1 && node["disk"] == "here", "{node:#}");
+        ensure!(releases[0]["release"] == release && releases[0]["state"] == "running", "{node:#}");
+        ensure!(releases[0]["written_unix_s"].as_u64() > Some(0), "{node:#}");
+        for function in node["functions"].as_array().context("a list")? {
+            ensure!(function["state"] == "running" && function["release"] == release, "{node:#}");
+        }
+    }
+    // WHEN the config does not give the disk of ch2 THEN the same is known from the node alone
+    let whole = site.config_mut().clone();
+    for key in ["user_scripts", "functions"] {
+        let replica = site.config_mut().get_mut("shards").and_then(|shards| shards[1]["replicas"].get_mut(0));
+        replica.and_then(toml::Value::as_table_mut).context("ch2")?.remove(key).context(key)?;
+    }
+    let listed = json(&site.must(&["udf", "list", "--json"])?)?;
+    *site.config_mut() = whole;
+    let elsewhere = &listed[1];
+    ensure!(elsewhere["disk"] == "elsewhere" && elsewhere["releases"][0]["release"] == release, "{listed:#}");
+    ensure!(elsewhere["releases"][0]["written_unix_s"].is_null(), "{listed:#}");
+
+    // WHEN an uninstall is tried dry THEN the plan is shown and everything works on
+    let planned = site.posthouse(&["udf", "uninstall", "--dry-run", "--json"])?;
+    ensure!(planned.code == 3, "{planned}");
+    ensure!(site.query_on(1, CALL)? == "1", "a dry run changed something");
+    // WHEN it is done THEN it was as planned, and file, functions and folders are gone
+    let done = site.must(&["udf", "uninstall", "--json"])?;
+    ensure!(json(&done)? == json(&planned)?, "planned {planned}, done {done}");
+    for (index, node) in site.stack.nodes().iter().enumerate() {
+        let Err(error) = site.query_on(index, CALL) else { bail!("{} still answers", node.name()) };
+        ensure!(format!("{error:#}").contains("UNKNOWN_FUNCTION"), "{error:#}");
+        ensure!(!node.functions_xml().exists(), "the file of {} is there", node.name());
+        ensure!(releases(node)?.is_empty(), "{:?}", releases(node)?);
+    }
+    // WHEN it is done again THEN nothing changes, and that is said
+    let again = site.must(&["udf", "uninstall"])?;
+    ensure!(again.stdout.contains("no changes"), "{again}");
+    site.must(&["udf", "uninstall", "--dry-run"])?;
+    // WHEN the functions are installed again THEN they answer
+    site.must(&["udf", "install"])?;
+    ensure!(site.query_on(1, CALL)? == "1", "no function after the second install");
+    Ok(())
+}
+
+fn the_previous_release_is_kept_and_older_ones_go(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two releases, one installed after the other
+    site.must(&["udf", "uninstall"])?;
+    let folder = tempfile::tempdir()?;
+    let program = |build| another_program(folder.path(), build);
+    let (first, _) = installed_release(site, &program("1")?)?;
+    let (second, removed) = installed_release(site, &program("2")?)?;
+    ensure!(removed.is_empty(), "{removed:?} went too early");
+    // WHEN the third is installed THEN the first is removed
+    let (third, removed) = installed_release(site, &program("3")?)?;
+    ensure!(removed == [first.as_str()], "removed {removed:?}, not {first}");
+    for node in site.stack.nodes() {
+        ensure!(releases(node)? == BTreeSet::from([second.clone(), third.clone()]), "{:?}", releases(node)?);
+    }
+    let listed = site.must(&["udf", "list"])?;
+    let line = |release: &str, state: &str| {
+        listed.stdout.lines().any(|line| line.contains(release) && line.contains(state))
+    };
+    ensure!(line(&second, "idle") && line(&third, "running"), "{listed}");
+    // WHEN the second is installed again, and then another one, beside a folder that holds more than a program
+    let lookalike = site.stack.nodes()[0].user_scripts().join("posthouse-0.0.1-00000000");
+    fs::create_dir(&lookalike)?;
+    fs::write(lookalike.join("posthouse-udf"), "program")?;
+    fs::write(lookalike.join("notes.txt"), "notes")?;
+    installed_release(site, &program("2")?)?;
+    let (_, removed) = installed_release(site, &program("4")?)?;
+    // THEN the one that ran is kept and the newer one removed, and the folder stays, after an uninstall as well
+    ensure!(removed == [third.as_str()], "removed {removed:?}, not {third}");
+    ensure!(site.query(CALL)? == "1", "no answer");
+    let uninstalled = site.must(&["udf", "uninstall"])?;
+    ensure!(uninstalled.stdout.contains(&lookalike.display().to_string()), "{uninstalled}");
+    ensure!(fs::read(lookalike.join("notes.txt"))? == b"notes", "a file that is not ours was changed");
+    fs::remove_dir_all(&lookalike)?;
+    site.must(&["udf", "install"])?;
+    Ok(())
+}
+
+fn a_functions_file_of_somebody_else_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two nodes with functions, of which the second has a file that posthouse did not write
+    site.must(&["udf", "install"])?;
+    let path = site.stack.nodes()[1].functions_xml();
+    let ours = fs::read_to_string(&path)?;
+    let (_, content) = ours.split_once('\n').context("a header")?;
+    fs::write(&path, content)?;
+    for arguments in [&["udf", "uninstall", "--dry-run"][..], &["udf", "uninstall"]] {
+        // WHEN they are uninstalled
+        let refused = site.posthouse(arguments)?;
+        // THEN the file is named, and nothing went on either node
+        ensure!(refused.code == 1 && refused.stderr.contains(&path.display().to_string()), "{refused}");
+        ensure!(fs::read_to_string(&path)? == content, "the file was changed");
+        for (index, node) in site.stack.nodes().iter().enumerate() {
+            ensure!(site.query_on(index, CALL)? == "1" && !releases(node)?.is_empty(), "{}", node.name());
+        }
+    }
+    fs::write(&path, ours)?;
+    Ok(())
+}
+
+fn programs_stay_while_another_file_names_them(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a function of somebody else that runs a program of ours
+    let installed = json(&site.must(&["udf", "install", "--json"])?)?;
+    let release = text(&installed[0]["release"])?;
+    let node = &site.stack.nodes()[0];
+    let other = node.functions_xml().with_file_name("other_functions.xml");
+    let ours = fs::read_to_string(node.functions_xml())?;
+    let (_, theirs) = ours.split_once('\n').context("a header")?;
+    fs::write(&other, theirs.replace("<name>shardKey</name>", "<name>theirKey</name>"))?;
+    // WHEN ours are uninstalled THEN it ends with that function's name, and its program is there
+    let refused = site.posthouse(&["udf", "uninstall"]);
+    let there = releases(node);
+    fs::remove_file(&other)?;
+    let (refused, there) = (refused?, there?);
+    ensure!(refused.code == 1 && refused.stderr.contains("node ch1 still has"), "{refused}");
+    ensure!(there.contains(&release), "{release} is not among {there:?}");
+    // WHEN the other file is gone THEN the rest goes, though our file went before
+    site.must(&["udf", "uninstall"])?;
+    for node in site.stack.nodes() {
+        ensure!(releases(node)?.is_empty(), "{:?}", releases(node)?);
+    }
+    site.must(&["udf", "install"])?;
+    Ok(())
+}
+
+/// A program that does the same and has another checksum: what follows an executable's end is not looked at.
+fn another_program(folder: &Path, build: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(build);
+    fs::copy(binary("posthouse-udf")?, &path)?;
+    let mut bytes = fs::read(&path)?;
+    bytes.extend_from_slice(build.as_bytes());
+    fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+/// Installs `program`: its release, and the ones that were removed from every node.
+fn installed_release(site: &Site<'_>, program: &Path) -> anyhow::Result<(String, Vec<String>)> {
+    let program = program.to_str().context("a path in UTF-8")?;
+    let installed = json(&site.must(&["udf", "install", "--json", "--binary", program])?)?;
+    let (one, other) = (&installed[0], &installed[1]);
+    ensure!(one["removed"] == other["removed"], "{installed:#}");
+    let removed = one["removed"].as_array().context("a list")?.iter().map(text).collect::<Result<_, _>>()?;
+    Ok((text(&one["release"])?, removed))
+}
+
+/// What stands in a node's folder of programs under a release's name.
+fn releases(node: &Node) -> anyhow::Result<BTreeSet<String>> {
+    let names = fs::read_dir(node.user_scripts())?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
+    let names = names.iter().map(|name| name.to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.starts_with("posthouse-")).collect())
+}
+
+fn text(value: &serde_json::Value) -> anyhow::Result<String> {
+    Ok(value.as_str().with_context(|| format!("a text, not {value}"))?.to_owned())
 }
 
 fn wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on(

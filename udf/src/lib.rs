@@ -15,7 +15,11 @@
     )
 )]
 
+pub mod docs;
+pub mod fingerprint;
 pub mod functions;
+pub mod kafka;
+pub mod person;
 pub mod process;
 pub mod serve;
 pub mod shard;

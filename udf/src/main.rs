@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use posthouse_udf::docs::functions_md;
 use posthouse_udf::functions::{FUNCTIONS, Function, find};
 use posthouse_udf::process::{close_inherited_descriptors, enlarge_pipes};
 use posthouse_udf::serve::{ServeError, serve};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         ["--help" | "-h"] => print(&usage()),
         ["--version" | "-V"] => print(concat!("posthouse-udf ", env!("CARGO_PKG_VERSION"))),
         ["--list"] => print(&list()),
+        ["--docs"] => print(functions_md().trim_end()),
         [name] if let Some(function) = find(name) => run(function),
         [name] => wrong_usage(&format!("unknown function {name:?}")),
         _ => wrong_usage(&format!("expected one argument, found {}", words.len())),
@@ -77,7 +79,7 @@ fn wrong_usage(fault: &str) -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "Usage: posthouse-udf FUNCTION | --list | --help | --version\n\n\
+        "Usage: posthouse-udf FUNCTION | --list | --docs | --help | --version\n\n\
          Serves one function on standard input and output: ClickHouse starts it as an executable_pool \
          function with format Native and no chunk header.\n\nFunctions:\n{}",
         list()

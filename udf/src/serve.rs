@@ -160,11 +160,13 @@ mod tests {
     #[test]
     fn every_function_answers_a_row_of_its_own_signature() {
         fn value(data_type: Type) -> Vec<u8> {
-            match data_type {
-                Type::String => text(b"x"),
-                Type::UInt32 => vec![1, 0, 0, 0],
-                Type::UInt64 => vec![1, 0, 0, 0, 0, 0, 0, 0],
-                Type::Array(item) => [value(Type::UInt64), value(*item)].concat(),
+            match (data_type, data_type.width()) {
+                (_, Some(width)) => [vec![1], vec![0; width - 1]].concat(),
+                (Type::Array(item), _) => [value(Type::UInt64), value(*item)].concat(),
+                (Type::Nullable(_) | Type::Tuple(_), _) => {
+                    data_type.pieces().into_iter().flat_map(value).collect()
+                }
+                _ => text(b"x"),
             }
         }
         for function in FUNCTIONS {

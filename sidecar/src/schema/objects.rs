@@ -27,6 +27,8 @@ pub enum Role {
     Consumer,
     /// A Distributed table that is only read: changed last, when every shard has what it lists.
     Front,
+    /// A view with parameters, which holds nothing: made again whenever it differs.
+    Query,
 }
 
 /// Every object, in the order of its journey's files.
@@ -44,6 +46,10 @@ pub const OBJECTS: &[Object] = &[
         role: Role::Storage,
     },
     Object { name: "events_dead_letter", file: "events/8_events_dead_letter.sql", role: Role::Route },
+    Object { name: "shard_rows", file: "queries/shard_rows.sql", role: Role::Query },
+    Object { name: "wrong_shard_rows", file: "queries/wrong_shard_rows.sql", role: Role::Query },
+    Object { name: "duplicate_events", file: "queries/duplicate_events.sql", role: Role::Query },
+    Object { name: "reshard_plan", file: "queries/reshard_plan.sql", role: Role::Query },
 ];
 
 impl Object {

@@ -179,7 +179,7 @@ fn change(want: &Wanted, found: Option<&Definition>) -> Vec<Change> {
 
 /// The `ALTER` that mends a difference, if one can without losing data.
 fn alteration(difference: &Difference, role: Role) -> Option<Alteration> {
-    if matches!(role, Role::View | Role::Consumer) {
+    if matches!(role, Role::View | Role::Consumer | Role::Query) {
         return None;
     }
     let column = difference.part.starts_with('`');

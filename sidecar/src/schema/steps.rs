@@ -52,6 +52,7 @@ pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
     list.starts(plans);
     for plan in plans {
         list.fronts(plan)?;
+        list.queries(plan)?;
         list.upgrades(plan)?;
     }
     Ok(list.steps)
@@ -141,6 +142,17 @@ impl List<'_> {
         Ok(())
     }
 
+    fn queries(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        self.missing(plan, Role::Query);
+        for change in of_role(plan, Role::Query) {
+            if let Action::Recreate { sql } = &change.action {
+                self.drop(plan, &change.object)?;
+                self.create(plan, &change.object, sql);
+            }
+        }
+        Ok(())
+    }
+
     fn upgrades(&mut self, plan: &Plan) -> Result<(), RenderError> {
         for change in &plan.changes {
             if let Action::Upgrade { upgrade } = &change.action {
@@ -225,7 +237,9 @@ fn stands(plan: &Plan, name: &str) -> bool {
 /// Whether ingestion stands still on the node while the change is made.
 fn pauses(change: &Change) -> bool {
     match (&change.action, change.role) {
-        (Action::Alter { .. } | Action::Recreate { .. }, Some(role)) => role != Role::Front,
+        (Action::Alter { .. } | Action::Recreate { .. }, Some(role)) => {
+            !matches!(role, Role::Front | Role::Query)
+        }
         (Action::Create { .. }, Some(role)) => matches!(role, Role::View | Role::Consumer),
         _ => false,
     }

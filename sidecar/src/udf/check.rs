@@ -1,12 +1,13 @@
-//! Whether our functions are on a node and agree with the server's own, on generated ids.
+//! Whether our functions are on a node, answer their examples, and agree with the server's own on generated ids.
 
 use posthouse_udf::functions::FUNCTIONS;
 use serde::{Deserialize, Serialize};
 
 use super::UdfError;
+use super::golden::{self, Mismatch};
+use super::loaded::registered;
 use crate::node::Node;
 
-const REGISTERED: &str = include_str!("../../../sql/inspect/udf_registered.sql");
 const COMPARE: &str = include_str!("../../../sql/inspect/udf_check.sql");
 
 /// Generated ids for each list of weights: more than one block, of all kinds, and still less than a second.
@@ -23,6 +24,8 @@ pub struct Check {
     pub node: String,
     /// Functions that it does not have; the others can't be compared then.
     pub missing: Vec<&'static str>,
+    /// Examples of the registry that it answers otherwise.
+    pub mismatches: Vec<Mismatch>,
     /// One comparison for each list of weights, the config's own first.
     pub compared: Vec<Compared>,
 }
@@ -30,7 +33,9 @@ pub struct Check {
 impl Check {
     /// Whether all functions are there and every answer was right.
     pub fn is_clean(&self) -> bool {
-        self.missing.is_empty() && self.compared.iter().all(|compared| compared.answer.differing == 0)
+        self.missing.is_empty()
+            && self.mismatches.is_empty()
+            && self.compared.iter().all(|compared| compared.answer.differing == 0)
     }
 }
 
@@ -74,31 +79,28 @@ pub struct Difference {
     pub expected_shard: u32,
 }
 
-/// Looks for every function on `node` and compares them on [`CHECK_ROWS`] ids that depend only on `seed`, for the
+/// Looks for every function on `node`, asks it for the registry's examples, and compares the shard functions on [`CHECK_ROWS`] ids that depend only on `seed`, for the
 /// `weights` of the config and some others.
 ///
 /// # Errors
 /// [`UdfError::Node`] if the node is unreachable or a function fails; wrong answers are in the result.
 pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Check, UdfError> {
-    #[derive(Deserialize)]
-    struct Registered {
-        name: String,
-    }
-    let registered: Vec<Registered> = node.rows(REGISTERED).await?;
+    let registered = registered(node).await?;
     let missing: Vec<&str> = FUNCTIONS
         .iter()
         .map(|function| function.name)
         .filter(|name| registered.iter().all(|found| found.name != *name))
         .collect();
-    let mut compared = Vec::new();
+    let (mut mismatches, mut compared) = (Vec::new(), Vec::new());
     if missing.is_empty() {
+        mismatches = golden::mismatches(node).await?;
         let others = OTHER_WEIGHTS.into_iter().filter(|other| *other != weights);
         for weights in std::iter::once(weights).chain(others) {
             let answer = differs_for(node, weights, CHECK_ROWS, seed).await?;
             compared.push(Compared { weights: weights.to_vec(), answer });
         }
     }
-    Ok(Check { node: node.name.clone(), missing, compared })
+    Ok(Check { node: node.name.clone(), missing, mismatches, compared })
 }
 
 /// One comparison on `rows` ids.
@@ -126,10 +128,14 @@ mod tests {
         let check = |missing: &[&'static str], compared| Check {
             node: "n".to_owned(),
             missing: missing.to_vec(),
+            mismatches: Vec::new(),
             compared,
         };
         assert!(check(&[], vec![right.clone()]).is_clean());
         assert!(!check(&["shardKey"], Vec::new()).is_clean());
+        let mismatch =
+            Mismatch { call: "f()", expected: "1 (UInt8)".to_owned(), found: "2 (UInt8)".to_owned() };
+        assert!(!Check { mismatches: vec![mismatch], ..check(&[], vec![right.clone()]) }.is_clean());
         assert!(!check(&[], vec![right, wrong]).is_clean());
     }
 }

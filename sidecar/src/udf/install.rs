@@ -4,26 +4,28 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use posthouse_udf::functions::FUNCTIONS;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::check::differs_for;
+use super::folders::{self, TEMPORARY};
+use super::loaded::{Loaded, loaded};
+use super::prune::superseded;
 use super::release::PROGRAM;
 use super::xml::functions_xml;
-use super::{Release, UdfError};
+use super::{RELOAD, Release, UdfError};
 use crate::config::NodeFiles;
 use crate::node::Node;
 
-const RELOAD: &str = include_str!("../../../sql/inspect/udf_reload.sql");
-const LOADED: &str = include_str!("../../../sql/inspect/udf_loaded.sql");
-
-/// ClickHouse's code for a table that is not there: versions before 26 don't list their programs.
-const UNKNOWN_TABLE: u32 = 60;
-
 /// Ids the proof compares: a few blocks' worth would prove no more than some of every kind.
 const PROOF_ROWS: u64 = 2_000;
+
+/// How much later a file is than the one it replaces, at least: a node reads a declaration again only if its time of
+/// modification is another one, in whole seconds.
+const FILE_TIME_STEP: Duration = Duration::from_secs(1);
 
 const PROGRAM_MODE: u32 = 0o755;
 const DECLARATION_MODE: u32 = 0o644;
@@ -49,20 +51,46 @@ pub struct Installed {
     pub program: FileState,
     /// The file that declares the functions.
     pub functions: FileState,
+    /// The folders of older releases that were removed.
+    pub removed: Vec<String>,
 }
 
 /// Installs `release` for `node`, whose disk is at `files`; doing it again changes nothing.
 ///
 /// Queries that are running go on with the program they have: the new one stands in a folder of its own, and the
-/// declaration is replaced in one step. Safe to repeat after any failure.
+/// declaration is replaced in one step. The release that ran before stays as well, older ones go. Safe to repeat
+/// after any failure.
 ///
 /// # Errors
 /// [`UdfError`]; whatever the step, the node runs either the old program or the new one.
 pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Result<Installed, UdfError> {
+    let before = loaded(node).await?;
     let (program, functions) = write_files(files, release)?;
     node.execute(RELOAD).await?;
-    prove(node, files, release).await?;
-    Ok(Installed { node: node.name.clone(), release: release.folder().to_owned(), program, functions })
+    let now = prove(node, files, release).await?;
+    let removed = prune(files, release, &before, &now)?;
+    Ok(Installed {
+        node: node.name.clone(),
+        release: release.folder().to_owned(),
+        program,
+        functions,
+        removed,
+    })
+}
+
+fn prune(
+    files: &NodeFiles,
+    release: &Release,
+    before: &[Loaded],
+    now: &[Loaded],
+) -> Result<Vec<String>, UdfError> {
+    let found = folders::find(&files.user_scripts)?.releases;
+    let mut removed = Vec::new();
+    for folder in superseded(&found, release.folder(), before, now) {
+        folders::remove(&folder.path)?;
+        removed.push(folder.name.clone());
+    }
+    Ok(removed)
 }
 
 fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileState), UdfError> {
@@ -96,37 +124,31 @@ fn holds(path: &Path, content: &[u8], mode: u32) -> bool {
 fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // No `.xml` at its end: the server must not read a half-written declaration.
-    let mut file = NamedTempFile::with_suffix_in(".posthouse-tmp", folder)?;
+    let mut file = NamedTempFile::with_suffix_in(TEMPORARY, folder)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    if let Ok(old) = fs::metadata(path) {
+        file.as_file().set_modified(SystemTime::now().max(old.modified()? + FILE_TIME_STEP))?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
-}
-
-#[derive(Deserialize)]
-struct Loaded {
-    name: String,
-    command: String,
-    problem: String,
 }
 
 /// The node names our command for every function, and answers with it as its own functions do.
 ///
 /// Reloading alone proves nothing: a declaration that the server can't read, or does not look for, leaves the old
 /// functions in place without an error.
-async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<(), UdfError> {
-    match node.rows::<Loaded>(LOADED).await {
-        Ok(loaded) => check_commands(node, files, release, &loaded)?,
-        Err(error) if error.code() == Some(UNKNOWN_TABLE) => {
-            tracing::warn!("node {} is too old to say which program its functions run", node.name);
-        }
-        Err(error) => return Err(error.into()),
+async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<Loaded>, UdfError> {
+    let loaded = loaded(node).await?;
+    check_commands(node, files, release, &loaded)?;
+    if loaded.iter().any(|function| function.command.is_none()) {
+        tracing::warn!("node {} is too old to say which program its functions run", node.name);
     }
     if differs_for(node, &[1, 2], PROOF_ROWS, 0).await?.differing > 0 {
         return Err(UdfError::Wrong { node: node.name.clone() });
     }
-    Ok(())
+    Ok(loaded)
 }
 
 fn check_commands(
@@ -141,8 +163,8 @@ fn check_commands(
         let found = loaded.iter().find(|loaded| loaded.name == function.name);
         let problem = match found {
             Some(found) if !found.problem.is_empty() => found.problem.clone(),
-            Some(found) if found.command != expected => {
-                format!("it runs {:?}: remove the other file that declares it", found.command)
+            Some(Loaded { command: Some(command), .. }) if *command != expected => {
+                format!("it runs {command:?}: remove the other file that declares it")
             }
             Some(_) => continue,
             None => format!(
@@ -195,11 +217,14 @@ mod tests {
         let files = NodeFiles { user_scripts: scripts.clone(), functions: disk.path().join("functions.xml") };
         let old = release(disk.path(), "old");
         write_files(&files, &old).expect("written");
+        let modified = || fs::metadata(&files.functions).expect("a file").modified().expect("a time");
+        let before = modified();
         let new = release(disk.path(), "new");
         assert_eq!(write_files(&files, &new).expect("written"), (FileState::Written, FileState::Written));
         assert_eq!(fs::read(scripts.join(old.program())).expect("the old one"), b"old");
         let xml = fs::read_to_string(&files.functions).expect("a file");
         assert!(xml.contains(&new.program()) && !xml.contains(&old.program()));
+        assert!(modified() >= before + FILE_TIME_STEP, "the node would not read it again");
     }
 
     #[test]

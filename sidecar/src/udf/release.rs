@@ -16,7 +16,7 @@ use super::UdfError;
 pub const PROGRAM: &str = "posthouse-udf";
 
 /// Bytes of the checksum in the folder's name (twice as many characters): enough to tell builds of one version apart.
-const CHECKSUM_BYTES: usize = 4;
+pub(super) const CHECKSUM_BYTES: usize = 4;
 
 /// A program without input ends at once; one that does not in this time serves something else.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,12 +100,14 @@ fn complaint(output: &Output) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udf::folders::is_release;
 
     #[test]
     fn the_folder_names_version_and_content() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "abc").expect("content");
         let release = Release::read(file.path()).expect("a release");
+        assert!(is_release(release.folder()), "{}", release.folder());
         // printf abc | sha256sum
         assert_eq!(release.folder(), concat!("posthouse-", env!("CARGO_PKG_VERSION"), "-ba7816bf"));
         assert_eq!(release.program(), format!("{}/posthouse-udf", release.folder()));

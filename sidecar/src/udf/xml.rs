@@ -26,6 +26,14 @@ const BLOCK_TIMEOUT_MS: u32 = 30_000;
 /// Seconds between the end of a program's input and SIGTERM. It ends by itself at once.
 const TERMINATION_TIMEOUT_S: u32 = 5;
 
+/// How every file that we wrote begins.
+const HEADER: &[u8] = b"<!-- Written by `posthouse udf install`";
+
+/// Whether a functions' file with this content was written by us, whatever the version.
+pub(super) fn is_ours(content: &[u8]) -> bool {
+    content.starts_with(HEADER)
+}
+
 /// The whole file, for the program at `program` (a path below `user_scripts`).
 ///
 /// # Errors
@@ -74,6 +82,7 @@ mod tests {
         let arguments: usize = FUNCTIONS.iter().map(|function| function.arguments.len()).sum();
         assert_eq!(xml.matches("<argument>").count(), arguments);
         assert!(xml.ends_with("</functions>\n"));
+        assert!(is_ours(xml.as_bytes()) && !is_ours(b"<functions/>") && !is_ours(b""));
     }
 
     #[test]

@@ -7,7 +7,12 @@ use crate::signature::{RESULT_NAME, Type};
 #[derive(Debug)]
 pub struct Answer {
     data_type: Type,
-    bytes: Vec<u8>,
+    /// The header and the values of the first piece of the type; see [`Type::pieces`].
+    first: Vec<u8>,
+    /// The values of the other pieces.
+    others: Vec<Vec<u8>>,
+    /// Bytes that a value takes in each piece.
+    widths: Vec<Option<usize>>,
     /// Rows the block of arguments has.
     expected: usize,
     /// Rows answered so far.
@@ -19,47 +24,80 @@ pub struct Answer {
 impl Answer {
     /// Answers with values of `data_type`.
     pub fn new(data_type: Type) -> Self {
-        Self { data_type, bytes: Vec::new(), expected: 0, rows: 0, header: 0 }
+        let widths: Vec<_> = data_type.pieces().into_iter().map(Type::width).collect();
+        let others = vec![Vec::new(); widths.len().saturating_sub(1)];
+        Self { data_type, first: Vec::new(), others, widths, expected: 0, rows: 0, header: 0 }
     }
 
     /// Begins the answer to a block of `rows` rows.
     pub fn begin(&mut self, rows: usize) {
-        self.bytes.clear();
-        self.bytes.shrink_to(RETAINED_BYTES);
-        push_varint(&mut self.bytes, 1);
-        push_varint(&mut self.bytes, rows);
-        push_text(&mut self.bytes, RESULT_NAME);
-        push_text(&mut self.bytes, &self.data_type.to_string());
-        (self.expected, self.rows, self.header) = (rows, 0, self.bytes.len());
+        for piece in std::iter::once(&mut self.first).chain(&mut self.others) {
+            piece.clear();
+            piece.shrink_to(RETAINED_BYTES);
+        }
+        push_varint(&mut self.first, 1);
+        push_varint(&mut self.first, rows);
+        push_text(&mut self.first, RESULT_NAME);
+        push_text(&mut self.first, &self.data_type.to_string());
+        (self.expected, self.rows, self.header) = (rows, 0, self.first.len());
+    }
+
+    /// Answers the next row of a function that returns `UInt8`.
+    pub fn push_u8(&mut self, value: u8) {
+        self.push(&[value], &[]);
     }
 
     /// Answers the next row of a function that returns `UInt32`.
     pub fn push_u32(&mut self, value: u32) {
-        self.rows += 1;
-        self.bytes.extend_from_slice(&value.to_le_bytes());
+        self.push(&value.to_le_bytes(), &[]);
     }
 
     /// Answers the next row of a function that returns `UInt64`.
     pub fn push_u64(&mut self, value: u64) {
+        self.push(&value.to_le_bytes(), &[]);
+    }
+
+    /// Answers the next row of a function that returns `UUID`, in the form of the wire.
+    pub fn push_uuid(&mut self, value: [u8; 16]) {
+        self.push(&value, &[]);
+    }
+
+    /// Answers the next row of a function that returns `Nullable(UUID)`.
+    pub fn push_nullable_uuid(&mut self, value: Option<[u8; 16]>) {
+        self.push(&[u8::from(value.is_none())], &value.unwrap_or_default());
+    }
+
+    /// Answers the next row of a function that returns a tuple of two `UInt32`.
+    pub fn push_u32_pair(&mut self, first: u32, second: u32) {
+        self.push(&first.to_le_bytes(), &second.to_le_bytes());
+    }
+
+    fn push(&mut self, first: &[u8], second: &[u8]) {
         self.rows += 1;
-        self.bytes.extend_from_slice(&value.to_le_bytes());
+        self.first.extend_from_slice(first);
+        if let Some(other) = self.others.first_mut() {
+            other.extend_from_slice(second);
+        }
     }
 
     /// The whole block, ready for the pipe.
     ///
     /// # Errors
     /// The rule answered another number of rows, or values of another width than its type has.
-    pub fn finish(&self) -> Result<&[u8], WireError> {
-        let bytes = self.bytes.len().saturating_sub(self.header);
-        let right_width = match self.data_type.width() {
-            Some(width) => self.rows.checked_mul(width) == Some(bytes),
-            None => true,
+    pub fn finish(&mut self) -> Result<&[u8], WireError> {
+        let first = self.first.len().saturating_sub(self.header);
+        let lengths = || std::iter::once(first).chain(self.others.iter().map(Vec::len));
+        let right = |(width, length): (&Option<usize>, usize)| {
+            width.and_then(|width| self.rows.checked_mul(width)) == Some(length)
         };
-        if right_width && self.rows == self.expected {
-            return Ok(&self.bytes);
+        if self.rows != self.expected || !self.widths.iter().zip(lengths()).all(right) {
+            let (expected, rows, data_type) = (self.expected, self.rows, self.data_type);
+            return Err(WireError::Answer { expected, rows, bytes: lengths().sum(), data_type });
         }
-        let (expected, rows, data_type) = (self.expected, self.rows, self.data_type);
-        Err(WireError::Answer { expected, rows, bytes, data_type })
+        for other in &self.others {
+            self.first.extend_from_slice(other);
+        }
+        Ok(&self.first)
     }
 }
 
@@ -106,6 +144,33 @@ mod tests {
         answer.begin(300);
         (0..300).for_each(|_| answer.push_u32(7));
         assert_eq!(answer.finish().unwrap()[..18], *b"\x01\xac\x02\x06result\x06UInt32\x07");
+    }
+
+    #[test]
+    fn answers_in_pieces_are_those_that_the_engine_writes() {
+        // SELECT CAST(NULL, 'Nullable(UUID)') AS result UNION ALL
+        // SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') FORMAT Native, as one block
+        let uuid = *b"\x77\x66\x55\x44\x33\x22\x11\x00\xff\xee\xdd\xcc\xbb\xaa\x99\x88";
+        let mut answer = Answer::new(Type::Nullable(&Type::Uuid));
+        answer.begin(2);
+        answer.push_nullable_uuid(None);
+        answer.push_nullable_uuid(Some(uuid));
+        let written = [&b"\x01\x02\x06result\x0eNullable(UUID)\x01\x00"[..], &[0; 16], &uuid].concat();
+        assert_eq!(answer.finish().unwrap(), written);
+
+        // SELECT CAST((number + 1, number + 8), 'Tuple(from UInt32, to UInt32)') AS result FROM numbers(2)
+        let mut answer = Answer::new(Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]));
+        for _ in 0..2 {
+            answer.begin(2);
+            answer.push_u32_pair(1, 8);
+            answer.push_u32_pair(2, 9);
+            let written = b"\x01\x02\x06result\x1fTuple(`from` UInt32, to UInt32)\
+                \x01\0\0\0\x02\0\0\0\x08\0\0\0\x09\0\0\0";
+            assert_eq!(answer.finish().unwrap(), written);
+        }
+        answer.begin(1);
+        answer.push_u32(1);
+        assert!(matches!(answer.finish(), Err(WireError::Answer { bytes: 4, .. })));
     }
 
     #[test]

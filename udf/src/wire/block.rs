@@ -1,12 +1,13 @@
 //! Blocks of arguments, each column's header checked against the signature before its rows are read.
 
+use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
 use super::column::{Arrays, Column, Packed, Strings};
 use super::input::Input;
 use super::{MAX_LABEL_BYTES, MAX_ROWS, Place, WireError};
-use crate::signature::{Argument, Type};
+use crate::signature::Argument;
 
 /// Reads the blocks of one function's arguments, one after another, into the same memory.
 pub struct BlockReader<R> {
@@ -38,9 +39,10 @@ impl<R: Read> BlockReader<R> {
         (self.rows, self.done) = (self.counts()?, 0);
         let last = self.columns.len();
         for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
-            check_label(&mut self.input, argument.name, Place::Name { column: number })?;
-            let data_type = argument.data_type.to_string();
-            check_label(&mut self.input, &data_type, Place::DataType { column: number })?;
+            let name = |found: &str| found == argument.name;
+            check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
+            let data_type = |found: &str| argument.data_type.is_named(found);
+            check_label(&mut self.input, Place::DataType { column: number }, &argument.data_type, data_type)?;
             column.clear();
             // The last column's rows come with `next_rows`.
             if number < last {
@@ -81,18 +83,23 @@ impl<R: Read> BlockReader<R> {
     }
 }
 
-/// Reads a column's name or type, which must be `expected`.
+/// Reads a column's name or type, which must be `expected` or something that `is_right`.
 ///
 /// Names are checked because ClickHouse sends those of the function's XML, whatever the query says: another
 /// name means an XML of another version, whose arguments may have changed places without changing types.
-fn check_label<R: Read>(input: &mut Input<R>, expected: &str, place: Place) -> Result<(), WireError> {
+fn check_label<R: Read>(
+    input: &mut Input<R>,
+    place: Place,
+    expected: &dyn fmt::Display,
+    is_right: impl Fn(&str) -> bool,
+) -> Result<(), WireError> {
     let range = input.text(MAX_LABEL_BYTES, place)?;
-    let found = input.bytes().get(range).unwrap_or_default();
-    if found == expected.as_bytes() {
+    let found = String::from_utf8_lossy(input.bytes().get(range).unwrap_or_default());
+    if is_right(&found) {
         return Ok(());
     }
-    let found = String::from_utf8_lossy(found).escape_debug().to_string();
-    Err(WireError::Label { place, expected: expected.to_owned(), found })
+    let found = found.escape_debug().to_string();
+    Err(WireError::Label { place, expected: expected.to_string(), found })
 }
 
 /// Some consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is.
@@ -118,32 +125,42 @@ impl<'a> Block<'a> {
             Some(Column::Strings(ranges)) => {
                 Ok(Strings::new(self.bytes, ranges.get(self.rows()).unwrap_or_default()))
             }
-            _ => Err(disagree(index, Type::String)),
+            _ => Err(disagree(index, "strings")),
         }
     }
 
-    /// Argument `index`, an `Array(UInt32)`.
+    /// Argument `index`, of a type whose values take `N` bytes each.
     ///
     /// # Errors
     /// The signature does not say so.
-    pub fn arrays_of_u32(&self, index: usize) -> Result<Arrays<'a, { size_of::<u32>() }>, WireError> {
+    pub fn packed<const N: usize>(&self, index: usize) -> Result<Packed<'a, N>, WireError> {
+        let packed = self.columns.get(index).and_then(|column| column.packed(self.bytes));
+        packed.map(|packed| packed.slice(self.rows())).ok_or_else(|| disagree(index, "values of that width"))
+    }
+
+    /// Argument `index`, an `Array` whose items take `N` bytes each.
+    ///
+    /// # Errors
+    /// The signature does not say so.
+    pub fn arrays<const N: usize>(&self, index: usize) -> Result<Arrays<'a, N>, WireError> {
         let arrays = match self.columns.get(index) {
             Some(Column::Arrays { ends, items }) => items
                 .packed(self.bytes)
                 .map(|items| Arrays::new(Packed::new(self.bytes, ends), items, self.rows())),
             _ => None,
         };
-        arrays.ok_or_else(|| disagree(index, Type::Array(&Type::UInt32)))
+        arrays.ok_or_else(|| disagree(index, "arrays of values of that width"))
     }
 }
 
-fn disagree(index: usize, wanted: Type) -> WireError {
+fn disagree(index: usize, wanted: &'static str) -> WireError {
     WireError::Argument { argument: index.saturating_add(1), wanted }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::Type;
 
     const ID: Argument = Argument { name: "id", data_type: Type::String };
     const SIZES: Argument = Argument { name: "sizes", data_type: Type::Array(&Type::UInt32) };
@@ -159,7 +176,7 @@ mod tests {
     }
 
     fn sizes(block: &Block<'_>, index: usize) -> Vec<Vec<u32>> {
-        let rows = block.arrays_of_u32(index).unwrap();
+        let rows = block.arrays::<4>(index).unwrap();
         rows.iter().map(|row| row.iter().map(u32::from_le_bytes).collect()).collect()
     }
 
@@ -197,8 +214,8 @@ mod tests {
         let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
         blocks.next_block().unwrap();
         let block = blocks.next_rows().unwrap().unwrap();
-        assert!(matches!(block.strings(1), Err(WireError::Argument { argument: 2, wanted: Type::String })));
-        assert!(matches!(block.arrays_of_u32(0), Err(WireError::Argument { argument: 1, .. })));
-        assert!(block.arrays_of_u32(2).is_err());
+        assert!(matches!(block.strings(1), Err(WireError::Argument { argument: 2, wanted: "strings" })));
+        assert!(matches!(block.arrays::<4>(0), Err(WireError::Argument { argument: 1, .. })));
+        assert!(block.arrays::<4>(2).is_err());
     }
 }

@@ -19,15 +19,19 @@ pub(super) enum Column {
     Packed { width: usize, values: Range<usize> },
     /// The end of each row's items, and the items.
     Arrays { ends: Range<usize>, items: Box<Column> },
+    /// Columns one after the other.
+    Pieces(Vec<Column>),
 }
 
 impl Column {
     pub(super) fn new(data_type: Type) -> Self {
-        match data_type {
-            Type::String => Self::Strings(Vec::new()),
-            Type::UInt32 => Self::Packed { width: size_of::<u32>(), values: 0..0 },
-            Type::UInt64 => Self::Packed { width: size_of::<u64>(), values: 0..0 },
-            Type::Array(item) => Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)) },
+        match (data_type, data_type.width()) {
+            (_, Some(width)) => Self::Packed { width, values: 0..0 },
+            (Type::Array(item), None) => Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)) },
+            (Type::Nullable(_) | Type::Tuple(_), None) => {
+                Self::Pieces(data_type.pieces().into_iter().map(Self::new).collect())
+            }
+            (_, None) => Self::Strings(Vec::new()),
         }
     }
 
@@ -43,6 +47,7 @@ impl Column {
                 *ends = 0..0;
                 items.clear();
             }
+            Self::Pieces(pieces) => pieces.iter_mut().for_each(Self::clear),
         }
     }
 
@@ -79,6 +84,10 @@ impl Column {
                 *ends = input.take(rows.saturating_mul(END_BYTES), Place::Ends { column })?;
                 let count = count_items(Packed::new(input.bytes(), ends), column)?;
                 items.read(input, count, column)?;
+                Ok(rows)
+            }
+            Self::Pieces(pieces) => {
+                pieces.iter_mut().try_for_each(|piece| piece.read(input, rows, column))?;
                 Ok(rows)
             }
         }
@@ -160,7 +169,17 @@ impl<'a, const N: usize> Packed<'a, N> {
         self.0.iter().copied()
     }
 
-    fn slice(&self, range: Range<usize>) -> Self {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn slice(&self, range: Range<usize>) -> Self {
         Self(self.0.get(range).unwrap_or_default())
     }
 }

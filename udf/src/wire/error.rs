@@ -125,8 +125,8 @@ pub enum WireError {
     Argument {
         /// The argument's number.
         argument: usize,
-        /// The type the rule wants.
-        wanted: Type,
+        /// What the rule wants.
+        wanted: &'static str,
     },
     /// A rule answered another number of rows, or values of another type: the registry is wrong.
     #[error("the rule answered {rows} rows in {bytes} bytes to a block of {expected} rows of {data_type}")]

@@ -18,7 +18,7 @@ fn tail(role: Role) -> &'static str {
         Role::Route | Role::Front => {
             "ENGINE = Distributed('posthog', 'posthog', 'sharded_events', sipHash64(distinct_id))"
         }
-        Role::View => "AS SELECT 1",
+        Role::View | Role::Query => "AS SELECT 1",
         Role::Consumer => "ENGINE = Kafka\nSETTINGS kafka_num_consumers = 2",
     }
 }
@@ -109,6 +109,14 @@ fn a_view_that_differs_is_dropped_after_its_consumer_and_made_before_it() {
     let expected = ["a drop kafka_events", "a drop events_mv", "a create events_mv", "a create kafka_events"]
         .map(str::to_owned);
     assert_eq!(summaries(&[planned("a", &old)]), expected);
+}
+
+#[test]
+fn a_query_that_differs_is_made_again_and_pauses_nothing() {
+    let old = standing(|name, sql| {
+        Some(if name == "shard_rows" { sql.replace("SELECT 1", "SELECT 2") } else { sql })
+    });
+    assert_eq!(summaries(&[planned("a", &old)]), ["a drop shard_rows", "a create shard_rows"]);
 }
 
 #[test]

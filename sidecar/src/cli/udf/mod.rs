@@ -1,0 +1,64 @@
+//! `posthouse udf`: the functions on the nodes, from installing them to taking them away.
+
+mod check;
+mod install;
+mod list;
+mod uninstall;
+
+use anyhow::bail;
+use clap::Subcommand;
+use posthouse::config::{Config, NodeFiles};
+use posthouse::node::{Node, reach_all};
+
+use self::check::Check;
+use self::install::Install;
+use self::uninstall::Uninstall;
+use super::Outcome;
+use super::output::Output;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Udf {
+    /// Put the functions on every node whose disk this machine holds
+    #[command(after_help = install::HELP)]
+    Install(Install),
+    /// Compare the functions of every node with the server's own; exit code 3 if they differ
+    #[command(after_help = check::HELP)]
+    Check(Check),
+    /// Show the releases of every node, which one it runs, and what its functions lack
+    #[command(after_help = list::HELP)]
+    List,
+    /// Take the functions and their programs from every node whose disk this machine holds
+    #[command(after_help = uninstall::HELP)]
+    Uninstall(Uninstall),
+}
+
+impl Udf {
+    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+        let nodes = Node::all(config);
+        match self {
+            Self::Install(verb) => verb.run(&nodes, output).await,
+            Self::Check(verb) => verb.run(config, &nodes, output).await,
+            Self::List => list::run(&nodes, output).await,
+            Self::Uninstall(verb) => verb.run(&nodes, output).await,
+        }
+    }
+}
+
+/// The nodes whose disk this machine holds, all of which answer; the others are named in the log.
+async fn on_this_machine(nodes: &[Node]) -> anyhow::Result<Vec<(Node, NodeFiles)>> {
+    let mut here = Vec::new();
+    for node in nodes {
+        match &node.files {
+            Some(files) => here.push((node.clone(), files.clone())),
+            None => tracing::warn!(
+                "node {} is left out: the config does not give its user_scripts and functions",
+                node.name
+            ),
+        }
+    }
+    if here.is_empty() {
+        bail!("no node has user_scripts and functions in the config: add them for the nodes on this machine");
+    }
+    reach_all(&here.iter().map(|(node, _)| node.clone()).collect::<Vec<_>>()).await?;
+    Ok(here)
+}

@@ -1,0 +1,93 @@
+//! `posthouse udf uninstall`: our functions and their programs leave every node of this machine.
+
+use clap::Args;
+use posthouse::node::Node;
+use posthouse::udf::{self, Removal};
+
+use super::on_this_machine;
+use crate::cli::Outcome;
+use crate::cli::output::{Output, table};
+
+pub(super) const HELP: &str = "\
+First the functions' XML goes (only one that posthouse wrote), and every node must say itself that the functions are
+gone. Only then the release folders go (only those that hold posthouse-udf and nothing else). Safe to repeat.
+
+Examples:
+  posthouse udf uninstall --dry-run    show what would be removed; exit code 3 if there is anything
+  posthouse udf uninstall";
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Uninstall {
+    /// Only show what would be removed; exit code 3 if there is anything
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Uninstall {
+    pub(super) async fn run(&self, nodes: &[Node], output: Output) -> anyhow::Result<Outcome> {
+        let here = on_this_machine(nodes).await?;
+        // All plans before the first change: a file that is not ours stops it while everything still stands.
+        let mut removals = Vec::new();
+        for (node, files) in &here {
+            removals.push(udf::plan_removal(node, files).await?);
+        }
+        if self.dry_run {
+            output.print(&removals, |removals| text(removals, "changes to make"))?;
+            return Ok(Outcome::differs_if(removals.iter().any(|removal| !removal.changes.is_empty())));
+        }
+        for ((node, _), removal) in here.iter().zip(&removals) {
+            udf::remove_functions(node, removal).await?;
+        }
+        removals.iter().try_for_each(udf::remove_releases)?;
+        output.print(&removals, |removals| text(removals, "changes made"))?;
+        Ok(Outcome::Clean)
+    }
+}
+
+fn text(removals: &[Removal], done: &str) -> String {
+    let mut rows = vec![["node", "change"].map(str::to_owned).to_vec()];
+    let mut left = String::new();
+    for removal in removals {
+        let row = |change: &dyn ToString| vec![removal.node.clone(), change.to_string()];
+        rows.extend(removal.changes.iter().map(|change| row(change)));
+        left.extend(removal.left.iter().map(|folder| {
+            format!(
+                "node {}: {} does not hold posthouse-udf alone, and stays\n",
+                removal.node,
+                folder.display()
+            )
+        }));
+    }
+    match rows.len() - 1 {
+        0 => format!("{left}nothing of posthouse is installed: no changes"),
+        changes => format!("{}{left}{done}: {changes}", table(&rows)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse::udf::uninstall::Change;
+
+    use super::*;
+
+    #[test]
+    fn changes_line_up_and_none_are_said_to_be_none() {
+        let removal = |node: &str, changes: &[Change]| Removal {
+            node: node.to_owned(),
+            changes: changes.to_vec(),
+            left: vec!["/scripts/posthouse-0.1.0-00000001".into()],
+        };
+        let changes = [Change::RemoveFunctions { path: "/f.xml".into() }, Change::ReloadFunctions];
+        assert_eq!(
+            text(&[removal("ch10", &changes)], "changes to make"),
+            "\
+node  change
+ch10  remove /f.xml
+ch10  reload functions
+node ch10: /scripts/posthouse-0.1.0-00000001 does not hold posthouse-udf alone, and stays
+changes to make: 2"
+        );
+        let nothing = text(&[removal("ch1", &[])], "changes made");
+        assert!(nothing.ends_with("nothing of posthouse is installed: no changes"), "{nothing}");
+    }
+}

@@ -1,0 +1,234 @@
+//! The release folders below a node's `user_scripts`: which are ours, and how they go.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::UdfError;
+use super::release::{CHECKSUM_BYTES, PROGRAM};
+
+/// How a file ends that is being written; one is left behind only by a crash.
+pub(super) const TEMPORARY: &str = ".posthouse-tmp";
+
+/// A folder that has the name of a release and holds our program and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReleaseFolder {
+    /// Its name, such as `posthouse-0.1.0-1a2b3c4d`.
+    pub(super) name: String,
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// When its program was written.
+    pub(super) written: SystemTime,
+}
+
+/// What is below `user_scripts` under the names of releases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Folders {
+    /// Ours, the newest first.
+    pub(super) releases: Vec<ReleaseFolder>,
+    /// Named as ours are, but without our program or with other files: never touched.
+    pub(super) lookalikes: Vec<PathBuf>,
+}
+
+/// Whether `name` is exactly what a release is called: `posthouse-VERSION-CHECKSUM`.
+pub(super) fn is_release(name: &str) -> bool {
+    let parts = name.strip_prefix("posthouse-").and_then(|rest| rest.rsplit_once('-'));
+    parts.is_some_and(|(version, checksum)| is_version(version) && is_checksum(checksum))
+}
+
+/// Three numbers, then what semver allows after `-` or `+`.
+fn is_version(text: &str) -> bool {
+    let (core, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let of_semver = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+    core.split('.').count() == 3
+        && core.split('.').all(number)
+        && rest.len() != 1
+        && rest.bytes().all(of_semver)
+}
+
+fn is_checksum(text: &str) -> bool {
+    text.len() == 2 * CHECKSUM_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The release that a function's command names, wherever in it: declarations by others may have paths or a shell.
+pub(super) fn release_in(command: &str) -> Option<&str> {
+    let between = |character: char| character.is_whitespace() || "/'\"=;".contains(character);
+    command.split(between).find(|part| is_release(part))
+}
+
+/// Looks through `user_scripts`; a folder that is not there holds nothing.
+///
+/// # Errors
+/// [`UdfError::Read`] if it can't be read.
+pub(super) fn find(user_scripts: &Path) -> Result<Folders, UdfError> {
+    find_in(user_scripts).map_err(|source| UdfError::Read { path: user_scripts.to_owned(), source })
+}
+
+fn find_in(user_scripts: &Path) -> io::Result<Folders> {
+    let entries = match fs::read_dir(user_scripts) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Folders::default()),
+        entries => entries?,
+    };
+    let mut folders = Folders::default();
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !is_release(&name) {
+            continue;
+        }
+        let path = entry.path();
+        match program_alone(&path)? {
+            Some(written) => folders.releases.push(ReleaseFolder { name, path, written }),
+            None => folders.lookalikes.push(path),
+        }
+    }
+    folders.releases.sort_by(|a, b| (b.written, &b.name).cmp(&(a.written, &a.name)));
+    folders.lookalikes.sort();
+    Ok(folders)
+}
+
+/// When the program in `folder` was written, if that is a folder (not a link to one) with nothing else in it.
+fn program_alone(folder: &Path) -> io::Result<Option<SystemTime>> {
+    if !fs::symlink_metadata(folder)?.is_dir() {
+        return Ok(None);
+    }
+    let mut written = None;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (name, metadata) = (entry.file_name(), entry.metadata()?);
+        match metadata.is_file() {
+            true if name == PROGRAM => written = Some(metadata.modified()?),
+            true if is_temporary(&name) => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(written)
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.ends_with(TEMPORARY))
+}
+
+/// Removes the release folder at `path`; one that is gone already is no error.
+///
+/// The program goes last, so that a removal which was cut short is found and ended by the next one; a file that
+/// somebody put there in the meantime stays, as the folder does then.
+///
+/// # Errors
+/// [`UdfError::Remove`].
+pub(super) fn remove(path: &Path) -> Result<(), UdfError> {
+    let removed = (|| {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if is_temporary(&entry.file_name()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_file(path.join(PROGRAM))?;
+        fs::remove_dir(path)
+    })();
+    unless_gone(removed, path)
+}
+
+/// Removes a file, for good before anything else is done; one that is gone already is no error.
+///
+/// # Errors
+/// [`UdfError::Remove`].
+pub(super) fn remove_file(path: &Path) -> Result<(), UdfError> {
+    let removed = fs::remove_file(path).and_then(|()| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    });
+    unless_gone(removed, path)
+}
+
+fn unless_gone(removed: io::Result<()>, path: &Path) -> Result<(), UdfError> {
+    match removed {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(UdfError::Remove { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_name_is_a_release() {
+        for name in
+            ["posthouse-0.1.0-1a2b3c4d", "posthouse-12.0.3-rc.1-00000000", "posthouse-1.0.0-a-b+c-abcdef01"]
+        {
+            assert!(is_release(name), "{name}");
+        }
+        for name in [
+            "posthouse-0.1.0",
+            "posthouse-0.1.0-",
+            "posthouse-0.1.0-1a2b3c4",
+            "posthouse-0.1.0-1a2b3c4dd",
+            "posthouse-0.1.0-1A2B3C4D",
+            "posthouse-0.1-1a2b3c4d",
+            "posthouse-0.1.x-1a2b3c4d",
+            "posthouse-0.1.0--1a2b3c4d",
+            "posthouse--1a2b3c4d",
+            "posthouse-0.1.0/x-1a2b3c4d",
+            "my-posthouse-0.1.0-1a2b3c4d",
+            "posthouse-0.1.0-1a2b3c4d.bak",
+            "",
+        ] {
+            assert!(!is_release(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_release_of_a_command_is_found_wherever_it_stands() {
+        let name = "posthouse-0.1.0-1a2b3c4d";
+        for command in [
+            format!("{name}/posthouse-udf shardKey"),
+            format!("/var/lib/clickhouse/user_scripts/{name}/posthouse-udf shardKey"),
+            format!("sh -c 'exec \"{name}/posthouse-udf\" shardKey'"),
+        ] {
+            assert_eq!(release_in(&command), Some(name), "{command}");
+        }
+        assert_eq!(release_in("old-posthouse-0.1.0-1a2b3c4d/posthouse-udf shardKey"), None);
+        assert_eq!(release_in(""), None);
+    }
+
+    #[test]
+    fn only_folders_with_our_program_alone_are_found_and_removed() {
+        let disk = tempfile::tempdir().expect("a folder");
+        let put = |path: &str| {
+            let path = disk.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            fs::write(&path, "content").expect("a file");
+        };
+        let (ours, cut_short) = ("posthouse-0.1.0-00000001", "posthouse-0.1.0-00000002");
+        put(&format!("{ours}/{PROGRAM}"));
+        put(&format!("{cut_short}/{PROGRAM}"));
+        put(&format!("{cut_short}/.tmpAbc{TEMPORARY}"));
+        put(&format!("posthouse-0.1.0-00000003/{PROGRAM}"));
+        put("posthouse-0.1.0-00000003/notes.txt");
+        put("posthouse-0.1.0-00000004/other-program");
+        put("posthouse-0.1.0-00000005");
+        put(&format!("posthouse-mine/{PROGRAM}"));
+        let link = disk.path().join("posthouse-0.1.0-00000006");
+        std::os::unix::fs::symlink(disk.path().join(ours), link).expect("a link");
+
+        let found = find(disk.path()).expect("readable");
+        let mut names: Vec<_> = found.releases.iter().map(|folder| folder.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, [ours, cut_short]);
+        assert_eq!(found.lookalikes.len(), 4, "{:?}", found.lookalikes);
+        for folder in &found.releases {
+            remove(&folder.path).expect("removed");
+            remove(&folder.path).expect("gone already");
+        }
+        let left = find(disk.path()).expect("readable");
+        assert_eq!((left.releases, left.lookalikes), (Vec::new(), found.lookalikes));
+        assert!(find(&disk.path().join("none")).expect("nothing").releases.is_empty());
+    }
+}

@@ -1,0 +1,232 @@
+//! Which releases a node has, which of them it runs, and what became of each function.
+
+use std::time::SystemTime;
+
+use posthouse_udf::functions::FUNCTIONS;
+use serde::{Serialize, Serializer};
+
+use super::UdfError;
+use super::folders::{self, ReleaseFolder};
+use super::loaded::{Loaded, loaded};
+use crate::node::Node;
+
+/// What one node has from us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The node.
+    pub node: String,
+    /// Whether its disk was looked at; if not, its releases are those that its functions name.
+    pub disk: Disk,
+    /// Its releases, the newest first.
+    pub releases: Vec<ListedRelease>,
+    /// Our functions, and whatever else runs a release of ours.
+    pub functions: Vec<ListedFunction>,
+}
+
+/// Where a node's disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disk {
+    /// On this machine, as the config has it.
+    Here,
+    /// The config does not say.
+    Elsewhere,
+}
+
+/// A release of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedRelease {
+    /// Its folder below `user_scripts`.
+    pub release: String,
+    /// What it is to the node.
+    pub state: ReleaseState,
+    /// When its program was written (in JSON: seconds since 1970 in UTC), if this machine holds it.
+    #[serde(rename = "written_unix_s", serialize_with = "unix_seconds")]
+    pub written: Option<SystemTime>,
+    /// The functions that run it.
+    pub functions: Vec<String>,
+}
+
+/// What a release is to its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseState {
+    /// Functions run it.
+    Running,
+    /// It is on the disk, and no function runs it.
+    Idle,
+    /// Functions name it, and it is not on the disk: their queries fail.
+    Lost,
+    /// The node is too old to say.
+    Unknown,
+}
+
+/// A function of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedFunction {
+    /// Its name in queries.
+    pub name: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub state: FunctionState,
+}
+
+/// What became of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum FunctionState {
+    /// It runs a release of ours.
+    Running {
+        /// The release.
+        release: String,
+    },
+    /// It runs something else.
+    Foreign {
+        /// What.
+        command: String,
+    },
+    /// The node did not take it.
+    Failed {
+        /// Why.
+        problem: String,
+    },
+    /// The node has it and is too old to say what it runs.
+    Unknown,
+    /// The node does not have it.
+    Missing,
+}
+
+/// Looks at the disk of `node`, if this machine holds it, and asks the node what it runs.
+///
+/// # Errors
+/// [`UdfError::Read`] for its folder, [`UdfError::Node`] if it can't be asked.
+pub async fn list(node: &Node) -> Result<Listed, UdfError> {
+    let found = match &node.files {
+        Some(files) => Some(folders::find(&files.user_scripts)?.releases),
+        None => None,
+    };
+    let loaded = loaded(node).await?;
+    Ok(Listed {
+        node: node.name.clone(),
+        disk: if found.is_some() { Disk::Here } else { Disk::Elsewhere },
+        releases: releases(found.as_deref(), &loaded),
+        functions: functions(&loaded),
+    })
+}
+
+/// The releases on the disk, then those that only functions name.
+fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRelease> {
+    let running = |release: &str| -> Vec<String> {
+        let functions = loaded.iter().filter(|function| function.release() == Some(release));
+        functions.map(|function| function.name.clone()).collect()
+    };
+    let mut releases = Vec::new();
+    for folder in found.unwrap_or_default() {
+        let functions = running(&folder.name);
+        let state = match functions.is_empty() {
+            false => ReleaseState::Running,
+            true if loaded.iter().any(|function| function.command.is_none()) => ReleaseState::Unknown,
+            true => ReleaseState::Idle,
+        };
+        let (release, written) = (folder.name.clone(), Some(folder.written));
+        releases.push(ListedRelease { release, state, written, functions });
+    }
+    let state = if found.is_some() { ReleaseState::Lost } else { ReleaseState::Running };
+    for release in loaded.iter().filter_map(Loaded::release) {
+        if releases.iter().all(|listed| listed.release != release) {
+            let functions = running(release);
+            releases.push(ListedRelease { release: release.to_owned(), state, written: None, functions });
+        }
+    }
+    releases
+}
+
+/// Every function of the registry, then others that run a release of ours.
+fn functions(loaded: &[Loaded]) -> Vec<ListedFunction> {
+    let ours = FUNCTIONS.iter().map(|function| function.name);
+    let others = loaded.iter().filter(|function| function.release().is_some());
+    let others =
+        others.map(|function| function.name.as_str()).filter(|name| ours.clone().all(|our| our != *name));
+    let state =
+        |name: &str| loaded.iter().find(|found| found.name == name).map_or(FunctionState::Missing, state);
+    ours.clone()
+        .chain(others)
+        .map(|name| ListedFunction { name: name.to_owned(), state: state(name) })
+        .collect()
+}
+
+fn state(function: &Loaded) -> FunctionState {
+    match (&function.command, function.release()) {
+        _ if !function.problem.is_empty() => FunctionState::Failed { problem: function.problem.clone() },
+        (_, Some(release)) => FunctionState::Running { release: release.to_owned() },
+        (Some(command), None) => FunctionState::Foreign { command: command.clone() },
+        (None, None) => FunctionState::Unknown,
+    }
+}
+
+fn unix_seconds<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    let seconds = |time: &SystemTime| Some(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs());
+    time.as_ref().and_then(seconds).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: &str = "posthouse-0.2.0-00000002";
+    const OLD: &str = "posthouse-0.1.0-00000001";
+
+    fn folder(name: &str) -> ReleaseFolder {
+        ReleaseFolder { name: name.to_owned(), path: name.into(), written: SystemTime::UNIX_EPOCH }
+    }
+
+    fn runs(name: &str, command: Option<&str>, problem: &str) -> Loaded {
+        Loaded { name: name.to_owned(), command: command.map(str::to_owned), problem: problem.to_owned() }
+    }
+
+    fn states(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<(String, ReleaseState)> {
+        releases(found, loaded).into_iter().map(|listed| (listed.release, listed.state)).collect()
+    }
+
+    #[test]
+    fn a_release_is_what_the_functions_make_of_it() {
+        let loaded = [runs("a", Some(&format!("{NEW}/posthouse-udf a")), ""), runs("b", Some("cat"), "")];
+        let is = |name: &str, state| (name.to_owned(), state);
+        let both = [folder(NEW), folder(OLD)];
+        assert_eq!(
+            states(Some(&both), &loaded),
+            [is(NEW, ReleaseState::Running), is(OLD, ReleaseState::Idle)]
+        );
+        let old = [folder(OLD)];
+        assert_eq!(states(Some(&old), &loaded), [is(OLD, ReleaseState::Idle), is(NEW, ReleaseState::Lost)]);
+        assert_eq!(states(None, &loaded), [is(NEW, ReleaseState::Running)]);
+        assert_eq!(states(Some(&old), &[runs("a", None, "")]), [is(OLD, ReleaseState::Unknown)]);
+        assert!(states(None, &[]).is_empty());
+    }
+
+    #[test]
+    fn every_function_has_a_state_and_those_of_others_stay_out() {
+        let first = FUNCTIONS[0].name;
+        let state_of = |loaded: &Loaded| functions(std::slice::from_ref(loaded)).remove(0).state;
+        let command = format!("{OLD}/posthouse-udf {first}");
+        assert_eq!(
+            state_of(&runs(first, Some(&command), "")),
+            FunctionState::Running { release: OLD.to_owned() }
+        );
+        assert_eq!(
+            state_of(&runs(first, Some("cat"), "")),
+            FunctionState::Foreign { command: "cat".to_owned() }
+        );
+        assert_eq!(
+            state_of(&runs(first, Some(&command), "broken")),
+            FunctionState::Failed { problem: "broken".to_owned() }
+        );
+        assert_eq!(state_of(&runs(first, None, "")), FunctionState::Unknown);
+        assert_eq!(state_of(&runs("theirs", Some("cat"), "")), FunctionState::Missing);
+
+        let listed = functions(&[runs("theirs", Some("cat"), ""), runs("retired", Some(&command), "")]);
+        let names: Vec<_> =
+            listed.iter().skip(FUNCTIONS.len()).map(|function| function.name.as_str()).collect();
+        assert_eq!(names, ["retired"]);
+    }
+}

@@ -1,0 +1,88 @@
+//! Which releases an install leaves on the disk, and which it may remove.
+
+use super::folders::ReleaseFolder;
+use super::loaded::Loaded;
+
+/// The folders that nothing needs once `current` runs.
+///
+/// The previous release stays, for queries that began with it (they may still start processes of it) and to go back
+/// to: it is what the functions ran `before` the install or, if that was none of these folders, the newest other
+/// one. What functions run `now` stays in any case; a node that can't tell keeps everything.
+pub(super) fn superseded<'f>(
+    found: &'f [ReleaseFolder],
+    current: &str,
+    before: &[Loaded],
+    now: &[Loaded],
+) -> Vec<&'f ReleaseFolder> {
+    if now.iter().any(|function| function.command.is_none()) {
+        return Vec::new();
+    }
+    let runs = |functions: &[Loaded], folder: &ReleaseFolder| {
+        functions.iter().any(|function| function.release() == Some(&folder.name))
+    };
+    let others = || found.iter().filter(|folder| folder.name != current);
+    let mut previous: Vec<_> = others().filter(|folder| runs(before, folder)).collect();
+    if previous.is_empty() {
+        previous.extend(others().max_by_key(|folder| folder.written));
+    }
+    others().filter(|folder| !previous.contains(folder) && !runs(now, folder)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    /// The release number `n`, written in minute `n`.
+    fn folder(n: u32) -> ReleaseFolder {
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * u64::from(n));
+        ReleaseFolder { name: name(n), path: name(n).into(), written }
+    }
+
+    fn name(n: u32) -> String {
+        format!("posthouse-0.1.0-{n:08x}")
+    }
+
+    fn running(releases: &[u32]) -> Vec<Loaded> {
+        let function = |n: &u32| Loaded {
+            name: "shardKey".to_owned(),
+            command: Some(format!("{}/posthouse-udf shardKey", name(*n))),
+            problem: String::new(),
+        };
+        releases.iter().map(function).collect()
+    }
+
+    fn removed(found: &[u32], current: u32, before: &[u32], now: &[u32]) -> Vec<String> {
+        let found: Vec<_> = found.iter().copied().map(folder).collect();
+        let removed = superseded(&found, &name(current), &running(before), &running(now));
+        removed.into_iter().map(|folder| folder.name.clone()).collect()
+    }
+
+    #[test]
+    fn what_ran_before_stays_and_older_ones_go() {
+        assert_eq!(removed(&[3, 2, 1], 3, &[2], &[3]), [name(1)]);
+        // Back and forth: not the newest other one, but the one that ran.
+        assert_eq!(removed(&[3, 2, 1], 3, &[1], &[3]), [name(2)]);
+        // Going back to an older one.
+        assert_eq!(removed(&[3, 2, 1], 1, &[3], &[1]), [name(2)]);
+    }
+
+    #[test]
+    fn without_one_that_ran_before_the_newest_other_one_stays() {
+        for before in [&[][..], &[3], &[9]] {
+            assert_eq!(removed(&[3, 2, 1], 3, before, &[3]), [name(1)], "{before:?}");
+        }
+        for found in [&[][..], &[3], &[3, 2]] {
+            assert!(removed(found, 3, &[], &[3]).is_empty(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_function_names_now_is_never_removed() {
+        assert_eq!(removed(&[4, 3, 2, 1], 4, &[3], &[4, 1]), [name(2)]);
+        let unknown = [Loaded { name: "shardKey".to_owned(), command: None, problem: String::new() }];
+        let found = [folder(3), folder(2), folder(1)];
+        assert!(superseded(&found, &name(3), &[], &unknown).is_empty());
+    }
+}

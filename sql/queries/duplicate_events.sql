@@ -1,0 +1,25 @@
+-- Purpose: events that are there more than once, by where that comes from: sent again by a producer (another message
+--          with the same event), or stored again (the same message twice).
+-- Reads:   events; an event's copies are on one shard, so each shard counts its own.
+-- Writes:  nothing.
+-- Runs on: every node. SELECT * FROM duplicate_events(since = '2026-01-01', until = '2027-01-01')
+--
+-- A message is known by its second in Kafka and its offset. The counts are those of rows as they stand: merges of
+-- sharded_events remove copies sooner or later.
+CREATE VIEW {{ database }}.duplicate_events
+AS SELECT
+    toDate(timestamp) AS day,
+    team_id,
+    count() AS rows,
+    uniqExact(eventFingerprint(team_id, uuid, event, distinct_id, timestamp)) AS events,
+    uniqExact(eventFingerprint(team_id, uuid, event, distinct_id, timestamp), _timestamp, _offset) AS messages,
+    messages - events AS sent_again,
+    rows - messages AS stored_again
+FROM {{ database }}.events
+WHERE (timestamp >= {since:DateTime64(6, 'UTC')}) AND (timestamp < {until:DateTime64(6, 'UTC')})
+GROUP BY
+    day,
+    team_id
+ORDER BY
+    day,
+    team_id

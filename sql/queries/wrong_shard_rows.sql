@@ -1,0 +1,21 @@
+-- Purpose: rows that stand on a shard which shardOf does not name: queries that filter by shard miss them.
+-- Reads:   events; each shard looks through its own rows.
+-- Writes:  nothing.
+-- Runs on: every node. SELECT * FROM wrong_shard_rows(weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
+--
+-- No row is the right answer. Rows come from inserts that went past writable_events, or from weights that were changed.
+CREATE VIEW {{ database }}.wrong_shard_rows
+AS SELECT
+    _shard_num AS shard,
+    shardOf(distinct_id, {weights:Array(UInt32)}) AS belongs_to,
+    count() AS rows,
+    any(distinct_id) AS for_example
+FROM {{ database }}.events
+WHERE (timestamp >= {since:DateTime64(6, 'UTC')}) AND (timestamp < {until:DateTime64(6, 'UTC')})
+    AND (shardOf(distinct_id, {weights:Array(UInt32)}) != _shard_num)
+GROUP BY
+    shard,
+    belongs_to
+ORDER BY
+    shard,
+    belongs_to

@@ -1,0 +1,163 @@
+//! Whole queries that call our functions, beside the built-in, a function that does nothing, and a script.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+use anyhow::ensure;
+use posthouse_tests::site::{Site, binary};
+use posthouse_tests::stack::{Progress, Stack, StackSpec};
+use serde_json::json;
+
+use crate::report::{Report, median};
+
+/// Ids of 40 bytes each.
+const ROWS: u64 = 10_000_000;
+/// A script takes so long that fewer must do; both sides take them.
+const SCRIPT_ROWS: u64 = 200_000;
+/// Distinct ids with 1.3 versions each.
+const PEOPLE: u64 = 1_000_000;
+const RUNS: usize = 5;
+
+const SCRIPT: &str = include_str!("../fixtures/udf/shard_key.py");
+const FUNCTIONS: &str = include_str!("../fixtures/udf/functions.xml");
+
+/// Two queries with the same answer, and what is measured by them.
+struct Pair<'a> {
+    name: &'a str,
+    what: &'a str,
+    limit: &'a str,
+    rows: u64,
+    ours: String,
+    peer: String,
+}
+
+pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
+    let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::on_stderr())?;
+    let site = Site::new(&stack, "udf_bench")?;
+    site.must(&["udf", "install"])?;
+    install_peers(&stack)?;
+    fill(&site)?;
+    pairs().iter().map(|pair| compare(&site, pair)).collect()
+}
+
+/// The functions that ours are compared with, beside ours.
+fn install_peers(stack: &Stack) -> anyhow::Result<()> {
+    let node = &stack.nodes()[0];
+    fs::copy(binary("noop-udf")?, node.user_scripts().join("noop-udf"))?;
+    let script = node.user_scripts().join("shard_key.py");
+    fs::write(&script, SCRIPT)?;
+    fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    fs::write(node.functions_xml().with_file_name("bench_functions.xml"), FUNCTIONS)?;
+    node.query("SYSTEM RELOAD FUNCTIONS")?;
+    Ok(())
+}
+
+fn fill(site: &Site<'_>) -> anyhow::Result<()> {
+    for sql in [
+        "CREATE DATABASE {db}".to_owned(),
+        "CREATE TABLE {db}.ids (distinct_id String) ENGINE = MergeTree ORDER BY tuple()".to_owned(),
+        format!(
+            "INSERT INTO {{db}}.ids SELECT leftPad(hex(sipHash128(number)), 40, 'user-id-') FROM numbers({ROWS})"
+        ),
+        "CREATE TABLE {db}.versions (team_id Int64, distinct_id String, person_id UUID, is_deleted Int8, version Int64) \
+         ENGINE = MergeTree ORDER BY (team_id, distinct_id)"
+            .to_owned(),
+        format!(
+            "INSERT INTO {{db}}.versions SELECT 1, toString(number % {PEOPLE}), \
+             reinterpretAsUUID(sipHash128(number)), number % 37 = 0, intDiv(number, {PEOPLE}) FROM numbers({})",
+            PEOPLE * 13 / 10
+        ),
+        "OPTIMIZE TABLE {db}.versions FINAL".to_owned(),
+    ] {
+        site.query(&sql)?;
+    }
+    Ok(())
+}
+
+fn pairs() -> Vec<Pair<'static>> {
+    let sum = |function: &str, rows: u64, threads: u32| {
+        format!(
+            "SELECT sum({function}(distinct_id)) FROM (SELECT distinct_id FROM {{db}}.ids LIMIT {rows}) \
+             SETTINGS max_threads = {threads}"
+        )
+    };
+    let whole = |function: &str, threads: u32| {
+        format!("SELECT sum({function}(distinct_id)) FROM {{db}}.ids SETTINGS max_threads = {threads}")
+    };
+    vec![
+        Pair {
+            name: "udf_shard_key",
+            what: "sum(shardKey(d)) against sum(sipHash64(d)), 40-byte strings, one thread",
+            limit: "the copy of every string through the pipe, which our process overlaps with the server's work",
+            rows: ROWS,
+            ours: whole("shardKey", 1),
+            peer: whole("sipHash64", 1),
+        },
+        Pair {
+            name: "udf_shard_key_2_threads",
+            what: "the same with two threads, on as many processors",
+            limit: "the processors: two threads of the server and two processes share them",
+            rows: ROWS,
+            ours: whole("shardKey", 2),
+            peer: whole("sipHash64", 2),
+        },
+        Pair {
+            name: "udf_shard_key_vs_noop",
+            what: "sum(shardKey(d)) against a function that reads the same and answers zeros, one thread",
+            limit: "the hash itself",
+            rows: ROWS,
+            ours: whole("shardKey", 1),
+            peer: whole("noop", 1),
+        },
+        Pair {
+            name: "udf_shard_key_vs_python",
+            what: "sum(shardKey(d)) against the same in a Python script, one thread",
+            limit: "the script",
+            rows: SCRIPT_ROWS,
+            ours: sum("shardKey", SCRIPT_ROWS, 1),
+            peer: sum("shardKeyPython", SCRIPT_ROWS, 1),
+        },
+        Pair {
+            name: "udf_person_latest",
+            what: "personLatest over groupArray against argMax … HAVING, 1 million distinct ids with 1.3 versions each",
+            limit: "groupArray, which has to gather what argMax throws away",
+            rows: PEOPLE * 13 / 10,
+            ours: "SELECT count(personLatest(vs, ps, ds)) FROM (SELECT groupArray(version) AS vs, \
+                   groupArray(person_id) AS ps, groupArray(is_deleted) AS ds FROM {db}.versions \
+                   GROUP BY team_id, distinct_id)"
+                .to_owned(),
+            peer: "SELECT count() FROM (SELECT argMax(person_id, (version, is_deleted, person_id)) FROM {db}.versions \
+                   GROUP BY team_id, distinct_id HAVING argMax(is_deleted, (version, is_deleted, person_id)) = 0)"
+                .to_owned(),
+        },
+    ]
+}
+
+fn compare(site: &Site<'_>, pair: &Pair<'_>) -> anyhow::Result<Report> {
+    let (first, second) = (site.query(&pair.ours)?, site.query(&pair.peer)?);
+    ensure!(pair.name.ends_with("noop") || first == second, "{}: {first}, but {second}", pair.name);
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        ours.push(seconds(site, &pair.ours)?);
+        peer.push(seconds(site, &pair.peer)?);
+    }
+    let (ours_s, peer_s) = (median(ours.clone()), median(peer.clone()));
+    Ok(Report {
+        name: pair.name.to_owned(),
+        what: pair.what.to_owned(),
+        ours_s,
+        peer_s,
+        ratio: peer_s / ours_s,
+        rows: pair.rows,
+        runs: RUNS,
+        limit: pair.limit.to_owned(),
+        details: json!({ "ours_s": ours, "peer_s": peer }),
+    })
+}
+
+fn seconds(site: &Site<'_>, sql: &str) -> anyhow::Result<f64> {
+    let begin = Instant::now();
+    site.query(sql)?;
+    Ok(begin.elapsed().as_secs_f64())
+}

@@ -1,0 +1,285 @@
+//! The functions against the server's own and against Kafka, on random and nasty input; wrong questions; upgrades and
+//! the server's death.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use posthouse_tests::site::{Site, binary};
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::produce::partitions_of;
+use crate::schema::json;
+use crate::seed;
+
+tests! {
+    Shared the_person_rule_is_that_of_our_sql,
+    Shared fingerprints_are_sip_hashes_of_the_five_columns,
+    Shared partitions_are_those_that_kafka_picks,
+    Shared a_move_is_two_shards_in_blocks_of_any_size,
+    Shared wrong_questions_are_errors_and_the_pool_goes_on,
+    Shared a_rolling_upgrade_under_queries_loses_none,
+    Own processes_end_with_their_server,
+}
+
+fn the_person_rule_is_that_of_our_sql(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN few versions, so that most are ties, of ids that share halves, so that their order matters
+    site.must(&["udf", "install"])?;
+    let seed = seed(site.name())?;
+    let random = |salt: u32| format!("sipHash64({seed}, number, {salt})");
+    let id = format!(
+        "toUUID(concat('0000000', toString({} % 3), '-0000-0000-0000-00000000000', toString({} % 3)))",
+        random(1),
+        random(2)
+    );
+    let rows = format!(
+        "SELECT {} % 20000 AS id, toInt64({} % 5) - 2 AS version, {id} AS person_id, {} % 4 = 0 AS is_deleted, \
+         (version, is_deleted, person_id) AS latest FROM numbers(60000)",
+        random(3),
+        random(4),
+        random(5)
+    );
+    // WHEN both rules decide THEN they agree on every id
+    let answer = site.query(&format!(
+        "SELECT countIf(ifNull(toString(person), '') != expected), countIf(live != (expected != '')), \
+         countIf(expected = '') > 100, countIf(expected != '') > 100 FROM (\
+         SELECT personLatest(groupArray(version), groupArray(person_id), groupArray(is_deleted)) AS person, \
+         personIsLive(groupArray(version), groupArray(person_id), groupArray(is_deleted)) AS live, \
+         if(argMax(is_deleted, latest), '', toString(argMax(person_id, latest))) AS expected \
+         FROM ({rows}) GROUP BY id)"
+    ))?;
+    ensure!(answer == "0\t0\t1\t1", "{answer}");
+    // THEN no version is nobody
+    let nobody = site.query(
+        "SELECT personLatest([]::Array(Int64), []::Array(UUID), []::Array(UInt8)), \
+         personIsLive([]::Array(Int64), []::Array(UUID), []::Array(UInt8))",
+    )?;
+    ensure!(nobody == "\\N\t0", "{nobody}");
+    Ok(())
+}
+
+fn fingerprints_are_sip_hashes_of_the_five_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN events of any bytes
+    site.must(&["udf", "install"])?;
+    let seed = seed(site.name())?;
+    let events = format!(
+        "SELECT toInt64(sipHash64({seed}, number)) AS team_id, reinterpretAsUUID(sipHash128({seed}, number)) AS uuid, \
+         substring(sipHash128({seed}, number, 1), 1, number % 17) AS event, \
+         repeat(char(number % 256), number % 700) AS distinct_id, \
+         fromUnixTimestamp64Micro(toInt64(sipHash64({seed}, number, 2) % 4000000000000000) - 1000000000000000, 'UTC') AS timestamp \
+         FROM numbers(50000)"
+    );
+    let text = |column: &str| format!("reinterpretAsFixedString(toUInt64(length({column}))), {column}");
+    // WHEN the server hashes the same bytes THEN all but the digits of version and variant are its own
+    let answer = site.query(&format!(
+        "SELECT count(), uniqExact(print), \
+         countIf(concat(substring(ours, 1, 12), substring(ours, 14, 3), substring(ours, 18)) \
+         != concat(substring(theirs, 1, 12), substring(theirs, 14, 3), substring(theirs, 18))), \
+         countIf(substring(ours, 13, 1) != '8' OR substring(ours, 17, 1) NOT IN ('8', '9', 'A', 'B')) FROM (\
+         SELECT eventFingerprint(team_id, uuid, event, distinct_id, timestamp) AS print, \
+         upper(replaceAll(toString(print), '-', '')) AS ours, \
+         hex(sipHash128Reference(concat(reinterpretAsFixedString(team_id), unhex(replaceAll(toString(uuid), '-', '')), \
+         reinterpretAsFixedString(toUnixTimestamp64Micro(timestamp)), {}, {}))) AS theirs FROM ({events}))",
+        text("event"),
+        text("distinct_id")
+    ))?;
+    ensure!(answer == "50000\t50000\t0\t0", "{answer}");
+    Ok(())
+}
+
+fn partitions_are_those_that_kafka_picks(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a topic of seven partitions and keys of every length, produced as the Java client does
+    site.must(&["udf", "install"])?;
+    site.write_topics(7)?;
+    site.must(&["topics", "apply"])?;
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    let keys: Vec<Vec<u8>> = (1..1500_usize)
+        .map(|number| {
+            let mut key = vec![0; number % 40 + 1];
+            random.fill_bytes(&mut key);
+            key
+        })
+        .collect();
+    let picked = partitions_of(site, &keys)?;
+    ensure!(picked.len() == keys.len() && picked.iter().any(|(_, partition)| *partition == 6));
+    // WHEN the function picks THEN it picks the same
+    let values: Vec<String> = picked
+        .iter()
+        .map(|(key, partition)| {
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("('{hex}', {partition})")
+        })
+        .collect();
+    let answer = site.query(&format!(
+        "SELECT count(), countIf(kafkaPartition(unhex(key), 7) != picked) FROM values('key String, picked UInt32', {})",
+        values.join(", ")
+    ))?;
+    ensure!(answer == format!("{}\t0", keys.len()), "{answer}");
+    Ok(())
+}
+
+fn a_move_is_two_shards_in_blocks_of_any_size(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN blocks of no, one, and more rows than a block usually has, and many small ones through one process
+    site.must(&["udf", "install"])?;
+    for (rows, block) in [(0, 65_409), (1, 65_409), (65_537, 65_537), (1_000, 1), (100_000, 777)] {
+        for (old, new) in [("[1, 3]", "[1, 3, 2]"), ("[number % 3, 1]", "[5, 0, number % 2]")] {
+            // WHEN moves are asked for THEN they are the shards before and after
+            let answer = site.query(&format!(
+                "SELECT count(), countIf(shardMove(id, {old}, {new}) != (shardOf(id, {old}), shardOf(id, {new}))) \
+                 FROM (SELECT number, repeat(toString(number), number % 9) AS id FROM numbers({rows})) \
+                 SETTINGS max_block_size = {block}, max_threads = 1"
+            ))?;
+            ensure!(answer == format!("{rows}\t0"), "{rows} rows in blocks of {block}: {answer}");
+        }
+    }
+    // WHEN values are a mebibyte each THEN they are answered too
+    let long = "repeat(repeat(char(number + 33), 1024), 1024)";
+    let answer = site.query(&format!(
+        "SELECT countIf(shardMove({long}, [1, 3], [1]).1 != shardOf({long}, [1, 3])), \
+         uniqExact(eventFingerprint(1, toUUID('00000000-0000-0000-0000-000000000000'), {long}, {long}, toDateTime64(0, 6))) \
+         FROM numbers(20)"
+    ))?;
+    ensure!(answer == "0\t20", "{answer}");
+    Ok(())
+}
+
+/// The XML of a function that runs one of our programs under arguments of other types.
+fn declaration(name: &str, command: &str, arguments: &[(&str, &str)]) -> String {
+    let arguments: String = arguments
+        .iter()
+        .map(|(name, data_type)| format!("<argument><name>{name}</name><type>{data_type}</type></argument>"))
+        .collect();
+    format!(
+        "<function><name>{name}</name><type>executable_pool</type><command>{command}</command>\
+         <execute_direct>1</execute_direct><format>Native</format><return_type>UInt64</return_type>{arguments}\
+         <stderr_reaction>throw</stderr_reaction><lifetime>0</lifetime></function>"
+    )
+}
+
+fn wrong_questions_are_errors_and_the_pool_goes_on(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN our functions, and declarations that do not fit them
+    let installed = json(&site.must(&["udf", "install", "--json"])?)?;
+    let release = installed[0]["release"].as_str().context("a release")?;
+    let program = |function: &str| format!("{release}/posthouse-udf {function}");
+    let wrong = [
+        declaration("wrongType", &program("shardKey"), &[("distinct_id", "UInt64")]),
+        declaration("wrongName", &program("shardKey"), &[("id", "String")]),
+        declaration("wrongCount", &program("shardOf"), &[("distinct_id", "String")]),
+        declaration("wrongFormat", &program("shardKey"), &[("distinct_id", "String")])
+            .replace("Native", "RowBinary"),
+    ];
+    let node = &site.stack.nodes()[0];
+    let file = node.functions_xml().with_file_name("wrong.xml");
+    std::fs::write(&file, format!("<functions>{}</functions>", wrong.concat()))?;
+    node.query("SYSTEM RELOAD FUNCTIONS")?;
+    let asked = ask_wrongly(site);
+    std::fs::remove_file(&file)?;
+    node.query("SYSTEM RELOAD FUNCTIONS")?;
+    asked
+}
+
+fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
+    let uuids = "[generateUUIDv4(), generateUUIDv4()]";
+    let questions: BTreeMap<String, &str> = [
+        ("wrongType(1)".to_owned(), "type of column 1: expected String, found UInt64"),
+        ("wrongName('a')".to_owned(), "name of column 1: expected distinct_id, found id"),
+        ("wrongCount('a')".to_owned(), "expected 2 columns, found 1"),
+        // A row of five letters and no header: read as Native, five columns.
+        ("wrongFormat('abcde')".to_owned(), "expected 1 columns, found 5"),
+        ("kafkaPartition('a', 0)".to_owned(), "row 1, column partitions: 0 partitions"),
+        ("shardMove('a', [1], [0, 0])".to_owned(), "row 1, column to: all 2 weights are 0"),
+        (format!("personLatest([1], {uuids}, [0, 1])"), "1 versions, 2 person ids and 2 deletion flags"),
+        (
+            format!("personIsLive([1, 2], {uuids}, [0])"),
+            "row 1, column versions: 2 versions, 2 person ids and 1",
+        ),
+    ]
+    .into();
+    for _ in 0..3 {
+        for (question, reason) in &questions {
+            // WHEN a question is wrong THEN the query fails and says why
+            let refused = site.query(&format!("SELECT {question}"));
+            let Err(error) = refused else { bail!("{question} answered {}", refused?) };
+            let text = format!("{error:#}");
+            ensure!(text.contains(reason), "{question}: no {reason:?} in {text}");
+        }
+        // THEN right questions are answered as ever
+        let answer = site.query("SELECT shardKey('user-1'), kafkaPartition('abc', 10)")?;
+        ensure!(answer == "5730124816541986630\t7", "{answer}");
+    }
+    Ok(())
+}
+
+fn a_rolling_upgrade_under_queries_loses_none(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two builds of the program, and queries on every node without a pause
+    site.must(&["udf", "install"])?;
+    let folder = tempfile::tempdir()?;
+    let other = folder.path().join("posthouse-udf");
+    let mut bytes = std::fs::read(binary("posthouse-udf")?)?;
+    bytes.push(0);
+    std::fs::write(&other, bytes)?;
+    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let done = AtomicBool::new(false);
+    let site = &*site;
+    let ask = |node: usize| -> anyhow::Result<u32> {
+        let mut asked = 0;
+        while !done.load(Ordering::Relaxed) {
+            let sql = "SELECT countIf(shardKey(toString(number)) != sipHash64(toString(number))) FROM numbers(200000)";
+            let answer = site.query_on(node, sql)?;
+            ensure!(answer == "0", "node {node}: {answer}");
+            asked += 1;
+        }
+        Ok(asked)
+    };
+    // WHEN one is installed after the other, again and again
+    let upgrade = || -> anyhow::Result<()> {
+        for _ in 0..4 {
+            site.must(&["udf", "install", "--binary", &other.to_string_lossy()])?;
+            site.must(&["udf", "install"])?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let askers: Vec<_> =
+            (0..site.stack.nodes().len()).map(|node| scope.spawn(move || ask(node))).collect();
+        let upgraded = upgrade();
+        done.store(true, Ordering::Relaxed);
+        // THEN every query was answered, and rightly
+        for asker in askers {
+            let asked = asker.join().map_err(|_| anyhow!("an asking thread panicked"))??;
+            ensure!(asked > 3, "only {asked} queries were asked meanwhile");
+        }
+        upgraded
+    })
+}
+
+fn processes_end_with_their_server() -> anyhow::Result<()> {
+    // GIVEN a node that has started processes
+    let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::Silent)?;
+    let site = Site::new(&stack, "orphans")?;
+    site.must(&["udf", "install"])?;
+    site.query("SELECT count(shardKey(toString(number))) FROM numbers_mt(1000000)")?;
+    let node = &stack.nodes()[0];
+    let programs = node.user_scripts().to_string_lossy().into_owned();
+    ensure!(!running(&programs)?.is_empty(), "no process of ours runs");
+    // WHEN the server is killed THEN they end by themselves
+    node.kill();
+    wait_until("the end of every process", Duration::from_secs(10), || match running(&programs) {
+        Ok(left) if left.is_empty() => ControlFlow::Break(Ok(())),
+        Ok(left) => ControlFlow::Continue(anyhow!("{left:?} still run")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+/// The processes whose program stands below `folder`.
+fn running(folder: &str) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let programs = entries.filter_map(|entry| std::fs::read_link(entry.path().join("exe")).ok());
+    let programs = programs.map(|program| program.to_string_lossy().into_owned());
+    Ok(programs.filter(|program| program.starts_with(folder)).collect())
+}

@@ -1,0 +1,104 @@
+//! The parameterized views: each counts what it says, and leaves the counting to the shards.
+
+use anyhow::{Context, ensure};
+use posthouse_tests::events::Profile;
+use posthouse_tests::load::Load;
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::Progress;
+use posthouse_tests::torture::ingest;
+
+use crate::events::PROFILE;
+use crate::produce::consumed;
+use crate::seed;
+
+tests! {
+    Own views_count_rows_moves_and_duplicates_on_the_shards,
+}
+
+const EVENTS: u64 = 20_000;
+/// Every generated day and more.
+const ALWAYS: &str = "since = '2000-01-01', until = '2100-01-01'";
+
+fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
+    // GIVEN events, some sent again by the producer, on a stack where no merge removes a copy
+    let stack = ingest::stack(&Progress::Silent)?;
+    let site = Site::new(&stack, "queries")?;
+    site.apply()?;
+    site.must(&["udf", "install"])?;
+    let profile = Profile { again: 300, ..PROFILE };
+    let load = Load::start(&site.brokers(), site.name(), profile, seed("queries")?, EVENTS, EVENTS)?;
+    let produced = load.wait()?;
+    consumed(&site)?;
+    let rows = produced.events + produced.again;
+
+    // WHEN the shards' rows are asked for THEN they are what the key says, beside what the weights promise
+    let counted = site.query(&format!(
+        "SELECT groupArray((shard, rows)), sum(rows), groupArray(expected_share) \
+         FROM {{db}}.shard_rows(weights = [1, 3], {ALWAYS})"
+    ))?;
+    let by_key = site.query(
+        "SELECT groupArray((shard, n)), sum(n), [0.25, 0.75] FROM \
+         (SELECT if(sipHash64(distinct_id) % 4 < 1, 1, 2) AS shard, count() AS n FROM {db}.events GROUP BY shard ORDER BY shard)",
+    )?;
+    ensure!(counted == by_key && counted.contains(&format!("\t{rows}\t")), "{counted}, by key {by_key}");
+
+    // WHEN wrong shards are looked for THEN there are none, until a row is put there
+    let wrong = format!("SELECT * FROM {{db}}.wrong_shard_rows(weights = [1, 3], {ALWAYS})");
+    ensure!(site.query(&wrong)?.is_empty(), "{}", site.query(&wrong)?);
+    site.query(
+        "INSERT INTO {db}.sharded_events (uuid, event, distinct_id, timestamp) \
+         SELECT generateUUIDv4(), 'astray', id, '2026-11-01 00:00:00' FROM \
+         (SELECT toString(number) AS id FROM numbers(100) WHERE sipHash64(id) % 4 >= 1 LIMIT 1)",
+    )?;
+    let found = site.query(&wrong)?;
+    ensure!(found.starts_with("1\t2\t1\t"), "{found}");
+    site.query("ALTER TABLE {db}.sharded_events DELETE WHERE event = 'astray' SETTINGS mutations_sync = 2")?;
+
+    // WHEN duplicates are counted THEN those of the producer are told from rows that were stored again
+    let duplicates = format!(
+        "SELECT sum(rows), sum(events), sum(sent_again), sum(stored_again) FROM {{db}}.duplicate_events({ALWAYS})"
+    );
+    let before = site.query(&duplicates)?;
+    ensure!(
+        before == format!("{rows}\t{}\t{}\t0", produced.events, produced.again),
+        "{before}, {produced:?}"
+    );
+    site.query_on(1, "INSERT INTO {db}.sharded_events SELECT * FROM {db}.sharded_events LIMIT 5")?;
+    let after = site.query(&duplicates)?;
+    ensure!(
+        after == format!("{}\t{}\t{}\t5", rows + 5, produced.events, produced.again),
+        "{after}, {produced:?}"
+    );
+
+    // WHEN weights change THEN the plan names what moves, by the rule of the table's own key
+    let moves = "SELECT countIf(moves), sumIf(rows, moves), min(bytes) > 100 FROM {db}.reshard_plan";
+    let same = site.query(&format!("{moves}(old_weights = [1, 3], new_weights = [1, 3], {ALWAYS})"))?;
+    ensure!(same == "0\t0\t1", "{same}");
+    let moved = site.query(&format!("{moves}(old_weights = [1, 3], new_weights = [1, 3, 2], {ALWAYS})"))?;
+    let expected = site.query(
+        "SELECT uniqExact(a, b), count(), 1 FROM (SELECT sipHash64(distinct_id) AS key, \
+         if(key % 4 < 1, 1, 2) AS a, multiIf(key % 6 < 1, 1, key % 6 < 4, 2, 3) AS b FROM {db}.events WHERE a != b)",
+    )?;
+    ensure!(moved == expected, "{moved}, by key {expected}");
+    plans_leave_the_work_to_the_shards(&site)
+}
+
+/// Shards aggregate their own rows, and the node that was asked only merges.
+fn plans_leave_the_work_to_the_shards(site: &Site<'_>) -> anyhow::Result<()> {
+    let weights = "weights = [1, 3]";
+    let calls = [
+        ("shard_rows", weights),
+        ("wrong_shard_rows", weights),
+        ("duplicate_events", ""),
+        ("reshard_plan", "old_weights = [1, 3], new_weights = [3, 1]"),
+    ];
+    for (view, parameters) in calls {
+        let comma = if parameters.is_empty() { "" } else { ", " };
+        let plan =
+            site.query(&format!("EXPLAIN SELECT * FROM {{db}}.{view}({parameters}{comma}{ALWAYS})"))?;
+        let remote = plan.find("ReadFromRemote").with_context(|| format!("{view}: {plan}"))?;
+        let merging = plan.find("MergingAggregated").with_context(|| format!("{view}: {plan}"))?;
+        ensure!(merging < remote, "{view}: {plan}");
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `FUNCTIONS.md`, made from the registry: what each function does, returns on bad input, and what to use instead.
+
+use std::fmt::Write;
+
+use crate::functions::{FUNCTIONS, Function};
+
+const INTRODUCTION: &str = "\
+# Functions
+
+What `posthouse udf install` brings to a node, for whoever writes queries or is on call. Made from the registry by
+`cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md`.
+
+**How they run.** Each is a pooled process beside the server (`executable_pool`): up to 16 for each function, one for
+each thread of a query that calls it. ClickHouse sends the arguments of a block (65,409 rows by default) through a pipe
+and reads the results back. Answers depend on nothing but the row, so they may be used in any clause, in views and in
+materialized columns.
+
+**What they cost.** A call costs what its arguments cost to copy: the time per row is that of the pipe, not of the rule.
+A call on constants is folded into one. A call on few rows costs a block's round trip, so filter first. `make bench
+BENCH=udf` compares them with the built-ins on your machine.
+
+**What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
+reason; rows are counted from 1 within the block. The process then ends and the pool starts another. `NULL` arguments
+are `NULL` in the answer, as ClickHouse has it for every function: they are not sent. A function never answers with a
+default instead of an error.
+";
+
+/// The whole file.
+pub fn functions_md() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for function in FUNCTIONS {
+        section(&mut text, function);
+    }
+    text
+}
+
+fn section(text: &mut String, function: &Function) {
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "\n## {}\n\n    {function}\n\n{}\n\n**Bad input.** {}\n\n**Instead.** {}\n\n",
+        function.name, function.doc, function.bad_input, function.instead
+    );
+    for example in function.examples {
+        let _ = writeln!(text, "    SELECT {}\n        {}", example.call, example.answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_in_the_repository_is_that_of_the_registry() {
+        let file = include_str!("../FUNCTIONS.md");
+        assert!(
+            file == functions_md(),
+            "udf/FUNCTIONS.md is out of date: cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! The functions about events and their messages: the partition of a key, and what makes an event the same again.
+
+use std::iter;
+use std::num::NonZeroU32;
+
+use thiserror::Error;
+
+use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
+use crate::fingerprint::{Event, fingerprint};
+use crate::kafka;
+use crate::wire::{Answer, Block};
+
+const KEY: Argument = Argument { name: "key", data_type: Type::String };
+const PARTITIONS: Argument = Argument { name: "partitions", data_type: Type::UInt32 };
+const TEAM_ID: Argument = Argument { name: "team_id", data_type: Type::Int64 };
+const UUID: Argument = Argument { name: "uuid", data_type: Type::Uuid };
+const EVENT: Argument = Argument { name: "event", data_type: Type::String };
+const TIMESTAMP: Argument = Argument { name: "timestamp", data_type: Type::Micros };
+
+#[derive(Debug, Error)]
+#[error("0 partitions: give the number of partitions of the topic")]
+struct NoPartition;
+
+pub(super) static KAFKA_PARTITION: Function = Function {
+    name: "kafkaPartition",
+    arguments: &[KEY, PARTITIONS],
+    returns: Type::UInt32,
+    doc: "The partition, from 0, that Kafka's default partitioner (murmur2, as in the Java client) picks for a message \
+        with this key. Producers on librdkafka pick it only with partitioner = murmur2 or murmur2_random.",
+    bad_input: "0 partitions fail the query, with the row's number in its block.",
+    instead: "_partition of a Kafka table says where a message is; this says where a key goes, also for another number of partitions.",
+    examples: &[
+        Example { call: "kafkaPartition('foobar', 4294967295)", answer: "1357151166" },
+        Example { call: "kafkaPartition('abc', 10)", answer: "7" },
+        Example { call: "kafkaPartition('21', 1)", answer: "0" },
+    ],
+    rule: answer_kafka_partition,
+};
+
+pub(super) static EVENT_FINGERPRINT: Function = Function {
+    name: "eventFingerprint",
+    arguments: &[TEAM_ID, UUID, EVENT, DISTINCT_ID, TIMESTAMP],
+    returns: Type::Uuid,
+    doc: "The same UUID for an event that was sent again, another for every other event: what duplicates are counted by. \
+        It depends on the five arguments alone and stays the same for ever, on every platform and version.",
+    bad_input: "Every row has a fingerprint.",
+    instead: "Inside one query, uniq or GROUP BY over the five columns does the same; the fingerprint is for what is kept or compared elsewhere.",
+    examples: &[
+        Example {
+            call: "eventFingerprint(7, toUUID('00112233-4455-6677-8899-aabbccddeeff'), '$pageview', 'user-1', \
+                toDateTime64('2026-11-01 10:42:06.502000', 6, 'UTC'))",
+            answer: "3bf5377b-8dc6-813a-841f-124627fb9e93",
+        },
+        Example {
+            call: "eventFingerprint(-1, toUUID('00000000-0000-0000-0000-000000000000'), '', '', \
+                toDateTime64('1969-12-31 23:59:59.999999', 6, 'UTC'))",
+            answer: "c373c068-4c01-8b54-8c61-dccd49f4399a",
+        },
+    ],
+    rule: answer_event_fingerprint,
+};
+
+fn answer_kafka_partition(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+    let rows = block.strings(0)?.iter().zip(block.packed(1)?.iter());
+    for (row, (key, partitions)) in (block.rows().start + 1..).zip(rows) {
+        let partitions = NonZeroU32::new(u32::from_le_bytes(partitions))
+            .ok_or_else(|| RuleError::row(row, PARTITIONS.name, NoPartition))?;
+        answer.push_u32(kafka::partition(key, partitions));
+    }
+    Ok(())
+}
+
+fn answer_event_fingerprint(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+    let ids = iter::zip(block.packed(0)?.iter(), block.packed(1)?.iter());
+    let texts = iter::zip(block.strings(2)?.iter(), block.strings(3)?.iter());
+    for (((team_id, uuid), (name, distinct_id)), timestamp) in ids.zip(texts).zip(block.packed(4)?.iter()) {
+        let event = Event {
+            team_id: i64::from_le_bytes(team_id),
+            uuid: swap_halves(uuid),
+            name,
+            distinct_id,
+            timestamp: i64::from_le_bytes(timestamp),
+        };
+        answer.push_uuid(swap_halves(fingerprint(&event)));
+    }
+    Ok(())
+}
+
+/// A UUID between the order of the wire (two little-endian halves) and that of the text.
+fn swap_halves(uuid: [u8; 16]) -> [u8; 16] {
+    let mut bytes = uuid;
+    let (first, second) = bytes.split_at_mut(size_of::<u64>());
+    first.reverse();
+    second.reverse();
+    bytes
+}

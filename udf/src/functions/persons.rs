@@ -1,0 +1,94 @@
+//! The functions about persons: which of many versions counts.
+
+use std::iter;
+
+use super::{Argument, Example, Function, RuleError, Type};
+use crate::person::{Uneven, Version, latest, latest_person};
+use crate::wire::Block;
+
+const VERSIONS: Argument = Argument { name: "versions", data_type: Type::Array(&Type::Int64) };
+const PERSON_IDS: Argument = Argument { name: "person_ids", data_type: Type::Array(&Type::Uuid) };
+const DELETED: Argument = Argument { name: "deleted", data_type: Type::Array(&Type::UInt8) };
+
+const BAD_VERSIONS: &str = "Arrays of different lengths fail the query, with the row's number in its block.";
+const INSTEAD: &str = "Where the versions stand in rows, the built-in argMax(person_id, (version, is_deleted, person_id)) \
+    with HAVING argMax(is_deleted, (version, is_deleted, person_id)) = 0 is the better choice: groupArray has to \
+    gather the arrays first, which costs more than the rule. The functions are for versions that stand in arrays already.";
+
+pub(super) static PERSON_LATEST: Function = Function {
+    name: "personLatest",
+    arguments: &[VERSIONS, PERSON_IDS, DELETED],
+    returns: Type::Nullable(&Type::Uuid),
+    doc: "The person that a distinct id belongs to, of all its versions in any order: the greatest version wins, and if \
+        that is a deletion there is none (NULL). Of equal versions a deletion wins, then the greatest person id. No \
+        versions, no person (NULL).",
+    bad_input: BAD_VERSIONS,
+    instead: INSTEAD,
+    examples: &[
+        Example {
+            call: "personLatest([1, 3, 2], [toUUID('00000000-0000-0000-0000-000000000001'), \
+                toUUID('00000000-0000-0000-0000-000000000003'), toUUID('00000000-0000-0000-0000-000000000002')], [0, 0, 1])",
+            answer: "00000000-0000-0000-0000-000000000003",
+        },
+        Example {
+            call: "personLatest([1, 2], [toUUID('00000000-0000-0000-0000-000000000001'), \
+                toUUID('00000000-0000-0000-0000-000000000001')], [0, 1])",
+            answer: "NULL",
+        },
+        Example {
+            call: "personLatest([5, 5], [toUUID('ff000000-0000-0000-0000-000000000001'), \
+                toUUID('01000000-0000-0000-0000-000000000002')], [0, 0])",
+            answer: "01000000-0000-0000-0000-000000000002",
+        },
+    ],
+    rule: |block, answer| {
+        each(block, |versions| {
+            let person = latest_person(versions);
+            answer.push_nullable_uuid(person.map(u128::to_le_bytes));
+        })
+    },
+};
+
+pub(super) static PERSON_IS_LIVE: Function = Function {
+    name: "personIsLive",
+    arguments: &[VERSIONS, PERSON_IDS, DELETED],
+    returns: Type::UInt8,
+    doc: "1 if the version that counts, by the rule of personLatest, is not a deletion; 0 if it is, or if there is no version.",
+    bad_input: BAD_VERSIONS,
+    instead: INSTEAD,
+    examples: &[
+        Example { call: "personIsLive([1, 2], [generateUUIDv4(), generateUUIDv4()], [1, 0])", answer: "1" },
+        Example { call: "personIsLive([2, 2], [generateUUIDv4(), generateUUIDv4()], [1, 0])", answer: "0" },
+    ],
+    rule: |block, answer| {
+        each(block, |versions| {
+            let live = latest(versions).is_some_and(|latest| !latest.is_deleted);
+            answer.push_u8(u8::from(live));
+        })
+    },
+};
+
+/// Gives the versions of each row to `decide`.
+fn each(
+    block: &Block<'_>,
+    mut decide: impl FnMut(&mut dyn Iterator<Item = Version>),
+) -> Result<(), RuleError> {
+    let rows = iter::zip(block.arrays(0)?.iter(), block.arrays(1)?.iter()).zip(block.arrays(2)?.iter());
+    for (row, ((versions, person_ids), deleted)) in (block.rows().start + 1..).zip(rows) {
+        if versions.len() != person_ids.len() || versions.len() != deleted.len() {
+            let uneven =
+                Uneven { versions: versions.len(), person_ids: person_ids.len(), deleted: deleted.len() };
+            return Err(RuleError::row(row, VERSIONS.name, uneven));
+        }
+        let mut versions = versions.iter().zip(person_ids.iter()).zip(deleted.iter()).map(
+            |((version, person_id), [deleted])| Version {
+                version: i64::from_le_bytes(version),
+                is_deleted: deleted != 0,
+                // The wire's second half is the more significant one in ClickHouse's order, as in this number.
+                person_id: u128::from_le_bytes(person_id),
+            },
+        );
+        decide(&mut versions);
+    }
+    Ok(())
+}

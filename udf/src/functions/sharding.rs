@@ -1,0 +1,109 @@
+//! The functions about shards: the key, the shard that owns it, and what another list of weights moves.
+
+use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
+use crate::shard::{Weights, shard_key};
+use crate::wire::{Answer, Block, Packed};
+
+/// Bytes of a weight.
+const WEIGHT: usize = size_of::<u32>();
+
+const WEIGHTS_TYPE: Type = Type::Array(&Type::UInt32);
+const WEIGHTS: Argument = Argument { name: "weights", data_type: WEIGHTS_TYPE };
+const FROM: Argument = Argument { name: "from", data_type: WEIGHTS_TYPE };
+const TO: Argument = Argument { name: "to", data_type: WEIGHTS_TYPE };
+
+const BAD_WEIGHTS: &str = "Empty weights, weights that are all 0, and weights whose sum is above 4294967295 fail the \
+    query, with the row's number in its block.";
+
+pub(super) static SHARD_KEY: Function = Function {
+    name: "shardKey",
+    arguments: &[DISTINCT_ID],
+    returns: Type::UInt64,
+    doc: "The key by which events are sharded: equal to sipHash64(distinct_id).",
+    bad_input: "Every string has a key, the empty one and bytes that are no UTF-8 too.",
+    instead: "The built-in sipHash64 is the same and needs no process; this one shows that the functions agree with it.",
+    examples: &[
+        Example { call: "shardKey('user-1')", answer: "5730124816541986630" },
+        Example { call: "shardKey('')", answer: "2202906307356721367" },
+        Example { call: "shardKey(unhex('FFFE00'))", answer: "12793098633036600534" },
+    ],
+    rule: answer_shard_key,
+};
+
+pub(super) static SHARD_OF: Function = Function {
+    name: "shardOf",
+    arguments: &[DISTINCT_ID, WEIGHTS],
+    returns: Type::UInt32,
+    doc: "The number, from 1, of the shard that owns a distinct id, given the weights of all shards in order.",
+    bad_input: BAD_WEIGHTS,
+    instead: "For rows that are read anyway, _shard_num of the Distributed table says where they are; this says where they belong.",
+    examples: &[
+        Example { call: "shardOf('user-0', [1, 1])", answer: "1" },
+        Example { call: "shardOf('user-2', [3, 0, 2])", answer: "3" },
+        Example { call: "shardOf('user-3', [0, 5, 0, 7, 1])", answer: "2" },
+    ],
+    rule: answer_shard_of,
+};
+
+pub(super) static SHARD_MOVE: Function = Function {
+    name: "shardMove",
+    arguments: &[DISTINCT_ID, FROM, TO],
+    returns: Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]),
+    doc: "The shards that own a distinct id before and after a change of the weights: what a reshard has to move, and where.",
+    bad_input: BAD_WEIGHTS,
+    instead: "It is two calls of shardOf in one, for half the price.",
+    examples: &[
+        Example { call: "shardMove('user-2', [1, 1], [3, 0, 2])", answer: "(2,3)" },
+        Example { call: "shardMove('user-0', [1], [1, 1])", answer: "(1,1)" },
+    ],
+    rule: answer_shard_move,
+};
+
+fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+    for distinct_id in block.strings(0)?.iter() {
+        answer.push_u64(shard_key(distinct_id));
+    }
+    Ok(())
+}
+
+fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+    let rows = block.strings(0)?.iter().zip(block.arrays(1)?.iter());
+    let mut weights = LastWeights::new(WEIGHTS.name);
+    for (row, (distinct_id, values)) in (block.rows().start + 1..).zip(rows) {
+        answer.push_u32(weights.take(row, values)?.shard_of(shard_key(distinct_id)));
+    }
+    Ok(())
+}
+
+fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+    let rows = block.strings(0)?.iter().zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
+    let (mut from, mut to) = (LastWeights::new(FROM.name), LastWeights::new(TO.name));
+    for (row, (distinct_id, (before, after))) in (block.rows().start + 1..).zip(rows) {
+        let key = shard_key(distinct_id);
+        answer.push_u32_pair(from.take(row, before)?.shard_of(key), to.take(row, after)?.shard_of(key));
+    }
+    Ok(())
+}
+
+/// Weights are nearly always one constant, so they are built only where a row's differ from the row before.
+struct LastWeights<'a> {
+    column: &'static str,
+    last: Option<(Packed<'a, WEIGHT>, Weights)>,
+}
+
+impl<'a> LastWeights<'a> {
+    fn new(column: &'static str) -> Self {
+        Self { column, last: None }
+    }
+
+    fn take(&mut self, row: usize, values: Packed<'a, WEIGHT>) -> Result<&Weights, RuleError> {
+        let weights = match self.last.take() {
+            Some((same, weights)) if same == values => weights,
+            _ => {
+                let numbers: Vec<u32> = values.iter().map(u32::from_le_bytes).collect();
+                Weights::new(&numbers).map_err(|error| RuleError::row(row, self.column, error))?
+            }
+        };
+        Ok(&self.last.insert((values, weights)).1)
+    }
+}
