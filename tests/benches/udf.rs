@@ -85,6 +85,15 @@ fn pairs() -> Vec<Pair<'static>> {
     let whole = |function: &str, threads: u32| {
         format!("SELECT sum({function}(distinct_id)) FROM {{db}}.ids SETTINGS max_threads = {threads}")
     };
+    let gathered = "SELECT count(personLatest(vs, ps, ds)) FROM (SELECT groupArray(version) AS vs, \
+                    groupArray(person_id) AS ps, groupArray(is_deleted) AS ds FROM {db}.versions \
+                    GROUP BY team_id, distinct_id)";
+    let by_rule = |latest: &str| {
+        format!(
+            "SELECT count() FROM (SELECT argMax(person_id, {latest}) FROM {{db}}.versions \
+             GROUP BY team_id, distinct_id HAVING argMax(is_deleted, {latest}) = 0)"
+        )
+    };
     vec![
         Pair {
             name: "udf_shard_key",
@@ -123,13 +132,16 @@ fn pairs() -> Vec<Pair<'static>> {
             what: "personLatest over groupArray against argMax … HAVING, 1 million distinct ids with 1.3 versions each",
             limit: "groupArray, which has to gather what argMax throws away",
             rows: PEOPLE * 13 / 10,
-            ours: "SELECT count(personLatest(vs, ps, ds)) FROM (SELECT groupArray(version) AS vs, \
-                   groupArray(person_id) AS ps, groupArray(is_deleted) AS ds FROM {db}.versions \
-                   GROUP BY team_id, distinct_id)"
-                .to_owned(),
-            peer: "SELECT count() FROM (SELECT argMax(person_id, (version, is_deleted, person_id)) FROM {db}.versions \
-                   GROUP BY team_id, distinct_id HAVING argMax(is_deleted, (version, is_deleted, person_id)) = 0)"
-                .to_owned(),
+            ours: gathered.to_owned(),
+            peer: by_rule("version"),
+        },
+        Pair {
+            name: "udf_person_latest_ties",
+            what: "the same against argMax with our rule for equal versions, over (version, is_deleted, person_id)",
+            limit: "groupArray for ours, comparing tuples for argMax",
+            rows: PEOPLE * 13 / 10,
+            ours: gathered.to_owned(),
+            peer: by_rule("(version, is_deleted, person_id)"),
         },
     ]
 }

@@ -1,7 +1,7 @@
 //! The functions about shards: the key, the shard that owns it, and what another list of weights moves.
 
 use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
-use crate::shard::{Weights, shard_key};
+use crate::shard::{Weights, shard_keys};
 use crate::wire::{Answer, Block, Packed};
 
 /// Bytes of a weight.
@@ -60,26 +60,25 @@ pub(super) static SHARD_MOVE: Function = Function {
 };
 
 fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    for distinct_id in block.strings(0)?.iter() {
-        answer.push_u64(shard_key(distinct_id));
+    for key in shard_keys(block.strings(0)?.iter()) {
+        answer.push_u64(key);
     }
     Ok(())
 }
 
 fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    let rows = block.strings(0)?.iter().zip(block.arrays(1)?.iter());
+    let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter());
     let mut weights = LastWeights::new(WEIGHTS.name);
-    for (row, (distinct_id, values)) in (block.rows().start + 1..).zip(rows) {
-        answer.push_u32(weights.take(row, values)?.shard_of(shard_key(distinct_id)));
+    for (row, (key, values)) in (block.rows().start + 1..).zip(rows) {
+        answer.push_u32(weights.take(row, values)?.shard_of(key));
     }
     Ok(())
 }
 
 fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    let rows = block.strings(0)?.iter().zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
+    let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
     let (mut from, mut to) = (LastWeights::new(FROM.name), LastWeights::new(TO.name));
-    for (row, (distinct_id, (before, after))) in (block.rows().start + 1..).zip(rows) {
-        let key = shard_key(distinct_id);
+    for (row, (key, (before, after))) in (block.rows().start + 1..).zip(rows) {
         answer.push_u32_pair(from.take(row, before)?.shard_of(key), to.take(row, after)?.shard_of(key));
     }
     Ok(())

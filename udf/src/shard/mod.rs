@@ -1,5 +1,7 @@
 //! THE shard rule: which shard of a Distributed table sharded by `sipHash64(distinct_id)` owns a distinct id.
 
+mod siphash;
+
 use std::hash::Hasher;
 use std::num::NonZeroU64;
 
@@ -34,6 +36,11 @@ pub fn shard_key(distinct_id: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new();
     hasher.write(distinct_id);
     hasher.finish()
+}
+
+/// [`shard_key`] of many distinct ids, in order, some at once.
+pub fn shard_keys<'a>(distinct_ids: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = u64> {
+    siphash::hashes(distinct_ids)
 }
 
 /// The weights of a cluster's shards, ready to choose from.
