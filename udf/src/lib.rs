@@ -15,6 +15,8 @@
     )
 )]
 
+#[cfg(test)]
+mod corpus;
 pub mod docs;
 pub mod fingerprint;
 pub mod functions;

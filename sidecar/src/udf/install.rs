@@ -15,7 +15,7 @@ use super::folders::{self, TEMPORARY};
 use super::loaded::{Loaded, loaded};
 use super::prune::superseded;
 use super::release::PROGRAM;
-use super::xml::functions_xml;
+use super::xml::{functions_xml, is_ours};
 use super::{RELOAD, Release, UdfError};
 use crate::config::NodeFiles;
 use crate::node::Node;
@@ -94,6 +94,9 @@ fn prune(
 }
 
 fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileState), UdfError> {
+    if fs::read(&files.functions).is_ok_and(|content| !content.is_empty() && !is_ours(&content)) {
+        return Err(UdfError::NotOurs { path: files.functions.clone() });
+    }
     let folder = files.user_scripts.join(release.folder());
     let failed = |source| UdfError::Write { path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
@@ -225,6 +228,17 @@ mod tests {
         let xml = fs::read_to_string(&files.functions).expect("a file");
         assert!(xml.contains(&new.program()) && !xml.contains(&old.program()));
         assert!(modified() >= before + FILE_TIME_STEP, "the node would not read it again");
+    }
+
+    #[test]
+    fn somebody_elses_declaration_is_not_overwritten() {
+        let disk = tempfile::tempdir().expect("a folder");
+        let functions = disk.path().join("functions.xml");
+        fs::write(&functions, "<functions/>").expect("a file");
+        let files = NodeFiles { user_scripts: disk.path().join("scripts"), functions: functions.clone() };
+        let error = write_files(&files, &release(disk.path(), "p")).expect_err("not ours").to_string();
+        assert!(error.contains(&functions.display().to_string()), "{error}");
+        assert_eq!(fs::read(&functions).expect("a file"), b"<functions/>");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub enum UdfError {
         #[source]
         source: io::Error,
     },
-    /// The file that declares the functions is somebody else's, so nothing was removed.
+    /// The file that declares the functions is somebody else's, so nothing was written or removed.
     #[error(
         "{path} was not written by posthouse udf install: correct functions in the config, or move it away"
     )]
