@@ -51,7 +51,7 @@ pub(super) static SHARD_MOVE: Function = Function {
     returns: Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]),
     doc: "The shards that own a distinct id before and after a change of the weights: what a reshard has to move, and where.",
     bad_input: BAD_WEIGHTS,
-    instead: "It is two calls of shardOf in one, for half the price.",
+    instead: "It is two calls of shardOf in one, which send the strings once.",
     examples: &[
         Example { call: "shardMove('user-2', [1, 1], [3, 0, 2])", answer: "(2,3)" },
         Example { call: "shardMove('user-0', [1], [1, 1])", answer: "(1,1)" },
