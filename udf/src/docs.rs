@@ -16,12 +16,12 @@ and reads the results back. Answers depend on nothing but the row, so they may b
 materialized columns.
 
 **What they cost.** A call costs what its arguments cost to copy: the time per row is that of the pipe, not of the rule.
-A call on constants is folded into one. A call on few rows costs a block's round trip, so filter first. `make bench
+A call on few rows costs a block's round trip, so filter first. `make bench
 BENCH=udf` compares them with the built-ins on your machine.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
-reason; rows are counted from 1 within the block. The process then ends and the pool starts another. `NULL` arguments
-are `NULL` in the answer, as ClickHouse has it for every function: they are not sent. A function never answers with a
+reason; rows are counted from 1 within the block. The process then ends and the pool starts another.
+A function never answers with a
 default instead of an error.
 ";
 

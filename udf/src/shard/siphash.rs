@@ -1,8 +1,7 @@
 //! SipHash-2-4 with a key of zeros, ClickHouse's `sipHash64`, of four strings at once.
 //!
 //! One string's rounds wait for each other; those of four strings do not, and fit side by side into the registers of
-//! AVX2: half the time of one after the other, which is what is done without AVX2. Twice four need more registers than
-//! there are, and were no faster.
+//! AVX2. Twice four need more registers than there are. Without AVX2 it is one string after the other.
 
 /// Strings that are hashed at once.
 const LANES: usize = 4;
