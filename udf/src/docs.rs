@@ -12,17 +12,14 @@ What `posthouse udf install` brings to a node, for whoever writes queries or is 
 
 **How they run.** Each is a pooled process beside the server (`executable_pool`): up to 16 for each function, one for
 each thread of a query that calls it. ClickHouse sends the arguments of a block (65,409 rows by default) through a pipe
-and reads the results back. Answers depend on nothing but the row, so they may be used in any clause, in views and in
-materialized columns.
+and reads the results back. Answers depend on nothing but the row.
 
-**What they cost.** A call costs what its arguments cost to copy: the time per row is that of the pipe, not of the rule.
-A call on few rows costs a block's round trip, so filter first. `make bench
-BENCH=udf` compares them with the built-ins on your machine.
+**What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
+rows costs a block's round trip, so filter first. `make bench BENCH=udf` compares them with the built-ins on your machine.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
-reason; rows are counted from 1 within the block. The process then ends and the pool starts another.
-A function never answers with a
-default instead of an error.
+reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
+answers with a default instead of an error.
 ";
 
 /// The whole file.
