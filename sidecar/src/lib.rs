@@ -1,5 +1,6 @@
 //! One binary per node: keeps topics, schema and functions right.
 
+pub mod backfill;
 pub mod config;
 pub mod node;
 pub mod schema;

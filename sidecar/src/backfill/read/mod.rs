@@ -1,0 +1,1 @@
+//! Parquet row groups as Arrow batches, with memory bounded whatever the file.
