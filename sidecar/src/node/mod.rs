@@ -5,15 +5,17 @@ mod error;
 use std::pin::pin;
 use std::time::Duration;
 
-use clickhouse::Client;
+use bytes::Bytes;
 use clickhouse::error::Error as ClientError;
+use clickhouse::insert_formatted::InsertFormatted;
+use clickhouse::{Client, Compression};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use url::Url;
+use url::{Host, Url};
 
 pub use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
@@ -22,6 +24,9 @@ use crate::config::{ClickHouse, Config, HostPort, NodeFiles};
 /// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped config); letting go
 /// before that avoids writing into one that is just being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(2);
+
+/// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
+const SENT_AT_ONCE: usize = 1 << 20;
 
 const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 
@@ -109,6 +114,24 @@ impl Node {
         Query { node: self, query: self.client.query_raw(sql) }
     }
 
+    /// An `INSERT … FORMAT …` whose rows follow as bytes of that format.
+    ///
+    /// They are compressed unless the node is on this machine, where a copy is cheaper than LZ4.
+    pub fn insert(&self, sql: &str) -> Insert<'_> {
+        let compression = if self.is_local() { Compression::None } else { Compression::Lz4 };
+        let client = self.client.clone().with_compression(compression);
+        Insert { node: self, insert: client.insert_formatted_with(sql) }
+    }
+
+    fn is_local(&self) -> bool {
+        match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
     /// Whether the node answers a query.
     ///
     /// # Errors
@@ -152,6 +175,40 @@ impl Node {
 
     fn unreachable(&self, problem: String) -> NodeError {
         NodeError::Unreachable { name: self.name.clone(), url: self.url.to_string(), problem }
+    }
+}
+
+/// Rows for one node, sent as they stand. See [`Node::insert`].
+#[must_use = "nothing is sent before send"]
+pub struct Insert<'n> {
+    node: &'n Node,
+    insert: InsertFormatted,
+}
+
+impl Insert<'_> {
+    /// A ClickHouse setting for this statement alone.
+    pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
+        self.insert = self.insert.with_setting(name, value.to_string());
+        self
+    }
+
+    /// Sends the pieces one after another; returns when the server has stored all rows.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. After [`NodeError::Unreachable`] the rows may or may not be stored.
+    pub async fn send(self, pieces: &[Bytes]) -> Result<(), NodeError> {
+        let mut insert = self.insert;
+        self.node
+            .answered(async move {
+                for piece in pieces {
+                    for start in (0..piece.len()).step_by(SENT_AT_ONCE) {
+                        let end = piece.len().min(start + SENT_AT_ONCE);
+                        insert.send(piece.slice(start..end)).await?;
+                    }
+                }
+                insert.end().await
+            })
+            .await
     }
 }
 
@@ -221,7 +278,7 @@ fn client(url: &Url, access: &ClickHouse) -> Client {
         .with_url(url.as_str())
         .with_user(&access.user)
         .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
-        .with_compression(clickhouse::Compression::None);
+        .with_compression(Compression::None);
     match &access.password {
         Some(password) => client.with_password(password.reveal()),
         None => client,

@@ -33,7 +33,7 @@ pub struct ClusterError(
 );
 
 /// Everything in which the cluster of `node` differs from the config.
-pub(super) async fn differences(config: &Config, node: &Node) -> Result<Vec<String>, NodeError> {
+pub(crate) async fn differences(config: &Config, node: &Node) -> Result<Vec<String>, NodeError> {
     let query = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
     let rows = query.param("cluster", &config.cluster).rows().await?;
     let mut differences = compare(config, &node.name, &rows);

@@ -46,6 +46,18 @@ pub const OBJECTS: &[Object] = &[
         role: Role::Storage,
     },
     Object { name: "events_dead_letter", file: "events/8_events_dead_letter.sql", role: Role::Route },
+    Object {
+        name: "sharded_backfill_files",
+        file: "backfill/1_sharded_backfill_files.sql",
+        role: Role::Storage,
+    },
+    Object { name: "backfill_files", file: "backfill/2_backfill_files.sql", role: Role::Route },
+    Object {
+        name: "sharded_backfill_ledger",
+        file: "backfill/3_sharded_backfill_ledger.sql",
+        role: Role::Storage,
+    },
+    Object { name: "backfill_ledger", file: "backfill/4_backfill_ledger.sql", role: Role::Route },
     Object { name: "shard_rows", file: "queries/shard_rows.sql", role: Role::Query },
     Object { name: "wrong_shard_rows", file: "queries/wrong_shard_rows.sql", role: Role::Query },
     Object { name: "duplicate_events", file: "queries/duplicate_events.sql", role: Role::Query },

@@ -1,0 +1,9 @@
+//! Blocks on their way into their shards: which node, how fast, and what to do when it does not answer.
+
+mod pace;
+mod route;
+mod store;
+
+pub use self::pace::{Pace, Pressure, observe};
+pub use self::route::{Destination, Route, RouteChoice, RouteError, Way};
+pub use self::store::{Parcel, StoreError, Stored, store};

@@ -1,0 +1,210 @@
+//! One block into its shard, for sure and once: a try, and after any doubt a look before the next.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use super::route::Destination;
+use crate::backfill::retry::{PATIENCE, is_passing, wait};
+use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
+use crate::backfill::shard::Block;
+use crate::node::{Node, NodeError};
+use crate::sql::{self, RenderError};
+
+/// How a block came to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// By this insert.
+    Now,
+    /// By an earlier one, of this or another run, whose answer was lost.
+    Before,
+}
+
+/// A block that is not stored, or not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The shard did not take it.
+    #[error("shard {shard} did not take a block of month {month} in {tries} tries")]
+    Refused {
+        /// The shard.
+        shard: u32,
+        /// The block's month.
+        month: u32,
+        /// How often it was sent.
+        tries: u32,
+        /// What the last answer was.
+        #[source]
+        source: NodeError,
+    },
+    /// More rows stand at the block's places than it has.
+    #[error(
+        "shard {shard} holds {found} rows at places of a block of month {month} that has {rows}: stored twice, or not by \
+         posthouse; look at them with SELECT * FROM {database}.events WHERE _offset BETWEEN {first} AND {last}"
+    )]
+    Twice {
+        /// The shard.
+        shard: u32,
+        /// The database.
+        database: String,
+        /// The block's month.
+        month: u32,
+        /// Its rows.
+        rows: u64,
+        /// What stands there.
+        found: u64,
+        /// The first place.
+        first: u64,
+        /// The last place.
+        last: u64,
+    },
+    /// A template does not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// A block with its places, ready to be sent as often as it takes.
+pub struct Parcel {
+    shard: u32,
+    month: u32,
+    rows: u64,
+    places: (u64, u64),
+    times: (i64, i64),
+    token: String,
+    pieces: Vec<Bytes>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Found {
+    rows: u64,
+}
+
+impl Parcel {
+    /// The block of `unit`'s slice. Its token depends on the source's bytes and the cut alone.
+    pub fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
+        let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
+        Self {
+            shard,
+            month,
+            rows,
+            places: (slice.offset(0), slice.offset(SLICE_ROWS - 1)),
+            times: (block.first, block.last),
+            token: format!("posthouse-{unit}-{:x}-{shard}-{month}-{rows}-{:x}", slice.number(), block.checksum),
+            pieces: block.into_native(),
+        }
+    }
+}
+
+/// Stores a block. With `in_doubt`, an earlier run may have sent it.
+///
+/// The token makes the shard drop what it has just seen; a shard that has forgotten the token still has the rows, which
+/// their places tell. An insert of one part is there whole or not at all.
+///
+/// # Errors
+/// See [`StoreError`]: a fault that does not pass, or one that did not pass in [`PATIENCE`].
+pub async fn store(
+    database: &str,
+    destination: &Destination,
+    parcel: &Parcel,
+    mut in_doubt: bool,
+    mut say: impl FnMut(&NodeError),
+) -> Result<Stored, StoreError> {
+    let begin = Instant::now();
+    let mut tries = 0;
+    loop {
+        let node = &destination.nodes[tries as usize % destination.nodes.len()];
+        tries += 1;
+        match attempt(database, destination, node, parcel, in_doubt).await {
+            Ok(stored) => return Ok(stored),
+            Err(AttemptError::Node(error)) if is_passing(&error) && begin.elapsed() < PATIENCE => {
+                say(&error);
+                in_doubt = true;
+                sleep(wait(tries)).await;
+            }
+            Err(AttemptError::Node(source)) => {
+                return Err(StoreError::Refused { shard: parcel.shard, month: parcel.month, tries, source });
+            }
+            Err(AttemptError::Store(error)) => return Err(error),
+        }
+    }
+}
+
+enum AttemptError {
+    Node(NodeError),
+    Store(StoreError),
+}
+
+impl From<NodeError> for AttemptError {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
+impl From<RenderError> for AttemptError {
+    fn from(error: RenderError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+async fn attempt(
+    database: &str,
+    destination: &Destination,
+    node: &Node,
+    parcel: &Parcel,
+    in_doubt: bool,
+) -> Result<Stored, AttemptError> {
+    if in_doubt && is_there(database, destination, node, parcel).await? {
+        return Ok(Stored::Before);
+    }
+    let table = destination.events;
+    let sql = sql::render("backfill/insert_block.sql", minijinja::context! { database, table })?;
+    node.insert(&sql)
+        .setting("insert_deduplication_token", &parcel.token)
+        .setting("insert_deduplicate", 1)
+        // The block as it stands, as one part, before the answer.
+        .setting("async_insert", 0)
+        .setting("distributed_foreground_insert", 1)
+        .setting("min_insert_block_size_rows", 0)
+        .setting("min_insert_block_size_bytes", 0)
+        .setting("max_insert_block_size", SLICE_ROWS)
+        // Every row of the source, so that it can be counted; merges collapse what is equal, as ever.
+        .setting("optimize_on_insert", 0)
+        .send(&parcel.pieces)
+        .await?;
+    Ok(Stored::Now)
+}
+
+/// Whether the block's rows are there. Fewer rows than it has were merged since, or changed by somebody: a part comes whole.
+async fn is_there(
+    database: &str,
+    destination: &Destination,
+    node: &Node,
+    parcel: &Parcel,
+) -> Result<bool, AttemptError> {
+    let table = destination.stored;
+    let sql = sql::render("backfill/stored_block.sql", minijinja::context! { database, table })?;
+    let mut query = node
+        .query(&sql)
+        .param("first_offset", parcel.places.0)
+        .param("last_offset", parcel.places.1)
+        .param("first", parcel.times.0)
+        .param("last", parcel.times.1)
+        .param("month", parcel.month);
+    if table == "events" {
+        query = query.param("shard", parcel.shard);
+    }
+    let found = query.rows::<Found>().await?.into_iter().next().map_or(0, |found| found.rows);
+    if found > parcel.rows {
+        return Err(AttemptError::Store(StoreError::Twice {
+            shard: parcel.shard,
+            database: database.to_owned(),
+            month: parcel.month,
+            rows: parcel.rows,
+            found,
+            first: parcel.places.0,
+            last: parcel.places.1,
+        }));
+    }
+    Ok(found > 0)
+}

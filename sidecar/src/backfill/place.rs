@@ -1,0 +1,98 @@
+//! Where a loaded row comes from, in the 64 bits of `_offset`, and the ids of what it belongs to.
+//!
+//! An event from Kafka has its message's offset there, which is never negative. A row of history has the highest bit set,
+//! then 43 bits that name its slice, then its number in the slice. So every loaded row is known one by one: it can be looked
+//! for, counted and compared long after the deduplication window has forgotten its block.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Bits of `_offset` that number the rows of a slice.
+pub const ROW_BITS: u32 = 20;
+/// Rows a slice may have: no more than a block of ClickHouse's own making (`min_insert_block_size_rows`, 1,048,449).
+pub const SLICE_ROWS: u32 = 1 << ROW_BITS;
+/// Set in the `_offset` of every row of history and of no message.
+const LOADED: u64 = 1 << 63;
+
+/// A run of row groups of one file, under one mapping: the same bytes in the same cut have the same id, on any machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitId(u128);
+
+/// Consecutive rows of a unit; its blocks are sent together. 43 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SliceId(u64);
+
+impl UnitId {
+    /// The id of what these parts describe; their order and borders count.
+    pub fn of(parts: &[&str]) -> Self {
+        let digest = digest(parts);
+        Self(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+    }
+
+    /// The id of the unit's slice with this number, from 0.
+    ///
+    /// Slices of other units have the same id with a chance of 2⁻⁴³ a pair; the proof, which compares checksums of every
+    /// column, would find it.
+    pub fn slice(self, number: u32) -> SliceId {
+        let digest = digest(&[&self.to_string(), &number.to_string()]);
+        let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
+        SliceId(id >> (ROW_BITS + 1))
+    }
+}
+
+/// Thirty-two digits, as the ledger keeps it.
+impl fmt::Display for UnitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl SliceId {
+    /// The number itself, as the ledger keeps it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// `_offset` of the slice's row with this number, below [`SLICE_ROWS`].
+    pub fn offset(self, row: u32) -> u64 {
+        LOADED | self.0 << ROW_BITS | u64::from(row)
+    }
+}
+
+/// SHA-256 over the parts, each with its length before it.
+fn digest(parts: &[&str]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// Sixteen digits that name what these parts describe.
+pub fn short_id(parts: &[&str]) -> String {
+    digest(parts).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_never_change() {
+        // Ledgers of released versions hold these: another value would load files a second time.
+        let unit = UnitId::of(&["a", "bc"]);
+        assert_eq!(unit.to_string(), "9a8acca1b6c6c0befd3fbc756aed625d");
+        assert_eq!(unit.slice(7).offset(5), 0);
+        assert_ne!(unit, UnitId::of(&["ab", "c"]));
+    }
+
+    #[test]
+    fn offsets_are_marked_apart_and_in_order() {
+        let (first, second) = (UnitId::of(&["a"]).slice(0), UnitId::of(&["a"]).slice(1));
+        assert!(first.offset(0) >= 1 << 63 && first != second);
+        assert_eq!(first.offset(SLICE_ROWS - 1) - first.offset(0), u64::from(SLICE_ROWS) - 1);
+        assert_eq!((first.offset(9) & !(1 << 63)) >> ROW_BITS, first.number());
+    }
+}

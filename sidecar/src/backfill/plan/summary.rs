@@ -1,0 +1,99 @@
+//! A plan in figures, for whoever decides whether to begin.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::Plan;
+use super::range::{Range, of_file};
+use crate::backfill::insert::Route;
+use crate::backfill::shard::month;
+
+/// Rows a second that one core of a shard stores; measured with events of 400 bytes (`make bench BENCH=backfill`). What
+/// takes the time is sorting and compressing on the shards, so more shards are faster as long as this machine can read.
+const ROWS_A_SECOND_A_SHARD: u64 = 100_000;
+
+/// A plan in figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The job.
+    pub job: String,
+    /// Files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows of this machine's share.
+    pub rows: u64,
+    /// Units of this machine's share.
+    pub units: usize,
+    /// Those that are not done.
+    pub units_left: usize,
+    /// Rows of these.
+    pub rows_left: u64,
+    /// The team of all rows, where it is given.
+    pub team_id: Option<i64>,
+    /// The earliest and the latest timestamp, as the footers' statistics say, in microseconds; `None` where they do not.
+    pub timestamps: Option<Range>,
+    /// Partitions of `sharded_events` between the two.
+    pub months: Option<usize>,
+    /// About how many parts will be made.
+    pub parts: Option<u64>,
+    /// About how long it will take.
+    pub seconds: u64,
+    /// How rows get to their shards.
+    pub route: String,
+}
+
+impl Summary {
+    /// The figures of `plan` on `route`.
+    pub fn of(plan: &Plan, route: &Route) -> Self {
+        let shards = route.shards();
+        let left: Vec<_> =
+            plan.units.iter().filter(|unit| !plan.known.is_done(&unit.id.to_string(), &shards)).collect();
+        let ranges: Vec<Option<Range>> = plan.files.iter().map(of_file).collect();
+        let timestamps = ranges.iter().flatten().copied().reduce(Range::joined);
+        let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
+        let parts = left.iter().map(|unit| {
+            let slices = unit.bytes.div_ceil(plan.files[unit.file].cut.slice_bytes).max(1);
+            let months = ranges[unit.file].map_or(1, |range| months(range).len() as u64);
+            slices * months * shards.len() as u64
+        });
+        let rows_left = left.iter().map(|unit| unit.rows).sum();
+        Self {
+            job: plan.job.clone(),
+            files: plan.files.len(),
+            bytes: plan.files.iter().map(|file| file.object.size).sum(),
+            rows: plan.rows(),
+            units: plan.units.len(),
+            units_left: left.len(),
+            rows_left,
+            team_id: plan.team_id,
+            timestamps: timestamps.filter(|_| known),
+            months: known.then(|| ranges.iter().flatten().flat_map(|range| months(*range)).collect::<BTreeSet<_>>().len()),
+            parts: known.then(|| parts.sum()),
+            seconds: rows_left / (ROWS_A_SECOND_A_SHARD * shards.len().max(1) as u64),
+            route: route.way.to_string(),
+        }
+    }
+}
+
+/// The partitions from the earliest to the latest timestamp.
+fn months(range: Range) -> BTreeSet<u32> {
+    /// Less than any month, in microseconds.
+    const STEP: i64 = 20 * 86_400_000_000;
+    let steps = (range.first..=range.last).step_by(STEP as usize);
+    steps.chain([range.last]).map(month).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_those_from_first_to_last() {
+        // 2025-01-31 23:59:59 to 2025-03-01 00:00:00.
+        let range = Range { first: 1_738_367_999_000_000, last: 1_740_787_200_000_000 };
+        assert_eq!(months(range).into_iter().collect::<Vec<_>>(), [202_501, 202_502, 202_503]);
+        assert_eq!(months(Range { first: 0, last: 0 }).len(), 1);
+    }
+}

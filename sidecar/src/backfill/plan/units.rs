@@ -1,0 +1,114 @@
+//! Cuts a file into units: runs of row groups that are read, stored and remembered together.
+
+use std::ops::Range;
+
+use crate::backfill::place::UnitId;
+
+/// Where units and slices end. Part of every unit's id, so it is remembered with a file and kept until the file is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// A slice ends with the row that reaches so many bytes of values.
+    pub slice_bytes: u64,
+    /// A unit ends with the row group that reaches so many bytes, as the footer counts them before compression.
+    pub unit_bytes: u64,
+}
+
+/// What a unit's id is made of beside its row groups: the same rows under another mapping are other rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Where the file is.
+    pub location: &'a str,
+    /// What its bytes are known by.
+    pub identity: &'a str,
+    /// What the mapping means, with the team of the command line.
+    pub mapping: &'a str,
+}
+
+/// A row group, as the footer has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowGroup {
+    /// Its rows.
+    pub rows: u64,
+    /// Bytes of its columns before compression.
+    pub bytes: u64,
+}
+
+/// Some row groups of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// What the ledger knows it by.
+    pub id: UnitId,
+    /// The file's place in the plan.
+    pub file: usize,
+    /// Its row groups.
+    pub row_groups: Range<usize>,
+    /// Their rows.
+    pub rows: u64,
+    /// Their bytes before compression.
+    pub bytes: u64,
+}
+
+/// The units of the plan's file number `file`. Row groups without rows belong to the unit around them.
+pub fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cut: Cut) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let (mut from, mut rows, mut bytes) = (0, 0, 0);
+    for (index, group) in row_groups.iter().enumerate() {
+        rows += group.rows;
+        bytes += group.bytes;
+        if bytes >= cut.unit_bytes || index + 1 == row_groups.len() {
+            let row_groups = from..index + 1;
+            units.push(Unit { id: id(origin, &row_groups, cut), file, row_groups, rows, bytes });
+            (from, rows, bytes) = (index + 1, 0, 0);
+        }
+    }
+    units
+}
+
+fn id(origin: Origin<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
+    UnitId::of(&[
+        origin.location,
+        origin.identity,
+        origin.mapping,
+        &format!("{}..{}", row_groups.start, row_groups.end),
+        &format!("{} {}", cut.slice_bytes, cut.unit_bytes),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Origin<'_> = Origin { location: "/a.parquet", identity: "i", mapping: "m" };
+
+    fn cut(unit_bytes: u64) -> Cut {
+        Cut { slice_bytes: 10, unit_bytes }
+    }
+
+    fn groups(bytes: &[u64]) -> Vec<RowGroup> {
+        bytes.iter().map(|bytes| RowGroup { rows: 1, bytes: *bytes }).collect()
+    }
+
+    #[test]
+    fn units_are_runs_of_row_groups_that_cover_the_file() {
+        let units = units(3, ORIGIN, &groups(&[4, 4, 4, 100, 1]), cut(10));
+        let ranges: Vec<_> = units.iter().map(|unit| unit.row_groups.clone()).collect();
+        assert_eq!(ranges, [0..3, 3..4, 4..5]);
+        assert!(units.iter().all(|unit| unit.file == 3));
+        assert_eq!(units.iter().map(|unit| unit.rows).sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn whatever_changes_the_rows_or_the_cut_changes_the_id() {
+        let first = |origin, cut| units(0, origin, &groups(&[20]), cut)[0].id;
+        let id = first(ORIGIN, cut(10));
+        assert_eq!(id, first(ORIGIN, cut(10)));
+        let others = [
+            first(Origin { identity: "j", ..ORIGIN }, cut(10)),
+            first(Origin { location: "/b.parquet", ..ORIGIN }, cut(10)),
+            first(Origin { mapping: "n", ..ORIGIN }, cut(10)),
+            first(ORIGIN, cut(11)),
+            first(ORIGIN, Cut { slice_bytes: 11, ..cut(10) }),
+        ];
+        assert!(others.iter().all(|other| *other != id));
+    }
+}

@@ -1,0 +1,71 @@
+//! Which failures of a node are worth another try, and when.
+
+use std::time::Duration;
+
+use crate::node::NodeError;
+
+/// The wait before the second try; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait between two tries: a node that restarts is back within seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long one statement is tried: longer than a node's restart, a rolling upgrade or a failover of Keeper.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// ClickHouse's codes for conditions that pass: the same insert may succeed later, or on another replica.
+const PASSING: [u32; 19] = [
+    3,    // UNEXPECTED_END_OF_FILE: the connection broke while the block was read
+    159,  // TIMEOUT_EXCEEDED
+    198,  // DNS_ERROR
+    202,  // TOO_MANY_SIMULTANEOUS_QUERIES
+    203,  // NO_FREE_CONNECTION
+    209,  // SOCKET_TIMEOUT
+    210,  // NETWORK_ERROR
+    225,  // NO_ZOOKEEPER
+    236,  // ABORTED: the server is shutting down
+    241,  // MEMORY_LIMIT_EXCEEDED
+    242,  // TABLE_IS_READ_ONLY: a replica without Keeper
+    243,  // NOT_ENOUGH_SPACE
+    252,  // TOO_MANY_PARTS
+    279,  // ALL_CONNECTION_TRIES_FAILED
+    285,  // TOO_FEW_LIVE_REPLICAS
+    286,  // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    319,  // UNKNOWN_STATUS_OF_INSERT
+    394,  // QUERY_WAS_CANCELLED
+    999,  // KEEPER_EXCEPTION
+];
+
+/// Whether the same statement may succeed later.
+pub(crate) fn is_passing(error: &NodeError) -> bool {
+    match error {
+        NodeError::Unreachable { .. } => true,
+        NodeError::Refused { .. } => error.code().is_some_and(|code| PASSING.contains(&code)),
+        NodeError::Answer { .. } => false,
+    }
+}
+
+/// The wait before try number `tries + 1`.
+pub(crate) fn wait(tries: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u32) -> NodeError {
+        NodeError::Refused { name: "n".to_owned(), url: "u".to_owned(), code, message: String::new() }
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_stays() {
+        assert!(is_passing(&refused(252)) && is_passing(&refused(241)));
+        // UNKNOWN_TABLE, ACCESS_DENIED, and an answer without a code.
+        assert!(!is_passing(&refused(60)) && !is_passing(&refused(497)) && !is_passing(&refused(0)));
+    }
+
+    #[test]
+    fn waits_grow_up_to_a_bound() {
+        assert_eq!([1, 2, 3].map(wait), [200, 400, 800].map(Duration::from_millis));
+        assert_eq!(wait(u32::MAX), LONGEST_WAIT);
+    }
+}

@@ -1,0 +1,154 @@
+//! One shard's worker: stores its blocks in order, at most a few at once, and keeps its ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep};
+
+use super::RunError;
+use super::progress::Progress;
+use super::work::{BlockWork, End, UnitOnShard, Work};
+use crate::backfill::insert::{Destination, Pace, Stored, observe, store};
+use crate::backfill::ledger::{Record, State, record};
+
+/// Inserts under way at once on a shard: while one is written, the next is on its way.
+const INSERTS_A_SHARD: usize = 2;
+/// How often a shard's nodes are asked how hard they are pressed.
+const PRESSURE_PERIOD: Duration = Duration::from_secs(1);
+
+/// One shard and what its worker needs.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) job: String,
+    pub(super) database: String,
+    pub(super) destination: Destination,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Shard {
+    /// Does all the work that comes, until no more can come.
+    ///
+    /// # Errors
+    /// The first block or record that can't be stored. What had been acknowledged is in the ledger.
+    pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<Work>) -> Result<(), RunError> {
+        let (pace, mut allowed) = watch::channel(Pace::Full);
+        let watcher = tokio::spawn(self.clone().watch(pace));
+        let mut under_way = JoinSet::new();
+        let mut worked = Ok(());
+        while let Some(work) = inbox.recv().await {
+            worked = self.step(work, &mut under_way, &mut allowed).await;
+            if worked.is_err() {
+                break;
+            }
+        }
+        // What is under way is finished even after a fault, so that the ledger knows it.
+        let finished = finish(&mut under_way).await;
+        watcher.abort();
+        worked.and(finished)
+    }
+
+    async fn step(
+        self: &Arc<Self>,
+        work: Work,
+        under_way: &mut JoinSet<Result<(), RunError>>,
+        allowed: &mut watch::Receiver<Pace>,
+    ) -> Result<(), RunError> {
+        match work {
+            Work::Begin(unit) if unit.in_doubt => Ok(()),
+            Work::Begin(unit) => self.record(&unit, State::Begun, |_| ()).await,
+            Work::Block(block) => {
+                while under_way.len() >= INSERTS_A_SHARD {
+                    under_way.join_next().await.transpose()?.transpose()?;
+                }
+                self.wait(allowed).await?;
+                under_way.spawn(self.clone().store(block));
+                Ok(())
+            }
+            Work::End(unit, End { rows, rejected }) => {
+                finish(under_way).await?;
+                let fill = |record: &mut Record| (record.rows, record.rejected) = (rows, rejected);
+                self.record(&unit, State::Done, fill).await
+            }
+        }
+    }
+
+    async fn store(self: Arc<Self>, block: Box<BlockWork>) -> Result<(), RunError> {
+        let say = |error: &_| tracing::warn!("shard {}: {error}; trying again", self.destination.shard);
+        let stored = store(&self.database, &self.destination, &block.parcel, block.unit.in_doubt, say).await?;
+        let fill = |record: &mut Record| {
+            (record.slice, record.month) = (block.slice.number(), block.month);
+            (record.rows, record.checksum) = (block.rows, block.checksum);
+        };
+        self.record(&block.unit, State::Stored, fill).await?;
+        match stored {
+            Stored::Now => {
+                Progress::add(&self.progress.stored, block.rows);
+                Progress::add(&self.progress.bytes, block.bytes);
+                Progress::add(&self.progress.blocks, 1);
+            }
+            Stored::Before => Progress::add(&self.progress.before, block.rows),
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        unit: &UnitOnShard,
+        state: State,
+        fill: impl FnOnce(&mut Record),
+    ) -> Result<(), RunError> {
+        let Destination { shard, slot, ledger, .. } = self.destination;
+        let mut line = Record::new(&self.job, unit.id, shard, slot, state);
+        fill(&mut line);
+        Ok(record(&self.destination.nodes, &self.database, ledger, &[line]).await?)
+    }
+
+    /// Returns when the next block may be sent.
+    ///
+    /// # Errors
+    /// [`RunError::Stopped`] if the load is to end while no block may be sent.
+    async fn wait(&self, allowed: &mut watch::Receiver<Pace>) -> Result<(), RunError> {
+        loop {
+            let pace = allowed.borrow_and_update().clone();
+            match (pace, self.progress.stopped()) {
+                (Pace::Full, _) | (Pace::Slow { .. }, Some(_)) => return Ok(()),
+                (Pace::Slow { pause, .. }, None) => {
+                    sleep(pause).await;
+                    return Ok(());
+                }
+                (Pace::Hold { .. }, Some(stop)) => return Err(RunError::Stopped(stop)),
+                // The watcher speaks every second, for as long as the worker lives.
+                (Pace::Hold { .. }, None) => _ = allowed.changed().await,
+            }
+        }
+    }
+
+    /// Watches the shard's nodes; the one that is pressed hardest sets the pace.
+    async fn watch(self: Arc<Self>, pace: watch::Sender<Pace>) {
+        let mut ticks = interval(PRESSURE_PERIOD);
+        loop {
+            ticks.tick().await;
+            let mut hardest = Pace::Full;
+            for node in &self.destination.nodes {
+                // A node that does not answer is the inserts' business.
+                if let Ok(Some(pressure)) = observe(node, &self.database).await {
+                    hardest = hardest.slower(Pace::of(&pressure));
+                }
+            }
+            let reason = (hardest != Pace::Full).then(|| hardest.to_string());
+            self.progress.slow(self.destination.shard, reason);
+            pace.send_replace(hardest);
+        }
+    }
+}
+
+/// Waits for every insert under way; the first fault is returned when all have ended.
+async fn finish(under_way: &mut JoinSet<Result<(), RunError>>) -> Result<(), RunError> {
+    let mut finished = Ok(());
+    while let Some(ended) = under_way.join_next().await {
+        finished = finished.and(ended.map_err(RunError::from).and_then(|stored| stored));
+    }
+    finished
+}

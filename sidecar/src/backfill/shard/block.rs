@@ -1,0 +1,162 @@
+//! Rows of one shard and one month, kept column by column as ClickHouse's `Native` format has them.
+
+use bytes::Bytes;
+
+/// Names and types of the columns, in the order of `sql/backfill/insert_block.sql`.
+const COLUMNS: [(&str, &str); 11] = [
+    ("uuid", "UUID"),
+    ("event", "String"),
+    ("properties", "String"),
+    ("timestamp", "DateTime64(6, 'UTC')"),
+    ("team_id", "Int64"),
+    ("distinct_id", "String"),
+    ("elements_hash", "String"),
+    ("created_at", "DateTime64(6, 'UTC')"),
+    ("_timestamp", "DateTime"),
+    ("_offset", "UInt64"),
+    ("elements_chain", "String"),
+];
+
+/// A column, by its place in `COLUMNS`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Column {
+    Uuid,
+    Event,
+    Properties,
+    Timestamp,
+    TeamId,
+    DistinctId,
+    ElementsHash,
+    CreatedAt,
+    IngestedAt,
+    Offset,
+    ElementsChain,
+}
+
+/// What one insert sends, and what the ledger remembers of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The shard that owns every row, from 1.
+    pub shard: u32,
+    /// The partition that every row belongs to, so that the block becomes one part.
+    pub month: u32,
+    /// How many rows it has.
+    pub rows: u32,
+    /// The sum of the hashes of its rows, modulo 2⁶⁴.
+    pub checksum: u64,
+    /// The earliest timestamp, in microseconds.
+    pub first: i64,
+    /// The latest timestamp, in microseconds.
+    pub last: i64,
+    columns: [Vec<u8>; COLUMNS.len()],
+}
+
+impl Block {
+    pub(super) fn new(shard: u32, month: u32) -> Self {
+        let columns = Default::default();
+        Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns }
+    }
+
+    /// Counts one row, whose values are pushed column by column.
+    pub(super) fn count(&mut self, timestamp: i64, hash: u64) {
+        self.rows += 1;
+        self.checksum = self.checksum.wrapping_add(hash);
+        self.first = self.first.min(timestamp);
+        self.last = self.last.max(timestamp);
+    }
+
+    pub(super) fn push_fixed<const N: usize>(&mut self, column: Column, value: [u8; N]) {
+        self.column(column).extend_from_slice(&value);
+    }
+
+    pub(super) fn push_text(&mut self, column: Column, text: &[u8]) {
+        let bytes = self.column(column);
+        push_varint(bytes, text.len() as u64);
+        bytes.extend_from_slice(text);
+    }
+
+    /// Bytes of all values.
+    pub fn bytes(&self) -> u64 {
+        self.columns.iter().map(|column| column.len() as u64).sum()
+    }
+
+    /// The block in `Native` format, in pieces that need not be joined.
+    pub fn into_native(self) -> Vec<Bytes> {
+        let mut start = Vec::new();
+        push_varint(&mut start, COLUMNS.len() as u64);
+        push_varint(&mut start, u64::from(self.rows));
+        let mut pieces = vec![Bytes::from(start)];
+        for ((name, data_type), values) in COLUMNS.into_iter().zip(self.columns) {
+            let mut header = Vec::new();
+            for label in [name, data_type] {
+                push_varint(&mut header, label.len() as u64);
+                header.extend_from_slice(label.as_bytes());
+            }
+            pieces.push(Bytes::from(header));
+            pieces.push(Bytes::from(values));
+        }
+        pieces
+    }
+
+    fn column(&mut self, column: Column) -> &mut Vec<u8> {
+        &mut self.columns[column as usize]
+    }
+}
+
+/// Bytes that a text takes in a column.
+pub(super) fn text_bytes(length: usize) -> u64 {
+    let length = length as u64;
+    let bits = u64::from(u64::BITS - (length | 1).leading_zeros());
+    bits.div_ceil(7) + length
+}
+
+/// Bytes that a row's other values take.
+pub(super) const FIXED_BYTES: u64 = 16 + 4 * 8 + 4;
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value > 0x7f {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_native_as_the_server_writes_it() {
+        // SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') AS uuid, 'e' AS event, '{}' AS properties,
+        // fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id, repeat('d', 200) AS distinct_id,
+        // '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC') AS created_at, toDateTime(4) AS _timestamp,
+        // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
+        let mut block = Block::new(1, 202_001);
+        block.count(1, 77);
+        block.push_fixed(Column::Uuid, super::super::checksum::wire_uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff));
+        block.push_text(Column::Event, b"e");
+        block.push_text(Column::Properties, b"{}");
+        block.push_fixed(Column::Timestamp, 1_i64.to_le_bytes());
+        block.push_fixed(Column::TeamId, (-2_i64).to_le_bytes());
+        block.push_text(Column::DistinctId, &[b'd'; 200]);
+        block.push_text(Column::ElementsHash, b"");
+        block.push_fixed(Column::CreatedAt, 3_i64.to_le_bytes());
+        block.push_fixed(Column::IngestedAt, 4_u32.to_le_bytes());
+        block.push_fixed(Column::Offset, 5_u64.to_le_bytes());
+        block.push_text(Column::ElementsChain, b"c");
+        let texts: u64 = [1, 2, 200, 0, 1].into_iter().map(text_bytes).sum();
+        assert_eq!(block.bytes(), FIXED_BYTES + texts);
+        let wire = block.into_native().concat();
+        let written = include_bytes!("block.native");
+        assert_eq!(wire, written);
+    }
+
+    #[test]
+    fn lengths_are_counted_as_they_are_written() {
+        for length in [0, 1, 127, 128, 16_383, 16_384, 1 << 28] {
+            let mut bytes = Vec::new();
+            push_varint(&mut bytes, length as u64);
+            assert_eq!(text_bytes(length), (bytes.len() + length) as u64, "{length}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Which block a row goes to: its shard by THE rule, its month by the partition key; blocks cut alike on every run.
+
+mod block;
+mod checksum;
+mod month;
+mod slicer;
+
+pub use self::block::Block;
+pub use self::month::month;
+pub use self::slicer::{Slice, Slicer};

@@ -1,0 +1,250 @@
+//! Cuts a unit's rows into slices, and each slice into blocks by shard and month: the same cut for the same rows, however
+//! they arrive.
+
+use std::collections::BTreeMap;
+
+use arrow_array::LargeBinaryArray;
+use posthouse_udf::shard::{Weights, shard_keys};
+
+use super::block::{Block, Column, FIXED_BYTES, text_bytes};
+use super::checksum::{Row, wire_uuid};
+use super::month::month;
+use crate::backfill::events::Events;
+use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
+
+/// Consecutive rows of a unit, as blocks in the order of shard and month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    /// What `_offset` says of its rows.
+    pub id: SliceId,
+    /// Rows of all blocks.
+    pub rows: u32,
+    /// At least one, unless the unit has no rows.
+    pub blocks: Vec<Block>,
+}
+
+/// Takes a unit's rows in order and gives slices.
+#[derive(Debug)]
+pub struct Slicer<'w> {
+    unit: UnitId,
+    weights: &'w Weights,
+    /// A slice ends with the row that reaches so many bytes of values, or with row [`SLICE_ROWS`].
+    limit: u64,
+    number: u32,
+    rows: u32,
+    bytes: u64,
+    blocks: Vec<Block>,
+    /// The index in `blocks` of each shard and month.
+    index: BTreeMap<(u32, u32), usize>,
+}
+
+impl<'w> Slicer<'w> {
+    /// A slicer for the rows of `unit`; `limit` in bytes.
+    pub fn new(unit: UnitId, weights: &'w Weights, limit: u64) -> Self {
+        Self { unit, weights, limit, number: 0, rows: 0, bytes: 0, blocks: Vec::new(), index: BTreeMap::new() }
+    }
+
+    /// Takes some rows; `full` gets each slice that they complete, and ends the work by an error.
+    ///
+    /// # Errors
+    /// That of `full`.
+    pub fn push<E>(&mut self, events: &Events, mut full: impl FnMut(Slice) -> Result<(), E>) -> Result<(), E> {
+        let mut from = 0;
+        while from < events.len() {
+            let to = self.cut(events, from);
+            self.scatter(events, from, to);
+            from = to;
+            if self.is_full() {
+                full(self.take())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows since the last full slice, if there are any.
+    pub fn finish(mut self) -> Option<Slice> {
+        (self.rows > 0).then(|| self.take())
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.limit || self.rows >= SLICE_ROWS
+    }
+
+    /// Counts rows from `from` on until the slice is full, and returns the first that does not belong to it.
+    fn cut(&mut self, events: &Events, from: usize) -> usize {
+        let mut to = from;
+        while to < events.len() && !self.is_full() {
+            let texts: u64 = texts(events).iter().map(|(_, array)| text_bytes(array.value(to).len())).sum();
+            self.bytes += FIXED_BYTES + texts;
+            self.rows += 1;
+            to += 1;
+        }
+        to
+    }
+
+    /// Appends rows to their blocks, one column after the other, so that the processor's caches see few at once.
+    fn scatter(&mut self, events: &Events, from: usize, to: usize) {
+        let places = self.places(events, from, to);
+        let first = self.rows - (to - from) as u32;
+        let slice = self.unit.slice(self.number);
+        let offsets = || (first..).map(|row| slice.offset(row));
+        let rows = || (from..to).zip(&places);
+        for ((row, &place), offset) in rows().zip(offsets()) {
+            let hash = Row {
+                uuid: events.uuid[row],
+                team_id: events.team_id[row],
+                timestamp: events.timestamp[row],
+                created_at: events.created_at[row],
+                ingested_at: events.ingested_at[row],
+                offset,
+                texts: texts(events).map(|(_, array)| array.value(row)),
+            }
+            .hash();
+            let block = &mut self.blocks[place];
+            block.count(events.timestamp[row], hash);
+            block.push_fixed(Column::Offset, offset.to_le_bytes());
+        }
+        for (row, &place) in rows() {
+            let block = &mut self.blocks[place];
+            block.push_fixed(Column::Uuid, wire_uuid(events.uuid[row]));
+            block.push_fixed(Column::Timestamp, events.timestamp[row].to_le_bytes());
+            block.push_fixed(Column::TeamId, events.team_id[row].to_le_bytes());
+            block.push_fixed(Column::CreatedAt, events.created_at[row].to_le_bytes());
+            block.push_fixed(Column::IngestedAt, events.ingested_at[row].to_le_bytes());
+        }
+        for (column, array) in texts(events) {
+            for (row, &place) in rows() {
+                self.blocks[place].push_text(column, array.value(row));
+            }
+        }
+    }
+
+    /// The block of each row, made where it is missing.
+    fn places(&mut self, events: &Events, from: usize, to: usize) -> Vec<usize> {
+        let keys = shard_keys((from..to).map(|row| events.distinct_id.value(row)));
+        let shards: Vec<u32> = keys.map(|key| self.weights.shard_of(key)).collect();
+        let months = events.timestamp[from..to].iter().map(|timestamp| month(*timestamp));
+        let (blocks, index) = (&mut self.blocks, &mut self.index);
+        shards
+            .into_iter()
+            .zip(months)
+            .map(|(shard, month)| {
+                *index.entry((shard, month)).or_insert_with(|| {
+                    blocks.push(Block::new(shard, month));
+                    blocks.len() - 1
+                })
+            })
+            .collect()
+    }
+
+    fn take(&mut self) -> Slice {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.sort_by_key(|block| (block.shard, block.month));
+        self.index.clear();
+        let slice = Slice { id: self.unit.slice(self.number), rows: self.rows, blocks };
+        (self.rows, self.bytes) = (0, 0);
+        self.number += 1;
+        slice
+    }
+}
+
+fn texts(events: &Events) -> [(Column, &LargeBinaryArray); 5] {
+    [
+        (Column::Event, &events.event),
+        (Column::Properties, &events.properties),
+        (Column::DistinctId, &events.distinct_id),
+        (Column::ElementsHash, &events.elements_hash),
+        (Column::ElementsChain, &events.elements_chain),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    fn events(random: &mut StdRng, rows: usize) -> Events {
+        let mut texts = |most: usize| {
+            let texts: Vec<Vec<u8>> =
+                (0..rows).map(|_| vec![b'x'; random.random_range(0..=most)]).collect();
+            LargeBinaryArray::from_iter_values(texts)
+        };
+        let (event, properties, distinct_id) = (texts(10), texts(300), texts(30));
+        let (elements_hash, elements_chain) = (texts(0), texts(5));
+        let mut numbers = || (0..rows).map(|_| random.random_range(0..40_000_000_000_000)).collect::<Vec<i64>>();
+        let (timestamp, team_id, created_at) = (numbers(), numbers(), numbers());
+        let uuid = (0..rows).map(|_| random.random()).collect();
+        let ingested_at = (0..rows).map(|_| random.random()).collect();
+        Events {
+            uuid, event, properties, timestamp, team_id, distinct_id, elements_hash, created_at, ingested_at, elements_chain,
+        }
+    }
+
+    fn part(events: &Events, from: usize, rows: usize) -> Events {
+        let texts = |array: &LargeBinaryArray| array.slice(from, rows);
+        Events {
+            uuid: events.uuid[from..from + rows].to_vec(),
+            event: texts(&events.event),
+            properties: texts(&events.properties),
+            timestamp: events.timestamp[from..from + rows].to_vec(),
+            team_id: events.team_id[from..from + rows].to_vec(),
+            distinct_id: texts(&events.distinct_id),
+            elements_hash: texts(&events.elements_hash),
+            created_at: events.created_at[from..from + rows].to_vec(),
+            ingested_at: events.ingested_at[from..from + rows].to_vec(),
+            elements_chain: texts(&events.elements_chain),
+        }
+    }
+
+    fn slices(weights: &Weights, batches: &[Events], limit: u64) -> Vec<Slice> {
+        let mut slicer = Slicer::new(UnitId::of(&["unit"]), weights, limit);
+        let mut slices = Vec::new();
+        for batch in batches {
+            let taken = slicer.push(batch, |slice| {
+                slices.push(slice);
+                Ok::<(), Infallible>(())
+            });
+            taken.expect("it never fails");
+        }
+        slices.extend(slicer.finish());
+        slices
+    }
+
+    #[test]
+    fn the_cut_does_not_depend_on_how_rows_arrive() {
+        let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
+        println!("SEED={seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let weights = Weights::new(&[1, 0, 3]).expect("weights");
+        let all = events(&mut random, 3_000);
+        let whole = slices(&weights, std::slice::from_ref(&all), 50_000);
+        let mut batches = Vec::new();
+        let mut from = 0;
+        while from < all.len() {
+            let rows = random.random_range(1..=700).min(all.len() - from);
+            batches.push(part(&all, from, rows));
+            from += rows;
+        }
+        assert_eq!(slices(&weights, &batches, 50_000), whole);
+        assert!(whole.len() > 5, "{} slices", whole.len());
+        let rows: u32 = whole.iter().map(|slice| slice.rows).sum();
+        assert_eq!(rows as usize, all.len());
+        for slice in &whole {
+            let blocks: u32 = slice.blocks.iter().map(|block| block.rows).sum();
+            assert_eq!(blocks, slice.rows);
+            assert!(slice.blocks.iter().all(|block| block.shard != 2 && block.rows > 0));
+            let bytes: u64 = slice.blocks.iter().map(Block::bytes).sum();
+            assert!(bytes < 50_000 + 1_000, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_unit_without_rows_has_no_slice() {
+        let weights = Weights::new(&[1]).expect("weights");
+        assert!(slices(&weights, &[], 1).is_empty());
+    }
+}

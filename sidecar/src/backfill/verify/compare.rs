@@ -1,0 +1,112 @@
+//! Expected and found, block by block, summed up by shard and month.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::BlockSum;
+
+/// What the comparison of a job came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Blocks that the ledger has.
+    pub blocks: u64,
+    /// Rows that it expects.
+    pub rows: u64,
+    /// Rows that are there.
+    pub found: u64,
+    /// Shards and months in which something differs; none if all is proven.
+    pub differences: Vec<Difference>,
+}
+
+/// A shard's month in which rows are missing, too many, changed, or on the wrong shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The shard, from 1.
+    pub shard: u32,
+    /// The partition.
+    pub month: u32,
+    /// Rows expected of the blocks that differ.
+    pub rows: u64,
+    /// Rows that are not there, counted block by block.
+    pub missing: u64,
+    /// Rows beyond those expected, counted block by block.
+    pub extra: u64,
+    /// Blocks whose rows are as many as expected, but not the same.
+    pub changed_blocks: u64,
+    /// Rows that the shard rule gives to another shard.
+    pub wrong_shard: u64,
+}
+
+impl Proof {
+    /// Whether everything is as expected.
+    pub fn is_proven(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
+    let key = |block: &BlockSum| (block.shard, block.month, block.slice);
+    let mut pairs: BTreeMap<_, (Option<&BlockSum>, Option<&BlockSum>)> = BTreeMap::new();
+    for block in expected {
+        pairs.entry(key(block)).or_default().0 = Some(block);
+    }
+    for block in found {
+        pairs.entry(key(block)).or_default().1 = Some(block);
+    }
+    let mut differences: BTreeMap<(u32, u32), Difference> = BTreeMap::new();
+    for ((shard, month, _), (expected, found)) in pairs {
+        let rows = |block: Option<&BlockSum>| block.map_or(0, |block| block.rows);
+        let sum = |block: Option<&BlockSum>| block.map_or(0, |block| block.checksum);
+        let wrong_shard = found.map_or(0, |found| found.wrong_shard);
+        if rows(expected) == rows(found) && sum(expected) == sum(found) && wrong_shard == 0 {
+            continue;
+        }
+        let difference = differences.entry((shard, month)).or_insert_with(|| Difference {
+            shard,
+            month,
+            ..Difference::default()
+        });
+        difference.rows += rows(expected);
+        difference.missing += rows(expected).saturating_sub(rows(found));
+        difference.extra += rows(found).saturating_sub(rows(expected));
+        difference.changed_blocks +=
+            u64::from(rows(expected) == rows(found) && sum(expected) != sum(found));
+        difference.wrong_shard += wrong_shard;
+    }
+    Proof {
+        blocks: expected.len() as u64,
+        rows: expected.iter().map(|block| block.rows).sum(),
+        found: found.iter().map(|block| block.rows).sum(),
+        differences: differences.into_values().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(shard: u32, slice: u64, rows: u64, checksum: u64) -> BlockSum {
+        BlockSum { shard, slice, month: 202_501, rows, checksum, wrong_shard: 0 }
+    }
+
+    #[test]
+    fn equal_sums_are_proven() {
+        let blocks = [block(1, 5, 10, 77), block(2, 5, 20, 78)];
+        let proof = compare(&blocks, &blocks);
+        assert!(proof.is_proven());
+        assert_eq!((proof.blocks, proof.rows, proof.found), (2, 30, 30));
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_counted() {
+        let expected = [block(1, 5, 10, 77), block(1, 6, 10, 1), block(1, 7, 3, 1), block(2, 5, 20, 78)];
+        let wrong = BlockSum { wrong_shard: 4, ..block(2, 5, 20, 78) };
+        let proof = compare(&expected, &[block(1, 5, 8, 70), block(1, 6, 12, 9), block(1, 7, 3, 2), wrong, block(3, 5, 1, 1)]);
+        let shard = |shard| proof.differences.iter().find(|difference| difference.shard == shard).expect("one");
+        let Difference { missing, extra, changed_blocks, rows, .. } = *shard(1);
+        assert_eq!((missing, extra, changed_blocks, rows), (2, 2, 1, 23));
+        assert_eq!(shard(2).wrong_shard, 4);
+        assert_eq!((shard(3).extra, shard(3).rows), (1, 0));
+    }
+}

@@ -1,0 +1,76 @@
+//! The proof: what stands in ClickHouse, counted on every shard, against what the source's rows came to.
+
+mod compare;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use self::compare::compare;
+pub use self::compare::{Difference, Proof};
+use super::ledger::LedgerError;
+use super::place::ROW_BITS;
+use crate::config::Config;
+use crate::node::Node;
+use crate::sql;
+
+/// Rows of one slice and month on one shard, expected or found.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct BlockSum {
+    /// The shard, from 1.
+    pub shard: u32,
+    /// The slice.
+    pub slice: u64,
+    /// The partition.
+    pub month: u32,
+    /// Rows.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub checksum: u64,
+    /// Rows that the shard rule gives to another shard.
+    #[serde(default)]
+    pub wrong_shard: u64,
+}
+
+/// Compares all blocks of a job that its shards acknowledged with what they hold now, month after month. `say` hears of
+/// each month before it is counted.
+///
+/// # Errors
+/// See [`LedgerError`].
+pub async fn verify(
+    config: &Config,
+    node: &Node,
+    job: &str,
+    mut say: impl FnMut(u32),
+) -> Result<Proof, LedgerError> {
+    let database = &config.database;
+    let sql = sql::render("backfill/job_blocks.sql", minijinja::context! { database })?;
+    let expected: Vec<BlockSum> = node.query(&sql).param("job", job).rows().await?;
+    let months: BTreeSet<u32> = expected.iter().map(|block| block.month).collect();
+    let sql = stored_blocks(config)?;
+    let mut found = Vec::new();
+    for month in months {
+        say(month);
+        let query = node.query(&sql).param("job", job).param("month", month);
+        found.extend(query.rows::<BlockSum>().await?);
+    }
+    Ok(compare(&expected, &found))
+}
+
+fn stored_blocks(config: &Config) -> Result<String, sql::RenderError> {
+    let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
+    let slots_before: Vec<u32> = weights
+        .iter()
+        .scan(0, |next, weight| {
+            let first = *next;
+            *next += weight;
+            Some(first)
+        })
+        .collect();
+    let slots: u32 = weights.iter().sum();
+    let (database, row_bits) = (&config.database, ROW_BITS);
+    sql::render(
+        "backfill/stored_blocks.sql",
+        minijinja::context! { database, row_bits, weights, slots_before, slots },
+    )
+}

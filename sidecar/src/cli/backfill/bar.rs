@@ -1,0 +1,97 @@
+//! How a running load is shown: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use posthouse::backfill::run::Progress;
+
+/// How often a terminal is drawn anew.
+const FRAME: Duration = Duration::from_millis(200);
+/// How often a line is written where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+/// Rates are those since the last so many seconds, so that a pause shows.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+
+/// Shows `progress` until it is dropped by whoever waits for the load.
+pub(super) async fn show(progress: &Progress, rows: u64) {
+    if stderr().is_terminal() { bar(progress, rows).await } else { lines(progress, rows).await }
+}
+
+async fn bar(progress: &Progress, rows: u64) {
+    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let clear = Clear(bar);
+    let mut rate = Rate::new();
+    loop {
+        clear.0.set_position(done(progress));
+        clear.0.set_message(state(progress, rows, &mut rate));
+        tokio::time::sleep(FRAME).await;
+    }
+}
+
+/// Takes the bar away however the wait ends.
+struct Clear(ProgressBar);
+
+impl Drop for Clear {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+async fn lines(progress: &Progress, rows: u64) {
+    let mut rate = Rate::new();
+    loop {
+        tokio::time::sleep(LINE).await;
+        let share = 100 * done(progress) / rows.max(1);
+        eprintln!("{share} %  {}", state(progress, rows, &mut rate));
+    }
+}
+
+/// Rows that need nothing more.
+fn done(progress: &Progress) -> u64 {
+    [&progress.stored, &progress.before, &progress.rejected].map(Progress::get).iter().sum()
+}
+
+fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> String {
+    let bytes = Progress::get(&progress.bytes);
+    let (rows_a_second, bytes_a_second) = rate.of(Progress::get(&progress.stored), bytes);
+    let left = rows.saturating_sub(done(progress));
+    let eta = match rows_a_second {
+        0 => "ETA unknown".to_owned(),
+        speed => format!("ETA {}", HumanDuration(Duration::from_secs(left / speed + 1))),
+    };
+    let pace = match progress.slowed().first() {
+        None => "full speed".to_owned(),
+        Some((shard, reason)) => format!("shard {shard} {reason}"),
+    };
+    format!(
+        "{} of {} rows  {}/s  {}/s  {} parts  {eta}  {pace}",
+        HumanCount(done(progress)),
+        HumanCount(rows),
+        HumanCount(rows_a_second),
+        HumanBytes(bytes_a_second),
+        HumanCount(Progress::get(&progress.blocks))
+    )
+}
+
+/// What was done when, within [`RATE_WINDOW`].
+struct Rate(Vec<(Instant, u64, u64)>);
+
+impl Rate {
+    fn new() -> Self {
+        Self(vec![(Instant::now(), 0, 0)])
+    }
+
+    /// Rows and bytes a second.
+    fn of(&mut self, rows: u64, bytes: u64) -> (u64, u64) {
+        let now = Instant::now();
+        self.0.push((now, rows, bytes));
+        let oldest = self.0.iter().position(|(then, ..)| now - *then <= RATE_WINDOW).unwrap_or_default();
+        self.0.drain(..oldest.min(self.0.len() - 1));
+        let Some((then, rows_then, bytes_then)) = self.0.first() else { return (0, 0) };
+        let a_second = |count: u64| (count as f64 / (now - *then).as_secs_f64().max(0.001)) as u64;
+        (a_second(rows - rows_then), a_second(bytes - bytes_then))
+    }
+}

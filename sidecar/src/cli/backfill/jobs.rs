@@ -1,0 +1,114 @@
+//! `posthouse backfill list`, `status` and `cancel`: what the ledger knows of jobs.
+
+use anyhow::{Context, bail};
+use indicatif::{HumanBytes, HumanCount};
+use posthouse::backfill::insert::{Route, RouteChoice};
+use posthouse::backfill::ledger::{self, Job};
+use posthouse::config::Config;
+use serde::Serialize;
+
+use crate::cli::Outcome;
+use crate::cli::output::{Output, table};
+
+/// What `cancel --json` prints.
+#[derive(Serialize)]
+struct Cancelled<'a> {
+    cancelled: &'a str,
+}
+
+pub(super) async fn list(config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(config, RouteChoice::Auto).await?;
+    let jobs = ledger::jobs(route.any(), &config.database, None).await?;
+    output.print(&jobs, |jobs| list_text(jobs))?;
+    Ok(Outcome::Clean)
+}
+
+pub(super) async fn status(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(config, RouteChoice::Auto).await?;
+    let job = find(&route, config, job).await?;
+    output.print(&job, status_text)?;
+    Ok(Outcome::Clean)
+}
+
+pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(config, RouteChoice::Auto).await?;
+    let job = find(&route, config, job).await?;
+    ledger::cancel(&route, &config.database, &job.job).await?;
+    output.print(&Cancelled { cancelled: &job.job }, |_| {
+        format!(
+            "job {} is cancelled: whatever runs of it stops within seconds, after the blocks under way. The {} rows that \
+             are stored stay; the same run command goes on with the rest",
+            job.job,
+            HumanCount(job.stored)
+        )
+    })?;
+    Ok(Outcome::Clean)
+}
+
+/// The job called `name`; an id that nothing was loaded under is an error.
+pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::Result<Job> {
+    let found = ledger::jobs(route.any(), &config.database, Some(name)).await?;
+    if found.len() > 1 {
+        bail!("there are {} jobs called {name}: please report this", found.len());
+    }
+    let job = found.into_iter().next();
+    job.with_context(|| format!("there is no job {name}: posthouse backfill list shows all"))
+}
+
+/// What a job is at, in a word or two.
+fn state(job: &Job) -> &'static str {
+    if !job.proven_at.is_empty() && job.proven_at >= job.last_at {
+        "proven"
+    } else if !job.cancelled_at.is_empty() && job.cancelled_at >= job.last_at {
+        "cancelled"
+    } else if job.stored + job.rejected >= job.rows {
+        "loaded"
+    } else {
+        "not complete"
+    }
+}
+
+fn list_text(jobs: &[Job]) -> String {
+    if jobs.is_empty() {
+        return "no backfill was ever begun: posthouse backfill plan --help shows how".to_owned();
+    }
+    let heading = ["job", "begun (UTC)", "files", "rows", "stored", "rejected", "state"].map(str::to_owned).to_vec();
+    let lines = jobs.iter().map(|job| {
+        vec![
+            job.job.clone(),
+            job.begun_at.split('.').next().unwrap_or_default().to_owned(),
+            job.files.to_string(),
+            HumanCount(job.rows).to_string(),
+            HumanCount(job.stored).to_string(),
+            HumanCount(job.rejected).to_string(),
+            state(job).to_owned(),
+        ]
+    });
+    table(&[heading].into_iter().chain(lines).collect::<Vec<_>>())
+}
+
+fn status_text(job: &Job) -> String {
+    let mut lines = vec![
+        ("job", job.job.clone()),
+        ("state", state(job).to_owned()),
+        ("rows", format!("{} stored of {}, {} rejected", HumanCount(job.stored), HumanCount(job.rows), HumanCount(job.rejected))),
+        ("blocks", HumanCount(job.blocks).to_string()),
+        ("units", format!("{} begun, {} done", job.units_begun, job.units_done)),
+        ("files", format!("{}, {}", job.files, HumanBytes(job.bytes))),
+        ("team", job.team_id.map_or_else(|| "from the files".to_owned(), |team| team.to_string())),
+        ("begun", format!("{} UTC", job.begun_at)),
+        ("last step", format!("{} UTC", job.last_at)),
+    ];
+    if !job.proven_at.is_empty() {
+        lines.push(("proven", format!("{} UTC", job.proven_at)));
+    }
+    if !job.cancelled_at.is_empty() {
+        lines.push(("cancelled", format!("{} UTC", job.cancelled_at)));
+    }
+    let shown = job.locations.iter().enumerate();
+    lines.extend(shown.map(|(index, location)| (if index == 0 { "from" } else { "" }, location.clone())));
+    if job.files as usize > job.locations.len() {
+        lines.push(("", format!("and {} more", job.files as usize - job.locations.len())));
+    }
+    table(&lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
+}

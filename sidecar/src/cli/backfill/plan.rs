@@ -1,0 +1,48 @@
+//! `posthouse backfill plan`: a load in figures, before it begins.
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use jiff::Timestamp;
+use posthouse::backfill::insert::Route;
+use posthouse::backfill::plan::{Summary, make};
+use posthouse::config::Config;
+
+use super::request::Sources;
+use crate::cli::Outcome;
+use crate::cli::output::{Output, table};
+
+pub(super) async fn plan(config: &Config, sources: &Sources, output: Output) -> anyhow::Result<Outcome> {
+    let request = sources.request()?;
+    let route = Route::choose(config, sources.route()).await?;
+    let plan = make(&config.database, &route, &request).await?;
+    output.print(&Summary::of(&plan, &route), text)?;
+    Ok(Outcome::Clean)
+}
+
+/// The summary for people.
+pub(super) fn text(summary: &Summary) -> String {
+    let unknown = || "unknown before reading: the footers do not say".to_owned();
+    let day = |micros: i64| match Timestamp::from_microsecond(micros) {
+        Ok(timestamp) => timestamp.strftime("%F %T").to_string(),
+        Err(_) => micros.to_string(),
+    };
+    let range = summary.timestamps.map(|range| format!("{} to {} UTC", day(range.first), day(range.last)));
+    let months = summary.months.map(|months| format!("{months} months"));
+    let left = match summary.units - summary.units_left {
+        0 => String::new(),
+        done => format!(", {done} of {} units are done: {} left", summary.units, HumanCount(summary.rows_left)),
+    };
+    let time = HumanDuration(std::time::Duration::from_secs(summary.seconds.max(1)));
+    let rows = [
+        ("job", summary.job.clone()),
+        ("files", format!("{}, {}", summary.files, HumanBytes(summary.bytes))),
+        ("rows", format!("{}{left}", HumanCount(summary.rows))),
+        ("units", format!("{} to do", summary.units_left)),
+        ("team", summary.team_id.map_or_else(|| "from the files".to_owned(), |team| team.to_string())),
+        ("events", range.unwrap_or_else(unknown)),
+        ("partitions", months.unwrap_or_else(unknown)),
+        ("parts", summary.parts.map_or_else(unknown, |parts| format!("about {}", HumanCount(parts)))),
+        ("time", format!("about {time}, if the shards have a core each to spare")),
+        ("route", summary.route.clone()),
+    ];
+    table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
+}

@@ -1,0 +1,114 @@
+//! What the command line says about a load, turned into a request.
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use posthouse::backfill::insert::RouteChoice;
+use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
+use posthouse::backfill::plan::{Repeat, Request, Split};
+use posthouse::backfill::rejects::RejectLimit;
+
+/// Room for one slice that is built, one that is sent, and what is decoded; blocks as large as ClickHouse's own.
+const DEFAULT_MEMORY: &str = "512";
+
+#[derive(Debug, Args)]
+pub(super) struct Sources {
+    /// Parquet files, folders, globs (quote them), or addresses: s3://, gs://, http(s)://
+    #[arg(value_name = "SOURCE", required = true)]
+    sources: Vec<String>,
+
+    /// How rows become events: posthog-export, identity, or the path of a mapping.toml
+    #[arg(long, value_name = "NAME|PATH")]
+    mapping: String,
+
+    /// The team of all rows, for files that do not say it
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    team_id: Option<i64>,
+
+    /// The way into the shards
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    route: Way,
+
+    /// Load files in addition that were loaded before in another version or under another mapping
+    #[arg(long)]
+    again: bool,
+
+    /// Take the i-th of n shares, on each of n machines
+    #[arg(long, value_name = "I/N")]
+    split: Option<Split>,
+
+    /// Memory to use, in MiB, whatever the files are like
+    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY)]
+    memory: NonZeroU64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Load {
+    #[command(flatten)]
+    pub(super) sources: Sources,
+
+    /// Rows that may be rejected before the load stops: a number, or a share of all rows such as 0.1%
+    #[arg(long, value_name = "N|P%", default_value = "0")]
+    pub(super) max_rejects: RejectLimit,
+
+    /// The folder that rejected rows go to, with their place and reason
+    #[arg(long, value_name = "PATH", default_value = "quarantine")]
+    pub(super) quarantine: PathBuf,
+
+    /// Read, map and count without writing anything
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Leave out the proof at the end; posthouse backfill verify brings it later
+    #[arg(long)]
+    pub(super) no_verify: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Straight into every shard if all can be reached, else through writable_events
+    Auto,
+    /// Straight into sharded_events of every shard
+    Direct,
+    /// Through writable_events
+    Distributed,
+}
+
+impl Sources {
+    pub(super) fn request(&self) -> Result<Request, MappingError> {
+        let (mapping, mapping_text) = self.mapping()?;
+        Ok(Request {
+            sources: self.sources.clone(),
+            mapping,
+            mapping_text,
+            team_id: self.team_id,
+            memory: self.memory_bytes(),
+            repeat: if self.again { Repeat::Allow } else { Repeat::Refuse },
+            split: self.split.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn route(&self) -> RouteChoice {
+        match self.route {
+            Way::Auto => RouteChoice::Auto,
+            Way::Direct => RouteChoice::Direct,
+            Way::Distributed => RouteChoice::Distributed,
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> NonZeroU64 {
+        self.memory.saturating_mul(const { NonZeroU64::new(1 << 20).expect("not 0") })
+    }
+
+    fn mapping(&self) -> Result<(Mapping, String), MappingError> {
+        if PRESETS.iter().any(|(name, _)| *name == self.mapping) {
+            return Ok((Mapping::preset(&self.mapping)?, self.mapping.clone()));
+        }
+        let path = Path::new(&self.mapping);
+        let mapping = Mapping::load(path)?;
+        // It was read just now.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Ok((mapping, text))
+    }
+}

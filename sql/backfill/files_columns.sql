@@ -1,0 +1,13 @@
+{#- What is remembered of a file from the moment its load begins. -#}
+job String,
+location String,
+identity String,
+mapping String,
+mapping_fingerprint String,
+team_id Nullable(Int64),
+weights Array(UInt32),
+slice_bytes UInt64,
+unit_bytes UInt64,
+rows UInt64,
+bytes UInt64,
+at DateTime64(3, 'UTC') DEFAULT now64(3)

@@ -1,0 +1,12 @@
+{#- One step of a load, of one shard: rows are only ever added. -#}
+job String,
+unit String,
+shard UInt32,
+slot UInt32,
+state Enum8('begun' = 1, 'stored' = 2, 'done' = 3, 'cancelled' = 4, 'proven' = 5),
+slice UInt64,
+month UInt32,
+rows UInt64,
+checksum UInt64,
+rejected UInt64,
+at DateTime64(3, 'UTC') DEFAULT now64(3)

@@ -1,0 +1,13 @@
+-- Purpose: how many rows of one block a shard already holds.
+-- Reads:   sharded_events of the shard, or events for a shard that is only reached through others.
+-- Runs on: a node of the shard, or any node. Shape: rows.
+--
+-- The slice's places alone would find rows of the slice's other months too, hence the month.
+SELECT count() AS rows
+FROM {{ database }}.{{ table }}
+WHERE (_offset BETWEEN {first_offset:UInt64} AND {last_offset:UInt64})
+    AND (timestamp BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC'))
+    AND (clamp(toYYYYMM(timestamp), 202001, 203512) = {month:UInt32})
+    {%- if table == 'events' %}
+    AND (_shard_num = {shard:UInt32})
+    {%- endif %}

@@ -1,0 +1,19 @@
+-- Purpose: what stands in sharded_events of one month of a job's slices, counted on every shard row by row: the proof.
+-- Reads:   events; backfill_ledger for the slices of the job.
+-- Runs on: any node. Shape: shard, slice, month, rows, checksum, wrong_shard.
+SELECT
+    _shard_num AS shard,
+    bitShiftRight(bitAnd(_offset, 0x7FFFFFFFFFFFFFFF), {{ row_bits }}) AS slice,
+    clamp(toYYYYMM(timestamp), 202001, 203512) AS month,
+    count() AS rows,
+    sum({% include 'backfill/row_hash.sql' %}) AS checksum,
+    countIf(({{ slots_before }}[_shard_num] > sipHash64(distinct_id) % {{ slots }})
+        OR ({{ slots_before }}[_shard_num] + {{ weights }}[_shard_num] <= sipHash64(distinct_id) % {{ slots }})) AS wrong_shard
+FROM {{ database }}.events
+WHERE (clamp(toYYYYMM(timestamp), 202001, 203512) = {month:UInt32})
+    AND (_offset >= 0x8000000000000000)
+    AND (slice GLOBAL IN (SELECT slice FROM {{ database }}.backfill_ledger WHERE (job = {job:String}) AND (state = 'stored')))
+GROUP BY
+    shard,
+    slice,
+    month
