@@ -220,6 +220,11 @@ impl<'s> Table<'s> {
         self.entries.get(key).is_some()
     }
 
+    /// Whether `key` is there and a table, for keys that may be a value as well.
+    pub(crate) fn holds_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// Reports this table itself, such as for its name.
     pub(crate) fn refuse(&self, problem: String) {
         self.source.report(Fault { line: self.line, key: self.path.clone(), value: None, problem });

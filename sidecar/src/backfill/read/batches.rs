@@ -1,0 +1,277 @@
+//! The rows of row groups as Arrow batches of about equal size, and that they are as many as the footer says.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::vec;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection, RowSelector};
+use parquet::column::page::{PageIterator, PageReader};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::ChunkReader;
+
+use super::error::ReadError;
+use super::footer::Footer;
+use super::gauge::{Bounds, Cause, Gauge, Trouble};
+use super::pages::Pages;
+
+/// Batches of more rows gain nothing, however short the rows are.
+const MOST_ROWS: u64 = 65_536;
+
+/// Consecutive rows of one row group.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The row group, from 0.
+    pub row_group: usize,
+    /// The place of the first row in the row group, from 0.
+    pub first_row: u64,
+    /// The rows, with the projected columns.
+    pub rows: RecordBatch,
+}
+
+/// Reads the row groups `row_groups` of `input` in the order given: the leaf columns `projection` (at least one), page by
+/// page, so that a row group may be larger than memory.
+///
+/// `input` must answer each call on its own: two readers must not share one [`std::fs::File`], whose position they would
+/// take from each other.
+pub fn batches<R: ChunkReader + 'static>(
+    input: Arc<R>,
+    footer: &Footer,
+    row_groups: impl IntoIterator<Item = usize>,
+    projection: &[usize],
+    bounds: Bounds,
+) -> Batches<R> {
+    Batches {
+        input,
+        footer: footer.clone(),
+        row_groups: row_groups.into_iter().collect::<Vec<_>>().into_iter(),
+        projection: projection.to_vec(),
+        bounds,
+        current: None,
+    }
+}
+
+/// Batches one after the other; nothing follows an error. Made by [`batches`].
+pub struct Batches<R> {
+    input: Arc<R>,
+    footer: Footer,
+    row_groups: vec::IntoIter<usize>,
+    projection: Vec<usize>,
+    bounds: Bounds,
+    current: Option<Current>,
+}
+
+/// The row group that is being read.
+struct Current {
+    row_group: usize,
+    /// What the footer says.
+    rows: u64,
+    read: u64,
+    reader: ParquetRecordBatchReader,
+    gauge: Arc<Gauge>,
+}
+
+impl<R: ChunkReader + 'static> Iterator for Batches<R> {
+    type Item = Result<Batch, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.next_batch().transpose();
+        if matches!(batch, Some(Err(_)) | None) {
+            self.row_groups = Vec::new().into_iter();
+            self.current = None;
+        }
+        batch
+    }
+}
+
+impl<R: ChunkReader + 'static> Batches<R> {
+    fn next_batch(&mut self) -> Result<Option<Batch>, ReadError> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(row_group) = self.row_groups.next() else { return Ok(None) };
+                let rows = batch_rows(self.row_group(row_group)?, &self.projection, self.bounds);
+                self.current = Some(self.open(row_group, 0, rows)?);
+                continue;
+            };
+            current.gauge.begin_batch();
+            match caught(|| current.reader.next().transpose().map_err(|error| error.to_string())) {
+                Ok(Some(rows)) => return self.count(rows).map(Some),
+                Ok(None) => {
+                    self.check_count()?;
+                    self.current = None;
+                }
+                Err(problem) => {
+                    let (row_group, read) = (current.row_group, current.read);
+                    let (trouble, fewer) = (current.gauge.trouble(), current.gauge.fewer());
+                    match (trouble, fewer) {
+                        (None, Some(fewer)) => self.current = Some(self.open(row_group, read, fewer)?),
+                        (trouble, _) => return Err(self.error(row_group, read, trouble, problem)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn row_group(&self, row_group: usize) -> Result<&RowGroupMetaData, ReadError> {
+        let groups = self.footer.metadata.row_groups();
+        groups.get(row_group).ok_or_else(|| ReadError::NoRowGroup {
+            file: self.footer.file().to_owned(),
+            row_group,
+            row_groups: groups.len(),
+        })
+    }
+
+    /// Begins to read a row group behind its first `read` rows, `batch_rows` rows at once.
+    fn open(&self, row_group: usize, read: u64, batch_rows: usize) -> Result<Current, ReadError> {
+        let rows = u64::try_from(self.row_group(row_group)?.num_rows()).unwrap_or(0);
+        let gauge = Arc::new(Gauge::new(self.bounds, self.projection.len(), batch_rows));
+        let reader = caught(|| {
+            let levels = self.footer.levels(&self.projection)?;
+            let pages = RowGroup {
+                input: self.input.clone(),
+                metadata: self.footer.metadata.clone(),
+                row_group,
+                projection: self.projection.clone(),
+                gauge: gauge.clone(),
+            };
+            // Selected to one row more than there should be, so that too many are found out.
+            let (skipped, left) = (as_rows(read), as_rows(rows.saturating_sub(read).saturating_add(1)));
+            let rest = [RowSelector::skip(skipped), RowSelector::select(left)];
+            let selection = (read > 0).then(|| RowSelection::from(rest.to_vec()));
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
+        });
+        let reader = reader.map_err(|problem| self.error(row_group, read, gauge.trouble(), problem))?;
+        Ok(Current { row_group, rows, read, reader, gauge })
+    }
+
+    /// A batch was read: tells its place, and that the footer knows of these rows.
+    fn count(&mut self, rows: RecordBatch) -> Result<Batch, ReadError> {
+        let file = self.footer.file();
+        let Some(current) = &mut self.current else {
+            unreachable!("a batch comes from the current row group")
+        };
+        let (row_group, first_row) = (current.row_group, current.read);
+        current.read = current.read.saturating_add(rows.num_rows() as u64);
+        let (footer, read) = (current.rows, current.read);
+        if read > footer {
+            return Err(ReadError::RowCount { file: file.to_owned(), row_group, footer, read });
+        }
+        Ok(Batch { row_group, first_row, rows })
+    }
+
+    /// The row group is at its end: all of its rows must have come.
+    fn check_count(&self) -> Result<(), ReadError> {
+        match &self.current {
+            Some(Current { row_group, rows, read, .. }) if rows != read => Err(ReadError::RowCount {
+                file: self.footer.file().to_owned(),
+                row_group: *row_group,
+                footer: *rows,
+                read: *read,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What stopped the reading: what a page's reader reported, or else what the decoder said.
+    fn error(&self, row_group: usize, row: u64, trouble: Option<Trouble>, problem: String) -> ReadError {
+        let file = self.footer.file().to_owned();
+        let Some(Trouble { column, offset, cause }) = trouble else {
+            return ReadError::Damaged { file, row_group, row, column: None, offset: None, problem };
+        };
+        match cause {
+            Cause::Input(source) => ReadError::Input { file, row_group, column, offset, source },
+            Cause::TooLarge { what, bytes, bound } => {
+                ReadError::TooLarge { file, row_group, column, offset, what, bytes, bound }
+            }
+            Cause::Damaged(problem) => ReadError::Damaged {
+                file,
+                row_group,
+                row,
+                column: Some(column),
+                offset: Some(offset),
+                problem,
+            },
+        }
+    }
+}
+
+/// How many rows have about the bytes that a batch is meant to hold.
+fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: Bounds) -> usize {
+    let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
+    let mut bytes = 0_u64;
+    for column in projection.iter().filter_map(|leaf| group.columns().get(*leaf)) {
+        let pages = u64::try_from(column.uncompressed_size()).unwrap_or(0);
+        // Some writers say how long the values are once they are out of their dictionary.
+        let values = column.unencoded_byte_array_data_bytes().and_then(|bytes| u64::try_from(bytes).ok());
+        let width = u64::try_from(column.column_descr().type_length()).unwrap_or(0).saturating_mul(rows);
+        bytes = bytes.saturating_add(pages.max(values.unwrap_or(0)).max(width));
+    }
+    let row = (bytes / rows).max(1);
+    as_rows((bounds.batch as u64 / row).clamp(1, MOST_ROWS))
+}
+
+fn as_rows(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// The one place where decoding may panic: an error or a panic becomes its text.
+fn caught<T, E: ToString>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(decoded) => decoded.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("its decoder gave up ({})", panic_text(&*panic))),
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
+}
+
+/// One row group, for the decoder.
+struct RowGroup<R> {
+    input: Arc<R>,
+    metadata: Arc<ParquetMetaData>,
+    row_group: usize,
+    projection: Vec<usize>,
+    gauge: Arc<Gauge>,
+}
+
+impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
+    fn num_rows(&self) -> usize {
+        self.row_groups().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum()
+    }
+
+    fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {
+        let column = self.projection.iter().position(|projected| *projected == leaf);
+        let chunk = self.row_groups().next().and_then(|group| group.columns().get(leaf));
+        let (Some(column), Some(chunk)) = (column, chunk) else {
+            return Err(ParquetError::General(format!("there is no column {leaf}")));
+        };
+        let pages = Pages::new(self.input.clone(), chunk, column, self.gauge.clone())?;
+        Ok(Box::new(Chunks(Some(Box::new(pages)))))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(self.metadata.row_groups().get(self.row_group).into_iter())
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+}
+
+/// The chunks of a column: there is one in a row group.
+struct Chunks(Option<Box<dyn PageReader>>);
+
+impl Iterator for Chunks {
+    type Item = ParquetResult<Box<dyn PageReader>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.take().map(Ok)
+    }
+}
+
+impl PageIterator for Chunks {}

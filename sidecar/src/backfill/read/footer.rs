@@ -1,0 +1,153 @@
+//! What a file says about itself: its schema and row groups, checked before anything is read by them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::file::reader::ChunkReader;
+
+use super::batches::panic_text;
+use super::error::ReadError;
+use super::schema;
+
+/// Larger footers are refused. One of events takes about a kilobyte for each row group, so this is far from any that
+/// was written with care, and its parsed form still fits into memory.
+const MOST_FOOTER_BYTES: u64 = 64 << 20;
+/// A file's last bytes: the footer's length and the magic.
+const TAIL_BYTES: u64 = 8;
+
+/// What a file says about itself.
+#[derive(Debug, Clone)]
+pub struct Footer {
+    pub(super) file: Arc<str>,
+    pub(super) metadata: Arc<ParquetMetaData>,
+    /// The Parquet schema that columns are decoded by.
+    pub(super) decoded: schema::Decoded,
+}
+
+/// Reads the footer of `input`; `file` is what messages call it. An Arrow schema that the writer embedded is not looked
+/// at: types come from Parquet's own schema alone.
+///
+/// # Errors
+/// [`ReadError::Footer`].
+pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError> {
+    let wrong = |problem: String| ReadError::Footer { file: file.to_owned(), problem };
+    check_length(input).map_err(wrong)?;
+    // The parser's own checks are many, but it promises no more than that it was made with care.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let metadata =
+            ParquetMetaDataReader::new().parse_and_finish(input).map_err(|error| error.to_string())?;
+        check(&metadata, input.len())?;
+        let decoded = schema::decoded(metadata.file_metadata().schema_descr())?;
+        Ok((metadata, decoded))
+    }));
+    let (metadata, decoded) = read
+        .unwrap_or_else(|panic| Err(format!("its parser gave up ({})", panic_text(&*panic))))
+        .map_err(wrong)?;
+    Ok(Footer { file: file.into(), metadata: Arc::new(metadata), decoded })
+}
+
+impl Footer {
+    /// What messages call the file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// All of it, as the Parquet library has it: row groups, their rows, bytes and statistics.
+    pub fn metadata(&self) -> &Arc<ParquetMetaData> {
+        &self.metadata
+    }
+
+    /// The types that batches have: texts at the top are `LargeBinary` (nobody has checked that they are UTF-8), INT96
+    /// is a timestamp in microseconds.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.decoded.schema
+    }
+
+    /// The types as the file declares them, such as `Utf8` for texts.
+    pub fn declared(&self) -> &SchemaRef {
+        &self.decoded.declared
+    }
+
+    /// How to decode the leaf columns `leaves`.
+    pub(super) fn levels(&self, leaves: &[usize]) -> parquet::errors::Result<FieldLevels> {
+        let mask = ProjectionMask::leaves(&self.decoded.parquet, leaves.iter().copied());
+        parquet_to_arrow_field_levels(&self.decoded.parquet, mask, Some(self.decoded.schema.fields()))
+    }
+}
+
+fn check_length<R: ChunkReader>(input: &R) -> Result<(), String> {
+    let bytes = input.len();
+    let Some(start) = bytes.checked_sub(TAIL_BYTES).filter(|start| *start > 0) else {
+        return Err(format!("{bytes} bytes are too few for a Parquet file"));
+    };
+    let tail = input.get_bytes(start, 8).map_err(|error| error.to_string())?;
+    let [a, b, c, d, magic @ ..] = tail.as_ref() else {
+        return Err("its last bytes can't be read".to_owned());
+    };
+    let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
+    if magic == b"PARE" {
+        return Err("it is encrypted, which posthouse can't read".to_owned());
+    }
+    if magic != b"PAR1" {
+        return Err("it does not end as a Parquet file does".to_owned());
+    }
+    if length > bytes - TAIL_BYTES || length > MOST_FOOTER_BYTES {
+        return Err(format!(
+            "it says to be {length} bytes long, in a file of {bytes} (at most {MOST_FOOTER_BYTES})"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether counts and places can be right at all.
+fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
+    let mut rows = 0_i64;
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        let wrong = |problem: String| format!("row group {index}: {problem}");
+        if group.num_rows() < 0 {
+            return Err(wrong(format!("{} rows", group.num_rows())));
+        }
+        rows = rows.checked_add(group.num_rows()).ok_or_else(|| wrong("too many rows".to_owned()))?;
+        check_columns(metadata, group, file_bytes).map_err(wrong)?;
+    }
+    if rows != metadata.file_metadata().num_rows() {
+        let said = metadata.file_metadata().num_rows();
+        return Err(format!("it says {said} rows, and its row groups {rows}"));
+    }
+    Ok(())
+}
+
+fn check_columns(
+    metadata: &ParquetMetaData,
+    group: &RowGroupMetaData,
+    file_bytes: u64,
+) -> Result<(), String> {
+    let leaves = metadata.file_metadata().schema_descr().num_columns();
+    if group.num_columns() != leaves {
+        return Err(format!("{} columns, and the schema has {leaves}", group.num_columns()));
+    }
+    for column in group.columns() {
+        let path = column.column_path().string();
+        let (start, bytes) = place(column).ok_or_else(|| format!("column {path} has no place"))?;
+        if column.file_path().is_some_and(|path| !path.is_empty()) {
+            return Err(format!("column {path} is kept in another file, which posthouse can't read"));
+        }
+        if start.checked_add(bytes).is_none_or(|end| end > file_bytes) {
+            return Err(format!("column {path} ends behind the file's end"));
+        }
+    }
+    Ok(())
+}
+
+/// Where a column chunk begins and how many bytes it has. Some writers set a dictionary's place where there is none.
+pub(super) fn place(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
+    let data = column.data_page_offset();
+    let dictionary = column.dictionary_page_offset().filter(|offset| (1..data).contains(offset));
+    let start = dictionary.unwrap_or(data);
+    Some((start.try_into().ok()?, column.compressed_size().try_into().ok()?))
+}

@@ -1,0 +1,141 @@
+//! Thrift's compact protocol, as far as a page header needs it.
+
+/// Structs in structs that are skipped: a page header has two levels, whoever sends more means harm.
+const MOST_DEPTH: usize = 8;
+/// Bytes that a variable-length integer of 64 bits may take.
+const MOST_VARINT_BYTES: usize = 10;
+
+/// Why bytes are no such structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// They end too early; more of them may help.
+    Short,
+    /// They can't be a page header.
+    Wrong,
+}
+
+/// Types of fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    True,
+    False,
+    Byte,
+    /// Of 16, 32 or 64 bits: all are written alike.
+    Integer,
+    Double,
+    Bytes,
+    List,
+    Map,
+    Struct,
+}
+
+/// What has not been read yet.
+pub(super) struct Compact<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Compact<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes have not been read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Has `field` read, or skip, every field of a struct.
+    pub(super) fn fields(
+        &mut self,
+        mut field: impl FnMut(&mut Self, i16, Kind) -> Result<(), Unread>,
+    ) -> Result<(), Unread> {
+        let mut id = 0_i16;
+        loop {
+            let head = self.byte()?;
+            if head == 0 {
+                return Ok(());
+            }
+            id = match head >> 4 {
+                0 => i16::try_from(self.integer()?).map_err(|_| Unread::Wrong)?,
+                step => id.checked_add(i16::from(step)).ok_or(Unread::Wrong)?,
+            };
+            field(self, id, kind(head & 0x0f)?)?;
+        }
+    }
+
+    /// A number of up to 64 bits.
+    pub(super) fn integer(&mut self) -> Result<i64, Unread> {
+        let zigzag = self.varint()?;
+        let half = i64::try_from(zigzag >> 1).map_err(|_| Unread::Wrong)?;
+        Ok(if zigzag & 1 == 0 { half } else { -half - 1 })
+    }
+
+    /// A number that can't be negative.
+    pub(super) fn count(&mut self) -> Result<u32, Unread> {
+        // The format has 31 bits for it.
+        let count = i32::try_from(self.integer()?).map_err(|_| Unread::Wrong)?;
+        u32::try_from(count).map_err(|_| Unread::Wrong)
+    }
+
+    /// Passes over a value.
+    pub(super) fn skip(&mut self, kind: Kind) -> Result<(), Unread> {
+        self.skip_at(kind, 0)
+    }
+
+    fn skip_at(&mut self, kind: Kind, depth: usize) -> Result<(), Unread> {
+        if depth > MOST_DEPTH {
+            return Err(Unread::Wrong);
+        }
+        match kind {
+            Kind::True | Kind::False => Ok(()),
+            Kind::Byte => self.byte().map(drop),
+            Kind::Integer => self.varint().map(drop),
+            Kind::Double => self.take(8),
+            Kind::Bytes => {
+                let length = self.varint()?;
+                self.take(length.try_into().map_err(|_| Unread::Wrong)?)
+            }
+            Kind::Struct => self.fields(|inner, _, kind| inner.skip_at(kind, depth + 1)),
+            // No page header has any.
+            Kind::List | Kind::Map => Err(Unread::Wrong),
+        }
+    }
+
+    fn varint(&mut self) -> Result<u64, Unread> {
+        let mut value = 0_u64;
+        for place in 0..MOST_VARINT_BYTES {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f).checked_shl(u32::try_from(7 * place).unwrap_or(0)).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Unread::Wrong)
+    }
+
+    fn byte(&mut self) -> Result<u8, Unread> {
+        let (byte, rest) = self.rest.split_first().ok_or(Unread::Short)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Unread> {
+        self.rest = self.rest.get(bytes..).ok_or(Unread::Short)?;
+        Ok(())
+    }
+}
+
+fn kind(code: u8) -> Result<Kind, Unread> {
+    Ok(match code {
+        1 => Kind::True,
+        2 => Kind::False,
+        3 => Kind::Byte,
+        4..=6 => Kind::Integer,
+        7 => Kind::Double,
+        8 => Kind::Bytes,
+        9 | 10 => Kind::List,
+        11 => Kind::Map,
+        12 => Kind::Struct,
+        _ => return Err(Unread::Wrong),
+    })
+}

@@ -1,0 +1,153 @@
+//! Page headers: what a page says about itself before its bytes are read.
+
+use parquet::basic::Encoding;
+
+use super::compact::{Compact, Kind, Unread};
+
+/// What a page says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Bytes as they stand in the file.
+    pub(super) compressed: u32,
+    /// Bytes when decompressed.
+    pub(super) uncompressed: u32,
+    /// CRC-32 of the bytes in the file.
+    pub(super) crc: Option<u32>,
+    pub(super) body: Body,
+}
+
+/// What is in a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Of no use to a reader of all rows.
+    Index,
+    Dictionary {
+        values: u32,
+        encoding: Encoding,
+    },
+    Data {
+        values: u32,
+        encoding: Encoding,
+        definition: Encoding,
+        repetition: Encoding,
+    },
+    DataV2(DataV2),
+}
+
+/// A data page of the format's second version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DataV2 {
+    pub(super) values: u32,
+    pub(super) nulls: u32,
+    pub(super) rows: u32,
+    pub(super) encoding: Encoding,
+    pub(super) definition_bytes: u32,
+    pub(super) repetition_bytes: u32,
+    pub(super) is_compressed: bool,
+}
+
+/// Reads the header at the beginning of `bytes`; also tells how many bytes it has.
+pub(super) fn read(bytes: &[u8]) -> Result<(Header, usize), Unread> {
+    let mut input = Compact::new(bytes);
+    let (mut page, mut compressed, mut uncompressed, mut crc, mut body) = (None, None, None, None, None);
+    input.fields(|input, id, kind| {
+        match (id, kind) {
+            (1, Kind::Integer) => page = Some(input.count()?),
+            (2, Kind::Integer) => uncompressed = Some(input.count()?),
+            (3, Kind::Integer) => compressed = Some(input.count()?),
+            // Written as a signed number, and by some as an unsigned one: only its 32 bits matter.
+            (4, Kind::Integer) => crc = u32::try_from(input.integer()? & i64::from(u32::MAX)).ok(),
+            (5, Kind::Struct) => body = Some((0, data(input)?)),
+            (7, Kind::Struct) => body = Some((2, dictionary(input)?)),
+            (8, Kind::Struct) => body = Some((3, data_v2(input)?)),
+            (_, kind) => input.skip(kind)?,
+        }
+        Ok(())
+    })?;
+    let body = match (page, body) {
+        (Some(1), _) => Body::Index,
+        (Some(page), Some((said, body))) if page == said => body,
+        _ => return Err(Unread::Wrong),
+    };
+    let (Some(compressed), Some(uncompressed)) = (compressed, uncompressed) else {
+        return Err(Unread::Wrong);
+    };
+    Ok((Header { compressed, uncompressed, crc, body }, bytes.len() - input.left()))
+}
+
+fn data(input: &mut Compact<'_>) -> Result<Body, Unread> {
+    let (mut values, mut encoding, mut definition, mut repetition) = (None, None, None, None);
+    input.fields(|input, id, kind| {
+        match (id, kind) {
+            (1, Kind::Integer) => values = Some(input.count()?),
+            (2, Kind::Integer) => encoding = Some(self::encoding(input)?),
+            (3, Kind::Integer) => definition = Some(self::encoding(input)?),
+            (4, Kind::Integer) => repetition = Some(self::encoding(input)?),
+            (_, kind) => input.skip(kind)?,
+        }
+        Ok(())
+    })?;
+    Ok(Body::Data {
+        values: values.ok_or(Unread::Wrong)?,
+        encoding: encoding.ok_or(Unread::Wrong)?,
+        definition: definition.ok_or(Unread::Wrong)?,
+        repetition: repetition.ok_or(Unread::Wrong)?,
+    })
+}
+
+fn dictionary(input: &mut Compact<'_>) -> Result<Body, Unread> {
+    let (mut values, mut encoding) = (None, None);
+    input.fields(|input, id, kind| {
+        match (id, kind) {
+            (1, Kind::Integer) => values = Some(input.count()?),
+            (2, Kind::Integer) => encoding = Some(self::encoding(input)?),
+            (_, kind) => input.skip(kind)?,
+        }
+        Ok(())
+    })?;
+    Ok(Body::Dictionary { values: values.ok_or(Unread::Wrong)?, encoding: encoding.ok_or(Unread::Wrong)? })
+}
+
+fn data_v2(input: &mut Compact<'_>) -> Result<Body, Unread> {
+    let (mut values, mut nulls, mut rows, mut encoding) = (None, None, None, None);
+    let (mut definition_bytes, mut repetition_bytes, mut is_compressed) = (None, None, true);
+    input.fields(|input, id, kind| {
+        match (id, kind) {
+            (1, Kind::Integer) => values = Some(input.count()?),
+            (2, Kind::Integer) => nulls = Some(input.count()?),
+            (3, Kind::Integer) => rows = Some(input.count()?),
+            (4, Kind::Integer) => encoding = Some(self::encoding(input)?),
+            (5, Kind::Integer) => definition_bytes = Some(input.count()?),
+            (6, Kind::Integer) => repetition_bytes = Some(input.count()?),
+            (7, Kind::True) => is_compressed = true,
+            (7, Kind::False) => is_compressed = false,
+            (_, kind) => input.skip(kind)?,
+        }
+        Ok(())
+    })?;
+    Ok(Body::DataV2(DataV2 {
+        values: values.ok_or(Unread::Wrong)?,
+        nulls: nulls.ok_or(Unread::Wrong)?,
+        rows: rows.ok_or(Unread::Wrong)?,
+        encoding: encoding.ok_or(Unread::Wrong)?,
+        definition_bytes: definition_bytes.ok_or(Unread::Wrong)?,
+        repetition_bytes: repetition_bytes.ok_or(Unread::Wrong)?,
+        is_compressed,
+    }))
+}
+
+#[expect(deprecated, reason = "old files use BIT_PACKED for levels")]
+fn encoding(input: &mut Compact<'_>) -> Result<Encoding, Unread> {
+    Ok(match input.count()? {
+        0 => Encoding::PLAIN,
+        2 => Encoding::PLAIN_DICTIONARY,
+        3 => Encoding::RLE,
+        4 => Encoding::BIT_PACKED,
+        5 => Encoding::DELTA_BINARY_PACKED,
+        6 => Encoding::DELTA_LENGTH_BYTE_ARRAY,
+        7 => Encoding::DELTA_BYTE_ARRAY,
+        8 => Encoding::RLE_DICTIONARY,
+        9 => Encoding::BYTE_STREAM_SPLIT,
+        _ => return Err(Unread::Wrong),
+    })
+}
