@@ -1,0 +1,175 @@
+//! Files of this machine: found by path, folder or glob, and read at any place without a shared cursor.
+
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::error::SourceError;
+use super::object::{Access, Object, changed, identity};
+use super::pattern::{self, Pattern};
+
+/// The files that a path names: itself, those below it, or those that it matches as a glob.
+pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
+    let text = path.to_string_lossy();
+    let found = match std::fs::metadata(path) {
+        // A file that is called like a glob is meant, not the glob.
+        Ok(metadata) if metadata.is_dir() => below(path, pattern::is_data)?,
+        Ok(metadata) => vec![object(path, &metadata)?],
+        Err(_) if Pattern::is_glob(&text) => {
+            let argument = |problem| SourceError::Argument { argument: text.clone().into_owned(), problem };
+            let glob = Pattern::new(&text).map_err(argument)?;
+            let base = if glob.base().is_empty() { "." } else { glob.base() };
+            below(Path::new(base), |path, size| glob.takes(path, size))?
+        }
+        Err(error) => return Err(failed(path, error)),
+    };
+    if found.is_empty() {
+        let hint =
+            "folders and globs give files called *.parquet that are not hidden: name others one by one";
+        return Err(SourceError::Nothing { argument: text.into_owned(), hint: hint.into() });
+    }
+    Ok(found)
+}
+
+/// The files below a folder that `takes` wants, asked with the path below it and the size.
+fn below(base: &Path, takes: impl Fn(&str, u64) -> bool) -> Result<Vec<Object>, SourceError> {
+    let (mut found, mut folders, mut seen) = (Vec::new(), vec![base.to_owned()], HashSet::new());
+    while let Some(folder) = folders.pop() {
+        let here = std::fs::metadata(&folder).map_err(|error| failed(&folder, error))?;
+        // Links may lead in circles.
+        if !seen.insert((here.dev(), here.ino())) {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
+            let path = entry.map_err(|error| failed(&folder, error))?.path();
+            let metadata = match std::fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                // A link to nothing, or a file that has just gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(&path, error)),
+            };
+            let relative = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if takes(&relative, metadata.len()) {
+                found.push(object(&path, &metadata)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn object(path: &Path, metadata: &Metadata) -> Result<Object, SourceError> {
+    let path = path.canonicalize().map_err(|error| failed(path, error))?;
+    let Some(location) = path.to_str().map(str::to_owned) else {
+        let problem = "its name is not UTF-8, so it can't be recorded: rename it".to_owned();
+        return Err(SourceError::Argument { argument: path.to_string_lossy().into_owned(), problem });
+    };
+    let (size, modified) = (metadata.len(), modified(metadata));
+    Ok(Object { location, size, modified, etag: None, access: Access::Local(path) })
+}
+
+fn modified(metadata: &Metadata) -> Option<Timestamp> {
+    Timestamp::new(metadata.mtime(), i32::try_from(metadata.mtime_nsec()).ok()?).ok()
+}
+
+fn failed(path: &Path, source: io::Error) -> SourceError {
+    SourceError::File { location: path.to_string_lossy().into_owned(), source }
+}
+
+/// An open file that was checked to be the one found before.
+#[derive(Debug, Clone)]
+pub(super) struct LocalFile {
+    file: Arc<File>,
+    path: PathBuf,
+    location: String,
+    size: u64,
+    identity: String,
+}
+
+impl LocalFile {
+    pub(super) fn open(object: &Object, path: &Path) -> Result<Self, SourceError> {
+        let file = File::open(path).map_err(|error| failed(path, error))?;
+        let opened = Self {
+            file: Arc::new(file),
+            path: path.to_owned(),
+            location: object.location.clone(),
+            size: object.size,
+            identity: object.identity().to_string(),
+        };
+        opened.unchanged()?;
+        Ok(opened)
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Whether both the open file and the one that has its name now are as they were: it may have been written to, or
+    /// replaced.
+    pub(super) fn unchanged(&self) -> Result<(), SourceError> {
+        let open = self.file.metadata().map_err(|error| failed(&self.path, error))?;
+        let named = std::fs::metadata(&self.path).map_err(|error| failed(&self.path, error))?;
+        for metadata in [open, named] {
+            let found = identity(metadata.len(), modified(&metadata), None);
+            if found != self.identity {
+                return Err(changed(&self.location, &self.identity, found));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_from(&self, start: u64) -> BufReader<LocalRange> {
+        BufReader::new(LocalRange { file: self.clone(), position: start })
+    }
+
+    pub(super) fn bytes(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| self.shorter())?;
+        let mut bytes = vec![0; length];
+        match self.file.read_exact_at(&mut bytes, range.start) {
+            Ok(()) => Ok(bytes.into()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.shorter()),
+            Err(error) => Err(failed(&self.path, error)),
+        }
+    }
+
+    /// What it means that bytes which were there when the file was opened are not there any more.
+    fn shorter(&self) -> SourceError {
+        match self.unchanged() {
+            Err(error) => error,
+            Ok(()) => changed(&self.location, &self.identity, "a shorter file"),
+        }
+    }
+}
+
+/// A local file from some place on, with a place of its own.
+#[derive(Debug)]
+pub(super) struct LocalRange {
+    file: LocalFile,
+    position: u64,
+}
+
+impl Read for LocalRange {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.file.read_at(into, self.position)?;
+        if read == 0 && !into.is_empty() && self.position < self.file.size {
+            return Err(self.file.shorter().into());
+        }
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

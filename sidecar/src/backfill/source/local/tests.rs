@@ -1,0 +1,157 @@
+//! Local files: what arguments find, what is read, and that a change is noticed.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use parquet::file::reader::{ChunkReader, Length};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::super::{Reader, Sources};
+use super::*;
+
+/// A folder of files, each with its size.
+fn folder(files: &[(&str, usize)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, size) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, vec![b'x'; *size]).expect("a file");
+    }
+    folder
+}
+
+async fn found(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<Vec<String>, SourceError> {
+    let arguments: Vec<_> =
+        arguments.iter().map(|name| folder.path().join(name).to_str().expect("UTF-8").to_owned()).collect();
+    let root = folder.path().canonicalize().expect("a folder");
+    let objects = Sources::default().expand(&arguments).await?;
+    let below =
+        |object: &Object| Path::new(&object.location).strip_prefix(&root).map(|p| p.display().to_string());
+    Ok(objects.iter().map(|object| below(object).expect("a path below the root")).collect())
+}
+
+#[tokio::test]
+async fn files_folders_and_globs_are_found_sorted_and_once() {
+    let folder = folder(&[
+        ("b.parquet", 5),
+        ("a.parquet", 5),
+        ("y=1/m=2/c.parquet", 5),
+        ("y=1/manifest.json", 5),
+        ("y=1/_SUCCESS", 0),
+        ("y=2/.d.parquet.crc", 5),
+        ("y=2/empty.parquet", 0),
+        ("y[3]/e.parquet", 5),
+        ("notes.txt", 5),
+    ]);
+    let all = ["a.parquet", "b.parquet", "y=1/m=2/c.parquet", "y=2/empty.parquet", "y[3]/e.parquet"];
+    for (arguments, expected) in [
+        (&[""][..], &all[..]),
+        (&["*.parquet", "a.parquet", "."], &all),
+        (&["y=*"], &["y=1/m=2/c.parquet", "y=2/empty.parquet"]),
+        (&["**/c.parquet"], &["y=1/m=2/c.parquet"]),
+        (&["y[3]"], &["y[3]/e.parquet"]),
+        (&["y=1/manifest.json", "notes.txt"], &["notes.txt", "y=1/manifest.json"]),
+        (&["n*"], &["notes.txt"]),
+    ] {
+        assert_eq!(found(&folder, arguments).await.expect("files"), expected, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let folder = folder(&[("only/manifest.json", 5)]);
+    for (argument, hint) in [
+        ("gone.parquet", "check that it is there"),
+        ("only", "names no Parquet file"),
+        ("only/*.parquet", "names no Parquet file"),
+        ("gone/*.parquet", "check that it is there"),
+        ("only/[", "the pattern is wrong"),
+    ] {
+        let error = found(&folder, &[argument]).await.expect_err(argument).to_string();
+        assert!(error.contains(hint) && error.contains(argument.trim_end_matches("/*.parquet")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn links_are_followed_and_circles_end() {
+    let folder = folder(&[("data/a.parquet", 5)]);
+    std::os::unix::fs::symlink("..", folder.path().join("data/up")).expect("a link");
+    std::os::unix::fs::symlink("data/a.parquet", folder.path().join("b.parquet")).expect("a link");
+    std::os::unix::fs::symlink("nowhere", folder.path().join("c.parquet")).expect("a link");
+    assert_eq!(found(&folder, &["", "b.parquet"]).await.expect("files"), ["data/a.parquet"]);
+}
+
+async fn open(path: &Path) -> Result<Reader, SourceError> {
+    expand(path)?[0].open().await
+}
+
+#[tokio::test]
+async fn any_range_is_that_of_the_file_also_when_ranges_are_read_in_turns() {
+    let seed = rand::random();
+    println!("SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = folder(&[]);
+    let path = folder.path().join("a.parquet");
+    let bytes: Vec<u8> = (0..100_000).map(|_| random.random()).collect();
+    fs::write(&path, &bytes).expect("a file");
+    let reader = open(&path).await.expect("a reader");
+    assert_eq!(reader.len(), 100_000);
+    let mut ranges: Vec<_> =
+        (0..5).map(|i| (i * 20_000, reader.get_read(i * 20_000).expect("a range"))).collect();
+    for _ in 0..500 {
+        let start = random.random_range(0..=100_000);
+        let length = random.random_range(0..=100_000 - start);
+        let read = reader.get_bytes(start as u64, length).expect("bytes");
+        assert_eq!(read, bytes[start..start + length]);
+        let turn = random.random_range(0..ranges.len());
+        let (position, range) = &mut ranges[turn];
+        let mut piece = vec![0; random.random_range(0..3_000)];
+        let read = range.read(&mut piece).expect("bytes");
+        assert_eq!(piece[..read], bytes[*position as usize..][..read]);
+        *position += read as u64;
+    }
+    for (start, length) in [(0, 100_001), (100_000, 1), (u64::MAX, usize::MAX), (100_001, 0)] {
+        let error = reader.get_bytes(start, length).expect_err("beyond the end").to_string();
+        assert!(error.contains("a.parquet has 100000 bytes"), "{error}");
+    }
+    assert!(reader.get_read(100_001).is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_refused_before_and_while_it_is_read() {
+    let folder = folder(&[("a.parquet", 50_000)]);
+    let path = folder.path().join("a.parquet");
+    let object = expand(&path).expect("a file").remove(0);
+    let later = |path: &Path| {
+        let file = fs::File::options().append(true).open(path).expect("a file");
+        file.set_modified(SystemTime::now() + Duration::from_secs(5)).expect("a time");
+    };
+    let changed = |result: Result<(), SourceError>| matches!(result, Err(SourceError::Changed { .. }));
+
+    // Written to, at the same size.
+    let reader = object.open().await.expect("a reader");
+    reader.unchanged().expect("nothing happened");
+    later(&path);
+    assert!(changed(reader.unchanged()) && changed(object.open().await.map(drop)));
+
+    // Replaced by another with the same name.
+    let reader = open(&path).await.expect("a reader");
+    fs::write(folder.path().join("new"), "y").expect("a file");
+    fs::rename(folder.path().join("new"), &path).expect("renamed");
+    assert!(changed(reader.unchanged()));
+
+    // Cut short while it is read.
+    fs::write(&path, [1; 50_000]).expect("a file");
+    let reader = open(&path).await.expect("a reader");
+    let mut range = reader.get_read(20_000).expect("a range");
+    fs::File::options().write(true).open(&path).expect("a file").set_len(10).expect("cut");
+    let error = range.read_to_end(&mut Vec::new()).expect_err("too short");
+    assert!(matches!(SourceError::behind(&error), Some(SourceError::Changed { .. })), "{error}");
+    let error = reader.get_bytes(0, 50_000).expect_err("too short");
+    assert!(matches!(SourceError::behind(&error), Some(SourceError::Changed { .. })), "{error}");
+
+    // Gone.
+    fs::remove_file(&path).expect("removed");
+    assert!(matches!(reader.unchanged(), Err(SourceError::File { .. })));
+}

@@ -1,0 +1,118 @@
+//! An open object as the Parquet library reads it: any range, from any blocking thread.
+
+use std::io::{self, BufReader, Read};
+
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::error::SourceError;
+use super::local::{LocalFile, LocalRange};
+use super::object::{Access, Object};
+
+/// An open object. It can be read by many threads at once; cloning shares the file or connection.
+///
+/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own).
+#[derive(Debug, Clone)]
+pub struct Reader(Inner);
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Local(LocalFile),
+}
+
+/// The bytes of an object from some place on.
+#[derive(Debug)]
+pub struct Range(RangeInner);
+
+#[derive(Debug)]
+enum RangeInner {
+    Local(BufReader<LocalRange>),
+}
+
+impl Object {
+    /// Opens the object as it was found.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`] when other bytes are there by now, and whatever keeps it from being opened.
+    pub async fn open(&self) -> Result<Reader, SourceError> {
+        match &self.access {
+            Access::Local(path) => {
+                let (object, path) = (self.clone(), path.clone());
+                // A disk may be asleep, or at the other end of a network.
+                let opened = tokio::task::spawn_blocking(move || LocalFile::open(&object, &path)).await;
+                let file = opened.map_err(|_| SourceError::Stopped { location: self.location.clone() })??;
+                Ok(Reader(Inner::Local(file)))
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Where the object is, as it may be shown.
+    pub fn location(&self) -> &str {
+        match &self.0 {
+            Inner::Local(file) => file.location(),
+        }
+    }
+
+    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before anything is
+    /// made of the bytes.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`], or what keeps a local file from being looked at.
+    pub fn unchanged(&self) -> Result<(), SourceError> {
+        match &self.0 {
+            Inner::Local(file) => file.unchanged(),
+        }
+    }
+
+    /// Bytes that are there: the range must lie within the object.
+    pub(super) fn within(&self, range: std::ops::Range<u64>) -> Result<Bytes, SourceError> {
+        match &self.0 {
+            Inner::Local(file) => file.bytes(range),
+        }
+    }
+
+    fn beyond(&self, start: u64, length: usize) -> ParquetError {
+        let (location, size) = (self.location(), self.len());
+        ParquetError::EOF(format!("{location} has {size} bytes, but is asked for {length} bytes at {start}"))
+    }
+}
+
+impl Length for Reader {
+    fn len(&self) -> u64 {
+        match &self.0 {
+            Inner::Local(file) => file.size(),
+        }
+    }
+}
+
+impl ChunkReader for Reader {
+    type T = Range;
+
+    fn get_read(&self, start: u64) -> Result<Range, ParquetError> {
+        if start > self.len() {
+            return Err(self.beyond(start, 0));
+        }
+        Ok(Range(match &self.0 {
+            Inner::Local(file) => RangeInner::Local(file.read_from(start)),
+        }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // A broken file's own numbers lead here: nothing is allocated for bytes that are not there.
+        match start.checked_add(length as u64).filter(|end| *end <= self.len()) {
+            Some(end) => Ok(self.within(start..end)?),
+            None => Err(self.beyond(start, length)),
+        }
+    }
+}
+
+impl Read for Range {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            RangeInner::Local(range) => range.read(into),
+        }
+    }
+}
