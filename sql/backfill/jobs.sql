@@ -12,10 +12,10 @@ SELECT
     units_done,
     rejected,
     team_id,
-    toString(begun_at) AS begun_at,
-    toString(greatest(begun_at, last_at)) AS last_at,
-    if(toUnixTimestamp64Milli(cancelled_at) = 0, '', toString(cancelled_at)) AS cancelled_at,
-    if(toUnixTimestamp64Milli(proven_at) = 0, '', toString(proven_at)) AS proven_at,
+    toString(first_at) AS begun_at,
+    toString(greatest(first_at, step_at)) AS last_at,
+    if(toUnixTimestamp64Milli(cancel_at) = 0, '', toString(cancel_at)) AS cancelled_at,
+    if(toUnixTimestamp64Milli(proof_at) = 0, '', toString(proof_at)) AS proven_at,
     locations
 FROM
 (
@@ -25,7 +25,7 @@ FROM
         sum(file_bytes) AS bytes,
         sum(file_rows) AS rows,
         any(file_team_id) AS team_id,
-        min(file_at) AS begun_at,
+        min(file_at) AS first_at,
         arraySort(groupArray(5)(location)) AS locations
     FROM
     (
@@ -46,28 +46,42 @@ LEFT JOIN
 (
     SELECT
         job,
-        sumIf(step_rows, state = 'stored') AS stored,
-        countIf(state = 'stored') AS blocks,
-        uniqExactIf(unit, state = 'begun') AS units_begun,
-        uniqExactIf(unit, state = 'done') AS units_done,
-        sum(if(state = 'done', step_rejected, 0)) AS rejected,
-        max(step_at) AS last_at,
-        maxIf(step_at, state = 'cancelled') AS cancelled_at,
-        maxIf(step_at, state = 'proven') AS proven_at
+        sum(unit_stored) AS stored,
+        sum(unit_blocks) AS blocks,
+        countIf(unit_begun) AS units_begun,
+        countIf(unit_done) AS units_done,
+        sum(unit_rejected) AS rejected,
+        max(unit_at) AS step_at,
+        max(unit_cancel_at) AS cancel_at,
+        max(unit_proof_at) AS proof_at
     FROM
     (
-        {#- Every shard has the unit's count of rejects: it is taken from the one that is first. #}
         SELECT
             job,
             unit,
-            state,
-            any(rows) AS step_rows,
-            if(shard = min(shard) OVER (PARTITION BY job, unit, state), max(rejected), 0) AS step_rejected,
-            max(at) AS step_at
-        FROM {{ database }}.backfill_ledger
-        WHERE ({job:String} = '') OR (job = {job:String})
-        GROUP BY job, unit, shard, state, slice, month
+            sumIf(step_rows, state = 'stored') AS unit_stored,
+            countIf(state = 'stored') AS unit_blocks,
+            countIf(state = 'begun') > 0 AS unit_begun,
+            countIf(state = 'done') > 0 AS unit_done,
+            max(step_rejected) AS unit_rejected,
+            max(latest) AS unit_at,
+            maxIf(latest, state = 'cancelled') AS unit_cancel_at,
+            maxIf(latest, state = 'proven') AS unit_proof_at
+        FROM
+        (
+            SELECT
+                job,
+                unit,
+                state,
+                any(rows) AS step_rows,
+                max(rejected) AS step_rejected,
+                max(at) AS latest
+            FROM {{ database }}.backfill_ledger
+            WHERE ({job:String} = '') OR (job = {job:String})
+            GROUP BY job, unit, shard, state, slice, month
+        )
+        GROUP BY job, unit
     )
     GROUP BY job
 ) AS done USING (job)
-ORDER BY begun_at
+ORDER BY first_at

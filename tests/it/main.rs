@@ -24,6 +24,7 @@ macro_rules! tests {
     };
 }
 
+mod backfill;
 mod columns;
 mod config;
 mod drift;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),
+        ("backfill", backfill::TESTS),
         ("stack", stack::TESTS),
         ("faults", faults::TESTS),
     ];

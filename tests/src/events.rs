@@ -57,11 +57,30 @@ pub struct Message {
     pub kind: Kind,
 }
 
+/// One event, as its fields.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// Its name.
+    pub event: &'static str,
+    /// Which of [`Generator::properties`] it has.
+    pub properties: usize,
+    /// µs since 1970, UTC.
+    pub timestamp: i64,
+    /// Its team.
+    pub team_id: i64,
+    /// Who did it.
+    pub distinct_id: String,
+}
+
 /// An endless source of messages.
 pub struct Generator {
     random: StdRng,
     profile: Profile,
     properties: Vec<String>,
+    /// The same, escaped as JSON strings.
+    escaped: Vec<String>,
     earlier: Option<Message>,
 }
 
@@ -69,37 +88,50 @@ impl Generator {
     /// A generator of `profile`'s messages from `seed`.
     pub fn new(profile: Profile, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let properties = (0..PROPERTY_SETS).map(|_| properties(&mut random)).collect();
-        Self { random, profile, properties, earlier: None }
+        let properties: Vec<String> = (0..PROPERTY_SETS).map(|_| properties(&mut random)).collect();
+        let escaped = properties.iter().map(|object| object.replace('"', r#"\""#)).collect();
+        Self { random, profile, properties, escaped, earlier: None }
     }
 
-    fn event(&mut self) -> Message {
-        let key = self.uuid();
+    /// A set of properties: a JSON object.
+    pub fn properties(&self, index: usize) -> &str {
+        self.properties.get(index).map_or("{}", String::as_str)
+    }
+
+    /// The next event, which is new.
+    pub fn event(&mut self) -> Event {
+        let uuid = self.uuid();
         let random = &mut self.random;
         let timestamp =
             self.profile.until - random.random_range(0..=i64::from(self.profile.days) * MICROS_PER_DAY);
         let event = EVENTS[random.random_range(0..EVENTS.len())];
         let (team, person) = (skewed(random, self.profile.teams) + 1, skewed(random, self.profile.people));
-        let properties = &self.properties[random.random_range(0..PROPERTY_SETS)];
+        let properties = random.random_range(0..PROPERTY_SETS);
+        let (team_id, distinct_id) = (i64::from(team), format!("user-{person:07}@example.com"));
+        Event { uuid, event, properties, timestamp, team_id, distinct_id }
+    }
+
+    fn message(&mut self) -> Message {
+        let Event { uuid, event, properties, timestamp, team_id, distinct_id } = self.event();
+        let (key, properties) = (uuid.to_string(), &self.escaped[properties]);
         let mut payload = String::with_capacity(properties.len() + 320);
         let time = moment(timestamp);
         // Writing to a String cannot fail.
         let _ = write!(
             payload,
-            r#"{{"uuid":"{key}","event":"{event}","properties":"{properties}","timestamp":"{time}","team_id":{team},"distinct_id":"user-{person:07}@example.com","elements_chain":"","created_at":"{time}","source":"web"}}"#
+            r#"{{"uuid":"{key}","event":"{event}","properties":"{properties}","timestamp":"{time}","team_id":{team_id},"distinct_id":"{distinct_id}","elements_chain":"","created_at":"{time}","source":"web"}}"#
         );
         Message { key, payload: payload.into_bytes(), kind: Kind::New }
     }
 
-    fn uuid(&mut self) -> String {
+    fn uuid(&mut self) -> Uuid {
         let bytes: [u8; 16] = self.random.random();
-        let uuid: Uuid = Builder::from_random_bytes(bytes).into_uuid();
-        uuid.to_string()
+        Builder::from_random_bytes(bytes).into_uuid()
     }
 
     /// One of the ways in which real messages are broken, each unique by its uuid where it has one.
     fn broken(&mut self) -> Message {
-        let event = self.event();
+        let event = self.message();
         let text = String::from_utf8_lossy(&event.payload).into_owned();
         let payload = match self.random.random_range(0..6) {
             0 => text.replace(r#""team_id":"#, r#""team":"#).into_bytes(),
@@ -126,7 +158,7 @@ impl Iterator for Generator {
         {
             return Some(Message { kind: Kind::Again, ..earlier.clone() });
         }
-        let event = self.event();
+        let event = self.message();
         if self.earlier.is_none() || lot % 16 == 0 {
             self.earlier = Some(event.clone());
         }
@@ -140,7 +172,7 @@ fn skewed(random: &mut StdRng, end: u32) -> u32 {
     (uniform * uniform * f64::from(end)) as u32
 }
 
-/// A JSON object of 300 to 800 bytes, escaped as a JSON string.
+/// A JSON object of up to 800 bytes as a JSON string, in which quotes are escaped.
 fn properties(random: &mut StdRng) -> String {
     let page = PAGES[skewed(random, PAGES.len() as u32) as usize];
     let (browser, system) = (random.random_range(0..BROWSERS.len()), random.random_range(0..SYSTEMS.len()));
@@ -158,7 +190,7 @@ fn properties(random: &mut StdRng) -> String {
         let _ = write!(object, r#","custom_{number}":"{:024x}""#, random.random::<u64>());
     }
     object.push('}');
-    object.replace('"', r#"\""#)
+    object
 }
 
 /// `2026-11-01 10:42:06.502000` of microseconds since 1970.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
@@ -119,6 +119,18 @@ impl<'s> Site<'s> {
         let path = self.folder.path().join("posthouse.toml");
         std::fs::write(&path, toml::to_string(&self.config)?)?;
         run(&path, arguments)
+    }
+
+    /// Starts `posthouse` with this site's config and leaves it to itself; what it prints goes nowhere.
+    ///
+    /// # Errors
+    /// When the binary is not there or does not start.
+    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        let path = self.folder.path().join("posthouse.toml");
+        std::fs::write(&path, toml::to_string(&self.config)?)?;
+        let mut command = Command::new(binary("posthouse")?);
+        command.arg("--config").arg(&path).args(arguments);
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
     /// Runs `posthouse` and expects exit code 0.

@@ -13,25 +13,25 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// ClickHouse's codes for conditions that pass: the same insert may succeed later, or on another replica.
 const PASSING: [u32; 19] = [
-    3,    // UNEXPECTED_END_OF_FILE: the connection broke while the block was read
-    159,  // TIMEOUT_EXCEEDED
-    198,  // DNS_ERROR
-    202,  // TOO_MANY_SIMULTANEOUS_QUERIES
-    203,  // NO_FREE_CONNECTION
-    209,  // SOCKET_TIMEOUT
-    210,  // NETWORK_ERROR
-    225,  // NO_ZOOKEEPER
-    236,  // ABORTED: the server is shutting down
-    241,  // MEMORY_LIMIT_EXCEEDED
-    242,  // TABLE_IS_READ_ONLY: a replica without Keeper
-    243,  // NOT_ENOUGH_SPACE
-    252,  // TOO_MANY_PARTS
-    279,  // ALL_CONNECTION_TRIES_FAILED
-    285,  // TOO_FEW_LIVE_REPLICAS
-    286,  // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
-    319,  // UNKNOWN_STATUS_OF_INSERT
-    394,  // QUERY_WAS_CANCELLED
-    999,  // KEEPER_EXCEPTION
+    3,   // UNEXPECTED_END_OF_FILE: the connection broke while the block was read
+    159, // TIMEOUT_EXCEEDED
+    198, // DNS_ERROR
+    202, // TOO_MANY_SIMULTANEOUS_QUERIES
+    203, // NO_FREE_CONNECTION
+    209, // SOCKET_TIMEOUT
+    210, // NETWORK_ERROR
+    225, // NO_ZOOKEEPER
+    236, // ABORTED: the server is shutting down
+    241, // MEMORY_LIMIT_EXCEEDED
+    242, // TABLE_IS_READ_ONLY: a replica without Keeper
+    243, // NOT_ENOUGH_SPACE
+    252, // TOO_MANY_PARTS
+    279, // ALL_CONNECTION_TRIES_FAILED
+    285, // TOO_FEW_LIVE_REPLICAS
+    286, // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    319, // UNKNOWN_STATUS_OF_INSERT
+    394, // QUERY_WAS_CANCELLED
+    999, // KEEPER_EXCEPTION
 ];
 
 /// Whether the same statement may succeed later.

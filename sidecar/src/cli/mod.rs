@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how the answer becomes an exit code.
 
+mod backfill;
 mod output;
 mod schema;
 mod topics;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use posthouse::backfill::map::MappingError;
 use posthouse::config::{Config, ConfigError};
 use posthouse::topics::SpecError;
 use tracing_subscriber::EnvFilter;
@@ -64,6 +66,9 @@ enum Verb {
     /// Functions that ClickHouse runs in queries: install them, prove them
     #[command(subcommand)]
     Udf(udf::Udf),
+    /// History from Parquet: load it exactly once, and prove it
+    #[command(subcommand)]
+    Backfill(backfill::Backfill),
 }
 
 /// How a verb ended that did not fail.
@@ -104,12 +109,13 @@ impl Verb {
             Self::Schema(verb) => verb.run(config, output).await,
             Self::Topics(verb) => verb.run(config, output).await,
             Self::Udf(verb) => verb.run(config, output).await,
+            Self::Backfill(verb) => verb.run(config, output).await,
         }
     }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let wrong_config = error.is::<ConfigError>() || error.is::<SpecError>();
+    let wrong_config = error.is::<ConfigError>() || error.is::<SpecError>() || error.is::<MappingError>();
     if wrong_config { WRONG_CONFIG } else { FAILED }
 }
 

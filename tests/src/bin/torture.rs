@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use posthouse_tests::stack::Progress;
 use posthouse_tests::torture::Report;
+use posthouse_tests::torture::backfill;
 use posthouse_tests::torture::ingest::{self, Offsets};
 
 /// Kills servers at random moments and counts what was lost or came twice.
@@ -26,23 +27,62 @@ struct Arguments {
     reports: PathBuf,
 }
 
-/// With all but the first, a repeated message is what the test shows, not a failure.
-const TESTS: [Offsets; 3] = [Offsets::Keeper, Offsets::Group, Offsets::Hasty];
+/// What a test's faults are, and what they must not do.
+struct Test {
+    name: &'static str,
+    run: fn(u32, u64) -> anyhow::Result<Report>,
+    /// Rows beyond the first: a failure, or what the test shows.
+    twice: Twice,
+}
+
+#[derive(PartialEq)]
+enum Twice {
+    Never,
+    Shown,
+}
+
+const TESTS: [Test; 4] = [
+    Test {
+        name: "ingest",
+        run: |rounds, seed| ingest_with(Offsets::Keeper, rounds, seed),
+        twice: Twice::Never,
+    },
+    Test {
+        name: "ingest_group",
+        run: |rounds, seed| ingest_with(Offsets::Group, rounds, seed),
+        twice: Twice::Shown,
+    },
+    Test {
+        name: "ingest_hasty",
+        run: |rounds, seed| ingest_with(Offsets::Hasty, rounds, seed),
+        twice: Twice::Shown,
+    },
+    Test { name: "backfill", run: backfill, twice: Twice::Never },
+];
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let mut failed = false;
-    for offsets in TESTS.into_iter().filter(|offsets| offsets.test_name().starts_with(&arguments.test)) {
-        println!("{}: {} rounds, seed {seed}", offsets.test_name(), arguments.rounds);
-        let start = if offsets == Offsets::Hasty { ingest::hasty_stack } else { ingest::stack };
-        let stack = start(&Progress::on_stderr())?;
-        let report = ingest::run(&stack, offsets, arguments.rounds, seed, &|line| println!("  {line}"))?;
+    for test in TESTS.iter().filter(|test| test.name.starts_with(&arguments.test)) {
+        println!("{}: {} rounds, seed {seed}", test.name, arguments.rounds);
+        let report = (test.run)(arguments.rounds, seed)?;
         report.write(&arguments.reports)?;
         print(&report);
-        failed |= report.lost > 0 || (offsets == Offsets::Keeper && report.twice > 0);
+        failed |= report.lost > 0 || (test.twice == Twice::Never && report.twice > 0);
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn ingest_with(offsets: Offsets, rounds: u32, seed: u64) -> anyhow::Result<Report> {
+    let start = if offsets == Offsets::Hasty { ingest::hasty_stack } else { ingest::stack };
+    let stack = start(&Progress::on_stderr())?;
+    ingest::run(&stack, offsets, rounds, seed, &|line| println!("  {line}"))
+}
+
+fn backfill(rounds: u32, seed: u64) -> anyhow::Result<Report> {
+    let stack = ingest::stack(&Progress::on_stderr())?;
+    backfill::run(&stack, rounds, seed, &|line| println!("  {line}"))
 }
 
 fn print(report: &Report) {

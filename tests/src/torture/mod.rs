@@ -2,6 +2,7 @@
 //!
 //! One code, two sizes: a short one in `make test`, a long one in `make torture`.
 
+pub mod backfill;
 pub mod ingest;
 
 use std::path::Path;

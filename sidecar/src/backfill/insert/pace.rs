@@ -80,7 +80,10 @@ impl Pace {
         }
         let limit = pressure.delay_at.min(pressure.throw_at).max(1);
         let (share, parts) = (pressure.parts as f64 / limit as f64, pressure.parts);
-        let reason = format!("{parts} parts in one month, inserts are delayed from {limit}; {} merges", pressure.merges);
+        let reason = format!(
+            "{parts} parts in one month, inserts are delayed from {limit}; {} merges",
+            pressure.merges
+        );
         if share >= HOLD_FROM {
             Self::Hold { reason }
         } else if share >= SLOW_FROM {
@@ -108,7 +111,9 @@ impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("full speed"),
-            Self::Slow { pause, reason } => write!(f, "slowed by {:.1} s a block: {reason}", pause.as_secs_f32()),
+            Self::Slow { pause, reason } => {
+                write!(f, "slowed by {:.1} s a block: {reason}", pause.as_secs_f32())
+            }
             Self::Hold { reason } => write!(f, "holding: {reason}"),
         }
     }
@@ -119,7 +124,15 @@ mod tests {
     use super::*;
 
     fn pressed(parts: u64) -> Pressure {
-        Pressure { parts, delay_at: 1_000, throw_at: 3_000, merges: 2, waiting_bytes: 0, free: 50, total: 100 }
+        Pressure {
+            parts,
+            delay_at: 1_000,
+            throw_at: 3_000,
+            merges: 2,
+            waiting_bytes: 0,
+            free: 50,
+            total: 100,
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::route::Destination;
-use crate::backfill::retry::{PATIENCE, is_passing, wait};
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
+use crate::backfill::retry::{PATIENCE, is_passing, wait};
 use crate::backfill::shard::Block;
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
@@ -90,7 +90,11 @@ impl Parcel {
             rows,
             places: (slice.offset(0), slice.offset(SLICE_ROWS - 1)),
             times: (block.first, block.last),
-            token: format!("posthouse-{unit}-{:x}-{shard}-{month}-{rows}-{:x}", slice.number(), block.checksum),
+            token: format!(
+                "posthouse-{unit}-{:x}-{shard}-{month}-{rows}-{:x}",
+                slice.number(),
+                block.checksum
+            ),
             pieces: block.into_native(),
         }
     }

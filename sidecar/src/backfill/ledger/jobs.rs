@@ -76,7 +76,10 @@ pub async fn cancel(route: &Route, database: &str, job: &str) -> Result<(), Ledg
 }
 
 /// Remembers something about the whole job, on the first shard.
-pub(crate) async fn note(route: &Route, database: &str, job: &str, state: State) -> Result<(), LedgerError> {
+///
+/// # Errors
+/// See [`LedgerError`].
+pub async fn note(route: &Route, database: &str, job: &str, state: State) -> Result<(), LedgerError> {
     let Some(first) = route.destinations.first() else { return Ok(()) };
     let lines = [Record::of_job(job, first.shard, first.slot, state)];
     record(&first.nodes, database, first.ledger, &lines).await

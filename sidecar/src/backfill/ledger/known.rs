@@ -134,7 +134,15 @@ mod tests {
     use super::*;
 
     fn row(unit: &str, shard: u32, state: &str, slice: u64) -> Row {
-        Row { unit: unit.to_owned(), shard, state: state.to_owned(), slice, month: 202_501, rows: 10, rejected: 1 }
+        Row {
+            unit: unit.to_owned(),
+            shard,
+            state: state.to_owned(),
+            slice,
+            month: 202_501,
+            rows: 10,
+            rejected: 1,
+        }
     }
 
     #[test]

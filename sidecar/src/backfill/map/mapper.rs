@@ -70,6 +70,11 @@ impl Mapper {
         &self.leaves
     }
 
+    /// The column that timestamps come from, where it is one of the file's.
+    pub fn timestamp_column(&self) -> Option<&str> {
+        self.timestamp.column()
+    }
+
     /// What the mapping means, with the team of the command line; part of a unit's identity.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

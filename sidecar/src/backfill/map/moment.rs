@@ -61,6 +61,14 @@ impl Moments {
         ))
     }
 
+    /// The column's name, where it is one.
+    pub(super) fn column(&self) -> Option<&str> {
+        match self {
+            Self::Constant(_) => None,
+            Self::Column { column, .. } => Some(&column.name),
+        }
+    }
+
     /// Microseconds since 1970 in UTC for each row, 0 where it is a fault; `timestamp` holds the rows' own timestamps.
     pub(super) fn read(&self, batch: &RecordBatch, timestamp: &[i64], faults: &mut Faults) -> Vec<i64> {
         match self {

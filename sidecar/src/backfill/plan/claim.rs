@@ -5,22 +5,22 @@ use crate::backfill::ledger::KnownFile;
 
 /// A file that is to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     /// Where it is.
-    pub location: &'a str,
+    pub(super) location: &'a str,
     /// What its bytes are known by.
-    pub identity: &'a str,
+    pub(super) identity: &'a str,
     /// What the mapping means for it, with the team of the command line.
-    pub mapping: &'a str,
+    pub(super) mapping: &'a str,
 }
 
 /// How all files of a job are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct How<'a> {
+pub(super) struct How<'a> {
     /// The weights of the shards.
-    pub weights: &'a [u32],
+    pub(super) weights: &'a [u32],
     /// The cut of files that nobody has begun.
-    pub cut: Cut,
+    pub(super) cut: Cut,
 }
 
 /// What to do about files that were loaded in another form.
@@ -33,13 +33,17 @@ pub enum Repeat {
 }
 
 /// The cut of each file, in the order of `files`, or every reason against loading them.
-pub fn claim(files: &[Wanted<'_>], known: &[KnownFile], how: How<'_>, repeat: Repeat) -> Result<Vec<Cut>, Vec<String>> {
+pub(super) fn claim(
+    files: &[Wanted<'_>],
+    known: &[KnownFile],
+    how: How<'_>,
+    repeat: Repeat,
+) -> Result<Vec<Cut>, Vec<String>> {
     let (mut cuts, mut faults) = (Vec::new(), Vec::new());
     for file in files {
         let here = known.iter().filter(|known| known.location == file.location);
-        let (same, others): (Vec<&KnownFile>, Vec<&KnownFile>) = here.partition(|known| {
-            known.identity == file.identity && known.mapping_fingerprint == file.mapping
-        });
+        let (same, others): (Vec<&KnownFile>, Vec<&KnownFile>) = here
+            .partition(|known| known.identity == file.identity && known.mapping_fingerprint == file.mapping);
         if repeat == Repeat::Refuse && same.is_empty() {
             faults.extend(others.last().map(|known| fault(file, known)));
         }
@@ -51,7 +55,12 @@ pub fn claim(files: &[Wanted<'_>], known: &[KnownFile], how: How<'_>, repeat: Re
                 file.location, known.job, known.weights, how.weights
             ));
         }
-        cuts.push(begun.map_or(how.cut, |known| Cut { slice_bytes: known.slice_bytes, unit_bytes: known.unit_bytes }));
+        cuts.push(
+            begun.map_or(how.cut, |known| Cut {
+                slice_bytes: known.slice_bytes,
+                unit_bytes: known.unit_bytes,
+            }),
+        );
     }
     if faults.is_empty() { Ok(cuts) } else { Err(faults) }
 }
@@ -104,8 +113,12 @@ mod tests {
 
     #[test]
     fn what_would_be_loaded_twice_is_refused() {
-        assert!(refused(KnownFile { identity: "2".to_owned(), ..known() }).contains("its bytes have changed"));
-        assert!(refused(KnownFile { mapping_fingerprint: "n".to_owned(), ..known() }).contains("another mapping"));
+        assert!(
+            refused(KnownFile { identity: "2".to_owned(), ..known() }).contains("its bytes have changed")
+        );
+        assert!(
+            refused(KnownFile { mapping_fingerprint: "n".to_owned(), ..known() }).contains("another mapping")
+        );
         assert!(refused(KnownFile { weights: vec![1, 1], ..known() }).contains("weights [1, 1]"));
     }
 

@@ -48,11 +48,13 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     let cut = Cut::for_memory(request.memory);
     for (object, identity, footer) in opened {
         let bound = request.mapping.bind(footer.declared(), request.team_id);
-        let mapper = bound.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
+        let mapper =
+            bound.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
         files.push(File { object, identity, footer, mapper, cut });
     }
     claim_all(database, route, request, &mut files).await?;
-    let units = request.split.share((0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect());
+    let units =
+        request.split.share((0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect());
     let ids: Vec<String> = units.iter().map(|unit| unit.id.to_string()).collect();
     let known = known_units(route.any(), database, &ids).await?;
     Ok(Plan {
@@ -74,7 +76,8 @@ async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {
         reader.unchanged()?;
         Ok((hash, footer))
     });
-    let (hash, footer) = read.await.map_err(|_| super::SourceError::Stopped { location: object.location.clone() })??;
+    let (hash, footer) =
+        read.await.map_err(|_| super::SourceError::Stopped { location: object.location.clone() })??;
     let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let identity = format!("{}, footer {hash}", object.identity());
     Ok((object, identity, footer))

@@ -37,7 +37,8 @@ pub(super) fn of_file(file: &File) -> Option<Range> {
     let parquet_schema = metadata.file_metadata().schema_descr();
     let converter = StatisticsConverter::try_new(column, schema, parquet_schema).ok()?;
     let groups = || metadata.row_groups().iter().filter(|group| group.num_rows() > 0);
-    let (earliest, latest) = (converter.row_group_mins(groups()).ok()?, converter.row_group_maxes(groups()).ok()?);
+    let (earliest, latest) =
+        (converter.row_group_mins(groups()).ok()?, converter.row_group_maxes(groups()).ok()?);
     Some(Range { first: micros(&earliest)?.into_iter().min()?, last: micros(&latest)?.into_iter().max()? })
 }
 

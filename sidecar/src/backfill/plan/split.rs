@@ -30,7 +30,8 @@ impl FromStr for Split {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        let parts =
+            text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
         match parts {
             Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
             _ => Err("give i/n with i from 1 to n, such as 2/3 on the second of three machines".to_owned()),
@@ -51,7 +52,9 @@ mod tests {
     #[test]
     fn the_shares_are_all_of_it_once() {
         for count in 1..5 {
-            let share = |index| format!("{index}/{count}").parse::<Split>().expect("a share").share((0..11).collect());
+            let share = |index| {
+                format!("{index}/{count}").parse::<Split>().expect("a share").share((0..11).collect())
+            };
             let mut all: Vec<i32> = (1..=count).flat_map(share).collect();
             all.sort_unstable();
             assert_eq!(all, (0..11).collect::<Vec<_>>());

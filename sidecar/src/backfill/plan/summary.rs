@@ -69,7 +69,9 @@ impl Summary {
             rows_left,
             team_id: plan.team_id,
             timestamps: timestamps.filter(|_| known),
-            months: known.then(|| ranges.iter().flatten().flat_map(|range| months(*range)).collect::<BTreeSet<_>>().len()),
+            months: known.then(|| {
+                ranges.iter().flatten().flat_map(|range| months(*range)).collect::<BTreeSet<_>>().len()
+            }),
             parts: known.then(|| parts.sum()),
             seconds: rows_left / (ROWS_A_SECOND_A_SHARD * shards.len().max(1) as u64),
             route: route.way.to_string(),

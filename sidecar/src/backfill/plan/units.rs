@@ -15,22 +15,22 @@ pub struct Cut {
 
 /// What a unit's id is made of beside its row groups: the same rows under another mapping are other rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin<'a> {
+pub(super) struct Origin<'a> {
     /// Where the file is.
-    pub location: &'a str,
+    pub(super) location: &'a str,
     /// What its bytes are known by.
-    pub identity: &'a str,
+    pub(super) identity: &'a str,
     /// What the mapping means, with the team of the command line.
-    pub mapping: &'a str,
+    pub(super) mapping: &'a str,
 }
 
 /// A row group, as the footer has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowGroup {
+pub(super) struct RowGroup {
     /// Its rows.
-    pub rows: u64,
+    pub(super) rows: u64,
     /// Bytes of its columns before compression.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// Some row groups of one file.
@@ -49,7 +49,7 @@ pub struct Unit {
 }
 
 /// The units of the plan's file number `file`. Row groups without rows belong to the unit around them.
-pub fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cut: Cut) -> Vec<Unit> {
+pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cut: Cut) -> Vec<Unit> {
     let mut units = Vec::new();
     let (mut from, mut rows, mut bytes) = (0, 0, 0);
     for (index, group) in row_groups.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod progress;
 mod reader;
+mod rejects;
 mod shard;
 mod work;
 
@@ -17,13 +18,12 @@ use tokio::time::interval;
 
 pub use self::progress::{Progress, Stop};
 use self::reader::{Memory, Reader};
+pub use self::rejects::{RejectLimit, TooManyRejects};
 use self::shard::Shard;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
-use super::map::MappingError;
 use super::plan::Plan;
-use super::read::ReadError;
-use super::rejects::{Quarantine, RejectError, RejectLimit};
+use super::read::{Bounds, ReadError};
 use super::source::SourceError;
 use crate::config::Config;
 
@@ -37,8 +37,8 @@ const CANCEL_PERIOD: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// Bytes that blocks may take which are read and not yet stored.
     pub block_bytes: u64,
-    /// Bytes of rows that are decoded at once.
-    pub batch_bytes: usize,
+    /// What may be in memory while rows are decoded.
+    pub decoding: Bounds,
     /// How many rows may be rejected.
     pub rejects: RejectLimit,
     /// Where rejected rows go.
@@ -54,12 +54,9 @@ pub enum RunError {
     /// Rows can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The mapping does not fit.
+    /// Too many rows were rejected.
     #[error(transparent)]
-    Mapping(#[from] MappingError),
-    /// Too many rows were rejected, or they can't be put aside.
-    #[error(transparent)]
-    Reject(#[from] RejectError),
+    Rejects(#[from] TooManyRejects),
     /// A block can't be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -86,7 +83,12 @@ pub async fn run(
     progress: Arc<Progress>,
 ) -> Result<Option<Stop>, RunError> {
     record_files(&route.nodes, &config.database, &plan.records(route)).await?;
-    let canceller = tokio::spawn(watch_for_cancel(config.database.clone(), route.clone(), plan.job.clone(), progress.clone()));
+    let canceller = tokio::spawn(watch_for_cancel(
+        config.database.clone(),
+        route.clone(),
+        plan.job.clone(),
+        progress.clone(),
+    ));
     let mut tasks = JoinSet::new();
     let mut shards = BTreeMap::new();
     for destination in &route.destinations {
@@ -105,7 +107,6 @@ pub async fn run(
         limits: limits.clone(),
         shards,
         memory: Memory::new(limits.block_bytes, Handle::current()),
-        quarantine: Quarantine::new(&limits.quarantine, &plan.job),
         progress: progress.clone(),
         plan,
     };

@@ -7,13 +7,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::progress::{Progress, Stop};
+use super::rejects::TooManyRejects;
 use super::work::{BlockWork, End, UnitOnShard, Work};
 use super::{Limits, RunError};
 use crate::backfill::insert::Parcel;
 use crate::backfill::ledger::Known;
+use crate::backfill::map::Reject;
 use crate::backfill::plan::{File, Plan, Unit};
-use crate::backfill::read::batches;
-use crate::backfill::rejects::{Quarantine, RejectLimit};
+use crate::backfill::read::{Batch, batches};
 use crate::backfill::shard::{Block, Slice, Slicer};
 use posthouse_udf::shard::Weights;
 
@@ -27,7 +28,6 @@ pub(super) struct Reader {
     pub(super) limits: Limits,
     pub(super) shards: BTreeMap<u32, mpsc::Sender<Work>>,
     pub(super) memory: Memory,
-    pub(super) quarantine: Quarantine,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -78,10 +78,9 @@ impl Reader {
         let mut counted = Counted::default();
         let weights = self.weights.clone();
         let mut slicer = Slicer::new(unit.id, &weights, file.cut.slice_bytes);
-        let input = file.object.open(&self.memory.runtime)?;
-        let read = batches(input, &file.footer, unit.row_groups.clone(), file.mapper.projection(), self.limits.batch_bytes)?;
-        let mut rejects = self.quarantine.unit(&file.object.location, unit.id);
-        for batch in read {
+        let input = Arc::new(self.memory.runtime.block_on(file.object.open())?);
+        let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
+        for batch in batches(input.clone(), &file.footer, groups, columns, self.limits.decoding) {
             if let Some(stop) = self.progress.stopped() {
                 return Err(RunError::Stopped(stop));
             }
@@ -90,19 +89,35 @@ impl Reader {
             Progress::add(&self.progress.read, batch.rows.num_rows() as u64);
             Progress::add(&self.progress.rejected, mapped.rejects.len() as u64);
             counted.rejected += mapped.rejects.len() as u64;
-            rejects.add(&batch, &mapped.rejects)?;
-            self.limits.rejects.check(&self.progress, &batch, &mapped.rejects)?;
+            self.check(file, &batch, &mapped.rejects)?;
             slicer.push(&mapped.events, |slice| self.hand_over(&on_shard, slice, known, &mut counted))?;
         }
-        file.object.unchanged()?;
+        input.unchanged()?;
         if let Some(slice) = slicer.finish() {
             self.hand_over(&on_shard, slice, known, &mut counted)?;
         }
-        rejects.finish()?;
         self.everywhere(|shard| {
             let rows = counted.rows.get(&shard).copied().unwrap_or_default();
             Work::End(on_shard.clone(), End { rows, rejected: counted.rejected })
         })
+    }
+
+    /// Whether so many rejects are allowed.
+    fn check(&self, file: &File, batch: &Batch, rejects: &[Reject]) -> Result<(), RunError> {
+        let (Some(first), limit) = (rejects.first(), self.limits.rejects) else { return Ok(()) };
+        let rejected = self.plan.known.rejected() + Progress::get(&self.progress.rejected);
+        if rejected <= limit.of(self.plan.rows()) {
+            return Ok(());
+        }
+        Err(RunError::Rejects(TooManyRejects {
+            rejected,
+            limit,
+            location: file.object.location.clone(),
+            row_group: batch.row_group,
+            row: batch.first_row + first.row as u64,
+            reason: first.reason.clone(),
+            quarantine: self.limits.quarantine.display().to_string(),
+        }))
     }
 
     fn hand_over(

@@ -76,7 +76,8 @@ impl Shard {
 
     async fn store(self: Arc<Self>, block: Box<BlockWork>) -> Result<(), RunError> {
         let say = |error: &_| tracing::warn!("shard {}: {error}; trying again", self.destination.shard);
-        let stored = store(&self.database, &self.destination, &block.parcel, block.unit.in_doubt, say).await?;
+        let stored =
+            store(&self.database, &self.destination, &block.parcel, block.unit.in_doubt, say).await?;
         let fill = |record: &mut Record| {
             (record.slice, record.month) = (block.slice.number(), block.month);
             (record.rows, record.checksum) = (block.rows, block.checksum);

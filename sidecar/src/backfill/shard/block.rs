@@ -133,7 +133,10 @@ mod tests {
         // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
         let mut block = Block::new(1, 202_001);
         block.count(1, 77);
-        block.push_fixed(Column::Uuid, super::super::checksum::wire_uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff));
+        block.push_fixed(
+            Column::Uuid,
+            super::super::checksum::wire_uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+        );
         block.push_text(Column::Event, b"e");
         block.push_text(Column::Properties, b"{}");
         block.push_fixed(Column::Timestamp, 1_i64.to_le_bytes());

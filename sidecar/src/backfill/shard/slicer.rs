@@ -41,14 +41,27 @@ pub struct Slicer<'w> {
 impl<'w> Slicer<'w> {
     /// A slicer for the rows of `unit`; `limit` in bytes.
     pub fn new(unit: UnitId, weights: &'w Weights, limit: u64) -> Self {
-        Self { unit, weights, limit, number: 0, rows: 0, bytes: 0, blocks: Vec::new(), index: BTreeMap::new() }
+        Self {
+            unit,
+            weights,
+            limit,
+            number: 0,
+            rows: 0,
+            bytes: 0,
+            blocks: Vec::new(),
+            index: BTreeMap::new(),
+        }
     }
 
     /// Takes some rows; `full` gets each slice that they complete, and ends the work by an error.
     ///
     /// # Errors
     /// That of `full`.
-    pub fn push<E>(&mut self, events: &Events, mut full: impl FnMut(Slice) -> Result<(), E>) -> Result<(), E> {
+    pub fn push<E>(
+        &mut self,
+        events: &Events,
+        mut full: impl FnMut(Slice) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut from = 0;
         while from < events.len() {
             let to = self.cut(events, from);
@@ -169,18 +182,27 @@ mod tests {
 
     fn events(random: &mut StdRng, rows: usize) -> Events {
         let mut texts = |most: usize| {
-            let texts: Vec<Vec<u8>> =
-                (0..rows).map(|_| vec![b'x'; random.random_range(0..=most)]).collect();
+            let texts: Vec<Vec<u8>> = (0..rows).map(|_| vec![b'x'; random.random_range(0..=most)]).collect();
             LargeBinaryArray::from_iter_values(texts)
         };
         let (event, properties, distinct_id) = (texts(10), texts(300), texts(30));
         let (elements_hash, elements_chain) = (texts(0), texts(5));
-        let mut numbers = || (0..rows).map(|_| random.random_range(0..40_000_000_000_000)).collect::<Vec<i64>>();
+        let mut numbers =
+            || (0..rows).map(|_| random.random_range(0..40_000_000_000_000)).collect::<Vec<i64>>();
         let (timestamp, team_id, created_at) = (numbers(), numbers(), numbers());
         let uuid = (0..rows).map(|_| random.random()).collect();
         let ingested_at = (0..rows).map(|_| random.random()).collect();
         Events {
-            uuid, event, properties, timestamp, team_id, distinct_id, elements_hash, created_at, ingested_at, elements_chain,
+            uuid,
+            event,
+            properties,
+            timestamp,
+            team_id,
+            distinct_id,
+            elements_hash,
+            created_at,
+            ingested_at,
+            elements_chain,
         }
     }
 
@@ -216,7 +238,8 @@ mod tests {
 
     #[test]
     fn the_cut_does_not_depend_on_how_rows_arrive() {
-        let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
+        let seed =
+            std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
         println!("SEED={seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let weights = Weights::new(&[1, 0, 3]).expect("weights");

@@ -70,8 +70,7 @@ pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
         difference.rows += rows(expected);
         difference.missing += rows(expected).saturating_sub(rows(found));
         difference.extra += rows(found).saturating_sub(rows(expected));
-        difference.changed_blocks +=
-            u64::from(rows(expected) == rows(found) && sum(expected) != sum(found));
+        difference.changed_blocks += u64::from(rows(expected) == rows(found) && sum(expected) != sum(found));
         difference.wrong_shard += wrong_shard;
     }
     Proof {
@@ -102,8 +101,12 @@ mod tests {
     fn every_kind_of_difference_is_counted() {
         let expected = [block(1, 5, 10, 77), block(1, 6, 10, 1), block(1, 7, 3, 1), block(2, 5, 20, 78)];
         let wrong = BlockSum { wrong_shard: 4, ..block(2, 5, 20, 78) };
-        let proof = compare(&expected, &[block(1, 5, 8, 70), block(1, 6, 12, 9), block(1, 7, 3, 2), wrong, block(3, 5, 1, 1)]);
-        let shard = |shard| proof.differences.iter().find(|difference| difference.shard == shard).expect("one");
+        let proof = compare(
+            &expected,
+            &[block(1, 5, 8, 70), block(1, 6, 12, 9), block(1, 7, 3, 2), wrong, block(3, 5, 1, 1)],
+        );
+        let shard =
+            |shard| proof.differences.iter().find(|difference| difference.shard == shard).expect("one");
         let Difference { missing, extra, changed_blocks, rows, .. } = *shard(1);
         assert_eq!((missing, extra, changed_blocks, rows), (2, 2, 1, 23));
         assert_eq!(shard(2).wrong_shard, 4);

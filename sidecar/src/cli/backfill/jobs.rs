@@ -72,7 +72,8 @@ fn list_text(jobs: &[Job]) -> String {
     if jobs.is_empty() {
         return "no backfill was ever begun: posthouse backfill plan --help shows how".to_owned();
     }
-    let heading = ["job", "begun (UTC)", "files", "rows", "stored", "rejected", "state"].map(str::to_owned).to_vec();
+    let heading =
+        ["job", "begun (UTC)", "files", "rows", "stored", "rejected", "state"].map(str::to_owned).to_vec();
     let lines = jobs.iter().map(|job| {
         vec![
             job.job.clone(),
@@ -91,7 +92,15 @@ fn status_text(job: &Job) -> String {
     let mut lines = vec![
         ("job", job.job.clone()),
         ("state", state(job).to_owned()),
-        ("rows", format!("{} stored of {}, {} rejected", HumanCount(job.stored), HumanCount(job.rows), HumanCount(job.rejected))),
+        (
+            "rows",
+            format!(
+                "{} stored of {}, {} rejected",
+                HumanCount(job.stored),
+                HumanCount(job.rows),
+                HumanCount(job.rejected)
+            ),
+        ),
         ("blocks", HumanCount(job.blocks).to_string()),
         ("units", format!("{} begun, {} done", job.units_begun, job.units_done)),
         ("files", format!("{}, {}", job.files, HumanBytes(job.bytes))),

@@ -10,7 +10,7 @@ mod verify;
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
 
-use self::request::{Load, Sources};
+pub(super) use self::request::{Load, Sources};
 use super::Outcome;
 use super::output::Output;
 

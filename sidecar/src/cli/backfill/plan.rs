@@ -29,7 +29,9 @@ pub(super) fn text(summary: &Summary) -> String {
     let months = summary.months.map(|months| format!("{months} months"));
     let left = match summary.units - summary.units_left {
         0 => String::new(),
-        done => format!(", {done} of {} units are done: {} left", summary.units, HumanCount(summary.rows_left)),
+        done => {
+            format!(", {done} of {} units are done: {} left", summary.units, HumanCount(summary.rows_left))
+        }
     };
     let time = HumanDuration(std::time::Duration::from_secs(summary.seconds.max(1)));
     let rows = [

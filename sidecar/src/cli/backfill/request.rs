@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
 use posthouse::backfill::plan::{Repeat, Request, Split};
-use posthouse::backfill::rejects::RejectLimit;
+use posthouse::backfill::run::RejectLimit;
 
 /// Room for one slice that is built, one that is sent, and what is decoded; blocks as large as ClickHouse's own.
 const DEFAULT_MEMORY: &str = "512";
 
 #[derive(Debug, Args)]
-pub(super) struct Sources {
+pub(in crate::cli) struct Sources {
     /// Parquet files, folders, globs (quote them), or addresses: s3://, gs://, http(s)://
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) struct Sources {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Load {
+pub(in crate::cli) struct Load {
     #[command(flatten)]
     pub(super) sources: Sources,
 

@@ -1,0 +1,86 @@
+//! How many rows may be rejected before a load stops.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// `--max-rejects`: a number of rows, or a share of all rows of the plan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RejectLimit {
+    /// So many rows.
+    Rows(u64),
+    /// So many of a hundred rows.
+    Percent(f64),
+}
+
+/// More rows were rejected than may be.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{rejected} rows were rejected, and --max-rejects is {limit}: the first of them is row {row} of row group {row_group} of \
+     {location}: {reason}. Mend the file or the mapping, or allow more; rejected rows go to {quarantine}"
+)]
+pub struct TooManyRejects {
+    /// How many, at least.
+    pub rejected: u64,
+    /// How many may be.
+    pub limit: RejectLimit,
+    /// The file of one of them.
+    pub location: String,
+    /// Its row group, from 0.
+    pub row_group: usize,
+    /// Its place in the row group, from 0.
+    pub row: u64,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Where rejected rows are put.
+    pub quarantine: String,
+}
+
+impl RejectLimit {
+    /// How many of `rows` may be rejected.
+    pub fn of(self, rows: u64) -> u64 {
+        match self {
+            Self::Rows(limit) => limit,
+            // Rounded down: 0.1 % of 999 rows is none.
+            Self::Percent(share) => (rows as f64 * share / 100.0) as u64,
+        }
+    }
+}
+
+impl FromStr for RejectLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = text.strip_suffix('%').map(|share| share.trim().parse());
+        match (share, text.parse()) {
+            (Some(Ok(share)), _) if (0.0..=100.0).contains(&share) => Ok(Self::Percent(share)),
+            (None, Ok(rows)) => Ok(Self::Rows(rows)),
+            _ => Err("give a number of rows, or a share from 0% to 100%".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for RejectLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(rows) => write!(f, "{rows}"),
+            Self::Percent(share) => write!(f, "{share}%"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_number_or_a_share() {
+        let limit = |text: &str| text.parse::<RejectLimit>();
+        assert_eq!(limit("0").map(|limit| limit.of(1_000)), Ok(0));
+        assert_eq!(limit("12").map(|limit| limit.of(5)), Ok(12));
+        assert_eq!(limit("0.5%").map(|limit| limit.of(1_000)), Ok(5));
+        assert_eq!(limit("100 %").map(|limit| limit.of(7)), Ok(7));
+        for wrong in ["", "-1", "1.5", "101%", "-1%", "NaN%", "%", "x"] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `posthouse backfill run`: loads, shows how far it is, stops cleanly, and proves at the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use posthouse::backfill::insert::Route;
+use posthouse::backfill::plan::{Plan, Summary, make};
+use posthouse::backfill::read::Bounds;
+use posthouse::backfill::run::{Limits, Progress, Stop, run as load_rows};
+use posthouse::backfill::verify::Proof;
+use posthouse::config::Config;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::request::Load;
+use super::{bar, plan as plan_of, verify};
+use crate::cli::Outcome;
+use crate::cli::output::Output;
+
+/// What `run --json` prints.
+#[derive(Serialize)]
+struct Loaded {
+    job: String,
+    /// Rows stored by this run, and those that were there before.
+    stored: u64,
+    before: u64,
+    rejected: u64,
+    blocks: u64,
+    bytes: u64,
+    seconds: f64,
+    /// Why it ended early, if it did.
+    stopped: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+}
+
+pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow::Result<Outcome> {
+    let request = load.sources.request()?;
+    let route = Route::choose(config, load.sources.route()).await?;
+    let plan = Arc::new(make(&config.database, &route, &request).await?);
+    eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
+    let memory = load.sources.memory_bytes().get();
+    let limits = Limits {
+        block_bytes: memory / 8 * 3,
+        decoding: Bounds::within(usize::try_from(memory / 4).unwrap_or(usize::MAX)),
+        rejects: load.max_rejects,
+        quarantine: load.quarantine.clone(),
+    };
+    let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
+    let stopped = {
+        let work = load_rows(config, &route, plan.clone(), &limits, progress.clone());
+        tokio::select! {
+            done = work => done?,
+            () = bar::show(&progress, plan.rows()) => None,
+            () = stop_on_signal(&progress) => None,
+        }
+    };
+    let proof = match (stopped, load.no_verify) {
+        (None, false) => Some(verify::prove(config, &route, &plan.job).await?),
+        _ => None,
+    };
+    let loaded = summary(&plan, &progress, begin.elapsed(), stopped, proof);
+    let differs = loaded.proof.as_ref().is_some_and(|proof| !proof.is_proven());
+    output.print(&loaded, text)?;
+    anyhow::ensure!(loaded.stopped.is_none(), "stopped before the end: the same command goes on from there");
+    Ok(Outcome::differs_if(differs))
+}
+
+/// Asks for an end at the first Ctrl-C or SIGTERM; never returns, so that the load ends by itself.
+async fn stop_on_signal(progress: &Progress) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping after the blocks under way; the same command goes on from there");
+    progress.stop(Stop::Interrupted);
+    std::future::pending().await
+}
+
+fn summary(
+    plan: &Plan,
+    progress: &Progress,
+    time: Duration,
+    stopped: Option<Stop>,
+    proof: Option<Proof>,
+) -> Loaded {
+    Loaded {
+        job: plan.job.clone(),
+        stored: Progress::get(&progress.stored),
+        before: Progress::get(&progress.before),
+        rejected: Progress::get(&progress.rejected),
+        blocks: Progress::get(&progress.blocks),
+        bytes: Progress::get(&progress.bytes),
+        seconds: time.as_secs_f64(),
+        stopped: stopped.map(|stop| match stop {
+            Stop::Interrupted => "interrupted",
+            Stop::Cancelled => "cancelled",
+            Stop::Failed => "failed",
+        }),
+        proof,
+    }
+}
+
+fn text(loaded: &Loaded) -> String {
+    let seconds = loaded.seconds.max(0.001);
+    let mut text = format!(
+        "{} rows stored in {} blocks, {}, {} rows/s, {}/s\n",
+        HumanCount(loaded.stored),
+        HumanCount(loaded.blocks),
+        HumanDuration(Duration::from_secs_f64(seconds)),
+        HumanCount((loaded.stored as f64 / seconds) as u64),
+        HumanBytes((loaded.bytes as f64 / seconds) as u64),
+    );
+    if loaded.before > 0 {
+        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
+    }
+    if loaded.rejected > 0 {
+        text.push_str(&format!("{} rows were rejected\n", HumanCount(loaded.rejected)));
+    }
+    if let Some(stopped) = loaded.stopped {
+        text.push_str(&format!("{stopped}: the same command goes on from there\n"));
+    }
+    match &loaded.proof {
+        Some(proof) => text.push_str(&verify::text(proof)),
+        None => text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job)),
+    }
+    text
+}

@@ -1,0 +1,276 @@
+//! Backfills, from the command line to the rows: both routes, resuming, refusals, splits, cancelling, the proof.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use posthouse_tests::history::History;
+use posthouse_tests::site::{Outcome, Site};
+use posthouse_tests::stack::Progress;
+use posthouse_tests::torture::{backfill as kills, ingest};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::schema::json;
+use crate::seed;
+
+tests! {
+    Shared both_routes_store_every_row_on_its_shard_and_are_proven,
+    Shared the_same_command_again_stores_nothing,
+    Shared a_changed_file_another_mapping_and_another_team_are_refused,
+    Shared a_plan_and_a_dry_run_write_nothing,
+    Shared shares_are_loaded_apart_and_are_all_of_it,
+    Shared a_cancelled_load_stops_and_goes_on,
+    Shared what_was_changed_afterwards_is_not_proven,
+    Shared a_checksum_is_that_of_the_server_for_any_bytes,
+    Own kills_and_cuts_lose_nothing_and_repeat_nothing,
+}
+
+/// 2026-03-15 00:00:00 UTC in µs.
+const UNTIL: i64 = 1_773_532_800_000_000;
+const ROWS: usize = 20_000;
+
+/// A history of two files in three months.
+fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
+    let folder = tempfile::tempdir()?;
+    let history = History {
+        rows,
+        files: 2,
+        row_group: 3_000,
+        days: 60,
+        until: UNTIL,
+        people: 2_000,
+        seed: seed(name)?,
+    };
+    let files = history.write(folder.path())?;
+    Ok((folder, files))
+}
+
+fn load(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Outcome> {
+    let folder = folder.path().to_string_lossy();
+    let arguments =
+        ["backfill", "run", &folder, "--mapping", "posthog-export", "--team-id", "7", "--json", "--memory", "16"];
+    site.posthouse(&[&arguments[..], more].concat())
+}
+
+fn loaded(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Value> {
+    let outcome = load(site, folder, more)?;
+    ensure!(outcome.code == 0, "{outcome}");
+    json(&outcome)
+}
+
+/// Rows, different events, and rows on a shard that the server's own rule does not name.
+const STORED: &str = "SELECT count(), uniqExact(uuid), countIf(_shard_num != if(sipHash64(distinct_id) % 4 < 1, 1, 2)) FROM {db}.events";
+
+fn both_routes_store_every_row_on_its_shard_and_are_proven(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two histories
+    site.apply()?;
+    for (number, route) in [(1, "direct"), (2, "distributed")] {
+        let (folder, files) = history(&format!("{}_{route}", site.name()), ROWS)?;
+        // WHEN each is loaded one way
+        let done = loaded(site, &folder, &["--route", route])?;
+        // THEN all rows are stored once, on the shard that the server itself would choose, and proven
+        ensure!(done["stored"] == ROWS && done["before"] == 0 && done["proof"]["found"] == ROWS, "{done:#}");
+        let expected = ROWS * number;
+        site.answers(STORED, &format!("{expected}\t{expected}\t0"), Duration::from_secs(10))?;
+        // THEN they are the file's rows, column by column
+        let files: Vec<String> =
+            files.iter().map(|file| format!("SELECT * FROM file('{}')", file.display())).collect();
+        let source = files.join(" UNION ALL ");
+        let differing = site.query(&format!(
+            "SELECT count() FROM (SELECT toUUID(uuid) AS uuid, event, properties, timestamp, toInt64(7) AS team_id, distinct_id, \
+             created_at, toUInt32(_inserted_at) AS second, elements_chain FROM ({source}) EXCEPT \
+             SELECT uuid, event, properties, timestamp, team_id, distinct_id, created_at, toUInt32(_timestamp), elements_chain \
+             FROM {{db}}.events)"
+        ))?;
+        ensure!(differing == "0", "{differing} rows of the files are not stored as they are");
+    }
+    Ok(())
+}
+
+fn the_same_command_again_stores_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a history that was loaded
+    site.apply()?;
+    let (folder, _) = history(site.name(), ROWS)?;
+    let first = loaded(site, &folder, &[])?;
+    // WHEN the same command is given again, also with more memory or by the other route
+    for more in [&[][..], &["--memory", "64"], &["--route", "distributed"]] {
+        let again = loaded(site, &folder, more)?;
+        // THEN nothing is stored, and the job is the same
+        ensure!(again["stored"] == 0 && again["before"] == ROWS, "{more:?}: {again:#}");
+        ensure!(again["job"] == first["job"], "{again:#}");
+    }
+    site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))?;
+    // THEN list and status know it
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    let job = &jobs[0];
+    ensure!(job["stored"] == ROWS && job["rows"] == ROWS && job["files"] == 2 && job["proven_at"] != "", "{jobs:#}");
+    let name = job["job"].as_str().context("a job")?;
+    let status = site.must(&["backfill", "status", name])?;
+    ensure!(status.stdout.contains("proven") && status.stdout.contains("20,000 stored of 20,000"), "{status}");
+    Ok(())
+}
+
+fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a history that was loaded
+    site.apply()?;
+    let (folder, files) = history(site.name(), ROWS)?;
+    loaded(site, &folder, &[])?;
+    let path = folder.path().to_string_lossy();
+    let refused = |arguments: &[&str], reason: &str| -> anyhow::Result<()> {
+        let outcome = site.posthouse(&[&["backfill", "run"][..], arguments].concat())?;
+        ensure!(outcome.code == 1 && outcome.stderr.contains(reason), "no {reason:?} in {outcome}");
+        site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))
+    };
+    // WHEN it is to be loaded for another team THEN it is refused
+    refused(&[&path, "--mapping", "posthog-export", "--team-id", "8"], "another mapping or team")?;
+    // WHEN a file has changed THEN it is refused, and named
+    let other = History { rows: 100, files: 1, row_group: 50, days: 1, until: UNTIL, people: 9, seed: 1 };
+    let elsewhere = tempfile::tempdir()?;
+    std::fs::copy(&other.write(elsewhere.path())?[0], &files[1])?;
+    let name = files[1].file_name().context("a name")?.to_string_lossy().into_owned();
+    refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], &name)?;
+    refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], "its bytes have changed")?;
+    // WHEN somebody insists THEN its rows come in addition
+    let done = loaded(site, &folder, &["--again"])?;
+    ensure!(done["stored"] == 100, "{done:#}");
+    Ok(())
+}
+
+fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables without rows
+    site.apply()?;
+    let (folder, _) = history(site.name(), ROWS)?;
+    let path = folder.path().to_string_lossy();
+    // WHEN a load is planned THEN its figures are those of the files
+    let arguments = ["backfill", "plan", &path, "--mapping", "posthog-export", "--team-id", "7"];
+    let plan = json(&site.must(&[&arguments[..], &["--json"]].concat())?)?;
+    ensure!(plan["files"] == 2 && plan["rows"] == ROWS && plan["months"] == 3 && plan["team_id"] == 7, "{plan:#}");
+    let shown = site.must(&arguments)?.stdout;
+    ensure!(shown.contains("rows        20,000") && shown.contains("partitions  3 months"), "{shown}");
+    // WHEN it is rehearsed THEN rows are read, and nothing is written
+    let dry = loaded(site, &folder, &["--dry-run"])?;
+    ensure!(dry["read"] == ROWS && dry["rejected"] == 0, "{dry:#}");
+    site.answers("SELECT count() FROM {db}.events", "0", Duration::from_secs(10))?;
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    ensure!(jobs.as_array().is_some_and(Vec::is_empty), "{jobs:#}");
+    Ok(())
+}
+
+fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a history
+    site.apply()?;
+    let (folder, _) = history(site.name(), ROWS)?;
+    // WHEN two machines take a share each, at the same time
+    let (first, second) = thread::scope(|scope| {
+        let share = |share| loaded(site, &folder, &["--split", share, "--no-verify", "--memory", "1"]);
+        let first = scope.spawn(move || share("1/2"));
+        (first.join(), share("2/2"))
+    });
+    let (first, second) = (first.map_err(|_| anyhow::anyhow!("a thread panicked"))??, second?);
+    // THEN each stored a part, and together it is all of it
+    let rows = |done: &Value| done["stored"].as_u64().unwrap_or_default();
+    ensure!(rows(&first) > 0 && rows(&second) > 0, "{first:#} {second:#}");
+    ensure!(rows(&first) + rows(&second) == ROWS as u64, "{first:#} {second:#}");
+    site.must(&["backfill", "verify", first["job"].as_str().context("a job")?])?;
+    Ok(())
+}
+
+fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a load that has begun, too large to be through at once
+    site.apply()?;
+    let rows = 400_000;
+    let (folder, _) = history(site.name(), rows)?;
+    let path = folder.path().to_string_lossy();
+    let arguments =
+        ["backfill", "run", &path, "--mapping", "posthog-export", "--team-id", "7", "--memory", "1", "--no-verify"];
+    let mut child = site.spawn(&arguments)?;
+    site.answers("SELECT count() > 0 FROM {db}.events", "1", Duration::from_secs(30))?;
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    let job = jobs[0]["job"].as_str().context("a job")?.to_owned();
+    // WHEN it is cancelled from elsewhere
+    site.must(&["backfill", "cancel", &job])?;
+    let ended = child.wait()?;
+    // THEN it ended before it was through, and says so
+    ensure!(ended.code() == Some(1), "{ended:?}");
+    let stored: u64 = site.query("SELECT count() FROM {db}.events")?.parse()?;
+    ensure!(stored > 0 && stored < rows as u64, "{stored} rows are stored");
+    // WHEN the same command is given again THEN it goes on
+    let done = loaded(site, &folder, &[])?;
+    ensure!(done["stored"].as_u64().unwrap_or_default() + stored == rows as u64, "{stored} and {done:#}");
+    ensure!(done["proof"]["found"] == rows, "{done:#}");
+    Ok(())
+}
+
+fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a history that was proven
+    site.apply()?;
+    let (folder, _) = history(site.name(), ROWS)?;
+    let job = loaded(site, &folder, &[])?["job"].as_str().context("a job")?.to_owned();
+    let verify = || -> anyhow::Result<(i32, Value)> {
+        let outcome = site.posthouse(&["backfill", "verify", &job, "--json"])?;
+        Ok((outcome.code, json(&outcome)?))
+    };
+    ensure!(verify()?.0 == 0);
+    // WHEN a row is deleted on one shard THEN the proof misses it there
+    site.query("DELETE FROM {db}.sharded_events WHERE uuid = (SELECT min(uuid) FROM {db}.sharded_events) SETTINGS lightweight_deletes_sync = 2")?;
+    let (code, proof) = verify()?;
+    let first = &proof["differences"][0];
+    ensure!(code == 3 && first["shard"] == 1 && first["missing"] == 1, "{proof:#}");
+    // WHEN a row is stored twice, on the other shard THEN the proof has it as extra and on the wrong shard
+    site.query_on(
+        1,
+        "INSERT INTO {db}.sharded_events SELECT * FROM remote('NODE', '{db}', 'sharded_events') LIMIT 1"
+            .replace("NODE", &site.stack.nodes()[0].native_address())
+            .as_str(),
+    )?;
+    let (code, proof) = verify()?;
+    let second = proof["differences"].as_array().and_then(|all| all.iter().find(|one| one["shard"] == 2));
+    let second = second.context("a difference on shard 2")?;
+    ensure!(code == 3 && second["extra"] == 1 && second["wrong_shard"] == 1, "{proof:#}");
+    Ok(())
+}
+
+fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a file with any bytes in its texts and any moments, written by the server
+    site.apply()?;
+    let seed = seed(site.name())?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("any.parquet");
+    let any = |salt: u32, most: u32| {
+        format!("substring(repeat(char(sipHash64({seed}, number, {salt})), {most}), 1, sipHash64({seed}, number, {salt} + 100) % {most})")
+    };
+    let moment = |salt: u32| {
+        format!("fromUnixTimestamp64Micro(toInt64(sipHash64({seed}, number, {salt}) % 12000000000000000) - 2000000000000000, 'UTC')")
+    };
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{}', Parquet) SELECT reinterpretAsUUID(sipHash128({seed}, number)) AS uuid, {} AS event, \
+         {} AS properties, {} AS timestamp, toInt64(sipHash64({seed}, number, 1)) AS team_id, {} AS distinct_id, {} AS elements_hash, \
+         {} AS created_at, toDateTime(sipHash64({seed}, number, 2) % 4294967296, 'UTC') AS _timestamp, {} AS elements_chain \
+         FROM numbers(30000) SETTINGS output_format_parquet_string_as_string = 0",
+        file.display(),
+        any(1, 300),
+        any(2, 20_000),
+        moment(3),
+        any(4, 130),
+        any(5, 3),
+        moment(6),
+        any(7, 200),
+    ))?;
+    // WHEN it is loaded THEN the server computes the same sums from what it stored
+    let path = file.to_string_lossy();
+    let done = site.must(&["backfill", "run", &path, "--mapping", "identity", "--json"])?;
+    let done = json(&done)?;
+    ensure!(done["stored"] == 30_000 && done["proof"]["found"] == 30_000, "{done:#}");
+    Ok(())
+}
+
+fn kills_and_cuts_lose_nothing_and_repeat_nothing() -> anyhow::Result<()> {
+    // One of each fault, on a table that merges nothing and forgets tokens at once.
+    let stack = ingest::stack(&Progress::Silent)?;
+    let report = kills::run(&stack, 4, seed("backfill")?, &|line| eprintln!("backfill: {line}"))?;
+    eprintln!("backfill: {report:?}");
+    ensure!(report.kills >= 4 && report.produced > 0 && (report.lost, report.twice) == (0, 0), "{report:?}");
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! History as Parquet: generated events in the columns of the product's own batch exports, the same for the same seed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::events::{Event, Generator, Profile};
+
+/// What to write.
+#[derive(Debug, Clone, Copy)]
+pub struct History {
+    /// Rows of all files.
+    pub rows: usize,
+    /// Files, with equal shares of the rows.
+    pub files: usize,
+    /// Rows of a row group.
+    pub row_group: usize,
+    /// Days before [`History::until`] over which timestamps spread.
+    pub days: u32,
+    /// The latest timestamp, µs since 1970, UTC.
+    pub until: i64,
+    /// Different people.
+    pub people: u32,
+    /// Repeats the events.
+    pub seed: u64,
+}
+
+impl History {
+    /// Writes the files into `folder`, one after another in time, and returns their paths.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+        std::fs::create_dir_all(folder)?;
+        let profile = Profile {
+            teams: 1,
+            people: self.people,
+            days: self.days,
+            until: self.until,
+            again: 0,
+            broken: 0,
+        };
+        let mut generator = Generator::new(profile, self.seed);
+        let mut events: Vec<Event> = (0..self.rows).map(|_| generator.event()).collect();
+        // An export is written day by day.
+        events.sort_by_key(|event| event.timestamp);
+        let share = self.rows.div_ceil(self.files.max(1)).max(1);
+        let files = events.chunks(share).zip(1..);
+        files
+            .map(|(events, number)| {
+                let path = folder.join(format!("export-{number:03}.parquet"));
+                self.file(&path, events, &generator)
+                    .with_context(|| format!("can't write {}", path.display()))?;
+                Ok(path)
+            })
+            .collect()
+    }
+
+    fn file(&self, path: &Path, events: &[Event], generator: &Generator) -> anyhow::Result<()> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            .set_max_row_group_row_count(Some(self.row_group))
+            .build();
+        let mut writer = None;
+        for events in events.chunks(self.row_group) {
+            let rows = batch(events, generator)?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(ArrowWriter::try_new(
+                    File::create(path)?,
+                    rows.schema(),
+                    Some(properties.clone()),
+                )?),
+            };
+            writer.write(&rows)?;
+        }
+        writer.map(ArrowWriter::close).transpose()?;
+        Ok(())
+    }
+}
+
+fn batch(events: &[Event], generator: &Generator) -> anyhow::Result<RecordBatch> {
+    let texts = |text: &dyn Fn(&Event) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(events.iter().map(text)))
+    };
+    let moments = |shift: i64| -> ArrayRef {
+        let moments = events.iter().map(|event| event.timestamp + shift);
+        Arc::new(TimestampMicrosecondArray::from_iter_values(moments).with_timezone("UTC"))
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("uuid", texts(&|event| event.uuid.to_string())),
+        ("event", texts(&|event| event.event.to_owned())),
+        ("distinct_id", texts(&|event| event.distinct_id.clone())),
+        ("person_id", texts(&|_| String::new())),
+        ("properties", texts(&|event| generator.properties(event.properties).to_owned())),
+        ("person_properties", texts(&|_| "{}".to_owned())),
+        ("elements_chain", texts(&|_| String::new())),
+        ("timestamp", moments(0)),
+        ("created_at", moments(1_500_000)),
+        ("_inserted_at", moments(3_000_000)),
+    ];
+    Ok(RecordBatch::try_from_iter(columns)?)
+}

@@ -1,0 +1,250 @@
+//! Kills the loader, a shard or both, and cuts the network to a shard, in the middle of backfills.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use toml::Value;
+
+use super::Report;
+use crate::history::History;
+use crate::site::Site;
+use crate::stack::{Proxy, Stack};
+
+/// Rows of a round's history.
+const ROWS: usize = 60_000;
+/// 2026-11-10 12:00:00 UTC in µs; with [`DAYS`] before it, history lies in two partitions.
+const UNTIL: i64 = 1_794_312_000_000_000;
+/// See [`UNTIL`].
+const DAYS: u32 = 20;
+/// Small, so that a round makes dozens of blocks and a fault falls between any two steps.
+const MEMORY_MIB: &str = "16";
+/// What a load of [`ROWS`] sends, about: faults come at a random part of it.
+const SENT_BYTES: u64 = 35_000_000;
+/// So few that a shard has long forgotten a block's token when the load goes on.
+const WINDOW: i64 = 10;
+/// Blocks of somebody else that push the tokens out.
+const OTHERS: usize = 12;
+/// The team of these.
+const OTHERS_TEAM: i64 = -1;
+/// How long a shard or the network stays away: a restart, not an outage that a loader would give up on.
+const OUTAGE_MS: (u64, u64) = (200, 4_000);
+/// For a load to end, whatever happens to it.
+const LOAD_LIMIT: Duration = Duration::from_secs(240);
+/// How often a load that failed is begun again; a shard that is just starting refuses the first.
+const TRIES: u32 = 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Loader,
+    Shard,
+    Both,
+    Network,
+}
+
+const FAULTS: [Fault; 4] = [Fault::Loader, Fault::Shard, Fault::Both, Fault::Network];
+
+/// The HTTP interfaces of all shards, each behind a line that can be cut.
+struct Lines(Vec<Proxy>);
+
+/// Runs `rounds` loads with a fault each on a site of `stack` (that of [`ingest::stack`](super::ingest::stack)); `say`
+/// hears of each.
+///
+/// # Errors
+/// When a server does not come back or a load never succeeds; never because of what it counts.
+pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
+    let mut site = Site::new(stack, "backfill")?;
+    site.set("events", "deduplication_window", WINDOW);
+    site.apply()?;
+    let lines = Lines::lay(&mut site)?;
+    let folder = tempfile::tempdir()?;
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut kills, mut unproven) = (0, 0);
+    for round in 0..rounds {
+        let fault = FAULTS
+            .get(round as usize)
+            .copied()
+            .unwrap_or_else(|| FAULTS[random.random_range(0..FAULTS.len())]);
+        let begin = Instant::now();
+        let history = folder.path().join(round.to_string());
+        write(&history, seed ^ u64::from(round))?;
+        let team = (round + 1).to_string();
+        let history = history.to_string_lossy();
+        let route = if round % 3 == 2 { "distributed" } else { "direct" };
+        let arguments = [
+            "backfill",
+            "run",
+            &history,
+            "--mapping",
+            "posthog-export",
+            "--team-id",
+            &team,
+            "--memory",
+            MEMORY_MIB,
+            "--route",
+            route,
+        ];
+        let mut child = site.spawn(&[&arguments[..], &["--no-verify"]].concat())?;
+        let killed = inflict(&site, &lines, fault, &mut child, &mut random)?;
+        kills += killed;
+        forget(&site)?;
+        unproven += u32::from(!go_on(&site, &arguments)?);
+        let stored = site
+            .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
+        say(format!(
+            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed, stored {}, {:.1} s",
+            round + 1,
+            stored.replace('\t', " different "),
+            begin.elapsed().as_secs_f32()
+        ));
+    }
+    report(&site, rounds, kills, unproven, seed)
+}
+
+fn write(folder: &Path, seed: u64) -> anyhow::Result<()> {
+    let history =
+        History { rows: ROWS, files: 2, row_group: 7_000, days: DAYS, until: UNTIL, people: 5_000, seed };
+    history.write(folder)?;
+    Ok(())
+}
+
+impl Lines {
+    /// Has the site's config name a proxy for each node.
+    fn lay(site: &mut Site<'_>) -> anyhow::Result<Self> {
+        let mut lines = Vec::new();
+        let config = site.config_mut();
+        let shards =
+            config.get_mut("shards").and_then(Value::as_array_mut).context("the config has no shards")?;
+        for shard in shards {
+            let replicas =
+                shard.get_mut("replicas").and_then(Value::as_array_mut).context("a shard has no replicas")?;
+            for replica in replicas {
+                let replica = replica.as_table_mut().context("a replica is no table")?;
+                let url = replica.get("url").and_then(Value::as_str).context("a replica has no url")?;
+                let address = url.trim_start_matches("http://").trim_end_matches('/');
+                let line = Proxy::start(address.parse::<SocketAddr>()?)?;
+                replica.insert("url".to_owned(), format!("http://{}", line.address()).into());
+                lines.push(line);
+            }
+        }
+        Ok(Self(lines))
+    }
+
+    fn carried(&self) -> u64 {
+        self.0.iter().map(Proxy::carried).sum()
+    }
+}
+
+/// One fault at a random part of the load, and the recovery from it. Returns the number of processes killed.
+fn inflict(
+    site: &Site<'_>,
+    lines: &Lines,
+    fault: Fault,
+    child: &mut Child,
+    random: &mut StdRng,
+) -> anyhow::Result<u32> {
+    let outage = Duration::from_millis(random.random_range(OUTAGE_MS.0..OUTAGE_MS.1));
+    let victim = random.random_range(0..site.stack.nodes().len());
+    let threshold = lines.carried() + random.random_range(0..SENT_BYTES);
+    while lines.carried() < threshold && child.try_wait()?.is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let node = &site.stack.nodes()[victim];
+    let kills = match fault {
+        Fault::Loader => {
+            child.kill()?;
+            1
+        }
+        Fault::Shard => {
+            node.kill();
+            thread::sleep(outage);
+            node.start()?;
+            1
+        }
+        Fault::Both => {
+            node.kill();
+            child.kill()?;
+            thread::sleep(outage);
+            node.start()?;
+            2
+        }
+        Fault::Network => {
+            lines.0[victim].cut_after(random.random_range(0..2_000_000));
+            thread::sleep(outage);
+            lines.0[victim].restore();
+            0
+        }
+    };
+    let end = Instant::now() + LOAD_LIMIT;
+    while child.try_wait()?.is_none() {
+        ensure!(Instant::now() < end, "a load did not end within {} s", LOAD_LIMIT.as_secs());
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(kills)
+}
+
+/// Has every shard forget the tokens of the load.
+fn forget(site: &Site<'_>) -> anyhow::Result<()> {
+    for node in 0..site.stack.nodes().len() {
+        for _ in 0..OTHERS {
+            site.query_on(
+                node,
+                &format!(
+                    "INSERT INTO {{db}}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
+                     SELECT generateUUIDv4(), 'other', toDateTime64('2026-11-01 00:00:00', 6, 'UTC'), {OTHERS_TEAM}, 'somebody'"
+                ),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the same command until it succeeds. True if the load was then proven.
+fn go_on(site: &Site<'_>, arguments: &[&str]) -> anyhow::Result<bool> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let outcome = site.posthouse(arguments)?;
+        match outcome.code {
+            0 => return Ok(true),
+            3 => return Ok(false),
+            _ => last = Some(outcome),
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    match last {
+        Some(outcome) => bail!("the load failed {TRIES} times, at last with {outcome}"),
+        None => bail!("the load was never begun"),
+    }
+}
+
+fn report(site: &Site<'_>, rounds: u32, kills: u32, unproven: u32, seed: u64) -> anyhow::Result<Report> {
+    let counted = site.query(&format!(
+        "SELECT count(), uniqExact(uuid), uniqExact(_offset) FROM {{db}}.events WHERE team_id != {OTHERS_TEAM}"
+    ))?;
+    let numbers: Vec<u64> = counted.split('\t').map(str::parse).collect::<Result<_, _>>()?;
+    let [rows, uuids, places] = numbers[..] else { bail!("three numbers, not {counted}") };
+    let produced = u64::from(rounds) * ROWS as u64;
+    ensure!(uuids == places, "{uuids} different events stand at {places} different places");
+    // What the proof says is counted too: it must see what the counts see.
+    let differs = rows != produced || uuids != produced;
+    ensure!(
+        differs || unproven == 0,
+        "{unproven} loads were not proven, but no row is missing or there twice"
+    );
+    site.remove()?;
+    Ok(Report {
+        name: "backfill".to_owned(),
+        rounds,
+        kills,
+        produced,
+        stored: uuids,
+        lost: produced - uuids.min(produced),
+        twice: rows - uuids,
+        seed,
+    })
+}
