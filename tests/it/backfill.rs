@@ -49,8 +49,18 @@ fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
 
 fn load(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Outcome> {
     let folder = folder.path().to_string_lossy();
-    let arguments =
-        ["backfill", "run", &folder, "--mapping", "posthog-export", "--team-id", "7", "--json", "--memory", "16"];
+    let arguments = [
+        "backfill",
+        "run",
+        &folder,
+        "--mapping",
+        "posthog-export",
+        "--team-id",
+        "7",
+        "--json",
+        "--memory",
+        "16",
+    ];
     site.posthouse(&[&arguments[..], more].concat())
 }
 
@@ -105,10 +115,16 @@ fn the_same_command_again_stores_nothing(site: &mut Site<'_>) -> anyhow::Result<
     // THEN list and status know it
     let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
     let job = &jobs[0];
-    ensure!(job["stored"] == ROWS && job["rows"] == ROWS && job["files"] == 2 && job["proven_at"] != "", "{jobs:#}");
+    ensure!(
+        job["stored"] == ROWS && job["rows"] == ROWS && job["files"] == 2 && job["proven_at"] != "",
+        "{jobs:#}"
+    );
     let name = job["job"].as_str().context("a job")?;
     let status = site.must(&["backfill", "status", name])?;
-    ensure!(status.stdout.contains("proven") && status.stdout.contains("20,000 stored of 20,000"), "{status}");
+    ensure!(
+        status.stdout.contains("proven") && status.stdout.contains("20,000 stored of 20,000"),
+        "{status}"
+    );
     Ok(())
 }
 
@@ -146,7 +162,10 @@ fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()>
     // WHEN a load is planned THEN its figures are those of the files
     let arguments = ["backfill", "plan", &path, "--mapping", "posthog-export", "--team-id", "7"];
     let plan = json(&site.must(&[&arguments[..], &["--json"]].concat())?)?;
-    ensure!(plan["files"] == 2 && plan["rows"] == ROWS && plan["months"] == 3 && plan["team_id"] == 7, "{plan:#}");
+    ensure!(
+        plan["files"] == 2 && plan["rows"] == ROWS && plan["months"] == 3 && plan["team_id"] == 7,
+        "{plan:#}"
+    );
     let shown = site.must(&arguments)?.stdout;
     ensure!(shown.contains("rows        20,000") && shown.contains("partitions  3 months"), "{shown}");
     // WHEN it is rehearsed THEN rows are read, and nothing is written
@@ -183,8 +202,18 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
     let rows = 400_000;
     let (folder, _) = history(site.name(), rows)?;
     let path = folder.path().to_string_lossy();
-    let arguments =
-        ["backfill", "run", &path, "--mapping", "posthog-export", "--team-id", "7", "--memory", "1", "--no-verify"];
+    let arguments = [
+        "backfill",
+        "run",
+        &path,
+        "--mapping",
+        "posthog-export",
+        "--team-id",
+        "7",
+        "--memory",
+        "1",
+        "--no-verify",
+    ];
     let mut child = site.spawn(&arguments)?;
     site.answers("SELECT count() > 0 FROM {db}.events", "1", Duration::from_secs(30))?;
     let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
@@ -239,10 +268,14 @@ fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("any.parquet");
     let any = |salt: u32, most: u32| {
-        format!("substring(repeat(char(sipHash64({seed}, number, {salt})), {most}), 1, sipHash64({seed}, number, {salt} + 100) % {most})")
+        format!(
+            "substring(repeat(char(sipHash64({seed}, number, {salt})), {most}), 1, sipHash64({seed}, number, {salt} + 100) % {most})"
+        )
     };
     let moment = |salt: u32| {
-        format!("fromUnixTimestamp64Micro(toInt64(sipHash64({seed}, number, {salt}) % 12000000000000000) - 2000000000000000, 'UTC')")
+        format!(
+            "fromUnixTimestamp64Micro(toInt64(sipHash64({seed}, number, {salt}) % 12000000000000000) - 2000000000000000, 'UTC')"
+        )
     };
     site.query(&format!(
         "INSERT INTO FUNCTION file('{}', Parquet) SELECT reinterpretAsUUID(sipHash128({seed}, number)) AS uuid, {} AS event, \

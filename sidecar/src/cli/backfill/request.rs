@@ -38,7 +38,7 @@ pub(in crate::cli) struct Sources {
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
 
-    /// Memory to use, in MiB, whatever the files are like
+    /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
     #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY)]
     memory: NonZeroU64,
 }

@@ -18,6 +18,9 @@ use super::{bar, plan as plan_of, verify};
 use crate::cli::Outcome;
 use crate::cli::output::Output;
 
+/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
+const LEAST_DECODING: usize = 64 << 20;
+
 /// What `run --json` prints.
 #[derive(Serialize)]
 struct Loaded {
@@ -42,8 +45,9 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
     let memory = load.sources.memory_bytes().get();
     let limits = Limits {
+        // As much as the slice that is built meanwhile.
         block_bytes: memory / 8 * 3,
-        decoding: Bounds::within(usize::try_from(memory / 4).unwrap_or(usize::MAX)),
+        decoding: Bounds::within(usize::try_from(memory / 4).unwrap_or(usize::MAX).max(LEAST_DECODING)),
         rejects: load.max_rejects,
         quarantine: load.quarantine.clone(),
     };
