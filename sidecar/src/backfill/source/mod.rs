@@ -1,25 +1,37 @@
 //! Where Parquet comes from: local files and globs, S3, GCS, HTTP; what an object is known by.
 
 mod address;
+mod blocks;
 mod error;
+mod explain;
 mod footer;
 mod local;
 mod object;
 mod pattern;
 mod reader;
+mod remote;
+mod stores;
+mod variables;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use self::address::Place;
+use url::Url;
+
+use self::address::{Place, shown_url};
 pub use self::error::SourceError;
 pub use self::footer::footer_hash;
 pub use self::object::{Identity, Object};
 pub use self::reader::{Range, Reader};
+use self::stores::Stores;
+use self::variables::Variables;
 
-/// The places that history can be read from.
+/// The places that history can be read from: this machine, and the stores as their settings make them reachable.
 #[derive(Default)]
-pub struct Sources {}
+pub struct Sources {
+    stores: Stores,
+}
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,6 +41,16 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
+    /// With the settings of the environment: `AWS_…` for S3 and `GOOGLE_…` for GCS, as `object_store` names them.
+    pub fn from_env() -> Self {
+        Self { stores: Stores::new(Variables::from_env()) }
+    }
+
+    /// With settings given as names and values, of which those of other programs are ignored.
+    pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { stores: Stores::new(Variables::new(settings)) }
+    }
+
     /// The Parquet objects that arguments name, sorted by location, each once.
     ///
     /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`, `{…}`), or an address:
@@ -38,14 +60,21 @@ impl Sources {
     /// # Errors
     /// When an argument names nothing or can't be asked: see [`SourceError`].
     pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
-        let mut objects = Vec::new();
+        let (mut objects, mut webs) = (Vec::new(), Vec::new());
         for argument in arguments {
             let found = match address::parse(argument)? {
                 Place::Local(path) => self.expand_local(argument, path).await?,
-                Place::Bucket { .. } | Place::Web(_) => Vec::new(),
+                Place::Bucket { store, name, key } => {
+                    remote::expand(&self.stores, store, &name, &key).await?
+                }
+                Place::Web(url) => {
+                    webs.push(url.clone());
+                    vec![remote::web(&self.stores, &url).await?]
+                }
             };
             objects.extend(found);
         }
+        told_apart(webs)?;
         objects.sort_by(|one, other| one.location.cmp(&other.location));
         objects.dedup_by(|one, other| one.location == other.location);
         Ok(objects)
@@ -56,5 +85,20 @@ impl Sources {
         let found = tokio::task::spawn_blocking(move || local::expand(&path)).await;
         let found = found.map_err(|_| SourceError::Stopped { location: argument.to_owned() })??;
         Ok(found)
+    }
+}
+
+/// Addresses that differ only in what is not shown would be taken for one file.
+fn told_apart(mut urls: Vec<Url>) -> Result<(), SourceError> {
+    urls.sort();
+    urls.dedup();
+    let mut seen = HashSet::new();
+    match urls.iter().map(shown_url).find(|shown| !seen.insert(shown.clone())) {
+        None => Ok(()),
+        Some(argument) => {
+            let problem = "another argument differs from it in the query alone, which is not recorded since it may be \
+                           secret: load them one after the other";
+            Err(SourceError::Argument { argument, problem: problem.to_owned() })
+        }
     }
 }

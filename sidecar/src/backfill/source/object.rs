@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use object_store::path::Path;
 
 use super::error::SourceError;
+use super::stores::Remote;
 
 /// One file, local or remote, as it was found. Cloning is cheap and shares the connections.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub struct Object {
 #[derive(Clone)]
 pub(super) enum Access {
     Local(PathBuf),
+    Remote { remote: Remote, path: Path },
 }
 
 /// What an object is known by, as text that can be stored and compared: its ETag and size where the store gives a tag,

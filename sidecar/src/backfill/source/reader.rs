@@ -5,10 +5,13 @@ use std::io::{self, BufReader, Read};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use tokio::runtime::Handle;
 
+use super::blocks::{Blocks, RemoteRange};
 use super::error::SourceError;
 use super::local::{LocalFile, LocalRange};
 use super::object::{Access, Object};
+use super::remote::RemoteFile;
 
 /// An open object. It can be read by many threads at once; cloning shares the file or connection.
 ///
@@ -19,6 +22,7 @@ pub struct Reader(Inner);
 #[derive(Debug, Clone)]
 enum Inner {
     Local(LocalFile),
+    Remote(Blocks),
 }
 
 /// The bytes of an object from some place on.
@@ -28,6 +32,7 @@ pub struct Range(RangeInner);
 #[derive(Debug)]
 enum RangeInner {
     Local(BufReader<LocalRange>),
+    Remote(RemoteRange),
 }
 
 impl Object {
@@ -44,6 +49,11 @@ impl Object {
                 let file = opened.map_err(|_| SourceError::Stopped { location: self.location.clone() })??;
                 Ok(Reader(Inner::Local(file)))
             }
+            // Every request says which object it means, so nothing needs to be asked yet.
+            Access::Remote { remote, path } => {
+                let file = RemoteFile::new(self, remote, path);
+                Ok(Reader(Inner::Remote(Blocks::new(file, Handle::current()))))
+            }
         }
     }
 }
@@ -53,6 +63,7 @@ impl Reader {
     pub fn location(&self) -> &str {
         match &self.0 {
             Inner::Local(file) => file.location(),
+            Inner::Remote(blocks) => blocks.file().location(),
         }
     }
 
@@ -64,6 +75,7 @@ impl Reader {
     pub fn unchanged(&self) -> Result<(), SourceError> {
         match &self.0 {
             Inner::Local(file) => file.unchanged(),
+            Inner::Remote(blocks) => blocks.unchanged(),
         }
     }
 
@@ -71,6 +83,7 @@ impl Reader {
     pub(super) fn within(&self, range: std::ops::Range<u64>) -> Result<Bytes, SourceError> {
         match &self.0 {
             Inner::Local(file) => file.bytes(range),
+            Inner::Remote(blocks) => blocks.bytes(range),
         }
     }
 
@@ -84,6 +97,7 @@ impl Length for Reader {
     fn len(&self) -> u64 {
         match &self.0 {
             Inner::Local(file) => file.size(),
+            Inner::Remote(blocks) => blocks.file().size(),
         }
     }
 }
@@ -97,6 +111,7 @@ impl ChunkReader for Reader {
         }
         Ok(Range(match &self.0 {
             Inner::Local(file) => RangeInner::Local(file.read_from(start)),
+            Inner::Remote(blocks) => RangeInner::Remote(RemoteRange::new(blocks.clone(), start)),
         }))
     }
 
@@ -113,6 +128,7 @@ impl Read for Range {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             RangeInner::Local(range) => range.read(into),
+            RangeInner::Remote(range) => range.read(into),
         }
     }
 }
