@@ -159,3 +159,6 @@ impl Read for RemoteRange {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;

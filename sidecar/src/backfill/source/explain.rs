@@ -28,6 +28,8 @@ enum Answer {
     Redirect,
     /// No answer, or a torn one.
     Broken(String),
+    /// A whole file where a part was asked for.
+    NoRanges,
     /// Nobody had credentials to give.
     NoCredentials,
     /// Something that the client could not use.
@@ -43,10 +45,8 @@ pub(super) fn explain(
     variables: &Variables,
 ) -> SourceError {
     let location = location.to_owned();
-    if matches!(error, object_store::Error::NotSupported { .. }) {
-        return SourceError::NoRanges { location };
-    }
     match answer(error) {
+        Answer::NoRanges => SourceError::NoRanges { location },
         Answer::Refused { status, code, message } => {
             let said = match (code.as_str(), message.as_str()) {
                 ("", "") => format!("status {status}"),
@@ -104,6 +104,8 @@ fn refused(
         }
         (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
         | (301 | 307 | 308, _) => SourceError::Region { location, hint: hints.region },
+        // An archived object: to be restored first, as the store says.
+        (_, "InvalidObjectState") => SourceError::Store { location, said },
         (403, _) => SourceError::Denied { location, said, hint: hints.denied },
         (404 | 410, _) => SourceError::Missing { location, hint: hints.missing },
         (412 | 416, _) => {
@@ -175,6 +177,13 @@ fn answer(error: &object_store::Error) -> Answer {
     }
     if after(BARE_REDIRECT).is_some() {
         return Answer::Redirect;
+    }
+    let refused = |status| Answer::Refused { status, code: String::new(), message: String::new() };
+    match error {
+        object_store::Error::NotSupported { .. } => return Answer::NoRanges,
+        object_store::Error::NotFound { .. } => return refused(404),
+        object_store::Error::Precondition { .. } => return refused(412),
+        _ => {}
     }
     let innermost = texts.last().map(|text| brief(text)).unwrap_or_default();
     if layers.iter().any(|error| error.is::<HttpError>()) {

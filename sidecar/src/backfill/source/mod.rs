@@ -102,3 +102,6 @@ fn told_apart(mut urls: Vec<Url>) -> Result<(), SourceError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
