@@ -1,4 +1,5 @@
-//! Sources behind a bad network, wrong credentials and odd servers: read all the same, or an error that says what to do.
+//! Sources behind a bad network, wrong credentials and odd servers: read all the same, or an error that says what to
+//! do.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -24,6 +25,7 @@ tests! {
     Free an_outage_while_reading_is_waited_out,
     Free what_is_wrong_with_access_is_said_and_secrets_are_not,
     Free odd_web_servers_are_told_apart,
+    Free a_bucket_of_another_region_is_told_as_such,
     Free a_user_in_an_address_is_sent_and_not_shown,
     Free plain_http_needs_no_certificates,
 }
@@ -46,10 +48,15 @@ fn a_flaky_and_slow_connection_loses_nothing() -> anyhow::Result<()> {
     let (server, proxy, bytes) = behind_a_proxy(seed)?;
     proxy.delay(Duration::from_millis(1));
     proxy.cut_each_after(2_000..600_000, seed);
-    // WHEN a file is found and read through it
+    for number in 0..100 {
+        server.put("events", &format!("many/{number}.parquet"), b"x")?;
+    }
+    // WHEN files are found and one is read through it
     let access = Access::new(server.environment(proxy.address()))?;
+    let many = access.expand(&["s3://events/many/"])?.len();
     let found = rows(access.open("s3://events/a.parquet")?)?;
-    // THEN every row is there, though connections broke
+    // THEN every file and row is there, though connections broke
+    ensure!(many == 100, "{many} files of 100");
     ensure!(found == rows(bytes::Bytes::from(bytes))?, "other rows");
     ensure!(proxy.resets() > 0, "no connection broke");
     Ok(())
@@ -124,7 +131,7 @@ fn what_is_wrong_with_access_is_said_and_secrets_are_not() -> anyhow::Result<()>
             "s3://nowhere/a.parquet",
             "the bucket of s3://nowhere/a.parquet does not exist",
         ),
-        ("AWS_REGION", "us-east-1", "s3://events/b.parquet", "s3://events/b.parquet is not there"),
+        ("AWS_REGION", "us-east-1", "s3://events/b.parquet", "s3://events/b.parquet names no Parquet file"),
         ("AWS_ENDPOINT_URL", &nobody, object, "connection refused"),
         ("AWS_ENDPOINT_URL", "127.0.0.1:9", object, "AWS_ENDPOINT_URL is no address"),
         ("AWS_ALLOW_HTTP", "false", object, "set AWS_ALLOW_HTTP=true"),
@@ -193,6 +200,23 @@ fn odd_web_servers_are_told_apart() -> anyhow::Result<()> {
     ensure!(object.identity().as_str() == "1 bytes", "{object:?}");
     let reader = access.runtime.block_on(object.open())?;
     ensure!(parquet::file::reader::ChunkReader::get_bytes(&reader, 0, 1)? == b"x"[..]);
+    Ok(())
+}
+
+fn a_bucket_of_another_region_is_told_as_such() -> anyhow::Result<()> {
+    let moved = "HTTP/1.1 301 Moved Permanently\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let malformed = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 51\r\n\r\n\
+                     <Error><Code>AuthorizationHeaderMalformed</Code></E>";
+    for answer in [moved, malformed] {
+        let (address, _requests) = web_server(answer)?;
+        let settings =
+            [("AWS_ENDPOINT_URL", format!("http://{address}")), ("AWS_ALLOW_HTTP", "true".to_owned())];
+        let keys = [("AWS_ACCESS_KEY_ID", "k".to_owned()), ("AWS_SECRET_ACCESS_KEY", "s".to_owned())];
+        let settings =
+            settings.into_iter().chain(keys).map(|(name, value)| (name.to_owned(), value)).collect();
+        let error = Access::new(settings)?.expand(&["s3://events/a.parquet"]).err().context("read")?;
+        ensure!(error.to_string().contains("set AWS_REGION"), "{error}");
+    }
     Ok(())
 }
 

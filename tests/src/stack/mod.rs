@@ -5,6 +5,9 @@
 //! write configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes,
 //! then brokers, then the Keeper, and removes the folder. However the process ends, the kernel kills the
 //! servers with it.
+//!
+//! Beside the stack, and without it, tests start an [`S3Server`] in their own process, and a [`Proxy`] before any server
+//! whose network is to be bad.
 
 mod cache;
 mod clickhouse;

@@ -1,4 +1,5 @@
-//! A remote object in memory, a few blocks at a time: fetched when they are needed or just before, and forgotten again.
+//! A remote object in memory, a few blocks at a time: fetched when they are needed or just before, and forgotten
+//! again.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -10,13 +11,13 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::error::SourceError;
-use super::remote::RemoteFile;
+use super::fetch::RemoteFile;
 
-/// What is fetched at once: large enough that a request's delay counts little, small enough that the ends of a column that
-/// are fetched in vain do.
+/// What is fetched at once: large enough that a request's delay counts little, small enough that the ends of a column
+/// that are fetched in vain do.
 const BLOCK: u64 = 1 << 20;
-/// How many are kept. A reader of Parquet goes through its columns side by side, each with a block and the next one; the
-/// columns of events are eleven.
+/// How many are kept. A reader of Parquet goes through its columns side by side, each with a block and the next one;
+/// the columns of events are eleven.
 const BLOCKS: usize = 32;
 /// From this size on a range is fetched as a whole instead of block by block.
 const WHOLE: u64 = 2 * BLOCK;
@@ -83,7 +84,8 @@ impl Blocks {
         Ok(bytes.slice(offset.min(bytes.len())..))
     }
 
-    /// A block, now the most recently used; and the next one, if reading seems to go on there and it is not known yet.
+    /// A block, now the most recently used; and the next one, if reading seems to go on there and it is not known
+    /// yet.
     fn enter(&self, index: u64) -> (Block, Option<Block>) {
         let mut kept = self.kept();
         let goes_on = index > 0 && kept.iter().any(|(known, _)| *known == index - 1);

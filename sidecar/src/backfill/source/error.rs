@@ -153,8 +153,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The source's error behind what the Parquet library returned, so that a lost connection can be told from a broken
-    /// file.
+    /// The source's error behind what the Parquet library returned, so that a lost connection can be told from a
+    /// broken file.
     pub fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {

@@ -45,7 +45,7 @@ pub(super) fn explain(
     variables: &Variables,
 ) -> SourceError {
     let location = location.to_owned();
-    match answer(error) {
+    match answer(error, kind) {
         Answer::NoRanges => SourceError::NoRanges { location },
         Answer::Refused { status, code, message } => {
             let said = match (code.as_str(), message.as_str()) {
@@ -135,7 +135,7 @@ const fn hints(kind: Kind) -> Hints {
             expired: "get new ones and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
             credentials: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones; \
                           profiles in ~/.aws are not read), or AWS_SKIP_SIGNATURE=true for a public bucket",
-            denied: "the credentials in AWS_ACCESS_KEY_ID need s3:GetObject for the objects and s3:ListBucket for the bucket",
+            denied: "the credentials in AWS_ACCESS_KEY_ID need s3:GetObject, and s3:ListBucket for folders and globs",
             region: "set AWS_REGION to the bucket's region, and leave AWS_ENDPOINT_URL unset for Amazon S3",
             bucket: "check its name, and AWS_ENDPOINT_URL for a store that is not Amazon's",
             missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
@@ -160,13 +160,14 @@ const fn hints(kind: Kind) -> Hints {
     }
 }
 
-/// What came instead of bytes, out of the layers of the client's error. Only the innermost ones are shown: the outer ones
-/// repeat the whole address, which may be signed.
-fn answer(error: &object_store::Error) -> Answer {
+/// What came instead of bytes, out of the layers of the client's error. Only the innermost ones are shown: the outer
+/// ones repeat the whole address, which may be signed.
+fn answer(error: &object_store::Error, kind: Kind) -> Answer {
     let layers = layers(error);
     let texts: Vec<String> = layers.iter().map(ToString::to_string).collect();
     let after = |words: &str| texts.iter().find_map(|text| text.strip_prefix(words));
-    if texts.iter().any(|text| METADATA.iter().any(|host| text.contains(host))) {
+    let asks_the_provider = |text: &String| METADATA.iter().any(|host| text.contains(host));
+    if kind != Kind::Web && texts.iter().any(asks_the_provider) {
         return Answer::NoCredentials;
     }
     if let Some(text) = after(STATUS) {
@@ -204,8 +205,8 @@ fn layers(error: &object_store::Error) -> Vec<&(dyn Error + 'static)> {
     layers
 }
 
-/// `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Only code and message are taken: stores
-/// repeat keys and tokens beside them.
+/// `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Only code and message are taken:
+/// stores repeat keys and tokens beside them.
 fn refusal(text: &str) -> Answer {
     let status = text.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_default();
     let inside = |tag: &str| {

@@ -4,6 +4,7 @@ mod address;
 mod blocks;
 mod error;
 mod explain;
+mod fetch;
 mod footer;
 mod local;
 mod object;
@@ -13,19 +14,22 @@ mod remote;
 mod stores;
 mod variables;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use url::Url;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use self::address::{Place, shown_url};
 pub use self::error::SourceError;
 pub use self::footer::footer_hash;
 pub use self::object::{Identity, Object};
-pub use self::reader::{Range, Reader};
+pub use self::reader::{RangeReader, Reader};
 use self::stores::Stores;
 use self::variables::Variables;
+
+/// How many arguments are looked up at once: a shell may make thousands of them out of a pattern.
+const AT_ONCE: usize = 16;
 
 /// The places that history can be read from: this machine, and the stores as their settings make them reachable.
 #[derive(Default)]
@@ -53,31 +57,28 @@ impl Sources {
 
     /// The Parquet objects that arguments name, sorted by location, each once.
     ///
-    /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`, `{…}`), or an address:
-    /// `s3://bucket/…` and `gs://bucket/…` with a key, a folder or a glob, `http(s)://…` with a file. What stands beside
-    /// the data (`manifest.json`, `_SUCCESS`, hidden files, empty markers) is left out, unless an argument names it.
+    /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`, `{…}`), or an
+    /// address: `s3://bucket/…` and `gs://bucket/…` with a key, a folder or a glob, `http(s)://…` with a file. What
+    /// stands beside the data (`manifest.json`, `_SUCCESS`, hidden files, empty markers) is left out, unless an
+    /// argument names it.
     ///
     /// # Errors
     /// When an argument names nothing or can't be asked: see [`SourceError`].
     pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
-        let (mut objects, mut webs) = (Vec::new(), Vec::new());
-        for argument in arguments {
-            let found = match address::parse(argument)? {
-                Place::Local(path) => self.expand_local(argument, path).await?,
-                Place::Bucket { store, name, key } => {
-                    remote::expand(&self.stores, store, &name, &key).await?
-                }
-                Place::Web(url) => {
-                    webs.push(url.clone());
-                    vec![remote::web(&self.stores, &url).await?]
-                }
-            };
-            objects.extend(found);
-        }
-        told_apart(webs)?;
+        told_apart(arguments)?;
+        let found = stream::iter(arguments).map(|argument| self.expand_one(argument)).buffered(AT_ONCE);
+        let mut objects: Vec<Object> = found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
         objects.sort_by(|one, other| one.location.cmp(&other.location));
         objects.dedup_by(|one, other| one.location == other.location);
         Ok(objects)
+    }
+
+    async fn expand_one(&self, argument: &str) -> Result<Vec<Object>, SourceError> {
+        match address::parse(argument)? {
+            Place::Local(path) => self.expand_local(argument, path).await,
+            Place::Bucket { store, name, key } => remote::expand(&self.stores, store, &name, &key).await,
+            Place::Web(url) => Ok(vec![remote::web(&self.stores, &url).await?]),
+        }
     }
 
     async fn expand_local(&self, argument: &str, path: PathBuf) -> Result<Vec<Object>, SourceError> {
@@ -89,18 +90,18 @@ impl Sources {
 }
 
 /// Addresses that differ only in what is not shown would be taken for one file.
-fn told_apart(mut urls: Vec<Url>) -> Result<(), SourceError> {
-    urls.sort();
-    urls.dedup();
-    let mut seen = HashSet::new();
-    match urls.iter().map(shown_url).find(|shown| !seen.insert(shown.clone())) {
-        None => Ok(()),
-        Some(argument) => {
-            let problem = "another argument differs from it in the query alone, which is not recorded since it may be \
-                           secret: load them one after the other";
-            Err(SourceError::Argument { argument, problem: problem.to_owned() })
+fn told_apart(arguments: &[String]) -> Result<(), SourceError> {
+    let mut seen = HashMap::new();
+    for argument in arguments {
+        let Ok(Place::Web(url)) = address::parse(argument) else { continue };
+        let shown = shown_url(&url);
+        if seen.insert(shown.clone(), url.clone()).is_some_and(|before| before != url) {
+            let problem = "another argument differs from it in the query alone, which is not recorded since it \
+                           may be secret: load them one after the other";
+            return Err(SourceError::Argument { argument: shown, problem: problem.to_owned() });
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

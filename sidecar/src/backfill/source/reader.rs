@@ -1,6 +1,7 @@
 //! An open object as the Parquet library reads it: any range, from any blocking thread.
 
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -9,13 +10,14 @@ use tokio::runtime::Handle;
 
 use super::blocks::{Blocks, RemoteRange};
 use super::error::SourceError;
+use super::fetch::RemoteFile;
 use super::local::{LocalFile, LocalRange};
 use super::object::{Access, Object};
-use super::remote::RemoteFile;
 
 /// An open object. It can be read by many threads at once; cloning shares the file or connection.
 ///
-/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own).
+/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own), while the runtime
+/// on which the object was opened goes on. A remote object that is read holds up to 32 MiB, whatever its size.
 #[derive(Debug, Clone)]
 pub struct Reader(Inner);
 
@@ -27,7 +29,7 @@ enum Inner {
 
 /// The bytes of an object from some place on.
 #[derive(Debug)]
-pub struct Range(RangeInner);
+pub struct RangeReader(RangeInner);
 
 #[derive(Debug)]
 enum RangeInner {
@@ -67,8 +69,8 @@ impl Reader {
         }
     }
 
-    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before anything is
-    /// made of the bytes.
+    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before
+    /// anything is made of the bytes.
     ///
     /// # Errors
     /// [`SourceError::Changed`], or what keeps a local file from being looked at.
@@ -80,7 +82,7 @@ impl Reader {
     }
 
     /// Bytes that are there: the range must lie within the object.
-    pub(super) fn within(&self, range: std::ops::Range<u64>) -> Result<Bytes, SourceError> {
+    pub(super) fn within(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         match &self.0 {
             Inner::Local(file) => file.bytes(range),
             Inner::Remote(blocks) => blocks.bytes(range),
@@ -103,13 +105,13 @@ impl Length for Reader {
 }
 
 impl ChunkReader for Reader {
-    type T = Range;
+    type T = RangeReader;
 
-    fn get_read(&self, start: u64) -> Result<Range, ParquetError> {
+    fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {
         if start > self.len() {
             return Err(self.beyond(start, 0));
         }
-        Ok(Range(match &self.0 {
+        Ok(RangeReader(match &self.0 {
             Inner::Local(file) => RangeInner::Local(file.read_from(start)),
             Inner::Remote(blocks) => RangeInner::Remote(RemoteRange::new(blocks.clone(), start)),
         }))
@@ -124,7 +126,7 @@ impl ChunkReader for Reader {
     }
 }
 
-impl Read for Range {
+impl Read for RangeReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             RangeInner::Local(range) => range.read(into),

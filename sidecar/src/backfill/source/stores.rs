@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
@@ -19,7 +20,8 @@ use super::variables::Variables;
 
 /// For a connection to be made: other continents answer within half a second.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For the next bytes of an answer. There is no limit for all of it: a slow line is no error as long as it brings something.
+/// For the next bytes of an answer. There is no limit for all of it: a slow line is no error as long as it brings
+/// something.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Tries of one request, so that listing fails within seconds when nothing listens. Reading tries again by itself.
 const RETRIES: usize = 3;
@@ -33,6 +35,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(super) struct Stores {
     variables: Arc<Variables>,
     buckets: Mutex<HashMap<(Store, String), Remote>>,
+    // By scheme; those for addresses with a user are not among them.
+    web: Mutex<HashMap<String, HttpClient>>,
 }
 
 /// A connected store, and what explains its errors.
@@ -65,7 +69,7 @@ impl fmt::Debug for Remote {
 
 impl Stores {
     pub(super) fn new(variables: Variables) -> Self {
-        Self { variables: Arc::new(variables), buckets: Mutex::default() }
+        Self { variables: Arc::new(variables), ..Self::default() }
     }
 
     /// The store of a bucket. Connects to nothing.
@@ -127,20 +131,32 @@ impl Stores {
         let _ = (bare.set_username(""), bare.set_password(None));
         bare.set_fragment(None);
         let build = |options: ClientOptions| {
-            let options = match basic_authorization(url) {
-                Some(header) => options.with_default_headers(HeaderMap::from_iter([(AUTHORIZATION, header)])),
-                None => options,
-            };
             // An http:// address was asked for by name.
-            let options = options.with_allow_http(true);
-            HttpBuilder::new()
-                .with_url(bare.as_str())
-                .with_client_options(options)
-                .with_retry(retries())
-                .build()
+            let options = options.with_allow_http(url.scheme() == "http");
+            let client = match basic_authorization(url) {
+                Some(header) => {
+                    let options =
+                        options.with_default_headers(HeaderMap::from_iter([(AUTHORIZATION, header)]));
+                    ReqwestConnector::default().connect(&options)?
+                }
+                None => self.web_client(url.scheme(), &options)?,
+            };
+            let builder = HttpBuilder::new().with_url(bare.as_str()).with_retry(retries());
+            builder.with_http_connector(Connected(client)).build()
         };
         let host = url.host_str().unwrap_or_default().to_owned();
         self.remote(Kind::Web, &location, host, Some(url), build)
+    }
+
+    /// The client for all addresses of a scheme: each one loads the machine's certificates.
+    fn web_client(&self, scheme: &str, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let mut clients = self.web.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(scheme) {
+            return Ok(client.clone());
+        }
+        let client = ReqwestConnector::default().connect(options)?;
+        clients.insert(scheme.to_owned(), client.clone());
+        Ok(client)
     }
 
     fn endpoint(&self, location: &str, names: &[&str], allow: &str) -> Result<Option<Url>, SourceError> {
@@ -169,6 +185,16 @@ impl Stores {
             Ok(client) => Ok(Remote { client: Arc::new(client), kind, endpoint, variables }),
             Err(error) => Err(unusable(&error, location, &variables)),
         }
+    }
+}
+
+/// A client that is there already.
+#[derive(Debug)]
+struct Connected(HttpClient);
+
+impl HttpConnector for Connected {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(self.0.clone())
     }
 }
 

@@ -60,7 +60,7 @@ fn no_log_of_any_library_has_a_secret_at_any_level() {
         assert_eq!(objects[0].location, format!("http://127.0.0.1:{port}/a.parquet"));
         assert!(!format!("{objects:?} {}", objects[0].identity()).contains("s3cret"));
         let object::Access::Remote { remote, path } = &objects[0].access else { panic!("a remote object") };
-        let file = remote::RemoteFile::new(&objects[0], remote, path);
+        let file = fetch::RemoteFile::new(&objects[0], remote, path);
         let error = runtime.block_on(file.fetch(0..9)).expect_err("refused");
         assert!(!format!("{error} {error:?} {file:?}").contains("s3cret"), "{error:?}");
     });

@@ -123,8 +123,8 @@ impl Proxy {
         self.control.rules().delay = delay;
     }
 
-    /// Resets each new connection by itself after a random number of bytes out of `bytes`, counted in both directions.
-    /// The same seed gives the same numbers, in the order in which connections come.
+    /// Resets each new connection by itself after a random number of bytes out of `bytes`, counted in both
+    /// directions. The same seed gives the same numbers, in the order in which connections come.
     pub fn cut_each_after(&self, bytes: Range<u64>, seed: u64) {
         self.control.rules().lives = Some((StdRng::seed_from_u64(seed), bytes));
     }
