@@ -66,7 +66,9 @@ impl Sources {
     /// When an argument names nothing or can't be asked: see [`SourceError`].
     pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
         told_apart(arguments)?;
-        let found = stream::iter(arguments).map(|argument| self.expand_one(argument)).buffered(AT_ONCE);
+        // Collected first: the compiler can't see that a stream of borrowed arguments may move between threads.
+        let lookups: Vec<_> = arguments.iter().map(|argument| self.expand_one(argument)).collect();
+        let found = stream::iter(lookups).buffered(AT_ONCE);
         let mut objects: Vec<Object> = found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
         objects.sort_by(|one, other| one.location.cmp(&other.location));
         objects.dedup_by(|one, other| one.location == other.location);

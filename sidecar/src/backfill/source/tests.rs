@@ -68,3 +68,16 @@ fn no_log_of_any_library_has_a_secret_at_any_level() {
     assert!(log.contains("backing off"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");
 }
+
+#[test]
+fn what_is_found_and_opened_can_move_between_threads() {
+    fn moves<T: Send>(_: T) {}
+    fn is_shared<T: Send + Sync + 'static>() {}
+    let sources = Sources::default();
+    moves(sources.expand(&[]));
+    moves(|object: Object| async move { object.open().await });
+    is_shared::<Sources>();
+    is_shared::<Object>();
+    is_shared::<Reader>();
+    is_shared::<SourceError>();
+}
