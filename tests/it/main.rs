@@ -32,12 +32,14 @@ mod events;
 mod faults;
 mod functions;
 mod letters;
+mod network;
 mod produce;
 mod queries;
 mod refusals;
 mod replicated;
 mod routing;
 mod schema;
+mod sources;
 mod stack;
 mod topics;
 mod udf;
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
     let files = [
         ("config", config::TESTS),
         ("topics", topics::TESTS),
+        ("sources", sources::TESTS),
+        ("network", network::TESTS),
         ("schema", schema::TESTS),
         ("drift", drift::TESTS),
         ("refusals", refusals::TESTS),

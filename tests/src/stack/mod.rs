@@ -5,6 +5,9 @@
 //! write configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes,
 //! then brokers, then the Keeper, and removes the folder. However the process ends, the kernel kills the
 //! servers with it.
+//!
+//! Beside the stack, and without it, tests start an [`S3Server`] in their own process, and a [`Proxy`] before any server
+//! whose network is to be bad.
 
 mod cache;
 mod clickhouse;
@@ -20,6 +23,7 @@ mod process;
 mod progress;
 mod proxy;
 mod record;
+mod s3;
 mod scratch;
 mod server;
 mod signals;
@@ -43,6 +47,7 @@ pub use kafka::Broker;
 pub use progress::Progress;
 pub use proxy::Proxy;
 pub use record::Record;
+pub use s3::{ACCESS_KEY, EXPIRED_KEY, PRIVATE_BUCKET, Readers, S3Server, SECRET_KEY};
 pub use scratch::{Found, list};
 pub use server::Server;
 pub use signals::{INTERRUPTED, watch_signals};

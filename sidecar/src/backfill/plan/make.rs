@@ -41,7 +41,7 @@ pub struct Request {
 /// # Errors
 /// See [`PlanError`].
 pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Plan, PlanError> {
-    let objects = Sources::default().expand(&request.sources).await?;
+    let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
     let mut files = Vec::new();

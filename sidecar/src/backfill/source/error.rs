@@ -52,6 +52,96 @@ pub enum SourceError {
         /// What its last bytes lack.
         problem: String,
     },
+    /// Settings in the environment that no client can be made from.
+    #[error("{location} can't be reached: {problem}")]
+    Settings {
+        /// The bucket or file.
+        location: String,
+        /// Which variable is wrong, and what to do.
+        problem: String,
+    },
+    /// No object under this key or address.
+    #[error("{location} is not there: {hint}")]
+    Missing {
+        /// The object.
+        location: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// No bucket of this name.
+    #[error("the bucket of {location} does not exist at {endpoint}: {hint}")]
+    NoBucket {
+        /// The object or bucket.
+        location: String,
+        /// The store that was asked.
+        endpoint: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Credentials that are right and do not suffice, or a signed address that is too old.
+    #[error("{location}: access denied ({said}): {hint}")]
+    Denied {
+        /// The object or bucket.
+        location: String,
+        /// What the store said.
+        said: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Temporary credentials that were right once.
+    #[error("{location}: the credentials have expired ({said}): {hint}")]
+    Expired {
+        /// The object or bucket.
+        location: String,
+        /// What the store said.
+        said: String,
+        /// Which variables to set.
+        hint: &'static str,
+    },
+    /// Credentials that are wrong, or none.
+    #[error("{location}: no valid credentials ({said}): {hint}")]
+    Credentials {
+        /// The object or bucket.
+        location: String,
+        /// What the store said.
+        said: String,
+        /// Which variables to set.
+        hint: &'static str,
+    },
+    /// A bucket of another region.
+    #[error("{location}: the bucket is in another region: {hint}")]
+    Region {
+        /// The object or bucket.
+        location: String,
+        /// Which variable to set.
+        hint: &'static str,
+    },
+    /// No answer, a torn one, or one that says to try later; after all retries.
+    #[error(
+        "{location}: no whole answer from {endpoint}: {problem}: check the network and run the same command again"
+    )]
+    Unreachable {
+        /// The object or bucket.
+        location: String,
+        /// The store that was asked.
+        endpoint: String,
+        /// What came instead.
+        problem: String,
+    },
+    /// A web server that sends whole files only.
+    #[error("{location}: the server can't send parts of a file: download it and name the local copy")]
+    NoRanges {
+        /// The file.
+        location: String,
+    },
+    /// Any other answer of a store.
+    #[error("{location}: the store's answer can't be used: {said}")]
+    Store {
+        /// The object or bucket.
+        location: String,
+        /// What it said.
+        said: String,
+    },
     /// The process is being stopped.
     #[error(
         "{location} was not read to its end: posthouse is stopping: run the same command again to resume"
@@ -63,8 +153,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The source's error behind what the Parquet library returned, so that a lost connection can be told from a broken
-    /// file.
+    /// The source's error behind what the Parquet library returned, so that a lost connection can be told from a
+    /// broken file.
     pub fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {

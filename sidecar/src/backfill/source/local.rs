@@ -21,7 +21,12 @@ pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
     let found = match std::fs::metadata(path) {
         // A file that is called like a glob is meant, not the glob.
         Ok(metadata) if metadata.is_dir() => below(path, pattern::is_data)?,
-        Ok(metadata) => vec![object(path, &metadata)?],
+        Ok(metadata) if metadata.is_file() => vec![object(path, &metadata)?],
+        // A pipe would keep us waiting, and could not be read twice.
+        Ok(_) => {
+            let problem = "it is neither a file nor a folder".to_owned();
+            return Err(SourceError::Argument { argument: text.into_owned(), problem });
+        }
         Err(_) if Pattern::is_glob(&text) => {
             let argument = |problem| SourceError::Argument { argument: text.clone().into_owned(), problem };
             let glob = Pattern::new(&text).map_err(argument)?;
@@ -58,7 +63,7 @@ fn below(base: &Path, takes: impl Fn(&str, u64) -> bool) -> Result<Vec<Object>, 
             let relative = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
             if metadata.is_dir() {
                 folders.push(path);
-            } else if takes(&relative, metadata.len()) {
+            } else if metadata.is_file() && takes(&relative, metadata.len()) {
                 found.push(object(&path, &metadata)?);
             }
         }

@@ -4,13 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use object_store::path::Path;
 
 use super::error::SourceError;
+use super::stores::Remote;
 
 /// One file, local or remote, as it was found. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Object {
-    /// The absolute path, or the address without user, password, query and fragment. The same file always has the same.
+    /// The absolute path, or the address without user, password, query and fragment. The same file always has the
+    /// same.
     pub location: String,
     /// Bytes.
     pub size: u64,
@@ -25,10 +28,11 @@ pub struct Object {
 #[derive(Clone)]
 pub(super) enum Access {
     Local(PathBuf),
+    Remote { remote: Remote, path: Path },
 }
 
-/// What an object is known by, as text that can be stored and compared: its ETag and size where the store gives a tag,
-/// otherwise its size and when it was written.
+/// What an object is known by, as text that can be stored and compared: its ETag and size where the store gives a
+/// tag, otherwise its size and when it was written.
 ///
 /// Whoever plans adds [`footer_hash`](super::footer_hash), since a local file can change within its clock's tick.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

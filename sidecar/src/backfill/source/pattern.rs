@@ -2,8 +2,8 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// Ends of a name that make a file Parquet. Batch exports name the compression of the pages too, though the file itself is
-/// not compressed.
+/// Ends of a name that make a file Parquet. Batch exports name the compression of the pages too, though the file
+/// itself is not compressed.
 const PARQUET: [&str; 2] = [".parquet", ".pq"];
 const COMPRESSIONS: [&str; 10] =
     [".zst", ".zstd", ".sz", ".snappy", ".gz", ".gzip", ".br", ".brotli", ".lz4", ".lzo"];
@@ -38,8 +38,8 @@ impl Pattern {
         &self.base
     }
 
-    /// Whether the file at `path`, relative to the base, is to be read: because the pattern is its own, or that of a folder
-    /// which it stands in.
+    /// Whether the file at `path`, relative to the base, is to be read: because the pattern is its own, or that of a
+    /// folder which it stands in.
     pub(super) fn takes(&self, path: &str, size: u64) -> bool {
         if self.below.is_match(path) {
             return !is_companion(path, size);
@@ -54,8 +54,8 @@ pub(super) fn is_data(path: &str, size: u64) -> bool {
     has_parquet_name(path) && !is_companion(path, size)
 }
 
-/// Whether a file stands beside the data: hidden, a manifest, or an empty marker. An empty file that calls itself Parquet is
-/// none: it was cut short, and must not be passed over.
+/// Whether a file stands beside the data: hidden, a manifest, or an empty marker. An empty file that calls itself
+/// Parquet is none: it was cut short, and must not be passed over.
 fn is_companion(path: &str, size: u64) -> bool {
     let hidden = path.split('/').any(|part| part.starts_with(['.', '_']));
     let name = path.rsplit('/').next().unwrap_or(path);

@@ -1,33 +1,40 @@
 //! An open object as the Parquet library reads it: any range, from any blocking thread.
 
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use tokio::runtime::Handle;
 
+use super::blocks::{Blocks, RemoteRange};
 use super::error::SourceError;
+use super::fetch::RemoteFile;
 use super::local::{LocalFile, LocalRange};
 use super::object::{Access, Object};
 
 /// An open object. It can be read by many threads at once; cloning shares the file or connection.
 ///
-/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own).
+/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own), while the runtime
+/// on which the object was opened goes on. A remote object that is read holds up to 32 MiB, whatever its size.
 #[derive(Debug, Clone)]
 pub struct Reader(Inner);
 
 #[derive(Debug, Clone)]
 enum Inner {
     Local(LocalFile),
+    Remote(Blocks),
 }
 
 /// The bytes of an object from some place on.
 #[derive(Debug)]
-pub struct Range(RangeInner);
+pub struct RangeReader(RangeInner);
 
 #[derive(Debug)]
 enum RangeInner {
     Local(BufReader<LocalRange>),
+    Remote(RemoteRange),
 }
 
 impl Object {
@@ -44,6 +51,11 @@ impl Object {
                 let file = opened.map_err(|_| SourceError::Stopped { location: self.location.clone() })??;
                 Ok(Reader(Inner::Local(file)))
             }
+            // Every request says which object it means, so nothing needs to be asked yet.
+            Access::Remote { remote, path } => {
+                let file = RemoteFile::new(self, remote, path);
+                Ok(Reader(Inner::Remote(Blocks::new(file, Handle::current()))))
+            }
         }
     }
 }
@@ -53,24 +65,27 @@ impl Reader {
     pub fn location(&self) -> &str {
         match &self.0 {
             Inner::Local(file) => file.location(),
+            Inner::Remote(blocks) => blocks.file().location(),
         }
     }
 
-    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before anything is
-    /// made of the bytes.
+    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before
+    /// anything is made of the bytes.
     ///
     /// # Errors
     /// [`SourceError::Changed`], or what keeps a local file from being looked at.
     pub fn unchanged(&self) -> Result<(), SourceError> {
         match &self.0 {
             Inner::Local(file) => file.unchanged(),
+            Inner::Remote(blocks) => blocks.unchanged(),
         }
     }
 
     /// Bytes that are there: the range must lie within the object.
-    pub(super) fn within(&self, range: std::ops::Range<u64>) -> Result<Bytes, SourceError> {
+    pub(super) fn within(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         match &self.0 {
             Inner::Local(file) => file.bytes(range),
+            Inner::Remote(blocks) => blocks.bytes(range),
         }
     }
 
@@ -84,19 +99,21 @@ impl Length for Reader {
     fn len(&self) -> u64 {
         match &self.0 {
             Inner::Local(file) => file.size(),
+            Inner::Remote(blocks) => blocks.file().size(),
         }
     }
 }
 
 impl ChunkReader for Reader {
-    type T = Range;
+    type T = RangeReader;
 
-    fn get_read(&self, start: u64) -> Result<Range, ParquetError> {
+    fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {
         if start > self.len() {
             return Err(self.beyond(start, 0));
         }
-        Ok(Range(match &self.0 {
+        Ok(RangeReader(match &self.0 {
             Inner::Local(file) => RangeInner::Local(file.read_from(start)),
+            Inner::Remote(blocks) => RangeInner::Remote(RemoteRange::new(blocks.clone(), start)),
         }))
     }
 
@@ -109,10 +126,11 @@ impl ChunkReader for Reader {
     }
 }
 
-impl Read for Range {
+impl Read for RangeReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             RangeInner::Local(range) => range.read(into),
+            RangeInner::Remote(range) => range.read(into),
         }
     }
 }

@@ -54,6 +54,7 @@ struct Rules {
     /// After how many bytes each new connection is reset.
     lives: Option<(StdRng, Range<u64>)>,
     carried: u64,
+    connections: u64,
     resets: u64,
 }
 
@@ -72,7 +73,14 @@ impl Proxy {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let listener = listener.context("no port on 127.0.0.1 for a proxy")?;
         let address = listener.local_addr()?;
-        let rules = Rules { delay: Duration::ZERO, until_cut: None, lives: None, carried: 0, resets: 0 };
+        let rules = Rules {
+            delay: Duration::ZERO,
+            until_cut: None,
+            lives: None,
+            carried: 0,
+            connections: 0,
+            resets: 0,
+        };
         let control =
             Control { target, weather: watch::Sender::new(Weather::Fair), rules: Mutex::new(rules) };
         let control = Arc::new(control);
@@ -115,8 +123,8 @@ impl Proxy {
         self.control.rules().delay = delay;
     }
 
-    /// Resets each new connection by itself after a random number of bytes out of `bytes`, counted in both directions.
-    /// The same seed gives the same numbers, in the order in which connections come.
+    /// Resets each new connection by itself after a random number of bytes out of `bytes`, counted in both
+    /// directions. The same seed gives the same numbers, in the order in which connections come.
     pub fn cut_each_after(&self, bytes: Range<u64>, seed: u64) {
         self.control.rules().lives = Some((StdRng::seed_from_u64(seed), bytes));
     }
@@ -124,6 +132,11 @@ impl Proxy {
     /// Bytes delivered so far, in both directions.
     pub fn carried(&self) -> u64 {
         self.control.rules().carried
+    }
+
+    /// Connections accepted so far, those that were reset at once included.
+    pub fn connections(&self) -> u64 {
+        self.control.rules().connections
     }
 
     /// Connections reset so far, new ones during a cut included.
@@ -174,7 +187,10 @@ async fn accept(listener: TcpListener, control: Arc<Control>) {
     loop {
         // An error is that of one connection, or of a process without file descriptors: others come.
         match listener.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(link::carry(client, Arc::clone(&control)))),
+            Ok((client, _)) => {
+                control.rules().connections += 1;
+                tokio::spawn(link::carry(client, Arc::clone(&control)));
+            }
             Err(_) => tokio::task::yield_now().await,
         }
     }

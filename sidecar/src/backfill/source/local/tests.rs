@@ -67,6 +67,7 @@ async fn what_is_not_there_is_named() {
         ("only/*.parquet", "names no Parquet file"),
         ("gone/*.parquet", "check that it is there"),
         ("only/[", "the pattern is wrong"),
+        ("/dev/null", "neither a file nor a folder"),
     ] {
         let error = found(&folder, &[argument]).await.expect_err(argument).to_string();
         assert!(error.contains(hint) && error.contains(argument.trim_end_matches("/*.parquet")), "{error}");

@@ -1,0 +1,230 @@
+//! What a store's client reports, as the fault it means and the next step; addresses and keys in it are left out.
+
+use std::error::Error;
+
+use object_store::client::HttpError;
+
+use super::error::SourceError;
+use super::stores::Kind;
+use super::variables::Variables;
+
+/// How much of a store's own message is shown.
+const MESSAGE_LIMIT: usize = 300;
+/// The client's words before a status and the body that came with it.
+const STATUS: &str = "Server returned non-2xx status code: ";
+/// Its words for an answer that says 200 and means an error.
+const ERROR_BODY: &str = "Server returned error response: ";
+/// Its words for a redirect to nowhere, which S3 sends for another region's bucket.
+const BARE_REDIRECT: &str = "Received redirect without LOCATION";
+/// Where credentials come from on the providers' own machines: asked when there are none in the environment.
+const METADATA: [&str; 3] = ["169.254.169.254", "169.254.170.2", "metadata.google.internal"];
+
+/// What came instead of bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// A status, with the store's own code and message where it sent them.
+    Refused { status: u16, code: String, message: String },
+    /// A redirect without an address.
+    Redirect,
+    /// No answer, or a torn one.
+    Broken(String),
+    /// A whole file where a part was asked for.
+    NoRanges,
+    /// Nobody had credentials to give.
+    NoCredentials,
+    /// Something that the client could not use.
+    Odd(String),
+}
+
+/// The fault behind a client's error.
+pub(super) fn explain(
+    error: &object_store::Error,
+    location: &str,
+    kind: Kind,
+    endpoint: &str,
+    variables: &Variables,
+) -> SourceError {
+    let location = location.to_owned();
+    match answer(error, kind) {
+        Answer::NoRanges => SourceError::NoRanges { location },
+        Answer::Refused { status, code, message } => {
+            let said = match (code.as_str(), message.as_str()) {
+                ("", "") => format!("status {status}"),
+                ("", message) => message.to_owned(),
+                (code, "") => code.to_owned(),
+                (code, message) => format!("{code}: {message}"),
+            };
+            refused(location, kind, endpoint, status, &code, variables.hide(&said))
+        }
+        Answer::Redirect => SourceError::Region { location, hint: hints(kind).region },
+        Answer::Broken(problem) => {
+            let endpoint = endpoint.to_owned();
+            SourceError::Unreachable { location, endpoint, problem: variables.hide(&problem) }
+        }
+        Answer::NoCredentials => {
+            let said = "there are none in the environment, and this machine's provider gives none".to_owned();
+            SourceError::Credentials { location, said, hint: hints(kind).credentials }
+        }
+        Answer::Odd(said) => SourceError::Store { location, said: variables.hide(&said) },
+    }
+}
+
+/// Why no client can be made from the settings.
+pub(super) fn unusable(error: &object_store::Error, location: &str, variables: &Variables) -> SourceError {
+    let innermost = layers(error).last().map(ToString::to_string).unwrap_or_default();
+    let said = variables.hide(&brief(&innermost));
+    let problem = if said.contains("certificate") {
+        format!("{said}: install the system's CA certificates, or name a file of them in SSL_CERT_FILE")
+    } else {
+        format!("{said}: check the variables AWS_… (s3://) or GOOGLE_… (gs://)")
+    };
+    SourceError::Settings { location: location.to_owned(), problem }
+}
+
+fn refused(
+    location: String,
+    kind: Kind,
+    endpoint: &str,
+    status: u16,
+    code: &str,
+    said: String,
+) -> SourceError {
+    let hints = hints(kind);
+    match (status, code) {
+        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
+            SourceError::Expired { location, said, hint: hints.expired }
+        }
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity")
+        | (401, _) => SourceError::Credentials { location, said, hint: hints.credentials },
+        (_, "RequestTimeTooSkewed") => {
+            SourceError::Credentials { location, said, hint: "set the clock of this machine right" }
+        }
+        (_, "NoSuchBucket") => {
+            SourceError::NoBucket { location, endpoint: endpoint.to_owned(), hint: hints.bucket }
+        }
+        (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
+        | (301 | 307 | 308, _) => SourceError::Region { location, hint: hints.region },
+        // An archived object: to be restored first, as the store says.
+        (_, "InvalidObjectState") => SourceError::Store { location, said },
+        (403, _) => SourceError::Denied { location, said, hint: hints.denied },
+        (404 | 410, _) => SourceError::Missing { location, hint: hints.missing },
+        (412 | 416, _) => {
+            let (recorded, found) = ("found before".to_owned(), format!("something else ({said})"));
+            SourceError::Changed { location, recorded, found }
+        }
+        (408 | 429 | 500.., _) => {
+            SourceError::Unreachable { location, endpoint: endpoint.to_owned(), problem: said }
+        }
+        _ => SourceError::Store { location, said },
+    }
+}
+
+/// The next steps for each kind of store.
+struct Hints {
+    expired: &'static str,
+    credentials: &'static str,
+    denied: &'static str,
+    region: &'static str,
+    bucket: &'static str,
+    missing: &'static str,
+}
+
+const fn hints(kind: Kind) -> Hints {
+    match kind {
+        Kind::Aws => Hints {
+            expired: "get new ones and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+            credentials: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones; \
+                          profiles in ~/.aws are not read), or AWS_SKIP_SIGNATURE=true for a public bucket",
+            denied: "the credentials in AWS_ACCESS_KEY_ID need s3:GetObject, and s3:ListBucket for folders and globs",
+            region: "set AWS_REGION to the bucket's region, and leave AWS_ENDPOINT_URL unset for Amazon S3",
+            bucket: "check its name, and AWS_ENDPOINT_URL for a store that is not Amazon's",
+            missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
+        },
+        Kind::Google => Hints {
+            expired: "get a new token, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file",
+            credentials: "set GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT to the file of credentials, or \
+                          GOOGLE_SKIP_SIGNATURE=true for a public bucket",
+            denied: "the account in GOOGLE_APPLICATION_CREDENTIALS needs storage.objects.get and storage.objects.list",
+            region: "check GOOGLE_BASE_URL",
+            bucket: "check its name, and GOOGLE_BASE_URL for a store that is not Google's",
+            missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
+        },
+        Kind::Web => Hints {
+            expired: "get a new address: its signature is valid for a limited time",
+            credentials: "write the address as https://user:password@host/…",
+            denied: "if the address is signed, get a new one: its signature is valid for a limited time",
+            region: "use the address that the server redirects to",
+            bucket: "check the address",
+            missing: "check the address",
+        },
+    }
+}
+
+/// What came instead of bytes, out of the layers of the client's error. Only the innermost ones are shown: the outer
+/// ones repeat the whole address, which may be signed.
+fn answer(error: &object_store::Error, kind: Kind) -> Answer {
+    let layers = layers(error);
+    let texts: Vec<String> = layers.iter().map(ToString::to_string).collect();
+    let after = |words: &str| texts.iter().find_map(|text| text.strip_prefix(words));
+    let asks_the_provider = |text: &String| METADATA.iter().any(|host| text.contains(host));
+    if kind != Kind::Web && texts.iter().any(asks_the_provider) {
+        return Answer::NoCredentials;
+    }
+    if let Some(text) = after(STATUS) {
+        return refusal(text);
+    }
+    if let Some(body) = after(ERROR_BODY) {
+        return refusal(&format!("500: {body}"));
+    }
+    if after(BARE_REDIRECT).is_some() {
+        return Answer::Redirect;
+    }
+    let refused = |status| Answer::Refused { status, code: String::new(), message: String::new() };
+    match error {
+        object_store::Error::NotSupported { .. } => return Answer::NoRanges,
+        object_store::Error::NotFound { .. } => return refused(404),
+        object_store::Error::Precondition { .. } => return refused(412),
+        _ => {}
+    }
+    let innermost = texts.last().map(|text| brief(text)).unwrap_or_default();
+    if layers.iter().any(|error| error.is::<HttpError>()) {
+        Answer::Broken(innermost)
+    } else {
+        Answer::Odd(innermost)
+    }
+}
+
+/// An error and all that it wraps, outermost first.
+fn layers(error: &object_store::Error) -> Vec<&(dyn Error + 'static)> {
+    let mut layers = Vec::new();
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        layers.push(error);
+        next = error.source();
+    }
+    layers
+}
+
+/// `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Only code and message are taken:
+/// stores repeat keys and tokens beside them.
+fn refusal(text: &str) -> Answer {
+    let status = text.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_default();
+    let inside = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(brief(rest.split_once("</")?.0))
+    };
+    Answer::Refused {
+        status,
+        code: inside("Code").unwrap_or_default(),
+        message: inside("Message").unwrap_or_default().trim_end_matches('.').to_owned(),
+    }
+}
+
+/// One short line.
+fn brief(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(MESSAGE_LIMIT).collect()
+}
+
+#[cfg(test)]
+mod tests;

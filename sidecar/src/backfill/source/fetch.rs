@@ -1,0 +1,127 @@
+//! An object of a store, fetched range by range: connections may break, and every answer must be about the same
+//! bytes.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use object_store::path::Path;
+use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
+use tokio::time::sleep;
+
+use super::error::SourceError;
+use super::object::{Object, changed, identity};
+use super::remote::modified;
+use super::stores::Remote;
+
+/// How often in a row a range is asked for without a byte coming, before the source counts as gone.
+const TRIES: u32 = 9;
+/// Before the second try; doubled for each further one, which makes a minute for a range.
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// An object that is read: every answer must be about the bytes that were found.
+#[derive(Debug, Clone)]
+pub(super) struct RemoteFile {
+    object: Object,
+    remote: Remote,
+    path: Path,
+}
+
+impl RemoteFile {
+    pub(super) fn new(object: &Object, remote: &Remote, path: &Path) -> Self {
+        Self { object: object.clone(), remote: remote.clone(), path: path.clone() }
+    }
+
+    pub(super) fn location(&self) -> &str {
+        &self.object.location
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.object.size
+    }
+
+    /// The bytes of a range. A connection that breaks is made again, and what has arrived is kept.
+    pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default();
+        let mut bytes = BytesMut::with_capacity(length);
+        let mut tries = 0;
+        while bytes.len() < length {
+            let before = bytes.len();
+            let missing = range.start + before as u64..range.end;
+            match self.fetch_once(missing, &mut bytes).await {
+                Ok(()) => {}
+                Err(error @ SourceError::Unreachable { .. }) => {
+                    tries = if bytes.len() > before { 1 } else { tries + 1 };
+                    if tries >= TRIES {
+                        return Err(error);
+                    }
+                    pause(&error, tries).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// One request, whose bytes are added as they come, also those before an error.
+    async fn fetch_once(&self, range: Range<u64>, bytes: &mut BytesMut) -> Result<(), SourceError> {
+        let explain = |error| self.remote.explain(&error, &self.object.location);
+        let mut left = range.end - range.start;
+        let options = GetOptions::new().with_range(Some(range)).with_if_match(self.strong_tag());
+        let answer: GetResult = self.remote.client.get_opts(&self.path, options).await.map_err(explain)?;
+        self.check(&answer.meta)?;
+        let mut stream = answer.into_stream();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(explain)?;
+            // A server that sends more than was asked for must not fill the memory.
+            let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            bytes.extend_from_slice(piece.get(..wanted).unwrap_or_default());
+            left -= wanted as u64;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        Err(SourceError::Unreachable {
+            location: self.object.location.clone(),
+            endpoint: self.remote.endpoint.clone(),
+            problem: format!("the answer ended {left} bytes early"),
+        })
+    }
+
+    /// The tag to compare on the server; a weak one never equals anything there.
+    fn strong_tag(&self) -> Option<String> {
+        self.object.etag.clone().filter(|tag| !tag.starts_with("W/"))
+    }
+
+    /// Not every server heeds the condition of a request, so its answers are compared here too.
+    fn check(&self, meta: &ObjectMeta) -> Result<(), SourceError> {
+        let bare = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
+        let same = meta.size == self.object.size
+            && match (&self.object.etag, &meta.e_tag) {
+                (Some(recorded), Some(found)) => bare(recorded) == bare(found),
+                _ => match (self.object.modified, modified(meta)) {
+                    (Some(recorded), Some(found)) => recorded == found,
+                    _ => true,
+                },
+            };
+        if same {
+            return Ok(());
+        }
+        let found = identity(meta.size, modified(meta), meta.e_tag.as_deref());
+        Err(changed(&self.object.location, self.object.identity(), found))
+    }
+
+    /// Whether the store has the same object still.
+    pub(super) async fn unchanged(&self) -> Result<(), SourceError> {
+        let meta = self.remote.probe(&self.object.location, &self.path).await?;
+        self.check(&meta)
+    }
+}
+
+/// Waits before another try, the longer the more there were.
+pub(super) async fn pause(error: &SourceError, tries: u32) {
+    let pause = BACKOFF * 2_u32.saturating_pow(tries.saturating_sub(1));
+    tracing::info!("{error}; trying again in {} ms", pause.as_millis());
+    sleep(pause).await;
+}

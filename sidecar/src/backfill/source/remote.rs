@@ -1,0 +1,163 @@
+//! Objects of stores, found by key, folder, glob or address.
+
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use super::address::{Store, shown_url};
+use super::error::SourceError;
+use super::explain::explain;
+use super::fetch::pause;
+use super::object::{Access, Object};
+use super::pattern::{self, Pattern};
+use super::stores::{Remote, Stores};
+
+/// How often a listing is begun, since it can't go on where it broke off. Few, so that a wrong address is told soon.
+const LISTINGS: u32 = 4;
+
+/// The objects that an address in a bucket names.
+pub(super) async fn expand(
+    stores: &Stores,
+    store: Store,
+    bucket: &str,
+    key: &str,
+) -> Result<Vec<Object>, SourceError> {
+    let argument = format!("{store}://{bucket}/{key}");
+    let place = Bucket { root: format!("{store}://{bucket}/"), remote: stores.bucket(store, bucket)? };
+    let found = if Pattern::is_glob(key) {
+        let wrong = |problem| SourceError::Argument { argument: argument.clone(), problem };
+        let glob = Pattern::new(key).map_err(wrong)?;
+        match place.list(glob.base(), |key, size| glob.takes(key, size)).await? {
+            // It may be a key that only looks like a glob.
+            none if none.is_empty() => place.key(key).await?,
+            found => found,
+        }
+    } else if key.is_empty() || key.ends_with('/') {
+        place.list(key, pattern::is_data).await?
+    } else {
+        place.key_or_folder(key).await?
+    };
+    if found.is_empty() {
+        let hint = "there is no such key, and none *.parquet below it: check bucket and key, or write a glob";
+        return Err(SourceError::Nothing { argument, hint: hint.into() });
+    }
+    Ok(found)
+}
+
+/// The file at an address on a web server.
+pub(super) async fn web(stores: &Stores, url: &Url) -> Result<Object, SourceError> {
+    let (location, remote) = (shown_url(url), stores.web(url)?);
+    let meta = remote.probe(&location, &Path::default()).await?;
+    Ok(object(location, remote, &meta))
+}
+
+/// One bucket and the beginning of its locations.
+struct Bucket {
+    root: String,
+    remote: Remote,
+}
+
+impl Bucket {
+    /// A key that exists is meant, else the folder of that name.
+    async fn key_or_folder(&self, key: &str) -> Result<Vec<Object>, SourceError> {
+        match self.key(key).await? {
+            none if none.is_empty() => self.list(key, pattern::is_data).await,
+            found => Ok(found),
+        }
+    }
+
+    /// The object of a key, if there is one.
+    async fn key(&self, key: &str) -> Result<Vec<Object>, SourceError> {
+        let location = format!("{}{key}", self.root);
+        match self.remote.probe(&location, &self.path(key)?).await {
+            Ok(meta) => Ok(vec![object(location, self.remote.clone(), &meta)]),
+            Err(SourceError::Missing { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All keys below a folder that `takes` wants, asked with the key below it and the size.
+    async fn list(
+        &self,
+        folder: &str,
+        takes: impl Fn(&str, u64) -> bool,
+    ) -> Result<Vec<Object>, SourceError> {
+        let mut tries = 1;
+        loop {
+            match self.list_once(folder, &takes).await {
+                Err(error @ SourceError::Unreachable { .. }) if tries < LISTINGS => {
+                    pause(&error, tries).await;
+                }
+                listed => return listed,
+            }
+            tries += 1;
+        }
+    }
+
+    async fn list_once(
+        &self,
+        folder: &str,
+        takes: &impl Fn(&str, u64) -> bool,
+    ) -> Result<Vec<Object>, SourceError> {
+        let (location, path) = (format!("{}{folder}", self.root), self.path(folder)?);
+        let mut listed = self.remote.client.list(Some(&path));
+        let mut found = Vec::new();
+        while let Some(meta) =
+            listed.try_next().await.map_err(|error| self.remote.explain(&error, &location))?
+        {
+            let key = meta.location.as_ref();
+            let below = key.strip_prefix(path.as_ref()).unwrap_or(key).trim_start_matches('/');
+            if takes(below, meta.size) {
+                found.push(object(format!("{}{key}", self.root), self.remote.clone(), &meta));
+            }
+        }
+        Ok(found)
+    }
+
+    fn path(&self, key: &str) -> Result<Path, SourceError> {
+        // The library would take a slash at the beginning away, and ask for another key.
+        let path = Path::parse(key).ok().filter(|_| !key.starts_with('/'));
+        path.ok_or_else(|| {
+            let problem =
+                "a key with empty parts, dots alone or control characters can't be asked for: rename it";
+            SourceError::Argument { argument: format!("{}{key}", self.root), problem: problem.to_owned() }
+        })
+    }
+}
+
+fn object(location: String, remote: Remote, meta: &ObjectMeta) -> Object {
+    let (size, modified, etag) = (meta.size, modified(meta), meta.e_tag.clone());
+    Object { location, size, modified, etag, access: Access::Remote { remote, path: meta.location.clone() } }
+}
+
+/// In whole seconds, as the answers to requests have it; listings are finer.
+pub(super) fn modified(meta: &ObjectMeta) -> Option<Timestamp> {
+    // The client's way to say that the server did not.
+    let second = Some(meta.last_modified.timestamp()).filter(|second| *second != 0)?;
+    Timestamp::from_second(second).ok()
+}
+
+impl Remote {
+    /// What is known of an object. Asked with GET, since the answer to HEAD says nothing about an error, and a signed
+    /// address is often signed for GET alone.
+    pub(super) async fn probe(&self, location: &str, path: &Path) -> Result<ObjectMeta, SourceError> {
+        let first = GetOptions::new().with_range(Some(0..1));
+        match self.client.get_opts(path, first).await {
+            Ok(answer) => Ok(answer.meta),
+            Err(error) => match self.explain(&error, location) {
+                // An empty object has no first byte.
+                SourceError::Changed { .. } => {
+                    let head = self.client.head(path).await;
+                    head.map_err(|error| self.explain(&error, location))
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) fn explain(&self, error: &object_store::Error, location: &str) -> SourceError {
+        explain(error, location, self.kind, &self.endpoint, &self.variables)
+    }
+}

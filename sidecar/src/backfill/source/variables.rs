@@ -1,0 +1,130 @@
+//! The settings of the stores as the environment gives them, and which of them must never be shown.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt;
+
+use url::Url;
+
+/// Beginnings of the names that stores are set up by.
+const PREFIXES: [&str; 3] = ["AWS_", "GOOGLE_", "SERVICE_ACCOUNT"];
+/// What the name of a secret has in it.
+const SECRET: [&str; 4] = ["KEY", "SECRET", "TOKEN", "PASSWORD"];
+/// What stands for a secret in a text.
+const HIDDEN: &str = "(hidden)";
+
+/// Names and values of the settings.
+#[derive(Default)]
+pub(super) struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Those of the environment.
+    pub(super) fn from_env() -> Self {
+        Self::new(
+            env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// Those among `all` that are a store's.
+    pub(super) fn new(all: impl IntoIterator<Item = (String, String)>) -> Self {
+        let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        Self(all.into_iter().filter(|(name, value)| ours(name) && !value.is_empty()).collect())
+    }
+
+    /// The first of `names` that is set, with its value.
+    pub(super) fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, &str)> {
+        names.iter().find_map(|name| Some((*name, self.0.get(*name)?.as_str())))
+    }
+
+    /// All settings whose names begin so, named as `object_store` names them.
+    pub(super) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
+        let ours = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
+        ours.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+    }
+
+    /// A text without any secret among the settings, wherever it got it from.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let secret = |name: &str| SECRET.iter().any(|part| name.contains(part)) && !name.ends_with("_FILE");
+        let secrets = self.0.iter().filter(|(name, _)| secret(name));
+        secrets.fold(text.to_owned(), |text, (_, value)| text.replace(value.as_str(), HIDDEN))
+    }
+
+    /// The address of a store that is not its provider's own.
+    ///
+    /// # Errors
+    /// In words, when it is none or would send requests unencrypted although `allow` (a variable) does not say so.
+    pub(super) fn endpoint(&self, names: &[&str], allow: &str) -> Result<Option<Url>, String> {
+        let Some((name, value)) = self.first(names) else { return Ok(None) };
+        let url =
+            Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else {
+            return Err(format!("{name} is no address: write http://host:port or https://host"));
+        };
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            return Err(format!(
+                "{name} has a user, password or query: leave only scheme, host, port and path"
+            ));
+        }
+        let allowed = self.first(&[allow]).map(|(_, value)| value.to_ascii_lowercase());
+        let allowed =
+            allowed.is_some_and(|value| ["true", "1", "on", "yes", "y", "t"].contains(&value.as_str()));
+        if url.scheme() == "http" && !allowed {
+            return Err(format!("{name} is {url}, which is not encrypted: use https, or set {allow}=true"));
+        }
+        Ok(Some(url))
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(all: &[(&str, &str)]) -> Variables {
+        Variables::new(all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn only_the_stores_own_are_kept_and_secrets_are_taken_out_of_any_text() {
+        let variables = variables(&[
+            ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+            ("AWS_SESSION_TOKEN", "t0ken"),
+            ("AWS_REGION", "eu-west-1"),
+            ("GOOGLE_SERVICE_ACCOUNT", ""),
+            ("HOME", "/root"),
+        ]);
+        assert_eq!(variables.with_prefix("AWS_").count(), 3);
+        assert_eq!(
+            variables.first(&["HOME", "GOOGLE_SERVICE_ACCOUNT", "AWS_REGION"]),
+            Some(("AWS_REGION", "eu-west-1"))
+        );
+        assert_eq!(variables.hide("s3cret and t0ken in eu-west-1"), "(hidden) and (hidden) in eu-west-1");
+        assert!(!format!("{variables:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn an_endpoint_is_a_whole_address_and_encrypted_unless_allowed() {
+        let endpoint = |value: &str, allow: &str| {
+            variables(&[("AWS_ENDPOINT_URL", value), ("AWS_ALLOW_HTTP", allow)])
+                .endpoint(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"], "AWS_ALLOW_HTTP")
+        };
+        assert_eq!(endpoint("", ""), Ok(None));
+        assert!(endpoint("https://host:9/path", "").is_ok_and(|url| url.is_some()));
+        assert!(endpoint("http://host:9", "TRUE").is_ok_and(|url| url.is_some()));
+        for (value, problem) in [
+            ("http://host:9", "set AWS_ALLOW_HTTP=true"),
+            ("host:9", "is no address"),
+            ("localhost", "is no address"),
+            ("https://me:s3cret@host", "has a user"),
+        ] {
+            let error = endpoint(value, "false").expect_err(value);
+            assert!(error.contains(problem) && !error.contains("s3cret"), "{error}");
+        }
+    }
+}
