@@ -10,6 +10,7 @@ mod mapper;
 mod mapping;
 mod moment;
 mod number;
+mod quarantine;
 mod team;
 mod text;
 mod uuid;
@@ -18,3 +19,7 @@ mod zone;
 pub use self::error::MappingError;
 pub use self::mapper::{Mapped, Mapper, Reject};
 pub use self::mapping::{Mapping, PRESETS};
+pub use self::quarantine::{Quarantine, QuarantineError};
+
+#[cfg(test)]
+mod tests;

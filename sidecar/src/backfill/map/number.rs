@@ -99,7 +99,7 @@ impl Number {
             Self::Whole(value) => value.checked_mul(factor)?.try_into().ok(),
             Self::Decimal(digits, scale) => scaled(digits, factor, scale)?.try_into().ok(),
             Self::Float(value) => {
-                // The float nearest to a microsecond is as exact as a float can be.
+                // The float nearest to a microsecond is as exact as a float can be; in seconds, that ends in 2255.
                 let factor = f64::from(i32::try_from(factor).ok()?);
                 let micros = (value * factor).round();
                 (micros / factor == value).then(|| float_to_whole(micros))?
