@@ -251,9 +251,11 @@ fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<Option<i64>
             (Arc::new(digits.with_precision_and_scale(30, 6).expect("fits")), micros, "s")
         }
         8 => {
-            let floats = millis.iter().map(|milli| milli.map(|milli| milli as f64 / 1000.0));
-            // Behind the year 2255 and before 1684 a float of seconds no longer tells microseconds apart.
-            let exact = in_millis.iter().map(|micro| micro.filter(|micro| micro.abs() <= 1 << 53)).collect();
+            // Up to 2106 a float of seconds tells microseconds apart.
+            let near = |milli: &Option<i64>| milli.filter(|milli| milli.abs() < 1000 << 32);
+            let near: Vec<Option<i64>> = millis.iter().map(near).collect();
+            let floats = near.iter().map(|milli| milli.map(|milli| milli as f64 / 1000.0));
+            let exact = near.iter().map(|milli| milli.map(|milli| milli * 1000)).collect();
             (Arc::new(floats.collect::<Float64Array>()), exact, "s")
         }
         9 => {
