@@ -14,3 +14,6 @@ pub use self::batches::{Batch, Batches, batches};
 pub use self::error::ReadError;
 pub use self::footer::{Footer, footer};
 pub use self::gauge::Bounds;
+
+#[cfg(test)]
+mod tests;
