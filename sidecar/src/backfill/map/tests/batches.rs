@@ -78,7 +78,7 @@ fn text_column(random: &mut StdRng, rows: usize) -> Column<String> {
         }
         _ => {
             let keys = (0..rows).map(|row| i8::try_from(row).ok().filter(|_| values[row].is_some()));
-            let plain = bytes.map(|bytes| bytes.unwrap_or_default()).map(Some).collect::<BinaryArray>();
+            let plain = bytes.map(Option::unwrap_or_default).map(Some).collect::<BinaryArray>();
             Arc::new(DictionaryArray::<Int8Type>::new(keys.collect::<Int8Array>(), Arc::new(plain)))
         }
     };
@@ -458,4 +458,41 @@ fn local_times_follow_their_zone() {
     let reason = read(berlin, "2026-03-29 02:30:00").expect_err("no such time");
     assert!(reason.contains("does not exist in Europe/Berlin"), "{reason}");
     assert_eq!(read("zone = \"+02:00\"", "2026-10-25 02:00:00"), Ok(autumn));
+}
+
+#[test]
+fn a_struct_becomes_json_and_a_date_beyond_the_calendar_a_reject() {
+    let stamps =
+        TimestampMicrosecondArray::from(vec![Some(1_793_529_726_502_000), Some(i64::MAX), None, Some(0)]);
+    let texts = StringArray::from(vec!["a\"b", "", "☃", ""]);
+    let floats = Float64Array::from(vec![0.5, 1.0, f64::NAN, -1e300]);
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("at", Arc::new(stamps) as ArrayRef, true),
+        ("text", Arc::new(texts), true),
+        ("float", Arc::new(floats), true),
+    ])
+    .expect("equal lengths");
+    let props: ArrayRef = Arc::new(arrow_array::StructArray::from(batch));
+    let id: ArrayRef = Arc::new(StringArray::from(vec!["018f3e5a7b1c7def8abc000000000000"; 4]));
+    let batch = RecordBatch::try_from_iter([("id", id), ("props", props)]).expect("equal lengths");
+    let mapping = Mapping::parse(
+        "uuid = \"id\"\nevent = \"id\"\ndistinct_id = \"id\"\nproperties = \"props\"\n\
+         timestamp = { constant = 2026-11-01T10:42:06Z }\nelements_hash = \"props.text\"",
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    let mapper = mapping.bind(&batch.schema(), Some(1)).expect("fits");
+    assert_eq!(mapper.projection(), [0, 1, 2, 3]);
+    let mapped = mapper.map(&batch);
+    let properties: Vec<String> = events(&mapped).into_iter().map(|event| event.properties).collect();
+    assert_eq!(
+        properties,
+        [
+            r#"{"at":"2026-11-01T10:42:06.502","text":"a\"b","float":0.5}"#,
+            r#"{"at":null,"text":"☃","float":null}"#,
+            r#"{"at":"1970-01-01T00:00:00","text":"","float":-1.0e300}"#,
+        ]
+    );
+    let rejects: Vec<(usize, &str)> =
+        mapped.rejects.iter().map(|reject| (reject.row, reject.reason.as_str())).collect();
+    assert_eq!(rejects, [(1, "properties has a timestamp in column props that is outside every calendar")]);
 }
