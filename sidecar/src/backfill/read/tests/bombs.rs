@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::{Bounds, FILE, MIB, ReadError, footer, read_all, rows, written};
+use super::{Bounds, FILE, MIB, ReadError, footer, read_all, relabelled, rows, written};
 
 /// A megabyte of one letter, eight times.
 fn long_texts() -> Vec<(&'static str, ArrayRef)> {
@@ -102,6 +102,16 @@ fn a_long_value_in_a_dictionary_makes_short_batches() {
     let file = written(vec![("properties", Arc::new(texts))], properties);
     assert!(file.len() < 2 * MIB);
     all_batches_are_bounded(&file, 200);
+    // Other writers don't say how long the values are outside of the dictionary.
+    let silent = relabelled(&file, |metadata| {
+        let mut builder = metadata.into_builder();
+        let group = builder.take_row_groups().remove(0);
+        let column = group.column(0).clone().into_builder().set_unencoded_byte_array_data_bytes(None);
+        let column = column.build().expect("a column");
+        let group = group.into_builder().set_column_metadata(vec![column]).build().expect("a row group");
+        builder.set_row_groups(vec![group]).build()
+    });
+    all_batches_are_bounded(&silent, 200);
 }
 
 #[test]

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, LargeStringArray};
 use bytes::Bytes;
 use parquet::basic::Compression;
-use parquet::file::metadata::{
-    FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
-};
+use parquet::file::metadata::{FileMetaData, ParquetMetaDataBuilder, RowGroupMetaData};
 use parquet::file::properties::WriterProperties;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Bounds, FILE, MIB, ReadError, footer, read_all, rows, written};
+use super::{Bounds, FILE, MIB, ReadError, footer, read_all, relabelled, rows, written};
 
 /// Bytes changed in each of the files; more by hand with `FLIPS`.
 const FLIPS: usize = 100;
@@ -109,14 +107,6 @@ fn a_changed_byte_is_an_error_or_leaves_all_rows() {
         }
     }
     assert_eq!(failed, None);
-}
-
-/// `file` with a footer that `change` made of its own.
-fn relabelled(file: &Bytes, change: impl FnOnce(ParquetMetaData) -> ParquetMetaData) -> Bytes {
-    let metadata = footer(FILE, file).expect("a footer").metadata().as_ref().clone();
-    let mut changed = file.to_vec();
-    ParquetMetaDataWriter::new(&mut changed, &change(metadata)).finish().expect("a footer");
-    changed.into()
 }
 
 /// Says that the second row group has `rows` rows, and the file as many as that makes.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 
 use super::{Batch, Bounds, ReadError, batches, footer};
@@ -41,4 +42,12 @@ fn read_all(file: &Bytes, bounds: Bounds) -> Result<Vec<Batch>, ReadError> {
 
 fn rows(batches: &[Batch]) -> usize {
     batches.iter().map(|batch| batch.rows.num_rows()).sum()
+}
+
+/// `file` with a footer that `change` made of its own.
+fn relabelled(file: &Bytes, change: impl FnOnce(ParquetMetaData) -> ParquetMetaData) -> Bytes {
+    let metadata = footer(FILE, file).expect("a footer").metadata().as_ref().clone();
+    let mut changed = file.to_vec();
+    ParquetMetaDataWriter::new(&mut changed, &change(metadata)).finish().expect("a footer");
+    changed.into()
 }
