@@ -21,6 +21,7 @@ mod calendar;
 mod error;
 mod file;
 mod find;
+mod instants;
 mod iso;
 mod json;
 mod mapper;

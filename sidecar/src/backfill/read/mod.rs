@@ -8,6 +8,7 @@ mod error;
 mod footer;
 mod gauge;
 mod pages;
+mod row_group;
 mod schema;
 
 pub use self::batches::{Batch, Batches, batches};

@@ -1,8 +1,10 @@
 //! Mappings over files and batches: what others wrote, what chance makes, what is broken and mended.
 
 mod batches;
+mod columns;
 mod fixtures;
 mod mappings;
+mod moments;
 mod replay;
 
 use std::fs::File;
