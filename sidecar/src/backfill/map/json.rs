@@ -5,9 +5,15 @@ use std::sync::Arc;
 use arrow_array::builder::LargeBinaryBuilder;
 use arrow_array::{Array, LargeBinaryArray, new_empty_array};
 use arrow_json::writer::{EncoderOptions, make_encoder};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DataType, Field};
 
-use super::find::Values;
+use super::calendar;
+use super::find::{Found, Values};
+use super::mapper::Faults;
+
+/// What the encoder writes for a timestamp that it can't write. It is looked for only where some value is no date, since
+/// it may be the text of a good value as well.
+const NO_DATE: &[u8] = b"\"ERROR: ";
 
 /// Whether values of this type become JSON.
 pub(super) fn is_nested(data_type: &DataType) -> bool {
@@ -32,11 +38,17 @@ pub(super) fn check(data_type: &DataType) -> Result<(), String> {
     encoder.map_err(|error| format!("has no form in JSON ({error}): give another column"))
 }
 
-/// One JSON text a row, empty where the value is null. Numbers, booleans and nulls stay what they are, timestamps
-/// become ISO 8601, bytes hexadecimal digits.
-pub(super) fn objects(field: &FieldRef, values: &Values) -> Option<LargeBinaryArray> {
+/// One JSON text a row, empty where the value is null. Numbers, booleans and nulls stay what they are (NaN and infinity,
+/// which JSON does not have, become null), timestamps become ISO 8601, bytes hexadecimal digits.
+pub(super) fn texts(
+    target: &str,
+    column: &Found,
+    values: &Values,
+    faults: &mut Faults,
+) -> Option<LargeBinaryArray> {
     let options = options();
-    let mut encoder = make_encoder(field, &values.array, &options).ok()?;
+    let mut encoder = make_encoder(&column.field, &values.array, &options).ok()?;
+    let all_are_dates = calendar::all_are_dates(&values.array);
     let mut texts =
         LargeBinaryBuilder::with_capacity(values.array.len(), values.array.get_array_memory_size());
     let mut text = Vec::new();
@@ -44,6 +56,13 @@ pub(super) fn objects(field: &FieldRef, values: &Values) -> Option<LargeBinaryAr
         text.clear();
         if !values.is_null(row) {
             encoder.encode(row, &mut text);
+        }
+        if !all_are_dates && text.windows(NO_DATE.len()).any(|part| part == NO_DATE) {
+            let name = &column.name;
+            faults.add(
+                row,
+                &format!("{target} has a timestamp in column {name} that is outside every calendar"),
+            );
         }
         texts.append_value(&text);
     }

@@ -1,25 +1,16 @@
-//! Moments from timestamps of any unit, dates, ISO 8601 text and numbers since 1970.
+//! The columns of events that hold moments: where they come from, and what stands for null.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Date32Type, Date64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
-};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_cast::cast;
-use arrow_schema::{DataType, TimeUnit};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
 
 use super::find::{Found, Values};
-use super::iso;
+use super::instants::{Instants, plain};
 use super::mapper::Faults;
 use super::mapping::{Instant, Reading};
-use super::number::{Numbers, is_number};
-use super::text::{absent, bytes, is_text, quoted};
+use super::number::is_number;
+use super::text::{absent, is_text};
 
 const MICROS: i64 = 1_000_000;
-const MILLIS_A_SECOND: i64 = 1_000;
-const NANOS_A_MICROSECOND: i64 = 1_000;
-const SECONDS_A_DAY: i64 = 86_400;
 
 /// The source of `timestamp`, `created_at` or `_timestamp`.
 #[derive(Debug, Clone)]
@@ -114,56 +105,11 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn read(&self, reading: &Reading, timestamp: &[i64], faults: &mut Faults) -> Option<Vec<i64>> {
-        let array = unpacked(&self.values.array)?;
-        match array.data_type() {
-            DataType::Timestamp(unit, zone) => {
-                let numbers = stamps(&array, *unit)?;
-                if let (TimeUnit::Microsecond, true) = (unit, zone.is_some() || reading.zone.is_utc())
-                    && self.values.nulls.is_none()
-                    && numbers.iter().all(|micros| (iso::FIRST..=iso::LAST).contains(micros))
-                {
-                    return Some(numbers.to_vec());
-                }
-                let zoned = zone.is_some();
-                Some(self.each(timestamp, faults, |row| {
-                    let raw = numbers.get(row).copied().unwrap_or_default();
-                    let micros = micros(raw, *unit).ok_or_else(|| "is out of range".to_owned());
-                    let instant =
-                        if zoned { micros } else { micros.and_then(|local| reading.zone.utc(local)) };
-                    instant
-                        .and_then(iso::in_bounds)
-                        .map_err(|problem| (format!("{raw} {}", name(*unit)), problem))
-                }))
-            }
-            DataType::Date32 | DataType::Date64 => {
-                let days = days(&array)?;
-                Some(self.each(timestamp, faults, |row| {
-                    let day = days.get(row).copied().unwrap_or_default();
-                    let local =
-                        day.checked_mul(SECONDS_A_DAY * MICROS).ok_or_else(|| "is out of range".to_owned());
-                    let instant = local.and_then(|local| reading.zone.utc(local)).and_then(iso::in_bounds);
-                    instant.map_err(|problem| (format!("{day} days since 1970"), problem))
-                }))
-            }
-            other if is_number(other) => {
-                let (numbers, unit) = (Numbers::new(&array)?, reading.unit?);
-                Some(self.each(timestamp, faults, |row| {
-                    let Some(number) = numbers.get(row) else {
-                        return Err(("(too many digits)".to_owned(), "is out of range".to_owned()));
-                    };
-                    let micros =
-                        number.micros(unit).ok_or_else(|| "is no whole number of microseconds".to_owned());
-                    micros.and_then(iso::in_bounds).map_err(|problem| (number.to_string(), problem))
-                }))
-            }
-            _ => {
-                let texts = bytes(&array)?;
-                Some(self.each(timestamp, faults, |row| {
-                    let text = texts.value(row);
-                    iso::parse(text, &reading.zone).map_err(|problem| (quoted(text), problem))
-                }))
-            }
+        let instants = Instants::new(&self.values.array, reading)?;
+        if let (Some(micros), None) = (instants.as_they_are(), &self.values.nulls) {
+            return Some(micros);
         }
+        Some(self.each(timestamp, faults, |row| instants.get(row)))
     }
 
     /// Has `instant` read every row that is not null; its errors are the value as shown and what is wrong with it.
@@ -190,55 +136,4 @@ impl Rows<'_> {
         }
         read
     }
-}
-
-/// The type of the values, if they are kept in a dictionary.
-fn plain(data_type: &DataType) -> &DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => values,
-        other => other,
-    }
-}
-
-fn unpacked(array: &ArrayRef) -> Option<ArrayRef> {
-    match array.data_type() {
-        DataType::Dictionary(_, values) => cast(array, values).ok(),
-        _ => Some(array.clone()),
-    }
-}
-
-fn stamps(array: &ArrayRef, unit: TimeUnit) -> Option<&[i64]> {
-    Some(match unit {
-        TimeUnit::Second => array.as_primitive_opt::<TimestampSecondType>()?.values(),
-        TimeUnit::Millisecond => array.as_primitive_opt::<TimestampMillisecondType>()?.values(),
-        TimeUnit::Microsecond => array.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
-        TimeUnit::Nanosecond => array.as_primitive_opt::<TimestampNanosecondType>()?.values(),
-    })
-}
-
-/// What is finer than a microsecond is cut off, as ClickHouse does for a message.
-fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
-    match unit {
-        TimeUnit::Second => raw.checked_mul(MICROS),
-        TimeUnit::Millisecond => raw.checked_mul(MICROS / MILLIS_A_SECOND),
-        TimeUnit::Microsecond => Some(raw),
-        TimeUnit::Nanosecond => Some(raw.div_euclid(NANOS_A_MICROSECOND)),
-    }
-}
-
-fn name(unit: TimeUnit) -> &'static str {
-    match unit {
-        TimeUnit::Second => "s since 1970",
-        TimeUnit::Millisecond => "ms since 1970",
-        TimeUnit::Microsecond => "µs since 1970",
-        TimeUnit::Nanosecond => "ns since 1970",
-    }
-}
-
-fn days(array: &ArrayRef) -> Option<Vec<i64>> {
-    if let Some(days) = array.as_primitive_opt::<Date32Type>() {
-        return Some(days.values().iter().map(|day| i64::from(*day)).collect());
-    }
-    let millis = array.as_primitive_opt::<Date64Type>()?;
-    Some(millis.values().iter().map(|milli| milli.div_euclid(SECONDS_A_DAY * MILLIS_A_SECOND)).collect())
 }

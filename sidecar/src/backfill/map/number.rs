@@ -98,14 +98,17 @@ impl Number {
         match self {
             Self::Whole(value) => value.checked_mul(factor)?.try_into().ok(),
             Self::Decimal(digits, scale) => scaled(digits, factor, scale)?.try_into().ok(),
-            Self::Float(value) => {
-                // The float nearest to a microsecond is as exact as a float can be.
-                let factor = f64::from(i32::try_from(factor).ok()?);
-                let micros = (value * factor).round();
-                (micros / factor == value).then(|| float_to_whole(micros))?
-            }
+            Self::Float(value) => float_to_micros(value, f64::from(i32::try_from(factor).ok()?)),
         }
     }
+}
+
+/// The microsecond whose nearest float is `value`, if there is one alone. Seconds since 1970 have it until 2106 at least;
+/// later, floats lie too far apart to tell every microsecond from the next.
+fn float_to_micros(value: f64, factor: f64) -> Option<i64> {
+    let near = float_to_whole((value * factor).round())?;
+    let mut nearest = (near - 1..=near + 1).filter(|micros| *micros as f64 / factor == value);
+    nearest.next().filter(|_| nearest.next().is_none())
 }
 
 /// `digits` × `factor` ÷ 10^`scale`, if nothing is left over.

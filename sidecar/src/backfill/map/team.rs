@@ -4,7 +4,7 @@ use arrow_array::{Array, RecordBatch};
 
 use super::find::{Found, Values};
 use super::mapper::Faults;
-use super::number::{Numbers, is_number};
+use super::number::{Number, Numbers, is_number};
 use super::text::{absent, bytes, is_text, quoted};
 
 /// The source of `team_id`.
@@ -45,53 +45,31 @@ impl Teams {
 }
 
 fn rows(column: &str, values: &Values, default: Option<i64>, faults: &mut Faults) -> Option<Vec<i64>> {
-    let rows = values.array.len();
-    if let Some(numbers) = Numbers::new(&values.array) {
-        if let (Numbers::Signed(whole), None) = (&numbers, &values.nulls) {
-            return Some(whole.values().to_vec());
-        }
-        return Some(
-            (0..rows)
-                .map(|row| {
-                    let null = values.is_null(row);
-                    let number = if null { None } else { numbers.get(row) };
-                    let shown =
-                        || number.map_or_else(|| "(too many digits)".to_owned(), |number| number.to_string());
-                    team(column, row, null, default, number.and_then(|number| number.whole()), shown, faults)
-                })
-                .collect(),
-        );
-    }
-    let texts = bytes(&values.array)?;
-    Some(
-        (0..rows)
-            .map(|row| {
-                let text = texts.value(row);
-                team(column, row, values.is_null(row), default, parse(text), || quoted(text), faults)
-            })
-            .collect(),
-    )
-}
-
-fn team(
-    column: &str,
-    row: usize,
-    null: bool,
-    default: Option<i64>,
-    team: Option<i64>,
-    shown: impl FnOnce() -> String,
-    faults: &mut Faults,
-) -> i64 {
-    let found = if null { default } else { team };
-    found.unwrap_or_else(|| {
-        let reason = if null {
-            format!("team_id is null (column {column})")
-        } else {
-            format!("team_id {} in column {column} is no whole number of 64 bits", shown())
-        };
+    let mut wrong = |row: usize, reason: String| {
         faults.add(row, &reason);
         0
-    })
+    };
+    let mut team =
+        |row: usize, team: Option<i64>, shown: &dyn Fn() -> String| match (values.is_null(row), team) {
+            (false, Some(team)) => team,
+            (false, None) => {
+                wrong(row, format!("team_id {} in column {column} is no whole number of 64 bits", shown()))
+            }
+            (true, _) => default.unwrap_or_else(|| wrong(row, format!("team_id is null (column {column})"))),
+        };
+    let rows = 0..values.array.len();
+    let Some(numbers) = Numbers::new(&values.array) else {
+        let texts = bytes(&values.array)?;
+        return Some(
+            rows.map(|row| team(row, parse(texts.value(row)), &|| quoted(texts.value(row)))).collect(),
+        );
+    };
+    if let (Numbers::Signed(whole), None) = (&numbers, &values.nulls) {
+        return Some(whole.values().to_vec());
+    }
+    let number = |row| numbers.get(row);
+    let shown = |row| number(row).map_or_else(|| "(too many digits)".to_owned(), |number| number.to_string());
+    Some(rows.map(|row| team(row, number(row).and_then(Number::whole), &|| shown(row))).collect())
 }
 
 /// Digits with or without a minus, nothing else.

@@ -31,23 +31,22 @@ pub(super) enum Texts {
 impl Texts {
     /// One text a row, empty where it is a fault.
     pub(super) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> LargeBinaryArray {
-        match self {
-            Self::Constant(text) => repeated(text.as_bytes(), batch.num_rows()),
-            Self::Column { target, column, default } => {
-                let read = column.values(batch).and_then(|values| {
-                    let texts = if json::is_nested(column.field.data_type()) {
-                        json::objects(&column.field, &values)?
-                    } else {
-                        bytes(&values.array)?
-                    };
-                    Some(sound(target, &column.name, default.as_deref(), texts, &values, faults))
-                });
-                read.unwrap_or_else(|| {
-                    let _: Vec<()> = absent(&column.name, batch, faults, ());
-                    repeated(b"", batch.num_rows())
-                })
-            }
-        }
+        let (target, column, default) = match self {
+            Self::Constant(text) => return repeated(text.as_bytes(), batch.num_rows()),
+            Self::Column { target, column, default } => (target, column, default.as_deref()),
+        };
+        let read = column.values(batch).and_then(|values| {
+            let texts = if json::is_nested(column.field.data_type()) {
+                json::texts(target, column, &values, faults)?
+            } else {
+                bytes(&values.array)?
+            };
+            Some(sound(target, &column.name, default, texts, &values, faults))
+        });
+        read.unwrap_or_else(|| {
+            let fillers = absent(&column.name, batch, faults, "");
+            LargeBinaryArray::from_iter_values(fillers)
+        })
     }
 }
 
@@ -127,9 +126,8 @@ fn is_utf8(texts: &LargeBinaryArray) -> bool {
     let Some(Ok(all)) = texts.value_data().get(first..last).map(simdutf8::basic::from_utf8) else {
         return false;
     };
-    let inside =
-        |offset: &i64| usize::try_from(*offset).is_ok_and(|offset| all.is_char_boundary(offset - first));
-    offsets.iter().all(inside)
+    let place = |offset: &i64| usize::try_from(*offset).ok()?.checked_sub(first);
+    offsets.iter().all(|offset| place(offset).is_some_and(|place| all.is_char_boundary(place)))
 }
 
 /// `text` in every one of `rows` rows.

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::vec;
 
 use arrow_array::RecordBatch;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection, RowSelector};
-use parquet::column::page::{PageIterator, PageReader};
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::error::ReadError;
 use super::footer::Footer;
 use super::gauge::{Bounds, Cause, Gauge, Trouble};
-use super::pages::Pages;
+use super::row_group::RowGroup;
 
 /// Batches of more rows gain nothing, however short the rows are.
 const MOST_ROWS: u64 = 65_536;
@@ -97,7 +95,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
             };
             current.gauge.begin_batch();
             match caught(|| current.reader.next().transpose().map_err(|error| error.to_string())) {
-                Ok(Some(rows)) => return self.count(rows).map(Some),
+                Ok(Some(rows)) => return Self::count(self.footer.file(), current, rows).map(Some),
                 Ok(None) => {
                     self.check_count()?;
                     self.current = None;
@@ -147,11 +145,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
     }
 
     /// A batch was read: tells its place, and that the footer knows of these rows.
-    fn count(&mut self, rows: RecordBatch) -> Result<Batch, ReadError> {
-        let file = self.footer.file();
-        let Some(current) = &mut self.current else {
-            unreachable!("a batch comes from the current row group")
-        };
+    fn count(file: &str, current: &mut Current, rows: RecordBatch) -> Result<Batch, ReadError> {
         let (row_group, first_row) = (current.row_group, current.read);
         current.read = current.read.saturating_add(rows.num_rows() as u64);
         let (footer, read) = (current.rows, current.read);
@@ -229,49 +223,3 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
 }
-
-/// One row group, for the decoder.
-struct RowGroup<R> {
-    input: Arc<R>,
-    metadata: Arc<ParquetMetaData>,
-    row_group: usize,
-    projection: Vec<usize>,
-    gauge: Arc<Gauge>,
-}
-
-impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
-    fn num_rows(&self) -> usize {
-        self.row_groups().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum()
-    }
-
-    fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {
-        let column = self.projection.iter().position(|projected| *projected == leaf);
-        let chunk = self.row_groups().next().and_then(|group| group.columns().get(leaf));
-        let (Some(column), Some(chunk)) = (column, chunk) else {
-            return Err(ParquetError::General(format!("there is no column {leaf}")));
-        };
-        let pages = Pages::new(self.input.clone(), chunk, column, self.gauge.clone())?;
-        Ok(Box::new(Chunks(Some(Box::new(pages)))))
-    }
-
-    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(self.metadata.row_groups().get(self.row_group).into_iter())
-    }
-
-    fn metadata(&self) -> &ParquetMetaData {
-        &self.metadata
-    }
-}
-
-/// The chunks of a column: there is one in a row group.
-struct Chunks(Option<Box<dyn PageReader>>);
-
-impl Iterator for Chunks {
-    type Item = ParquetResult<Box<dyn PageReader>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.take().map(Ok)
-    }
-}
-
-impl PageIterator for Chunks {}

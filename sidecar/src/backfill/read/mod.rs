@@ -8,9 +8,13 @@ mod error;
 mod footer;
 mod gauge;
 mod pages;
+mod row_group;
 mod schema;
 
 pub use self::batches::{Batch, Batches, batches};
 pub use self::error::ReadError;
 pub use self::footer::{Footer, footer};
 pub use self::gauge::Bounds;
+
+#[cfg(test)]
+mod tests;

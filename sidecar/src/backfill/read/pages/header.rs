@@ -1,6 +1,8 @@
 //! Page headers: what a page says about itself before its bytes are read.
 
+use bytes::Bytes;
 use parquet::basic::Encoding;
+use parquet::column::page::Page;
 
 use super::compact::{Compact, Kind, Unread};
 
@@ -14,6 +16,37 @@ pub(super) struct Header {
     /// CRC-32 of the bytes in the file.
     pub(super) crc: Option<u32>,
     pub(super) body: Body,
+}
+
+impl Header {
+    /// The page with this header whose decompressed bytes are `buf`; `None` if it has no data.
+    pub(super) fn page(&self, buf: Bytes) -> Option<Page> {
+        Some(match self.body {
+            Body::Index => return None,
+            Body::Dictionary { values, encoding } => {
+                Page::DictionaryPage { buf, num_values: values, encoding, is_sorted: false }
+            }
+            Body::Data { values, encoding, definition, repetition } => Page::DataPage {
+                buf,
+                num_values: values,
+                encoding,
+                def_level_encoding: definition,
+                rep_level_encoding: repetition,
+                statistics: None,
+            },
+            Body::DataV2(page) => Page::DataPageV2 {
+                buf,
+                num_values: page.values,
+                encoding: page.encoding,
+                num_nulls: page.nulls,
+                num_rows: page.rows,
+                def_levels_byte_len: page.definition_bytes,
+                rep_levels_byte_len: page.repetition_bytes,
+                is_compressed: page.is_compressed,
+                statistics: None,
+            },
+        })
+    }
 }
 
 /// What is in a page.

@@ -5,6 +5,7 @@
 
 mod codec;
 mod compact;
+mod dictionary;
 mod header;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use parquet::file::reader::ChunkReader;
 
 use self::codec::Codec;
 use self::compact::Unread;
+use self::dictionary::{longest, width};
 use self::header::{Body, Header};
 use super::footer::place;
 use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
@@ -148,7 +150,7 @@ impl<R: ChunkReader> Pages<R> {
             return Err(self.damaged("its checksum is wrong".to_owned()));
         }
         let buf = self.decompressed(header, raw)?;
-        let page = page(header, buf).ok_or_else(|| self.damaged("it is no page of data".to_owned()))?;
+        let page = header.page(buf).ok_or_else(|| self.damaged("it is no page of data".to_owned()))?;
         self.weigh(&page)?;
         self.offset += u64::from(header.compressed);
         Ok(page)
@@ -270,60 +272,4 @@ impl<R: ChunkReader> Iterator for Pages<R> {
     fn next(&mut self) -> Option<Self::Item> {
         self.get_next_page().transpose()
     }
-}
-
-fn page(header: &Header, buf: Bytes) -> Option<Page> {
-    Some(match header.body {
-        Body::Index => return None,
-        Body::Dictionary { values, encoding } => {
-            Page::DictionaryPage { buf, num_values: values, encoding, is_sorted: false }
-        }
-        Body::Data { values, encoding, definition, repetition } => Page::DataPage {
-            buf,
-            num_values: values,
-            encoding,
-            def_level_encoding: definition,
-            rep_level_encoding: repetition,
-            statistics: None,
-        },
-        Body::DataV2(page) => Page::DataPageV2 {
-            buf,
-            num_values: page.values,
-            encoding: page.encoding,
-            num_nulls: page.nulls,
-            num_rows: page.rows,
-            def_levels_byte_len: page.definition_bytes,
-            rep_levels_byte_len: page.repetition_bytes,
-            is_compressed: page.is_compressed,
-            statistics: None,
-        },
-    })
-}
-
-/// Bytes of one plain value, where all have as many.
-fn width(physical: Physical, type_length: i32) -> Option<u64> {
-    match physical {
-        Physical::BOOLEAN => Some(1),
-        Physical::INT32 | Physical::FLOAT => Some(4),
-        Physical::INT64 | Physical::DOUBLE => Some(8),
-        Physical::INT96 => Some(12),
-        Physical::FIXED_LEN_BYTE_ARRAY => u64::try_from(type_length).ok(),
-        Physical::BYTE_ARRAY => None,
-    }
-}
-
-/// The length of a dictionary's longest value; `None` if it has not as many values as it says.
-fn longest(dictionary: &[u8], values: u32, physical: Physical, width: Option<u64>) -> Option<u64> {
-    if physical != Physical::BYTE_ARRAY {
-        let bytes = u64::from(values).checked_mul(width?)?;
-        return (bytes <= dictionary.len() as u64).then_some(width?);
-    }
-    let (mut rest, mut longest) = (dictionary, 0);
-    for _ in 0..values {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length);
-        rest = behind.get(length as usize..)?;
-        longest = longest.max(length);
-    }
-    Some(longest.into())
 }

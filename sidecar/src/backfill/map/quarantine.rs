@@ -1,0 +1,165 @@
+//! Rejected rows as a Parquet file: what they were made of, where they stood and why, to be mended and loaded again.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_select::take::take_record_batch;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
+
+use super::mapper::Reject;
+use crate::backfill::read::{Batch, Footer};
+
+/// A row group is written when this much has come together, so that many rejects don't fill the memory.
+const ROW_GROUP_BYTES: usize = 16 << 20;
+
+/// Why rejected rows can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum QuarantineError {
+    /// The file can't be made, written or put in its place.
+    #[error("can't write the quarantine file {path}: make room or give another folder, then run again")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The rows have no form in Parquet.
+    #[error("can't write rejected rows to the quarantine file {path}")]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: ParquetError,
+    },
+}
+
+/// The rejects of one unit on their way into a file. It appears under its name when it is whole, by
+/// [`Quarantine::finish`]; dropped before, nothing is left.
+///
+/// A row has the columns of the source that the mapping uses, with the types that they have there (INT96 becomes a
+/// timestamp in microseconds), and `_file`, `_row_group`, `_row` (both from 0) and `_reason`. The same mapping reads it,
+/// since it takes no notice of further columns.
+pub struct Quarantine {
+    path: PathBuf,
+    file: Arc<str>,
+    rows: u64,
+    schema: SchemaRef,
+    writer: ArrowWriter<NamedTempFile>,
+}
+
+impl Quarantine {
+    /// Begins the file `path` for rows of the file that `footer` describes; `columns` is the schema of its batches.
+    ///
+    /// # Errors
+    /// [`QuarantineError`].
+    pub fn create(path: &Path, footer: &Footer, columns: &Schema) -> Result<Self, QuarantineError> {
+        let io = |source| QuarantineError::Io { path: path.to_owned(), source };
+        let rows = |source| QuarantineError::Rows { path: path.to_owned(), source };
+        let schema = with_place(columns.fields.iter().cloned().collect());
+        let declared =
+            with_place(columns.fields.iter().map(|field| declared(field, footer.declared())).collect());
+        let parquet = ArrowSchemaConverter::new().convert(&declared).map_err(rows)?;
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_parquet_schema(parquet)
+            .with_skip_arrow_metadata(true);
+        // In the same folder, so that the rename at the end is one.
+        let temporary = NamedTempFile::new_in(folder(path)).map_err(io)?;
+        let schema = Arc::new(schema);
+        let writer = ArrowWriter::try_new_with_options(temporary, schema.clone(), options).map_err(rows)?;
+        Ok(Self { path: path.to_owned(), file: footer.file().into(), rows: 0, schema, writer })
+    }
+
+    /// Adds the rejected rows of `batch`.
+    ///
+    /// # Errors
+    /// [`QuarantineError`].
+    pub fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+        let rows = self.rows_of(batch, rejects).map_err(|error| self.failed(error.into()))?;
+        self.writer.write(&rows).map_err(|error| self.failed(error))?;
+        if self.writer.in_progress_size() > ROW_GROUP_BYTES {
+            self.writer.flush().map_err(|error| self.failed(error))?;
+        }
+        self.rows = self.rows.saturating_add(rejects.len() as u64);
+        Ok(())
+    }
+
+    /// Puts the file in its place, durably; an older one of this name is replaced. Returns how many rows it has.
+    ///
+    /// # Errors
+    /// [`QuarantineError`].
+    pub fn finish(self) -> Result<u64, QuarantineError> {
+        let Self { path, rows, writer, .. } = self;
+        let io = |source| QuarantineError::Io { path: path.clone(), source };
+        let temporary =
+            writer.into_inner().map_err(|source| QuarantineError::Rows { path: path.clone(), source })?;
+        temporary.as_file().sync_all().map_err(io)?;
+        temporary.persist(&path).map_err(|error| io(error.error))?;
+        File::open(folder(&path)).and_then(|folder| folder.sync_all()).map_err(io)?;
+        Ok(rows)
+    }
+
+    fn rows_of(&self, batch: &Batch, rejects: &[Reject]) -> Result<RecordBatch, ArrowError> {
+        let places = || rejects.iter().map(|reject| reject.row as u64);
+        let rows = take_record_batch(&batch.rows, &UInt64Array::from_iter_values(places()))?;
+        let as_number = |place: u64| i64::try_from(place).unwrap_or(i64::MAX);
+        let group = as_number(batch.row_group as u64);
+        let place: [ArrayRef; 4] = [
+            Arc::new(StringArray::from_iter_values(rejects.iter().map(|_| &*self.file))),
+            Arc::new(Int64Array::from_iter_values(rejects.iter().map(|_| group))),
+            Arc::new(Int64Array::from_iter_values(
+                places().map(|row| as_number(batch.first_row.saturating_add(row))),
+            )),
+            Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| &reject.reason))),
+        ];
+        let columns = rows.columns().iter().cloned().chain(place).collect();
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+
+    fn failed(&self, source: ParquetError) -> QuarantineError {
+        QuarantineError::Rows { path: self.path.clone(), source }
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `fields` and the four columns of ours, which step aside where the source has their names.
+fn with_place(mut fields: Vec<FieldRef>) -> Schema {
+    let text = DataType::Utf8;
+    let number = DataType::Int64;
+    for (name, data_type) in
+        [("_file", &text), ("_row_group", &number), ("_row", &number), ("_reason", &text)]
+    {
+        let mut name = name.to_owned();
+        while fields.iter().any(|field| *field.name() == name) {
+            name.insert(0, '_');
+        }
+        fields.push(Arc::new(Field::new(name, data_type.clone(), false)));
+    }
+    Schema::new(fields)
+}
+
+/// Text is text again, as the source declares it, even where it is not UTF-8: that may be why the row is here.
+fn declared(field: &FieldRef, source: &Schema) -> FieldRef {
+    let said = source.field_with_name(field.name()).map(Field::data_type);
+    match (field.data_type(), said) {
+        (DataType::LargeBinary, Ok(DataType::Utf8)) => {
+            Arc::new(Field::clone(field).with_data_type(DataType::LargeUtf8))
+        }
+        _ => field.clone(),
+    }
+}

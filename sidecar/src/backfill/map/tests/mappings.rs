@@ -1,0 +1,156 @@
+//! What `mapping.toml` may and may not say, and which files it fits.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+
+use crate::backfill::map::{Mapping, MappingError, PRESETS};
+
+const SMALL: &str = "uuid = \"id\"\nevent = \"name\"\ntimestamp = \"at\"\ndistinct_id = \"who\"\n";
+
+/// The faults of `text`, one line each.
+fn faults(text: &str) -> Vec<String> {
+    match Mapping::parse(text) {
+        Err(MappingError::Faulty { faults, .. }) => faults.iter().map(ToString::to_string).collect(),
+        other => panic!("faults were expected, not {other:?}"),
+    }
+}
+
+fn schema(fields: &[(&str, DataType)]) -> Schema {
+    Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
+}
+
+fn stamps() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+fn unfit(mapping: &str, fields: &[(&str, DataType)], team: Option<i64>) -> Vec<String> {
+    match Mapping::parse(mapping).expect("a good mapping").bind(&schema(fields), team) {
+        Err(MappingError::Unfit { faults, .. }) => faults,
+        other => panic!("it should not fit: {other:?}"),
+    }
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let text = r#"
+uuid = { column = "id", default = "x" }
+event = 7
+properties = { constant = "{}", column = "p" }
+timestamp = { column = "ts", zone = "Mars/Olympus", unit = "minutes" }
+team_id = { constant = "seven" }
+elements_chain = { default = "" }
+created_at = { column = "c", default = "noon", ambiguous = "later" }
+_timestamp = { column = "t", default = -1 }
+_offset = "offset"
+propertys = "p"
+"#;
+    let wanted = [
+        "line 1: distinct_id: is required: add distinct_id = \"column\"",
+        "line 2: uuid.default = \"x\": remove it: every event needs a uuid of its own",
+        "line 3: event = 7: give a column of the file in quotes, or a table such as",
+        "line 4: properties.constant = \"{}\": a column is given too",
+        "line 5: timestamp.zone = \"Mars/Olympus\": \"Mars/Olympus\" is no time zone",
+        "line 5: timestamp.unit = \"minutes\": give \"s\" or \"ms\" or \"us\" or \"ns\"",
+        "line 6: team_id.constant = \"seven\": give a whole number",
+        "line 7: elements_chain.column: is required: add column = \"…\", or constant = …",
+        "line 8: created_at.default = \"noon\": give a moment such as",
+        "line 8: created_at.ambiguous = \"later\": remove it, or give a zone",
+        "line 9: _timestamp.default = -1: give a moment such as",
+        "line 10: _offset = \"offset\": can't be mapped: remove it, the loader fills it",
+        "line 11: propertys: is an unknown key, did you mean properties?",
+    ];
+    let faults = faults(text);
+    for wanted in wanted {
+        assert!(faults.iter().any(|fault| fault.starts_with(wanted)), "no {wanted:?} in {faults:#?}");
+    }
+    assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+}
+
+#[test]
+fn presets_are_right_and_named_when_another_is_asked_for() {
+    for (name, _) in PRESETS {
+        Mapping::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let error = Mapping::preset("identty").expect_err("there is none").to_string();
+    assert!(error.contains("posthog-export, identity"), "{error}");
+}
+
+#[test]
+fn columns_that_are_missing_or_of_the_wrong_type_are_found_before_the_first_row() {
+    let columns = [
+        ("ID", DataType::Utf8),
+        ("name", DataType::Float64),
+        ("at", DataType::Int64),
+        ("who", DataType::Struct(vec![Arc::new(Field::new("am_i", DataType::Utf8, true))].into())),
+    ];
+    let faults = unfit(&SMALL.replace("\"who\"", "\"who.amI\""), &columns, None);
+    let wanted = [
+        "uuid ← id: the file has no column \"id\", did you mean \"ID\"? (it has: ID, name, at, who, who.am_i)",
+        "event ← name: Float64 is no text",
+        "timestamp ← at: Int64 may count anything: add unit =",
+        "team_id: neither the mapping nor the command line says it",
+        "distinct_id ← who.amI: the file has no column \"who.amI\", did you mean \"who.am_i\"?",
+    ];
+    assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+    for (fault, wanted) in faults.iter().zip(wanted) {
+        assert!(fault.starts_with(wanted), "{fault:?} is not {wanted:?}");
+    }
+}
+
+#[test]
+fn a_team_is_said_once() {
+    let columns =
+        [("id", DataType::Utf8), ("name", DataType::Utf8), ("at", stamps()), ("who", DataType::Utf8)];
+    let mapping = format!("{SMALL}team_id = {{ constant = 3 }}\n");
+    assert_eq!(
+        unfit(&mapping, &columns, Some(4)),
+        ["team_id: the mapping and the command line (4) say it: leave one out"]
+    );
+    let mapper = Mapping::parse(SMALL).expect("good").bind(&schema(&columns), Some(4)).expect("fits");
+    assert_eq!(mapper.projection(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_column_that_is_there_twice_is_ambiguous() {
+    let columns = [
+        ("id", DataType::Utf8),
+        ("id", DataType::Utf8),
+        ("name", DataType::Utf8),
+        ("at", stamps()),
+        ("who", DataType::Utf8),
+    ];
+    assert_eq!(
+        unfit(SMALL, &columns, Some(1)),
+        ["uuid ← id: the file has this column more than once: rename one"]
+    );
+}
+
+#[test]
+fn a_fingerprint_is_of_the_meaning() {
+    let plain = Mapping::parse(SMALL).expect("good");
+    let same = Mapping::parse(
+        "# the same\ndistinct_id = { column = \"who\" }\nevent = \"name\"\ntimestamp = { column = \"at\", zone = \"UTC\" }\nuuid = 'id'\n",
+    )
+    .expect("good");
+    assert_eq!(plain.fingerprint(), same.fingerprint());
+    let mut seen = vec![plain.fingerprint()];
+    for other in [
+        SMALL.replace("\"who\"", "\"whom\""),
+        SMALL.replace("\"who\"", "{ column = \"who\", default = \"\" }"),
+        SMALL.replace("\"at\"", "{ column = \"at\", unit = \"s\" }"),
+        SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Berlin\" }"),
+        SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Rome\" }"),
+        SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Rome\", ambiguous = \"later\" }"),
+        format!("{SMALL}team_id = {{ constant = 1 }}"),
+    ] {
+        let print = Mapping::parse(&other).expect("good").fingerprint();
+        assert!(!seen.contains(&print), "{other}");
+        seen.push(print);
+    }
+    let columns =
+        [("id", DataType::Utf8), ("name", DataType::Utf8), ("at", stamps()), ("who", DataType::Utf8)];
+    let bound = |team| plain.bind(&schema(&columns), Some(team)).expect("fits").fingerprint().to_owned();
+    assert_eq!(bound(1), bound(1));
+    assert_ne!(bound(1), bound(2));
+}

@@ -1,0 +1,69 @@
+//! Mappings over files and batches: what others wrote, what chance makes, what is broken and mended.
+
+mod batches;
+mod columns;
+mod fixtures;
+mod mappings;
+mod moments;
+mod replay;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Mapped, Mapping};
+use crate::backfill::read::{self, Batch, Bounds};
+
+/// Enough for every file of these tests, and small enough that some need several batches.
+const MEMORY: usize = 16 << 20;
+
+/// Maps a file; yields each batch with what became of it.
+fn map_file(path: &Path, mapping: &Mapping, team: Option<i64>) -> Vec<(Batch, Mapped)> {
+    let input = Arc::new(File::open(path).expect("it is there"));
+    let footer = read::footer(&path.display().to_string(), &*input).expect("a good footer");
+    let mapper = mapping.bind(footer.schema(), team).unwrap_or_else(|error| panic!("{error}"));
+    let groups = 0..footer.metadata().num_row_groups();
+    read::batches(input, &footer, groups, mapper.projection(), Bounds::within(MEMORY))
+        .map(|batch| {
+            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            let mapped = mapper.map(&batch.rows);
+            (batch, mapped)
+        })
+        .collect()
+}
+
+/// One event, for comparison.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    uuid: u128,
+    event: String,
+    properties: String,
+    timestamp: i64,
+    team_id: i64,
+    distinct_id: String,
+    elements_hash: String,
+    created_at: i64,
+    ingested_at: u32,
+    elements_chain: String,
+}
+
+/// The events of a batch, row by row.
+fn events(mapped: &Mapped) -> Vec<Event> {
+    let events = &mapped.events;
+    let text =
+        |array: &arrow_array::LargeBinaryArray, row| String::from_utf8_lossy(array.value(row)).into_owned();
+    (0..events.len())
+        .map(|row| Event {
+            uuid: events.uuid[row],
+            event: text(&events.event, row),
+            properties: text(&events.properties, row),
+            timestamp: events.timestamp[row],
+            team_id: events.team_id[row],
+            distinct_id: text(&events.distinct_id, row),
+            elements_hash: text(&events.elements_hash, row),
+            created_at: events.created_at[row],
+            ingested_at: events.ingested_at[row],
+            elements_chain: text(&events.elements_chain, row),
+        })
+        .collect()
+}
