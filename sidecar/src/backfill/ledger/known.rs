@@ -93,6 +93,11 @@ impl Known {
         self.stored.contains(&(shard, slice, month))
     }
 
+    /// Rows of a unit that were rejected, once it is done.
+    pub fn rejected_of(&self, unit: &str) -> u64 {
+        self.rejected.get(unit).copied().unwrap_or_default()
+    }
+
     /// Rows rejected in units that are done.
     pub fn rejected(&self) -> u64 {
         self.rejected.values().sum()

@@ -2,8 +2,10 @@
 
 mod progress;
 mod reader;
+mod rehearse;
 mod rejects;
 mod shard;
+mod unit;
 mod work;
 
 use std::collections::BTreeMap;
@@ -18,10 +20,13 @@ use tokio::time::interval;
 
 pub use self::progress::{Progress, Stop};
 use self::reader::{Memory, Reader};
+pub use self::rehearse::{Share, rehearse};
 pub use self::rejects::{RejectLimit, TooManyRejects};
 use self::shard::Shard;
+use self::unit::Reading;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
+use super::map::QuarantineError;
 use super::plan::Plan;
 use super::read::{Bounds, ReadError};
 use super::source::SourceError;
@@ -54,6 +59,9 @@ pub enum RunError {
     /// Rows can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Rejected rows can't be put aside.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     /// Too many rows were rejected.
     #[error(transparent)]
     Rejects(#[from] TooManyRejects),
@@ -102,14 +110,11 @@ pub async fn run(
         });
         tasks.spawn(shard.work(work));
     }
-    let reader = Reader {
-        weights: route.rule.clone(),
-        limits: limits.clone(),
-        shards,
-        memory: Memory::new(limits.block_bytes, Handle::current()),
-        progress: progress.clone(),
-        plan,
-    };
+    let runtime = Handle::current();
+    let memory = Memory::new(limits.block_bytes, runtime.clone());
+    let (rule, limits) = (route.rule.clone(), limits.clone());
+    let reading = Reading { plan, rule, limits, progress: progress.clone(), runtime };
+    let reader = Reader { reading, shards, memory };
     tasks.spawn_blocking(move || reader.read());
     let mut fault = None;
     while let Some(ended) = tasks.join_next().await {

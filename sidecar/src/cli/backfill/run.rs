@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Plan, Summary, make};
 use posthouse::backfill::read::Bounds;
-use posthouse::backfill::run::{Limits, Progress, Stop, run as load_rows};
+use posthouse::backfill::run::{Limits, Progress, Share, Stop, rehearse as rehearsed, run as load_rows};
 use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::request::Load;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::Outcome;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, table};
 
 /// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
 const LEAST_DECODING: usize = 64 << 20;
@@ -52,6 +52,9 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         quarantine: load.quarantine.clone(),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
+    if load.dry_run {
+        return rehearse(&route, plan, &limits, progress, output).await;
+    }
     let stopped = {
         let work = load_rows(config, &route, plan.clone(), &limits, progress.clone());
         tokio::select! {
@@ -69,6 +72,52 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     output.print(&loaded, text)?;
     anyhow::ensure!(loaded.stopped.is_none(), "stopped before the end: the same command goes on from there");
     Ok(Outcome::differs_if(differs))
+}
+
+/// What `run --dry-run --json` prints.
+#[derive(Serialize)]
+struct Rehearsed {
+    job: String,
+    read: u64,
+    rejected: u64,
+    shares: Vec<Share>,
+}
+
+async fn rehearse(
+    route: &Route,
+    plan: Arc<Plan>,
+    limits: &Limits,
+    progress: Arc<Progress>,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    let (job, rows) = (plan.job.clone(), plan.rows());
+    let work = rehearsed(route, plan, limits, progress.clone());
+    let (shares, stopped) = tokio::select! {
+        done = work => done?,
+        () = bar::show(&progress, rows) => return Ok(Outcome::Clean),
+        () = stop_on_signal(&progress) => return Ok(Outcome::Clean),
+    };
+    anyhow::ensure!(stopped.is_none(), "stopped before the end; nothing was written");
+    let (read, rejected) = (Progress::get(&progress.read), Progress::get(&progress.rejected));
+    output.print(&Rehearsed { job, read, rejected, shares }, rehearsed_text)?;
+    Ok(Outcome::Clean)
+}
+
+fn rehearsed_text(rehearsed: &Rehearsed) -> String {
+    let heading = ["shard", "month", "rows", "parts", "bytes"].map(str::to_owned).to_vec();
+    let lines = rehearsed.shares.iter().map(|share| {
+        vec![
+            share.shard.to_string(),
+            share.month.to_string(),
+            HumanCount(share.rows).to_string(),
+            share.blocks.to_string(),
+            HumanBytes(share.bytes).to_string(),
+        ]
+    });
+    let mut text = table(&[heading].into_iter().chain(lines).collect::<Vec<_>>());
+    let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
+    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was stored"));
+    text
 }
 
 /// Asks for an end at the first Ctrl-C or SIGTERM; never returns, so that the load ends by itself.

@@ -1,0 +1,70 @@
+//! `--dry-run`: everything is read, mapped and cut, and nothing is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use super::progress::Progress;
+use super::unit::Reading;
+use super::{Limits, RunError, Stop};
+use crate::backfill::insert::Route;
+use crate::backfill::plan::Plan;
+
+/// What a load would send to one shard and month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// The shard, from 1.
+    pub shard: u32,
+    /// The partition.
+    pub month: u32,
+    /// Rows.
+    pub rows: u64,
+    /// Blocks, each a part.
+    pub blocks: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
+/// Reads all units of the plan, also those that are done, and counts. Rejects are put aside as a load would do it.
+///
+/// # Errors
+/// See [`RunError`]; never [`RunError::Stopped`].
+pub async fn rehearse(
+    route: &Route,
+    plan: Arc<Plan>,
+    limits: &Limits,
+    progress: Arc<Progress>,
+) -> Result<(Vec<Share>, Option<Stop>), RunError> {
+    let reading = Reading {
+        plan,
+        rule: route.rule.clone(),
+        limits: limits.clone(),
+        progress: progress.clone(),
+        runtime: Handle::current(),
+    };
+    let counted = tokio::task::spawn_blocking(move || count(&reading)).await?;
+    Ok((counted?, progress.stopped()))
+}
+
+fn count(reading: &Reading) -> Result<Vec<Share>, RunError> {
+    let mut shares: BTreeMap<(u32, u32), Share> = BTreeMap::new();
+    for unit in &reading.plan.units {
+        let read = reading.unit(unit, |slice| {
+            for block in slice.blocks {
+                let empty = Share { shard: block.shard, month: block.month, rows: 0, blocks: 0, bytes: 0 };
+                let share = shares.entry((block.shard, block.month)).or_insert(empty);
+                share.rows += u64::from(block.rows);
+                share.blocks += 1;
+                share.bytes += block.bytes();
+            }
+            Ok(())
+        });
+        match read {
+            Err(RunError::Stopped(_)) => break,
+            read => _ = read?,
+        }
+    }
+    Ok(shares.into_values().collect())
+}

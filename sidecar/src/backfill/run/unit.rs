@@ -1,0 +1,116 @@
+//! One unit, read: batch by batch, mapped, what is no event put aside, the rest cut into slices.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use posthouse_udf::shard::Weights;
+use tokio::runtime::Handle;
+
+use super::progress::Progress;
+use super::rejects::TooManyRejects;
+use super::{Limits, RunError};
+use crate::backfill::map::{Quarantine, QuarantineError, Reject};
+use crate::backfill::plan::{File, Plan, Unit};
+use crate::backfill::read::{Batch, batches};
+use crate::backfill::shard::{Slice, Slicer};
+
+/// What every unit of a plan is read with.
+pub(super) struct Reading {
+    pub(super) plan: Arc<Plan>,
+    pub(super) rule: Weights,
+    pub(super) limits: Limits,
+    pub(super) progress: Arc<Progress>,
+    pub(super) runtime: Handle,
+}
+
+impl Reading {
+    /// Reads one unit; `full` gets its slices in order. Returns how many rows were rejected.
+    ///
+    /// # Errors
+    /// The first fault, that of `full` included; or [`RunError::Stopped`], which is none.
+    pub(super) fn unit(
+        &self,
+        unit: &Unit,
+        mut full: impl FnMut(Slice) -> Result<(), RunError>,
+    ) -> Result<u64, RunError> {
+        let file = &self.plan.files[unit.file];
+        let mut slicer = Slicer::new(unit.id, &self.rule, file.cut.slice_bytes);
+        let mut aside = Aside { path: self.quarantine(unit), file, rejected: 0, open: None };
+        let input = Arc::new(self.runtime.block_on(file.object.open())?);
+        let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
+        for batch in batches(input.clone(), &file.footer, groups, columns, self.limits.decoding) {
+            if let Some(stop) = self.progress.stopped() {
+                return Err(RunError::Stopped(stop));
+            }
+            let batch = batch?;
+            let mapped = file.mapper.map(&batch.rows);
+            Progress::add(&self.progress.read, batch.rows.num_rows() as u64);
+            if let Some(first) = mapped.rejects.first() {
+                Progress::add(&self.progress.rejected, mapped.rejects.len() as u64);
+                aside.put(&batch, &mapped.rejects)?;
+                if let Some(too_many) = self.too_many(file, &batch, first) {
+                    // What was found so far is there to be looked at.
+                    aside.finish()?;
+                    return Err(too_many.into());
+                }
+            }
+            slicer.push(&mapped.events, &mut full)?;
+        }
+        input.unchanged()?;
+        slicer.finish().map(full).transpose()?;
+        Ok(aside.finish()?)
+    }
+
+    /// The fault, if more rows were rejected than may be.
+    fn too_many(&self, file: &File, batch: &Batch, first: &Reject) -> Option<TooManyRejects> {
+        let limit = self.limits.rejects;
+        let rejected = self.plan.known.rejected() + Progress::get(&self.progress.rejected);
+        (rejected > limit.of(self.plan.rows())).then(|| TooManyRejects {
+            rejected,
+            limit,
+            location: file.object.location.clone(),
+            row_group: batch.row_group,
+            row: batch.first_row + first.row as u64,
+            reason: first.reason.clone(),
+            quarantine: self.folder().display().to_string(),
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.limits.quarantine.join(&self.plan.job)
+    }
+
+    fn quarantine(&self, unit: &Unit) -> PathBuf {
+        self.folder().join(format!("{}.parquet", unit.id))
+    }
+}
+
+/// Where a unit's rejects go; no file is made for a unit without any.
+struct Aside<'a> {
+    path: PathBuf,
+    file: &'a File,
+    rejected: u64,
+    open: Option<Quarantine>,
+}
+
+impl Aside<'_> {
+    fn put(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let folder = self.path.parent().unwrap_or(&self.path);
+                std::fs::create_dir_all(folder)
+                    .map_err(|source| QuarantineError::Io { path: self.path.clone(), source })?;
+                let made = Quarantine::create(&self.path, &self.file.footer, batch.rows.schema_ref())?;
+                self.open.insert(made)
+            }
+        };
+        self.rejected += rejects.len() as u64;
+        open.add(batch, rejects)
+    }
+
+    fn finish(self) -> Result<u64, QuarantineError> {
+        self.open.map(Quarantine::finish).transpose()?;
+        Ok(self.rejected)
+    }
+}
