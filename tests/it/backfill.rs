@@ -23,6 +23,7 @@ tests! {
     Shared shares_are_loaded_apart_and_are_all_of_it,
     Shared a_cancelled_load_stops_and_goes_on,
     Shared what_was_changed_afterwards_is_not_proven,
+    Shared bad_rows_are_put_aside_and_come_in_when_they_are_mended,
     Shared a_checksum_is_that_of_the_server_for_any_bytes,
     Own kills_and_cuts_lose_nothing_and_repeat_nothing,
 }
@@ -49,18 +50,7 @@ fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
 
 fn load(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Outcome> {
     let folder = folder.path().to_string_lossy();
-    let arguments = [
-        "backfill",
-        "run",
-        &folder,
-        "--mapping",
-        "posthog-export",
-        "--team-id",
-        "7",
-        "--json",
-        "--memory",
-        "16",
-    ];
+    let arguments = ["backfill", "run", &folder, "--mapping", "posthog-export", "--team-id", "7", "--json"];
     site.posthouse(&[&arguments[..], more].concat())
 }
 
@@ -261,6 +251,46 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
     Ok(())
 }
 
+fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a file in which every hundredth uuid is none and every thousandth distinct id is null
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (file, mended, quarantine) = (place("bad.parquet"), place("mended.parquet"), place("quarantine"));
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{file}', Parquet) SELECT if(number % 100 = 7, concat('no-', toString(number)), \
+         toString(generateUUIDv4())) AS uuid, 'e' AS event, '{{}}' AS properties, now64(6, 'UTC') AS timestamp, 7 AS team_id, \
+         if(number % 1000 = 5, NULL, toString(number)) AS distinct_id, '' AS elements_hash, now64(6, 'UTC') AS created_at, \
+         '' AS elements_chain FROM numbers(10000)"
+    ))?;
+    let load = |file: &str, more: &[&str]| {
+        let arguments =
+            ["backfill", "run", file, "--mapping", "identity", "--json", "--quarantine", &quarantine];
+        site.posthouse(&[&arguments[..], more].concat())
+    };
+    // WHEN it is loaded as it is THEN the load stops, and says which row is wrong and why
+    let stopped = load(&file, &[])?;
+    ensure!(stopped.code == 1 && stopped.stderr.contains("row 5 of row group 0"), "{stopped}");
+    ensure!(stopped.stderr.contains("distinct_id") && stopped.stderr.contains(&quarantine), "{stopped}");
+    // WHEN some may be bad THEN the others are stored, and the bad ones are in quarantine with their place and reason
+    let done = json(&load(&file, &["--max-rejects", "2%"])?)?;
+    ensure!(done["stored"] == 9_890 && done["rejected"] == 110, "{done:#}");
+    let aside = format!("{quarantine}/*/*.parquet");
+    let seen = site.query(&format!(
+        "SELECT count(), countIf(_reason LIKE '%uuid%'), countIf(_reason LIKE '%distinct_id%'), uniqExact(_row), any(_file) FROM \
+         file('{aside}')"
+    ))?;
+    ensure!(seen == format!("110\t100\t10\t110\t{file}"), "{seen}");
+    // WHEN they are mended and loaded with the same mapping THEN every row is there once
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{mended}', Parquet) SELECT * REPLACE (if(uuid LIKE 'no-%', toString(generateUUIDv4()), uuid) AS \
+         uuid, ifNull(distinct_id, 'mended') AS distinct_id) FROM file('{aside}')"
+    ))?;
+    let replayed = json(&load(&mended, &[])?)?;
+    ensure!(replayed["stored"] == 110 && replayed["proof"]["found"] == 110, "{replayed:#}");
+    site.answers("SELECT count(), uniqExact(uuid) FROM {db}.events", "10000\t10000", Duration::from_secs(10))
+}
+
 fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a file with any bytes in its texts and any moments, written by the server
     site.apply()?;
@@ -269,7 +299,7 @@ fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow
     let file = folder.path().join("any.parquet");
     let any = |salt: u32, most: u32| {
         format!(
-            "substring(repeat(char(sipHash64({seed}, number, {salt})), {most}), 1, sipHash64({seed}, number, {salt} + 100) % {most})"
+            "substringUTF8(repeat(['a', 'ß', '\\0', '€', '😀', '\\n'][sipHash64({seed}, number, {salt}) % 6 + 1], {most}), 1, sipHash64({seed}, number, {salt} + 100) % {most})"
         )
     };
     let moment = |salt: u32| {
