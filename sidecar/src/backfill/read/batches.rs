@@ -51,7 +51,7 @@ pub fn batches<R: ChunkReader + 'static>(
     }
 }
 
-/// Batches one after the other; nothing follows an error. Made by [`batches`].
+/// Batches one after the other; nothing follows an error. Made by [`batches()`].
 pub struct Batches<R> {
     input: Arc<R>,
     footer: Footer,

@@ -1,6 +1,6 @@
 //! Parquet row groups as Arrow batches, with memory bounded whatever the file.
 //!
-//! [`footer`] reads what a file says about itself, [`batches`] its rows, page by page. Nothing a file says is believed
+//! [`footer()`] reads what a file says about itself, [`batches()`] its rows, page by page. Nothing a file says is believed
 //! before it is checked: sizes against bounds, counts against what is there; and a decoder that panics is an error.
 
 mod batches;

@@ -1,9 +1,12 @@
 //! Files that pyarrow, DuckDB, Polars, fastparquet and ClickHouse wrote (`tests/fixtures/parquet/make.py`): all hold the same
 //! six events, each in its own form.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Event, Mapping, events, map_file};
+use super::{Event, Mapped, Mapping, events, map_file};
+use crate::backfill::map::{Quarantine, Reject};
+use crate::backfill::read::{self, Batch};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet");
 
@@ -40,14 +43,36 @@ fn wanted() -> Vec<Event> {
         .collect()
 }
 
-/// All events of a file; there must be no rejects.
+/// All events of a file; there must be no rejects. A quarantine file of the same rows must give the same events.
 fn all(name: &str, mapping: &Mapping, team: Option<i64>) -> Vec<Event> {
-    let mut all = Vec::new();
-    for (_, mapped) in map_file(&file(name), mapping, team) {
-        assert_eq!(mapped.rejects, [], "{name}");
-        all.extend(events(&mapped));
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("kept.parquet");
+    let batches = map_file(&file(name), mapping, team);
+    keep_all(&file(name), &batches, &kept);
+    let [first, second] = [batches, map_file(&kept, mapping, team)].map(|batches| {
+        let mut all = Vec::new();
+        for (_, mapped) in batches {
+            assert_eq!(mapped.rejects, [], "{name}");
+            all.extend(events(&mapped));
+        }
+        all
+    });
+    assert_eq!(first, second, "{name}, from its quarantine");
+    first
+}
+
+/// Puts every row of `batches` into quarantine, good as they are.
+fn keep_all(source: &Path, batches: &[(Batch, Mapped)], kept: &Path) {
+    let footer = read::footer("source", &File::open(source).expect("there")).expect("a footer");
+    let (first, _) = batches.first().expect("some rows");
+    let mut quarantine = Quarantine::create(kept, &footer, &first.rows.schema()).expect("a quarantine");
+    for (batch, _) in batches {
+        let rejects = (0..batch.rows.num_rows()).map(|row| Reject { row, reason: "none".to_owned() });
+        quarantine
+            .add(batch, &rejects.collect::<Vec<_>>())
+            .unwrap_or_else(|error| panic!("{error}: {error:?}"));
     }
-    all
+    quarantine.finish().expect("in its place");
 }
 
 /// The identity with other entries for some columns.

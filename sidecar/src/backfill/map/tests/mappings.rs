@@ -68,6 +68,12 @@ propertys = "p"
 }
 
 #[test]
+fn the_example_is_right() {
+    let example = include_str!("../../../../../mapping.example.toml");
+    Mapping::parse(example).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn presets_are_right_and_named_when_another_is_asked_for() {
     for (name, _) in PRESETS {
         Mapping::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"));
