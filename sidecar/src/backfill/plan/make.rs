@@ -47,7 +47,7 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     let mut files = Vec::new();
     let cut = Cut::for_memory(request.memory);
     for (object, identity, footer) in opened {
-        let bound = request.mapping.bind(footer.declared(), request.team_id);
+        let bound = request.mapping.bind(footer.schema(), request.team_id);
         let mapper =
             bound.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
         files.push(File { object, identity, footer, mapper, cut });
