@@ -1,5 +1,6 @@
 //! `make bench`: ours beside its peer in one run on the real servers; a table, and `target/bench/NAME.json`.
 
+mod backfill;
 mod ingest_drain;
 mod ingest_latency;
 mod report;
@@ -23,11 +24,12 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     ("ingest_latency", ingest_latency::run),
     ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
     ("ingest_drain", ingest_drain::run),
     ("udf", udf::run),
+    ("backfill", backfill::run),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ tests! {
     Shared shares_are_loaded_apart_and_are_all_of_it,
     Shared a_cancelled_load_stops_and_goes_on,
     Shared what_was_changed_afterwards_is_not_proven,
+    Shared what_merges_take_away_is_no_loss,
     Shared bad_rows_are_put_aside_and_come_in_when_they_are_mended,
     Shared a_checksum_is_that_of_the_server_for_any_bytes,
     Own kills_and_cuts_lose_nothing_and_repeat_nothing,
@@ -248,6 +249,35 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
     let second = proof["differences"].as_array().and_then(|all| all.iter().find(|one| one["shard"] == 2));
     let second = second.context("a difference on shard 2")?;
     ensure!(code == 3 && second["extra"] == 1 && second["wrong_shard"] == 1, "{proof:#}");
+    Ok(())
+}
+
+fn what_merges_take_away_is_no_loss(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a file that holds one event in ten twice, loaded
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("twice.parquet").to_string_lossy().into_owned();
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{file}', Parquet) SELECT toString(reinterpretAsUUID(sipHash128(number % 9000))) AS uuid, \
+         'e' AS event, '{{}}' AS properties, toDateTime64('2026-02-03 04:05:06', 6, 'UTC') AS timestamp, 7 AS team_id, \
+         concat('it\\'s \\\\ ', toString(number % 9000)) AS distinct_id, now64(6, 'UTC') AS created_at FROM numbers(10000)"
+    ))?;
+    let done =
+        json(&site.must(&["backfill", "run", &file, "--mapping", "identity", "--json", "--no-verify"])?)?;
+    ensure!(done["stored"] == 10_000, "{done:#}");
+    let job = done["job"].as_str().context("a job")?;
+    // WHEN merges have taken the second ones away THEN they are counted as merged, and all is proven
+    for node in 0..site.stack.nodes().len() {
+        site.query_on(node, "OPTIMIZE TABLE {db}.sharded_events FINAL")?;
+    }
+    site.answers("SELECT count() FROM {db}.events", "9000", Duration::from_secs(10))?;
+    let proof = json(&site.must(&["backfill", "verify", job, "--json"])?)?;
+    ensure!(proof["rows"] == 10_000 && proof["found"] == 9_000 && proof["merged"] == 1_000, "{proof:#}");
+    // WHEN the last row of an event is gone too THEN that is a loss
+    site.query("DELETE FROM {db}.sharded_events WHERE uuid IN (SELECT uuid FROM {db}.sharded_events LIMIT 1) SETTINGS lightweight_deletes_sync = 2")?;
+    let outcome = site.posthouse(&["backfill", "verify", job, "--json"])?;
+    let proof = json(&outcome)?;
+    ensure!(outcome.code == 3 && proof["differences"][0]["missing"].as_u64() > Some(0), "{proof:#}");
     Ok(())
 }
 

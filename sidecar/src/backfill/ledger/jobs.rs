@@ -43,6 +43,17 @@ pub struct Job {
     pub locations: Vec<String>,
 }
 
+/// A file of a job, and how it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct JobFile {
+    /// Where it is.
+    pub location: String,
+    /// A preset's name, or the text of a mapping.
+    pub mapping: String,
+    /// The team of all rows, where it was given.
+    pub team_id: Option<i64>,
+}
+
 #[derive(Deserialize)]
 struct Cancellations {
     cancellations: u64,
@@ -55,6 +66,15 @@ struct Cancellations {
 pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<Job>, LedgerError> {
     let sql = sql::render("backfill/jobs.sql", minijinja::context! { database })?;
     Ok(node.query(&sql).param("job", job.unwrap_or_default()).rows().await?)
+}
+
+/// The files of `job`, by location.
+///
+/// # Errors
+/// See [`LedgerError`].
+pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<JobFile>, LedgerError> {
+    let sql = sql::render("backfill/job_files.sql", minijinja::context! { database })?;
+    Ok(node.query(&sql).param("job", job).rows().await?)
 }
 
 /// How often `job` was cancelled so far.

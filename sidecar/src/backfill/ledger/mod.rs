@@ -4,7 +4,7 @@ mod jobs;
 mod known;
 mod record;
 
-pub use self::jobs::{Job, cancel, cancellations, jobs, note};
+pub use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
 pub use self::known::{Known, KnownFile, known_files, known_units};
 pub use self::record::{FileRecord, Record, State, record, record_files};
 

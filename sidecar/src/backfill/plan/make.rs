@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use super::units::{Origin, RowGroup, units};
 use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Wanted, claim};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{known_files, known_units};
-use crate::backfill::map::Mapping;
+use crate::backfill::ledger::{job_files, known_files, known_units};
+use crate::backfill::map::{Mapping, PRESETS};
 use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
 use crate::backfill::source::{Object, Sources, footer_hash};
@@ -65,6 +65,28 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
+}
+
+/// Makes the plan of a job once more, from what the ledger remembers of it; nothing is written.
+///
+/// # Errors
+/// See [`PlanError`]: its files must be there still.
+pub async fn remake(database: &str, route: &Route, job: &str, memory: NonZeroU64) -> Result<Plan, PlanError> {
+    let files = job_files(route.any(), database, job).await?;
+    let first = files.first();
+    let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
+    let preset = PRESETS.iter().any(|(name, _)| *name == text);
+    let mapping = if preset { Mapping::preset(&text) } else { Mapping::parse(&text) };
+    let request = Request {
+        mapping: mapping.map_err(PlanError::Recorded)?,
+        mapping_text: text,
+        team_id: first.and_then(|file| file.team_id),
+        sources: files.into_iter().map(|file| file.location).collect(),
+        memory,
+        repeat: Repeat::Refuse,
+        split: Split::default(),
+    };
+    make(database, route, &request).await
 }
 
 async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 
 pub use self::claim::Repeat;
 use self::claim::{How, Wanted, claim};
-pub use self::make::{Request, make};
+pub use self::make::{Request, make, remake};
 pub use self::range::Range;
 pub use self::split::Split;
 pub use self::summary::Summary;
@@ -76,6 +76,9 @@ pub enum PlanError {
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The mapping that a job was begun with can't be used.
+    #[error("the mapping that the job was begun with")]
+    Recorded(#[source] MappingError),
     /// There is no way into the shards.
     #[error(transparent)]
     Route(#[from] RouteError),

@@ -23,7 +23,7 @@ use self::reader::{Memory, Reader};
 pub use self::rehearse::{Share, rehearse};
 pub use self::rejects::{RejectLimit, TooManyRejects};
 use self::shard::Shard;
-use self::unit::Reading;
+pub(crate) use self::unit::Reading;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::map::QuarantineError;
@@ -46,8 +46,8 @@ pub struct Limits {
     pub decoding: Bounds,
     /// How many rows may be rejected.
     pub rejects: RejectLimit,
-    /// Where rejected rows go.
-    pub quarantine: PathBuf,
+    /// The folder that rejected rows go to; `None` if they are there already.
+    pub quarantine: Option<PathBuf>,
 }
 
 /// A load that could not go on. What had been acknowledged is in the ledger, and the same command goes on from there.

@@ -15,12 +15,12 @@ use crate::backfill::read::{Batch, batches};
 use crate::backfill::shard::{Slice, Slicer};
 
 /// What every unit of a plan is read with.
-pub(super) struct Reading {
-    pub(super) plan: Arc<Plan>,
-    pub(super) rule: Weights,
-    pub(super) limits: Limits,
-    pub(super) progress: Arc<Progress>,
-    pub(super) runtime: Handle,
+pub(crate) struct Reading {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) rule: Weights,
+    pub(crate) limits: Limits,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) runtime: Handle,
 }
 
 impl Reading {
@@ -28,7 +28,7 @@ impl Reading {
     ///
     /// # Errors
     /// The first fault, that of `full` included; or [`RunError::Stopped`], which is none.
-    pub(super) fn unit(
+    pub(crate) fn unit(
         &self,
         unit: &Unit,
         mut full: impl FnMut(Slice) -> Result<(), RunError>,
@@ -72,22 +72,22 @@ impl Reading {
             row_group: batch.row_group,
             row: batch.first_row + first.row as u64,
             reason: first.reason.clone(),
-            quarantine: self.folder().display().to_string(),
+            quarantine: self.folder().unwrap_or_default().display().to_string(),
         })
     }
 
-    fn folder(&self) -> PathBuf {
-        self.limits.quarantine.join(&self.plan.job)
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.limits.quarantine.as_ref()?.join(&self.plan.job))
     }
 
-    fn quarantine(&self, unit: &Unit) -> PathBuf {
-        self.folder().join(format!("{}.parquet", unit.id))
+    fn quarantine(&self, unit: &Unit) -> Option<PathBuf> {
+        Some(self.folder()?.join(format!("{}.parquet", unit.id)))
     }
 }
 
 /// Where a unit's rejects go; no file is made for a unit without any.
 struct Aside<'a> {
-    path: PathBuf,
+    path: Option<PathBuf>,
     file: &'a File,
     rejected: u64,
     open: Option<Quarantine>,
@@ -95,17 +95,18 @@ struct Aside<'a> {
 
 impl Aside<'_> {
     fn put(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+        self.rejected += rejects.len() as u64;
+        let Some(path) = &self.path else { return Ok(()) };
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let folder = self.path.parent().unwrap_or(&self.path);
+                let folder = path.parent().unwrap_or(path);
                 std::fs::create_dir_all(folder)
-                    .map_err(|source| QuarantineError::Io { path: self.path.clone(), source })?;
-                let made = Quarantine::create(&self.path, &self.file.footer, batch.rows.schema_ref())?;
+                    .map_err(|source| QuarantineError::Io { path: path.clone(), source })?;
+                let made = Quarantine::create(path, &self.file.footer, batch.rows.schema_ref())?;
                 self.open.insert(made)
             }
         };
-        self.rejected += rejects.len() as u64;
         open.add(batch, rejects)
     }
 

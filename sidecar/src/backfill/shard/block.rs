@@ -98,6 +98,22 @@ impl Block {
         pieces
     }
 
+    /// The values of a column of `N` bytes each.
+    pub(super) fn fixed<const N: usize>(&self, column: Column) -> impl Iterator<Item = &[u8; N]> {
+        self.columns[column as usize].as_chunks().0.iter()
+    }
+
+    /// The values of a column of texts.
+    pub(super) fn texts(&self, column: Column) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.columns[column as usize].as_slice();
+        std::iter::from_fn(move || {
+            let (length, values) = split_varint(rest)?;
+            let (text, values) = values.split_at_checked(length)?;
+            rest = values;
+            Some(text)
+        })
+    }
+
     fn column(&mut self, column: Column) -> &mut Vec<u8> {
         &mut self.columns[column as usize]
     }
@@ -119,6 +135,14 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     bytes.push(value as u8);
+}
+
+/// The number that `bytes` begin with, and what follows it.
+fn split_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let length = bytes.iter().position(|byte| *byte < 0x80)? + 1;
+    let (number, rest) = bytes.split_at(length);
+    let add = |(value, shift), byte: &u8| (value | usize::from(byte & 0x7f) << shift, shift + 7);
+    Some((number.iter().fold((0, 0), add).0, rest))
 }
 
 #[cfg(test)]
@@ -149,6 +173,12 @@ mod tests {
         block.push_text(Column::ElementsChain, b"c");
         let texts: u64 = [1, 2, 200, 0, 1].into_iter().map(text_bytes).sum();
         assert_eq!(block.bytes(), FIXED_BYTES + texts);
+        let key = block.keys().next().expect("a row");
+        assert_eq!(
+            (key.uuid, key.team_id, key.day, key.place),
+            (0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, -2, 0, 5)
+        );
+        assert_eq!((key.event.as_slice(), key.distinct_id.len()), (&b"e"[..], 200));
         let wire = block.into_native().concat();
         let written = include_bytes!("block.native");
         assert_eq!(wire, written);

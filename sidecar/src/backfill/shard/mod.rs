@@ -2,9 +2,11 @@
 
 mod block;
 mod checksum;
+mod key;
 mod month;
 mod slicer;
 
 pub use self::block::Block;
+pub use self::key::Key;
 pub use self::month::month;
 pub use self::slicer::{Slice, Slicer};

@@ -15,8 +15,13 @@ pub struct Proof {
     pub rows: u64,
     /// Rows that are there.
     pub found: u64,
+    /// Expected rows that are there no more because merges keep one row of an event, which is there.
+    pub merged: u64,
     /// Shards and months in which something differs; none if all is proven.
     pub differences: Vec<Difference>,
+    /// Blocks of which rows are missing and nothing else is wrong.
+    #[serde(skip)]
+    pub(super) short: Vec<BlockSum>,
 }
 
 /// A shard's month in which rows are missing, too many, changed, or on the wrong shard.
@@ -39,6 +44,19 @@ pub struct Difference {
 }
 
 impl Proof {
+    /// Takes `rows` missing rows of a shard and month for merged.
+    pub(super) fn forgive(&mut self, shard: u32, month: u32, rows: u64) {
+        let place = |difference: &&mut Difference| (difference.shard, difference.month) == (shard, month);
+        if let Some(difference) = self.differences.iter_mut().find(place) {
+            difference.missing = difference.missing.saturating_sub(rows);
+            self.merged += rows;
+        }
+        let differs = |difference: &Difference| {
+            difference.missing + difference.extra + difference.changed_blocks + difference.wrong_shard > 0
+        };
+        self.differences.retain(differs);
+    }
+
     /// Whether everything is as expected.
     pub fn is_proven(&self) -> bool {
         self.differences.is_empty()
@@ -55,12 +73,16 @@ pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
         pairs.entry(key(block)).or_default().1 = Some(block);
     }
     let mut differences: BTreeMap<(u32, u32), Difference> = BTreeMap::new();
+    let mut short = Vec::new();
     for ((shard, month, _), (expected, found)) in pairs {
         let rows = |block: Option<&BlockSum>| block.map_or(0, |block| block.rows);
         let sum = |block: Option<&BlockSum>| block.map_or(0, |block| block.checksum);
         let wrong_shard = found.map_or(0, |found| found.wrong_shard);
         if rows(expected) == rows(found) && sum(expected) == sum(found) && wrong_shard == 0 {
             continue;
+        }
+        if rows(found) < rows(expected) && wrong_shard == 0 {
+            short.extend(expected.cloned());
         }
         let difference = differences.entry((shard, month)).or_insert_with(|| Difference {
             shard,
@@ -77,7 +99,9 @@ pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
         blocks: expected.len() as u64,
         rows: expected.iter().map(|block| block.rows).sum(),
         found: found.iter().map(|block| block.rows).sum(),
+        merged: 0,
         differences: differences.into_values().collect(),
+        short,
     }
 }
 
@@ -86,7 +110,7 @@ mod tests {
     use super::*;
 
     fn block(shard: u32, slice: u64, rows: u64, checksum: u64) -> BlockSum {
-        BlockSum { shard, slice, month: 202_501, rows, checksum, wrong_shard: 0 }
+        BlockSum { shard, slice, month: 202_501, rows, checksum, wrong_shard: 0, unit: String::new() }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The proof: what stands in ClickHouse, counted on every shard, against what the source's rows came to.
 
 mod compare;
+mod merged;
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use self::compare::compare;
 pub use self::compare::{Difference, Proof};
+pub use self::merged::explain;
 use super::ledger::LedgerError;
 use super::place::ROW_BITS;
 use crate::config::Config;
@@ -30,6 +32,9 @@ pub struct BlockSum {
     /// Rows that the shard rule gives to another shard.
     #[serde(default)]
     pub wrong_shard: u64,
+    /// The unit, where it is expected.
+    #[serde(default)]
+    pub unit: String,
 }
 
 /// Compares all blocks of a job that its shards acknowledged with what they hold now, month after month. `say` hears of

@@ -7,10 +7,19 @@ use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
 use posthouse::backfill::plan::{Repeat, Request, Split};
+use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
 /// Room for one slice that is built, one that is sent, and what is decoded; blocks as large as ClickHouse's own.
 const DEFAULT_MEMORY: &str = "512";
+
+/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
+const LEAST_DECODING: usize = 64 << 20;
+
+/// What is left for decoding beside the slice that is built and the one that is sent.
+pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
+    Bounds::within(usize::try_from(memory.get() / 4).unwrap_or(usize::MAX).max(LEAST_DECODING))
+}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Sources {
@@ -99,6 +108,11 @@ impl Sources {
 
     pub(super) fn memory_bytes(&self) -> NonZeroU64 {
         self.memory.saturating_mul(const { NonZeroU64::new(1 << 20).expect("not 0") })
+    }
+
+    /// What may be in memory while rows are decoded.
+    pub(super) fn decoding(&self) -> Bounds {
+        decoding(self.memory_bytes())
     }
 
     fn mapping(&self) -> Result<(Mapping, String), MappingError> {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Plan, Summary, make};
-use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::{Limits, Progress, Share, Stop, rehearse as rehearsed, run as load_rows};
 use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
@@ -17,9 +16,6 @@ use super::request::Load;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
-
-/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
-const LEAST_DECODING: usize = 64 << 20;
 
 /// What `run --json` prints.
 #[derive(Serialize)]
@@ -47,9 +43,9 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     let limits = Limits {
         // As much as the slice that is built meanwhile.
         block_bytes: memory / 8 * 3,
-        decoding: Bounds::within(usize::try_from(memory / 4).unwrap_or(usize::MAX).max(LEAST_DECODING)),
+        decoding: load.sources.decoding(),
         rejects: load.max_rejects,
-        quarantine: load.quarantine.clone(),
+        quarantine: Some(load.quarantine.clone()),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
     if load.dry_run {
@@ -64,7 +60,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         }
     };
     let proof = match (stopped, load.no_verify) {
-        (None, false) => Some(verify::prove(config, &route, &plan.job).await?),
+        (None, false) => Some(verify::prove(config, &route, &plan, limits.decoding).await?),
         _ => None,
     };
     let loaded = summary(&plan, &progress, begin.elapsed(), stopped, proof);

@@ -1,38 +1,79 @@
 //! `posthouse backfill verify`: the proof, and what differs.
 
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
 use indicatif::HumanCount;
 use posthouse::backfill::insert::{Route, RouteChoice};
 use posthouse::backfill::ledger::{State, note};
-use posthouse::backfill::verify::{Proof, verify as compare};
+use posthouse::backfill::plan::{Plan, remake};
+use posthouse::backfill::read::Bounds;
+use posthouse::backfill::verify::{Proof, explain, verify as compare};
 use posthouse::config::Config;
 
 use super::jobs::find;
+use super::request::decoding;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
+/// Memory for reading files again.
+const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");
+
 pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(config, RouteChoice::Auto).await?;
-    let job = find(&route, config, job).await?;
-    let proof = prove(config, &route, &job.job).await?;
+    let job = find(&route, config, job).await?.job;
+    let mut proof = count(config, &route, &job).await?;
+    if !proof.is_proven() {
+        match remake(&config.database, &route, &job, MEMORY).await {
+            Ok(plan) => {
+                explain(&config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof).await?;
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!("{error:#}: so missing rows can't be told from merged ones");
+            }
+        }
+    }
+    conclude(config, &route, &job, &proof).await?;
     output.print(&proof, text)?;
     Ok(Outcome::differs_if(!proof.is_proven()))
 }
 
-/// Compares, and remembers that a job is proven.
-pub(super) async fn prove(config: &Config, route: &Route, job: &str) -> anyhow::Result<Proof> {
+/// The proof at the end of a load.
+pub(super) async fn prove(
+    config: &Config,
+    route: &Route,
+    plan: &Arc<Plan>,
+    decoding: Bounds,
+) -> anyhow::Result<Proof> {
+    let mut proof = count(config, route, &plan.job).await?;
+    explain(&config.database, route, plan.clone(), decoding, &mut proof).await?;
+    conclude(config, route, &plan.job, &proof).await?;
+    Ok(proof)
+}
+
+async fn count(config: &Config, route: &Route, job: &str) -> anyhow::Result<Proof> {
     let say = |month: u32| tracing::info!("counting {month} on every shard");
-    let proof = compare(config, route.any(), job, say).await?;
+    Ok(compare(config, route.any(), job, say).await?)
+}
+
+/// Remembers that a job is proven.
+async fn conclude(config: &Config, route: &Route, job: &str, proof: &Proof) -> anyhow::Result<()> {
     if proof.is_proven() {
         note(route, &config.database, job, State::Proven).await?;
     }
-    Ok(proof)
+    Ok(())
 }
 
 /// The proof for people.
 pub(super) fn text(proof: &Proof) -> String {
     if proof.is_proven() {
+        let merged = match proof.merged {
+            0 => String::new(),
+            merged => format!("; {} of them were merged with rows of the same event", HumanCount(merged)),
+        };
         return format!(
-            "proven: {} rows in {} blocks stand on their shards as the files held them, none lost, none twice",
+            "proven: {} rows in {} blocks stand on their shards as the files held them, none lost, none twice{merged}",
             HumanCount(proof.rows),
             HumanCount(proof.blocks)
         );
@@ -50,10 +91,11 @@ pub(super) fn text(proof: &Proof) -> String {
     });
     let mut text = table(&[heading.map(str::to_owned).to_vec()].into_iter().chain(lines).collect::<Vec<_>>());
     text.push_str(&format!(
-        "not proven: {} rows expected, {} there. Missing rows may have been merged with rows of the same event \
-         (sharded_events keeps one of those), or deleted or changed since",
+        "not proven: {} rows expected, {} there, {} merged with rows of the same event. Was anything deleted, changed or \
+         inserted by hand since?",
         HumanCount(proof.rows),
-        HumanCount(proof.found)
+        HumanCount(proof.found),
+        HumanCount(proof.merged)
     ));
     text
 }

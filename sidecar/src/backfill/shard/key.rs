@@ -1,0 +1,46 @@
+//! A block's rows by what `sharded_events` sorts them by: rows with the same key are one event to its merges.
+
+use super::block::{Block, Column};
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// What merges know a row by, and its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The shard, from 1.
+    pub shard: u32,
+    /// The team.
+    pub team_id: i64,
+    /// Days since 1970 in UTC.
+    pub day: i64,
+    /// The event's name.
+    pub event: Vec<u8>,
+    /// Who did it.
+    pub distinct_id: Vec<u8>,
+    /// As the text reads it.
+    pub uuid: u128,
+    /// `_offset`.
+    pub place: u64,
+}
+
+impl Block {
+    /// The keys of all rows, in order.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        let uuids = self.fixed::<16>(Column::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
+        let longs = |column| self.fixed::<8>(column).map(|bytes| i64::from_le_bytes(*bytes));
+        let names = self.texts(Column::Event).zip(self.texts(Column::DistinctId));
+        let numbers = longs(Column::TeamId).zip(longs(Column::Timestamp)).zip(longs(Column::Offset));
+        uuids.zip(names).zip(numbers).map(|((uuid, (event, distinct_id)), ((team_id, timestamp), place))| {
+            Key {
+                shard: self.shard,
+                team_id,
+                day: timestamp.div_euclid(DAY),
+                event: event.to_vec(),
+                distinct_id: distinct_id.to_vec(),
+                uuid,
+                place: place.cast_unsigned(),
+            }
+        })
+    }
+}

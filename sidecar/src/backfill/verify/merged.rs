@@ -1,0 +1,137 @@
+//! Missing rows that are no loss: `sharded_events` keeps one row of an event, so a merge takes the others away.
+//!
+//! A source may hold an event twice, or one that came through Kafka as well. So the units of blocks that are short are read
+//! once more, and for each row that is gone its event is looked for: if it stands on the same shard, the row was merged.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::{BlockSum, Proof};
+use crate::backfill::insert::Route;
+use crate::backfill::ledger::LedgerError;
+use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
+use crate::backfill::plan::Plan;
+use crate::backfill::read::Bounds;
+use crate::backfill::run::{Limits, Progress, Reading, RejectLimit, RunError};
+use crate::backfill::shard::Key;
+use crate::node::Node;
+use crate::sql;
+
+/// Events that one question names: its parameters travel in the URL, which servers take up to 1 MiB of.
+const EVENTS_A_QUESTION: usize = 200;
+
+/// A block, by shard, slice and month.
+type Place = (u32, u64, u32);
+
+#[derive(Deserialize)]
+struct Present {
+    place: u64,
+}
+
+#[derive(Deserialize)]
+struct Standing {
+    events: u64,
+}
+
+/// Looks for the events of missing rows, and takes those that are there out of the proof's differences.
+///
+/// # Errors
+/// See [`RunError`]: the files must be there still.
+pub async fn explain(
+    database: &str,
+    route: &Route,
+    plan: Arc<Plan>,
+    decoding: Bounds,
+    proof: &mut Proof,
+) -> Result<(), RunError> {
+    if proof.short.is_empty() {
+        return Ok(());
+    }
+    let mut present = BTreeMap::new();
+    for block in &proof.short {
+        present.insert((block.shard, block.slice, block.month), places(database, route.any(), block).await?);
+    }
+    let units: BTreeSet<String> = proof.short.iter().map(|block| block.unit.clone()).collect();
+    let reading = Reading {
+        plan,
+        rule: route.rule.clone(),
+        limits: Limits { block_bytes: 0, decoding, rejects: RejectLimit::Rows(u64::MAX), quarantine: None },
+        progress: Arc::new(Progress::default()),
+        runtime: Handle::current(),
+    };
+    let missing = tokio::task::spawn_blocking(move || missing(&reading, &units, &present)).await??;
+    for ((shard, _, month), keys) in missing {
+        if stand(database, route.any(), shard, &keys).await? {
+            proof.forgive(shard, month, keys.len() as u64);
+        }
+    }
+    Ok(())
+}
+
+/// The places of a block's rows that are there.
+async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet<u64>, LedgerError> {
+    let sql = sql::render("backfill/present_rows.sql", minijinja::context! { database })?;
+    let first = 1 << 63 | block.slice << ROW_BITS;
+    let query =
+        node.query(&sql).param("first_offset", first).param("last_offset", first + u64::from(SLICE_ROWS) - 1);
+    let rows: Vec<Present> = query.param("month", block.month).param("shard", block.shard).rows().await?;
+    Ok(rows.into_iter().map(|row| row.place).collect())
+}
+
+/// The keys of rows that the files have and the shards have not.
+fn missing(
+    reading: &Reading,
+    units: &BTreeSet<String>,
+    present: &BTreeMap<Place, HashSet<u64>>,
+) -> Result<BTreeMap<Place, Vec<Key>>, RunError> {
+    let mut missing: BTreeMap<Place, Vec<Key>> = BTreeMap::new();
+    for unit in reading.plan.units.iter().filter(|unit| units.contains(&unit.id.to_string())) {
+        reading.unit(unit, |slice| {
+            for block in &slice.blocks {
+                let place = (block.shard, slice.id.number(), block.month);
+                if let Some(present) = present.get(&place) {
+                    let gone = block.keys().filter(|key| !present.contains(&key.place));
+                    missing.entry(place).or_default().extend(gone);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(missing)
+}
+
+/// Whether every event stands on the shard.
+async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<bool, LedgerError> {
+    let sql = sql::render("backfill/standing_events.sql", minijinja::context! { database })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut events: Vec<&Key> = keys.iter().collect();
+    events.sort_by(|one, other| event(one).cmp(&event(other)));
+    events.dedup_by(|one, other| event(one) == event(other));
+    for events in events.chunks(EVENTS_A_QUESTION) {
+        let query = node
+            .query(&sql)
+            .param("shard", shard)
+            .param("team_ids", events.iter().map(|key| key.team_id).collect::<Vec<_>>())
+            .param("days", events.iter().map(|key| key.day).collect::<Vec<_>>())
+            .param("names", events.iter().map(|key| text(&key.event)).collect::<Vec<_>>())
+            .param("distinct_ids", events.iter().map(|key| text(&key.distinct_id)).collect::<Vec<_>>())
+            .param(
+                "uuids",
+                events.iter().map(|key| Uuid::from_u128(key.uuid).to_string()).collect::<Vec<_>>(),
+            );
+        let standing: Vec<Standing> = query.rows().await?;
+        if standing.first().map(|row| row.events) != Some(events.len() as u64) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A row without its place.
+fn event(key: &Key) -> (i64, i64, &[u8], &[u8], u128) {
+    (key.team_id, key.day, &key.event, &key.distinct_id, key.uuid)
+}

@@ -1,0 +1,10 @@
+-- Purpose: the files of a job, and how they were loaded.
+-- Runs on: any node. Shape: location, mapping, team_id.
+SELECT
+    location,
+    any(mapping) AS mapping,
+    any(team_id) AS team_id
+FROM {{ database }}.backfill_files
+WHERE job = {job:String}
+GROUP BY location
+ORDER BY location

@@ -1,0 +1,15 @@
+-- Purpose: how many of these events stand on a shard, whatever row they come from: merges keep one row of an event, that
+--          is of a sorting key of sharded_events.
+-- Runs on: any node. Shape: events.
+SELECT uniqExact(team_id, toDate(timestamp), event, distinct_id, uuid) AS events
+FROM {{ database }}.events
+WHERE (team_id IN {team_ids:Array(Int64)})
+    AND (uuid IN {uuids:Array(UUID)})
+    AND (_shard_num = {shard:UInt32})
+    AND ((team_id, toDate(timestamp), event, distinct_id, uuid) IN (
+        SELECT arrayJoin(arrayZip(
+            {team_ids:Array(Int64)},
+            arrayMap(day -> toDate(day), {days:Array(Int32)}),
+            {names:Array(String)},
+            {distinct_ids:Array(String)},
+            {uuids:Array(UUID)}))))
