@@ -60,9 +60,7 @@ pub(super) static SHARD_MOVE: Function = Function {
 };
 
 fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    for key in shard_keys(block.strings(0)?.iter()) {
-        answer.push_u64(key);
-    }
+    shard_keys(block.strings(0)?.iter()).for_each(|key| answer.push_u64(key));
     Ok(())
 }
 

@@ -18,13 +18,15 @@ pub struct BlockReader<R> {
     rows: usize,
     /// How many of them have been handed out.
     done: usize,
+    /// Where the values of the last column start.
+    last: usize,
 }
 
 impl<R: Read> BlockReader<R> {
     /// Blocks from `source` must have exactly the columns that `arguments` names.
     pub fn new(arguments: &'static [Argument], source: R) -> Self {
         let columns = arguments.iter().map(|argument| Column::new(argument.data_type)).collect();
-        Self { input: Input::new(source), arguments, columns, rows: 0, done: 0 }
+        Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, last: 0 }
     }
 
     /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
@@ -49,11 +51,13 @@ impl<R: Read> BlockReader<R> {
                 column.read(&mut self.input, self.rows, argument.name)?;
             }
         }
+        self.last = self.input.position();
         Ok(Some(self.rows))
     }
 
     /// The next rows of the block, or nothing after its last. They come in as many pieces as the pipe
-    /// delivers, so that some rows are answered while the server still writes others.
+    /// delivers, so that some rows are answered while the server still writes others. A piece takes the place of the
+    /// one before.
     ///
     /// # Errors
     /// As for [`BlockReader::next_block`].
@@ -62,7 +66,12 @@ impl<R: Read> BlockReader<R> {
             return Ok(None);
         }
         let ready = match (self.columns.last_mut(), self.arguments.last()) {
-            (Some(column), Some(argument)) => column.read_some(&mut self.input, self.rows, argument.name)?,
+            (Some(column), Some(argument)) => {
+                if column.forget_rows() {
+                    self.input.forget(self.last);
+                }
+                column.read_some(&mut self.input, self.rows, argument.name)?
+            }
             _ => self.rows,
         };
         let rows = self.done..ready;
@@ -121,12 +130,8 @@ impl<'a> Block<'a> {
     /// # Errors
     /// The signature does not say so.
     pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
-        match self.columns.get(index) {
-            Some(Column::Strings(ranges)) => {
-                Ok(Strings::new(self.bytes, ranges.get(self.rows()).unwrap_or_default()))
-            }
-            _ => Err(disagree(index, "strings")),
-        }
+        let strings = self.columns.get(index).and_then(|column| column.strings(self.bytes, self.rows()));
+        strings.ok_or_else(|| disagree(index, "strings"))
     }
 
     /// Argument `index`, of a type whose values take `N` bytes each.

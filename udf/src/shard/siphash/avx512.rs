@@ -26,7 +26,8 @@ pub(super) fn hash_all(ids: &[&[u8]; LANES]) -> [u64; LANES] {
 
     let mut state = State::new();
     let [a, b, c, d, e, f, g, h] = *ids;
-    let (abcd, efgh) = ([padded(a), padded(b), padded(c), padded(d)], [padded(e), padded(f), padded(g), padded(h)]);
+    let (abcd, efgh) =
+        ([padded(a), padded(b), padded(c), padded(d)], [padded(e), padded(f), padded(g), padded(h)]);
     for (place, word) in (0..).zip(transpose(abcd, efgh)) {
         let ended = _mm512_cmplt_epu64_mask(last, _mm512_set1_epi64(place));
         if ended == u8::MAX {

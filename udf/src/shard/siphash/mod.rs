@@ -25,26 +25,47 @@ pub(super) struct Hashes<I> {
     count: usize,
 }
 
+impl<'a, I: Iterator<Item = &'a [u8]>> Hashes<I> {
+    /// Hashes the next strings and tells whether there were any.
+    #[inline]
+    fn refill(&mut self) -> bool {
+        let mut strings: [&[u8]; LANES] = [&[]; LANES];
+        self.count = 0;
+        for (lane, id) in strings.iter_mut().zip(self.ids.by_ref()) {
+            *lane = id;
+            self.count += 1;
+        }
+        if self.count > 0 {
+            (self.ready, self.next) = (hash_all(&strings), 0);
+        }
+        self.count > 0
+    }
+}
+
 impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
     type Item = u64;
 
     #[inline]
     fn next(&mut self) -> Option<u64> {
-        if self.next == self.count {
-            let mut strings: [&[u8]; LANES] = [&[]; LANES];
-            self.count = 0;
-            for (lane, id) in strings.iter_mut().zip(self.ids.by_ref()) {
-                *lane = id;
-                self.count += 1;
-            }
-            if self.count == 0 {
-                return None;
-            }
-            (self.ready, self.next) = (hash_all(&strings), 0);
+        if self.next == self.count && !self.refill() {
+            return None;
         }
         let hash = self.ready.get(self.next).copied();
         self.next += 1;
         hash
+    }
+
+    /// What `for_each` runs on: a batch at a time, without asking for each hash whether there is one.
+    #[inline]
+    fn fold<B, F: FnMut(B, u64) -> B>(mut self, init: B, mut f: F) -> B {
+        let mut folded = init;
+        loop {
+            let ready = self.ready.get(self.next..self.count).unwrap_or_default();
+            folded = ready.iter().copied().fold(folded, &mut f);
+            if !self.refill() {
+                return folded;
+            }
+        }
     }
 }
 
@@ -97,6 +118,11 @@ mod tests {
             let one_by_one: Vec<u64> = ids.iter().map(|id| shard_key(id)).collect();
             let at_once: Vec<u64> = hashes(ids.iter().map(Vec::as_slice)).collect();
             assert_eq!(at_once, one_by_one);
+            // Begun one by one, then all that is left.
+            let mut rest = hashes(ids.iter().map(Vec::as_slice));
+            let mut folded = Vec::from_iter(rest.next());
+            rest.for_each(|hash| folded.push(hash));
+            assert_eq!(folded, one_by_one);
         }
     }
 }
