@@ -20,6 +20,14 @@ rows costs a block's round trip, so filter first. `make bench BENCH=udf` compare
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
 answers with a default instead of an error.
+
+**NULL.** No function takes one: the server itself refuses the query (error 70 or 349) before a function is asked.
+A Nullable column without a NULL in the rows asked for is fine, and the result is not Nullable for that. Give NULLs an
+answer of your own, or leave them out: `shardKey(ifNull(d, ''))`, `WHERE d IS NOT NULL`.
+
+**Other types.** 26.7 converts arguments to the declared types where nothing is lost, and refuses the rest (error 70): a
+weight of -1 is no weight. 26.5 does not convert: what is not exactly of the declared type fails the query and is named
+(`expected Array(UInt32), found Array(UInt8)`), so write `[1, 3]::Array(UInt32)` there, as the examples do.
 ";
 
 /// The whole file.

@@ -24,9 +24,15 @@ pub struct BlockReader<R> {
 
 impl<R: Read> BlockReader<R> {
     /// Blocks from `source` must have exactly the columns that `arguments` names.
-    pub fn new(arguments: &'static [Argument], source: R) -> Self {
-        let columns = arguments.iter().map(|argument| Column::new(argument.data_type)).collect();
-        Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, last: 0 }
+    ///
+    /// # Errors
+    /// An argument is of a type that can only be answered: the registry is wrong.
+    pub fn new(arguments: &'static [Argument], source: R) -> Result<Self, WireError> {
+        let column = |(index, argument): (usize, &Argument)| {
+            Column::new(argument.data_type).ok_or_else(|| disagree(index, "of a type that arguments have"))
+        };
+        let columns = arguments.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+        Ok(Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, last: 0 })
     }
 
     /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn columns_are_read_as_their_types_say() {
         let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
-        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let block = blocks.next_rows().unwrap().unwrap();
         assert_eq!(block.rows(), 0..3);
@@ -202,7 +208,7 @@ mod tests {
     fn rows_are_handed_out_as_they_come_with_the_same_rows_of_every_column() {
         let bytes = [b"\x02\x03", SIZES_COLUMN, IDS].concat();
         let (first, rest) = bytes.split_at(bytes.len() - 2);
-        let mut blocks = BlockReader::new(&[SIZES, ID], first.chain(rest));
+        let mut blocks = BlockReader::new(&[SIZES, ID], first.chain(rest)).unwrap();
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let mut pieces = Vec::new();
         while let Some(block) = blocks.next_rows().unwrap() {
@@ -214,9 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_types_that_are_only_answered_are_refused_at_once() {
+        const NULLABLE: Argument = Argument { name: "id", data_type: Type::Nullable(&Type::Uuid) };
+        let refused = BlockReader::new(&[ID, NULLABLE], &b""[..]).err();
+        assert!(matches!(refused, Some(WireError::Argument { argument: 2, .. })));
+    }
+
+    #[test]
     fn arguments_cannot_be_read_as_another_type() {
         let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
-        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
         blocks.next_block().unwrap();
         let block = blocks.next_rows().unwrap().unwrap();
         assert!(matches!(block.strings(1), Err(WireError::Argument { argument: 2, wanted: "strings" })));

@@ -19,19 +19,18 @@ pub(super) enum Column {
     Packed { width: usize, values: Range<usize> },
     /// The end of each row's items, and the items.
     Arrays { ends: Range<usize>, items: Box<Column> },
-    /// Columns one after the other.
-    Pieces(Vec<Column>),
 }
 
 impl Column {
-    pub(super) fn new(data_type: Type) -> Self {
+    /// For values of `data_type`; nothing for the types that no function takes.
+    pub(super) fn new(data_type: Type) -> Option<Self> {
         match (data_type, data_type.width()) {
-            (_, Some(width)) => Self::Packed { width, values: 0..0 },
-            (Type::Array(item), None) => Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)) },
-            (Type::Nullable(_) | Type::Tuple(_), None) => {
-                Self::Pieces(data_type.pieces().into_iter().map(Self::new).collect())
+            (_, Some(width)) => Some(Self::Packed { width, values: 0..0 }),
+            (Type::Array(item), None) => {
+                Some(Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)?) })
             }
-            (_, None) => Self::Strings { first: 0, ranges: Vec::new() },
+            (Type::String, None) => Some(Self::Strings { first: 0, ranges: Vec::new() }),
+            (_, None) => None,
         }
     }
 
@@ -48,7 +47,6 @@ impl Column {
                 *ends = 0..0;
                 items.clear();
             }
-            Self::Pieces(pieces) => pieces.iter_mut().for_each(Self::clear),
         }
     }
 
@@ -93,10 +91,6 @@ impl Column {
                 *ends = input.take(rows.saturating_mul(END_BYTES), Place::Ends { column })?;
                 let count = count_items(Packed::new(input.bytes(), ends), column)?;
                 items.read(input, count, column)?;
-                Ok(rows)
-            }
-            Self::Pieces(pieces) => {
-                pieces.iter_mut().try_for_each(|piece| piece.read(input, rows, column))?;
                 Ok(rows)
             }
         }
