@@ -27,6 +27,7 @@ macro_rules! tests {
 mod columns;
 mod config;
 mod drift;
+mod engines;
 mod events;
 mod faults;
 mod functions;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         ("letters", letters::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
+        ("engines", engines::TESTS),
         ("queries", queries::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
