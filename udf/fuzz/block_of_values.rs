@@ -4,7 +4,7 @@ use crate::functions::{FUNCTIONS, Function, Type};
 use arbitrary::Unstructured;
 
 /// The function, the count of rows and the block; nothing if there are no bytes to choose with.
-pub fn block_of_values(data: &[u8]) -> Option<(&'static Function, u8, Vec<u8>)> {
+pub(crate) fn block_of_values(data: &[u8]) -> Option<(&'static Function, u8, Vec<u8>)> {
     let mut values = Unstructured::new(data);
     let function = values.choose(FUNCTIONS).ok()?;
     let rows = values.int_in_range(1..=20).unwrap_or(1);

@@ -28,8 +28,8 @@ fn main() -> anyhow::Result<()> {
     let (mut answer, mut found) = (Vec::new(), Vec::new());
     while input.filled > input.position || input.fill()? {
         let rows: usize = input.line()?.parse().context("the chunk header is no number")?;
-        let header = [input.byte()?, 1].map(usize::from);
-        ensure!(header[0] == header[1], "expected one column, found {}", header[0]);
+        let columns = input.byte()?;
+        ensure!(columns == 1, "expected one column, found {columns}");
         let (name, data_type) = (input.text()?, input.text()?);
         ensure!(data_type == b"String", "{name:?} is a {data_type:?}");
         answer.clear();

@@ -125,4 +125,18 @@ mod tests {
             assert_eq!(folded, one_by_one);
         }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn four_at_once_are_hashed_right_also_where_eight_would_be() {
+        if !std::arch::is_x86_feature_detected!("avx2") {
+            return;
+        }
+        let text = [7_u8; 100];
+        for length in 0..=80 {
+            let ids: [&[u8]; 4] = [&text[..length], &text[1..20], &text[length..], &text[..length / 2]];
+            // SAFETY: this processor has AVX2.
+            assert_eq!(unsafe { avx2::hash_all(ids) }, ids.map(shard_key), "{length}");
+        }
+    }
 }
