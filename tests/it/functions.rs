@@ -208,6 +208,8 @@ fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
         ("wrongFormat('abcde')".to_owned(), "expected 1 columns, found 5"),
         ("kafkaPartition('a', 0)".to_owned(), "row 1, column partitions: 0 partitions"),
         ("shardMove('a', [1], [0, 0])".to_owned(), "row 1, column to: all 2 weights are 0"),
+        // Converted to the declared type by the server, which refuses what does not fit.
+        ("shardOf('a', [-1])".to_owned(), "cannot be safely converted into type UInt32"),
         (format!("personLatest([1], {uuids}, [0, 1])"), "1 versions, 2 person ids and 2 deletion flags"),
         (
             format!("personIsLive([1, 2], {uuids}, [0])"),
