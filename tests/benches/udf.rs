@@ -1,4 +1,4 @@
-//! Whole queries that call our functions, beside the built-in, a function that does nothing, and a script.
+//! Whole queries that call our functions, beside the built-in, a function that does nothing, another wire, and a script.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,9 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 /// The functions that ours are compared with, beside ours.
 fn install_peers(stack: &Stack) -> anyhow::Result<()> {
     let node = &stack.nodes()[0];
-    fs::copy(binary("noop-udf")?, node.user_scripts().join("noop-udf"))?;
+    for program in ["noop-udf", "row-binary-udf"] {
+        fs::copy(binary(program)?, node.user_scripts().join(program))?;
+    }
     let script = node.user_scripts().join("shard_key.py");
     fs::write(&script, SCRIPT)?;
     fs::set_permissions(&script, Permissions::from_mode(0o755))?;
@@ -118,6 +120,14 @@ fn pairs() -> Vec<Pair<'static>> {
             rows: ROWS,
             ours: whole("shardKey", 1),
             peer: whole("noop", 1),
+        },
+        Pair {
+            name: "udf_native_vs_row_binary",
+            what: "sum(shardKey(d)) over Native against the same over RowBinaryWithNamesAndTypes with chunk headers, one thread",
+            limit: "how fast the server writes each format: a column at once, or row by row",
+            rows: ROWS,
+            ours: whole("shardKey", 1),
+            peer: whole("shardKeyRowBinary", 1),
         },
         Pair {
             name: "udf_shard_key_vs_python",

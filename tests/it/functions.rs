@@ -23,6 +23,7 @@ tests! {
     Shared partitions_are_those_that_kafka_picks,
     Shared a_move_is_two_shards_in_blocks_of_any_size,
     Shared wrong_questions_are_errors_and_the_pool_goes_on,
+    Shared nulls_are_refused_and_nullable_columns_answered,
     Shared a_rolling_upgrade_under_queries_loses_none,
     Own processes_end_with_their_server,
 }
@@ -30,7 +31,20 @@ tests! {
 fn the_person_rule_is_that_of_our_sql(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN few versions, so that most are ties, of ids that share halves, so that their order matters
     site.must(&["udf", "install"])?;
-    let seed = seed(site.name())?;
+    // WHEN both rules decide THEN they agree on every id
+    let answer = site.query(&person_question(seed(site.name())?))?;
+    ensure!(answer == PERSON_ANSWER, "{answer}");
+    // THEN no version is nobody
+    let nobody = site.query(
+        "SELECT personLatest([]::Array(Int64), []::Array(UUID), []::Array(UInt8)), \
+         personIsLive([]::Array(Int64), []::Array(UUID), []::Array(UInt8))",
+    )?;
+    ensure!(nobody == "\\N\t0", "{nobody}");
+    Ok(())
+}
+
+/// On how many ids the person functions and our SQL differ, twice, and whether there are ids of either kind.
+pub(crate) fn person_question(seed: u64) -> String {
     let random = |salt: u32| format!("sipHash64({seed}, number, {salt})");
     let id = format!(
         "toUUID(concat('0000000', toString({} % 3), '-0000-0000-0000-00000000000', toString({} % 3)))",
@@ -44,29 +58,30 @@ fn the_person_rule_is_that_of_our_sql(site: &mut Site<'_>) -> anyhow::Result<()>
         random(4),
         random(5)
     );
-    // WHEN both rules decide THEN they agree on every id
-    let answer = site.query(&format!(
+    format!(
         "SELECT countIf(ifNull(toString(person), '') != expected), countIf(live != (expected != '')), \
          countIf(expected = '') > 100, countIf(expected != '') > 100 FROM (\
          SELECT personLatest(groupArray(version), groupArray(person_id), groupArray(is_deleted)) AS person, \
          personIsLive(groupArray(version), groupArray(person_id), groupArray(is_deleted)) AS live, \
          if(argMax(is_deleted, latest), '', toString(argMax(person_id, latest))) AS expected \
          FROM ({rows}) GROUP BY id)"
-    ))?;
-    ensure!(answer == "0\t0\t1\t1", "{answer}");
-    // THEN no version is nobody
-    let nobody = site.query(
-        "SELECT personLatest([]::Array(Int64), []::Array(UUID), []::Array(UInt8)), \
-         personIsLive([]::Array(Int64), []::Array(UUID), []::Array(UInt8))",
-    )?;
-    ensure!(nobody == "\\N\t0", "{nobody}");
-    Ok(())
+    )
 }
+
+/// What [`person_question`] is to be answered.
+pub(crate) const PERSON_ANSWER: &str = "0\t0\t1\t1";
 
 fn fingerprints_are_sip_hashes_of_the_five_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN events of any bytes
     site.must(&["udf", "install"])?;
-    let seed = seed(site.name())?;
+    // WHEN the server hashes the same bytes THEN all but the digits of version and variant are its own
+    let answer = site.query(&fingerprint_question(seed(site.name())?))?;
+    ensure!(answer == FINGERPRINT_ANSWER, "{answer}");
+    Ok(())
+}
+
+/// How many random events there are, how many fingerprints, and how many of these are not the server's hash.
+pub(crate) fn fingerprint_question(seed: u64) -> String {
     let events = format!(
         "SELECT toInt64(sipHash64({seed}, number)) AS team_id, reinterpretAsUUID(sipHash128({seed}, number)) AS uuid, \
          substring(sipHash128({seed}, number, 1), 1, number % 17) AS event, \
@@ -75,8 +90,7 @@ fn fingerprints_are_sip_hashes_of_the_five_columns(site: &mut Site<'_>) -> anyho
          FROM numbers(50000)"
     );
     let text = |column: &str| format!("reinterpretAsFixedString(toUInt64(length({column}))), {column}");
-    // WHEN the server hashes the same bytes THEN all but the digits of version and variant are its own
-    let answer = site.query(&format!(
+    format!(
         "SELECT count(), uniqExact(print), \
          countIf(concat(substring(ours, 1, 12), substring(ours, 14, 3), substring(ours, 18)) \
          != concat(substring(theirs, 1, 12), substring(theirs, 14, 3), substring(theirs, 18))), \
@@ -87,10 +101,11 @@ fn fingerprints_are_sip_hashes_of_the_five_columns(site: &mut Site<'_>) -> anyho
          reinterpretAsFixedString(toUnixTimestamp64Micro(timestamp)), {}, {}))) AS theirs FROM ({events}))",
         text("event"),
         text("distinct_id")
-    ))?;
-    ensure!(answer == "50000\t50000\t0\t0", "{answer}");
-    Ok(())
+    )
 }
+
+/// What [`fingerprint_question`] is to be answered.
+pub(crate) const FINGERPRINT_ANSWER: &str = "50000\t50000\t0\t0";
 
 fn partitions_are_those_that_kafka_picks(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a topic of seven partitions and keys of every length, produced as the Java client does
@@ -193,6 +208,8 @@ fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
         ("wrongFormat('abcde')".to_owned(), "expected 1 columns, found 5"),
         ("kafkaPartition('a', 0)".to_owned(), "row 1, column partitions: 0 partitions"),
         ("shardMove('a', [1], [0, 0])".to_owned(), "row 1, column to: all 2 weights are 0"),
+        // Converted to the declared type by the server, which refuses what does not fit.
+        ("shardOf('a', [-1])".to_owned(), "cannot be safely converted into type UInt32"),
         (format!("personLatest([1], {uuids}, [0, 1])"), "1 versions, 2 person ids and 2 deletion flags"),
         (
             format!("personIsLive([1, 2], {uuids}, [0])"),
@@ -212,6 +229,40 @@ fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
         let answer = site.query("SELECT shardKey('user-1'), kafkaPartition('abc', 10)")?;
         ensure!(answer == "5730124816541986630\t7", "{answer}");
     }
+    Ok(())
+}
+
+fn nulls_are_refused_and_nullable_columns_answered(site: &mut Site<'_>) -> anyhow::Result<()> {
+    site.must(&["udf", "install"])?;
+    let uuids = "[toUUID('00000000-0000-0000-0000-000000000001')]";
+    let event =
+        |team: &str, id: &str| format!("eventFingerprint({team}, {uuids}[1], 'a', {id}, toDateTime64(0, 6))");
+    // WHEN an argument is NULL, as a constant or in one row THEN the server says so, and asks no function
+    for call in [
+        "shardKey(NULL)".to_owned(),
+        "shardKey(if(number = 1, NULL, 'a'))".to_owned(),
+        "shardOf(NULL, [1])".to_owned(),
+        "shardOf('a', NULL)".to_owned(),
+        "shardOf('a', [1, NULL])".to_owned(),
+        "shardMove(if(number = 1, NULL, 'a'), [1], [1])".to_owned(),
+        "kafkaPartition('a', if(number = 1, NULL, 3))".to_owned(),
+        event("NULL", "'b'"),
+        event("1", "if(number = 1, NULL, 'b')"),
+        format!("personLatest([NULL], {uuids}, [0])"),
+        "personIsLive([1], [NULL], [0])".to_owned(),
+    ] {
+        let refused = site.query(&format!("SELECT {call} FROM numbers(3)"));
+        let Err(error) = refused else { bail!("{call} answered {}", refused?) };
+        let text = format!("{error:#}");
+        ensure!(text.contains("Code: 70") || text.contains("Code: 349"), "{call}: {text}");
+    }
+    // WHEN a Nullable column has no NULL THEN it is answered, and by a type that is not Nullable
+    let nullable = "materialize(toNullable(concat('user-', toString(number))))";
+    let answer = site.query(&format!(
+        "SELECT countIf(shardKey({nullable}) != sipHash64(concat('user-', toString(number)))), \
+         any(toTypeName(shardKey({nullable}))) FROM numbers(1000)"
+    ))?;
+    ensure!(answer == "0\tUInt64", "{answer}");
     Ok(())
 }
 

@@ -28,6 +28,7 @@ mod backfill;
 mod columns;
 mod config;
 mod drift;
+mod engines;
 mod events;
 mod faults;
 mod functions;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         ("letters", letters::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
+        ("engines", engines::TESTS),
         ("queries", queries::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),

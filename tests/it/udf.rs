@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use posthouse_tests::load::Load;
 use posthouse_tests::site::{Site, binary};
-use posthouse_tests::stack::Node;
+use posthouse_tests::stack::{Node, Progress, Stack, StackSpec};
 
 use crate::events::PROFILE;
 use crate::produce::consumed;
@@ -21,6 +21,7 @@ tests! {
     Shared every_event_is_on_the_shard_that_the_function_names,
     Shared installed_functions_are_listed_uninstalled_and_installed_again,
     Shared the_previous_release_is_kept_and_older_ones_go,
+    Own nodes_that_share_a_folder_keep_what_each_of_them_ran,
     Shared a_functions_file_of_somebody_else_is_refused,
     Shared programs_stay_while_another_file_names_them,
     Shared wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on,
@@ -68,18 +69,7 @@ fn the_key_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::R
     // GIVEN nodes with functions, and ids of every kind
     site.must(&["udf", "install"])?;
     let seed = seed(site.name())?;
-    let bytes = format!("arrayMap(i -> char(sipHash64({seed}, number, i) % 256), range(number % 80))");
-    for (what, ids) in [
-        ("an empty one", "SELECT '' AS id".to_owned()),
-        ("no row", "SELECT '' AS id WHERE 0".to_owned()),
-        (
-            "odd bytes",
-            "SELECT unhex(arrayJoin(['FF', 'FFFE00', 'C328', 'EDA080', '00', '0000'])) AS id".to_owned(),
-        ),
-        ("a mebibyte", "SELECT repeat(repeat(char(number), 1024), 1024) AS id FROM numbers(40)".to_owned()),
-        ("all lengths and bytes", format!("SELECT arrayStringConcat({bytes}) AS id FROM numbers(20000)")),
-        ("many blocks", "SELECT toString(number) AS id FROM numbers(1000000)".to_owned()),
-    ] {
+    for (what, ids) in nasty_ids(seed) {
         // WHEN both hash them THEN they agree on every row
         let answer = site.query(&format!(
             "SELECT countIf(shardKey(id) != sipHash64(id)), \
@@ -88,6 +78,33 @@ fn the_key_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::R
         ensure!(answer == "0\t0", "{what}: {answer} rows differ");
     }
     Ok(())
+}
+
+/// Queries for distinct ids that a function may stumble over, by name.
+pub(crate) fn nasty_ids(seed: u64) -> Vec<(&'static str, String)> {
+    let bytes = format!("arrayMap(i -> char(sipHash64({seed}, number, i) % 256), range(number % 80))");
+    vec![
+        ("an empty one", "SELECT '' AS id".to_owned()),
+        ("no row", "SELECT '' AS id WHERE 0".to_owned()),
+        ("one row", "SELECT toString(number) AS id FROM numbers(1)".to_owned()),
+        (
+            "odd bytes",
+            "SELECT unhex(arrayJoin(['FF', 'FFFE00', 'C328', 'EDA080', '00', '0000'])) AS id".to_owned(),
+        ),
+        ("zeros", "SELECT repeat('\\0', number % 130) AS id FROM numbers(1000)".to_owned()),
+        ("a mebibyte", "SELECT repeat(repeat(char(number), 1024), 1024) AS id FROM numbers(40)".to_owned()),
+        ("all lengths and bytes", format!("SELECT arrayStringConcat({bytes}) AS id FROM numbers(20000)")),
+        (
+            "a block of 65,537 rows",
+            "SELECT toString(number) AS id FROM numbers(65537) SETTINGS max_block_size = 65537".to_owned(),
+        ),
+        (
+            "blocks of one row",
+            "SELECT toString(number) AS id FROM numbers(2000) SETTINGS max_block_size = 1, max_threads = 1"
+                .to_owned(),
+        ),
+        ("many blocks", "SELECT toString(number) AS id FROM numbers(1000000)".to_owned()),
+    ]
 }
 
 fn every_event_is_on_the_shard_that_the_function_names(site: &mut Site<'_>) -> anyhow::Result<()> {
@@ -132,10 +149,7 @@ fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Sit
     }
     // WHEN the config does not give the disk of ch2 THEN the same is known from the node alone
     let whole = site.config_mut().clone();
-    for key in ["user_scripts", "functions"] {
-        let replica = site.config_mut().get_mut("shards").and_then(|shards| shards[1]["replicas"].get_mut(0));
-        replica.and_then(toml::Value::as_table_mut).context("ch2")?.remove(key).context(key)?;
-    }
+    forget_disk_of_ch2(site)?;
     let listed = json(&site.must(&["udf", "list", "--json"])?)?;
     *site.config_mut() = whole;
     let elsewhere = &listed[1];
@@ -199,6 +213,43 @@ fn the_previous_release_is_kept_and_older_ones_go(site: &mut Site<'_>) -> anyhow
     ensure!(fs::read(lookalike.join("notes.txt"))? == b"notes", "a file that is not ours was changed");
     fs::remove_dir_all(&lookalike)?;
     site.must(&["udf", "install"])?;
+    Ok(())
+}
+
+fn nodes_that_share_a_folder_keep_what_each_of_them_ran() -> anyhow::Result<()> {
+    // GIVEN two nodes with one folder of programs, the second of which still runs the first release
+    let stack = Stack::start(StackSpec::sharded(&[1, 1]), &Progress::Silent)?;
+    let mut site = Site::new(&stack, "shared_folder")?;
+    let [one, other] = stack.nodes() else { bail!("two nodes") };
+    fs::remove_dir(other.user_scripts())?;
+    std::os::unix::fs::symlink(one.user_scripts(), other.user_scripts())?;
+    let folder = tempfile::tempdir()?;
+    let program = |build| another_program(folder.path(), build);
+    let (first, _) = installed_release(&site, &program("1")?)?;
+    let whole = site.config_mut().clone();
+    forget_disk_of_ch2(&mut site)?;
+    let second = program("2")?;
+    site.must(&["udf", "install", "--binary", second.to_str().context("a path in UTF-8")?])?;
+    *site.config_mut() = whole;
+    // WHEN both get the third
+    let (third, removed) = installed_release(&site, &program("3")?)?;
+    // THEN what either ran before is there to go back to
+    let there = releases(one)?;
+    ensure!(there.len() == 3 && there.contains(&first) && there.contains(&third), "{there:?}, not {first}");
+    ensure!(removed.is_empty(), "{removed:?} went");
+    // WHEN both get a fourth THEN both of those go, once
+    let (fourth, removed) = installed_release(&site, &program("4")?)?;
+    ensure!(removed.len() == 2 && removed.contains(&first), "{removed:?} went, not {first}");
+    ensure!(releases(one)? == BTreeSet::from([third, fourth]), "{:?}", releases(one)?);
+    Ok(())
+}
+
+/// Takes the place of ch2's disk out of the config, as if another machine had it.
+fn forget_disk_of_ch2(site: &mut Site<'_>) -> anyhow::Result<()> {
+    for key in ["user_scripts", "functions"] {
+        let replica = site.config_mut().get_mut("shards").and_then(|shards| shards[1]["replicas"].get_mut(0));
+        replica.and_then(toml::Value::as_table_mut).context("ch2")?.remove(key).context(key)?;
+    }
     Ok(())
 }
 

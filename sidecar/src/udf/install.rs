@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::check::differs_for;
 use super::folders::{self, TEMPORARY};
 use super::loaded::{Loaded, loaded};
-use super::prune::superseded;
+use super::prune::{by_folder, superseded};
 use super::release::PROGRAM;
 use super::xml::{functions_xml, is_ours};
 use super::{RELOAD, Release, UdfError};
@@ -51,15 +51,21 @@ pub struct Installed {
     pub program: FileState,
     /// The file that declares the functions.
     pub functions: FileState,
-    /// The folders of older releases that were removed.
+    /// The folders of older releases that were removed, by [`prune`].
     pub removed: Vec<String>,
+    /// What the node's functions ran before.
+    #[serde(skip)]
+    before: Vec<Loaded>,
+    /// What they run now.
+    #[serde(skip)]
+    now: Vec<Loaded>,
 }
 
 /// Installs `release` for `node`, whose disk is at `files`; doing it again changes nothing.
 ///
 /// Queries that are running go on with the program they have: the new one stands in a folder of its own, and the
-/// declaration is replaced in one step. The release that ran before stays as well, older ones go. Safe to repeat
-/// after any failure.
+/// declaration is replaced in one step. All older releases stay, for [`prune`] to judge. Safe to repeat after any
+/// failure.
 ///
 /// # Errors
 /// [`UdfError`]; whatever the step, the node runs either the old program or the new one.
@@ -68,29 +74,42 @@ pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Resul
     let (program, functions) = write_files(files, release)?;
     node.execute(RELOAD).await?;
     let now = prove(node, files, release).await?;
-    let removed = prune(files, release, &before, &now)?;
     Ok(Installed {
         node: node.name.clone(),
         release: release.folder().to_owned(),
         program,
         functions,
-        removed,
+        removed: Vec::new(),
+        before,
+        now,
     })
 }
 
-fn prune(
-    files: &NodeFiles,
-    release: &Release,
-    before: &[Loaded],
-    now: &[Loaded],
-) -> Result<Vec<String>, UdfError> {
-    let found = folders::find(&files.user_scripts)?.releases;
-    let mut removed = Vec::new();
-    for folder in superseded(&found, release.folder(), before, now) {
-        folders::remove(&folder.path)?;
-        removed.push(folder.name.clone());
+/// Removes the releases that none of these nodes needs any more, each with its disk, once all of them have `release`.
+///
+/// Nodes that share a folder of programs are judged together: what one of them ran before stays for all.
+///
+/// # Errors
+/// [`UdfError::Read`] and [`UdfError::Remove`]; safe to repeat.
+pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed]) -> Result<(), UdfError> {
+    let folders: Vec<_> = disks.iter().map(|files| files.user_scripts.as_path()).collect();
+    for sharers in by_folder(&folders) {
+        let Some(folder) = sharers.first().and_then(|first| folders.get(*first)) else { continue };
+        let ran = |what: fn(&Installed) -> &Vec<Loaded>| -> Vec<Loaded> {
+            sharers.iter().filter_map(|sharer| installed.get(*sharer)).flat_map(what).cloned().collect()
+        };
+        let (before, now) = (ran(|node| &node.before), ran(|node| &node.now));
+        let found = folders::find(folder)?.releases;
+        for old in superseded(&found, release.folder(), &before, &now) {
+            folders::remove(&old.path)?;
+            for sharer in &sharers {
+                if let Some(node) = installed.get_mut(*sharer) {
+                    node.removed.push(old.name.clone());
+                }
+            }
+        }
     }
-    Ok(removed)
+    Ok(())
 }
 
 fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileState), UdfError> {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use crate::node::NodeError;
 
 pub use self::check::{Check, check};
-pub use self::install::{FileState, Installed, install};
+pub use self::install::{FileState, Installed, install, prune};
 pub use self::list::{Listed, list};
 pub use self::release::Release;
 pub use self::uninstall::{Removal, plan_removal, remove_functions, remove_releases};

@@ -1,7 +1,23 @@
 //! Which releases an install leaves on the disk, and which it may remove.
 
+use std::fs;
+use std::path::Path;
+
 use super::folders::ReleaseFolder;
 use super::loaded::Loaded;
+
+/// The places in `folders` that are the same folder, also under another name.
+pub(super) fn by_folder(folders: &[&Path]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(_, Vec<usize>)> = Vec::new();
+    for (place, folder) in folders.iter().enumerate() {
+        let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        match groups.iter_mut().find(|(known, _)| *known == real) {
+            Some((_, places)) => places.push(place),
+            None => groups.push((real, vec![place])),
+        }
+    }
+    groups.into_iter().map(|(_, places)| places).collect()
+}
 
 /// The folders that nothing needs once `current` runs.
 ///
@@ -76,6 +92,22 @@ mod tests {
         for found in [&[][..], &[3], &[3, 2]] {
             assert!(removed(found, 3, &[], &[3]).is_empty(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn one_folder_under_two_names_is_one() {
+        let disk = tempfile::tempdir().expect("a folder");
+        let (real, link, other) =
+            (disk.path().join("real"), disk.path().join("link"), disk.path().join("other"));
+        fs::create_dir(&real).expect("a folder");
+        std::os::unix::fs::symlink(&real, &link).expect("a link");
+        let groups = by_folder(&[&real, &other, &link, &other]);
+        assert_eq!(groups, [vec![0, 2], vec![1, 3]]);
+    }
+
+    #[test]
+    fn what_several_nodes_ran_before_stays() {
+        assert_eq!(removed(&[4, 3, 2, 1], 4, &[3, 1], &[4, 4]), [name(2)]);
     }
 
     #[test]

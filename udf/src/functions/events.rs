@@ -30,9 +30,9 @@ pub(super) static KAFKA_PARTITION: Function = Function {
     bad_input: "0 partitions fail the query, with the row's number in its block.",
     instead: "_partition of a Kafka table says where a message is; this says where a key goes, also for another number of partitions.",
     examples: &[
-        Example { call: "kafkaPartition('foobar', 4294967295)", answer: "1357151166" },
-        Example { call: "kafkaPartition('abc', 10)", answer: "7" },
-        Example { call: "kafkaPartition('21', 1)", answer: "0" },
+        Example { call: "kafkaPartition('foobar', toUInt32(4294967295))", answer: "1357151166" },
+        Example { call: "kafkaPartition('abc', toUInt32(10))", answer: "7" },
+        Example { call: "kafkaPartition('21', toUInt32(1))", answer: "0" },
     ],
     rule: answer_kafka_partition,
 };
@@ -47,12 +47,12 @@ pub(super) static EVENT_FINGERPRINT: Function = Function {
     instead: "Inside one query, uniq or GROUP BY over the five columns does the same; the fingerprint is for what is kept or compared elsewhere.",
     examples: &[
         Example {
-            call: "eventFingerprint(7, toUUID('00112233-4455-6677-8899-aabbccddeeff'), '$pageview', 'user-1', \
+            call: "eventFingerprint(toInt64(7), toUUID('00112233-4455-6677-8899-aabbccddeeff'), '$pageview', 'user-1', \
                 toDateTime64('2026-11-01 10:42:06.502000', 6, 'UTC'))",
             answer: "3bf5377b-8dc6-813a-841f-124627fb9e93",
         },
         Example {
-            call: "eventFingerprint(-1, toUUID('00000000-0000-0000-0000-000000000000'), '', '', \
+            call: "eventFingerprint(toInt64(-1), toUUID('00000000-0000-0000-0000-000000000000'), '', '', \
                 toDateTime64('1969-12-31 23:59:59.999999', 6, 'UTC'))",
             answer: "c373c068-4c01-8b54-8c61-dccd49f4399a",
         },

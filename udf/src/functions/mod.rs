@@ -39,7 +39,7 @@ pub struct Function {
 /// A golden vector: a call as a query has it, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// An SQL expression.
+    /// An SQL expression. Its arguments have exactly the types of the signature: not every version converts them.
     pub call: &'static str,
     /// What `toString` of it gives; `NULL` for a null.
     pub answer: &'static str,

@@ -27,17 +27,17 @@ pub(super) static PERSON_LATEST: Function = Function {
     instead: INSTEAD,
     examples: &[
         Example {
-            call: "personLatest([1, 3, 2], [toUUID('00000000-0000-0000-0000-000000000001'), \
+            call: "personLatest([1, 3, 2]::Array(Int64), [toUUID('00000000-0000-0000-0000-000000000001'), \
                 toUUID('00000000-0000-0000-0000-000000000003'), toUUID('00000000-0000-0000-0000-000000000002')], [0, 0, 1])",
             answer: "00000000-0000-0000-0000-000000000003",
         },
         Example {
-            call: "personLatest([1, 2], [toUUID('00000000-0000-0000-0000-000000000001'), \
+            call: "personLatest([1, 2]::Array(Int64), [toUUID('00000000-0000-0000-0000-000000000001'), \
                 toUUID('00000000-0000-0000-0000-000000000001')], [0, 1])",
             answer: "NULL",
         },
         Example {
-            call: "personLatest([5, 5], [toUUID('ff000000-0000-0000-0000-000000000001'), \
+            call: "personLatest([5, 5]::Array(Int64), [toUUID('ff000000-0000-0000-0000-000000000001'), \
                 toUUID('01000000-0000-0000-0000-000000000002')], [0, 0])",
             answer: "01000000-0000-0000-0000-000000000002",
         },
@@ -58,8 +58,14 @@ pub(super) static PERSON_IS_LIVE: Function = Function {
     bad_input: BAD_VERSIONS,
     instead: INSTEAD,
     examples: &[
-        Example { call: "personIsLive([1, 2], [generateUUIDv4(), generateUUIDv4()], [1, 0])", answer: "1" },
-        Example { call: "personIsLive([2, 2], [generateUUIDv4(), generateUUIDv4()], [1, 0])", answer: "0" },
+        Example {
+            call: "personIsLive([1, 2]::Array(Int64), [generateUUIDv4(), generateUUIDv4()], [1, 0])",
+            answer: "1",
+        },
+        Example {
+            call: "personIsLive([2, 2]::Array(Int64), [generateUUIDv4(), generateUUIDv4()], [1, 0])",
+            answer: "0",
+        },
     ],
     rule: |block, answer| {
         each(block, |versions| {

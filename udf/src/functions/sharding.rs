@@ -38,9 +38,9 @@ pub(super) static SHARD_OF: Function = Function {
     bad_input: BAD_WEIGHTS,
     instead: "For rows that are read anyway, _shard_num of the Distributed table says where they are; this says where they belong.",
     examples: &[
-        Example { call: "shardOf('user-0', [1, 1])", answer: "1" },
-        Example { call: "shardOf('user-2', [3, 0, 2])", answer: "3" },
-        Example { call: "shardOf('user-3', [0, 5, 0, 7, 1])", answer: "2" },
+        Example { call: "shardOf('user-0', [1, 1]::Array(UInt32))", answer: "1" },
+        Example { call: "shardOf('user-2', [3, 0, 2]::Array(UInt32))", answer: "3" },
+        Example { call: "shardOf('user-3', [0, 5, 0, 7, 1]::Array(UInt32))", answer: "2" },
     ],
     rule: answer_shard_of,
 };
@@ -53,16 +53,17 @@ pub(super) static SHARD_MOVE: Function = Function {
     bad_input: BAD_WEIGHTS,
     instead: "It is two calls of shardOf in one, which send the strings once.",
     examples: &[
-        Example { call: "shardMove('user-2', [1, 1], [3, 0, 2])", answer: "(2,3)" },
-        Example { call: "shardMove('user-0', [1], [1, 1])", answer: "(1,1)" },
+        Example {
+            call: "shardMove('user-2', [1, 1]::Array(UInt32), [3, 0, 2]::Array(UInt32))",
+            answer: "(2,3)",
+        },
+        Example { call: "shardMove('user-0', [1]::Array(UInt32), [1, 1]::Array(UInt32))", answer: "(1,1)" },
     ],
     rule: answer_shard_move,
 };
 
 fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    for key in shard_keys(block.strings(0)?.iter()) {
-        answer.push_u64(key);
-    }
+    shard_keys(block.strings(0)?.iter()).for_each(|key| answer.push_u64(key));
     Ok(())
 }
 

@@ -18,13 +18,21 @@ pub struct BlockReader<R> {
     rows: usize,
     /// How many of them have been handed out.
     done: usize,
+    /// Where the values of the last column start.
+    last: usize,
 }
 
 impl<R: Read> BlockReader<R> {
     /// Blocks from `source` must have exactly the columns that `arguments` names.
-    pub fn new(arguments: &'static [Argument], source: R) -> Self {
-        let columns = arguments.iter().map(|argument| Column::new(argument.data_type)).collect();
-        Self { input: Input::new(source), arguments, columns, rows: 0, done: 0 }
+    ///
+    /// # Errors
+    /// An argument is of a type that can only be answered: the registry is wrong.
+    pub fn new(arguments: &'static [Argument], source: R) -> Result<Self, WireError> {
+        let column = |(index, argument): (usize, &Argument)| {
+            Column::new(argument.data_type).ok_or_else(|| disagree(index, "of a type that arguments have"))
+        };
+        let columns = arguments.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+        Ok(Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, last: 0 })
     }
 
     /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
@@ -49,11 +57,13 @@ impl<R: Read> BlockReader<R> {
                 column.read(&mut self.input, self.rows, argument.name)?;
             }
         }
+        self.last = self.input.position();
         Ok(Some(self.rows))
     }
 
     /// The next rows of the block, or nothing after its last. They come in as many pieces as the pipe
-    /// delivers, so that some rows are answered while the server still writes others.
+    /// delivers, so that some rows are answered while the server still writes others. A piece takes the place of the
+    /// one before.
     ///
     /// # Errors
     /// As for [`BlockReader::next_block`].
@@ -62,7 +72,12 @@ impl<R: Read> BlockReader<R> {
             return Ok(None);
         }
         let ready = match (self.columns.last_mut(), self.arguments.last()) {
-            (Some(column), Some(argument)) => column.read_some(&mut self.input, self.rows, argument.name)?,
+            (Some(column), Some(argument)) => {
+                if column.forget_rows() {
+                    self.input.forget(self.last);
+                }
+                column.read_some(&mut self.input, self.rows, argument.name)?
+            }
             _ => self.rows,
         };
         let rows = self.done..ready;
@@ -121,12 +136,8 @@ impl<'a> Block<'a> {
     /// # Errors
     /// The signature does not say so.
     pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
-        match self.columns.get(index) {
-            Some(Column::Strings(ranges)) => {
-                Ok(Strings::new(self.bytes, ranges.get(self.rows()).unwrap_or_default()))
-            }
-            _ => Err(disagree(index, "strings")),
-        }
+        let strings = self.columns.get(index).and_then(|column| column.strings(self.bytes, self.rows()));
+        strings.ok_or_else(|| disagree(index, "strings"))
     }
 
     /// Argument `index`, of a type whose values take `N` bytes each.
@@ -183,7 +194,7 @@ mod tests {
     #[test]
     fn columns_are_read_as_their_types_say() {
         let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
-        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let block = blocks.next_rows().unwrap().unwrap();
         assert_eq!(block.rows(), 0..3);
@@ -197,7 +208,7 @@ mod tests {
     fn rows_are_handed_out_as_they_come_with_the_same_rows_of_every_column() {
         let bytes = [b"\x02\x03", SIZES_COLUMN, IDS].concat();
         let (first, rest) = bytes.split_at(bytes.len() - 2);
-        let mut blocks = BlockReader::new(&[SIZES, ID], first.chain(rest));
+        let mut blocks = BlockReader::new(&[SIZES, ID], first.chain(rest)).unwrap();
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let mut pieces = Vec::new();
         while let Some(block) = blocks.next_rows().unwrap() {
@@ -209,9 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_types_that_are_only_answered_are_refused_at_once() {
+        const NULLABLE: Argument = Argument { name: "id", data_type: Type::Nullable(&Type::Uuid) };
+        let refused = BlockReader::new(&[ID, NULLABLE], &b""[..]).err();
+        assert!(matches!(refused, Some(WireError::Argument { argument: 2, .. })));
+    }
+
+    #[test]
     fn arguments_cannot_be_read_as_another_type() {
         let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
-        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes);
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
         blocks.next_block().unwrap();
         let block = blocks.next_rows().unwrap().unwrap();
         assert!(matches!(block.strings(1), Err(WireError::Argument { argument: 2, wanted: "strings" })));

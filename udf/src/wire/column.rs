@@ -13,32 +13,32 @@ const END_BYTES: usize = size_of::<u64>();
 /// Where the values of one column lie. Nothing is copied out of the block.
 #[derive(Debug)]
 pub(super) enum Column {
-    /// The bytes of each row.
-    Strings(Vec<Range<usize>>),
+    /// The bytes of each row from `first` on: those before are forgotten.
+    Strings { first: usize, ranges: Vec<Range<usize>> },
     /// All values, `width` bytes each.
     Packed { width: usize, values: Range<usize> },
     /// The end of each row's items, and the items.
     Arrays { ends: Range<usize>, items: Box<Column> },
-    /// Columns one after the other.
-    Pieces(Vec<Column>),
 }
 
 impl Column {
-    pub(super) fn new(data_type: Type) -> Self {
+    /// For values of `data_type`; nothing for the types that no function takes.
+    pub(super) fn new(data_type: Type) -> Option<Self> {
         match (data_type, data_type.width()) {
-            (_, Some(width)) => Self::Packed { width, values: 0..0 },
-            (Type::Array(item), None) => Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)) },
-            (Type::Nullable(_) | Type::Tuple(_), None) => {
-                Self::Pieces(data_type.pieces().into_iter().map(Self::new).collect())
+            (_, Some(width)) => Some(Self::Packed { width, values: 0..0 }),
+            (Type::Array(item), None) => {
+                Some(Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)?) })
             }
-            (_, None) => Self::Strings(Vec::new()),
+            (Type::String, None) => Some(Self::Strings { first: 0, ranges: Vec::new() }),
+            (_, None) => None,
         }
     }
 
     /// Forgets the values of the block before.
     pub(super) fn clear(&mut self) {
         match self {
-            Self::Strings(ranges) => {
+            Self::Strings { first, ranges } => {
+                *first = 0;
                 ranges.clear();
                 ranges.shrink_to(RETAINED_BYTES / size_of::<Range<usize>>());
             }
@@ -47,8 +47,15 @@ impl Column {
                 *ends = 0..0;
                 items.clear();
             }
-            Self::Pieces(pieces) => pieces.iter_mut().for_each(Self::clear),
         }
+    }
+
+    /// Forgets the rows that are there, if they are of a kind that goes on row by row, and tells whether they are.
+    pub(super) fn forget_rows(&mut self) -> bool {
+        let Self::Strings { first, ranges } = self else { return false };
+        *first = first.saturating_add(ranges.len());
+        ranges.clear();
+        true
     }
 
     /// Reads all of the values of `rows` rows.
@@ -75,7 +82,7 @@ impl Column {
         column: &'static str,
     ) -> Result<usize, WireError> {
         match self {
-            Self::Strings(ranges) => read_strings(ranges, input, rows, column),
+            Self::Strings { first, ranges } => read_strings(*first, ranges, input, rows, column),
             Self::Packed { width, values } => {
                 *values = input.take(rows.saturating_mul(*width), Place::Values { column })?;
                 Ok(rows)
@@ -86,11 +93,14 @@ impl Column {
                 items.read(input, count, column)?;
                 Ok(rows)
             }
-            Self::Pieces(pieces) => {
-                pieces.iter_mut().try_for_each(|piece| piece.read(input, rows, column))?;
-                Ok(rows)
-            }
         }
+    }
+
+    /// The bytes of each of `rows`, if they are strings.
+    pub(super) fn strings<'a>(&'a self, bytes: &'a [u8], rows: Range<usize>) -> Option<Strings<'a>> {
+        let Self::Strings { first, ranges } = self else { return None };
+        let rows = rows.start.saturating_sub(*first)..rows.end.saturating_sub(*first);
+        Some(Strings { bytes, ranges: ranges.get(rows).unwrap_or_default() })
     }
 
     /// The values, if they are packed with `N` bytes each.
@@ -103,21 +113,19 @@ impl Column {
 }
 
 fn read_strings<R: Read>(
+    first: usize,
     ranges: &mut Vec<Range<usize>>,
     input: &mut Input<R>,
     rows: usize,
     column: &'static str,
 ) -> Result<usize, WireError> {
-    if ranges.len() < rows {
-        let place = Place::Value { column, row: ranges.len().saturating_add(1) };
+    let ready = first.saturating_add(ranges.len());
+    if ready < rows {
+        let place = Place::Value { column, row: ready.saturating_add(1) };
         ranges.push(input.text(MAX_STRING_BYTES, place)?);
     }
-    while ranges.len() < rows
-        && let Some(range) = input.short_text_at_hand()
-    {
-        ranges.push(range);
-    }
-    Ok(ranges.len())
+    input.short_texts_at_hand(rows.saturating_sub(first).saturating_sub(ranges.len()), ranges);
+    Ok(first.saturating_add(ranges.len()))
 }
 
 /// Checks that no array ends before it starts, and returns how many items all of them have.
@@ -141,10 +149,6 @@ pub struct Strings<'a> {
 }
 
 impl<'a> Strings<'a> {
-    pub(super) fn new(bytes: &'a [u8], ranges: &'a [Range<usize>]) -> Self {
-        Self { bytes, ranges }
-    }
-
     /// The bytes of each row, which need not be UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;

@@ -99,7 +99,7 @@ pub enum WireError {
         found: u64,
     },
     /// A column whose name or type is not that of the argument.
-    #[error("{place}: expected {expected}, found {found}: the function's XML is not of this version")]
+    #[error("{place}: expected {expected}, found {found}: {}", next_step(*place))]
     Label {
         /// Which name or type.
         place: Place,
@@ -140,4 +140,14 @@ pub enum WireError {
         /// The type the function returns.
         data_type: Type,
     },
+}
+
+/// What to do about a label that is not that of the signature.
+fn next_step(place: Place) -> &'static str {
+    match place {
+        Place::DataType { .. } => {
+            "cast this argument in the query (not every ClickHouse does it by itself), or install the functions again"
+        }
+        _ => "the function's XML is not of this version: install the functions again",
+    }
 }

@@ -26,9 +26,7 @@ impl<R: Read> Input<R> {
     /// Forgets the bytes of the block just read, so that ranges of it are valid no more, and tells whether
     /// another block follows.
     pub(super) fn next_block(&mut self) -> Result<bool, WireError> {
-        self.buffer.copy_within(self.position..self.filled, 0);
-        self.filled = self.filled.saturating_sub(self.position);
-        self.position = 0;
+        self.forget(0);
         if self.buffer.len() > RETAINED_BYTES && self.filled <= RETAINED_BYTES {
             self.buffer.truncate(RETAINED_BYTES);
             self.buffer.shrink_to_fit();
@@ -36,7 +34,21 @@ impl<R: Read> Input<R> {
         Ok(self.filled > 0 || self.fill(Place::ColumnCount)?)
     }
 
-    /// The bytes of the block so far; ranges handed out refer to them.
+    /// Where the next part of the block starts.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Forgets what was read from `start` on, so that what comes next takes its place: memory that is used again soon
+    /// stays in the processor's cache.
+    pub(super) fn forget(&mut self, start: usize) {
+        let start = start.min(self.position);
+        self.buffer.copy_within(self.position..self.filled, start);
+        self.filled = start.saturating_add(self.filled.saturating_sub(self.position));
+        self.position = start;
+    }
+
+    /// The bytes of the block that are there; ranges handed out refer to them.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
@@ -84,16 +96,22 @@ impl<R: Read> Input<R> {
         self.take(length.ok_or(WireError::TooMany { place, found, limit })?, place)
     }
 
-    /// The next text if it has come whole and is short; long ones, and faults, are left to [`Input::text`].
-    #[inline]
-    pub(super) fn short_text_at_hand(&mut self) -> Option<Range<usize>> {
-        let (length, text) = split_short_varint(self.buffer.get(self.position..self.filled)?)?;
-        if length > text.len() {
-            return None;
-        }
-        let start = self.filled - text.len();
-        self.position = start + length;
-        Some(start..self.position)
+    /// Reads up to `most` texts, as long as they have come whole and are short; long ones, and faults, are left to
+    /// [`Input::text`].
+    pub(super) fn short_texts_at_hand(&mut self, most: usize, ranges: &mut Vec<Range<usize>>) {
+        let bytes = self.buffer.get(..self.filled).unwrap_or_default();
+        // A variable of its own: one in memory would make each text wait for the one before.
+        let mut position = self.position;
+        ranges.extend((0..most).map_while(|_| {
+            let (length, text) = split_short_varint(bytes.get(position..)?)?;
+            let start = bytes.len() - text.len();
+            if length > text.len() {
+                return None;
+            }
+            position = start + length;
+            Some(start..position)
+        }));
+        self.position = position;
     }
 
     /// Waits until `length` bytes have come and steps over them.
@@ -190,8 +208,21 @@ mod tests {
     fn short_texts_at_hand_are_those_that_have_come_whole() {
         let mut input = input(b"\x02ab\x00\x03cd");
         assert!(input.next_block().unwrap());
-        let mut next = || input.short_text_at_hand().map(|range| input.bytes()[range].to_vec());
-        assert_eq!([next(), next(), next()], [Some(b"ab".to_vec()), Some(vec![]), None]);
+        let mut ranges = Vec::new();
+        input.short_texts_at_hand(1, &mut ranges);
+        assert_eq!(ranges.len(), 1);
+        input.short_texts_at_hand(5, &mut ranges);
+        assert_eq!(ranges, [1..3, 4..4]);
+    }
+
+    #[test]
+    fn what_was_forgotten_makes_room_for_what_comes() {
+        let mut input = Input::new(b"headabc".chain(&b"de"[..]));
+        input.take(4, PLACE).unwrap();
+        assert_eq!(input.take(2, PLACE).unwrap(), 4..6);
+        input.forget(4);
+        assert_eq!(input.take(3, PLACE).unwrap(), 4..7);
+        assert_eq!(input.bytes(), b"headcde");
     }
 
     #[test]

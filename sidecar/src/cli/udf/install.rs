@@ -16,7 +16,7 @@ pub(super) const HELP: &str = "\
 The program goes to USER_SCRIPTS/posthouse-VERSION-CHECKSUM/, so that a running one is never overwritten; the XML
 is replaced in one step, the node reads it again, and its answers are compared with its own sipHash64.
 Nodes are done one after the other, and the first that fails ends it. Safe to repeat. The release that ran before is
-kept to go back to; older ones are removed.
+kept to go back to; older ones are removed when all nodes have the new one.
 
 Examples:
   posthouse udf install
@@ -38,6 +38,8 @@ impl Install {
         for (node, files) in &here {
             installed.push(udf::install(node, files, &release).await?);
         }
+        let disks: Vec<_> = here.iter().map(|(_, files)| files).collect();
+        udf::prune(&disks, &release, &mut installed)?;
         output.print(&installed, |installed| installed_text(installed))?;
         Ok(Outcome::Clean)
     }

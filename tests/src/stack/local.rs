@@ -1,0 +1,77 @@
+//! An older version of the engine, which can't listen: every query is a `clickhouse local` of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use minijinja::context;
+use tempfile::TempDir;
+
+use super::cache::Cache;
+use super::progress::Progress;
+use super::{engine, machine, packages, process, template};
+
+/// For one query; the longest moves some hundred megabytes through a debug build of a function.
+const QUERY_LIMIT: Duration = Duration::from_secs(120);
+
+/// The engine with a folder of its own, in which functions may be installed.
+#[derive(Debug)]
+pub struct LocalEngine {
+    launcher: PathBuf,
+    library: PathBuf,
+    folder: TempDir,
+}
+
+impl LocalEngine {
+    /// Finds or downloads it and writes its configuration. Nothing where no engine is pinned for this platform.
+    ///
+    /// # Errors
+    /// When a tool for the download or our launcher is missing, or the download fails.
+    pub fn older(progress: &Progress) -> anyhow::Result<Option<Self>> {
+        if packages::engine().is_err() {
+            return Ok(None);
+        }
+        let (cache, package) = (Cache::open()?, packages::older_engine());
+        if !cache.has(&package) {
+            machine::check(&[machine::NPM, machine::TAR])?;
+        }
+        let library = cache.get(&package, progress)?.join("libchdb.so");
+        let folder = tempfile::tempdir()?;
+        for name in ["data", "functions", "user_scripts"] {
+            fs::create_dir(folder.path().join(name))?;
+        }
+        let dir = folder.path().to_str().context("the folder for temporary files is not UTF-8")?;
+        let xml = include_str!("../../fixtures/stack/local.xml");
+        template::write(&folder.path().join("config.xml"), xml, context! { dir })?;
+        Ok(Some(Self { launcher: engine::launcher()?, library, folder }))
+    }
+
+    /// The folder of executables that functions may run.
+    pub fn user_scripts(&self) -> PathBuf {
+        self.folder.path().join("user_scripts")
+    }
+
+    /// A file that declares functions; absent at first.
+    pub fn functions_xml(&self) -> PathBuf {
+        self.folder.path().join("functions/posthouse_functions.xml")
+    }
+
+    /// Runs one query: the answer, tab-separated, without its last line break.
+    ///
+    /// # Errors
+    /// What the engine says when it refuses.
+    pub fn query(&self, sql: &str) -> anyhow::Result<String> {
+        let file = |name: &str| self.folder.path().join(name);
+        let mut command = Command::new(&self.launcher);
+        command.env("POSTHOUSE_LIBCHDB", &self.library).env("TZ", "UTC").current_dir(self.folder.path());
+        command.arg("--config-file").arg(file("config.xml")).args(["--query", sql]);
+        let output: &Path = &file("output.log");
+        process::run(command, output, QUERY_LIMIT, || ()).with_context(|| sql.to_owned())?;
+        let answer = fs::read_to_string(output)?.trim_end_matches('\n').to_owned();
+        // This version gives its refusals as answers.
+        ensure!(!answer.contains("DB::Exception"), "{answer}");
+        Ok(answer)
+    }
+}
