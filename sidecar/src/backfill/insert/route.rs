@@ -128,7 +128,7 @@ impl Route {
             Way::Distributed => Destination {
                 shard,
                 slot,
-                nodes: nodes.clone(),
+                nodes: nearest(&nodes, shard),
                 events: "writable_events",
                 stored: "events",
                 ledger: "backfill_ledger",
@@ -147,6 +147,13 @@ impl Route {
     pub fn shards(&self) -> Vec<u32> {
         self.destinations.iter().map(|destination| destination.shard).collect()
     }
+}
+
+/// All nodes, those of the shard first: their `writable_events` writes its rows without another hop.
+fn nearest(nodes: &[Node], shard: u32) -> Vec<Node> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_by_key(|node| node.shard != shard as usize);
+    nodes
 }
 
 /// Each shard that owns slots, with the first of them.

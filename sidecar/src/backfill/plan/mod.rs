@@ -127,9 +127,10 @@ impl Plan {
 }
 
 impl Cut {
-    /// The cut for a memory of so many bytes: one slice is built while another is sent, and the rest is for decoding.
+    /// The cut for a memory of so many bytes: one slice is built while two are sent, so that a shard which takes most of the
+    /// rows has two inserts to work on, and the rest is for decoding.
     pub fn for_memory(bytes: NonZeroU64) -> Self {
-        let slice_bytes = bytes.get() / 8 * 3;
+        let slice_bytes = bytes.get() / 4;
         Self { slice_bytes, unit_bytes: slice_bytes.saturating_mul(SLICES_A_UNIT) }
     }
 }

@@ -41,8 +41,8 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
     let memory = load.sources.memory_bytes().get();
     let limits = Limits {
-        // As much as the slice that is built meanwhile.
-        block_bytes: memory / 8 * 3,
+        // Two slices, while a third is built.
+        block_bytes: memory / 2,
         decoding: load.sources.decoding(),
         rejects: load.max_rejects,
         quarantine: Some(load.quarantine.clone()),
