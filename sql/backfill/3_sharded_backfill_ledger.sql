@@ -15,5 +15,5 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{{ database }}.sharded_
 {%- else %}
 ENGINE = MergeTree
 {%- endif %}
-ORDER BY (unit, slice, month, state)
+ORDER BY (file, unit, slice, month, state)
 SETTINGS index_granularity = 8192

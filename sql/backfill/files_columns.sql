@@ -1,5 +1,6 @@
 {#- What is remembered of a file from the moment its load begins. -#}
 job String,
+file String,
 location String,
 identity String,
 mapping String,

@@ -1,13 +1,25 @@
--- Purpose: the blocks of a job that its shards have acknowledged.
+-- Purpose: the blocks of a job's files that their shards have acknowledged, to whichever job.
 -- Runs on: any node. Shape: shard, slice, month, unit, rows, checksum.
 SELECT
     shard,
     slice,
     month,
     any(unit) AS unit,
-    any(rows) AS rows,
-    any(checksum) AS checksum
-FROM {{ database }}.backfill_ledger
-WHERE (job = {job:String}) AND (state = 'stored')
+    sum(block_rows) AS rows,
+    sum(block_checksum) AS checksum
+FROM
+(
+    SELECT
+        shard,
+        slice,
+        month,
+        unit,
+        any(rows) AS block_rows,
+        any(checksum) AS block_checksum
+    FROM {{ database }}.backfill_ledger
+    WHERE (state = 'stored')
+        AND (file GLOBAL IN (SELECT file FROM {{ database }}.backfill_files WHERE job = {job:String}))
+    GROUP BY shard, slice, month, unit
+)
 GROUP BY shard, slice, month
 ORDER BY shard, month, slice

@@ -1,15 +1,24 @@
--- Purpose: what is remembered of files at these locations, and how far they have come.
--- Runs on: any node. Shape: job, location, identity, mapping_fingerprint, weights, slice_bytes, unit_bytes, at.
+-- Purpose: what is remembered of files at these places, or with these bytes at other places.
+-- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights, slice_bytes, unit_bytes, at.
 SELECT
     job,
+    file,
     location,
     identity,
     mapping_fingerprint,
     weights,
     slice_bytes,
     unit_bytes,
-    toString(min(at)) AS at
+    toString(min(backfill_files.at)) AS at
 FROM {{ database }}.backfill_files
-WHERE location IN {locations:Array(String)}
-GROUP BY ALL
-ORDER BY at
+WHERE (xxh3(location) IN {locations:Array(UInt64)}) OR (xxh3(identity) IN {identities:Array(UInt64)})
+GROUP BY
+    job,
+    file,
+    location,
+    identity,
+    mapping_fingerprint,
+    weights,
+    slice_bytes,
+    unit_bytes
+ORDER BY at, slice_bytes, unit_bytes

@@ -1,14 +1,19 @@
--- Purpose: what the ledger has of a job's units: every state, and every block stored.
--- Runs on: any node. Shape: unit, shard, state, slice, month, rows, checksum, rejected.
+-- Purpose: what the ledger has of some files: every state of every unit, and every block stored.
+-- Runs on: any node. Shape: file, unit, shard, state, slice, month, rejected.
 SELECT
+    file,
     unit,
     shard,
     toString(state) AS state,
     slice,
     month,
-    any(rows) AS rows,
-    any(checksum) AS checksum,
     max(rejected) AS rejected
 FROM {{ database }}.backfill_ledger
-WHERE unit IN {units:Array(String)}
-GROUP BY unit, shard, state, slice, month
+WHERE (file IN {files:Array(String)}) AND (({unit:String} = '') OR (unit = {unit:String}))
+GROUP BY
+    file,
+    unit,
+    shard,
+    state,
+    slice,
+    month

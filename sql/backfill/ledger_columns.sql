@@ -1,5 +1,6 @@
 {#- One step of a load, of one shard: rows are only ever added. -#}
 job String,
+file String,
 unit String,
 shard UInt32,
 slot UInt32,

@@ -12,7 +12,11 @@ SELECT
 FROM {{ database }}.events
 WHERE (clamp(toYYYYMM(timestamp), 202001, 203512) = {month:UInt32})
     AND (_offset >= 0x8000000000000000)
-    AND (slice GLOBAL IN (SELECT slice FROM {{ database }}.backfill_ledger WHERE (job = {job:String}) AND (state = 'stored')))
+    AND (slice GLOBAL IN (
+        SELECT slice
+        FROM {{ database }}.backfill_ledger
+        WHERE (state = 'stored')
+            AND (file GLOBAL IN (SELECT file FROM {{ database }}.backfill_files WHERE job = {job:String}))))
 GROUP BY
     shard,
     slice,

@@ -12,10 +12,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// ClickHouse's codes for conditions that pass: the same insert may succeed later, or on another replica.
-const PASSING: [u32; 19] = [
+const PASSING: [u32; 29] = [
     3,   // UNEXPECTED_END_OF_FILE: the connection broke while the block was read
+    32,  // ATTEMPT_TO_READ_AFTER_EOF: the same
+    95,  // CANNOT_READ_FROM_SOCKET
     159, // TIMEOUT_EXCEEDED
     198, // DNS_ERROR
+    201, // QUOTA_EXCEEDED: its interval ends
     202, // TOO_MANY_SIMULTANEOUS_QUERIES
     203, // NO_FREE_CONNECTION
     209, // SOCKET_TIMEOUT
@@ -26,11 +29,18 @@ const PASSING: [u32; 19] = [
     242, // TABLE_IS_READ_ONLY: a replica without Keeper
     243, // NOT_ENOUGH_SPACE
     252, // TOO_MANY_PARTS
+    254, // NO_ACTIVE_REPLICAS
     279, // ALL_CONNECTION_TRIES_FAILED
     285, // TOO_FEW_LIVE_REPLICAS
     286, // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
     319, // UNKNOWN_STATUS_OF_INSERT
     394, // QUERY_WAS_CANCELLED
+    439, // CANNOT_SCHEDULE_TASK
+    499, // S3_ERROR, of a disk
+    500, // AZURE_BLOB_STORAGE_ERROR, of a disk
+    574, // DISTRIBUTED_TOO_MANY_PENDING_BYTES
+    733, // TABLE_IS_BEING_RESTARTED
+    745, // SERVER_OVERLOADED
     999, // KEEPER_EXCEPTION
 ];
 
@@ -38,7 +48,11 @@ const PASSING: [u32; 19] = [
 pub(crate) fn is_passing(error: &NodeError) -> bool {
     match error {
         NodeError::Unreachable { .. } => true,
-        NodeError::Refused { .. } => error.code().is_some_and(|code| PASSING.contains(&code)),
+        // An answer without a code comes from something between: a balancer whose servers are away answers 502 to 504.
+        NodeError::Refused { message, .. } => match error.code() {
+            Some(code) => PASSING.contains(&code),
+            None => ["502", "503", "504"].iter().any(|status| message.starts_with(status)),
+        },
         NodeError::Answer { .. } => false,
     }
 }

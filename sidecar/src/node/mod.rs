@@ -28,6 +28,18 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
 
+/// See [`Query::exact`].
+const EXACT: [(&str, &str); 8] = [
+    ("final", "0"),
+    ("skip_unavailable_shards", "0"),
+    ("max_parallel_replicas", "1"),
+    ("join_use_nulls", "0"),
+    ("read_overflow_mode", "throw"),
+    ("result_overflow_mode", "throw"),
+    ("timeout_overflow_mode", "throw"),
+    ("group_by_overflow_mode", "throw"),
+];
+
 const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 
 /// One ClickHouse node. Cloning is cheap and shares the connections.
@@ -229,6 +241,15 @@ impl Query<'_> {
     /// A ClickHouse setting for this statement alone.
     pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.query = self.query.with_setting(name, value.to_string());
+        self
+    }
+
+    /// Has the answer be whole and made of the rows as they stand, whatever the user's profile says: no row is collapsed as it
+    /// is read, no shard left out, no limit cuts it short in silence.
+    pub fn exact(mut self) -> Self {
+        for (name, value) in EXACT {
+            self.query = self.query.with_setting(name, value);
+        }
         self
     }
 

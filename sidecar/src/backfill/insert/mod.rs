@@ -5,5 +5,5 @@ mod route;
 mod store;
 
 pub use self::pace::{Pace, Pressure, observe};
-pub use self::route::{Destination, Route, RouteChoice, RouteError, Way};
+pub use self::route::{Destination, Route, RouteChoice, RouteError, Way, settle};
 pub use self::store::{Parcel, StoreError, Stored, store};

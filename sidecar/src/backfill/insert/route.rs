@@ -4,11 +4,12 @@ use std::fmt;
 
 use futures_util::future::join_all;
 use posthouse_udf::shard::{ShardError, Weights};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::node::{Node, NodeError, NodesError};
 use crate::schema::{ClusterError, cluster_differences};
+use crate::sql::{self, RenderError};
 
 /// How blocks get to their shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,6 +48,8 @@ pub struct Destination {
     pub stored: &'static str,
     /// The table of its ledger.
     pub ledger: &'static str,
+    /// Settings of every insert beside the loader's own, as the nodes' version has them.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 /// The way into every shard that takes rows.
@@ -76,6 +79,9 @@ pub enum RouteError {
     /// The nodes route by other weights than the config.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A template does not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The config's weights choose no shard.
     #[error(transparent)]
     Weights(#[from] ShardError),
@@ -99,6 +105,11 @@ impl Route {
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
         let rule = Weights::new(&weights)?;
         let (nodes, errors) = reachable(Node::all(config)).await?;
+        if config.replicated {
+            for table in ["sharded_backfill_files", "sharded_backfill_ledger"] {
+                settle(&config.database, &nodes, table).await?;
+            }
+        }
         let mut differences = Vec::new();
         for node in &nodes {
             differences.extend(cluster_differences(config, node).await?);
@@ -116,6 +127,7 @@ impl Route {
             (RouteChoice::Direct, false) => return Err(NodesError(errors).into()),
             (RouteChoice::Direct | RouteChoice::Auto, true) => Way::Direct,
         };
+        let settings = insert_settings(&nodes[0]).await?;
         let destinations = slots.into_iter().map(|(shard, slot)| match way {
             Way::Direct => Destination {
                 shard,
@@ -124,6 +136,7 @@ impl Route {
                 events: "sharded_events",
                 stored: "sharded_events",
                 ledger: "sharded_backfill_ledger",
+                settings: settings.clone(),
             },
             Way::Distributed => Destination {
                 shard,
@@ -132,6 +145,7 @@ impl Route {
                 events: "writable_events",
                 stored: "events",
                 ledger: "backfill_ledger",
+                settings: settings.clone(),
             },
         });
         Ok(Self { way, destinations: destinations.collect(), rule, shard_weights: weights, nodes })
@@ -147,6 +161,31 @@ impl Route {
     pub fn shards(&self) -> Vec<u32> {
         self.destinations.iter().map(|destination| destination.shard).collect()
     }
+}
+
+/// Has each of these replicas catch up with what others have acknowledged of a replicated table, before it is asked.
+///
+/// # Errors
+/// See [`RouteError`].
+pub async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), RouteError> {
+    let sql = sql::render("backfill/sync_replica.sql", minijinja::context! { database, table })?;
+    for node in nodes {
+        node.execute(&sql).await?;
+    }
+    Ok(())
+}
+
+/// A setting of newer versions that would make a node take a token for nothing, if a profile has it so.
+async fn insert_settings(node: &Node) -> Result<Vec<(&'static str, &'static str)>, NodeError> {
+    let query = node.query(sql::text("backfill/known_settings.sql").unwrap_or_default());
+    let known: Vec<Setting> = query.rows().await?;
+    let wanted = [("deduplicate_insert", "enable")];
+    Ok(wanted.into_iter().filter(|(name, _)| known.iter().any(|setting| setting.name == *name)).collect())
+}
+
+#[derive(Deserialize)]
+struct Setting {
+    name: String,
 }
 
 /// All nodes, those of the shard first: their `writable_events` writes its rows without another hop.

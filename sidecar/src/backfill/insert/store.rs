@@ -100,7 +100,8 @@ impl Parcel {
     }
 }
 
-/// Stores a block. With `in_doubt`, an earlier run may have sent it.
+/// Stores a block. While `in_doubt` says so, another run may have sent it; `again` hears of failures that may pass, and says
+/// whether to try once more.
 ///
 /// The token makes the shard drop what it has just seen; a shard that has forgotten the token still has the rows, which
 /// their places tell. An insert of one part is there whole or not at all.
@@ -111,19 +112,19 @@ pub async fn store(
     database: &str,
     destination: &Destination,
     parcel: &Parcel,
-    mut in_doubt: bool,
-    mut say: impl FnMut(&NodeError),
+    in_doubt: impl Fn() -> bool,
+    again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
     let begin = Instant::now();
     let mut tries = 0;
     loop {
         let node = &destination.nodes[tries as usize % destination.nodes.len()];
         tries += 1;
-        match attempt(database, destination, node, parcel, in_doubt).await {
+        match attempt(database, destination, node, parcel, tries > 1 || in_doubt()).await {
             Ok(stored) => return Ok(stored),
-            Err(AttemptError::Node(error)) if is_passing(&error) && begin.elapsed() < PATIENCE => {
-                say(&error);
-                in_doubt = true;
+            Err(AttemptError::Node(error))
+                if is_passing(&error) && begin.elapsed() < PATIENCE && again(&error) =>
+            {
                 sleep(wait(tries)).await;
             }
             Err(AttemptError::Node(source)) => {
@@ -158,12 +159,16 @@ async fn attempt(
     parcel: &Parcel,
     in_doubt: bool,
 ) -> Result<Stored, AttemptError> {
-    if in_doubt && is_there(database, destination, node, parcel).await? {
+    if in_doubt && is_anywhere(database, destination, node, parcel).await? {
         return Ok(Stored::Before);
     }
     let table = destination.events;
     let sql = sql::render("backfill/insert_block.sql", minijinja::context! { database, table })?;
-    node.insert(&sql)
+    let mut insert = node.insert(&sql);
+    for (name, value) in &destination.settings {
+        insert = insert.setting(name, value);
+    }
+    insert
         .setting("insert_deduplication_token", &parcel.token)
         .setting("insert_deduplicate", 1)
         // The block as it stands, as one part, before the answer.
@@ -177,6 +182,26 @@ async fn attempt(
         .send(&parcel.pieces)
         .await?;
     Ok(Stored::Now)
+}
+
+/// Whether the shard has the block's rows. A replica may not have yet what another one has acknowledged, so each that answers
+/// is asked.
+async fn is_anywhere(
+    database: &str,
+    destination: &Destination,
+    node: &Node,
+    parcel: &Parcel,
+) -> Result<bool, AttemptError> {
+    let through_others = destination.stored == "events";
+    let nodes = if through_others { std::slice::from_ref(node) } else { &destination.nodes };
+    for node in nodes {
+        match is_there(database, destination, node, parcel).await {
+            Ok(false) => {}
+            Err(AttemptError::Node(NodeError::Unreachable { .. })) if nodes.len() > 1 => {}
+            there => return there,
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the block's rows are there. Fewer rows than it has were merged since, or changed by somebody: a part comes whole.
@@ -198,7 +223,7 @@ async fn is_there(
     if table == "events" {
         query = query.param("shard", parcel.shard);
     }
-    let found = query.rows::<Found>().await?.into_iter().next().map_or(0, |found| found.rows);
+    let found = query.exact().rows::<Found>().await?.into_iter().next().map_or(0, |found| found.rows);
     if found > parcel.rows {
         return Err(AttemptError::Store(StoreError::Twice {
             shard: parcel.shard,

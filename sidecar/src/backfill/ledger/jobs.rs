@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::sql;
 
 /// A load, from the moment it was begun.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Job {
     /// Its id: the same files under the same mapping have the same.
     pub job: String,
@@ -19,13 +19,13 @@ pub struct Job {
     pub bytes: u64,
     /// Their rows.
     pub rows: u64,
-    /// Rows in blocks that shards have acknowledged to it.
+    /// Rows in blocks of its files that shards have acknowledged, to whichever job.
     pub stored: u64,
     /// These blocks.
     pub blocks: u64,
     /// Units of which blocks may have been sent.
     pub units_begun: u64,
-    /// Units that at least one shard has whole.
+    /// Units that every shard has whole.
     pub units_done: u64,
     /// Rows rejected in units that are done.
     pub rejected: u64,
@@ -54,6 +54,13 @@ pub struct JobFile {
     pub team_id: Option<i64>,
 }
 
+impl Job {
+    /// Whether every row of its files is stored or rejected, and every shard has said so.
+    pub fn is_complete(&self) -> bool {
+        self.stored + self.rejected == self.rows && self.units_begun == self.units_done
+    }
+}
+
 #[derive(Deserialize)]
 struct Cancellations {
     cancellations: u64,
@@ -65,7 +72,7 @@ struct Cancellations {
 /// See [`LedgerError`].
 pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<Job>, LedgerError> {
     let sql = sql::render("backfill/jobs.sql", minijinja::context! { database })?;
-    Ok(node.query(&sql).param("job", job.unwrap_or_default()).rows().await?)
+    Ok(node.query(&sql).param("job", job.unwrap_or_default()).exact().rows().await?)
 }
 
 /// The files of `job`, by location.
@@ -74,7 +81,7 @@ pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<
 /// See [`LedgerError`].
 pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<JobFile>, LedgerError> {
     let sql = sql::render("backfill/job_files.sql", minijinja::context! { database })?;
-    Ok(node.query(&sql).param("job", job).rows().await?)
+    Ok(node.query(&sql).param("job", job).exact().rows().await?)
 }
 
 /// How often `job` was cancelled so far.
@@ -83,7 +90,7 @@ pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<Job
 /// See [`LedgerError`].
 pub async fn cancellations(node: &Node, database: &str, job: &str) -> Result<u64, LedgerError> {
     let sql = sql::render("backfill/cancellations.sql", minijinja::context! { database })?;
-    let rows: Vec<Cancellations> = node.query(&sql).param("job", job).rows().await?;
+    let rows: Vec<Cancellations> = node.query(&sql).param("job", job).exact().rows().await?;
     Ok(rows.first().map_or(0, |row| row.cancellations))
 }
 

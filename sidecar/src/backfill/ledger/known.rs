@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::LedgerError;
 use crate::node::Node;
 use crate::sql;
 
-/// Names that one question holds: parameters travel in the URL, which servers take up to 1 MiB of.
+/// Names that one question holds: its parameters travel in the URL, and a server takes up to 128 KiB of each
+/// (`http_max_field_value_size`).
 const NAMES_A_QUESTION: usize = 500;
 
 /// A file whose load was begun once.
@@ -16,6 +18,8 @@ const NAMES_A_QUESTION: usize = 500;
 pub struct KnownFile {
     /// The job that began it.
     pub job: String,
+    /// What the ledger knows it by: this file, loaded in this way.
+    pub file: String,
     /// Where it was.
     pub location: String,
     /// What its bytes were known by.
@@ -32,45 +36,40 @@ pub struct KnownFile {
     pub at: String,
 }
 
-/// What is known of some units.
+/// What is known of the units of some files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Units of which blocks may have been sent.
-    begun: BTreeSet<String>,
+    /// The units of each file of which blocks may have been sent.
+    begun: BTreeMap<String, BTreeSet<String>>,
     /// The shards that have all blocks of a unit.
     done: BTreeMap<String, BTreeSet<u32>>,
-    /// Shard, slice and month of every block acknowledged.
-    stored: BTreeSet<(u32, u64, u32)>,
-    /// Rows that these blocks have in all.
-    pub rows: u64,
+    /// Unit, shard, slice and month of every block acknowledged.
+    stored: BTreeSet<(String, u32, u64, u32)>,
     /// Rows rejected, by unit.
     rejected: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Row {
+    file: String,
     unit: String,
     shard: u32,
     state: String,
     slice: u64,
     month: u32,
-    rows: u64,
     rejected: u64,
 }
 
 impl Known {
-    fn of(rows: &[Row]) -> Self {
+    fn of(rows: Vec<Row>) -> Self {
         let mut known = Self::default();
-        for row in rows {
-            match row.state.as_str() {
-                "begun" => _ = known.begun.insert(row.unit.clone()),
-                "stored" => {
-                    known.stored.insert((row.shard, row.slice, row.month));
-                    known.rows += row.rows;
-                }
+        for Row { file, unit, shard, state, slice, month, rejected } in rows {
+            match state.as_str() {
+                "begun" => _ = known.begun.entry(file).or_default().insert(unit),
+                "stored" => _ = known.stored.insert((unit, shard, slice, month)),
                 "done" => {
-                    known.done.entry(row.unit.clone()).or_default().insert(row.shard);
-                    known.rejected.insert(row.unit.clone(), row.rejected);
+                    known.rejected.insert(unit.clone(), rejected);
+                    known.done.entry(unit).or_default().insert(shard);
                 }
                 _ => {}
             }
@@ -80,7 +79,7 @@ impl Known {
 
     /// Whether an earlier run may have sent blocks of the unit.
     pub fn is_begun(&self, unit: &str) -> bool {
-        self.begun.contains(unit)
+        self.begun.values().any(|units| units.contains(unit))
     }
 
     /// Whether every one of `shards` has all blocks of the unit.
@@ -88,23 +87,24 @@ impl Known {
         self.done.get(unit).is_some_and(|done| shards.iter().all(|shard| done.contains(shard)))
     }
 
+    /// Whether a unit of the file was begun and is not done on all of `shards`.
+    pub fn is_unfinished(&self, file: &str, shards: &[u32]) -> bool {
+        self.begun.get(file).is_some_and(|units| units.iter().any(|unit| !self.is_done(unit, shards)))
+    }
+
     /// Whether the shard has acknowledged this block.
-    pub fn is_stored(&self, shard: u32, slice: u64, month: u32) -> bool {
-        self.stored.contains(&(shard, slice, month))
+    pub fn is_stored(&self, unit: &str, shard: u32, slice: u64, month: u32) -> bool {
+        self.stored.contains(&(unit.to_owned(), shard, slice, month))
     }
 
-    /// Rows of a unit that were rejected, once it is done.
-    pub fn rejected_of(&self, unit: &str) -> u64 {
+    /// Rows of a unit that were rejected, once a shard has all its blocks.
+    pub fn rejected(&self, unit: &str) -> u64 {
         self.rejected.get(unit).copied().unwrap_or_default()
-    }
-
-    /// Rows rejected in units that are done.
-    pub fn rejected(&self) -> u64 {
-        self.rejected.values().sum()
     }
 }
 
-/// What is remembered of files at `locations`, oldest first; `node` may be any.
+/// What is remembered of files at `locations`, and of files with the bytes `identities` elsewhere; oldest first. `node` may
+/// be any.
 ///
 /// # Errors
 /// See [`LedgerError`].
@@ -112,26 +112,45 @@ pub async fn known_files(
     node: &Node,
     database: &str,
     locations: &[&str],
+    identities: &[&str],
 ) -> Result<Vec<KnownFile>, LedgerError> {
     let sql = sql::render("backfill/known_files.sql", minijinja::context! { database })?;
-    let mut files = Vec::new();
-    for names in locations.chunks(NAMES_A_QUESTION) {
-        files.extend(node.query(&sql).param("locations", names).rows::<KnownFile>().await?);
+    let hashes = |names: &[&str]| names.iter().map(|name| xxh3_64(name.as_bytes())).collect::<Vec<u64>>();
+    let mut files: Vec<KnownFile> = Vec::new();
+    for (locations, identities) in locations.chunks(NAMES_A_QUESTION).zip(identities.chunks(NAMES_A_QUESTION))
+    {
+        let query =
+            node.query(&sql).param("locations", hashes(locations)).param("identities", hashes(identities));
+        files.extend(query.exact().rows::<KnownFile>().await?);
     }
+    // A file whose place and whose bytes are asked for in two questions comes twice.
+    files.sort_by(|one, other| one.at.cmp(&other.at).then_with(|| one.file.cmp(&other.file)));
+    files.dedup();
     Ok(files)
 }
 
-/// What the ledger has of `units`; `node` may be any.
+/// What the ledger has of `files`; `node` may be any.
 ///
 /// # Errors
 /// See [`LedgerError`].
-pub async fn known_units(node: &Node, database: &str, units: &[String]) -> Result<Known, LedgerError> {
+pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let mut rows = Vec::new();
-    for names in units.chunks(NAMES_A_QUESTION) {
-        rows.extend(node.query(&sql).param("units", names).rows::<Row>().await?);
+    for names in files.chunks(NAMES_A_QUESTION) {
+        let query = node.query(&sql).param("files", names).param("unit", "");
+        rows.extend(query.exact().rows::<Row>().await?);
     }
-    Ok(Known::of(&rows))
+    Ok(Known::of(rows))
+}
+
+/// What the ledger has of one unit, at this moment; `node` may be any.
+///
+/// # Errors
+/// See [`LedgerError`].
+pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> Result<Known, LedgerError> {
+    let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
+    let query = node.query(&sql).param("files", [file]).param("unit", unit);
+    Ok(Known::of(query.exact().rows().await?))
 }
 
 #[cfg(test)]
@@ -139,20 +158,13 @@ mod tests {
     use super::*;
 
     fn row(unit: &str, shard: u32, state: &str, slice: u64) -> Row {
-        Row {
-            unit: unit.to_owned(),
-            shard,
-            state: state.to_owned(),
-            slice,
-            month: 202_501,
-            rows: 10,
-            rejected: 1,
-        }
+        let (file, unit, state) = ("f".to_owned(), unit.to_owned(), state.to_owned());
+        Row { file, unit, shard, state, slice, month: 202_501, rejected: 1 }
     }
 
     #[test]
     fn a_unit_is_done_when_every_shard_is() {
-        let known = Known::of(&[
+        let known = Known::of(vec![
             row("a", 1, "begun", 0),
             row("a", 1, "stored", 7),
             row("a", 1, "done", 0),
@@ -162,7 +174,9 @@ mod tests {
         ]);
         assert!(known.is_begun("a") && !known.is_done("a", &[1, 3]) && known.is_done("a", &[1]));
         assert!(known.is_done("b", &[1, 3]) && !known.is_begun("c"));
-        assert!(known.is_stored(1, 7, 202_501) && !known.is_stored(3, 7, 202_501));
-        assert_eq!((known.rows, known.rejected()), (10, 2));
+        assert!(known.is_unfinished("f", &[1, 3]) && !known.is_unfinished("f", &[1]));
+        assert!(!known.is_unfinished("g", &[1, 3]));
+        assert!(known.is_stored("a", 1, 7, 202_501) && !known.is_stored("b", 1, 7, 202_501));
+        assert_eq!((known.rejected("a"), known.rejected("c")), (1, 0));
     }
 }

@@ -5,7 +5,7 @@ mod known;
 mod record;
 
 pub use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
-pub use self::known::{Known, KnownFile, known_files, known_units};
+pub use self::known::{Known, KnownFile, known_files, known_unit, known_units};
 pub use self::record::{FileRecord, Record, State, record, record_files};
 
 use crate::node::NodeError;

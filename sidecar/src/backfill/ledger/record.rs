@@ -33,6 +33,8 @@ pub enum State {
 pub struct Record {
     /// The job that added it.
     pub job: String,
+    /// The file, loaded in one way; empty for what concerns the whole job.
+    pub file: String,
     /// The unit's id; empty for what concerns the whole job.
     pub unit: String,
     /// The shard, from 1.
@@ -58,6 +60,8 @@ pub struct Record {
 pub struct FileRecord {
     /// The job that loads it.
     pub job: String,
+    /// What the ledger knows it by: this file, loaded in this way.
+    pub file: String,
     /// Where it is, without secrets.
     pub location: String,
     /// What its bytes are known by.
@@ -82,14 +86,14 @@ pub struct FileRecord {
 
 impl Record {
     /// A record of a unit on a shard, without a block.
-    pub fn new(job: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
-        Self { unit: unit.to_string(), ..Self::of_job(job, shard, slot, state) }
+    pub fn new(job: &str, file: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
+        Self { file: file.to_owned(), unit: unit.to_string(), ..Self::of_job(job, shard, slot, state) }
     }
 
     /// A record of a job as a whole.
     pub fn of_job(job: &str, shard: u32, slot: u32, state: State) -> Self {
-        let (job, unit) = (job.to_owned(), String::new());
-        Self { job, unit, shard, slot, state, slice: 0, month: 0, rows: 0, checksum: 0, rejected: 0 }
+        let (job, file, unit) = (job.to_owned(), String::new(), String::new());
+        Self { job, file, unit, shard, slot, state, slice: 0, month: 0, rows: 0, checksum: 0, rejected: 0 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether files may be loaded, given what the ledger remembers of them: nothing is loaded twice by mistake.
 
 use super::units::Cut;
-use crate::backfill::ledger::KnownFile;
+use crate::backfill::ledger::{Known, KnownFile};
 
 /// A file that is to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +14,12 @@ pub(super) struct Wanted<'a> {
     pub(super) mapping: &'a str,
 }
 
-/// How all files of a job are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct How<'a> {
+/// How files are loaded that nobody has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct How {
     /// The weights of the shards.
-    pub(super) weights: &'a [u32],
-    /// The cut of files that nobody has begun.
+    pub(super) weights: Vec<u32>,
+    /// The cut.
     pub(super) cut: Cut,
 }
 
@@ -32,50 +32,72 @@ pub enum Repeat {
     Allow,
 }
 
-/// The cut of each file, in the order of `files`, or every reason against loading them.
+/// How each file is loaded, in the order of `files`, or every reason against loading them. A file that was begun is loaded as
+/// it was begun.
 pub(super) fn claim(
     files: &[Wanted<'_>],
-    known: &[KnownFile],
-    how: How<'_>,
+    known_files: &[KnownFile],
+    known: &Known,
+    how: &How,
     repeat: Repeat,
-) -> Result<Vec<Cut>, Vec<String>> {
-    let (mut cuts, mut faults) = (Vec::new(), Vec::new());
+) -> Result<Vec<How>, Vec<String>> {
+    let (mut hows, mut faults) = (Vec::new(), Vec::new());
     for file in files {
-        let here = known.iter().filter(|known| known.location == file.location);
-        let (same, others): (Vec<&KnownFile>, Vec<&KnownFile>) = here
-            .partition(|known| known.identity == file.identity && known.mapping_fingerprint == file.mapping);
-        if repeat == Repeat::Refuse && same.is_empty() {
-            faults.extend(others.last().map(|known| fault(file, known)));
-        }
-        let begun = same.first();
-        if let Some(known) = begun.filter(|known| known.weights != how.weights) {
+        let is_same = |known: &&KnownFile| {
+            known.location == file.location
+                && known.identity == file.identity
+                && known.mapping_fingerprint == file.mapping
+        };
+        let Some(begun) = known_files.iter().find(is_same) else {
+            if repeat == Repeat::Refuse {
+                faults.extend(other_form(file, files, known_files));
+            }
+            hows.push(how.clone());
+            continue;
+        };
+        let KnownFile { job, weights, .. } = begun;
+        if *weights != how.weights && known.is_unfinished(&begun.file, &owners(weights)) {
             faults.push(format!(
-                "{}: job {} began it while the shards had the weights {:?}, and they are {:?} now: its rows would be cut \
-                 into other blocks; finish it under the old weights, or remove its rows",
-                file.location, known.job, known.weights, how.weights
+                "{}: job {job} has begun it while the shards had the weights {weights:?}, and they are {:?} now: its rows \
+                 would be cut into other blocks; finish it with the old weights in the config and in remote_servers first",
+                file.location, how.weights
             ));
         }
-        cuts.push(
-            begun.map_or(how.cut, |known| Cut {
-                slice_bytes: known.slice_bytes,
-                unit_bytes: known.unit_bytes,
-            }),
-        );
+        let cut = Cut { slice_bytes: begun.slice_bytes, unit_bytes: begun.unit_bytes };
+        hows.push(How { weights: weights.clone(), cut });
     }
-    if faults.is_empty() { Ok(cuts) } else { Err(faults) }
+    if faults.is_empty() { Ok(hows) } else { Err(faults) }
 }
 
-fn fault(file: &Wanted<'_>, known: &KnownFile) -> String {
+/// The shards that take rows under these weights.
+pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
+    (1..).zip(weights).filter(|(_, weight)| **weight > 0).map(|(shard, _)| shard).collect()
+}
+
+/// Why a file that nobody has begun in this form is better not loaded.
+fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]) -> Option<String> {
     let Wanted { location, identity, .. } = file;
-    let KnownFile { job, at, .. } = known;
     let next = "look at posthouse backfill status, or load it in addition with --again";
-    if known.identity == *identity {
-        format!("{location}: job {job} began to load it at {at} under another mapping or team: {next}")
-    } else {
-        format!(
-            "{location}: its bytes have changed since job {job} began to load it at {at} (it was {}, it is {identity}): {next}",
-            known.identity
-        )
+    let here = known_files.iter().rfind(|known| known.location == *location);
+    // A copy that is loaded along with its original is wanted.
+    let copied = |known: &&KnownFile| {
+        known.identity == *identity
+            && known.mapping_fingerprint == file.mapping
+            && files.iter().all(|wanted| wanted.location != known.location)
+    };
+    match (here, known_files.iter().find(copied)) {
+        (Some(KnownFile { job, at, .. }), _) if here.is_some_and(|known| known.identity == *identity) => {
+            Some(format!(
+                "{location}: job {job} began to load it at {at} under another mapping, or for another team: {next}"
+            ))
+        }
+        (Some(KnownFile { job, at, identity: was, .. }), _) => Some(format!(
+            "{location}: its bytes have changed since job {job} began to load it at {at} (it was {was}, it is {identity}): {next}"
+        )),
+        (None, Some(KnownFile { job, location: other, .. })) => Some(format!(
+            "{location}: it has the same bytes as {other}, which job {job} has begun to load: {next}"
+        )),
+        (None, None) => None,
     }
 }
 
@@ -85,12 +107,16 @@ mod tests {
 
     const CUT: Cut = Cut { slice_bytes: 10, unit_bytes: 20 };
     const OLD: Cut = Cut { slice_bytes: 5, unit_bytes: 6 };
-    const HOW: How<'_> = How { weights: &[1, 3], cut: CUT };
     const FILES: [Wanted<'_>; 1] = [Wanted { location: "/a", identity: "1", mapping: "m" }];
+
+    fn how(weights: &[u32], cut: Cut) -> How {
+        How { weights: weights.to_vec(), cut }
+    }
 
     fn known() -> KnownFile {
         KnownFile {
             job: "j".to_owned(),
+            file: "f".to_owned(),
             location: "/a".to_owned(),
             identity: "1".to_owned(),
             mapping_fingerprint: "m".to_owned(),
@@ -101,14 +127,21 @@ mod tests {
         }
     }
 
+    fn claimed(known: &[KnownFile], repeat: Repeat) -> Result<Vec<How>, Vec<String>> {
+        claim(&FILES, known, &Known::default(), &how(&[1, 3], CUT), repeat)
+    }
+
     fn refused(known: KnownFile) -> String {
-        claim(&FILES, &[known], HOW, Repeat::Refuse).expect_err("a fault").join("\n")
+        claimed(&[known], Repeat::Refuse).expect_err("a fault").join("\n")
     }
 
     #[test]
-    fn a_new_file_is_cut_as_wanted_and_a_begun_one_as_it_was() {
-        assert_eq!(claim(&FILES, &[], HOW, Repeat::Refuse), Ok(vec![CUT]));
-        assert_eq!(claim(&FILES, &[known()], HOW, Repeat::Refuse), Ok(vec![OLD]));
+    fn a_new_file_is_loaded_as_wanted_and_a_begun_one_as_it_was() {
+        assert_eq!(claimed(&[], Repeat::Refuse), Ok(vec![how(&[1, 3], CUT)]));
+        assert_eq!(claimed(&[known()], Repeat::Refuse), Ok(vec![how(&[1, 3], OLD)]));
+        // Done under other weights: it stays done.
+        let other = KnownFile { weights: vec![1], ..known() };
+        assert_eq!(claimed(&[other], Repeat::Refuse), Ok(vec![how(&[1], OLD)]));
     }
 
     #[test]
@@ -119,12 +152,17 @@ mod tests {
         assert!(
             refused(KnownFile { mapping_fingerprint: "n".to_owned(), ..known() }).contains("another mapping")
         );
-        assert!(refused(KnownFile { weights: vec![1, 1], ..known() }).contains("weights [1, 1]"));
+        assert!(refused(KnownFile { location: "/b".to_owned(), ..known() }).contains("the same bytes as /b"));
     }
 
     #[test]
     fn whoever_wants_it_twice_gets_it() {
         let changed = KnownFile { identity: "2".to_owned(), ..known() };
-        assert_eq!(claim(&FILES, &[changed], HOW, Repeat::Allow), Ok(vec![CUT]));
+        assert_eq!(claimed(&[changed], Repeat::Allow), Ok(vec![how(&[1, 3], CUT)]));
+    }
+
+    #[test]
+    fn shards_without_weight_own_nothing() {
+        assert_eq!(owners(&[2, 0, 3]), [1, 3]);
     }
 }

@@ -1,15 +1,13 @@
 //! Makes a plan: lists the sources, reads every footer, binds the mapping, asks the ledger.
 
-use std::num::NonZeroU64;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::units::{Origin, RowGroup, units};
 use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Wanted, claim};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{job_files, known_files, known_units};
-use crate::backfill::map::{Mapping, PRESETS};
+use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
+use crate::backfill::map::{Mapper, Mapping, PRESETS};
 use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
 use crate::backfill::source::{Object, Sources, footer_hash};
@@ -28,8 +26,8 @@ pub struct Request {
     pub mapping_text: String,
     /// The team of all rows, where the files do not say it.
     pub team_id: Option<i64>,
-    /// The memory that the load may take, in bytes.
-    pub memory: NonZeroU64,
+    /// Where files that nobody has begun are cut.
+    pub cut: Cut,
     /// What to do about files that were loaded in another form.
     pub repeat: Repeat,
     /// This machine's share.
@@ -44,24 +42,23 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
-    let mut files = Vec::new();
-    let cut = Cut::for_memory(request.memory);
+    let mut bound = Vec::new();
     for (object, identity, footer) in opened {
-        let bound = request.mapping.bind(footer.schema(), request.team_id);
+        let mapper = request.mapping.bind(footer.schema(), request.team_id);
         let mapper =
-            bound.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
-        files.push(File { object, identity, footer, mapper, cut });
+            mapper.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
+        bound.push((object, identity, footer, mapper));
     }
-    claim_all(database, route, request, &mut files).await?;
-    let units =
-        request.split.share((0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect());
-    let ids: Vec<String> = units.iter().map(|unit| unit.id.to_string()).collect();
-    let known = known_units(route.any(), database, &ids).await?;
+    let (files, known_files, known) = claim_all(database, route, request, bound).await?;
+    let job = job(database, &files);
+    let recorded = known_files.into_iter().filter(|known| known.job == job).map(|known| known.file).collect();
+    let units = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
     Ok(Plan {
-        job: job(database, &files),
+        job,
+        units: request.split.share(units),
         files,
-        units,
         known,
+        recorded,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
@@ -71,7 +68,7 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
 ///
 /// # Errors
 /// See [`PlanError`]: its files must be there still.
-pub async fn remake(database: &str, route: &Route, job: &str, memory: NonZeroU64) -> Result<Plan, PlanError> {
+pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Result<Plan, PlanError> {
     let files = job_files(route.any(), database, job).await?;
     let first = files.first();
     let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
@@ -82,7 +79,7 @@ pub async fn remake(database: &str, route: &Route, job: &str, memory: NonZeroU64
         mapping_text: text,
         team_id: first.and_then(|file| file.team_id),
         sources: files.into_iter().map(|file| file.location).collect(),
-        memory,
+        cut,
         repeat: Repeat::Refuse,
         split: Split::default(),
     };
@@ -105,16 +102,53 @@ async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {
     Ok((object, identity, footer))
 }
 
-/// Gives every file the cut with which it was begun, or refuses what would be loaded twice.
+type Bound = (Object, String, Footer, Mapper);
+
+/// Has every file loaded as it was begun, or refuses what would be loaded twice.
 async fn claim_all(
     database: &str,
     route: &Route,
     request: &Request,
-    files: &mut [File],
-) -> Result<(), PlanError> {
-    let locations: Vec<&str> = files.iter().map(|file| file.object.location.as_str()).collect();
-    let known = known_files(route.any(), database, &locations).await?;
-    let wanted: Vec<Wanted<'_>> = files
+    bound: Vec<Bound>,
+) -> Result<(Vec<File>, Vec<KnownFile>, Known), PlanError> {
+    let wanted: Vec<Wanted<'_>> = bound.iter().map(wanted_of).collect();
+    let known_files = known_of(database, route, &wanted).await?;
+    let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
+    let known = known_units(route.any(), database, &ids).await?;
+    let how = How { weights: route.shard_weights.clone(), cut: request.cut };
+    let hows = claim(&wanted, &known_files, &known, &how, request.repeat).map_err(PlanError::Claimed)?;
+    let files = bound.into_iter().zip(hows).map(|((object, identity, footer, mapper), how)| {
+        let Cut { slice_bytes, unit_bytes } = how.cut;
+        let id = short_id(&[
+            &object.location,
+            &identity,
+            mapper.fingerprint(),
+            &slice_bytes.to_string(),
+            &unit_bytes.to_string(),
+        ]);
+        File { object, identity, footer, mapper, id, how }
+    });
+    Ok((files.collect(), known_files, known))
+}
+
+fn wanted_of((object, identity, _, mapper): &Bound) -> Wanted<'_> {
+    Wanted { location: &object.location, identity, mapping: mapper.fingerprint() }
+}
+
+async fn known_of(database: &str, route: &Route, wanted: &[Wanted<'_>]) -> Result<Vec<KnownFile>, PlanError> {
+    let locations: Vec<&str> = wanted.iter().map(|file| file.location).collect();
+    let identities: Vec<&str> = wanted.iter().map(|file| file.identity).collect();
+    Ok(known_files(route.any(), database, &locations, &identities).await?)
+}
+
+/// Whether the ledger, after the plan's files were recorded, has each as this plan has it. Another run that began at the same
+/// moment may have been first with another cut: then nobody has sent anything yet, and this run must not.
+///
+/// # Errors
+/// [`PlanError::Claimed`].
+pub async fn confirm(database: &str, route: &Route, plan: &Plan) -> Result<(), PlanError> {
+    let wanted: Vec<Wanted<'_>> = plan
+        .files
         .iter()
         .map(|file| Wanted {
             location: &file.object.location,
@@ -122,12 +156,24 @@ async fn claim_all(
             mapping: file.mapper.fingerprint(),
         })
         .collect();
-    let how = How { weights: &route.shard_weights, cut: Cut::for_memory(request.memory) };
-    let cuts = claim(&wanted, &known, how, request.repeat).map_err(PlanError::Claimed)?;
-    for (file, cut) in files.iter_mut().zip(cuts) {
-        file.cut = cut;
-    }
-    Ok(())
+    let known_files = known_of(database, route, &wanted).await?;
+    let first = |file: &Wanted<'_>| {
+        known_files.iter().find(|known| {
+            known.location == file.location
+                && known.identity == file.identity
+                && known.mapping_fingerprint == file.mapping
+        })
+    };
+    let raced = plan.files.iter().zip(&wanted).filter_map(|(file, wanted)| {
+        let first =
+            first(wanted).filter(|first| first.file != file.id || first.weights != file.how.weights)?;
+        let (location, job) = (&file.object.location, &first.job);
+        Some(format!(
+            "{location}: a run of job {job} has just begun it in another cut: run the same command again"
+        ))
+    });
+    let raced: Vec<String> = raced.collect();
+    if raced.is_empty() { Ok(()) } else { Err(PlanError::Claimed(raced)) }
 }
 
 fn units_of(index: usize, file: &File) -> Vec<super::Unit> {
@@ -141,7 +187,7 @@ fn units_of(index: usize, file: &File) -> Vec<super::Unit> {
         rows: u64::try_from(group.num_rows()).unwrap_or_default(),
         bytes: u64::try_from(group.total_byte_size()).unwrap_or_default(),
     });
-    units(index, origin, &groups.collect::<Vec<_>>(), file.cut)
+    units(index, origin, &groups.collect::<Vec<_>>(), file.how.cut)
 }
 
 fn job(database: &str, files: &[File]) -> String {

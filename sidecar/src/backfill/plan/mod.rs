@@ -7,16 +7,17 @@ mod split;
 mod summary;
 mod units;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 pub use self::claim::Repeat;
-use self::claim::{How, Wanted, claim};
-pub use self::make::{Request, make, remake};
+use self::claim::{How, Wanted, claim, owners};
+pub use self::make::{Request, confirm, make, remake};
 pub use self::range::Range;
 pub use self::split::Split;
 pub use self::summary::Summary;
 pub use self::units::{Cut, Unit};
-use super::insert::{Route, RouteError};
+use super::insert::RouteError;
 use super::ledger::{FileRecord, Known, LedgerError};
 use super::map::{Mapper, MappingError};
 use super::read::{Footer, ReadError};
@@ -33,6 +34,8 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// What earlier runs have left of them.
     pub known: Known,
+    /// Files that the ledger knows as this job's.
+    recorded: BTreeSet<String>,
     mapping: String,
     team_id: Option<i64>,
 }
@@ -48,8 +51,10 @@ pub struct File {
     pub footer: Footer,
     /// The mapping, bound to its columns.
     pub mapper: Mapper,
-    /// Where its units and slices end.
-    pub cut: Cut,
+    /// What the ledger knows it by: this file, loaded in this way.
+    pub id: String,
+    /// The weights by which its rows are routed, and where its units and slices end.
+    how: How,
 }
 
 /// Why there is no plan.
@@ -89,6 +94,16 @@ fn files(count: usize) -> String {
 }
 
 impl File {
+    /// Where its slices end.
+    pub fn slice_bytes(&self) -> u64 {
+        self.how.cut.slice_bytes
+    }
+
+    /// The shards that its rows go to.
+    pub fn shards(&self) -> Vec<u32> {
+        owners(&self.how.weights)
+    }
+
     /// Its rows, by its footer.
     pub fn rows(&self) -> u64 {
         // The footer was checked: no count in it is negative.
@@ -97,22 +112,23 @@ impl File {
 }
 
 impl Plan {
-    /// What the ledger is to remember of the files.
-    pub fn records(&self, route: &Route) -> Vec<FileRecord> {
+    /// What the ledger is to remember of the files, and does not yet.
+    pub fn records(&self) -> Vec<FileRecord> {
         let record = |file: &File| FileRecord {
             job: self.job.clone(),
+            file: file.id.clone(),
             location: file.object.location.clone(),
             identity: file.identity.clone(),
             mapping: self.mapping.clone(),
             mapping_fingerprint: file.mapper.fingerprint().to_owned(),
             team_id: self.team_id,
-            weights: route.shard_weights.clone(),
-            slice_bytes: file.cut.slice_bytes,
-            unit_bytes: file.cut.unit_bytes,
+            weights: file.how.weights.clone(),
+            slice_bytes: file.how.cut.slice_bytes,
+            unit_bytes: file.how.cut.unit_bytes,
             rows: file.rows(),
             bytes: file.object.size,
         };
-        self.files.iter().map(record).collect()
+        self.files.iter().filter(|file| !self.recorded.contains(&file.id)).map(record).collect()
     }
 
     /// Rows of this machine's share.
@@ -120,18 +136,22 @@ impl Plan {
         self.units.iter().map(|unit| unit.rows).sum()
     }
 
-    /// How many units there are to do, on these shards.
-    pub fn units_left(&self, shards: &[u32]) -> usize {
-        self.units.iter().filter(|unit| !self.known.is_done(&unit.id.to_string(), shards)).count()
+    /// Whether every shard has all blocks of the unit.
+    pub fn is_done(&self, unit: &Unit) -> bool {
+        self.known.is_done(&unit.id.to_string(), &self.files[unit.file].shards())
+    }
+
+    /// Rows that were rejected in units that are done.
+    pub fn rejected(&self) -> u64 {
+        let done = self.units.iter().filter(|unit| self.is_done(unit));
+        done.map(|unit| self.known.rejected(&unit.id.to_string())).sum()
     }
 }
 
 impl Cut {
-    /// The cut for a memory of so many bytes: one slice is built while two are sent, so that a shard which takes most of the
-    /// rows has two inserts to work on, and the rest is for decoding.
-    pub fn for_memory(bytes: NonZeroU64) -> Self {
-        let slice_bytes = bytes.get() / 4;
-        Self { slice_bytes, unit_bytes: slice_bytes.saturating_mul(SLICES_A_UNIT) }
+    /// The cut for slices of so many bytes.
+    pub fn slices_of(bytes: NonZeroU64) -> Self {
+        Self { slice_bytes: bytes.get(), unit_bytes: bytes.get().saturating_mul(SLICES_A_UNIT) }
     }
 }
 

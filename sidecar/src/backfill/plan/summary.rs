@@ -48,13 +48,12 @@ impl Summary {
     /// The figures of `plan` on `route`.
     pub fn of(plan: &Plan, route: &Route) -> Self {
         let shards = route.shards();
-        let left: Vec<_> =
-            plan.units.iter().filter(|unit| !plan.known.is_done(&unit.id.to_string(), &shards)).collect();
+        let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<Range>> = plan.files.iter().map(of_file).collect();
         let timestamps = ranges.iter().flatten().copied().reduce(Range::joined);
         let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
         let parts = left.iter().map(|unit| {
-            let slices = unit.bytes.div_ceil(plan.files[unit.file].cut.slice_bytes).max(1);
+            let slices = unit.bytes.div_ceil(plan.files[unit.file].slice_bytes()).max(1);
             let months = ranges[unit.file].map_or(1, |range| months(range).len() as u64);
             slices * months * shards.len() as u64
         });
@@ -83,8 +82,13 @@ impl Summary {
 fn months(range: Range) -> BTreeSet<u32> {
     /// Less than any month, in microseconds.
     const STEP: i64 = 20 * 86_400_000_000;
-    let steps = (range.first..=range.last).step_by(STEP as usize);
-    steps.chain([range.last]).map(month).collect()
+    /// Before 2020, in microseconds.
+    const FIRST: i64 = 1_570_000_000_000_000;
+    /// After 2035.
+    const LAST: i64 = 2_090_000_000_000_000;
+    // Months before the first and after the last partition are no partitions of their own.
+    let (first, last) = (range.first.clamp(FIRST, LAST), range.last.clamp(FIRST, LAST));
+    (first..=last).step_by(STEP as usize).chain([last]).map(month).collect()
 }
 
 #[cfg(test)]

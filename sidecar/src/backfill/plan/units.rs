@@ -53,8 +53,8 @@ pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cu
     let mut units = Vec::new();
     let (mut from, mut rows, mut bytes) = (0, 0, 0);
     for (index, group) in row_groups.iter().enumerate() {
-        rows += group.rows;
-        bytes += group.bytes;
+        rows = group.rows.saturating_add(rows);
+        bytes = group.bytes.saturating_add(bytes);
         if bytes >= cut.unit_bytes || index + 1 == row_groups.len() {
             let row_groups = from..index + 1;
             units.push(Unit { id: id(origin, &row_groups, cut), file, row_groups, rows, bytes });
@@ -64,8 +64,12 @@ pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cu
     units
 }
 
+/// Grows with any change of the rules by which rows become slices and blocks: the same places would name other rows.
+const CUT_RULES: &str = "cut 1";
+
 fn id(origin: Origin<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
     UnitId::of(&[
+        CUT_RULES,
         origin.location,
         origin.identity,
         origin.mapping,

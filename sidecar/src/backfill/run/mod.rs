@@ -27,7 +27,7 @@ pub(crate) use self::unit::Reading;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::map::QuarantineError;
-use super::plan::Plan;
+use super::plan::{Plan, PlanError, confirm};
 use super::read::{Bounds, ReadError};
 use super::source::SourceError;
 use crate::config::Config;
@@ -68,7 +68,10 @@ pub enum RunError {
     /// A block can't be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The ledger can't be written.
+    /// Another run was first with another cut.
+    #[error(transparent)]
+    Plan(#[from] Box<PlanError>),
+    /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Somebody asked for an end.
@@ -90,13 +93,17 @@ pub async fn run(
     limits: &Limits,
     progress: Arc<Progress>,
 ) -> Result<Option<Stop>, RunError> {
-    record_files(&route.nodes, &config.database, &plan.records(route)).await?;
-    let canceller = tokio::spawn(watch_for_cancel(
+    let cancelled = cancellations(route.any(), &config.database, &plan.job).await?;
+    record_files(&route.nodes, &config.database, &plan.records()).await?;
+    confirm(&config.database, route, &plan).await.map_err(Box::new)?;
+    let watch = watch_for_cancel(
         config.database.clone(),
         route.clone(),
         plan.job.clone(),
+        cancelled,
         progress.clone(),
-    ));
+    );
+    let canceller = tokio::spawn(watch);
     let mut tasks = JoinSet::new();
     let mut shards = BTreeMap::new();
     for destination in &route.destinations {
@@ -114,7 +121,8 @@ pub async fn run(
     let memory = Memory::new(limits.block_bytes, runtime.clone());
     let (rule, limits) = (route.rule.clone(), limits.clone());
     let reading = Reading { plan, rule, limits, progress: progress.clone(), runtime };
-    let reader = Reader { reading, shards, memory };
+    let (database, node) = (config.database.clone(), route.any().clone());
+    let reader = Reader { reading, shards, memory, database, node };
     tasks.spawn_blocking(move || reader.read());
     let mut fault = None;
     while let Some(ended) = tasks.join_next().await {
@@ -130,16 +138,13 @@ pub async fn run(
     fault.map_or_else(|| Ok(progress.stopped()), Err)
 }
 
-/// Stops the load when somebody has cancelled the job, from any machine.
-async fn watch_for_cancel(database: String, route: Route, job: String, progress: Arc<Progress>) {
+/// Stops the load when somebody has cancelled the job, from any machine, more often than when it began.
+async fn watch_for_cancel(database: String, route: Route, job: String, before: u64, progress: Arc<Progress>) {
     let mut ticks = interval(CANCEL_PERIOD);
-    let mut earlier = None;
     for node in route.nodes.iter().cycle() {
         ticks.tick().await;
         // A node that does not answer is passed over.
-        if let Ok(now) = cancellations(node, &database, &job).await
-            && now > *earlier.get_or_insert(now)
-        {
+        if cancellations(node, &database, &job).await.is_ok_and(|now| now > before) {
             return progress.stop(Stop::Cancelled);
         }
     }

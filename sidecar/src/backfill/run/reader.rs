@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -11,8 +12,10 @@ use super::progress::{Progress, Stop};
 use super::unit::Reading;
 use super::work::{BlockWork, End, UnitOnShard, Work};
 use crate::backfill::insert::Parcel;
-use crate::backfill::plan::Unit;
+use crate::backfill::ledger::{Known, known_unit};
+use crate::backfill::plan::{File, Unit};
 use crate::backfill::shard::{Block, Slice};
+use crate::node::Node;
 
 /// Memory is handed out in pieces of this many bytes, so that the count fits a semaphore.
 const PERMIT_BYTES: u64 = 1 << 10;
@@ -22,6 +25,8 @@ pub(super) struct Reader {
     pub(super) reading: Reading,
     pub(super) shards: BTreeMap<u32, mpsc::Sender<Work>>,
     pub(super) memory: Memory,
+    pub(super) database: String,
+    pub(super) node: Node,
 }
 
 /// Bytes that blocks may take which are read and not yet stored.
@@ -53,24 +58,25 @@ impl Reader {
     /// The first fault; or [`RunError::Stopped`], which is none.
     pub(super) fn read(self) -> Result<(), RunError> {
         let plan = self.reading.plan.clone();
-        let shards: Vec<u32> = self.shards.keys().copied().collect();
-        for unit in &plan.units {
-            if plan.known.is_done(&unit.id.to_string(), &shards) {
-                let rejected = plan.known.rejected_of(&unit.id.to_string());
-                Progress::add(&self.reading.progress.before, unit.rows - rejected.min(unit.rows));
-            } else {
-                self.unit(unit)?;
-            }
-        }
-        Ok(())
+        plan.units.iter().try_for_each(|unit| self.unit(unit, &plan.files[unit.file]))
     }
 
-    fn unit(&self, unit: &Unit) -> Result<(), RunError> {
-        let in_doubt = self.reading.plan.known.is_begun(&unit.id.to_string());
-        let on_shard = Arc::new(UnitOnShard { id: unit.id, in_doubt });
+    fn unit(&self, unit: &Unit, file: &File) -> Result<(), RunError> {
+        let (id, asked_at) = (unit.id.to_string(), SystemTime::now());
+        // Asked anew for each unit: another run, here or on another machine, may be at the same job.
+        let asked = known_unit(&self.node, &self.database, &file.id, &id);
+        let known = self.reading.runtime.block_on(asked)?;
+        if known.is_done(&id, &file.shards()) {
+            let rejected = known.rejected(&id);
+            Progress::add(&self.reading.progress.before, unit.rows.saturating_sub(rejected));
+            return Ok(());
+        }
+        let begun = known.is_begun(&id);
+        let on_shard = Arc::new(UnitOnShard { id: unit.id, file: file.id.clone(), begun, asked_at });
         self.everywhere(|_| Work::Begin(on_shard.clone()))?;
         let mut rows = BTreeMap::new();
-        let rejected = self.reading.unit(unit, |slice| self.hand_over(&on_shard, slice, &mut rows))?;
+        let rejected =
+            self.reading.unit(unit, |slice| self.hand_over(&on_shard, &known, slice, &mut rows))?;
         self.everywhere(|shard| {
             let rows = rows.get(&shard).copied().unwrap_or_default();
             Work::End(on_shard.clone(), End { rows, rejected })
@@ -81,13 +87,15 @@ impl Reader {
     fn hand_over(
         &self,
         unit: &Arc<UnitOnShard>,
+        known: &Known,
         slice: Slice,
         counted: &mut BTreeMap<u32, u64>,
     ) -> Result<(), RunError> {
+        let id = unit.id.to_string();
         for block in slice.blocks {
             let rows = u64::from(block.rows);
             *counted.entry(block.shard).or_default() += rows;
-            if self.reading.plan.known.is_stored(block.shard, slice.id.number(), block.month) {
+            if known.is_stored(&id, block.shard, slice.id.number(), block.month) {
                 Progress::add(&self.reading.progress.before, rows);
                 continue;
             }

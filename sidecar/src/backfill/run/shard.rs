@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::work::{BlockWork, End, UnitOnShard, Work};
 use crate::backfill::insert::{Destination, Pace, Stored, observe, store};
 use crate::backfill::ledger::{Record, State, record};
+use crate::node::NodeError;
 
 /// Inserts under way at once on a shard: while one is written, the next is on its way.
 const INSERTS_A_SHARD: usize = 2;
@@ -56,7 +57,7 @@ impl Shard {
         allowed: &mut watch::Receiver<Pace>,
     ) -> Result<(), RunError> {
         match work {
-            Work::Begin(unit) if unit.in_doubt => Ok(()),
+            Work::Begin(unit) if unit.begun => Ok(()),
             Work::Begin(unit) => self.record(&unit, State::Begun, |_| ()).await,
             Work::Block(block) => {
                 while under_way.len() >= INSERTS_A_SHARD {
@@ -75,9 +76,19 @@ impl Shard {
     }
 
     async fn store(self: Arc<Self>, block: Box<BlockWork>) -> Result<(), RunError> {
-        let say = |error: &_| tracing::warn!("shard {}: {error}; trying again", self.destination.shard);
-        let stored =
-            store(&self.database, &self.destination, &block.parcel, block.unit.in_doubt, say).await?;
+        let shard = self.destination.shard;
+        // Says what it waits for, and whether it is to wait any longer.
+        let again = |error: &NodeError| {
+            tracing::warn!("shard {shard}: {error}; trying again");
+            self.progress.slow(shard, Some(format!("waits: {error}")));
+            self.progress.stopped().is_none()
+        };
+        let in_doubt = || block.unit.in_doubt();
+        let stored = store(&self.database, &self.destination, &block.parcel, in_doubt, again).await;
+        let stored = match (stored, self.progress.stopped()) {
+            (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
+            (stored, _) => stored?,
+        };
         let fill = |record: &mut Record| {
             (record.slice, record.month) = (block.slice.number(), block.month);
             (record.rows, record.checksum) = (block.rows, block.checksum);
@@ -101,7 +112,7 @@ impl Shard {
         fill: impl FnOnce(&mut Record),
     ) -> Result<(), RunError> {
         let Destination { shard, slot, ledger, .. } = self.destination;
-        let mut line = Record::new(&self.job, unit.id, shard, slot, state);
+        let mut line = Record::new(&self.job, &unit.file, unit.id, shard, slot, state);
         fill(&mut line);
         Ok(record(&self.destination.nodes, &self.database, ledger, &[line]).await?)
     }
@@ -132,7 +143,8 @@ impl Shard {
         loop {
             ticks.tick().await;
             let mut hardest = Pace::Full;
-            for node in &self.destination.nodes {
+            let nodes = self.destination.nodes.iter();
+            for node in nodes.filter(|node| node.shard == self.destination.shard as usize) {
                 // A node that does not answer is the inserts' business.
                 if let Ok(Some(pressure)) = observe(node, &self.database).await {
                     hardest = hardest.slower(Pace::of(&pressure));

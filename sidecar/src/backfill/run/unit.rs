@@ -34,7 +34,7 @@ impl Reading {
         mut full: impl FnMut(Slice) -> Result<(), RunError>,
     ) -> Result<u64, RunError> {
         let file = &self.plan.files[unit.file];
-        let mut slicer = Slicer::new(unit.id, &self.rule, file.cut.slice_bytes);
+        let mut slicer = Slicer::new(unit.id, &self.rule, file.slice_bytes());
         let mut aside = Aside { path: self.quarantine(unit), file, rejected: 0, open: None };
         let input = Arc::new(self.runtime.block_on(file.object.open())?);
         let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
@@ -54,7 +54,11 @@ impl Reading {
                     return Err(too_many.into());
                 }
             }
-            slicer.push(&mapped.events, &mut full)?;
+            // No slice leaves before it is known that the file is still the one that was planned.
+            slicer.push(&mapped.events, |slice| {
+                input.unchanged()?;
+                full(slice)
+            })?;
         }
         input.unchanged()?;
         slicer.finish().map(full).transpose()?;
@@ -64,7 +68,7 @@ impl Reading {
     /// The fault, if more rows were rejected than may be.
     fn too_many(&self, file: &File, batch: &Batch, first: &Reject) -> Option<TooManyRejects> {
         let limit = self.limits.rejects;
-        let rejected = self.plan.known.rejected() + Progress::get(&self.progress.rejected);
+        let rejected = self.plan.rejected() + Progress::get(&self.progress.rejected);
         (rejected > limit.of(self.plan.rows())).then(|| TooManyRejects {
             rejected,
             limit,

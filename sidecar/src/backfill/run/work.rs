@@ -1,6 +1,7 @@
 //! What the reader hands to a shard, in order.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -21,8 +22,24 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct UnitOnShard {
     pub(super) id: UnitId,
-    /// Whether an earlier run may have sent blocks of it.
-    pub(super) in_doubt: bool,
+    /// What the ledger knows its file by.
+    pub(super) file: String,
+    /// Whether another run may have sent blocks of it.
+    pub(super) begun: bool,
+    /// When the ledger was asked for that.
+    pub(super) asked_at: SystemTime,
+}
+
+/// For how long the ledger's answer holds. A run that was paused for longer may have been overtaken by another one, and the
+/// shards may have forgotten its tokens.
+const ANSWER_HOLDS: Duration = Duration::from_secs(60);
+
+impl UnitOnShard {
+    /// Whether a block of it may be there already, so that it must be looked for.
+    pub(super) fn in_doubt(&self) -> bool {
+        // By the clock on the wall, which goes on while a process or a machine sleeps; one that was set back is no proof.
+        self.begun || self.asked_at.elapsed().is_ok_and(|age| age > ANSWER_HOLDS)
+    }
 }
 
 /// How a unit ended.

@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::BlockSum;
+use crate::backfill::ledger::Job;
 
 /// What the comparison of a job came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Proof {
+    /// Rows of the job's files.
+    pub source_rows: u64,
+    /// Those that were rejected, and so are not to be there.
+    pub rejected: u64,
+    /// Whether every row is accounted for; if not, nothing was counted.
+    pub complete: bool,
     /// Blocks that the ledger has.
     pub blocks: u64,
     /// Rows that it expects.
@@ -59,11 +66,28 @@ impl Proof {
 
     /// Whether everything is as expected.
     pub fn is_proven(&self) -> bool {
-        self.differences.is_empty()
+        self.complete && self.differences.is_empty()
+    }
+
+    /// That of a job of which rows are missing yet.
+    pub(super) fn incomplete(job: &Job) -> Self {
+        let Job { rows, stored, rejected, blocks, .. } = *job;
+        let (differences, short) = (Vec::new(), Vec::new());
+        Self {
+            source_rows: rows,
+            rejected,
+            complete: false,
+            blocks,
+            rows: stored,
+            found: 0,
+            merged: 0,
+            differences,
+            short,
+        }
     }
 }
 
-pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
+pub(super) fn compare(job: &Job, expected: &[BlockSum], found: &[BlockSum]) -> Proof {
     let key = |block: &BlockSum| (block.shard, block.month, block.slice);
     let mut pairs: BTreeMap<_, (Option<&BlockSum>, Option<&BlockSum>)> = BTreeMap::new();
     for block in expected {
@@ -96,6 +120,9 @@ pub(super) fn compare(expected: &[BlockSum], found: &[BlockSum]) -> Proof {
         difference.wrong_shard += wrong_shard;
     }
     Proof {
+        source_rows: job.rows,
+        rejected: job.rejected,
+        complete: true,
         blocks: expected.len() as u64,
         rows: expected.iter().map(|block| block.rows).sum(),
         found: found.iter().map(|block| block.rows).sum(),
@@ -113,10 +140,21 @@ mod tests {
         BlockSum { shard, slice, month: 202_501, rows, checksum, wrong_shard: 0, unit: String::new() }
     }
 
+    fn job(rows: u64) -> Job {
+        Job { rows, stored: rows, ..Job::default() }
+    }
+
+    #[test]
+    fn a_job_that_is_not_complete_is_not_proven() {
+        assert!(!Proof::incomplete(&Job { rows: 30, stored: 10, ..Job::default() }).is_proven());
+        assert!(!Job { rows: 30, stored: 10, ..Job::default() }.is_complete());
+        assert!(Job { rows: 30, stored: 20, rejected: 10, ..Job::default() }.is_complete());
+    }
+
     #[test]
     fn equal_sums_are_proven() {
         let blocks = [block(1, 5, 10, 77), block(2, 5, 20, 78)];
-        let proof = compare(&blocks, &blocks);
+        let proof = compare(&job(30), &blocks, &blocks);
         assert!(proof.is_proven());
         assert_eq!((proof.blocks, proof.rows, proof.found), (2, 30, 30));
     }
@@ -126,6 +164,7 @@ mod tests {
         let expected = [block(1, 5, 10, 77), block(1, 6, 10, 1), block(1, 7, 3, 1), block(2, 5, 20, 78)];
         let wrong = BlockSum { wrong_shard: 4, ..block(2, 5, 20, 78) };
         let proof = compare(
+            &job(43),
             &expected,
             &[block(1, 5, 8, 70), block(1, 6, 12, 9), block(1, 7, 3, 2), wrong, block(3, 5, 1, 1)],
         );

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use self::compare::compare;
 pub use self::compare::{Difference, Proof};
 pub use self::merged::explain;
-use super::ledger::LedgerError;
+use super::ledger::{Job, LedgerError};
 use super::place::ROW_BITS;
 use crate::config::Config;
 use crate::node::Node;
@@ -37,29 +37,32 @@ pub struct BlockSum {
     pub unit: String,
 }
 
-/// Compares all blocks of a job that its shards acknowledged with what they hold now, month after month. `say` hears of
-/// each month before it is counted.
+/// Compares all blocks of a job's files that their shards acknowledged with what they hold now, month after month. `say`
+/// hears of each month before it is counted. A job that is not complete is not counted.
 ///
 /// # Errors
 /// See [`LedgerError`].
 pub async fn verify(
     config: &Config,
     node: &Node,
-    job: &str,
+    job: &Job,
     mut say: impl FnMut(u32),
 ) -> Result<Proof, LedgerError> {
-    let database = &config.database;
+    if !job.is_complete() {
+        return Ok(Proof::incomplete(job));
+    }
+    let (database, name) = (&config.database, &job.job);
     let sql = sql::render("backfill/job_blocks.sql", minijinja::context! { database })?;
-    let expected: Vec<BlockSum> = node.query(&sql).param("job", job).rows().await?;
+    let expected: Vec<BlockSum> = node.query(&sql).param("job", name).exact().rows().await?;
     let months: BTreeSet<u32> = expected.iter().map(|block| block.month).collect();
     let sql = stored_blocks(config)?;
     let mut found = Vec::new();
     for month in months {
         say(month);
-        let query = node.query(&sql).param("job", job).param("month", month);
+        let query = node.query(&sql).param("job", name).param("month", month).exact();
         found.extend(query.rows::<BlockSum>().await?);
     }
-    Ok(compare(&expected, &found))
+    Ok(compare(job, &expected, &found))
 }
 
 fn stored_blocks(config: &Config) -> Result<String, sql::RenderError> {

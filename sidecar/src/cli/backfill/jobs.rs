@@ -57,14 +57,11 @@ pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::
 
 /// What a job is at, in a word or two.
 fn state(job: &Job) -> &'static str {
-    if !job.proven_at.is_empty() && job.proven_at >= job.last_at {
-        "proven"
-    } else if !job.cancelled_at.is_empty() && job.cancelled_at >= job.last_at {
-        "cancelled"
-    } else if job.stored + job.rejected >= job.rows {
-        "loaded"
-    } else {
-        "not complete"
+    match (job.is_complete(), job.proven_at.is_empty()) {
+        (true, false) => "proven",
+        (true, true) => "loaded",
+        (false, _) if !job.cancelled_at.is_empty() && job.cancelled_at >= job.last_at => "cancelled",
+        (false, _) => "not complete",
     }
 }
 

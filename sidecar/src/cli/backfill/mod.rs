@@ -7,6 +7,7 @@ mod request;
 mod run;
 mod verify;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
 
@@ -57,7 +58,7 @@ pub(super) enum Backfill {
 #[derive(Debug, Args)]
 pub(super) struct JobName {
     /// The job, as plan, run and list print it
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = NonEmptyStringValueParser::new())]
     job: String,
 }
 

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
-use posthouse::backfill::plan::{Repeat, Request, Split};
+use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
-/// Room for one slice that is built, one that is sent, and what is decoded; blocks as large as ClickHouse's own.
+/// Room for one slice that is built, two that are sent, and what is decoded.
 const DEFAULT_MEMORY: &str = "512";
+
+const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
+
+/// Blocks as large as ClickHouse's own, so that a load makes few parts.
+const DEFAULT_SLICE: &str = "128";
 
 /// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
 const LEAST_DECODING: usize = 64 << 20;
@@ -46,6 +51,10 @@ pub(in crate::cli) struct Sources {
     /// Take the i-th of n shares, on each of n machines
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
+
+    /// Cut files that nobody has begun into slices of so many MiB; each makes a part per shard and month
+    #[arg(long, value_name = "MIB", default_value = DEFAULT_SLICE)]
+    slice: NonZeroU64,
 
     /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
     #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY)]
@@ -92,7 +101,7 @@ impl Sources {
             mapping,
             mapping_text,
             team_id: self.team_id,
-            memory: self.memory_bytes(),
+            cut: Cut::slices_of(self.slice.saturating_mul(MIB)),
             repeat: if self.again { Repeat::Allow } else { Repeat::Refuse },
             split: self.split.unwrap_or_default(),
         })
@@ -107,7 +116,7 @@ impl Sources {
     }
 
     pub(super) fn memory_bytes(&self) -> NonZeroU64 {
-        self.memory.saturating_mul(const { NonZeroU64::new(1 << 20).expect("not 0") })
+        self.memory.saturating_mul(MIB)
     }
 
     /// What may be in memory while rows are decoded.
@@ -121,7 +130,7 @@ impl Sources {
         }
         let path = Path::new(&self.mapping);
         let mapping = Mapping::load(path)?;
-        // It was read just now.
+        // It was read just now; the text is for whoever looks at the job later.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok((mapping, text))
     }

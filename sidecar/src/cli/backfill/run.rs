@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Plan, Summary, make};
-use posthouse::backfill::run::{Limits, Progress, Share, Stop, rehearse as rehearsed, run as load_rows};
+use posthouse::backfill::run::{
+    Limits, Progress, RejectLimit, Share, Stop, rehearse as rehearsed, run as load_rows,
+};
 use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
 use serde::Serialize;
@@ -40,7 +42,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     let plan = Arc::new(make(&config.database, &route, &request).await?);
     eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
     let memory = load.sources.memory_bytes().get();
-    let limits = Limits {
+    let mut limits = Limits {
         // Two slices, while a third is built.
         block_bytes: memory / 2,
         decoding: load.sources.decoding(),
@@ -48,7 +50,9 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         quarantine: Some(load.quarantine.clone()),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
+    tokio::spawn(stop_on_signal(progress.clone()));
     if load.dry_run {
+        (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
         return rehearse(&route, plan, &limits, progress, output).await;
     }
     let stopped = {
@@ -56,7 +60,6 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         tokio::select! {
             done = work => done?,
             () = bar::show(&progress, plan.rows()) => None,
-            () = stop_on_signal(&progress) => None,
         }
     };
     let proof = match (stopped, load.no_verify) {
@@ -64,7 +67,8 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         _ => None,
     };
     let loaded = summary(&plan, &progress, begin.elapsed(), stopped, proof);
-    let differs = loaded.proof.as_ref().is_some_and(|proof| !proof.is_proven());
+    // A share is done before the job is.
+    let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
     anyhow::ensure!(loaded.stopped.is_none(), "stopped before the end: the same command goes on from there");
     Ok(Outcome::differs_if(differs))
@@ -91,7 +95,6 @@ async fn rehearse(
     let (shares, stopped) = tokio::select! {
         done = work => done?,
         () = bar::show(&progress, rows) => return Ok(Outcome::Clean),
-        () = stop_on_signal(&progress) => return Ok(Outcome::Clean),
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; nothing was written");
     let (read, rejected) = (Progress::get(&progress.read), Progress::get(&progress.rejected));
@@ -116,20 +119,27 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     text
 }
 
-/// Asks for an end at the first Ctrl-C or SIGTERM; never returns, so that the load ends by itself.
-async fn stop_on_signal(progress: &Progress) {
+/// Asks for an end at the first Ctrl-C or SIGTERM, and ends at once at the second, which is as safe: what is not in the ledger
+/// is looked for by the next run.
+async fn stop_on_signal(progress: Arc<Progress>) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return std::future::pending().await;
+        return;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    eprintln!("stopping after the blocks under way; the same command goes on from there");
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    next().await;
+    eprintln!(
+        "stopping after the blocks under way; the same command goes on from there; once more stops at once"
+    );
     progress.stop(Stop::Interrupted);
-    std::future::pending().await
+    next().await;
+    std::process::exit(1);
 }
 
 fn summary(

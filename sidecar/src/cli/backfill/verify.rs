@@ -4,9 +4,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use indicatif::HumanCount;
-use posthouse::backfill::insert::{Route, RouteChoice};
-use posthouse::backfill::ledger::{State, note};
-use posthouse::backfill::plan::{Plan, remake};
+use posthouse::backfill::insert::{Route, RouteChoice, settle};
+use posthouse::backfill::ledger::{Job, State, note};
+use posthouse::backfill::plan::{Cut, Plan, remake};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::verify::{Proof, explain, verify as compare};
 use posthouse::config::Config;
@@ -21,10 +21,10 @@ const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");
 
 pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(config, RouteChoice::Auto).await?;
-    let job = find(&route, config, job).await?.job;
+    let job = find(&route, config, job).await?;
     let mut proof = count(config, &route, &job).await?;
-    if !proof.is_proven() {
-        match remake(&config.database, &route, &job, MEMORY).await {
+    if proof.complete && !proof.is_proven() {
+        match remake(&config.database, &route, &job.job, Cut::slices_of(MEMORY)).await {
             Ok(plan) => {
                 explain(&config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof).await?;
             }
@@ -34,7 +34,7 @@ pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow
             }
         }
     }
-    conclude(config, &route, &job, &proof).await?;
+    conclude(config, &route, &job.job, &proof).await?;
     output.print(&proof, text)?;
     Ok(Outcome::differs_if(!proof.is_proven()))
 }
@@ -46,13 +46,17 @@ pub(super) async fn prove(
     plan: &Arc<Plan>,
     decoding: Bounds,
 ) -> anyhow::Result<Proof> {
-    let mut proof = count(config, route, &plan.job).await?;
+    let job = find(route, config, &plan.job).await?;
+    let mut proof = count(config, route, &job).await?;
     explain(&config.database, route, plan.clone(), decoding, &mut proof).await?;
     conclude(config, route, &plan.job, &proof).await?;
     Ok(proof)
 }
 
-async fn count(config: &Config, route: &Route, job: &str) -> anyhow::Result<Proof> {
+async fn count(config: &Config, route: &Route, job: &Job) -> anyhow::Result<Proof> {
+    if config.replicated {
+        settle(&config.database, &route.nodes, "sharded_events").await?;
+    }
     let say = |month: u32| tracing::info!("counting {month} on every shard");
     Ok(compare(config, route.any(), job, say).await?)
 }
@@ -76,6 +80,15 @@ pub(super) fn text(proof: &Proof) -> String {
             "proven: {} rows in {} blocks stand on their shards as the files held them, none lost, none twice{merged}",
             HumanCount(proof.rows),
             HumanCount(proof.blocks)
+        );
+    }
+    if !proof.complete {
+        return format!(
+            "not complete, so not proven: {} of {} rows are stored and {} rejected. Give the same run command again, or wait \
+             for the machines that have the other shares",
+            HumanCount(proof.rows),
+            HumanCount(proof.source_rows),
+            HumanCount(proof.rejected)
         );
     }
     let heading = ["shard", "month", "missing", "extra", "changed blocks", "on the wrong shard"];
