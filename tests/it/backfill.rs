@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthouse_tests::history::History;
+use posthouse_tests::history::{Files, History};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::Progress;
 use posthouse_tests::torture::{backfill as kills, ingest};
@@ -37,7 +37,7 @@ fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
     let folder = tempfile::tempdir()?;
     let history = History {
         rows,
-        files: 2,
+        files: Files::Equal(2),
         row_group: 3_000,
         days: 60,
         until: UNTIL,
@@ -132,7 +132,15 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
     // WHEN it is to be loaded for another team THEN it is refused
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "8"], "another mapping or team")?;
     // WHEN a file has changed THEN it is refused, and named
-    let other = History { rows: 100, files: 1, row_group: 50, days: 1, until: UNTIL, people: 9, seed: 1 };
+    let other = History {
+        rows: 100,
+        files: Files::Equal(1),
+        row_group: 50,
+        days: 1,
+        until: UNTIL,
+        people: 9,
+        seed: 1,
+    };
     let elsewhere = tempfile::tempdir()?;
     std::fs::copy(&other.write(elsewhere.path())?[0], &files[1])?;
     let name = files[1].file_name().context("a name")?.to_string_lossy().into_owned();

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use toml::Value;
 
 use super::Report;
-use crate::history::History;
+use crate::history::{Files, History};
 use crate::site::Site;
 use crate::stack::{Proxy, Stack};
 
@@ -107,8 +107,15 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
 }
 
 fn write(folder: &Path, seed: u64) -> anyhow::Result<()> {
-    let history =
-        History { rows: ROWS, files: 2, row_group: 7_000, days: DAYS, until: UNTIL, people: 5_000, seed };
+    let history = History {
+        rows: ROWS,
+        files: Files::Equal(2),
+        row_group: 7_000,
+        days: DAYS,
+        until: UNTIL,
+        people: 5_000,
+        seed,
+    };
     history.write(folder)?;
     Ok(())
 }
