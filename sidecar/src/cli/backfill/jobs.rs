@@ -33,6 +33,12 @@ pub(super) async fn status(config: &Config, job: &str, output: Output) -> anyhow
 pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(config, RouteChoice::Auto).await?;
     let job = find(&route, config, job).await?;
+    anyhow::ensure!(
+        left(&job) > 0,
+        "job {} is loaded: there is nothing to cancel; posthouse backfill status {} shows it",
+        job.job,
+        job.job
+    );
     ledger::cancel(&route, &config.database, &job.job).await?;
     output.print(&Cancelled { cancelled: &job.job }, |_| {
         format!(
@@ -55,16 +61,28 @@ pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::
     job.with_context(|| format!("there is no job {name}: posthouse backfill list shows all"))
 }
 
+/// Rows of the job's files that are neither stored nor rejected.
+pub(super) fn left(job: &Job) -> u64 {
+    job.rows.saturating_sub(job.stored + job.rejected)
+}
+
 /// What a job is at, in a word or two.
 fn state(job: &Job) -> &'static str {
-    if !job.proven_at.is_empty() && job.proven_at >= job.last_at {
-        "proven"
-    } else if !job.cancelled_at.is_empty() && job.cancelled_at >= job.last_at {
-        "cancelled"
-    } else if job.stored + job.rejected >= job.rows {
-        "loaded"
-    } else {
-        "not complete"
+    let last = |at: &String| !at.is_empty() && *at >= job.last_at;
+    match left(job) {
+        0 if last(&job.proven_at) => "proven",
+        0 => "loaded",
+        _ if last(&job.cancelled_at) => "cancelled",
+        _ => "not complete",
+    }
+}
+
+/// What to do about a job next.
+fn next(job: &Job) -> Option<String> {
+    match state(job) {
+        "proven" => None,
+        "loaded" => Some(format!("posthouse backfill verify {}", job.job)),
+        _ => Some("the same run command goes on with the rest".to_owned()),
     }
 }
 
@@ -119,5 +137,6 @@ fn status_text(job: &Job) -> String {
     if job.files as usize > job.locations.len() {
         lines.push(("", format!("and {} more", job.files as usize - job.locations.len())));
     }
+    lines.extend(next(job).map(|next| ("next", next)));
     table(&lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }

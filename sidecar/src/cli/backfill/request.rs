@@ -18,7 +18,7 @@ pub(in crate::cli) struct Sources {
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
 
-    /// How rows become events: posthog-export, identity, or the path of a mapping.toml
+    /// How rows become events: posthog-export, identity, or the path of a mapping.toml (see plan --help)
     #[arg(long, value_name = "NAME|PATH")]
     mapping: String,
 
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Sources {
     split: Option<Split>,
 
     /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY)]
+    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
     memory: NonZeroU64,
 }
 
@@ -48,15 +48,16 @@ pub(in crate::cli) struct Load {
     #[command(flatten)]
     pub(super) sources: Sources,
 
-    /// Rows that may be rejected before the load stops: a number, or a share of all rows such as 0.1%
+    /// Rows that may be rejected before the load stops: a number, or a share of all rows such as 0.1%; 100% with --dry-run
+    /// counts them all
     #[arg(long, value_name = "N|P%", default_value = "0")]
     pub(super) max_rejects: RejectLimit,
 
-    /// The folder that rejected rows go to, with their place and reason
+    /// The folder that rejected rows go to, with their place and reason: in one folder a job
     #[arg(long, value_name = "PATH", default_value = "quarantine")]
     pub(super) quarantine: PathBuf,
 
-    /// Read, map and count without writing anything
+    /// Read, map and count, but store nothing; rejected rows go to the quarantine all the same
     #[arg(long)]
     pub(super) dry_run: bool,
 
@@ -73,6 +74,10 @@ enum Way {
     Direct,
     /// Through writable_events
     Distributed,
+}
+
+fn mebibytes(text: &str) -> Result<NonZeroU64, String> {
+    text.parse().map_err(|_| "give a whole number of MiB from 1 on, such as 512".to_owned())
 }
 
 impl Sources {

@@ -8,15 +8,15 @@ use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Plan, Summary, make};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::{Limits, Progress, Share, Stop, rehearse as rehearsed, run as load_rows};
-use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::request::Load;
-use super::{bar, plan as plan_of, verify};
-use crate::cli::Outcome;
+use super::verify::Verdict;
+use super::{bar, jobs, plan as plan_of, verify};
 use crate::cli::output::{Output, table};
+use crate::cli::{FAILED, Outcome};
 
 /// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
 const LEAST_DECODING: usize = 64 << 20;
@@ -28,14 +28,18 @@ struct Loaded {
     /// Rows stored by this run, and those that were there before.
     stored: u64,
     before: u64,
+    /// Rows rejected by this run, and in units that earlier runs did.
     rejected: u64,
+    rejected_before: u64,
     blocks: u64,
     bytes: u64,
     seconds: f64,
     /// Why it ended early, if it did.
     stopped: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<Proof>,
+    proof: Option<Verdict>,
+    /// Where rejected rows are.
+    quarantine: String,
 }
 
 pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow::Result<Outcome> {
@@ -64,13 +68,18 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         }
     };
     let proof = match (stopped, load.no_verify) {
-        (None, false) => Some(verify::prove(config, &route, &plan.job).await?),
+        (None, false) => {
+            let job = jobs::find(&route, config, &plan.job).await?;
+            Some(verify::prove(config, &route, &job).await?)
+        }
         _ => None,
     };
-    let loaded = summary(&plan, &progress, begin.elapsed(), stopped, proof);
+    let loaded = summary(&plan, &progress, &limits, begin.elapsed(), stopped, proof);
     let differs = loaded.proof.as_ref().is_some_and(|proof| !proof.is_proven());
     output.print(&loaded, text)?;
-    anyhow::ensure!(loaded.stopped.is_none(), "stopped before the end: the same command goes on from there");
+    if let Some(stopped) = loaded.stopped {
+        anyhow::bail!("{stopped} before the end: the same command goes on from there");
+    }
     Ok(Outcome::differs_if(differs))
 }
 
@@ -80,6 +89,7 @@ struct Rehearsed {
     job: String,
     read: u64,
     rejected: u64,
+    quarantine: String,
     shares: Vec<Share>,
 }
 
@@ -91,6 +101,7 @@ async fn rehearse(
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let (job, rows) = (plan.job.clone(), plan.rows());
+    let quarantine = limits.quarantine.join(&job).display().to_string();
     let work = rehearsed(route, plan, limits, progress.clone());
     let (shares, stopped) = tokio::select! {
         done = work => done?,
@@ -99,7 +110,7 @@ async fn rehearse(
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; nothing was written");
     let (read, rejected) = (Progress::get(&progress.read), Progress::get(&progress.rejected));
-    output.print(&Rehearsed { job, read, rejected, shares }, rehearsed_text)?;
+    output.print(&Rehearsed { job, read, rejected, quarantine, shares }, rehearsed_text)?;
     Ok(Outcome::Clean)
 }
 
@@ -116,38 +127,49 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     });
     let mut text = table(&[heading].into_iter().chain(lines).collect::<Vec<_>>());
     let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
-    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was stored"));
+    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was stored\n"));
+    if rehearsed.rejected > 0 {
+        text.push_str(&format!("rejected rows are in {}, each with its reason\n", rehearsed.quarantine));
+    }
     text
 }
 
-/// Asks for an end at the first Ctrl-C or SIGTERM; never returns, so that the load ends by itself.
+/// Asks for an end at the first Ctrl-C or SIGTERM; never returns, so that the load ends by itself. The second ends it at
+/// once, which is as safe as any kill.
 async fn stop_on_signal(progress: &Progress) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    eprintln!("stopping after the blocks under way; the same command goes on from there");
+    let mut signalled = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    signalled().await;
     progress.stop(Stop::Interrupted);
-    std::future::pending().await
+    bar::say_stopping();
+    signalled().await;
+    eprintln!("posthouse: stopped at once: the same command finds what was under way and goes on from there");
+    std::process::exit(i32::from(FAILED))
 }
 
 fn summary(
     plan: &Plan,
     progress: &Progress,
+    limits: &Limits,
     time: Duration,
     stopped: Option<Stop>,
-    proof: Option<Proof>,
+    proof: Option<Verdict>,
 ) -> Loaded {
     Loaded {
         job: plan.job.clone(),
         stored: Progress::get(&progress.stored),
         before: Progress::get(&progress.before),
         rejected: Progress::get(&progress.rejected),
+        rejected_before: plan.known.rejected(),
         blocks: Progress::get(&progress.blocks),
         bytes: Progress::get(&progress.bytes),
         seconds: time.as_secs_f64(),
@@ -157,31 +179,49 @@ fn summary(
             Stop::Failed => "failed",
         }),
         proof,
+        quarantine: limits.quarantine.join(&plan.job).display().to_string(),
     }
 }
 
 fn text(loaded: &Loaded) -> String {
     let seconds = loaded.seconds.max(0.001);
-    let mut text = format!(
+    let mut text = if loaded.blocks == 0 && loaded.stopped.is_none() {
+        "nothing was left to store\n".to_owned()
+    } else {
+        rates(loaded, seconds)
+    };
+    if loaded.before > 0 {
+        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
+    }
+    if loaded.rejected_before > 0 {
+        text.push_str(&format!("{} rows were rejected before\n", HumanCount(loaded.rejected_before)));
+    }
+    if loaded.rejected > 0 {
+        text.push_str(&rejected_text(loaded.rejected, &loaded.quarantine));
+    }
+    match &loaded.proof {
+        Some(proof) => text.push_str(&verify::text(proof)),
+        // What comes next is said where it ends.
+        None if loaded.stopped.is_some() => {}
+        None => text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job)),
+    }
+    text
+}
+
+fn rates(loaded: &Loaded, seconds: f64) -> String {
+    format!(
         "{} rows stored in {} blocks, {}, {} rows/s, {}/s\n",
         HumanCount(loaded.stored),
         HumanCount(loaded.blocks),
         HumanDuration(Duration::from_secs_f64(seconds)),
         HumanCount((loaded.stored as f64 / seconds) as u64),
         HumanBytes((loaded.bytes as f64 / seconds) as u64),
-    );
-    if loaded.before > 0 {
-        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
-    }
-    if loaded.rejected > 0 {
-        text.push_str(&format!("{} rows were rejected\n", HumanCount(loaded.rejected)));
-    }
-    if let Some(stopped) = loaded.stopped {
-        text.push_str(&format!("{stopped}: the same command goes on from there\n"));
-    }
-    match &loaded.proof {
-        Some(proof) => text.push_str(&verify::text(proof)),
-        None => text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job)),
-    }
-    text
+    )
+}
+
+fn rejected_text(rows: u64, quarantine: &str) -> String {
+    format!(
+        "{} rows were rejected: they are in {quarantine}, each with its reason. Mended, they are loaded with the same mapping\n",
+        HumanCount(rows)
+    )
 }

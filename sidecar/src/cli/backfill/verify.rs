@@ -2,40 +2,66 @@
 
 use indicatif::HumanCount;
 use posthouse::backfill::insert::{Route, RouteChoice};
-use posthouse::backfill::ledger::{State, note};
+use posthouse::backfill::ledger::{Job, State, note};
 use posthouse::backfill::verify::{Proof, verify as compare};
 use posthouse::config::Config;
+use serde::Serialize;
 
-use super::jobs::find;
+use super::jobs::{find, left};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+
+/// What `verify --json` prints, and `run --json` as its proof.
+#[derive(Serialize)]
+pub(super) struct Verdict {
+    #[serde(flatten)]
+    proof: Proof,
+    /// Rows of the files that are neither stored nor rejected: other machines may be at them, or a load was stopped.
+    left: u64,
+}
+
+impl Verdict {
+    /// Whether everything that is stored is as expected.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proof.is_proven()
+    }
+}
 
 pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(config, RouteChoice::Auto).await?;
     let job = find(&route, config, job).await?;
-    let proof = prove(config, &route, &job.job).await?;
-    output.print(&proof, text)?;
-    Ok(Outcome::differs_if(!proof.is_proven()))
+    let verdict = prove(config, &route, &job).await?;
+    output.print(&verdict, text)?;
+    Ok(Outcome::differs_if(!verdict.is_proven() || verdict.left > 0))
 }
 
-/// Compares, and remembers that a job is proven.
-pub(super) async fn prove(config: &Config, route: &Route, job: &str) -> anyhow::Result<Proof> {
+/// Compares, and remembers when all of a job is proven.
+pub(super) async fn prove(config: &Config, route: &Route, job: &Job) -> anyhow::Result<Verdict> {
     let say = |month: u32| tracing::info!("counting {month} on every shard");
-    let proof = compare(config, route.any(), job, say).await?;
-    if proof.is_proven() {
-        note(route, &config.database, job, State::Proven).await?;
+    let proof = compare(config, route.any(), &job.job, say).await?;
+    let left = left(job);
+    if proof.is_proven() && left == 0 {
+        note(route, &config.database, &job.job, State::Proven).await?;
     }
-    Ok(proof)
+    Ok(Verdict { proof, left })
 }
 
 /// The proof for people.
-pub(super) fn text(proof: &Proof) -> String {
+pub(super) fn text(verdict: &Verdict) -> String {
+    let Verdict { proof, left } = verdict;
     if proof.is_proven() {
-        return format!(
-            "proven: {} rows in {} blocks stand on their shards as the files held them, none lost, none twice",
+        let stand = format!(
+            "{} rows in {} blocks stand on their shards as the files held them, none lost, none twice",
             HumanCount(proof.rows),
             HumanCount(proof.blocks)
         );
+        return match left {
+            0 => format!("proven: {stand}"),
+            left => format!(
+                "not complete: {} rows of the files are not loaded; the same run command goes on with them. So far\n{stand}",
+                HumanCount(*left)
+            ),
+        };
     }
     let heading = ["shard", "month", "missing", "extra", "changed blocks", "on the wrong shard"];
     let lines = proof.differences.iter().map(|difference| {
