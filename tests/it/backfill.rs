@@ -21,6 +21,7 @@ tests! {
     Shared a_changed_file_another_mapping_and_another_team_are_refused,
     Shared a_plan_and_a_dry_run_write_nothing,
     Shared shares_are_loaded_apart_and_are_all_of_it,
+    Shared a_folder_that_grows_is_a_job_of_its_new_files,
     Shared a_cancelled_load_stops_and_goes_on,
     Shared what_was_changed_afterwards_is_not_proven,
     Shared bad_rows_are_put_aside_and_come_in_when_they_are_mended,
@@ -194,6 +195,32 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
     Ok(())
 }
 
+fn a_folder_that_grows_is_a_job_of_its_new_files(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a folder whose only file was loaded
+    site.apply()?;
+    let (folder, files) = history(site.name(), ROWS)?;
+    let elsewhere = tempfile::tempdir()?;
+    let later = elsewhere.path().join("later.parquet");
+    std::fs::rename(&files[1], &later)?;
+    loaded(site, &folder, &[])?;
+    // WHEN another one comes and the same command is given
+    std::fs::rename(&later, &files[1])?;
+    let done = loaded(site, &folder, &[])?;
+    // THEN its rows alone are stored, and proven
+    let (stored, before) = (ROWS / 2, ROWS / 2);
+    ensure!(done["stored"] == stored && done["before"] == before, "{done:#}");
+    ensure!(done["proof"]["found"] == stored && done["proof"]["left"] == 0, "{done:#}");
+    // WHEN the older file is named alone THEN its job is still the one that loaded it
+    std::fs::remove_file(&files[1])?;
+    let again = loaded(site, &folder, &[])?;
+    ensure!(again["stored"] == 0 && again["proof"]["found"] == ROWS / 2, "{again:#}");
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    let complete = |job: &Value| job["files"] == 1 && job["stored"] == job["rows"] && job["proven_at"] != "";
+    let all = jobs.as_array().context("a list")?;
+    ensure!(all.len() == 2 && all.iter().all(complete), "{jobs:#}");
+    Ok(())
+}
+
 fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a load that has begun, too large to be through at once
     site.apply()?;
@@ -223,10 +250,16 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
     ensure!(ended.code() == Some(1), "{ended:?}");
     let stored: u64 = site.query("SELECT count() FROM {db}.events")?.parse()?;
     ensure!(stored > 0 && stored < rows as u64, "{stored} rows are stored");
+    // THEN what is there is as it was, and the job is not called proven
+    let verified = site.posthouse(&["backfill", "verify", &job])?;
+    ensure!(verified.code == 3 && verified.stdout.starts_with("not complete"), "{verified}");
     // WHEN the same command is given again THEN it goes on
     let done = loaded(site, &folder, &[])?;
     ensure!(done["stored"].as_u64().unwrap_or_default() + stored == rows as u64, "{stored} and {done:#}");
-    ensure!(done["proof"]["found"] == rows, "{done:#}");
+    ensure!(done["proof"]["found"] == rows && done["proof"]["left"] == 0, "{done:#}");
+    // THEN there is nothing left to cancel
+    let late = site.posthouse(&["backfill", "cancel", &job])?;
+    ensure!(late.code == 1 && late.stderr.contains("nothing to cancel"), "{late}");
     Ok(())
 }
 

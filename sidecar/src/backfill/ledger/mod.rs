@@ -14,6 +14,9 @@ use crate::sql::RenderError;
 /// ClickHouse's codes for a table and a database that is not there.
 const NOTHING_THERE: [u32; 2] = [60, 81];
 
+/// ClickHouse's code for a Distributed table that can't reach a shard.
+const ALL_CONNECTION_TRIES_FAILED: u32 = 279;
+
 /// The ledger can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -23,6 +26,11 @@ pub enum LedgerError {
     /// The node has no ledger.
     #[error("{0}: the tables of backfills are not there: run posthouse schema apply first")]
     NoSchema(NodeError),
+    /// A shard is down.
+    #[error(
+        "the ledger lies on all shards, and one of them does not answer: start it, then run the same command again: {0}"
+    )]
+    ShardDown(NodeError),
     /// A template does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -33,10 +41,10 @@ pub enum LedgerError {
 
 impl From<NodeError> for LedgerError {
     fn from(error: NodeError) -> Self {
-        if error.code().is_some_and(|code| NOTHING_THERE.contains(&code)) {
-            Self::NoSchema(error)
-        } else {
-            Self::Node(error)
+        match error.code() {
+            Some(code) if NOTHING_THERE.contains(&code) => Self::NoSchema(error),
+            Some(ALL_CONNECTION_TRIES_FAILED) => Self::ShardDown(error),
+            _ => Self::Node(error),
         }
     }
 }

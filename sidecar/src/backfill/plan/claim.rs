@@ -68,7 +68,7 @@ pub(super) fn claim(
 fn fault(file: &Wanted<'_>, known: &KnownFile) -> String {
     let Wanted { location, identity, .. } = file;
     let KnownFile { job, at, .. } = known;
-    let next = "look at posthouse backfill status, or load it in addition with --again";
+    let next = format!("posthouse backfill status {job} shows it; --again loads the file in addition");
     if known.identity == *identity {
         format!("{location}: job {job} began to load it at {at} under another mapping or team: {next}")
     } else {

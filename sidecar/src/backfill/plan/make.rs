@@ -1,14 +1,15 @@
 //! Makes a plan: lists the sources, reads every footer, binds the mapping, asks the ledger.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::units::{Origin, RowGroup, units};
-use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Wanted, claim};
+use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Unit, Wanted, claim};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{known_files, known_units};
+use crate::backfill::ledger::{Known, known_files, known_units};
 use crate::backfill::map::Mapping;
 use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
@@ -53,18 +54,30 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
         files.push(File { object, identity, footer, mapper, cut });
     }
     claim_all(database, route, request, &mut files).await?;
-    let units =
-        request.split.share((0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect());
-    let ids: Vec<String> = units.iter().map(|unit| unit.id.to_string()).collect();
-    let known = known_units(route.any(), database, &ids).await?;
+    let all: Vec<Unit> = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
+    let left = left(&all, &known_of(database, route, &all).await?, &route.shards());
+    let units = request.split.share(all);
+    let known = known_of(database, route, &units).await?;
     Ok(Plan {
         job: job(database, &files),
         files,
         units,
         known,
+        left,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
+}
+
+async fn known_of(database: &str, route: &Route, units: &[Unit]) -> Result<Known, PlanError> {
+    let ids: Vec<String> = units.iter().map(|unit| unit.id.to_string()).collect();
+    Ok(known_units(route.any(), database, &ids).await?)
+}
+
+/// Which files have a unit that is not done, on whatever machine.
+fn left(units: &[Unit], known: &Known, shards: &[u32]) -> BTreeSet<usize> {
+    let left = units.iter().filter(|unit| !known.is_done(&unit.id.to_string(), shards));
+    left.map(|unit| unit.file).collect()
 }
 
 async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {
@@ -108,7 +121,7 @@ async fn claim_all(
     Ok(())
 }
 
-fn units_of(index: usize, file: &File) -> Vec<super::Unit> {
+fn units_of(index: usize, file: &File) -> Vec<Unit> {
     let origin = Origin {
         location: &file.object.location,
         identity: &file.identity,

@@ -7,6 +7,7 @@ mod split;
 mod summary;
 mod units;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 pub use self::claim::Repeat;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// What earlier runs have left of them.
     pub known: Known,
+    /// Files of which something is left to do, here or on other machines.
+    left: BTreeSet<usize>,
     mapping: String,
     team_id: Option<i64>,
 }
@@ -94,7 +97,8 @@ impl File {
 }
 
 impl Plan {
-    /// What the ledger is to remember of the files.
+    /// What the ledger is to remember of the files. Those that are done belong to the job that did them: a folder that has
+    /// grown is a job of its new files.
     pub fn records(&self, route: &Route) -> Vec<FileRecord> {
         let record = |file: &File| FileRecord {
             job: self.job.clone(),
@@ -109,7 +113,8 @@ impl Plan {
             rows: file.rows(),
             bytes: file.object.size,
         };
-        self.files.iter().map(record).collect()
+        let files = self.files.iter().enumerate().filter(|(index, _)| self.left.contains(index));
+        files.map(|(_, file)| record(file)).collect()
     }
 
     /// Rows of this machine's share.

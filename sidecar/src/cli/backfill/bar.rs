@@ -30,7 +30,7 @@ pub(super) async fn show(progress: &Progress, rows: u64) {
 
 async fn bar(progress: &Progress, rows: u64) {
     let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
-    // Two lines, each cut where the terminal ends: a line that wraps can't be drawn over.
+    // Two lines, the second cut where the terminal ends: one that wraps is in the way when the next is drawn.
     let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {prefix}\n{wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let clear = Clear(bar);
@@ -85,6 +85,8 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
         speed => format!("ETA {}", HumanDuration(Duration::from_secs(left / speed + 1))),
     };
     let pace = match progress.slowed().first() {
+        // Shards that are slow to answer, or do not.
+        None if rows_a_second == 0 => "waiting for the next block".to_owned(),
         None => "full speed".to_owned(),
         Some((shard, reason)) => format!("shard {shard} {reason}"),
     };

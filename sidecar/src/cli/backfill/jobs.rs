@@ -53,12 +53,17 @@ pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow
 
 /// The job called `name`; an id that nothing was loaded under is an error.
 pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::Result<Job> {
+    let job = find_begun(route, config, name).await?;
+    job.with_context(|| format!("there is no job {name}: posthouse backfill list shows all"))
+}
+
+/// The job called `name`, if it was ever begun.
+pub(super) async fn find_begun(route: &Route, config: &Config, name: &str) -> anyhow::Result<Option<Job>> {
     let found = ledger::jobs(route.any(), &config.database, Some(name)).await?;
     if found.len() > 1 {
         bail!("there are {} jobs called {name}: please report this", found.len());
     }
-    let job = found.into_iter().next();
-    job.with_context(|| format!("there is no job {name}: posthouse backfill list shows all"))
+    Ok(found.into_iter().next())
 }
 
 /// Rows of the job's files that are neither stored nor rejected.

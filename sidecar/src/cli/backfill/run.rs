@@ -40,6 +40,8 @@ struct Loaded {
     proof: Option<Verdict>,
     /// Where rejected rows are.
     quarantine: String,
+    #[serde(skip)]
+    no_verify: bool,
 }
 
 pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow::Result<Outcome> {
@@ -68,13 +70,14 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         }
     };
     let proof = match (stopped, load.no_verify) {
-        (None, false) => {
-            let job = jobs::find(&route, config, &plan.job).await?;
-            Some(verify::prove(config, &route, &job).await?)
-        }
+        (None, false) => match jobs::find_begun(&route, config, &plan.job).await? {
+            Some(job) => Some(verify::prove(config, &route, &job).await?),
+            // Other jobs have loaded every file.
+            None => None,
+        },
         _ => None,
     };
-    let loaded = summary(&plan, &progress, &limits, begin.elapsed(), stopped, proof);
+    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof);
     let differs = loaded.proof.as_ref().is_some_and(|proof| !proof.is_proven());
     output.print(&loaded, text)?;
     if let Some(stopped) = loaded.stopped {
@@ -159,7 +162,7 @@ async fn stop_on_signal(progress: &Progress) {
 fn summary(
     plan: &Plan,
     progress: &Progress,
-    limits: &Limits,
+    load: &Load,
     time: Duration,
     stopped: Option<Stop>,
     proof: Option<Verdict>,
@@ -179,7 +182,8 @@ fn summary(
             Stop::Failed => "failed",
         }),
         proof,
-        quarantine: limits.quarantine.join(&plan.job).display().to_string(),
+        quarantine: load.quarantine.join(&plan.job).display().to_string(),
+        no_verify: load.no_verify,
     }
 }
 
@@ -203,7 +207,10 @@ fn text(loaded: &Loaded) -> String {
         Some(proof) => text.push_str(&verify::text(proof)),
         // What comes next is said where it ends.
         None if loaded.stopped.is_some() => {}
-        None => text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job)),
+        None if loaded.no_verify => {
+            text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job));
+        }
+        None => text.push_str("other jobs have loaded every file: posthouse backfill list shows them"),
     }
     text
 }

@@ -58,7 +58,8 @@ pub(super) fn text(verdict: &Verdict) -> String {
         return match left {
             0 => format!("proven: {stand}"),
             left => format!(
-                "not complete: {} rows of the files are not loaded; the same run command goes on with them. So far\n{stand}",
+                "not complete: {} rows are neither stored nor rejected by this job: the same run command goes on with them, on every \
+                 machine that has a share, unless another job has loaded them. So far\n{stand}",
                 HumanCount(*left)
             ),
         };
