@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthouse_tests::history::History;
+use posthouse_tests::history::{Files, History};
 use posthouse_tests::site::{Outcome, Site};
-use posthouse_tests::stack::Progress;
+use posthouse_tests::stack::{Progress, Proxy};
 use posthouse_tests::torture::{backfill as kills, ingest};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,6 +21,8 @@ tests! {
     Shared a_changed_file_another_mapping_and_another_team_are_refused,
     Shared a_plan_and_a_dry_run_write_nothing,
     Shared shares_are_loaded_apart_and_are_all_of_it,
+    Shared a_folder_that_grows_is_loaded_to_its_end,
+    Shared a_load_through_others_reaches_a_shard_that_is_not_reached,
     Shared a_cancelled_load_stops_and_goes_on,
     Shared what_was_changed_afterwards_is_not_proven,
     Shared what_merges_take_away_is_no_loss,
@@ -38,7 +40,7 @@ fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
     let folder = tempfile::tempdir()?;
     let history = History {
         rows,
-        files: 2,
+        files: Files::Equal(2),
         row_group: 3_000,
         days: 60,
         until: UNTIL,
@@ -96,7 +98,7 @@ fn the_same_command_again_stores_nothing(site: &mut Site<'_>) -> anyhow::Result<
     let (folder, _) = history(site.name(), ROWS)?;
     let first = loaded(site, &folder, &[])?;
     // WHEN the same command is given again, also with more memory or by the other route
-    for more in [&[][..], &["--memory", "64"], &["--route", "distributed"]] {
+    for more in [&[][..], &["--memory", "64", "--slice", "5"], &["--route", "distributed"]] {
         let again = loaded(site, &folder, more)?;
         // THEN nothing is stored, and the job is the same
         ensure!(again["stored"] == 0 && again["before"] == ROWS, "{more:?}: {again:#}");
@@ -133,7 +135,15 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
     // WHEN it is to be loaded for another team THEN it is refused
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "8"], "another mapping or team")?;
     // WHEN a file has changed THEN it is refused, and named
-    let other = History { rows: 100, files: 1, row_group: 50, days: 1, until: UNTIL, people: 9, seed: 1 };
+    let other = History {
+        rows: 100,
+        files: Files::Equal(1),
+        row_group: 50,
+        days: 1,
+        until: UNTIL,
+        people: 9,
+        seed: 1,
+    };
     let elsewhere = tempfile::tempdir()?;
     std::fs::copy(&other.write(elsewhere.path())?[0], &files[1])?;
     let name = files[1].file_name().context("a name")?.to_string_lossy().into_owned();
@@ -174,7 +184,7 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
     let (folder, _) = history(site.name(), ROWS)?;
     // WHEN two machines take a share each, at the same time
     let (first, second) = thread::scope(|scope| {
-        let share = |share| loaded(site, &folder, &["--split", share, "--no-verify", "--memory", "1"]);
+        let share = |share| loaded(site, &folder, &["--split", share, "--slice", "1"]);
         let first = scope.spawn(move || share("1/2"));
         (first.join(), share("2/2"))
     });
@@ -184,6 +194,53 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
     ensure!(rows(&first) > 0 && rows(&second) > 0, "{first:#} {second:#}");
     ensure!(rows(&first) + rows(&second) == ROWS as u64, "{first:#} {second:#}");
     site.must(&["backfill", "verify", first["job"].as_str().context("a job")?])?;
+    Ok(())
+}
+
+fn a_load_through_others_reaches_a_shard_that_is_not_reached(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a config by which the HTTP interface of the second shard can't be reached from here
+    site.apply()?;
+    let nowhere = Proxy::start("127.0.0.1:9".parse()?)?;
+    nowhere.cut();
+    let shards = site.config_mut().get_mut("shards").and_then(toml::Value::as_array_mut).context("shards")?;
+    let replica =
+        shards[1].get_mut("replicas").and_then(|replicas| replicas.get_mut(0)).context("a replica")?;
+    let replica = replica.as_table_mut().context("a table")?;
+    replica.insert("url".to_owned(), format!("http://{}", nowhere.address()).into());
+    // WHEN a history is loaded THEN it goes through the first shard's node, and is proven
+    let (folder, _) = history(site.name(), ROWS)?;
+    let done = loaded(site, &folder, &[])?;
+    ensure!(done["stored"] == ROWS && done["proof"]["found"] == ROWS, "{done:#}");
+    site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))?;
+    // WHEN the direct way is asked for THEN it is refused, and the node named
+    let refused = load(site, &folder, &["--route", "direct"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("ch2"), "{refused}");
+    Ok(())
+}
+
+fn a_folder_that_grows_is_loaded_to_its_end(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a folder whose only file was loaded
+    site.apply()?;
+    let (folder, files) = history(site.name(), ROWS)?;
+    let elsewhere = tempfile::tempdir()?;
+    let later = elsewhere.path().join("later.parquet");
+    std::fs::rename(&files[1], &later)?;
+    loaded(site, &folder, &[])?;
+    // WHEN another one comes and the same command is given
+    std::fs::rename(&later, &files[1])?;
+    let done = loaded(site, &folder, &[])?;
+    // THEN its rows alone are stored, and both files are proven
+    let (stored, before) = (ROWS / 2, ROWS / 2);
+    ensure!(done["stored"] == stored && done["before"] == before, "{done:#}");
+    ensure!(done["proof"]["found"] == ROWS && done["proof"]["complete"] == true, "{done:#}");
+    // WHEN the older file is there alone again THEN there is nothing to do, and it is proven too
+    std::fs::remove_file(&files[1])?;
+    let again = loaded(site, &folder, &[])?;
+    ensure!(again["stored"] == 0 && again["proof"]["found"] == ROWS / 2, "{again:#}");
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    let complete = |job: &Value| job["stored"] == job["rows"] && job["proven_at"] != "";
+    let all = jobs.as_array().context("a list")?;
+    ensure!(all.len() == 2 && all.iter().all(complete), "{jobs:#}");
     Ok(())
 }
 
@@ -201,7 +258,7 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
         "posthog-export",
         "--team-id",
         "7",
-        "--memory",
+        "--slice",
         "1",
         "--no-verify",
     ];
@@ -216,10 +273,16 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
     ensure!(ended.code() == Some(1), "{ended:?}");
     let stored: u64 = site.query("SELECT count() FROM {db}.events")?.parse()?;
     ensure!(stored > 0 && stored < rows as u64, "{stored} rows are stored");
+    // THEN what is there is as it was, and the job is not called proven
+    let verified = site.posthouse(&["backfill", "verify", &job])?;
+    ensure!(verified.code == 3 && verified.stdout.starts_with("not complete"), "{verified}");
     // WHEN the same command is given again THEN it goes on
     let done = loaded(site, &folder, &[])?;
     ensure!(done["stored"].as_u64().unwrap_or_default() + stored == rows as u64, "{stored} and {done:#}");
-    ensure!(done["proof"]["found"] == rows, "{done:#}");
+    ensure!(done["proof"]["found"] == rows && done["proof"]["complete"] == true, "{done:#}");
+    // THEN there is nothing left to cancel
+    let late = site.posthouse(&["backfill", "cancel", &job])?;
+    ensure!(late.code == 1 && late.stderr.contains("nothing to cancel"), "{late}");
     Ok(())
 }
 
@@ -362,7 +425,7 @@ fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow
 fn kills_and_cuts_lose_nothing_and_repeat_nothing() -> anyhow::Result<()> {
     // One of each fault, on a table that merges nothing and forgets tokens at once.
     let stack = ingest::stack(&Progress::Silent)?;
-    let report = kills::run(&stack, 4, seed("backfill")?, &|line| eprintln!("backfill: {line}"))?;
+    let report = kills::run(&stack, 5, seed("backfill")?, &|line| eprintln!("backfill: {line}"))?;
     eprintln!("backfill: {report:?}");
     ensure!(report.kills >= 4 && report.produced > 0 && (report.lost, report.twice) == (0, 0), "{report:?}");
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use jiff::Timestamp;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -17,8 +18,8 @@ use crate::events::{Event, Generator, Profile};
 pub struct History {
     /// Rows of all files.
     pub rows: usize,
-    /// Files, with equal shares of the rows.
-    pub files: usize,
+    /// How they are told apart into files.
+    pub files: Files,
     /// Rows of a row group.
     pub row_group: usize,
     /// Days before [`History::until`] over which timestamps spread.
@@ -29,6 +30,15 @@ pub struct History {
     pub people: u32,
     /// Repeats the events.
     pub seed: u64,
+}
+
+/// Which rows share a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// So many files, with equal shares of the rows: `export-001.parquet` and so on.
+    Equal(usize),
+    /// One for each month that has rows: `2025-01.parquet` and so on.
+    Monthly,
 }
 
 impl History {
@@ -50,11 +60,14 @@ impl History {
         let mut events: Vec<Event> = (0..self.rows).map(|_| generator.event()).collect();
         // An export is written day by day.
         events.sort_by_key(|event| event.timestamp);
-        let share = self.rows.div_ceil(self.files.max(1)).max(1);
-        let files = events.chunks(share).zip(1..);
+        let files = match self.files {
+            Files::Equal(files) => equal(&events, files),
+            Files::Monthly => monthly(&events),
+        };
         files
-            .map(|(events, number)| {
-                let path = folder.join(format!("export-{number:03}.parquet"));
+            .into_iter()
+            .map(|(name, events)| {
+                let path = folder.join(format!("{name}.parquet"));
                 self.file(&path, events, &generator)
                     .with_context(|| format!("can't write {}", path.display()))?;
                 Ok(path)
@@ -83,6 +96,22 @@ impl History {
         writer.map(ArrowWriter::close).transpose()?;
         Ok(())
     }
+}
+
+fn equal(events: &[Event], files: usize) -> Vec<(String, &[Event])> {
+    let share = events.len().div_ceil(files.max(1)).max(1);
+    (1..).zip(events.chunks(share)).map(|(number, events)| (format!("export-{number:03}"), events)).collect()
+}
+
+fn monthly(events: &[Event]) -> Vec<(String, &[Event])> {
+    let files = events.chunk_by(|one, next| month(one) == month(next));
+    files.filter_map(|events| Some((month(events.first()?), events))).collect()
+}
+
+/// `2025-01`, in UTC.
+fn month(event: &Event) -> String {
+    let timestamp = Timestamp::from_microsecond(event.timestamp).unwrap_or(Timestamp::UNIX_EPOCH);
+    timestamp.strftime("%Y-%m").to_string()
 }
 
 fn batch(events: &[Event], generator: &Generator) -> anyhow::Result<RecordBatch> {

@@ -128,9 +128,7 @@ impl<'s> Site<'s> {
     pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
         let path = self.folder.path().join("posthouse.toml");
         std::fs::write(&path, toml::to_string(&self.config)?)?;
-        let mut command = Command::new(binary("posthouse")?);
-        command.arg("--config").arg(&path).args(arguments);
-        Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+        spawn(&path, arguments)
     }
 
     /// Runs `posthouse` and expects exit code 0.
@@ -276,6 +274,16 @@ pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow:
     let (stdout, stderr) = (whole(&mut stdout)?, whole(&mut stderr)?);
     let status = ended.with_context(|| format!("posthouse {}: {stdout}{stderr}", arguments.join(" ")))?;
     Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
+}
+
+/// Starts `posthouse` and leaves it to itself; what it prints goes nowhere.
+///
+/// # Errors
+/// When it is not there or does not start.
+pub fn spawn(config: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
+    let mut command = Command::new(binary("posthouse")?);
+    command.arg("--config").arg(config).args(arguments);
+    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
 }
 
 fn whole(file: &mut File) -> anyhow::Result<String> {

@@ -115,7 +115,10 @@ impl Verb {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let wrong_config = error.is::<ConfigError>() || error.is::<SpecError>() || error.is::<MappingError>();
+    // A mapping that does not fit stands behind the file that it does not fit.
+    let wrong_config = error
+        .chain()
+        .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());
     if wrong_config { WRONG_CONFIG } else { FAILED }
 }
 
@@ -133,6 +136,8 @@ fn start_logs() {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use posthouse::backfill::map::Mapping;
+    use posthouse::backfill::plan::PlanError;
 
     use super::*;
 
@@ -153,6 +158,9 @@ mod tests {
     fn a_wrong_file_is_told_from_failed_work() {
         let wrong = Config::parse("", std::path::Path::new("")).expect_err("no shards");
         assert_eq!(exit_code(&wrong.into()), WRONG_CONFIG);
+        let source = Mapping::preset("none").expect_err("no such preset");
+        let unfit = PlanError::Mapping { location: "a.parquet".to_owned(), source };
+        assert_eq!(exit_code(&unfit.into()), WRONG_CONFIG);
         assert_eq!(exit_code(&anyhow::anyhow!("broken")), FAILED);
     }
 }

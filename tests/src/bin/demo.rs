@@ -6,11 +6,12 @@ use clap::Parser;
 use posthouse_tests::demo::run;
 use posthouse_tests::stack::{INTERRUPTED, watch_signals};
 
-/// Sends 200,000 messages through Kafka into a sharded ClickHouse, kills a node on the way, and counts.
+/// Sends 200,000 messages through Kafka into a sharded ClickHouse, loads a year of history from Parquet, kills a node and
+/// the loader on the way, and counts.
 #[derive(Parser)]
 #[command(
     name = "demo",
-    after_help = "Exit codes: 0 every message is there once, 1 one is not or something failed, 130 interrupted."
+    after_help = "Exit codes: 0 every message and row is there once, 1 one is not or something failed, 130 interrupted."
 )]
 struct Arguments {
     /// Leave the servers running until Ctrl-C

@@ -1,6 +1,8 @@
-//! `make demo`: the real servers, the real `posthouse`, 200,000 messages, one node killed on the way, and the count.
+//! `make demo`: the real servers, the real `posthouse`, 200,000 messages, a year of history, kills on the way, and the
+//! count.
 
 mod flow;
+mod history;
 mod probes;
 mod queries;
 mod report;
@@ -13,18 +15,23 @@ use std::time::Instant;
 use screen::Screen;
 use setup::Ground;
 
-/// Runs the demo. With `keep` the servers then stay up until `signals` has a signal. True when every message is there
-/// exactly once.
+/// Runs the demo. With `keep` the servers then stay up until `signals` has a signal. True when every message and
+/// every row of history is there exactly once.
 ///
 /// # Errors
 /// When the stack does not start, `posthouse` fails, a server does not come back, or a signal ends it halfway.
 pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
     let (screen, begin) = (Screen::on_stdout(), Instant::now());
-    screen.title("posthouse", "events from Kafka into a sharded ClickHouse, each exactly once");
+    screen.title(
+        "posthouse",
+        "events from Kafka and history from Parquet into a sharded ClickHouse, each exactly once",
+    );
     let ground = setup::prepare(&screen)?;
     let flow = flow::run(&ground, &screen)?;
-    let once = report::print(&ground, &flow, &screen)?;
-    screen.verdict(once, &flow, begin.elapsed());
+    let arrived = report::print(&ground, &flow, &screen)?;
+    let history = history::run(&ground, &screen)?;
+    let once = arrived && history.once;
+    screen.verdict(once, &flow, &history, begin.elapsed());
     if keep {
         stay(&ground, &screen);
         // The sender lives as long as the process.
@@ -38,9 +45,10 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
     Ok(once)
 }
 
-const NEXT: [(&str, &str); 4] = [
+const NEXT: [(&str, &str); 5] = [
     ("make demo KEEP=1", "the same, and the servers stay up for queries of your own"),
     ("make torture TEST=ingest ROUNDS=10", "nodes, broker and Keeper killed again and again, then counted"),
+    ("make torture TEST=backfill ROUNDS=10", "loader, shards and their network, then counted"),
     ("make bench BENCH=ingest", "how fast, against ClickHouse's default settings"),
     ("make up", "the empty stack, to point posthouse at"),
 ];
@@ -54,6 +62,7 @@ fn stay(ground: &Ground, screen: &Screen) {
     let url = ground.first().http_url();
     let mut commands = vec![
         (format!("{posthouse} schema check"), "does any table differ from the config?"),
+        (format!("{posthouse} backfill list"), "what was loaded, and is it proven?"),
         (format!("{posthouse} udf check"), "do our functions answer as the server's own?"),
         (
             format!("curl {url} --data-binary \"{} FORMAT Vertical\"", queries::ONE_DEAD_LETTER),

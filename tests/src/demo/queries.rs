@@ -39,6 +39,10 @@ pub(super) const PAGES: &str = "\
 pub(super) const REASONS: &str = "\
     SELECT error, count() FROM posthog.events_dead_letter GROUP BY error ORDER BY count() DESC, error";
 
+/// Rows of history, and events among them: those of the demo's own team.
+pub(super) const HISTORY: &str = "\
+    SELECT count(), uniqExact(uuid) FROM posthog.events WHERE team_id = 2025";
+
 /// One dead letter, for the user to look at. No character of it means anything to a shell in double quotes.
 pub(super) const ONE_DEAD_LETTER: &str = "SELECT * FROM posthog.events_dead_letter LIMIT 1";
 

@@ -20,15 +20,15 @@ const BEFORE_KILL: Duration = Duration::from_secs(1);
 /// Days in one line.
 const DAYS_A_LINE: usize = 5;
 
-/// Events and dead letters as they stand there, against what was produced.
+/// Messages, or rows of files, as they stand there, against what was produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Count {
-    /// Acknowledged by the broker.
-    produced: u64,
-    /// Messages that have a row.
-    stored: u64,
+pub(super) struct Count {
+    /// Acknowledged by the broker, or written to files.
+    pub(super) produced: u64,
+    /// Those that have a row.
+    pub(super) stored: u64,
     /// All their rows.
-    rows: u64,
+    pub(super) rows: u64,
 }
 
 impl Count {
@@ -38,6 +38,11 @@ impl Count {
 
     fn twice(self) -> u64 {
         self.rows.saturating_sub(self.stored)
+    }
+
+    /// Whether nothing is lost and nothing there twice.
+    pub(super) fn is_once(self) -> bool {
+        self.lost() == 0 && self.twice() == 0
     }
 }
 
@@ -62,7 +67,7 @@ fn exactly_once(ground: &Ground, produced: Produced, screen: &Screen) -> anyhow:
     let dead = Count { produced: produced.broken, stored: dead_messages, rows: dead_rows };
 
     screen.heading("Exactly once");
-    println!("  {:<26}{:>12}{:>12}{:>9}{:>18}", "", "produced", "stored", "lost", "delivered twice");
+    columns("produced", "delivered twice");
     line("events", events, screen);
     let again = messages.saturating_sub(different);
     println!("  {:<26}{:>12}{:>12}", "  re-sent by the producer", count(produced.again), count(again));
@@ -74,10 +79,16 @@ fn exactly_once(ground: &Ground, produced: Produced, screen: &Screen) -> anyhow:
         count(produced.messages().saturating_sub(MESSAGES)),
         count(merged)
     ));
-    Ok([events, dead].iter().all(|count| count.lost() == 0 && count.twice() == 0))
+    Ok([events, dead].iter().all(|count| count.is_once()))
 }
 
-fn line(name: &str, messages: Count, screen: &Screen) {
+/// The heading of [`line`]s, for the counts whose names depend on what is counted.
+pub(super) fn columns(produced: &str, twice: &str) {
+    println!("  {:<26}{produced:>12}{:>12}{:>9}{twice:>18}", "", "stored", "lost");
+}
+
+/// One line of counts.
+pub(super) fn line(name: &str, messages: Count, screen: &Screen) {
     let (lost, twice) = (messages.lost(), messages.twice());
     println!(
         "  {name:<26}{:>12}{:>12}{}{}",
@@ -181,7 +192,10 @@ fn ask(ground: &Ground, sql: &str) -> anyhow::Result<String> {
 }
 
 /// The numbers of an answer of one row.
-fn numbers<const N: usize>(ground: &Ground, sql: &str) -> anyhow::Result<[u64; N]> {
+///
+/// # Errors
+/// When there is none, or one of another shape.
+pub(super) fn numbers<const N: usize>(ground: &Ground, sql: &str) -> anyhow::Result<[u64; N]> {
     fields(ask(ground, sql)?.trim_end())
 }
 

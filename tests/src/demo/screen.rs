@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::flow::Flow;
+use super::history::Loaded;
 
 /// Between two lines where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(3);
@@ -47,6 +48,26 @@ impl Screen {
         }
     }
 
+    /// What a command printed, line by line below it.
+    pub(super) fn quote(self, text: &str) {
+        for line in text.lines() {
+            println!("    {}", self.paint(DIM, line));
+        }
+    }
+
+    pub(super) fn blank(self) {
+        println!();
+    }
+
+    /// Something that went down.
+    pub(super) fn bad(self, text: &str) {
+        println!("{}", self.mark(RED, "✗", text));
+    }
+
+    fn mark(self, colour: &str, mark: &str, text: &str) -> String {
+        format!("  {}", self.paint(colour, &format!("{mark} {text}")))
+    }
+
     /// Green when it is as it should be, red otherwise.
     pub(super) fn judged(self, good: bool, text: &str) -> String {
         self.paint(if good { GREEN } else { RED }, text)
@@ -75,14 +96,16 @@ impl Screen {
     }
 
     /// The last word.
-    pub(super) fn verdict(self, once: bool, flow: &Flow, took: Duration) {
-        let (messages, victim) = (HumanCount(flow.produced.messages()), &flow.victim);
+    pub(super) fn verdict(self, once: bool, flow: &Flow, history: &Loaded, took: Duration) {
+        let (messages, rows) = (HumanCount(flow.produced.messages()), HumanCount(history.rows));
+        let what = format!(
+            "{messages} messages and {rows} rows of history, {} and the loader killed with -9",
+            flow.victim
+        );
         let text = if once {
-            format!("✓ {messages} messages, {victim} killed with -9: none lost, none twice")
+            format!("✓ {what}: none lost, none twice")
         } else {
-            format!(
-                "✗ {messages} messages, {victim} killed with -9: not every one is there once and where it belongs: see above"
-            )
+            format!("✗ {what}: not every one is there once and where it belongs: see above")
         };
         println!(
             "\n{}{}",
@@ -91,23 +114,31 @@ impl Screen {
         );
     }
 
+    /// One bar for a load of `total` rows; nothing where there is no terminal.
+    pub(super) fn gauge(self, name: &'static str, total: u64) -> ProgressBar {
+        if stdout().is_terminal() && stderr().is_terminal() {
+            bar(name, "green", total)
+        } else {
+            ProgressBar::hidden()
+        }
+    }
+
     /// What shows the load, of `total` messages.
     pub(super) fn meter(self, total: u64) -> Meter {
         let bars = (stdout().is_terminal() && stderr().is_terminal()).then(|| {
             let all = MultiProgress::new();
-            let bar = |name: &'static str, colour| {
-                let bar = all.add(ProgressBar::new(total));
-                let template = format!(
-                    "  {{prefix:<10}} {{bar:40.{colour}/237}} {{human_pos:>8}} of {{human_len}}  {{msg}}"
-                );
-                let style = ProgressStyle::with_template(&template);
-                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸━"));
-                bar.with_prefix(name)
-            };
+            let bar = |name, colour| all.add(bar(name, colour, total));
             Bars { produced: bar("produced", "cyan"), queryable: bar("queryable", "green"), all }
         });
         Meter { screen: self, bars, begun: Instant::now(), next_line: Mutex::new(Duration::ZERO) }
     }
+}
+
+fn bar(name: &'static str, colour: &str, total: u64) -> ProgressBar {
+    let template =
+        format!("  {{prefix:<10}} {{bar:40.{colour}/237}} {{human_pos:>8}} of {{human_len}}  {{msg}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style.progress_chars("━╸━")).with_prefix(name)
 }
 
 /// Two bars, or a line from time to time.
@@ -166,7 +197,7 @@ impl Meter {
     }
 
     fn line(&self, colour: &str, mark: &str, text: &str) {
-        let line = format!("  {}", self.screen.paint(colour, &format!("{mark} {text}")));
+        let line = self.screen.mark(colour, mark, text);
         match &self.bars {
             Some(bars) => bars.all.suspend(|| println!("{line}")),
             None => println!("{line}"),

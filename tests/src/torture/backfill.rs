@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 use toml::Value;
 
 use super::Report;
-use crate::history::History;
+use crate::history::{Files, History};
 use crate::site::Site;
 use crate::stack::{Proxy, Stack};
 
@@ -23,7 +24,7 @@ const UNTIL: i64 = 1_794_312_000_000_000;
 /// See [`UNTIL`].
 const DAYS: u32 = 20;
 /// Small, so that a round makes dozens of blocks and a fault falls between any two steps.
-const MEMORY_MIB: &str = "16";
+const SLICE_MIB: &str = "4";
 /// What a load of [`ROWS`] sends, about: faults come at a random part of it.
 const SENT_BYTES: u64 = 35_000_000;
 /// So few that a shard has long forgotten a block's token when the load goes on.
@@ -45,9 +46,12 @@ enum Fault {
     Shard,
     Both,
     Network,
+    Pause,
 }
 
-const FAULTS: [Fault; 4] = [Fault::Loader, Fault::Shard, Fault::Both, Fault::Network];
+const FAULTS: [Fault; 5] = [Fault::Loader, Fault::Shard, Fault::Both, Fault::Network, Fault::Pause];
+/// How long a paused loader sleeps, while another one does its work: longer than what it was told by the ledger holds.
+const PAUSE: Duration = Duration::from_secs(62);
 
 /// The HTTP interfaces of all shards, each behind a line that can be cut.
 struct Lines(Vec<Proxy>);
@@ -84,13 +88,13 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             "posthog-export",
             "--team-id",
             &team,
-            "--memory",
-            MEMORY_MIB,
+            "--slice",
+            SLICE_MIB,
             "--route",
             route,
         ];
         let mut child = site.spawn(&[&arguments[..], &["--no-verify"]].concat())?;
-        let killed = inflict(&site, &lines, fault, &mut child, &mut random)?;
+        let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
         kills += killed;
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
@@ -107,8 +111,15 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
 }
 
 fn write(folder: &Path, seed: u64) -> anyhow::Result<()> {
-    let history =
-        History { rows: ROWS, files: 2, row_group: 7_000, days: DAYS, until: UNTIL, people: 5_000, seed };
+    let history = History {
+        rows: ROWS,
+        files: Files::Equal(2),
+        row_group: 7_000,
+        days: DAYS,
+        until: UNTIL,
+        people: 5_000,
+        seed,
+    };
     history.write(folder)?;
     Ok(())
 }
@@ -145,6 +156,7 @@ fn inflict(
     site: &Site<'_>,
     lines: &Lines,
     fault: Fault,
+    arguments: &[&str],
     child: &mut Child,
     random: &mut StdRng,
 ) -> anyhow::Result<u32> {
@@ -179,6 +191,10 @@ fn inflict(
             lines.0[victim].restore();
             0
         }
+        Fault::Pause => {
+            pause(site, arguments, child)?;
+            0
+        }
     };
     let end = Instant::now() + LOAD_LIMIT;
     while child.try_wait()?.is_none() {
@@ -186,6 +202,19 @@ fn inflict(
         thread::sleep(Duration::from_millis(20));
     }
     Ok(kills)
+}
+
+/// Stops the loader where it is, has another one do all of its work and the shards forget it, and lets it go on.
+fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process")?;
+    let begin = Instant::now();
+    // One that has ended already can't be stopped, and then nothing is to be seen.
+    let _ = kill_process(pid, Signal::STOP);
+    go_on(site, arguments)?;
+    forget(site)?;
+    thread::sleep(PAUSE.saturating_sub(begin.elapsed()));
+    let _ = kill_process(pid, Signal::CONT);
+    Ok(())
 }
 
 /// Has every shard forget the tokens of the load.

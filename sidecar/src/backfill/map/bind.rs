@@ -3,10 +3,10 @@
 use arrow_schema::{DataType, Fields, Schema};
 
 use super::error::MappingError;
-use super::find::{Found, find, missing};
+use super::find::{Found, columns, find, missing};
 use super::json;
 use super::mapper::Mapper;
-use super::mapping::{Instant, Mapping, Origin, Timed, digest};
+use super::mapping::{Instant, Mapping, Origin, PRESETS, Timed, digest};
 use super::moment::Moments;
 use super::team::Teams;
 use super::text::{Texts, is_text};
@@ -19,7 +19,8 @@ impl Mapping {
     /// # Errors
     /// [`MappingError::Unfit`] with every fault at once.
     pub fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
-        let mut binding = Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new() };
+        let mut binding =
+            Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new(), absent: false };
         let uuid = binding.uuid(&self.uuid);
         let event = binding.text("event", &self.event, None);
         let properties = binding.json("properties", &self.properties);
@@ -30,6 +31,7 @@ impl Mapping {
         let created_at = binding.moment("created_at", &self.created_at, Some(Instant::Timestamp));
         let ingested_at = binding.moment("_timestamp", &self.ingested_at, Some(Instant::At(0)));
         let elements_chain = binding.json("elements_chain", &self.elements_chain);
+        let hints = binding.hints(&self.name);
         let Binding { mut leaves, faults, .. } = binding;
         leaves.sort_unstable();
         leaves.dedup();
@@ -49,9 +51,11 @@ impl Mapping {
                 fingerprint: digest(&serde_json::json!([self.fingerprint(), team_id])),
             })
         })();
-        mapper
-            .filter(|_| faults.is_empty())
-            .ok_or_else(|| MappingError::Unfit { mapping: self.name.clone(), faults })
+        mapper.filter(|_| faults.is_empty()).ok_or_else(|| MappingError::Unfit {
+            mapping: self.name.clone(),
+            faults,
+            hints,
+        })
     }
 }
 
@@ -60,6 +64,8 @@ struct Binding<'a> {
     fields: &'a Fields,
     leaves: Vec<usize>,
     faults: Vec<String>,
+    /// Whether a column is not there.
+    absent: bool,
 }
 
 /// A column that a mapping names.
@@ -77,11 +83,25 @@ impl Binding<'_> {
                 return Some(Column::Found(found));
             }
             (Ok(None), Some(default)) => return Some(Column::Default(default.clone())),
-            (Ok(None), None) => missing(self.fields, name),
+            (Ok(None), None) => {
+                self.absent = true;
+                // See `file::uuid`.
+                let next =
+                    if target == "uuid" { "name another one" } else { "name another one, or give a default" };
+                missing(self.fields, name, next)
+            }
             (Err(problem), _) => problem,
         };
         self.faults.push(format!("{target} ← {name}: {problem}"));
         None
+    }
+
+    fn hints(&self, mapping: &str) -> Vec<String> {
+        let columns = self.absent.then(|| format!("the file has: {}", columns(self.fields)));
+        let preset = PRESETS.iter().any(|(name, _)| *name == mapping);
+        let own = (self.absent && preset)
+            .then(|| "for other columns write a mapping of your own: see mapping.example.toml".to_owned());
+        columns.into_iter().chain(own).collect()
     }
 
     /// Notes what is wrong with a column that is there.
@@ -103,12 +123,12 @@ impl Binding<'_> {
             (Some(Origin::Column { name, default }), None) => (name, *default),
             (None, None) => {
                 self.faults
-                    .push("team_id: neither the mapping nor the command line says it: give one".to_owned());
+                    .push("team_id: neither the mapping nor the command line says it: add team_id to the mapping, or --team-id".to_owned());
                 return None;
             }
             (Some(_), Some(team)) => {
                 self.faults.push(format!(
-                    "team_id: the mapping and the command line ({team}) say it: leave one out"
+                    "team_id: the mapping and the command line (--team-id {team}) say it: leave one out"
                 ));
                 return None;
             }

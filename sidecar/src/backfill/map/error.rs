@@ -38,11 +38,13 @@ pub enum MappingError {
         faults: Vec<Fault>,
     },
     /// The mapping is right in itself, but not for this file: every fault, in the order of the events' columns.
-    #[error("mapping {mapping} does not fit the file:\n  {}", .faults.join("\n  "))]
+    #[error("mapping {mapping} does not fit the file:\n  {}", [.faults.as_slice(), .hints].concat().join("\n  "))]
     Unfit {
         /// The mapping's path, or the name of the preset.
         mapping: String,
         /// At least one.
         faults: Vec<String>,
+        /// What helps to mend them.
+        hints: Vec<String>,
     },
 }

@@ -64,8 +64,7 @@ fn mapping(top: &mut Table<'_>, name: &str) -> Option<Mapping> {
 /// Events without a uuid of their own would all be the same event, so there is neither constant nor default.
 fn uuid(top: &mut Table<'_>) -> Option<String> {
     if !top.holds("uuid") {
-        top.missing("uuid", "uuid = \"column\"");
-        return None;
+        return top.required("uuid", "\"column\"", column);
     }
     if !top.holds_table("uuid") {
         return top.optional("uuid", column);
@@ -88,7 +87,8 @@ fn required<T: Clone>(
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> Option<Origin<T>> {
     if !top.holds(key) {
-        top.missing(key, &format!("{key} = \"column\""));
+        // None, and the key is among the known ones.
+        top.required(key, "\"column\"", column);
         return None;
     }
     origin(top, key, value)

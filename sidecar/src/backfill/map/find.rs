@@ -81,19 +81,25 @@ pub(super) fn leaf_count(data_type: &DataType) -> usize {
     }
 }
 
-/// What to tell somebody whose mapping names a column that is not there.
-pub(super) fn missing(fields: &Fields, name: &str) -> String {
+/// What to tell somebody whose mapping names a column that is not there; `next` is the step where none is alike.
+pub(super) fn missing(fields: &Fields, name: &str, next: &str) -> String {
     let names = names(fields, "");
     let nearest =
         names.iter().map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase()), known));
     let nearest =
         nearest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= DID_YOU_MEAN);
-    let hint = nearest.map_or_else(String::new, |(_, known)| format!(", did you mean {known:?}?"));
+    let hint = nearest.map_or_else(|| format!(": {next}"), |(_, known)| format!(", did you mean {known:?}?"));
+    format!("the file has no column {name:?}{hint}")
+}
+
+/// The columns that the file has, as a mapping can name them.
+pub(super) fn columns(fields: &Fields) -> String {
+    let names = names(fields, "");
     let mut shown = names.iter().take(COLUMNS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > COLUMNS_SHOWN {
         shown.push_str(", …");
     }
-    format!("the file has no column {name:?}{hint} (it has: {shown}): name another one or give a default")
+    shown
 }
 
 fn names(fields: &Fields, prefix: &str) -> Vec<String> {

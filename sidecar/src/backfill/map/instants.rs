@@ -9,6 +9,7 @@ use arrow_array::{Array, ArrayRef, LargeBinaryArray};
 use arrow_buffer::ScalarBuffer;
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
+use chrono::DateTime;
 
 use super::iso;
 use super::mapping::{Reading, Unit};
@@ -81,8 +82,7 @@ impl<'a> Instants<'a> {
         match &self.values {
             Kind::Stamps { values, unit, zoned } => {
                 let raw = values.get(row).copied().unwrap_or_default();
-                self.of_stamp(raw, *unit, *zoned)
-                    .map_err(|problem| (format!("{raw} {}", name(*unit)), problem))
+                self.of_stamp(raw, *unit, *zoned).map_err(|problem| (shown(raw, *unit), problem))
             }
             Kind::Days(days) => {
                 let day = days.get(row).copied().unwrap_or_default();
@@ -139,6 +139,15 @@ fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
         TimeUnit::Millisecond => raw.checked_mul(MICROS / MILLIS_A_SECOND),
         TimeUnit::Microsecond => Some(raw),
         TimeUnit::Nanosecond => Some(raw.div_euclid(NANOS_A_MICROSECOND)),
+    }
+}
+
+/// As a date and time, where the years are those of events.
+fn shown(raw: i64, unit: TimeUnit) -> String {
+    let known = micros(raw, unit).filter(|micros| iso::in_bounds(*micros).is_ok());
+    match known.and_then(DateTime::from_timestamp_micros) {
+        Some(moment) => moment.format("%Y-%m-%d %H:%M:%S%.f").to_string(),
+        None => format!("{raw} {}", name(unit)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{BooleanArray, LargeBinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, LargeBinaryArray, RecordBatch};
 use arrow_select::filter::filter;
 
 use super::moment::Moments;
@@ -73,6 +73,12 @@ impl Mapper {
     /// The column that timestamps come from, where it is one of the file's.
     pub fn timestamp_column(&self) -> Option<&str> {
         self.timestamp.column()
+    }
+
+    /// These values of [`Mapper::timestamp_column`] as a load reads them: microseconds since 1970 in UTC, or nothing where
+    /// one of them is no moment.
+    pub fn timestamps(&self, values: &ArrayRef) -> Option<Vec<i64>> {
+        self.timestamp.of(values)
     }
 
     /// What the mapping means, with the team of the command line; part of a unit's identity.

@@ -1,6 +1,6 @@
 //! The columns of events that hold moments: where they come from, and what stands for null.
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 
 use super::find::{Found, Values};
@@ -58,6 +58,13 @@ impl Moments {
             Self::Constant(_) => None,
             Self::Column { column, .. } => Some(&column.name),
         }
+    }
+
+    /// `values`, which are of the column, but of no batch; nothing where one is null or no moment.
+    pub(super) fn of(&self, values: &ArrayRef) -> Option<Vec<i64>> {
+        let Self::Column { reading, .. } = self else { return None };
+        let instants = Instants::new(values, reading).filter(|_| values.null_count() == 0)?;
+        (0..values.len()).map(|row| instants.get(row).ok()).collect()
     }
 
     /// Microseconds since 1970 in UTC for each row, 0 where it is a fault; `timestamp` holds the rows' own timestamps.

@@ -49,7 +49,7 @@ impl Default for Zone {
 impl Zone {
     /// The zone `name` (`Europe/Berlin`, `+02:00`).
     pub(super) fn new(name: &str, ambiguous: Ambiguous) -> Result<Self, String> {
-        let wrong = |_| format!("{name:?} is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"");
+        let wrong = |_| "is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
         let rules = match name {
             "UTC" => Rules::Utc,
             _ => Rules::Other(Tz::from_str(name).map_err(wrong)?),

@@ -1,10 +1,6 @@
 //! From when to when a file's events are, as the statistics of its footer say.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef};
-use arrow_cast::cast;
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use serde::Serialize;
 
@@ -26,12 +22,14 @@ impl Range {
     }
 }
 
-/// The range of a file; `None` where the column is no timestamp, or has no statistics in a row group that has rows.
+/// The range of a file; `None` where the column is no timestamp, date or number, or has no statistics in a row group that has rows.
 pub(super) fn of_file(file: &File) -> Option<Range> {
     let column = file.mapper.timestamp_column()?;
     let metadata = file.footer.metadata();
     let schema = file.footer.declared();
-    if !matches!(schema.field_with_name(column).ok()?.data_type(), DataType::Timestamp(..)) {
+    let data_type = schema.field_with_name(column).ok()?.data_type();
+    // Statistics of texts may be cut off.
+    if !(data_type.is_integer() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32)) {
         return None;
     }
     let parquet_schema = metadata.file_metadata().schema_descr();
@@ -39,12 +37,7 @@ pub(super) fn of_file(file: &File) -> Option<Range> {
     let groups = || metadata.row_groups().iter().filter(|group| group.num_rows() > 0);
     let (earliest, latest) =
         (converter.row_group_mins(groups()).ok()?, converter.row_group_maxes(groups()).ok()?);
-    Some(Range { first: micros(&earliest)?.into_iter().min()?, last: micros(&latest)?.into_iter().max()? })
-}
-
-/// All values in microseconds, or none if one is missing.
-fn micros(values: &ArrayRef) -> Option<Vec<i64>> {
-    let values = cast(values, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok()?;
-    let values = values.as_primitive_opt::<TimestampMicrosecondType>()?;
-    (values.null_count() == 0).then(|| values.values().to_vec())
+    // By the mapping's zone and unit: the footer has them as the file has.
+    let (earliest, latest) = (file.mapper.timestamps(&earliest)?, file.mapper.timestamps(&latest)?);
+    Some(Range { first: earliest.into_iter().min()?, last: latest.into_iter().max()? })
 }

@@ -16,7 +16,7 @@ pub enum RejectLimit {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{rejected} rows were rejected, and --max-rejects is {limit}: the first of them is row {row} of row group {row_group} of \
-     {location}: {reason}. Mend the file or the mapping, or allow more; rejected rows go to {quarantine}"
+     {location}: {reason}. Mend the file or the mapping, or allow more; the rejected rows are in {quarantine}"
 )]
 pub struct TooManyRejects {
     /// How many, at least.

@@ -25,7 +25,7 @@ pub enum SourceError {
         hint: String,
     },
     /// A local file that can't be read.
-    #[error("{location} can't be read: {source}: check that it is there and that posthouse may read it")]
+    #[error("{location} can't be read: check that it is there and that posthouse may read it")]
     File {
         /// The file or folder.
         location: String,

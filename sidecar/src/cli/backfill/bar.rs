@@ -13,6 +13,16 @@ const LINE: Duration = Duration::from_secs(10);
 /// Rates are those since the last so many seconds, so that a pause shows.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
+/// What a load does that was asked to end.
+const STOPPING: &str = "stopping after the blocks under way; once more stops at once";
+
+/// Says that a load ends soon; a bar says it by itself.
+pub(super) fn say_stopping() {
+    if !stderr().is_terminal() {
+        eprintln!("{STOPPING}");
+    }
+}
+
 /// Shows `progress` until it is dropped by whoever waits for the load.
 pub(super) async fn show(progress: &Progress, rows: u64) {
     if stderr().is_terminal() { bar(progress, rows).await } else { lines(progress, rows).await }
@@ -20,13 +30,16 @@ pub(super) async fn show(progress: &Progress, rows: u64) {
 
 async fn bar(progress: &Progress, rows: u64) {
     let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {msg}");
+    // Two lines, the second cut where the terminal ends: one that wraps is in the way when the next is drawn.
+    let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {prefix}\n{wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let clear = Clear(bar);
     let mut rate = Rate::new();
     loop {
         clear.0.set_position(done(progress));
-        clear.0.set_message(state(progress, rows, &mut rate));
+        let State { far, pace } = state(progress, rows, &mut rate);
+        clear.0.set_prefix(far);
+        clear.0.set_message(pace);
         tokio::time::sleep(FRAME).await;
     }
 }
@@ -45,7 +58,8 @@ async fn lines(progress: &Progress, rows: u64) {
     loop {
         tokio::time::sleep(LINE).await;
         let share = 100 * done(progress) / rows.max(1);
-        eprintln!("{share} %  {}", state(progress, rows, &mut rate));
+        let State { far, pace } = state(progress, rows, &mut rate);
+        eprintln!("{share:>3} %  {far}  {pace}");
     }
 }
 
@@ -54,7 +68,15 @@ fn done(progress: &Progress) -> u64 {
     [&progress.stored, &progress.before, &progress.rejected].map(Progress::get).iter().sum()
 }
 
-fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> String {
+/// A load in words.
+struct State {
+    /// How far it is.
+    far: String,
+    /// How fast it goes, and what slows it down.
+    pace: String,
+}
+
+fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
     let bytes = Progress::get(&progress.bytes);
     let (rows_a_second, bytes_a_second) = rate.of(Progress::get(&progress.stored), bytes);
     let left = rows.saturating_sub(done(progress));
@@ -63,17 +85,21 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> String {
         speed => format!("ETA {}", HumanDuration(Duration::from_secs(left / speed + 1))),
     };
     let pace = match progress.slowed().first() {
+        // Shards that are slow to answer, or do not.
+        None if rows_a_second == 0 => "waiting for the next block".to_owned(),
         None => "full speed".to_owned(),
         Some((shard, reason)) => format!("shard {shard} {reason}"),
     };
-    format!(
-        "{} of {} rows  {}/s  {}/s  {} parts  {eta}  {pace}",
-        HumanCount(done(progress)),
-        HumanCount(rows),
-        HumanCount(rows_a_second),
-        HumanBytes(bytes_a_second),
-        HumanCount(Progress::get(&progress.blocks))
-    )
+    let pace = if progress.stopped().is_some() { STOPPING.to_owned() } else { pace };
+    State {
+        far: format!("{} of {} rows  {eta}", HumanCount(done(progress)), HumanCount(rows)),
+        pace: format!(
+            "{} rows/s  {}/s  {} parts  {pace}",
+            HumanCount(rows_a_second),
+            HumanBytes(bytes_a_second),
+            HumanCount(Progress::get(&progress.blocks))
+        ),
+    }
 }
 
 /// What was done when, within [`RATE_WINDOW`].

@@ -33,6 +33,12 @@ pub(super) async fn status(config: &Config, job: &str, output: Output) -> anyhow
 pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(config, RouteChoice::Auto).await?;
     let job = find(&route, config, job).await?;
+    anyhow::ensure!(
+        !job.is_complete(),
+        "job {} is loaded: there is nothing to cancel; posthouse backfill status {} shows it",
+        job.job,
+        job.job
+    );
     ledger::cancel(&route, &config.database, &job.job).await?;
     output.print(&Cancelled { cancelled: &job.job }, |_| {
         format!(
@@ -62,6 +68,15 @@ fn state(job: &Job) -> &'static str {
         (true, true) => "loaded",
         (false, _) if !job.cancelled_at.is_empty() && job.cancelled_at >= job.last_at => "cancelled",
         (false, _) => "not complete",
+    }
+}
+
+/// What to do about a job next.
+fn next(job: &Job) -> Option<String> {
+    match state(job) {
+        "proven" => None,
+        "loaded" => Some(format!("posthouse backfill verify {}", job.job)),
+        _ => Some("the same run command goes on with the rest".to_owned()),
     }
 }
 
@@ -116,5 +131,6 @@ fn status_text(job: &Job) -> String {
     if job.files as usize > job.locations.len() {
         lines.push(("", format!("and {} more", job.files as usize - job.locations.len())));
     }
+    lines.extend(next(job).map(|next| ("next", next)));
     table(&lines.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }

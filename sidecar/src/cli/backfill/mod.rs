@@ -20,8 +20,21 @@ Examples:
   posthouse backfill plan exports/ --mapping posthog-export --team-id 7
   posthouse backfill plan 's3://bucket/2025/**/*.parquet' --mapping mapping.toml --json
 
-Reads footers only and writes nothing. The credentials of object stores come from the environment (AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, …).";
+Reads footers only and writes nothing. The schema must be there: posthouse schema apply.
+
+A mapping.toml names the file's column for each column of the events; mapping.example.toml shows every key:
+  uuid = \"id\"
+  event = \"name\"
+  properties = \"payload\"                                   text, or a struct, map or list
+  timestamp = { column = \"at\", zone = \"Europe/Berlin\" }
+  team_id = { constant = 7 }                               or --team-id 7
+  distinct_id = { column = \"user\", default = \"anonymous\" }
+
+Object stores are set up by the environment:
+  s3://   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN for temporary ones, AWS_REGION;
+          AWS_ENDPOINT_URL for another store (AWS_ALLOW_HTTP=true without TLS);
+          AWS_SKIP_SIGNATURE=true for a public bucket
+  gs://   GOOGLE_APPLICATION_CREDENTIALS; GOOGLE_SKIP_SIGNATURE=true for a public bucket";
 
 const RUN: &str = "\
 Examples:
@@ -29,12 +42,14 @@ Examples:
   posthouse backfill run 's3://bucket/2025/*.parquet' --mapping mapping.toml --split 2/3
   posthouse backfill run exports/ --mapping identity --dry-run
 
-Stopped or killed at any point, the same command goes on where it was: every row is stored once. At the end it is proven,
-shard by shard, that what stands in ClickHouse is what the files hold.";
+Stopped or killed at any point, the same command goes on where it was: every row is stored once. \
+At the end it is proven, shard by shard, that what stands in ClickHouse is what the files hold.";
 
 const VERIFY: &str = "\
 Example:
-  posthouse backfill verify 0123456789abcdef    exit code 3 if a row is missing, extra, changed or on the wrong shard";
+  posthouse backfill verify 0123456789abcdef
+
+Exit code 3 if a row is missing, extra, changed, on the wrong shard, or not loaded yet.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Backfill {

@@ -26,7 +26,10 @@ pub(super) fn text(summary: &Summary) -> String {
         Err(_) => micros.to_string(),
     };
     let range = summary.timestamps.map(|range| format!("{} to {} UTC", day(range.first), day(range.last)));
-    let months = summary.months.map(|months| format!("{months} months"));
+    let months = summary.months.map(|months| match months {
+        1 => "1 month".to_owned(),
+        months => format!("{months} months"),
+    });
     let left = match summary.units - summary.units_left {
         0 => String::new(),
         done => {
@@ -34,6 +37,13 @@ pub(super) fn text(summary: &Summary) -> String {
         }
     };
     let time = HumanDuration(std::time::Duration::from_secs(summary.seconds.max(1)));
+    let (parts, time) = match summary.units_left {
+        0 => (Some("none".to_owned()), "none: everything is loaded".to_owned()),
+        _ => (
+            summary.parts.map(|parts| format!("about {}", HumanCount(parts))),
+            format!("about {time}, if the shards have a core each to spare"),
+        ),
+    };
     let rows = [
         ("job", summary.job.clone()),
         ("files", format!("{}, {}", summary.files, HumanBytes(summary.bytes))),
@@ -42,8 +52,8 @@ pub(super) fn text(summary: &Summary) -> String {
         ("team", summary.team_id.map_or_else(|| "from the files".to_owned(), |team| team.to_string())),
         ("events", range.unwrap_or_else(unknown)),
         ("partitions", months.unwrap_or_else(unknown)),
-        ("parts", summary.parts.map_or_else(unknown, |parts| format!("about {}", HumanCount(parts)))),
-        ("time", format!("about {time}, if the shards have a core each to spare")),
+        ("parts", parts.unwrap_or_else(unknown)),
+        ("time", time),
         ("route", summary.route.clone()),
     ];
     table(&rows.map(|(name, value)| vec![name.to_owned(), value]))

@@ -32,7 +32,7 @@ pub(in crate::cli) struct Sources {
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
 
-    /// How rows become events: posthog-export, identity, or the path of a mapping.toml
+    /// How rows become events: posthog-export, identity, or the path of a mapping.toml (see plan --help)
     #[arg(long, value_name = "NAME|PATH")]
     mapping: String,
 
@@ -53,11 +53,11 @@ pub(in crate::cli) struct Sources {
     split: Option<Split>,
 
     /// Cut files that nobody has begun into slices of so many MiB; each makes a part per shard and month
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_SLICE)]
+    #[arg(long, value_name = "MIB", default_value = DEFAULT_SLICE, value_parser = mebibytes)]
     slice: NonZeroU64,
 
     /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY)]
+    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
     memory: NonZeroU64,
 }
 
@@ -70,11 +70,11 @@ pub(in crate::cli) struct Load {
     #[arg(long, value_name = "N|P%", default_value = "0")]
     pub(super) max_rejects: RejectLimit,
 
-    /// The folder that rejected rows go to, with their place and reason
+    /// The folder that rejected rows go to, with their place and reason: in one folder a job
     #[arg(long, value_name = "PATH", default_value = "quarantine")]
     pub(super) quarantine: PathBuf,
 
-    /// Read, map and count without writing anything
+    /// Read, map and count all rows, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 
@@ -91,6 +91,10 @@ enum Way {
     Direct,
     /// Through writable_events
     Distributed,
+}
+
+fn mebibytes(text: &str) -> Result<NonZeroU64, String> {
+    text.parse().map_err(|_| "give a whole number of MiB from 1 on, such as 512".to_owned())
 }
 
 impl Sources {

@@ -16,8 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::request::Load;
 use super::{bar, plan as plan_of, verify};
-use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cli::{FAILED, Outcome};
 
 /// What `run --json` prints.
 #[derive(Serialize)]
@@ -26,7 +26,9 @@ struct Loaded {
     /// Rows stored by this run, and those that were there before.
     stored: u64,
     before: u64,
+    /// Rows rejected by this run, and in units that earlier runs did.
     rejected: u64,
+    rejected_before: u64,
     blocks: u64,
     bytes: u64,
     seconds: f64,
@@ -34,6 +36,10 @@ struct Loaded {
     stopped: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
+    /// Where rejected rows are.
+    quarantine: String,
+    #[serde(skip)]
+    no_verify: bool,
 }
 
 pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow::Result<Outcome> {
@@ -66,11 +72,13 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         (None, false) => Some(verify::prove(config, &route, &plan, limits.decoding).await?),
         _ => None,
     };
-    let loaded = summary(&plan, &progress, begin.elapsed(), stopped, proof);
+    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof);
     // A share is done before the job is.
     let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
-    anyhow::ensure!(loaded.stopped.is_none(), "stopped before the end: the same command goes on from there");
+    if let Some(stopped) = loaded.stopped {
+        anyhow::bail!("{stopped} before the end: the same command goes on from there");
+    }
     Ok(Outcome::differs_if(differs))
 }
 
@@ -115,36 +123,35 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     });
     let mut text = table(&[heading].into_iter().chain(lines).collect::<Vec<_>>());
     let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
-    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was stored"));
+    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was written\n"));
     text
 }
 
-/// Asks for an end at the first Ctrl-C or SIGTERM, and ends at once at the second, which is as safe: what is not in the ledger
-/// is looked for by the next run.
+/// Asks for an end at the first Ctrl-C or SIGTERM. The second ends it at once, which is as safe as any kill.
 async fn stop_on_signal(progress: Arc<Progress>) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
-    let mut next = async || {
+    let mut signalled = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    next().await;
-    eprintln!(
-        "stopping after the blocks under way; the same command goes on from there; once more stops at once"
-    );
+    signalled().await;
     progress.stop(Stop::Interrupted);
-    next().await;
-    std::process::exit(1);
+    bar::say_stopping();
+    signalled().await;
+    eprintln!("posthouse: stopped at once: the same command finds what was under way and goes on from there");
+    std::process::exit(i32::from(FAILED))
 }
 
 fn summary(
     plan: &Plan,
     progress: &Progress,
+    load: &Load,
     time: Duration,
     stopped: Option<Stop>,
     proof: Option<Proof>,
@@ -154,6 +161,7 @@ fn summary(
         stored: Progress::get(&progress.stored),
         before: Progress::get(&progress.before),
         rejected: Progress::get(&progress.rejected),
+        rejected_before: plan.rejected(),
         blocks: Progress::get(&progress.blocks),
         bytes: Progress::get(&progress.bytes),
         seconds: time.as_secs_f64(),
@@ -163,31 +171,53 @@ fn summary(
             Stop::Failed => "failed",
         }),
         proof,
+        quarantine: load.quarantine.join(&plan.job).display().to_string(),
+        no_verify: load.no_verify,
     }
 }
 
 fn text(loaded: &Loaded) -> String {
     let seconds = loaded.seconds.max(0.001);
-    let mut text = format!(
+    let mut text = if loaded.blocks == 0 && loaded.stopped.is_none() {
+        "nothing was left to store\n".to_owned()
+    } else {
+        rates(loaded, seconds)
+    };
+    if loaded.before > 0 {
+        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
+    }
+    if loaded.rejected_before > 0 {
+        text.push_str(&format!("{} rows were rejected before\n", HumanCount(loaded.rejected_before)));
+    }
+    if loaded.rejected > 0 {
+        text.push_str(&rejected_text(loaded.rejected, &loaded.quarantine));
+    }
+    match &loaded.proof {
+        Some(proof) => text.push_str(&verify::text(proof)),
+        // What comes next is said where it ends.
+        None if loaded.stopped.is_some() => {}
+        None if loaded.no_verify => {
+            text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job));
+        }
+        None => {}
+    }
+    text
+}
+
+fn rates(loaded: &Loaded, seconds: f64) -> String {
+    format!(
         "{} rows stored in {} blocks, {}, {} rows/s, {}/s\n",
         HumanCount(loaded.stored),
         HumanCount(loaded.blocks),
         HumanDuration(Duration::from_secs_f64(seconds)),
         HumanCount((loaded.stored as f64 / seconds) as u64),
         HumanBytes((loaded.bytes as f64 / seconds) as u64),
-    );
-    if loaded.before > 0 {
-        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
-    }
-    if loaded.rejected > 0 {
-        text.push_str(&format!("{} rows were rejected\n", HumanCount(loaded.rejected)));
-    }
-    if let Some(stopped) = loaded.stopped {
-        text.push_str(&format!("{stopped}: the same command goes on from there\n"));
-    }
-    match &loaded.proof {
-        Some(proof) => text.push_str(&verify::text(proof)),
-        None => text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job)),
-    }
-    text
+    )
+}
+
+fn rejected_text(rows: u64, quarantine: &str) -> String {
+    format!(
+        "{} rows were rejected: they are in {quarantine}, each with its reason. Mended, they are loaded with the same mapping\n",
+        HumanCount(rows)
+    )
 }

@@ -1,0 +1,160 @@
+//! A year of history from Parquet: planned, its loader killed half-way, looked at, gone on with, proven, and counted.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, ensure};
+use indicatif::HumanCount;
+
+use super::queries;
+use super::report::{self, Count};
+use super::screen::Screen;
+use super::setup::Ground;
+use crate::history::{Files, History};
+use crate::site::{self, Outcome};
+use crate::stack::wait_until;
+
+/// The same files in every run.
+const HISTORY: History = History {
+    rows: 300_000,
+    files: Files::Monthly,
+    row_group: 10_000,
+    days: 365,
+    // 2025-12-31 23:59:59.999999 UTC.
+    until: 1_767_225_599_999_999,
+    people: 50_000,
+    seed: 1,
+};
+/// Its files, beside the servers' own.
+const FOLDER: &str = "history";
+/// A team of its own, beyond those of the messages; `queries::HISTORY` names it too.
+const TEAM: &str = "2025";
+/// For the half of it to be stored: the whole takes seconds.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// Rows of the files.
+    pub(super) rows: u64,
+    /// Whether each of them is there once, and proven.
+    pub(super) once: bool,
+}
+
+/// A loader at work; killed when nobody waits for it any more.
+struct Loader(Child);
+
+/// Loads the history in two runs with a kill between them.
+///
+/// # Errors
+/// When the files can't be written, `posthouse` fails, or the first run ends before it can be killed.
+pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Loaded> {
+    let folder = ground.stack.dir().join(FOLDER);
+    let files = HISTORY.write(&folder)?;
+    let rows = HISTORY.rows as u64;
+    screen.heading(&format!(
+        "A year of history: {} rows in {} files of Parquet",
+        HumanCount(rows),
+        HumanCount(files.len() as u64)
+    ));
+    let folder = folder.to_string_lossy();
+    let source = [&folder, "--mapping", "posthog-export", "--team-id", TEAM];
+
+    let plan = verb(ground, screen, &["plan"], &source, |_| format!("{FOLDER}/ {}", source[1..].join(" ")))?;
+    screen.quote(&plan.stdout);
+    kill_half_way(ground, screen, &source)?;
+    let job = field(&plan.stdout, "job").context("posthouse backfill plan printed no job")?;
+    verb(ground, screen, &["status"], &[job], |status| {
+        let said = ["state", "rows"].map(|name| field(&status.stdout, name).unwrap_or_default());
+        said.join(": ")
+    })?;
+    let done = verb(ground, screen, &["run"], &source, |_| "the same command again".to_owned())?;
+    screen.quote(&done.stdout);
+
+    let counted = counted(ground)?;
+    screen.blank();
+    report::columns("in the files", "twice");
+    report::line("rows of history", counted, screen);
+    Ok(Loaded { rows, once: done.code == 0 && counted.is_once() })
+}
+
+/// Starts the load, and ends it with SIGKILL when half of its rows are stored.
+fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::Result<()> {
+    let (meter, begin) = (screen.gauge("stored", HISTORY.rows as u64), Instant::now());
+    let config = &ground.record.config;
+    let mut loader = Loader(site::spawn(config, &[&["backfill", "run"], source].concat())?);
+    let pid = loader.0.id();
+    let half = wait_until("half of the history to be stored", LIMIT, || match loader.0.try_wait() {
+        Ok(None) => match counted(ground) {
+            Ok(count) if count.rows >= count.produced / 2 => ControlFlow::Break(Ok(())),
+            Ok(count) => {
+                meter.set_position(count.rows);
+                ControlFlow::Continue(anyhow!("{} rows", count.rows))
+            }
+            Err(error) => ControlFlow::Continue(error),
+        },
+        Ok(Some(status)) => {
+            ControlFlow::Break(Err(anyhow!("the loader ended before it could be killed: {status}")))
+        }
+        Err(error) => ControlFlow::Break(Err(error.into())),
+    });
+    drop(loader);
+    meter.finish_and_clear();
+    half?;
+    screen.command("posthouse backfill run", begin.elapsed(), "the same arguments");
+    let stored = HumanCount(counted(ground)?.rows);
+    screen.bad(&format!("kill -9 {pid}: the loader; {stored} rows are stored"));
+    Ok(())
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // One that has ended already has nothing to be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs one verb of `posthouse backfill` and prints it with what `said` makes of its answer. A run that found
+/// differences is none that failed.
+fn verb(
+    ground: &Ground,
+    screen: &Screen,
+    verb: &[&str],
+    arguments: &[&str],
+    said: impl FnOnce(&Outcome) -> String,
+) -> anyhow::Result<Outcome> {
+    let begin = Instant::now();
+    let (verb, config): (_, &Path) = ([&["backfill"], verb].concat(), &ground.record.config);
+    let outcome = site::run(config, &[&verb[..], arguments].concat())?;
+    let verb = verb.join(" ");
+    ensure!(outcome.code == 0 || outcome.code == 3, "posthouse {verb}: {outcome}");
+    screen.command(&format!("posthouse {verb}"), begin.elapsed(), &said(&outcome));
+    Ok(outcome)
+}
+
+/// The value behind a name at the beginning of a line.
+fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("  "));
+    values.next().map(str::trim)
+}
+
+fn counted(ground: &Ground) -> anyhow::Result<Count> {
+    let [rows, stored] = report::numbers(ground, queries::HISTORY)?;
+    Ok(Count { produced: HISTORY.rows as u64, stored, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text = "jobs  3\njob   a1\nrows  7 stored of 9, 0 rejected\n";
+        assert_eq!(field(text, "job"), Some("a1"));
+        assert_eq!(field(text, "rows"), Some("7 stored of 9, 0 rejected"));
+        assert_eq!(field(text, "team"), None);
+    }
+}
