@@ -124,6 +124,12 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     let mut text = table(&[heading].into_iter().chain(lines).collect::<Vec<_>>());
     let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
     text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was written\n"));
+    if rehearsed.rejected > 0 {
+        text.push_str(&format!(
+            "a load says why, and stops at them unless --max-rejects allows {}\n",
+            rehearsed.rejected
+        ));
+    }
     text
 }
 
