@@ -21,6 +21,7 @@ tests! {
     Shared a_changed_file_another_mapping_and_another_team_are_refused,
     Shared a_plan_and_a_dry_run_write_nothing,
     Shared shares_are_loaded_apart_and_are_all_of_it,
+    Shared two_that_begin_at_once_in_different_cuts_agree,
     Shared a_folder_that_grows_is_loaded_to_its_end,
     Shared a_load_through_others_reaches_a_shard_that_is_not_reached,
     Shared a_cancelled_load_stops_and_goes_on,
@@ -216,6 +217,28 @@ fn a_load_through_others_reaches_a_shard_that_is_not_reached(site: &mut Site<'_>
     let refused = load(site, &folder, &["--route", "direct"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("ch2"), "{refused}");
     Ok(())
+}
+
+fn two_that_begin_at_once_in_different_cuts_agree(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a history
+    site.apply()?;
+    let (folder, _) = history(site.name(), ROWS)?;
+    // WHEN two machines begin it at the same time, each with another size of slices
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let begin = |slice| load(site, &folder, &["--slice", slice, "--no-verify"]);
+        let begun = [scope.spawn(move || begin("1")), scope.spawn(move || begin("2"))];
+        begun
+            .into_iter()
+            .map(|run| run.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+            .collect::<anyhow::Result<_>>()
+    })?;
+    // THEN whoever was second keeps to the first one's cut, or is told to begin again
+    for outcome in &outcomes {
+        ensure!(outcome.code == 0 || outcome.stderr.contains("run the same command again"), "{outcome}");
+    }
+    // THEN every row is there once
+    loaded(site, &folder, &[])?;
+    site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))
 }
 
 fn a_folder_that_grows_is_loaded_to_its_end(site: &mut Site<'_>) -> anyhow::Result<()> {

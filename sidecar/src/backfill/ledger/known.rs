@@ -149,7 +149,7 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
 /// See [`LedgerError`].
 pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
-    let query = node.query(&sql).param("files", [file]).param("unit", unit);
+    let query = node.query(&sql).param("files", vec![file]).param("unit", unit);
     Ok(Known::of(query.exact().rows().await?))
 }
 

@@ -77,7 +77,8 @@ pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
 /// Why a file that nobody has begun in this form is better not loaded.
 fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]) -> Option<String> {
     let Wanted { location, identity, .. } = file;
-    let next = "look at posthouse backfill status, or load it in addition with --again";
+    let next =
+        |job: &str| format!("posthouse backfill status {job} shows it; --again loads the file in addition");
     let here = known_files.iter().rfind(|known| known.location == *location);
     // A copy that is loaded along with its original is wanted.
     let copied = |known: &&KnownFile| {
@@ -88,14 +89,17 @@ fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]
     match (here, known_files.iter().find(copied)) {
         (Some(KnownFile { job, at, .. }), _) if here.is_some_and(|known| known.identity == *identity) => {
             Some(format!(
-                "{location}: job {job} began to load it at {at} under another mapping, or for another team: {next}"
+                "{location}: job {job} began to load it at {at} under another mapping or team: {}",
+                next(job)
             ))
         }
         (Some(KnownFile { job, at, identity: was, .. }), _) => Some(format!(
-            "{location}: its bytes have changed since job {job} began to load it at {at} (it was {was}, it is {identity}): {next}"
+            "{location}: its bytes have changed since job {job} began to load it at {at} (it was {was}, it is {identity}): {}",
+            next(job)
         )),
         (None, Some(KnownFile { job, location: other, .. })) => Some(format!(
-            "{location}: it has the same bytes as {other}, which job {job} has begun to load: {next}"
+            "{location}: it has the same bytes as {other}, which job {job} has begun to load: {}",
+            next(job)
         )),
         (None, None) => None,
     }
