@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use posthouse_tests::history::{Files, History};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Node, Progress, Stack, StackSpec};
 use serde_json::json;
@@ -16,7 +19,7 @@ use crate::report::{Report, median};
 
 /// Events of about 400 bytes.
 const ROWS: u64 = 2_000_000;
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 /// The file's columns, in the order of the file and of the peer's inserts.
 const COLUMNS: &str =
     "uuid, event, properties, timestamp, team_id, distinct_id, elements_hash, created_at, elements_chain";
@@ -229,4 +232,77 @@ fn compare(name: &str, ours: &str, our_runs: &[Run], peer: &str, peer_runs: &[Ru
             "peer_parts": middle(peer_runs, |run| run.parts as f64),
         }),
     }
+}
+
+/// Events in one row group: five gigabytes of values.
+const LARGE_ROWS: usize = 8_500_000;
+/// What the command may use by default.
+const MEMORY_MIB: u64 = 512;
+
+/// One row group far larger than the memory that the loader may use, and the most that it used.
+pub(crate) fn memory() -> anyhow::Result<Vec<Report>> {
+    let stack = Stack::start(StackSpec::default(), &Progress::on_stderr())?;
+    let site = Site::new(&stack, "backfill_memory")?;
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let history = History {
+        rows: LARGE_ROWS,
+        files: Files::Equal(1),
+        row_group: LARGE_ROWS,
+        days: 60,
+        until: 1_794_312_000_000_000,
+        people: 100_000,
+        seed: 1,
+    };
+    let file = history.write(folder.path())?.pop().context("a file")?;
+    let bytes = row_group_bytes(&file)?;
+    let file = file.to_string_lossy();
+    let begin = Instant::now();
+    let mut child = site.spawn(&[
+        "backfill",
+        "run",
+        &file,
+        "--mapping",
+        "posthog-export",
+        "--team-id",
+        "1",
+        "--no-verify",
+    ])?;
+    let mut peak = 0;
+    let ended = loop {
+        peak = peak.max(peak_rss_mib(child.id()).unwrap_or_default());
+        if let Some(ended) = child.try_wait()? {
+            break ended;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    ensure!(ended.success(), "the load ended with {ended}");
+    ensure!(peak <= MEMORY_MIB, "{peak} MiB were used, of {MEMORY_MIB}");
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(vec![Report {
+        name: "backfill_memory".to_owned(),
+        what: format!("one row group of {} MiB, loaded with --memory {MEMORY_MIB}", bytes >> 20),
+        ours_s: seconds,
+        peer_s: seconds,
+        ratio: 1.0,
+        rows: LARGE_ROWS as u64,
+        runs: 1,
+        limit: "the shards; what is measured is memory, and there is no peer".to_owned(),
+        details: json!({ "peak_rss_mib": peak, "memory_mib": MEMORY_MIB, "row_group_mib": bytes >> 20 }),
+    }])
+}
+
+/// Bytes of a file's only row group before compression.
+fn row_group_bytes(file: &Path) -> anyhow::Result<u64> {
+    let reader = SerializedFileReader::new(File::open(file)?)?;
+    let groups = reader.metadata().row_groups();
+    ensure!(groups.len() == 1, "{} row groups", groups.len());
+    Ok(u64::try_from(groups[0].total_byte_size())?)
+}
+
+/// The most memory that a process has had so far.
+fn peak_rss_mib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)
 }

@@ -24,12 +24,13 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     ("ingest_latency", ingest_latency::run),
     ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
     ("ingest_drain", ingest_drain::run),
     ("udf", udf::run),
     ("backfill", backfill::run),
+    ("backfill_memory", backfill::memory),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -10,8 +10,12 @@ use jiff::Timestamp;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use crate::events::{Event, Generator, Profile};
+
+/// Rows that are turned into columns at once; a row group may have any number of them.
+const WRITTEN_AT_ONCE: usize = 50_000;
 
 /// What to write.
 #[derive(Debug, Clone, Copy)]
@@ -79,9 +83,11 @@ impl History {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_max_row_group_row_count(Some(self.row_group))
+            // Real properties are all different: no dictionary would hold them.
+            .set_column_dictionary_enabled(ColumnPath::from("properties"), false)
             .build();
         let mut writer = None;
-        for events in events.chunks(self.row_group) {
+        for events in events.chunks(self.row_group.min(WRITTEN_AT_ONCE)) {
             let rows = batch(events, generator)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
