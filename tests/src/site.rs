@@ -128,7 +128,7 @@ impl<'s> Site<'s> {
     pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
         let path = self.folder.path().join("posthouse.toml");
         std::fs::write(&path, toml::to_string(&self.config)?)?;
-        spawn(&path, arguments)
+        spawn(&path, arguments, Stdio::null())
     }
 
     /// Runs `posthouse` and expects exit code 0.
@@ -276,17 +276,21 @@ pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow:
     Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
 }
 
-/// Starts `posthouse` and leaves it to itself; what it prints goes nowhere.
+/// Starts `posthouse` and leaves it to itself; what it prints goes nowhere, what it logs to `stderr`.
 ///
 /// # Errors
 /// When it is not there or does not start.
-pub fn spawn(config: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
+pub fn spawn(config: &Path, arguments: &[&str], stderr: impl Into<Stdio>) -> anyhow::Result<Child> {
     let mut command = Command::new(binary("posthouse")?);
     command.arg("--config").arg(config).args(arguments);
-    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn()?)
 }
 
-fn whole(file: &mut File) -> anyhow::Result<String> {
+/// All that a file has, from its beginning.
+///
+/// # Errors
+/// When it can't be read.
+pub fn whole(file: &mut File) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;

@@ -84,7 +84,8 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Loaded> {
 fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::Result<()> {
     let (meter, begin) = (screen.gauge("stored", HISTORY.rows as u64), Instant::now());
     let config = &ground.record.config;
-    let mut loader = Loader(site::spawn(config, &[&["backfill", "run"], source].concat())?);
+    let mut log = tempfile::tempfile()?;
+    let mut loader = Loader(site::spawn(config, &[&["backfill", "run"], source].concat(), log.try_clone()?)?);
     let pid = loader.0.id();
     let half = wait_until("half of the history to be stored", LIMIT, || match loader.0.try_wait() {
         Ok(None) => match counted(ground) {
@@ -96,7 +97,8 @@ fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::R
             Err(error) => ControlFlow::Continue(error),
         },
         Ok(Some(status)) => {
-            ControlFlow::Break(Err(anyhow!("the loader ended before it could be killed: {status}")))
+            let said = site::whole(&mut log).unwrap_or_default();
+            ControlFlow::Break(Err(anyhow!("the loader ended before it could be killed: {status}\n{said}")))
         }
         Err(error) => ControlFlow::Break(Err(error.into())),
     });
