@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
-use posthouse::backfill::plan::{Plan, Summary, make};
+use posthouse::backfill::plan::{File, Plan, Summary, make};
 use posthouse::backfill::run::{
     Limits, Progress, RejectLimit, Share, Stop, rehearse as rehearsed, run as load_rows,
 };
@@ -48,6 +48,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     let plan = Arc::new(make(&config.database, &route, &request).await?);
     eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
     let memory = load.sources.memory_bytes().get();
+    warn_of_slices(&plan, memory);
     let mut limits = Limits {
         // Two slices, while a third is built.
         block_bytes: memory / 2,
@@ -80,6 +81,15 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         anyhow::bail!("{stopped} before the end: the same command goes on from there");
     }
     Ok(Outcome::differs_if(differs))
+}
+
+/// A file that was begun keeps its cut, whatever this machine's memory is.
+fn warn_of_slices(plan: &Plan, memory: u64) {
+    let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
+    if largest > memory / 4 {
+        let (slice, needed) = (largest >> 20, (4 * largest) >> 20);
+        tracing::warn!("slices of {slice} MiB need --memory {needed}: with less, more than that is used");
+    }
 }
 
 /// What `run --dry-run --json` prints.
