@@ -1,7 +1,6 @@
 -- Purpose: what the ledger has of some files: every state of every unit, and every block stored.
--- Runs on: any node. Shape: file, unit, shard, state, slice, month, rejected.
+-- Runs on: any node. Shape: unit, shard, state, slice, month, rejected.
 SELECT
-    file,
     unit,
     shard,
     toString(state) AS state,

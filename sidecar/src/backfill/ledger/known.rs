@@ -39,8 +39,8 @@ pub struct KnownFile {
 /// What is known of the units of some files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The units of each file of which blocks may have been sent.
-    begun: BTreeMap<String, BTreeSet<String>>,
+    /// Units of which blocks may have been sent.
+    begun: BTreeSet<String>,
     /// The shards that have all blocks of a unit.
     done: BTreeMap<String, BTreeSet<u32>>,
     /// Unit, shard, slice and month of every block acknowledged.
@@ -51,7 +51,6 @@ pub struct Known {
 
 #[derive(Debug, Deserialize)]
 struct Row {
-    file: String,
     unit: String,
     shard: u32,
     state: String,
@@ -63,9 +62,9 @@ struct Row {
 impl Known {
     fn of(rows: Vec<Row>) -> Self {
         let mut known = Self::default();
-        for Row { file, unit, shard, state, slice, month, rejected } in rows {
+        for Row { unit, shard, state, slice, month, rejected } in rows {
             match state.as_str() {
-                "begun" => _ = known.begun.entry(file).or_default().insert(unit),
+                "begun" => _ = known.begun.insert(unit),
                 "stored" => _ = known.stored.insert((unit, shard, slice, month)),
                 "done" => {
                     known.rejected.insert(unit.clone(), rejected);
@@ -79,17 +78,12 @@ impl Known {
 
     /// Whether an earlier run may have sent blocks of the unit.
     pub fn is_begun(&self, unit: &str) -> bool {
-        self.begun.values().any(|units| units.contains(unit))
+        self.begun.contains(unit)
     }
 
     /// Whether every one of `shards` has all blocks of the unit.
     pub fn is_done(&self, unit: &str, shards: &[u32]) -> bool {
         self.done.get(unit).is_some_and(|done| shards.iter().all(|shard| done.contains(shard)))
-    }
-
-    /// Whether a unit of the file was begun and is not done on all of `shards`.
-    pub fn is_unfinished(&self, file: &str, shards: &[u32]) -> bool {
-        self.begun.get(file).is_some_and(|units| units.iter().any(|unit| !self.is_done(unit, shards)))
     }
 
     /// Whether the shard has acknowledged this block.
@@ -158,8 +152,8 @@ mod tests {
     use super::*;
 
     fn row(unit: &str, shard: u32, state: &str, slice: u64) -> Row {
-        let (file, unit, state) = ("f".to_owned(), unit.to_owned(), state.to_owned());
-        Row { file, unit, shard, state, slice, month: 202_501, rejected: 1 }
+        let (unit, state) = (unit.to_owned(), state.to_owned());
+        Row { unit, shard, state, slice, month: 202_501, rejected: 1 }
     }
 
     #[test]
@@ -174,8 +168,6 @@ mod tests {
         ]);
         assert!(known.is_begun("a") && !known.is_done("a", &[1, 3]) && known.is_done("a", &[1]));
         assert!(known.is_done("b", &[1, 3]) && !known.is_begun("c"));
-        assert!(known.is_unfinished("f", &[1, 3]) && !known.is_unfinished("f", &[1]));
-        assert!(!known.is_unfinished("g", &[1, 3]));
         assert!(known.is_stored("a", 1, 7, 202_501) && !known.is_stored("b", 1, 7, 202_501));
         assert_eq!((known.rejected("a"), known.rejected("c")), (1, 0));
     }

@@ -1,7 +1,7 @@
 //! Whether files may be loaded, given what the ledger remembers of them: nothing is loaded twice by mistake.
 
 use super::units::Cut;
-use crate::backfill::ledger::{Known, KnownFile};
+use crate::backfill::ledger::KnownFile;
 
 /// A file that is to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,6 @@ pub enum Repeat {
 pub(super) fn claim(
     files: &[Wanted<'_>],
     known_files: &[KnownFile],
-    known: &Known,
     how: &How,
     repeat: Repeat,
 ) -> Result<Vec<How>, Vec<String>> {
@@ -55,16 +54,8 @@ pub(super) fn claim(
             hows.push(how.clone());
             continue;
         };
-        let KnownFile { job, weights, .. } = begun;
-        if *weights != how.weights && known.is_unfinished(&begun.file, &owners(weights)) {
-            faults.push(format!(
-                "{}: job {job} has begun it while the shards had the weights {weights:?}, and they are {:?} now: its rows \
-                 would be cut into other blocks; finish it with the old weights in the config and in remote_servers first",
-                file.location, how.weights
-            ));
-        }
         let cut = Cut { slice_bytes: begun.slice_bytes, unit_bytes: begun.unit_bytes };
-        hows.push(How { weights: weights.clone(), cut });
+        hows.push(How { weights: begun.weights.clone(), cut });
     }
     if faults.is_empty() { Ok(hows) } else { Err(faults) }
 }
@@ -132,7 +123,7 @@ mod tests {
     }
 
     fn claimed(known: &[KnownFile], repeat: Repeat) -> Result<Vec<How>, Vec<String>> {
-        claim(&FILES, known, &Known::default(), &how(&[1, 3], CUT), repeat)
+        claim(&FILES, known, &how(&[1, 3], CUT), repeat)
     }
 
     fn refused(known: KnownFile) -> String {
@@ -143,7 +134,7 @@ mod tests {
     fn a_new_file_is_loaded_as_wanted_and_a_begun_one_as_it_was() {
         assert_eq!(claimed(&[], Repeat::Refuse), Ok(vec![how(&[1, 3], CUT)]));
         assert_eq!(claimed(&[known()], Repeat::Refuse), Ok(vec![how(&[1, 3], OLD)]));
-        // Done under other weights: it stays done.
+        // Begun under other weights: they are what tells whether it is done.
         let other = KnownFile { weights: vec![1], ..known() };
         assert_eq!(claimed(&[other], Repeat::Refuse), Ok(vec![how(&[1], OLD)]));
     }

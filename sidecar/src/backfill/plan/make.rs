@@ -1,10 +1,12 @@
 //! Makes a plan: lists the sources, reads every footer, binds the mapping, asks the ledger.
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::units::{Origin, RowGroup, units};
-use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Wanted, claim};
+use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Unit, Wanted, claim};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
 use crate::backfill::map::{Mapper, Mapping, PRESETS};
@@ -52,7 +54,11 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     let (files, known_files, known) = claim_all(database, route, request, bound).await?;
     let job = job(database, &files);
     let recorded = known_files.into_iter().filter(|known| known.job == job).map(|known| known.file).collect();
-    let units = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
+    let units: Vec<Unit> = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
+    let faults = other_weights(&files, &units, &known, &route.shard_weights);
+    if !faults.is_empty() {
+        return Err(PlanError::Claimed(faults));
+    }
     Ok(Plan {
         job,
         units: request.split.share(units),
@@ -62,6 +68,22 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
+}
+
+/// Why files can't be finished that were begun under other weights: their rows would be cut into other blocks.
+fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
+    let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &files[unit.file].shards());
+    let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.file).collect();
+    let faulty =
+        files.iter().enumerate().filter(|(index, file)| file.how.weights != weights && left.contains(index));
+    let fault = |(_, file): (usize, &File)| {
+        format!(
+            "{}: it was begun while the shards had the weights {:?}, and they are {weights:?} now: finish it with the old \
+             weights in the config and in remote_servers first",
+            file.object.location, file.how.weights
+        )
+    };
+    faulty.map(fault).collect()
 }
 
 /// Makes the plan of a job once more, from what the ledger remembers of it; nothing is written.
@@ -116,7 +138,7 @@ async fn claim_all(
     let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
     let how = How { weights: route.shard_weights.clone(), cut: request.cut };
-    let hows = claim(&wanted, &known_files, &known, &how, request.repeat).map_err(PlanError::Claimed)?;
+    let hows = claim(&wanted, &known_files, &how, request.repeat).map_err(PlanError::Claimed)?;
     let files = bound.into_iter().zip(hows).map(|((object, identity, footer, mapper), how)| {
         let Cut { slice_bytes, unit_bytes } = how.cut;
         let id = short_id(&[
@@ -176,7 +198,7 @@ pub async fn confirm(database: &str, route: &Route, plan: &Plan) -> Result<(), P
     if raced.is_empty() { Ok(()) } else { Err(PlanError::Claimed(raced)) }
 }
 
-fn units_of(index: usize, file: &File) -> Vec<super::Unit> {
+fn units_of(index: usize, file: &File) -> Vec<Unit> {
     let origin = Origin {
         location: &file.object.location,
         identity: &file.identity,
