@@ -17,7 +17,6 @@ pub use self::range::Range;
 pub use self::split::Split;
 pub use self::summary::Summary;
 pub use self::units::{Cut, Unit};
-use super::insert::RouteError;
 use super::ledger::{FileRecord, Known, LedgerError};
 use super::map::{Mapper, MappingError};
 use super::read::{Footer, ReadError};
@@ -84,9 +83,6 @@ pub enum PlanError {
     /// The mapping that a job was begun with can't be used.
     #[error("the mapping that the job was begun with")]
     Recorded(#[source] MappingError),
-    /// There is no way into the shards.
-    #[error(transparent)]
-    Route(#[from] RouteError),
 }
 
 fn files(count: usize) -> String {
