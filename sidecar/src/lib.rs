@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod config;
+pub mod kafka;
 pub mod node;
 pub mod schema;
 mod sql;

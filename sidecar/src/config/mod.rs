@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use self::password::{PASSWORD_VARIABLE, Password};
+pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Password};
 pub use self::reader::Fault;
 
 /// Database and cluster have one name, the documented one.
@@ -140,6 +140,17 @@ pub struct Kafka {
     pub brokers: Vec<HostPort>,
     /// The topics file.
     pub topics: PathBuf,
+    /// Who posthouse is to the brokers; `None` where they ask nobody.
+    pub login: Option<Login>,
+}
+
+/// A user of the brokers, by SASL PLAIN.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// From [`KAFKA_PASSWORD_VARIABLE`] or the file that the config names.
+    pub password: Password,
 }
 
 /// The way of events from their topic into `sharded_events`.
@@ -254,8 +265,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Faulty`] with every fault at once.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigError> {
-        let from_environment = Password::from_environment();
-        reader::read(text, |top| sections::config(top, base_dir, from_environment))
+        reader::read(text, |top| sections::config(top, base_dir))
             .map_err(|faults| ConfigError::Faulty { path: None, faults })
     }
 }

@@ -1,10 +1,12 @@
-//! The password: where it comes from, and a type that never prints it.
+//! Passwords: where they come from, and a type that never prints one.
 
 use std::fmt;
 use std::path::Path;
 
-/// The environment variable that gives the password; it wins over `password_file`.
+/// The environment variable that gives ClickHouse's password; it wins over `clickhouse.password_file`.
 pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
+/// The environment variable that gives Kafka's password; it wins over `kafka.password_file`.
+pub const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
 
 /// A password; only [`Password::reveal`] shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,15 +18,15 @@ impl Password {
         &self.0
     }
 
-    /// What [`PASSWORD_VARIABLE`] holds; an empty variable is as good as none.
-    pub(super) fn from_environment() -> Option<Self> {
-        std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.is_empty()).map(Self)
+    /// What an environment variable holds; an empty one is as good as none.
+    pub(super) fn from_environment(variable: &str) -> Option<Self> {
+        std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Self)
     }
 
     /// The first line of a file: editors and `echo` end it with a newline that is no part of the password.
-    pub(super) fn from_file(path: &Path) -> Result<Self, String> {
+    pub(super) fn from_file(path: &Path, variable: &str) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            format!("can't read {}: {error}: make it readable, or set {PASSWORD_VARIABLE}", path.display())
+            format!("can't read {}: {error}: make it readable, or set {variable}", path.display())
         })?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         Ok(Self(line.strip_suffix('\r').unwrap_or(line).to_owned()))
@@ -49,7 +51,7 @@ mod tests {
             [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s3cret ", " s3cret ")]
         {
             std::fs::write(&file, content).expect("a file");
-            let read = Password::from_file(&file).expect("a password");
+            let read = Password::from_file(&file, PASSWORD_VARIABLE).expect("a password");
             assert_eq!(read.reveal(), password);
             assert!(!format!("{read:?}").contains("s3cret"));
         }

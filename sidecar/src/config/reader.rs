@@ -278,17 +278,21 @@ impl<'s> Table<'s> {
             if self.asked.contains(&name) {
                 continue;
             }
-            let nearest = self.asked.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
-            let problem = match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-                Some((likeness, known)) if likeness >= DID_YOU_MEAN => {
-                    format!("is an unknown key, did you mean {known}?")
-                }
-                _ => format!("is an unknown key: remove it (known here: {})", self.asked.join(", ")),
+            let problem = match most_alike(name, self.asked.iter().copied()) {
+                Some(known) => format!("is an unknown key, did you mean {known}?"),
+                None => format!("is an unknown key: remove it (known here: {})", self.asked.join(", ")),
             };
             let line = self.source.line(key.span());
             self.source.report(Fault { line, key: self.key_path(name), value: None, problem });
         }
     }
+}
+
+/// The one of `known` that somebody who wrote `name` may have meant.
+pub(crate) fn most_alike<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let alike = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let nearest = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.filter(|(likeness, _)| *likeness >= DID_YOU_MEAN).map(|(_, known)| known)
 }
 
 /// A table, or a list of tables: its text is a heading, which says nothing about it.

@@ -1,7 +1,7 @@
 //! The shape of `posthouse.toml`, section by section, with the rules that bind several keys.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::Table;
@@ -9,7 +9,8 @@ use super::{
     ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
     DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT,
     DEFAULT_REPLICATED, DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_USER, DEFAULT_WEIGHT,
-    EVENT_COLUMNS, Events, Kafka, Materialized, NodeFiles, Offsets, Password, Replica, Shard, rules,
+    EVENT_COLUMNS, Events, KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets,
+    PASSWORD_VARIABLE, Password, Replica, Shard, rules,
 };
 
 /// A node that is silent for ten minutes is not slow but gone.
@@ -28,27 +29,33 @@ const LARGEST_WINDOW: u32 = 1_000_000;
 const OFFSETS: &[(&str, Offsets)] = &[("keeper", Offsets::Keeper), ("group", Offsets::Group)];
 
 /// The whole file.
-pub(super) fn config(top: &mut Table<'_>, base: &Path, environment: Option<Password>) -> Option<Config> {
+pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
     let database = top.or("database", DEFAULT_DATABASE, rules::identifier);
     let cluster = top.or("cluster", DEFAULT_CLUSTER, rules::identifier);
     let replicated = top.or("replicated", DEFAULT_REPLICATED, rules::boolean);
-    let clickhouse = top.section("clickhouse", |table| clickhouse(table, base, environment));
+    let clickhouse = top.section("clickhouse", |table| clickhouse(table, base));
     let shards = shards(top, replicated, base);
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
     Some(Config { shards: shards?, kafka: kafka?, database, cluster, replicated, clickhouse, events })
 }
 
-fn clickhouse(table: &mut Table<'_>, base: &Path, environment: Option<Password>) -> ClickHouse {
+fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
     let user = table.or("user", DEFAULT_USER, rules::literal);
     let timeout_s = table.or("timeout_s", DEFAULT_TIMEOUT.as_secs(), rules::integer(1..=LONGEST_TIMEOUT_S));
-    let password_file = table.optional("password_file", rules::path).map(|path| base.join(path));
+    let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
+    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s) }
+}
+
+/// The file that `password_file` names, and the password from the environment or from there.
+fn password(table: &mut Table<'_>, base: &Path, variable: &str) -> (Option<PathBuf>, Option<Password>) {
+    let file = table.optional("password_file", rules::path).map(|path| base.join(path));
     let from_file = || {
-        let read = Password::from_file(password_file.as_deref()?);
+        let read = Password::from_file(file.as_deref()?, variable);
         read.map_err(|problem| table.fault("password_file", problem)).ok()
     };
-    let password = environment.or_else(from_file);
-    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s) }
+    let password = Password::from_environment(variable).or_else(from_file);
+    (file, password)
 }
 
 /// What must not occur twice in the cluster, each with the replica that had it first.
@@ -124,7 +131,24 @@ fn files(table: &mut Table<'_>, base: &Path) -> Option<NodeFiles> {
 fn kafka(table: &mut Table<'_>, base: &Path) -> Option<Kafka> {
     let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
     let topics = table.or("topics", DEFAULT_TOPICS, rules::path);
-    Some(Kafka { brokers: brokers?, topics: base.join(topics) })
+    let login = login(table, base);
+    Some(Kafka { brokers: brokers?, topics: base.join(topics), login })
+}
+
+/// A user and a password, or neither.
+fn login(table: &mut Table<'_>, base: &Path) -> Option<Login> {
+    let user = table.optional("user", rules::text);
+    let (_, password) = password(table, base, KAFKA_PASSWORD_VARIABLE);
+    match (user, password) {
+        (Some(user), Some(password)) => Some(Login { user, password }),
+        (Some(_), None) if !table.holds("password_file") => {
+            let problem = format!("has no password: set {KAFKA_PASSWORD_VARIABLE}, or give password_file");
+            table.fault("user", problem);
+            None
+        }
+        // The variable may be there for others.
+        _ => None,
+    }
 }
 
 fn events(table: &mut Table<'_>, database: &str) -> Events {

@@ -1,120 +1,192 @@
-//! Does a plan: creates what is missing, tells the outcome of each topic, and waits until brokers show them.
+//! Does a plan's steps, each topic for itself, and sees that the brokers show them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::observe::{Admin, connect, topics};
-use super::{Change, KafkaError, Topic, broker_list};
-use crate::config::Kafka;
+use super::lock::{Lock, LockError};
+use super::plan::{Change, Step};
+use super::values::same;
+use crate::kafka::{Client, ConfigChange, KafkaError, NewTopic, Refusal, Source};
 
-/// How long the controller may take to create topics: it writes each partition to its log, which takes
-/// milliseconds, or seconds for thousands of them.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long other brokers may take to hear of a new topic.
-const VISIBLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two looks; brokers hear of topics within milliseconds.
+/// How long other brokers may take to hear of a change.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
+/// Between two looks; brokers hear of changes within milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How one change went.
+/// How one step went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// posthouse created it, and the brokers show it.
-    Created,
-    /// Somebody else created it in the meantime.
-    AlreadyThere,
-    /// It was not created, or not shown in time.
+    /// Done, and the brokers show it.
+    Done,
+    /// Somebody else has done it in the meantime.
+    AlreadyDone,
+    /// Not done, or not shown in time.
     Failed {
         /// What went wrong, and what to do.
         reason: String,
     },
 }
 
-/// The outcome of one topic.
+/// A step with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TopicOutcome {
-    /// The topic.
-    pub topic: String,
+pub struct Applied {
+    /// What was to be done.
+    #[serde(flatten)]
+    pub step: Step,
     /// How it went.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// Does `changes`, each for itself: one that fails does not keep the others from being done.
+/// What can end an apply before its end. Steps that were done stay done, and planning again shows what is left.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Somebody else changes topics.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The brokers can't be asked, or a request failed as a whole.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+/// Does the steps in their order; one that fails does not keep other topics from being done, but it ends its own topic.
+/// `done` hears of each.
 ///
 /// # Errors
-/// [`KafkaError`] if the request failed as a whole; what failed for one topic is in its outcome.
-pub async fn apply(kafka: &Kafka, changes: &[Change]) -> Result<Vec<TopicOutcome>, KafkaError> {
-    if changes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let admin = connect(kafka)?;
-    let new: Vec<NewTopic<'_>> = changes.iter().map(|Change::Create(topic)| new_topic(topic)).collect();
-    let options =
-        AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
-    let results = admin.create_topics(&new, &options).await.map_err(|source| KafkaError::Failed {
-        brokers: broker_list(kafka),
-        task: "create topics",
-        source,
-    })?;
-    let mut outcomes: Vec<TopicOutcome> = results
-        .into_iter()
-        .map(|result| match result {
-            Ok(topic) => TopicOutcome { topic, outcome: Outcome::Created },
-            Err((topic, code)) => TopicOutcome { topic, outcome: refused(code) },
-        })
-        .collect();
-    wait_until_visible(&admin, kafka, &mut outcomes).await?;
-    Ok(outcomes)
-}
-
-fn new_topic(topic: &Topic) -> NewTopic<'_> {
-    let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication_factor));
-    topic.config.iter().fold(new, |new, (key, value)| new.set(key, value))
-}
-
-fn refused(code: RDKafkaErrorCode) -> Outcome {
-    let next = match code {
-        RDKafkaErrorCode::TopicAlreadyExists => return Outcome::AlreadyThere,
-        RDKafkaErrorCode::InvalidReplicationFactor => "there are fewer brokers than replication_factor",
-        RDKafkaErrorCode::InvalidConfig => "check the names and values of its config",
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "let this client create topics"
-        }
-        RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::OperationTimedOut => {
-            "it may exist all the same: look again with posthouse topics plan"
-        }
-        _ => "the broker's log tells more",
-    };
-    Outcome::Failed { reason: format!("{code}: {next}") }
-}
-
-/// Until every created topic is in the metadata; what is not there in time becomes a failure.
-async fn wait_until_visible(
-    admin: &Admin,
-    kafka: &Kafka,
-    outcomes: &mut [TopicOutcome],
-) -> Result<(), KafkaError> {
-    let deadline = Instant::now() + VISIBLE_TIMEOUT;
-    loop {
-        let visible = topics(admin, kafka).await?;
-        let hidden: Vec<&mut TopicOutcome> = outcomes
-            .iter_mut()
-            .filter(|done| done.outcome == Outcome::Created && !visible.contains_key(&done.topic))
+/// [`ApplyError`]; what failed for one topic is in its outcome.
+pub async fn apply(
+    client: &Client,
+    lock: &Lock,
+    steps: &[Step],
+    mut done: impl FnMut(&Applied),
+) -> Result<Vec<Applied>, ApplyError> {
+    let mut applied: Vec<Applied> = Vec::new();
+    let mut failed = BTreeSet::new();
+    for phase in steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)) {
+        // A process that slept may have lost it to another one.
+        lock.check().await?;
+        let (given_up, phase): (Vec<&Step>, Vec<&Step>) =
+            phase.iter().partition(|step| failed.contains(step.change.topic()));
+        let mut outcomes: Vec<Applied> = given_up
+            .into_iter()
+            .map(|step| (step, Outcome::Failed { reason: "an earlier step of this topic failed".to_owned() }))
+            .map(|(step, outcome)| Applied { step: step.clone(), outcome })
             .collect();
+        outcomes.extend(ask(client, &phase).await?);
+        wait_until_visible(client, &mut outcomes).await?;
+        for outcome in &outcomes {
+            if matches!(outcome.outcome, Outcome::Failed { .. }) {
+                failed.insert(outcome.step.change.topic().to_owned());
+            }
+            done(outcome);
+        }
+        applied.extend(outcomes);
+    }
+    Ok(applied)
+}
+
+/// Steps of one kind go to the brokers in one request; sets and resets are of one kind.
+fn kind(change: &Change) -> u8 {
+    match change {
+        Change::Create(_) => 0,
+        Change::AddPartitions { .. } => 1,
+        Change::SetConfig { .. } | Change::ResetConfig { .. } => 2,
+        Change::Delete { .. } => 3,
+    }
+}
+
+/// Sends steps of one kind.
+async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaError> {
+    let mut creations: Vec<NewTopic> = Vec::new();
+    let mut partitions = BTreeMap::new();
+    let mut configs: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
+    let mut deletions = Vec::new();
+    for step in steps {
+        match step.change.clone() {
+            Change::Create(topic) => creations.push(topic),
+            Change::AddPartitions { name, to, .. } => _ = partitions.insert(name, to),
+            Change::SetConfig { name, key, to, .. } => {
+                configs.entry(name).or_default().push(ConfigChange::Set { key, value: to });
+            }
+            Change::ResetConfig { name, key, .. } => {
+                configs.entry(name).or_default().push(ConfigChange::Reset { key });
+            }
+            Change::Delete { name, .. } => deletions.push(name),
+        }
+    }
+    let mut answers = BTreeMap::new();
+    if !creations.is_empty() {
+        answers.extend(client.create_topics(creations).await?);
+    }
+    if !partitions.is_empty() {
+        answers.extend(client.create_partitions(partitions).await?);
+    }
+    if !configs.is_empty() {
+        answers.extend(client.alter_configs(configs).await?);
+    }
+    if !deletions.is_empty() {
+        answers.extend(client.delete_topics(deletions).await?);
+    }
+    let outcome = |step: &&Step| {
+        let outcome = match answers.get(step.change.topic()) {
+            Some(Ok(())) => Outcome::Done,
+            Some(Err(refusal)) => refused(&step.change, refusal),
+            None => Outcome::Failed { reason: "the brokers did not answer for it: plan again".to_owned() },
+        };
+        Applied { step: (*step).clone(), outcome }
+    };
+    Ok(steps.iter().map(outcome).collect())
+}
+
+fn refused(change: &Change, refusal: &Refusal) -> Outcome {
+    let next = match (refusal.code, change) {
+        (RDKafkaErrorCode::TopicAlreadyExists, Change::Create(_))
+        | (RDKafkaErrorCode::UnknownTopicOrPartition, Change::Delete { .. }) => return Outcome::AlreadyDone,
+        (RDKafkaErrorCode::InvalidReplicationFactor, _) => {
+            "fewer brokers are up than replication_factor".to_owned()
+        }
+        (RDKafkaErrorCode::InvalidConfig, _) => "correct its config in the topics file".to_owned(),
+        (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed, _) => {
+            format!("this user needs the right {}", right(change))
+        }
+        (RDKafkaErrorCode::TopicDeletionDisabled, _) => "set delete.topic.enable on the brokers".to_owned(),
+        _ if refusal.is_in_doubt() => "it may have been done all the same: plan again".to_owned(),
+        _ => "the broker's log tells more".to_owned(),
+    };
+    Outcome::Failed { reason: format!("{refusal}: {next}") }
+}
+
+/// What Kafka's authorizer asks for.
+fn right(change: &Change) -> String {
+    match change {
+        Change::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
+        Change::AddPartitions { name, .. } => format!("Alter on topic {name}"),
+        Change::SetConfig { name, .. } | Change::ResetConfig { name, .. } => {
+            format!("AlterConfigs on topic {name}")
+        }
+        Change::Delete { name, .. } => format!("Delete on topic {name}"),
+    }
+}
+
+/// Until the brokers show every step that is done; what they don't show in time becomes a failure.
+async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + VISIBLE_LIMIT;
+    loop {
+        let hidden = hidden(client, outcomes).await?;
         if hidden.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            for done in hidden {
-                let seconds = VISIBLE_TIMEOUT.as_secs();
+            for index in hidden {
+                let seconds = VISIBLE_LIMIT.as_secs();
                 let reason =
-                    format!("created, but no broker shows it after {seconds} s: look at the brokers' logs");
-                done.outcome = Outcome::Failed { reason };
+                    format!("done, but no broker shows it after {seconds} s: look at the brokers' logs");
+                outcomes[index].outcome = Outcome::Failed { reason };
             }
             return Ok(());
         }
@@ -122,25 +194,73 @@ async fn wait_until_visible(
     }
 }
 
+/// The places of steps that are done and not shown.
+async fn hidden(client: &Client, outcomes: &[Applied]) -> Result<Vec<usize>, KafkaError> {
+    let done = |applied: &Applied| applied.outcome == Outcome::Done;
+    if !outcomes.iter().any(done) {
+        return Ok(Vec::new());
+    }
+    let cluster = client.cluster().await?;
+    let configured = outcomes.iter().filter(|applied| done(applied) && kind(&applied.step.change) == 2);
+    let names = configured.map(|applied| applied.step.change.topic().to_owned()).collect();
+    let configs = client.configs(&names).await?;
+    let is_shown = |change: &Change| {
+        let topic = cluster.topics.get(change.topic());
+        let config = |key: &str| configs.get(change.topic())?.get(key);
+        match change {
+            Change::Create(_) => topic.is_some(),
+            Change::AddPartitions { to, .. } => topic.is_some_and(|topic| topic.partitions.len() >= *to),
+            Change::Delete { .. } => topic.is_none(),
+            Change::SetConfig { key, to, .. } => config(key).is_some_and(|config| {
+                // A value that the broker hides can't be compared.
+                config.source == Source::Topic && config.value.as_ref().is_none_or(|value| same(value, to))
+            }),
+            Change::ResetConfig { key, .. } => {
+                config(key).is_some_and(|config| config.source != Source::Topic)
+            }
+        }
+    };
+    let places = outcomes.iter().enumerate();
+    let hidden = places.filter(|(_, applied)| done(applied) && !is_shown(&applied.step.change));
+    Ok(hidden.map(|(place, _)| place).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn refusal(code: RDKafkaErrorCode) -> Refusal {
+        Refusal { code, message: String::new() }
+    }
+
     #[test]
     fn a_lost_race_is_no_failure_and_a_failure_says_what_to_do() {
-        assert_eq!(refused(RDKafkaErrorCode::TopicAlreadyExists), Outcome::AlreadyThere);
-        let Outcome::Failed { reason } = refused(RDKafkaErrorCode::InvalidReplicationFactor) else {
-            panic!("a failure")
-        };
-        assert!(reason.ends_with("fewer brokers than replication_factor"), "{reason}");
+        let new =
+            NewTopic { name: "a".to_owned(), partitions: 1, replication_factor: 3, configs: BTreeMap::new() };
+        let create = Change::Create(new);
+        let exists = refusal(RDKafkaErrorCode::TopicAlreadyExists);
+        assert_eq!(refused(&create, &exists), Outcome::AlreadyDone);
+        let cases = [
+            (RDKafkaErrorCode::InvalidReplicationFactor, "fewer brokers are up than replication_factor"),
+            (
+                RDKafkaErrorCode::TopicAuthorizationFailed,
+                "needs the right Create on topic a or on the cluster",
+            ),
+            (RDKafkaErrorCode::RequestTimedOut, "may have been done all the same: plan again"),
+        ];
+        for (code, end) in cases {
+            let Outcome::Failed { reason } = refused(&create, &refusal(code)) else { panic!("a failure") };
+            assert!(reason.ends_with(end), "{reason}");
+        }
     }
 
     #[test]
     fn outcomes_are_flat_json() {
-        let done = TopicOutcome { topic: "a".to_owned(), outcome: Outcome::AlreadyThere };
+        let step = Step::from(Change::Delete { name: "a".to_owned(), partitions: 2 });
+        let done = Applied { step, outcome: Outcome::AlreadyDone };
         assert_eq!(
             serde_json::to_string(&done).ok().as_deref(),
-            Some(r#"{"topic":"a","outcome":"already_there"}"#)
+            Some(r#"{"change":"delete","name":"a","partitions":2,"warnings":[],"outcome":"already_done"}"#)
         );
     }
 }

@@ -1,52 +1,47 @@
-//! Topics as code: `topics.toml` and what the brokers hold, compared, and what is missing created.
+//! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
 
 pub mod apply;
-pub mod observe;
+mod import;
+pub mod lock;
+mod observe;
+mod placement;
 pub mod plan;
+mod retention;
+pub mod saved;
 pub mod spec;
+mod tables;
+mod values;
 
-use rdkafka::config::ClientConfig;
+pub use self::apply::{Applied, ApplyError, Outcome, apply};
+pub use self::import::import;
+pub use self::lock::{Lock, LockError};
+pub use self::observe::observe;
+pub use self::plan::{Change, Options, Plan, plan};
+pub use self::saved::{SavedError, SavedPlan};
+pub use self::spec::{Spec, SpecError, load};
+pub use self::tables::{KafkaTable, kafka_tables};
 
-use crate::config::{HostPort, Kafka};
-
-pub use self::apply::{Outcome, TopicOutcome, apply};
-pub use self::observe::{Observed, observe};
-pub use self::plan::{Change, Note, Plan, plan};
-pub use self::spec::{SpecError, Topic, load};
-
-/// What can go wrong between posthouse and the brokers.
+/// The brokers are not those that the topics file is for.
 #[derive(Debug, thiserror::Error)]
-pub enum KafkaError {
-    /// No broker answered in time.
-    #[error(
-        "no kafka broker answers at {brokers} within {seconds} s: check that one runs and that kafka.brokers is right"
-    )]
-    Unreachable {
-        /// Those of the config.
-        brokers: String,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// The client library refused to be set up, or a request failed as a whole.
-    #[error("kafka at {brokers} could not {task}")]
-    Failed {
-        /// Those of the config.
-        brokers: String,
-        /// What was asked for.
-        task: &'static str,
-        /// What the client library said.
-        #[source]
-        source: rdkafka::error::KafkaError,
-    },
+#[error(
+    "the topics file is for cluster {wanted}, and the brokers are of cluster {found}: check kafka.brokers in the config, or \
+     cluster_id in the topics file"
+)]
+pub struct OtherCluster {
+    wanted: String,
+    found: String,
 }
 
-/// The brokers as messages and librdkafka write them.
-pub(crate) fn broker_list(kafka: &Kafka) -> String {
-    kafka.brokers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn client_config(kafka: &Kafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker_list(kafka)).set("client.id", "posthouse");
-    config
+/// Guards against the wrong cluster.
+///
+/// # Errors
+/// [`OtherCluster`] if the file names a cluster and the brokers are of another one.
+pub fn guard(spec: &Spec, cluster: &crate::kafka::Cluster) -> Result<(), OtherCluster> {
+    match &spec.cluster_id {
+        Some(wanted) if cluster.id.as_ref() != Some(wanted) => {
+            let found = cluster.id.clone().unwrap_or_else(|| "without a name".to_owned());
+            Err(OtherCluster { wanted: wanted.clone(), found })
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,95 +1,76 @@
-//! What the brokers hold: every topic with its partitions and copies.
+//! What the brokers hold of the file's topics, and who reads those that are to be deleted.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rdkafka::admin::AdminClient;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use super::plan::Observed;
+use super::spec::{Manage, Spec};
+use super::tables::{KafkaTable, kafka_tables};
+use crate::kafka::{Client, Group, KafkaError};
+use crate::node::Node;
 
-use super::{KafkaError, broker_list, client_config};
-use crate::config::Kafka;
-
-/// A broker in reach answers in milliseconds; this outlasts an election of a new controller and is still short for
-/// somebody who waits.
-pub(crate) const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A topic that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Observed {
-    /// How many partitions it has.
-    pub partitions: usize,
-    /// On how many brokers its first partition is kept.
-    pub replication_factor: usize,
+/// Asks the brokers, and for topics that are to be deleted the consumer groups and the nodes of ClickHouse too.
+///
+/// # Errors
+/// See [`KafkaError`]. A node that does not answer is no error: it counts as a reader, since it may be one.
+pub async fn observe(client: &Client, nodes: &[Node], spec: &Spec) -> Result<Observed, KafkaError> {
+    let cluster = client.cluster().await?;
+    let wanted = |manage: Manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
+    let there = |name: &String| cluster.topics.contains_key(name);
+    let compared = spec.topics.iter().filter(|topic| wanted(topic.manage)).map(|topic| topic.name.clone());
+    let configs = client.configs(&compared.filter(|name| there(name)).collect()).await?;
+    let deleted = spec.topics.iter().filter(|topic| topic.manage == Manage::Delete);
+    let deleted: BTreeSet<&str> =
+        deleted.filter(|topic| there(&topic.name)).map(|topic| topic.name.as_str()).collect();
+    let readers = if deleted.is_empty() { BTreeMap::new() } else { readers(client, nodes, &deleted).await? };
+    Ok(Observed { cluster, configs, readers })
 }
 
-/// Sends what librdkafka has to say, retries and refused connections among it, to the debug log.
-pub(crate) struct LibraryLog;
-
-impl ClientContext for LibraryLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, "{message}");
+/// Who reads each of these topics, in a few words.
+async fn readers(
+    client: &Client,
+    nodes: &[Node],
+    topics: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, Vec<String>>, KafkaError> {
+    let groups = client.groups(None).await?;
+    let (mut tables, mut silent) = (Vec::new(), Vec::new());
+    for node in nodes {
+        match kafka_tables(node).await {
+            Ok(found) => tables.extend(found),
+            Err(error) => {
+                silent.push(format!("maybe a table of {}, which can't be asked: {error}", node.name));
+            }
+        }
     }
+    let of = |topic: &&str| {
+        let mut readers: Vec<String> =
+            groups.iter().filter(|group| reads(group, topic)).map(group_text).collect();
+        let read = tables.iter().filter(|table| table.topics.iter().any(|read| read == topic));
+        readers.extend(read.map(table_text));
+        readers.extend(silent.iter().cloned());
+        ((*topic).to_owned(), readers)
+    };
+    Ok(topics.iter().map(of).collect())
 }
 
-pub(crate) type Admin = Arc<AdminClient<LibraryLog>>;
-
-/// A client for the brokers of the config; connects in the background.
-pub(crate) fn connect(kafka: &Kafka) -> Result<Admin, KafkaError> {
-    let admin = client_config(kafka).create_with_context(LibraryLog);
-    admin.map(Arc::new).map_err(|source| KafkaError::Failed {
-        brokers: broker_list(kafka),
-        task: "set up a client",
-        source,
+/// Whether a group has a member for the topic. One whose assignments can't be read may have.
+fn reads(group: &Group, topic: &str) -> bool {
+    group.members.iter().any(|member| match &member.assigned {
+        Some(assigned) => assigned.iter().any(|(read, _)| read == topic),
+        None => true,
     })
 }
 
-/// Every topic of the cluster by name, with those internal to Kafka.
-///
-/// # Errors
-/// [`KafkaError::Unreachable`] if no broker answers within seconds.
-pub async fn observe(kafka: &Kafka) -> Result<BTreeMap<String, Observed>, KafkaError> {
-    topics(&connect(kafka)?, kafka).await
+fn group_text(group: &Group) -> String {
+    let member = &group.members[0];
+    format!(
+        "group {} ({} {}, {} among them)",
+        group.name,
+        group.members.len(),
+        if group.members.len() == 1 { "member" } else { "members" },
+        member.client
+    )
 }
 
-/// As [`observe`], with a client that is there already.
-pub(crate) async fn topics(admin: &Admin, kafka: &Kafka) -> Result<BTreeMap<String, Observed>, KafkaError> {
-    let admin = Arc::clone(admin);
-    // The library's call blocks until the answer or the timeout.
-    let asked =
-        tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, METADATA_TIMEOUT)).await;
-    let unreachable =
-        || KafkaError::Unreachable { brokers: broker_list(kafka), seconds: METADATA_TIMEOUT.as_secs() };
-    let metadata = asked.map_err(|_| unreachable())?.map_err(|error| {
-        tracing::debug!("metadata: {error}");
-        unreachable()
-    })?;
-    let observed = metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
-        let partitions = topic.partitions();
-        let replication_factor = partitions.first().map_or(0, |partition| partition.replicas().len());
-        (topic.name().to_owned(), Observed { partitions: partitions.len(), replication_factor })
-    });
-    Ok(observed.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::config::HostPort;
-
-    #[tokio::test]
-    async fn a_broker_that_is_not_there_is_named() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let kafka = Kafka {
-            brokers: vec![HostPort { host: "127.0.0.1".to_owned(), port }],
-            topics: "topics.toml".into(),
-        };
-        let error = observe(&kafka).await.expect_err("nothing listens").to_string();
-        assert!(error.contains(&format!("no kafka broker answers at 127.0.0.1:{port}")), "{error}");
-    }
+fn table_text(table: &KafkaTable) -> String {
+    format!("table {}.{} on {}", table.database, table.name, table.node)
 }

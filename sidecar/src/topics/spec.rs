@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::config::reader::{self, Table};
@@ -15,19 +14,49 @@ const MOST_PARTITIONS: i32 = 10_000;
 /// Copies live on different brokers, and no cluster keeps this many of one message.
 const MOST_REPLICAS: i32 = 32;
 
-/// One topic that should exist, defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What a topics file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The cluster that it is for: any other one is refused.
+    pub cluster_id: Option<String>,
+    /// In the order of their names.
+    pub topics: Vec<Topic>,
+}
+
+/// One topic of the file, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// How many partitions.
-    pub partitions: i32,
-    /// On how many brokers each partition is kept.
-    pub replication_factor: i32,
+    /// What is to be done about it.
+    pub manage: Manage,
     /// Topic configs by Kafka's names, such as `retention.ms`; those not named are left to the broker.
     pub config: BTreeMap<String, String>,
     /// Whom to ask; for people only.
     pub owner: Option<String>,
+}
+
+/// What is to be done about a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {
+    /// It is made if it is missing, and brought in line.
+    Full {
+        /// How many partitions.
+        partitions: i32,
+        /// On how many brokers each partition is kept.
+        replication_factor: i32,
+    },
+    /// Somebody else makes it; what the file names is brought in line.
+    Adopt {
+        /// How many partitions, if that is named.
+        partitions: Option<i32>,
+        /// On how many brokers each partition is kept, if that is named.
+        replication_factor: Option<i32>,
+    },
+    /// It is somebody else's, and only named.
+    Ignore,
+    /// It is to be deleted.
+    Delete,
 }
 
 /// Why `topics.toml` can't be used; exit code 2.
@@ -52,11 +81,11 @@ pub enum SpecError {
     },
 }
 
-/// Reads the file at `path`; topics come in the order of their names.
+/// Reads the file at `path`.
 ///
 /// # Errors
 /// [`SpecError::Unreadable`], or [`SpecError::Faulty`] with every fault at once.
-pub fn load(path: &Path) -> Result<Vec<Topic>, SpecError> {
+pub fn load(path: &Path) -> Result<Spec, SpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
     parse(&text).map_err(|faults| SpecError::Faulty { path: path.to_owned(), faults })
@@ -66,11 +95,14 @@ pub fn load(path: &Path) -> Result<Vec<Topic>, SpecError> {
 ///
 /// # Errors
 /// Every fault, in the order of lines.
-pub fn parse(text: &str) -> Result<Vec<Topic>, Vec<Fault>> {
+pub fn parse(text: &str) -> Result<Spec, Vec<Fault>> {
     reader::read(text, |top| {
+        let cluster_id = top.optional("cluster_id", rules::text);
         let defaults = top.section("defaults", Settings::read);
         let topics = top.named("topics", |name, table| topic(name, table, &defaults));
-        topics.into_iter().collect()
+        let mut topics: Vec<Topic> = topics.into_iter().collect::<Option<_>>()?;
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Spec { cluster_id, topics })
     })
 }
 
@@ -91,24 +123,48 @@ impl Settings {
     }
 }
 
+/// The words of `manage`.
+const MANAGE: &[(&str, Word)] = &[("full", Word::Full), ("adopt", Word::Adopt), ("ignore", Word::Ignore)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Full,
+    Adopt,
+    Ignore,
+}
+
 fn topic(name: &str, table: &mut Table<'_>, defaults: &Settings) -> Option<Topic> {
     if let Err(problem) = rules::check_topic_name(name) {
         table.refuse(problem);
     }
     let own = Settings::read(table);
     let owner = table.optional("owner", rules::text);
-    let partitions = given(table, "partitions", own.partitions, defaults.partitions);
-    let replication_factor =
-        given(table, "replication_factor", own.replication_factor, defaults.replication_factor);
-    let mut config = defaults.config.clone();
-    config.extend(own.config);
-    Some(Topic {
-        name: name.to_owned(),
-        partitions: partitions?,
-        replication_factor: replication_factor?,
-        config,
-        owner,
-    })
+    let word = table.or("manage", Word::Full, rules::one_of(MANAGE));
+    let delete = table.or("delete", false, rules::boolean);
+    let topic = |manage, config| Topic { name: name.to_owned(), manage, config, owner };
+    match word {
+        _ if delete => {
+            if word != Word::Full {
+                table.fault("delete", "stands against manage: leave one of the two out");
+            }
+            Some(topic(Manage::Delete, BTreeMap::new()))
+        }
+        Word::Ignore => Some(topic(Manage::Ignore, BTreeMap::new())),
+        // Defaults are for topics of the file's own making.
+        Word::Adopt => {
+            let Settings { partitions, replication_factor, config } = own;
+            Some(topic(Manage::Adopt { partitions, replication_factor }, config))
+        }
+        Word::Full => {
+            let partitions = given(table, "partitions", own.partitions, defaults.partitions);
+            let copies = (own.replication_factor, defaults.replication_factor);
+            let replication_factor = given(table, "replication_factor", copies.0, copies.1);
+            let mut config = defaults.config.clone();
+            config.extend(own.config);
+            let manage = Manage::Full { partitions: partitions?, replication_factor: replication_factor? };
+            Some(topic(manage, config))
+        }
+    }
 }
 
 /// The topic's own value, else the default; there is no built-in one, since only the user knows the brokers.
@@ -137,8 +193,10 @@ mod tests {
 
     #[test]
     fn defaults_fill_in_what_a_topic_leaves_out() {
-        let topics = parse(
+        let spec = parse(
             r#"
+cluster_id = "abc"
+
 [defaults]
 partitions = 12
 replication_factor = 3
@@ -154,14 +212,13 @@ config = { "retention.ms" = "-1", "unclean.leader.election.enable" = false, "min
 "#,
         )
         .expect("right");
-        let [events, dead] = topics.as_slice() else { panic!("two topics: {topics:?}") };
-        assert_eq!(
-            (events.name.as_str(), events.partitions, events.replication_factor),
-            ("clickhouse_events_json", 64, 3)
-        );
+        let [events, dead] = spec.topics.as_slice() else { panic!("two topics: {spec:?}") };
+        assert_eq!(spec.cluster_id.as_deref(), Some("abc"));
+        assert_eq!(events.name, "clickhouse_events_json");
+        assert_eq!(events.manage, Manage::Full { partitions: 64, replication_factor: 3 });
         assert_eq!(events.owner.as_deref(), Some("ingestion"));
         assert_eq!(events.config["retention.ms"], "604800000");
-        assert_eq!((dead.partitions, dead.replication_factor), (12, 2));
+        assert_eq!(dead.manage, Manage::Full { partitions: 12, replication_factor: 2 });
         let config: Vec<_> = dead.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(
             config,
@@ -172,6 +229,21 @@ config = { "retention.ms" = "-1", "unclean.leader.election.enable" = false, "min
                 "unclean.leader.election.enable=false"
             ]
         );
+    }
+
+    #[test]
+    fn topics_of_others_take_no_defaults_and_need_none() {
+        let spec = parse(
+            "[defaults]\nconfig = { \"retention.ms\" = 1 }\n[topics.a]\nmanage = \"adopt\"\npartitions = 3\n\
+             [topics.b]\nmanage = \"ignore\"\n[topics.c]\ndelete = true\n",
+        )
+        .expect("right");
+        let manage: Vec<Manage> = spec.topics.iter().map(|topic| topic.manage).collect();
+        let adopt = Manage::Adopt { partitions: Some(3), replication_factor: None };
+        assert_eq!(manage, [adopt, Manage::Ignore, Manage::Delete]);
+        assert!(spec.topics.iter().all(|topic| topic.config.is_empty()));
+        let faults = parse("[topics.a]\nmanage = \"adopt\"\ndelete = true\n").expect_err("both");
+        assert!(faults[0].to_string().contains("stands against manage"), "{faults:?}");
     }
 
     #[test]

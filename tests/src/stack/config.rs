@@ -89,15 +89,14 @@ fn replica(node: &Node) -> Replica {
 
 #[cfg(test)]
 mod tests {
+    use posthouse::topics::spec::Manage;
+
     use super::*;
 
     #[test]
     fn posthouse_reads_the_topics() {
-        let topics = posthouse::topics::spec::parse(TOPICS_TOML).unwrap();
-        assert!(
-            topics
-                .iter()
-                .any(|topic| topic.name == "clickhouse_events_json" && topic.replication_factor == 1)
-        );
+        let spec = posthouse::topics::spec::parse(TOPICS_TOML).unwrap();
+        let events = spec.topics.iter().find(|topic| topic.name == "clickhouse_events_json").unwrap();
+        assert!(matches!(events.manage, Manage::Full { replication_factor: 1, .. }), "{events:?}");
     }
 }

@@ -1,0 +1,36 @@
+//! What the command line allows beyond what is harmless, the same for plan and apply.
+
+use std::time::Duration;
+
+use clap::Args;
+use posthouse::topics::Options;
+
+#[derive(Debug, Args)]
+pub(super) struct Allowed {
+    /// Leave configs to the brokers again that the file no longer names
+    #[arg(long)]
+    prune: bool,
+
+    /// By how much a retention may drop at once, such as 12h or 3d: brokers delete what is older
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+    max_retention_drop: Duration,
+
+    /// Delete this topic, which the file wants deleted; may be given again
+    #[arg(long, value_name = "TOPIC")]
+    yes_delete: Vec<String>,
+
+    /// Change configs of this topic even if the brokers delete messages by it at once; may be given again
+    #[arg(long, value_name = "TOPIC")]
+    yes_loss: Vec<String>,
+}
+
+impl Allowed {
+    pub(super) fn options(&self) -> Options {
+        Options {
+            prune: self.prune,
+            retention_drop: self.max_retention_drop,
+            yes_delete: self.yes_delete.iter().cloned().collect(),
+            yes_loss: self.yes_loss.iter().cloned().collect(),
+        }
+    }
+}

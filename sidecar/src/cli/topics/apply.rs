@@ -1,0 +1,107 @@
+//! `posthouse topics apply`: does a plan, made now or kept in a file, under the lock.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::topics::{self, Applied, Lock, Outcome as Done, SavedPlan};
+use serde::Serialize;
+
+use super::super::Outcome;
+use super::super::output::Output;
+use super::allowed::Allowed;
+use super::plan::{make, painted, rest, step_text, text};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Apply {
+    /// A plan kept by posthouse topics plan -o FILE; without it the topics file is compared now
+    #[arg(value_name = "FILE", conflicts_with_all = ["prune", "yes_delete", "yes_loss"])]
+    plan: Option<PathBuf>,
+
+    #[command(flatten)]
+    allowed: Allowed,
+
+    /// Only show what would be done; exit code 3 if there is anything
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What `topics apply --json` prints.
+#[derive(Serialize)]
+struct Result {
+    applied: Vec<Applied>,
+    plan: topics::Plan,
+}
+
+pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow::Result<Outcome> {
+    let client = Client::new(&config.kafka)?;
+    let plan = match &verb.plan {
+        Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
+        None => fresh(config, &client, verb).await?,
+    };
+    if verb.dry_run || plan.steps.is_empty() {
+        output.print(&plan, text)?;
+        return Ok(Outcome::differs_if(plan.differs()));
+    }
+    let lock = Lock::take(&client).await?;
+    // What was seen before the lock may have been somebody else's half-done work.
+    let plan = match &verb.plan {
+        Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
+        None => fresh(config, &client, verb).await?,
+    };
+    let applied = topics::apply(&client, &lock, &plan.steps, |applied| {
+        tracing::debug!("{}: {:?}", applied.step.change, applied.outcome);
+    })
+    .await?;
+    drop(lock);
+    let result = Result { applied, plan };
+    output.print(&result, applied_text)?;
+    let failed = result.applied.iter().filter(|applied| is_failed(applied)).count();
+    if failed > 0 {
+        bail!("{failed} of {} changes failed: see above", result.applied.len());
+    }
+    let left = result.applied.iter().any(|applied| applied.step.towards.is_some());
+    Ok(Outcome::differs_if(left || !result.plan.refused.is_empty()))
+}
+
+async fn fresh(config: &Config, client: &Client, verb: &Apply) -> anyhow::Result<topics::Plan> {
+    let spec = topics::load(&config.kafka.topics)?;
+    Ok(make(config, client, &spec, &verb.allowed.options()).await?.0)
+}
+
+async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Result<topics::Plan> {
+    let observed = topics::observe(client, &Node::all(config), &saved.spec()).await?;
+    saved.check(&observed)?;
+    Ok(saved.plan.clone())
+}
+
+fn is_failed(applied: &Applied) -> bool {
+    matches!(applied.outcome, Done::Failed { .. })
+}
+
+fn applied_text(result: &Result) -> String {
+    let mut text = String::new();
+    for Applied { step, outcome } in &result.applied {
+        match outcome {
+            Done::Done => text.push_str(&step_text(step)),
+            Done::AlreadyDone => {
+                text.push_str(&format!("  {}: somebody else has done it in the meantime\n", step.change));
+            }
+            Done::Failed { reason } => {
+                text.push_str(&painted(&format!("! failed {}: {reason}", step.change)));
+            }
+        }
+    }
+    text.extend(result.plan.refused.iter().map(|refused| painted(&refused.to_string())));
+    text.push_str(&rest(&result.plan));
+    let failed = result.applied.iter().filter(|applied| is_failed(applied)).count();
+    text + &format!(
+        "{} done, {failed} failed, {} refused, {} topics were in line",
+        result.applied.len() - failed,
+        result.plan.refused.len(),
+        result.plan.in_line
+    )
+}

@@ -1,0 +1,33 @@
+//! `posthouse topics import`: a topics file from a live cluster.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::topics;
+
+use super::super::Outcome;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    /// The file to write; it must not be there yet
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(config: &Config, verb: &Import) -> anyhow::Result<Outcome> {
+    let text = topics::import(&Client::new(&config.kafka)?).await?;
+    match &verb.output {
+        Some(path) => {
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
+            let mut file = made.with_context(|| format!("can't make {}", path.display()))?;
+            file.write_all(text.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
+        }
+        None => print!("{text}"),
+    }
+    Ok(Outcome::Clean)
+}

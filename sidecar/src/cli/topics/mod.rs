@@ -1,0 +1,84 @@
+//! `posthouse topics`: topics as code.
+
+mod allowed;
+mod apply;
+mod import;
+mod plan;
+
+use clap::Subcommand;
+use posthouse::config::Config;
+
+use super::Outcome;
+use super::output::Output;
+
+const FILE: &str = r#"The topics file (kafka.topics in the config; posthouse topics import writes it from a live cluster):
+
+  cluster_id = "MkU3OEVBNTcwNTJENDM2Qg"     # optional: refuse any other cluster
+
+  [defaults]
+  partitions = 12
+  replication_factor = 3
+  config = { "retention.ms" = 604_800_000 }
+
+  [topics.clickhouse_events_json]
+  partitions = 64
+  owner = "ingestion"                       # for people
+
+  [topics.clickhouse_person]
+
+  [topics.orders]
+  manage = "adopt"                          # never created; only what is named here is brought in line
+  config = { "max.message.bytes" = 2_097_152 }
+
+  [topics.legacy]
+  manage = "ignore"                         # somebody else's
+
+  [topics.old_events]
+  delete = true                             # with --yes-delete old_events, once nobody reads it
+
+Topics that the file does not name are never touched.
+
+Lines begin with + created, ~ changed, - deleted, ! refused. Exit code 3 if there is anything of these.
+
+Examples:
+  posthouse topics plan                       what apply would do
+  posthouse topics plan -o topics.plan        keep it, for posthouse topics apply topics.plan
+  posthouse topics plan --prune --json        with configs that the file no longer names, for programs"#;
+
+const APPLY: &str = "\
+Examples:
+  posthouse topics apply                            bring the brokers in line; safe to repeat
+  posthouse topics apply --dry-run                  the same as posthouse topics plan
+  posthouse topics apply topics.plan                do a kept plan, if the cluster is still as it was
+  posthouse topics apply --max-retention-drop 12h   let a retention drop by at most 12 hours at once
+  posthouse topics apply --yes-delete old_events    delete what the file wants deleted
+
+Exit code 3 if something was refused or steps are left, 1 if something failed. Only one apply runs at a time.";
+
+const IMPORT: &str = "\
+Examples:
+  posthouse topics import                 print it
+  posthouse topics import -o topics.toml  write it; an existing file is not overwritten";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Topics {
+    /// Show what apply would do; exit code 3 if there is anything
+    #[command(after_help = FILE)]
+    Plan(plan::Plan),
+    /// Create, change and delete topics as the file says, and refuse what would lose data
+    #[command(after_help = APPLY)]
+    Apply(apply::Apply),
+    /// Write a topics file from what the brokers hold
+    #[command(after_help = IMPORT)]
+    Import(import::Import),
+}
+
+impl Topics {
+    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Plan(verb) => plan::run(config, verb, output).await,
+            Self::Apply(verb) => apply::run(config, verb, output).await,
+            Self::Import(verb) => import::run(config, verb).await,
+        }
+    }
+}

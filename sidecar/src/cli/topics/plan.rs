@@ -1,0 +1,96 @@
+//! `posthouse topics plan`: the differences, as a diff, as JSON, or kept in a file.
+
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+
+use clap::Args;
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::topics::plan::{Observed, Step};
+use posthouse::topics::{self, Options, SavedPlan, Spec};
+
+use super::super::Outcome;
+use super::super::output::Output;
+use super::allowed::Allowed;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Plan {
+    #[command(flatten)]
+    allowed: Allowed,
+
+    /// Keep the plan in this file, for posthouse topics apply FILE
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(config: &Config, verb: &Plan, output: Output) -> anyhow::Result<Outcome> {
+    let spec = topics::load(&config.kafka.topics)?;
+    let client = Client::new(&config.kafka)?;
+    let (plan, observed) = make(config, &client, &spec, &verb.allowed.options()).await?;
+    if let Some(path) = &verb.output {
+        SavedPlan::new(plan.clone(), &spec, &observed).write(path)?;
+    }
+    output.print(&plan, text)?;
+    Ok(Outcome::differs_if(plan.differs()))
+}
+
+/// Looks at the cluster and compares it with the file.
+pub(super) async fn make(
+    config: &Config,
+    client: &Client,
+    spec: &Spec,
+    options: &Options,
+) -> anyhow::Result<(topics::Plan, Observed)> {
+    let observed = topics::observe(client, &Node::all(config), spec).await?;
+    topics::guard(spec, &observed.cluster)?;
+    Ok((topics::plan(spec, &observed, options), observed))
+}
+
+pub(super) fn text(plan: &topics::Plan) -> String {
+    let mut text: String = plan.steps.iter().map(step_text).collect();
+    text.extend(plan.refused.iter().map(|refused| painted(&refused.to_string())));
+    text + &rest(plan) + &counts(plan)
+}
+
+/// Notes, one a line.
+pub(super) fn rest(plan: &topics::Plan) -> String {
+    plan.notes.iter().map(|note| format!("{note}\n")).collect()
+}
+
+pub(super) fn step_text(step: &Step) -> String {
+    let mut text = painted(&step.change.to_string());
+    text.extend(step.warnings.iter().map(|warning| format!("    {warning}\n")));
+    if let Some(frees) = &step.frees {
+        text.push_str(&format!("    {frees}\n"));
+    }
+    text
+}
+
+fn counts(plan: &topics::Plan) -> String {
+    let topics: std::collections::BTreeSet<&str> =
+        plan.steps.iter().map(|step| step.change.topic()).collect();
+    format!(
+        "{} to change in {} topics, {} refused, {} in line, {} not in the file",
+        plan.steps.len(),
+        topics.len(),
+        plan.refused.len(),
+        plan.in_line,
+        plan.unlisted
+    )
+}
+
+/// A line in the colour of its first character, on a terminal that wants colours.
+pub(super) fn painted(line: &str) -> String {
+    let colour = match line.chars().next() {
+        Some('+') => "32",
+        Some('~') => "33",
+        Some('-' | '!') => "31",
+        _ => "0",
+    };
+    if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{colour}m{line}\x1b[0m\n")
+    } else {
+        format!("{line}\n")
+    }
+}

@@ -1,0 +1,161 @@
+//! What the brokers hold: which of them are up, every topic with the places of its partitions, and its configs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rdkafka::admin::{AdminOptions, ConfigEntry, ConfigSource, OwnedResourceSpecifier, ResourceSpecifier};
+use serde::{Deserialize, Serialize};
+
+use super::{ANSWER_LIMIT, Client, KafkaError};
+
+/// Topics of one request for configs: an answer has about 35 configs a topic.
+const DESCRIBED_AT_ONCE: usize = 500;
+
+/// The whole cluster, as one broker tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// What the cluster calls itself; brokers of old versions do not say.
+    pub id: Option<String>,
+    /// The brokers that are up.
+    pub brokers: BTreeSet<i32>,
+    /// Every topic by name, with those internal to Kafka.
+    pub topics: BTreeMap<String, Layout>,
+}
+
+/// Where a topic is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Layout {
+    /// Its partitions in order.
+    pub partitions: Vec<Partition>,
+}
+
+/// Where a partition is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// The broker that takes its messages; `None` while there is none.
+    pub leader: Option<i32>,
+    /// The brokers that should have it.
+    pub replicas: Vec<i32>,
+    /// The brokers that have all of it.
+    pub in_sync: Vec<i32>,
+}
+
+impl Layout {
+    /// On how many brokers each partition should be: the least of them.
+    pub fn replication_factor(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default()
+    }
+}
+
+/// A config of a topic, with the value that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// As text; `None` for one that the broker keeps to itself.
+    pub value: Option<String>,
+    /// Where the value comes from.
+    pub source: Source,
+}
+
+/// Where the value of a config comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was given to the topic.
+    Topic,
+    /// The brokers' own configuration.
+    Broker,
+    /// Kafka's default.
+    Default,
+}
+
+impl Client {
+    /// What the brokers hold now.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`] if no broker answers within seconds.
+    pub async fn cluster(&self) -> Result<Cluster, KafkaError> {
+        self.blocking("list topics", |admin| {
+            let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
+            let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
+            let topics = known.map(|topic| {
+                let mut partitions: Vec<_> = topic.partitions().iter().collect();
+                partitions.sort_by_key(|partition| partition.id());
+                let partitions = partitions.into_iter().map(|partition| Partition {
+                    // The library writes -1 for none.
+                    leader: Some(partition.leader()).filter(|leader| *leader >= 0),
+                    replicas: partition.replicas().to_vec(),
+                    in_sync: partition.isr().to_vec(),
+                });
+                (topic.name().to_owned(), Layout { partitions: partitions.collect() })
+            });
+            Ok(Cluster {
+                id: admin.inner().fetch_cluster_id(ANSWER_LIMIT),
+                brokers: metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect(),
+                topics: topics.collect(),
+            })
+        })
+        .await
+    }
+
+    /// All configs of these topics, by topic and name. A topic that has gone in the meantime is left out.
+    ///
+    /// # Errors
+    /// [`KafkaError::Failed`], also if this user may not see configs.
+    pub async fn configs(
+        &self,
+        topics: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, BTreeMap<String, Config>>, KafkaError> {
+        let task = "describe the configs of topics";
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
+        let names: Vec<&String> = topics.iter().collect();
+        let mut configs = BTreeMap::new();
+        for names in names.chunks(DESCRIBED_AT_ONCE) {
+            let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+            let described = self.admin.describe_configs(&asked, &options).await;
+            for described in described.map_err(|source| self.failed(task, source))? {
+                let described = match described {
+                    Ok(described) => described,
+                    Err(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
+                    Err(code) => {
+                        let source = rdkafka::error::KafkaError::AdminOp(code);
+                        return Err(self.failed(task, source));
+                    }
+                };
+                if let OwnedResourceSpecifier::Topic(name) = described.specifier {
+                    configs.insert(name, described.entries.into_iter().map(config).collect());
+                }
+            }
+        }
+        Ok(configs)
+    }
+}
+
+fn config(entry: ConfigEntry) -> (String, Config) {
+    let source = match entry.source {
+        ConfigSource::DynamicTopic => Source::Topic,
+        ConfigSource::Default | ConfigSource::Unknown => Source::Default,
+        ConfigSource::DynamicBroker | ConfigSource::DynamicDefaultBroker | ConfigSource::StaticBroker => {
+            Source::Broker
+        }
+    };
+    (entry.name, Config { value: entry.value, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::{HostPort, Kafka};
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let brokers = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
+        let kafka = Kafka { brokers, topics: "topics.toml".into(), login: None };
+        let client = Client::new(&kafka).expect("a client");
+        let error = client.cluster().await.expect_err("nothing listens").to_string();
+        assert!(error.contains(&format!("no kafka broker answers at 127.0.0.1:{port}")), "{error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! One change to a topic, and how it reads.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::values::{bytes, shown};
+use crate::kafka::{Config, NewTopic, Source};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// The topic is not there.
+    Create(NewTopic),
+    /// It has too few partitions.
+    AddPartitions {
+        /// The topic.
+        name: String,
+        /// How many it has.
+        from: usize,
+        /// How many it gets.
+        to: usize,
+    },
+    /// A config of the topic has another value, or the value is not the topic's own.
+    SetConfig {
+        /// The topic.
+        name: String,
+        /// The config.
+        key: String,
+        /// What counts now.
+        from: Config,
+        /// What it becomes.
+        to: String,
+    },
+    /// The file no longer names the config, and it is to be pruned.
+    ResetConfig {
+        /// The topic.
+        name: String,
+        /// The config.
+        key: String,
+        /// What counts now.
+        from: Config,
+    },
+    /// The file wants it gone.
+    Delete {
+        /// The topic.
+        name: String,
+        /// How many partitions it has.
+        partitions: usize,
+    },
+}
+
+/// A change with what must be known about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What to do.
+    #[serde(flatten)]
+    pub change: Change,
+    /// What else it does.
+    pub warnings: Vec<String>,
+    /// The value that is wanted, if this is one of several steps towards it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub towards: Option<String>,
+    /// What the brokers will delete by it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub frees: Option<Frees>,
+}
+
+/// What brokers delete, as far as they tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frees {
+    /// Messages older than the new retention.
+    pub messages: u64,
+    /// About what they take on all brokers; `None` where brokers do not tell.
+    pub bytes: Option<u64>,
+}
+
+impl Change {
+    /// The topic that it is about.
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Create(NewTopic { name, .. })
+            | Self::AddPartitions { name, .. }
+            | Self::SetConfig { name, .. }
+            | Self::ResetConfig { name, .. }
+            | Self::Delete { name, .. } => name,
+        }
+    }
+}
+
+impl From<Change> for Step {
+    fn from(change: Change) -> Self {
+        Self { change, warnings: Vec::new(), towards: None, frees: None }
+    }
+}
+
+impl fmt::Display for Frees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frees {} messages", self.messages)?;
+        match self.bytes {
+            Some(count) => write!(f, ", about {} on all brokers", bytes(count)),
+            None => f.write_str("; the brokers don't tell how many bytes"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(topic) => {
+                let (name, partitions, copies) = (&topic.name, topic.partitions, topic.replication_factor);
+                write!(f, "+ {name}: partitions {partitions}, replication factor {copies}")?;
+                topic.configs.iter().try_for_each(|(key, value)| write!(f, ", {key} {}", shown(key, value)))
+            }
+            Self::AddPartitions { name, from, to } => write!(f, "~ {name}: partitions {from} → {to}"),
+            Self::SetConfig { name, key, from, to } => {
+                write!(f, "~ {name}: {key} {} → {}", current(key, from), shown(key, to))
+            }
+            Self::ResetConfig { name, key, from } => {
+                write!(f, "~ {name}: {key} {} → left to the brokers", current(key, from))
+            }
+            Self::Delete { name, partitions } => {
+                write!(f, "- {name}: deleted with all messages, partitions {partitions}")
+            }
+        }
+    }
+}
+
+fn current(key: &str, config: &Config) -> String {
+    let value = config.value.as_deref().map_or_else(|| "(hidden)".to_owned(), |value| shown(key, value));
+    match config.source {
+        Source::Topic => value,
+        Source::Broker => format!("{value}, the brokers' own"),
+        Source::Default => format!("{value}, Kafka's default"),
+    }
+}

@@ -1,0 +1,156 @@
+//! Configs of one topic: what is to be set, reset or refused.
+
+use std::collections::BTreeMap;
+
+use super::super::retention::{RETENTION, step};
+use super::super::spec::Topic;
+use super::super::values::{duration, same, shown};
+use super::{Change, Options, Step, Verdict};
+use crate::config::reader::most_alike;
+use crate::kafka::{Config, Layout, Source};
+
+/// How many brokers must have a message before its producer hears that it is there.
+const LEAST_IN_SYNC: &str = "min.insync.replicas";
+
+/// Compares the topic's configs with what the brokers say counts.
+pub(super) fn compare(
+    topic: &Topic,
+    layout: &Layout,
+    observed: Option<&BTreeMap<String, Config>>,
+    options: &Options,
+    verdict: &mut Verdict,
+) {
+    unfit(topic, layout.replication_factor(), verdict);
+    let Some(observed) = observed else {
+        return verdict.refuse("its configs can't be seen", "plan again; it may be just being deleted");
+    };
+    for (key, wanted) in &topic.config {
+        match observed.get(key) {
+            None => {
+                let alike = most_alike(key, observed.keys().map(String::as_str));
+                let alike = alike.map(|alike| format!(" (did you mean {alike}?)")).unwrap_or_default();
+                verdict.refuse(
+                    format!("the brokers know no config {key}{alike}"),
+                    "correct its name in the topics file",
+                );
+            }
+            Some(found) => set(topic, key, found, wanted, options, verdict),
+        }
+    }
+    if options.prune {
+        let own = observed
+            .iter()
+            .filter(|(key, config)| config.source == Source::Topic && !topic.config.contains_key(*key));
+        for (key, from) in own {
+            reset(topic, key, from, options, verdict);
+        }
+    }
+}
+
+/// Refuses what no topic of so many copies can live with.
+pub(super) fn unfit(topic: &Topic, copies: usize, verdict: &mut Verdict) {
+    let least = topic.config.get(LEAST_IN_SYNC).and_then(|value| value.parse::<usize>().ok());
+    if let Some(least) = least.filter(|least| *least > copies) {
+        verdict.refuse(
+            format!(
+                "{LEAST_IN_SYNC} = {least} can't be met with {copies} {}: every producer with acks=all would fail",
+                if copies == 1 { "copy" } else { "copies" }
+            ),
+            format!("write {LEAST_IN_SYNC} = {} or less", copies.saturating_sub(1).max(1)),
+        );
+    }
+}
+
+fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options, verdict: &mut Verdict) {
+    let is_same = found.value.as_deref().is_some_and(|value| same(value, wanted));
+    if is_same && found.source == Source::Topic {
+        return;
+    }
+    let change = |to: &str| Change::SetConfig {
+        name: topic.name.clone(),
+        key: key.to_owned(),
+        from: found.clone(),
+        to: to.to_owned(),
+    };
+    let now = found.value.as_deref().unwrap_or_default();
+    if is_same || options.yes_loss.contains(&topic.name) {
+        let mut change = Step::from(change(wanted));
+        change.warnings.extend(warning(key, now, wanted));
+        return verdict.steps.push(change);
+    }
+    if let Some(loss) = loss(key, now, wanted) {
+        return verdict.refuse(
+            format!("{key} {} → {}: {loss}", shown(key, now), shown(key, wanted)),
+            format!("confirm it with --yes-loss {}", topic.name),
+        );
+    }
+    let mut planned = Step::from(change(wanted));
+    planned.warnings.extend(warning(key, now, wanted));
+    if let (RETENTION, Ok(from), Ok(to)) = (key, now.parse(), wanted.parse()) {
+        match step(from, to, options.retention_drop) {
+            Some(step) if step.left > 0 => {
+                planned = Step::from(change(&step.next.to_string()));
+                planned.towards = Some(wanted.to_owned());
+                planned.warnings.push(format!(
+                    "a step of {}; {} more lead to {}: apply again once the brokers have deleted what this one frees",
+                    duration(from - step.next),
+                    step.left,
+                    shown(key, wanted)
+                ));
+            }
+            _ => {}
+        }
+    }
+    verdict.steps.push(planned);
+}
+
+fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &mut Verdict) {
+    // What the brokers will put in its place is known only afterwards.
+    let deletes = ["retention.ms", "retention.bytes", "cleanup.policy"].contains(&key);
+    if deletes && !options.yes_loss.contains(&topic.name) {
+        return verdict.refuse(
+            format!("{key} would be left to the brokers, which may delete messages by their own"),
+            format!("name it in the topics file, or confirm it with --yes-loss {}", topic.name),
+        );
+    }
+    let (name, key) = (topic.name.clone(), key.to_owned());
+    verdict.steps.push(Change::ResetConfig { name, key, from: from.clone() }.into());
+}
+
+/// Why a change of a config lets the brokers delete messages at once, if it does.
+fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    match key {
+        RETENTION if number(now) == Some(-1) && number(wanted).is_some_and(|wanted| wanted >= 0) => {
+            Some("there was no limit, so there is no telling how much is deleted at once")
+        }
+        "retention.bytes" => {
+            let (now, wanted) = (number(now)?, number(wanted)?);
+            (wanted >= 0 && (now < 0 || wanted < now))
+                .then_some("the brokers delete what is above it at once")
+        }
+        "cleanup.policy" => Some(if wanted.contains("compact") {
+            "compaction keeps one message a key, and refuses messages without one"
+        } else {
+            "the brokers begin to delete what is older than the retention"
+        }),
+        _ => None,
+    }
+}
+
+/// What a change does beside what it says.
+fn warning(key: &str, now: &str, wanted: &str) -> Option<String> {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    match key {
+        "max.message.bytes" if number(wanted)? < number(now)? => {
+            Some("producers of larger messages fail from now on".to_owned())
+        }
+        LEAST_IN_SYNC if number(wanted)? > number(now)? => {
+            Some("producers with acks=all wait for more brokers, and fail with fewer".to_owned())
+        }
+        "unclean.leader.election.enable" if wanted == "true" => {
+            Some("a broker that lacks messages may become leader, and they are lost".to_owned())
+        }
+        _ => None,
+    }
+}

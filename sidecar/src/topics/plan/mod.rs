@@ -1,0 +1,224 @@
+//! What to change so that the brokers hold what `topics.toml` says, and what is refused: a pure comparison.
+
+mod change;
+mod configs;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::change::{Change, Frees, Step};
+use self::configs::{compare, unfit};
+pub use self::options::Options;
+use super::placement;
+use super::spec::{Manage, Spec, Topic};
+use crate::kafka::{Cluster, Config, Layout, NewTopic};
+
+/// What the brokers hold of the topics in question, and who reads those that are to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The whole cluster.
+    pub cluster: Cluster,
+    /// All configs of the file's topics that exist.
+    pub configs: BTreeMap<String, BTreeMap<String, Config>>,
+    /// Who reads a topic, each in a few words; only for topics that are to be deleted.
+    pub readers: BTreeMap<String, Vec<String>>,
+}
+
+/// Something that posthouse does not do; its topic is left alone as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The topic.
+    pub topic: String,
+    /// What is not done, and why.
+    pub what: String,
+    /// What to do instead.
+    pub way_out: String,
+}
+
+/// Something to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The topic.
+    pub topic: String,
+    /// What it is.
+    pub text: String,
+}
+
+/// The whole comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What to do: creations first, deletions last.
+    pub steps: Vec<Step>,
+    /// What is refused.
+    pub refused: Vec<Refused>,
+    /// What is to be known and nothing is done about.
+    pub notes: Vec<Note>,
+    /// How many topics of the file are as it wants them.
+    pub in_line: usize,
+    /// Topics of the cluster that the file does not name; nothing touches them.
+    pub unlisted: usize,
+}
+
+impl Plan {
+    /// Whether the cluster differs from the file.
+    pub fn differs(&self) -> bool {
+        !self.steps.is_empty() || !self.refused.is_empty()
+    }
+}
+
+/// What the changes to one topic come to.
+#[derive(Default)]
+struct Verdict {
+    steps: Vec<Step>,
+    refused: Vec<(String, String)>,
+}
+
+impl Verdict {
+    fn refuse(&mut self, what: impl Into<String>, way_out: impl Into<String>) {
+        self.refused.push((what.into(), way_out.into()));
+    }
+}
+
+/// Compares. Topics that the file does not name are left alone; a topic of which anything is refused is left alone too.
+pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
+    let named: BTreeSet<&str> = spec.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let others = observed.cluster.topics.keys().filter(|name| !named.contains(name.as_str()));
+    let unlisted = others.filter(|name| !is_internal(name)).count();
+    let mut plan = Plan { steps: Vec::new(), refused: Vec::new(), notes: Vec::new(), in_line: 0, unlisted };
+    for topic in &spec.topics {
+        let layout = observed.cluster.topics.get(&topic.name);
+        let verdict = judge(topic, layout, observed, options);
+        if let Some(layout) = layout.filter(|_| topic.manage != Manage::Ignore) {
+            let notes = placement::faults(layout, &observed.cluster.brokers);
+            plan.notes.extend(notes.into_iter().map(|text| Note { topic: topic.name.clone(), text }));
+        }
+        if verdict.refused.is_empty() {
+            plan.in_line += usize::from(verdict.steps.is_empty());
+            plan.steps.extend(verdict.steps);
+        }
+        let refused = verdict.refused.into_iter();
+        plan.refused.extend(refused.map(|(what, way_out)| Refused {
+            topic: topic.name.clone(),
+            what,
+            way_out,
+        }));
+    }
+    plan.steps.sort_by_key(|step| match step.change {
+        Change::Create(_) => 0,
+        Change::AddPartitions { .. } => 1,
+        Change::SetConfig { .. } | Change::ResetConfig { .. } => 2,
+        Change::Delete { .. } => 3,
+    });
+    plan
+}
+
+/// Kafka's own topics begin so.
+pub(super) fn is_internal(topic: &str) -> bool {
+    topic.starts_with("__")
+}
+
+fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &Options) -> Verdict {
+    let mut verdict = Verdict::default();
+    match (topic.manage, layout) {
+        (Manage::Ignore, _) | (Manage::Delete, None) => {}
+        (Manage::Delete, Some(layout)) => delete(topic, layout, observed, options, &mut verdict),
+        (Manage::Full { partitions, replication_factor }, None) => {
+            let name = topic.name.clone();
+            let new = NewTopic { name, partitions, replication_factor, configs: topic.config.clone() };
+            unfit(topic, usize::try_from(replication_factor).unwrap_or_default(), &mut verdict);
+            verdict.steps.push(Change::Create(new).into());
+        }
+        (Manage::Adopt { .. }, None) => verdict.refuse(
+            "it does not exist, and manage = \"adopt\" leaves its creation to somebody else",
+            "create it, or let posthouse do so with manage = \"full\"",
+        ),
+        (Manage::Full { partitions, replication_factor }, Some(layout)) => {
+            shape(topic, layout, Some(partitions), Some(replication_factor), &mut verdict);
+            compare(topic, layout, observed.configs.get(&topic.name), options, &mut verdict);
+        }
+        (Manage::Adopt { partitions, replication_factor }, Some(layout)) => {
+            shape(topic, layout, partitions, replication_factor, &mut verdict);
+            let options = Options { prune: false, ..options.clone() };
+            compare(topic, layout, observed.configs.get(&topic.name), &options, &mut verdict);
+        }
+    }
+    verdict
+}
+
+/// Partitions and copies.
+fn shape(
+    topic: &Topic,
+    layout: &Layout,
+    partitions: Option<i32>,
+    copies: Option<i32>,
+    verdict: &mut Verdict,
+) {
+    let (has, wanted) = (layout.partitions.len(), partitions.and_then(|count| usize::try_from(count).ok()));
+    match wanted {
+        Some(wanted) if wanted > has => {
+            let name = topic.name.clone();
+            let mut step = Step::from(Change::AddPartitions { name, from: has, to: wanted });
+            step.warnings.push(
+                "messages of one key go to another partition from now on: what needs their order, or compacts by \
+                 key, must be through with the old ones first"
+                    .to_owned(),
+            );
+            verdict.steps.push(step);
+        }
+        Some(wanted) if wanted < has => verdict.refuse(
+            format!("it has {has} partitions, and Kafka can't take some away to leave {wanted}"),
+            format!(
+                "write partitions = {has}; or make a new topic, move producers there, and let consumers finish the old one"
+            ),
+        ),
+        _ => {}
+    }
+    let (has, wanted) = (layout.replication_factor(), copies.and_then(|count| usize::try_from(count).ok()));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != has) {
+        verdict.refuse(
+            format!("its replication factor is {has}, and changing it to {wanted} moves partitions"),
+            format!(
+                "write replication_factor = {has}; or move them with kafka-reassign-partitions.sh, and then write {wanted}"
+            ),
+        );
+    }
+}
+
+fn delete(topic: &Topic, layout: &Layout, observed: &Observed, options: &Options, verdict: &mut Verdict) {
+    let name = &topic.name;
+    if is_internal(name) {
+        return verdict.refuse("it is Kafka's own", "take it out of the file");
+    }
+    let readers = observed.readers.get(name).map(Vec::as_slice).unwrap_or_default();
+    if !readers.is_empty() {
+        return verdict.refuse(
+            format!("it is not deleted while it is read, by {}", readers.join(", ")),
+            "stop its readers first",
+        );
+    }
+    if !options.yes_delete.contains(name) {
+        return verdict.refuse(
+            "it is to be deleted with all its messages, which nobody brings back",
+            format!("confirm it with --yes-delete {name}"),
+        );
+    }
+    let partitions = layout.partitions.len();
+    verdict.steps.push(Change::Delete { name: name.clone(), partitions }.into());
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "! {}: {}: {}", self.topic, self.what, self.way_out)
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "note {}: {}", self.topic, self.text)
+    }
+}

@@ -1,0 +1,126 @@
+//! The tables that read from Kafka, on every node, whoever made them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+/// A table of the Kafka engine on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KafkaTable {
+    /// The node, as the config calls it.
+    pub node: String,
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// The topics it reads.
+    pub topics: Vec<String>,
+    /// Its consumer group.
+    pub group: String,
+    /// How many consumers it has on this node.
+    pub consumers: u32,
+    /// Where its offsets are in Keeper, if they are kept there.
+    pub keeper_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    database: String,
+    name: String,
+    engine_full: String,
+}
+
+/// The Kafka tables of a node.
+///
+/// # Errors
+/// See [`NodeError`].
+pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
+    let rows: Vec<Row> = node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
+    Ok(rows.into_iter().map(|row| table(node, row)).collect())
+}
+
+fn table(node: &Node, row: Row) -> KafkaTable {
+    let engine = row.engine_full;
+    let (positional, settings) = engine.split_once(" SETTINGS ").unwrap_or((engine.as_str(), ""));
+    // Kafka('brokers', 'topics', 'group', 'format'), as it was written before there were settings.
+    let arguments: Vec<String> = positional
+        .split_once('(')
+        .map(|(_, arguments)| literals(arguments).map(|(_, literal)| literal).collect())
+        .unwrap_or_default();
+    let named = |name: &str| setting(settings, name);
+    let either = |name: &str, place: usize| named(name).or_else(|| arguments.get(place).cloned());
+    let topics = either("kafka_topic_list", 1).unwrap_or_default();
+    KafkaTable {
+        node: node.name.clone(),
+        database: row.database,
+        name: row.name,
+        topics: topics.split(',').map(|topic| topic.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
+        group: either("kafka_group_name", 2).unwrap_or_default(),
+        consumers: named("kafka_num_consumers").and_then(|count| count.parse().ok()).unwrap_or(1),
+        keeper_path: named("kafka_keeper_path"),
+    }
+}
+
+/// The value of a setting in `a = 1, b = 'x'`, where quoted values may hold anything.
+fn setting(settings: &str, name: &str) -> Option<String> {
+    let mut outside = String::new();
+    let mut rest = settings;
+    let mut values = Vec::new();
+    for (length, literal) in literals(settings) {
+        let place = rest.find('\'').unwrap_or(rest.len());
+        outside.push_str(&rest[..place]);
+        outside.push('\'');
+        rest = &rest[place + length..];
+        values.push(literal);
+    }
+    outside.push_str(rest);
+    let mut values = values.into_iter();
+    outside.split(',').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let value = value.trim();
+        let value = if value == "'" { values.next()? } else { value.to_owned() };
+        (key.trim() == name).then_some(value)
+    })
+}
+
+/// The quoted texts of some SQL, each with the bytes it takes there with its quotes.
+fn literals(sql: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        let begin = rest.find('\'')?;
+        let mut literal = String::new();
+        let mut characters = rest[begin + 1..].char_indices();
+        let length = loop {
+            match characters.next()? {
+                (_, '\\') => literal.push(characters.next()?.1),
+                (place, '\'') => break place + 2,
+                (_, character) => literal.push(character),
+            }
+        };
+        rest = &rest[begin + length..];
+        Some((length, literal))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_found_whatever_other_values_hold() {
+        let settings = r"kafka_broker_list = 'a:1,b = 2', kafka_group_name = 'it\'s, x = 1', kafka_num_consumers = 3, kafka_keeper_path = '/p'";
+        assert_eq!(setting(settings, "kafka_group_name").as_deref(), Some("it's, x = 1"));
+        assert_eq!(setting(settings, "kafka_num_consumers").as_deref(), Some("3"));
+        assert_eq!(setting(settings, "kafka_keeper_path").as_deref(), Some("/p"));
+        assert_eq!(setting(settings, "b"), None);
+        assert_eq!(setting("", "b"), None);
+    }
+
+    #[test]
+    fn arguments_by_place_are_read_too() {
+        let found: Vec<String> =
+            literals("'b:9092', 't1, t2', 'g', 'JSONEachRow')").map(|(_, literal)| literal).collect();
+        assert_eq!(found, ["b:9092", "t1, t2", "g", "JSONEachRow"]);
+    }
+}
