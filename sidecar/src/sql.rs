@@ -59,6 +59,7 @@ files![
     "inspect/cluster.sql",
     "inspect/databases.sql",
     "inspect/format.sql",
+    "inspect/kafka_tables.sql",
     "inspect/macros.sql",
     "inspect/reach.sql",
     "inspect/tables.sql",

@@ -25,6 +25,7 @@ macro_rules! tests {
 }
 
 mod backfill;
+mod brokers;
 mod columns;
 mod config;
 mod drift;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),
         ("backfill", backfill::TESTS),
+        ("brokers", brokers::TESTS),
         ("stack", stack::TESTS),
         ("faults", faults::TESTS),
     ];

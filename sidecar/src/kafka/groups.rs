@@ -1,9 +1,19 @@
 //! Consumer groups and who is in them.
 
-use rdkafka::groups::{GroupInfo, GroupMemberInfo};
-use serde::Serialize;
+use std::time::Duration;
 
+use rdkafka::groups::{GroupInfo, GroupMemberInfo};
+use rdkafka::types::RDKafkaErrorCode;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::wire::Reader;
 use super::{ANSWER_LIMIT, Client, KafkaError};
+
+/// How long brokers may take to take groups over after one of them has died: they read what the groups have committed.
+const COORDINATOR_LIMIT: Duration = Duration::from_secs(15);
+/// Between two questions.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,20 +40,37 @@ pub struct Member {
 }
 
 impl Client {
-    /// All groups, or the one of this name if there is one.
+    /// All groups, or the one of this name if there is one. Waits for brokers that are just taking groups over.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
     pub async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
-        let name = name.map(str::to_owned);
-        self.blocking("list consumer groups", move |admin| {
-            let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
-            let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
-            groups.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(groups)
-        })
-        .await
+        let deadline = Instant::now() + COORDINATOR_LIMIT;
+        loop {
+            let name = name.map(str::to_owned);
+            let asked = self.blocking("list consumer groups", move |admin| {
+                let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
+                let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
+                groups.sort_by(|a, b| a.name.cmp(&b.name));
+                Ok(groups)
+            });
+            match asked.await {
+                Err(KafkaError::Failed { source, .. })
+                    if is_passing(&source) && Instant::now() < deadline =>
+                {
+                    sleep(ASK_AGAIN).await;
+                }
+                groups => return groups,
+            }
+        }
     }
+}
+
+/// Whether the broker of the groups is just starting or changing.
+fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let passing = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn group(info: &GroupInfo) -> Group {
@@ -65,21 +92,9 @@ fn assigned(bytes: &[u8]) -> Option<Vec<(String, Vec<i32>)>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let mut rest = bytes.get(2..)?;
-    let topics = number(&mut rest)?;
-    (0..topics)
-        .map(|_| {
-            let length = usize::from(u16::from_be_bytes(*rest.split_off(..2)?.first_chunk()?));
-            let name = String::from_utf8(rest.split_off(..length)?.to_vec()).ok()?;
-            let partitions = number(&mut rest)?;
-            let partitions = (0..partitions).map(|_| number(&mut rest)).collect::<Option<_>>()?;
-            Some((name, partitions))
-        })
-        .collect()
-}
-
-fn number(rest: &mut &[u8]) -> Option<i32> {
-    Some(i32::from_be_bytes(*rest.split_off(..4)?.first_chunk()?))
+    let mut reader = Reader(bytes);
+    let _version = reader.i16()?;
+    reader.list(|topic| Some((topic.text()?, topic.list(Reader::i32)?)))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 mod admin;
 mod cluster;
 mod groups;
+mod log_dirs;
 mod native;
 mod offsets;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::config::{HostPort, Kafka};
+use crate::config::{HostPort, Kafka, Login};
 
 pub use self::admin::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
@@ -79,6 +81,7 @@ pub struct Client {
     admin: Arc<AdminClient<LibraryLog>>,
     config: ClientConfig,
     brokers: String,
+    login: Option<Login>,
 }
 
 impl Client {
@@ -89,7 +92,7 @@ impl Client {
     pub fn new(kafka: &Kafka) -> Result<Self, KafkaError> {
         let (config, brokers) = (client_config(kafka), broker_list(kafka));
         match config.create_with_context(LibraryLog) {
-            Ok(admin) => Ok(Self { admin: Arc::new(admin), config, brokers }),
+            Ok(admin) => Ok(Self { admin: Arc::new(admin), config, brokers, login: kafka.login.clone() }),
             Err(source) => Err(KafkaError::Failed { brokers, task: "set up a client", source }),
         }
     }

@@ -1,8 +1,8 @@
 //! One apply at a time: whoever is alone in a consumer group may change topics. A holder that dies is put out of the group by
 //! the brokers, so that nothing has to be cleaned up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 
 use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
@@ -41,8 +42,7 @@ pub enum LockError {
     },
     /// The brokers let nobody into the group.
     #[error(
-        "no lock could be had within {} s: this user needs Read on group {LOCK_GROUP} and Describe on topic {LOCK_TOPIC} ({said})",
-        PATIENCE.as_secs()
+        "no lock could be had: this user needs Read on group {LOCK_GROUP} and Describe on topic {LOCK_TOPIC} ({said})"
     )]
     NotJoined {
         /// What the library said last.
@@ -57,8 +57,18 @@ pub enum LockError {
 pub struct Lock {
     client: Client,
     name: String,
-    ended: Arc<AtomicBool>,
+    /// The group's name for this member, as long as it stays in; empty before it is.
+    id: String,
+    shared: Arc<Shared>,
     member: Option<JoinHandle<()>>,
+}
+
+/// What the member's thread and its owner tell each other.
+#[derive(Default)]
+struct Shared {
+    ended: AtomicBool,
+    /// Why the brokers don't let it in.
+    refused: OnceLock<String>,
 }
 
 impl Lock {
@@ -72,13 +82,12 @@ impl Lock {
         loop {
             let others = others(client, &name).await?;
             if others.is_empty() {
-                let lock = Self::join(client.clone(), name.clone())?;
-                match lock.alone(deadline).await {
-                    // Somebody came at the same time: both leave, and come again at different times.
-                    Ok(false) => drop(lock),
-                    Ok(true) => return Ok(lock),
-                    Err(error) => return Err(error),
+                let mut lock = Self::join(client.clone(), name.clone())?;
+                if lock.alone(deadline).await? {
+                    return Ok(lock);
                 }
+                // Somebody came at the same time: both leave, and come again at different times.
+                drop(lock);
             } else if Instant::now() >= deadline {
                 return Err(LockError::Held { holder: holder(&others) });
             }
@@ -86,19 +95,21 @@ impl Lock {
         }
     }
 
-    /// Whether the lock is still held: a process that was paused may have lost it.
+    /// Whether the lock is still held: a process that was paused may have lost it. Somebody who has joined since does not
+    /// matter, since they see this member and leave.
     ///
     /// # Errors
-    /// [`LockError::Held`] if somebody else is in the group; [`LockError::NotJoined`] if nobody is.
+    /// [`LockError::Held`] or [`LockError::NotJoined`] if the brokers have put this member out of the group.
     pub async fn check(&self) -> Result<(), LockError> {
-        let group = group(&self.client).await?;
-        let members = group.map(|group| group.members).unwrap_or_default();
-        let (own, others): (Vec<Member>, Vec<Member>) =
-            members.into_iter().partition(|member| member.client == self.name);
-        match (own.is_empty(), others.is_empty()) {
-            (false, true) => Ok(()),
-            (_, false) => Err(LockError::Held { holder: holder(&others) }),
-            (true, true) => Err(LockError::NotJoined { said: "it was lost".to_owned() }),
+        let members = group(&self.client).await?.map(|group| group.members).unwrap_or_default();
+        if members.iter().any(|member| member.id == self.id) {
+            return Ok(());
+        }
+        let others: Vec<Member> = members.into_iter().filter(|member| member.client != self.name).collect();
+        if others.is_empty() {
+            Err(LockError::NotJoined { said: "it was lost while this process slept: begin again".to_owned() })
+        } else {
+            Err(LockError::Held { holder: holder(&others) })
         }
     }
 
@@ -117,28 +128,35 @@ impl Lock {
         };
         let consumer: BaseConsumer<Silent> = config.create_with_context(Silent).map_err(set_up)?;
         consumer.subscribe(&[LOCK_TOPIC]).map_err(set_up)?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = Arc::clone(&ended);
+        let shared = Arc::new(Shared::default());
+        let told = Arc::clone(&shared);
         let member = std::thread::spawn(move || {
-            while !end.load(Ordering::Relaxed) {
+            while !told.ended.load(Ordering::Relaxed) {
                 if let Some(Err(error)) = consumer.poll(POLL) {
                     tracing::debug!("lock: {error}");
+                    if is_refusal(&error) {
+                        // The first reason stays.
+                        let _ = told.refused.set(error.to_string());
+                    }
                 }
             }
             // Leaves the group, so that the next one need not wait.
             consumer.unsubscribe();
         });
-        Ok(Self { client, name, ended, member: Some(member) })
+        Ok(Self { client, name, id: String::new(), shared, member: Some(member) })
     }
 
     /// Waits until it is in the group; whether it is alone there.
-    async fn alone(&self, deadline: Instant) -> Result<bool, LockError> {
+    async fn alone(&mut self, deadline: Instant) -> Result<bool, LockError> {
         loop {
             let group = group(&self.client).await?;
             let members = group.as_ref().map(|group| group.members.as_slice()).unwrap_or_default();
-            let joined = members.iter().any(|member| member.client == self.name);
-            if joined {
+            if let Some(own) = members.iter().find(|member| member.client == self.name) {
+                self.id.clone_from(&own.id);
                 return Ok(members.len() == 1);
+            }
+            if let Some(said) = self.shared.refused.get().cloned() {
+                return Err(LockError::NotJoined { said });
             }
             if Instant::now() >= deadline {
                 let said = group.map_or_else(|| "no such group".to_owned(), |group| group.state);
@@ -151,12 +169,19 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.shared.ended.store(true, Ordering::Relaxed);
         if let Some(member) = self.member.take() {
             // It ends within POLL; that it panicked is nothing to do about.
             let _ = member.join();
         }
     }
+}
+
+/// Whether the brokers don't want this user in the group, which waiting does not change.
+fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| matches!(code, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed))
 }
 
 /// A member that takes nothing of what it is given: it is there to be there.

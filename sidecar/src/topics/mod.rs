@@ -1,6 +1,7 @@
 //! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
 
 pub mod apply;
+mod frees;
 mod import;
 pub mod lock;
 mod observe;
@@ -12,14 +13,45 @@ pub mod spec;
 mod tables;
 mod values;
 
+use crate::kafka::{Client, Cluster, KafkaError};
+use crate::node::Node;
+
 pub use self::apply::{Applied, ApplyError, Outcome, apply};
 pub use self::import::import;
 pub use self::lock::{Lock, LockError};
 pub use self::observe::observe;
-pub use self::plan::{Change, Options, Plan, plan};
+pub use self::plan::{Change, Observed, Options, Plan};
 pub use self::saved::{SavedError, SavedPlan};
 pub use self::spec::{Spec, SpecError, load};
 pub use self::tables::{KafkaTable, kafka_tables};
+
+/// Looks at the cluster and compares it with the file: what to do, and what it was made from.
+///
+/// # Errors
+/// [`PlanError`]; nothing was changed.
+pub async fn compare(
+    client: &Client,
+    nodes: &[Node],
+    spec: &Spec,
+    options: &Options,
+) -> Result<(Plan, Observed), PlanError> {
+    let observed = observe(client, nodes, spec).await?;
+    guard(spec, &observed.cluster)?;
+    let mut plan = plan::plan(spec, &observed, options);
+    frees::fill_in(client, &observed.cluster, &mut plan.steps).await?;
+    Ok((plan, observed))
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The brokers can't be asked.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// They are the wrong ones.
+    #[error(transparent)]
+    OtherCluster(#[from] OtherCluster),
+}
 
 /// The brokers are not those that the topics file is for.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +64,8 @@ pub struct OtherCluster {
     found: String,
 }
 
-/// Guards against the wrong cluster.
-///
-/// # Errors
-/// [`OtherCluster`] if the file names a cluster and the brokers are of another one.
-pub fn guard(spec: &Spec, cluster: &crate::kafka::Cluster) -> Result<(), OtherCluster> {
+/// An error if the file names a cluster and the brokers are of another one.
+fn guard(spec: &Spec, cluster: &Cluster) -> Result<(), OtherCluster> {
     match &spec.cluster_id {
         Some(wanted) if cluster.id.as_ref() != Some(wanted) => {
             let found = cluster.id.clone().unwrap_or_else(|| "without a name".to_owned());

@@ -15,6 +15,7 @@ use rdkafka::metadata::MetadataBroker;
 use super::java::{QUICK_START, java};
 use super::ports::{self, Port};
 use super::server::{Launch, OnEnd, Server, StopBy};
+use super::spec::StackSpec;
 use super::{process, template};
 
 /// 22 characters of base64: brokers of one cluster have one id.
@@ -42,30 +43,37 @@ pub struct Broker {
 struct Seat {
     id: i32,
     port: Port,
+    /// Where users log in, if there are any.
+    guarded: Option<Port>,
     /// Broker 1 is the controller too.
     controller: Option<Port>,
     dir: PathBuf,
 }
 
 impl Broker {
-    /// Writes the configuration of `count` brokers, without starting anything.
-    pub(crate) fn prepare_all(count: usize, jars: &Path, scratch: &Path) -> anyhow::Result<Vec<Self>> {
+    /// Writes the configuration of all brokers, without starting anything.
+    pub(crate) fn prepare_all(spec: &StackSpec, jars: &Path, scratch: &Path) -> anyhow::Result<Vec<Self>> {
+        let logins: Vec<String> =
+            spec.users.iter().map(|user| format!("user_{}=\"{}\"", user.name, user.password)).collect();
         let controller = ports::reserve()?;
         let controller_port = controller.number();
         let mut controller = Some(controller);
         (1..)
-            .take(count)
+            .take(spec.brokers)
             .map(|id| {
                 let (port, dir) = (ports::reserve()?, scratch.join(format!("kafka{id}")));
-                let seat = Seat { id, port, controller: controller.take(), dir };
+                let guarded = if logins.is_empty() { None } else { Some(ports::reserve()?) };
+                let seat = Seat { id, port, guarded, controller: controller.take(), dir };
                 fs::create_dir_all(&seat.dir)?;
                 let values = context! {
                     id,
                     controller => seat.controller.is_some(),
                     controller_port,
                     port => seat.port.number(),
+                    guarded_port => seat.guarded.as_ref().map(Port::number),
+                    logins => logins.join(" "),
                     data => seat.dir.join("data").to_str().context("the scratch folder's path is not UTF-8")?,
-                    internal_replicas => count.min(INTERNAL_REPLICAS),
+                    internal_replicas => spec.brokers.min(INTERNAL_REPLICAS),
                 };
                 template::write(
                     &seat.config(),
@@ -102,6 +110,11 @@ impl Broker {
     /// `host:port` for clients.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.seat.port.number())
+    }
+
+    /// `host:port` where users log in, if the stack has any.
+    pub fn guarded_address(&self) -> Option<String> {
+        Some(format!("127.0.0.1:{}", self.seat.guarded.as_ref()?.number()))
     }
 
     /// Its folder: server.properties, data, log.

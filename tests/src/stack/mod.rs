@@ -53,7 +53,7 @@ pub use s3::{ACCESS_KEY, EXPIRED_KEY, PRIVATE_BUCKET, Readers, S3Server, SECRET_
 pub use scratch::{Found, list};
 pub use server::Server;
 pub use signals::{INTERRUPTED, watch_signals};
-pub use spec::{NodeOptions, ShardSpec, StackSpec};
+pub use spec::{NodeOptions, ShardSpec, StackSpec, User};
 pub use wait::{interrupt, wait_until};
 pub use zookeeper::Keeper;
 
@@ -80,7 +80,7 @@ impl Stack {
         let (engine, kafka_jars, zookeeper_jars) = fetch(progress)?;
         let scratch = Scratch::create()?;
         let keeper = Keeper::prepare(&zookeeper_jars, scratch.path())?;
-        let brokers = Broker::prepare_all(spec.brokers, &kafka_jars, scratch.path())?;
+        let brokers = Broker::prepare_all(&spec, &kafka_jars, scratch.path())?;
         let seats = clickhouse::Seat::all(&spec, scratch.path())?;
         let cluster = clickhouse::cluster(&spec, &seats);
         let nodes = seats

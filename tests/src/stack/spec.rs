@@ -11,8 +11,19 @@ pub struct StackSpec {
     pub shards: Vec<ShardSpec>,
     /// Apache Kafka brokers; the first is the controller too.
     pub brokers: usize,
+    /// Who the brokers let in beside everybody at their open door: see [`StackSpec::guarded`].
+    pub users: Vec<User>,
     /// The same for every ClickHouse node.
     pub nodes: NodeOptions,
+}
+
+/// A user of the brokers' guarded door, who may do what rules of the brokers allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// The name.
+    pub name: &'static str,
+    /// The password.
+    pub password: &'static str,
 }
 
 /// One shard.
@@ -53,6 +64,7 @@ impl StackSpec {
         Self {
             shards: weights.iter().map(|&weight| ShardSpec { weight, replicas: 1 }).collect(),
             brokers: 1,
+            users: Vec::new(),
             nodes: NodeOptions::default(),
         }
     }
@@ -66,6 +78,13 @@ impl StackSpec {
     /// The same with this many brokers.
     pub fn brokers(mut self, brokers: usize) -> Self {
         self.brokers = brokers;
+        self
+    }
+
+    /// The same with a second door to every broker, where these users log in by SASL PLAIN and may do what the brokers' rules
+    /// allow; whoever comes by the first door may do everything.
+    pub fn guarded(mut self, users: &[User]) -> Self {
+        self.users = users.to_vec();
         self
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::super::Outcome;
 use super::super::output::Output;
 use super::allowed::Allowed;
-use super::plan::{make, painted, rest, step_text, text};
+use super::plan::{painted, rest, step_text, text};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
@@ -69,7 +69,7 @@ pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow
 
 async fn fresh(config: &Config, client: &Client, verb: &Apply) -> anyhow::Result<topics::Plan> {
     let spec = topics::load(&config.kafka.topics)?;
-    Ok(make(config, client, &spec, &verb.allowed.options()).await?.0)
+    Ok(topics::compare(client, &Node::all(config), &spec, &verb.allowed.options()).await?.0)
 }
 
 async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Result<topics::Plan> {

@@ -7,8 +7,8 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::topics::plan::{Observed, Step};
-use posthouse::topics::{self, Options, SavedPlan, Spec};
+use posthouse::topics::plan::Step;
+use posthouse::topics::{self, SavedPlan};
 
 use super::super::Outcome;
 use super::super::output::Output;
@@ -27,24 +27,13 @@ pub(in crate::cli) struct Plan {
 pub(super) async fn run(config: &Config, verb: &Plan, output: Output) -> anyhow::Result<Outcome> {
     let spec = topics::load(&config.kafka.topics)?;
     let client = Client::new(&config.kafka)?;
-    let (plan, observed) = make(config, &client, &spec, &verb.allowed.options()).await?;
+    let nodes = Node::all(config);
+    let (plan, observed) = topics::compare(&client, &nodes, &spec, &verb.allowed.options()).await?;
     if let Some(path) = &verb.output {
         SavedPlan::new(plan.clone(), &spec, &observed).write(path)?;
     }
     output.print(&plan, text)?;
     Ok(Outcome::differs_if(plan.differs()))
-}
-
-/// Looks at the cluster and compares it with the file.
-pub(super) async fn make(
-    config: &Config,
-    client: &Client,
-    spec: &Spec,
-    options: &Options,
-) -> anyhow::Result<(topics::Plan, Observed)> {
-    let observed = topics::observe(client, &Node::all(config), spec).await?;
-    topics::guard(spec, &observed.cluster)?;
-    Ok((topics::plan(spec, &observed, options), observed))
 }
 
 pub(super) fn text(plan: &topics::Plan) -> String {

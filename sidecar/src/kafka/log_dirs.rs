@@ -1,0 +1,98 @@
+//! How many bytes partitions take on the brokers' disks, which librdkafka can't ask for.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::offsets::Place;
+use super::wire::{Connection, Reader, Writer};
+use super::{ANSWER_LIMIT, Client, KafkaError};
+
+/// Kafka's number for the request.
+const DESCRIBE_LOG_DIRS: i16 = 35;
+/// The newest version in the classic form; brokers from 1.0 to 4.x know it.
+const VERSION: i16 = 1;
+
+impl Client {
+    /// The bytes of every partition, all of its copies together; `None` if some broker does not tell.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`] if no broker answers at all.
+    pub async fn sizes(&self) -> Result<Option<BTreeMap<Place, u64>>, KafkaError> {
+        let login = self.login.clone();
+        self.blocking("look at the brokers' disks", move |admin| {
+            let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
+            let mut sizes = BTreeMap::new();
+            for broker in metadata.brokers() {
+                let port = u16::try_from(broker.port()).unwrap_or_default();
+                let asked =
+                    Connection::open(broker.host(), port, login.as_ref()).and_then(|mut connection| {
+                        let mut all = Writer::default();
+                        // No list of topics stands for all of them.
+                        all.i32(-1);
+                        connection.ask(DESCRIBE_LOG_DIRS, VERSION, &all.0)
+                    });
+                match asked.and_then(|answer| read(&answer).ok_or_else(|| io::Error::other("not its form"))) {
+                    Ok(held) => {
+                        held.into_iter().for_each(|(place, size)| *sizes.entry(place).or_default() += size)
+                    }
+                    Err(error) => {
+                        tracing::debug!("broker {} does not tell sizes: {error}", broker.id());
+                        return Ok(None);
+                    }
+                }
+            }
+            Ok(Some(sizes))
+        })
+        .await
+    }
+}
+
+/// The partitions of one broker; a folder that failed has none. `None` if the answer is not of this form, or if this user may
+/// not ask.
+fn read(answer: &[u8]) -> Option<Vec<(Place, u64)>> {
+    let mut answer = Reader(answer);
+    let _throttled_ms = answer.i32()?;
+    let folders = answer.list(|folder| {
+        let error = folder.i16()?;
+        let _path = folder.text()?;
+        let topics = folder.list(|topic| {
+            let name = topic.text()?;
+            let partitions = topic.list(|partition| {
+                let (number, size) = (partition.i32()?, partition.i64()?);
+                let (_lag, is_future) = (partition.i64()?, partition.i8()?);
+                // A copy that is being moved between disks is not there yet.
+                Some((number, if is_future == 0 { size.max(0).unsigned_abs() } else { 0 }))
+            })?;
+            Some((name, partitions))
+        })?;
+        Some((error, topics))
+    })?;
+    if folders.is_empty() {
+        return None;
+    }
+    let sound = folders.into_iter().filter(|(error, _)| *error == 0).flat_map(|(_, topics)| topics);
+    let places = sound.flat_map(|(topic, partitions)| {
+        partitions.into_iter().map(move |(partition, size)| (Place { topic: topic.clone(), partition }, size))
+    });
+    Some(places.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_broken_answers_refused() {
+        let mut answer = Writer::default();
+        answer.i32(0).i32(2);
+        answer.i16(0).text("/data").i32(1).text("a").i32(1).i32(3).i32(0).i32(500).i32(0).i32(0).i8(0);
+        answer.i16(56).text("/broken").i32(0);
+        let sizes = read(&answer.0).expect("right");
+        assert_eq!(sizes, [(Place { topic: "a".to_owned(), partition: 3 }, 500)]);
+        for length in 0..answer.0.len() {
+            assert_eq!(read(&answer.0[..length]), None, "{length}");
+        }
+        // A user without rights gets no folders.
+        assert_eq!(read(&[0; 8]), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Topics on three brokers, one of which dies, and for users who may not do everything.
+
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse::kafka::wire::{Connection, Reader, Writer};
+use posthouse_tests::site::{Outcome, Site};
+use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use tokio::runtime::Runtime;
+
+use crate::seed;
+use crate::topics::write_topics;
+
+tests! {
+    Own topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack,
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+const READER: User = User { name: "reader", password: "reader-secret" };
+
+/// Kafka's numbers for a request for rules, and in it.
+const CREATE_ACLS: i16 = 30;
+const TOPIC: i8 = 2;
+const GROUP: i8 = 3;
+const CLUSTER: i8 = 4;
+const READ: i8 = 3;
+const DESCRIBE: i8 = 8;
+const DESCRIBE_CONFIGS: i8 = 10;
+
+fn topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack() -> anyhow::Result<()> {
+    let mut random = StdRng::seed_from_u64(seed("brokers")?);
+    let spec = StackSpec::sharded(&[1]).brokers(3).guarded(&[READER]);
+    let stack = Stack::start(spec, &Progress::Lines)?;
+    a_broker_dies_during_an_apply(&mut Site::new(&stack, "brokers_killed")?, &mut random)?;
+    a_crowd_is_noted(&mut Site::new(&stack, "brokers_crowd")?)?;
+    a_user_without_rights_can_plan(&mut Site::new(&stack, "brokers_rights")?)
+}
+
+fn a_broker_dies_during_an_apply(site: &mut Site<'_>, random: &mut StdRng) -> anyhow::Result<()> {
+    // GIVEN topics with a copy on each of three brokers
+    let folder = tempfile::tempdir()?;
+    let file = |partitions: u32, retention: u32, topics: u32| {
+        let head = format!(
+            "[defaults]\npartitions = {partitions}\nreplication_factor = 3\n\
+             config = {{ \"min.insync.replicas\" = 2, \"retention.ms\" = {retention} }}\n"
+        );
+        (0..topics).map(|topic| format!("[topics.killed_{topic}]\n")).fold(head, |text, topic| text + &topic)
+    };
+    write_topics(site, &folder, &file(3, 777_000, 20))?;
+    site.must(&["topics", "apply"])?;
+    // WHEN one broker is killed while an apply is on its way
+    write_topics(site, &folder, &file(6, 888_000, 40))?;
+    let mut apply = site.spawn(&["topics", "apply"])?;
+    thread::sleep(Duration::from_millis(random.random_range(0..700)));
+    let killed = &site.stack.brokers()[2];
+    killed.kill();
+    apply.wait()?;
+    // THEN the plan shows what lacks its copies
+    let lacking = "out of sync on broker 3 (down)";
+    wait(site, "the dead broker is noted", |plan| plan.stdout.contains(lacking))?;
+    // WHEN it is back THEN the same apply does what was left, and the plan is clean and without notes
+    killed.start()?;
+    wait(site, "its copies are in sync", |plan| !plan.stdout.contains(lacking))?;
+    site.must(&["topics", "apply"])?;
+    let clean = site.must(&["topics", "plan"])?;
+    ensure!(clean.stdout.contains("0 to change in 0 topics, 0 refused, 40 in line"), "{clean}");
+    ensure!(!clean.stdout.contains("note "), "{clean}");
+    Ok(())
+}
+
+/// Plans until what it prints is as it should be.
+fn wait(site: &Site<'_>, what: &str, is: impl Fn(&Outcome) -> bool) -> anyhow::Result<()> {
+    wait_until(what, LIMIT, || match site.posthouse(&["topics", "plan"]) {
+        Ok(plan) if is(&plan) => ControlFlow::Break(Ok(())),
+        Ok(plan) => ControlFlow::Continue(anyhow!("{plan}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+fn a_crowd_is_noted(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a topic with all its partitions on one broker
+    let (folder, name) = (tempfile::tempdir()?, site.name().to_owned());
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
+    let crowded = NewTopic::new(&name, 3, TopicReplication::Variable(&[&[2], &[2], &[2]]));
+    let made = Runtime::new()?.block_on(admin.create_topics([&crowded], &AdminOptions::new()))?;
+    ensure!(made.iter().all(Result::is_ok), "{made:?}");
+    write_topics(site, &folder, &format!("[topics.{name}]\npartitions = 3\nreplication_factor = 1\n"))?;
+    // THEN the plan says so and changes nothing
+    let plan = site.must(&["topics", "plan"])?;
+    ensure!(plan.stdout.contains("badly spread: broker 2 holds 3 of its partitions"), "{plan}");
+    Ok(())
+}
+
+fn a_user_without_rights_can_plan(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a user who may look at topics and do nothing else
+    let (folder, name) = (tempfile::tempdir()?, site.name().to_owned());
+    let guarded = site.stack.brokers()[0].guarded_address().context("no guarded door")?;
+    let open = site.stack.brokers()[0].address();
+    for (kind, resource, operation) in
+        [(TOPIC, "*", DESCRIBE), (TOPIC, "*", DESCRIBE_CONFIGS), (CLUSTER, "kafka-cluster", DESCRIBE)]
+    {
+        allow(&open, kind, resource, operation)?;
+    }
+    let secret = folder.path().join("password");
+    std::fs::write(&secret, format!("{}\n", READER.password))?;
+    site.set("kafka", "brokers", vec![guarded]);
+    site.set("kafka", "user", READER.name).set("kafka", "password_file", secret.display().to_string());
+    write_topics(site, &folder, &format!("[topics.{name}]\npartitions = 1\nreplication_factor = 1\n"))?;
+    // THEN the plan works
+    let plan = site.posthouse(&["topics", "plan"])?;
+    ensure!(plan.code == 3 && plan.stdout.contains(&format!("+ {name}: ")), "{plan}");
+    // THEN the apply names what the user lacks: first the lock
+    let apply = site.posthouse(&["topics", "apply"])?;
+    ensure!(apply.code == 1 && apply.stderr.contains("needs Read on group posthouse-topics"), "{apply}");
+    // WHEN it may have the lock THEN the apply names the right to create
+    allow(&open, GROUP, "posthouse-topics", READ)?;
+    let apply = site.posthouse(&["topics", "apply"])?;
+    let wanted = format!("this user needs the right Create on topic {name} or on the cluster");
+    ensure!(apply.code == 1 && apply.stdout.contains(&wanted), "{apply}");
+    // WHEN the password is wrong THEN that is what is to be checked
+    std::fs::write(&secret, "wrong\n")?;
+    let plan = site.posthouse(&["topics", "plan"])?;
+    ensure!(plan.code == 1 && plan.stderr.contains("kafka.user and its password"), "{plan}");
+    ensure!(!format!("{plan}{apply}").contains(READER.password), "the password was printed");
+    Ok(())
+}
+
+/// Allows the reader an operation.
+fn allow(broker: &str, kind: i8, resource: &str, operation: i8) -> anyhow::Result<()> {
+    const LITERAL: i8 = 3;
+    const ALLOW: i8 = 3;
+    let (host, port) = broker.rsplit_once(':').context("host:port")?;
+    let mut rule = Writer::default();
+    rule.i32(1).i8(kind).text(resource).i8(LITERAL).text("User:reader").text("*").i8(operation).i8(ALLOW);
+    let answer = Connection::open(host, port.parse()?, None)?.ask(CREATE_ACLS, 1, &rule.0)?;
+    let mut answer = Reader(&answer);
+    let (_throttled_ms, results) =
+        (answer.i32(), answer.list(|result| Some((result.i16()?, result.text()?))));
+    let results = results.context("the broker's answer is not of its form")?;
+    ensure!(results.iter().all(|(error, _)| *error == 0), "{results:?}");
+    Ok(())
+}
