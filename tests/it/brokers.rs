@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, ensure};
 use posthouse::kafka::wire::{Connection, Reader, Writer};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
+use posthouse_tests::torture::topics as kills;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::ClientConfig;
@@ -19,6 +20,7 @@ use crate::seed;
 use crate::topics::write_topics;
 
 tests! {
+    Own topics_are_as_wanted_however_often_an_apply_dies,
     Own topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack,
 }
 
@@ -33,6 +35,18 @@ const CLUSTER: i8 = 4;
 const READ: i8 = 3;
 const DESCRIBE: i8 = 8;
 const DESCRIBE_CONFIGS: i8 = 10;
+
+fn topics_are_as_wanted_however_often_an_apply_dies() -> anyhow::Result<()> {
+    // GIVEN one fault of each kind, in random moments
+    let seed = seed("brokers")?;
+    let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::Lines)?;
+    // WHEN each apply that died is begun again
+    let report = kills::run(&stack, 4, seed, &|line| eprintln!("{line}"))?;
+    // THEN every change is made, and none beyond
+    ensure!(report.kills >= 4 && report.produced > 0, "{report:?}");
+    ensure!(report.lost == 0 && report.twice == 0, "{report:?}");
+    Ok(())
+}
 
 fn topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack() -> anyhow::Result<()> {
     let mut random = StdRng::seed_from_u64(seed("brokers")?);

@@ -1,19 +1,10 @@
 //! Consumer groups and who is in them.
 
-use std::time::Duration;
-
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
-use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
 use super::wire::Reader;
 use super::{ANSWER_LIMIT, Client, KafkaError};
-
-/// How long brokers may take to take groups over after one of them has died: they read what the groups have committed.
-const COORDINATOR_LIMIT: Duration = Duration::from_secs(15);
-/// Between two questions.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,37 +31,20 @@ pub struct Member {
 }
 
 impl Client {
-    /// All groups, or the one of this name if there is one. Waits for brokers that are just taking groups over.
+    /// All groups, or the one of this name if there is one.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
     pub async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
-        let deadline = Instant::now() + COORDINATOR_LIMIT;
-        loop {
-            let name = name.map(str::to_owned);
-            let asked = self.blocking("list consumer groups", move |admin| {
-                let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
-                let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
-                groups.sort_by(|a, b| a.name.cmp(&b.name));
-                Ok(groups)
-            });
-            match asked.await {
-                Err(KafkaError::Failed { source, .. })
-                    if is_passing(&source) && Instant::now() < deadline =>
-                {
-                    sleep(ASK_AGAIN).await;
-                }
-                groups => return groups,
-            }
-        }
+        let name = name.map(str::to_owned);
+        self.blocking("list consumer groups", move |admin| {
+            let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
+            let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
+            groups.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(groups)
+        })
+        .await
     }
-}
-
-/// Whether the broker of the groups is just starting or changing.
-fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let passing = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
-    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn group(info: &GroupInfo) -> Group {

@@ -9,11 +9,13 @@ mod offsets;
 pub mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::{HostPort, Kafka, Login};
 
@@ -25,6 +27,12 @@ pub use self::offsets::{Bounds, Place};
 /// A broker in reach answers in milliseconds; this outlasts an election of a new controller and is still short for
 /// somebody who waits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long brokers may take to take over what another one did: leaders of partitions, and groups with what they have
+/// committed.
+const CHANGE_OVER_LIMIT: Duration = Duration::from_secs(15);
+/// Between two questions.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What can go wrong between posthouse and the brokers.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +119,10 @@ impl Client {
     async fn blocking<T: Send + 'static>(
         &self,
         task: &'static str,
-        work: impl FnOnce(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
+        work: impl Fn(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let admin = Arc::clone(&self.admin);
-        let done = tokio::task::spawn_blocking(move || work(&admin)).await;
+        let done = tokio::task::spawn_blocking(move || patiently(|| work(&admin))).await;
         done.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }
 
@@ -129,6 +137,33 @@ impl Client {
         }
         KafkaError::Failed { brokers, task, source }
     }
+}
+
+/// Does `work` again while brokers are just changing who does what.
+fn patiently<T>(
+    work: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
+) -> Result<T, rdkafka::error::KafkaError> {
+    let deadline = Instant::now() + CHANGE_OVER_LIMIT;
+    loop {
+        match work() {
+            Err(error) if is_change_over(&error) && Instant::now() < deadline => thread::sleep(ASK_AGAIN),
+            done => return done,
+        }
+    }
+}
+
+fn is_change_over(error: &rdkafka::error::KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    error.rdkafka_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+        )
+    })
 }
 
 /// The brokers as messages and librdkafka write them.

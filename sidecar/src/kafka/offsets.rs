@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use serde::Serialize;
 
-use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog};
+use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, patiently};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -65,7 +65,7 @@ impl Client {
             if places.is_empty() {
                 return Ok(BTreeMap::new());
             }
-            Ok(offsets(&consumer.offsets_for_times(asked?, ANSWER_LIMIT)?))
+            Ok(offsets(&consumer.offsets_for_times(asked.clone()?, ANSWER_LIMIT)?))
         })
         .await
     }
@@ -84,7 +84,7 @@ impl Client {
             if places.is_empty() {
                 return Ok(BTreeMap::new());
             }
-            Ok(offsets(&consumer.committed_offsets(asked?, ANSWER_LIMIT)?))
+            Ok(offsets(&consumer.committed_offsets(asked.clone()?, ANSWER_LIMIT)?))
         })
         .await
     }
@@ -96,9 +96,7 @@ impl Client {
     pub async fn commit(&self, group: &str, offsets: &BTreeMap<Place, i64>) -> Result<(), KafkaError> {
         let wanted = list(offsets.iter().map(|(place, offset)| (place, Offset::Offset(*offset))));
         self.consumer("commit a group's offsets", Some(group), move |consumer| {
-            let wanted = wanted?;
-            consumer.commit(&wanted, CommitMode::Sync)?;
-            Ok(())
+            consumer.commit(&wanted.clone()?, CommitMode::Sync)
         })
         .await
     }
@@ -108,13 +106,13 @@ impl Client {
         &self,
         task: &'static str,
         group: Option<&str>,
-        work: impl FnOnce(&BaseConsumer<LibraryLog>) -> Result<T, LibraryError> + Send + 'static,
+        work: impl Fn(&BaseConsumer<LibraryLog>) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let mut config = self.config.clone();
         config.set("group.id", group.unwrap_or("posthouse")).set("enable.auto.commit", "false");
         let done = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
-            work(&consumer)
+            patiently(|| work(&consumer))
         });
         done.await.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }

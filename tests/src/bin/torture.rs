@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use posthouse_tests::stack::Progress;
+use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use posthouse_tests::torture::Report;
-use posthouse_tests::torture::backfill;
 use posthouse_tests::torture::ingest::{self, Offsets};
+use posthouse_tests::torture::{backfill, topics};
 
 /// Kills servers at random moments and counts what was lost or came twice.
 #[derive(Parser)]
@@ -41,7 +41,7 @@ enum Twice {
     Shown,
 }
 
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     Test {
         name: "ingest",
         run: |rounds, seed| ingest_with(Offsets::Keeper, rounds, seed),
@@ -58,6 +58,7 @@ const TESTS: [Test; 4] = [
         twice: Twice::Shown,
     },
     Test { name: "backfill", run: backfill, twice: Twice::Never },
+    Test { name: "topics_apply", run: topics_apply, twice: Twice::Never },
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -83,6 +84,11 @@ fn ingest_with(offsets: Offsets, rounds: u32, seed: u64) -> anyhow::Result<Repor
 fn backfill(rounds: u32, seed: u64) -> anyhow::Result<Report> {
     let stack = ingest::stack(&Progress::on_stderr())?;
     backfill::run(&stack, rounds, seed, &|line| println!("  {line}"))
+}
+
+fn topics_apply(rounds: u32, seed: u64) -> anyhow::Result<Report> {
+    let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::on_stderr())?;
+    topics::run(&stack, rounds, seed, &|line| println!("  {line}"))
 }
 
 fn print(report: &Report) {

@@ -4,6 +4,7 @@
 
 pub mod backfill;
 pub mod ingest;
+pub mod topics;
 
 use std::path::Path;
 
@@ -19,13 +20,13 @@ pub struct Report {
     pub rounds: u32,
     /// Processes killed with SIGKILL.
     pub kills: u32,
-    /// Messages acknowledged by the broker.
+    /// Messages acknowledged by the broker; rows of files; changes wanted of topics.
     pub produced: u64,
-    /// Different messages that arrived, as events or dead letters.
+    /// Those of them that arrived.
     pub stored: u64,
-    /// Messages that did not.
+    /// Those that did not.
     pub lost: u64,
-    /// Rows beyond the first for one message, counted where no merge hides them.
+    /// What came beyond the first, rows being counted where no merge hides them.
     pub twice: u64,
     /// Repeats the choice of faults and of messages.
     pub seed: u64,
