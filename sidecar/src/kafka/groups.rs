@@ -1,9 +1,17 @@
 //! Consumer groups and who is in them.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
+use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 
 use super::{ANSWER_LIMIT, Client, KafkaError};
+
+/// Between two questions to a broker that is loading its groups.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,13 +45,26 @@ impl Client {
     pub async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
         let name = name.map(str::to_owned);
         self.blocking("list consumer groups", move |admin| {
-            let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
+            let deadline = Instant::now() + ANSWER_LIMIT;
+            let list = loop {
+                match admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT) {
+                    Err(error) if is_passing(&error) && Instant::now() < deadline => sleep(ASK_AGAIN),
+                    answer => break answer?,
+                }
+            };
             let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
             groups.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(groups)
         })
         .await
     }
+}
+
+/// Whether a broker is just about to know its groups: after its start, and after the first group was made.
+fn is_passing(error: &LibraryError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let passing = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn group(info: &GroupInfo) -> Group {

@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod groups;
+mod messages;
 mod native;
 mod offsets;
 

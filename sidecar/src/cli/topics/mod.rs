@@ -2,6 +2,7 @@
 
 mod allowed;
 mod apply;
+mod groups;
 mod import;
 mod plan;
 
@@ -60,6 +61,14 @@ Examples:
   posthouse topics import                 print it
   posthouse topics import -o topics.toml  write it; an existing file is not overwritten";
 
+const GROUPS: &str = "\
+Whose offsets count: those of Keeper where a Kafka table keeps them there (the group's follow after each block), else the
+group's. Such tables read without being members: their group is Empty while it is read.
+
+Examples:
+  posthouse topics groups                     every group and topic
+  posthouse topics groups clickhouse_events   every partition of a group";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {
     /// Show what apply would do; exit code 3 if there is anything
@@ -71,6 +80,9 @@ pub(super) enum Topics {
     /// Write a topics file from what the brokers hold
     #[command(after_help = IMPORT)]
     Import(import::Import),
+    /// Show how far consumer groups are, by the offsets that count
+    #[command(after_help = GROUPS)]
+    Groups(groups::Groups),
 }
 
 impl Topics {
@@ -79,6 +91,7 @@ impl Topics {
             Self::Plan(verb) => plan::run(config, verb, output).await,
             Self::Apply(verb) => apply::run(config, verb, output).await,
             Self::Import(verb) => import::run(config, verb).await,
+            Self::Groups(verb) => groups::run(config, verb, output).await,
         }
     }
 }

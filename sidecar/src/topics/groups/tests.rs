@@ -1,0 +1,94 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::kafka::{Bounds, Cluster, Group, Layout, Member, Partition};
+
+/// A cluster with one topic of two partitions, `g` at 5 and nowhere, and messages from 2 to 10.
+pub(in super::super) fn seen() -> Seen {
+    let led = Partition { leader: Some(1), replicas: vec![1], in_sync: vec![1] };
+    let layout = Layout { partitions: vec![led.clone(), led] };
+    let topics = BTreeMap::from([("t".to_owned(), layout)]);
+    let bounds = [place(0), place(1)].map(|place| (place, Bounds { first: 2, end: 10 }));
+    Seen {
+        cluster: Cluster { id: None, brokers: BTreeSet::from([1]), topics },
+        groups: vec![Group { name: "g".to_owned(), state: "Empty".to_owned(), members: Vec::new() }],
+        tables: Vec::new(),
+        silent: BTreeMap::new(),
+        committed: BTreeMap::from([("g".to_owned(), BTreeMap::from([(place(0), 5)]))]),
+        kept: BTreeMap::new(),
+        bounds: bounds.into(),
+    }
+}
+
+pub(in super::super) fn place(partition: i32) -> Place {
+    Place { topic: "t".to_owned(), partition }
+}
+
+pub(in super::super) fn table(node: &str, keeper_path: Option<&str>) -> KafkaTable {
+    KafkaTable {
+        node: node.to_owned(),
+        database: "d".to_owned(),
+        name: "k".to_owned(),
+        brokers: "b:1".to_owned(),
+        topics: vec!["t".to_owned()],
+        group: "g".to_owned(),
+        consumers: 1,
+        keeper_path: keeper_path.map(str::to_owned),
+    }
+}
+
+pub(in super::super) fn member(client: &str, partitions: &[i32]) -> Member {
+    Member {
+        id: "1".to_owned(),
+        client: client.to_owned(),
+        host: "/10.0.0.1".to_owned(),
+        assigned: Some(vec![("t".to_owned(), partitions.to_vec())]),
+    }
+}
+
+#[test]
+fn what_was_never_committed_is_unread_from_the_first_message_on() {
+    let lags = lags(&seen(), None);
+    let [lag] = lags.as_slice() else { panic!("one: {lags:?}") };
+    let partitions: Vec<_> = lag.partitions.iter().map(|p| (p.committed, p.lag, p.lost)).collect();
+    assert_eq!(partitions, [(Some(5), Some(5), 0), (None, Some(8), 0)]);
+    assert_eq!((lag.lag, lag.offsets), (13, Offsets::Group));
+    let starts: Vec<i64> = unread(&lags).into_values().collect();
+    assert_eq!(starts, [5, 2]);
+}
+
+#[test]
+fn keepers_offsets_count_where_a_table_keeps_them_there() {
+    let mut seen = seen();
+    seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
+    seen.kept.insert("/k".to_owned(), Kept::Offsets(BTreeMap::from([(place(0), 7)])));
+    let lag = lags(&seen, Some("g")).remove(0);
+    assert_eq!((lag.partitions[0].committed, lag.partitions[1].committed), (Some(7), None));
+    assert_eq!((lag.offsets, lag.lag), (Offsets::Keeper, 3 + 8));
+    assert_eq!(lag.tables, BTreeMap::from([("d.k".to_owned(), vec!["n1".to_owned(), "n2".to_owned()])]));
+    seen.kept.insert("/k".to_owned(), Kept::Unreadable("no".to_owned()));
+    let lag = lags(&seen, None).remove(0);
+    assert_eq!((lag.partitions[0].committed, lag.offsets), (Some(5), Offsets::GroupForKeeper));
+    assert!(notes(&seen)[0].contains("/k in Keeper can't be read (no)"));
+}
+
+#[test]
+fn what_was_deleted_unread_is_lost_and_no_lag() {
+    let mut seen = seen();
+    seen.committed.get_mut("g").expect("g").insert(place(1), 0);
+    let lag = &lags(&seen, None)[0].partitions[1];
+    assert_eq!((lag.lag, lag.lost), (Some(8), 2));
+    seen.bounds.remove(&place(1));
+    assert_eq!(lags(&seen, None)[0].partitions[1].lag, None);
+}
+
+#[test]
+fn members_are_shown_at_what_they_read_and_groups_that_read_nothing_are_idle() {
+    let mut seen = seen();
+    seen.groups[0].members.push(member("c", &[1]));
+    let empty = Group { name: "other".to_owned(), state: "Empty".to_owned(), members: Vec::new() };
+    seen.groups.push(empty);
+    let lags = lags(&seen, None);
+    assert_eq!(lags[0].partitions[1].member.as_deref(), Some("c"));
+    assert_eq!((lags.len(), idle(&seen)), (1, vec!["other"]));
+}
