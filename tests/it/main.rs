@@ -32,6 +32,7 @@ mod engines;
 mod events;
 mod faults;
 mod functions;
+mod groups;
 mod letters;
 mod network;
 mod produce;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
     let files = [
         ("config", config::TESTS),
         ("topics", topics::TESTS),
+        ("groups", groups::TESTS),
         ("sources", sources::TESTS),
         ("network", network::TESTS),
         ("schema", schema::TESTS),

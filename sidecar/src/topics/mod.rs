@@ -7,6 +7,7 @@ pub mod lock;
 mod observe;
 mod placement;
 pub mod plan;
+pub mod reset;
 mod retention;
 pub mod saved;
 pub mod spec;

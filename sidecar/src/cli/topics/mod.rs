@@ -5,6 +5,7 @@ mod apply;
 mod groups;
 mod import;
 mod plan;
+mod reset;
 
 use clap::Subcommand;
 use posthouse::config::Config;
@@ -69,6 +70,21 @@ Examples:
   posthouse topics groups                     every group and topic
   posthouse topics groups clickhouse_events   every partition of a group";
 
+const RESET: &str = "\
+Without --execute it only shows, for each partition, from where to where, and what is read again or skipped (exit code 3).
+Messages that are read again may be stored twice.
+
+A group that somebody reads in is refused. For the group of the schema's own Kafka tables, --execute drops these on every
+node (their views and all data stay), commits the offsets, and makes them again; all nodes have to answer. If it is killed,
+run the same command again, or posthouse schema apply to go on from where the group is.
+
+Examples:
+  posthouse topics reset clickhouse_events --to 24h                          show: what is not older than a day, again
+  posthouse topics reset clickhouse_events --to 24h --execute                do it
+  posthouse topics reset clickhouse_events --to 2026-11-01T00:00:00Z         from the first message at or after a time
+  posthouse topics reset billing --topic orders --to 0:123,1:456 --execute   these partitions; the others stay
+  posthouse topics reset billing --to latest --execute                       skip what was not read";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {
     /// Show what apply would do; exit code 3 if there is anything
@@ -83,6 +99,9 @@ pub(super) enum Topics {
     /// Show how far consumer groups are, by the offsets that count
     #[command(after_help = GROUPS)]
     Groups(groups::Groups),
+    /// Have a consumer group go on elsewhere; shows what it comes to unless told to do it
+    #[command(after_help = RESET)]
+    Reset(reset::Reset),
 }
 
 impl Topics {
@@ -92,6 +111,7 @@ impl Topics {
             Self::Apply(verb) => apply::run(config, verb, output).await,
             Self::Import(verb) => import::run(config, verb).await,
             Self::Groups(verb) => groups::run(config, verb, output).await,
+            Self::Reset(verb) => reset::run(config, verb, output).await,
         }
     }
 }

@@ -3,6 +3,8 @@
 mod keeper;
 mod observe;
 #[cfg(test)]
+pub(super) mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::keeper::{Kept, replicas};
-pub use self::observe::{Seen, observe};
 pub(super) use self::observe::places;
+pub use self::observe::{Seen, observe};
 use super::tables::KafkaTable;
 use crate::kafka::Place;
 
