@@ -33,6 +33,7 @@ mod events;
 mod faults;
 mod functions;
 mod groups;
+mod groups_check;
 mod letters;
 mod network;
 mod produce;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         ("config", config::TESTS),
         ("topics", topics::TESTS),
         ("groups", groups::TESTS),
+        ("groups_check", groups_check::TESTS),
         ("sources", sources::TESTS),
         ("network", network::TESTS),
         ("schema", schema::TESTS),

@@ -1,6 +1,7 @@
 //! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
 
 pub mod apply;
+pub mod check;
 pub mod groups;
 mod import;
 pub mod lock;

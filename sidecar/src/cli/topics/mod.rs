@@ -2,6 +2,7 @@
 
 mod allowed;
 mod apply;
+mod check;
 mod groups;
 mod import;
 mod plan;
@@ -70,6 +71,16 @@ Examples:
   posthouse topics groups                     every group and topic
   posthouse topics groups clickhouse_events   every partition of a group";
 
+const CHECK: &str = "\
+A line for each finding, faults (something is lost or not read) before warnings: consumers without a partition, messages
+that are deleted unread or soon will be, messages too large for their readers, groups without tables and tables without
+offsets, topics that are missing, tables of one group that disagree.
+
+Exit code 3 if anything is found: for cron and alerts.
+
+Example:
+  posthouse topics check --json | jq '.findings[] | select(.severity == \"fault\")'";
+
 const RESET: &str = "\
 Without --execute it only shows, for each partition, from where to where, and what is read again or skipped (exit code 3).
 Messages that are read again may be stored twice.
@@ -102,6 +113,9 @@ pub(super) enum Topics {
     /// Have a consumer group go on elsewhere; shows what it comes to unless told to do it
     #[command(after_help = RESET)]
     Reset(reset::Reset),
+    /// Compare topics, groups and Kafka tables with each other; exit code 3 if something does not fit
+    #[command(after_help = CHECK)]
+    Check,
 }
 
 impl Topics {
@@ -112,6 +126,7 @@ impl Topics {
             Self::Import(verb) => import::run(config, verb).await,
             Self::Groups(verb) => groups::run(config, verb, output).await,
             Self::Reset(verb) => reset::run(config, verb, output).await,
+            Self::Check => check::run(config, output).await,
         }
     }
 }
