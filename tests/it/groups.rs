@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::events::Generator;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -19,10 +21,12 @@ use crate::seed;
 
 tests! {
     Shared lag_is_what_lies_between_the_group_and_the_end,
+    Shared keepers_offsets_count_where_a_node_can_read_them,
     Shared a_group_that_nobody_is_in_goes_on_where_it_is_told,
     Shared a_group_with_a_member_is_refused_and_the_member_named,
     Shared tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
     Shared tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else,
+    Shared a_reset_that_was_killed_is_done_by_the_same_command,
     Shared a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
 }
 
@@ -133,6 +137,50 @@ fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow
     })
 }
 
+/// Keeper's offsets as a server shows them, on a node that has no such table of its own.
+fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
+    site.query_on(
+        node,
+        "CREATE TABLE system.zookeeper (path String, name String, value String) ENGINE = Memory",
+    )?;
+    let path = format!("/posthouse/{}/kafka_events", site.name());
+    let partition = format!("{path}/topics/{}/partitions/1", site.name());
+    site.query_on(
+        node,
+        &format!(
+            "INSERT INTO system.zookeeper VALUES ('{partition}', 'committed', '3'), ('{partition}', 'intent', '9'), \
+             ('{path}/replicas', 'gone', '')"
+        ),
+    )?;
+    Ok(())
+}
+
+fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything, by the group's offsets
+    site.apply()?;
+    fill(site, 5, now()?)?;
+    consumed(site)?;
+    let name = site.name().to_owned();
+    ensure!(shown(site, &name)?["lag"] == 0);
+    if site.query("EXISTS TABLE system.zookeeper")? == "1" {
+        eprintln!("NOT RUN: the stand-in for system.zookeeper, since the server has the real one");
+        return Ok(());
+    }
+    // WHEN Keeper, which can be read on one node, says that it is further back in one partition
+    let shown_there = show_keeper(site, 0).and_then(|()| {
+        let shown = shown(site, &name)?;
+        Ok((shown, site.posthouse(&["topics", "reset", &name, "--to", "latest"])?))
+    });
+    site.query_on(0, "DROP TABLE IF EXISTS system.zookeeper SYNC")?;
+    let (shown, refused) = shown_there?;
+    // THEN that counts
+    ensure!(shown["offsets"] == "keeper" && shown["lag"] == 2, "{shown}");
+    ensure!(shown["partitions"][1]["committed"] == 3, "{shown}");
+    // THEN a replica that no node has stands against a reset: its offsets would win
+    ensure!(refused.code == 1 && refused.stderr.contains("kafka_events/replicas/gone"), "{refused}");
+    Ok(())
+}
+
 fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a group at the end of old and new messages
     site.must(&["topics", "apply"])?;
@@ -205,7 +253,23 @@ fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) ->
     Ok(())
 }
 
-/// How often each message arrived, by partition and offset: a table beside the schema's that keeps every row.
+/// A table beside the schema's that keeps the place of every row, where no merge and no window takes one.
+fn keep_every_row(site: &Site<'_>) -> anyhow::Result<()> {
+    for node in 0..2 {
+        site.query_on(
+            node,
+            "CREATE TABLE {db}.probe (part Int32, place Int64) ENGINE = MergeTree ORDER BY tuple()",
+        )?;
+        site.query_on(
+            node,
+            "CREATE MATERIALIZED VIEW {db}.probe_mv TO {db}.probe \
+             AS SELECT _partition AS part, _offset AS place FROM {db}.kafka_events",
+        )?;
+    }
+    Ok(())
+}
+
+/// How often each message arrived, by partition and offset.
 fn arrived(site: &Site<'_>) -> anyhow::Result<BTreeMap<(i32, i64), u64>> {
     let mut arrived = BTreeMap::new();
     for node in 0..2 {
@@ -224,17 +288,7 @@ fn arrived(site: &Site<'_>) -> anyhow::Result<BTreeMap<(i32, i64), u64>> {
 fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>) -> anyhow::Result<()> {
     // GIVEN tables that have read everything, each row of it kept once more beside the schema
     site.apply()?;
-    for node in 0..2 {
-        site.query_on(
-            node,
-            "CREATE TABLE {db}.probe (part Int32, place Int64) ENGINE = MergeTree ORDER BY tuple()",
-        )?;
-        site.query_on(
-            node,
-            "CREATE MATERIALIZED VIEW {db}.probe_mv TO {db}.probe \
-             AS SELECT _partition AS part, _offset AS place FROM {db}.kafka_events",
-        )?;
-    }
+    keep_every_row(site)?;
     fill(site, 50, now()?)?;
     consumed(site)?;
     ensure!(arrived(site)?.len() == 200, "{:?}", arrived(site)?);
@@ -307,6 +361,48 @@ fn tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else(
 ) -> anyhow::Result<()> {
     site.set("events", "offsets", "group");
     reads_again_from_there_on_and_nothing_else(site)
+}
+
+fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything, each row of it kept once more beside the schema
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    site.apply()?;
+    keep_every_row(site)?;
+    fill(site, 50, now()?)?;
+    consumed(site)?;
+    let line = ["topics", "reset", site.name(), "--to", "0:30,1:50,2:0,3:45", "--execute"];
+    let again = |&(partition, offset): &(i32, i64)| match partition {
+        0 => offset >= 30,
+        2 => true,
+        3 => offset >= 45,
+        _ => false,
+    };
+    let start = Instant::now();
+    site.must(&line)?;
+    let whole = start.elapsed();
+    consumed(site)?;
+    for _ in 0..4 {
+        let before = arrived(site)?;
+        // WHEN a reset is killed at any moment, and run again once its lock has ended
+        let mut killed = site.spawn(&line)?;
+        std::thread::sleep(whole.mul_f64(random.random()));
+        killed.kill()?;
+        killed.wait()?;
+        let stands = site.query("EXISTS TABLE {db}.kafka_events")? == "1";
+        eprintln!("{}: killed, kafka_events stands on ch1: {stands}", site.name());
+        site.must(&line)?;
+        consumed(site)?;
+        site.must(&["schema", "check"])?;
+        // THEN what lies behind has arrived again, at most once for each of the two, and nothing else has
+        let after = arrived(site)?;
+        let wrong: Vec<_> = after
+            .iter()
+            .map(|(place, count)| (place, count - before.get(place).copied().unwrap_or_default()))
+            .filter(|(place, more)| if again(place) { !(1..=2).contains(more) } else { *more != 0 })
+            .collect();
+        ensure!(after.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", after.len());
+    }
+    Ok(())
 }
 
 fn a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped(

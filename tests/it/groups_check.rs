@@ -58,12 +58,15 @@ fn what_fits_has_no_findings(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a site that nothing was produced for, and then read
     site.apply()?;
     let fresh = site.must(&["topics", "check"])?;
-    ensure!(fresh.stdout.starts_with("0 faults, 0 warnings in 1 topics"), "{fresh}");
+    ensure!(fresh.stdout.starts_with("0 faults and 0 warnings in 1 topics"), "{fresh}");
     fill(site, 5, now()?)?;
     consumed(site)?;
     // THEN nothing is found
     let read = site.must(&["topics", "check"])?;
-    ensure!(read.stdout.contains("0 faults, 0 warnings") && read.stdout.contains("2 Kafka tables"), "{read}");
+    ensure!(
+        read.stdout.contains("0 faults and 0 warnings") && read.stdout.contains("2 Kafka tables"),
+        "{read}"
+    );
     Ok(())
 }
 

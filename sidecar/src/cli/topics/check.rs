@@ -39,10 +39,14 @@ fn text(checked: &Checked) -> String {
     let Checked { groups, tables, topics, .. } = checked;
     lines
         + &format!(
-            "{} faults, {} warnings in {topics} topics, {groups} groups and {tables} Kafka tables",
-            count(Severity::Fault),
-            count(Severity::Warn)
+            "{} and {} in {topics} topics, {groups} groups and {tables} Kafka tables",
+            counted(count(Severity::Fault), "fault"),
+            counted(count(Severity::Warn), "warning")
         )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn line(finding: &Finding) -> String {

@@ -64,17 +64,18 @@ Examples:
   posthouse topics import -o topics.toml  write it; an existing file is not overwritten";
 
 const GROUPS: &str = "\
-Whose offsets count: those of Keeper where a Kafka table keeps them there (the group's follow after each block), else the
-group's. Such tables read without being members: their group is Empty while it is read.
+Whose offsets count: Keeper's where a Kafka table keeps them there (the group's follow after each
+block), else the group's. Such tables read without being members: their group is Empty all the same.
 
 Examples:
   posthouse topics groups                     every group and topic
   posthouse topics groups clickhouse_events   every partition of a group";
 
 const CHECK: &str = "\
-A line for each finding, faults (something is lost or not read) before warnings: consumers without a partition, messages
-that are deleted unread or soon will be, messages too large for their readers, groups without tables and tables without
-offsets, topics that are missing, tables of one group that disagree.
+A line for each finding, faults (something is lost or not read) before warnings: consumers without
+a partition, messages that are deleted unread or soon will be, messages too large for their readers,
+groups without tables and tables without offsets, topics that are missing, tables of one group that
+disagree.
 
 Exit code 3 if anything is found: for cron and alerts.
 
@@ -82,19 +83,20 @@ Example:
   posthouse topics check --json | jq '.findings[] | select(.severity == \"fault\")'";
 
 const RESET: &str = "\
-Without --execute it only shows, for each partition, from where to where, and what is read again or skipped (exit code 3).
-Messages that are read again may be stored twice.
+Without --execute it only shows, for each partition, from where to where, and what is read again or
+skipped (exit code 3). Messages that are read again may be stored twice.
 
-A group that somebody reads in is refused. For the group of the schema's own Kafka tables, --execute drops these on every
-node (their views and all data stay), commits the offsets, and makes them again; all nodes have to answer. If it is killed,
-run the same command again, or posthouse schema apply to go on from where the group is.
+A group that somebody reads in is refused. For the group of the schema's own Kafka tables, --execute
+drops these on every node (their views and all data stay), commits the offsets, and makes the tables
+again; all nodes have to answer. If it is killed, run the same command again, or posthouse schema
+apply to go on from where the group is.
 
 Examples:
-  posthouse topics reset clickhouse_events --to 24h                          show: what is not older than a day, again
-  posthouse topics reset clickhouse_events --to 24h --execute                do it
-  posthouse topics reset clickhouse_events --to 2026-11-01T00:00:00Z         from the first message at or after a time
-  posthouse topics reset billing --topic orders --to 0:123,1:456 --execute   these partitions; the others stay
-  posthouse topics reset billing --to latest --execute                       skip what was not read";
+  posthouse topics reset clickhouse_events --to 24h            show: the last day again
+  posthouse topics reset clickhouse_events --to 24h --execute  do it
+  posthouse topics reset billing --to 2026-11-01T00:00:00Z     from the first message of a time on
+  posthouse topics reset billing --topic orders --to 0:12,1:4  these partitions; the others stay
+  posthouse topics reset billing --to latest --execute         skip what was not read";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {

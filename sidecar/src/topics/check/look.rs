@@ -34,6 +34,7 @@ pub async fn look(
         database: config.database.clone(),
         events_topic: config.events.topic.clone(),
         events_group: config.events.group.clone(),
+        brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let there = |topic: &&str| found.seen.cluster.topics.contains_key(*topic);

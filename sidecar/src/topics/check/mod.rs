@@ -59,6 +59,8 @@ pub struct Found {
     pub events_topic: String,
     /// The group of events.
     pub events_group: String,
+    /// The brokers of the config, which are those that were asked.
+    pub brokers: BTreeSet<String>,
     /// Now, in milliseconds since 1970.
     pub now: i64,
 }

@@ -34,7 +34,7 @@ fn missing(found: &Found) -> Vec<Finding> {
     readers.entry(&found.events_topic).or_default();
     for table in &found.seen.tables {
         for topic in &table.topics {
-            readers.entry(topic).or_default().insert(format!("{} on {}", table.full_name(), table.node));
+            readers.entry(topic).or_default().insert(reader(found, table));
         }
     }
     let gone = readers.into_iter().filter(|(topic, _)| !found.seen.cluster.topics.contains_key(*topic));
@@ -53,6 +53,13 @@ fn missing(found: &Found) -> Vec<Finding> {
         fault(format!("topic {topic}"), read, next)
     })
     .collect()
+}
+
+/// A table with its node, and its brokers if none of them is the config's: it may be of another cluster.
+fn reader(found: &Found, table: &KafkaTable) -> String {
+    let known = table.brokers.split(',').any(|broker| found.brokers.contains(broker.trim()));
+    let place = if known { String::new() } else { format!(" at {}", table.brokers) };
+    format!("{} on {}{place}", table.full_name(), table.node)
 }
 
 /// A partition is read by one consumer of a group.

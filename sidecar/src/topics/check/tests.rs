@@ -21,6 +21,7 @@ fn found(change: impl FnOnce(&mut Seen)) -> Found {
         database: "d".to_owned(),
         events_topic: "t".to_owned(),
         events_group: "g".to_owned(),
+        brokers: set(&["b:1"]),
         now: 1_000_000_000,
     }
 }
@@ -125,6 +126,8 @@ fn a_topic_that_is_gone_or_was_made_again_is_found() {
     let (severity, about, text) = only(&gone);
     assert_eq!((severity, about.as_str()), (Severity::Fault, "topic t"));
     assert!(text.ends_with("read by d.k on n1 and d.k on n2"), "{text}");
+    let elsewhere = Found { brokers: BTreeSet::from(["x:1".to_owned()]), ..gone };
+    assert!(only(&elsewhere).2.contains("d.k on n2 at b:1"), "{:?}", only(&elsewhere));
     let ahead = found(|seen| _ = seen.committed.get_mut("g").expect("g").insert(place(1), 11));
     assert!(
         only(&ahead).2.starts_with("it is at offset 11 of t partition 1, which ends at 10"),
@@ -135,7 +138,8 @@ fn a_topic_that_is_gone_or_was_made_again_is_found() {
 
 #[test]
 fn tables_of_a_group_that_disagree_are_found() {
-    let disagreeing: [(fn(&mut KafkaTable), &str); 4] = [
+    type Change = fn(&mut KafkaTable);
+    let disagreeing: [(Change, &str); 4] = [
         (
             |table| table.topics.push("u".to_owned()),
             "its tables read different topics: t (d.k on n1), t and u (d.k on n2)",

@@ -7,15 +7,19 @@ pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 pub use self::keeper::{Kept, replicas};
 pub(super) use self::observe::places;
 pub use self::observe::{Seen, observe};
 use super::tables::KafkaTable;
-use crate::kafka::Place;
+use crate::kafka::{Client, KafkaError, Place};
+
+/// Groups that are asked for at once: each by a consumer with connections of its own.
+const ASKED_AT_ONCE: usize = 8;
 
 /// Where the offsets are that say how far a group is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -155,20 +159,22 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
 /// Fills in when the oldest unread messages were made: reads one of each lagging partition.
 ///
 /// # Errors
-/// See [`crate::kafka::KafkaError`].
-pub async fn date(client: &crate::kafka::Client, lags: &mut [Lag]) -> Result<(), crate::kafka::KafkaError> {
-    let unread = unread(lags);
-    let groups: BTreeSet<&String> = unread.keys().map(|(group, _)| group).collect();
-    let mut times = BTreeMap::new();
-    for group in groups {
-        let own = unread.iter().filter(|((of, _), _)| of == group);
-        let starts: BTreeMap<Place, i64> = own.map(|((_, place), start)| (place.clone(), *start)).collect();
-        times.extend(client.times(&starts).await?.into_iter().map(|(place, time)| ((group, place), time)));
+/// See [`KafkaError`].
+pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
+    let mut groups: BTreeMap<String, BTreeMap<Place, i64>> = BTreeMap::new();
+    for ((group, place), start) in unread(lags) {
+        groups.entry(group).or_default().insert(place, start);
     }
+    let asked = groups.into_iter().map(async |(group, starts)| {
+        let times = client.times(&starts).await?;
+        Ok(times.into_iter().map(|(place, time)| ((group.clone(), place), time)).collect::<Vec<_>>())
+    });
+    let times: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+    let times: BTreeMap<(String, Place), i64> = times.into_iter().flatten().collect();
     for lag in lags {
         for partition in &mut lag.partitions {
             let place = Place { topic: lag.topic.clone(), partition: partition.partition };
-            partition.oldest_unread = times.get(&(&lag.group, place)).copied();
+            partition.oldest_unread = times.get(&(lag.group.clone(), place)).copied();
         }
         lag.oldest_unread = lag.partitions.iter().filter_map(|partition| partition.oldest_unread).min();
     }

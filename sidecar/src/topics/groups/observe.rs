@@ -6,12 +6,10 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::lock::LOCK_GROUP;
 use super::super::tables::{KafkaTable, kafka_tables};
+use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
 use crate::kafka::{Bounds, Client, Cluster, Group, KafkaError, Place};
 use crate::node::Node;
-
-/// Groups that are asked for at once: each by a consumer with connections of its own.
-const ASKED_AT_ONCE: usize = 8;
 
 /// Who reads what, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
