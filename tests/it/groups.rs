@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::events::Generator;
+use posthouse_tests::load::Load;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
 use rand::rngs::StdRng;
@@ -27,6 +28,7 @@ tests! {
     Shared tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
     Shared tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else,
     Shared a_reset_that_was_killed_is_done_by_the_same_command,
+    Shared partitions_that_stay_are_read_once_while_messages_flow,
     Shared a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
 }
 
@@ -402,6 +404,33 @@ fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> a
             .collect();
         ensure!(after.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", after.len());
     }
+    Ok(())
+}
+
+fn partitions_that_stay_are_read_once_while_messages_flow(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that read what flows in
+    site.apply()?;
+    keep_every_row(site)?;
+    let load = Load::start(&site.brokers(), site.name(), PROFILE, seed(site.name())?, 4_000, 60_000)?;
+    wait_until("the message to have arrived", LIMIT, || match arrived(site) {
+        Ok(arrived) if arrived.contains_key(&(0, 100)) => ControlFlow::Break(Ok(())),
+        Ok(arrived) => ControlFlow::Continue(anyhow!("{} others", arrived.len())),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    // WHEN one partition is read again from its 100th message on, in the middle of it
+    site.must(&["topics", "reset", site.name(), "--to", "0:100", "--execute"])?;
+    let produced = load.wait()?;
+    consumed(site)?;
+    // THEN everything has arrived: of that partition what was read before twice, everything else once
+    let arrived = arrived(site)?;
+    let wrong = |&(&(partition, offset), count): &(&(i32, i64), &u64)| match (partition, offset) {
+        (0, 100) => *count != 2,
+        (0, 101..) => !(1..=2).contains(count),
+        _ => *count != 1,
+    };
+    let wrong: Vec<_> = arrived.iter().filter(wrong).take(10).collect();
+    ensure!(wrong.is_empty(), "wrong, among others: {wrong:?}");
+    ensure!(arrived.len() as u64 == produced.messages(), "{} of {produced:?}", arrived.len());
     Ok(())
 }
 
