@@ -287,7 +287,14 @@ fn arrived(site: &Site<'_>) -> anyhow::Result<BTreeMap<(i32, i64), u64>> {
     Ok(arrived)
 }
 
-fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>) -> anyhow::Result<()> {
+/// Where the tables of a test keep their offsets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offsets {
+    Keeper,
+    Group,
+}
+
+fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets) -> anyhow::Result<()> {
     // GIVEN tables that have read everything, each row of it kept once more beside the schema
     site.apply()?;
     keep_every_row(site)?;
@@ -295,6 +302,13 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>) -> anyhow::Result
     consumed(site)?;
     ensure!(arrived(site)?.len() == 200, "{:?}", arrived(site)?);
     let name = site.name();
+    // WHEN the group is set back by hand THEN the tables with offsets in Keeper don't follow, and the plan is in doubt
+    if offsets == Offsets::Keeper {
+        commit(site, name, 0)?;
+        let planned = site.posthouse(&["topics", "reset", name, "--to", "earliest"])?;
+        ensure!(planned.code == 3, "{planned}");
+        commit(site, name, 50)?;
+    }
     // WHEN its group is looked at THEN the plan names the tables and their nodes, and nothing changes
     let planned = site.posthouse(&["topics", "reset", name, "--to", "0:30,2:45"])?;
     let wanted = format!("drops, and makes again afterwards {name}.kafka_events on ch1, ch2\n");
@@ -355,14 +369,14 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>) -> anyhow::Result
 fn tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    reads_again_from_there_on_and_nothing_else(site)
+    reads_again_from_there_on_and_nothing_else(site, Offsets::Keeper)
 }
 
 fn tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     site.set("events", "offsets", "group");
-    reads_again_from_there_on_and_nothing_else(site)
+    reads_again_from_there_on_and_nothing_else(site, Offsets::Group)
 }
 
 fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> anyhow::Result<()> {

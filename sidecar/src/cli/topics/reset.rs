@@ -79,6 +79,7 @@ fn text(shown: &Shown) -> String {
     });
     let mut text = table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
     text.extend(reset.warnings.iter().map(|warning| format!("! {warning}\n")));
+    text.extend(reset.doubt.iter().map(|doubt| format!("note: {doubt}\n")));
     match (shown.executed, reset.is_done()) {
         (_, true) => text.push_str("nothing to do: the group is there already\n"),
         (true, false) => text.push_str(&format!("group {} goes on there\n", reset.group)),

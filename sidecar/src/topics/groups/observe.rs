@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::lock::LOCK_GROUP;
@@ -84,8 +85,8 @@ pub async fn observe(client: &Client, nodes: &[Node], only: Option<&str>) -> Res
     let mut groups = client.groups(None).await?;
     groups.retain(|group| group.name != LOCK_GROUP);
     let (mut tables, mut silent) = (Vec::new(), BTreeMap::new());
-    for node in nodes {
-        match kafka_tables(node).await {
+    for (node, found) in nodes.iter().zip(join_all(nodes.iter().map(kafka_tables)).await) {
+        match found {
             Ok(found) => tables.extend(found),
             Err(error) => _ = silent.insert(node.name.clone(), error.to_string()),
         }

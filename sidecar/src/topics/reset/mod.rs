@@ -2,6 +2,7 @@
 
 mod execute;
 mod look;
+mod moves;
 mod refusal;
 mod target;
 #[cfg(test)]
@@ -13,12 +14,13 @@ use serde::Serialize;
 
 pub use self::execute::{ExecuteError, ResetError, execute};
 pub use self::look::look;
+use self::moves::{moves, topics};
 pub use self::refusal::{Refusal, Refusals};
 pub use self::target::{Target, TargetError};
-use super::groups::{Seen, places};
+use super::groups::{Kept, Seen};
 use super::lock::LOCK_GROUP;
 use super::tables::KafkaTable;
-use crate::kafka::{Bounds, Member, Place};
+use crate::kafka::{Member, Place};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,14 +104,16 @@ pub struct Reset {
     pub dropped: BTreeMap<String, Vec<String>>,
     /// Kafka tables that are missing and made.
     pub made: BTreeMap<String, Vec<String>>,
+    /// Why it is not known for sure where the tables are; they are dropped and made again in any case then.
+    pub doubt: Option<String>,
     /// What it costs.
     pub warnings: Vec<String>,
 }
 
 impl Reset {
-    /// Whether any offset changes.
+    /// Whether any offset changes, or may.
     pub fn moves(&self) -> bool {
-        self.moves.iter().any(|step| step.from != Some(step.to))
+        self.doubt.is_some() || self.moves.iter().any(|step| step.from != Some(step.to))
     }
 
     /// Whether there is nothing to do at all.
@@ -130,12 +134,24 @@ pub fn plan(request: &Request, found: &Found) -> Result<Reset, Refusals> {
         return Err(Refusals { group: request.group.clone(), refusals });
     }
     let (dropped, made) = tables(request, found);
-    let mut reset = Reset { group: request.group.clone(), moves, dropped, made, warnings: Vec::new() };
+    let (group, doubt) = (request.group.clone(), doubt(request, found));
+    let mut reset = Reset { group, moves, dropped, made, doubt, warnings: Vec::new() };
     if !reset.moves() {
         reset.dropped.clear();
     }
     reset.warnings = warnings(&reset);
     Ok(reset)
+}
+
+/// Somebody may have committed for the group by hand, which tables with offsets in Keeper don't follow.
+fn doubt(request: &Request, found: &Found) -> Option<String> {
+    let mut paths = found.seen.tables_of(&request.group).filter_map(|table| table.keeper_path.as_ref());
+    paths.find_map(|path| match found.seen.kept.get(path)? {
+        Kept::Unreadable(why) => Some(format!(
+            "where the tables are is known by the group alone, since Keeper can't be read ({why})"
+        )),
+        Kept::Offsets(_) => None,
+    })
 }
 
 /// What stands against any reset of the group.
@@ -146,6 +162,10 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
         refusals.push(Refusal::Lock);
     }
     refusals.extend(seen.silent.values().map(|said| Refusal::Silent(said.clone())));
+    if !seen.silent.is_empty() {
+        // Without them all there is no telling whose tables and members these are.
+        return refusals;
+    }
     let members = seen.groups.iter().filter(|known| known.name == *group).flat_map(|group| &group.members);
     let own = |member: &&Member| found.own.as_ref().is_some_and(|own| own.is(member));
     let members: Vec<String> = members.filter(|member| !own(member)).map(called).collect();
@@ -171,73 +191,6 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
 
 fn called(member: &Member) -> String {
     format!("{} at {}", member.client, member.host.trim_start_matches('/'))
-}
-
-/// Where every partition goes that is asked for, and what can't be done of it.
-fn moves(request: &Request, found: &Found) -> (Vec<Move>, Vec<Refusal>) {
-    let (seen, mut refusals) = (&found.seen, Vec::new());
-    let topics = topics(request, found);
-    if topics.is_empty() {
-        refusals.push(Refusal::Unknown);
-    }
-    if matches!(request.target, Target::Offsets(_)) && topics.len() > 1 {
-        refusals.push(Refusal::Topics(topics.iter().cloned().collect()));
-        return (Vec::new(), refusals);
-    }
-    if request.target.time(found.now).is_some_and(|time| time > found.now) {
-        refusals.push(Refusal::Future);
-    }
-    let mut moves = Vec::new();
-    for topic in &topics {
-        let all: Vec<Place> = places(&seen.cluster, topic).collect();
-        if all.is_empty() {
-            refusals.push(Refusal::NoTopic(topic.clone()));
-        }
-        if let Target::Offsets(offsets) = &request.target {
-            let unknown =
-                offsets.keys().filter(|number| !all.iter().any(|place| place.partition == **number));
-            refusals.extend(unknown.map(|number| Refusal::NoPartition(topic.clone(), *number, all.len())));
-        }
-        for place in all {
-            match seen.bounds.get(&place) {
-                None => refusals.push(Refusal::NoLeader(place)),
-                Some(bounds) => match to(request, found, &place, *bounds) {
-                    Some(to) if !(bounds.first..=bounds.end).contains(&to) => {
-                        refusals.push(Refusal::OutOfBounds(place, to, *bounds));
-                    }
-                    Some(to) => moves.push(step(seen.position(&request.group, &place), to, place, *bounds)),
-                    None => {}
-                },
-            }
-        }
-    }
-    (moves, refusals)
-}
-
-/// The topics in question.
-pub(super) fn topics(request: &Request, found: &Found) -> BTreeSet<String> {
-    if !request.topics.is_empty() {
-        return request.topics.clone();
-    }
-    let mut topics = found.seen.topics_of(&request.group);
-    topics.extend(found.own.iter().flat_map(|own| own.topics.iter().cloned()));
-    topics
-}
-
-fn to(request: &Request, found: &Found, place: &Place, bounds: Bounds) -> Option<i64> {
-    match &request.target {
-        Target::Earliest => Some(bounds.first),
-        Target::Latest => Some(bounds.end),
-        Target::Time(_) | Target::Ago(_) => found.at.get(place).map(|at| at.unwrap_or(bounds.end)),
-        Target::Offsets(offsets) => offsets.get(&place.partition).copied(),
-    }
-}
-
-fn step(from: Option<i64>, to: i64, place: Place, bounds: Bounds) -> Move {
-    // Where nothing was committed a consumer begins at the first message, as ClickHouse's do; so it does where what was
-    // committed is deleted.
-    let begins = from.unwrap_or(bounds.first).clamp(bounds.first, bounds.end);
-    Move { place, from, to, again: (begins - to).max(0), skipped: (to - begins).max(0) }
 }
 
 /// The schema's tables of the group that stand, and those that are missing, each with its nodes.

@@ -63,14 +63,28 @@ fn offsets_that_are_not_there_and_unclear_wishes_are_refused() {
 fn whoever_reads_or_may_read_stands_against_it() {
     let mut found = found();
     found.seen.groups[0].members.push(member("app", &[0]));
-    found.seen.silent.insert("n2".to_owned(), "node n2 is unreachable".to_owned());
     found.seen.tables.push(table("n1", None));
-    let wanted = [
-        Refusal::Silent("node n2 is unreachable".to_owned()),
-        Refusal::Members(vec!["app at 10.0.0.1".to_owned()]),
-        Refusal::Tables(vec!["d.k on n1".to_owned()]),
-    ];
+    let wanted =
+        [Refusal::Members(vec!["app at 10.0.0.1".to_owned()]), Refusal::Tables(vec!["d.k on n1".to_owned()])];
     assert_eq!(refused(&request("latest"), &found), wanted);
+    // Whose tables these are can't be told while a node is silent.
+    found.seen.silent.insert("n2".to_owned(), "node n2 is unreachable".to_owned());
+    let silent = Refusal::Silent("node n2 is unreachable".to_owned());
+    assert_eq!(refused(&request("latest"), &found), [silent]);
+}
+
+#[test]
+fn tables_of_which_keeper_can_not_be_read_are_made_again_in_any_case() {
+    let mut found = found();
+    found.own = Some(own());
+    found.seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
+    found.seen.committed.insert("g".to_owned(), BTreeMap::from([(place(0), 2), (place(1), 2)]));
+    let offsets = BTreeMap::from([(place(0), 2), (place(1), 2)]);
+    found.seen.kept.insert("/k".to_owned(), Kept::Offsets(offsets));
+    assert!(plan(&request("earliest"), &found).expect("possible").is_done());
+    found.seen.kept.insert("/k".to_owned(), Kept::Unreadable("no".to_owned()));
+    let reset = plan(&request("earliest"), &found).expect("possible");
+    assert!(!reset.is_done() && reset.dropped.len() == 1 && reset.doubt.is_some(), "{reset:?}");
 }
 
 #[test]
