@@ -33,6 +33,8 @@ mod engines;
 mod events;
 mod faults;
 mod functions;
+mod groups;
+mod groups_check;
 mod letters;
 mod network;
 mod produce;
@@ -77,6 +79,8 @@ fn main() -> ExitCode {
     let files = [
         ("config", config::TESTS),
         ("topics", topics::TESTS),
+        ("groups", groups::TESTS),
+        ("groups_check", groups_check::TESTS),
         ("sources", sources::TESTS),
         ("network", network::TESTS),
         ("schema", schema::TESTS),

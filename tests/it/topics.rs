@@ -253,8 +253,7 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
     let hour = 3_600_000;
     broker.create(&name, 1, &[("retention.ms", &(5 * hour).to_string())])?;
     let text = format!(
-        "[topics.{name}]\npartitions = 1\nreplication_factor = 1\nconfig = {{ \"retention.ms\" = {} }}\n",
-        hour
+        "[topics.{name}]\npartitions = 1\nreplication_factor = 1\nconfig = {{ \"retention.ms\" = {hour} }}\n"
     );
     write_topics(site, &folder, &text)?;
     // WHEN it is to keep one, and may drop by two at once

@@ -60,7 +60,7 @@ enum Verb {
     /// Tables and views of every node: compare them with the config, bring them in line
     #[command(subcommand)]
     Schema(schema::Schema),
-    /// Kafka topics: compare topics.toml with the brokers, create what is missing
+    /// Kafka topics as topics.toml has them, and the consumer groups that read them
     #[command(subcommand)]
     Topics(topics::Topics),
     /// Functions that ClickHouse runs in queries: install them, prove them

@@ -33,7 +33,9 @@ impl Client {
                     });
                 match asked.and_then(|answer| read(&answer).ok_or_else(|| io::Error::other("not its form"))) {
                     Ok(held) => {
-                        held.into_iter().for_each(|(place, size)| *sizes.entry(place).or_default() += size)
+                        for (place, size) in held {
+                            *sizes.entry(place).or_default() += size;
+                        }
                     }
                     Err(error) => {
                         tracing::debug!("broker {} does not tell sizes: {error}", broker.id());

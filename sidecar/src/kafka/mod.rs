@@ -4,6 +4,7 @@ mod admin;
 mod cluster;
 mod groups;
 mod log_dirs;
+mod messages;
 mod native;
 mod offsets;
 pub mod wire;

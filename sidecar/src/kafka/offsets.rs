@@ -102,14 +102,19 @@ impl Client {
     }
 
     /// Has a consumer of `group`, which joins nothing, do some work in a thread of its own.
-    async fn consumer<T: Send + 'static>(
+    pub(super) async fn consumer<T: Send + 'static>(
         &self,
         task: &'static str,
         group: Option<&str>,
         work: impl Fn(&BaseConsumer<LibraryLog>) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let mut config = self.config.clone();
-        config.set("group.id", group.unwrap_or("posthouse")).set("enable.auto.commit", "false");
+        config
+            .set("group.id", group.unwrap_or("posthouse"))
+            .set("enable.auto.commit", "false")
+            // One message of a partition is looked at, if any: the first is sent however large it is.
+            .set("fetch.message.max.bytes", "1")
+            .set("auto.offset.reset", "earliest");
         let done = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
             patiently(|| work(&consumer))

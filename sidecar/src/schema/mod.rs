@@ -9,6 +9,7 @@ mod observe;
 mod plan;
 mod render;
 mod steps;
+mod stops;
 mod upgrades;
 
 pub use self::apply::{ApplyError, StepError, apply};
@@ -19,3 +20,4 @@ pub use self::observe::{ObserveError, observe};
 pub use self::plan::{Action, Alteration, Change, Difference, Plan};
 pub use self::render::{Statement, render};
 pub use self::steps::{Step, steps};
+pub use self::stops::stops;

@@ -1,12 +1,15 @@
 //! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
 
 pub mod apply;
+pub mod check;
 mod frees;
+pub mod groups;
 mod import;
 pub mod lock;
 mod observe;
 mod placement;
 pub mod plan;
+pub mod reset;
 mod retention;
 pub mod saved;
 pub mod spec;

@@ -6,7 +6,7 @@ use crate::node::{Node, NodeError};
 use crate::sql;
 
 /// A table of the Kafka engine on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KafkaTable {
     /// The node, as the config calls it.
     pub node: String,
@@ -14,6 +14,8 @@ pub struct KafkaTable {
     pub database: String,
     /// Its name.
     pub name: String,
+    /// The brokers it asks, as its definition has them.
+    pub brokers: String,
     /// The topics it reads.
     pub topics: Vec<String>,
     /// Its consumer group.
@@ -29,6 +31,13 @@ struct Row {
     database: String,
     name: String,
     engine_full: String,
+}
+
+impl KafkaTable {
+    /// Its name with its database.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
 }
 
 /// The Kafka tables of a node.
@@ -55,6 +64,7 @@ fn table(node: &Node, row: Row) -> KafkaTable {
         node: node.name.clone(),
         database: row.database,
         name: row.name,
+        brokers: either("kafka_broker_list", 0).unwrap_or_default(),
         topics: topics.split(',').map(|topic| topic.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
         group: either("kafka_group_name", 2).unwrap_or_default(),
         consumers: named("kafka_num_consumers").and_then(|count| count.parse().ok()).unwrap_or(1),

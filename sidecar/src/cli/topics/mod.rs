@@ -2,8 +2,11 @@
 
 mod allowed;
 mod apply;
+mod check;
+mod groups;
 mod import;
 mod plan;
+mod reset;
 
 use clap::Subcommand;
 use posthouse::config::Config;
@@ -60,6 +63,41 @@ Examples:
   posthouse topics import                 print it
   posthouse topics import -o topics.toml  write it; an existing file is not overwritten";
 
+const GROUPS: &str = "\
+Whose offsets count: Keeper's where a Kafka table keeps them there (the group's follow after each
+block), else the group's. Such tables read without being members: their group is Empty all the same.
+
+Examples:
+  posthouse topics groups                     every group and topic
+  posthouse topics groups clickhouse_events   every partition of a group";
+
+const CHECK: &str = "\
+A line for each finding, faults (something is lost or not read) before warnings: consumers without
+a partition, messages that are deleted unread or soon will be, messages too large for their readers,
+groups without tables and tables without offsets, topics that are missing, tables of one group that
+disagree.
+
+Exit code 3 if anything is found: for cron and alerts.
+
+Example:
+  posthouse topics check --json | jq '.findings[] | select(.severity == \"fault\")'";
+
+const RESET: &str = "\
+Without --execute it only shows, for each partition, from where to where, and what is read again or
+skipped (exit code 3). Messages that are read again may be stored twice.
+
+A group that somebody reads in is refused. For the group of the schema's own Kafka tables, --execute
+drops these on every node (their views and all data stay), commits the offsets, and makes the tables
+again; all nodes have to answer. If it is killed, run the same command again, or posthouse schema
+apply to go on from where the group is.
+
+Examples:
+  posthouse topics reset clickhouse_events --to 24h            show: the last day again
+  posthouse topics reset clickhouse_events --to 24h --execute  do it
+  posthouse topics reset billing --to 2026-11-01T00:00:00Z     from the first message of a time on
+  posthouse topics reset billing --topic orders --to 0:12,1:4  these partitions; the others stay
+  posthouse topics reset billing --to latest --execute         skip what was not read";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {
     /// Show what apply would do; exit code 3 if there is anything
@@ -71,6 +109,15 @@ pub(super) enum Topics {
     /// Write a topics file from what the brokers hold
     #[command(after_help = IMPORT)]
     Import(import::Import),
+    /// Show how far consumer groups are, by the offsets that count
+    #[command(after_help = GROUPS)]
+    Groups(groups::Groups),
+    /// Have a consumer group go on elsewhere; shows what it comes to unless told to do it
+    #[command(after_help = RESET)]
+    Reset(reset::Reset),
+    /// Compare topics, groups and Kafka tables with each other; exit code 3 if something does not fit
+    #[command(after_help = CHECK)]
+    Check,
 }
 
 impl Topics {
@@ -79,6 +126,9 @@ impl Topics {
             Self::Plan(verb) => plan::run(config, verb, output).await,
             Self::Apply(verb) => apply::run(config, verb, output).await,
             Self::Import(verb) => import::run(config, verb).await,
+            Self::Groups(verb) => groups::run(config, verb, output).await,
+            Self::Reset(verb) => reset::run(config, verb, output).await,
+            Self::Check => check::run(config, output).await,
         }
     }
 }

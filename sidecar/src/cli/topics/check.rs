@@ -1,0 +1,60 @@
+//! `posthouse topics check`: what does not fit between topics, groups and Kafka tables.
+
+use std::io::{IsTerminal, stdout};
+
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::topics::check::{self, Finding, Severity};
+use serde::Serialize;
+
+use super::super::Outcome;
+use super::super::output::Output;
+
+/// What `topics check --json` prints.
+#[derive(Serialize)]
+struct Checked {
+    findings: Vec<Finding>,
+    groups: usize,
+    tables: usize,
+    topics: usize,
+}
+
+pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    let topics = check::kept(config)?;
+    let found = check::look(config, &Client::new(&config.kafka)?, &Node::all(config), topics).await?;
+    let checked = Checked {
+        findings: check::check(&found),
+        groups: found.seen.groups.len(),
+        tables: found.seen.tables.len(),
+        topics: found.configs.len(),
+    };
+    output.print(&checked, text)?;
+    Ok(Outcome::differs_if(!checked.findings.is_empty()))
+}
+
+fn text(checked: &Checked) -> String {
+    let count = |severity| checked.findings.iter().filter(|finding| finding.severity == severity).count();
+    let lines: String = checked.findings.iter().map(line).collect();
+    let Checked { groups, tables, topics, .. } = checked;
+    lines
+        + &format!(
+            "{} and {} in {topics} topics, {groups} groups and {tables} Kafka tables",
+            counted(count(Severity::Fault), "fault"),
+            counted(count(Severity::Warn), "warning")
+        )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn line(finding: &Finding) -> String {
+    let (word, colour) = match finding.severity {
+        Severity::Fault => ("fault", "31"),
+        Severity::Warn => ("warn ", "33"),
+    };
+    let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
+    format!("{word}  {}: {} → {}\n", finding.about, finding.found, finding.next)
+}

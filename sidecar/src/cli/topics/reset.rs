@@ -1,0 +1,97 @@
+//! `posthouse topics reset`: shows where a group would go on, and has it go on there.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::topics::reset::{self, Request, Target};
+use serde::Serialize;
+
+use super::super::Outcome;
+use super::super::output::{Output, table};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reset {
+    /// The consumer group
+    #[arg(value_name = "GROUP")]
+    group: String,
+
+    /// Where it is to go on: earliest, latest, a time, how long ago, or offsets by partition
+    #[arg(long, value_name = "WHERE")]
+    to: Target,
+
+    /// Only this topic; may be given again. Without it all that the group reads
+    #[arg(long, value_name = "TOPIC")]
+    topic: Vec<String>,
+
+    /// Do it; without it nothing is changed
+    #[arg(long)]
+    execute: bool,
+}
+
+/// What `topics reset --json` prints.
+#[derive(Serialize)]
+struct Shown {
+    executed: bool,
+    #[serde(flatten)]
+    reset: reset::Reset,
+    steps: Vec<String>,
+}
+
+pub(super) async fn run(config: &Config, verb: &Reset, output: Output) -> anyhow::Result<Outcome> {
+    let (client, nodes) = (Client::new(&config.kafka)?, Node::all(config));
+    let request = Request {
+        group: verb.group.clone(),
+        topics: verb.topic.iter().cloned().collect(),
+        target: verb.to.clone(),
+    };
+    if !verb.execute {
+        let found = reset::look(config, &client, &nodes, &request).await?;
+        let reset = reset::plan(&request, &found)?;
+        let done = reset.is_done();
+        output.print(&Shown { executed: false, reset, steps: Vec::new() }, text)?;
+        return Ok(Outcome::differs_if(!done));
+    }
+    let mut steps = Vec::new();
+    let say = |step: String| {
+        eprintln!("{step}");
+        steps.push(step);
+    };
+    let reset = reset::execute(config, &client, &nodes, &request, say).await?;
+    output.print(&Shown { executed: true, reset, steps }, text)?;
+    Ok(Outcome::Clean)
+}
+
+fn text(shown: &Shown) -> String {
+    let reset = &shown.reset;
+    let heading = ["topic", "partition", "from", "to", "read again", "skipped"].map(str::to_owned).to_vec();
+    let rows = reset.moves.iter().map(|step| {
+        vec![
+            step.place.topic.clone(),
+            step.place.partition.to_string(),
+            step.from.map_or_else(|| "-".to_owned(), |from| from.to_string()),
+            step.to.to_string(),
+            step.again.to_string(),
+            step.skipped.to_string(),
+        ]
+    });
+    let mut text = table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+    text.extend(reset.warnings.iter().map(|warning| format!("! {warning}\n")));
+    text.extend(reset.doubt.iter().map(|doubt| format!("note: {doubt}\n")));
+    match (shown.executed, reset.is_done()) {
+        (_, true) => text.push_str("nothing to do: the group is there already\n"),
+        (true, false) => text.push_str(&format!("group {} goes on there\n", reset.group)),
+        (false, false) => {
+            text.push_str(&tables("drops, and makes again afterwards", &reset.dropped));
+            text.push_str(&tables("makes", &reset.made));
+            text.push_str("nothing was changed: --execute does it\n");
+        }
+    }
+    text
+}
+
+fn tables(what: &str, tables: &BTreeMap<String, Vec<String>>) -> String {
+    tables.iter().map(|(table, nodes)| format!("{what} {table} on {}\n", nodes.join(", "))).collect()
+}

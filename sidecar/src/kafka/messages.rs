@@ -1,0 +1,63 @@
+//! When messages were made: one of each partition is read, by a consumer that joins no group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::{ANSWER_LIMIT, Client, KafkaError, Place};
+
+/// Between two looks at the clock.
+const POLL: Duration = Duration::from_millis(100);
+/// Partitions that are read at once, so that what is fetched beside what is looked at stays little.
+const READ_AT_ONCE: usize = 200;
+
+impl Client {
+    /// When the first message at or after each offset was made, in milliseconds since 1970. A partition that gives none within
+    /// seconds is left out.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    pub async fn times(&self, starts: &BTreeMap<Place, i64>) -> Result<BTreeMap<Place, i64>, KafkaError> {
+        let starts: Vec<(Place, i64)> = starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
+        let mut times = BTreeMap::new();
+        for starts in starts.chunks(READ_AT_ONCE) {
+            times.extend(self.read(starts.to_vec()).await?);
+        }
+        Ok(times)
+    }
+
+    async fn read(&self, starts: Vec<(Place, i64)>) -> Result<BTreeMap<Place, i64>, KafkaError> {
+        self.consumer("read a message of each partition", None, move |consumer| {
+            let mut list = TopicPartitionList::new();
+            for (place, offset) in &starts {
+                list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset))?;
+            }
+            let mut wanted: BTreeSet<&Place> = starts.iter().map(|(place, _)| place).collect();
+            let mut times = BTreeMap::new();
+            consumer.assign(&list)?;
+            let deadline = Instant::now() + ANSWER_LIMIT;
+            while !wanted.is_empty() && Instant::now() < deadline {
+                let Some(polled) = consumer.poll(POLL) else { continue };
+                let message = match polled {
+                    Ok(message) => message,
+                    // The library goes on by itself; what does not come is left out.
+                    Err(error) => {
+                        tracing::debug!("read a message: {error}");
+                        continue;
+                    }
+                };
+                let place = Place { topic: message.topic().to_owned(), partition: message.partition() };
+                if wanted.remove(&place) {
+                    let mut read = TopicPartitionList::new();
+                    read.add_partition(&place.topic, place.partition);
+                    consumer.pause(&read)?;
+                    times.extend(message.timestamp().to_millis().map(|time| (place, time)));
+                }
+            }
+            Ok(times)
+        })
+        .await
+    }
+}

@@ -1,0 +1,53 @@
+//! Stops consumers without changing anything else: their tables are dropped, and the next apply makes them again.
+
+use std::collections::BTreeSet;
+
+use super::plan::Plan;
+use super::steps::Step;
+use crate::sql::{self, RenderError};
+
+/// Drops of the Kafka tables of these names, one after the other. Their views stay: nothing streams without its Kafka table.
+///
+/// # Errors
+/// [`RenderError`], which is a fault of posthouse.
+pub fn stops(database: &str, plans: &[Plan], names: &BTreeSet<String>) -> Result<Vec<Step>, RenderError> {
+    let stand =
+        plans.iter().flat_map(|plan| plan.consumers.iter().map(move |(object, _)| (plan, object.name)));
+    let stand = stand.filter(|(_, name)| names.contains(*name));
+    let step = |(stage, (plan, name)): (usize, (&Plan, &str))| {
+        let values = minijinja::context! { database, table => name };
+        Ok(Step {
+            node: plan.node.clone(),
+            stage,
+            summary: format!("drop {name}"),
+            sql: sql::render("changes/drop_table.sql", values)?,
+            upgrade: None,
+        })
+    };
+    (1..).zip(stand).map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Object;
+
+    #[test]
+    fn consumers_that_stand_are_dropped_one_after_the_other() {
+        let kafka = Object::find("kafka_events").expect("known");
+        let plan = |node: &str, consumers| Plan {
+            node: node.to_owned(),
+            changes: Vec::new(),
+            consumers,
+            unknown: Vec::new(),
+        };
+        let there = || vec![(kafka, "CREATE".to_owned())];
+        let plans = [plan("a", there()), plan("b", Vec::new()), plan("c", there())];
+        let steps = stops("d", &plans, &BTreeSet::from(["kafka_events".to_owned()])).expect("renders");
+        let steps: Vec<_> =
+            steps.iter().map(|step| (step.node.as_str(), step.stage, step.sql.lines().last())).collect();
+        let drop = Some("DROP TABLE d.kafka_events SYNC");
+        assert_eq!(steps, [("a", 1, drop), ("c", 2, drop)]);
+        assert_eq!(stops("d", &plans, &BTreeSet::new()).expect("renders"), []);
+    }
+}

@@ -1,0 +1,50 @@
+//! Configs of topics that tables read, against what their readers bear.
+
+use super::super::values::bytes;
+use super::{Finding, Found, fault, warn};
+
+/// The largest answer that librdkafka in ClickHouse takes (`receive.message.max.bytes`), unless the nodes set it.
+const RECEIVED: i64 = 100_000_000;
+/// What nodes fetch at once if they are set up as posthouse asks (`fetch_message_max_bytes`): it can't be seen from here.
+const FETCHED: i64 = 26_214_400;
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    let read = found.ours().into_iter().filter(|topic| readers(found, topic).next().is_some());
+    read.flat_map(|topic| [size(found, topic), compaction(found, topic)]).flatten().collect()
+}
+
+fn readers<'f>(
+    found: &'f Found,
+    topic: &'f str,
+) -> impl Iterator<Item = &'f super::super::tables::KafkaTable> {
+    found.seen.tables.iter().filter(move |table| table.topics.iter().any(|read| read == topic))
+}
+
+fn size(found: &Found, topic: &str) -> Option<Finding> {
+    let limit = found.number(topic, "max.message.bytes")?;
+    let size = format!("max.message.bytes is {limit} ({})", bytes(limit.unsigned_abs()));
+    let about = format!("topic {topic}");
+    if limit > RECEIVED {
+        let text = format!(
+            "{size}, and ClickHouse's client takes answers of {RECEIVED} bytes, if the nodes don't set \
+             <kafka><receive_message_max_bytes>: a larger message ends its partition"
+        );
+        return Some(fault(about, text, "lower it, or raise that setting on every node first"));
+    }
+    let exactly_once = readers(found, topic).any(|table| table.keeper_path.is_some());
+    let text = format!(
+        "{size}, and nodes are assumed to fetch {FETCHED} bytes at once, as posthouse asks of them: a block with larger \
+         messages comes back in pieces after a crash, and may be stored twice"
+    );
+    let next = "lower it, or raise <kafka><consumer><fetch_message_max_bytes> on every node";
+    (exactly_once && limit > FETCHED).then(|| warn(about, text, next))
+}
+
+fn compaction(found: &Found, topic: &str) -> Option<Finding> {
+    let policy = found.text(topic, "cleanup.policy")?;
+    let compacts = topic == found.events_topic && policy.split(',').any(|one| one.trim() == "compact");
+    let text = format!(
+        "cleanup.policy is {policy}: of events with the same key all but the last are deleted, read or not"
+    );
+    compacts.then(|| warn(format!("topic {topic}"), text, "set cleanup.policy to delete in the topics file"))
+}

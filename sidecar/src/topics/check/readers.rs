@@ -1,0 +1,74 @@
+//! Consumer groups against the tables that should be in them.
+
+use std::collections::BTreeSet;
+
+use super::super::groups::Lag;
+use super::{Finding, Found, fault, warn};
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    let ours = found.ours();
+    let lags = found.lags.iter().filter(|lag| ours.contains(lag.topic.as_str()));
+    lags.filter_map(|lag| left(found, lag).or_else(|| never(lag)).or_else(|| ahead(lag))).collect()
+}
+
+/// A group with offsets in which nobody reads.
+fn left(found: &Found, lag: &Lag) -> Option<Finding> {
+    let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
+    // A node that does not answer may have the table.
+    if !committed || !lag.tables.is_empty() || lag.members > 0 || !found.seen.silent.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "it has committed offsets of {}, and neither a Kafka table on any node nor a consumer; {} messages are unread",
+        lag.topic, lag.lag
+    );
+    let about = format!("group {}", lag.group);
+    Some(if lag.group == found.events_group {
+        fault(about, text, "posthouse schema apply makes its tables")
+    } else {
+        warn(
+            about,
+            text,
+            "delete the group if nobody will come back (kafka-consumer-groups.sh --delete --group)",
+        )
+    })
+}
+
+/// Tables that do not read what is there.
+fn never(lag: &Lag) -> Option<Finding> {
+    let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
+    if committed || lag.tables.is_empty() || lag.lag == 0 {
+        return None;
+    }
+    let tables: BTreeSet<&str> = lag.tables.keys().map(String::as_str).collect();
+    let text = format!(
+        "{} has never committed an offset of {}, which has {} messages",
+        super::listed(tables),
+        lag.topic,
+        lag.lag
+    );
+    let next =
+        "see that a materialized view reads from it, and what system.kafka_consumers has as exceptions";
+    Some(fault(format!("group {}", lag.group), text, next))
+}
+
+/// Offsets of a topic that was deleted and made again.
+fn ahead(lag: &Lag) -> Option<Finding> {
+    let mut ahead = lag
+        .partitions
+        .iter()
+        .filter(|partition| partition.end.is_some() && partition.committed > partition.end);
+    let first = ahead.next()?;
+    let (committed, end) = (first.committed?, first.end?);
+    let text = format!(
+        "it is at offset {committed} of {} partition {}, which ends at {end}{}: the topic was made again, or has lost messages",
+        lag.topic,
+        first.partition,
+        match ahead.count() {
+            0 => String::new(),
+            more => format!(", and so in {more} more partitions"),
+        }
+    );
+    let next = format!("posthouse topics reset {} --topic {} --to earliest", lag.group, lag.topic);
+    Some(fault(format!("group {}", lag.group), text, next))
+}

@@ -1,0 +1,157 @@
+//! Kafka tables against topics, and against others of their group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::tables::KafkaTable;
+use super::{Finding, Found, fault, listed, warn};
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        found.seen.silent.iter().map(|(node, said)| silent(node, said)).collect();
+    findings.extend(found.seen.tables.iter().filter(|table| table.topics.is_empty()).map(hidden));
+    findings.extend(missing(found));
+    for (group, tables) in found.groups() {
+        findings.extend(consumers(found, group, &tables));
+        findings.extend(alike(group, &tables));
+        findings.extend(everywhere(found, group, &tables));
+    }
+    findings
+}
+
+fn silent(node: &str, said: &str) -> Finding {
+    warn(format!("node {node}"), format!("its tables are not checked: {said}"), "check again once it answers")
+}
+
+/// The settings of a named collection are not in a table's definition.
+fn hidden(table: &KafkaTable) -> Finding {
+    let about = format!("table {} on {}", table.full_name(), table.node);
+    warn(about, "its definition names no topics, so it is not checked", "look into its named collection")
+}
+
+/// Topics that are read and that do not exist.
+fn missing(found: &Found) -> Vec<Finding> {
+    let mut readers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    readers.entry(&found.events_topic).or_default();
+    for table in &found.seen.tables {
+        for topic in &table.topics {
+            readers.entry(topic).or_default().insert(reader(found, table));
+        }
+    }
+    let gone = readers.into_iter().filter(|(topic, _)| !found.seen.cluster.topics.contains_key(*topic));
+    gone.map(|(topic, readers)| {
+        let read = match readers.is_empty() {
+            true => "it does not exist, and is the topic of events".to_owned(),
+            false => {
+                format!("it does not exist, and is read by {}", listed(readers.iter().map(String::as_str)))
+            }
+        };
+        let next = if found.topics.contains(topic) {
+            "posthouse topics apply makes what the topics file names".to_owned()
+        } else {
+            "name it in the topics file and run posthouse topics apply, or correct the table".to_owned()
+        };
+        fault(format!("topic {topic}"), read, next)
+    })
+    .collect()
+}
+
+/// A table with its node, and its brokers if none of them is the config's: it may be of another cluster.
+fn reader(found: &Found, table: &KafkaTable) -> String {
+    let known = table.brokers.split(',').any(|broker| found.brokers.contains(broker.trim()));
+    let place = if known { String::new() } else { format!(" at {}", table.brokers) };
+    format!("{} on {}{place}", table.full_name(), table.node)
+}
+
+/// A partition is read by one consumer of a group.
+fn consumers(found: &Found, group: &str, tables: &[&KafkaTable]) -> Option<Finding> {
+    let topics: BTreeSet<&String> = tables.iter().flat_map(|table| &table.topics).collect();
+    let count = |topic: &&String| Some(found.seen.cluster.topics.get(*topic)?.partitions.len());
+    let partitions: usize = topics.iter().filter_map(count).sum();
+    let consumers: usize =
+        tables.iter().map(|table| usize::try_from(table.consumers).unwrap_or_default()).sum();
+    if partitions == 0 || consumers <= partitions {
+        return None;
+    }
+    let about = format!("group {group}");
+    let topics = listed(topics.into_iter().map(String::as_str));
+    if tables.len() > partitions {
+        let text = format!(
+            "{} tables read {topics}, which has {partitions} partitions: some read nothing",
+            tables.len()
+        );
+        return Some(warn(about, text, "give it more partitions in the topics file"));
+    }
+    let text = format!(
+        "{consumers} consumers (kafka_num_consumers of all its tables) for {partitions} partitions of {topics}: {} are idle",
+        consumers - partitions
+    );
+    Some(warn(
+        about,
+        text,
+        "lower events.consumers in the config, or give it more partitions in the topics file",
+    ))
+}
+
+/// Tables of a group have to agree.
+fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
+    let about = || format!("group {group}");
+    let names: BTreeSet<String> = tables.iter().map(|table| table.full_name()).collect();
+    let each = |value: &dyn Fn(&KafkaTable) -> String| {
+        let mut by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for table in tables {
+            by.entry(value(table)).or_default().insert(format!("{} on {}", table.full_name(), table.node));
+        }
+        let text = |(value, tables): (&String, &BTreeSet<String>)| {
+            format!("{value} ({})", listed(tables.iter().map(String::as_str)))
+        };
+        (by.len() > 1).then(|| by.iter().map(text).collect::<Vec<_>>().join(", "))
+    };
+    let sorted = |texts: &mut dyn Iterator<Item = &str>| listed(texts.map(str::trim));
+    let mut findings = Vec::new();
+    if let Some(topics) = each(&|table| sorted(&mut table.topics.iter().map(String::as_str))) {
+        let text = format!("its tables read different topics: {topics}");
+        findings.push(fault(about(), text, "give each its own group"));
+    } else if names.len() > 1 {
+        let text = format!(
+            "{} share it: each gets a part of the messages",
+            listed(names.iter().map(String::as_str))
+        );
+        findings.push(warn(about(), text, "give each its own group if each is to have all of them"));
+    }
+    if let Some(paths) = each(&|table| table.keeper_path.clone().unwrap_or_else(|| "the group".to_owned())) {
+        let text = format!("its tables keep offsets in different places: {paths}");
+        findings.push(fault(about(), text, "give all the same kafka_keeper_path: else each reads every message for itself, or steals from the others"));
+    }
+    if let Some(brokers) = each(&|table| sorted(&mut table.brokers.split(','))) {
+        let text = format!("its tables ask different brokers: {brokers}");
+        findings.push(warn(about(), text, "name the same brokers, if they are of one cluster"));
+    }
+    findings
+}
+
+/// A table that only some nodes have.
+fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
+    let mut nodes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for table in tables {
+        nodes.entry(table.full_name()).or_default().insert(&table.node);
+    }
+    let asked: BTreeSet<&str> = found
+        .nodes
+        .iter()
+        .map(String::as_str)
+        .filter(|node| !found.seen.silent.contains_key(*node))
+        .collect();
+    let partial = nodes.into_iter().filter_map(|(table, there)| {
+        let missing: Vec<&str> = asked.difference(&there).copied().collect();
+        let own = group == found.events_group && table == format!("{}.kafka_events", found.database);
+        // A table on one node alone may well be meant so.
+        let odd = !missing.is_empty() && (own || there.len() > 1);
+        let about = format!("table {table}");
+        let text = format!("group {group} has it on {}, and not on {}", listed(there), listed(missing));
+        odd.then(|| match own {
+            true => fault(about, text, "posthouse schema apply makes it"),
+            false => warn(about, text, "create it there too"),
+        })
+    });
+    partial.collect()
+}

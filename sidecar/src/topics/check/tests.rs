@@ -1,0 +1,180 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::groups::samples::{member, place, seen, table};
+use super::super::groups::{Seen, lags};
+use super::*;
+use crate::kafka::Source;
+
+/// The sample's group read by a table on each of two nodes, all well.
+fn found(change: impl FnOnce(&mut Seen)) -> Found {
+    let mut seen = seen();
+    seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
+    seen.committed.insert("g".to_owned(), BTreeMap::from([(place(0), 5), (place(1), 10)]));
+    change(&mut seen);
+    let set = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    Found {
+        lags: lags(&seen, None),
+        seen,
+        configs: BTreeMap::new(),
+        topics: set(&["t"]),
+        nodes: set(&["n1", "n2"]),
+        database: "d".to_owned(),
+        events_topic: "t".to_owned(),
+        events_group: "g".to_owned(),
+        brokers: set(&["b:1"]),
+        now: 1_000_000_000,
+    }
+}
+
+fn config(found: &mut Found, key: &str, value: &str) {
+    let config = Config { value: Some(value.to_owned()), source: Source::Topic };
+    found.configs.entry("t".to_owned()).or_default().insert(key.to_owned(), config);
+}
+
+/// The only finding, as severity, thing and text.
+fn only(found: &Found) -> (Severity, String, String) {
+    let findings = check(found);
+    let [finding] = findings.as_slice() else { panic!("one: {findings:#?}") };
+    (finding.severity, finding.about.clone(), finding.found.clone())
+}
+
+#[test]
+fn what_fits_is_no_finding() {
+    let mut found = found(|_| ());
+    config(&mut found, "retention.ms", "604800000");
+    config(&mut found, "retention.bytes", "-1");
+    config(&mut found, "max.message.bytes", "1048588");
+    config(&mut found, "cleanup.policy", "delete");
+    assert_eq!(check(&found), []);
+}
+
+#[test]
+fn consumers_that_get_no_partition_are_counted() {
+    let idle = found(|seen| seen.tables[0].consumers = 4);
+    let (severity, about, text) = only(&idle);
+    assert_eq!((severity, about.as_str()), (Severity::Warn, "group g"));
+    assert!(text.starts_with("5 consumers") && text.ends_with("for 2 partitions of t: 3 are idle"), "{text}");
+    let nodes = found(|seen| seen.tables.push(table("n3", Some("/k"))));
+    assert!(only(&nodes).2.starts_with("3 tables read t, which has 2 partitions"), "{:?}", only(&nodes));
+}
+
+#[test]
+fn what_is_deleted_or_soon_will_be_is_found() {
+    let lost = found(|seen| _ = seen.committed.get_mut("g").expect("g").insert(place(1), 0));
+    let (severity, _, text) = only(&lost);
+    assert_eq!(severity, Severity::Fault);
+    assert!(text.starts_with("2 messages of t were deleted before it read them, in partitions 1"), "{text}");
+    let mut late = found(|_| ());
+    config(&mut late, "retention.ms", "100000000");
+    late.lags[0].oldest_unread = Some(late.now - 50_000_000);
+    assert_eq!(check(&late), []);
+    late.lags[0].oldest_unread = Some(late.now - 51_000_000);
+    assert!(only(&late).2.contains("51 % of the 1 day 3 hours"), "{:?}", only(&late));
+    config(&mut late, "cleanup.policy", "compact,delete");
+    config(&mut late, "retention.bytes", "1073741824");
+    let findings: Vec<String> = check(&late).into_iter().map(|finding| finding.found).collect();
+    assert_eq!(findings.len(), 3, "{findings:#?}");
+}
+
+#[test]
+fn messages_that_are_too_large_for_their_readers_are_found() {
+    for (bytes, severity) in
+        [("100000001", Some(Severity::Fault)), ("26214401", Some(Severity::Warn)), ("26214400", None)]
+    {
+        let mut found = found(|_| ());
+        config(&mut found, "max.message.bytes", bytes);
+        let findings: Vec<Severity> = check(&found).iter().map(|finding| finding.severity).collect();
+        assert_eq!(findings, Vec::from_iter(severity), "{bytes}");
+    }
+}
+
+#[test]
+fn groups_without_tables_and_tables_without_offsets_are_found() {
+    let left = found(|seen| seen.tables.clear());
+    let (severity, _, text) = only(&left);
+    assert_eq!(severity, Severity::Fault);
+    assert!(
+        text.contains("neither a Kafka table on any node nor a consumer; 5 messages are unread"),
+        "{text}"
+    );
+    let other = Found { events_group: "other".to_owned(), ..found(|seen| seen.tables.clear()) };
+    assert_eq!(only(&other).0, Severity::Warn);
+    let active = found(|seen| {
+        seen.tables.clear();
+        seen.groups[0].members.push(member("app", &[0]));
+    });
+    assert_eq!(check(&active), []);
+    let silent = found(|seen| {
+        seen.tables.pop();
+        seen.silent.insert("n2".to_owned(), "no answer".to_owned());
+    });
+    assert_eq!(only(&silent).1, "node n2");
+    let never = found(|seen| seen.committed.clear());
+    assert!(
+        only(&never).2.starts_with("d.k has never committed an offset of t, which has 16"),
+        "{:?}",
+        only(&never)
+    );
+}
+
+#[test]
+fn a_topic_that_is_gone_or_was_made_again_is_found() {
+    let gone = found(|seen| {
+        seen.cluster.topics.clear();
+        seen.committed.clear();
+    });
+    let (severity, about, text) = only(&gone);
+    assert_eq!((severity, about.as_str()), (Severity::Fault, "topic t"));
+    assert!(text.ends_with("read by d.k on n1 and d.k on n2"), "{text}");
+    let elsewhere = Found { brokers: BTreeSet::from(["x:1".to_owned()]), ..gone };
+    assert!(only(&elsewhere).2.contains("d.k on n2 at b:1"), "{:?}", only(&elsewhere));
+    let ahead = found(|seen| _ = seen.committed.get_mut("g").expect("g").insert(place(1), 11));
+    assert!(
+        only(&ahead).2.starts_with("it is at offset 11 of t partition 1, which ends at 10"),
+        "{:?}",
+        only(&ahead)
+    );
+}
+
+#[test]
+fn tables_of_a_group_that_disagree_are_found() {
+    type Change = fn(&mut KafkaTable);
+    let disagreeing: [(Change, &str); 4] = [
+        (
+            |table| table.topics.push("u".to_owned()),
+            "its tables read different topics: t (d.k on n1), t and u (d.k on n2)",
+        ),
+        (
+            |table| table.keeper_path = None,
+            "its tables keep offsets in different places: /k (d.k on n1), the group",
+        ),
+        (
+            |table| table.brokers = "other:1".to_owned(),
+            "its tables ask different brokers: b:1 (d.k on n1), other:1",
+        ),
+        (|table| table.name = "l".to_owned(), "d.k and d.l share it"),
+    ];
+    for (change, wanted) in disagreeing {
+        let found = found(|seen| change(&mut seen.tables[1]));
+        let texts: Vec<String> = check(&found).into_iter().map(|finding| finding.found).collect();
+        assert!(texts.iter().any(|text| text.starts_with(wanted)), "{wanted}: {texts:#?}");
+    }
+    let mut some = found(|seen| {
+        seen.tables.pop();
+        seen.tables[0].name = "kafka_events".to_owned();
+    });
+    let (severity, about, text) = only(&some);
+    assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.kafka_events"));
+    assert_eq!(text, "group g has it on n1, and not on n2");
+    // One of another group that is on one node alone may be meant so.
+    some.events_group = "other".to_owned();
+    assert_eq!(check(&some), []);
+}
+
+#[test]
+fn faults_come_first() {
+    let mut found = found(|seen| _ = seen.committed.get_mut("g").expect("g").insert(place(1), 0));
+    config(&mut found, "cleanup.policy", "compact");
+    let severities: Vec<Severity> = check(&found).iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Fault, Severity::Warn]);
+}

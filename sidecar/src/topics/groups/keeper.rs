@@ -1,0 +1,125 @@
+//! The offsets that Kafka tables keep in Keeper, read through a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::super::tables::KafkaTable;
+use crate::kafka::{Cluster, Place};
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+/// ClickHouse's code for a table that is not there: a server without a Keeper has no `system.zookeeper`, nor has libchdb.
+const UNKNOWN_TABLE: u32 = 60;
+/// Its code for everything that Keeper says.
+const KEEPER_EXCEPTION: u32 = 999;
+
+/// What is known of the offsets below one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// What is there; a partition of which no message was read has none.
+    Offsets(BTreeMap<Place, i64>),
+    /// Why it can't be read.
+    Unreadable(String),
+}
+
+#[derive(Deserialize)]
+struct Offset {
+    path: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct Child {
+    name: String,
+}
+
+/// The offsets of all tables that keep them in Keeper, by path, each read through a node that has the table.
+pub(super) async fn offsets(
+    nodes: &[Node],
+    tables: &[KafkaTable],
+    cluster: &Cluster,
+) -> BTreeMap<String, Kept> {
+    let mut found = BTreeMap::new();
+    for table in tables {
+        let Some(path) = &table.keeper_path else { continue };
+        let known = matches!(found.get(path), Some(Kept::Offsets(_)));
+        let node = nodes.iter().find(|node| node.name == table.node);
+        let Some(node) = node.filter(|_| !known) else { continue };
+        let topics: BTreeSet<&String> = tables
+            .iter()
+            .filter(|table| table.keeper_path.as_ref() == Some(path))
+            .flat_map(|t| &t.topics)
+            .collect();
+        let places = topics.into_iter().flat_map(|topic| super::places(cluster, topic));
+        let kept = match read(node, path, places).await {
+            Ok(offsets) => Kept::Offsets(offsets),
+            Err(error) => Kept::Unreadable(why(&node.name, &error)),
+        };
+        found.insert(path.clone(), kept);
+    }
+    found
+}
+
+async fn read(
+    node: &Node,
+    path: &str,
+    places: impl Iterator<Item = Place>,
+) -> Result<BTreeMap<Place, i64>, NodeError> {
+    let places: BTreeMap<String, Place> = places.map(|place| (partition_path(path, &place), place)).collect();
+    if places.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let paths: Vec<&String> = places.keys().collect();
+    let query = node.query(sql::text("inspect/keeper_offsets.sql").unwrap_or_default());
+    let rows: Vec<Offset> = match query.param("paths", &paths).rows().await {
+        Err(error) if is_no_node(&error) => Vec::new(),
+        answer => answer?,
+    };
+    let offsets = rows.into_iter().filter_map(|row| {
+        let place = places.get(row.path.trim_end_matches('/'))?;
+        Some((place.clone(), row.value.trim().parse().ok()?))
+    });
+    Ok(offsets.collect())
+}
+
+fn partition_path(path: &str, place: &Place) -> String {
+    format!("{}/topics/{}/partitions/{}", path.trim_end_matches('/'), place.topic, place.partition)
+}
+
+/// Replicas of a Kafka table that Keeper still knows; `None` if this node can't tell.
+///
+/// # Errors
+/// See [`NodeError`].
+pub async fn replicas(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
+    let path = format!("{}/replicas", path.trim_end_matches('/'));
+    let query = node.query(sql::text("inspect/keeper_children.sql").unwrap_or_default());
+    match query.param("path", path).rows::<Child>().await {
+        Ok(children) => Ok(Some(children.into_iter().map(|child| child.name).collect())),
+        Err(error) if is_no_node(&error) => Ok(Some(Vec::new())),
+        Err(error) if error.code() == Some(UNKNOWN_TABLE) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_no_node(error: &NodeError) -> bool {
+    error.code() == Some(KEEPER_EXCEPTION) && error.to_string().contains("No node")
+}
+
+fn why(node: &str, error: &NodeError) -> String {
+    match error.code() {
+        Some(UNKNOWN_TABLE) => format!("{node} has no system.zookeeper"),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_has_its_place_below_the_path() {
+        let place = Place { topic: "events".to_owned(), partition: 3 };
+        assert_eq!(partition_path("/a/b/", &place), "/a/b/topics/events/partitions/3");
+    }
+}

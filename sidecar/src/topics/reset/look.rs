@@ -1,0 +1,136 @@
+//! Asks for everything that a reset depends on.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+
+use super::super::groups::{self, Seen, observe, places};
+use super::super::tables::KafkaTable;
+use super::{Found, Own, Request, ResetError, Target, topics};
+use crate::config::{Config, Offsets};
+use crate::kafka::{Client, Place};
+use crate::node::{Node, NodeError};
+use crate::schema::{self, Action, OBJECTS, Plan, Role};
+use crate::sql;
+
+/// The server's code for what its databases can't tell, as an overlay of databases can't what is detached.
+const NOT_IMPLEMENTED: u32 = 48;
+
+#[derive(Deserialize)]
+struct Table {
+    name: String,
+}
+
+/// Looks at brokers, nodes and Keeper. Changes nothing.
+///
+/// # Errors
+/// [`ResetError`] if brokers or a node can't be asked; nothing was changed.
+pub async fn look(
+    config: &Config,
+    client: &Client,
+    nodes: &[Node],
+    request: &Request,
+) -> Result<Found, ResetError> {
+    let seen = observe(client, nodes, Some(&request.group)).await?;
+    let own = own(config, nodes, request, &seen).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let mut found = Found { seen, now, at: std::collections::BTreeMap::new(), own };
+    let topics = topics(request, &found);
+    // A topic that the group never read has no bounds yet.
+    let wanted: BTreeSet<Place> =
+        topics.iter().flat_map(|topic| places(&found.seen.cluster, topic)).collect();
+    let led = |place: &Place| is_led(&found.seen, place);
+    let wanted: BTreeSet<Place> = wanted.into_iter().filter(led).collect();
+    let new = wanted.iter().filter(|place| !found.seen.bounds.contains_key(place)).cloned().collect();
+    found.seen.bounds.extend(client.bounds(new).await?);
+    if let (Target::Time(_) | Target::Ago(_), Some(time)) = (&request.target, request.target.time(now)) {
+        // Before 1970 there is nothing, and the brokers' numbers below 0 have meanings of their own.
+        found.at = client.at(wanted, time.max(0)).await?;
+    }
+    Ok(found)
+}
+
+fn is_led(seen: &Seen, place: &Place) -> bool {
+    let layout = seen.cluster.topics.get(&place.topic);
+    let partition = layout.zip(usize::try_from(place.partition).ok());
+    partition
+        .and_then(|(layout, number)| layout.partitions.get(number))
+        .is_some_and(|partition| partition.leader.is_some())
+}
+
+/// The schema's own tables of the group. None if it has none, or if nothing of the schema stands yet: then the offsets are
+/// only committed, and the first apply starts there.
+async fn own(
+    config: &Config,
+    nodes: &[Node],
+    request: &Request,
+    seen: &Seen,
+) -> Result<Option<Own>, ResetError> {
+    if request.group != config.events.group || !seen.silent.is_empty() {
+        return Ok(None);
+    }
+    let plans = schema::observe(config, nodes).await?;
+    let mut own = Own {
+        database: config.database.clone(),
+        names: names(),
+        topics: BTreeSet::from([config.events.topic.clone()]),
+        nodes: nodes.iter().map(|node| node.name.clone()).collect(),
+        drift: plans.iter().flat_map(drift).collect(),
+        ..Own::default()
+    };
+    let stand = seen.tables_of(&request.group).any(|table| own.has(table));
+    if !stand && !own.drift.is_empty() {
+        return Ok(None);
+    }
+    for node in nodes {
+        let detached = detached(config, node).await?;
+        own.detached.extend(
+            detached.filter(|name| own.names.contains(name)).map(|name| format!("{name} on {}", node.name)),
+        );
+    }
+    own.strays = strays(config, nodes, &seen.tables).await?;
+    Ok(Some(own))
+}
+
+/// The names of the schema's Kafka tables that read the events.
+fn names() -> BTreeSet<String> {
+    let consumers = OBJECTS.iter().filter(|object| object.role == Role::Consumer);
+    consumers
+        .filter(|object| object.file.starts_with("events/"))
+        .map(|object| object.name.to_owned())
+        .collect()
+}
+
+/// What apply would do beside making Kafka tables that are missing.
+fn drift(plan: &Plan) -> impl Iterator<Item = String> {
+    let harmless = |action: &Action, role| match action {
+        Action::Create { .. } => role == Some(Role::Consumer),
+        Action::Leave { .. } => true,
+        _ => false,
+    };
+    let changes = plan.changes.iter().filter(move |change| !harmless(&change.action, change.role));
+    changes.map(|change| format!("{} on {}", change.object, plan.node))
+}
+
+async fn detached(config: &Config, node: &Node) -> Result<impl Iterator<Item = String>, NodeError> {
+    let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
+    let tables: Vec<Table> = match query.param("database", &config.database).rows().await {
+        Err(error) if error.code() == Some(NOT_IMPLEMENTED) => Vec::new(),
+        answer => answer?,
+    };
+    Ok(tables.into_iter().map(|table| table.name))
+}
+
+/// Replicas below the config's path that no table has; nothing if no node can tell.
+async fn strays(config: &Config, nodes: &[Node], tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
+    let path = &config.events.keeper_path;
+    let (Offsets::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else { return Ok(Vec::new()) };
+    let replicas = groups::replicas(node, path).await?.unwrap_or_default();
+    let has = |replica: &String| {
+        tables.iter().any(|table| table.keeper_path.as_ref() == Some(path) && table.node == *replica)
+    };
+    let strays = replicas.into_iter().filter(|replica| !has(replica));
+    Ok(strays.map(|replica| format!("{path}/replicas/{replica}")).collect())
+}

@@ -1,0 +1,108 @@
+//! What stands against a reset, each with the way out.
+
+use std::fmt;
+
+use crate::kafka::{Bounds, Place};
+
+/// Something that stands against a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The group is posthouse's own lock.
+    Lock,
+    /// A node does not answer, and may read in the group.
+    Silent(String),
+    /// Consumers are in the group.
+    Members(Vec<String>),
+    /// Kafka tables read in the group that are not the schema's.
+    Tables(Vec<String>),
+    /// The schema differs in something else than missing Kafka tables.
+    Drift(String),
+    /// A Kafka table of the schema is detached.
+    Detached(String),
+    /// Keeper knows a replica that is none of the config's nodes.
+    Stray(String),
+    /// Nothing is known of the group.
+    Unknown,
+    /// Offsets are given, and the group has more than one topic.
+    Topics(Vec<String>),
+    /// The time is to come.
+    Future,
+    /// There is no such topic.
+    NoTopic(String),
+    /// There is no such partition; with how many there are.
+    NoPartition(String, i32, usize),
+    /// Nobody leads the partition.
+    NoLeader(Place),
+    /// The partition has no such offset.
+    OutOfBounds(Place, i64, Bounds),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock => write!(f, "it is the lock of posthouse topics, and has no offsets"),
+            Self::Silent(said) => {
+                write!(f, "a node may read in the group and does not answer: {said}")
+            }
+            Self::Members(members) => {
+                write!(f, "it is being read by {}: stop these consumers first", members.join(", "))
+            }
+            Self::Tables(tables) => write!(
+                f,
+                "Kafka tables that are not of the schema read in it: {}; drop them on every node (DROP TABLE … SYNC), reset, \
+                 and create them again: with offsets in Keeper they take the group's only when they are created",
+                tables.join(", ")
+            ),
+            Self::Drift(drift) => write!(f, "the schema differs: {drift}; run posthouse schema apply first"),
+            Self::Detached(table) => {
+                write!(f, "{table} is detached and its offsets stay in Keeper: ATTACH TABLE it first")
+            }
+            Self::Stray(replica) => write!(
+                f,
+                "Keeper knows the replica {replica}, which no node has, so that the old offsets would stay: remove it there \
+                 first if its node is gone for good"
+            ),
+            Self::Unknown => write!(f, "nothing is known of it: name a topic with --topic to begin there"),
+            Self::Topics(topics) => {
+                write!(f, "offsets are of one topic, and it has {}: name one with --topic", topics.join(", "))
+            }
+            Self::Future => write!(f, "the time is to come: use latest"),
+            Self::NoTopic(topic) => {
+                write!(f, "there is no topic {topic}: posthouse topics plan shows what is missing")
+            }
+            Self::NoPartition(topic, partition, count) => {
+                write!(f, "topic {topic} has no partition {partition}, but {count} from 0 on")
+            }
+            Self::NoLeader(place) => {
+                write!(
+                    f,
+                    "no broker leads {} partition {}: start the brokers that have it",
+                    place.topic, place.partition
+                )
+            }
+            Self::OutOfBounds(place, offset, bounds) => write!(
+                f,
+                "{} partition {} has the offsets {} to {}, not {offset}",
+                place.topic, place.partition, bounds.first, bounds.end
+            ),
+        }
+    }
+}
+
+/// Everything that stands against a reset; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals {
+    /// The group.
+    pub group: String,
+    /// At least one.
+    pub refusals: Vec<Refusal>,
+}
+
+impl std::error::Error for Refusals {}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {} is not reset; nothing was changed", self.group)?;
+        self.refusals.iter().try_for_each(|refusal| write!(f, "\n  {refusal}"))
+    }
+}

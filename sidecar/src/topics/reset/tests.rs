@@ -1,0 +1,129 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::groups::samples::{member, place, seen, table};
+use super::*;
+use crate::kafka::Bounds;
+
+fn request(target: &str) -> Request {
+    Request { group: "g".to_owned(), topics: BTreeSet::new(), target: target.parse().expect("right") }
+}
+
+fn found() -> Found {
+    Found { seen: seen(), now: 1_000_000, at: BTreeMap::new(), own: None }
+}
+
+fn own() -> Own {
+    let set = |text: &[&str]| text.iter().map(ToString::to_string).collect();
+    Own {
+        database: "d".to_owned(),
+        names: set(&["k"]),
+        topics: set(&["t"]),
+        nodes: set(&["n1", "n2"]),
+        ..Own::default()
+    }
+}
+
+fn refused(request: &Request, found: &Found) -> Vec<Refusal> {
+    plan(request, found).expect_err("refused").refusals
+}
+
+#[test]
+fn every_partition_is_told_what_is_read_again_or_skipped() {
+    let ways = |target: &str, found: &Found| -> Vec<(Option<i64>, i64, i64, i64)> {
+        let reset = plan(&request(target), found).expect("possible");
+        reset.moves.iter().map(|step| (step.from, step.to, step.again, step.skipped)).collect()
+    };
+    assert_eq!(ways("earliest", &found()), [(Some(5), 2, 3, 0), (None, 2, 0, 0)]);
+    assert_eq!(ways("latest", &found()), [(Some(5), 10, 0, 5), (None, 10, 0, 8)]);
+    assert_eq!(ways("0:4", &found()), [(Some(5), 4, 1, 0)]);
+    let mut later = found();
+    later.at = BTreeMap::from([(place(0), Some(3)), (place(1), None)]);
+    assert_eq!(ways("10s", &later), [(Some(5), 3, 2, 0), (None, 10, 0, 8)]);
+    let reset = plan(&request("earliest"), &found()).expect("possible");
+    assert!(reset.warnings[0].starts_with("3 messages are read again"), "{:?}", reset.warnings);
+}
+
+#[test]
+fn offsets_that_are_not_there_and_unclear_wishes_are_refused() {
+    let bounds = Bounds { first: 2, end: 10 };
+    let wrong = [Refusal::NoPartition("t".to_owned(), 7, 2), Refusal::OutOfBounds(place(0), 1, bounds)];
+    assert_eq!(refused(&request("0:1,1:10,7:3"), &found()), wrong);
+    assert_eq!(refused(&request("1971-01-01T00:00:00Z"), &found()), [Refusal::Future]);
+    let mut missing = request("latest");
+    missing.topics.insert("gone".to_owned());
+    assert_eq!(refused(&missing, &found()), [Refusal::NoTopic("gone".to_owned())]);
+    missing.topics.insert("t".to_owned());
+    missing.target = "0:5".parse().expect("right");
+    assert_eq!(refused(&missing, &found()), [Refusal::Topics(vec!["gone".to_owned(), "t".to_owned()])]);
+    let unknown = Request { group: "other".to_owned(), ..request("latest") };
+    assert_eq!(refused(&unknown, &found()), [Refusal::Unknown]);
+}
+
+#[test]
+fn whoever_reads_or_may_read_stands_against_it() {
+    let mut found = found();
+    found.seen.groups[0].members.push(member("app", &[0]));
+    found.seen.tables.push(table("n1", None));
+    let wanted =
+        [Refusal::Members(vec!["app at 10.0.0.1".to_owned()]), Refusal::Tables(vec!["d.k on n1".to_owned()])];
+    assert_eq!(refused(&request("latest"), &found), wanted);
+    // Whose tables these are can't be told while a node is silent.
+    found.seen.silent.insert("n2".to_owned(), "node n2 is unreachable".to_owned());
+    let silent = Refusal::Silent("node n2 is unreachable".to_owned());
+    assert_eq!(refused(&request("latest"), &found), [silent]);
+}
+
+#[test]
+fn tables_of_which_keeper_can_not_be_read_are_made_again_in_any_case() {
+    let mut found = found();
+    found.own = Some(own());
+    found.seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
+    found.seen.committed.insert("g".to_owned(), BTreeMap::from([(place(0), 2), (place(1), 2)]));
+    let offsets = BTreeMap::from([(place(0), 2), (place(1), 2)]);
+    found.seen.kept.insert("/k".to_owned(), Kept::Offsets(offsets));
+    assert!(plan(&request("earliest"), &found).expect("possible").is_done());
+    found.seen.kept.insert("/k".to_owned(), Kept::Unreadable("no".to_owned()));
+    let reset = plan(&request("earliest"), &found).expect("possible");
+    assert!(!reset.is_done() && reset.dropped.len() == 1 && reset.doubt.is_some(), "{reset:?}");
+}
+
+#[test]
+fn the_schemas_own_tables_are_dropped_and_made_and_others_are_not() {
+    let mut found = found();
+    found.own = Some(own());
+    found.seen.tables = vec![table("n1", Some("/k"))];
+    found.seen.groups[0].members.push(member("ClickHouse-host-d-k-1", &[0]));
+    let reset = plan(&request("earliest"), &found).expect("possible");
+    let on = |node: &str| BTreeMap::from([("d.k".to_owned(), vec![node.to_owned()])]);
+    assert_eq!((reset.dropped, reset.made), (on("n1"), on("n2")));
+    found.seen.tables.push(KafkaTable { database: "x".to_owned(), ..table("n2", None) });
+    assert_eq!(refused(&request("latest"), &found), [Refusal::Tables(vec!["x.k on n2".to_owned()])]);
+}
+
+#[test]
+fn a_reset_that_was_killed_after_its_commit_only_makes_the_tables() {
+    let mut found = found();
+    found.own = Some(own());
+    found.seen.committed.insert("g".to_owned(), BTreeMap::from([(place(0), 2), (place(1), 2)]));
+    let reset = plan(&request("earliest"), &found).expect("possible");
+    assert!(!reset.moves() && !reset.is_done() && reset.dropped.is_empty(), "{reset:?}");
+    found.seen.tables = vec![table("n1", None), table("n2", None)];
+    assert!(plan(&request("earliest"), &found).expect("possible").is_done());
+}
+
+#[test]
+fn what_would_keep_old_offsets_or_the_tables_away_stands_against_it() {
+    let mut found = found();
+    found.own = Some(Own {
+        drift: vec!["events_mv on n1".to_owned()],
+        detached: vec!["k on n2".to_owned()],
+        strays: vec!["/k/replicas/old".to_owned()],
+        ..own()
+    });
+    let refusals = plan(&request("latest"), &found).expect_err("refused").to_string();
+    for part in
+        ["events_mv on n1; run posthouse schema apply", "ATTACH TABLE", "/k/replicas/old, which no node"]
+    {
+        assert!(refusals.contains(part), "{refusals}");
+    }
+}

@@ -1,0 +1,472 @@
+//! Consumer groups: how far they are, and having them go on elsewhere.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::events::Generator;
+use posthouse_tests::load::Load;
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::wait_until;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::events::PROFILE;
+use crate::produce::{LIMIT, consumed, produce};
+use crate::seed;
+
+tests! {
+    Shared lag_is_what_lies_between_the_group_and_the_end,
+    Shared keepers_offsets_count_where_a_node_can_read_them,
+    Shared a_group_that_nobody_is_in_goes_on_where_it_is_told,
+    Shared a_group_with_a_member_is_refused_and_the_member_named,
+    Shared tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
+    Shared tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else,
+    Shared a_reset_that_was_killed_is_done_by_the_same_command,
+    Shared partitions_that_stay_are_read_once_while_messages_flow,
+    Shared a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
+}
+
+/// For one answer of a broker.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Partitions of a site's topic.
+const PARTITIONS: i32 = 4;
+
+pub(crate) fn consumer(site: &Site<'_>, group: &str, client: &str) -> anyhow::Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", site.brokers()).set("group.id", group).set("client.id", client);
+    Ok(config.set("enable.auto.commit", "false").create()?)
+}
+
+/// Commits the same offset for every partition of the site's topic, once consumers that have just ended have left the group.
+pub(crate) fn commit(site: &Site<'_>, group: &str, offset: i64) -> anyhow::Result<()> {
+    let mut offsets = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        offsets.add_partition_offset(site.name(), partition, Offset::Offset(offset))?;
+    }
+    let consumer = consumer(site, group, "committer")?;
+    wait_until("the offsets to be committed", LIMIT, || match consumer.commit(&offsets, CommitMode::Sync) {
+        Ok(()) => ControlFlow::Break(Ok(())),
+        Err(error) => ControlFlow::Continue(error.into()),
+    })
+}
+
+/// What a group has committed of the site's topic, by partition.
+fn committed(site: &Site<'_>, group: &str) -> anyhow::Result<Vec<Option<i64>>> {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(site.name(), 0, PARTITIONS - 1);
+    let found = consumer(site, group, "reader")?.committed_offsets(asked, ANSWER)?;
+    Ok(found
+        .elements()
+        .iter()
+        .map(|element| element.offset().to_raw().filter(|offset| *offset >= 0))
+        .collect())
+}
+
+/// Produces messages with this time into every partition of the site's topic.
+pub(crate) fn fill(site: &Site<'_>, each: usize, time: i64) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
+    for partition in 0..PARTITIONS {
+        for number in 0..each {
+            let payload = number.to_string();
+            let record = BaseRecord::<str, str>::to(site.name()).payload(&payload);
+            let record = record.partition(partition).timestamp(time);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+    }
+    Ok(producer.flush(ANSWER)?)
+}
+
+pub(crate) fn now() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// What `topics groups GROUP --json` says of the site's topic.
+fn shown(site: &Site<'_>, group: &str) -> anyhow::Result<Value> {
+    let outcome = site.must(&["topics", "groups", group, "--json"])?;
+    let mut shown: Value = serde_json::from_str(&outcome.stdout)?;
+    let groups = shown["groups"].as_array_mut().context("no groups")?;
+    groups.retain(|lag| lag["topic"] == site.name());
+    groups.pop().with_context(|| format!("not shown: {outcome}"))
+}
+
+fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything
+    site.apply()?;
+    let messages: Vec<_> =
+        Generator::new(PROFILE, seed(site.name())?).take(100).map(|message| message.payload).collect();
+    let values: Vec<_> = messages.iter().map(|message| Some(message.as_slice())).collect();
+    produce(site, &values[..60])?;
+    consumed(site)?;
+    let name = site.name().to_owned();
+    let shown_now = shown(site, &name)?;
+    ensure!(shown_now["lag"] == 0 && shown_now["oldest_unread"].is_null(), "{shown_now}");
+    // THEN they are named with their nodes, although nobody is a member of the group
+    ensure!(
+        shown_now["tables"][format!("{name}.kafka_events")].as_array().map(Vec::len) == Some(2),
+        "{shown_now}"
+    );
+    ensure!(shown_now["members"] == 0, "{shown_now}");
+    // WHEN they are away while more is produced
+    for node in 0..2 {
+        site.query_on(node, "DETACH TABLE {db}.kafka_events SYNC")?;
+    }
+    let places = produce(site, &values[60..])?;
+    // THEN that is the lag, partition by partition, with the time of the oldest
+    let away = shown(site, &name)?;
+    ensure!(away["lag"] == 40, "{away}");
+    for partition in away["partitions"].as_array().context("no partitions")? {
+        let here = places.iter().filter(|place| partition["partition"] == place.partition);
+        ensure!(partition["lag"] == here.count(), "{away}");
+    }
+    let first = places.iter().map(|place| place.second * 1000 + 999).min();
+    ensure!(away["oldest_unread"].as_u64() == first, "{away}, wanted {first:?}");
+    let table = site.must(&["topics", "groups"])?;
+    ensure!(table.stdout.lines().any(|line| line.starts_with(&format!("{name} "))), "{table}");
+    // WHEN they are back THEN it goes
+    for node in 0..2 {
+        site.query_on(node, "ATTACH TABLE {db}.kafka_events")?;
+    }
+    wait_until("no lag", LIMIT, || match shown(site, &name) {
+        Ok(lag) if lag["lag"] == 0 => ControlFlow::Break(Ok(())),
+        Ok(lag) => ControlFlow::Continue(anyhow!("{lag}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+/// Keeper's offsets as a server shows them, on a node that has no such table of its own.
+fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
+    site.query_on(
+        node,
+        "CREATE TABLE system.zookeeper (path String, name String, value String) ENGINE = Memory",
+    )?;
+    let path = format!("/posthouse/{}/kafka_events", site.name());
+    let partition = format!("{path}/topics/{}/partitions/1", site.name());
+    site.query_on(
+        node,
+        &format!(
+            "INSERT INTO system.zookeeper VALUES ('{partition}', 'committed', '3'), ('{partition}', 'intent', '9'), \
+             ('{path}/replicas', 'gone', '')"
+        ),
+    )?;
+    Ok(())
+}
+
+fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything, by the group's offsets
+    site.apply()?;
+    fill(site, 5, now()?)?;
+    consumed(site)?;
+    let name = site.name().to_owned();
+    ensure!(shown(site, &name)?["lag"] == 0);
+    if site.query("EXISTS TABLE system.zookeeper")? == "1" {
+        eprintln!("NOT RUN: the stand-in for system.zookeeper, since the server has the real one");
+        return Ok(());
+    }
+    // WHEN Keeper, which can be read on one node, says that it is further back in one partition
+    let shown_there = show_keeper(site, 0).and_then(|()| {
+        let shown = shown(site, &name)?;
+        Ok((shown, site.posthouse(&["topics", "reset", &name, "--to", "latest"])?))
+    });
+    site.query_on(0, "DROP TABLE IF EXISTS system.zookeeper SYNC")?;
+    let (shown, refused) = shown_there?;
+    // THEN that counts
+    ensure!(shown["offsets"] == "keeper" && shown["lag"] == 2, "{shown}");
+    ensure!(shown["partitions"][1]["committed"] == 3, "{shown}");
+    // THEN a replica that no node has stands against a reset: its offsets would win
+    ensure!(refused.code == 1 && refused.stderr.contains("kafka_events/replicas/gone"), "{refused}");
+    Ok(())
+}
+
+fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a group at the end of old and new messages
+    site.must(&["topics", "apply"])?;
+    let (group, time) = (format!("{}_plain", site.name()), now()? - 3_600_000);
+    fill(site, 6, time)?;
+    fill(site, 4, time + 1_800_000)?;
+    commit(site, &group, 10)?;
+    let between = jiff::Timestamp::from_millisecond(time + 60_000)?.to_string();
+    let reset = |to: &str, rest: &[&str]| {
+        let line = [&["topics", "reset", &group, "--to", to, "--json"], rest].concat();
+        site.posthouse(&line)
+    };
+    // WHEN a reset is only looked at THEN nothing changes
+    let planned = reset("earliest", &[])?;
+    ensure!(planned.code == 3 && planned.stdout.contains("40 messages are read again"), "{planned}");
+    ensure!(committed(site, &group)? == vec![Some(10); 4], "changed by a look");
+    // WHEN it is done THEN the group is there, and doing it again is nothing
+    for (to, wanted) in [
+        ("earliest", [0; 4]),
+        (between.as_str(), [6; 4]),
+        ("latest", [10; 4]),
+        ("45m", [6; 4]),
+        ("1:3,3:9", [6, 3, 6, 9]),
+        ("1s", [10; 4]),
+    ] {
+        let done = reset(to, &["--execute"])?;
+        ensure!(done.code == 0, "{to}: {done}");
+        let found = committed(site, &group)?;
+        ensure!(found == wanted.map(Some), "{to}: {found:?}");
+        ensure!(reset(to, &[])?.code == 0, "{to} differs again");
+    }
+    // WHEN the offsets are not there THEN every fault is named and nothing changes
+    let refused = reset("0:11,1:3,9:1", &["--execute"])?;
+    ensure!(refused.code == 1, "{refused}");
+    for part in ["partition 0 has the offsets 0 to 10, not 11", "has no partition 9"] {
+        ensure!(refused.stderr.contains(part), "no {part:?}: {refused}");
+    }
+    ensure!(committed(site, &group)? == vec![Some(10); 4], "changed by a refusal");
+    Ok(())
+}
+
+fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a group with a member that has the topic
+    site.must(&["topics", "apply"])?;
+    let group = format!("{}_app", site.name());
+    fill(site, 5, now()?)?;
+    commit(site, &group, 2)?;
+    let member = consumer(site, &group, "the-app")?;
+    member.subscribe(&[site.name()])?;
+    wait_until("the member to have its partitions", LIMIT, || {
+        member.poll(Duration::from_millis(100));
+        match member.assignment() {
+            Ok(assigned) if assigned.count() == 4 => ControlFlow::Break(Ok(())),
+            assigned => ControlFlow::Continue(anyhow!("{assigned:?}")),
+        }
+    })?;
+    // THEN every partition is shown with it
+    let lag = shown(site, &group)?;
+    let partitions = lag["partitions"].as_array().context("no partitions")?;
+    ensure!(partitions.iter().all(|partition| partition["member"] == "the-app"), "{lag}");
+    // WHEN it is to be reset THEN it is refused, and stays
+    let refused = site.posthouse(&["topics", "reset", &group, "--to", "earliest", "--execute"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("the-app at 127.0.0.1"), "{refused}");
+    ensure!(committed(site, &group)? == vec![Some(2); 4], "changed by a refusal");
+    // WHEN it has left THEN it is done
+    member.unsubscribe();
+    drop(member);
+    site.must(&["topics", "reset", &group, "--to", "earliest", "--execute"])?;
+    ensure!(committed(site, &group)? == vec![Some(0); 4], "not done");
+    Ok(())
+}
+
+/// A table beside the schema's that keeps the place of every row, where no merge and no window takes one.
+fn keep_every_row(site: &Site<'_>) -> anyhow::Result<()> {
+    for node in 0..2 {
+        site.query_on(
+            node,
+            "CREATE TABLE {db}.probe (part Int32, place Int64) ENGINE = MergeTree ORDER BY tuple()",
+        )?;
+        site.query_on(
+            node,
+            "CREATE MATERIALIZED VIEW {db}.probe_mv TO {db}.probe \
+             AS SELECT _partition AS part, _offset AS place FROM {db}.kafka_events",
+        )?;
+    }
+    Ok(())
+}
+
+/// How often each message arrived, by partition and offset.
+fn arrived(site: &Site<'_>) -> anyhow::Result<BTreeMap<(i32, i64), u64>> {
+    let mut arrived = BTreeMap::new();
+    for node in 0..2 {
+        let rows =
+            site.query_on(node, "SELECT part, place, count() FROM {db}.probe GROUP BY ALL FORMAT TSV")?;
+        for row in rows.lines() {
+            let mut cells = row.split('\t');
+            let mut cell = || cells.next().context("a cell is missing");
+            let place = (cell()?.parse()?, cell()?.parse()?);
+            *arrived.entry(place).or_default() += cell()?.parse::<u64>()?;
+        }
+    }
+    Ok(arrived)
+}
+
+/// Where the tables of a test keep their offsets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offsets {
+    Keeper,
+    Group,
+}
+
+fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything, each row of it kept once more beside the schema
+    site.apply()?;
+    keep_every_row(site)?;
+    fill(site, 50, now()?)?;
+    consumed(site)?;
+    ensure!(arrived(site)?.len() == 200, "{:?}", arrived(site)?);
+    let name = site.name();
+    // WHEN the group is set back by hand THEN the tables with offsets in Keeper don't follow, and the plan is in doubt
+    if offsets == Offsets::Keeper {
+        commit(site, name, 0)?;
+        let planned = site.posthouse(&["topics", "reset", name, "--to", "earliest"])?;
+        ensure!(planned.code == 3, "{planned}");
+        commit(site, name, 50)?;
+    }
+    // WHEN its group is looked at THEN the plan names the tables and their nodes, and nothing changes
+    let planned = site.posthouse(&["topics", "reset", name, "--to", "0:30,2:45"])?;
+    let wanted = format!("drops, and makes again afterwards {name}.kafka_events on ch1, ch2\n");
+    ensure!(planned.code == 3 && planned.stdout.contains(&wanted), "{planned}");
+    // WHEN it is reset to the middle of two partitions
+    let done = site.must(&["topics", "reset", name, "--to", "0:30,2:45", "--execute"])?;
+    ensure!(done.stdout.contains("25 messages are read again"), "{done}");
+    consumed(site)?;
+    // THEN what lies behind has arrived twice, and everything else once
+    let again = |&(partition, offset): &(i32, i64)| {
+        (partition == 0 && offset >= 30) || (partition == 2 && offset >= 45)
+    };
+    let found = arrived(site)?;
+    let wrong: Vec<_> =
+        found.iter().filter(|(place, count)| **count != 1 + u64::from(again(place))).collect();
+    ensure!(found.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", found.len());
+    // GIVEN a reset that was killed between its drops
+    site.query_on(0, "DROP TABLE {db}.kafka_events SYNC")?;
+    // WHEN it is run again THEN it is done to its end, and the schema is whole
+    site.must(&["topics", "reset", name, "--to", "earliest", "--execute"])?;
+    consumed(site)?;
+    let found = arrived(site)?;
+    let wrong: Vec<_> =
+        found.iter().filter(|(place, count)| **count != 2 + u64::from(again(place))).collect();
+    ensure!(found.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", found.len());
+    site.must(&["schema", "check"])?;
+    // GIVEN one that was killed before it made the tables
+    for node in 0..2 {
+        site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
+    }
+    commit(site, name, 40)?;
+    // WHEN it is run again THEN it makes them, at the offsets that were committed
+    let resumed =
+        site.must(&["topics", "reset", name, "--to", "0:40,1:40,2:40,3:40", "--execute", "--json"])?;
+    ensure!(resumed.stdout.contains("\"moves\""), "{resumed}");
+    consumed(site)?;
+    let wrong = arrived(site)?;
+    let wrong: Vec<_> = wrong
+        .iter()
+        .filter(|(place, count)| **count != 2 + u64::from(again(place)) + u64::from(place.1 >= 40))
+        .collect();
+    ensure!(wrong.is_empty(), "wrong: {wrong:?}");
+    // THEN no other table of the group is dropped: it stands against it
+    site.query_on(
+        1,
+        &format!(
+            "CREATE TABLE {{db}}.other (message String) ENGINE = Kafka SETTINGS kafka_broker_list = '{}', \
+             kafka_topic_list = '{name}', kafka_group_name = '{name}', kafka_format = 'RawBLOB'",
+            site.brokers()
+        ),
+    )?;
+    let refused = site.posthouse(&["topics", "reset", name, "--to", "earliest", "--execute"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains(&format!("{name}.other on ch2")), "{refused}");
+    site.must(&["schema", "check"])?;
+    Ok(())
+}
+
+fn tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    reads_again_from_there_on_and_nothing_else(site, Offsets::Keeper)
+}
+
+fn tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    site.set("events", "offsets", "group");
+    reads_again_from_there_on_and_nothing_else(site, Offsets::Group)
+}
+
+fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that have read everything, each row of it kept once more beside the schema
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    site.apply()?;
+    keep_every_row(site)?;
+    fill(site, 50, now()?)?;
+    consumed(site)?;
+    let line = ["topics", "reset", site.name(), "--to", "0:30,1:50,2:0,3:45", "--execute"];
+    let again = |&(partition, offset): &(i32, i64)| match partition {
+        0 => offset >= 30,
+        2 => true,
+        3 => offset >= 45,
+        _ => false,
+    };
+    let start = Instant::now();
+    site.must(&line)?;
+    let whole = start.elapsed();
+    consumed(site)?;
+    for _ in 0..4 {
+        let before = arrived(site)?;
+        // WHEN a reset is killed at any moment, and run again once its lock has ended
+        let mut killed = site.spawn(&line)?;
+        std::thread::sleep(whole.mul_f64(random.random()));
+        killed.kill()?;
+        killed.wait()?;
+        let stands = site.query("EXISTS TABLE {db}.kafka_events")? == "1";
+        eprintln!("{}: killed, kafka_events stands on ch1: {stands}", site.name());
+        site.must(&line)?;
+        consumed(site)?;
+        site.must(&["schema", "check"])?;
+        // THEN what lies behind has arrived again, at most once for each of the two, and nothing else has
+        let after = arrived(site)?;
+        let wrong: Vec<_> = after
+            .iter()
+            .map(|(place, count)| (place, count - before.get(place).copied().unwrap_or_default()))
+            .filter(|(place, more)| if again(place) { !(1..=2).contains(more) } else { *more != 0 })
+            .collect();
+        ensure!(after.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", after.len());
+    }
+    Ok(())
+}
+
+fn partitions_that_stay_are_read_once_while_messages_flow(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables that read what flows in
+    site.apply()?;
+    keep_every_row(site)?;
+    let load = Load::start(&site.brokers(), site.name(), PROFILE, seed(site.name())?, 4_000, 60_000)?;
+    wait_until("the message to have arrived", LIMIT, || match arrived(site) {
+        Ok(arrived) if arrived.contains_key(&(0, 100)) => ControlFlow::Break(Ok(())),
+        Ok(arrived) => ControlFlow::Continue(anyhow!("{} others", arrived.len())),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    // WHEN one partition is read again from its 100th message on, in the middle of it
+    site.must(&["topics", "reset", site.name(), "--to", "0:100", "--execute"])?;
+    let produced = load.wait()?;
+    consumed(site)?;
+    // THEN everything has arrived: of that partition what was read before twice, everything else once
+    let arrived = arrived(site)?;
+    let wrong = |&(&(partition, offset), count): &(&(i32, i64), &u64)| match (partition, offset) {
+        (0, 100) => *count != 2,
+        (0, 101..) => !(1..=2).contains(count),
+        _ => *count != 1,
+    };
+    let wrong: Vec<_> = arrived.iter().filter(wrong).take(10).collect();
+    ensure!(wrong.is_empty(), "wrong, among others: {wrong:?}");
+    ensure!(arrived.len() as u64 == produced.messages(), "{} of {produced:?}", arrived.len());
+    Ok(())
+}
+
+fn a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN tables that have read something, and a config of which one node does not answer
+    site.apply()?;
+    fill(site, 5, now()?)?;
+    consumed(site)?;
+    let before = committed(site, site.name())?;
+    let node = site.config_mut()["shards"][1]["replicas"][0].as_table_mut().context("no replica")?;
+    let url = node.insert("url".to_owned(), "http://127.0.0.1:1".into()).context("no url")?;
+    // WHEN its group is to be reset THEN it is refused, and nothing is dropped or committed
+    let refused = site.posthouse(&["topics", "reset", site.name(), "--to", "earliest", "--execute"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("node ch2 is unreachable"), "{refused}");
+    ensure!(committed(site, site.name())? == before, "changed by a refusal");
+    // THEN lag is shown all the same, and what is not known is said
+    let shown = site.must(&["topics", "groups"])?;
+    ensure!(shown.stdout.contains("note: ch2's tables are not known"), "{shown}");
+    let node = site.config_mut()["shards"][1]["replicas"][0].as_table_mut().context("no replica")?;
+    node.insert("url".to_owned(), url);
+    site.must(&["schema", "check"])?;
+    Ok(())
+}

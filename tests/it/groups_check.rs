@@ -1,0 +1,166 @@
+//! `posthouse topics check`: each thing that does not fit, provoked on the real servers.
+
+use anyhow::{Context, ensure};
+use posthouse_tests::site::{Outcome, Site};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::groups::{commit, fill, now};
+use crate::produce::consumed;
+
+tests! {
+    Shared what_fits_has_no_findings,
+    Shared a_topic_that_is_missing_is_named_with_its_readers,
+    Shared consumers_without_a_partition_are_counted,
+    Shared messages_that_were_deleted_unread_or_soon_will_be_are_counted,
+    Shared groups_without_tables_and_tables_without_offsets_are_named,
+    Shared tables_of_one_group_that_disagree_are_named,
+    Shared configs_that_lose_messages_are_named,
+}
+
+/// A table of its own, without a view, so that it reads nothing.
+fn idle_table(site: &Site<'_>, node: usize, name: &str, topic: &str, group: &str) -> anyhow::Result<()> {
+    let brokers = site.brokers();
+    site.query_on(
+        node,
+        &format!(
+            "CREATE TABLE {{db}}.{name} (message String) ENGINE = Kafka('{brokers}', '{topic}', '{group}', 'RawBLOB')"
+        ),
+    )?;
+    Ok(())
+}
+
+fn check(site: &Site<'_>) -> anyhow::Result<(Outcome, Vec<Value>)> {
+    let outcome = site.posthouse(&["topics", "check", "--json"])?;
+    let checked: Value = serde_json::from_str(&outcome.stdout).with_context(|| outcome.to_string())?;
+    let findings = checked["findings"].as_array().context("no findings")?.clone();
+    ensure!(outcome.code == if findings.is_empty() { 0 } else { 3 }, "{outcome}");
+    Ok((outcome, findings))
+}
+
+/// That there is a finding of this severity and thing, whose text holds all `parts`.
+fn finds(site: &Site<'_>, severity: &str, about: &str, parts: &[&str]) -> anyhow::Result<()> {
+    let (outcome, findings) = check(site)?;
+    let is = |finding: &&Value| {
+        let text = finding["found"].as_str().unwrap_or_default();
+        finding["severity"] == severity
+            && finding["about"] == about
+            && parts.iter().all(|part| text.contains(part))
+    };
+    let next = findings.iter().find(is).map(|finding| finding["next"].clone());
+    ensure!(next.is_some_and(|next| next != ""), "no {severity} of {about} with {parts:?}: {outcome}");
+    Ok(())
+}
+
+fn what_fits_has_no_findings(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a site that nothing was produced for, and then read
+    site.apply()?;
+    let fresh = site.must(&["topics", "check"])?;
+    ensure!(fresh.stdout.starts_with("0 faults and 0 warnings in 1 topics"), "{fresh}");
+    fill(site, 5, now()?)?;
+    consumed(site)?;
+    // THEN nothing is found
+    let read = site.must(&["topics", "check"])?;
+    ensure!(
+        read.stdout.contains("0 faults and 0 warnings") && read.stdout.contains("2 Kafka tables"),
+        "{read}"
+    );
+    Ok(())
+}
+
+fn a_topic_that_is_missing_is_named_with_its_readers(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN tables without their topic
+    site.must(&["schema", "apply"])?;
+    // THEN it is named
+    let name = site.name().to_owned();
+    let readers = format!("read by {name}.kafka_events on ch1 and {name}.kafka_events on ch2");
+    finds(site, "fault", &format!("topic {name}"), &["it does not exist", &readers])?;
+    // WHEN it is made THEN it is not
+    site.must(&["topics", "apply"])?;
+    site.must(&["topics", "check"])?;
+    Ok(())
+}
+
+fn consumers_without_a_partition_are_counted(site: &mut Site<'_>) -> anyhow::Result<()> {
+    site.set("events", "consumers", 3);
+    site.apply()?;
+    let about = format!("group {}", site.name());
+    finds(site, "warn", &about, &["6 consumers", "for 4 partitions", "2 are idle"])
+}
+
+fn messages_that_were_deleted_unread_or_soon_will_be_are_counted(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a table that does not read, five days behind in a topic that keeps seven
+    site.must(&["topics", "apply"])?;
+    site.query("CREATE DATABASE {db}")?;
+    let (name, group) = (site.name().to_owned(), format!("{}_slow", site.name()));
+    fill(site, 10, now()? - 5 * 86_400_000)?;
+    idle_table(site, 0, "slow", &name, &group)?;
+    commit(site, &group, 2)?;
+    // THEN that is a warning
+    let about = format!("group {group}");
+    finds(site, "warn", &about, &["5 days old, 71 % of the 7 days", "32 are unread"])?;
+    // WHEN messages are deleted before they are read
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(&name, 1, Offset::Offset(6))?;
+    gone.add_partition_offset(&name, 3, Offset::Offset(3))?;
+    tokio::runtime::Runtime::new()?.block_on(admin.delete_records(&gone, &AdminOptions::new()))?;
+    // THEN they are counted, and come first
+    finds(site, "fault", &about, &["5 messages", "deleted before it read them, in partitions 1, 3"])?;
+    let text = site.posthouse(&["topics", "check"])?;
+    ensure!(text.code == 3 && text.stdout.starts_with("fault  group"), "{text}");
+    Ok(())
+}
+
+fn groups_without_tables_and_tables_without_offsets_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a group that somebody has left, and a table that nothing reads from
+    site.must(&["topics", "apply"])?;
+    site.query("CREATE DATABASE {db}")?;
+    let name = site.name().to_owned();
+    let (left, new) = (format!("{name}_left"), format!("{name}_new"));
+    fill(site, 10, now()?)?;
+    commit(site, &left, 4)?;
+    idle_table(site, 0, "new", &name, &new)?;
+    // THEN both are named
+    finds(site, "warn", &format!("group {left}"), &["neither a Kafka table", "24 messages are unread"])?;
+    let text = format!("{name}.new has never committed an offset of {name}, which has 40 messages");
+    finds(site, "fault", &format!("group {new}"), &[&text])
+}
+
+fn tables_of_one_group_that_disagree_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN the schema's tables, and another of their group on another topic, with its offsets elsewhere
+    site.apply()?;
+    let name = site.name().to_owned();
+    idle_table(site, 0, "other", "somebodys", &name)?;
+    let about = format!("group {name}");
+    // THEN they are named with what they disagree in
+    let topics = format!("somebodys ({name}.other on ch1)");
+    finds(site, "fault", &about, &["read different topics", &topics])?;
+    let places = format!("the group ({name}.other on ch1)");
+    finds(site, "fault", &about, &["keep offsets in different places", &places])?;
+    // WHEN one of the schema's is gone THEN that is named too
+    site.query_on(1, "DROP TABLE {db}.kafka_events SYNC")?;
+    finds(site, "fault", &format!("table {name}.kafka_events"), &["has it on ch1, and not on ch2"])
+}
+
+fn configs_that_lose_messages_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a topic whose configs don't suit its readers
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("topics.toml");
+    let text = format!(
+        "[topics.{}]\npartitions = 4\nreplication_factor = 1\nconfig = {{ \"retention.bytes\" = 1073741824, \
+         \"cleanup.policy\" = \"compact,delete\", \"max.message.bytes\" = 200000000 }}\n",
+        site.name()
+    );
+    std::fs::write(&path, text)?;
+    site.set("kafka", "topics", path.display().to_string());
+    site.apply()?;
+    // THEN each is named
+    let about = format!("topic {}", site.name());
+    finds(site, "warn", &about, &["retention.bytes is 1073741824 (1.0 GiB a partition)"])?;
+    finds(site, "warn", &about, &["cleanup.policy is compact,delete"])?;
+    finds(site, "fault", &about, &["max.message.bytes is 200000000", "100000000 bytes"])
+}
