@@ -2,6 +2,8 @@
 
 pub mod backfill;
 pub mod config;
+pub mod daemon;
+pub mod http;
 pub mod kafka;
 pub mod node;
 pub mod schema;

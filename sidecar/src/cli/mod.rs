@@ -2,6 +2,7 @@
 
 mod backfill;
 mod output;
+mod run;
 mod schema;
 mod topics;
 mod udf;
@@ -57,6 +58,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run as the sidecar: answer health and metrics, and keep topics in line
+    #[command(after_help = run::RUN)]
+    Run,
     /// Tables and views of every node: compare them with the config, bring them in line
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -106,6 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 impl Verb {
     async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
         match self {
+            Self::Run => run::run(config).await,
             Self::Schema(verb) => verb.run(config, output).await,
             Self::Topics(verb) => verb.run(config, output).await,
             Self::Udf(verb) => verb.run(config, output).await,

@@ -26,6 +26,12 @@ pub const DEFAULT_USER: &str = "default";
 /// A healthy node answers `SELECT 1` in milliseconds; ten seconds outlast a pause for a merge or a lost packet
 /// and are still short for somebody who waits.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Only this machine may ask, unless somebody says otherwise.
+pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 9365);
+/// Differences are told, and mended by somebody who has looked at them.
+pub const DEFAULT_RECONCILE: Reconcile = Reconcile::Check;
+/// Topics change seldom; a minute is soon enough to hear of it.
+pub const DEFAULT_TOPICS_PERIOD: Duration = Duration::from_secs(60);
 /// All shards alike; also ClickHouse's own default.
 pub const DEFAULT_WEIGHT: u32 = 1;
 /// The topics file stands beside the config.
@@ -87,6 +93,30 @@ pub struct Config {
     pub kafka: Kafka,
     /// How events come in.
     pub events: Events,
+    /// What a running posthouse does.
+    pub daemon: Daemon,
+}
+
+/// What a running posthouse does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Daemon {
+    /// Where it answers HTTP.
+    pub listen: HostPort,
+    /// What it does about topics.
+    pub topics: Reconcile,
+    /// How often it looks at them.
+    pub topics_period: Duration,
+}
+
+/// What is done about differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconcile {
+    /// Nobody looks.
+    Off,
+    /// They are told.
+    Check,
+    /// They are mended, as far as nothing is deleted by it.
+    Apply,
 }
 
 /// How posthouse speaks to every ClickHouse node.

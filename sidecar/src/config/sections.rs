@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::reader::Table;
 use super::{
     ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
-    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT,
-    DEFAULT_REPLICATED, DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_USER, DEFAULT_WEIGHT,
-    EVENT_COLUMNS, Events, KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets,
-    PASSWORD_VARIABLE, Password, Replica, Shard, rules,
+    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN, DEFAULT_OFFSETS,
+    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_TIMEOUT, DEFAULT_TOPIC,
+    DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, Events,
+    HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE,
+    Password, Reconcile, Replica, Shard, rules,
 };
 
+/// Who looks less than once a day does not look.
+const LONGEST_PERIOD_S: u64 = 86_400;
 /// A node that is silent for ten minutes is not slow but gone.
 const LONGEST_TIMEOUT_S: u64 = 600;
 /// ClickHouse keeps one slot in memory for each unit of weight.
@@ -37,7 +40,8 @@ pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
     let shards = shards(top, replicated, base);
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
-    Some(Config { shards: shards?, kafka: kafka?, database, cluster, replicated, clickhouse, events })
+    let daemon = top.section("daemon", daemon);
+    Some(Config { shards: shards?, kafka: kafka?, database, cluster, replicated, clickhouse, events, daemon })
 }
 
 fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
@@ -174,6 +178,18 @@ fn events(table: &mut Table<'_>, database: &str) -> Events {
         ),
         materialized: materialized(table),
     }
+}
+
+const RECONCILE: &[(&str, Reconcile)] =
+    &[("off", Reconcile::Off), ("check", Reconcile::Check), ("apply", Reconcile::Apply)];
+
+fn daemon(table: &mut Table<'_>) -> Daemon {
+    let default = HostPort { host: DEFAULT_LISTEN.0.to_owned(), port: DEFAULT_LISTEN.1 };
+    let listen = table.or("listen", default, rules::host_port);
+    let topics = table.or("topics", DEFAULT_RECONCILE, rules::one_of(RECONCILE));
+    let period = DEFAULT_TOPICS_PERIOD.as_secs();
+    let period = table.or("topics_period_s", period, rules::integer(1..=LONGEST_PERIOD_S));
+    Daemon { listen, topics, topics_period: Duration::from_secs(period) }
 }
 
 fn materialized(events: &mut Table<'_>) -> Vec<Materialized> {

@@ -55,19 +55,14 @@ pub enum ApplyError {
 }
 
 /// Does the steps in their order; one that fails does not keep other topics from being done, but it ends its own topic.
-/// `done` hears of each.
 ///
 /// # Errors
 /// [`ApplyError`]; what failed for one topic is in its outcome.
-pub async fn apply(
-    client: &Client,
-    lock: &Lock,
-    steps: &[Step],
-    mut done: impl FnMut(&Applied),
-) -> Result<Vec<Applied>, ApplyError> {
+pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<Applied>, ApplyError> {
     let mut applied: Vec<Applied> = Vec::new();
     let mut failed = BTreeSet::new();
-    for phase in steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)) {
+    let phases: Vec<&[Step]> = steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)).collect();
+    for phase in phases {
         // A process that slept may have lost it to another one.
         lock.check().await?;
         let (given_up, phase): (Vec<&Step>, Vec<&Step>) =
@@ -89,7 +84,6 @@ pub async fn apply(
             if matches!(outcome.outcome, Outcome::Failed { .. }) {
                 failed.insert(outcome.step.change.topic().to_owned());
             }
-            done(outcome);
         }
         applied.extend(outcomes);
     }

@@ -52,10 +52,7 @@ pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow
         Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
         None => fresh(config, &client, verb).await?,
     };
-    let applied = topics::apply(&client, &lock, &plan.steps, |applied| {
-        tracing::debug!("{}: {:?}", applied.step.change, applied.outcome);
-    })
-    .await?;
+    let applied = topics::apply(&client, &lock, &plan.steps).await?;
     drop(lock);
     let result = Result { applied, plan };
     output.print(&result, applied_text)?;

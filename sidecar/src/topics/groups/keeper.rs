@@ -51,7 +51,7 @@ pub(super) async fn offsets(
             .filter(|table| table.keeper_path.as_ref() == Some(path))
             .flat_map(|t| &t.topics)
             .collect();
-        let places = topics.into_iter().flat_map(|topic| super::places(cluster, topic));
+        let places: Vec<Place> = topics.into_iter().flat_map(|topic| super::places(cluster, topic)).collect();
         let kept = match read(node, path, places).await {
             Ok(offsets) => Kept::Offsets(offsets),
             Err(error) => Kept::Unreadable(why(&node.name, &error)),
@@ -61,12 +61,9 @@ pub(super) async fn offsets(
     found
 }
 
-async fn read(
-    node: &Node,
-    path: &str,
-    places: impl Iterator<Item = Place>,
-) -> Result<BTreeMap<Place, i64>, NodeError> {
-    let places: BTreeMap<String, Place> = places.map(|place| (partition_path(path, &place), place)).collect();
+async fn read(node: &Node, path: &str, places: Vec<Place>) -> Result<BTreeMap<Place, i64>, NodeError> {
+    let places: BTreeMap<String, Place> =
+        places.into_iter().map(|place| (partition_path(path, &place), place)).collect();
     if places.is_empty() {
         return Ok(BTreeMap::new());
     }

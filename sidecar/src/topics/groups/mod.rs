@@ -165,10 +165,11 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
     for ((group, place), start) in unread(lags) {
         groups.entry(group).or_default().insert(place, start);
     }
-    let asked = groups.into_iter().map(async |(group, starts)| {
+    let asked = groups.into_iter().map(|(group, starts)| async move {
         let times = client.times(&starts).await?;
         Ok(times.into_iter().map(|(place, time)| ((group.clone(), place), time)).collect::<Vec<_>>())
     });
+    let asked: Vec<_> = asked.collect();
     let times: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
     let times: BTreeMap<(String, Place), i64> = times.into_iter().flatten().collect();
     for lag in lags {

@@ -111,14 +111,15 @@ async fn committed(
 ) -> Result<BTreeMap<String, BTreeMap<Place, i64>>, KafkaError> {
     let own = cluster.topics.keys().filter(|topic| !super::super::plan::is_internal(topic));
     let all: BTreeSet<Place> = own.flat_map(|topic| led(cluster, topic)).collect();
-    let asked = groups.iter().map(|group| {
+    let asked = groups.iter().cloned().map(|group| {
         let places = all.clone();
         async move {
-            let offsets = client.committed(group, places).await?;
+            let offsets = client.committed(&group, places).await?;
             let offsets = offsets.into_iter().filter_map(|(place, offset)| Some((place, offset?))).collect();
-            Ok((group.clone(), offsets))
+            Ok((group, offsets))
         }
     });
+    let asked: Vec<_> = asked.collect();
     stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await
 }
 

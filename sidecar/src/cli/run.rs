@@ -1,0 +1,28 @@
+//! `posthouse run`: the sidecar itself.
+
+use posthouse::config::Config;
+use posthouse::daemon;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Outcome;
+
+pub(super) const RUN: &str = "\
+It answers at daemon.listen (http://127.0.0.1:9365 by default): /health and /metrics, for Prometheus.
+daemon.topics says what it does about topics every daemon.topics_period_s: \"off\", \"check\" (differences as metrics)
+or \"apply\" (bring them in line, but leave everything that deletes messages to posthouse topics apply).
+Several at once are fine, one per node: only one changes topics at a time. SIGTERM or Ctrl-C ends it after what is under way.
+
+Example:
+  posthouse --config /etc/posthouse/posthouse.toml run";
+
+pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    daemon::run(config.clone(), stop).await?;
+    Ok(Outcome::Clean)
+}

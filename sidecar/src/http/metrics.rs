@@ -1,0 +1,146 @@
+//! Metrics, and how Prometheus reads them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// A metric; its variants in the order in which they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Differences that an apply would mend.
+    TopicsDifferences,
+    /// Differences that are refused.
+    TopicsRefused,
+    /// Findings of posthouse topics check, by severity.
+    TopicsFindings,
+    /// Changes made.
+    TopicsChanges,
+    /// Changes that failed.
+    TopicsFailures,
+    /// Looks that failed as a whole.
+    TopicsErrors,
+    /// When the last look succeeded.
+    TopicsLook,
+}
+
+/// Values that only grow, or come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Metric {
+    fn describe(self) -> (&'static str, Kind, &'static str) {
+        match self {
+            Self::TopicsDifferences => (
+                "posthouse_topics_differences",
+                Kind::Gauge,
+                "Differences between topics.toml and the brokers that an apply would mend.",
+            ),
+            Self::TopicsRefused => (
+                "posthouse_topics_refused",
+                Kind::Gauge,
+                "Differences between topics.toml and the brokers that posthouse refuses to mend.",
+            ),
+            Self::TopicsFindings => (
+                "posthouse_topics_findings",
+                Kind::Gauge,
+                "What does not fit between topics, consumer groups and Kafka tables (posthouse topics check).",
+            ),
+            Self::TopicsChanges => {
+                ("posthouse_topics_changes_total", Kind::Counter, "Changes of topics that were made.")
+            }
+            Self::TopicsFailures => {
+                ("posthouse_topics_failures_total", Kind::Counter, "Changes of topics that failed.")
+            }
+            Self::TopicsErrors => (
+                "posthouse_topics_errors_total",
+                Kind::Counter,
+                "Looks at topics that failed as a whole; the log says why.",
+            ),
+            Self::TopicsLook => (
+                "posthouse_topics_last_success_timestamp_seconds",
+                Kind::Gauge,
+                "When topics were last looked at with success, in seconds since 1970.",
+            ),
+        }
+    }
+}
+
+/// A metric, and the value of its one label where it has one.
+type Key = (Metric, Option<(&'static str, &'static str)>);
+
+/// The values of all metrics that have been measured.
+#[derive(Debug, Default)]
+pub struct Metrics(Mutex<BTreeMap<Key, u64>>);
+
+impl Metrics {
+    /// Sets a metric without a label.
+    pub fn set(&self, metric: Metric, value: u64) {
+        self.values().insert((metric, None), value);
+    }
+
+    /// Sets a metric for one value of its label.
+    pub fn set_for(&self, metric: Metric, label: &'static str, of: &'static str, value: u64) {
+        self.values().insert((metric, Some((label, of))), value);
+    }
+
+    /// Adds to a metric without a label; to add nothing makes it known as 0.
+    pub fn add(&self, metric: Metric, count: u64) {
+        *self.values().entry((metric, None)).or_default() += count;
+    }
+
+    fn values(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.values().clone();
+        let mut shown = None;
+        for ((metric, label), value) in values {
+            let (name, kind, help) = metric.describe();
+            if shown != Some(metric) {
+                let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
+                writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
+                shown = Some(metric);
+            }
+            match label {
+                Some((label, of)) => writeln!(f, "{name}{{{label}=\"{of}\"}} {value}")?,
+                None => writeln!(f, "{name} {value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_written_as_prometheus_reads_them() {
+        let metrics = Metrics::default();
+        metrics.add(Metric::TopicsErrors, 0);
+        metrics.add(Metric::TopicsChanges, 2);
+        metrics.add(Metric::TopicsChanges, 1);
+        metrics.set_for(Metric::TopicsFindings, "severity", "warn", 1);
+        metrics.set_for(Metric::TopicsFindings, "severity", "fault", 4);
+        let text = metrics.to_string();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
+        assert_eq!(
+            lines,
+            [
+                "# TYPE posthouse_topics_findings gauge",
+                "posthouse_topics_findings{severity=\"fault\"} 4",
+                "posthouse_topics_findings{severity=\"warn\"} 1",
+                "# TYPE posthouse_topics_changes_total counter",
+                "posthouse_topics_changes_total 3",
+                "# TYPE posthouse_topics_errors_total counter",
+                "posthouse_topics_errors_total 0",
+            ]
+        );
+    }
+}
