@@ -10,20 +10,33 @@ use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
-/// Room for one slice that is built, two that are sent, and what is decoded.
+/// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 360 bytes each, and for decoding.
 const DEFAULT_MEMORY: &str = "512";
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
 
-/// Blocks as large as ClickHouse's own, so that a load makes few parts.
-const DEFAULT_SLICE: &str = "128";
-
 /// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
-const LEAST_DECODING: usize = 64 << 20;
+const LEAST_DECODING: u64 = 64 << 20;
 
-/// What is left for decoding beside the slice that is built and the one that is sent.
+/// What of `memory` may be used while rows are decoded.
 pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
-    Bounds::within(usize::try_from(memory.get() / 4).unwrap_or(usize::MAX).max(LEAST_DECODING))
+    Bounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
+}
+
+fn decoding_bytes(memory: NonZeroU64) -> u64 {
+    (memory.get() / 4).max(LEAST_DECODING)
+}
+
+/// What of `memory` blocks may take until they are sent.
+pub(super) fn block_bytes(memory: NonZeroU64) -> u64 {
+    let memory_bytes = memory.get();
+    memory_bytes.saturating_sub(decoding_bytes(memory)).max(memory_bytes / 4)
+}
+
+/// The largest slice for which `memory` is enough: the ends of its columns' memory are not full.
+pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
+    let bytes = block_bytes(memory);
+    NonZeroU64::new(bytes - bytes / 16).unwrap_or(NonZeroU64::MIN)
 }
 
 #[derive(Debug, Args)]
@@ -52,9 +65,10 @@ pub(in crate::cli) struct Sources {
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
 
-    /// Cut files that nobody has begun into slices of so many MiB; each makes a part per shard and month
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_SLICE, value_parser = mebibytes)]
-    slice: NonZeroU64,
+    /// Cut files that nobody has begun into slices of so many MiB, instead of what --memory is enough for (360 for 512), each of
+    /// at most 1,048,576 rows; each makes a part per shard and month
+    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    slice: Option<NonZeroU64>,
 
     /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
     #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
@@ -105,7 +119,7 @@ impl Sources {
             mapping,
             mapping_text,
             team_id: self.team_id,
-            cut: Cut::slices_of(self.slice.saturating_mul(MIB)),
+            cut: Cut::slices_of(self.slice_bytes()),
             repeat: if self.again { Repeat::Allow } else { Repeat::Refuse },
             split: self.split.unwrap_or_default(),
         })
@@ -123,6 +137,10 @@ impl Sources {
         self.memory.saturating_mul(MIB)
     }
 
+    fn slice_bytes(&self) -> NonZeroU64 {
+        self.slice.map_or_else(|| largest_slice(self.memory_bytes()), |slice| slice.saturating_mul(MIB))
+    }
+
     /// What may be in memory while rows are decoded.
     pub(super) fn decoding(&self) -> Bounds {
         decoding(self.memory_bytes())
@@ -137,5 +155,21 @@ impl Sources {
         // It was read just now; the text is for whoever looks at the job later.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok((mapping, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_and_decoding_fit_into_memory() {
+        for (memory, slice) in [(512, 360), (2_048, 1_440), (128, 60), (64, 15), (1, 0)] {
+            let memory = NonZeroU64::new(memory << 20).expect("not 0");
+            let blocks = block_bytes(memory);
+            assert_eq!(largest_slice(memory).get() >> 20, slice);
+            assert!(largest_slice(memory).get() < blocks);
+            assert!(blocks + decoding_bytes(memory) <= memory.get().max(LEAST_DECODING + memory.get() / 4));
+        }
     }
 }
