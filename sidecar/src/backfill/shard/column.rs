@@ -10,9 +10,9 @@ use super::memory::{Memory, Room};
 const SMALLEST_CHUNK: usize = 4 << 10;
 /// What is handed to a connection at once.
 const LARGEST_CHUNK: usize = 1 << 20;
-/// A chunk has this part of what its column has already, so that little is taken and not used.
-const GROWTH: usize = 4;
-/// From this part of a chunk on, what its next value does not fit into is given back.
+/// A chunk has this part (one in so many) of what its column has already, so that little is taken and not used.
+const GROWTH: usize = 8;
+/// From this part (one in so many) of a chunk on, what its next value does not fit into is given back.
 const WORTH_GIVING_BACK: usize = 16;
 
 /// Values one after the other. None lies across two chunks.

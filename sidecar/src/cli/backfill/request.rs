@@ -10,7 +10,7 @@ use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
-/// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 360 bytes each, and for decoding.
+/// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 400 bytes each, and for decoding.
 const DEFAULT_MEMORY: &str = "512";
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
@@ -24,7 +24,7 @@ pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
 }
 
 fn decoding_bytes(memory: NonZeroU64) -> u64 {
-    (memory.get() / 4).max(LEAST_DECODING)
+    (memory.get() / 16).saturating_mul(3).max(LEAST_DECODING)
 }
 
 /// What of `memory` blocks may take until they are sent.
@@ -36,7 +36,7 @@ pub(super) fn block_bytes(memory: NonZeroU64) -> u64 {
 /// The largest slice for which `memory` is enough: the ends of its columns' memory are not full.
 pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
     let bytes = block_bytes(memory);
-    NonZeroU64::new(bytes - bytes / 16).unwrap_or(NonZeroU64::MIN)
+    NonZeroU64::new(bytes - bytes / 32).unwrap_or(NonZeroU64::MIN)
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ pub(in crate::cli) struct Sources {
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
 
-    /// Cut files that nobody has begun into slices of so many MiB, instead of what --memory is enough for (360 for 512), each of
+    /// Cut files that nobody has begun into slices of so many MiB, instead of what --memory is enough for (403 for 512), each of
     /// at most 1,048,576 rows; each makes a part per shard and month
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     slice: Option<NonZeroU64>,
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_slice_and_decoding_fit_into_memory() {
-        for (memory, slice) in [(512, 360), (2_048, 1_440), (128, 60), (64, 15), (1, 0)] {
+        for (memory, slice) in [(512, 403), (2_048, 1_612), (128, 62), (64, 15), (1, 0)] {
             let memory = NonZeroU64::new(memory << 20).expect("not 0");
             let blocks = block_bytes(memory);
             assert_eq!(largest_slice(memory).get() >> 20, slice);

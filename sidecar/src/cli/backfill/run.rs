@@ -87,8 +87,8 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
 fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
     let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
     if largest > largest_slice(memory).get() {
-        // Three quarters of it are for blocks, of which a slice takes all but a sixteenth.
-        let (slice, needed) = (largest >> 20, (largest >> 20) * 64 / 45 + 2);
+        // Thirteen sixteenths of it are for blocks, of which a slice takes all but one in 32.
+        let (slice, needed) = (largest >> 20, (largest >> 20) * 512 / 403 + 2);
         tracing::warn!("slices of {slice} MiB need --memory {needed}: with less, more than that is used");
     }
 }
