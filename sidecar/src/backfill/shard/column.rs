@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::memory::{Memory, Room};
+use super::memory::{CHUNK, Chunk, Memory};
 
 /// The first chunks: many shards and months make many columns, of which most are small.
 const SMALLEST_CHUNK: usize = 4 << 10;
-/// What is handed to a connection at once.
-const LARGEST_CHUNK: usize = 1 << 20;
 /// A chunk has this part (one in so many) of what its column has already, so that little is taken and not used.
 const GROWTH: usize = 8;
 /// From this part (one in so many) of a chunk on, what its next value does not fit into is given back.
@@ -22,28 +20,14 @@ pub(super) struct Column {
     bytes: usize,
 }
 
-#[derive(Debug)]
-struct Chunk {
-    bytes: Vec<u8>,
-    room: Room,
-}
-
-impl AsRef<[u8]> for Chunk {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Column {
     /// The end of the last chunk, with room for a value of `bytes` bytes.
     pub(super) fn end(&mut self, bytes: usize, memory: &Arc<Memory>) -> &mut Vec<u8> {
         let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes;
         if !self.chunks.last().is_some_and(fits) {
             self.close();
-            let size = (self.bytes / GROWTH).clamp(SMALLEST_CHUNK, LARGEST_CHUNK).max(bytes);
-            // It waits for memory here, before the memory is there.
-            let room = memory.take(size as u64);
-            self.chunks.push(Chunk { bytes: Vec::with_capacity(size), room });
+            let size = (self.bytes / GROWTH).clamp(SMALLEST_CHUNK, CHUNK).max(bytes);
+            self.chunks.push(memory.take(size));
         }
         self.bytes += bytes;
         let last = self.chunks.len() - 1;
@@ -52,10 +36,10 @@ impl Column {
 
     /// Gives back what the last chunk does not need, if that is much.
     fn close(&mut self) {
-        let Some(Chunk { bytes, room }) = self.chunks.last_mut() else { return };
+        let Some(chunk) = self.chunks.last_mut() else { return };
+        let bytes = &chunk.bytes;
         if bytes.capacity() - bytes.len() > bytes.capacity() / WORTH_GIVING_BACK {
-            bytes.shrink_to_fit();
-            room.shrink(bytes.capacity() as u64);
+            chunk.shrink();
         }
     }
 
@@ -90,10 +74,10 @@ mod tests {
         for value in 0..30_000 {
             push(&mut column, &memory, value % 1_000);
         }
-        assert!(column.pieces().all(|piece| piece.len() <= LARGEST_CHUNK));
-        let bytes = column.bytes();
-        assert_eq!(column.pieces().map(<[u8]>::len).sum::<usize>() as u64, bytes);
-        assert!(memory.taken() < bytes + LARGEST_CHUNK as u64, "{} for {bytes}", memory.taken());
+        assert!(column.pieces().all(|piece| piece.len() <= CHUNK));
+        let bytes = column.pieces().map(<[u8]>::len).sum::<usize>();
+        assert_eq!(column.bytes(), bytes as u64);
+        assert!(memory.taken() < bytes + CHUNK, "{} for {bytes}", memory.taken());
         for piece in column.into_pieces() {
             drop(piece);
         }
@@ -110,7 +94,7 @@ mod tests {
         let pieces: Vec<usize> = column.pieces().map(<[u8]>::len).collect();
         assert_eq!(pieces, [10, 5 << 20, 10]);
         // What the first did not need was given back.
-        assert!(memory.taken() < (5 << 20) + LARGEST_CHUNK as u64 + 64, "{}", memory.taken());
+        assert!(memory.taken() < (5 << 20) + CHUNK + 64, "{}", memory.taken());
     }
 
     #[test]
@@ -118,6 +102,6 @@ mod tests {
         let memory = Memory::new(u64::MAX);
         let mut column = Column::default();
         push(&mut column, &memory, 1);
-        assert_eq!(memory.taken(), SMALLEST_CHUNK as u64);
+        assert_eq!(memory.taken(), SMALLEST_CHUNK);
     }
 }
