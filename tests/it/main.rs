@@ -25,6 +25,7 @@ macro_rules! tests {
 }
 
 mod backfill;
+mod backfill_cuts;
 mod columns;
 mod config;
 mod drift;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),
         ("backfill", backfill::TESTS),
+        ("backfill_cuts", backfill_cuts::TESTS),
         ("stack", stack::TESTS),
         ("faults", faults::TESTS),
     ];
