@@ -25,6 +25,8 @@ const UNTIL: i64 = 1_794_312_000_000_000;
 const DAYS: u32 = 20;
 /// Small, so that a round makes dozens of blocks and a fault falls between any two steps.
 const SLICE_MIB: &str = "4";
+/// So little that the next slice waits for bytes of the last: a quarter of it is for blocks.
+const MEMORY_MIB: &str = "24";
 /// What a load of [`ROWS`] sends, about: faults come at a random part of it.
 const SENT_BYTES: u64 = 35_000_000;
 /// So few that a shard has long forgotten a block's token when the load goes on.
@@ -90,18 +92,22 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             &team,
             "--slice",
             SLICE_MIB,
+            "--memory",
+            MEMORY_MIB,
             "--route",
             route,
         ];
         let mut child = site.spawn(&[&arguments[..], &["--no-verify"]].concat())?;
         let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
         kills += killed;
+        // With a shard or the network away for a while; not if that was while it asked its first questions.
+        let alone = if child.wait()?.success() { ", went on by itself" } else { "" };
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
         let stored = site
             .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
         say(format!(
-            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed, stored {}, {:.1} s",
+            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed{alone}, stored {}, {:.1} s",
             round + 1,
             stored.replace('\t', " different "),
             begin.elapsed().as_secs_f32()

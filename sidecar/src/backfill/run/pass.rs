@@ -19,6 +19,7 @@ use super::{Limits, Plan, RunError, worse};
 use crate::backfill::insert::Route;
 use crate::backfill::retry::{PATIENCE, wait};
 use crate::backfill::shard::Memory;
+use crate::node::Node;
 
 /// Steps that wait for a shard's worker; the memory of blocks is bounded by itself.
 const INBOX: usize = 4;
@@ -42,7 +43,8 @@ impl Load<'_> {
         // Faults in a row, without a block stored since the first.
         let (mut tries, mut first, mut blocks) = (0, Instant::now(), 0);
         loop {
-            let fault = match self.pass(begun.clone()).await {
+            let node = self.route.nodes[tries as usize % self.route.nodes.len()].clone();
+            let fault = match self.pass(node, begun.clone()).await {
                 // Whoever wanted the end knows why.
                 Ok(()) | Err(RunError::Stopped(_)) => return Ok(()),
                 Err(fault) => fault,
@@ -64,8 +66,9 @@ impl Load<'_> {
         }
     }
 
-    /// One pass over the plan. Before the unit number `begun`, earlier passes may have sent blocks.
-    async fn pass(&self, begun: Arc<AtomicUsize>) -> Result<(), RunError> {
+    /// One pass over the plan, which asks `node` for what is known. Before the unit number `begun`, earlier passes may have
+    /// sent blocks.
+    async fn pass(&self, node: Node, begun: Arc<AtomicUsize>) -> Result<(), RunError> {
         self.progress.begin_pass();
         let mut tasks = JoinSet::new();
         let mut shards = BTreeMap::new();
@@ -88,8 +91,7 @@ impl Load<'_> {
             progress: self.progress.clone(),
             runtime: Handle::current(),
         };
-        let (database, node) = (self.database.to_owned(), self.route.any().clone());
-        let reader = Reader { reading, shards, database, node, begun };
+        let reader = Reader { reading, shards, database: self.database.to_owned(), node, begun };
         tasks.spawn_blocking(move || reader.read());
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {

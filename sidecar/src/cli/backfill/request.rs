@@ -10,34 +10,12 @@ use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
+use super::memory::{decoding, largest_slice};
+
 /// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 400 bytes each, and for decoding.
 const DEFAULT_MEMORY: &str = "512";
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
-
-/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
-const LEAST_DECODING: u64 = 64 << 20;
-
-/// What of `memory` may be used while rows are decoded.
-pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
-    Bounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
-}
-
-fn decoding_bytes(memory: NonZeroU64) -> u64 {
-    (memory.get() / 16).saturating_mul(3).max(LEAST_DECODING)
-}
-
-/// What of `memory` blocks may take until they are sent.
-pub(super) fn block_bytes(memory: NonZeroU64) -> u64 {
-    let memory_bytes = memory.get();
-    memory_bytes.saturating_sub(decoding_bytes(memory)).max(memory_bytes / 4)
-}
-
-/// The largest slice for which `memory` is enough: the ends of its columns' memory are not full.
-pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
-    let bytes = block_bytes(memory);
-    NonZeroU64::new(bytes - bytes / 32).unwrap_or(NonZeroU64::MIN)
-}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Sources {
@@ -155,21 +133,5 @@ impl Sources {
         // It was read just now; the text is for whoever looks at the job later.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok((mapping, text))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slice_and_decoding_fit_into_memory() {
-        for (memory, slice) in [(512, 403), (2_048, 1_612), (128, 62), (64, 15), (1, 0)] {
-            let memory = NonZeroU64::new(memory << 20).expect("not 0");
-            let blocks = block_bytes(memory);
-            assert_eq!(largest_slice(memory).get() >> 20, slice);
-            assert!(largest_slice(memory).get() < blocks);
-            assert!(blocks + decoding_bytes(memory) <= memory.get().max(LEAST_DECODING + memory.get() / 4));
-        }
     }
 }

@@ -15,7 +15,8 @@ use posthouse::config::Config;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::request::{Load, block_bytes, largest_slice};
+use super::memory::{block_bytes, largest_slice, memory_for};
+use super::request::Load;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::output::{Output, table};
 use crate::cli::{FAILED, Outcome};
@@ -87,8 +88,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
 fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
     let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
     if largest > largest_slice(memory).get() {
-        // Thirteen sixteenths of it are for blocks, of which a slice takes all but one in 32.
-        let (slice, needed) = (largest >> 20, (largest >> 20) * 512 / 403 + 2);
+        let (slice, needed) = (largest >> 20, memory_for(largest));
         tracing::warn!("slices of {slice} MiB need --memory {needed}: with less, more than that is used");
     }
 }
