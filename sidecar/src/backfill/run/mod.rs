@@ -148,3 +148,36 @@ async fn watch_for_cancel(database: String, route: Route, job: String, before: u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeError;
+
+    fn unreachable() -> NodeError {
+        NodeError::Unreachable { name: "n".to_owned(), url: "u".to_owned(), problem: "p".to_owned() }
+    }
+
+    #[test]
+    fn what_must_be_known_is_not_hidden_by_what_passes() {
+        let stopped = || Err(RunError::Stopped(Stop::Failed));
+        let gone = || Err(StoreError::Gone { shard: 1, month: 202_601, source: unreachable() }.into());
+        let stays = || {
+            let (shard, month, tries) = (2, 202_601, 9);
+            Err(StoreError::Refused { shard, month, tries, source: unreachable() }.into())
+        };
+        let weight = |ended: Result<(), RunError>| ended.err().map(|fault| fault.weight());
+        assert_eq!(weight(worse(stopped(), gone())), Some(1));
+        assert_eq!(weight(worse(gone(), stopped())), Some(1));
+        assert_eq!(weight(worse(gone(), stays())), Some(2));
+        assert_eq!(weight(worse(stays(), gone())), Some(2));
+        assert_eq!(weight(worse(Ok(()), stopped())), Some(0));
+        assert_eq!(weight(worse(Ok(()), Ok(()))), None);
+    }
+
+    #[test]
+    fn a_question_to_the_ledger_is_asked_again_and_a_record_is_not() {
+        let ledger = || LedgerError::from(unreachable());
+        assert!(RunError::Asked(ledger()).is_passing() && !RunError::Ledger(ledger()).is_passing());
+    }
+}
