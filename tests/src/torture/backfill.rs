@@ -1,6 +1,7 @@
 //! Kills the loader, a shard or both, and cuts the network to a shard, in the middle of backfills.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
@@ -15,7 +16,7 @@ use toml::Value;
 use super::Report;
 use crate::history::{Files, History};
 use crate::site::Site;
-use crate::stack::{Proxy, Stack};
+use crate::stack::{Proxy, Stack, wait_until};
 
 /// Rows of a round's history.
 const ROWS: usize = 60_000;
@@ -223,17 +224,21 @@ fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<(
     Ok(())
 }
 
-/// Has every shard forget the tokens of the load.
+/// Has every shard forget the tokens of the load. A node may have ended by itself when the other one was killed, and starts
+/// again; what is inserted twice then is somebody else's.
 fn forget(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for _ in 0..OTHERS {
-            site.query_on(
-                node,
-                &format!(
-                    "INSERT INTO {{db}}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
-                     SELECT generateUUIDv4(), 'other', toDateTime64('2026-11-01 00:00:00', 6, 'UTC'), {OTHERS_TEAM}, 'somebody'"
-                ),
-            )?;
+            wait_until("a node to take a row", LOAD_LIMIT, || {
+                let inserted = site.query_on(
+                    node,
+                    &format!(
+                        "INSERT INTO {{db}}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
+                         SELECT generateUUIDv4(), 'other', toDateTime64('2026-11-01 00:00:00', 6, 'UTC'), {OTHERS_TEAM}, 'somebody'"
+                    ),
+                );
+                inserted.map_or_else(ControlFlow::Continue, |_| ControlFlow::Break(Ok(())))
+            })?;
         }
     }
     Ok(())
