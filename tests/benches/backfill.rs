@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::report::{Report, median};
 
-/// Events of about 400 bytes.
+/// Events of about 390 bytes.
 const ROWS: u64 = 2_000_000;
 const RUNS: usize = 5;
 /// The file's columns, in the order of the file and of the peer's inserts.

@@ -25,6 +25,7 @@ macro_rules! tests {
 }
 
 mod backfill;
+mod backfill_cuts;
 mod brokers;
 mod columns;
 mod config;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         ("replicated", replicated::TESTS),
         ("backfill", backfill::TESTS),
         ("brokers", brokers::TESTS),
+        ("backfill_cuts", backfill_cuts::TESTS),
         ("stack", stack::TESTS),
         ("faults", faults::TESTS),
     ];

@@ -2,10 +2,11 @@
 
 mod error;
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use clickhouse::error::Error as ClientError;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::{Client, Compression};
@@ -204,18 +205,26 @@ impl Insert<'_> {
         self
     }
 
-    /// Sends the pieces one after another; returns when the server has stored all rows.
+    /// Sends `head` and then the pieces, and returns when the server has stored all rows.
+    ///
+    /// A piece leaves `pieces` when the connection has taken it, so that its memory goes back while others are sent. As long
+    /// as there is no connection none is taken.
     ///
     /// # Errors
     /// See [`NodeError`]. After [`NodeError::Unreachable`] the rows may or may not be stored.
-    pub async fn send(self, pieces: &[Bytes]) -> Result<(), NodeError> {
+    pub async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
         let mut insert = self.insert;
         self.node
             .answered(async move {
-                for piece in pieces {
-                    for start in (0..piece.len()).step_by(SENT_AT_ONCE) {
-                        let end = piece.len().min(start + SENT_AT_ONCE);
-                        insert.send(piece.slice(start..end)).await?;
+                // The client holds one piece until the connection asks for it, so the first of `pieces` waits for that.
+                insert.send(head).await?;
+                while let Some(piece) = pieces.front_mut() {
+                    let next = piece.slice(..piece.len().min(SENT_AT_ONCE));
+                    let sent = next.len();
+                    insert.send(next).await?;
+                    piece.advance(sent);
+                    if piece.is_empty() {
+                        pieces.pop_front();
                     }
                 }
                 insert.end().await

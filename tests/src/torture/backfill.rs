@@ -1,6 +1,7 @@
 //! Kills the loader, a shard or both, and cuts the network to a shard, in the middle of backfills.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
@@ -15,7 +16,7 @@ use toml::Value;
 use super::Report;
 use crate::history::{Files, History};
 use crate::site::Site;
-use crate::stack::{Proxy, Stack};
+use crate::stack::{Proxy, Stack, wait_until};
 
 /// Rows of a round's history.
 const ROWS: usize = 60_000;
@@ -25,6 +26,8 @@ const UNTIL: i64 = 1_794_312_000_000_000;
 const DAYS: u32 = 20;
 /// Small, so that a round makes dozens of blocks and a fault falls between any two steps.
 const SLICE_MIB: &str = "4";
+/// So little that the next slice waits for bytes of the last: a quarter of it is for blocks.
+const MEMORY_MIB: &str = "24";
 /// What a load of [`ROWS`] sends, about: faults come at a random part of it.
 const SENT_BYTES: u64 = 35_000_000;
 /// So few that a shard has long forgotten a block's token when the load goes on.
@@ -90,18 +93,22 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             &team,
             "--slice",
             SLICE_MIB,
+            "--memory",
+            MEMORY_MIB,
             "--route",
             route,
         ];
         let mut child = site.spawn(&[&arguments[..], &["--no-verify"]].concat())?;
         let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
         kills += killed;
+        // With a shard or the network away for a while; not if that was while it asked its first questions.
+        let alone = if child.wait()?.success() { ", went on by itself" } else { "" };
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
         let stored = site
             .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
         say(format!(
-            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed, stored {}, {:.1} s",
+            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed{alone}, stored {}, {:.1} s",
             round + 1,
             stored.replace('\t', " different "),
             begin.elapsed().as_secs_f32()
@@ -217,17 +224,21 @@ fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<(
     Ok(())
 }
 
-/// Has every shard forget the tokens of the load.
+/// Has every shard forget the tokens of the load. A node may have ended by itself when the other one was killed, and starts
+/// again; what is inserted twice then is somebody else's.
 fn forget(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for _ in 0..OTHERS {
-            site.query_on(
-                node,
-                &format!(
-                    "INSERT INTO {{db}}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
-                     SELECT generateUUIDv4(), 'other', toDateTime64('2026-11-01 00:00:00', 6, 'UTC'), {OTHERS_TEAM}, 'somebody'"
-                ),
-            )?;
+            wait_until("a node to take a row", LOAD_LIMIT, || {
+                let inserted = site.query_on(
+                    node,
+                    &format!(
+                        "INSERT INTO {{db}}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
+                         SELECT generateUUIDv4(), 'other', toDateTime64('2026-11-01 00:00:00', 6, 'UTC'), {OTHERS_TEAM}, 'somebody'"
+                    ),
+                );
+                inserted.map_or_else(ControlFlow::Continue, |_| ControlFlow::Break(Ok(())))
+            })?;
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! Blocks on their way into their shards: which node, how fast, and what to do when it does not answer.
 
 mod pace;
+mod parcel;
 mod route;
 mod store;
 
 pub use self::pace::{Pace, Pressure, observe};
+pub use self::parcel::Parcel;
 pub use self::route::{Destination, Route, RouteChoice, RouteError, Way, settle};
-pub use self::store::{Parcel, StoreError, Stored, store};
+pub use self::store::{StoreError, Stored, store};

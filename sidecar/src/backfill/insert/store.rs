@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use super::parcel::Parcel;
 use super::route::Destination;
-use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
+use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::retry::{PATIENCE, is_passing, wait};
-use crate::backfill::shard::Block;
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
@@ -35,6 +34,17 @@ pub enum StoreError {
         /// How often it was sent.
         tries: u32,
         /// What the last answer was.
+        #[source]
+        source: NodeError,
+    },
+    /// The shard did not take it, for a reason that passes, and its rows are sent already: they must be read again.
+    #[error("shard {shard} did not take a block of month {month}, whose rows are no longer in memory")]
+    Gone {
+        /// The shard.
+        shard: u32,
+        /// The block's month.
+        month: u32,
+        /// What the answer was.
         #[source]
         source: NodeError,
     },
@@ -64,54 +74,24 @@ pub enum StoreError {
     Render(#[from] RenderError),
 }
 
-/// A block with its places, ready to be sent as often as it takes.
-pub struct Parcel {
-    shard: u32,
-    month: u32,
-    rows: u64,
-    places: (u64, u64),
-    times: (i64, i64),
-    token: String,
-    pieces: Vec<Bytes>,
-}
-
 #[derive(Debug, Deserialize)]
 struct Found {
     rows: u64,
 }
 
-impl Parcel {
-    /// The block of `unit`'s slice. Its token depends on the source's bytes and the cut alone.
-    pub fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
-        let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
-        Self {
-            shard,
-            month,
-            rows,
-            places: (slice.offset(0), slice.offset(SLICE_ROWS - 1)),
-            times: (block.first, block.last),
-            token: format!(
-                "posthouse-{unit}-{:x}-{shard}-{month}-{rows}-{:x}",
-                slice.number(),
-                block.checksum
-            ),
-            pieces: block.into_native(),
-        }
-    }
-}
-
-/// Stores a block. While `in_doubt` says so, another run may have sent it; `again` hears of failures that may pass, and says
-/// whether to try once more.
+/// Stores a block. While `in_doubt` says so, another run may have sent it; `again` hears of failures that may pass before
+/// any row was sent, such as a node that is not reached, and says whether to try once more.
 ///
 /// The token makes the shard drop what it has just seen; a shard that has forgotten the token still has the rows, which
 /// their places tell. An insert of one part is there whole or not at all.
 ///
 /// # Errors
-/// See [`StoreError`]: a fault that does not pass, or one that did not pass in [`PATIENCE`].
+/// See [`StoreError`]: a fault that does not pass, one that did not pass in [`PATIENCE`], or one that came when rows were
+/// sent.
 pub async fn store(
     database: &str,
     destination: &Destination,
-    parcel: &Parcel,
+    parcel: &mut Parcel,
     in_doubt: impl Fn() -> bool,
     again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
@@ -122,6 +102,9 @@ pub async fn store(
         tries += 1;
         match attempt(database, destination, node, parcel, tries > 1 || in_doubt()).await {
             Ok(stored) => return Ok(stored),
+            Err(AttemptError::Node(source)) if is_passing(&source) && !parcel.is_whole() => {
+                return Err(StoreError::Gone { shard: parcel.shard, month: parcel.month, source });
+            }
             Err(AttemptError::Node(error))
                 if is_passing(&error) && begin.elapsed() < PATIENCE && again(&error) =>
             {
@@ -156,7 +139,7 @@ async fn attempt(
     database: &str,
     destination: &Destination,
     node: &Node,
-    parcel: &Parcel,
+    parcel: &mut Parcel,
     in_doubt: bool,
 ) -> Result<Stored, AttemptError> {
     if in_doubt && is_anywhere(database, destination, node, parcel).await? {
@@ -179,7 +162,7 @@ async fn attempt(
         .setting("max_insert_block_size", SLICE_ROWS)
         // Every row of the source, so that it can be counted; merges collapse what is equal, as ever.
         .setting("optimize_on_insert", 0)
-        .send(&parcel.pieces)
+        .send(parcel.head.clone(), &mut parcel.pieces)
         .await?;
     Ok(Stored::Now)
 }

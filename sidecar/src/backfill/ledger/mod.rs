@@ -28,7 +28,7 @@ pub enum LedgerError {
     NoSchema(NodeError),
     /// A shard is down.
     #[error(
-        "the ledger lies on all shards, and one of them does not answer: start it, then run the same command again: {0}"
+        "the ledger lies on all shards, and one of them does not answer: start it, and the same command goes on from there: {0}"
     )]
     ShardDown(NodeError),
     /// A template does not render.

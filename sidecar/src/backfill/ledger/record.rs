@@ -1,5 +1,6 @@
 //! The records that a load adds to the ledger; none is ever changed.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -129,11 +130,11 @@ async fn insert<T: Serialize>(nodes: &[Node], sql: &str, rows: &[T]) -> Result<(
         serde_json::to_writer(&mut lines, row)?;
         lines.push(b'\n');
     }
-    let (lines, begin) = ([Bytes::from(lines)], Instant::now());
+    let (lines, begin) = (Bytes::from(lines), Instant::now());
     for (tries, node) in (1_u32..).zip(nodes.iter().cycle()) {
         // Acknowledged means stored, on the shard it belongs to.
         let insert = node.insert(sql).setting("async_insert", 0).setting("distributed_foreground_insert", 1);
-        match insert.send(&lines).await {
+        match insert.send(lines.clone(), &mut VecDeque::new()).await {
             Err(error) if is_passing(&error) && begin.elapsed() < PATIENCE => sleep(wait(tries)).await,
             done => return Ok(done?),
         }

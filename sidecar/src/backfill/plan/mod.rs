@@ -147,10 +147,13 @@ impl Plan {
 impl Cut {
     /// The cut for slices of so many bytes.
     pub fn slices_of(bytes: NonZeroU64) -> Self {
-        Self { slice_bytes: bytes.get(), unit_bytes: bytes.get().saturating_mul(SLICES_A_UNIT) }
+        let bytes = bytes.get();
+        let unit_bytes = bytes.saturating_mul(SLICES_A_UNIT) - bytes / 2;
+        Self { slice_bytes: bytes, unit_bytes }
     }
 }
 
-/// What a run that was killed reads once more is at most a unit; what it writes more than it must is at most one part per
-/// shard and month of a unit.
+/// What a run that was killed, or whose shard failed while it was sent rows, reads once more is at most a unit. A unit ends
+/// behind the row group that reaches its bytes, so half a slice less is asked for: else it would often end a little behind
+/// its last full slice, and the rest be a slice of its own with as many parts.
 const SLICES_A_UNIT: u64 = 4;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Plan;
 use super::range::{Range, of_file};
 use crate::backfill::insert::Route;
+use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
 
 /// Rows a second that one core of a shard stores; measured with events of 400 bytes (`make bench BENCH=backfill`). What
@@ -53,7 +54,8 @@ impl Summary {
         let timestamps = ranges.iter().flatten().copied().reduce(Range::joined);
         let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
         let parts = left.iter().map(|unit| {
-            let slices = unit.bytes.div_ceil(plan.files[unit.file].slice_bytes()).max(1);
+            let by_bytes = unit.bytes.div_ceil(plan.files[unit.file].slice_bytes());
+            let slices = by_bytes.max(unit.rows.div_ceil(u64::from(SLICE_ROWS))).max(1);
             let months = ranges[unit.file].map_or(1, |range| months(range).len() as u64);
             slices * months * shards.len() as u64
         });

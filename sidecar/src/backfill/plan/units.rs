@@ -80,6 +80,8 @@ fn id(origin: Origin<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     const ORIGIN: Origin<'_> = Origin { location: "/a.parquet", identity: "i", mapping: "m" };
@@ -99,6 +101,16 @@ mod tests {
         assert_eq!(ranges, [0..3, 3..4, 4..5]);
         assert!(units.iter().all(|unit| unit.file == 3));
         assert_eq!(units.iter().map(|unit| unit.rows).sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn a_unit_ends_within_its_fourth_slice() {
+        let slice = NonZeroU64::new(1_000).expect("not 0");
+        for group in [1, 30, 300, 499] {
+            let units = units(0, ORIGIN, &groups(&[group; 5_000]), Cut::slices_of(slice));
+            let (_, whole) = units.split_last().expect("a unit");
+            assert!(whole.iter().all(|unit| (3_500..4_000).contains(&unit.bytes)), "{group}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The load itself: one thread reads, maps and cuts; each shard has a worker that stores; memory between them is bounded.
 
+mod pass;
 mod progress;
 mod reader;
 mod rehearse;
@@ -8,39 +9,34 @@ mod shard;
 mod unit;
 mod work;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::interval;
 
-pub use self::progress::{Progress, Stop};
-use self::reader::{Memory, Reader};
+use self::pass::Load;
+pub use self::progress::{Count, Progress, Stop};
 pub use self::rehearse::{Share, rehearse};
 pub use self::rejects::{RejectLimit, TooManyRejects};
-use self::shard::Shard;
 pub(crate) use self::unit::Reading;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::map::QuarantineError;
 use super::plan::{Plan, PlanError, confirm};
 use super::read::{Bounds, ReadError};
+use super::retry::is_passing;
 use super::source::SourceError;
 use crate::config::Config;
 
-/// Steps that wait for a shard's worker; the memory of blocks is bounded by itself.
-const INBOX: usize = 4;
 /// How often somebody's wish to cancel is looked for.
 const CANCEL_PERIOD: Duration = Duration::from_secs(2);
 
 /// What a load keeps to.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes that blocks may take which are read and not yet stored.
+    /// Bytes that blocks may take which are built and not yet sent.
     pub block_bytes: u64,
     /// What may be in memory while rows are decoded.
     pub decoding: Bounds,
@@ -74,12 +70,43 @@ pub enum RunError {
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger does not say what is known of a unit.
+    #[error(transparent)]
+    Asked(LedgerError),
     /// Somebody asked for an end.
     #[error("stopped")]
     Stopped(Stop),
     /// A task ended by a fault of posthouse.
     #[error("a task of the load ended: please report this")]
     Task(#[from] JoinError),
+}
+
+impl RunError {
+    /// Whether another pass over the plan may do what this one could not.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Gone { .. }) => true,
+            Self::Asked(LedgerError::Node(error) | LedgerError::ShardDown(error)) => is_passing(error),
+            _ => false,
+        }
+    }
+
+    /// How much of an end it is: nobody's fault, one that passes, one that stays.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Stopped(_) => 0,
+            error if error.is_passing() => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// What two parts of a load came to: its worst fault, and of two alike the first.
+fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), RunError> {
+    match (one, other) {
+        (Err(one), Err(other)) => Err(if other.weight() > one.weight() { other } else { one }),
+        (one, other) => one.and(other),
+    }
 }
 
 /// Loads what the plan has and earlier runs have not done. Returns why it ended early, if somebody wanted that.
@@ -104,38 +131,10 @@ pub async fn run(
         progress.clone(),
     );
     let canceller = tokio::spawn(watch);
-    let mut tasks = JoinSet::new();
-    let mut shards = BTreeMap::new();
-    for destination in &route.destinations {
-        let (inbox, work) = mpsc::channel(INBOX);
-        shards.insert(destination.shard, inbox);
-        let shard = Arc::new(Shard {
-            job: plan.job.clone(),
-            database: config.database.clone(),
-            destination: destination.clone(),
-            progress: progress.clone(),
-        });
-        tasks.spawn(shard.work(work));
-    }
-    let runtime = Handle::current();
-    let memory = Memory::new(limits.block_bytes, runtime.clone());
-    let (rule, limits) = (route.rule.clone(), limits.clone());
-    let reading = Reading { plan, rule, limits, progress: progress.clone(), runtime };
-    let (database, node) = (config.database.clone(), route.any().clone());
-    let reader = Reader { reading, shards, memory, database, node };
-    tasks.spawn_blocking(move || reader.read());
-    let mut fault = None;
-    while let Some(ended) = tasks.join_next().await {
-        match ended.map_err(RunError::from).and_then(|ended| ended) {
-            Ok(()) | Err(RunError::Stopped(_)) => {}
-            Err(error) => {
-                progress.stop(Stop::Failed);
-                fault.get_or_insert(error);
-            }
-        }
-    }
+    let load = Load { database: &config.database, route, plan, limits, progress: progress.clone() };
+    let loaded = load.passes().await;
     canceller.abort();
-    fault.map_or_else(|| Ok(progress.stopped()), Err)
+    loaded.map(|()| progress.stopped())
 }
 
 /// Stops the load when somebody has cancelled the job, from any machine, more often than when it began.
@@ -147,5 +146,38 @@ async fn watch_for_cancel(database: String, route: Route, job: String, before: u
         if cancellations(node, &database, &job).await.is_ok_and(|now| now > before) {
             return progress.stop(Stop::Cancelled);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeError;
+
+    fn unreachable() -> NodeError {
+        NodeError::Unreachable { name: "n".to_owned(), url: "u".to_owned(), problem: "p".to_owned() }
+    }
+
+    #[test]
+    fn what_must_be_known_is_not_hidden_by_what_passes() {
+        let stopped = || Err(RunError::Stopped(Stop::Failed));
+        let gone = || Err(StoreError::Gone { shard: 1, month: 202_601, source: unreachable() }.into());
+        let stays = || {
+            let (shard, month, tries) = (2, 202_601, 9);
+            Err(StoreError::Refused { shard, month, tries, source: unreachable() }.into())
+        };
+        let weight = |ended: Result<(), RunError>| ended.err().map(|fault| fault.weight());
+        assert_eq!(weight(worse(stopped(), gone())), Some(1));
+        assert_eq!(weight(worse(gone(), stopped())), Some(1));
+        assert_eq!(weight(worse(gone(), stays())), Some(2));
+        assert_eq!(weight(worse(stays(), gone())), Some(2));
+        assert_eq!(weight(worse(Ok(()), stopped())), Some(0));
+        assert_eq!(weight(worse(Ok(()), Ok(()))), None);
+    }
+
+    #[test]
+    fn a_question_to_the_ledger_is_asked_again_and_a_record_is_not() {
+        let ledger = || LedgerError::from(unreachable());
+        assert!(RunError::Asked(ledger()).is_passing() && !RunError::Ledger(ledger()).is_passing());
     }
 }

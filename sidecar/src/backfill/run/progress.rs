@@ -1,7 +1,7 @@
 //! What a running load has done so far, for whoever shows it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -17,37 +17,54 @@ pub enum Stop {
     Failed,
 }
 
+/// A counter that grows, also when the same is counted again from its beginning.
+#[derive(Debug, Default)]
+pub struct Count {
+    now: AtomicI64,
+    most: AtomicU64,
+}
+
+impl Count {
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let now = self.now.fetch_add(count, Ordering::Relaxed).saturating_add(count);
+        self.most.fetch_max(u64::try_from(now).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// The same will be counted again, and with it `beside` that another counter has. Nothing is added until there is more.
+    fn again(&self, beside: u64) {
+        self.now.store(i64::try_from(beside).map_or(i64::MIN, |beside| -beside), Ordering::Relaxed);
+    }
+}
+
 /// Counters that grow, and what is in the way. Rows are those of the source.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Rows read, mapped and routed.
-    pub read: AtomicU64,
+    pub read: Count,
     /// Rows in blocks that were sent and acknowledged by this run.
-    pub stored: AtomicU64,
+    pub stored: Count,
     /// Rows in blocks that were there before.
-    pub before: AtomicU64,
+    pub before: Count,
     /// Rows that were rejected.
-    pub rejected: AtomicU64,
+    pub rejected: Count,
     /// Bytes of the blocks sent and acknowledged.
-    pub bytes: AtomicU64,
+    pub bytes: Count,
     /// Blocks sent and acknowledged, each a part.
-    pub blocks: AtomicU64,
+    pub blocks: Count,
     /// What slows each shard down, by its number.
     slowed: Mutex<BTreeMap<u32, String>>,
     stop: watch::Sender<Option<Stop>>,
+    /// Whether this pass over the plan is to end; another may follow.
+    ending: AtomicBool,
 }
 
 impl Progress {
-    /// Adds to a counter.
-    pub(crate) fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// A counter's value.
-    pub fn get(counter: &AtomicU64) -> u64 {
-        counter.load(Ordering::Relaxed)
-    }
-
     /// Says what slows a shard down, or that nothing does.
     pub(super) fn slow(&self, shard: u32, reason: Option<String>) {
         let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,5 +92,68 @@ impl Progress {
     /// Whether and why somebody asked for an end.
     pub fn stopped(&self) -> Option<Stop> {
         *self.stop.borrow()
+    }
+
+    /// Returns when somebody asks for an end.
+    pub(super) async fn until_stopped(&self) {
+        // The sender lives as long as this does.
+        let _ = self.stop.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// A pass over the plan begins, which meets what the last one has stored as rows that were there before.
+    pub(super) fn begin_pass(&self) {
+        self.read.again(0);
+        self.rejected.again(0);
+        self.before.again(self.stored.get());
+        self.ending.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks for an end of this pass after the blocks under way.
+    pub(super) fn end_pass(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether and why nothing more is to be begun: the load or this pass is to end.
+    pub(super) fn ending(&self) -> Option<Stop> {
+        self.stopped().or_else(|| self.ending.load(Ordering::Relaxed).then_some(Stop::Failed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a pass counts: rows before, stored, rejected.
+    fn count(progress: &Progress, [before, stored, rejected]: [u64; 3]) -> [u64; 3] {
+        progress.before.add(before);
+        progress.stored.add(stored);
+        progress.rejected.add(rejected);
+        [&progress.before, &progress.stored, &progress.rejected].map(Count::get)
+    }
+
+    #[test]
+    fn rows_that_a_further_pass_meets_again_count_once() {
+        let progress = Progress::default();
+        progress.begin_pass();
+        assert_eq!(count(&progress, [10, 5, 1]), [10, 5, 1]);
+        // It meets the fifteen and the reject, finds two whose answer was lost, stores three and rejects one more.
+        progress.begin_pass();
+        assert_eq!(count(&progress, [12, 0, 1]), [10, 5, 1]);
+        assert_eq!(count(&progress, [5, 3, 1]), [12, 8, 2]);
+        // It ends where it has just met all of them.
+        progress.begin_pass();
+        assert_eq!(count(&progress, [20, 0, 2]), [12, 8, 2]);
+    }
+
+    #[test]
+    fn a_pass_ends_without_the_load() {
+        let progress = Progress::default();
+        progress.end_pass();
+        assert_eq!((progress.ending(), progress.stopped()), (Some(Stop::Failed), None));
+        progress.begin_pass();
+        assert_eq!(progress.ending(), None);
+        progress.stop(Stop::Interrupted);
+        progress.end_pass();
+        assert_eq!(progress.ending(), Some(Stop::Interrupted));
     }
 }

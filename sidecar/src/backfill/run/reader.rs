@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::RunError;
-use super::progress::{Progress, Stop};
+use super::progress::Stop;
 use super::unit::Reading;
 use super::work::{BlockWork, End, UnitOnShard, Work};
 use crate::backfill::insert::Parcel;
@@ -17,38 +17,14 @@ use crate::backfill::plan::{File, Unit};
 use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
 
-/// Memory is handed out in pieces of this many bytes, so that the count fits a semaphore.
-const PERMIT_BYTES: u64 = 1 << 10;
-
 /// Reads a plan's units and hands their blocks to the shards.
 pub(super) struct Reader {
     pub(super) reading: Reading,
     pub(super) shards: BTreeMap<u32, mpsc::Sender<Work>>,
-    pub(super) memory: Memory,
     pub(super) database: String,
     pub(super) node: Node,
-}
-
-/// Bytes that blocks may take which are read and not yet stored.
-pub(super) struct Memory {
-    permits: Arc<Semaphore>,
-    all: u32,
-    runtime: Handle,
-}
-
-impl Memory {
-    pub(super) fn new(bytes: u64, runtime: Handle) -> Self {
-        let all = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
-        Self { permits: Arc::new(Semaphore::new(all as usize)), all, runtime }
-    }
-
-    /// Waits until `bytes` are free. A block larger than everything takes everything.
-    fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, RunError> {
-        let wanted = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).clamp(1, self.all);
-        let taken = self.runtime.block_on(self.permits.clone().acquire_many_owned(wanted));
-        // Nobody closes it.
-        taken.map_err(|_| RunError::Stopped(Stop::Failed))
-    }
+    /// How many units of the plan this run has begun, in this pass or an earlier one.
+    pub(super) begun: Arc<AtomicUsize>,
 }
 
 impl Reader {
@@ -58,21 +34,29 @@ impl Reader {
     /// The first fault; or [`RunError::Stopped`], which is none.
     pub(super) fn read(self) -> Result<(), RunError> {
         let plan = self.reading.plan.clone();
-        plan.units.iter().try_for_each(|unit| self.unit(unit, &plan.files[unit.file]))
+        (0..).zip(&plan.units).try_for_each(|(number, unit)| self.unit(number, unit, &plan.files[unit.file]))
     }
 
-    fn unit(&self, unit: &Unit, file: &File) -> Result<(), RunError> {
+    fn unit(&self, number: usize, unit: &Unit, file: &File) -> Result<(), RunError> {
+        if let Some(stop) = self.reading.progress.ending() {
+            return Err(RunError::Stopped(stop));
+        }
         let (id, asked_at) = (unit.id.to_string(), SystemTime::now());
         // Asked anew for each unit: another run, here or on another machine, may be at the same job.
         let asked = known_unit(&self.node, &self.database, &file.id, &id);
-        let known = self.reading.runtime.block_on(asked)?;
+        let known = self.reading.runtime.block_on(asked).map_err(RunError::Asked)?;
+        let progress = &self.reading.progress;
         if known.is_done(&id, &file.shards()) {
             let rejected = known.rejected(&id);
-            Progress::add(&self.reading.progress.before, unit.rows.saturating_sub(rejected));
+            progress.before.add(unit.rows.saturating_sub(rejected));
+            // Those of units that were done when the plan was made are counted there.
+            progress.rejected.add(if self.reading.plan.is_done(unit) { 0 } else { rejected });
             return Ok(());
         }
         let begun = known.is_begun(&id);
-        let on_shard = Arc::new(UnitOnShard { id: unit.id, file: file.id.clone(), begun, asked_at });
+        let in_doubt = begun || number < self.begun.fetch_max(number + 1, Ordering::Relaxed);
+        let on_shard =
+            Arc::new(UnitOnShard { id: unit.id, file: file.id.clone(), begun, in_doubt, asked_at });
         self.everywhere(|_| Work::Begin(on_shard.clone()))?;
         let mut rows = BTreeMap::new();
         let rejected =
@@ -83,7 +67,7 @@ impl Reader {
         })
     }
 
-    /// Sends a slice's blocks, each as soon as there is memory for it; counts their rows by shard.
+    /// Sends a slice's blocks; counts their rows by shard.
     fn hand_over(
         &self,
         unit: &Arc<UnitOnShard>,
@@ -96,7 +80,7 @@ impl Reader {
             let rows = u64::from(block.rows);
             *counted.entry(block.shard).or_default() += rows;
             if known.is_stored(&id, block.shard, slice.id.number(), block.month) {
-                Progress::add(&self.reading.progress.before, rows);
+                self.reading.progress.before.add(rows);
                 continue;
             }
             let Block { shard, month, checksum, .. } = block;
@@ -108,7 +92,6 @@ impl Reader {
                 rows,
                 bytes,
                 checksum,
-                _memory: self.memory.take(bytes)?,
                 parcel: Parcel::new(unit.id, slice.id, block),
             };
             self.send(shard, Work::Block(Box::new(work)))?;

@@ -11,6 +11,7 @@ use super::unit::Reading;
 use super::{Limits, RunError, Stop};
 use crate::backfill::insert::Route;
 use crate::backfill::plan::Plan;
+use crate::backfill::shard::Memory;
 
 /// What a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +41,7 @@ pub async fn rehearse(
     let reading = Reading {
         plan,
         rule: route.rule.clone(),
+        memory: Memory::new(limits.block_bytes),
         limits: limits.clone(),
         progress: progress.clone(),
         runtime: Handle::current(),

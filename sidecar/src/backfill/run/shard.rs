@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
-use super::RunError;
 use super::progress::Progress;
 use super::work::{BlockWork, End, UnitOnShard, Work};
-use crate::backfill::insert::{Destination, Pace, Stored, observe, store};
+use super::{RunError, worse};
+use crate::backfill::insert::{Destination, Pace, StoreError, Stored, observe, store};
 use crate::backfill::ledger::{Record, State, record};
 use crate::node::NodeError;
 
@@ -47,7 +47,7 @@ impl Shard {
         // What is under way is finished even after a fault, so that the ledger knows it.
         let finished = finish(&mut under_way).await;
         watcher.abort();
-        worked.and(finished)
+        worse(worked, finished)
     }
 
     async fn step(
@@ -75,19 +75,20 @@ impl Shard {
         }
     }
 
-    async fn store(self: Arc<Self>, block: Box<BlockWork>) -> Result<(), RunError> {
+    async fn store(self: Arc<Self>, mut block: Box<BlockWork>) -> Result<(), RunError> {
         let shard = self.destination.shard;
+        let unit = block.unit.clone();
         // Says what it waits for, and whether it is to wait any longer.
         let again = |error: &NodeError| {
             tracing::warn!("shard {shard}: {error}; trying again");
             self.progress.slow(shard, Some(format!("waits: {error}")));
-            self.progress.stopped().is_none()
+            self.progress.ending().is_none()
         };
-        let in_doubt = || block.unit.in_doubt();
-        let stored = store(&self.database, &self.destination, &block.parcel, in_doubt, again).await;
-        let stored = match (stored, self.progress.stopped()) {
+        let in_doubt = || unit.in_doubt();
+        let stored = store(&self.database, &self.destination, &mut block.parcel, in_doubt, again).await;
+        let stored = match (stored, self.progress.ending()) {
             (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
-            (stored, _) => stored?,
+            (stored, _) => stored.inspect_err(|error| self.gone(&unit, error))?,
         };
         let fill = |record: &mut Record| {
             (record.slice, record.month) = (block.slice.number(), block.month);
@@ -96,13 +97,25 @@ impl Shard {
         self.record(&block.unit, State::Stored, fill).await?;
         match stored {
             Stored::Now => {
-                Progress::add(&self.progress.stored, block.rows);
-                Progress::add(&self.progress.bytes, block.bytes);
-                Progress::add(&self.progress.blocks, 1);
+                self.progress.stored.add(block.rows);
+                self.progress.bytes.add(block.bytes);
+                self.progress.blocks.add(1);
             }
-            Stored::Before => Progress::add(&self.progress.before, block.rows),
+            Stored::Before => self.progress.before.add(block.rows),
         }
         Ok(())
+    }
+
+    /// Has the pass end at once if a block's rows must be read again, and says so.
+    fn gone(&self, unit: &UnitOnShard, error: &StoreError) {
+        if let StoreError::Gone { shard, month, source } = error {
+            let unit = unit.id;
+            tracing::warn!(
+                "shard {shard}: {source}; reading unit {unit} again for its block of month {month}"
+            );
+            self.progress.slow(*shard, Some(format!("waits: {source}")));
+            self.progress.end_pass();
+        }
     }
 
     async fn record(
@@ -124,7 +137,7 @@ impl Shard {
     async fn wait(&self, allowed: &mut watch::Receiver<Pace>) -> Result<(), RunError> {
         loop {
             let pace = allowed.borrow_and_update().clone();
-            match (pace, self.progress.stopped()) {
+            match (pace, self.progress.ending()) {
                 (Pace::Full, _) | (Pace::Slow { .. }, Some(_)) => return Ok(()),
                 (Pace::Slow { pause, .. }, None) => {
                     sleep(pause).await;
@@ -157,11 +170,11 @@ impl Shard {
     }
 }
 
-/// Waits for every insert under way; the first fault is returned when all have ended.
+/// Waits for every insert under way; the worst fault is returned when all have ended.
 async fn finish(under_way: &mut JoinSet<Result<(), RunError>>) -> Result<(), RunError> {
     let mut finished = Ok(());
     while let Some(ended) = under_way.join_next().await {
-        finished = finished.and(ended.map_err(RunError::from).and_then(|stored| stored));
+        finished = worse(finished, ended.map_err(RunError::from).and_then(|stored| stored));
     }
     finished
 }

@@ -12,13 +12,15 @@ use super::{Limits, RunError};
 use crate::backfill::map::{Quarantine, QuarantineError, Reject};
 use crate::backfill::plan::{File, Plan, Unit};
 use crate::backfill::read::{Batch, batches};
-use crate::backfill::shard::{Slice, Slicer};
+use crate::backfill::shard::{Memory, Slice, Slicer};
 
 /// What every unit of a plan is read with.
 pub(crate) struct Reading {
     pub(crate) plan: Arc<Plan>,
     pub(crate) rule: Weights,
     pub(crate) limits: Limits,
+    /// What the blocks of all slices may take.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) runtime: Handle,
 }
@@ -34,19 +36,19 @@ impl Reading {
         mut full: impl FnMut(Slice) -> Result<(), RunError>,
     ) -> Result<u64, RunError> {
         let file = &self.plan.files[unit.file];
-        let mut slicer = Slicer::new(unit.id, &self.rule, file.slice_bytes());
+        let mut slicer = Slicer::new(unit.id, &self.rule, file.slice_bytes(), self.memory.clone());
         let mut aside = Aside { path: self.quarantine(unit), file, rejected: 0, open: None };
         let input = Arc::new(self.runtime.block_on(file.object.open())?);
         let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
         for batch in batches(input.clone(), &file.footer, groups, columns, self.limits.decoding) {
-            if let Some(stop) = self.progress.stopped() {
+            if let Some(stop) = self.progress.ending() {
                 return Err(RunError::Stopped(stop));
             }
             let batch = batch?;
             let mapped = file.mapper.map(&batch.rows);
-            Progress::add(&self.progress.read, batch.rows.num_rows() as u64);
+            self.progress.read.add(batch.rows.num_rows() as u64);
             if let Some(first) = mapped.rejects.first() {
-                Progress::add(&self.progress.rejected, mapped.rejects.len() as u64);
+                self.progress.rejected.add(mapped.rejects.len() as u64);
                 aside.put(&batch, &mapped.rejects)?;
                 if let Some(too_many) = self.too_many(file, &batch, first) {
                     // What was found so far is there to be looked at.
@@ -68,7 +70,7 @@ impl Reading {
     /// The fault, if more rows were rejected than may be.
     fn too_many(&self, file: &File, batch: &Batch, first: &Reject) -> Option<TooManyRejects> {
         let limit = self.limits.rejects;
-        let rejected = self.plan.rejected() + Progress::get(&self.progress.rejected);
+        let rejected = self.plan.rejected() + self.progress.rejected.get();
         (rejected > limit.of(self.plan.rows())).then(|| TooManyRejects {
             rejected,
             limit,

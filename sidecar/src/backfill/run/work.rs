@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::backfill::insert::Parcel;
 use crate::backfill::place::{SliceId, UnitId};
 
@@ -24,8 +22,10 @@ pub(super) struct UnitOnShard {
     pub(super) id: UnitId,
     /// What the ledger knows its file by.
     pub(super) file: String,
-    /// Whether another run may have sent blocks of it.
+    /// Whether the ledger says that it was begun.
     pub(super) begun: bool,
+    /// Whether another run, or an earlier pass of this one, may have sent blocks of it.
+    pub(super) in_doubt: bool,
     /// When the ledger was asked for that.
     pub(super) asked_at: SystemTime,
 }
@@ -38,7 +38,7 @@ impl UnitOnShard {
     /// Whether a block of it may be there already, so that it must be looked for.
     pub(super) fn in_doubt(&self) -> bool {
         // By the clock on the wall, which goes on while a process or a machine sleeps; one that was set back is no proof.
-        self.begun || self.asked_at.elapsed().is_ok_and(|age| age > ANSWER_HOLDS)
+        self.in_doubt || self.asked_at.elapsed().is_ok_and(|age| age > ANSWER_HOLDS)
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) struct End {
     pub(super) rejected: u64,
 }
 
-/// A block and its memory, which is given back when the block is stored.
+/// A block on its way.
 pub(super) struct BlockWork {
     pub(super) unit: Arc<UnitOnShard>,
     pub(super) slice: SliceId,
@@ -60,5 +60,4 @@ pub(super) struct BlockWork {
     pub(super) bytes: u64,
     pub(super) checksum: u64,
     pub(super) parcel: Parcel,
-    pub(super) _memory: OwnedSemaphorePermit,
 }

@@ -1,6 +1,12 @@
 //! Rows of one shard and one month, kept column by column as ClickHouse's `Native` format has them.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use super::column::Column;
+use super::memory::Memory;
 
 /// Names and types of the columns, in the order of `sql/backfill/insert_block.sql`.
 const COLUMNS: [(&str, &str); 11] = [
@@ -17,9 +23,9 @@ const COLUMNS: [(&str, &str); 11] = [
     ("elements_chain", "String"),
 ];
 
-/// A column, by its place in `COLUMNS`.
+/// A column's name, by its place in `COLUMNS`.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Column {
+pub(super) enum Name {
     Uuid,
     Event,
     Properties,
@@ -34,7 +40,7 @@ pub(super) enum Column {
 }
 
 /// What one insert sends, and what the ledger remembers of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Block {
     /// The shard that owns every row, from 1.
     pub shard: u32,
@@ -48,13 +54,24 @@ pub struct Block {
     pub first: i64,
     /// The latest timestamp, in microseconds.
     pub last: i64,
-    columns: [Vec<u8>; COLUMNS.len()],
+    columns: [Column; COLUMNS.len()],
+    memory: Arc<Memory>,
+}
+
+/// A block in `Native` format.
+#[derive(Debug)]
+pub struct Native {
+    /// What stands before the first value: few bytes.
+    pub head: Bytes,
+    /// The rest, in pieces that need not be joined. The memory of each is given back when it is dropped.
+    pub pieces: VecDeque<Bytes>,
 }
 
 impl Block {
-    pub(super) fn new(shard: u32, month: u32) -> Self {
+    /// A block without rows, whose values will stand in `memory`.
+    pub(super) fn new(shard: u32, month: u32, memory: Arc<Memory>) -> Self {
         let columns = Default::default();
-        Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns }
+        Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns, memory }
     }
 
     /// Counts one row, whose values are pushed column by column.
@@ -65,57 +82,55 @@ impl Block {
         self.last = self.last.max(timestamp);
     }
 
-    pub(super) fn push_fixed<const N: usize>(&mut self, column: Column, value: [u8; N]) {
-        self.column(column).extend_from_slice(&value);
+    pub(super) fn push_fixed<const N: usize>(&mut self, name: Name, value: [u8; N]) {
+        self.columns[name as usize].end(N, &self.memory).extend_from_slice(&value);
     }
 
-    pub(super) fn push_text(&mut self, column: Column, text: &[u8]) {
-        let bytes = self.column(column);
-        push_varint(bytes, text.len() as u64);
-        bytes.extend_from_slice(text);
+    pub(super) fn push_text(&mut self, name: Name, text: &[u8]) {
+        let bytes = usize::try_from(text_bytes(text.len())).unwrap_or(usize::MAX);
+        let end = self.columns[name as usize].end(bytes, &self.memory);
+        push_varint(end, text.len() as u64);
+        end.extend_from_slice(text);
     }
 
     /// Bytes of all values.
     pub fn bytes(&self) -> u64 {
-        self.columns.iter().map(|column| column.len() as u64).sum()
+        self.columns.iter().map(Column::bytes).sum()
     }
 
-    /// The block in `Native` format, in pieces that need not be joined.
-    pub fn into_native(self) -> Vec<Bytes> {
-        let mut start = Vec::new();
-        push_varint(&mut start, COLUMNS.len() as u64);
-        push_varint(&mut start, u64::from(self.rows));
-        let mut pieces = vec![Bytes::from(start)];
-        for ((name, data_type), values) in COLUMNS.into_iter().zip(self.columns) {
-            let mut header = Vec::new();
-            for label in [name, data_type] {
-                push_varint(&mut header, label.len() as u64);
-                header.extend_from_slice(label.as_bytes());
+    /// The block as it is sent.
+    pub fn into_native(self) -> Native {
+        let mut head = Vec::new();
+        push_varint(&mut head, COLUMNS.len() as u64);
+        push_varint(&mut head, u64::from(self.rows));
+        let mut pieces = VecDeque::new();
+        for (label, values) in COLUMNS.into_iter().zip(self.columns) {
+            for text in [label.0, label.1] {
+                push_varint(&mut head, text.len() as u64);
+                head.extend_from_slice(text.as_bytes());
             }
-            pieces.push(Bytes::from(header));
-            pieces.push(Bytes::from(values));
+            pieces.push_back(Bytes::from(std::mem::take(&mut head)));
+            pieces.extend(values.into_pieces());
         }
-        pieces
+        let head = pieces.pop_front().unwrap_or_default();
+        Native { head, pieces }
     }
 
     /// The values of a column of `N` bytes each.
-    pub(super) fn fixed<const N: usize>(&self, column: Column) -> impl Iterator<Item = &[u8; N]> {
-        self.columns[column as usize].as_chunks().0.iter()
+    pub(super) fn fixed<const N: usize>(&self, name: Name) -> impl Iterator<Item = &[u8; N]> {
+        self.columns[name as usize].pieces().flat_map(|piece| piece.as_chunks().0)
     }
 
     /// The values of a column of texts.
-    pub(super) fn texts(&self, column: Column) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.columns[column as usize].as_slice();
-        std::iter::from_fn(move || {
-            let (length, values) = split_varint(rest)?;
-            let (text, values) = values.split_at_checked(length)?;
-            rest = values;
-            Some(text)
+    pub(super) fn texts(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.columns[name as usize].pieces().flat_map(|mut rest| {
+            std::iter::from_fn(move || {
+                let (length, values) = split_varint(rest)?;
+                let (text, values) = values.split_at_checked(length)?;
+                rest = values;
+                Some(text)
+            })
         })
-    }
-
-    fn column(&mut self, column: Column) -> &mut Vec<u8> {
-        &mut self.columns[column as usize]
     }
 }
 
@@ -155,22 +170,22 @@ mod tests {
         // fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id, repeat('d', 200) AS distinct_id,
         // '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC') AS created_at, toDateTime(4) AS _timestamp,
         // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
-        let mut block = Block::new(1, 202_001);
+        let mut block = Block::new(1, 202_001, Memory::new(0));
         block.count(1, 77);
         block.push_fixed(
-            Column::Uuid,
+            Name::Uuid,
             super::super::checksum::wire_uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
         );
-        block.push_text(Column::Event, b"e");
-        block.push_text(Column::Properties, b"{}");
-        block.push_fixed(Column::Timestamp, 1_i64.to_le_bytes());
-        block.push_fixed(Column::TeamId, (-2_i64).to_le_bytes());
-        block.push_text(Column::DistinctId, &[b'd'; 200]);
-        block.push_text(Column::ElementsHash, b"");
-        block.push_fixed(Column::CreatedAt, 3_i64.to_le_bytes());
-        block.push_fixed(Column::IngestedAt, 4_u32.to_le_bytes());
-        block.push_fixed(Column::Offset, 5_u64.to_le_bytes());
-        block.push_text(Column::ElementsChain, b"c");
+        block.push_text(Name::Event, b"e");
+        block.push_text(Name::Properties, b"{}");
+        block.push_fixed(Name::Timestamp, 1_i64.to_le_bytes());
+        block.push_fixed(Name::TeamId, (-2_i64).to_le_bytes());
+        block.push_text(Name::DistinctId, &[b'd'; 200]);
+        block.push_text(Name::ElementsHash, b"");
+        block.push_fixed(Name::CreatedAt, 3_i64.to_le_bytes());
+        block.push_fixed(Name::IngestedAt, 4_u32.to_le_bytes());
+        block.push_fixed(Name::Offset, 5_u64.to_le_bytes());
+        block.push_text(Name::ElementsChain, b"c");
         let texts: u64 = [1, 2, 200, 0, 1].into_iter().map(text_bytes).sum();
         assert_eq!(block.bytes(), FIXED_BYTES + texts);
         let key = block.keys().next().expect("a row");
@@ -179,7 +194,8 @@ mod tests {
             (0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, -2, 0, 5)
         );
         assert_eq!((key.event.as_slice(), key.distinct_id.len()), (&b"e"[..], 200));
-        let wire = block.into_native().concat();
+        let Native { head, pieces } = block.into_native();
+        let wire: Vec<u8> = [head].into_iter().chain(pieces).flatten().collect();
         let written = include_bytes!("block.native");
         assert_eq!(wire, written);
     }

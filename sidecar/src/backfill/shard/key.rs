@@ -1,6 +1,6 @@
 //! A block's rows by what `sharded_events` sorts them by: rows with the same key are one event to its merges.
 
-use super::block::{Block, Column};
+use super::block::{Block, Name};
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -27,10 +27,10 @@ pub struct Key {
 impl Block {
     /// The keys of all rows, in order.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let uuids = self.fixed::<16>(Column::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
+        let uuids = self.fixed::<16>(Name::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
         let longs = |column| self.fixed::<8>(column).map(|bytes| i64::from_le_bytes(*bytes));
-        let names = self.texts(Column::Event).zip(self.texts(Column::DistinctId));
-        let numbers = longs(Column::TeamId).zip(longs(Column::Timestamp)).zip(longs(Column::Offset));
+        let names = self.texts(Name::Event).zip(self.texts(Name::DistinctId));
+        let numbers = longs(Name::TeamId).zip(longs(Name::Timestamp)).zip(longs(Name::Offset));
         uuids.zip(names).zip(numbers).map(|((uuid, (event, distinct_id)), ((team_id, timestamp), place))| {
             Key {
                 shard: self.shard,

@@ -2,11 +2,14 @@
 
 mod block;
 mod checksum;
+mod column;
 mod key;
+mod memory;
 mod month;
 mod slicer;
 
-pub use self::block::Block;
+pub use self::block::{Block, Native};
 pub use self::key::Key;
+pub use self::memory::Memory;
 pub use self::month::month;
 pub use self::slicer::{Slice, Slicer};

@@ -2,18 +2,20 @@
 //! they arrive.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::LargeBinaryArray;
 use posthouse_udf::shard::{Weights, shard_keys};
 
-use super::block::{Block, Column, FIXED_BYTES, text_bytes};
+use super::block::{Block, FIXED_BYTES, Name, text_bytes};
 use super::checksum::{Row, wire_uuid};
+use super::memory::Memory;
 use super::month::month;
 use crate::backfill::events::Events;
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 
 /// Consecutive rows of a unit, as blocks in the order of shard and month.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Slice {
     /// What `_offset` says of its rows.
     pub id: SliceId,
@@ -30,6 +32,7 @@ pub struct Slicer<'w> {
     weights: &'w Weights,
     /// A slice ends with the row that reaches so many bytes of values, or with row [`SLICE_ROWS`].
     limit: u64,
+    memory: Arc<Memory>,
     number: u32,
     rows: u32,
     bytes: u64,
@@ -39,12 +42,13 @@ pub struct Slicer<'w> {
 }
 
 impl<'w> Slicer<'w> {
-    /// A slicer for the rows of `unit`; `limit` in bytes.
-    pub fn new(unit: UnitId, weights: &'w Weights, limit: u64) -> Self {
+    /// A slicer for the rows of `unit`, whose blocks stand in `memory`; `limit` in bytes.
+    pub fn new(unit: UnitId, weights: &'w Weights, limit: u64, memory: Arc<Memory>) -> Self {
         Self {
             unit,
             weights,
             limit,
+            memory,
             number: 0,
             rows: 0,
             bytes: 0,
@@ -115,15 +119,15 @@ impl<'w> Slicer<'w> {
             .hash();
             let block = &mut self.blocks[place];
             block.count(events.timestamp[row], hash);
-            block.push_fixed(Column::Offset, offset.to_le_bytes());
+            block.push_fixed(Name::Offset, offset.to_le_bytes());
         }
         for (row, &place) in rows() {
             let block = &mut self.blocks[place];
-            block.push_fixed(Column::Uuid, wire_uuid(events.uuid[row]));
-            block.push_fixed(Column::Timestamp, events.timestamp[row].to_le_bytes());
-            block.push_fixed(Column::TeamId, events.team_id[row].to_le_bytes());
-            block.push_fixed(Column::CreatedAt, events.created_at[row].to_le_bytes());
-            block.push_fixed(Column::IngestedAt, events.ingested_at[row].to_le_bytes());
+            block.push_fixed(Name::Uuid, wire_uuid(events.uuid[row]));
+            block.push_fixed(Name::Timestamp, events.timestamp[row].to_le_bytes());
+            block.push_fixed(Name::TeamId, events.team_id[row].to_le_bytes());
+            block.push_fixed(Name::CreatedAt, events.created_at[row].to_le_bytes());
+            block.push_fixed(Name::IngestedAt, events.ingested_at[row].to_le_bytes());
         }
         for (column, array) in texts(events) {
             for (row, &place) in rows() {
@@ -137,13 +141,13 @@ impl<'w> Slicer<'w> {
         let keys = shard_keys((from..to).map(|row| events.distinct_id.value(row)));
         let shards: Vec<u32> = keys.map(|key| self.weights.shard_of(key)).collect();
         let months = events.timestamp[from..to].iter().map(|timestamp| month(*timestamp));
-        let (blocks, index) = (&mut self.blocks, &mut self.index);
+        let (blocks, index, memory) = (&mut self.blocks, &mut self.index, &self.memory);
         shards
             .into_iter()
             .zip(months)
             .map(|(shard, month)| {
                 *index.entry((shard, month)).or_insert_with(|| {
-                    blocks.push(Block::new(shard, month));
+                    blocks.push(Block::new(shard, month, memory.clone()));
                     blocks.len() - 1
                 })
             })
@@ -154,6 +158,7 @@ impl<'w> Slicer<'w> {
         let mut blocks = std::mem::take(&mut self.blocks);
         blocks.sort_by_key(|block| (block.shard, block.month));
         self.index.clear();
+        self.memory.built();
         let slice = Slice { id: self.unit.slice(self.number), rows: self.rows, blocks };
         (self.rows, self.bytes) = (0, 0);
         self.number += 1;
@@ -161,13 +166,13 @@ impl<'w> Slicer<'w> {
     }
 }
 
-fn texts(events: &Events) -> [(Column, &LargeBinaryArray); 5] {
+fn texts(events: &Events) -> [(Name, &LargeBinaryArray); 5] {
     [
-        (Column::Event, &events.event),
-        (Column::Properties, &events.properties),
-        (Column::DistinctId, &events.distinct_id),
-        (Column::ElementsHash, &events.elements_hash),
-        (Column::ElementsChain, &events.elements_chain),
+        (Name::Event, &events.event),
+        (Name::Properties, &events.properties),
+        (Name::DistinctId, &events.distinct_id),
+        (Name::ElementsHash, &events.elements_hash),
+        (Name::ElementsChain, &events.elements_chain),
     ]
 }
 
@@ -178,6 +183,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    use super::super::Native;
     use super::*;
 
     fn events(random: &mut StdRng, rows: usize) -> Events {
@@ -223,7 +229,7 @@ mod tests {
     }
 
     fn slices(weights: &Weights, batches: &[Events], limit: u64) -> Vec<Slice> {
-        let mut slicer = Slicer::new(UnitId::of(&["unit"]), weights, limit);
+        let mut slicer = Slicer::new(UnitId::of(&["unit"]), weights, limit, Memory::new(u64::MAX));
         let mut slices = Vec::new();
         for batch in batches {
             let taken = slicer.push(batch, |slice| {
@@ -234,6 +240,18 @@ mod tests {
         }
         slices.extend(slicer.finish());
         slices
+    }
+
+    /// All that is sent of them.
+    fn sent(slices: Vec<Slice>) -> Vec<(SliceId, u32, u32, u64, Vec<u8>)> {
+        let blocks =
+            slices.into_iter().flat_map(|slice| slice.blocks.into_iter().map(move |block| (slice.id, block)));
+        let sent = |(id, block): (SliceId, Block)| {
+            let (shard, month, checksum) = (block.shard, block.month, block.checksum);
+            let Native { head, pieces } = block.into_native();
+            (id, shard, month, checksum, [head].into_iter().chain(pieces).flatten().collect())
+        };
+        blocks.map(sent).collect()
     }
 
     #[test]
@@ -252,7 +270,6 @@ mod tests {
             batches.push(part(&all, from, rows));
             from += rows;
         }
-        assert_eq!(slices(&weights, &batches, 50_000), whole);
         assert!(whole.len() > 5, "{} slices", whole.len());
         let rows: u32 = whole.iter().map(|slice| slice.rows).sum();
         assert_eq!(rows as usize, all.len());
@@ -263,6 +280,7 @@ mod tests {
             let bytes: u64 = slice.blocks.iter().map(Block::bytes).sum();
             assert!(bytes < 50_000 + 1_000, "{bytes} bytes");
         }
+        assert_eq!(sent(slices(&weights, &batches, 50_000)), sent(whole));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
 use crate::backfill::plan::Plan;
 use crate::backfill::read::Bounds;
 use crate::backfill::run::{Limits, Progress, Reading, RejectLimit, RunError};
-use crate::backfill::shard::Key;
+use crate::backfill::shard::{Key, Memory};
 use crate::node::Node;
 use crate::sql;
 
@@ -60,6 +60,8 @@ pub async fn explain(
         plan,
         rule: route.rule.clone(),
         limits: Limits { block_bytes: 0, decoding, rejects: RejectLimit::Rows(u64::MAX), quarantine: None },
+        // Each slice is looked through and dropped before the next is built.
+        memory: Memory::new(0),
         progress: Arc::new(Progress::default()),
         runtime: Handle::current(),
     };

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use posthouse::backfill::run::Progress;
+use posthouse::backfill::run::{Count, Progress};
 
 /// How often a terminal is drawn anew.
 const FRAME: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ async fn lines(progress: &Progress, rows: u64) {
 
 /// Rows that need nothing more.
 fn done(progress: &Progress) -> u64 {
-    [&progress.stored, &progress.before, &progress.rejected].map(Progress::get).iter().sum()
+    [&progress.stored, &progress.before, &progress.rejected].map(Count::get).iter().sum()
 }
 
 /// A load in words.
@@ -77,8 +77,8 @@ struct State {
 }
 
 fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
-    let bytes = Progress::get(&progress.bytes);
-    let (rows_a_second, bytes_a_second) = rate.of(Progress::get(&progress.stored), bytes);
+    let bytes = progress.bytes.get();
+    let (rows_a_second, bytes_a_second) = rate.of(progress.stored.get(), bytes);
     let left = rows.saturating_sub(done(progress));
     let eta = match rows_a_second {
         0 => "ETA unknown".to_owned(),
@@ -97,7 +97,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
             "{} rows/s  {}/s  {} parts  {pace}",
             HumanCount(rows_a_second),
             HumanBytes(bytes_a_second),
-            HumanCount(Progress::get(&progress.blocks))
+            HumanCount(progress.blocks.get())
         ),
     }
 }

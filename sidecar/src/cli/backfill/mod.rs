@@ -2,6 +2,7 @@
 
 mod bar;
 mod jobs;
+mod memory;
 mod plan;
 mod request;
 mod run;

@@ -10,21 +10,12 @@ use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
 use posthouse::backfill::run::RejectLimit;
 
-/// Room for one slice that is built, two that are sent, and what is decoded.
+use super::memory::{decoding, largest_slice};
+
+/// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 400 bytes each, and for decoding.
 const DEFAULT_MEMORY: &str = "512";
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
-
-/// Blocks as large as ClickHouse's own, so that a load makes few parts.
-const DEFAULT_SLICE: &str = "128";
-
-/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
-const LEAST_DECODING: usize = 64 << 20;
-
-/// What is left for decoding beside the slice that is built and the one that is sent.
-pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
-    Bounds::within(usize::try_from(memory.get() / 4).unwrap_or(usize::MAX).max(LEAST_DECODING))
-}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Sources {
@@ -52,9 +43,10 @@ pub(in crate::cli) struct Sources {
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
 
-    /// Cut files that nobody has begun into slices of so many MiB; each makes a part per shard and month
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_SLICE, value_parser = mebibytes)]
-    slice: NonZeroU64,
+    /// Cut files that nobody has begun into slices of so many MiB, instead of what --memory is enough for (403 for 512), each of
+    /// at most 1,048,576 rows; each makes a part per shard and month
+    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    slice: Option<NonZeroU64>,
 
     /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
     #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
@@ -105,7 +97,7 @@ impl Sources {
             mapping,
             mapping_text,
             team_id: self.team_id,
-            cut: Cut::slices_of(self.slice.saturating_mul(MIB)),
+            cut: Cut::slices_of(self.slice_bytes()),
             repeat: if self.again { Repeat::Allow } else { Repeat::Refuse },
             split: self.split.unwrap_or_default(),
         })
@@ -121,6 +113,10 @@ impl Sources {
 
     pub(super) fn memory_bytes(&self) -> NonZeroU64 {
         self.memory.saturating_mul(MIB)
+    }
+
+    fn slice_bytes(&self) -> NonZeroU64 {
+        self.slice.map_or_else(|| largest_slice(self.memory_bytes()), |slice| slice.saturating_mul(MIB))
     }
 
     /// What may be in memory while rows are decoded.

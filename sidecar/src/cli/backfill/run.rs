@@ -1,5 +1,6 @@
 //! `posthouse backfill run`: loads, shows how far it is, stops cleanly, and proves at the end.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use posthouse::config::Config;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::Load;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::output::{Output, table};
@@ -47,11 +49,10 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     let route = Route::choose(config, load.sources.route()).await?;
     let plan = Arc::new(make(&config.database, &route, &request).await?);
     eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
-    let memory = load.sources.memory_bytes().get();
+    let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {
-        // Two slices, while a third is built.
-        block_bytes: memory / 2,
+        block_bytes: block_bytes(memory),
         decoding: load.sources.decoding(),
         rejects: load.max_rejects,
         quarantine: Some(load.quarantine.clone()),
@@ -84,10 +85,10 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
 }
 
 /// A file that was begun keeps its cut, whatever this machine's memory is.
-fn warn_of_slices(plan: &Plan, memory: u64) {
+fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
     let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
-    if largest > memory / 4 {
-        let (slice, needed) = (largest >> 20, (4 * largest) >> 20);
+    if largest > largest_slice(memory).get() {
+        let (slice, needed) = (largest >> 20, memory_for(largest));
         tracing::warn!("slices of {slice} MiB need --memory {needed}: with less, more than that is used");
     }
 }
@@ -115,7 +116,7 @@ async fn rehearse(
         () = bar::show(&progress, rows) => return Ok(Outcome::Clean),
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; nothing was written");
-    let (read, rejected) = (Progress::get(&progress.read), Progress::get(&progress.rejected));
+    let (read, rejected) = (progress.read.get(), progress.rejected.get());
     output.print(&Rehearsed { job, read, rejected, shares }, rehearsed_text)?;
     Ok(Outcome::Clean)
 }
@@ -174,12 +175,12 @@ fn summary(
 ) -> Loaded {
     Loaded {
         job: plan.job.clone(),
-        stored: Progress::get(&progress.stored),
-        before: Progress::get(&progress.before),
-        rejected: Progress::get(&progress.rejected),
+        stored: progress.stored.get(),
+        before: progress.before.get(),
+        rejected: progress.rejected.get(),
         rejected_before: plan.rejected(),
-        blocks: Progress::get(&progress.blocks),
-        bytes: Progress::get(&progress.bytes),
+        blocks: progress.blocks.get(),
+        bytes: progress.bytes.get(),
         seconds: time.as_secs_f64(),
         stopped: stopped.map(|stop| match stop {
             Stop::Interrupted => "interrupted",

@@ -12,7 +12,7 @@ use posthouse::backfill::verify::{Proof, explain, verify as compare};
 use posthouse::config::Config;
 
 use super::jobs::find;
-use super::request::decoding;
+use super::memory::decoding;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 

@@ -1,0 +1,107 @@
+//! The values of one column of a block, in chunks that are never moved and can be sent one by one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::memory::{CHUNK, Chunk, Memory};
+
+/// The first chunks: many shards and months make many columns, of which most are small.
+const SMALLEST_CHUNK: usize = 4 << 10;
+/// A chunk has this part (one in so many) of what its column has already, so that little is taken and not used.
+const GROWTH: usize = 8;
+/// From this part (one in so many) of a chunk on, what its next value does not fit into is given back.
+const WORTH_GIVING_BACK: usize = 16;
+
+/// Values one after the other. None lies across two chunks.
+#[derive(Debug, Default)]
+pub(super) struct Column {
+    chunks: Vec<Chunk>,
+    bytes: usize,
+}
+
+impl Column {
+    /// The end of the last chunk, with room for a value of `bytes` bytes.
+    pub(super) fn end(&mut self, bytes: usize, memory: &Arc<Memory>) -> &mut Vec<u8> {
+        let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes;
+        if !self.chunks.last().is_some_and(fits) {
+            self.close();
+            let size = (self.bytes / GROWTH).clamp(SMALLEST_CHUNK, CHUNK).max(bytes);
+            self.chunks.push(memory.take(size));
+        }
+        self.bytes += bytes;
+        let last = self.chunks.len() - 1;
+        &mut self.chunks[last].bytes
+    }
+
+    /// Gives back what the last chunk does not need, if that is much.
+    fn close(&mut self) {
+        let Some(chunk) = self.chunks.last_mut() else { return };
+        let bytes = &chunk.bytes;
+        if bytes.capacity() - bytes.len() > bytes.capacity() / WORTH_GIVING_BACK {
+            chunk.shrink();
+        }
+    }
+
+    /// Bytes of all values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// All values, in pieces; the memory of each is given back when it is dropped.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        self.chunks.into_iter().map(Bytes::from_owner)
+    }
+
+    /// All values, in pieces that hold whole ones.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().map(AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(column: &mut Column, memory: &Arc<Memory>, bytes: usize) {
+        column.end(bytes, memory).extend(std::iter::repeat_n(7, bytes));
+    }
+
+    #[test]
+    fn no_value_is_cut_and_little_is_taken_that_is_not_used() {
+        let memory = Memory::new(u64::MAX);
+        let mut column = Column::default();
+        for value in 0..30_000 {
+            push(&mut column, &memory, value % 1_000);
+        }
+        assert!(column.pieces().all(|piece| piece.len() <= CHUNK));
+        let bytes = column.pieces().map(<[u8]>::len).sum::<usize>();
+        assert_eq!(column.bytes(), bytes as u64);
+        assert!(memory.taken() < bytes + CHUNK, "{} for {bytes}", memory.taken());
+        for piece in column.into_pieces() {
+            drop(piece);
+        }
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
+    fn a_value_larger_than_a_chunk_has_one_of_its_own() {
+        let memory = Memory::new(u64::MAX);
+        let mut column = Column::default();
+        for bytes in [10, 5 << 20, 10] {
+            push(&mut column, &memory, bytes);
+        }
+        let pieces: Vec<usize> = column.pieces().map(<[u8]>::len).collect();
+        assert_eq!(pieces, [10, 5 << 20, 10]);
+        // What the first did not need was given back.
+        assert!(memory.taken() < (5 << 20) + CHUNK + 64, "{}", memory.taken());
+    }
+
+    #[test]
+    fn a_short_column_takes_little() {
+        let memory = Memory::new(u64::MAX);
+        let mut column = Column::default();
+        push(&mut column, &memory, 1);
+        assert_eq!(memory.taken(), SMALLEST_CHUNK);
+    }
+}

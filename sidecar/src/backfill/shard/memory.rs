@@ -1,0 +1,167 @@
+//! How many bytes blocks may take, from the moment their rows are built until they have been sent.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What most chunks have: as much as is handed to a connection at once.
+pub(super) const CHUNK: usize = 1 << 20;
+
+/// The bytes that blocks may take. Whoever builds the next slice waits for those of the last to be sent.
+#[derive(Debug)]
+pub struct Memory {
+    all: usize,
+    state: Mutex<State>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What all blocks have.
+    taken: usize,
+    /// What those of the slice that is being built have.
+    building: usize,
+    /// Chunks of [`CHUNK`] bytes that were sent. They are kept for the next, since an allocator that gets them back cuts
+    /// them up for what is decoded, and then takes more from the system.
+    idle: Vec<Vec<u8>>,
+}
+
+impl Memory {
+    /// Memory of so many bytes.
+    pub fn new(bytes: u64) -> Arc<Self> {
+        let all = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Arc::new(Self { all, state: Mutex::default(), given_back: Condvar::new() })
+    }
+
+    /// Waits until `bytes` more are free, and takes them for the slice that is being built. One that is larger than
+    /// everything takes more, once it is alone: to wait for itself would be to wait for ever.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Chunk {
+        let blocked =
+            |state: &mut State| state.taken.saturating_add(bytes) > self.all && state.taken > state.building;
+        let waited = self.given_back.wait_while(self.lock(), blocked);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.taken += bytes;
+        state.building += bytes;
+        let idle = if bytes == CHUNK { state.idle.pop() } else { None };
+        state.bound(self.all);
+        drop(state);
+        Chunk { bytes: idle.unwrap_or_else(|| Vec::with_capacity(bytes)), taken: bytes, memory: self.clone() }
+    }
+
+    /// The slice is built: from here on its bytes go back without whoever built it.
+    pub(super) fn built(&self) {
+        self.lock().building = 0;
+    }
+
+    /// What is taken.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets go of idle chunks for which there is no room beside what is taken.
+    fn bound(&mut self, all: usize) {
+        self.idle.truncate(all.saturating_sub(self.taken) / CHUNK);
+    }
+}
+
+/// Some of a [`Memory`], given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// What is written; it never has more than was taken.
+    pub(super) bytes: Vec<u8>,
+    taken: usize,
+    memory: Arc<Memory>,
+}
+
+impl Chunk {
+    /// Gives back what is not written, while the slice is being built.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        let less = self.taken - self.bytes.len();
+        self.taken -= less;
+        let mut state = self.memory.lock();
+        state.taken -= less;
+        state.building = state.building.saturating_sub(less);
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let mut state = self.memory.lock();
+        state.taken -= self.taken;
+        if self.taken == CHUNK {
+            self.bytes.clear();
+            state.idle.push(std::mem::take(&mut self.bytes));
+            state.bound(self.memory.all);
+        }
+        self.memory.given_back.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_next_slice_waits_for_the_last_to_be_sent() {
+        let memory = Memory::new(10);
+        let (first, second) = (memory.take(4), memory.take(5));
+        memory.built();
+        let (taken, waits) = mpsc::channel();
+        let other = memory.clone();
+        let building = thread::spawn(move || {
+            let chunks = [other.take(1), other.take(5)];
+            taken.send(other.taken()).expect("somebody listens");
+            drop(chunks);
+        });
+        // Nine are taken: one more fits, five more do not before five go back.
+        drop(second);
+        assert_eq!(waits.recv(), Ok(10));
+        building.join().expect("no panic");
+        assert_eq!(memory.taken(), 4);
+        drop(first);
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
+    fn a_slice_larger_than_everything_does_not_wait_for_itself() {
+        let memory = Memory::new(10);
+        let mut chunks = vec![memory.take(8), memory.take(8)];
+        chunks[0].bytes.push(7);
+        chunks[0].shrink();
+        assert_eq!(memory.taken(), 9);
+        chunks.push(memory.take(8));
+        assert_eq!(memory.taken(), 17);
+    }
+
+    #[test]
+    fn chunks_are_kept_for_the_next_as_long_as_there_is_room() {
+        let memory = Memory::new(3 * CHUNK as u64);
+        let mut chunk = memory.take(CHUNK);
+        chunk.bytes.push(7);
+        let place = chunk.bytes.as_ptr();
+        drop([chunk, memory.take(CHUNK), memory.take(5)]);
+        let again = memory.take(CHUNK);
+        assert!(again.bytes.is_empty());
+        // A large one needs the room of those that are idle.
+        let large = memory.take(2 * CHUNK);
+        assert!(memory.lock().idle.is_empty());
+        drop(large);
+        let kept = [memory.take(CHUNK), again].map(|chunk| chunk.bytes.as_ptr());
+        assert!(kept.contains(&place), "{place:?} is not among {kept:?}");
+    }
+}

@@ -1,0 +1,62 @@
+//! How `--memory` is shared out: blocks that are built and not yet sent, and what is decoded.
+
+use std::num::NonZeroU64;
+
+use posthouse::backfill::read::Bounds;
+
+/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
+const LEAST_DECODING: u64 = 64 << 20;
+
+/// What of `memory` may be used while rows are decoded.
+pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
+    Bounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
+}
+
+fn decoding_bytes(memory: NonZeroU64) -> u64 {
+    (memory.get() / 16).saturating_mul(3).max(LEAST_DECODING)
+}
+
+/// What of `memory` blocks may take until they are sent.
+pub(super) fn block_bytes(memory: NonZeroU64) -> u64 {
+    let memory_bytes = memory.get();
+    memory_bytes.saturating_sub(decoding_bytes(memory)).max(memory_bytes / 4)
+}
+
+/// The largest slice for which `memory` is enough: the ends of its columns' memory are not full.
+pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
+    let bytes = block_bytes(memory);
+    NonZeroU64::new(bytes - bytes / 32).unwrap_or(NonZeroU64::MIN)
+}
+
+/// The least `--memory`, in MiB, that is enough for slices of so many bytes.
+pub(super) fn memory_for(slice: u64) -> u64 {
+    let blocks = (slice / 31).saturating_mul(32).saturating_add(64);
+    let beside_decoding = (blocks / 13).saturating_mul(16).max(blocks.saturating_add(LEAST_DECODING));
+    (beside_decoding.min(blocks.saturating_mul(4)) >> 20) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_and_decoding_fit_into_memory() {
+        for (memory, slice) in [(512, 403), (2_048, 1_612), (128, 62), (64, 15), (1, 0)] {
+            let memory = NonZeroU64::new(memory << 20).expect("not 0");
+            let blocks = block_bytes(memory);
+            assert_eq!(largest_slice(memory).get() >> 20, slice);
+            assert!(largest_slice(memory).get() < blocks);
+            assert!(blocks + decoding_bytes(memory) <= memory.get().max(LEAST_DECODING + memory.get() / 4));
+        }
+    }
+
+    #[test]
+    fn the_memory_that_a_slice_needs_is_enough_and_hardly_more() {
+        for slice in [1, 4, 15, 62, 200, 403, 1_612, 10_000].map(|slice| slice << 20) {
+            let largest = |memory| largest_slice(NonZeroU64::new(memory << 20).expect("not 0")).get();
+            let memory = memory_for(slice);
+            assert!(largest(memory) >= slice, "{memory} for {slice}");
+            assert!(memory < 3 || largest(memory - 2) < slice, "{memory} for {slice}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Backfills whose connection to a shard is cut while a block is on its way: the same run reads its rows again.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::ControlFlow;
+use std::thread;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{Proxy, wait_until};
+use tempfile::TempDir;
+use toml::Value;
+
+use crate::produce::LIMIT;
+use crate::schema::json;
+
+tests! {
+    Shared a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run,
+    Shared a_load_that_waits_for_a_shard_ends_when_it_is_cancelled,
+    Shared a_body_that_ends_early_is_stored_whole_or_not_at_all,
+}
+
+/// Rows of a history of one month, of which every hundredth is no event. Three quarters of them go to the second shard.
+const ROWS: u64 = 20_000;
+const REJECTS: u64 = ROWS / 100;
+/// What goes to the second shard before its line is cut: in the middle of the first block, which has twice of it.
+const CARRIED: u64 = 2_000_000;
+
+/// A history, and the folder for its rejects.
+struct Source {
+    folder: TempDir,
+}
+
+impl Source {
+    fn write(site: &Site<'_>) -> anyhow::Result<Self> {
+        let source = Self { folder: tempfile::tempdir()? };
+        site.query(&format!(
+            "INSERT INTO FUNCTION file('{}', Parquet) SELECT if(number % 100 = 7, concat('no-', toString(number)), \
+             toString(generateUUIDv4())) AS uuid, 'e' AS event, repeat(hex(sipHash128(number)), 10) AS properties, \
+             toDateTime64('2026-03-01 00:00:00', 6, 'UTC') + number AS timestamp, 7 AS team_id, toString(number) AS distinct_id, \
+             '' AS elements_hash, timestamp AS created_at, '' AS elements_chain FROM numbers({ROWS})",
+            source.place("events.parquet")
+        ))?;
+        Ok(source)
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// The command that loads it, if no row is rejected twice.
+    fn command<'a>(&self, file: &'a str, quarantine: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let arguments = [
+            "backfill",
+            "run",
+            file,
+            "--mapping",
+            "identity",
+            "--max-rejects",
+            "1%",
+            "--quarantine",
+            quarantine,
+        ];
+        [&arguments[..], more].concat()
+    }
+}
+
+/// Has the site's config name a proxy for the second shard's node.
+fn line_to_the_second_shard(site: &mut Site<'_>) -> anyhow::Result<Proxy> {
+    let shards = site.config_mut().get_mut("shards").and_then(Value::as_array_mut).context("shards")?;
+    let replicas = shards[1].get_mut("replicas").and_then(Value::as_array_mut).context("replicas")?;
+    let replica = replicas[0].as_table_mut().context("a replica")?;
+    let url = replica.get("url").and_then(Value::as_str).context("a url")?;
+    let line = Proxy::start(url.trim_start_matches("http://").trim_end_matches('/').parse()?)?;
+    replica.insert("url".to_owned(), format!("http://{}", line.address()).into());
+    Ok(line)
+}
+
+fn is_cut(line: &Proxy) -> anyhow::Result<()> {
+    wait_until("the line to be cut", LIMIT, || match line.is_cut() {
+        true => ControlFlow::Break(Ok(())),
+        false => ControlFlow::Continue(anyhow!("{} bytes went through", line.carried())),
+    })
+}
+
+fn a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run(site: &mut Site<'_>) -> anyhow::Result<()> {
+    site.apply()?;
+    let line = line_to_the_second_shard(site)?;
+    for (number, route) in [(1, "direct"), (2, "distributed")] {
+        // GIVEN a history with as many bad rows as may be rejected
+        let source = Source::write(site)?;
+        let (file, quarantine) = (source.place("events.parquet"), source.place("quarantine"));
+        // WHEN the line to a shard breaks in the middle of a block and is mended then
+        line.cut_after(CARRIED);
+        let command = source.command(&file, &quarantine, &["--route", route, "--json"]);
+        let outcome = thread::scope(|scope| {
+            let run = scope.spawn(|| site.posthouse(&command));
+            is_cut(&line)?;
+            line.restore();
+            run.join().map_err(|_| anyhow!("a thread panicked"))?
+        })?;
+        // THEN the same run reads it again, says so, and counts each row once
+        ensure!(outcome.code == 0 && outcome.stderr.contains("reading unit"), "{outcome}");
+        let (done, stored) = (json(&outcome)?, ROWS - REJECTS);
+        ensure!(done["stored"] == stored && done["before"] == 0 && done["rejected"] == REJECTS, "{done:#}");
+        ensure!(done["proof"]["found"] == stored && done["proof"]["complete"] == true, "{done:#}");
+        // THEN every row is there once, and every bad one is in quarantine once
+        let all = number * stored;
+        site.answers("SELECT count(), uniqExact(uuid) FROM {db}.events", &format!("{all}\t{all}"), LIMIT)?;
+        let aside =
+            site.query(&format!("SELECT count(), uniqExact(_row) FROM file('{quarantine}/*/*.parquet')"))?;
+        ensure!(aside == format!("{REJECTS}\t{REJECTS}"), "{aside}");
+    }
+    Ok(())
+}
+
+fn a_load_that_waits_for_a_shard_ends_when_it_is_cancelled(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a load whose line to a shard breaks in the middle of a block, and stays so
+    site.apply()?;
+    let line = line_to_the_second_shard(site)?;
+    let source = Source::write(site)?;
+    let (file, quarantine) = (source.place("events.parquet"), source.place("quarantine"));
+    line.cut_after(CARRIED);
+    let outcome = thread::scope(|scope| {
+        let run = scope.spawn(|| site.posthouse(&source.command(&file, &quarantine, &["--no-verify"])));
+        is_cut(&line)?;
+        // WHEN it is cancelled from elsewhere
+        let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+        site.must(&["backfill", "cancel", jobs[0]["job"].as_str().context("a job")?])?;
+        run.join().map_err(|_| anyhow!("a thread panicked"))?
+    })?;
+    // THEN it ends, and says that it was not through
+    ensure!(outcome.code == 1 && outcome.stderr.contains("cancelled before the end"), "{outcome}");
+    // WHEN the line is mended and the same command given again THEN all of it is there once
+    line.restore();
+    let done = json(&site.must(&source.command(&file, &quarantine, &["--json"]))?)?;
+    let stored = ROWS - REJECTS;
+    ensure!(done["proof"]["found"] == stored && done["proof"]["complete"] == true, "{done:#}");
+    site.answers("SELECT count(), uniqExact(uuid) FROM {db}.events", &format!("{stored}\t{stored}"), LIMIT)
+}
+
+fn a_body_that_ends_early_is_stored_whole_or_not_at_all(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a block of two columns, in the pieces in which a loader sends one; so many rows that the server begins to insert
+    // before it has the second column
+    site.query("CREATE DATABASE {db}")?;
+    let rows = 0x20_000_u64;
+    let pieces: [Vec<u8>; 4] = [
+        [&[2, 0x80, 0x80, 0x08, 1][..], b"a", &[6], b"UInt64"].concat(),
+        (0..rows).flat_map(u64::to_le_bytes).collect(),
+        [&[1][..], b"b", &[6], b"String"].concat(),
+        (0..rows).flat_map(|_| *b"\x01x").collect(),
+    ];
+    for sent in 1..=pieces.len() {
+        site.query("CREATE OR REPLACE TABLE {db}.cut (a UInt64, b String) ENGINE = MergeTree ORDER BY a")?;
+        // WHEN the connection ends behind one of them, without the end of the body
+        let answer = post(site, &pieces[..sent])?;
+        // THEN the server sees that something is missing, and stores nothing; of a block that was through, all or nothing
+        ensure!(answer.starts_with("HTTP/1.1 500") && answer.contains("UNEXPECTED_END_OF_FILE"), "{answer}");
+        let stored: u64 = site.query("SELECT count() FROM {db}.cut")?.parse()?;
+        ensure!(stored == 0 || stored == rows && sent == pieces.len(), "{stored} rows after {sent} pieces");
+    }
+    Ok(())
+}
+
+/// Inserts these pieces, each a chunk, with the settings of a loader, and ends the connection there.
+fn post(site: &Site<'_>, pieces: &[Vec<u8>]) -> anyhow::Result<String> {
+    let address = site.stack.nodes()[0].http_url();
+    let address = address.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let (settings, name) = (
+        "min_insert_block_size_rows=0&min_insert_block_size_bytes=0&max_insert_block_size=1048576&async_insert=0",
+        site.name(),
+    );
+    write!(
+        stream,
+        "POST /?{settings}&query=INSERT%20INTO%20{name}.cut%20FORMAT%20Native HTTP/1.1\r\nHost: {address}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    )?;
+    for piece in pieces {
+        write!(stream, "{:x}\r\n", piece.len())?;
+        stream.write_all(piece)?;
+        stream.write_all(b"\r\n")?;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
