@@ -1,10 +1,12 @@
 //! Blocks on their way into their shards: which node, how fast, and what to do when it does not answer.
 
+mod ghosts;
 mod pace;
 mod parcel;
 mod route;
 mod store;
 
+pub use self::ghosts::Ghosts;
 pub use self::pace::{Pace, Pressure, observe};
 pub use self::parcel::Parcel;
 pub use self::route::{Destination, Route, RouteChoice, RouteError, Way, settle};

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use super::ghosts::Ghosts;
 use super::parcel::Parcel;
 use super::route::Destination;
 use crate::backfill::place::SLICE_ROWS;
@@ -48,6 +49,15 @@ pub enum StoreError {
         #[source]
         source: NodeError,
     },
+    /// The shard acknowledged it and has not one of its rows: it knew its token without having its part. It is sent under
+    /// another one when its rows are read again.
+    #[error("shard {shard} knew the token of a block of month {month} and has no row of it, as after a kill")]
+    Ghost {
+        /// The shard.
+        shard: u32,
+        /// The block's month.
+        month: u32,
+    },
     /// More rows stand at the block's places than it has.
     #[error(
         "shard {shard} holds {found} rows at places of a block of month {month} that has {rows}: stored twice, or not by \
@@ -83,7 +93,8 @@ struct Found {
 /// any row was sent, such as a node that is not reached, and says whether to try once more.
 ///
 /// The token makes the shard drop what it has just seen; a shard that has forgotten the token still has the rows, which
-/// their places tell. An insert of one part is there whole or not at all.
+/// their places tell. An insert of one part is there whole or not at all. A block in doubt is looked for after it was sent
+/// too, since its token may be one of `ghosts`.
 ///
 /// # Errors
 /// See [`StoreError`]: a fault that does not pass, one that did not pass in [`PATIENCE`], or one that came when rows were
@@ -92,6 +103,7 @@ pub async fn store(
     database: &str,
     destination: &Destination,
     parcel: &mut Parcel,
+    ghosts: &Ghosts,
     in_doubt: impl Fn() -> bool,
     again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
@@ -100,7 +112,7 @@ pub async fn store(
     loop {
         let node = &destination.nodes[tries as usize % destination.nodes.len()];
         tries += 1;
-        match attempt(database, destination, node, parcel, tries > 1 || in_doubt()).await {
+        match attempt(database, destination, node, parcel, ghosts, tries > 1 || in_doubt()).await {
             Ok(stored) => return Ok(stored),
             Err(AttemptError::Node(source)) if is_passing(&source) && !parcel.is_whole() => {
                 return Err(StoreError::Gone { shard: parcel.shard, month: parcel.month, source });
@@ -140,6 +152,7 @@ async fn attempt(
     destination: &Destination,
     node: &Node,
     parcel: &mut Parcel,
+    ghosts: &Ghosts,
     in_doubt: bool,
 ) -> Result<Stored, AttemptError> {
     if in_doubt && is_anywhere(database, destination, node, parcel).await? {
@@ -152,7 +165,7 @@ async fn attempt(
         insert = insert.setting(name, value);
     }
     insert
-        .setting("insert_deduplication_token", &parcel.token)
+        .setting("insert_deduplication_token", ghosts.token(&parcel.token))
         .setting("insert_deduplicate", 1)
         // The block as it stands, as one part, before the answer.
         .setting("async_insert", 0)
@@ -164,6 +177,11 @@ async fn attempt(
         .setting("optimize_on_insert", 0)
         .send(parcel.head.clone(), &mut parcel.pieces)
         .await?;
+    // The shard takes one insert into a table after the other, so what another attempt was writing is there by now.
+    if in_doubt && !is_anywhere(database, destination, node, parcel).await? {
+        ghosts.found(&parcel.token);
+        return Err(AttemptError::Store(StoreError::Ghost { shard: parcel.shard, month: parcel.month }));
+    }
     Ok(Stored::Now)
 }
 

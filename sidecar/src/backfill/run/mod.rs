@@ -85,7 +85,7 @@ impl RunError {
     /// Whether another pass over the plan may do what this one could not.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Store(StoreError::Gone { .. }) => true,
+            Self::Store(StoreError::Gone { .. } | StoreError::Ghost { .. }) => true,
             Self::Asked(LedgerError::Node(error) | LedgerError::ShardDown(error)) => is_passing(error),
             _ => false,
         }
@@ -131,7 +131,8 @@ pub async fn run(
         progress.clone(),
     );
     let canceller = tokio::spawn(watch);
-    let load = Load { database: &config.database, route, plan, limits, progress: progress.clone() };
+    let (database, ghosts) = (&config.database, Arc::default());
+    let load = Load { database, route, plan, limits, progress: progress.clone(), ghosts };
     let loaded = load.passes().await;
     canceller.abort();
     loaded.map(|()| progress.stopped())

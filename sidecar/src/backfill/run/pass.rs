@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::shard::Shard;
 use super::unit::Reading;
 use super::{Limits, Plan, RunError, worse};
-use crate::backfill::insert::Route;
+use crate::backfill::insert::{Ghosts, Route};
 use crate::backfill::retry::{PATIENCE, wait};
 use crate::backfill::shard::Memory;
 use crate::node::Node;
@@ -31,6 +31,8 @@ pub(super) struct Load<'a> {
     pub(super) plan: Arc<Plan>,
     pub(super) limits: &'a Limits,
     pub(super) progress: Arc<Progress>,
+    /// Of all passes.
+    pub(super) ghosts: Arc<Ghosts>,
 }
 
 impl Load<'_> {
@@ -80,6 +82,7 @@ impl Load<'_> {
                 database: self.database.to_owned(),
                 destination: destination.clone(),
                 progress: self.progress.clone(),
+                ghosts: self.ghosts.clone(),
             });
             tasks.spawn(shard.work(work));
         }

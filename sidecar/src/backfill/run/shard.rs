@@ -10,7 +10,7 @@ use tokio::time::{interval, sleep};
 use super::progress::Progress;
 use super::work::{BlockWork, End, UnitOnShard, Work};
 use super::{RunError, worse};
-use crate::backfill::insert::{Destination, Pace, StoreError, Stored, observe, store};
+use crate::backfill::insert::{Destination, Ghosts, Pace, StoreError, Stored, observe, store};
 use crate::backfill::ledger::{Record, State, record};
 use crate::node::NodeError;
 
@@ -26,6 +26,7 @@ pub(super) struct Shard {
     pub(super) database: String,
     pub(super) destination: Destination,
     pub(super) progress: Arc<Progress>,
+    pub(super) ghosts: Arc<Ghosts>,
 }
 
 impl Shard {
@@ -85,7 +86,8 @@ impl Shard {
             self.progress.ending().is_none()
         };
         let in_doubt = || unit.in_doubt();
-        let stored = store(&self.database, &self.destination, &mut block.parcel, in_doubt, again).await;
+        let stored =
+            store(&self.database, &self.destination, &mut block.parcel, &self.ghosts, in_doubt, again).await;
         let stored = match (stored, self.progress.ending()) {
             (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
             (stored, _) => stored.inspect_err(|error| self.gone(&unit, error))?,
@@ -108,14 +110,17 @@ impl Shard {
 
     /// Has the pass end at once if a block's rows must be read again, and says so.
     fn gone(&self, unit: &UnitOnShard, error: &StoreError) {
-        if let StoreError::Gone { shard, month, source } = error {
-            let unit = unit.id;
-            tracing::warn!(
-                "shard {shard}: {source}; reading unit {unit} again for its block of month {month}"
-            );
-            self.progress.slow(*shard, Some(format!("waits: {source}")));
-            self.progress.end_pass();
-        }
+        let (shard, month, cause) = match error {
+            StoreError::Gone { shard, month, source } => (*shard, month, source.to_string()),
+            StoreError::Ghost { shard, month } => {
+                (*shard, month, "it knows the token and not the rows".to_owned())
+            }
+            _ => return,
+        };
+        let unit = unit.id;
+        tracing::warn!("shard {shard}: {cause}; reading unit {unit} again for its block of month {month}");
+        self.progress.slow(shard, Some(format!("waits: {cause}")));
+        self.progress.end_pass();
     }
 
     async fn record(
