@@ -4,6 +4,7 @@ mod backfill;
 mod ingest_drain;
 mod ingest_latency;
 mod report;
+mod topics;
 mod udf;
 
 use std::path::Path;
@@ -24,13 +25,14 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     ("ingest_latency", ingest_latency::run),
     ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
     ("ingest_drain", ingest_drain::run),
     ("udf", udf::run),
     ("backfill", backfill::run),
     ("backfill_memory", backfill::memory),
+    ("topics_plan", topics::run),
 ];
 
 fn main() -> anyhow::Result<()> {

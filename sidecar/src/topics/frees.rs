@@ -16,33 +16,37 @@ pub(super) async fn fill_in(
     cluster: &Cluster,
     steps: &mut [Step],
 ) -> Result<(), KafkaError> {
-    let mut frees: Vec<(&mut Step, Option<i64>)> = steps
-        .iter_mut()
-        .filter_map(|step| Some((kept(&step.change)?, step)))
-        .map(|(kept, step)| (step, kept))
-        .collect();
-    if frees.is_empty() {
+    // All topics at once, by the time for which they are kept: a request for each topic would be a thousand for a thousand.
+    let mut by_time: BTreeMap<Option<i64>, BTreeSet<Place>> = BTreeMap::new();
+    for step in steps.iter() {
+        if let Some(kept) = kept(&step.change) {
+            by_time.entry(kept).or_default().extend(places(cluster, step.change.topic()));
+        }
+    }
+    if by_time.is_empty() {
         return Ok(());
     }
     let sizes = client.sizes().await?;
+    let bounds = client.bounds(by_time.values().flatten().cloned().collect()).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    for (step, kept) in &mut frees {
-        let topic = step.change.topic();
-        let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
-        let places: BTreeSet<Place> = (0..partitions)
-            .filter_map(|number| {
-                Some(Place { topic: topic.to_owned(), partition: i32::try_from(number).ok()? })
-            })
-            .collect();
-        let bounds = client.bounds(places.clone()).await?;
-        let from = match kept {
-            Some(kept) => client.at(places, now.saturating_sub(*kept)).await?,
-            None => BTreeMap::new(),
-        };
-        step.frees = Some(freed(&bounds, &from, sizes.as_ref()));
+    let mut from = BTreeMap::new();
+    for (kept, places) in by_time {
+        if let Some(kept) = kept {
+            from.extend(client.at(places, now.saturating_sub(kept)).await?);
+        }
+    }
+    for step in steps.iter_mut().filter(|step| kept(&step.change).is_some()) {
+        let places = places(cluster, step.change.topic());
+        step.frees = Some(freed(&places, &bounds, &from, sizes.as_ref()));
     }
     Ok(())
+}
+
+fn places(cluster: &Cluster, topic: &str) -> BTreeSet<Place> {
+    let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
+    let place = |number| Some(Place { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });
+    (0..partitions).filter_map(place).collect()
 }
 
 /// Whether a change deletes messages, and for how many milliseconds they are kept by it; no time for a deletion.
@@ -60,12 +64,13 @@ fn kept(change: &Change) -> Option<Option<i64>> {
 
 /// What lies before `from` in each partition, or all of it where no message is young enough.
 fn freed(
+    places: &BTreeSet<Place>,
     bounds: &BTreeMap<Place, Bounds>,
     from: &BTreeMap<Place, Option<i64>>,
     sizes: Option<&BTreeMap<Place, u64>>,
 ) -> Frees {
     let (mut messages, mut bytes) = (0, sizes.map(|_| 0));
-    for (place, Bounds { first, end }) in bounds {
+    for (place, Bounds { first, end }) in places.iter().filter_map(|place| bounds.get_key_value(place)) {
         let kept_from = from.get(place).copied().flatten().unwrap_or(*end);
         let held = (end - first).max(0).unsigned_abs();
         let old = (kept_from.min(*end) - first).max(0).unsigned_abs();
@@ -96,9 +101,10 @@ mod tests {
         ]);
         let from = BTreeMap::from([(place(0), Some(150)), (place(1), None), (place(2), None)]);
         let sizes = BTreeMap::from([(place(0), 4_000), (place(1), 70)]);
-        let frees = freed(&bounds, &from, Some(&sizes));
+        let places = bounds.keys().cloned().collect();
+        let frees = freed(&places, &bounds, &from, Some(&sizes));
         assert_eq!(frees, Frees { messages: 60, bytes: Some(1_070) });
-        assert_eq!(freed(&bounds, &from, None), Frees { messages: 60, bytes: None });
+        assert_eq!(freed(&places, &bounds, &from, None), Frees { messages: 60, bytes: None });
     }
 
     #[test]
