@@ -91,6 +91,8 @@ pub struct Client {
     config: ClientConfig,
     brokers: String,
     login: Option<Login>,
+    /// How long questions are asked again while brokers change who does what.
+    patience: Duration,
 }
 
 impl Client {
@@ -101,9 +103,20 @@ impl Client {
     pub fn new(kafka: &Kafka) -> Result<Self, KafkaError> {
         let (config, brokers) = (client_config(kafka), broker_list(kafka));
         match config.create_with_context(LibraryLog) {
-            Ok(admin) => Ok(Self { admin: Arc::new(admin), config, brokers, login: kafka.login.clone() }),
+            Ok(admin) => Ok(Self {
+                admin: Arc::new(admin),
+                config,
+                brokers,
+                login: kafka.login.clone(),
+                patience: CHANGE_OVER_LIMIT,
+            }),
             Err(source) => Err(KafkaError::Failed { brokers, task: "set up a client", source }),
         }
+    }
+
+    /// The same, with every question asked once.
+    pub(crate) fn impatient(&self) -> Self {
+        Self { patience: Duration::ZERO, ..self.clone() }
     }
 
     /// The brokers as the config has them.
@@ -122,8 +135,8 @@ impl Client {
         task: &'static str,
         work: impl Fn(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let admin = Arc::clone(&self.admin);
-        let done = tokio::task::spawn_blocking(move || patiently(|| work(&admin))).await;
+        let (admin, patience) = (Arc::clone(&self.admin), self.patience);
+        let done = tokio::task::spawn_blocking(move || patiently(patience, || work(&admin))).await;
         done.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }
 
@@ -142,9 +155,10 @@ impl Client {
 
 /// Does `work` again while brokers are just changing who does what.
 fn patiently<T>(
+    patience: Duration,
     work: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
 ) -> Result<T, rdkafka::error::KafkaError> {
-    let deadline = Instant::now() + CHANGE_OVER_LIMIT;
+    let deadline = Instant::now() + patience;
     loop {
         match work() {
             Err(error) if is_change_over(&error) && Instant::now() < deadline => thread::sleep(ASK_AGAIN),

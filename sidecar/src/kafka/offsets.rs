@@ -115,9 +115,10 @@ impl Client {
             // One message of a partition is looked at, if any: the first is sent however large it is.
             .set("fetch.message.max.bytes", "1")
             .set("auto.offset.reset", "earliest");
+        let patience = self.patience;
         let done = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
-            patiently(|| work(&consumer))
+            patiently(patience, || work(&consumer))
         });
         done.await.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }

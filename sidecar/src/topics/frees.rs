@@ -3,23 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::plan::{Change, Frees, Step};
-use super::retention::RETENTION;
+use super::plan::{Frees, Step};
 use crate::kafka::{Bounds, Client, Cluster, KafkaError, Place};
 
-/// Fills in what steps free.
-///
-/// # Errors
-/// See [`KafkaError`]. A broker that does not tell sizes is no error.
-pub(super) async fn fill_in(
-    client: &Client,
-    cluster: &Cluster,
-    steps: &mut [Step],
-) -> Result<(), KafkaError> {
+/// Fills in what steps free, as far as the brokers tell at once: those that have just made a topic need seconds before they
+/// tell its offsets, and no plan waits for them.
+pub(super) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Step]) {
+    if let Err(error) = ask(&client.impatient(), cluster, steps).await {
+        tracing::debug!("what steps free is not known: {error}");
+    }
+}
+
+async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(), KafkaError> {
     // All topics at once, by the time for which they are kept: a request for each topic would be a thousand for a thousand.
     let mut by_time: BTreeMap<Option<i64>, BTreeSet<Place>> = BTreeMap::new();
     for step in steps.iter() {
-        if let Some(kept) = kept(&step.change) {
+        if let Some(kept) = step.change.deletes() {
             by_time.entry(kept).or_default().extend(places(cluster, step.change.topic()));
         }
     }
@@ -36,7 +35,7 @@ pub(super) async fn fill_in(
             from.extend(client.at(places, now.saturating_sub(kept)).await?);
         }
     }
-    for step in steps.iter_mut().filter(|step| kept(&step.change).is_some()) {
+    for step in steps.iter_mut().filter(|step| step.change.deletes().is_some()) {
         let places = places(cluster, step.change.topic());
         step.frees = Some(freed(&places, &bounds, &from, sizes.as_ref()));
     }
@@ -47,19 +46,6 @@ fn places(cluster: &Cluster, topic: &str) -> BTreeSet<Place> {
     let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
     let place = |number| Some(Place { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });
     (0..partitions).filter_map(place).collect()
-}
-
-/// Whether a change deletes messages, and for how many milliseconds they are kept by it; no time for a deletion.
-fn kept(change: &Change) -> Option<Option<i64>> {
-    match change {
-        Change::Delete { .. } => Some(None),
-        Change::SetConfig { key, from, to, .. } if key == RETENTION => {
-            let to = to.parse::<i64>().ok().filter(|to| *to >= 0)?;
-            let from = from.value.as_deref().and_then(|from| from.parse::<i64>().ok())?;
-            (from < 0 || to < from).then_some(Some(to))
-        }
-        _ => None,
-    }
 }
 
 /// What lies before `from` in each partition, or all of it where no message is young enough.
@@ -86,7 +72,6 @@ fn freed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::{Config, Source};
 
     fn place(partition: i32) -> Place {
         Place { topic: "a".to_owned(), partition }
@@ -105,20 +90,5 @@ mod tests {
         let frees = freed(&places, &bounds, &from, Some(&sizes));
         assert_eq!(frees, Frees { messages: 60, bytes: Some(1_070) });
         assert_eq!(freed(&places, &bounds, &from, None), Frees { messages: 60, bytes: None });
-    }
-
-    #[test]
-    fn only_what_deletes_is_asked_for() {
-        let set = |from: &str, to: &str| Change::SetConfig {
-            name: "a".to_owned(),
-            key: RETENTION.to_owned(),
-            from: Config { value: Some(from.to_owned()), source: Source::Topic },
-            to: to.to_owned(),
-        };
-        assert_eq!(kept(&set("10", "5")), Some(Some(5)));
-        assert_eq!(kept(&set("-1", "5")), Some(Some(5)));
-        assert_eq!(kept(&set("5", "10")), None);
-        assert_eq!(kept(&set("5", "-1")), None);
-        assert_eq!(kept(&Change::Delete { name: "a".to_owned(), partitions: 1 }), Some(None));
     }
 }

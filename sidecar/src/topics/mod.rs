@@ -43,7 +43,7 @@ pub async fn compare(
     let observed = observe(client, nodes, spec).await?;
     guard(spec, &observed.cluster)?;
     let mut plan = plan::plan(spec, &observed, options);
-    frees::fill_in(client, &observed.cluster, &mut plan.steps).await?;
+    frees::fill_in(client, &observed.cluster, &mut plan.steps).await;
     Ok((plan, observed))
 }
 

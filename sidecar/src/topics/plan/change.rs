@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::retention::RETENTION;
 use super::super::values::{bytes, shown};
 use crate::kafka::{Config, NewTopic, Source};
 
@@ -89,6 +90,21 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether brokers delete messages by it, and the age in milliseconds from which on they do; `None` for all of them.
+    pub fn deletes(&self) -> Option<Option<i64>> {
+        match self {
+            Self::Delete { .. } => Some(None),
+            Self::SetConfig { key, from, to, .. } if key == RETENTION => {
+                let to = to.parse::<i64>().ok().filter(|to| *to >= 0)?;
+                let from = from.value.as_deref().and_then(|from| from.parse::<i64>().ok())?;
+                (from < 0 || to < from).then_some(Some(to))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<Change> for Step {
     fn from(change: Change) -> Self {
         Self { change, warnings: Vec::new(), towards: None, frees: None }
@@ -133,5 +149,25 @@ fn current(key: &str, config: &Config) -> String {
         Source::Topic => value,
         Source::Broker => format!("{value}, the brokers' own"),
         Source::Default => format!("{value}, Kafka's default"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_deletes_is_told_from_what_does_not() {
+        let set = |from: &str, to: &str| Change::SetConfig {
+            name: "a".to_owned(),
+            key: RETENTION.to_owned(),
+            from: Config { value: Some(from.to_owned()), source: Source::Topic },
+            to: to.to_owned(),
+        };
+        assert_eq!(set("10", "5").deletes(), Some(Some(5)));
+        assert_eq!(set("-1", "5").deletes(), Some(Some(5)));
+        assert_eq!(set("5", "10").deletes(), None);
+        assert_eq!(set("5", "-1").deletes(), None);
+        assert_eq!(Change::Delete { name: "a".to_owned(), partitions: 1 }.deletes(), Some(None));
     }
 }
