@@ -11,6 +11,8 @@ use crate::kafka::{Config, Layout, Source};
 
 /// How many brokers must have a message before its producer hears that it is there.
 const LEAST_IN_SYNC: &str = "min.insync.replicas";
+/// Configs by which brokers delete, and of which brokers read more than they write: spaces around them, digits of any script.
+const NUMBERS: [&str; 2] = [RETENTION, "retention.bytes"];
 
 /// Compares the topic's configs with what the brokers say counts.
 pub(super) fn compare(
@@ -72,13 +74,17 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
         from: found.clone(),
         to: to.to_owned(),
     };
-    let now = found.value.as_deref().unwrap_or_default();
-    if is_same || options.yes_loss.contains(&topic.name) {
-        let mut change = Step::from(change(wanted));
-        change.warnings.extend(warning(key, now, wanted));
-        return verdict.steps.push(change);
+    if NUMBERS.contains(&key) && wanted.parse::<i64>().is_err() {
+        return verdict.refuse(
+            format!(
+                "{key} = {wanted:?} is no whole number in digits, so there is no telling what it deletes"
+            ),
+            "write it as one, such as 604800000",
+        );
     }
-    if let Some(loss) = loss(key, now, wanted) {
+    let now = found.value.as_deref().unwrap_or_default();
+    let is_confirmed = is_same || options.yes_loss.contains(&topic.name);
+    if let Some(loss) = loss(key, now, wanted).filter(|_| !is_confirmed) {
         return verdict.refuse(
             format!("{key} {} → {}: {loss}", shown(key, now), shown(key, wanted)),
             format!("confirm it with --yes-loss {}", topic.name),
@@ -121,11 +127,13 @@ fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &m
 fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     match key {
-        RETENTION if number(now) == Some(-1) && number(wanted).is_some_and(|wanted| wanted >= 0) => {
+        RETENTION
+            if number(now).is_none_or(|now| now < 0) && number(wanted).is_some_and(|wanted| wanted >= 0) =>
+        {
             Some("there was no limit, so there is no telling how much is deleted at once")
         }
         "retention.bytes" => {
-            let (now, wanted) = (number(now)?, number(wanted)?);
+            let (now, wanted) = (number(now).unwrap_or(-1), number(wanted)?);
             (wanted >= 0 && (now < 0 || wanted < now))
                 .then_some("the brokers delete what is above it at once")
         }
