@@ -112,7 +112,8 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
 
 fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &mut Verdict) {
     // What the brokers will put in its place is known only afterwards.
-    let deletes = ["retention.ms", "retention.bytes", "cleanup.policy"].contains(&key);
+    let deletes =
+        ["retention.ms", "retention.bytes", "cleanup.policy", "remote.storage.enable"].contains(&key);
     if deletes && !options.yes_loss.contains(&topic.name) {
         return verdict.refuse(
             format!("{key} would be left to the brokers, which may delete messages by their own"),
@@ -126,6 +127,8 @@ fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &m
 /// Why a change of a config lets the brokers delete messages at once, if it does.
 fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
+    // As brokers read it.
+    let is_true = |text: &str| text.trim().eq_ignore_ascii_case("true");
     match key {
         RETENTION
             if number(now).is_none_or(|now| now < 0) && number(wanted).is_some_and(|wanted| wanted >= 0) =>
@@ -136,6 +139,13 @@ fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
             let (now, wanted) = (number(now).unwrap_or(-1), number(wanted)?);
             (wanted >= 0 && (now < 0 || wanted < now))
                 .then_some("the brokers delete what is above it at once")
+        }
+        // The two together are how what lies in remote storage is deleted.
+        "remote.storage.enable" if !is_true(wanted) && is_true(now) => {
+            Some("the brokers can delete what is in remote storage")
+        }
+        "remote.log.delete.on.disable" if is_true(wanted) => {
+            Some("the brokers delete what is in remote storage once it is disabled")
         }
         "cleanup.policy" => Some(if wanted.contains("compact") {
             "compaction keeps one message a key, and refuses messages without one"
@@ -156,7 +166,7 @@ fn warning(key: &str, now: &str, wanted: &str) -> Option<String> {
         LEAST_IN_SYNC if number(wanted)? > number(now)? => {
             Some("producers with acks=all wait for more brokers, and fail with fewer".to_owned())
         }
-        "unclean.leader.election.enable" if wanted == "true" => {
+        "unclean.leader.election.enable" if wanted.trim().eq_ignore_ascii_case("true") => {
             Some("a broker that lacks messages may become leader, and they are lost".to_owned())
         }
         _ => None,

@@ -237,3 +237,25 @@ fn topics_that_kafka_counts_on_never_grow() {
     let adopted = "[topics.__consumer_offsets]\nmanage = \"adopt\"\npartitions = 60\n";
     assert!(planned(adopted, &observed, &Options::default()).steps.is_empty());
 }
+
+#[test]
+fn what_lies_in_remote_storage_is_not_given_up_unasked() {
+    let own = [
+        ("a", "remote.storage.enable", "true", Source::Topic),
+        ("a", "remote.log.delete.on.disable", "false", Source::Default),
+    ];
+    let observed = observed(&[("a", 1, 1)], &own);
+    let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
+    for config in [
+        "\"remote.storage.enable\" = false",
+        "\"remote.storage.enable\" = true, \"remote.log.delete.on.disable\" = \"TRUE\"",
+    ] {
+        let plan = planned(&format!("{head}config = {{ {config} }}\n"), &observed, &Options::default());
+        assert!(plan.steps.is_empty() && plan.refused.len() == 1, "{config}: {plan:?}");
+        assert_eq!(plan.refused[0].way_out, "confirm it with --yes-loss a");
+    }
+    let pruned = planned(head, &observed, &Options { prune: true, ..Options::default() });
+    assert!(pruned.steps.is_empty() && pruned.refused.len() == 1, "{pruned:?}");
+    let gained = "config = { \"remote.storage.enable\" = \"true\" }\n";
+    assert!(planned(&format!("{head}{gained}"), &observed, &Options::default()).steps.is_empty());
+}
