@@ -275,6 +275,13 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
     ensure!(none.stderr.contains("give at least 1ms"), "{none}");
     // THEN it goes there in two steps, and stays
     ensure!(seen == ["10800000", "3600000", "3600000"], "{seen:?}");
+    // GIVEN one that keeps messages for longer than there are times
+    let forever = format!("{name}_forever");
+    broker.create(&forever, 1, &[("retention.ms", "2000000000000")])?;
+    write_topics(site, &folder, &text.replace(&name, &forever))?;
+    // WHEN it is to keep a bit less THEN it can be told what that frees
+    let planned = topics(site, &["plan"], 3)?;
+    ensure!(planned.stdout.contains("frees 0 messages, about 0 B on all brokers"), "{planned}");
     Ok(())
 }
 

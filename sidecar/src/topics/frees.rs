@@ -37,12 +37,18 @@ pub(super) async fn fill_in(
             .collect();
         let bounds = client.bounds(places.clone()).await?;
         let from = match kept {
-            Some(kept) => client.at(places, now.saturating_sub(*kept)).await?,
+            Some(kept) => client.at(places, oldest(now, *kept)).await?,
             None => BTreeMap::new(),
         };
         step.frees = Some(freed(&bounds, &from, sizes.as_ref()));
     }
     Ok(())
+}
+
+/// The time of the oldest message that is kept. Before 1970 there is none, and the brokers' numbers below 0 have meanings of
+/// their own.
+fn oldest(now: i64, kept: i64) -> i64 {
+    now.saturating_sub(kept).max(0)
 }
 
 /// Whether a change deletes messages, and for how many milliseconds they are kept by it; no time for a deletion.
@@ -99,6 +105,13 @@ mod tests {
         let frees = freed(&bounds, &from, Some(&sizes));
         assert_eq!(frees, Frees { messages: 60, bytes: Some(1_070) });
         assert_eq!(freed(&bounds, &from, None), Frees { messages: 60, bytes: None });
+    }
+
+    #[test]
+    fn a_retention_that_reaches_before_1970_is_no_special_time() {
+        assert_eq!(oldest(1_700_000_000_000, 1_000), 1_699_999_999_000);
+        assert_eq!(oldest(1_700_000_000_000, 1_700_000_000_001), 0);
+        assert_eq!(oldest(1_700_000_000_000, i64::MAX), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::retention::{RETENTION, step};
+use super::super::retention::{RETENTION, is_limit, step};
 use super::super::spec::Topic;
 use super::super::values::{duration, same, shown};
 use super::{Change, Options, Step, Verdict};
@@ -130,9 +130,7 @@ fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     // As brokers read it.
     let is_true = |text: &str| text.trim().eq_ignore_ascii_case("true");
     match key {
-        RETENTION
-            if number(now).is_none_or(|now| now < 0) && number(wanted).is_some_and(|wanted| wanted >= 0) =>
-        {
+        RETENTION if !number(now).is_some_and(is_limit) && number(wanted).is_some_and(is_limit) => {
             Some("there was no limit, so there is no telling how much is deleted at once")
         }
         "retention.bytes" => {

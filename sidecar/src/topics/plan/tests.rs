@@ -259,3 +259,17 @@ fn what_lies_in_remote_storage_is_not_given_up_unasked() {
     let gained = "config = { \"remote.storage.enable\" = \"true\" }\n";
     assert!(planned(&format!("{head}{gained}"), &observed, &Options::default()).steps.is_empty());
 }
+
+#[test]
+fn a_retention_of_ages_is_no_limit() {
+    let forever = i64::MAX.to_string();
+    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &forever, Source::Topic)]);
+    let file =
+        "[topics.a]\npartitions = 1\nreplication_factor = 1\nconfig = { \"retention.ms\" = 86400000 }\n";
+    let refused = planned(file, &observed, &Options::default());
+    assert!(refused.steps.is_empty(), "{refused:?}");
+    assert_eq!(refused.refused[0].way_out, "confirm it with --yes-loss a");
+    let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
+    let confirmed = planned(file, &observed, &yes);
+    assert_eq!((confirmed.steps.len(), &confirmed.steps[0].towards), (1, &None));
+}
