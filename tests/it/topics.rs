@@ -71,9 +71,13 @@ impl Broker {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let created = self.runtime.block_on(self.admin.create_topics([&topic], &AdminOptions::new()))?;
-        created.into_iter().try_for_each(|created| match created {
-            Ok(_) => Ok(()),
-            Err((name, code)) => Err(anyhow!("can't create {name}: {code}")),
+        for created in created {
+            created.map_err(|(name, code)| anyhow!("can't create {name}: {code}"))?;
+        }
+        // The controller has it; brokers hear of it a moment later.
+        wait_until(&format!("{name} to be seen"), LIMIT, || match self.topic(name) {
+            Ok(Some(_)) => ControlFlow::Break(Ok(())),
+            seen => ControlFlow::Continue(anyhow!("{seen:?}")),
         })
     }
 }
