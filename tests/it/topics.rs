@@ -358,6 +358,10 @@ fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
     let refused = topics(site, &["apply", "--yes-delete", &name], 3)?;
     ensure!(refused.stdout.contains(&format!("group {name}_readers")), "{refused}");
     ensure!(broker.topic(&name)?.is_some(), "it is gone");
+    // THEN its offsets are not reset either
+    let group = format!("{name}_readers");
+    let refused = topics(site, &["reset", &group, "--topic", &name, "--to", "earliest", "--execute"], 1)?;
+    ensure!(refused.stderr.contains("the brokers don't tell who is in it"), "{refused}");
     Ok(())
 }
 
