@@ -29,6 +29,7 @@ mod backfill_cuts;
 mod brokers;
 mod columns;
 mod config;
+mod daemon;
 mod drift;
 mod engines;
 mod events;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
     let files = [
         ("config", config::TESTS),
         ("topics", topics::TESTS),
+        ("daemon", daemon::TESTS),
         ("groups", groups::TESTS),
         ("groups_check", groups_check::TESTS),
         ("sources", sources::TESTS),

@@ -26,6 +26,7 @@ tests! {
     Shared what_is_refused_leaves_its_topic_alone,
     Shared a_retention_drops_by_a_step_at_a_time,
     Shared a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so,
+    Shared a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told,
     Shared a_kept_plan_is_done_only_while_the_cluster_is_as_it_was,
     Shared another_cluster_is_refused,
     Shared one_apply_waits_for_another,
@@ -70,9 +71,13 @@ impl Broker {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let created = self.runtime.block_on(self.admin.create_topics([&topic], &AdminOptions::new()))?;
-        created.into_iter().try_for_each(|created| match created {
-            Ok(_) => Ok(()),
-            Err((name, code)) => Err(anyhow!("can't create {name}: {code}")),
+        for created in created {
+            created.map_err(|(name, code)| anyhow!("can't create {name}: {code}"))?;
+        }
+        // The controller has it; brokers hear of it a moment later.
+        wait_until(&format!("{name} to be seen"), LIMIT, || match self.topic(name) {
+            Ok(Some(_)) => ControlFlow::Break(Ok(())),
+            seen => ControlFlow::Continue(anyhow!("{seen:?}")),
         })
     }
 }
@@ -100,7 +105,7 @@ fn topics(site: &Site<'_>, arguments: &[&str], code: i32) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
-fn own(key: &str, value: &str) -> (String, String) {
+pub(crate) fn own(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
@@ -269,8 +274,18 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
         }
         seen.extend(broker.topic(&name)?.map(|(_, configs)| configs[0].1.clone()));
     }
+    // THEN a step of nothing is refused
+    let none = topics(site, &["plan", "--max-retention-drop", "0s"], 2)?;
+    ensure!(none.stderr.contains("give at least 1ms"), "{none}");
     // THEN it goes there in two steps, and stays
     ensure!(seen == ["10800000", "3600000", "3600000"], "{seen:?}");
+    // GIVEN one that keeps messages for longer than there are times
+    let forever = format!("{name}_forever");
+    broker.create(&forever, 1, &[("retention.ms", "2000000000000")])?;
+    write_topics(site, &folder, &text.replace(&name, &forever))?;
+    // WHEN it is to keep a bit less THEN it can be told what that frees
+    let planned = topics(site, &["plan"], 3)?;
+    ensure!(planned.stdout.contains("frees 0 messages, about 0 B on all brokers"), "{planned}");
     Ok(())
 }
 
@@ -319,6 +334,37 @@ fn a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so(site: &mut Site<
     Ok(())
 }
 
+fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN a topic that the file wants deleted, read by a consumer of the newer protocol (KIP-848)
+    let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
+    broker.create(&name, 1, &[])?;
+    write_topics(site, &folder, &format!("[topics.{name}]\ndelete = true\n"))?;
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("group.id", format!("{name}_readers"))
+        .set("group.protocol", "consumer")
+        .create()?;
+    consumer.subscribe(&[&name])?;
+    wait_until("the consumer has its partition", LIMIT, || {
+        let _ = consumer.poll(Duration::from_millis(100));
+        match consumer.assignment() {
+            Ok(given) if given.count() > 0 => ControlFlow::Break(Ok(())),
+            seen => ControlFlow::Continue(anyhow!("{seen:?}")),
+        }
+    })?;
+    // WHEN it is confirmed THEN it is refused, and the group is named
+    let refused = topics(site, &["apply", "--yes-delete", &name], 3)?;
+    ensure!(refused.stdout.contains(&format!("group {name}_readers")), "{refused}");
+    ensure!(broker.topic(&name)?.is_some(), "it is gone");
+    // THEN its offsets are not reset either
+    let group = format!("{name}_readers");
+    let refused = topics(site, &["reset", &group, "--topic", &name, "--to", "earliest", "--execute"], 1)?;
+    ensure!(refused.stderr.contains("the brokers don't tell who is in it"), "{refused}");
+    Ok(())
+}
+
 fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a kept plan that makes one topic and changes another
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
@@ -345,6 +391,9 @@ fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) 
     let again = topics(site, &["apply", &kept], 1)?;
     ensure!(again.stderr.contains("retention.ms 777000 became 888000"), "{again}");
     ensure!(again.stderr.contains(&format!("{name}_new: it exists now")), "{again}");
+    // THEN what a plan was made with can't be said again for it
+    let other = topics(site, &["apply", &kept, "--max-retention-drop", "1h"], 2)?;
+    ensure!(other.stderr.contains("cannot be used with"), "{other}");
     // THEN what is no plan is refused as such
     std::fs::write(&kept, "{}")?;
     let foreign = topics(site, &["apply", &kept], 1)?;

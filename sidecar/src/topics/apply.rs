@@ -76,6 +76,8 @@ pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<A
         wait_until_visible(client, &mut outcomes).await?;
         let left_over = left_over(client, &outcomes).await?;
         if !left_over.is_empty() {
+            // It may have taken a while until the topics were seen.
+            lock.check().await?;
             let mut reset = ask(client, &left_over.iter().collect::<Vec<_>>()).await?;
             wait_until_visible(client, &mut reset).await?;
             outcomes.extend(reset);

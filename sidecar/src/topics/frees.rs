@@ -32,7 +32,7 @@ async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(
     let mut from = BTreeMap::new();
     for (kept, places) in by_time {
         if let Some(kept) = kept {
-            from.extend(client.at(places, now.saturating_sub(kept)).await?);
+            from.extend(client.at(places, oldest(now, kept)).await?);
         }
     }
     for step in steps.iter_mut().filter(|step| step.change.deletes().is_some()) {
@@ -46,6 +46,12 @@ fn places(cluster: &Cluster, topic: &str) -> BTreeSet<Place> {
     let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
     let place = |number| Some(Place { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });
     (0..partitions).filter_map(place).collect()
+}
+
+/// The time of the oldest message that is kept. Before 1970 there is none, and the brokers' numbers below 0 have meanings of
+/// their own.
+fn oldest(now: i64, kept: i64) -> i64 {
+    now.saturating_sub(kept).max(0)
 }
 
 /// What lies before `from` in each partition, or all of it where no message is young enough.
@@ -90,5 +96,12 @@ mod tests {
         let frees = freed(&places, &bounds, &from, Some(&sizes));
         assert_eq!(frees, Frees { messages: 60, bytes: Some(1_070) });
         assert_eq!(freed(&places, &bounds, &from, None), Frees { messages: 60, bytes: None });
+    }
+
+    #[test]
+    fn a_retention_that_reaches_before_1970_is_no_special_time() {
+        assert_eq!(oldest(1_700_000_000_000, 1_000), 1_699_999_999_000);
+        assert_eq!(oldest(1_700_000_000_000, 1_700_000_000_001), 0);
+        assert_eq!(oldest(1_700_000_000_000, i64::MAX), 0);
     }
 }

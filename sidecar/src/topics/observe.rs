@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lock::LOCK_GROUP;
 use super::plan::Observed;
 use super::spec::{Manage, Spec};
 use super::tables::{KafkaTable, kafka_tables};
@@ -52,25 +53,62 @@ async fn readers(
     Ok(topics.iter().map(of).collect())
 }
 
-/// Whether a group has a member for the topic. One whose assignments can't be read may have.
+/// Whether a group has a member for the topic, or may have: while a group shares partitions out anew nobody tells who reads what,
+/// and a group of the newer protocol (KIP-848) looks dead to the question that we can ask.
 fn reads(group: &Group, topic: &str) -> bool {
-    group.members.iter().any(|member| match &member.assigned {
-        Some(assigned) => assigned.iter().any(|(read, _)| read == topic),
-        None => true,
-    })
+    let is_told = matches!(group.state.as_str(), "Stable" | "Empty");
+    (!is_told && group.name != LOCK_GROUP)
+        || group.members.iter().any(|member| match &member.assigned {
+            Some(assigned) => assigned.iter().any(|(read, _)| read == topic),
+            None => true,
+        })
 }
 
 fn group_text(group: &Group) -> String {
-    let member = &group.members[0];
-    format!(
-        "group {} ({} {}, {} among them)",
-        group.name,
-        group.members.len(),
-        if group.members.len() == 1 { "member" } else { "members" },
-        member.client
-    )
+    match group.members.as_slice() {
+        [] => format!("maybe group {}, whose members the brokers don't tell ({})", group.name, group.state),
+        [member, ..] => format!(
+            "group {} ({} {}, {} among them)",
+            group.name,
+            group.members.len(),
+            if group.members.len() == 1 { "member" } else { "members" },
+            member.client
+        ),
+    }
 }
 
 fn table_text(table: &KafkaTable) -> String {
     format!("table {}.{} on {}", table.database, table.name, table.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Member;
+
+    fn group(state: &str, assigned: &[Option<&[&str]>]) -> Group {
+        let member = |topics: &Option<&[&str]>| Member {
+            id: "1".to_owned(),
+            client: "c".to_owned(),
+            host: "/127.0.0.1".to_owned(),
+            assigned: topics
+                .map(|topics| topics.iter().map(|topic| ((*topic).to_owned(), vec![0])).collect()),
+        };
+        let members = assigned.iter().map(member).collect();
+        Group { name: "g".to_owned(), state: state.to_owned(), members }
+    }
+
+    #[test]
+    fn who_may_read_a_topic_counts_as_a_reader() {
+        assert!(reads(&group("Stable", &[Some(&["b"]), Some(&["a"])]), "a"));
+        assert!(reads(&group("Stable", &[None]), "a"));
+        assert!(!reads(&group("Stable", &[Some(&["b"])]), "a"));
+        assert!(!reads(&group("Empty", &[]), "a"));
+        // While partitions are shared out anew, no member has any.
+        assert!(reads(&group("PreparingRebalance", &[Some(&[])]), "a"));
+        assert!(reads(&group("CompletingRebalance", &[Some(&[])]), "a"));
+        assert!(reads(&group("Dead", &[]), "a"));
+        assert!(group_text(&group("Dead", &[])).starts_with("maybe group g, whose members"));
+        assert_eq!(group_text(&group("Stable", &[Some(&["a"])])), "group g (1 member, c among them)");
+    }
 }

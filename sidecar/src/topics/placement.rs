@@ -1,4 +1,4 @@
-//! Where partitions are: those that lack copies, and those that crowd on few brokers. Shown only: moving them is the work of
+//! Where partitions are: those that lack copies or have fewer than others, and those that crowd on few brokers. Shown only: moving them is the work of
 //! Kafka's own tools.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,8 +37,24 @@ pub(super) fn faults(layout: &Layout, brokers: &BTreeSet<i32>) -> Vec<String> {
             away.join(", ")
         ));
     }
+    faults.extend(uneven(layout));
     faults.extend(crowd(layout, brokers));
     faults
+}
+
+/// Says so if partitions have different numbers of copies: the least counts as the topic's.
+fn uneven(layout: &Layout) -> Option<String> {
+    let (least, most) = (
+        layout.replication_factor(),
+        layout.partitions.iter().map(|partition| partition.replicas.len()).max()?,
+    );
+    let few = numbers(layout, |partition| partition.replicas.len() < most);
+    (least < most).then(|| {
+        format!(
+            "{} fewer copies than others, {least} instead of {most}: kafka-reassign-partitions.sh adds some",
+            listed(&few, "has", "have")
+        )
+    })
 }
 
 /// Says so if some broker has two partitions more than another one could take over.
@@ -112,6 +128,10 @@ mod tests {
             faults[1],
             "partitions 1, 2 are under-replicated: out of sync on broker 2 (up, behind), 3 (down)"
         );
-        assert!(faults[2].starts_with("badly spread: broker 1 holds 3"), "{faults:?}");
+        assert_eq!(
+            faults[2],
+            "partitions 0, 3 have fewer copies than others, 1 instead of 2: kafka-reassign-partitions.sh adds some"
+        );
+        assert!(faults[3].starts_with("badly spread: broker 1 holds 3"), "{faults:?}");
     }
 }

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 /// The config that steps are for.
 pub(super) const RETENTION: &str = "retention.ms";
+/// Whoever keeps messages for longer than a hundred years means forever: steps of a day from there would never end.
+const CENTURY: i64 = 36_525 * 86_400_000;
+
+/// Whether a retention in milliseconds is a limit at all.
+pub(super) fn is_limit(retention: i64) -> bool {
+    (0..=CENTURY).contains(&retention)
+}
 
 /// A step of a retention towards what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +25,10 @@ pub(super) struct Step {
 /// how much it deletes: from no limit to one.
 pub(super) fn step(from: i64, to: i64, most: Duration) -> Option<Step> {
     let most = i64::try_from(most.as_millis()).unwrap_or(i64::MAX).max(1);
-    if to < 0 || (from >= 0 && to >= from) {
+    if !is_limit(to) || (is_limit(from) && to >= from) {
         return Some(Step { next: to, left: 0 });
     }
-    if from < 0 {
+    if !is_limit(from) {
         return None;
     }
     let next = from.saturating_sub(most).max(to);
@@ -54,6 +61,8 @@ mod tests {
         assert_eq!(step(DAY, -1, MOST), Some(Step { next: -1, left: 0 }));
         assert_eq!(step(-1, -1, MOST), Some(Step { next: -1, left: 0 }));
         assert_eq!(step(-1, 365 * DAY, MOST), None);
-        assert_eq!(step(i64::MAX, 0, MOST).map(|step| step.next), Some(i64::MAX - DAY));
+        assert_eq!(step(i64::MAX, 0, MOST), None);
+        assert_eq!(step(DAY, i64::MAX, MOST), Some(Step { next: i64::MAX, left: 0 }));
+        assert_eq!(step(CENTURY, 0, MOST).map(|step| step.next), Some(CENTURY - DAY));
     }
 }

@@ -1,5 +1,5 @@
-//! `make demo`: the real servers, the real `posthouse`, 200,000 messages, a year of history, kills on the way, and the
-//! count.
+//! `make demo`: the real servers, the real `posthouse`, a topics file that changes, 200,000 messages, a year of history,
+//! kills on the way, and the count.
 
 mod flow;
 mod history;
@@ -8,6 +8,7 @@ mod queries;
 mod report;
 mod screen;
 mod setup;
+mod topics;
 
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -27,6 +28,7 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
         "events from Kafka and history from Parquet into a sharded ClickHouse, each exactly once",
     );
     let ground = setup::prepare(&screen)?;
+    topics::run(&ground, &screen)?;
     let flow = flow::run(&ground, &screen)?;
     let arrived = report::print(&ground, &flow, &screen)?;
     let history = history::run(&ground, &screen)?;
@@ -62,6 +64,7 @@ fn stay(ground: &Ground, screen: &Screen) {
     let url = ground.first().http_url();
     let mut commands = vec![
         (format!("{posthouse} schema check"), "does any table differ from the config?"),
+        (format!("{posthouse} topics groups"), "how far is every consumer group?"),
         (format!("{posthouse} backfill list"), "what was loaded, and is it proven?"),
         (format!("{posthouse} udf check"), "do our functions answer as the server's own?"),
         (

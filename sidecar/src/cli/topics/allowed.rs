@@ -11,8 +11,8 @@ pub(super) struct Allowed {
     #[arg(long)]
     prune: bool,
 
-    /// By how much a retention may drop at once, such as 12h or 3d: brokers delete what is older
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+    /// By how much a retention may drop at once, such as 12h or 3d: brokers delete what is older. --yes-loss does not change it
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = drop_at_once)]
     max_retention_drop: Duration,
 
     /// Delete this topic, which the file wants deleted; may be given again
@@ -22,6 +22,16 @@ pub(super) struct Allowed {
     /// Change configs of this topic even if the brokers delete messages by it at once; may be given again
     #[arg(long, value_name = "TOPIC")]
     yes_loss: Vec<String>,
+}
+
+/// A time that a retention can drop by.
+fn drop_at_once(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    // Kafka counts in milliseconds.
+    if time.as_millis() == 0 {
+        return Err("give at least 1ms; to keep a retention, write it in the topics file".to_owned());
+    }
+    Ok(time)
 }
 
 impl Allowed {

@@ -18,7 +18,7 @@ use super::plan::{painted, rest, step_text, text};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
     /// A plan kept by posthouse topics plan -o FILE; without it the topics file is compared now
-    #[arg(value_name = "FILE", conflicts_with_all = ["prune", "yes_delete", "yes_loss"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["prune", "max_retention_drop", "yes_delete", "yes_loss"])]
     plan: Option<PathBuf>,
 
     #[command(flatten)]

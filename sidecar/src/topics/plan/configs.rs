@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::retention::{RETENTION, step};
+use super::super::retention::{RETENTION, is_limit, step};
 use super::super::spec::Topic;
 use super::super::values::{duration, same, shown};
 use super::{Change, Options, Step, Verdict};
@@ -11,6 +11,8 @@ use crate::kafka::{Config, Layout, Source};
 
 /// How many brokers must have a message before its producer hears that it is there.
 const LEAST_IN_SYNC: &str = "min.insync.replicas";
+/// Configs by which brokers delete, and of which brokers read more than they write: spaces around them, digits of any script.
+const NUMBERS: [&str; 2] = [RETENTION, "retention.bytes"];
 
 /// Compares the topic's configs with what the brokers say counts.
 pub(super) fn compare(
@@ -72,13 +74,17 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
         from: found.clone(),
         to: to.to_owned(),
     };
-    let now = found.value.as_deref().unwrap_or_default();
-    if is_same || options.yes_loss.contains(&topic.name) {
-        let mut change = Step::from(change(wanted));
-        change.warnings.extend(warning(key, now, wanted));
-        return verdict.steps.push(change);
+    if NUMBERS.contains(&key) && wanted.parse::<i64>().is_err() {
+        return verdict.refuse(
+            format!(
+                "{key} = {wanted:?} is no whole number in digits, so there is no telling what it deletes"
+            ),
+            "write it as one, such as 604800000",
+        );
     }
-    if let Some(loss) = loss(key, now, wanted) {
+    let now = found.value.as_deref().unwrap_or_default();
+    let is_confirmed = is_same || options.yes_loss.contains(&topic.name);
+    if let Some(loss) = loss(key, now, wanted).filter(|_| !is_confirmed) {
         return verdict.refuse(
             format!("{key} {} → {}: {loss}", shown(key, now), shown(key, wanted)),
             format!("confirm it with --yes-loss {}", topic.name),
@@ -106,7 +112,8 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
 
 fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &mut Verdict) {
     // What the brokers will put in its place is known only afterwards.
-    let deletes = ["retention.ms", "retention.bytes", "cleanup.policy"].contains(&key);
+    let deletes =
+        ["retention.ms", "retention.bytes", "cleanup.policy", "remote.storage.enable"].contains(&key);
     if deletes && !options.yes_loss.contains(&topic.name) {
         return verdict.refuse(
             format!("{key} would be left to the brokers, which may delete messages by their own"),
@@ -120,14 +127,23 @@ fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &m
 /// Why a change of a config lets the brokers delete messages at once, if it does.
 fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
+    // As brokers read it.
+    let is_true = |text: &str| text.trim().eq_ignore_ascii_case("true");
     match key {
-        RETENTION if number(now) == Some(-1) && number(wanted).is_some_and(|wanted| wanted >= 0) => {
+        RETENTION if !number(now).is_some_and(is_limit) && number(wanted).is_some_and(is_limit) => {
             Some("there was no limit, so there is no telling how much is deleted at once")
         }
         "retention.bytes" => {
-            let (now, wanted) = (number(now)?, number(wanted)?);
+            let (now, wanted) = (number(now).unwrap_or(-1), number(wanted)?);
             (wanted >= 0 && (now < 0 || wanted < now))
                 .then_some("the brokers delete what is above it at once")
+        }
+        // The two together are how what lies in remote storage is deleted.
+        "remote.storage.enable" if !is_true(wanted) && is_true(now) => {
+            Some("the brokers can delete what is in remote storage")
+        }
+        "remote.log.delete.on.disable" if is_true(wanted) => {
+            Some("the brokers delete what is in remote storage once it is disabled")
         }
         "cleanup.policy" => Some(if wanted.contains("compact") {
             "compaction keeps one message a key, and refuses messages without one"
@@ -148,7 +164,7 @@ fn warning(key: &str, now: &str, wanted: &str) -> Option<String> {
         LEAST_IN_SYNC if number(wanted)? > number(now)? => {
             Some("producers with acks=all wait for more brokers, and fail with fewer".to_owned())
         }
-        "unclean.leader.election.enable" if wanted == "true" => {
+        "unclean.leader.election.enable" if wanted.trim().eq_ignore_ascii_case("true") => {
             Some("a broker that lacks messages may become leader, and they are lost".to_owned())
         }
         _ => None,

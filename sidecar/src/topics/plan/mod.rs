@@ -117,6 +117,10 @@ pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
     plan
 }
 
+/// Topics in which Kafka looks for what is its own in a partition that depends on how many there are: with more of them it looks
+/// elsewhere, and every group has lost its offsets.
+const COUNTED: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
 /// Kafka's own topics begin so.
 pub(super) fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
@@ -160,6 +164,10 @@ fn shape(
 ) {
     let (has, wanted) = (layout.partitions.len(), partitions.and_then(|count| usize::try_from(count).ok()));
     match wanted {
+        Some(wanted) if wanted > has && COUNTED.contains(&topic.name.as_str()) => verdict.refuse(
+            format!("it has {has} partitions, and with {wanted} Kafka would not find there what it has written"),
+            format!("write partitions = {has}"),
+        ),
         Some(wanted) if wanted > has => {
             let name = topic.name.clone();
             let mut step = Step::from(Change::AddPartitions { name, from: has, to: wanted });

@@ -176,3 +176,100 @@ fn more_brokers_in_sync_than_copies_is_refused() {
     assert!(refused.steps.is_empty(), "{refused:?}");
     assert_eq!(refused.refused[0].way_out, "write min.insync.replicas = 1 or less");
 }
+
+#[test]
+fn a_number_that_only_brokers_can_read_is_refused() {
+    let now = (7 * DAY).to_string();
+    let own =
+        [("a", "retention.ms", now.as_str(), Source::Topic), ("a", "retention.bytes", "5000", Source::Topic)];
+    let observed = observed(&[("a", 1, 1)], &own);
+    let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
+    // Kafka takes all of these but the last for a number.
+    for value in [" 1000", "1000 ", "１０００", "١٠٠٠", "7d"] {
+        for key in ["retention.ms", "retention.bytes"] {
+            let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
+            let file = format!("{head}config = {{ \"{key}\" = \"{value}\" }}\n");
+            for options in [&Options::default(), &yes] {
+                let plan = planned(&file, &observed, options);
+                assert!(plan.steps.is_empty() && plan.refused.len() == 1, "{value:?}: {plan:?}");
+                assert!(plan.refused[0].what.contains("is no whole number"), "{plan:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_confirmed_loss_leaves_a_retention_its_steps() {
+    let now = (7 * DAY).to_string();
+    let own = [
+        ("a", "retention.ms", now.as_str(), Source::Topic),
+        ("a", "cleanup.policy", "delete", Source::Topic),
+    ];
+    let observed = observed(&[("a", 1, 1)], &own);
+    let file = "[topics.a]\npartitions = 1\nreplication_factor = 1\n\
+                config = { \"cleanup.policy\" = \"compact\", \"retention.ms\" = 1000 }\n";
+    let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
+    assert_eq!(
+        lines(&planned(file, &observed, &yes)),
+        ["~ a: cleanup.policy delete → compact", "~ a: retention.ms 604800000 (7 days) → 518400000 (6 days)"]
+    );
+}
+
+#[test]
+fn what_counts_now_must_be_known_before_it_is_limited() {
+    let mut observed = observed(&[("a", 1, 1)], &[]);
+    for key in ["retention.ms", "retention.bytes"] {
+        let hidden = Config { value: None, source: Source::Topic };
+        observed.configs.insert("a".to_owned(), BTreeMap::from([(key.to_owned(), hidden)]));
+        let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
+        let plan = planned(&format!("{head}config = {{ \"{key}\" = 5 }}\n"), &observed, &Options::default());
+        assert!(plan.steps.is_empty() && plan.refused.len() == 1, "{plan:?}");
+    }
+}
+
+#[test]
+fn topics_that_kafka_counts_on_never_grow() {
+    let observed = observed(&[("__consumer_offsets", 50, 3), ("__heartbeat", 1, 3)], &[]);
+    let file = "[defaults]\npartitions = 60\nreplication_factor = 3\n[topics.__consumer_offsets]\n[topics.__heartbeat]\n";
+    let plan = planned(file, &observed, &Options::default());
+    assert_eq!(lines(&plan)[0], "~ __heartbeat: partitions 1 → 60");
+    assert_eq!(plan.refused[0].way_out, "write partitions = 50");
+    let adopted = "[topics.__consumer_offsets]\nmanage = \"adopt\"\npartitions = 60\n";
+    assert!(planned(adopted, &observed, &Options::default()).steps.is_empty());
+}
+
+#[test]
+fn what_lies_in_remote_storage_is_not_given_up_unasked() {
+    let own = [
+        ("a", "remote.storage.enable", "true", Source::Topic),
+        ("a", "remote.log.delete.on.disable", "false", Source::Default),
+    ];
+    let observed = observed(&[("a", 1, 1)], &own);
+    let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
+    for config in [
+        "\"remote.storage.enable\" = false",
+        "\"remote.storage.enable\" = true, \"remote.log.delete.on.disable\" = \"TRUE\"",
+    ] {
+        let plan = planned(&format!("{head}config = {{ {config} }}\n"), &observed, &Options::default());
+        assert!(plan.steps.is_empty() && plan.refused.len() == 1, "{config}: {plan:?}");
+        assert_eq!(plan.refused[0].way_out, "confirm it with --yes-loss a");
+    }
+    let pruned = planned(head, &observed, &Options { prune: true, ..Options::default() });
+    assert!(pruned.steps.is_empty() && pruned.refused.len() == 1, "{pruned:?}");
+    let gained = "config = { \"remote.storage.enable\" = \"true\" }\n";
+    assert!(planned(&format!("{head}{gained}"), &observed, &Options::default()).steps.is_empty());
+}
+
+#[test]
+fn a_retention_of_ages_is_no_limit() {
+    let forever = i64::MAX.to_string();
+    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &forever, Source::Topic)]);
+    let file =
+        "[topics.a]\npartitions = 1\nreplication_factor = 1\nconfig = { \"retention.ms\" = 86400000 }\n";
+    let refused = planned(file, &observed, &Options::default());
+    assert!(refused.steps.is_empty(), "{refused:?}");
+    assert_eq!(refused.refused[0].way_out, "confirm it with --yes-loss a");
+    let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
+    let confirmed = planned(file, &observed, &yes);
+    assert_eq!((confirmed.steps.len(), &confirmed.steps[0].towards), (1, &None));
+}

@@ -172,6 +172,9 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
     if !members.is_empty() {
         refusals.push(Refusal::Members(members));
     }
+    if seen.groups.iter().any(|known| known.name == *group && known.state == "Dead") {
+        refusals.push(Refusal::Untold);
+    }
     let own = |table: &&KafkaTable| found.own.as_ref().is_some_and(|own| own.has(table));
     let others: BTreeSet<String> = seen
         .tables_of(group)

@@ -13,6 +13,8 @@ pub enum Refusal {
     Silent(String),
     /// Consumers are in the group.
     Members(Vec<String>),
+    /// The brokers don't tell who is in the group.
+    Untold,
     /// Kafka tables read in the group that are not the schema's.
     Tables(Vec<String>),
     /// The schema differs in something else than missing Kafka tables.
@@ -47,6 +49,11 @@ impl fmt::Display for Refusal {
             Self::Members(members) => {
                 write!(f, "it is being read by {}: stop these consumers first", members.join(", "))
             }
+            Self::Untold => write!(
+                f,
+                "the brokers don't tell who is in it, as of groups of the newer protocol (KIP-848): stop its consumers, and \
+                 have kafka-consumer-groups.sh --reset-offsets do it"
+            ),
             Self::Tables(tables) => write!(
                 f,
                 "Kafka tables that are not of the schema read in it: {}; drop them on every node (DROP TABLE … SYNC), reset, \

@@ -127,3 +127,11 @@ fn what_would_keep_old_offsets_or_the_tables_away_stands_against_it() {
         assert!(refusals.contains(part), "{refusals}");
     }
 }
+
+#[test]
+fn a_group_whose_members_are_not_told_is_refused() {
+    let mut found = found();
+    assert!(plan(&request("earliest"), &found).is_ok());
+    found.seen.groups[0].state = "Dead".to_owned();
+    assert_eq!(refused(&request("earliest"), &found), [Refusal::Untold]);
+}
