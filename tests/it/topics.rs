@@ -326,6 +326,9 @@ fn a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so(site: &mut Site<
     let unconfirmed = topics(site, &["apply"], 3)?;
     ensure!(unconfirmed.stdout.contains(&format!("confirm it with --yes-delete {name}")), "{unconfirmed}");
     ensure!(broker.topic(&name)?.is_some(), "it is gone");
+    // WHEN another name is confirmed THEN that is a wrong command line
+    let misspelt = topics(site, &["apply", "--yes-delete", &format!("{name}s")], 2)?;
+    ensure!(misspelt.stderr.contains(&format!("does not name {name}s")), "{misspelt}");
     // WHEN it is confirmed THEN it is gone, and the plan is clean
     let deleted = topics(site, &confirmed, 0)?;
     ensure!(deleted.stdout.contains(&format!("- {name}: deleted with all messages")), "{deleted}");

@@ -124,7 +124,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong_config = error
         .chain()
         .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());
-    if wrong_config { WRONG_CONFIG } else { FAILED }
+    let wrong_name = error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<posthouse::topics::PlanError>(),
+            Some(posthouse::topics::PlanError::Unnamed { .. })
+        )
+    });
+    if wrong_config || wrong_name { WRONG_CONFIG } else { FAILED }
 }
 
 fn start_logs() {

@@ -40,6 +40,10 @@ pub async fn compare(
     spec: &Spec,
     options: &Options,
 ) -> Result<(Plan, Observed), PlanError> {
+    let unnamed = options.unnamed(spec);
+    if !unnamed.is_empty() {
+        return Err(PlanError::Unnamed { topics: unnamed.join(", ") });
+    }
     let observed = observe(client, nodes, spec).await?;
     guard(spec, &observed.cluster)?;
     let mut plan = plan::plan(spec, &observed, options);
@@ -53,6 +57,14 @@ pub enum PlanError {
     /// The brokers can't be asked.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// Somebody confirms what is not in the file; exit code 2.
+    #[error(
+        "--yes-delete and --yes-loss are for topics of the topics file, and it does not name {topics}: correct the name"
+    )]
+    Unnamed {
+        /// Which.
+        topics: String,
+    },
     /// They are the wrong ones.
     #[error(transparent)]
     OtherCluster(#[from] OtherCluster),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::spec::Spec;
+
 /// A retention drops by a day at a time unless somebody says otherwise: a mistake then costs a day of messages.
 const DEFAULT_RETENTION_DROP: Duration = Duration::from_secs(86_400);
 
@@ -19,6 +21,15 @@ pub struct Options {
     pub yes_delete: BTreeSet<String>,
     /// Topics of which messages may be lost by a change of configs.
     pub yes_loss: BTreeSet<String>,
+}
+
+impl Options {
+    /// The topics that are confirmed and not in the file: most likely another one was meant.
+    pub(in crate::topics) fn unnamed(&self, spec: &Spec) -> Vec<String> {
+        let confirmed = self.yes_delete.union(&self.yes_loss);
+        let named = |name: &&String| spec.topics.iter().any(|topic| topic.name == **name);
+        confirmed.filter(|name| !named(name)).cloned().collect()
+    }
 }
 
 impl Default for Options {

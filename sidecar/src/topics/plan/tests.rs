@@ -158,6 +158,14 @@ fn a_topic_is_deleted_only_when_nobody_reads_it_and_somebody_says_so() {
 }
 
 #[test]
+fn a_confirmation_of_what_is_not_in_the_file_is_told() {
+    let spec = parse("[topics.a]\ndelete = true\n").expect("a right file");
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+    let options = Options { yes_delete: names(&["a", "b"]), yes_loss: names(&["c"]), ..Options::default() };
+    assert_eq!(options.unnamed(&spec), ["b", "c"]);
+}
+
+#[test]
 fn an_adopted_topic_is_never_made_nor_pruned() {
     let observed = observed(&[("a", 2, 1)], &[("a", "compression.type", "zstd", Source::Topic)]);
     let file =
