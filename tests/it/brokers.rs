@@ -1,5 +1,6 @@
 //! Topics on three brokers, one of which dies, and for users who may not do everything.
 
+use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::seed;
 use crate::topics::write_topics;
 
 tests! {
+    Shared brokers_that_do_not_answer_are_named,
     Own topics_are_as_wanted_however_often_an_apply_dies,
     Own topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack,
 }
@@ -35,6 +37,20 @@ const CLUSTER: i8 = 4;
 const READ: i8 = 3;
 const DESCRIBE: i8 = 8;
 const DESCRIBE_CONFIGS: i8 = 10;
+
+fn brokers_that_do_not_answer_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN an address at which nothing listens
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    site.set("kafka", "brokers", vec![address.clone()]);
+    // WHEN anything is asked of topics THEN it ends with the address and what to check
+    for verb in [&["plan"][..], &["apply"], &["check"], &["groups"], &["import"]] {
+        let outcome = site.posthouse(&[&["topics"], verb].concat())?;
+        let said = format!("no kafka broker answers at {address}");
+        ensure!(outcome.code == 1 && outcome.stderr.contains(&said), "{verb:?}: {outcome}");
+        ensure!(outcome.stderr.contains("kafka.brokers is right"), "{verb:?}: {outcome}");
+    }
+    Ok(())
+}
 
 fn topics_are_as_wanted_however_often_an_apply_dies() -> anyhow::Result<()> {
     // GIVEN one fault of each kind, in random moments

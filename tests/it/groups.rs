@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::events::Generator;
 use posthouse_tests::load::Load;
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::wait_until;
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -23,6 +23,7 @@ use crate::seed;
 tests! {
     Shared lag_is_what_lies_between_the_group_and_the_end,
     Shared keepers_offsets_count_where_a_node_can_read_them,
+    Server a_server_tells_keepers_offsets,
     Shared a_group_that_nobody_is_in_goes_on_where_it_is_told,
     Shared a_group_with_a_member_is_refused_and_the_member_named,
     Shared tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
@@ -154,6 +155,19 @@ fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
              ('{path}/replicas', 'gone', '')"
         ),
     )?;
+    Ok(())
+}
+
+fn a_server_tells_keepers_offsets() -> anyhow::Result<()> {
+    // GIVEN tables of servers, which can read Keeper, and that have read everything
+    let stack = Stack::start(StackSpec::default(), &Progress::Lines)?;
+    let site = Site::new(&stack, "groups_server")?;
+    site.apply()?;
+    fill(&site, 5, now()?)?;
+    consumed(&site)?;
+    // THEN Keeper's offsets count, and nothing lags
+    let shown = shown(&site, site.name())?;
+    ensure!(shown["offsets"] == "keeper" && shown["lag"] == 0, "{shown}");
     Ok(())
 }
 
