@@ -48,6 +48,11 @@ pub enum LockError {
         /// What the library said last.
         said: String,
     },
+    /// The brokers have put this process out of the group, and nobody else is in it.
+    #[error(
+        "the lock was lost, as by a process that slept: nothing was changed since; the same command does the rest"
+    )]
+    Lost,
     /// The brokers can't be asked.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -99,7 +104,7 @@ impl Lock {
     /// matter, since they see this member and leave.
     ///
     /// # Errors
-    /// [`LockError::Held`] or [`LockError::NotJoined`] if the brokers have put this member out of the group.
+    /// [`LockError::Held`] or [`LockError::Lost`] if the brokers have put this member out of the group.
     pub async fn check(&self) -> Result<(), LockError> {
         let members = group(&self.client).await?.map(|group| group.members).unwrap_or_default();
         if members.iter().any(|member| member.id == self.id) {
@@ -107,7 +112,7 @@ impl Lock {
         }
         let others: Vec<Member> = members.into_iter().filter(|member| member.client != self.name).collect();
         if others.is_empty() {
-            Err(LockError::NotJoined { said: "it was lost while this process slept: begin again".to_owned() })
+            Err(LockError::Lost)
         } else {
             Err(LockError::Held { holder: holder(&others) })
         }

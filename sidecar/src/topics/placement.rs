@@ -1,5 +1,5 @@
-//! Where partitions are: those that lack copies or have fewer than others, and those that crowd on few brokers. Shown only: moving them is the work of
-//! Kafka's own tools.
+//! Where partitions are: those that lack copies or have fewer than others, and those that crowd on few brokers. Shown only:
+//! moving them is the work of Kafka's own tools.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -39,7 +39,9 @@ pub enum StoreError {
         source: NodeError,
     },
     /// The shard did not take it, for a reason that passes, and its rows are sent already: they must be read again.
-    #[error("shard {shard} did not take a block of month {month}, whose rows are no longer in memory")]
+    #[error(
+        "shard {shard} did not take a block of month {month}, whose rows are no longer in memory: the same command goes on from there"
+    )]
     Gone {
         /// The shard.
         shard: u32,
@@ -51,7 +53,9 @@ pub enum StoreError {
     },
     /// The shard acknowledged it and has not one of its rows: it knew its token without having its part. It is sent under
     /// another one when its rows are read again.
-    #[error("shard {shard} knew the token of a block of month {month} and has no row of it, as after a kill")]
+    #[error(
+        "shard {shard} knew the token of a block of month {month} and has no row of it, as after a kill: the same command goes on from there"
+    )]
     Ghost {
         /// The shard.
         shard: u32,
