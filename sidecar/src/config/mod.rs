@@ -1,6 +1,7 @@
 //! `posthouse.toml`: everything posthouse knows about one cluster, strictly read.
 
 mod password;
+mod persons;
 pub(crate) mod reader;
 pub(crate) mod rules;
 mod sections;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Password};
+pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
+pub use self::persons::{Audit, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
 pub use self::reader::Fault;
 
 /// Database and cluster have one name, the documented one.
@@ -93,6 +95,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// How events come in.
     pub events: Events,
+    /// How persons come in; `None` where they don't.
+    pub persons: Option<Persons>,
     /// What a running posthouse does.
     pub daemon: Daemon,
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
 /// The environment variable that gives Kafka's password; it wins over `kafka.password_file`.
 pub const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
+/// The environment variable that gives PostgreSQL's password; it wins over `persons.postgres.password_file`.
+pub const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
 
 /// A password; only [`Password::reveal`] shows it.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::persons::persons;
 use super::reader::Table;
 use super::{
     ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
@@ -40,8 +41,22 @@ pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
     let shards = shards(top, replicated, base);
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
+    let persons = match top.holds("persons") {
+        true => Some(top.section("persons", |table| persons(table, base))?),
+        false => None,
+    };
     let daemon = top.section("daemon", daemon);
-    Some(Config { shards: shards?, kafka: kafka?, database, cluster, replicated, clickhouse, events, daemon })
+    Some(Config {
+        shards: shards?,
+        kafka: kafka?,
+        database,
+        cluster,
+        replicated,
+        clickhouse,
+        events,
+        persons,
+        daemon,
+    })
 }
 
 fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
@@ -52,7 +67,11 @@ fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
 }
 
 /// The file that `password_file` names, and the password from the environment or from there.
-fn password(table: &mut Table<'_>, base: &Path, variable: &str) -> (Option<PathBuf>, Option<Password>) {
+pub(super) fn password(
+    table: &mut Table<'_>,
+    base: &Path,
+    variable: &str,
+) -> (Option<PathBuf>, Option<Password>) {
     let file = table.optional("password_file", rules::path).map(|path| base.join(path));
     let from_file = || {
         let read = Password::from_file(file.as_deref()?, variable);

@@ -15,6 +15,13 @@ address = "127.0.0.1:9000"
 brokers = ["127.0.0.1:9092"]
 "#;
 
+const SMALL_PERSONS: &str = r#"
+[persons.postgres]
+address = "127.0.0.1:5432"
+database = "posthog"
+user = "posthouse"
+"#;
+
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/base"))
 }
@@ -37,6 +44,7 @@ fn the_example_shows_the_defaults() {
     let example = parse(EXAMPLE).expect("the example is right");
     let mut small = parse(SMALL).expect("the required keys suffice");
     small.shards[0].replicas[0].files.clone_from(&example.shards[0].replicas[0].files);
+    small.persons = parse(&[SMALL, SMALL_PERSONS].concat()).expect("the required keys suffice").persons;
     assert_eq!(example, small);
     assert_eq!(example.events.keeper_path, "/posthouse/posthog/kafka_events");
     assert_eq!(example.kafka.topics, Path::new("/base/topics.toml"));
