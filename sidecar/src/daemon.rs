@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 
 use crate::config::{Config, Reconcile};
 use crate::http::{self, HttpError, Metrics};
+use crate::persons::lead;
 use crate::topics::reconcile;
 
 /// Why a running posthouse ended.
@@ -47,9 +48,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
     let topics = match config.daemon.topics {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
-            Some(tokio::spawn(reconcile(config.clone(), metrics.clone(), stopped)))
+            Some(tokio::spawn(reconcile(config.clone(), metrics.clone(), stopped.clone())))
         }
     };
+    let persons = tokio::spawn(lead(config.clone(), metrics.clone(), stopped));
     stop.await;
     tracing::info!("ending");
     // Nobody listens any more: then there is nothing to end.
@@ -57,6 +59,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
     if let Some(topics) = topics {
         topics.await.map_err(|source| DaemonError::Task { task: "topics", source })?;
     }
+    persons.await.map_err(|source| DaemonError::Task { task: "persons", source })?;
     let _ = server_stopper.send(true);
     let served = server.await.map_err(|source| DaemonError::Task { task: "http", source })?;
     served.map_err(DaemonError::Served)

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod http;
 pub mod kafka;
 pub mod node;
+pub mod persons;
 pub mod schema;
 mod sql;
 pub mod topics;

@@ -26,8 +26,8 @@ const WRONG_CONFIG: u8 = 2;
 /// Exit code of a verb that looked, and found differences.
 const DIFFERENCES: u8 = 3;
 
-/// What is logged where `RUST_LOG` says nothing.
-const DEFAULT_LOG: &str = "info";
+/// What is logged where `RUST_LOG` says nothing. The replication client logs an error whenever somebody else holds the slot.
+const DEFAULT_LOG: &str = "info,pgwire_replication=off";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.

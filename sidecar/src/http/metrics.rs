@@ -21,6 +21,16 @@ pub enum Metric {
     TopicsErrors,
     /// When the last look succeeded.
     TopicsLook,
+    /// Whether this posthouse holds the slot.
+    PersonsLeader,
+    /// Messages handed over.
+    PersonsMessages,
+    /// Rows of the first copy, by table.
+    PersonsCopied,
+    /// WAL that waits.
+    PersonsSlotLag,
+    /// Turns that failed.
+    PersonsErrors,
 }
 
 /// Values that only grow, or come and go.
@@ -63,6 +73,31 @@ impl Metric {
                 "posthouse_topics_last_success_timestamp_seconds",
                 Kind::Gauge,
                 "When topics were last looked at with success, in seconds since 1970.",
+            ),
+            Self::PersonsLeader => (
+                "posthouse_persons_leader",
+                Kind::Gauge,
+                "1 where this posthouse holds the replication slot; over all of them it must be 1.",
+            ),
+            Self::PersonsMessages => (
+                "posthouse_persons_messages_total",
+                Kind::Counter,
+                "Changes of persons and distinct ids that were handed to the brokers.",
+            ),
+            Self::PersonsCopied => (
+                "posthouse_persons_copied_rows",
+                Kind::Gauge,
+                "Rows that the copy of a whole table has read so far.",
+            ),
+            Self::PersonsSlotLag => (
+                "posthouse_persons_slot_lag_bytes",
+                Kind::Gauge,
+                "WAL that PostgreSQL keeps for the replication slot.",
+            ),
+            Self::PersonsErrors => (
+                "posthouse_persons_errors_total",
+                Kind::Counter,
+                "Times that the copy of persons had to begin again; the log says why.",
             ),
         }
     }

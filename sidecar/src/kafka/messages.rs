@@ -1,12 +1,15 @@
-//! When messages were made: one of each partition is read, by a consumer that joins no group.
+//! Messages that posthouse reads itself, by consumers that join no group: one of each partition to know when it was made, and
+//! the last of a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, Client, KafkaError, Place};
+use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
 
 /// Between two looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
@@ -59,5 +62,42 @@ impl Client {
             Ok(times)
         })
         .await
+    }
+}
+
+impl Client {
+    /// The last message with this key in a topic of one partition; read from its beginning, so the topic should be compacted.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`], also if it can't be read to its end within seconds, or [`KafkaError::Failed`].
+    pub(crate) async fn latest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, KafkaError> {
+        const TASK: &str = "read a topic to its end";
+        let (topic, key, mut config) = (topic.to_owned(), key.to_owned(), self.library_config());
+        config
+            .set("group.id", "posthouse")
+            .set("enable.partition.eof", "true")
+            .set("enable.auto.commit", "false");
+        let read = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&topic, 0, Offset::Beginning)?;
+            consumer.assign(&list)?;
+            let (mut latest, mut heard) = (None, Instant::now());
+            while heard.elapsed() < CHANGE_OVER_LIMIT {
+                match consumer.poll(POLL) {
+                    Some(Ok(message)) => {
+                        heard = Instant::now();
+                        if message.key() == Some(&*key) {
+                            latest = message.payload().map(<[u8]>::to_vec);
+                        }
+                    }
+                    Some(Err(LibraryError::PartitionEOF(_))) => return Ok(latest),
+                    Some(Err(error)) => tracing::debug!("{TASK}: {error}"),
+                    None => {}
+                }
+            }
+            Err(LibraryError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut))
+        });
+        read.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
     }
 }

@@ -7,6 +7,7 @@ mod log_dirs;
 mod messages;
 mod native;
 mod offsets;
+mod producer;
 pub mod wire;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use self::admin::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
 pub use self::groups::{Group, Member};
 pub use self::offsets::{Bounds, Place};
+pub use self::producer::{DeliveryError, Producer, Receipt};
 
 /// A broker in reach answers in milliseconds; this outlasts an election of a new controller and is still short for
 /// somebody who waits.

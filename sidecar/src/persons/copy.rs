@@ -1,0 +1,280 @@
+//! The first copy of both tables: by ranges of primary keys, several at once, going on where it was stopped.
+//!
+//! Rows are read after the slot was made, whenever that is, and have a version below everything that the slot gives. A row that
+//! was changed in between comes again with that change, and one that was deleted with its deletion: so nothing has to be read as
+//! of one moment. Only transactions that were committed before the slot began and can't be seen yet would be missed: they are
+//! waited for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use minijinja::context;
+use pgwire_replication::Lsn;
+use tokio::time::{interval, sleep};
+
+use crate::config::{Persons, Postgres};
+use crate::kafka::{Producer, Receipt};
+
+use super::change::{Change, Versions};
+use super::lookup::columns;
+use super::pgoutput::Cell;
+use super::postgres::{PostgresError, Session, quoted, text};
+use super::publish::{PublishError, Publisher};
+use super::slot::qualified;
+use super::state::{Copied, Range, State, StateError, Store};
+use super::table::{Kind, Table, person};
+use super::version::{VersionError, of_copy};
+
+/// Rows that are read at once; with a kilobyte each, ten megabytes.
+const PAGE_ROWS: usize = 10_000;
+/// Ranges for each reader, so that none is left alone with a dense one for long.
+const RANGES_EACH: i64 = 8;
+/// How often progress is remembered.
+const REMEMBER: Duration = Duration::from_secs(2);
+/// Between two looks whether old transactions have ended.
+const ENDED_AGAIN: Duration = Duration::from_millis(200);
+
+/// Why a copy stopped. The next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// PostgreSQL did not answer as it should.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// Rows were not published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Progress was not remembered.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// There is no version for copies.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
+/// What a copy works with.
+pub(super) struct Copy<'a> {
+    /// Where rows go.
+    pub producer: &'a Producer,
+    /// Under which names.
+    pub persons: &'a Persons,
+    /// Where they come from.
+    pub postgres: &'a Postgres,
+    /// Where progress is remembered.
+    pub store: &'a Store<'a>,
+}
+
+impl Copy<'_> {
+    /// Copies what `state` says is left, persons first, and remembers that in it. `told` is called with the rows copied so far.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub(super) async fn run(&self, state: &mut State, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+        let session = Session::connect(self.postgres).await?;
+        wait_for_old_transactions(&session).await?;
+        for table in Table::both(self.postgres) {
+            if progress(state, table.kind).is_none() {
+                let left = ranges(&session, &table, self.postgres.readers).await?;
+                *progress(state, table.kind) = Some(Copied { left, rows: 0 });
+                self.store.write(state).await?;
+            }
+            self.table(state, &table, told).await?;
+        }
+        Ok(())
+    }
+
+    async fn table(
+        &self,
+        state: &mut State,
+        table: &Table,
+        told: &(dyn Fn(Kind, u64) + Sync),
+    ) -> Result<(), CopyError> {
+        let version = of_copy(Lsn::from_u64(state.begins), self.postgres.version_base)?;
+        let copied = progress(state, table.kind).clone().unwrap_or_default();
+        if copied.left.is_empty() {
+            return Ok(());
+        }
+        let work = Work { queue: Mutex::new((0..copied.left.len()).collect()), copied: Mutex::new(copied) };
+        let readers = (0..self.postgres.readers).map(|_| self.read(table, version, &work));
+        let mut readers: FuturesUnordered<_> = readers.collect();
+        let mut ticks = interval(REMEMBER);
+        loop {
+            let ended = tokio::select! {
+                ended = readers.next() => ended,
+                _ = ticks.tick() => Some(Ok(())),
+            };
+            let now = lock(&work.copied).clone();
+            told(table.kind, now.rows);
+            *progress(state, table.kind) = Some(now);
+            match ended {
+                Some(Ok(())) => self.store.write(state).await?,
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        let copied = progress(state, table.kind).insert(lock(&work.copied).clone());
+        copied.left.clear();
+        self.store.write(state).await?;
+        Ok(())
+    }
+
+    /// One reader: takes range after range.
+    async fn read(&self, table: &Table, version: u64, work: &Work) -> Result<(), CopyError> {
+        let versions = match self.postgres.version {
+            crate::config::VersionRule::Wal => Versions::Copy(version),
+            crate::config::VersionRule::Column => Versions::Column,
+        };
+        let mut publisher = Publisher::connect(self.producer, self.persons, self.postgres, versions).await?;
+        while let Some(index) = work.take() {
+            let mut range = work.range(index);
+            let mut under_way: Option<Page> = None;
+            while range.from <= range.to {
+                let page = page(publisher.lookup().session(), table, range).await?;
+                let rows = page.len();
+                let last = page.last().and_then(|row| text(&row[person::ID]).parse::<i64>().ok());
+                let receipt = Arc::new(Receipt::default());
+                let mut changes: Vec<Change> = page.into_iter().map(|row| copied(table.kind, row)).collect();
+                publisher.publish(&mut changes, &receipt).await?;
+                // While this one is on its way the next one is read.
+                if let Some(before) = under_way.take() {
+                    before.delivered(work, index).await?;
+                }
+                range.from = match last.filter(|_| rows == PAGE_ROWS) {
+                    Some(last) => last.saturating_add(1),
+                    None => i64::MAX,
+                };
+                under_way = Some(Page { receipt, rows: rows as u64, next: range.from });
+                if range.from == i64::MAX {
+                    break;
+                }
+            }
+            if let Some(last) = under_way {
+                last.delivered(work, index).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ranges for the readers, and how far they are.
+struct Work {
+    queue: Mutex<Vec<usize>>,
+    copied: Mutex<Copied>,
+}
+
+impl Work {
+    fn take(&self) -> Option<usize> {
+        lock(&self.queue).pop()
+    }
+
+    fn range(&self, index: usize) -> Range {
+        lock(&self.copied).left.get(index).copied().unwrap_or(Range { from: 1, to: 0 })
+    }
+}
+
+/// A page on its way.
+struct Page {
+    receipt: Arc<Receipt>,
+    rows: u64,
+    next: i64,
+}
+
+impl Page {
+    async fn delivered(self, work: &Work, index: usize) -> Result<(), CopyError> {
+        self.receipt.delivered().await.map_err(PublishError::from)?;
+        let mut copied = lock(&work.copied);
+        copied.rows += self.rows;
+        if let Some(range) = copied.left.get_mut(index) {
+            range.from = self.next;
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
+    match kind {
+        Kind::Person => &mut state.persons,
+        Kind::DistinctId => &mut state.distinct_ids,
+    }
+}
+
+fn copied(kind: Kind, row: Vec<Cell>) -> Change {
+    Change { commit: Lsn::from_u64(0), transaction: None, kind, before: None, after: Some(row) }
+}
+
+async fn wait_for_old_transactions(session: &Session) -> Result<(), PostgresError> {
+    let [_, _, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
+    let mut told = false;
+    loop {
+        let values = context! { transaction => &transaction };
+        let [ended] = session.row("tell which transactions run", "postgres/ended.sql", values).await?;
+        if ended == "t" {
+            return Ok(());
+        }
+        if !told {
+            tracing::info!("persons: waiting for transactions that began before {transaction}");
+            told = true;
+        }
+        sleep(ENDED_AGAIN).await;
+    }
+}
+
+/// The table's keys in ranges of equal width; dense and empty ones follow each other as they come.
+async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Range>, PostgresError> {
+    let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
+    let [first, last] =
+        session.row("tell a table's first and last key", "postgres/bounds.sql", values).await?;
+    // An empty table has none.
+    let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) else { return Ok(Vec::new()) };
+    Ok(split(first, last, i64::from(readers) * RANGES_EACH))
+}
+
+fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
+    let width = (i128::from(last) - i128::from(first)) / i128::from(count.max(1)) + 1;
+    let mut ranges = Vec::new();
+    let mut from = i128::from(first);
+    while from <= i128::from(last) {
+        let to = (from + width - 1).min(i128::from(last));
+        // Both lie between two i64.
+        ranges.extend(
+            i64::try_from(from).ok().zip(i64::try_from(to).ok()).map(|(from, to)| Range { from, to }),
+        );
+        from = to + 1;
+    }
+    ranges
+}
+
+async fn page(session: &Session, table: &Table, range: Range) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let values = context! {
+        columns => columns(table),
+        table => qualified(&table.name),
+        id => quoted(table.column(person::ID)),
+        from => range.from,
+        to => range.to,
+        limit => PAGE_ROWS,
+    };
+    session.rows("give rows by their keys", "postgres/copy.sql", values).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_every_key_once() {
+        for (first, last, count) in
+            [(1, 1, 16), (1, 100, 16), (-5, 5, 3), (i64::MIN, i64::MAX, 16), (3, 4, 1)]
+        {
+            let ranges = split(first, last, count);
+            assert_eq!((ranges[0].from, ranges[ranges.len() - 1].to), (first, last));
+            assert!(ranges.windows(2).all(|pair| pair[0].to + 1 == pair[1].from), "{ranges:?}");
+            assert!(ranges.iter().all(|range| range.from <= range.to));
+            assert!(ranges.len() as i64 <= count);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The life of the copy: waits for the slot, holds it, copies what is not copied yet, streams, and begins again after what fails.
+//!
+//! PostgreSQL gives a slot to one session at a time, which makes its holder the leader: no other election is needed. When the
+//! leader's connection ends, the next one gets it within a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::config::{Config, HostPort, Persons, Postgres, VersionRule};
+use crate::http::{Metric, Metrics};
+use crate::kafka::{Client, KafkaError};
+
+use super::change::Versions;
+use super::copy::{Copy, CopyError};
+use super::postgres::{OPTIONS, PostgresError, Session, quoted};
+use super::publish::Publisher;
+use super::slot::{self, SlotError};
+use super::state::{State, StateError, Store};
+use super::stream::{Stream, StreamError};
+use super::table::Kind;
+
+/// How often a standby looks whether the slot is free.
+const FREE_AGAIN: Duration = Duration::from_secs(1);
+/// Waits after what failed: the first and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How often it is told how much WAL waits.
+const LAG: Duration = Duration::from_secs(10);
+/// Messages between the connection and us. Each may be as large as a row.
+const BUFFERED: usize = 1024;
+
+/// Why leading failed; it begins again.
+#[derive(Debug, thiserror::Error)]
+pub enum LeadError {
+    /// PostgreSQL did not answer as it should.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// Slot, publication or tables are not as they must be.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The brokers did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// What was copied is not known.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The copy stopped.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The stream ended.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The connection for the stream did not come about.
+    #[error("PostgreSQL at {address} did not begin to stream slot {slot}: {source}")]
+    Begin {
+        /// Where.
+        address: String,
+        /// The slot.
+        slot: String,
+        /// What it said.
+        #[source]
+        source: PgWireError,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Another posthouse holds the slot.
+    Standby,
+    /// It is to end.
+    Stopped,
+    /// A table was emptied; what is left on the nodes is to be taken away.
+    Truncated,
+}
+
+/// Copies persons until `stop` says so.
+pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
+    let Some((persons, postgres)) = source(&config) else { return };
+    for counter in [Metric::PersonsMessages, Metric::PersonsErrors] {
+        metrics.add(counter, 0);
+    }
+    let leader = Leader { config: &config, persons, postgres, metrics: &metrics };
+    let (mut wait, mut said) = (RETRY.0, String::new());
+    while !*stop.borrow() {
+        metrics.set(Metric::PersonsLeader, 0);
+        let pause = match leader.turn(&mut stop).await {
+            Ok(Turn::Stopped) => break,
+            Ok(Turn::Truncated) => Duration::ZERO,
+            Ok(Turn::Standby) => {
+                (wait, said) = (RETRY.0, String::new());
+                FREE_AGAIN
+            }
+            Err(error) => {
+                metrics.add(Metric::PersonsErrors, 1);
+                let error = format!("{:#}", anyhow::Error::from(error));
+                // The same fault every ten seconds would hide everything else.
+                match error == said {
+                    true => tracing::debug!("persons: {error}"),
+                    false => tracing::error!("persons: {error}; trying again"),
+                }
+                said = error;
+                let longer = (wait * 2).min(RETRY.1);
+                std::mem::replace(&mut wait, longer)
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    metrics.set(Metric::PersonsLeader, 0);
+}
+
+/// The sections that say where persons come from.
+pub(super) fn source(config: &Config) -> Option<(&Persons, &Postgres)> {
+    let persons = config.persons.as_ref()?;
+    Some((persons, persons.postgres.as_ref()?))
+}
+
+struct Leader<'a> {
+    config: &'a Config,
+    persons: &'a Persons,
+    postgres: &'a Postgres,
+    metrics: &'a Metrics,
+}
+
+impl Leader<'_> {
+    async fn turn(&self, stop: &mut watch::Receiver<bool>) -> Result<Turn, LeadError> {
+        let session = Session::connect(self.postgres).await?;
+        slot::prepare(&session, self.postgres).await?;
+        if !self.slot(&session).await? {
+            return Ok(Turn::Standby);
+        }
+        let Some((mut stream, system)) = self.hold().await? else { return Ok(Turn::Standby) };
+        tracing::info!("persons: holding slot {}", self.postgres.slot);
+        self.metrics.set(Metric::PersonsLeader, 1);
+        let client = Client::new(&self.config.kafka)?;
+        let producer = client.producer()?;
+        let store = Store::open(&client, &producer, self.postgres).await?;
+        let mut state = self.state(&session, &store, &system).await?;
+        let work = async {
+            let copy =
+                Copy { producer: &producer, persons: self.persons, postgres: self.postgres, store: &store };
+            copy.run(&mut state, &|kind, rows| self.copied(kind, rows)).await?;
+            let versions = match self.postgres.version {
+                VersionRule::Wal => Versions::Wal { base: self.postgres.version_base, transaction: None },
+                VersionRule::Column => Versions::Column,
+            };
+            let publisher = Publisher::connect(&producer, self.persons, self.postgres, versions).await?;
+            tracing::info!("persons: streaming changes");
+            let stream = Stream {
+                client: &mut stream,
+                publisher,
+                store: &store,
+                config: self.postgres,
+                metrics: self.metrics,
+            };
+            stream.run(&mut state).await?;
+            Ok(Turn::Truncated)
+        };
+        tokio::select! {
+            ended = work => ended,
+            error = self.watch_lag(&session) => Err(error),
+            _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
+        }
+    }
+
+    /// Makes the slot where there is none, and tells whether it is free.
+    async fn slot(&self, session: &Session) -> Result<bool, LeadError> {
+        match slot::observe(session, self.postgres).await? {
+            Some(found) if found.is_active => Ok(false),
+            Some(found) if found.is_lost => {
+                tracing::error!(
+                    "persons: PostgreSQL has given up the WAL that slot {} needs (max_slot_wal_keep_size): it is made anew, and \
+                     everything is copied again",
+                    self.postgres.slot
+                );
+                slot::drop(session, self.postgres).await?;
+                slot::create(session, self.postgres).await?;
+                Ok(true)
+            }
+            Some(_) => Ok(true),
+            None => {
+                tracing::info!("persons: making slot {}", self.postgres.slot);
+                slot::create(session, self.postgres).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes the slot: nothing if another one was faster. Also tells PostgreSQL's own number.
+    async fn hold(&self) -> Result<Option<(ReplicationClient, String)>, LeadError> {
+        let postgres = self.postgres;
+        let password = postgres.password.as_ref().map_or("", |password| password.reveal());
+        let HostPort { host, port } = &postgres.address;
+        let config = ReplicationConfig::new(
+            host.as_str(),
+            postgres.user.as_str(),
+            password,
+            postgres.database.as_str(),
+            quoted(&postgres.slot),
+            postgres.publication.as_str(),
+        )
+        .with_port(*port)
+        .with_options(OPTIONS)
+        .with_application_name("posthouse")
+        .with_buffer_size(BUFFERED)
+        .with_status_interval(Duration::from_secs(1));
+        let begin = |source| LeadError::Begin {
+            address: postgres.address.to_string(),
+            slot: postgres.slot.clone(),
+            source,
+        };
+        let mut client = ReplicationClient::connect_gated(config).await.map_err(begin)?;
+        let system = client.identify_system().await.map_err(begin)?.system_id;
+        client.start().await.map_err(begin)?;
+        match client.wait_started().await {
+            Ok(()) => Ok(Some((client, system))),
+            // SQLSTATE object_in_use
+            Err(PgWireError::Server(said)) if said.contains("is active for PID") => Ok(None),
+            Err(error) => Err(begin(error)),
+        }
+    }
+
+    /// What is remembered, if it is of this slot; else a new beginning.
+    async fn state(&self, session: &Session, store: &Store<'_>, system: &str) -> Result<State, LeadError> {
+        let slot = slot::observe(session, self.postgres).await?;
+        let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
+        let (state, beginning) = resume(store.read().await?, system, confirmed);
+        match beginning {
+            Beginning::GoesOn => {}
+            Beginning::First => tracing::info!("persons: copying everything, the slot begins at {confirmed}"),
+            Beginning::Gap => tracing::error!(
+                "persons: slot {} stands at {confirmed}, which is not where posthouse left it: it was made anew or moved by somebody \
+                 else. Everything is copied again; rows that were deleted meanwhile are found by posthouse persons audit --repair",
+                self.postgres.slot
+            ),
+        }
+        if beginning != Beginning::GoesOn {
+            store.write(&state).await?;
+        }
+        Ok(state)
+    }
+
+    fn copied(&self, kind: Kind, rows: u64) {
+        let table = match kind {
+            Kind::Person => "person",
+            Kind::DistinctId => "distinct_id",
+        };
+        self.metrics.set_for(Metric::PersonsCopied, "table", table, rows);
+    }
+
+    /// Tells how much WAL waits, for ever; ends with what went wrong.
+    async fn watch_lag(&self, session: &Session) -> LeadError {
+        let mut ticks = interval(LAG);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut over = false;
+        loop {
+            ticks.tick().await;
+            let lag = match slot::observe(session, self.postgres).await {
+                Ok(slot) => slot.map_or(0, |slot| slot.lag),
+                Err(error) => return error.into(),
+            };
+            self.metrics.set(Metric::PersonsSlotLag, lag);
+            let limit = self.postgres.lag_limit;
+            if lag > limit && !over {
+                tracing::error!(
+                    "persons: {} MiB of WAL wait for slot {}, more than persons.postgres.lag_limit_mib ({}): PostgreSQL's disk fills; \
+                     see why it is behind (brokers away? a copy under way?), or drop the slot, after which all is copied anew",
+                    lag >> 20,
+                    self.postgres.slot,
+                    limit >> 20
+                );
+            }
+            over = lag > limit;
+        }
+    }
+}
+
+/// How a turn begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// Where the last one ended.
+    GoesOn,
+    /// There was nothing before.
+    First,
+    /// What lies between is gone.
+    Gap,
+}
+
+/// The state to go on with, given what is remembered and where the slot stands.
+fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Beginning) {
+    let place = confirmed.as_u64();
+    let fresh = State { system: system.to_owned(), begins: place, acknowledged: place, ..State::default() };
+    match remembered {
+        Some(state) if state.system == system && place <= state.acknowledged => (state, Beginning::GoesOn),
+        Some(_) => (fresh, Beginning::Gap),
+        None => (fresh, Beginning::First),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_stands_further_on_than_was_remembered_is_another_one() {
+        let state = State { system: "7".to_owned(), begins: 8, acknowledged: 80, ..State::default() };
+        let begins = |system, place| resume(Some(state.clone()), system, Lsn::from_u64(place));
+        assert_eq!(begins("7", 80), (state.clone(), Beginning::GoesOn));
+        assert_eq!(begins("7", 72), (state.clone(), Beginning::GoesOn));
+        for (system, place) in [("7", 88), ("8", 80)] {
+            let (fresh, beginning) = begins(system, place);
+            assert_eq!((beginning, fresh.begins, fresh.acknowledged), (Beginning::Gap, place, place));
+            assert_eq!((fresh.persons, fresh.distinct_ids), (None, None));
+        }
+        assert_eq!(resume(None, "7", Lsn::from_u64(8)).1, Beginning::First);
+    }
+}

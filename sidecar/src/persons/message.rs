@@ -1,0 +1,103 @@
+//! The messages of the two topics: one JSON object each, as `person_mv` and `person_distinct_id_mv` read them.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::row::{DistinctIdKey, Person, PersonKey};
+use super::table::Kind;
+
+/// A message for one of the topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    /// Which topic's.
+    pub kind: Kind,
+    /// The row's key, so that all versions of a row are in one partition, and the topic may be compacted.
+    pub key: String,
+    /// JSON.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct PersonMessage<'a> {
+    id: Uuid,
+    team_id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<&'a str>,
+    is_identified: u8,
+    is_deleted: u8,
+    version: u64,
+}
+
+#[derive(Serialize)]
+struct DistinctIdMessage<'a> {
+    team_id: i64,
+    distinct_id: &'a str,
+    person_id: Uuid,
+    is_deleted: u8,
+    version: u64,
+}
+
+impl Outgoing {
+    /// A person as it is.
+    pub(super) fn person(person: &Person, version: u64) -> Self {
+        let Person { key, properties, is_identified, created_at, .. } = person;
+        Self::new(
+            Kind::Person,
+            person_key(*key),
+            &PersonMessage {
+                id: key.uuid,
+                team_id: key.team_id,
+                created_at: Some(created_at),
+                properties: Some(properties),
+                is_identified: u8::from(*is_identified),
+                is_deleted: 0,
+                version,
+            },
+        )
+    }
+
+    /// That there is no such person.
+    pub(super) fn no_person(key: PersonKey, version: u64) -> Self {
+        Self::new(
+            Kind::Person,
+            person_key(key),
+            &PersonMessage {
+                id: key.uuid,
+                team_id: key.team_id,
+                created_at: None,
+                properties: None,
+                is_identified: 0,
+                is_deleted: 1,
+                version,
+            },
+        )
+    }
+
+    /// Whose a distinct id is; nobody's without a person.
+    pub(super) fn distinct_id(key: &DistinctIdKey, person: Option<Uuid>, version: u64) -> Self {
+        let DistinctIdKey { team_id, distinct_id } = key;
+        Self::new(
+            Kind::DistinctId,
+            format!("{team_id}:{distinct_id}"),
+            &DistinctIdMessage {
+                team_id: *team_id,
+                distinct_id,
+                person_id: person.unwrap_or(Uuid::nil()),
+                is_deleted: u8::from(person.is_none()),
+                version,
+            },
+        )
+    }
+
+    fn new(kind: Kind, key: String, message: &impl Serialize) -> Self {
+        // Texts and numbers always have a JSON form, and a Vec takes all bytes.
+        let payload = serde_json::to_vec(message).unwrap_or_default();
+        Self { kind, key, payload }
+    }
+}
+
+fn person_key(key: PersonKey) -> String {
+    format!("{}:{}", key.team_id, key.uuid)
+}

@@ -1,0 +1,20 @@
+//! Persons and their distinct ids: from PostgreSQL's WAL to the topics that every node reads.
+//!
+//! slot → copy → stream → change → message → delivered → acknowledged.
+
+mod change;
+mod copy;
+mod lead;
+mod lookup;
+mod message;
+mod pgoutput;
+mod postgres;
+mod publish;
+mod row;
+mod slot;
+mod state;
+mod stream;
+mod table;
+mod version;
+
+pub use self::lead::{LeadError, lead};

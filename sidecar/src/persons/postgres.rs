@@ -1,0 +1,231 @@
+//! A session with PostgreSQL: statements from `sql/postgres`, answers as text.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+use crate::config::Postgres;
+use crate::sql::{self, RenderError};
+
+use super::pgoutput::Cell;
+
+/// How long a connection may take to come about.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A server that has vanished is noticed by questions of the network after so long.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// So that values have one text form, whatever the server's or the role's defaults are.
+pub(super) const OPTIONS: &str =
+    "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1";
+
+/// Why PostgreSQL did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// No connection, or it ended.
+    #[error(
+        "PostgreSQL does not answer at {address}: check that it runs, and that persons.postgres.address, database, user and its \
+         password are right ({said})"
+    )]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the system said.
+        said: String,
+    },
+    /// It answered, and refused.
+    #[error("PostgreSQL at {address} did not {task}: {said}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// What it said, with its code.
+        said: String,
+    },
+    /// Its answer has another shape.
+    #[error("PostgreSQL at {address} answered {found:?} when asked to {task}: please report this")]
+    Answer {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// What was answered.
+        found: String,
+    },
+    /// A fault of posthouse.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// One connection. It ends when it is dropped.
+pub(super) struct Session {
+    client: Client,
+    address: String,
+}
+
+/// Rows as they come.
+pub(super) type Rows<'s> =
+    Pin<Box<dyn futures_util::Stream<Item = Result<Vec<Cell>, PostgresError>> + Send + 's>>;
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`PostgresError::Unreachable`], also for a wrong password.
+    pub(super) async fn connect(config: &Postgres) -> Result<Self, PostgresError> {
+        let mut wanted = tokio_postgres::Config::new();
+        wanted
+            .host(&config.address.host)
+            .port(config.address.port)
+            .dbname(&config.database)
+            .user(&config.user)
+            .application_name("posthouse")
+            .options(OPTIONS)
+            .connect_timeout(CONNECT_LIMIT)
+            .keepalives_idle(KEEPALIVE);
+        if let Some(password) = &config.password {
+            wanted.password(password.reveal());
+        }
+        let address = config.address.to_string();
+        match wanted.connect(NoTls).await {
+            Ok((client, connection)) => {
+                // It ends with its client, and what went wrong is told to whoever asks next.
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!("PostgreSQL's connection ended: {error}");
+                    }
+                });
+                Ok(Self { client, address })
+            }
+            Err(error) => Err(PostgresError::Unreachable { address, said: causes(&error) }),
+        }
+    }
+
+    /// The rows of a statement.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(super) async fn rows(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        let mut rows = self.stream(task, path, values).await?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().await {
+            all.push(row?);
+        }
+        Ok(all)
+    }
+
+    /// The only row of a statement.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(super) async fn row<const N: usize>(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<[String; N], PostgresError> {
+        let rows = self.rows(task, path, values).await?;
+        let texts = rows.first().map(|row| row.iter().map(text).collect::<Vec<_>>());
+        texts.unwrap_or_default().try_into().map_err(|found: Vec<String>| PostgresError::Answer {
+            address: self.address.clone(),
+            task,
+            found: format!("{} rows, the first with {found:?}", rows.len()),
+        })
+    }
+
+    /// The rows of a statement as they come.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(super) async fn stream(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Rows<'_>, PostgresError> {
+        let statement = sql::render(path, values)?;
+        let messages = self.client.simple_query_raw(&statement).await;
+        let messages = messages.map_err(|error| self.explain(task, &error))?;
+        let rows = messages.filter_map(move |message| {
+            std::future::ready(match message {
+                Ok(SimpleQueryMessage::Row(row)) => Some(Ok(cells(&row))),
+                Ok(_) => None,
+                Err(error) => Some(Err(self.explain(task, &error))),
+            })
+        });
+        Ok(Box::pin(rows))
+    }
+
+    fn explain(&self, task: &'static str, error: &tokio_postgres::Error) -> PostgresError {
+        let address = self.address.clone();
+        match error.as_db_error() {
+            Some(refused) => PostgresError::Refused {
+                address,
+                task,
+                said: format!("{} ({})", refused.message(), refused.code().code()),
+            },
+            None => PostgresError::Unreachable { address, said: causes(error) },
+        }
+    }
+
+    pub(super) fn odd(&self, task: &'static str, found: impl Into<String>) -> PostgresError {
+        PostgresError::Answer { address: self.address.clone(), task, found: found.into() }
+    }
+}
+
+impl PostgresError {
+    /// Whether another process did the same at the same time.
+    pub(super) fn is_duplicate(&self) -> bool {
+        // duplicate_object
+        matches!(self, Self::Refused { said, .. } if said.ends_with("(42710)"))
+    }
+}
+
+fn cells(row: &SimpleQueryRow) -> Vec<Cell> {
+    let cell = |place| match row.get(place) {
+        Some(text) => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
+        None => Cell::Null,
+    };
+    (0..row.len()).map(cell).collect()
+}
+
+/// A value of the server itself as text; NULL is empty.
+pub(super) fn text(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Cell::Null | Cell::Unchanged => String::new(),
+    }
+}
+
+/// The error with all that stands behind it; the library's own text says only what it was doing.
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        // Writing to a String does not fail.
+        let _ = write!(text, ": {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// A name between double quotes, as SQL wants it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text between single quotes.
+pub(super) fn literal(text: &str) -> String {
+    // A backslash means nothing in there (standard_conforming_strings, the default since 9.1).
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,194 @@
+//! Rows of the source as what they are: persons and distinct ids, read from values in PostgreSQL's text form.
+
+use std::str;
+
+use uuid::Uuid;
+
+use super::pgoutput::Cell;
+use super::table::{Kind, Table, distinct_id, person};
+
+/// What ClickHouse knows a person by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PersonKey {
+    /// Whose person.
+    pub team_id: i64,
+    /// Which.
+    pub uuid: Uuid,
+}
+
+/// What ClickHouse knows a distinct id by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DistinctIdKey {
+    /// Whose.
+    pub team_id: i64,
+    /// Which.
+    pub distinct_id: String,
+}
+
+/// A person as PostgreSQL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Person {
+    /// What distinct ids name it by.
+    pub id: i64,
+    /// What ClickHouse knows it by.
+    pub key: PersonKey,
+    /// JSON.
+    pub properties: String,
+    /// Whether somebody logged in.
+    pub is_identified: bool,
+    /// As ClickHouse's `DateTime64(6, 'UTC')` is written; years from 1900 to 2299.
+    pub created_at: String,
+}
+
+/// A distinct id as PostgreSQL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DistinctId {
+    /// What ClickHouse knows it by.
+    pub key: DistinctIdKey,
+    /// The person, by [`Person::id`].
+    pub person_id: i64,
+}
+
+/// A value that posthouse can't read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column {column} of a row in {table} is {found}, which is no {wanted}: please report this")]
+pub struct ValueError {
+    table: String,
+    column: String,
+    found: String,
+    wanted: &'static str,
+}
+
+/// Reads values of one table.
+pub(super) struct Reader<'a> {
+    table: &'a Table,
+    cells: &'a [Cell],
+}
+
+/// The earliest and latest times that ClickHouse holds; PostgreSQL's calendar is longer, and has infinity.
+const EARLIEST: &str = "1900-01-01 00:00:00";
+const LATEST: &str = "2299-12-31 23:59:59.999999";
+const NEVER: &str = "1970-01-01 00:00:00";
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(table: &'a Table, cells: &'a [Cell]) -> Self {
+        Self { table, cells }
+    }
+
+    /// The key of a person; nothing if a part of it is NULL: then ClickHouse can't know it.
+    pub(super) fn person_key(&self) -> Result<Option<PersonKey>, ValueError> {
+        let (team_id, uuid) = (self.integer(person::TEAM)?, self.text(person::UUID)?);
+        let (Some(team_id), Some(uuid)) = (team_id, uuid) else { return Ok(None) };
+        let uuid = Uuid::try_parse(uuid).map_err(|_| self.wrong(person::UUID, "uuid"))?;
+        Ok(Some(PersonKey { team_id, uuid }))
+    }
+
+    pub(super) fn distinct_id_key(&self) -> Result<Option<DistinctIdKey>, ValueError> {
+        let (team_id, id) = (self.integer(distinct_id::TEAM)?, self.text(distinct_id::DISTINCT_ID)?);
+        let (Some(team_id), Some(id)) = (team_id, id) else { return Ok(None) };
+        Ok(Some(DistinctIdKey { team_id, distinct_id: id.to_owned() }))
+    }
+
+    pub(super) fn person(&self) -> Result<Option<Person>, ValueError> {
+        let (Some(key), Some(id)) = (self.person_key()?, self.integer(person::ID)?) else { return Ok(None) };
+        Ok(Some(Person {
+            id,
+            key,
+            properties: self.text(person::PROPERTIES)?.unwrap_or("{}").to_owned(),
+            is_identified: self.text(person::IDENTIFIED)? == Some("t"),
+            created_at: moment(self.text(person::CREATED)?),
+        }))
+    }
+
+    pub(super) fn distinct_id(&self) -> Result<Option<DistinctId>, ValueError> {
+        let (Some(key), Some(person_id)) = (self.distinct_id_key()?, self.integer(distinct_id::PERSON)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(DistinctId { key, person_id }))
+    }
+
+    /// The primary key.
+    pub(super) fn id(&self) -> Result<Option<i64>, ValueError> {
+        // Both tables have it first.
+        self.integer(person::ID)
+    }
+
+    /// The version that the application wrote.
+    pub(super) fn version(&self) -> Result<u64, ValueError> {
+        let place = match self.table.kind {
+            Kind::Person => person::VERSION,
+            Kind::DistinctId => distinct_id::VERSION,
+        };
+        // A row that was never changed has none in the original's schema.
+        let version = self.integer(place)?.unwrap_or(0);
+        version.try_into().map_err(|_| self.wrong(place, "version of 0 or more"))
+    }
+
+    fn text(&self, place: usize) -> Result<Option<&'a str>, ValueError> {
+        match self.cells.get(place) {
+            Some(Cell::Text(bytes)) => match simdutf8::basic::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(self.wrong(place, "text in UTF-8")),
+            },
+            Some(Cell::Null) | None => Ok(None),
+            Some(Cell::Unchanged) => Err(self.wrong(place, "value that was looked up")),
+        }
+    }
+
+    fn integer(&self, place: usize) -> Result<Option<i64>, ValueError> {
+        let text = self.text(place)?;
+        text.map(|text| text.parse().map_err(|_| self.wrong(place, "integer"))).transpose()
+    }
+
+    fn wrong(&self, place: usize, wanted: &'static str) -> ValueError {
+        let found = match self.cells.get(place) {
+            Some(Cell::Text(bytes)) => format!("{:?}", String::from_utf8_lossy(bytes)),
+            Some(Cell::Unchanged) => "not sent".to_owned(),
+            Some(Cell::Null) | None => "NULL".to_owned(),
+        };
+        ValueError {
+            table: self.table.name.to_string(),
+            column: self.table.column(place).to_owned(),
+            found,
+            wanted,
+        }
+    }
+}
+
+/// PostgreSQL's `2026-11-01 10:42:06.502+00` without its zone, which is always UTC: every session asks for it.
+fn moment(text: Option<&str>) -> String {
+    let Some(text) = text else { return NEVER.to_owned() };
+    if text.starts_with('-') || text.ends_with("BC") {
+        return EARLIEST.to_owned();
+    }
+    let text = text.strip_suffix("+00").unwrap_or(text);
+    let year = text.split_once('-').and_then(|(year, _)| year.parse::<u32>().ok());
+    match year {
+        Some(1900..2300) => text.to_owned(),
+        Some(..1900) => EARLIEST.to_owned(),
+        // infinity too
+        Some(2300..) | None => LATEST.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_beyond_clickhouses_calendar_are_its_ends() {
+        for (found, told) in [
+            (Some("2026-11-01 10:42:06.502+00"), "2026-11-01 10:42:06.502"),
+            (Some("2026-11-01 10:42:06"), "2026-11-01 10:42:06"),
+            (Some("infinity"), LATEST),
+            (Some("-infinity"), EARLIEST),
+            (Some("0044-03-15 12:00:00+00 BC"), EARLIEST),
+            (Some("1899-12-31 23:59:59+00"), EARLIEST),
+            (Some("10000-01-01 00:00:00+00"), LATEST),
+            (None, NEVER),
+        ] {
+            assert_eq!(moment(found), told, "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What posthouse remembers of its copy, in a compacted topic: what has been copied, and how far the slot may have been
+//! acknowledged. It stands in the same Kafka as the copies, so that both are lost together, and then all is copied anew.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Postgres;
+use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receipt};
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// PostgreSQL's own number.
+    pub system: String,
+    /// Where the slot stood when the copy began: what copies have as their version.
+    pub begins: u64,
+    /// The slot is never acknowledged beyond this. One that stands further on is another slot of the same name, and what
+    /// happened in between was missed.
+    pub acknowledged: u64,
+    /// What has been copied of each table; absent before it has begun.
+    pub persons: Option<Copied>,
+    /// The same.
+    pub distinct_ids: Option<Copied>,
+}
+
+/// How far the copy of a table is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Copied {
+    /// Ranges of primary keys that are still to be read.
+    pub left: Vec<Range>,
+    /// Rows that were copied.
+    pub rows: u64,
+}
+
+/// Primary keys from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Range {
+    /// The first.
+    pub from: i64,
+    /// The last.
+    pub to: i64,
+}
+
+/// Why the state is not known or not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The brokers can't be asked.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// They did not take it.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The topic can't be made.
+    #[error(
+        "topic {topic} can't be made: {said}: make it yourself, with one partition and cleanup.policy = compact"
+    )]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What the broker said.
+        said: String,
+    },
+}
+
+/// Where the state of one slot is kept.
+pub(super) struct Store<'a> {
+    client: &'a Client,
+    producer: &'a Producer,
+    topic: &'a str,
+    key: String,
+}
+
+impl<'a> Store<'a> {
+    /// Makes the topic if it is not there.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub(super) async fn open(
+        client: &'a Client,
+        producer: &'a Producer,
+        config: &'a Postgres,
+    ) -> Result<Self, StateError> {
+        use rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists;
+
+        let topic = &config.state_topic;
+        if !client.cluster().await?.topics.contains_key(topic) {
+            let configs = [("cleanup.policy", "compact"), ("segment.ms", "3600000")];
+            let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            // As many copies as the brokers make by themselves.
+            let new = NewTopic { name: topic.clone(), partitions: 1, replication_factor: -1, configs };
+            for (_, refused) in client.create_topics(vec![new]).await? {
+                if let Err(refusal) = refused
+                    && refusal.code != TopicAlreadyExists
+                {
+                    return Err(StateError::Topic { topic: topic.clone(), said: refusal.to_string() });
+                }
+            }
+        }
+        Ok(Self { client, producer, topic, key: format!("{}/{}", config.database, config.slot) })
+    }
+
+    /// What is remembered; nothing if that can't be read: then everything is copied anew, which is right, if slow.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub(super) async fn read(&self) -> Result<Option<State>, StateError> {
+        let latest = self.client.latest(self.topic, self.key.as_bytes()).await?;
+        let parsed = latest.map(|payload| serde_json::from_slice(&payload));
+        Ok(parsed.transpose().unwrap_or_else(|error| {
+            tracing::warn!(
+                "persons: what topic {} remembers of {} can't be read: {error}",
+                self.topic,
+                self.key
+            );
+            None
+        }))
+    }
+
+    /// Remembers, and waits until the brokers have it.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub(super) async fn write(&self, state: &State) -> Result<(), StateError> {
+        let receipt = Arc::new(Receipt::default());
+        // A state of numbers and texts always has a JSON form.
+        let payload = serde_json::to_vec(state).unwrap_or_default();
+        self.producer.send(self.topic, self.key.as_bytes(), &payload, &receipt).await?;
+        Ok(receipt.delivered().await?)
+    }
+}

@@ -1,0 +1,253 @@
+//! The stream of changes: read, publish, and acknowledge what has been delivered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::Postgres;
+use crate::http::{Metric, Metrics};
+use crate::kafka::{DeliveryError, Receipt};
+
+use super::change::Change;
+use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
+use super::publish::{PublishError, Publisher};
+use super::state::{State, StateError, Store};
+use super::table::{Table, TableError, pick};
+
+/// Changes that are published together, at most.
+const BATCH_CHANGES: usize = 5_000;
+/// Bytes of values in them, roughly.
+const BATCH_BYTES: usize = 8 << 20;
+/// How long others of a batch are waited for: it saves lookups, and adds little to what a reader waits.
+const BATCH_WAIT: Duration = Duration::from_millis(2);
+/// The same for the batch as a whole.
+const BATCH_LIMIT: Duration = Duration::from_millis(20);
+/// How often PostgreSQL hears how far we are. After a takeover changes since then come again, which is harmless.
+const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// Batches that are on their way to the brokers.
+const UNDER_WAY: usize = 64;
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The connection, or PostgreSQL's side of it.
+    #[error("the stream of changes from PostgreSQL ended: {0}")]
+    Connection(#[from] PgWireError),
+    /// A message can't be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A row of a table that was not described.
+    #[error("PostgreSQL sent a row of a table ({0}) that it did not describe: please report this")]
+    Undescribed(u32),
+    /// A table is not as it must be any more.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Changes were not published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// How far they were was not remembered.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<DeliveryError> for StreamError {
+    fn from(error: DeliveryError) -> Self {
+        Self::Publish(error.into())
+    }
+}
+
+/// A described table, and where the columns that are read stand in its rows. Nothing for tables of others.
+type Tables = HashMap<u32, Option<(Table, Vec<usize>)>>;
+
+/// What a stream works with.
+pub(super) struct Stream<'a> {
+    /// The connection; replication has begun.
+    pub client: &'a mut ReplicationClient,
+    /// Where changes go.
+    pub publisher: Publisher<'a>,
+    /// Where progress is remembered.
+    pub store: &'a Store<'a>,
+    /// The tables.
+    pub config: &'a Postgres,
+    /// What is told of it.
+    pub metrics: &'a Metrics,
+}
+
+/// Batches on their way: when one is delivered, everything before its place is.
+#[derive(Default)]
+struct UnderWay(VecDeque<(Arc<Receipt>, Lsn)>);
+
+/// What is being read.
+#[derive(Default)]
+struct Reading {
+    tables: Tables,
+    /// Commit and number of the transaction that is being read.
+    transaction: Option<(Lsn, u32)>,
+    batch: Vec<Change>,
+    bytes: usize,
+    /// Everything before this has been read.
+    read: Lsn,
+    truncated: bool,
+}
+
+impl Stream<'_> {
+    /// Streams until a table is emptied at once (TRUNCATE), whose rows nobody tells. Then everything before is delivered, and
+    /// nothing of that transaction is acknowledged.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub(super) async fn run(mut self, state: &mut State) -> Result<(), StreamError> {
+        let mut reading = Reading { read: Lsn::from_u64(state.acknowledged), ..Reading::default() };
+        let mut under_way = UnderWay::default();
+        let mut delivered = reading.read;
+        let mut due = Instant::now() + ACKNOWLEDGE;
+        loop {
+            self.fill(&mut reading, due).await?;
+            if !reading.batch.is_empty() {
+                under_way.make_room().await?;
+                let receipt = Arc::new(Receipt::default());
+                let sent = self.publisher.publish(&mut reading.batch, &receipt).await?;
+                self.metrics.add(Metric::PersonsMessages, sent);
+                reading.batch.clear();
+                reading.bytes = 0;
+                under_way.0.push_back((receipt, reading.read));
+            } else {
+                under_way.0.push_back((Arc::default(), reading.read));
+            }
+            if reading.truncated {
+                under_way.all().await?;
+                return Ok(());
+            }
+            delivered = under_way.delivered()?.unwrap_or(delivered);
+            if Instant::now() >= due {
+                due = Instant::now() + ACKNOWLEDGE;
+                self.acknowledge(delivered, state).await?;
+            }
+        }
+    }
+
+    /// Reads events until a batch is full or nothing comes for a moment.
+    async fn fill(&mut self, reading: &mut Reading, due: Instant) -> Result<(), StreamError> {
+        let Ok(first) = timeout_at(due, self.client.recv()).await else { return Ok(()) };
+        let limit = Instant::now() + BATCH_LIMIT;
+        let mut event = first?;
+        loop {
+            let Some(next) = event else {
+                return Err(PgWireError::Protocol("the server ended it".to_owned()).into());
+            };
+            self.take(next, reading)?;
+            let full = reading.batch.len() >= BATCH_CHANGES || reading.bytes >= BATCH_BYTES;
+            if full || reading.truncated || Instant::now() >= limit {
+                return Ok(());
+            }
+            match timeout(BATCH_WAIT, self.client.recv()).await {
+                Ok(next) => event = next?,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&self, event: ReplicationEvent, reading: &mut Reading) -> Result<(), StreamError> {
+        match event {
+            ReplicationEvent::Begin { final_lsn, xid, .. } => reading.transaction = Some((final_lsn, xid)),
+            ReplicationEvent::Commit { end_lsn, .. } => {
+                reading.transaction = None;
+                reading.read = reading.read.max(end_lsn);
+            }
+            // Between transactions everything before it has been sent. An idle database moves on by this.
+            ReplicationEvent::KeepAlive { wal_end, .. } if reading.transaction.is_none() => {
+                reading.read = reading.read.max(wal_end);
+            }
+            ReplicationEvent::XLogData { data, .. } => {
+                reading.bytes += data.len();
+                reading.message(decode(data)?, self.config)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Remembers first and acknowledges then: a slot that stands beyond what is remembered is another one.
+    async fn acknowledge(&self, delivered: Lsn, state: &mut State) -> Result<(), StreamError> {
+        if delivered.as_u64() > state.acknowledged {
+            state.acknowledged = delivered.as_u64();
+            self.store.write(state).await?;
+            self.client.update_applied_lsn(delivered);
+        }
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn message(&mut self, message: Message, config: &Postgres) -> Result<(), StreamError> {
+        match message {
+            Message::Relation(relation) => self.describe(&relation, config)?,
+            Message::Insert { relation, new } => self.change(relation, None, Some(&new))?,
+            Message::Update { relation, old, new } => self.change(relation, old.as_deref(), Some(&new))?,
+            Message::Delete { relation, old } => self.change(relation, Some(&old), None)?,
+            Message::Truncate { relations } => {
+                let ours = |id: &u32| self.tables.get(id).is_some_and(Option::is_some);
+                self.truncated |= relations.iter().any(ours);
+            }
+            Message::Other => {}
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, relation: &Relation, config: &Postgres) -> Result<(), StreamError> {
+        let named = |table: &Table| table.name.schema == relation.schema && table.name.name == relation.name;
+        let ours = Table::both(config).into_iter().find(named);
+        let ours = ours.map(|table| table.places(relation).map(|places| (table, places))).transpose()?;
+        self.tables.insert(relation.id, ours);
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        relation: u32,
+        before: Option<&[Cell]>,
+        after: Option<&[Cell]>,
+    ) -> Result<(), StreamError> {
+        let described = self.tables.get(&relation).ok_or(StreamError::Undescribed(relation))?;
+        let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else {
+            return Ok(());
+        };
+        self.batch.push(Change {
+            commit,
+            transaction: Some(number),
+            kind: table.kind,
+            before: before.map(|row| pick(row, places)),
+            after: after.map(|row| pick(row, places)),
+        });
+        Ok(())
+    }
+}
+
+impl UnderWay {
+    /// Up to where everything is delivered; nothing if no batch more is.
+    fn delivered(&mut self) -> Result<Option<Lsn>, DeliveryError> {
+        let mut delivered = None;
+        while let Some(state) = self.0.front().and_then(|(receipt, _)| receipt.state()) {
+            state?;
+            delivered = self.0.pop_front().map(|(_, place)| place);
+        }
+        Ok(delivered)
+    }
+
+    async fn make_room(&self) -> Result<(), DeliveryError> {
+        match self.0.front() {
+            Some((oldest, _)) if self.0.len() >= UNDER_WAY => oldest.delivered().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn all(&self) -> Result<(), DeliveryError> {
+        for (receipt, _) in &self.0 {
+            receipt.delivered().await?;
+        }
+        Ok(())
+    }
+}

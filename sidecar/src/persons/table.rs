@@ -1,0 +1,263 @@
+//! The two tables of the source: which of their columns are read, in which order, and whether they are as posthouse needs them.
+
+use crate::config::{Postgres, TableName, VersionRule};
+
+use super::pgoutput::{Cell, Relation, RelationColumn};
+
+/// What a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Persons.
+    Person,
+    /// Distinct ids.
+    DistinctId,
+}
+
+/// Types of PostgreSQL, by their numbers (`pg_type.dat`), that a column may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Integer,
+    Uuid,
+    Json,
+    Boolean,
+    Moment,
+    Text,
+}
+
+impl Type {
+    fn ids(self) -> &'static [u32] {
+        match self {
+            // bigint, smallint, integer
+            Self::Integer => &[20, 21, 23],
+            Self::Uuid => &[2950],
+            // jsonb, json
+            Self::Json => &[3802, 114],
+            Self::Boolean => &[16],
+            // timestamp with and without time zone
+            Self::Moment => &[1184, 1114],
+            // text, varchar
+            Self::Text => &[25, 1043],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Integer => "bigint, integer or smallint",
+            Self::Uuid => "uuid",
+            Self::Json => "jsonb or json",
+            Self::Boolean => "boolean",
+            Self::Moment => "timestamp with time zone",
+            Self::Text => "text or varchar",
+        }
+    }
+}
+
+/// A column that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Column {
+    /// Its key in the config.
+    key: &'static str,
+    name: String,
+    data_type: Type,
+    /// Whether a deletion must tell it.
+    in_identity: bool,
+}
+
+/// A table of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    /// What it holds.
+    pub kind: Kind,
+    /// What it is called.
+    pub name: TableName,
+    columns: Vec<Column>,
+}
+
+/// Places of a person's values.
+pub(super) mod person {
+    pub(in super::super) const ID: usize = 0;
+    pub(in super::super) const TEAM: usize = 1;
+    pub(in super::super) const UUID: usize = 2;
+    pub(in super::super) const IDENTIFIED: usize = 3;
+    pub(in super::super) const CREATED: usize = 4;
+    pub(in super::super) const PROPERTIES: usize = 5;
+    pub(in super::super) const VERSION: usize = 6;
+}
+
+/// Places of a distinct id's values.
+pub(super) mod distinct_id {
+    pub(in super::super) const ID: usize = 0;
+    pub(in super::super) const TEAM: usize = 1;
+    pub(in super::super) const DISTINCT_ID: usize = 2;
+    pub(in super::super) const PERSON: usize = 3;
+    pub(in super::super) const VERSION: usize = 4;
+}
+
+/// Why a table can't be copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// It is not there, or this user does not see it.
+    #[error(
+        "PostgreSQL has no table {table} that posthouse may see: set persons.postgres.{section}.table (and schema), or grant \
+         SELECT on it"
+    )]
+    Missing {
+        /// Its name.
+        table: TableName,
+        /// Its section in the config.
+        section: &'static str,
+    },
+    /// A column is not there.
+    #[error(
+        "table {table} has no column {column} (any more): nothing of it is copied until it is back, or persons.postgres.\
+         {section}.{key} names the column that took its place"
+    )]
+    NoColumn {
+        /// Its name.
+        table: TableName,
+        /// Its section in the config.
+        section: &'static str,
+        /// The column.
+        column: String,
+        /// Its key in the config.
+        key: &'static str,
+    },
+    /// A column has another type.
+    #[error(
+        "column {column} of table {table} is of a type that posthouse can't copy (number {found} in pg_type): it must be {wanted}"
+    )]
+    Type {
+        /// Its name.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// The type's number.
+        found: u32,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// A deletion would not tell which row of ClickHouse is meant.
+    #[error(
+        "a deletion in {table} does not tell {columns}, by which ClickHouse knows the row. Do this once, it costs little:\n  \
+         CREATE UNIQUE INDEX CONCURRENTLY posthouse_{name}_identity ON {table} ({index});\n  \
+         ALTER TABLE {table} REPLICA IDENTITY USING INDEX posthouse_{name}_identity;\n\
+         The columns must be NOT NULL. REPLICA IDENTITY FULL does it too, and writes every old row to the WAL.",
+        name = .table.name
+    )]
+    Identity {
+        /// Its name.
+        table: TableName,
+        /// What is not told.
+        columns: String,
+        /// What the index should have.
+        index: String,
+    },
+}
+
+impl Table {
+    /// Both tables, persons first.
+    pub(super) fn both(config: &Postgres) -> [Self; 2] {
+        let versioned = config.version == VersionRule::Column;
+        let column = |key, name: &String, data_type, in_identity| Column {
+            key,
+            name: name.clone(),
+            data_type,
+            in_identity,
+        };
+        let names = &config.person;
+        let mut person = vec![
+            column("id", &names.id, Type::Integer, false),
+            column("team_id", &names.team_id, Type::Integer, true),
+            column("uuid", &names.uuid, Type::Uuid, true),
+            column("is_identified", &names.is_identified, Type::Boolean, false),
+            column("created_at", &names.created_at, Type::Moment, false),
+            column("properties", &names.properties, Type::Json, false),
+        ];
+        if versioned {
+            person.push(column("version", &names.version, Type::Integer, true));
+        }
+        let names = &config.distinct_id;
+        let mut distinct_id = vec![
+            column("id", &names.id, Type::Integer, false),
+            column("team_id", &names.team_id, Type::Integer, true),
+            column("distinct_id", &names.distinct_id, Type::Text, true),
+            column("person_id", &names.person_id, Type::Integer, false),
+        ];
+        if versioned {
+            distinct_id.push(column("version", &names.version, Type::Integer, true));
+        }
+        [
+            Self { kind: Kind::Person, name: config.person.table.clone(), columns: person },
+            Self { kind: Kind::DistinctId, name: config.distinct_id.table.clone(), columns: distinct_id },
+        ]
+    }
+
+    /// Its columns, by PostgreSQL's names, in the order of its values.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// The name of a column by its place.
+    pub(super) fn column(&self, place: usize) -> &str {
+        self.columns.get(place).map_or("", |column| &column.name)
+    }
+
+    pub(super) fn section(&self) -> &'static str {
+        match self.kind {
+            Kind::Person => "person",
+            Kind::DistinctId => "distinct_id",
+        }
+    }
+
+    /// Where its columns stand in the rows of `relation`.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub(super) fn places(&self, relation: &Relation) -> Result<Vec<usize>, TableError> {
+        let mut untold = Vec::new();
+        let places = self.columns.iter().map(|column| {
+            let (place, found) = self.find(column, relation)?;
+            if column.in_identity && !found.is_identity {
+                untold.push(column.name.as_str());
+            }
+            Ok(place)
+        });
+        let places: Vec<_> = places.collect::<Result<_, _>>()?;
+        if untold.is_empty() {
+            return Ok(places);
+        }
+        let columns = untold.join(", ");
+        let id = self.columns.iter().filter(|column| column.in_identity || column.key == "id");
+        let index = id.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        Err(TableError::Identity { table: self.name.clone(), columns, index })
+    }
+
+    fn find<'r>(
+        &self,
+        column: &Column,
+        relation: &'r Relation,
+    ) -> Result<(usize, &'r RelationColumn), TableError> {
+        let mut columns = relation.columns.iter().enumerate();
+        let found = columns.find(|(_, found)| found.name == column.name);
+        let (place, found) = found.ok_or_else(|| TableError::NoColumn {
+            table: self.name.clone(),
+            section: self.section(),
+            column: column.name.clone(),
+            key: column.key,
+        })?;
+        if column.data_type.ids().contains(&found.type_id) {
+            return Ok((place, found));
+        }
+        Err(TableError::Type {
+            table: self.name.clone(),
+            column: column.name.clone(),
+            found: found.type_id,
+            wanted: column.data_type.name(),
+        })
+    }
+}
+
+/// The values of `row` at `places`.
+pub(super) fn pick(row: &[Cell], places: &[usize]) -> Vec<Cell> {
+    places.iter().map(|&place| row.get(place).cloned().unwrap_or(Cell::Null)).collect()
+}

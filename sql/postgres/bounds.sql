@@ -1,0 +1,3 @@
+-- Purpose: the first and last primary key of a table.
+-- Runs on: PostgreSQL.
+SELECT min({{ id }}), max({{ id }}) FROM {{ table }}

@@ -1,0 +1,14 @@
+-- Purpose: whether queries see what a transaction has done; a commit may stand in the WAL, and be sent, before they do (it waits
+--          for a synchronous standby). The stream names transactions by the lower half of their number.
+-- Runs on: PostgreSQL, the primary.
+SELECT pg_visible_in_snapshot(transaction::text::xid8, snapshot)
+FROM
+(
+    SELECT
+        snapshot,
+        newest - ((newest - {{ transaction }}::bigint) & 4294967295) AS transaction
+    FROM
+    (
+        SELECT pg_current_snapshot() AS snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest
+    ) AS now
+) AS counted
