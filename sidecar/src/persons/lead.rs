@@ -44,6 +44,9 @@ pub enum LeadError {
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// There is nothing to write to.
+    #[error("kafka has no topic {0}: add it to topics.toml, and run posthouse topics apply")]
+    NoTopic(String),
     /// What was copied is not known.
     #[error(transparent)]
     State(#[from] StateError),
@@ -135,10 +138,11 @@ impl Leader<'_> {
         if !self.slot(&session).await? {
             return Ok(Turn::Standby);
         }
+        let client = Client::new(&self.config.kafka)?;
+        self.topics(&client).await?;
         let Some((mut stream, system)) = self.hold().await? else { return Ok(Turn::Standby) };
         tracing::info!("persons: holding slot {}", self.postgres.slot);
         self.metrics.set(Metric::PersonsLeader, 1);
-        let client = Client::new(&self.config.kafka)?;
         let producer = client.producer()?;
         let store = Store::open(&client, &producer, self.postgres).await?;
         let mut state = self.state(&session, &store, &system).await?;
@@ -167,6 +171,13 @@ impl Leader<'_> {
             error = self.watch_lag(&session) => Err(error),
             _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
         }
+    }
+
+    async fn topics(&self, client: &Client) -> Result<(), LeadError> {
+        let there = client.cluster().await?.topics;
+        let wanted = [&self.persons.topic, &self.persons.distinct_id_topic];
+        let missing = wanted.into_iter().find(|topic| !there.contains_key(*topic));
+        missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
     }
 
     /// Makes the slot where there is none, and tells whether it is free.
