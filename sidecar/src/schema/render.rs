@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::objects::{OBJECTS, Object};
+use super::objects::Object;
 use crate::config::{Config, Offsets};
 use crate::node::Node;
 use crate::sql::{self, RenderError};
@@ -25,6 +25,8 @@ struct Values<'a> {
     node: NodeValues<'a>,
     kafka: KafkaValues,
     events: EventsValues<'a>,
+    /// Absent where no object asks for it.
+    persons: Option<PersonsValues<'a>>,
 }
 
 #[derive(Serialize)]
@@ -56,14 +58,22 @@ struct ColumnValues<'a> {
     property: &'a str,
 }
 
+#[derive(Serialize)]
+struct PersonsValues<'a> {
+    topic: &'a str,
+    distinct_id_topic: &'a str,
+    group: String,
+    distinct_id_group: String,
+    flush_ms: u128,
+}
+
 /// All statements of one node, in the order in which they are made.
 ///
 /// # Errors
 /// [`RenderError`], which is a fault of posthouse.
 pub fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
     let values = values(config, node);
-    let mut statements = OBJECTS
-        .iter()
+    let mut statements = Object::wanted(config)
         .map(|object| Ok(Statement { object, sql: sql::render(object.file, &values)?.trim_end().to_owned() }))
         .collect::<Result<Vec<_>, _>>()?;
     statements.sort_by_key(|statement| statement.object.role);
@@ -93,5 +103,16 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
                 .map(|column| ColumnValues { name: &column.name, property: &column.property })
                 .collect(),
         },
+        persons: config.persons.as_ref().map(|persons| {
+            // Who shares a group shares its messages: only replicas may.
+            let own = if config.replicated { String::new() } else { format!("_{}", node.name) };
+            PersonsValues {
+                topic: &persons.topic,
+                distinct_id_topic: &persons.distinct_id_topic,
+                group: format!("{}{own}", persons.group),
+                distinct_id_group: format!("{}_distinct_id{own}", persons.group),
+                flush_ms: persons.flush.as_millis(),
+            }
+        }),
     }
 }
