@@ -1,19 +1,15 @@
 {#- The one reading of a message, shared by both views. Every expression is total: an exception in a view would make the
     engine read the same block for ever. The JSON is parsed in a query of its own, because the engine analyses a view for
     every block, and an alias used ten times is analysed ten times. -#}
-{%- macro moment(text) -%}
-{#- The pattern is there because parseDateTime64BestEffort invents (measured on 26.7): '10:42' becomes a day of this
-    year, '0000-00-00' the first of January, 25 o'clock the next morning. Years are those every version's DateTime64 holds. -#}
-if(match({{ text }}, '^(19|2[0-2])\\d\\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]\\d\\d:?\\d\\d)?$'), parseDateTime64BestEffortOrNull({{ text }}, 6, 'UTC'), NULL)
-{%- endmacro -%}
+{%- from 'events/moment.sql' import moment -%}
 SELECT
     message,
     field,
     match(message, '^\\s*\\{') AS is_object,
     toUUIDOrNull(field.uuid) AS event_uuid,
     toInt64OrNull(field.team_id) AS event_team_id,
-    {{ moment("field.timestamp") }} AS event_timestamp,
-    {{ moment("field.created_at") }} AS event_created_at,
+    {{ moment("field.timestamp", 6) }} AS event_timestamp,
+    {{ moment("field.created_at", 6) }} AS event_created_at,
     _topic,
     _partition,
     _offset,

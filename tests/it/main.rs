@@ -39,6 +39,9 @@ mod groups;
 mod groups_check;
 mod letters;
 mod network;
+mod persons;
+mod persons_letters;
+mod persons_schema;
 mod produce;
 mod queries;
 mod refusals;
@@ -95,6 +98,9 @@ fn main() -> ExitCode {
         ("functions", functions::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
+        ("persons", persons::TESTS),
+        ("persons_letters", persons_letters::TESTS),
+        ("persons_schema", persons_schema::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),

@@ -31,6 +31,15 @@ pub(crate) struct Place {
 
 /// Produces `values` into the site's topic, spread over its partitions; `None` is a tombstone.
 pub(crate) fn produce(site: &Site<'_>, values: &[Option<&[u8]>]) -> anyhow::Result<Vec<Place>> {
+    produce_into(site, site.name(), values)
+}
+
+/// The same into any topic.
+pub(crate) fn produce_into(
+    site: &Site<'_>,
+    topic: &str,
+    values: &[Option<&[u8]>],
+) -> anyhow::Result<Vec<Place>> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", site.brokers())
         .set("enable.idempotence", "true")
@@ -40,7 +49,7 @@ pub(crate) fn produce(site: &Site<'_>, values: &[Option<&[u8]>]) -> anyhow::Resu
     let mut deliveries = Vec::with_capacity(values.len());
     for (number, value) in values.iter().enumerate() {
         let (key, time) = (number.to_string(), i64::try_from(now)? * 1000 + 999);
-        let record = FutureRecord::<str, [u8]> { payload: *value, ..FutureRecord::to(site.name()) };
+        let record = FutureRecord::<str, [u8]> { payload: *value, ..FutureRecord::to(topic) };
         let sent = producer.send_result(record.key(&key).timestamp(time)).map_err(|(error, _)| error);
         deliveries.push(sent.context("can't produce")?);
     }
@@ -82,19 +91,24 @@ pub(crate) fn partitions_of(site: &Site<'_>, keys: &[Vec<u8>]) -> anyhow::Result
 /// Waits until the site's group has committed everything that is in its topic. After that no message of now
 /// can become another row, so that what is there can be compared exactly.
 pub(crate) fn consumed(site: &Site<'_>) -> anyhow::Result<()> {
+    consumed_by(site, site.name(), site.name())
+}
+
+/// The same for any group and topic.
+pub(crate) fn consumed_by(site: &Site<'_>, group: &str, name: &str) -> anyhow::Result<()> {
     let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", site.brokers()).set("group.id", site.name()).create()?;
-    let metadata = consumer.fetch_metadata(Some(site.name()), ANSWER)?;
+        ClientConfig::new().set("bootstrap.servers", site.brokers()).set("group.id", group).create()?;
+    let metadata = consumer.fetch_metadata(Some(name), ANSWER)?;
     let topic = metadata.topics().first().context("no such topic")?;
     let mut wanted = TopicPartitionList::new();
     for partition in topic.partitions() {
-        wanted.add_partition(site.name(), partition.id());
+        wanted.add_partition(name, partition.id());
     }
     wait_until("the group to have consumed everything", LIMIT, || {
         let lag = || -> anyhow::Result<Vec<String>> {
             let mut behind = Vec::new();
             for partition in consumer.committed_offsets(wanted.clone(), ANSWER)?.elements() {
-                let (_, end) = consumer.fetch_watermarks(site.name(), partition.partition(), ANSWER)?;
+                let (_, end) = consumer.fetch_watermarks(name, partition.partition(), ANSWER)?;
                 if end > 0 && partition.offset() != Offset::Offset(end) {
                     behind.push(format!("{}: {:?} of {end}", partition.partition(), partition.offset()));
                 }

@@ -17,6 +17,8 @@ use crate::stack::{Broker, Stack, wait_until};
 
 /// Partitions of a site's topic: two for each of two nodes.
 const PARTITIONS: i64 = 4;
+/// Two for each topic of persons: the versions of a person come by either, in any order.
+const PERSON_PARTITIONS: i64 = 2;
 /// For one run of `posthouse`: beyond everything that it waits for itself, so that one that hangs fails its
 /// test.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
@@ -89,15 +91,39 @@ impl<'s> Site<'s> {
         self.set("events", "materialized", properties.iter().map(column).collect::<Vec<_>>())
     }
 
-    /// Writes the topics file anew.
+    /// Asks for persons, with topics and a group of the site's own: `NAME_person`, `NAME_person_distinct_id`, `NAME_persons`.
+    ///
+    /// # Errors
+    /// When the topics file can't be written.
+    pub fn with_persons(&mut self) -> anyhow::Result<&mut Self> {
+        let (person, distinct_id) = self.person_topics();
+        self.set("persons", "topic", person);
+        self.set("persons", "distinct_id_topic", distinct_id);
+        self.set("persons", "group", format!("{}_persons", self.name));
+        self.write_topics(PARTITIONS)?;
+        Ok(self)
+    }
+
+    /// The topics of persons and of distinct ids.
+    pub fn person_topics(&self) -> (String, String) {
+        (format!("{}_person", self.name), format!("{}_person_distinct_id", self.name))
+    }
+
+    /// Writes the topics file anew; the topics of persons, if there are any, always have two partitions.
     ///
     /// # Errors
     /// When it can't be written.
     pub fn write_topics(&self, partitions: i64) -> anyhow::Result<()> {
-        let text = format!(
+        let mut text = format!(
             "[defaults]\nreplication_factor = 1\n\n[topics.{}]\npartitions = {partitions}\n",
             self.name
         );
+        if self.config.contains_key("persons") {
+            let (person, distinct_id) = self.person_topics();
+            for topic in [person, distinct_id] {
+                text += &format!("\n[topics.{topic}]\npartitions = {PERSON_PARTITIONS}\n");
+            }
+        }
         Ok(std::fs::write(self.folder.path().join("topics.toml"), text)?)
     }
 
@@ -231,7 +257,9 @@ impl<'s> Site<'s> {
     /// When a node does not answer.
     pub fn remove(&self) -> anyhow::Result<()> {
         for index in 0..self.stack.nodes().len() {
-            self.query_on(index, "DROP TABLE IF EXISTS {db}.kafka_events SYNC")?;
+            for consumer in ["kafka_events", "kafka_person", "kafka_person_distinct_id"] {
+                self.query_on(index, &format!("DROP TABLE IF EXISTS {{db}}.{consumer} SYNC"))?;
+            }
             self.query_on(index, "DROP DATABASE IF EXISTS {db} SYNC")?;
         }
         Ok(())

@@ -15,7 +15,7 @@ mod upgrades;
 pub use self::apply::{ApplyError, StepError, apply};
 pub use self::cluster::ClusterError;
 pub(crate) use self::cluster::differences as cluster_differences;
-pub use self::objects::{OBJECTS, Object, Role};
+pub use self::objects::{OBJECTS, Object, Role, Section};
 pub use self::observe::{ObserveError, observe};
 pub use self::plan::{Action, Alteration, Change, Difference, Plan};
 pub use self::render::{Statement, render};

@@ -1,5 +1,7 @@
 //! The registry of tables and views: what each is called, which file makes it, and what part it plays.
 
+use crate::config::Config;
+
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object {
@@ -9,6 +11,17 @@ pub struct Object {
     pub file: &'static str,
     /// Its part, which decides when it is made and how it may be changed.
     pub role: Role,
+    /// Which section of the config asks for it.
+    pub section: Section,
+}
+
+/// The section of the config without which an object is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// `[events]`, which every cluster has.
+    Events,
+    /// `[persons]`, without which the topics of persons do not exist.
+    Persons,
 }
 
 /// What an object is in its journey, in the order in which objects are made.
@@ -33,38 +46,57 @@ pub enum Role {
 
 /// Every object, in the order of its journey's files.
 pub const OBJECTS: &[Object] = &[
-    Object { name: "posthouse_upgrades", file: "upgrades/posthouse_upgrades.sql", role: Role::Storage },
-    Object { name: "kafka_events", file: "events/1_kafka_events.sql", role: Role::Consumer },
-    Object { name: "events_mv", file: "events/2_events_mv.sql", role: Role::View },
-    Object { name: "writable_events", file: "events/3_writable_events.sql", role: Role::Route },
-    Object { name: "sharded_events", file: "events/4_sharded_events.sql", role: Role::Storage },
-    Object { name: "events", file: "events/5_events.sql", role: Role::Front },
-    Object { name: "events_dead_letter_mv", file: "events/6_events_dead_letter_mv.sql", role: Role::View },
-    Object {
-        name: "sharded_events_dead_letter",
-        file: "events/7_sharded_events_dead_letter.sql",
-        role: Role::Storage,
-    },
-    Object { name: "events_dead_letter", file: "events/8_events_dead_letter.sql", role: Role::Route },
-    Object {
-        name: "sharded_backfill_files",
-        file: "backfill/1_sharded_backfill_files.sql",
-        role: Role::Storage,
-    },
-    Object { name: "backfill_files", file: "backfill/2_backfill_files.sql", role: Role::Route },
-    Object {
-        name: "sharded_backfill_ledger",
-        file: "backfill/3_sharded_backfill_ledger.sql",
-        role: Role::Storage,
-    },
-    Object { name: "backfill_ledger", file: "backfill/4_backfill_ledger.sql", role: Role::Route },
-    Object { name: "shard_rows", file: "queries/shard_rows.sql", role: Role::Query },
-    Object { name: "wrong_shard_rows", file: "queries/wrong_shard_rows.sql", role: Role::Query },
-    Object { name: "duplicate_events", file: "queries/duplicate_events.sql", role: Role::Query },
-    Object { name: "reshard_plan", file: "queries/reshard_plan.sql", role: Role::Query },
+    events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
+    events("kafka_events", "events/1_kafka_events.sql", Role::Consumer),
+    events("events_mv", "events/2_events_mv.sql", Role::View),
+    events("writable_events", "events/3_writable_events.sql", Role::Route),
+    events("sharded_events", "events/4_sharded_events.sql", Role::Storage),
+    events("events", "events/5_events.sql", Role::Front),
+    events("events_dead_letter_mv", "events/6_events_dead_letter_mv.sql", Role::View),
+    events("sharded_events_dead_letter", "events/7_sharded_events_dead_letter.sql", Role::Storage),
+    events("events_dead_letter", "events/8_events_dead_letter.sql", Role::Route),
+    events("sharded_backfill_files", "backfill/1_sharded_backfill_files.sql", Role::Storage),
+    events("backfill_files", "backfill/2_backfill_files.sql", Role::Route),
+    events("sharded_backfill_ledger", "backfill/3_sharded_backfill_ledger.sql", Role::Storage),
+    events("backfill_ledger", "backfill/4_backfill_ledger.sql", Role::Route),
+    events("shard_rows", "queries/shard_rows.sql", Role::Query),
+    events("wrong_shard_rows", "queries/wrong_shard_rows.sql", Role::Query),
+    events("duplicate_events", "queries/duplicate_events.sql", Role::Query),
+    events("reshard_plan", "queries/reshard_plan.sql", Role::Query),
+    persons("kafka_person", "persons/1_kafka_person.sql", Role::Consumer),
+    persons("person_mv", "persons/2_person_mv.sql", Role::View),
+    persons("person", "persons/3_person.sql", Role::Storage),
+    persons("kafka_person_distinct_id", "persons/4_kafka_person_distinct_id.sql", Role::Consumer),
+    persons("person_distinct_id_mv", "persons/5_person_distinct_id_mv.sql", Role::View),
+    persons("person_distinct_id", "persons/6_person_distinct_id.sql", Role::Storage),
+    persons("person_dead_letter_mv", "persons/7_person_dead_letter_mv.sql", Role::View),
+    persons(
+        "person_distinct_id_dead_letter_mv",
+        "persons/8_person_distinct_id_dead_letter_mv.sql",
+        Role::View,
+    ),
+    persons("person_dead_letter", "persons/9_person_dead_letter.sql", Role::Storage),
+    persons("persons", "queries/persons.sql", Role::Query),
+    persons("persons_where", "queries/persons_where.sql", Role::Query),
+    persons("person_distinct_ids", "queries/person_distinct_ids.sql", Role::Query),
+    persons("events_with_person", "queries/events_with_person.sql", Role::Query),
 ];
 
+const fn events(name: &'static str, file: &'static str, role: Role) -> Object {
+    Object { name, file, role, section: Section::Events }
+}
+
+const fn persons(name: &'static str, file: &'static str, role: Role) -> Object {
+    Object { name, file, role, section: Section::Persons }
+}
+
 impl Object {
+    /// The objects that `config` asks for.
+    pub fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
+        let persons = config.persons.is_some();
+        OBJECTS.iter().filter(move |object| object.section == Section::Events || persons)
+    }
+
     /// The object called `name`.
     pub fn find(name: &str) -> Option<&'static Self> {
         OBJECTS.iter().find(|object| object.name == name)

@@ -1,6 +1,6 @@
 //! What a difference leads to, and in which order the steps of two nodes come.
 
-use super::super::objects::OBJECTS;
+use super::super::objects::{OBJECTS, Section};
 use super::super::steps::steps;
 use super::*;
 
@@ -26,6 +26,7 @@ fn tail(role: Role) -> &'static str {
 fn wanted() -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = OBJECTS
         .iter()
+        .filter(|object| object.section == Section::Events)
         .map(|object| {
             let sql = text(object.name, COLUMNS, tail(object.role));
             Wanted { object, definition: Definition::parse(&sql), sql }

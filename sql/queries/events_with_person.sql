@@ -1,0 +1,27 @@
+-- Purpose: a team's events, each with the person that its distinct id belongs to now; the zero UUID where there is none.
+-- Reads:   events; each shard joins its own rows with its own copy of person_distinct_id.
+-- Writes:  nothing.
+-- Runs on: every node. SELECT * FROM events_with_person(team_id = 2, since = '2026-01-01', until = '2027-01-01')
+CREATE VIEW {{ database }}.events_with_person
+AS SELECT
+    uuid,
+    event,
+    properties,
+    timestamp,
+    team_id,
+    distinct_id,
+    elements_hash,
+    created_at,
+    _timestamp,
+    _offset,
+    elements_chain,
+{%- for column in events.materialized %}
+    `{{ column.name }}`,
+{%- endfor %}
+    person_id
+FROM {{ database }}.events
+LEFT JOIN
+(
+{% filter indent(4, true) %}{% include 'queries/live_distinct_ids.sql' %}{% endfilter %}
+) AS live USING (distinct_id)
+WHERE (team_id = {team_id:Int64}) AND (timestamp >= {since:DateTime64(6, 'UTC')}) AND (timestamp < {until:DateTime64(6, 'UTC')})

@@ -1,0 +1,15 @@
+-- Purpose: a team's persons as they are now.
+-- Reads:   person of this node.
+-- Writes:  nothing.
+-- Runs on: every node. SELECT * FROM persons(team_id = 2)
+CREATE VIEW {{ database }}.persons
+AS SELECT
+    versions.id AS id,
+    argMax(versions.created_at, versions.version) AS created_at,
+    argMax(versions.properties, versions.version) AS properties,
+    argMax(versions.is_identified, versions.version) AS is_identified,
+    max(versions.version) AS version
+FROM {{ database }}.person AS versions
+WHERE versions.team_id = {team_id:Int64}
+GROUP BY versions.id
+HAVING argMax(versions.is_deleted, versions.version) = 0
