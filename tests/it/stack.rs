@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::load::Load;
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use posthouse_tests::stack::{Progress, Stack, StackSpec, USER, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::events::PROFILE;
@@ -15,6 +15,7 @@ use crate::seed;
 tests! {
     Own a_node_that_dies_is_started_again_and_counted,
     Own two_stacks_do_not_meet,
+    Own postgres_keeps_what_was_committed_when_it_is_killed,
 }
 
 fn a_node_that_dies_is_started_again_and_counted() -> anyhow::Result<()> {
@@ -66,5 +67,40 @@ fn two_stacks_do_not_meet() -> anyhow::Result<()> {
     // WHEN one stack is stopped THEN the other works
     first.stop();
     sites[1].must(&["schema", "check"])?;
+    Ok(())
+}
+
+fn postgres_keeps_what_was_committed_when_it_is_killed() -> anyhow::Result<()> {
+    // GIVEN a PostgreSQL with a committed row, a row of an open transaction, and a slot
+    let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
+    let postgres = stack.postgres()?;
+    let mut client = postgres.admin("postgres")?;
+    let version: String = client.query_one("SELECT version()", &[])?.get(0);
+    ensure!(version.starts_with("PostgreSQL 18."), "{version}");
+    let level: String = client.query_one("SHOW wal_level", &[])?.get(0);
+    ensure!(level == "logical", "{level}");
+    client.batch_execute("CREATE TABLE kept (n integer PRIMARY KEY); INSERT INTO kept VALUES (7)")?;
+    client.execute("SELECT pg_create_logical_replication_slot('kept', 'pgoutput')", &[])?;
+    let mut open = client.transaction()?;
+    open.execute("INSERT INTO kept VALUES (8)", &[])?;
+    // WHEN it is killed THEN it is gone
+    postgres.kill()?;
+    ensure!(open.execute("SELECT 1", &[]).is_err() && postgres.admin("postgres").is_err(), "it is up");
+    drop(open);
+    // WHEN it is started again THEN it has what was committed, and the slot
+    postgres.start()?;
+    let mut client = postgres.admin("postgres")?;
+    let rows: i64 = client.query_one("SELECT sum(n) FROM kept", &[])?.get(0);
+    let slots: i64 = client.query_one("SELECT count(*) FROM pg_replication_slots", &[])?.get(0);
+    ensure!((rows, slots) == (7, 1), "{rows} {slots}");
+    // WHEN posthouse's role logs in THEN it is let in with its password only
+    postgres.client("postgres")?;
+    let (host, port) =
+        postgres.address().split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).context("no port")?;
+    let wrong = format!("host={host} port={port} user={USER} password=wrong dbname=postgres");
+    ensure!(::postgres::Client::connect(&wrong, ::postgres::NoTls).is_err(), "any password will do");
+    // WHEN it is stopped while a client is connected THEN it does not wait for it
+    postgres.stop();
+    ensure!(!postgres.is_running() && client.execute("SELECT 1", &[]).is_err(), "it is up");
     Ok(())
 }

@@ -27,6 +27,7 @@ Examples:
   stack up                              two shards of weights 1 and 3
   stack up --shards 1                   one ClickHouse node
   stack up --shards 1,1 --replicas 2    two shards of two replicas
+  stack up --postgres                   PostgreSQL as well
   stack status                          what runs, and where
   stack down                            stop it from another shell
 
@@ -53,6 +54,9 @@ enum Verb {
         /// Apache Kafka brokers
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
         brokers: u8,
+        /// A PostgreSQL beside it
+        #[arg(long)]
+        postgres: bool,
     },
     /// Stop a stack that `stack up` runs
     Down {
@@ -72,10 +76,15 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Up { shards, replicas, brokers } => {
+        Verb::Up { shards, replicas, brokers, postgres } => {
             let shards =
                 shards.iter().map(|weight| ShardSpec { weight: weight.get(), replicas: replicas.into() });
-            up(StackSpec { shards: shards.collect(), brokers: brokers.into(), ..StackSpec::default() })
+            up(StackSpec {
+                shards: shards.collect(),
+                brokers: brokers.into(),
+                postgres,
+                ..StackSpec::default()
+            })
         }
         Verb::Down { name, all } => down(name.as_deref(), all),
         Verb::Status { json } => status(json),

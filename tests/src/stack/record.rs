@@ -38,6 +38,9 @@ impl Record {
         }
         servers.extend(stack.brokers().iter().map(|broker| (broker.name().to_owned(), broker.address())));
         servers.push((stack.keeper().name().to_owned(), stack.keeper().address()));
+        if let Ok(postgres) = stack.postgres() {
+            servers.push((postgres.name().to_owned(), postgres.address()));
+        }
         let since_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let record = Self { since_unix_s, config: stack.write_config()?, servers };
         let path = stack.dir().join(FILE);

@@ -47,6 +47,8 @@ pub(crate) struct Launch {
 pub(crate) enum StopBy {
     /// SIGTERM.
     Terminate,
+    /// SIGINT: PostgreSQL would wait for every client to leave after SIGTERM.
+    Interrupt,
     /// The end of its standard input.
     EndOfInput,
 }
@@ -139,6 +141,7 @@ impl Server {
         state.phase = Phase::Down;
         match self.0.launch.stop_by {
             StopBy::Terminate => state.signal(Signal::TERM),
+            StopBy::Interrupt => state.signal(Signal::INT),
             StopBy::EndOfInput => drop(state.child.as_mut().and_then(|child| child.stdin.take())),
         }
         if !self.0.wait_for_end(state, Some(STOP_LIMIT)) {
@@ -210,7 +213,7 @@ impl Inner {
         let output = output.with_context(|| format!("cannot write {}", self.launch.output.display()))?;
         let mut command = (self.launch.command)();
         command.stdout(output.try_clone()?).stderr(output).stdin(match self.launch.stop_by {
-            StopBy::Terminate => Stdio::null(),
+            StopBy::Terminate | StopBy::Interrupt => Stdio::null(),
             StopBy::EndOfInput => Stdio::piped(),
         });
         let child = process::spawn(command)?;

@@ -1,4 +1,4 @@
-//! What a stack is made of: shards, replicas, brokers, and what its nodes have beyond the defaults.
+//! What a stack is made of: shards, replicas, brokers, PostgreSQL, and what its nodes have beyond the defaults.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub struct StackSpec {
     pub brokers: usize,
     /// Who the brokers let in beside everybody at their open door: see [`StackSpec::guarded`].
     pub users: Vec<User>,
+    /// Whether there is a PostgreSQL.
+    pub postgres: bool,
     /// The same for every ClickHouse node.
     pub nodes: NodeOptions,
 }
@@ -65,6 +67,7 @@ impl StackSpec {
             shards: weights.iter().map(|&weight| ShardSpec { weight, replicas: 1 }).collect(),
             brokers: 1,
             users: Vec::new(),
+            postgres: false,
             nodes: NodeOptions::default(),
         }
     }
@@ -85,6 +88,12 @@ impl StackSpec {
     /// allow; whoever comes by the first door may do everything.
     pub fn guarded(mut self, users: &[User]) -> Self {
         self.users = users.to_vec();
+        self
+    }
+
+    /// The same with a PostgreSQL beside it.
+    pub fn postgres(mut self) -> Self {
+        self.postgres = true;
         self
     }
 

@@ -1,0 +1,265 @@
+//! The PostgreSQL of a stack: its data folder, its logins, and the command that runs it.
+
+use std::fs;
+use std::ops::{ControlFlow, Deref};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use postgres::{Client, Config, NoTls};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::ports::{self, Port};
+use super::process;
+use super::server::{Launch, OnEnd, Server, StopBy};
+use super::wait::wait_until;
+
+/// The role that posthouse logs in with: REPLICATION, and what a test grants it.
+pub const USER: &str = "posthouse";
+/// Its password, which is asked for; the superuser `postgres` needs none.
+pub const PASSWORD: &str = "a password: with 'quotes'";
+
+/// PostgreSQL refuses to run as root. As root, it runs as the user whom systems call nobody.
+const NOBODY: u32 = 65_534;
+/// For initdb, which takes a second.
+const INIT_LIMIT: Duration = Duration::from_secs(120);
+/// For the processes of a killed server to end.
+const ORPHANS_LIMIT: Duration = Duration::from_secs(30);
+/// For one question whether it is up.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The first line that fits a login counts.
+const HBA: &str = "host all postgres 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+";
+
+/// Beside the defaults. Nothing that a client was told is lost with a killed process, since the system has what was
+/// written; so nothing is synced. Full pages stay on: a kill may tear a page in two.
+const SETTINGS: &[(&str, &str)] = &[
+    ("listen_addresses", "127.0.0.1"),
+    ("unix_socket_directories", ""),
+    ("wal_level", "logical"),
+    ("fsync", "off"),
+    // Tests that share a server have slots of their own, and many connections.
+    ("max_wal_senders", "64"),
+    ("max_replication_slots", "64"),
+    ("max_connections", "200"),
+    // In the data folder, so that a killed server leaves nothing in /dev/shm.
+    ("dynamic_shared_memory_type", "mmap"),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+];
+
+/// PostgreSQL. It can be killed, and as a [`Server`] stopped and started again.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    port: Port,
+    bin: PathBuf,
+    dir: PathBuf,
+}
+
+impl Postgres {
+    /// Makes its folder and brings the programs to where its user may read them, without starting anything.
+    pub(crate) fn prepare(package: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        let (port, dir) = (ports::reserve()?, scratch.join("postgres"));
+        fs::create_dir_all(&dir)?;
+        let bin = if is_root() {
+            let programs = dir.join("programs");
+            link_all(&package.join("native"), &programs)?;
+            open_to_nobody(scratch, &dir)?;
+            programs.join("bin")
+        } else {
+            package.join("native/bin")
+        };
+        let (number, data, postgres) = (port.number(), dir.join("data"), bin.join("postgres"));
+        let server = Server::new(Launch {
+            name: "postgres".into(),
+            output: dir.join("postgres.log"),
+            logs: Vec::new(),
+            command: Box::new(move || {
+                // If one lives on, the server says so in its log.
+                let _ = end_orphans(&data);
+                let mut command = command(&postgres, &data);
+                command.arg("-D").arg(&data).arg("-p").arg(number.to_string());
+                for (name, value) in SETTINGS {
+                    command.arg("-c").arg(format!("{name}={value}"));
+                }
+                command
+            }),
+            probe: Box::new(move || Ok(admin(number).connect(NoTls)?.batch_execute("SELECT 1")?)),
+            stop_by: StopBy::Interrupt,
+            on_end: OnEnd::Report,
+        });
+        Ok(Self { server, port, bin, dir })
+    }
+
+    /// Makes the data folder and [`USER`] on the first start, and starts the server.
+    ///
+    /// # Errors
+    /// As [`Server::start`]; with the tool's output when the data folder can't be made.
+    pub fn start(&self) -> anyhow::Result<()> {
+        if self.dir.join("data/PG_VERSION").exists() {
+            return self.server.start();
+        }
+        self.init()?;
+        self.server.start()?;
+        let password = PASSWORD.replace('\'', "''");
+        let role = format!("CREATE ROLE {USER} LOGIN REPLICATION PASSWORD '{password}'");
+        self.admin("postgres")?.batch_execute(&role).context("cannot make the role of posthouse")
+    }
+
+    /// SIGKILL to all of its processes. Returns when they are gone.
+    ///
+    /// # Errors
+    /// When one lives on.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.server.kill();
+        end_orphans(&self.dir.join("data"))
+    }
+
+    fn init(&self) -> anyhow::Result<()> {
+        let data = self.dir.join("data");
+        let mut initdb = command(&self.bin.join("initdb"), &self.dir);
+        initdb.args(["--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "--auth=trust"]);
+        initdb.arg("-D").arg(&data);
+        process::run(initdb, &self.dir.join("initdb.log"), INIT_LIMIT, || ())?;
+        Ok(fs::write(data.join("pg_hba.conf"), HBA)?)
+    }
+
+    /// `host:port` for clients.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
+    }
+
+    /// A connection of the superuser `postgres` to a database.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn admin(&self, database: &str) -> anyhow::Result<Client> {
+        let connected = admin(self.port.number()).dbname(database).connect(NoTls);
+        connected.with_context(|| format!("cannot connect to database {database} of {}", self.address()))
+    }
+
+    /// A connection of [`USER`], who has to give the password.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn client(&self, database: &str) -> anyhow::Result<Client> {
+        let mut login = admin(self.port.number());
+        let connected = login.user(USER).password(PASSWORD).dbname(database).connect(NoTls);
+        connected
+            .with_context(|| format!("{USER} cannot connect to database {database} of {}", self.address()))
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+fn admin(port: u16) -> Config {
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(port).user("postgres").connect_timeout(PROBE_LIMIT);
+    config
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// One of its programs, run by a user that it accepts. The user is changed before the child asks to die with us: the system
+/// forgets that wish at a change of user.
+fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("LC_ALL", "C").current_dir(folder);
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+/// The programs at a second place: the cache may be in a home folder that is closed to others. A hard link costs nothing;
+/// across file systems it is a copy of 60 MB.
+fn link_all(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            link_all(&from, &to)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+        } else if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Gives the server its folder, and lets it through the scratch folder, which is closed to others at first.
+fn open_to_nobody(scratch: &Path, dir: &Path) -> anyhow::Result<()> {
+    fs::set_permissions(scratch, fs::Permissions::from_mode(0o711))?;
+    chown(dir, Some(NOBODY), Some(NOBODY))?;
+    for folder in scratch.ancestors().skip(1) {
+        let mode = fs::metadata(folder)?.permissions().mode();
+        ensure!(
+            mode & 0o001 != 0,
+            "PostgreSQL does not run as root, and another user does not get through {} to its scratch folder: set \
+             POSTHOUSE_SCRATCH to a folder that all may enter, or run as another user",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Ends what a killed server leaves: its processes would end by themselves, but some go on to serve their client for a moment,
+/// and the next server refuses the data as long as one lives. Each has the data folder as its working folder.
+fn end_orphans(data: &Path) -> anyhow::Result<()> {
+    wait_until("the processes of a killed PostgreSQL to end", ORPHANS_LIMIT, || {
+        let orphans = orphans(data);
+        for orphan in &orphans {
+            // It may have ended just now.
+            let _ = kill_process(*orphan, Signal::KILL);
+        }
+        if orphans.is_empty() {
+            return ControlFlow::Break(Ok(()));
+        }
+        ControlFlow::Continue(anyhow!("{orphans:?} live"))
+    })
+}
+
+fn orphans(data: &Path) -> Vec<Pid> {
+    let (Ok(data), Ok(processes)) = (data.canonicalize(), fs::read_dir("/proc")) else { return Vec::new() };
+    processes
+        .filter_map(Result::ok)
+        .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|folder| folder == data))
+        .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_linked_with_their_links_and_are_open_to_others() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        fs::create_dir_all(from.join("lib")).unwrap();
+        fs::write(from.join("lib/a.so.1"), "library").unwrap();
+        std::os::unix::fs::symlink("a.so.1", from.join("lib/a.so")).unwrap();
+        link_all(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("lib/a.so")).unwrap(), "library");
+        assert_eq!(fs::read_link(to.join("lib/a.so")).unwrap(), Path::new("a.so.1"));
+        assert_eq!(fs::metadata(to.join("lib")).unwrap().permissions().mode() & 0o777, 0o755);
+    }
+}
