@@ -14,6 +14,16 @@ macro_rules! files {
 }
 
 files![
+    "audit/node_distinct_id.sql",
+    "audit/node_hashed.sql",
+    "audit/node_person.sql",
+    "audit/node_rows.sql",
+    "audit/node_sums.sql",
+    "audit/postgres_distinct_id.sql",
+    "audit/postgres_hashed.sql",
+    "audit/postgres_person.sql",
+    "audit/postgres_rows.sql",
+    "audit/postgres_sums.sql",
     "backfill/1_sharded_backfill_files.sql",
     "backfill/2_backfill_files.sql",
     "backfill/3_sharded_backfill_ledger.sql",
@@ -74,6 +84,7 @@ files![
     "inspect/udf_reload.sql",
     "inspect/upgrades.sql",
     "postgres/bounds.sql",
+    "postgres/by_key.sql",
     "postgres/columns.sql",
     "postgres/copy.sql",
     "postgres/create_publication.sql",

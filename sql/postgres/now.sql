@@ -1,6 +1,3 @@
--- Purpose: where PostgreSQL is: its own number, the WAL as far as it is written, and the first transaction that has not begun.
+-- Purpose: where PostgreSQL is: the WAL as far as it is written, and the first transaction that has not begun.
 -- Runs on: PostgreSQL, the primary.
-SELECT
-    (SELECT system_identifier FROM pg_control_system()),
-    pg_current_wal_lsn(),
-    pg_snapshot_xmax(pg_current_snapshot())
+SELECT pg_current_wal_lsn(), pg_snapshot_xmax(pg_current_snapshot())

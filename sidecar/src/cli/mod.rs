@@ -2,6 +2,7 @@
 
 mod backfill;
 mod output;
+mod persons;
 mod run;
 mod schema;
 mod topics;
@@ -67,6 +68,9 @@ enum Verb {
     /// Kafka topics as topics.toml has them, and the consumer groups that read them
     #[command(subcommand)]
     Topics(topics::Topics),
+    /// Persons and their distinct ids: whether every node has what PostgreSQL has
+    #[command(subcommand)]
+    Persons(persons::Persons),
     /// Functions that ClickHouse runs in queries: install them, prove them
     #[command(subcommand)]
     Udf(udf::Udf),
@@ -113,6 +117,7 @@ impl Verb {
             Self::Run => run::run(config).await,
             Self::Schema(verb) => verb.run(config, output).await,
             Self::Topics(verb) => verb.run(config, output).await,
+            Self::Persons(verb) => verb.run(config, output).await,
             Self::Udf(verb) => verb.run(config, output).await,
             Self::Backfill(verb) => verb.run(config, output).await,
         }

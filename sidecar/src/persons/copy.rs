@@ -70,7 +70,11 @@ impl Copy<'_> {
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub(super) async fn run(&self, state: &mut State, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+    pub(super) async fn run(
+        &self,
+        state: &mut State,
+        told: &(dyn Fn(Kind, u64) + Sync),
+    ) -> Result<(), CopyError> {
         let session = Session::connect(self.postgres).await?;
         wait_for_old_transactions(&session).await?;
         for table in Table::both(self.postgres) {
@@ -203,12 +207,21 @@ fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
     }
 }
 
-fn copied(kind: Kind, row: Vec<Cell>) -> Change {
+/// A row that was read, as a change.
+pub(super) fn copied(kind: Kind, row: Vec<Cell>) -> Change {
     Change { commit: Lsn::from_u64(0), transaction: None, kind, before: None, after: Some(row) }
 }
 
-async fn wait_for_old_transactions(session: &Session) -> Result<(), PostgresError> {
-    let [_, _, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
+/// How far the WAL is written, and the first transaction that has not begun.
+pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
+    let [place, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
+    let place = Lsn::parse(&place).map_err(|_| session.odd("tell where it is", place))?;
+    Ok((place, transaction))
+}
+
+/// Waits until queries see everything that is in the WAL now.
+pub(super) async fn wait_for_old_transactions(session: &Session) -> Result<(), PostgresError> {
+    let (_, transaction) = now(session).await?;
     let mut told = false;
     loop {
         let values = context! { transaction => &transaction };

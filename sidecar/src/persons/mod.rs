@@ -2,6 +2,7 @@
 //!
 //! slot → copy → stream → change → message → delivered → acknowledged.
 
+mod audit;
 mod change;
 mod copy;
 mod lead;
@@ -17,4 +18,5 @@ mod stream;
 mod table;
 mod version;
 
+pub use self::audit::{Audit, AuditError, Difference, NodeReport, Report, TableReport};
 pub use self::lead::{LeadError, lead};

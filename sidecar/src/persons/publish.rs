@@ -74,7 +74,11 @@ impl<'a> Publisher<'a> {
         Ok(sent)
     }
 
-    async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// See [`DeliveryError`].
+    pub(super) async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
         let topic = match message.kind {
             Kind::Person => &self.persons.topic,
             Kind::DistinctId => &self.persons.distinct_id_topic,

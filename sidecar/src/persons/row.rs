@@ -36,7 +36,7 @@ pub(super) struct Person {
     pub properties: String,
     /// Whether somebody logged in.
     pub is_identified: bool,
-    /// As ClickHouse's `DateTime64(6, 'UTC')` is written; years from 1900 to 2299.
+    /// As ClickHouse's `DateTime64(3, 'UTC')` is written; years from 1900 to 2299.
     pub created_at: String,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Reader<'a> {
 
 /// The earliest and latest times that ClickHouse holds; PostgreSQL's calendar is longer, and has infinity.
 const EARLIEST: &str = "1900-01-01 00:00:00";
-const LATEST: &str = "2299-12-31 23:59:59.999999";
+const LATEST: &str = "2299-12-31 23:59:59.999";
 const NEVER: &str = "1970-01-01 00:00:00";
 
 impl<'a> Reader<'a> {
@@ -165,11 +165,17 @@ fn moment(text: Option<&str>) -> String {
     let text = text.strip_suffix("+00").unwrap_or(text);
     let year = text.split_once('-').and_then(|(year, _)| year.parse::<u32>().ok());
     match year {
-        Some(1900..2300) => text.to_owned(),
+        Some(1900..2300) => milliseconds(text),
         Some(..1900) => EARLIEST.to_owned(),
         // infinity too
         Some(2300..) | None => LATEST.to_owned(),
     }
+}
+
+/// Cut, not rounded: the earlier millisecond, before 1970 too.
+fn milliseconds(text: &str) -> String {
+    let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 4));
+    text.get(..end).unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]
@@ -180,6 +186,8 @@ mod tests {
     fn times_beyond_clickhouses_calendar_are_its_ends() {
         for (found, told) in [
             (Some("2026-11-01 10:42:06.502+00"), "2026-11-01 10:42:06.502"),
+            (Some("2026-11-01 10:42:06.502999+00"), "2026-11-01 10:42:06.502"),
+            (Some("2026-11-01 10:42:06.5"), "2026-11-01 10:42:06.5"),
             (Some("2026-11-01 10:42:06"), "2026-11-01 10:42:06"),
             (Some("infinity"), LATEST),
             (Some("-infinity"), EARLIEST),

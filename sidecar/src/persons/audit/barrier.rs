@@ -1,0 +1,118 @@
+//! Waits until every node has what PostgreSQL had at a moment: acknowledged by the slot, delivered, and read by the nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pgwire_replication::Lsn;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{Config, Persons, Postgres};
+use crate::kafka::{Bounds, Client, Place};
+use crate::node::Node;
+use crate::persons::postgres::Session;
+use crate::persons::slot;
+
+use super::AuditError;
+
+/// What is on its way needs seconds; a minute of it is a fault that should be told.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Who reads the topics.
+pub(super) struct Barrier<'a> {
+    pub(super) config: &'a Config,
+    pub(super) persons: &'a Persons,
+    pub(super) postgres: &'a Postgres,
+    pub(super) kafka: &'a Client,
+    pub(super) nodes: &'a [Node],
+}
+
+impl Barrier<'_> {
+    /// Waits until all nodes have everything that was committed before `place`.
+    pub(super) async fn pass(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
+        let deadline = Instant::now() + PATIENCE;
+        self.acknowledged(session, place, deadline).await?;
+        self.delivered(deadline).await
+    }
+
+    /// Waits until all nodes have what is in the topics now.
+    pub(super) async fn read(&self) -> Result<(), AuditError> {
+        self.delivered(Instant::now() + PATIENCE).await
+    }
+
+    async fn acknowledged(&self, session: &Session, place: Lsn, deadline: Instant) -> Result<(), AuditError> {
+        loop {
+            let slot = slot::observe(session, self.postgres).await?;
+            let name = || self.postgres.slot.clone();
+            match slot {
+                Some(slot) if slot.confirmed >= place => return Ok(()),
+                Some(slot) if Instant::now() < deadline && slot.is_active => {}
+                Some(slot) if slot.is_active => {
+                    return Err(AuditError::Behind { slot: name(), at: slot.confirmed, wanted: place });
+                }
+                // A leader may be changing.
+                _ if Instant::now() + PATIENCE.mul_f32(0.8) < deadline => {}
+                _ => return Err(AuditError::Nobody { slot: name() }),
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn delivered(&self, deadline: Instant) -> Result<(), AuditError> {
+        let ends = self.kafka.bounds(self.places().await?).await?;
+        for group in self.groups() {
+            loop {
+                let behind = self.behind(&group, &ends).await?;
+                if behind == 0 {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    return Err(AuditError::Unread { group, messages: behind });
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+        if self.config.replicated {
+            for node in self.nodes {
+                for table in ["person", "person_distinct_id"] {
+                    self.sync(node, table).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn behind(&self, group: &str, ends: &BTreeMap<Place, Bounds>) -> Result<i64, AuditError> {
+        let committed = self.kafka.committed(group, ends.keys().cloned().collect()).await?;
+        let behind = ends.iter().map(|(place, bounds)| {
+            let at = committed.get(place).copied().flatten().unwrap_or(bounds.first);
+            (bounds.end - at.max(bounds.first)).max(0)
+        });
+        Ok(behind.sum())
+    }
+
+    async fn places(&self) -> Result<BTreeSet<Place>, AuditError> {
+        let topics = self.kafka.cluster().await?.topics;
+        let mut places = BTreeSet::new();
+        for topic in [&self.persons.topic, &self.persons.distinct_id_topic] {
+            let partitions = topics.get(topic).map_or(0, |layout| layout.partitions.len());
+            places.extend((0..).take(partitions).map(|partition| Place { topic: topic.clone(), partition }));
+        }
+        Ok(places)
+    }
+
+    /// As the schema names them: one for all replicas, or one for each node.
+    fn groups(&self) -> Vec<String> {
+        let group = &self.persons.group;
+        match self.config.replicated {
+            true => vec![group.clone()],
+            false => self.nodes.iter().map(|node| format!("{group}_{}", node.name)).collect(),
+        }
+    }
+
+    async fn sync(&self, node: &Node, table: &str) -> Result<(), AuditError> {
+        let values = minijinja::context! { database => &self.config.database, table };
+        let statement = crate::sql::render("backfill/sync_replica.sql", values)?;
+        Ok(node.execute(&statement).await?)
+    }
+}

@@ -1,0 +1,125 @@
+//! Publishes rows again that nodes have wrong: as PostgreSQL has them now, and those that it does not have as deleted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use minijinja::context;
+
+use crate::config::VersionRule;
+use crate::kafka::Receipt;
+use crate::persons::change::{ChangeError, Versions};
+use crate::persons::copy::{self, wait_for_old_transactions};
+use crate::persons::lookup::columns;
+use crate::persons::message::Outgoing;
+use crate::persons::pgoutput::Cell;
+use crate::persons::postgres::{PostgresError, Session, literal, quoted};
+use crate::persons::publish::{PublishError, Publisher};
+use crate::persons::row::{DistinctIdKey, PersonKey, Reader, ValueError};
+use crate::persons::slot::qualified;
+use crate::persons::table::{Kind, Table, distinct_id, person};
+use crate::persons::version::of_copy;
+
+use super::{Audit, AuditError, Wrong};
+
+/// Rows that are asked for at once.
+const CHUNK: usize = 1000;
+
+pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), AuditError> {
+    let keys: BTreeSet<&String> = wrong.rows.iter().flat_map(|(rows, _)| rows.keys()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let session = Session::connect(audit.postgres).await?;
+    // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
+    let (place, _) = copy::now(&session).await?;
+    wait_for_old_transactions(&session).await?;
+    let version = of_copy(place, audit.postgres.version_base)?;
+    let versions = match audit.postgres.version {
+        VersionRule::Wal => {
+            check_versions(audit, wrong, version)?;
+            Versions::Copy(version)
+        }
+        VersionRule::Column => Versions::Column,
+    };
+    let producer = audit.kafka.producer()?;
+    let mut publisher = Publisher::connect(&producer, audit.persons, audit.postgres, versions).await?;
+    let table = publisher.lookup().table(wrong.kind).clone();
+    let receipt = Arc::new(Receipt::default());
+    let keys: Vec<&String> = keys.into_iter().collect();
+    for keys in keys.chunks(CHUNK) {
+        let rows = rows(&session, &table, keys).await?;
+        let mut gone: BTreeSet<&str> = keys.iter().map(|key| key.as_str()).collect();
+        let mut changes = Vec::new();
+        for row in rows {
+            if let Some(key) = key(&table, &row).map_err(ChangeError::from).map_err(PublishError::from)? {
+                gone.remove(key.as_str());
+            }
+            changes.push(copy::copied(wrong.kind, row));
+        }
+        publisher.publish(&mut changes, &receipt).await?;
+        let deletions = gone.into_iter().filter_map(|key| {
+            let newest =
+                || wrong.rows.iter().filter_map(|(_, rows)| rows.get(key)).map(|row| row.newest).max();
+            let version = match audit.postgres.version {
+                VersionRule::Wal => version,
+                VersionRule::Column => newest()?.saturating_add(1),
+            };
+            deletion(wrong.kind, key, version)
+        });
+        for deletion in deletions {
+            publisher.send(&deletion, &receipt).await?;
+        }
+    }
+    Ok(receipt.delivered().await?)
+}
+
+/// A node with a greater version would keep what it has.
+fn check_versions(audit: &Audit<'_>, wrong: &Wrong, given: u64) -> Result<(), AuditError> {
+    for (node, (rows, stored)) in audit.nodes.iter().zip(&wrong.rows) {
+        let newest = rows.keys().filter_map(|key| Some((key, stored.get(key)?.newest)));
+        if let Some((key, stored)) =
+            newest.max_by_key(|(_, newest)| *newest).filter(|(_, stored)| *stored >= given)
+        {
+            return Err(AuditError::Version { key: key.clone(), node: node.name.clone(), stored, given });
+        }
+    }
+    Ok(())
+}
+
+async fn rows(session: &Session, table: &Table, keys: &[&String]) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let (team, key) = match table.kind {
+        Kind::Person => (person::TEAM, person::UUID),
+        Kind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID),
+    };
+    let values = context! {
+        columns => columns(table),
+        table => qualified(&table.name),
+        team_id => quoted(table.column(team)),
+        key => quoted(table.column(key)),
+        keys => keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(","),
+    };
+    session.rows("give rows by their keys", "postgres/by_key.sql", values).await
+}
+
+fn key(table: &Table, row: &[Cell]) -> Result<Option<String>, ValueError> {
+    let reader = Reader::new(table, row);
+    Ok(match table.kind {
+        Kind::Person => reader.person_key()?.map(|key| format!("{}:{}", key.team_id, key.uuid)),
+        Kind::DistinctId => {
+            reader.distinct_id_key()?.map(|key| format!("{}:{}", key.team_id, key.distinct_id))
+        }
+    })
+}
+
+/// The message that a row is gone; its key is told as the sides tell it.
+fn deletion(kind: Kind, key: &str, version: u64) -> Option<Outgoing> {
+    let (team_id, rest) = key.split_once(':')?;
+    let team_id = team_id.parse().ok()?;
+    Some(match kind {
+        Kind::Person => Outgoing::no_person(PersonKey { team_id, uuid: rest.parse().ok()? }, version),
+        Kind::DistinctId => {
+            let key = DistinctIdKey { team_id, distinct_id: rest.to_owned() };
+            Outgoing::distinct_id(&key, None, version)
+        }
+    })
+}
