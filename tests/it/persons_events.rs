@@ -51,6 +51,12 @@ fn events_get_the_person_of_now_from_the_copy_of_their_own_shard(site: &mut Site
         versions.push(other.to_string().into_bytes());
     }
     versions.shuffle(&mut random);
+    // Of equal versions a deletion counts.
+    for deleted in [0, 1] {
+        let tie = json!({"distinct_id": "user-0", "person_id": uuid(&mut random), "team_id": 7, "version": 50, "is_deleted": deleted});
+        put(site, true, &[tie.to_string().into_bytes()])?;
+    }
+    latest.insert("user-0".to_owned(), (50, true, String::new()));
     // WHEN all of it is consumed
     put(site, true, &versions)?;
     produce(site, &messages.iter().map(|message| Some(message.as_bytes())).collect::<Vec<_>>())?;
