@@ -1,8 +1,9 @@
-{#- The live distinct ids of a team, by the greatest version: a subquery of this node's own copy. -#}
+{#- The live distinct ids of a team, by the person rule: the greatest version, of equal ones a deletion,
+    then the greatest person. A subquery of this node's own copy. -#}
 SELECT
     ids.distinct_id AS distinct_id,
-    argMax(ids.person_id, ids.version) AS person_id
+    argMax(ids.person_id, (ids.version, ids.is_deleted, ids.person_id)) AS person_id
 FROM {{ database }}.person_distinct_id AS ids
 WHERE ids.team_id = {team_id:Int64}
 GROUP BY ids.distinct_id
-HAVING argMax(ids.is_deleted, ids.version) = 0
+HAVING argMax(ids.is_deleted, (ids.version, ids.is_deleted)) = 0

@@ -2,6 +2,8 @@
 -- Reads:   person of this node.
 -- Writes:  nothing.
 -- Runs on: every node. SELECT * FROM persons(team_id = 2)
+--
+-- The greatest version counts, of equal ones a deletion. max(is_deleted) = 0 would hide a person that came back.
 CREATE VIEW {{ database }}.persons
 AS SELECT
     versions.id AS id,
@@ -12,4 +14,4 @@ AS SELECT
 FROM {{ database }}.person AS versions
 WHERE versions.team_id = {team_id:Int64}
 GROUP BY versions.id
-HAVING argMax(versions.is_deleted, versions.version) = 0
+HAVING argMax(versions.is_deleted, (versions.version, versions.is_deleted)) = 0

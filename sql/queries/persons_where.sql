@@ -20,5 +20,5 @@ WHERE (versions.team_id = {team_id:Int64}) AND (versions.id IN
         AND (JSONExtract(candidates.properties, {property:String}, 'Nullable(String)') = {value:String})
 ))
 GROUP BY versions.id
-HAVING (argMax(versions.is_deleted, versions.version) = 0)
+HAVING (argMax(versions.is_deleted, (versions.version, versions.is_deleted)) = 0)
     AND (JSONExtract(argMax(versions.properties, versions.version), {property:String}, 'Nullable(String)') = {value:String})

@@ -40,6 +40,7 @@ mod groups_check;
 mod letters;
 mod network;
 mod persons;
+mod persons_events;
 mod persons_letters;
 mod persons_schema;
 mod produce;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
         ("persons", persons::TESTS),
+        ("persons_events", persons_events::TESTS),
         ("persons_letters", persons_letters::TESTS),
         ("persons_schema", persons_schema::TESTS),
         ("columns", columns::TESTS),

@@ -9,15 +9,13 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::events::event;
-use crate::produce::{consumed, consumed_by, produce, produce_into};
+use crate::produce::{consumed_by, produce_into};
 use crate::schema::literal;
 use crate::seed;
 
 tests! {
     Shared the_latest_version_of_a_person_counts_on_every_node_in_whatever_order_it_came,
     Shared a_person_that_was_deleted_comes_back_with_a_greater_version,
-    Shared events_get_the_person_of_now_from_the_copy_of_their_own_shard,
 }
 
 const TEAMS: [i64; 3] = [2, 7, -1];
@@ -100,7 +98,7 @@ fn versions(random: &mut StdRng) -> anyhow::Result<Vec<Version>> {
 }
 
 /// Has no merge remove a version.
-fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
+pub(crate) fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for table in ["person", "person_distinct_id"] {
             site.query_on(node, &format!("SYSTEM STOP MERGES {{db}}.{table}"))?;
@@ -110,7 +108,7 @@ fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
 }
 
 /// Produces messages into the topic of persons or of distinct ids, in a few parts, and waits for every node.
-fn put(site: &Site<'_>, distinct_ids: bool, messages: &[Vec<u8>]) -> anyhow::Result<()> {
+pub(crate) fn put(site: &Site<'_>, distinct_ids: bool, messages: &[Vec<u8>]) -> anyhow::Result<()> {
     let (person, distinct_id) = site.person_topics();
     let (topic, kind) = if distinct_ids { (distinct_id, "_distinct_id") } else { (person, "") };
     for part in messages.chunks(messages.len().div_ceil(4).max(1)) {
@@ -126,7 +124,7 @@ fn put(site: &Site<'_>, distinct_ids: bool, messages: &[Vec<u8>]) -> anyhow::Res
 }
 
 /// A query's rows as JSON, in order.
-fn rows(site: &Site<'_>, node: usize, sql: &str) -> anyhow::Result<Vec<Value>> {
+pub(crate) fn rows(site: &Site<'_>, node: usize, sql: &str) -> anyhow::Result<Vec<Value>> {
     let settings = "FORMAT JSONCompactEachRow SETTINGS output_format_json_quote_64bit_integers = 0, \
         output_format_json_escape_forward_slashes = 0";
     let rows = site.query_on(node, &format!("{sql} {settings}"))?;
@@ -234,78 +232,5 @@ fn a_person_that_was_deleted_comes_back_with_a_greater_version(site: &mut Site<'
         "SELECT toString(created_at), properties, is_identified FROM {db}.person WHERE is_deleted = 1",
     )?;
     ensure!(gone == "1970-01-01 00:00:00.000\t\t0", "a tombstone became {gone}");
-    Ok(())
-}
-
-fn events_get_the_person_of_now_from_the_copy_of_their_own_shard(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN events of many distinct ids on both shards, and versions of most of these distinct ids
-    site.materialize(&["$browser"]);
-    site.with_persons()?.apply()?;
-    stop_merges(site)?;
-    let mut random = StdRng::seed_from_u64(seed(site.name())?);
-    let mut events = BTreeMap::new();
-    let mut messages = Vec::new();
-    for number in 0..400 {
-        let distinct_id = format!("user-{}", random.random_range(0..60));
-        let mut event = event(number);
-        event.insert("distinct_id".to_owned(), distinct_id.clone().into());
-        events.insert(event["uuid"].as_str().unwrap_or_default().to_owned(), distinct_id);
-        messages.push(Value::Object(event).to_string());
-    }
-    let mut latest: BTreeMap<String, (u64, bool, String)> = BTreeMap::new();
-    let mut versions = Vec::new();
-    for number in 0..50 {
-        let distinct_id = format!("user-{number}");
-        for version in 0..random.random_range(1_u64..5) {
-            let (person, deleted) = (uuid(&mut random), random.random_bool(0.2));
-            let message = |team| json!({"distinct_id": distinct_id, "person_id": person, "team_id": team, "version": version, "is_deleted": u8::from(deleted)});
-            versions.push(message(7).to_string().into_bytes());
-            latest.insert(distinct_id.clone(), (version, deleted, person.clone()));
-        }
-        // Another team's person of the same distinct id must not show.
-        let other = json!({"distinct_id": distinct_id, "person_id": uuid(&mut random), "team_id": 8, "version": 99, "is_deleted": 0});
-        versions.push(other.to_string().into_bytes());
-    }
-    versions.shuffle(&mut random);
-    // WHEN all of it is consumed
-    put(site, true, &versions)?;
-    produce(site, &messages.iter().map(|message| Some(message.as_bytes())).collect::<Vec<_>>())?;
-    consumed(site)?;
-    // THEN every node gives every event the person that a model gives it, and none where it has none
-    const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
-    let always = "team_id = 7, since = '2026-01-01', until = '2027-01-01'";
-    let person = |distinct_id: &String| match latest.get(distinct_id) {
-        Some((_, false, person)) => person.clone(),
-        _ => NOBODY.to_owned(),
-    };
-    let wanted: Vec<Value> =
-        events.iter().map(|(uuid, distinct_id)| json!([uuid, "Firefox", person(distinct_id)])).collect();
-    let joined = format!(
-        "SELECT toString(uuid) AS event_uuid, `mat_$browser`, toString(person_id) FROM {{db}}.events_with_person({always}) ORDER BY event_uuid"
-    );
-    for node in 0..site.stack.nodes().len() {
-        let found = rows(site, node, &joined)?;
-        ensure!(found == wanted, "on node {node}: {found:?} are not {wanted:?}");
-    }
-    let ids: Vec<Value> = latest
-        .iter()
-        .filter(|(_, (_, deleted, _))| !deleted)
-        .map(|(id, (_, _, person))| json!([id, person]))
-        .collect();
-    let found = rows(
-        site,
-        1,
-        "SELECT distinct_id, toString(person_id) FROM {db}.person_distinct_ids(team_id = 7) ORDER BY distinct_id",
-    )?;
-    ensure!(found == ids, "{found:?} are not {ids:?}");
-    // WHEN the copy of one node alone is changed THEN whoever is asked, only that shard's events change
-    let somebody = uuid(&mut random);
-    site.query_on(1, &format!("INSERT INTO {{db}}.person_distinct_id (team_id, distinct_id, person_id, version) SELECT 7, 'user-' || toString(number), '{somebody}', 1000 FROM numbers(60)"))?;
-    for node in 0..site.stack.nodes().len() {
-        let changed = site.query_on(node, &format!(
-            "SELECT count() > 0, sum((person_id = '{somebody}') != (sipHash64(distinct_id) % 4 >= 1)) FROM {{db}}.events_with_person({always})"
-        ))?;
-        ensure!(changed == "1\t0", "on node {node}: {changed}");
-    }
     Ok(())
 }

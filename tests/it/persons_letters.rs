@@ -13,6 +13,9 @@ tests! {
     Shared whatever_json_can_say_of_a_person_arrives_byte_for_byte,
 }
 
+/// A broken message, what its reason must say, and its second in Kafka.
+type Letter = (Vec<u8>, String, u64);
+
 const ID: &str = "018f5a7e-0000-4000-8000-000000000001";
 
 fn person() -> Value {
@@ -106,7 +109,7 @@ fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Sit
     site.with_persons()?.apply()?;
     // WHEN broken messages are produced into both topics, each before a good one
     let (person_topic, distinct_id_topic) = site.person_topics();
-    let mut wanted: BTreeMap<(String, i32, i64), (Vec<u8>, String, u64)> = BTreeMap::new();
+    let mut wanted: BTreeMap<(String, i32, i64), Letter> = BTreeMap::new();
     let mut good = Vec::new();
     for (topic, sound) in [(person_topic, person()), (distinct_id_topic, distinct_id())] {
         let broken = broken(&sound);
