@@ -67,10 +67,13 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
 }
 
 fn differences_of_a_node_are_told() -> anyhow::Result<()> {
-    // GIVEN a town, and a node with the same people, made by hand
+    // GIVEN a town that posthouse is pointed at, and a node with the same people, made by hand
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
-    let site = Site::new(&stack, "differences")?;
+    let mut site = Site::new(&stack, "differences")?;
     let town = Town::new(stack.postgres()?, site.name())?;
+    town.configure(&mut site);
+    let planned = site.posthouse(&["schema", "plan"])?;
+    ensure!(planned.code == 3, "a config that posthouse reads: {planned}");
     Lives::new(seed("differences")?, 300).run(&town, &AtomicBool::new(false))?;
     site.query("CREATE DATABASE {db}")?;
     site.query(
