@@ -1,4 +1,5 @@
-//! The integration tests of posthouse: the `posthouse` binary against real ClickHouse, Kafka and ZooKeeper.
+//! The integration tests of posthouse: the `posthouse` binary against real ClickHouse, Kafka, ZooKeeper and
+//! PostgreSQL.
 //!
 //! The rules:
 //! 1. A test says GIVEN, WHEN, THEN, and its name is the statement that holds when it passes.
@@ -39,6 +40,7 @@ mod groups;
 mod groups_check;
 mod letters;
 mod network;
+mod people;
 mod persons;
 mod persons_events;
 mod persons_letters;
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),
         ("stack", stack::TESTS),
+        ("people", people::TESTS),
         ("faults", faults::TESTS),
     ];
     let mut tests: Vec<(String, Test)> = files

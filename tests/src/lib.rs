@@ -4,6 +4,7 @@ pub mod demo;
 pub mod events;
 pub mod history;
 pub mod load;
+pub mod people;
 pub mod site;
 pub mod stack;
 pub mod torture;

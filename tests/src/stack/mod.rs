@@ -18,6 +18,7 @@ mod java;
 mod kafka;
 mod local;
 mod machine;
+mod nobody;
 mod packages;
 mod ports;
 mod postgres;

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::ops::{ControlFlow, Deref};
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use postgres::{Client, Config, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::nobody::{self, NOBODY};
 use super::ports::{self, Port};
 use super::process;
 use super::server::{Launch, OnEnd, Server, StopBy};
@@ -22,8 +22,6 @@ pub const USER: &str = "posthouse";
 /// Its password, which is asked for; the superuser `postgres` needs none.
 pub const PASSWORD: &str = "a password: with 'quotes'";
 
-/// PostgreSQL refuses to run as root. As root, it runs as the user whom systems call nobody.
-const NOBODY: u32 = 65_534;
 /// For initdb, which takes a second.
 const INIT_LIMIT: Duration = Duration::from_secs(120);
 /// For the processes of a killed server to end.
@@ -70,8 +68,8 @@ impl Postgres {
         fs::create_dir_all(&dir)?;
         let bin = if is_root() {
             let programs = dir.join("programs");
-            link_all(&package.join("native"), &programs)?;
-            open_to_nobody(scratch, &dir)?;
+            nobody::link_all(&package.join("native"), &programs)?;
+            nobody::let_in(scratch, &dir)?;
             programs.join("bin")
         } else {
             package.join("native/bin")
@@ -186,41 +184,6 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// The programs at a second place: the cache may be in a home folder that is closed to others. A hard link costs nothing;
-/// across file systems it is a copy of 60 MB.
-fn link_all(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            link_all(&from, &to)?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
-        } else if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-        }
-    }
-    Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o755))?)
-}
-
-/// Gives the server its folder, and lets it through the scratch folder, which is closed to others at first.
-fn open_to_nobody(scratch: &Path, dir: &Path) -> anyhow::Result<()> {
-    fs::set_permissions(scratch, fs::Permissions::from_mode(0o711))?;
-    chown(dir, Some(NOBODY), Some(NOBODY))?;
-    for folder in scratch.ancestors().skip(1) {
-        let mode = fs::metadata(folder)?.permissions().mode();
-        ensure!(
-            mode & 0o001 != 0,
-            "PostgreSQL does not run as root, and another user does not get through {} to its scratch folder: set \
-             POSTHOUSE_SCRATCH to a folder that all may enter, or run as another user",
-            folder.display()
-        );
-    }
-    Ok(())
-}
-
 /// Ends what a killed server leaves: its processes would end by themselves, but some go on to serve their client for a moment,
 /// and the next server refuses the data as long as one lives. Each has the data folder as its working folder.
 fn end_orphans(data: &Path) -> anyhow::Result<()> {
@@ -244,22 +207,4 @@ fn orphans(data: &Path) -> Vec<Pid> {
         .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|folder| folder == data))
         .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_are_linked_with_their_links_and_are_open_to_others() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
-        fs::create_dir_all(from.join("lib")).unwrap();
-        fs::write(from.join("lib/a.so.1"), "library").unwrap();
-        std::os::unix::fs::symlink("a.so.1", from.join("lib/a.so")).unwrap();
-        link_all(&from, &to).unwrap();
-        assert_eq!(fs::read_to_string(to.join("lib/a.so")).unwrap(), "library");
-        assert_eq!(fs::read_link(to.join("lib/a.so")).unwrap(), Path::new("a.so.1"));
-        assert_eq!(fs::metadata(to.join("lib")).unwrap().permissions().mode() & 0o777, 0o755);
-    }
 }

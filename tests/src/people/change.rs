@@ -1,0 +1,221 @@
+//! What happens to people: one change within a transaction, on rows picked by chance.
+
+use postgres::{Error, Transaction};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::lives::Lives;
+use super::properties::{distinct_id, properties, uuid};
+
+/// A kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A person is made, with distinct ids; one that was there before comes back with its uuid, at version 0.
+    Create,
+    /// Its properties change.
+    Update,
+    /// It is identified, or no more; its properties stay, and if they are large, PostgreSQL does not tell them.
+    Identify,
+    /// A distinct id is made, or made again.
+    AddId,
+    /// A distinct id goes.
+    DeleteId,
+    /// A distinct id moves to another person.
+    MoveId,
+    /// All distinct ids of a person move to another, and the person goes.
+    Merge,
+    /// A person goes, with its distinct ids.
+    Delete,
+    /// The same row changes several times.
+    Churn,
+    /// A person goes and comes back with the same uuid.
+    Renew,
+    /// The same, in two transactions at once: see [`super::lives`].
+    Overlap,
+}
+
+/// Those of one transaction, with their shares.
+const SHARES: &[(Kind, u32)] = &[
+    (Kind::Create, 24),
+    (Kind::Update, 20),
+    (Kind::Identify, 12),
+    (Kind::AddId, 12),
+    (Kind::DeleteId, 3),
+    (Kind::MoveId, 6),
+    (Kind::Merge, 8),
+    (Kind::Delete, 6),
+    (Kind::Churn, 4),
+    (Kind::Renew, 3),
+];
+
+/// A person as it is picked.
+pub(super) struct Picked {
+    pub(super) id: i64,
+    pub(super) team: i32,
+    pub(super) uuid: String,
+}
+
+impl Kind {
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = Self> {
+        SHARES.iter().map(|(kind, _)| *kind).chain([Self::Overlap])
+    }
+
+    pub(super) fn pick(random: &mut StdRng) -> Self {
+        let mut left = random.random_range(0..SHARES.iter().map(|(_, share)| share).sum());
+        for &(kind, share) in SHARES {
+            if left < share {
+                return kind;
+            }
+            left -= share;
+        }
+        Self::Update
+    }
+
+    /// Makes the change; false where there was nothing to change.
+    pub(super) fn make(
+        self,
+        tx: &mut Transaction<'_>,
+        lives: &Lives,
+        random: &mut StdRng,
+    ) -> Result<bool, Error> {
+        if let Self::Create = self {
+            return create(tx, lives, random);
+        }
+        let Some(person) = person(tx, lives, random)? else { return Ok(false) };
+        match self {
+            Self::Update => update(tx, &person, random),
+            Self::Identify => identify(tx, &person),
+            Self::AddId => add_id(tx, &person, lives, random),
+            Self::DeleteId => {
+                let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
+                Ok(tx.execute("DELETE FROM posthog_persondistinctid WHERE id = $1", &[&id])? > 0)
+            }
+            Self::MoveId => {
+                let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
+                let moves = "UPDATE posthog_persondistinctid \
+                    SET person_id = $2, version = coalesce(version, 0) + 1 WHERE id = $1";
+                Ok(tx.execute(moves, &[&id, &person.id])? > 0)
+            }
+            Self::Merge => merge(tx, &person, lives, random),
+            Self::Delete => delete(tx, &person),
+            Self::Churn => {
+                for _ in 0..random.random_range(2..5) {
+                    update(tx, &person, random)?;
+                    identify(tx, &person)?;
+                }
+                Ok(true)
+            }
+            Self::Renew => {
+                lock(tx, &person.uuid)?;
+                let gone = delete(tx, &person)?;
+                if gone {
+                    let id = insert(tx, person.team, &person.uuid, random)?;
+                    add_id(tx, &Picked { id, ..person }, lives, random)?;
+                }
+                Ok(gone)
+            }
+            Self::Create | Self::Overlap => Ok(false),
+        }
+    }
+}
+
+/// The next person of a random team from a random uuid on.
+pub(super) fn person(
+    tx: &mut Transaction<'_>,
+    lives: &Lives,
+    random: &mut StdRng,
+) -> Result<Option<Picked>, Error> {
+    let (team, from) = (lives.team(random), uuid(0, random.random()));
+    let next = "SELECT id, uuid::text FROM posthog_person WHERE team_id = $1 AND uuid >= $2::text::uuid \
+        ORDER BY uuid LIMIT 1";
+    let row = tx.query_opt(next, &[&team, &from])?;
+    Ok(row.map(|row| Picked { id: row.get(0), team, uuid: row.get(1) }))
+}
+
+fn distinct_id_of(
+    tx: &mut Transaction<'_>,
+    team: i32,
+    lives: &Lives,
+    random: &mut StdRng,
+) -> Result<Option<i64>, Error> {
+    let from = distinct_id(random.random_range(0..lives.distinct_ids));
+    let next = "SELECT id FROM posthog_persondistinctid WHERE team_id = $1 AND distinct_id >= $2 \
+        ORDER BY distinct_id LIMIT 1";
+    Ok(tx.query_opt(next, &[&team, &from])?.map(|row| row.get(0)))
+}
+
+/// Whoever makes a person of this uuid holds this lock until the end: nothing else keeps two from having it.
+pub(super) fn lock(tx: &mut Transaction<'_>, uuid: &str) -> Result<(), Error> {
+    tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&uuid]).map(drop)
+}
+
+fn create(tx: &mut Transaction<'_>, lives: &Lives, random: &mut StdRng) -> Result<bool, Error> {
+    let team = lives.team(random);
+    let uuid = uuid(team, random.random_range(0..lives.persons));
+    lock(tx, &uuid)?;
+    let there = "SELECT FROM posthog_person WHERE team_id = $1 AND uuid = $2::text::uuid";
+    if tx.query_opt(there, &[&team, &uuid])?.is_some() {
+        return Ok(false);
+    }
+    let person = Picked { id: insert(tx, team, &uuid, random)?, team, uuid };
+    for _ in 0..random.random_range(1..4) {
+        add_id(tx, &person, lives, random)?;
+    }
+    Ok(true)
+}
+
+pub(super) fn insert(
+    tx: &mut Transaction<'_>,
+    team: i32,
+    uuid: &str,
+    random: &mut StdRng,
+) -> Result<i64, Error> {
+    // With microseconds, of which ClickHouse keeps none.
+    let created_at_us = random.random_range(0..2_000_000_000_000_000_i64);
+    let inserts = "INSERT INTO posthog_person (uuid, team_id, properties, created_at, version) \
+        VALUES ($1::text::uuid, $2, $3::text::jsonb, to_timestamp(0) + $4::bigint * interval '1 microsecond', 0) \
+        RETURNING id";
+    Ok(tx.query_one(inserts, &[&uuid, &team, &properties(random), &created_at_us])?.get(0))
+}
+
+pub(super) fn add_id(
+    tx: &mut Transaction<'_>,
+    person: &Picked,
+    lives: &Lives,
+    random: &mut StdRng,
+) -> Result<bool, Error> {
+    let distinct_id = distinct_id(random.random_range(0..lives.distinct_ids));
+    let adds = "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) \
+        VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING";
+    Ok(tx.execute(adds, &[&person.team, &distinct_id, &person.id])? > 0)
+}
+
+fn update(tx: &mut Transaction<'_>, person: &Picked, random: &mut StdRng) -> Result<bool, Error> {
+    let updates = "UPDATE posthog_person SET properties = $2::text::jsonb, version = coalesce(version, 0) + 1 \
+        WHERE id = $1";
+    Ok(tx.execute(updates, &[&person.id, &properties(random)])? > 0)
+}
+
+fn identify(tx: &mut Transaction<'_>, person: &Picked) -> Result<bool, Error> {
+    let identifies = "UPDATE posthog_person SET is_identified = NOT is_identified, \
+        version = coalesce(version, 0) + 1 WHERE id = $1";
+    Ok(tx.execute(identifies, &[&person.id])? > 0)
+}
+
+fn merge(tx: &mut Transaction<'_>, into: &Picked, lives: &Lives, random: &mut StdRng) -> Result<bool, Error> {
+    let Some(source) = person(tx, lives, random)? else { return Ok(false) };
+    if source.team != into.team || source.id == into.id {
+        return Ok(false);
+    }
+    let moves = "UPDATE posthog_persondistinctid SET person_id = $2, version = coalesce(version, 0) + 1 \
+        WHERE person_id = $1";
+    tx.execute(moves, &[&source.id, &into.id])?;
+    update(tx, into, random)?;
+    Ok(tx.execute("DELETE FROM posthog_person WHERE id = $1", &[&source.id])? > 0)
+}
+
+pub(super) fn delete(tx: &mut Transaction<'_>, person: &Picked) -> Result<bool, Error> {
+    tx.execute("DELETE FROM posthog_persondistinctid WHERE person_id = $1", &[&person.id])?;
+    Ok(tx.execute("DELETE FROM posthog_person WHERE id = $1", &[&person.id])? > 0)
+}

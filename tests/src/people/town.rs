@@ -1,0 +1,240 @@
+//! A PostgreSQL database of a test's own, with the application's two tables and what posthouse needs of them.
+
+use postgres::Client;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use toml::Table;
+
+use super::truth::{self, DistinctIds, People, Persons};
+use crate::site::Site;
+use crate::stack::{PASSWORD, Postgres, USER};
+
+/// PostgreSQL cuts longer names off (63 bytes), and refuses them for slots. So much of a name is kept as it is.
+const NAME_BYTES: usize = 48;
+
+/// As the application makes them.
+const TABLES: &str = "
+CREATE TABLE posthog_person (
+    id bigserial PRIMARY KEY,
+    uuid uuid NOT NULL,
+    team_id integer NOT NULL,
+    properties jsonb NOT NULL DEFAULT '{}',
+    is_identified boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    version bigint NULL
+);
+CREATE INDEX ON posthog_person (team_id, uuid);
+CREATE TABLE posthog_persondistinctid (
+    id bigserial PRIMARY KEY,
+    team_id integer NOT NULL,
+    distinct_id text NOT NULL,
+    person_id bigint NOT NULL REFERENCES posthog_person (id) DEFERRABLE INITIALLY DEFERRED,
+    version bigint NULL,
+    UNIQUE (team_id, distinct_id)
+);
+CREATE INDEX ON posthog_persondistinctid (person_id);
+";
+
+/// The database; dropping it removes it, with its slots.
+#[derive(Debug)]
+pub struct Town<'s> {
+    postgres: &'s Postgres,
+    name: String,
+    // Holds the file with the password.
+    folder: TempDir,
+}
+
+/// What a deletion tells of its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The columns of an index: those that ClickHouse knows the row by.
+    Index,
+    /// All columns.
+    Full,
+    /// The primary key: too little for posthouse, which refuses such a table.
+    Default,
+}
+
+/// How the tables are set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// What a deletion tells.
+    pub identity: Identity,
+    /// Whether posthouse's role owns the tables, and so may make a publication of them; it may read them anyway.
+    pub owned: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { identity: Identity::Index, owned: true }
+    }
+}
+
+impl<'s> Town<'s> {
+    /// A database called as `name` is, if that is not too long, with empty tables.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn new(postgres: &'s Postgres, name: &str) -> anyhow::Result<Self> {
+        Self::with(postgres, name, Rules::default())
+    }
+
+    /// The same with other rules.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn with(postgres: &'s Postgres, name: &str, rules: Rules) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("password"), PASSWORD)?;
+        let town = Self { postgres, name: short(name), folder };
+        postgres.admin("postgres")?.batch_execute(&format!("CREATE DATABASE \"{}\"", town.name))?;
+        let mut client = town.admin()?;
+        client.batch_execute(TABLES)?;
+        client.batch_execute(&identities(rules.identity))?;
+        client.batch_execute(&rights(&town.name, rules.owned))?;
+        Ok(town)
+    }
+
+    /// The name of the database, of the slot and of the publication.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The server it is on.
+    pub fn postgres(&self) -> &'s Postgres {
+        self.postgres
+    }
+
+    /// A connection of the superuser.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn admin(&self) -> anyhow::Result<Client> {
+        self.postgres.admin(&self.name)
+    }
+
+    /// Points a site at this database, with topics, a group, a slot and a publication of its own. Takes effect with the next
+    /// run of `posthouse`.
+    pub fn configure(&self, site: &mut Site<'_>) {
+        let mut source = Table::new();
+        let password_file = self.folder.path().join("password").display().to_string();
+        for (key, value) in [
+            ("address", self.postgres.address()),
+            ("database", self.name.clone()),
+            ("user", USER.to_owned()),
+            ("password_file", password_file),
+            ("slot", self.name.clone()),
+            ("publication", self.name.clone()),
+            ("state_topic", format!("{}_state", self.name)),
+        ] {
+            source.insert(key.to_owned(), value.into());
+        }
+        site.set("persons", "postgres", source)
+            .set("persons", "topic", format!("{}_person", self.name))
+            .set("persons", "distinct_id_topic", format!("{}_distinct_id", self.name))
+            .set("persons", "group", format!("{}_persons", self.name));
+    }
+
+    /// The truth: what both tables have at one moment.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub fn people(&self) -> anyhow::Result<People> {
+        truth::in_postgres(&mut self.admin()?)
+    }
+
+    /// The persons of [`Town::people`].
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub fn persons(&self) -> anyhow::Result<Persons> {
+        Ok(self.people()?.persons)
+    }
+
+    /// The distinct ids of [`Town::people`].
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub fn distinct_ids(&self) -> anyhow::Result<DistinctIds> {
+        Ok(self.people()?.distinct_ids)
+    }
+
+    /// Drops the database and its slots: whoever is connected is thrown out. Dropping does it too.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        let mut client = self.postgres.admin("postgres")?;
+        // A slot is only free when its reader has gone, which takes a moment: 10 s at most.
+        let ends = "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots \
+            WHERE database = $1 AND active";
+        client.query(ends, &[&self.name])?;
+        let drops =
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1";
+        client.query(drops, &[&self.name])?;
+        client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name))?;
+        Ok(())
+    }
+}
+
+impl Drop for Town<'_> {
+    fn drop(&mut self) {
+        if !self.postgres.is_running() {
+            return;
+        }
+        if let Err(error) = self.remove() {
+            eprintln!("database {} is left in PostgreSQL: {error:#}", self.name);
+        }
+    }
+}
+
+/// The name itself, or its beginning and a digest of it.
+fn short(name: &str) -> String {
+    if name.len() <= NAME_BYTES {
+        return name.to_owned();
+    }
+    let digest = Sha256::digest(name);
+    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}_{digest}", name.get(..NAME_BYTES).unwrap_or("town"))
+}
+
+fn identities(identity: Identity) -> String {
+    let tables = [
+        ("posthog_person", "posthouse_person_identity", "id, uuid, team_id"),
+        ("posthog_persondistinctid", "posthouse_persondistinctid_identity", "id, team_id, distinct_id"),
+    ];
+    let of = |(table, index, columns): &(&str, &str, &str)| match identity {
+        Identity::Index => format!(
+            "CREATE UNIQUE INDEX {index} ON {table} ({columns});
+             ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index};"
+        ),
+        Identity::Full => format!("ALTER TABLE {table} REPLICA IDENTITY FULL;"),
+        Identity::Default => String::new(),
+    };
+    tables.iter().map(of).collect()
+}
+
+fn rights(database: &str, owned: bool) -> String {
+    if owned {
+        format!(
+            "GRANT CREATE ON DATABASE \"{database}\" TO {USER};
+             ALTER TABLE posthog_person OWNER TO {USER};
+             ALTER TABLE posthog_persondistinctid OWNER TO {USER};"
+        )
+    } else {
+        format!("GRANT SELECT ON posthog_person, posthog_persondistinctid TO {USER}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_stay_different_and_fit() {
+        let long = "persons_".repeat(10);
+        let (one, other) = (short(&long), short(&format!("{long}x")));
+        assert!(one != other && one.len() <= 63 && one.starts_with("persons_"), "{one} {other}");
+        assert_eq!(short("persons_all"), "persons_all");
+    }
+}
