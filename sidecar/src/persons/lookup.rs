@@ -67,9 +67,10 @@ impl Lookup {
     ///
     /// # Errors
     /// See [`LookupError`].
-    pub(super) async fn fill(&mut self, changes: &mut [Change]) -> Result<(), LookupError> {
+    pub(super) async fn fill(&mut self, changes: &mut Vec<Change>) -> Result<(), LookupError> {
         self.batch.clear();
         let mut seen = false;
+        self.follow_uuids(changes, &mut seen).await?;
         for kind in [Kind::Person, Kind::DistinctId] {
             self.unchanged(kind, changes, &mut seen).await?;
         }
@@ -177,13 +178,29 @@ impl Lookup {
         self.session.rows("give rows by their keys", "postgres/rows.sql", values).await
     }
 
-    /// The distinct ids of a person.
-    ///
-    /// # Errors
-    /// See [`LookupError`].
-    pub(super) async fn distinct_ids_of(&self, id: i64) -> Result<Vec<Vec<Cell>>, PostgresError> {
-        let table = self.table(Kind::DistinctId);
-        self.rows_by(table, table.column(distinct_id::PERSON), &BTreeSet::from([id])).await
+    /// A person that is known by another uuid from here on takes its distinct ids with it, whose rows do not change.
+    async fn follow_uuids(&self, changes: &mut Vec<Change>, seen: &mut bool) -> Result<(), LookupError> {
+        let mut at = 0;
+        while let Some(change) = changes.get(at) {
+            at += 1;
+            let (Kind::Person, Some(_), Some(row)) = (change.kind, &change.before, &change.after) else {
+                continue;
+            };
+            let Some(id) = Reader::new(self.table(Kind::Person), row).id()? else { continue };
+            let (commit, transaction) = (change.commit, change.transaction);
+            self.see(changes, seen).await?;
+            let table = self.table(Kind::DistinctId);
+            let rows = self.rows_by(table, table.column(distinct_id::PERSON), &BTreeSet::from([id])).await?;
+            let followers = rows.into_iter().map(|row| Change {
+                commit,
+                transaction,
+                kind: Kind::DistinctId,
+                before: None,
+                after: Some(row),
+            });
+            changes.splice(at..at, followers);
+        }
+        Ok(())
     }
 }
 

@@ -59,7 +59,7 @@ impl<'a> Publisher<'a> {
     /// See [`PublishError`].
     pub(super) async fn publish(
         &mut self,
-        changes: &mut [Change],
+        changes: &mut Vec<Change>,
         receipt: &Arc<Receipt>,
     ) -> Result<u64, PublishError> {
         self.lookup.fill(changes).await?;

@@ -84,9 +84,8 @@ pub(super) mod person {
     pub(in super::super) const VERSION: usize = 6;
 }
 
-/// Places of a distinct id's values.
+/// Places of a distinct id's values; the primary key stands where a person's does.
 pub(super) mod distinct_id {
-    pub(in super::super) const ID: usize = 0;
     pub(in super::super) const TEAM: usize = 1;
     pub(in super::super) const DISTINCT_ID: usize = 2;
     pub(in super::super) const PERSON: usize = 3;

@@ -1,6 +1,6 @@
 //! Waits until every node has what PostgreSQL had at a moment: acknowledged by the slot, delivered, and read by the nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgwire_replication::Lsn;
@@ -60,7 +60,8 @@ impl Barrier<'_> {
 
     async fn delivered(&self, deadline: Instant) -> Result<(), AuditError> {
         let ends = self.kafka.bounds(self.places().await?).await?;
-        for group in self.groups() {
+        for (group, topic) in self.groups() {
+            let ends: Vec<_> = ends.iter().filter(|(place, _)| place.topic == *topic).collect();
             loop {
                 let behind = self.behind(&group, &ends).await?;
                 if behind == 0 {
@@ -82,10 +83,11 @@ impl Barrier<'_> {
         Ok(())
     }
 
-    async fn behind(&self, group: &str, ends: &BTreeMap<Place, Bounds>) -> Result<i64, AuditError> {
-        let committed = self.kafka.committed(group, ends.keys().cloned().collect()).await?;
+    async fn behind(&self, group: &str, ends: &[(&Place, &Bounds)]) -> Result<i64, AuditError> {
+        let places = ends.iter().map(|(place, _)| (*place).clone()).collect();
+        let committed = self.kafka.committed(group, places).await?;
         let behind = ends.iter().map(|(place, bounds)| {
-            let at = committed.get(place).copied().flatten().unwrap_or(bounds.first);
+            let at = committed.get(*place).copied().flatten().unwrap_or(bounds.first);
             (bounds.end - at.max(bounds.first)).max(0)
         });
         Ok(behind.sum())
@@ -101,13 +103,17 @@ impl Barrier<'_> {
         Ok(places)
     }
 
-    /// As the schema names them: one for all replicas, or one for each node.
-    fn groups(&self) -> Vec<String> {
-        let group = &self.persons.group;
-        match self.config.replicated {
-            true => vec![group.clone()],
-            false => self.nodes.iter().map(|node| format!("{group}_{}", node.name)).collect(),
-        }
+    /// The groups of the Kafka tables as the schema names them, each with its topic: one for all replicas, or one for each
+    /// node.
+    fn groups(&self) -> Vec<(String, &str)> {
+        let Persons { group, topic, distinct_id_topic, .. } = self.persons;
+        let of_topic = |group: String, topic| match self.config.replicated {
+            true => vec![(group, topic)],
+            false => self.nodes.iter().map(|node| (format!("{group}_{}", node.name), topic)).collect(),
+        };
+        let mut groups = of_topic(group.clone(), topic.as_str());
+        groups.extend(of_topic(format!("{group}_distinct_id"), distinct_id_topic.as_str()));
+        groups
     }
 
     async fn sync(&self, node: &Node, table: &str) -> Result<(), AuditError> {
