@@ -16,6 +16,7 @@ macro_rules! files {
 files![
     "audit/node_distinct_id.sql",
     "audit/node_hashed.sql",
+    "audit/node_newest.sql",
     "audit/node_person.sql",
     "audit/node_rows.sql",
     "audit/node_sums.sql",
