@@ -169,7 +169,7 @@ fn on_a_site(name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyho
 fn shared() -> RwLockReadGuard<'static, Option<Result<Stack, String>>> {
     write().get_or_insert_with(|| {
         let nodes = NodeOptions::default().users_xml(config::OPERATOR);
-        let started = Stack::start(StackSpec::default().nodes(nodes), &Progress::Lines);
+        let started = Stack::start(StackSpec::default().postgres().nodes(nodes), &Progress::Lines);
         started.map_err(|error| format!("{error:#}"))
     });
     SHARED.read().unwrap_or_else(PoisonError::into_inner)

@@ -71,7 +71,7 @@ fn differences_of_a_node_are_told() -> anyhow::Result<()> {
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "differences")?;
     let town = Town::new(stack.postgres()?, site.name())?;
-    town.configure(&mut site);
+    town.configure(&mut site)?;
     let planned = site.posthouse(&["schema", "plan"])?;
     ensure!(planned.code == 3, "a config that posthouse reads: {planned}");
     Lives::new(seed("differences")?, 300).run(&town, &AtomicBool::new(false))?;

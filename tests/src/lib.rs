@@ -1,5 +1,6 @@
 //! What the integration tests, kill tests and benchmarks of posthouse stand on: the real servers.
 
+pub mod daemon;
 pub mod demo;
 pub mod events;
 pub mod history;

@@ -142,9 +142,17 @@ impl<'s> Site<'s> {
     /// # Errors
     /// When the binary is not there or does not start.
     pub fn posthouse(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+        run(&self.write_config()?, arguments)
+    }
+
+    /// Writes the configuration as it stands to its file.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_config(&self) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join("posthouse.toml");
         std::fs::write(&path, toml::to_string(&self.config)?)?;
-        run(&path, arguments)
+        Ok(path)
     }
 
     /// Starts `posthouse` with this site's config and leaves it to itself; what it prints goes nowhere.
@@ -152,9 +160,7 @@ impl<'s> Site<'s> {
     /// # Errors
     /// When the binary is not there or does not start.
     pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
-        let path = self.folder.path().join("posthouse.toml");
-        std::fs::write(&path, toml::to_string(&self.config)?)?;
-        spawn(&path, arguments, Stdio::null())
+        spawn(&self.write_config()?, arguments, Stdio::null())
     }
 
     /// Runs `posthouse` and expects exit code 0.

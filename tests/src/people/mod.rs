@@ -11,4 +11,4 @@ pub use change::Kind;
 pub use difference::{Differences, differences};
 pub use lives::{Lives, Tally};
 pub use town::{Identity, Rules, Town};
-pub use truth::{DistinctIds, People, Person, Persons, on_node};
+pub use truth::{DistinctIds, People, Person, Persons, on_node, on_nodes};

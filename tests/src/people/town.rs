@@ -115,7 +115,10 @@ impl<'s> Town<'s> {
 
     /// Points a site at this database, with topics, a group, a slot and a publication of its own. Takes effect with the next
     /// run of `posthouse`.
-    pub fn configure(&self, site: &mut Site<'_>) {
+    ///
+    /// # Errors
+    /// When the site's topics file can't be written.
+    pub fn configure(&self, site: &mut Site<'_>) -> anyhow::Result<()> {
         let mut source = Table::new();
         let password_file = self.folder.path().join("password").display().to_string();
         for (key, value) in [
@@ -129,10 +132,8 @@ impl<'s> Town<'s> {
         ] {
             source.insert(key.to_owned(), value.into());
         }
-        site.set("persons", "postgres", source)
-            .set("persons", "topic", format!("{}_person", self.name))
-            .set("persons", "distinct_id_topic", format!("{}_distinct_id", self.name))
-            .set("persons", "group", format!("{}_persons", self.name));
+        site.with_persons()?.set("persons", "postgres", source);
+        Ok(())
     }
 
     /// The truth: what both tables have at one moment.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use postgres::{Client, IsolationLevel};
 
 use super::difference::{Differences, differences};
+use super::town::Town;
 use crate::site::Site;
 
 /// Persons by team and uuid.
@@ -93,4 +94,14 @@ pub fn on_node(site: &Site<'_>, index: usize) -> anyhow::Result<People> {
         people.distinct_ids.insert((team.parse()?, distinct_id), person);
     }
     Ok(people)
+}
+
+/// What the nodes of a site show otherwise than a town has it, all together.
+///
+/// # Errors
+/// When PostgreSQL or a node does not answer.
+pub fn on_nodes(site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Differences> {
+    let truth = town.people()?;
+    (0..site.stack.nodes().len())
+        .try_fold(Differences::default(), |all, node| Ok(all.and(truth.differences(&on_node(site, node)?))))
 }
