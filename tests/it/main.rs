@@ -45,6 +45,7 @@ mod persons;
 mod persons_events;
 mod persons_letters;
 mod persons_schema;
+mod persons_vanished;
 mod produce;
 mod queries;
 mod refusals;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         ("persons_events", persons_events::TESTS),
         ("persons_letters", persons_letters::TESTS),
         ("persons_schema", persons_schema::TESTS),
+        ("persons_vanished", persons_vanished::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),

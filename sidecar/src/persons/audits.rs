@@ -80,17 +80,15 @@ impl Audits<'_> {
     }
 
     fn tell(&self, report: &Report) {
-        let count = |of: fn(&super::NodeReport) -> usize| {
-            report.tables.iter().flat_map(|table| &table.nodes).map(of).sum::<usize>() as u64
-        };
-        let kinds: [(&str, fn(&super::NodeReport) -> usize); 4] = [
-            ("missing", |node| node.missing),
-            ("stale", |node| node.stale),
-            ("resurrected", |node| node.resurrected),
-            ("extra", |node| node.extra),
-        ];
-        for (kind, of) in kinds {
-            self.metrics.set_for(Metric::PersonsDifferences, "kind", kind, count(of));
+        let mut found = [("missing", 0), ("stale", 0), ("resurrected", 0), ("extra", 0)];
+        for node in report.tables.iter().flat_map(|table| &table.nodes) {
+            let counts = [node.missing, node.stale, node.resurrected, node.extra];
+            for ((_, sum), count) in found.iter_mut().zip(counts) {
+                *sum += count as u64;
+            }
+        }
+        for (kind, count) in found {
+            self.metrics.set_for(Metric::PersonsDifferences, "kind", kind, count);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.metrics.set(Metric::PersonsAudit, now);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::config::{Config, HostPort, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
@@ -29,10 +29,12 @@ use super::table::Kind;
 const FREE_AGAIN: Duration = Duration::from_secs(1);
 /// Waits after what failed: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How often the same fault is told.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is told how much WAL waits.
 const LAG: Duration = Duration::from_secs(10);
 /// Messages between the connection and us. Each may be as large as a row.
-const BUFFERED: usize = 1024;
+const BUFFERED: usize = 256;
 
 /// Why leading failed; it begins again.
 #[derive(Debug, thiserror::Error)]
@@ -90,24 +92,29 @@ pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::R
         metrics.add(counter, 0);
     }
     let leader = Leader { config: &config, persons, postgres, metrics: &metrics };
-    let (mut wait, mut said) = (RETRY.0, String::new());
+    let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     while !*stop.borrow() {
         metrics.set(Metric::PersonsLeader, 0);
+        let began = Instant::now();
         let pause = match leader.turn(&mut stop).await {
             Ok(Turn::Stopped) => break,
             Ok(Turn::Standby) => {
-                (wait, said) = (RETRY.0, String::new());
+                wait = RETRY.0;
                 FREE_AGAIN
             }
             Err(error) => {
                 metrics.add(Metric::PersonsErrors, 1);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 // The same fault every ten seconds would hide everything else.
-                match error == said {
-                    true => tracing::debug!("persons: {error}"),
-                    false => tracing::error!("persons: {error}; trying again"),
+                if error == said.0 && said.1.elapsed() < SAY_AGAIN {
+                    tracing::debug!("persons: {error}");
+                } else {
+                    tracing::error!("persons: {error}; trying again");
+                    said = (error, Instant::now());
                 }
-                said = error;
+                if began.elapsed() > RETRY.1 {
+                    wait = RETRY.0;
+                }
                 let longer = (wait * 2).min(RETRY.1);
                 std::mem::replace(&mut wait, longer)
             }

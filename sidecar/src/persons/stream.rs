@@ -118,7 +118,8 @@ impl Stream<'_> {
                 reading.batch.clear();
                 reading.bytes = 0;
                 under_way.0.push_back((receipt, reading.read));
-            } else {
+            } else if under_way.0.back().map_or(delivered, |(_, place)| *place) < reading.read {
+                // Nothing of ours, but the WAL goes on.
                 under_way.0.push_back((Arc::default(), reading.read));
             }
             // Remembered before that transaction can be acknowledged.
