@@ -3,6 +3,7 @@
 mod backfill;
 mod ingest_drain;
 mod ingest_latency;
+mod persons;
 mod report;
 mod topics;
 mod udf;
@@ -25,7 +26,7 @@ struct Arguments {
 /// Name and benchmark; one run of a benchmark may report several figures.
 type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 9] = [
     ("ingest_latency", ingest_latency::run),
     ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
     ("ingest_drain", ingest_drain::run),
@@ -33,6 +34,8 @@ const BENCHES: [Bench; 7] = [
     ("backfill", backfill::run),
     ("backfill_memory", backfill::memory),
     ("topics_plan", topics::run),
+    ("persons_latency", persons::latency),
+    ("persons_snapshot", persons::snapshot),
 ];
 
 fn main() -> anyhow::Result<()> {
