@@ -19,7 +19,7 @@ use crate::load::{Produced, Producer};
 use crate::stack::{Node, wait_until};
 
 /// The documented topic of events, also the config's default.
-const TOPIC: &str = "clickhouse_events_json";
+pub(super) const TOPIC: &str = "clickhouse_events_json";
 /// All generated messages: re-sent and broken ones count.
 pub(super) const MESSAGES: u64 = 200_000;
 /// A rate that two cores hold while they also run every server, none of which has warmed up.

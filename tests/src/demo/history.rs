@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use indicatif::HumanCount;
 
+use super::beside::Beside;
 use super::queries;
 use super::report::{self, Count};
 use super::screen::Screen;
@@ -42,9 +42,6 @@ pub(super) struct Loaded {
     /// Whether each of them is there once, and proven.
     pub(super) once: bool,
 }
-
-/// A loader at work; killed when nobody waits for it any more.
-struct Loader(Child);
 
 /// Loads the history in two runs with a kill between them.
 ///
@@ -83,12 +80,10 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Loaded> {
 /// Starts the load, and ends it with SIGKILL when half of its rows are stored.
 fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::Result<()> {
     let (meter, begin) = (screen.gauge("stored", HISTORY.rows as u64), Instant::now());
-    let config = &ground.record.config;
-    let mut log = tempfile::tempfile()?;
-    let mut loader = Loader(site::spawn(config, &[&["backfill", "run"], source].concat(), log.try_clone()?)?);
-    let pid = loader.0.id();
-    let half = wait_until("half of the history to be stored", LIMIT, || match loader.0.try_wait() {
-        Ok(None) => match counted(ground) {
+    let mut loader = Beside::start(&ground.record.config, &[&["backfill", "run"], source].concat())?;
+    let pid = loader.pid();
+    let half = wait_until("half of the history to be stored", LIMIT, || match loader.log() {
+        Ok(_) => match counted(ground) {
             Ok(count) if count.rows >= count.produced / 2 => ControlFlow::Break(Ok(())),
             Ok(count) => {
                 meter.set_position(count.rows);
@@ -96,11 +91,7 @@ fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::R
             }
             Err(error) => ControlFlow::Continue(error),
         },
-        Ok(Some(status)) => {
-            let said = site::whole(&mut log).unwrap_or_default();
-            ControlFlow::Break(Err(anyhow!("the loader ended before it could be killed: {status}\n{said}")))
-        }
-        Err(error) => ControlFlow::Break(Err(error.into())),
+        Err(error) => ControlFlow::Break(Err(error)),
     });
     drop(loader);
     meter.finish_and_clear();
@@ -109,14 +100,6 @@ fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::R
     let stored = HumanCount(counted(ground)?.rows);
     screen.bad(&format!("kill -9 {pid}: the loader; {stored} rows are stored"));
     Ok(())
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        // One that has ended already has nothing to be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Runs one verb of `posthouse backfill` and prints it with what `said` makes of its answer. A run that found

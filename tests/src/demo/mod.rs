@@ -1,8 +1,10 @@
-//! `make demo`: the real servers, the real `posthouse`, a topics file that changes, 200,000 messages, a year of history,
-//! kills on the way, and the count.
+//! `make demo`: the real servers, the real `posthouse`, a topics file that changes, 200,000 messages, persons that change, a year
+//! of history, kills on the way, and the count.
 
+mod beside;
 mod flow;
 mod history;
+mod persons;
 mod probes;
 mod queries;
 mod report;
@@ -25,12 +27,13 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
     let (screen, begin) = (Screen::on_stdout(), Instant::now());
     screen.title(
         "posthouse",
-        "events from Kafka and history from Parquet into a sharded ClickHouse, each exactly once",
+        "events from Kafka and history from Parquet into a sharded ClickHouse, each exactly once; persons from PostgreSQL",
     );
     let ground = setup::prepare(&screen)?;
     topics::run(&ground, &screen)?;
     let flow = flow::run(&ground, &screen)?;
     let arrived = report::print(&ground, &flow, &screen)?;
+    let followed = persons::run(&ground, &screen)?;
     let history = history::run(&ground, &screen)?;
     let once = arrived && history.once;
     screen.verdict(once, &flow, &history, begin.elapsed());
@@ -40,6 +43,7 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
         signals.recv()?;
     }
     screen.dim("stopping the servers");
+    drop(followed);
     drop(ground);
     if !keep {
         screen.next(&NEXT);
@@ -66,6 +70,7 @@ fn stay(ground: &Ground, screen: &Screen) {
         (format!("{posthouse} schema check"), "does any table differ from the config?"),
         (format!("{posthouse} topics groups"), "how far is every consumer group?"),
         (format!("{posthouse} backfill list"), "what was loaded, and is it proven?"),
+        (format!("{posthouse} persons audit"), "does every node have what PostgreSQL has?"),
         (format!("{posthouse} udf check"), "do our functions answer as the server's own?"),
         (
             format!("curl {url} --data-binary \"{} FORMAT Vertical\"", queries::ONE_DEAD_LETTER),

@@ -39,6 +39,18 @@ pub(super) const PAGES: &str = "\
 pub(super) const REASONS: &str = "\
     SELECT error, count() FROM posthog.events_dead_letter GROUP BY error ORDER BY count() DESC, error";
 
+/// Events of the team whose persons change.
+pub(super) const VISITS: &str = "SELECT count() FROM posthog.events WHERE team_id = 2026";
+
+/// Its events that have a person, and whom they are of: by whom each distinct id belongs to now.
+pub(super) const PEOPLE: &str = "\
+    SELECT count(), uniqExact(person_id)\n\
+    FROM posthog.events_with_person(team_id = 2026, since = '2000-01-01', until = '2200-01-01')\n\
+    WHERE person_id != toUUID('00000000-0000-0000-0000-000000000000')";
+
+/// Its persons as they are now.
+pub(super) const PERSONS: &str = "SELECT count() FROM posthog.persons(team_id = 2026)";
+
 /// Rows of history, and events among them: those of the demo's own team.
 pub(super) const HISTORY: &str = "\
     SELECT count(), uniqExact(uuid) FROM posthog.events WHERE team_id = 2025";

@@ -210,7 +210,10 @@ fn pairs(ground: &Ground, sql: &str) -> anyhow::Result<Vec<(String, u64)>> {
 }
 
 /// The fields of one row.
-fn fields<T: FromStr, const N: usize>(line: &str) -> anyhow::Result<[T; N]> {
+///
+/// # Errors
+/// When it has others.
+pub(super) fn fields<T: FromStr, const N: usize>(line: &str) -> anyhow::Result<[T; N]> {
     let wrong = || anyhow!("{N} numbers, not {line:?}");
     let fields: Vec<T> = line.split('\t').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
     fields.try_into().map_err(|_| wrong())

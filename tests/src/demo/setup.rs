@@ -66,7 +66,7 @@ impl Ground {
 pub(super) fn prepare(screen: &Screen) -> anyhow::Result<Ground> {
     screen.heading("Real servers, on this machine alone");
     // The kill test's stack: nothing merges, so that no row that arrived twice can hide.
-    let stack = ingest::stack(&Progress::on_stderr())?;
+    let stack = Stack::start(ingest::spec().postgres(), &Progress::on_stderr())?;
     let record = Record::write(&stack)?;
     let ground = Ground { stack, record };
     screen.dim(&servers(&ground)?);
@@ -93,7 +93,7 @@ fn servers(ground: &Ground) -> anyhow::Result<String> {
     };
     let weights: Vec<_> = ground.stack.spec().shards.iter().map(|shard| shard.weight.to_string()).collect();
     Ok(format!(
-        "{engine}, {}: {} shards of weights {}; Apache Kafka; Apache ZooKeeper",
+        "{engine}, {}: {} shards of weights {}; Apache Kafka; Apache ZooKeeper; PostgreSQL",
         version.trim_end(),
         weights.len(),
         weights.join(" and ")

@@ -119,6 +119,12 @@ impl<'s> Town<'s> {
     /// # Errors
     /// When the site's topics file can't be written.
     pub fn configure(&self, site: &mut Site<'_>) -> anyhow::Result<()> {
+        site.with_persons()?.set("persons", "postgres", self.source());
+        Ok(())
+    }
+
+    /// The section of a config that names this database, with a slot and a publication of its own.
+    pub fn source(&self) -> Table {
         let mut source = Table::new();
         let password_file = self.folder.path().join("password").display().to_string();
         for (key, value) in [
@@ -132,8 +138,7 @@ impl<'s> Town<'s> {
         ] {
             source.insert(key.to_owned(), value.into());
         }
-        site.with_persons()?.set("persons", "postgres", source);
-        Ok(())
+        source
     }
 
     /// The truth: what both tables have at one moment.

@@ -83,7 +83,12 @@ enum Fault {
 /// # Errors
 /// When the stack does not start.
 pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
-    Stack::start(StackSpec::default().nodes(unmerged()), progress)
+    Stack::start(spec(), progress)
+}
+
+/// What it is made of: nothing merges, so that no row that arrived twice can hide.
+pub fn spec() -> StackSpec {
+    StackSpec::default().nodes(unmerged())
 }
 
 /// The stack for [`Offsets::Hasty`]: the broker's answers are as small as librdkafka has them by default.

@@ -1,0 +1,246 @@
+//! Persons from PostgreSQL: copied, then merged, deleted and made again while `posthouse run` follows, with the answers of the
+//! same two queries on every node after each; at the end every row of every node is compared.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure};
+use indicatif::HumanCount;
+use jiff::Timestamp;
+use toml::Table;
+use uuid::Uuid;
+
+use super::beside::Beside;
+use super::flow::TOPIC;
+use super::queries;
+use super::report;
+use super::screen::Screen;
+use super::setup::Ground;
+use crate::events::Kind;
+use crate::load::Producer;
+use crate::people::Town;
+use crate::site::{self, Outcome};
+use crate::stack::{Node, wait_until};
+
+/// A team of their own, which `queries` names too.
+const TEAM: u32 = 2026;
+/// What the topics file gets.
+const TOPICS: &str = "
+[topics.clickhouse_person]
+partitions = 2
+
+[topics.clickhouse_person_distinct_id]
+partitions = 2
+";
+/// Each person has a distinct id, and each distinct id has events.
+const EVENTS_EACH: u64 = 3;
+/// All persons that there ever are.
+const PERSONS: u64 = 1_200;
+/// For a change to be seen by every node.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What happens in PostgreSQL, and what the queries answer then.
+struct Step {
+    what: &'static str,
+    sql: &'static str,
+    persons: u64,
+    events: u64,
+}
+
+/// Persons that are there before posthouse is. The uuid is made from the distinct id, so that one comes back with the same.
+const FIRST: Step = Step {
+    what: "1,000 that were there: copied",
+    sql: "
+INSERT INTO posthog_person (uuid, team_id, properties)
+    SELECT md5('visitor-' || n)::uuid, 2026, jsonb_build_object('plan', 'free') FROM generate_series(1, 1000) AS n;
+INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+    SELECT 2026, 'visitor-' || n, n FROM generate_series(1, 1000) AS n;
+",
+    persons: 1_000,
+    events: 3_000,
+};
+
+/// Events with a person, their people, and persons.
+type Answers = [u64; 3];
+
+/// Each is one transaction.
+const STEPS: [Step; 4] = [
+    Step {
+        what: "200 more, with a distinct id each",
+        sql: "
+INSERT INTO posthog_person (uuid, team_id, properties)
+    SELECT md5('visitor-' || n)::uuid, 2026, jsonb_build_object('plan', 'free') FROM generate_series(1001, 1200) AS n;
+INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+    SELECT 2026, 'visitor-' || n, n FROM generate_series(1001, 1200) AS n;
+",
+        persons: 1_200,
+        events: 3_600,
+    },
+    Step {
+        what: "200 log in: merged into persons known before",
+        sql: "
+UPDATE posthog_persondistinctid SET person_id = person_id + 200, version = coalesce(version, 0) + 1 WHERE person_id <= 200;
+UPDATE posthog_person SET is_identified = true, properties = properties || '{\"plan\": \"pro\"}', version = coalesce(version, 0) + 1
+    WHERE id BETWEEN 201 AND 400;
+DELETE FROM posthog_person WHERE id <= 200;
+",
+        persons: 1_000,
+        events: 3_600,
+    },
+    Step {
+        what: "100 deleted",
+        sql: "
+DELETE FROM posthog_persondistinctid WHERE person_id > 1100;
+DELETE FROM posthog_person WHERE id > 1100;
+",
+        persons: 900,
+        events: 3_300,
+    },
+    Step {
+        what: "the same 100 made again, with the same uuids",
+        sql: "
+INSERT INTO posthog_person (uuid, team_id, properties)
+    SELECT md5('visitor-' || n)::uuid, 2026, jsonb_build_object('plan', 'free') FROM generate_series(1101, 1200) AS n;
+INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+    SELECT 2026, 'visitor-' || n, person.id FROM generate_series(1101, 1200) AS n
+    JOIN posthog_person AS person ON person.uuid = md5('visitor-' || n)::uuid;
+",
+        persons: 1_000,
+        events: 3_600,
+    },
+];
+
+/// PostgreSQL's database, and the posthouse that follows it: both go on until this is dropped, posthouse first.
+pub(super) struct Followed<'g> {
+    _posthouse: Beside,
+    _town: Town<'g>,
+}
+
+/// Sets persons up on the running cluster, has them change, and compares.
+///
+/// # Errors
+/// When PostgreSQL or `posthouse` fails, or a node does not answer what it should.
+pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Followed<'g>> {
+    screen.heading("Persons: they change in PostgreSQL, and every node follows");
+    let town = Town::new(ground.stack.postgres()?, "posthog")?;
+    town.admin()?.batch_execute(FIRST.sql)?;
+    configure(ground, &town)?;
+    for arguments in [["topics", "apply"], ["schema", "apply"]] {
+        let done = verb(ground, screen, &arguments, "with [persons] in the config")?;
+        screen.quote(done.stdout.lines().last().unwrap_or_default());
+    }
+    events(ground)?;
+    let begin = Instant::now();
+    let posthouse = follow(ground)?;
+    let began = begin.elapsed();
+    let mut told = every_node_answers(ground, &FIRST)?;
+    screen.command("posthouse run", began, "copies both tables, and follows every change from then on");
+    screen.blank();
+    screen.dim(&format!("{}\n{}", queries::PEOPLE, queries::PERSONS));
+    println!("  {:<46}{:>16}{:>16}{:>16}{:>16}", "", "events", "their people", "persons", "on all nodes in");
+    line(FIRST.what, None, &told, begin.elapsed());
+    for step in STEPS {
+        let mut client = town.admin()?;
+        let mut transaction = client.transaction()?;
+        transaction.batch_execute(step.sql)?;
+        let begin = Instant::now();
+        transaction.commit()?;
+        let now = every_node_answers(ground, &step)?;
+        line(step.what, Some(&told), &now, begin.elapsed());
+        told = now;
+    }
+    screen.blank();
+    let audit = verb(ground, screen, &["persons", "audit"], "every row of every node against PostgreSQL")?;
+    screen.quote(&audit.stdout);
+    ensure!(audit.stdout.contains("every node has what PostgreSQL has"), "{audit}");
+    Ok(Followed { _posthouse: posthouse, _town: town })
+}
+
+/// Adds both topics to the topics file, and where persons come from to the config.
+fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
+    let config = &ground.record.config;
+    let append = |path, text: &str| -> anyhow::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        Ok(file.write_all(text.as_bytes())?)
+    };
+    append(config.with_file_name("topics.toml"), TOPICS)?;
+    // Another posthouse of this machine may be at the usual address.
+    let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let section = |key: &str, value: toml::Value| Table::from_iter([(key.to_owned(), value)]);
+    let sections = Table::from_iter([
+        ("persons".to_owned(), section("postgres", town.source().into()).into()),
+        ("daemon".to_owned(), section("listen", listen.into()).into()),
+    ]);
+    append(config.clone(), &format!("\n{}", toml::to_string(&sections)?))
+}
+
+/// A few events of every distinct id; returns when they can be queried.
+fn events(ground: &Ground) -> anyhow::Result<()> {
+    let producer = Producer::new(&ground.stack.broker().address(), TOPIC)?;
+    for number in 0..PERSONS * EVENTS_EACH {
+        let (key, visitor) = (Uuid::new_v4().to_string(), 1 + number % PERSONS);
+        let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S.%6f");
+        let payload = format!(
+            r#"{{"uuid":"{key}","event":"$pageview","properties":"{{}}","timestamp":"{now}","team_id":{TEAM},"distinct_id":"visitor-{visitor}"}}"#
+        );
+        producer.send(&key, payload.as_bytes(), Kind::New)?;
+    }
+    producer.flush()?;
+    wait_until("events of persons to be queryable", LIMIT, || match ground.first().query(queries::VISITS) {
+        Ok(count) if count.trim_end().parse() == Ok(PERSONS * EVENTS_EACH) => ControlFlow::Break(Ok(())),
+        Ok(count) => ControlFlow::Continue(anyhow!("{count}")),
+        Err(error) => ControlFlow::Continue(error),
+    })
+}
+
+/// Starts the posthouse that follows; returns when both tables are copied.
+fn follow(ground: &Ground) -> anyhow::Result<Beside> {
+    let mut posthouse = Beside::start(&ground.record.config, &["run"])?;
+    wait_until("the copy of persons", LIMIT, || match posthouse.log() {
+        Ok(log) if log.contains("streaming changes") => ControlFlow::Break(Ok(())),
+        Ok(log) => ControlFlow::Continue(anyhow!("{log}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    Ok(posthouse)
+}
+
+/// Waits until both queries answer so on every node: events that have a person, the people they are of, and persons.
+fn every_node_answers(ground: &Ground, step: &Step) -> anyhow::Result<Answers> {
+    let wanted = [step.events, step.persons, step.persons];
+    let answers = || -> anyhow::Result<Vec<Answers>> {
+        let answer = |sql, node: &Node| Ok::<_, anyhow::Error>(node.query(sql)?.trim_end().to_owned());
+        let one = |node| {
+            let all = format!("{}\t{}", answer(queries::PEOPLE, node)?, answer(queries::PERSONS, node)?);
+            report::fields(&all)
+        };
+        ground.stack.nodes().iter().map(one).collect()
+    };
+    wait_until(&format!("every node to answer {wanted:?}"), LIMIT, || match answers() {
+        Ok(told) if told.iter().all(|told| *told == wanted) => ControlFlow::Break(Ok(wanted)),
+        Ok(told) => ControlFlow::Continue(anyhow!("events, people and persons by node: {told:?}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+/// What happened, and every answer before and after it.
+fn line(what: &str, before: Option<&Answers>, after: &Answers, took: Duration) {
+    let change = |place: usize| {
+        let after = HumanCount(after[place]);
+        before.map_or_else(|| after.to_string(), |before| format!("{} → {after}", HumanCount(before[place])))
+    };
+    let seconds = took.as_secs_f32();
+    println!("  {what:<46}{:>16}{:>16}{:>16}{seconds:>14.1} s", change(0), change(1), change(2));
+}
+
+/// Runs one verb of `posthouse`, which must end well.
+fn verb(ground: &Ground, screen: &Screen, verb: &[&str], said: &str) -> anyhow::Result<Outcome> {
+    let begin = Instant::now();
+    let outcome = site::run(&ground.record.config, verb)?;
+    let verb = verb.join(" ");
+    ensure!(outcome.code == 0, "posthouse {verb}: {outcome}");
+    screen.command(&format!("posthouse {verb}"), begin.elapsed(), said);
+    Ok(outcome)
+}
