@@ -36,12 +36,10 @@ impl Daemon {
         let log = tempfile::tempfile()?;
         let child = site::spawn(&site.write_config()?, &["run"], log.try_clone()?)?;
         let mut daemon = Self { child, address, log };
-        wait_until("posthouse to answer", LIMIT, || {
-            match (daemon.child.try_wait(), daemon.get("health")) {
-                (Ok(None), Ok(said)) if said == "alive\n" => ControlFlow::Break(Ok(())),
-                (Ok(None), said) => ControlFlow::Continue(anyhow!("{said:?}")),
-                (ended, _) => ControlFlow::Break(Err(anyhow!("it ended: {ended:?}"))),
-            }
+        wait_until("posthouse to answer", LIMIT, || match (daemon.child.try_wait(), daemon.get("health")) {
+            (Ok(None), Ok(said)) if said == "alive\n" => ControlFlow::Break(Ok(())),
+            (Ok(None), said) => ControlFlow::Continue(anyhow!("{said:?}")),
+            (ended, _) => ControlFlow::Break(Err(anyhow!("it ended: {ended:?}"))),
         })?;
         Ok(daemon)
     }
