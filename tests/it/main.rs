@@ -42,9 +42,15 @@ mod letters;
 mod network;
 mod people;
 mod persons;
+mod persons_audit;
 mod persons_events;
+mod persons_faults;
 mod persons_letters;
 mod persons_schema;
+mod persons_source;
+mod persons_tables;
+mod persons_takeover;
+mod persons_values;
 mod persons_vanished;
 mod produce;
 mod queries;
@@ -107,6 +113,12 @@ fn main() -> ExitCode {
         ("persons_letters", persons_letters::TESTS),
         ("persons_schema", persons_schema::TESTS),
         ("persons_vanished", persons_vanished::TESTS),
+        ("persons_source", persons_source::TESTS),
+        ("persons_values", persons_values::TESTS),
+        ("persons_tables", persons_tables::TESTS),
+        ("persons_takeover", persons_takeover::TESTS),
+        ("persons_audit", persons_audit::TESTS),
+        ("persons_faults", persons_faults::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),

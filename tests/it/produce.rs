@@ -122,3 +122,16 @@ pub(crate) fn consumed_by(site: &Site<'_>, group: &str, name: &str) -> anyhow::R
         }
     })
 }
+
+/// How many messages a topic has.
+pub(crate) fn messages(site: &Site<'_>, name: &str) -> anyhow::Result<u64> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
+    let metadata = consumer.fetch_metadata(Some(name), ANSWER)?;
+    let topic = metadata.topics().first().context("no such topic")?;
+    let mut all = 0;
+    for partition in topic.partitions() {
+        let (first, end) = consumer.fetch_watermarks(name, partition.id(), ANSWER)?;
+        all += u64::try_from(end - first)?;
+    }
+    Ok(all)
+}

@@ -1,7 +1,7 @@
 //! What PostgreSQL does not send with a change, and is asked for in bulk: values that are stored apart and have not changed, and
 //! the uuids of persons.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::config::Postgres;
 use super::change::{Change, Persons};
 use super::pgoutput::Cell;
 use super::postgres::{PostgresError, Session, quoted};
-use super::row::{Reader, ValueError};
+use super::row::{DistinctId, Reader, ValueError};
 use super::slot::qualified;
 use super::table::{Kind, Table, distinct_id, person};
 
@@ -109,23 +109,26 @@ impl Lookup {
         Ok(())
     }
 
-    /// Persons of distinct ids that are neither known nor come in these changes.
+    /// Persons of distinct ids that are neither known nor come earlier in these changes. With a deferred foreign key a distinct
+    /// id may come before its person.
     async fn persons(&mut self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
-        let mut wanted = BTreeSet::new();
+        let (mut wanted, mut come) = (BTreeSet::new(), HashSet::new());
         for change in changes {
             let Some(row) = &change.after else { continue };
+            let reader = Reader::new(&self.tables[change.kind as usize], row);
             match change.kind {
-                Kind::Person => {}
+                Kind::Person => come.extend(reader.id()?),
                 Kind::DistinctId => {
-                    let row = Reader::new(self.table(Kind::DistinctId), row).distinct_id()?;
-                    wanted.extend(row.map(|row| row.person_id).filter(|id| !self.known.contains(id)));
+                    let Some(DistinctId { person_id, .. }) = reader.distinct_id()? else { continue };
+                    if come.contains(&person_id) {
+                        continue;
+                    }
+                    match self.known.get(&person_id) {
+                        // Others of this batch may push it out before it is asked for.
+                        Some(uuid) => _ = self.batch.insert(person_id, Some(*uuid)),
+                        None => _ = wanted.insert(person_id),
+                    }
                 }
-            }
-        }
-        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
-            let Some(row) = &change.after else { continue };
-            if let Some(id) = Reader::new(self.table(Kind::Person), row).id()? {
-                wanted.remove(&id);
             }
         }
         if wanted.is_empty() {

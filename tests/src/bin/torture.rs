@@ -7,7 +7,7 @@ use clap::Parser;
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use posthouse_tests::torture::Report;
 use posthouse_tests::torture::ingest::{self, Offsets};
-use posthouse_tests::torture::{backfill, topics};
+use posthouse_tests::torture::{backfill, persons, topics};
 
 /// Kills servers at random moments and counts what was lost or came twice.
 #[derive(Parser)]
@@ -41,7 +41,7 @@ enum Twice {
     Shown,
 }
 
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
     Test {
         name: "ingest",
         run: |rounds, seed| ingest_with(Offsets::Keeper, rounds, seed),
@@ -59,6 +59,7 @@ const TESTS: [Test; 5] = [
     },
     Test { name: "backfill", run: backfill, twice: Twice::Never },
     Test { name: "topics_apply", run: topics_apply, twice: Twice::Never },
+    Test { name: "persons", run: persons, twice: Twice::Never },
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -89,6 +90,11 @@ fn backfill(rounds: u32, seed: u64) -> anyhow::Result<Report> {
 fn topics_apply(rounds: u32, seed: u64) -> anyhow::Result<Report> {
     let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::on_stderr())?;
     topics::run(&stack, rounds, seed, &|line| println!("  {line}"))
+}
+
+fn persons(rounds: u32, seed: u64) -> anyhow::Result<Report> {
+    let stack = persons::stack(&Progress::on_stderr())?;
+    persons::run(&stack, rounds, seed, &|line| println!("  {line}"))
 }
 
 fn print(report: &Report) {

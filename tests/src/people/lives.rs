@@ -33,6 +33,8 @@ pub struct Lives {
     pub connections: u32,
     /// Changes that are made, whether they are committed or not.
     pub changes: u64,
+    /// Between two transactions of a connection.
+    pub pace: Duration,
     /// Repeats what each connection tries; what comes of it depends on who is first.
     pub seed: u64,
 }
@@ -55,7 +57,7 @@ pub struct Tally {
 impl Lives {
     /// Two teams and three connections.
     pub fn new(seed: u64, changes: u64) -> Self {
-        Self { teams: 2, persons: 60, distinct_ids: 200, connections: 3, changes, seed }
+        Self { teams: 2, persons: 60, distinct_ids: 200, connections: 3, changes, pace: Duration::ZERO, seed }
     }
 
     /// Lives until all changes are made, or `stop` is set. PostgreSQL may be killed and started meanwhile.
@@ -101,6 +103,7 @@ impl Life<'_> {
             if made.fetch_add(changes, Ordering::Relaxed) >= self.lives.changes {
                 break;
             }
+            thread::sleep(self.lives.pace);
             let done = if overlaps {
                 self.overlap(&mut client, &mut other)
             } else {

@@ -1,9 +1,10 @@
 //! A PostgreSQL database of a test's own, with the application's two tables and what posthouse needs of them.
 
+use anyhow::Context;
 use postgres::Client;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::truth::{self, DistinctIds, People, Persons};
 use crate::site::Site;
@@ -139,6 +140,17 @@ impl<'s> Town<'s> {
             source.insert(key.to_owned(), value.into());
         }
         source
+    }
+
+    /// Gives a key of `[persons.postgres]` of a configured site another value.
+    ///
+    /// # Errors
+    /// When the site is not configured.
+    pub fn set(&self, site: &mut Site<'_>, key: &str, value: impl Into<Value>) -> anyhow::Result<()> {
+        let persons = site.config_mut().get_mut("persons").and_then(Value::as_table_mut);
+        let source = persons.and_then(|persons| persons.get_mut("postgres")?.as_table_mut());
+        source.context("the site is not configured")?.insert(key.to_owned(), value.into());
+        Ok(())
     }
 
     /// The truth: what both tables have at one moment.

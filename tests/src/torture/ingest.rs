@@ -100,7 +100,8 @@ pub fn hasty_stack(progress: &Progress) -> anyhow::Result<Stack> {
     Stack::start(StackSpec::default().nodes(nodes), progress)
 }
 
-fn unmerged() -> NodeOptions {
+/// Nodes on which every row stays as it came.
+pub(super) fn unmerged() -> NodeOptions {
     NodeOptions::default()
         .merge_tree("max_bytes_to_merge_at_max_space_in_pool", "1")
         .merge_tree("parts_to_throw_insert", "100000")

@@ -4,6 +4,7 @@
 
 pub mod backfill;
 pub mod ingest;
+pub mod persons;
 pub mod topics;
 
 use std::path::Path;
@@ -20,7 +21,7 @@ pub struct Report {
     pub rounds: u32,
     /// Processes killed with SIGKILL.
     pub kills: u32,
-    /// Messages acknowledged by the broker; rows of files; changes wanted of topics.
+    /// Messages acknowledged by the broker; rows of files; changes wanted of topics; committed changes of persons.
     pub produced: u64,
     /// Those of them that arrived.
     pub stored: u64,

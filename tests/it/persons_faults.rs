@@ -1,0 +1,79 @@
+//! What is away, refused or missing is said by a running posthouse, which goes on when it is mended; and the short size of
+//! `make torture TEST=persons`.
+
+use anyhow::{Context, ensure};
+use posthouse_tests::daemon::Daemon;
+use posthouse_tests::people::{Rules, Town};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{PASSWORD, Progress, Proxy, USER};
+use posthouse_tests::torture::persons;
+
+use crate::persons_source::{same, town};
+use crate::seed;
+
+tests! {
+    Shared a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs,
+    Shared a_postgres_that_is_away_is_said_and_found_again,
+    Own kills_lose_no_change_of_a_person,
+}
+
+const PEOPLE: &str =
+    "INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 10)";
+/// In the short size.
+const ROUNDS: u32 = 3;
+
+fn a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN people, a role whose password is another one, and no topics
+    let town = Town::with(site.stack.postgres()?, site.name(), Rules::default())?;
+    town.configure(site)?;
+    let (role, mut client) = (format!("{}_role", town.name()), town.admin()?);
+    let literal = PASSWORD.replace('\'', "''");
+    client.batch_execute(PEOPLE)?;
+    client.batch_execute(&format!(
+        "CREATE ROLE \"{role}\" LOGIN REPLICATION IN ROLE {USER} PASSWORD 'another'"
+    ))?;
+    town.set(site, "user", role.as_str())?;
+    // WHEN posthouse starts THEN it says that the password is wrong, and where it stands
+    let daemon = Daemon::start(site, "off")?;
+    let log = daemon.says("password authentication failed")?;
+    ensure!(log.contains("persons.postgres.address") && !log.contains(PASSWORD), "{log}");
+    // WHEN the role gets the right one THEN the topic is what is missing
+    client.batch_execute(&format!("ALTER ROLE \"{role}\" PASSWORD '{literal}'"))?;
+    daemon.says(&format!("kafka has no topic {}: add it to topics.toml", site.person_topics().0))?;
+    // WHEN topics and tables are made THEN it goes on
+    site.apply()?;
+    same(site, &town, &daemon)
+}
+
+fn a_postgres_that_is_away_is_said_and_found_again(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that streams, and a network to PostgreSQL that can be cut
+    let town = town(site, Rules::default())?;
+    let address = site.stack.postgres()?.address();
+    let network = Proxy::start(address.parse().with_context(|| address.clone())?)?;
+    town.set(site, "address", network.address().to_string())?;
+    let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    // WHEN it is cut while people come THEN that is said
+    network.cut();
+    town.admin()?.batch_execute(PEOPLE)?;
+    daemon.says(&format!("PostgreSQL does not answer at {}", network.address()))?;
+    daemon.wait("posthouse_persons_leader", |leads| leads == 0)?;
+    // WHEN it is back THEN they arrive, and nothing is copied anew
+    network.restore();
+    same(site, &town, &daemon)?;
+    let log = daemon.log()?;
+    ensure!(log.matches("copying everything").count() == 1 && !log.contains("made anew"), "{log}");
+    Ok(())
+}
+
+fn kills_lose_no_change_of_a_person() -> anyhow::Result<()> {
+    let stack = persons::stack(&Progress::Silent)?;
+    let report =
+        persons::run(&stack, ROUNDS, seed("persons_faults")?, &|line| eprintln!("persons_faults: {line}"))?;
+    eprintln!("persons_faults: {report:?}");
+    ensure!(report.kills == ROUNDS && report.produced > 0, "{report:?}");
+    ensure!((report.lost, report.twice) == (0, 0), "{report:?}");
+    Ok(())
+}

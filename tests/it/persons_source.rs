@@ -1,0 +1,172 @@
+//! From PostgreSQL to every node: what was there is copied, changes follow, and no seam shows between the two.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::daemon::Daemon;
+use posthouse_tests::people::{Identity, Lives, Rules, Town, on_nodes};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::wait_until;
+use serde_json::Value;
+
+use crate::persons::stop_merges;
+use crate::seed;
+
+tests! {
+    Shared rows_are_copied_and_their_changes_follow_to_every_node,
+    Shared a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam,
+    Shared with_whole_rows_as_identity_every_change_arrives,
+    Shared a_distinct_id_may_be_written_before_its_person,
+    Shared a_distinct_id_finds_its_person_however_few_are_remembered,
+}
+
+/// For what is on its way to arrive: many times what it takes.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// A town that posthouse is pointed at, with topics and tables on nodes where nothing merges.
+pub(crate) fn town<'s>(site: &mut Site<'s>, rules: Rules) -> anyhow::Result<Town<'s>> {
+    let town = Town::with(site.stack.postgres()?, site.name(), rules)?;
+    town.configure(site)?;
+    site.apply()?;
+    stop_merges(site)?;
+    Ok(town)
+}
+
+/// Waits until every node shows what PostgreSQL has; then an audit has to say so too.
+pub(crate) fn same(site: &Site<'_>, town: &Town<'_>, daemon: &Daemon) -> anyhow::Result<()> {
+    follows(site, town, daemon)?;
+    let audit = site.must(&["persons", "audit", "--json"])?;
+    let report: Value = serde_json::from_str(&audit.stdout)?;
+    for (table, rows) in
+        report["tables"].as_array().context("no tables")?.iter().zip(["person", "person_distinct_id"])
+    {
+        let of_nodes = table["nodes"].as_array().context("no nodes")?;
+        let nodes = site.stack.nodes().len();
+        ensure!(table["table"] == rows && of_nodes.len() == nodes, "{audit}");
+        ensure!(of_nodes.iter().all(|node| node["rows"] == table["rows"]), "{audit}");
+    }
+    Ok(())
+}
+
+/// Waits until every node shows what PostgreSQL has, by plain argMax.
+pub(crate) fn follows(site: &Site<'_>, town: &Town<'_>, daemon: &Daemon) -> anyhow::Result<()> {
+    let waited = wait_until("every node to show what PostgreSQL has", LIMIT, || match on_nodes(site, town) {
+        Ok(left) if left.is_empty() => ControlFlow::Break(Ok(())),
+        Ok(left) => ControlFlow::Continue(anyhow!("{left}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    });
+    waited.with_context(|| daemon.log().unwrap_or_default())
+}
+
+fn live(town: &Town<'_>, name: &str, changes: u64) -> anyhow::Result<()> {
+    Lives::new(seed(name)?, changes).run(town, &AtomicBool::new(false)).map(drop)
+}
+
+fn rows_are_copied_and_their_changes_follow_to_every_node(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN people who are there before posthouse is
+    let town = town(site, Rules::default())?;
+    live(&town, site.name(), 300)?;
+    // WHEN it starts THEN every node has them
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    // WHEN they live on THEN every node follows
+    live(&town, site.name(), 300)?;
+    same(site, &town, &daemon)?;
+    // WHEN a person goes THEN a tombstone hides it
+    let uuid = "018f5a7e-0000-4000-8000-000000000001";
+    let mut client = town.admin()?;
+    let insert = format!(
+        "INSERT INTO posthog_person (uuid, team_id, properties, version) VALUES ('{uuid}', 9, '{{\"n\": 1}}', 0)"
+    );
+    client.batch_execute(&insert)?;
+    follows(site, &town, &daemon)?;
+    client.batch_execute("DELETE FROM posthog_person WHERE team_id = 9")?;
+    let last = format!("SELECT argMax(is_deleted, version) FROM {{db}}.person WHERE id = '{uuid}'");
+    site.answers(&last, "1", LIMIT)?;
+    same(site, &town, &daemon)?;
+    // WHEN it is made again with the same uuid, and a version that begins again THEN it is visible
+    client.batch_execute(&insert)?;
+    site.answers("SELECT toString(id) FROM {db}.persons(team_id = 9)", uuid, LIMIT)?;
+    same(site, &town, &daemon)?;
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN many people at rest, so that a copy takes a while
+    let town = town(site, Rules::default())?;
+    town.admin()?.batch_execute(
+        "INSERT INTO posthog_person (uuid, team_id, properties)
+            SELECT gen_random_uuid(), 5, jsonb_build_object('n', n) FROM generate_series(1, 30000) AS n;
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+            SELECT team_id, uuid::text, id FROM posthog_person;",
+    )?;
+    live(&town, site.name(), 300)?;
+    // WHEN others live while everything is copied, and audits look meanwhile
+    let lives = Lives { pace: Duration::from_millis(5), ..Lives::new(seed(site.name())?, 2_000) };
+    let daemon = thread::scope(|scope| {
+        let living = scope.spawn(|| lives.run(&town, &AtomicBool::new(false)));
+        let daemon = Daemon::start(site, "off")?;
+        daemon.says("streaming changes")?;
+        while !living.is_finished() {
+            // THEN no audit takes for wrong what is on its way
+            site.must(&["persons", "audit"]).with_context(|| daemon.log().unwrap_or_default())?;
+        }
+        living.join().ok().context("a panic")??;
+        anyhow::Ok(daemon)
+    })?;
+    // THEN nothing is missing, stale or extra
+    same(site, &town, &daemon)
+}
+
+fn with_whole_rows_as_identity_every_change_arrives(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN REPLICA IDENTITY FULL, and properties that are stored apart
+    let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
+    live(&town, site.name(), 200)?;
+    let daemon = Daemon::start(site, "off")?;
+    // WHEN people live THEN every node follows
+    live(&town, site.name(), 500)?;
+    same(site, &town, &daemon)
+}
+
+fn a_distinct_id_may_be_written_before_its_person(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that streams
+    let town = town(site, Rules::default())?;
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    // WHEN a transaction writes a distinct id first and its person then, as a deferred foreign key lets it
+    town.admin()?.batch_execute(
+        "BEGIN;
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES (1, 'early', 77);
+         INSERT INTO posthog_person (id, uuid, team_id) VALUES (77, gen_random_uuid(), 1);
+         COMMIT;",
+    )?;
+    // THEN it is that person's
+    same(site, &town, &daemon)
+}
+
+fn a_distinct_id_finds_its_person_however_few_are_remembered(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that remembers one person, and knows the first
+    let town = town(site, Rules::default())?;
+    town.set(site, "cached_persons", 1)?;
+    let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    let mut client = town.admin()?;
+    client
+        .batch_execute("INSERT INTO posthog_person (id, uuid, team_id) VALUES (1, gen_random_uuid(), 1)")?;
+    follows(site, &town, &daemon)?;
+    // WHEN a transaction makes another person, and distinct ids of both
+    client.batch_execute(
+        "BEGIN;
+         INSERT INTO posthog_person (id, uuid, team_id) VALUES (2, gen_random_uuid(), 1);
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES (1, 'a', 1), (1, 'b', 2), (1, 'c', 1);
+         COMMIT;",
+    )?;
+    // THEN each has its person
+    same(site, &town, &daemon)
+}

@@ -1,0 +1,127 @@
+//! Who copies: one of several at a time, another one when it is killed, and from where it stopped.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::daemon::Daemon;
+use posthouse_tests::people::{Lives, Rules};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::wait_until;
+
+use crate::persons_source::{LIMIT, follows, same, town};
+use crate::produce::messages;
+use crate::seed;
+
+tests! {
+    Shared one_of_two_leads_and_the_other_takes_over_when_it_is_killed,
+    Shared a_copy_that_was_killed_goes_on_where_it_was,
+    Shared a_slot_that_was_dropped_is_made_anew_and_what_was_missed_is_found,
+}
+
+const LEADER: &str = "posthouse_persons_leader";
+
+fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two posthouse, the first of which leads, while people live
+    let town = town(site, Rules::default())?;
+    let first = Daemon::start(site, "off")?;
+    first.wait(LEADER, |leads| leads == 1)?;
+    let second = Daemon::start(site, "off")?;
+    second.wait(LEADER, |leads| leads == 0)?;
+    let lives = Lives { pace: Duration::from_millis(5), ..Lives::new(seed(site.name())?, u64::MAX) };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let living = scope.spawn(|| lives.run(&town, &stop));
+        let taken = (|| {
+            // THEN the second one waits
+            first.wait("posthouse_persons_messages_total", |messages| messages > 100)?;
+            ensure!(second.metric(LEADER)? == Some(0), "both lead");
+            // WHEN the first one is killed THEN the second one takes over
+            drop(first);
+            second.wait(LEADER, |leads| leads == 1)?;
+            second.wait("posthouse_persons_messages_total", |messages| messages > 100)
+        })();
+        stop.store(true, Ordering::Relaxed);
+        living.join().ok().context("a panic")??;
+        taken
+    })?;
+    // THEN nothing is lost, and nothing was copied a second time
+    same(site, &town, &second)?;
+    let log = second.log()?;
+    ensure!(!log.contains("copying everything") && !log.contains("made anew"), "{log}");
+    ensure!(second.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::Result<()> {
+    const PERSONS: u64 = 60_000;
+    const COPIED: &str = "posthouse_persons_copied_rows{table=\"person\"}";
+    // GIVEN many persons
+    let town = town(site, Rules::default())?;
+    let people = format!(
+        "INSERT INTO posthog_person (uuid, team_id, properties)
+            SELECT gen_random_uuid(), 1, jsonb_build_object('n', n, 'text', repeat(md5(n::text), 10))
+            FROM generate_series(1, {PERSONS}) AS n"
+    );
+    town.admin()?.batch_execute(&people)?;
+    // WHEN posthouse is killed when a part of them is remembered as copied
+    let first = Daemon::start(site, "off")?;
+    let part = wait_until("a part of the copy", LIMIT, || match first.metric(COPIED) {
+        Ok(Some(rows)) if rows > 0 => ControlFlow::Break(Ok(rows)),
+        Ok(rows) => ControlFlow::Continue(anyhow!("{rows:?}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    drop(first);
+    let (topic, _) = site.person_topics();
+    let produced = messages(site, &topic)?;
+    // THEN another one goes on
+    let second = Daemon::start(site, "off")?;
+    follows(site, &town, &second)?;
+    let log = second.log()?;
+    ensure!(!log.contains("copying everything"), "{log}");
+    let copied = second.metric(COPIED)?;
+    let again = messages(site, &topic)? - PERSONS;
+    ensure!(part == PERSONS || copied == Some(PERSONS), "{part} copied, then {copied:?} of {PERSONS}");
+    ensure!(part == PERSONS || again < produced, "{again} of {produced} rows were copied a second time");
+    same(site, &town, &second)
+}
+
+fn a_slot_that_was_dropped_is_made_anew_and_what_was_missed_is_found(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN people who were copied by a posthouse that is gone
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(
+        "INSERT INTO posthog_person (id, uuid, team_id) SELECT n, gen_random_uuid(), 1 FROM generate_series(1, 20) AS n;
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+            SELECT 1, 'id ' || n, n FROM generate_series(1, 20) AS n;",
+    )?;
+    let first = Daemon::start(site, "off")?;
+    same(site, &town, &first)?;
+    ensure!(first.end()? == 0, "another exit code");
+    // WHEN its slot is dropped, and people change, come and go while there is none
+    let drops = "SELECT pg_drop_replication_slot($1)";
+    client.execute(drops, &[&town.name()])?;
+    client.batch_execute(
+        "UPDATE posthog_person SET is_identified = true WHERE id = 4;
+         UPDATE posthog_persondistinctid SET person_id = 4 WHERE person_id = 3;
+         DELETE FROM posthog_persondistinctid WHERE person_id < 3;
+         DELETE FROM posthog_person WHERE id < 4;
+         INSERT INTO posthog_person (id, uuid, team_id) VALUES (30, gen_random_uuid(), 1);",
+    )?;
+    // THEN another posthouse makes it anew, says so, and copies again
+    let second = Daemon::start(site, "off")?;
+    let log = second.says("streaming changes")?;
+    ensure!(log.contains("Everything is copied again"), "{log}");
+    site.answers("SELECT sum(is_identified) FROM {db}.persons(team_id = 1)", "1", LIMIT)?;
+    // THEN an audit finds what went meanwhile, and nothing else
+    let audit = site.posthouse(&["persons", "audit"])?;
+    ensure!(audit.code == 3 && audit.stdout.contains("extra"), "{audit}");
+    // WHEN it repairs THEN every node has what PostgreSQL has
+    let repaired = site.must(&["persons", "audit", "--repair"])?;
+    ensure!(repaired.stdout.contains("rows published again"), "{repaired}");
+    same(site, &town, &second)
+}

@@ -1,0 +1,195 @@
+//! Kills the leading posthouse, the broker, a node and PostgreSQL while people live, then compares every node with PostgreSQL.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, ensure};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::Report;
+use super::ingest::unmerged;
+use crate::daemon::Daemon;
+use crate::people::{Differences, Lives, Tally, Town, on_nodes};
+use crate::site::Site;
+use crate::stack::{Progress, Stack, StackSpec, wait_until};
+
+/// Changes before the first posthouse starts: what is copied, not streamed.
+const COPIED: u64 = 2_000;
+/// Between two transactions of a connection: a few hundred changes a second, little enough that two cores also run the
+/// servers that come back.
+const PACE: Duration = Duration::from_millis(15);
+/// A short outage ends before any session does; a long one outlasts the broker's (6 s).
+const SHORT_MS: (u64, u64) = (200, 3_000);
+/// See [`SHORT_MS`].
+const LONG_MS: (u64, u64) = (7_000, 10_000);
+/// How long people live on after a recovery before the next fault.
+const BETWEEN_MS: (u64, u64) = (500, 6_000);
+/// For one of two posthouse to lead.
+const LEADER_LIMIT: Duration = Duration::from_secs(180);
+/// When differences have not changed for so long they stay: longer than every session, retry and back-off.
+const QUIET: Duration = Duration::from_secs(90);
+/// For the nodes to follow at the end.
+const END_LIMIT: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Leader,
+    Broker,
+    Node,
+    Postgres,
+}
+
+const FAULTS: [Fault; 4] = [Fault::Leader, Fault::Broker, Fault::Node, Fault::Postgres];
+
+/// The stack for it: nothing merges, so that every version that arrived stands beside the one that counts.
+///
+/// # Errors
+/// When the stack does not start.
+pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
+    Stack::start(StackSpec::default().postgres().nodes(unmerged()), progress)
+}
+
+/// Runs `rounds` faults on a site of `stack`; `say` hears of each.
+///
+/// # Errors
+/// When a server does not come back, nobody leads, or the audit sees what a count does not; never because of what is counted.
+pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
+    let mut site = Site::new(stack, "torture_persons")?;
+    let town = Town::new(stack.postgres()?, site.name())?;
+    town.configure(&mut site)?;
+    site.apply()?;
+    let lives = Lives { teams: 3, persons: 200, distinct_ids: 600, ..Lives::new(seed, COPIED) };
+    lives.run(&town, &AtomicBool::new(false))?;
+    let lives = Lives { changes: u64::MAX, pace: PACE, seed: !seed, ..lives };
+    let mut daemons = vec![Daemon::start(&mut site, "off")?, Daemon::start(&mut site, "off")?];
+    let stop = AtomicBool::new(false);
+    let (tortured, tally) = thread::scope(|scope| {
+        let living = scope.spawn(|| lives.run(&town, &stop));
+        let tortured = torture(&mut site, &mut daemons, rounds, seed, say);
+        stop.store(true, Ordering::Relaxed);
+        (tortured, living.join())
+    });
+    let kills = tortured.with_context(|| logs(&daemons))?;
+    let tally = tally.map_err(|_| anyhow!("a life panicked"))??;
+    say(format!("persons: {tally:?}"));
+    let left = settled(&site, &town, say).with_context(|| logs(&daemons))?;
+    if !left.is_empty() {
+        say(format!("persons: {left}\n{}", logs(&daemons)));
+    }
+    let audit = site.posthouse(&["persons", "audit"])?;
+    ensure!(audit.code == 0 || !left.is_empty(), "the audit sees what a count does not: {audit}");
+    drop(daemons);
+    site.remove()?;
+    let (produced, lost) = (committed(&tally), left.missing + left.stale);
+    Ok(Report {
+        name: "persons".to_owned(),
+        rounds,
+        kills,
+        produced,
+        stored: produced - lost.min(produced),
+        lost,
+        twice: left.extra,
+        seed,
+    })
+}
+
+/// One fault after another; returns the number of processes killed.
+fn torture(
+    site: &mut Site<'_>,
+    daemons: &mut Vec<Daemon>,
+    rounds: u32,
+    seed: u64,
+    say: &dyn Fn(String),
+) -> anyhow::Result<u32> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut kills = 0;
+    let mut faults = Vec::new();
+    for round in 1..=rounds {
+        if faults.is_empty() {
+            // Each kind once, in whatever order, and again.
+            faults = FAULTS.to_vec();
+            faults.shuffle(&mut random);
+        }
+        let fault = faults.pop().unwrap_or(Fault::Leader);
+        thread::sleep(milliseconds(BETWEEN_MS, &mut random));
+        let begin = Instant::now();
+        inflict(site, daemons, fault, &mut random)?;
+        kills += 1;
+        say(format!("persons round {round}/{rounds}: {fault:?}, {:.1} s", begin.elapsed().as_secs_f32()));
+    }
+    Ok(kills)
+}
+
+fn inflict(
+    site: &mut Site<'_>,
+    daemons: &mut Vec<Daemon>,
+    fault: Fault,
+    random: &mut StdRng,
+) -> anyhow::Result<()> {
+    let stack = site.stack;
+    let outage = milliseconds(if random.random_bool(0.25) { LONG_MS } else { SHORT_MS }, random);
+    let node = &stack.nodes()[random.random_range(0..stack.nodes().len())];
+    match fault {
+        Fault::Leader => drop(daemons.remove(leader(daemons)?)),
+        Fault::Broker => stack.broker().kill(),
+        Fault::Node => node.kill(),
+        Fault::Postgres => stack.postgres()?.kill()?,
+    }
+    thread::sleep(outage);
+    match fault {
+        Fault::Leader => daemons.push(Daemon::start(site, "off")?),
+        Fault::Broker => stack.broker().start()?,
+        Fault::Node => node.start()?,
+        Fault::Postgres => stack.postgres()?.start()?,
+    }
+    Ok(())
+}
+
+/// Which of them leads, as soon as one does.
+fn leader(daemons: &[Daemon]) -> anyhow::Result<usize> {
+    wait_until("one posthouse to lead", LEADER_LIMIT, || {
+        let leads = |daemon: &Daemon| matches!(daemon.metric("posthouse_persons_leader"), Ok(Some(1)));
+        match daemons.iter().position(leads) {
+            Some(leader) => ControlFlow::Break(Ok(leader)),
+            None => ControlFlow::Continue(anyhow!("none does")),
+        }
+    })
+}
+
+/// What is still different when nothing moves any more.
+fn settled(site: &Site<'_>, town: &Town<'_>, say: &dyn Fn(String)) -> anyhow::Result<Differences> {
+    let mut last = (None, Instant::now());
+    wait_until("the nodes to have what PostgreSQL has", END_LIMIT, || match on_nodes(site, town) {
+        Ok(left) => {
+            if last.0.as_ref() != Some(&left) {
+                say(format!("persons: {} rows differ", left.count()));
+                last = (Some(left.clone()), Instant::now());
+            }
+            if left.is_empty() || last.1.elapsed() > QUIET {
+                return ControlFlow::Break(Ok(left));
+            }
+            thread::sleep(Duration::from_millis(500));
+            ControlFlow::Continue(anyhow!("{left}"))
+        }
+        Err(error) => {
+            eprintln!("DEBUG {error:#}");
+            ControlFlow::Continue(error)
+        }
+    })
+}
+
+fn committed(tally: &Tally) -> u64 {
+    tally.committed.values().sum()
+}
+
+fn milliseconds((least, most): (u64, u64), random: &mut StdRng) -> Duration {
+    Duration::from_millis(random.random_range(least..most))
+}
+
+fn logs(daemons: &[Daemon]) -> String {
+    daemons.iter().map(|daemon| daemon.log().unwrap_or_else(|error| format!("{error:#}\n"))).collect()
+}
