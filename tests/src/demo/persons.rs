@@ -140,7 +140,7 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
     screen.command("posthouse run", began, "copies both tables, and follows every change from then on");
     screen.blank();
     screen.dim(&format!("{}\n{}", queries::PEOPLE, queries::PERSONS));
-    println!("  {:<46}{:>16}{:>16}{:>16}{:>16}", "", "events", "their people", "persons", "on all nodes in");
+    println!("  {:<46}{:>16}{:>16}{:>16}{:>16}", "", "events", "their people", "persons", "all nodes in");
     line(FIRST.what, None, &told, begin.elapsed());
     for step in STEPS {
         let mut client = town.admin()?;
