@@ -51,6 +51,7 @@ mod persons_source;
 mod persons_tables;
 mod persons_takeover;
 mod persons_values;
+mod persons_vanished;
 mod produce;
 mod queries;
 mod refusals;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
         ("persons_takeover", persons_takeover::TESTS),
         ("persons_audit", persons_audit::TESTS),
         ("persons_faults", persons_faults::TESTS),
+        ("persons_vanished", persons_vanished::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
         ("replicated", replicated::TESTS),

@@ -10,7 +10,8 @@ use super::{HostPort, POSTGRES_PASSWORD_VARIABLE, Password, rules, sections};
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
 /// The documented topic of distinct ids.
 pub(super) const DEFAULT_DISTINCT_ID_TOPIC: &str = "clickhouse_person_distinct_id";
-/// The consumer group of the person tables; with tables that are not replicated each node adds its name.
+/// The consumer group of `kafka_person`; `kafka_person_distinct_id` adds `_distinct_id`, and with tables that are not
+/// replicated each node adds its name.
 pub(super) const DEFAULT_PERSONS_GROUP: &str = "clickhouse_persons";
 /// How long rows wait for others before they become a part: the larger share of the time from a change to its being
 /// seen. Each wait makes a part on every node.

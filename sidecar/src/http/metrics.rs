@@ -31,6 +31,12 @@ pub enum Metric {
     PersonsSlotLag,
     /// Turns that failed.
     PersonsErrors,
+    /// Rows that differ, on all nodes, by kind.
+    PersonsDifferences,
+    /// When an audit ended.
+    PersonsAudit,
+    /// Audits that failed.
+    PersonsAuditErrors,
 }
 
 /// Values that only grow, or come and go.
@@ -98,6 +104,21 @@ impl Metric {
                 "posthouse_persons_errors_total",
                 Kind::Counter,
                 "Times that the copy of persons had to begin again; the log says why.",
+            ),
+            Self::PersonsDifferences => (
+                "posthouse_persons_differences",
+                Kind::Gauge,
+                "Rows of person and person_distinct_id that differ from PostgreSQL, on all nodes together.",
+            ),
+            Self::PersonsAudit => (
+                "posthouse_persons_last_audit_timestamp_seconds",
+                Kind::Gauge,
+                "When nodes were last compared with PostgreSQL, in seconds since 1970.",
+            ),
+            Self::PersonsAuditErrors => (
+                "posthouse_persons_audit_errors_total",
+                Kind::Counter,
+                "Audits that failed; the log says why.",
             ),
         }
     }

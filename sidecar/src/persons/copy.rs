@@ -66,36 +66,27 @@ pub(super) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Copies what `state` says is left, persons first, and remembers that in it. `told` is called with the rows copied so far.
+    /// Copies what is left, persons first, and remembers that. `told` is called with the rows copied so far.
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub(super) async fn run(
-        &self,
-        state: &mut State,
-        told: &(dyn Fn(Kind, u64) + Sync),
-    ) -> Result<(), CopyError> {
+    pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
         let session = Session::connect(self.postgres).await?;
         wait_for_old_transactions(&session).await?;
         for table in Table::both(self.postgres) {
-            if progress(state, table.kind).is_none() {
+            if progress(&mut self.store.now().await, table.kind).is_none() {
                 let left = ranges(&session, &table, self.postgres.readers).await?;
-                *progress(state, table.kind) = Some(Copied { left, rows: 0 });
-                self.store.write(state).await?;
+                self.remember(table.kind, Copied { left, rows: 0 }).await?;
             }
-            self.table(state, &table, told).await?;
+            self.table(&table, told).await?;
         }
         Ok(())
     }
 
-    async fn table(
-        &self,
-        state: &mut State,
-        table: &Table,
-        told: &(dyn Fn(Kind, u64) + Sync),
-    ) -> Result<(), CopyError> {
+    async fn table(&self, table: &Table, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+        let mut state = self.store.now().await;
         let version = of_copy(Lsn::from_u64(state.begins), self.postgres.version_base)?;
-        let copied = progress(state, table.kind).clone().unwrap_or_default();
+        let copied = progress(&mut state, table.kind).take().unwrap_or_default();
         if copied.left.is_empty() {
             return Ok(());
         }
@@ -110,17 +101,18 @@ impl Copy<'_> {
             };
             let now = lock(&work.copied).clone();
             told(table.kind, now.rows);
-            *progress(state, table.kind) = Some(now);
             match ended {
-                Some(Ok(())) => self.store.write(state).await?,
-                Some(Err(error)) => return Err(error),
-                None => break,
+                Some(ended) => {
+                    ended?;
+                    self.remember(table.kind, now).await?;
+                }
+                None => return self.remember(table.kind, Copied { left: Vec::new(), ..now }).await,
             }
         }
-        let copied = progress(state, table.kind).insert(lock(&work.copied).clone());
-        copied.left.clear();
-        self.store.write(state).await?;
-        Ok(())
+    }
+
+    async fn remember(&self, kind: Kind, copied: Copied) -> Result<(), CopyError> {
+        Ok(self.store.change(|state| *progress(state, kind) = Some(copied)).await?)
     }
 
     /// One reader: takes range after range.

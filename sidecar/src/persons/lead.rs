@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::config::{Config, HostPort, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, KafkaError};
 
+use super::audits::Audits;
 use super::change::Versions;
 use super::copy::{Copy, CopyError};
+use super::newest::{self, NewestError};
 use super::postgres::{OPTIONS, PostgresError, Session, quoted};
 use super::publish::Publisher;
 use super::slot::{self, SlotError};
@@ -27,10 +29,12 @@ use super::table::Kind;
 const FREE_AGAIN: Duration = Duration::from_secs(1);
 /// Waits after what failed: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How often the same fault is told.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is told how much WAL waits.
 const LAG: Duration = Duration::from_secs(10);
 /// Messages between the connection and us. Each may be as large as a row.
-const BUFFERED: usize = 1024;
+const BUFFERED: usize = 256;
 
 /// Why leading failed; it begins again.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,9 @@ pub enum LeadError {
     /// What was copied is not known.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Versions would be too small.
+    #[error(transparent)]
+    Newest(#[from] NewestError),
     /// The copy stopped.
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -76,36 +83,38 @@ enum Turn {
     Standby,
     /// It is to end.
     Stopped,
-    /// A table was emptied; what is left on the nodes is to be taken away.
-    Truncated,
 }
 
 /// Copies persons until `stop` says so.
 pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
     let Some((persons, postgres)) = source(&config) else { return };
-    for counter in [Metric::PersonsMessages, Metric::PersonsErrors] {
+    for counter in [Metric::PersonsMessages, Metric::PersonsErrors, Metric::PersonsAuditErrors] {
         metrics.add(counter, 0);
     }
     let leader = Leader { config: &config, persons, postgres, metrics: &metrics };
-    let (mut wait, mut said) = (RETRY.0, String::new());
+    let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     while !*stop.borrow() {
         metrics.set(Metric::PersonsLeader, 0);
+        let began = Instant::now();
         let pause = match leader.turn(&mut stop).await {
             Ok(Turn::Stopped) => break,
-            Ok(Turn::Truncated) => Duration::ZERO,
             Ok(Turn::Standby) => {
-                (wait, said) = (RETRY.0, String::new());
+                wait = RETRY.0;
                 FREE_AGAIN
             }
             Err(error) => {
                 metrics.add(Metric::PersonsErrors, 1);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 // The same fault every ten seconds would hide everything else.
-                match error == said {
-                    true => tracing::debug!("persons: {error}"),
-                    false => tracing::error!("persons: {error}; trying again"),
+                if error == said.0 && said.1.elapsed() < SAY_AGAIN {
+                    tracing::debug!("persons: {error}");
+                } else {
+                    tracing::error!("persons: {error}; trying again");
+                    said = (error, Instant::now());
                 }
-                said = error;
+                if began.elapsed() > RETRY.1 {
+                    wait = RETRY.0;
+                }
                 let longer = (wait * 2).min(RETRY.1);
                 std::mem::replace(&mut wait, longer)
             }
@@ -145,11 +154,12 @@ impl Leader<'_> {
         self.metrics.set(Metric::PersonsLeader, 1);
         let producer = client.producer()?;
         let store = Store::open(&client, &producer, self.postgres).await?;
-        let mut state = self.state(&session, &store, &system).await?;
+        self.resume(&session, &store, &system).await?;
+        let vanished = Notify::new();
         let work = async {
             let copy =
                 Copy { producer: &producer, persons: self.persons, postgres: self.postgres, store: &store };
-            copy.run(&mut state, &|kind, rows| self.copied(kind, rows)).await?;
+            copy.run(&|kind, rows| self.copied(kind, rows)).await?;
             let versions = match self.postgres.version {
                 VersionRule::Wal => Versions::Wal { base: self.postgres.version_base, transaction: None },
                 VersionRule::Column => Versions::Column,
@@ -161,10 +171,15 @@ impl Leader<'_> {
                 publisher,
                 store: &store,
                 config: self.postgres,
+                vanished: &vanished,
                 metrics: self.metrics,
             };
-            stream.run(&mut state).await?;
-            Ok(Turn::Truncated)
+            let audits =
+                Audits { config: self.config, store: &store, vanished: &vanished, metrics: self.metrics };
+            tokio::select! {
+                streamed = stream.run() => match streamed? {},
+                never = audits.run(self.postgres) => match never {},
+            }
         };
         tokio::select! {
             ended = work => ended,
@@ -237,24 +252,24 @@ impl Leader<'_> {
         }
     }
 
-    /// What is remembered, if it is of this slot; else a new beginning.
-    async fn state(&self, session: &Session, store: &Store<'_>, system: &str) -> Result<State, LeadError> {
+    /// Goes on from what is remembered, if it is of this slot; else begins anew.
+    async fn resume(&self, session: &Session, store: &Store<'_>, system: &str) -> Result<(), LeadError> {
         let slot = slot::observe(session, self.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
-        let (state, beginning) = resume(store.read().await?, system, confirmed);
+        let (begins, beginning) = resume(store.read().await?, system, confirmed);
+        if beginning != Beginning::GoesOn && self.postgres.version == VersionRule::Wal {
+            newest::check(self.config, session, self.postgres.version_base).await?;
+        }
         match beginning {
             Beginning::GoesOn => {}
             Beginning::First => tracing::info!("persons: copying everything, the slot begins at {confirmed}"),
             Beginning::Gap => tracing::error!(
                 "persons: slot {} stands at {confirmed}, which is not where posthouse left it: it was made anew or moved by somebody \
-                 else. Everything is copied again; rows that were deleted meanwhile are found by posthouse persons audit --repair",
+                 else. Everything is copied again, and rows that were deleted meanwhile are looked for on the nodes",
                 self.postgres.slot
             ),
         }
-        if beginning != Beginning::GoesOn {
-            store.write(&state).await?;
-        }
-        Ok(state)
+        Ok(store.change(|state| *state = begins).await?)
     }
 
     fn copied(&self, kind: Kind, rows: u64) {
@@ -309,7 +324,8 @@ fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Be
     let fresh = State { system: system.to_owned(), begins: place, acknowledged: place, ..State::default() };
     match remembered {
         Some(state) if state.system == system && place <= state.acknowledged => (state, Beginning::GoesOn),
-        Some(_) => (fresh, Beginning::Gap),
+        // What was deleted in the gap is told by nobody.
+        Some(_) => (State { vanished: 1, ..fresh }, Beginning::Gap),
         None => (fresh, Beginning::First),
     }
 }

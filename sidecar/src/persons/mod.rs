@@ -3,11 +3,13 @@
 //! slot → copy → stream → change → message → delivered → acknowledged.
 
 mod audit;
+mod audits;
 mod change;
 mod copy;
 mod lead;
 mod lookup;
 mod message;
+mod newest;
 mod pgoutput;
 mod postgres;
 mod publish;

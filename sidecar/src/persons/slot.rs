@@ -100,10 +100,11 @@ async fn publication(session: &Session, config: &Postgres) -> Result<(), SlotErr
             distinct_id => qualified(&config.distinct_id.table),
         };
         let made = session.rows("make a publication", "postgres/create_publication.sql", values).await;
-        return match made {
-            Err(error) if !error.is_duplicate() => Err(error.into()),
-            _ => Ok(tracing::info!("persons: publication {} made", config.publication)),
-        };
+        match made {
+            Err(error) if !error.is_duplicate() => return Err(error.into()),
+            _ => tracing::info!("persons: publication {} made", config.publication),
+        }
+        return Ok(());
     }
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(text).collect()).collect();
     let has =

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::config::Postgres;
 use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receipt};
@@ -22,6 +23,10 @@ pub(super) struct State {
     pub persons: Option<Copied>,
     /// The same.
     pub distinct_ids: Option<Copied>,
+    /// How often rows vanished whose keys nobody told, so that only a repair finds them on the nodes.
+    pub vanished: u64,
+    /// How many of these have been repaired.
+    pub repaired: u64,
 }
 
 /// How far the copy of a table is.
@@ -63,12 +68,13 @@ pub enum StateError {
     },
 }
 
-/// Where the state of one slot is kept.
+/// The state of one slot, and where it is kept.
 pub(super) struct Store<'a> {
     client: &'a Client,
     producer: &'a Producer,
     topic: &'a str,
     key: String,
+    state: Mutex<State>,
 }
 
 impl<'a> Store<'a> {
@@ -97,7 +103,8 @@ impl<'a> Store<'a> {
                 }
             }
         }
-        Ok(Self { client, producer, topic, key: format!("{}/{}", config.database, config.slot) })
+        let key = format!("{}/{}", config.database, config.slot);
+        Ok(Self { client, producer, topic, key, state: Mutex::default() })
     }
 
     /// What is remembered; nothing if that can't be read: then everything is copied anew, which is right, if slow.
@@ -117,14 +124,22 @@ impl<'a> Store<'a> {
         }))
     }
 
-    /// Remembers, and waits until the brokers have it.
+    /// The state now.
+    pub(super) async fn now(&self) -> State {
+        self.state.lock().await.clone()
+    }
+
+    /// Changes the state, remembers it, and waits until the brokers have it.
     ///
     /// # Errors
     /// See [`StateError`].
-    pub(super) async fn write(&self, state: &State) -> Result<(), StateError> {
+    pub(super) async fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
+        // Held until the brokers have it: the last one that they take must be the last.
+        let mut state = self.state.lock().await;
+        change(&mut state);
         let receipt = Arc::new(Receipt::default());
         // A state of numbers and texts always has a JSON form.
-        let payload = serde_json::to_vec(state).unwrap_or_default();
+        let payload = serde_json::to_vec(&*state).unwrap_or_default();
         self.producer.send(self.topic, self.key.as_bytes(), &payload, &receipt).await?;
         Ok(receipt.delivered().await?)
     }

@@ -1,10 +1,12 @@
 //! The stream of changes: read, publish, and acknowledge what has been delivered.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Postgres;
@@ -14,7 +16,7 @@ use crate::kafka::{DeliveryError, Receipt};
 use super::change::Change;
 use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
 use super::publish::{PublishError, Publisher};
-use super::state::{State, StateError, Store};
+use super::state::{StateError, Store};
 use super::table::{Table, TableError, pick};
 
 /// Changes that are published together, at most.
@@ -72,6 +74,8 @@ pub(super) struct Stream<'a> {
     pub store: &'a Store<'a>,
     /// The tables.
     pub config: &'a Postgres,
+    /// Told when rows vanished whose keys nobody tells.
+    pub vanished: &'a Notify,
     /// What is told of it.
     pub metrics: &'a Metrics,
 }
@@ -94,13 +98,13 @@ struct Reading {
 }
 
 impl Stream<'_> {
-    /// Streams until a table is emptied at once (TRUNCATE), whose rows nobody tells. Then everything before is delivered, and
-    /// nothing of that transaction is acknowledged.
+    /// Streams until something goes wrong.
     ///
     /// # Errors
     /// See [`StreamError`].
-    pub(super) async fn run(mut self, state: &mut State) -> Result<(), StreamError> {
-        let mut reading = Reading { read: Lsn::from_u64(state.acknowledged), ..Reading::default() };
+    pub(super) async fn run(mut self) -> Result<Infallible, StreamError> {
+        let begins = Lsn::from_u64(self.store.now().await.acknowledged);
+        let mut reading = Reading { read: begins, ..Reading::default() };
         let mut under_way = UnderWay::default();
         let mut delivered = reading.read;
         let mut due = Instant::now() + ACKNOWLEDGE;
@@ -114,17 +118,22 @@ impl Stream<'_> {
                 reading.batch.clear();
                 reading.bytes = 0;
                 under_way.0.push_back((receipt, reading.read));
-            } else {
+            } else if under_way.0.back().map_or(delivered, |(_, place)| *place) < reading.read {
+                // Nothing of ours, but the WAL goes on.
                 under_way.0.push_back((Arc::default(), reading.read));
             }
-            if reading.truncated {
-                under_way.all().await?;
-                return Ok(());
+            // Remembered before that transaction can be acknowledged.
+            if std::mem::take(&mut reading.truncated) {
+                tracing::warn!(
+                    "persons: a table was emptied (TRUNCATE): its rows are looked for on the nodes and deleted there"
+                );
+                self.store.change(|state| state.vanished += 1).await?;
+                self.vanished.notify_one();
             }
             delivered = under_way.delivered()?.unwrap_or(delivered);
             if Instant::now() >= due {
                 due = Instant::now() + ACKNOWLEDGE;
-                self.acknowledge(delivered, state).await?;
+                self.acknowledge(delivered).await?;
             }
         }
     }
@@ -171,10 +180,9 @@ impl Stream<'_> {
     }
 
     /// Remembers first and acknowledges then: a slot that stands beyond what is remembered is another one.
-    async fn acknowledge(&self, delivered: Lsn, state: &mut State) -> Result<(), StreamError> {
-        if delivered.as_u64() > state.acknowledged {
-            state.acknowledged = delivered.as_u64();
-            self.store.write(state).await?;
+    async fn acknowledge(&self, delivered: Lsn) -> Result<(), StreamError> {
+        if delivered.as_u64() > self.store.now().await.acknowledged {
+            self.store.change(|state| state.acknowledged = delivered.as_u64()).await?;
             self.client.update_applied_lsn(delivered);
         }
         Ok(())
@@ -242,12 +250,5 @@ impl UnderWay {
             Some((oldest, _)) if self.0.len() >= UNDER_WAY => oldest.delivered().await,
             _ => Ok(()),
         }
-    }
-
-    async fn all(&self) -> Result<(), DeliveryError> {
-        for (receipt, _) in &self.0 {
-            receipt.delivered().await?;
-        }
-        Ok(())
     }
 }

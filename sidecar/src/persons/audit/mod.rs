@@ -23,10 +23,11 @@ use crate::sql::RenderError;
 use self::barrier::Barrier;
 pub use self::compare::Difference;
 use self::compare::{NodeRows, compare, differing};
-use super::copy::{CopyError, now};
+use super::copy::now;
 use super::postgres::{PostgresError, Session};
 use super::publish::PublishError;
 use super::slot::SlotError;
+use super::state::StateError;
 use super::table::Kind;
 use super::version::VersionError;
 
@@ -108,18 +109,12 @@ pub enum AuditError {
     /// The same.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// What repairs need can't be read.
+    /// What was repaired can't be remembered.
     #[error(transparent)]
-    Copy(Box<CopyError>),
+    State(#[from] StateError),
     /// A fault of posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
-}
-
-impl From<CopyError> for AuditError {
-    fn from(error: CopyError) -> Self {
-        Self::Copy(Box::new(error))
-    }
 }
 
 /// What an audit found.

@@ -1,0 +1,96 @@
+//! The leader's audits: every period, and at once when rows vanished whose keys nobody told.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{Audit as Wanted, Config, Postgres};
+use crate::http::{Metric, Metrics};
+
+use super::audit::{Audit, AuditError, Report};
+use super::state::Store;
+
+/// How soon a repair that failed is tried again.
+const REPAIR_AGAIN: Duration = Duration::from_secs(10);
+
+/// What audits work with.
+pub(super) struct Audits<'a> {
+    /// Which nodes, and how they are reached.
+    pub config: &'a Config,
+    /// What was repaired is remembered here.
+    pub store: &'a Store<'a>,
+    /// Told when rows vanished.
+    pub vanished: &'a Notify,
+    /// What was found.
+    pub metrics: &'a Metrics,
+}
+
+impl Audits<'_> {
+    /// Audits for ever. What fails is told, and tried again.
+    pub(super) async fn run(&self, postgres: &Postgres) -> Infallible {
+        let mut next = Instant::now() + postgres.audit_period;
+        loop {
+            let state = self.store.now().await;
+            let vanished = state.vanished > state.repaired;
+            if !vanished {
+                tokio::select! {
+                    () = sleep_until(next), if postgres.audit != Wanted::Off => {}
+                    () = self.vanished.notified() => continue,
+                }
+            }
+            let done = match vanished || postgres.audit == Wanted::Repair {
+                true => self.repair(state.vanished).await,
+                false => self.check().await,
+            };
+            next = Instant::now() + postgres.audit_period;
+            if let Err(error) = done {
+                self.metrics.add(Metric::PersonsAuditErrors, 1);
+                tracing::error!("persons: audit: {:#}", anyhow::Error::from(error));
+                if vanished {
+                    sleep_until(Instant::now() + REPAIR_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn check(&self) -> Result<(), AuditError> {
+        let report = Audit::new(self.config)?.check().await?;
+        self.tell(&report);
+        match report.differences() {
+            0 => tracing::info!("persons: audit: every node has what PostgreSQL has"),
+            count => tracing::error!(
+                "persons: audit: {count} rows differ: posthouse persons audit shows them, --repair mends them"
+            ),
+        }
+        Ok(())
+    }
+
+    /// `vanished` is how often rows had vanished before it began.
+    async fn repair(&self, vanished: u64) -> Result<(), AuditError> {
+        let (before, after) = Audit::new(self.config)?.repair().await?;
+        self.tell(&after);
+        tracing::info!(
+            "persons: audit: {} rows differed and were published again, {} differ now",
+            before.differences(),
+            after.differences()
+        );
+        Ok(self.store.change(|state| state.repaired = vanished).await?)
+    }
+
+    fn tell(&self, report: &Report) {
+        let mut found = [("missing", 0), ("stale", 0), ("resurrected", 0), ("extra", 0)];
+        for node in report.tables.iter().flat_map(|table| &table.nodes) {
+            let counts = [node.missing, node.stale, node.resurrected, node.extra];
+            for ((_, sum), count) in found.iter_mut().zip(counts) {
+                *sum += count as u64;
+            }
+        }
+        for (kind, count) in found {
+            self.metrics.set_for(Metric::PersonsDifferences, "kind", kind, count);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.metrics.set(Metric::PersonsAudit, now);
+    }
+}

@@ -1,0 +1,5 @@
+-- Purpose: the greatest version of any person or distinct id.
+-- Runs on: every node.
+SELECT greatest(
+    (SELECT max(version) FROM {{ database }}.person),
+    (SELECT toUInt64(greatest(max(version), 0)) FROM {{ database }}.person_distinct_id)) AS version

@@ -1,0 +1,101 @@
+//! Rows that vanish without a word of which: an emptied table, and deletions while nobody kept the WAL.
+
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure};
+use posthouse_tests::people::{Town, on_node};
+use posthouse_tests::site::Site;
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+
+tests! {
+    Own rows_of_an_emptied_table_vanish_on_every_node,
+}
+
+/// For the copy, a session that ends, and a repair.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A running posthouse; killed when its test ends, however it ends.
+struct Running(Child);
+
+impl Running {
+    fn start(site: &mut Site<'_>) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        site.set("daemon", "listen", address).set("daemon", "topics", "off");
+        Ok(Self(site.spawn(&["run"])?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
+    const PEOPLE: &str = "INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 300); \
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) \
+         SELECT team_id, 'of ' || id, id FROM posthog_person ON CONFLICT DO NOTHING";
+
+    // GIVEN a town whose people are on every node
+    let stack = Stack::start(StackSpec::default().postgres(), &Progress::Silent)?;
+    let town = Town::new(stack.postgres()?, "vanished")?;
+    let mut site = Site::new(&stack, "vanished")?;
+    town.configure(&mut site);
+    site.with_persons()?;
+    site.apply()?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    let running = Running::start(&mut site)?;
+    same(&town, &site, 300)?;
+
+    // WHEN both tables are emptied, and some people come again in the same transaction
+    client.batch_execute(&format!("BEGIN; TRUNCATE posthog_person CASCADE; {PEOPLE}; COMMIT"))?;
+    // THEN every node has those only
+    same(&town, &site, 300)?;
+
+    // WHEN people are deleted while there is no slot, and others made
+    drop(running);
+    wait_until("the slot to be dropped", LIMIT, || {
+        let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
+        match client.execute(drop, &[]) {
+            Ok(1) => ControlFlow::Break(Ok(())),
+            other => ControlFlow::Continue(anyhow!("{other:?}")),
+        }
+    })?;
+    client.batch_execute(
+        "DELETE FROM posthog_persondistinctid WHERE id % 3 = 0; \
+         DELETE FROM posthog_person WHERE id NOT IN (SELECT person_id FROM posthog_persondistinctid); \
+         INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 2 FROM generate_series(1, 50)",
+    )?;
+    // THEN a new slot is made, and every node follows all the same
+    let running = Running::start(&mut site)?;
+    same(&town, &site, 250)?;
+    let audit = site.posthouse(&["persons", "audit"])?;
+    ensure!(audit.code == 0, "{audit}");
+    drop(running);
+    Ok(())
+}
+
+/// Waits until every node shows what PostgreSQL has, which is this many persons.
+fn same(town: &Town, site: &Site<'_>, persons: usize) -> anyhow::Result<()> {
+    let truth = town.people()?;
+    ensure!(truth.persons.len() == persons, "{} persons", truth.persons.len());
+    for index in 0..site.stack.nodes().len() {
+        wait_until("a node to show what PostgreSQL has", LIMIT, || match on_node(site, index) {
+            Ok(seen) => {
+                let differences = truth.differences(&seen);
+                match differences.is_empty() {
+                    true => ControlFlow::Break(Ok(())),
+                    false => ControlFlow::Continue(anyhow!("{differences}")),
+                }
+            }
+            Err(error) => ControlFlow::Continue(error),
+        })?;
+    }
+    Ok(())
+}
