@@ -1,11 +1,10 @@
 //! Rows that vanish without a word of which: an emptied table, and deletions while nobody kept the WAL.
 
-use std::net::TcpListener;
 use std::ops::ControlFlow;
-use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
+use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{Town, on_node};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
@@ -17,25 +16,6 @@ tests! {
 /// For the copy, a session that ends, and a repair.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A running posthouse; killed when its test ends, however it ends.
-struct Running(Child);
-
-impl Running {
-    fn start(site: &mut Site<'_>) -> anyhow::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        site.set("daemon", "listen", address).set("daemon", "topics", "off");
-        Ok(Self(site.spawn(&["run"])?))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
     const PEOPLE: &str = "INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 300); \
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) \
@@ -45,12 +25,11 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::Silent)?;
     let town = Town::new(stack.postgres()?, "vanished")?;
     let mut site = Site::new(&stack, "vanished")?;
-    town.configure(&mut site);
-    site.with_persons()?;
+    town.configure(&mut site)?;
     site.apply()?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
-    let running = Running::start(&mut site)?;
+    let running = Daemon::start(&mut site, "off")?;
     same(&town, &site, 300)?;
 
     // WHEN both tables are emptied, and some people come again in the same transaction
@@ -73,7 +52,7 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
          INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 2 FROM generate_series(1, 50)",
     )?;
     // THEN a new slot is made, and every node follows all the same
-    let running = Running::start(&mut site)?;
+    let running = Daemon::start(&mut site, "off")?;
     same(&town, &site, 250)?;
     let audit = site.posthouse(&["persons", "audit"])?;
     ensure!(audit.code == 0, "{audit}");

@@ -45,12 +45,19 @@ impl Audits<'_> {
                 false => self.check().await,
             };
             next = Instant::now() + postgres.audit_period;
-            if let Err(error) = done {
-                self.metrics.add(Metric::PersonsAuditErrors, 1);
-                tracing::error!("persons: audit: {:#}", anyhow::Error::from(error));
-                if vanished {
-                    sleep_until(Instant::now() + REPAIR_AGAIN).await;
+            match done {
+                Ok(()) => {}
+                // After a copy the nodes have much to read.
+                Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
+                    tracing::info!("persons: audit: {error}");
                 }
+                Err(error) => {
+                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    tracing::error!("persons: audit: {:#}", anyhow::Error::from(error));
+                }
+            }
+            if vanished && self.store.now().await.repaired < state.vanished {
+                sleep_until(Instant::now() + REPAIR_AGAIN).await;
             }
         }
     }

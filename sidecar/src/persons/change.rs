@@ -139,3 +139,135 @@ fn distinct_ids(
     }
     Ok(messages)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Config;
+
+    const ANNA: &str = "0190d5a0-0000-7000-8000-00000000000a";
+    const BERT: &str = "0190d5a0-0000-7000-8000-00000000000b";
+
+    impl Persons for HashMap<i64, Uuid> {
+        fn get(&mut self, id: i64) -> Option<Uuid> {
+            HashMap::get(self, &id).copied()
+        }
+
+        fn put(&mut self, id: i64, uuid: Uuid) {
+            self.insert(id, uuid);
+        }
+    }
+
+    fn tables() -> [Table; 2] {
+        let text = "kafka.brokers = [\"127.0.0.1:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:1\"\n\
+             address = \"a:2\"\n[persons.postgres]\naddress = \"b:3\"\ndatabase = \"c\"\nuser = \"d\"\n";
+        let config = Config::parse(text, Path::new("")).expect("a config");
+        Table::both(config.persons.and_then(|persons| persons.postgres).as_ref().expect("a source"))
+    }
+
+    fn cells(values: &[&str]) -> Vec<Cell> {
+        let cell = |value: &&str| match *value {
+            "NULL" => Cell::Null,
+            text => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
+        };
+        values.iter().map(cell).collect()
+    }
+
+    fn anna(properties: &str) -> Vec<Cell> {
+        cells(&["7", "2", ANNA, "t", "2026-11-01 10:42:06.502+00", properties])
+    }
+
+    fn change(kind: Kind, commit: u64, before: Option<Vec<Cell>>, after: Option<Vec<Cell>>) -> Change {
+        Change { commit: Lsn::from_u64(commit), transaction: Some(1), kind, before, after }
+    }
+
+    /// The messages of changes, in order, without their versions, and the versions.
+    fn published(changes: &[Change], known: &mut HashMap<i64, Uuid>) -> (Vec<Value>, Vec<u64>) {
+        let [persons, distinct_ids] = tables();
+        let mut versions = Versions::Wal { base: 0, transaction: None };
+        let mut all = (Vec::new(), Vec::new());
+        for change in changes {
+            let table = if change.kind == Kind::Person { &persons } else { &distinct_ids };
+            for message in messages(change, table, &mut versions, known).expect("messages") {
+                let mut value: Value = serde_json::from_slice(&message.payload).expect("JSON");
+                let version = value.as_object_mut().and_then(|fields| fields.remove("version"));
+                all.1.push(version.and_then(|version| version.as_u64()).expect("a version"));
+                all.0.push(value);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_person_that_is_deleted_and_made_again_has_growing_versions() {
+        let deleted = cells(&["7", "2", ANNA, "NULL", "NULL", "NULL"]);
+        let (messages, versions) = published(
+            &[
+                change(Kind::Person, 800, None, Some(anna("{\"a\": \"é\\n\"}"))),
+                change(Kind::Person, 800, Some(deleted), None),
+                change(Kind::Person, 800, None, Some(anna("{}"))),
+                change(Kind::Person, 808, None, Some(anna("{}"))),
+            ],
+            &mut HashMap::new(),
+        );
+        let live = |properties: &str| {
+            json!({"id": ANNA, "team_id": 2, "created_at": "2026-11-01 10:42:06.502", "properties": properties,
+                "is_identified": 1, "is_deleted": 0})
+        };
+        let gone = json!({"id": ANNA, "team_id": 2, "is_identified": 0, "is_deleted": 1});
+        assert_eq!(messages, [live("{\"a\": \"é\\n\"}"), gone, live("{}"), live("{}")]);
+        assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
+    }
+
+    #[test]
+    fn a_row_that_gets_another_key_is_gone_under_the_old_one() {
+        let before = cells(&["NULL", "2", BERT, "NULL", "NULL", "NULL"]);
+        let (messages, _) =
+            published(&[change(Kind::Person, 8, Some(before), Some(anna("{}")))], &mut HashMap::new());
+        let told: Vec<_> = messages.iter().map(|message| (&message["id"], &message["is_deleted"])).collect();
+        assert_eq!(told, [(&json!(BERT), &json!(1)), (&json!(ANNA), &json!(0))]);
+        // All values are told with REPLICA IDENTITY FULL, and nothing is gone by that.
+        let (messages, _) = published(
+            &[change(Kind::Person, 8, Some(anna("{}")), Some(anna("{\"b\": 1}")))],
+            &mut HashMap::new(),
+        );
+        assert_eq!(messages.len(), 1);
+    }
+
+    #[test]
+    fn a_distinct_id_is_its_persons_or_nobodys() {
+        let mapping = |person: &str| Some(cells(&["1", "2", "anna@home", person]));
+        let mut known = HashMap::from([(8, BERT.parse().expect("a uuid"))]);
+        let (messages, _) = published(
+            &[
+                change(Kind::DistinctId, 8, None, mapping("8")),
+                change(Kind::DistinctId, 16, None, mapping("7")),
+                change(Kind::Person, 24, None, Some(anna("{}"))),
+                change(Kind::DistinctId, 32, None, mapping("7")),
+            ],
+            &mut known,
+        );
+        let whose: Vec<_> =
+            messages.iter().map(|message| (&message["person_id"], &message["is_deleted"])).collect();
+        assert_eq!(whose[0], (&json!(BERT), &json!(0)));
+        assert_eq!(whose[1], (&json!(Uuid::nil()), &json!(1)));
+        assert_eq!(whose[3], (&json!(ANNA), &json!(0)));
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_named() {
+        let [persons, _] = tables();
+        let row = cells(&["7", "2", "anna", "t", "NULL", "{}"]);
+        let change = change(Kind::Person, 8, None, Some(row));
+        let mut versions = Versions::Copy(1);
+        let error = messages(&change, &persons, &mut versions, &mut HashMap::new()).expect_err("no uuid");
+        let text = error.to_string();
+        assert!(text.contains("column uuid of a row in public.posthog_person is \"anna\""), "{text}");
+    }
+}

@@ -265,7 +265,7 @@ impl Leader<'_> {
             Beginning::First => tracing::info!("persons: copying everything, the slot begins at {confirmed}"),
             Beginning::Gap => tracing::error!(
                 "persons: slot {} stands at {confirmed}, which is not where posthouse left it: it was made anew or moved by somebody \
-                 else. Everything is copied again, and rows that were deleted meanwhile are looked for on the nodes",
+                 else. Everything is copied again, and rows that were deleted meanwhile are then looked for on the nodes",
                 self.postgres.slot
             ),
         }
@@ -321,11 +321,17 @@ enum Beginning {
 /// The state to go on with, given what is remembered and where the slot stands.
 fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Beginning) {
     let place = confirmed.as_u64();
-    let fresh = State { system: system.to_owned(), begins: place, acknowledged: place, ..State::default() };
+    // What the nodes have from before may be gone from PostgreSQL: nobody tells.
+    let fresh = State {
+        system: system.to_owned(),
+        begins: place,
+        acknowledged: place,
+        vanished: 1,
+        ..State::default()
+    };
     match remembered {
         Some(state) if state.system == system && place <= state.acknowledged => (state, Beginning::GoesOn),
-        // What was deleted in the gap is told by nobody.
-        Some(_) => (State { vanished: 1, ..fresh }, Beginning::Gap),
+        Some(_) => (fresh, Beginning::Gap),
         None => (fresh, Beginning::First),
     }
 }

@@ -260,3 +260,63 @@ impl Table {
 pub(super) fn pick(row: &[Cell], places: &[usize]) -> Vec<Cell> {
     places.iter().map(|&place| row.get(place).cloned().unwrap_or(Cell::Null)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn person() -> Table {
+        let text = "kafka.brokers = [\"127.0.0.1:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:1\"\n\
+             address = \"a:2\"\n[persons.postgres]\naddress = \"b:3\"\ndatabase = \"c\"\nuser = \"d\"\n";
+        let config = Config::parse(text, Path::new("")).expect("a config");
+        let [person, _] =
+            Table::both(config.persons.and_then(|persons| persons.postgres).as_ref().expect("a source"));
+        person
+    }
+
+    fn relation(columns: &[(&str, u32, bool)]) -> Relation {
+        let column = |(name, type_id, is_identity): &(&str, u32, bool)| RelationColumn {
+            name: (*name).to_owned(),
+            type_id: *type_id,
+            is_identity: *is_identity,
+        };
+        let columns = columns.iter().map(column).collect();
+        Relation { id: 1, schema: "public".to_owned(), name: "posthog_person".to_owned(), columns }
+    }
+
+    const COLUMNS: [(&str, u32, bool); 7] = [
+        ("properties", 3802, false),
+        ("new", 25, false),
+        ("id", 20, true),
+        ("team_id", 23, true),
+        ("uuid", 2950, true),
+        ("created_at", 1184, false),
+        ("is_identified", 16, false),
+    ];
+
+    #[test]
+    fn columns_are_found_wherever_they_stand_and_others_ignored() {
+        assert_eq!(person().places(&relation(&COLUMNS)), Ok(vec![2, 3, 4, 6, 5, 0]));
+    }
+
+    #[test]
+    fn what_is_not_as_it_must_be_is_named_with_the_next_step() {
+        let refused = |change: fn(&mut Vec<(&str, u32, bool)>)| {
+            let mut columns = COLUMNS.to_vec();
+            change(&mut columns);
+            person().places(&relation(&columns)).expect_err("refused").to_string()
+        };
+        let gone = refused(|columns| columns.retain(|column| column.0 != "properties"));
+        assert!(
+            gone.contains("no column properties") && gone.contains("persons.postgres.person.properties"),
+            "{gone}"
+        );
+        let retyped = refused(|columns| columns[4].1 = 25);
+        assert!(retyped.contains("column uuid") && retyped.contains("it must be uuid"), "{retyped}");
+        let untold = refused(|columns| columns[4].2 = false);
+        assert!(untold.contains("does not tell uuid") && untold.contains("(id, team_id, uuid)"), "{untold}");
+    }
+}
