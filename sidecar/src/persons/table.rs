@@ -231,6 +231,21 @@ impl Table {
         Err(TableError::Identity { table: self.name.clone(), columns, index })
     }
 
+    /// The same for rows from a time at which the table may have been otherwise: nothing for a column that they do not have as
+    /// it must be, and that can be looked up. What tells one row from another can't.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub(super) fn places_then(&self, relation: &Relation) -> Result<Vec<Option<usize>>, TableError> {
+        let is_told = |column: &&Column| {
+            column.in_identity || column.key == "id" || self.find(column, relation).is_ok()
+        };
+        let told = Self { columns: self.columns.iter().filter(is_told).cloned().collect(), ..self.clone() };
+        let mut places = told.places(relation)?.into_iter();
+        let place = |column| if is_told(&column) { places.next() } else { None };
+        Ok(self.columns.iter().map(place).collect())
+    }
+
     fn find<'r>(
         &self,
         column: &Column,
@@ -256,9 +271,13 @@ impl Table {
     }
 }
 
-/// The values of `row` at `places`.
-pub(super) fn pick(row: &[Cell], places: &[usize]) -> Vec<Cell> {
-    places.iter().map(|&place| row.get(place).cloned().unwrap_or(Cell::Null)).collect()
+/// The values of `row` at `places`; without a place they are to be looked up.
+pub(super) fn pick(row: &[Cell], places: &[Option<usize>]) -> Vec<Cell> {
+    let value = |place: &Option<usize>| match place {
+        Some(place) => row.get(*place).cloned().unwrap_or(Cell::Null),
+        None => Cell::Unchanged,
+    };
+    places.iter().map(value).collect()
 }
 
 #[cfg(test)]
