@@ -33,9 +33,10 @@ const DEFAULT_LOG: &str = "info,pgwire_replication=off";
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
 Results go to stdout, logs to stderr (RUST_LOG=debug shows more).
-The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from clickhouse.password_file.";
+The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from
+clickhouse.password_file; those of Kafka and PostgreSQL likewise.";
 
-/// Keeps the topics, schema and functions of a sharded analytics ClickHouse right.
+/// Keeps the topics, schema, functions and persons of a sharded analytics ClickHouse right.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 110)]
 pub(crate) struct Arguments {
@@ -59,7 +60,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run as the sidecar: answer health and metrics, and keep topics in line
+    /// Run as the sidecar: answer health and metrics, keep topics in line, copy persons
     #[command(after_help = run::RUN)]
     Run,
     /// Tables and views of every node: compare them with the config, bring them in line

@@ -22,10 +22,15 @@ pub(super) struct AuditArguments {
 }
 
 const AUDIT: &str = "\
-Counts and checksums of both tables are compared first, rows where these differ. Rows that are on their way are waited for,
-so it needs a running posthouse that holds the slot. Both tables are read whole, on PostgreSQL and on every node.
-missing: PostgreSQL has it. stale: with other contents. resurrected: deleted, and visible again. extra: PostgreSQL does not
-have it. moving: changed while it was compared, and not judged.
+Counts and checksums of both tables are compared first, then the rows where these differ. Rows
+on their way are waited for, so a running posthouse must hold the slot. Both tables are read
+whole, on PostgreSQL and on every node.
+
+missing      PostgreSQL has it, the node does not
+stale        the node has other contents
+resurrected  it was deleted on the node and is visible again
+extra        PostgreSQL does not have it
+moving       it was changed while it was compared, and is not judged
 
 Examples:
   posthouse persons audit

@@ -27,8 +27,10 @@ use super::state::{Copied, Range, State, StateError, Store};
 use super::table::{Kind, Table, person};
 use super::version::{VersionError, of_copy};
 
-/// Rows that are read at once; with a kilobyte each, ten megabytes.
-const PAGE_ROWS: usize = 10_000;
+/// Rows that are read at once, at most and at first, before it is known how large they are.
+const PAGE_ROWS: (usize, usize) = (10_000, 100);
+/// Bytes of values that a page should have; one of four times as much is cut.
+const PAGE_BYTES: usize = 8 << 20;
 /// Ranges for each reader, so that none is left alone with a dense one for long.
 const RANGES_EACH: i64 = 8;
 /// How often progress is remembered.
@@ -122,25 +124,23 @@ impl Copy<'_> {
             crate::config::VersionRule::Column => Versions::Column,
         };
         let mut publisher = Publisher::connect(self.producer, self.persons, self.postgres, versions).await?;
+        let mut limit = PAGE_ROWS.1;
         while let Some(index) = work.take() {
             let mut range = work.range(index);
-            let mut under_way: Option<Page> = None;
+            let mut under_way: Option<OnItsWay> = None;
             while range.from <= range.to {
-                let page = page(publisher.lookup().session(), table, range).await?;
-                let rows = page.len();
-                let last = page.last().and_then(|row| text(&row[person::ID]).parse::<i64>().ok());
+                let page = page(publisher.lookup().session(), table, range, limit).await?;
+                limit = page.next_limit(limit);
+                range.from = page.next();
+                let rows = page.rows.len() as u64;
                 let receipt = Arc::new(Receipt::default());
-                let mut changes: Vec<Change> = page.into_iter().map(|row| copied(table.kind, row)).collect();
+                let mut changes = page.rows.into_iter().map(|row| copied(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
                 // While this one is on its way the next one is read.
                 if let Some(before) = under_way.take() {
                     before.delivered(work, index).await?;
                 }
-                range.from = match last.filter(|_| rows == PAGE_ROWS) {
-                    Some(last) => last.saturating_add(1),
-                    None => i64::MAX,
-                };
-                under_way = Some(Page { receipt, rows: rows as u64, next: range.from });
+                under_way = Some(OnItsWay { receipt, rows, next: range.from });
                 if range.from == i64::MAX {
                     break;
                 }
@@ -169,14 +169,41 @@ impl Work {
     }
 }
 
-/// A page on its way.
+/// Rows that were read.
 struct Page {
+    rows: Vec<Vec<Cell>>,
+    bytes: usize,
+    /// Whether the range has no more.
+    is_last: bool,
+}
+
+impl Page {
+    /// The first key that may come after it.
+    fn next(&self) -> i64 {
+        let last = self.rows.last().and_then(|row| text(row.get(person::ID)?).parse::<i64>().ok());
+        match last.filter(|_| !self.is_last) {
+            Some(last) => last.saturating_add(1),
+            None => i64::MAX,
+        }
+    }
+
+    /// How many rows of their size make a page.
+    fn next_limit(&self, limit: usize) -> usize {
+        match self.bytes / self.rows.len().max(1) {
+            0 => limit,
+            each => (PAGE_BYTES / each).clamp(1, PAGE_ROWS.0),
+        }
+    }
+}
+
+/// A page on its way to the brokers.
+struct OnItsWay {
     receipt: Arc<Receipt>,
     rows: u64,
     next: i64,
 }
 
-impl Page {
+impl OnItsWay {
     async fn delivered(self, work: &Work, index: usize) -> Result<(), CopyError> {
         self.receipt.delivered().await.map_err(PublishError::from)?;
         let mut copied = lock(&work.copied);
@@ -254,16 +281,27 @@ fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
     ranges
 }
 
-async fn page(session: &Session, table: &Table, range: Range) -> Result<Vec<Vec<Cell>>, PostgresError> {
+async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> Result<Page, PostgresError> {
     let values = context! {
         columns => columns(table),
         table => qualified(&table.name),
         id => quoted(table.column(person::ID)),
         from => range.from,
         to => range.to,
-        limit => PAGE_ROWS,
+        limit,
     };
-    session.rows("give rows by their keys", "postgres/copy.sql", values).await
+    let mut stream = session.stream("give rows by their keys", "postgres/copy.sql", values).await?;
+    let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
+    while let Some(row) = stream.next().await.transpose()? {
+        page.bytes +=
+            row.iter().map(|cell| if let Cell::Text(text) = cell { text.len() } else { 0 }).sum::<usize>();
+        page.rows.push(row);
+        if page.bytes > 4 * PAGE_BYTES {
+            return Ok(page);
+        }
+    }
+    page.is_last = page.rows.len() < limit;
+    Ok(page)
 }
 
 #[cfg(test)]

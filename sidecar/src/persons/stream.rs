@@ -24,6 +24,8 @@ use super::table::{Table, TableError, pick};
 const BATCH_CHANGES: usize = 5_000;
 /// Bytes of values in them, roughly.
 const BATCH_BYTES: usize = 8 << 20;
+/// What a value counts that has to be looked up: it is large, or it would not be stored apart.
+const LOOKED_UP_BYTES: usize = 32 << 10;
 /// How long others of a batch are waited for: it saves lookups, and adds little to what a reader waits.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// The same for the batch as a whole.
@@ -239,6 +241,8 @@ impl Reading {
         let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else {
             return Ok(());
         };
+        let unchanged = after.unwrap_or_default().iter().filter(|cell| **cell == Cell::Unchanged).count();
+        self.bytes += unchanged * LOOKED_UP_BYTES;
         self.batch.push(Change {
             commit,
             transaction: Some(number),

@@ -22,7 +22,7 @@ use crate::persons::version::of_copy;
 use super::{Audit, AuditError, Wrong};
 
 /// Rows that are asked for at once.
-const CHUNK: usize = 1000;
+const CHUNK: usize = 200;
 
 pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), AuditError> {
     let keys: BTreeSet<&String> = wrong.rows.iter().flat_map(|(rows, _)| rows.keys()).collect();
