@@ -322,6 +322,22 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_rows_of_another_time_lack_are_looked_up_but_never_their_keys() {
+        let then = |change: fn(&mut Vec<(&str, u32, bool)>)| {
+            let mut columns = COLUMNS.to_vec();
+            change(&mut columns);
+            person().places_then(&relation(&columns))
+        };
+        let told = |places: [Option<usize>; 6]| Ok(places.to_vec());
+        let (id, team, uuid) = (Some(2), Some(3), Some(4));
+        assert_eq!(then(|_| ()), told([id, team, uuid, Some(6), Some(5), Some(0)]));
+        assert_eq!(then(|columns| columns[6].0 = "known"), told([id, team, uuid, None, Some(5), Some(0)]));
+        assert_eq!(then(|columns| columns[5].1 = 25), told([id, team, uuid, Some(6), None, Some(0)]));
+        assert!(then(|columns| columns[2].0 = "number").is_err());
+        assert!(then(|columns| columns[4].2 = false).is_err());
+    }
+
+    #[test]
     fn what_is_not_as_it_must_be_is_named_with_the_next_step() {
         let refused = |change: fn(&mut Vec<(&str, u32, bool)>)| {
             let mut columns = COLUMNS.to_vec();
