@@ -16,6 +16,7 @@ use crate::kafka::{DeliveryError, Receipt};
 use super::change::Change;
 use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
 use super::publish::{PublishError, Publisher};
+use super::slot::{self, SlotError};
 use super::state::{StateError, Store};
 use super::table::{Table, TableError, pick};
 
@@ -49,6 +50,9 @@ pub enum StreamError {
     /// A table is not as it must be any more.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// What changes lack can't be read from it either.
+    #[error(transparent)]
+    Source(#[from] SlotError),
     /// Changes were not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -64,7 +68,7 @@ impl From<DeliveryError> for StreamError {
 }
 
 /// A described table, and where the columns that are read stand in its rows. Nothing for tables of others.
-type Tables = HashMap<u32, Option<(Table, Vec<usize>)>>;
+type Tables = HashMap<u32, Option<(Table, Vec<Option<usize>>)>>;
 
 /// What a stream works with.
 pub(super) struct Stream<'a> {
@@ -97,6 +101,8 @@ struct Reading {
     /// Everything before this has been read.
     read: Lsn,
     truncated: bool,
+    /// Whether a table was described otherwise than it must be: these changes are from before somebody mended it, or nobody has.
+    outdated: bool,
 }
 
 impl Stream<'_> {
@@ -114,11 +120,16 @@ impl Stream<'_> {
             self.fill(&mut reading, due).await?;
             if !reading.batch.is_empty() {
                 under_way.make_room().await?;
+                if reading.outdated {
+                    // What can't be told from the changes is read from the tables, once they are as they must be.
+                    slot::prepare(self.publisher.lookup().session(), self.config).await?;
+                }
                 let receipt = Arc::new(Receipt::default());
                 let sent = self.publisher.publish(&mut reading.batch, &receipt).await?;
                 self.metrics.add(Metric::PersonsMessages, sent);
                 reading.batch.clear();
                 reading.bytes = 0;
+                reading.outdated = reading.lacks_columns();
                 under_way.0.push_back((receipt, reading.read));
             } else if under_way.0.back().map_or(delivered, |(_, place)| *place) < reading.read {
                 // Nothing of ours, but the WAL goes on.
@@ -210,9 +221,14 @@ impl Reading {
     fn describe(&mut self, relation: &Relation, config: &Postgres) -> Result<(), StreamError> {
         let named = |table: &Table| table.name.schema == relation.schema && table.name.name == relation.name;
         let ours = Table::both(config).into_iter().find(named);
-        let ours = ours.map(|table| table.places(relation).map(|places| (table, places))).transpose()?;
+        let ours = ours.map(|table| table.places_then(relation).map(|places| (table, places))).transpose()?;
         self.tables.insert(relation.id, ours);
+        self.outdated |= self.lacks_columns();
         Ok(())
+    }
+
+    fn lacks_columns(&self) -> bool {
+        self.tables.values().flatten().any(|(_, places)| places.contains(&None))
     }
 
     fn change(

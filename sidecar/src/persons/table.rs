@@ -231,6 +231,21 @@ impl Table {
         Err(TableError::Identity { table: self.name.clone(), columns, index })
     }
 
+    /// The same for rows from a time at which the table may have been otherwise: nothing for a column that they do not have as
+    /// it must be, and that can be looked up. What tells one row from another can't.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub(super) fn places_then(&self, relation: &Relation) -> Result<Vec<Option<usize>>, TableError> {
+        let is_told = |column: &&Column| {
+            column.in_identity || column.key == "id" || self.find(column, relation).is_ok()
+        };
+        let told = Self { columns: self.columns.iter().filter(is_told).cloned().collect(), ..self.clone() };
+        let mut places = told.places(relation)?.into_iter();
+        let place = |column| if is_told(&column) { places.next() } else { None };
+        Ok(self.columns.iter().map(place).collect())
+    }
+
     fn find<'r>(
         &self,
         column: &Column,
@@ -256,9 +271,13 @@ impl Table {
     }
 }
 
-/// The values of `row` at `places`.
-pub(super) fn pick(row: &[Cell], places: &[usize]) -> Vec<Cell> {
-    places.iter().map(|&place| row.get(place).cloned().unwrap_or(Cell::Null)).collect()
+/// The values of `row` at `places`; without a place they are to be looked up.
+pub(super) fn pick(row: &[Cell], places: &[Option<usize>]) -> Vec<Cell> {
+    let value = |place: &Option<usize>| match place {
+        Some(place) => row.get(*place).cloned().unwrap_or(Cell::Null),
+        None => Cell::Unchanged,
+    };
+    places.iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -300,6 +319,22 @@ mod tests {
     #[test]
     fn columns_are_found_wherever_they_stand_and_others_ignored() {
         assert_eq!(person().places(&relation(&COLUMNS)), Ok(vec![2, 3, 4, 6, 5, 0]));
+    }
+
+    #[test]
+    fn columns_that_rows_of_another_time_lack_are_looked_up_but_never_their_keys() {
+        let then = |change: fn(&mut Vec<(&str, u32, bool)>)| {
+            let mut columns = COLUMNS.to_vec();
+            change(&mut columns);
+            person().places_then(&relation(&columns))
+        };
+        let told = |places: [Option<usize>; 6]| Ok(places.to_vec());
+        let (id, team, uuid) = (Some(2), Some(3), Some(4));
+        assert_eq!(then(|_| ()), told([id, team, uuid, Some(6), Some(5), Some(0)]));
+        assert_eq!(then(|columns| columns[6].0 = "known"), told([id, team, uuid, None, Some(5), Some(0)]));
+        assert_eq!(then(|columns| columns[5].1 = 25), told([id, team, uuid, Some(6), None, Some(0)]));
+        assert!(then(|columns| columns[2].0 = "number").is_err());
+        assert!(then(|columns| columns[4].2 = false).is_err());
     }
 
     #[test]
