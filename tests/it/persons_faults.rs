@@ -1,19 +1,22 @@
 //! What is away, refused or missing is said by a running posthouse, which goes on when it is mended; and the short size of
 //! `make torture TEST=persons`.
 
-use anyhow::{Context, ensure};
+use std::ops::ControlFlow;
+
+use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{Rules, Town};
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::{PASSWORD, Progress, Proxy, USER};
+use posthouse_tests::stack::{PASSWORD, Progress, Proxy, USER, wait_until};
 use posthouse_tests::torture::persons;
 
-use crate::persons_source::{same, town};
+use crate::persons_source::{LIMIT, same, town};
 use crate::seed;
 
 tests! {
     Shared a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs,
     Shared a_postgres_that_is_away_is_said_and_found_again,
+    Shared an_idle_slot_keeps_no_wal_though_others_write,
     Own kills_lose_no_change_of_a_person,
 }
 
@@ -45,6 +48,29 @@ fn a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs(
     // WHEN topics and tables are made THEN it goes on
     site.apply()?;
     same(site, &town, &daemon)
+}
+
+fn an_idle_slot_keeps_no_wal_though_others_write(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that streams, and nobody who changes people
+    let town = town(site, Rules::default())?;
+    let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    // WHEN others write in the same database, and in another one
+    let others = "CREATE TABLE others AS SELECT n, repeat('x', 100) AS x FROM generate_series(1, 20000) AS n";
+    let mut client = town.admin()?;
+    client.batch_execute(others)?;
+    let written: String = client.query_one("SELECT pg_current_wal_lsn()::text", &[])?.get(0);
+    let mut elsewhere = site.stack.postgres()?.admin("postgres")?;
+    elsewhere.batch_execute(&format!("{others}; DROP TABLE others"))?;
+    // THEN the slot goes on without a change of its own
+    let passed =
+        "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2";
+    wait_until("the slot to pass what others wrote", LIMIT, || {
+        match client.query_one(passed, &[&written, &town.name()]) {
+            Ok(row) if row.get(0) => ControlFlow::Break(Ok(())),
+            other => ControlFlow::Continue(anyhow!("{other:?}")),
+        }
+    })
 }
 
 fn a_postgres_that_is_away_is_said_and_found_again(site: &mut Site<'_>) -> anyhow::Result<()> {
