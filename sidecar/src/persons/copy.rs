@@ -102,13 +102,15 @@ impl Copy<'_> {
                 _ = ticks.tick() => Some(Ok(())),
             };
             let now = lock(&work.copied).clone();
-            told(table.kind, now.rows);
-            match ended {
-                Some(ended) => {
-                    ended?;
-                    self.remember(table.kind, now).await?;
-                }
-                None => return self.remember(table.kind, Copied { left: Vec::new(), ..now }).await,
+            let rows = now.rows;
+            let is_done = ended.is_none();
+            ended.transpose()?;
+            let left = if is_done { Vec::new() } else { now.left };
+            self.remember(table.kind, Copied { left, rows }).await?;
+            // Told when it is remembered: what is told is not copied again.
+            told(table.kind, rows);
+            if is_done {
+                return Ok(());
             }
         }
     }
