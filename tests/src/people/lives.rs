@@ -116,7 +116,7 @@ impl Life<'_> {
                     }
                 }
                 Err(error) if refused(&error) => self.tally.refused += 1,
-                Err(error) if client.is_closed() || other.is_closed() || error.as_db_error().is_none() => {
+                Err(error) if lost(&error) || client.is_closed() || other.is_closed() => {
                     self.tally.lost += 1;
                     (client, other) = (self.connect()?, self.connect()?);
                 }
@@ -196,6 +196,12 @@ impl Life<'_> {
         coming.commit()?;
         Ok(vec![Kind::Overlap])
     }
+}
+
+/// Whether the connection is gone, or goes now: a server whose postmaster was killed still says so (class 57, operator
+/// intervention) before its connection is closed.
+fn lost(error: &Error) -> bool {
+    error.code().is_none_or(|code| code.code().starts_with("57P"))
 }
 
 /// What is to be expected of others at work: conflicts and persons that had gone, deadlocks, waits that took too long.
