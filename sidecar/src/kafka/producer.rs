@@ -28,7 +28,7 @@ const FLUSH: Duration = Duration::from_secs(10);
 
 /// A producer of its own connections.
 pub struct Producer {
-    inner: Arc<ThreadedProducer<Deliveries>>,
+    inner: ThreadedProducer<Deliveries>,
 }
 
 /// Why a message was not delivered. What came after it was not either, or may not have been.
@@ -144,7 +144,7 @@ impl Client {
             .set("message.max.bytes", LARGEST_MESSAGE.to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KIB.to_string());
         match config.create_with_context(Deliveries) {
-            Ok(inner) => Ok(Producer { inner: Arc::new(inner) }),
+            Ok(inner) => Ok(Producer { inner }),
             Err(source) => Err(self.failed("set up a producer", source)),
         }
     }
@@ -183,9 +183,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         // What nobody waits for any more will be sent again: it must not arrive after that.
-        self.inner.client().context();
-        let inner = Arc::clone(&self.inner);
-        inner.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-        let _ = inner.flush(FLUSH);
+        self.inner.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        let _ = self.inner.flush(FLUSH);
     }
 }

@@ -186,10 +186,16 @@ impl Lookup {
         let mut at = 0;
         while let Some(change) = changes.get(at) {
             at += 1;
-            let (Kind::Person, Some(_), Some(row)) = (change.kind, &change.before, &change.after) else {
+            let (Kind::Person, Some(before), Some(row)) = (change.kind, &change.before, &change.after) else {
                 continue;
             };
-            let Some(id) = Reader::new(self.table(Kind::Person), row).id()? else { continue };
+            let (before, after) =
+                (Reader::new(self.table(change.kind), before), Reader::new(self.table(change.kind), row));
+            // With REPLICA IDENTITY FULL every update tells the row before.
+            if before.person_key()? == after.person_key()? {
+                continue;
+            }
+            let Some(id) = after.id()? else { continue };
             let (commit, transaction) = (change.commit, change.transaction);
             self.see(changes, seen).await?;
             let table = self.table(Kind::DistinctId);
