@@ -17,6 +17,7 @@ use crate::seed;
 
 tests! {
     Shared one_of_two_leads_and_the_other_takes_over_when_it_is_killed,
+    Shared a_transaction_that_comes_again_has_the_versions_it_had,
     Shared a_copy_that_was_killed_goes_on_where_it_was,
     Shared a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again,
 }
@@ -52,6 +53,61 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
     let log = second.log()?;
     ensure!(!log.contains("copying everything") && !log.contains("made anew"), "{log}");
     ensure!(second.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -> anyhow::Result<()> {
+    const PERSONS: u32 = 20;
+    // GIVEN persons with a distinct id each, and one without
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(&format!(
+        "INSERT INTO posthog_person (id, uuid, team_id) SELECT n, gen_random_uuid(), 1 FROM generate_series(0, {PERSONS}) AS n;
+         INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+            SELECT 1, 'id ' || n, n FROM generate_series(1, {PERSONS}) AS n;"
+    ))?;
+    let mut daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    let mut again = 0;
+    for person in 1..=PERSONS {
+        let before: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[])?.get(0);
+        // WHEN a transaction gives a person another uuid, changes its distinct id, and another person twice
+        client.batch_execute(&format!(
+            "BEGIN;
+             UPDATE posthog_person SET uuid = gen_random_uuid() WHERE id = {person};
+             UPDATE posthog_persondistinctid SET version = 1 WHERE person_id = {person};
+             UPDATE posthog_person SET properties = '{{\"{person}\": 1}}' WHERE id = 0;
+             UPDATE posthog_person SET properties = '{{\"{person}\": 2}}' WHERE id = 0;
+             COMMIT;"
+        ))?;
+        follows(site, &town, &daemon)?;
+        // and posthouse is killed, perhaps before it has acknowledged it
+        drop(daemon);
+        let acknowledged = format!(
+            "SELECT confirmed_flush_lsn > '{before}' FROM pg_replication_slots WHERE slot_name = '{}'",
+            town.name()
+        );
+        let acknowledged: bool = client.query_one(&acknowledged, &[])?.get(0);
+        again += u32::from(!acknowledged);
+        // and the distinct id is another person's when the transaction comes again
+        client.batch_execute(&format!(
+            "UPDATE posthog_persondistinctid SET person_id = 0 WHERE person_id = {person}"
+        ))?;
+        daemon = Daemon::start(site, "off")?;
+        follows(site, &town, &daemon)?;
+        if again == 2 {
+            break;
+        }
+    }
+    ensure!(again > 0, "every transaction had been acknowledged before posthouse was killed");
+    // THEN its changes had the same versions both times
+    same(site, &town, &daemon)?;
+    let versions = "SELECT properties, groupUniqArray(version) AS versions FROM {db}.person
+        WHERE is_deleted = 0 AND properties != '{}' GROUP BY properties HAVING length(versions) != 1";
+    for node in 0..site.stack.nodes().len() {
+        let differ = site.query_on(node, versions)?;
+        ensure!(differ.is_empty(), "{differ}");
+    }
     Ok(())
 }
 

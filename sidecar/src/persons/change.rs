@@ -1,6 +1,6 @@
 //! From changes of rows to messages: a pure decision once everything that PostgreSQL did not send has been looked up.
 
-use std::hash::Hash;
+use std::hash::BuildHasher;
 
 use pgwire_replication::Lsn;
 use uuid::Uuid;
@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::Xxh3Builder;
 use super::message::Outgoing;
 use super::pgoutput::Cell;
 use super::row::{Reader, ValueError};
-use super::table::{Kind, Table};
-use super::version::{Transaction, VersionError};
+use super::table::{Kind, Table, distinct_id, person};
+use super::version::{Transaction, VersionError, of_followers};
 
 /// A change of one row, with the values that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,36 +55,96 @@ pub(super) enum Versions {
 }
 
 impl Versions {
-    fn next(&mut self, change: &Change, reader: &Reader<'_>, key: &impl Hash) -> Result<u64, ChangeError> {
+    /// The version of a change as the WAL tells it, before anything of it is looked up. Each change of a transaction has to pass,
+    /// in order.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub(super) fn next(&mut self, change: &Change, table: &Table) -> Result<u64, ChangeError> {
         match self {
-            Self::Column => Ok(reader.version()?.saturating_add(u64::from(change.after.is_none()))),
             Self::Copy(version) => Ok(*version),
+            Self::Column => {
+                let cells = change.after.as_deref().or(change.before.as_deref()).unwrap_or_default();
+                let version = Reader::new(table, cells).version()?;
+                Ok(version.saturating_add(u64::from(change.after.is_none())))
+            }
             Self::Wal { base, transaction } => {
                 let current = match transaction {
                     Some(current) if current.commit() == change.commit => current,
                     _ => transaction.insert(Transaction::begin(change.commit, *base)?),
                 };
-                let hasher = Xxh3Builder::new();
-                Ok(current.next(std::hash::BuildHasher::hash_one(&hasher, (change.kind as u8, key)))?)
+                Ok(current.next(&change.keys())?)
             }
+        }
+    }
+
+    /// The version of a row that follows from a change of the transaction at `commit`.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub(super) fn follower(&self, commit: Lsn, row: &Reader<'_>) -> Result<u64, ChangeError> {
+        match self {
+            Self::Copy(version) => Ok(*version),
+            Self::Column => Ok(row.version()?),
+            Self::Wal { base, .. } => Ok(of_followers(commit, *base)?),
         }
     }
 }
 
-/// The messages of a change. `person_of` tells a person's uuid by its id, and is told those that pass.
+impl Change {
+    /// Hashes of what the row was and is known by.
+    fn keys(&self) -> Vec<u64> {
+        let places = match self.kind {
+            Kind::Person => [person::TEAM, person::UUID],
+            Kind::DistinctId => [distinct_id::TEAM, distinct_id::DISTINCT_ID],
+        };
+        let hash = |row: &Vec<Cell>| {
+            let key = places.map(|place| match (row.get(place), &self.before) {
+                // A key that is stored apart is told with the row before (`id_has_external` in PostgreSQL's heapam.c).
+                (Some(Cell::Unchanged), Some(before)) => before.get(place),
+                (cell, _) => cell,
+            });
+            Xxh3Builder::new().hash_one((self.kind, key))
+        };
+        [&self.before, &self.after].into_iter().flatten().map(hash).collect()
+    }
+}
+
+/// The messages of a change. `persons` tells a person's uuid by its id, and is told those that pass.
 ///
 /// # Errors
-/// See [`ChangeError`].
+/// [`ValueError`] if a value is not what it must be.
 pub(super) fn messages(
     change: &Change,
     table: &Table,
-    versions: &mut Versions,
-    person_of: &mut impl Persons,
-) -> Result<Vec<Outgoing>, ChangeError> {
-    match change.kind {
-        Kind::Person => persons(change, table, versions, person_of),
-        Kind::DistinctId => distinct_ids(change, table, versions, person_of),
+    version: u64,
+    persons: &mut impl Persons,
+) -> Result<Vec<Outgoing>, ValueError> {
+    let reader = |cells| Reader::new(table, cells);
+    let before = change.before.as_deref().map(reader);
+    let after = change.after.as_deref().map(reader);
+    let was = before.as_ref().map(Reader::key).transpose()?.flatten();
+    let is = after.as_ref().map(Reader::key).transpose()?.flatten();
+    let mut messages = Vec::with_capacity(1);
+    if let Some(gone) = was.filter(|was| is.as_ref() != Some(was)) {
+        messages.push(Outgoing::gone(&gone, version));
     }
+    let Some(after) = after else { return Ok(messages) };
+    match change.kind {
+        Kind::Person => {
+            if let Some(person) = after.person()? {
+                persons.put(person.id, person.key.uuid);
+                messages.push(Outgoing::person(&person, version));
+            }
+        }
+        Kind::DistinctId => {
+            if let Some(row) = after.distinct_id()? {
+                // A person that is gone has lost its distinct ids too, which comes later in the stream: until then it is nobody's.
+                messages.push(Outgoing::distinct_id(&row.key, persons.get(row.person_id), version));
+            }
+        }
+    }
+    Ok(messages)
 }
 
 /// Persons by their id.
@@ -95,61 +155,15 @@ pub(super) trait Persons {
     fn put(&mut self, id: i64, uuid: Uuid);
 }
 
-fn persons(
-    change: &Change,
-    table: &Table,
-    versions: &mut Versions,
-    known: &mut impl Persons,
-) -> Result<Vec<Outgoing>, ChangeError> {
-    let mut messages = Vec::with_capacity(1);
-    let after = change.after.as_deref().map(|cells| Reader::new(table, cells));
-    let person = after.as_ref().map(Reader::person).transpose()?.flatten();
-    if let Some(before) = change.before.as_deref().map(|cells| Reader::new(table, cells)) {
-        let key = before.person_key()?.filter(|key| person.as_ref().is_none_or(|person| person.key != *key));
-        if let Some(key) = key {
-            messages.push(Outgoing::no_person(key, versions.next(change, &before, &key)?));
-        }
-    }
-    if let (Some(person), Some(reader)) = (person, after) {
-        known.put(person.id, person.key.uuid);
-        messages.push(Outgoing::person(&person, versions.next(change, &reader, &person.key)?));
-    }
-    Ok(messages)
-}
-
-fn distinct_ids(
-    change: &Change,
-    table: &Table,
-    versions: &mut Versions,
-    known: &mut impl Persons,
-) -> Result<Vec<Outgoing>, ChangeError> {
-    let mut messages = Vec::with_capacity(1);
-    let after = change.after.as_deref().map(|cells| Reader::new(table, cells));
-    let row = after.as_ref().map(Reader::distinct_id).transpose()?.flatten();
-    if let Some(before) = change.before.as_deref().map(|cells| Reader::new(table, cells)) {
-        let key = before.distinct_id_key()?.filter(|key| row.as_ref().is_none_or(|row| row.key != *key));
-        if let Some(key) = key {
-            messages.push(Outgoing::distinct_id(&key, None, versions.next(change, &before, &key)?));
-        }
-    }
-    if let (Some(row), Some(reader)) = (row, after) {
-        let version = versions.next(change, &reader, &row.key)?;
-        // A person that is gone has lost its distinct ids too, which comes later in the stream: until then it is nobody's.
-        messages.push(Outgoing::distinct_id(&row.key, known.get(row.person_id), version));
-    }
-    Ok(messages)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::path::Path;
 
     use bytes::Bytes;
     use serde_json::{Value, json};
 
+    use super::super::table::tests::tables;
     use super::*;
-    use crate::config::Config;
 
     const ANNA: &str = "0190d5a0-0000-7000-8000-00000000000a";
     const BERT: &str = "0190d5a0-0000-7000-8000-00000000000b";
@@ -162,13 +176,6 @@ mod tests {
         fn put(&mut self, id: i64, uuid: Uuid) {
             self.insert(id, uuid);
         }
-    }
-
-    fn tables() -> [Table; 2] {
-        let text = "kafka.brokers = [\"127.0.0.1:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:1\"\n\
-             address = \"a:2\"\n[persons.postgres]\naddress = \"b:3\"\ndatabase = \"c\"\nuser = \"d\"\n";
-        let config = Config::parse(text, Path::new("")).expect("a config");
-        Table::both(config.persons.and_then(|persons| persons.postgres).as_ref().expect("a source"))
     }
 
     fn cells(values: &[&str]) -> Vec<Cell> {
@@ -194,7 +201,8 @@ mod tests {
         let mut all = (Vec::new(), Vec::new());
         for change in changes {
             let table = if change.kind == Kind::Person { &persons } else { &distinct_ids };
-            for message in messages(change, table, &mut versions, known).expect("messages") {
+            let version = versions.next(change, table).expect("a version");
+            for message in messages(change, table, version, known).expect("messages") {
                 let mut value: Value = serde_json::from_slice(&message.payload).expect("JSON");
                 let version = value.as_object_mut().and_then(|fields| fields.remove("version"));
                 all.1.push(version.and_then(|version| version.as_u64()).expect("a version"));
@@ -261,12 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn a_row_whose_key_is_stored_apart_is_known_by_it() {
+        let row = |id: Cell| {
+            let mut row = cells(&["1", "2", "a long one", "7"]);
+            row[distinct_id::DISTINCT_ID] = id;
+            row
+        };
+        let told = Cell::Text(Bytes::from_static(b"a long one"));
+        let whole = change(Kind::DistinctId, 8, None, Some(row(told.clone())));
+        let apart = change(Kind::DistinctId, 8, Some(row(told)), Some(row(Cell::Unchanged)));
+        assert_eq!(apart.keys(), [whole.keys(), whole.keys()].concat());
+        let person = Change { kind: Kind::Person, ..whole.clone() };
+        assert_ne!(person.keys(), whole.keys());
+    }
+
+    #[test]
     fn a_value_that_is_none_is_named() {
         let [persons, _] = tables();
         let row = cells(&["7", "2", "anna", "t", "NULL", "{}"]);
         let change = change(Kind::Person, 8, None, Some(row));
-        let mut versions = Versions::Copy(1);
-        let error = messages(&change, &persons, &mut versions, &mut HashMap::new()).expect_err("no uuid");
+        let error = messages(&change, &persons, 1, &mut HashMap::new()).expect_err("no uuid");
         let text = error.to_string();
         assert!(text.contains("column uuid of a row in public.posthog_person is \"anna\""), "{text}");
     }

@@ -136,7 +136,7 @@ impl Copy<'_> {
                 range.from = page.next();
                 let rows = page.rows.len() as u64;
                 let receipt = Arc::new(Receipt::default());
-                let mut changes = page.rows.into_iter().map(|row| copied(table.kind, row)).collect();
+                let mut changes: Vec<_> = page.rows.into_iter().map(|row| copied(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
                 // While this one is on its way the next one is read.
                 if let Some(before) = under_way.take() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use minijinja::context;
+use pgwire_replication::Lsn;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::config::Postgres;
 use super::change::{Change, Persons};
 use super::pgoutput::Cell;
 use super::postgres::{PostgresError, Session, quoted};
-use super::row::{DistinctId, Reader, ValueError};
+use super::row::{DistinctId, DistinctIdKey, Reader, ValueError};
 use super::slot::qualified;
 use super::table::{Kind, Table, distinct_id, person};
 
@@ -31,6 +32,19 @@ pub enum LookupError {
     /// It has something that posthouse can't read.
     #[error(transparent)]
     Value(#[from] ValueError),
+}
+
+/// A distinct id whose person is known by another uuid after a transaction.
+#[derive(Debug)]
+pub(super) struct Follower {
+    /// Where the transaction was committed.
+    pub commit: Lsn,
+    /// The row, as it was read.
+    pub row: Vec<Cell>,
+    /// What ClickHouse knows it by.
+    pub key: DistinctIdKey,
+    /// Its person.
+    pub person: Uuid,
 }
 
 /// The session that is asked, and the persons that are known.
@@ -63,18 +77,19 @@ impl Lookup {
         }
     }
 
-    /// Fills in what the changes lack. A row that is gone meanwhile is left out: its deletion comes later in the stream.
+    /// Fills in what the changes lack, and tells which rows follow from them. A row that is gone meanwhile is left out: its
+    /// deletion comes later in the stream.
     ///
     /// # Errors
     /// See [`LookupError`].
-    pub(super) async fn fill(&mut self, changes: &mut Vec<Change>) -> Result<(), LookupError> {
+    pub(super) async fn fill(&mut self, changes: &mut [Change]) -> Result<Vec<Follower>, LookupError> {
         self.batch.clear();
         let mut seen = false;
-        self.follow_uuids(changes, &mut seen).await?;
         for kind in [Kind::Person, Kind::DistinctId] {
             self.unchanged(kind, changes, &mut seen).await?;
         }
-        self.persons(changes, &mut seen).await
+        self.persons(changes, &mut seen).await?;
+        self.followers(changes, &mut seen).await
     }
 
     /// Values that were not sent. What is read may be newer than the change: then another change comes that has it too.
@@ -135,13 +150,10 @@ impl Lookup {
             return Ok(());
         }
         self.see(changes, seen).await?;
-        let table = self.table(Kind::Person);
-        let rows = self.rows_by(table, table.column(person::ID), &wanted).await?;
+        let uuids = self.uuids(&wanted).await?;
         self.batch.extend(wanted.into_iter().map(|id| (id, None)));
-        for row in rows {
-            if let Some(person) = Reader::new(self.table(Kind::Person), &row).person()? {
-                self.put(person.id, person.key.uuid);
-            }
+        for (id, uuid) in uuids {
+            self.put(id, uuid);
         }
         Ok(())
     }
@@ -181,35 +193,48 @@ impl Lookup {
         self.session.rows("give rows by their keys", "postgres/rows.sql", values).await
     }
 
-    /// A person that is known by another uuid from here on takes its distinct ids with it, whose rows do not change.
-    async fn follow_uuids(&self, changes: &mut Vec<Change>, seen: &mut bool) -> Result<(), LookupError> {
-        let mut at = 0;
-        while let Some(change) = changes.get(at) {
-            at += 1;
-            let (Kind::Person, Some(before), Some(row)) = (change.kind, &change.before, &change.after) else {
+    /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are
+    /// now, which is at least as new as the changes.
+    async fn followers(&self, changes: &[Change], seen: &mut bool) -> Result<Vec<Follower>, LookupError> {
+        let mut renamed = HashMap::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
+            let (Some(before), Some(after)) = (&change.before, &change.after) else { continue };
+            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
+            let (before, after) = (reader(before), reader(after));
+            // With REPLICA IDENTITY FULL every update tells the row before.
+            if before.key()? != after.key()? {
+                renamed.extend(after.id()?.map(|id| (id, change.commit)));
+            }
+        }
+        if renamed.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.see(changes, seen).await?;
+        let ids = renamed.keys().copied().collect();
+        let table = self.table(Kind::DistinctId);
+        let rows = self.rows_by(table, table.column(distinct_id::PERSON), &ids).await?;
+        let uuids = self.uuids(&ids).await?;
+        let mut followers = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(DistinctId { key, person_id }) = Reader::new(table, &row).distinct_id()? else {
                 continue;
             };
-            let (before, after) =
-                (Reader::new(self.table(change.kind), before), Reader::new(self.table(change.kind), row));
-            // With REPLICA IDENTITY FULL every update tells the row before.
-            if before.person_key()? == after.person_key()? {
-                continue;
+            // Without its person it is gone too, which comes later in the stream.
+            if let (Some(commit), Some(person)) = (renamed.get(&person_id), uuids.get(&person_id)) {
+                followers.push(Follower { commit: *commit, row, key, person: *person });
             }
-            let Some(id) = after.id()? else { continue };
-            let (commit, transaction) = (change.commit, change.transaction);
-            self.see(changes, seen).await?;
-            let table = self.table(Kind::DistinctId);
-            let rows = self.rows_by(table, table.column(distinct_id::PERSON), &BTreeSet::from([id])).await?;
-            let followers = rows.into_iter().map(|row| Change {
-                commit,
-                transaction,
-                kind: Kind::DistinctId,
-                before: None,
-                after: Some(row),
-            });
-            changes.splice(at..at, followers);
         }
-        Ok(())
+        Ok(followers)
+    }
+
+    /// The uuids of persons, as they are now.
+    async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Uuid>, LookupError> {
+        let table = self.table(Kind::Person);
+        let mut uuids = HashMap::new();
+        for row in self.rows_by(table, table.column(person::ID), ids).await? {
+            uuids.extend(Reader::new(table, &row).person()?.map(|person| (person.id, person.key.uuid)));
+        }
+        Ok(uuids)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::row::{DistinctIdKey, Person, PersonKey};
+use super::row::{DistinctIdKey, Key, Person, PersonKey};
 use super::table::Kind;
 
 /// A message for one of the topics.
@@ -45,7 +45,7 @@ impl Outgoing {
         let Person { key, properties, is_identified, created_at, .. } = person;
         Self::new(
             Kind::Person,
-            person_key(*key),
+            key.to_string(),
             &PersonMessage {
                 id: key.uuid,
                 team_id: key.team_id,
@@ -58,21 +58,24 @@ impl Outgoing {
         )
     }
 
-    /// That there is no such person.
-    pub(super) fn no_person(key: PersonKey, version: u64) -> Self {
-        Self::new(
-            Kind::Person,
-            person_key(key),
-            &PersonMessage {
-                id: key.uuid,
-                team_id: key.team_id,
-                created_at: None,
-                properties: None,
-                is_identified: 0,
-                is_deleted: 1,
-                version,
-            },
-        )
+    /// That there is no such row.
+    pub(super) fn gone(key: &Key, version: u64) -> Self {
+        match key {
+            Key::Person(PersonKey { team_id, uuid }) => Self::new(
+                Kind::Person,
+                key.to_string(),
+                &PersonMessage {
+                    id: *uuid,
+                    team_id: *team_id,
+                    created_at: None,
+                    properties: None,
+                    is_identified: 0,
+                    is_deleted: 1,
+                    version,
+                },
+            ),
+            Key::DistinctId(key) => Self::distinct_id(key, None, version),
+        }
     }
 
     /// Whose a distinct id is; nobody's without a person.
@@ -80,7 +83,7 @@ impl Outgoing {
         let DistinctIdKey { team_id, distinct_id } = key;
         Self::new(
             Kind::DistinctId,
-            format!("{team_id}:{distinct_id}"),
+            key.to_string(),
             &DistinctIdMessage {
                 team_id: *team_id,
                 distinct_id,
@@ -96,8 +99,4 @@ impl Outgoing {
         let payload = serde_json::to_vec(message).unwrap_or_default();
         Self { kind, key, payload }
     }
-}
-
-fn person_key(key: PersonKey) -> String {
-    format!("{}:{}", key.team_id, key.uuid)
 }

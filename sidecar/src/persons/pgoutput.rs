@@ -67,7 +67,7 @@ pub(super) struct RelationColumn {
 }
 
 /// A value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Cell {
     /// NULL, or not told: of a row before a change only the replica identity is.
     Null,

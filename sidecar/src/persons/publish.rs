@@ -6,9 +6,10 @@ use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
 
 use super::change::{Change, ChangeError, Versions, messages};
-use super::lookup::{Lookup, LookupError};
+use super::lookup::{Follower, Lookup, LookupError};
 use super::message::Outgoing;
 use super::postgres::{PostgresError, Session};
+use super::row::Reader;
 use super::table::Kind;
 
 /// Why changes were not published.
@@ -59,17 +60,27 @@ impl<'a> Publisher<'a> {
     /// See [`PublishError`].
     pub(super) async fn publish(
         &mut self,
-        changes: &mut Vec<Change>,
+        changes: &mut [Change],
         receipt: &Arc<Receipt>,
     ) -> Result<u64, PublishError> {
-        self.lookup.fill(changes).await?;
-        let mut sent = 0;
-        for change in changes.iter() {
+        let versions: Vec<u64> = changes
+            .iter()
+            .map(|change| self.versions.next(change, self.lookup.table(change.kind)))
+            .collect::<Result<_, _>>()?;
+        let followers = self.lookup.fill(changes).await?;
+        let mut sent = followers.len() as u64;
+        for (change, version) in changes.iter().zip(versions) {
             let table = self.lookup.table(change.kind).clone();
-            for message in messages(change, &table, &mut self.versions, &mut self.lookup)? {
+            let messages = messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)?;
+            for message in messages {
                 self.send(&message, receipt).await?;
                 sent += 1;
             }
+        }
+        for Follower { commit, row, key, person } in followers {
+            let reader = Reader::new(self.lookup.table(Kind::DistinctId), &row);
+            let version = self.versions.follower(commit, &reader)?;
+            self.send(&Outgoing::distinct_id(&key, Some(person), version), receipt).await?;
         }
         Ok(sent)
     }

@@ -1,6 +1,6 @@
 //! Rows of the source as what they are: persons and distinct ids, read from values in PostgreSQL's text form.
 
-use std::str;
+use std::fmt;
 
 use uuid::Uuid;
 
@@ -23,6 +23,49 @@ pub(super) struct DistinctIdKey {
     pub team_id: i64,
     /// Which.
     pub distinct_id: String,
+}
+
+/// What ClickHouse knows a row by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// A person.
+    Person(PersonKey),
+    /// A distinct id.
+    DistinctId(DistinctIdKey),
+}
+
+impl Key {
+    /// Reads what [`Display`](fmt::Display) writes; nothing if it is no key of this kind.
+    pub(super) fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let (team_id, rest) = text.split_once(':')?;
+        let team_id = team_id.parse().ok()?;
+        Some(match kind {
+            Kind::Person => Self::Person(PersonKey { team_id, uuid: rest.parse().ok()? }),
+            Kind::DistinctId => Self::DistinctId(DistinctIdKey { team_id, distinct_id: rest.to_owned() }),
+        })
+    }
+}
+
+// As the keys of messages and audits tell them.
+impl fmt::Display for PersonKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.team_id, self.uuid)
+    }
+}
+
+impl fmt::Display for DistinctIdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.team_id, self.distinct_id)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(key) => key.fmt(f),
+            Self::DistinctId(key) => key.fmt(f),
+        }
+    }
 }
 
 /// A person as PostgreSQL has it.
@@ -75,15 +118,22 @@ impl<'a> Reader<'a> {
         Self { table, cells }
     }
 
-    /// The key of a person; nothing if a part of it is NULL: then ClickHouse can't know it.
-    pub(super) fn person_key(&self) -> Result<Option<PersonKey>, ValueError> {
+    /// The row's key; nothing if a part of it is NULL: then ClickHouse can't know it.
+    pub(super) fn key(&self) -> Result<Option<Key>, ValueError> {
+        Ok(match self.table.kind {
+            Kind::Person => self.person_key()?.map(Key::Person),
+            Kind::DistinctId => self.distinct_id_key()?.map(Key::DistinctId),
+        })
+    }
+
+    fn person_key(&self) -> Result<Option<PersonKey>, ValueError> {
         let (team_id, uuid) = (self.integer(person::TEAM)?, self.text(person::UUID)?);
         let (Some(team_id), Some(uuid)) = (team_id, uuid) else { return Ok(None) };
         let uuid = Uuid::try_parse(uuid).map_err(|_| self.wrong(person::UUID, "uuid"))?;
         Ok(Some(PersonKey { team_id, uuid }))
     }
 
-    pub(super) fn distinct_id_key(&self) -> Result<Option<DistinctIdKey>, ValueError> {
+    fn distinct_id_key(&self) -> Result<Option<DistinctIdKey>, ValueError> {
         let (team_id, id) = (self.integer(distinct_id::TEAM)?, self.text(distinct_id::DISTINCT_ID)?);
         let (Some(team_id), Some(id)) = (team_id, id) else { return Ok(None) };
         Ok(Some(DistinctIdKey { team_id, distinct_id: id.to_owned() }))

@@ -281,18 +281,22 @@ pub(super) fn pick(row: &[Cell], places: &[Option<usize>]) -> Vec<Cell> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::config::Config;
 
-    fn person() -> Table {
+    /// The tables as they are called where the config says nothing else.
+    pub(in super::super) fn tables() -> [Table; 2] {
         let text = "kafka.brokers = [\"127.0.0.1:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:1\"\n\
              address = \"a:2\"\n[persons.postgres]\naddress = \"b:3\"\ndatabase = \"c\"\nuser = \"d\"\n";
         let config = Config::parse(text, Path::new("")).expect("a config");
-        let [person, _] =
-            Table::both(config.persons.and_then(|persons| persons.postgres).as_ref().expect("a source"));
+        Table::both(config.persons.and_then(|persons| persons.postgres).as_ref().expect("a source"))
+    }
+
+    fn person() -> Table {
+        let [person, _] = tables();
         person
     }
 

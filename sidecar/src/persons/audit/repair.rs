@@ -14,7 +14,7 @@ use crate::persons::message::Outgoing;
 use crate::persons::pgoutput::Cell;
 use crate::persons::postgres::{PostgresError, Session, literal, quoted};
 use crate::persons::publish::{PublishError, Publisher};
-use crate::persons::row::{DistinctIdKey, PersonKey, Reader, ValueError};
+use crate::persons::row::{Key, Reader};
 use crate::persons::slot::qualified;
 use crate::persons::table::{Kind, Table, distinct_id, person};
 use crate::persons::version::of_copy;
@@ -51,8 +51,10 @@ pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), Audi
         let mut gone: BTreeSet<&str> = keys.iter().map(|key| key.as_str()).collect();
         let mut changes = Vec::new();
         for row in rows {
-            if let Some(key) = key(&table, &row).map_err(ChangeError::from).map_err(PublishError::from)? {
-                gone.remove(key.as_str());
+            let key =
+                Reader::new(&table, &row).key().map_err(ChangeError::from).map_err(PublishError::from)?;
+            if let Some(key) = key {
+                gone.remove(key.to_string().as_str());
             }
             changes.push(copy::copied(wrong.kind, row));
         }
@@ -64,7 +66,7 @@ pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), Audi
                 VersionRule::Wal => version,
                 VersionRule::Column => newest()?.saturating_add(1),
             };
-            deletion(wrong.kind, key, version)
+            Some(Outgoing::gone(&Key::parse(wrong.kind, key)?, version))
         });
         for deletion in deletions {
             publisher.send(&deletion, &receipt).await?;
@@ -99,27 +101,4 @@ async fn rows(session: &Session, table: &Table, keys: &[&String]) -> Result<Vec<
         keys => keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(","),
     };
     session.rows("give rows by their keys", "postgres/by_key.sql", values).await
-}
-
-fn key(table: &Table, row: &[Cell]) -> Result<Option<String>, ValueError> {
-    let reader = Reader::new(table, row);
-    Ok(match table.kind {
-        Kind::Person => reader.person_key()?.map(|key| format!("{}:{}", key.team_id, key.uuid)),
-        Kind::DistinctId => {
-            reader.distinct_id_key()?.map(|key| format!("{}:{}", key.team_id, key.distinct_id))
-        }
-    })
-}
-
-/// The message that a row is gone; its key is told as the sides tell it.
-fn deletion(kind: Kind, key: &str, version: u64) -> Option<Outgoing> {
-    let (team_id, rest) = key.split_once(':')?;
-    let team_id = team_id.parse().ok()?;
-    Some(match kind {
-        Kind::Person => Outgoing::no_person(PersonKey { team_id, uuid: rest.parse().ok()? }, version),
-        Kind::DistinctId => {
-            let key = DistinctIdKey { team_id, distinct_id: rest.to_owned() };
-            Outgoing::distinct_id(&key, None, version)
-        }
-    })
 }
