@@ -63,7 +63,7 @@ pub(super) static SHARD_MOVE: Function = Function {
 };
 
 fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    shard_keys(block.strings(0)?.iter()).for_each(|key| answer.push_u64(key));
+    shard_keys(block.strings(0)?.iter()).for_each_slice(|keys| answer.push_u64s(keys));
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use std::num::NonZeroU64;
 use siphasher::sip::SipHasher24;
 use thiserror::Error;
 
+pub use self::siphash::Hashes;
+
 /// Weights from which no shard can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ShardError {
@@ -39,7 +41,9 @@ pub fn shard_key(distinct_id: &[u8]) -> u64 {
 }
 
 /// [`shard_key`] of many distinct ids, in order, some at once.
-pub fn shard_keys<'a>(distinct_ids: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = u64> {
+pub fn shard_keys<'a>(
+    distinct_ids: impl Iterator<Item = &'a [u8]>,
+) -> Hashes<impl Iterator<Item = &'a [u8]>> {
     siphash::hashes(distinct_ids)
 }
 

@@ -57,6 +57,15 @@ impl Answer {
         self.push(&value.to_le_bytes(), &[]);
     }
 
+    /// Answers the next rows of a function that returns `UInt64`.
+    pub fn push_u64s(&mut self, values: &[u64]) {
+        self.rows += values.len();
+        self.first.reserve(size_of_val(values));
+        for value in values {
+            self.first.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     /// Answers the next row of a function that returns `UUID`, in the form of the wire.
     pub fn push_uuid(&mut self, value: [u8; 16]) {
         self.push(&value, &[]);

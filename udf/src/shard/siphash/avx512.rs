@@ -1,62 +1,102 @@
-//! Eight short strings at once, in the registers of AVX-512, each of which holds such a string as a whole.
+//! Two groups of eight short strings at once, in the registers of AVX-512, each of which holds such a string as a whole.
+//!
+//! A rotation takes two cycles, in which one of the other group can begin.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_cmplt_epu64_mask, _mm512_loadu_si512, _mm512_mask_mov_epi64,
-    _mm512_mask_set1_epi8, _mm512_maskz_loadu_epi8, _mm512_rol_epi64, _mm512_set1_epi64,
-    _mm512_shuffle_i64x2, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, __mmask8, _bzhi_u64, _mm512_add_epi64, _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask,
+    _mm512_loadu_si512, _mm512_mask_mov_epi64, _mm512_mask_or_epi64, _mm512_maskz_loadu_epi8,
+    _mm512_rol_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64,
+    _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
-/// Strings that are hashed at once.
-const LANES: usize = super::LANES;
+use super::GROUP;
 
 /// The longest string whose bytes, and then its length in a byte, fit into one register.
-pub(super) const MAX_BYTES: usize = 63;
+const MAX_BYTES: usize = 63;
 
-/// The hashes of strings of up to [`MAX_BYTES`].
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn hash_all(ids: &[&[u8]; LANES]) -> [u64; LANES] {
-    // Of a longer string the rest would be left out: it is for the caller to know.
-    debug_assert!(ids.iter().all(|id| id.len() <= MAX_BYTES));
-    let lengths = ids.map(|id| u64::try_from(id.len()).unwrap_or(u64::MAX));
-    // SAFETY: `lengths` has the 64 bytes of a register.
-    let lengths = unsafe { _mm512_loadu_si512(lengths.as_ptr().cast()) };
-    // The place of each string's last word, which holds its length.
-    let last = _mm512_srli_epi64::<3>(lengths);
-
-    let mut state = State::new();
-    let [a, b, c, d, e, f, g, h] = *ids;
-    let (abcd, efgh) =
-        ([padded(a), padded(b), padded(c), padded(d)], [padded(e), padded(f), padded(g), padded(h)]);
-    for (place, word) in (0..).zip(transpose(abcd, efgh)) {
-        let ended = _mm512_cmplt_epu64_mask(last, _mm512_set1_epi64(place));
-        if ended == u8::MAX {
-            break;
-        }
-        let before = state;
-        state.take(word);
-        if ended != 0 {
-            state.keep(&before, ended);
-        }
-    }
-    state.finish()
+/// Whether this processor has what [`hash_all`] needs.
+pub(super) fn is_there() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("bmi2")
 }
 
-/// The string as SipHash takes it: its bytes, zeros up to the end of a word, and in that word's last byte its length.
+/// The hashes, unless one of the strings is longer than [`MAX_BYTES`].
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
+    let (mut all, mut any) = (usize::MAX, 0);
+    for id in ids.as_flattened() {
+        (all, any) = (all & id.len(), any | id.len());
+    }
+    if any > MAX_BYTES {
+        return None;
+    }
+    // No string ends in an earlier word than `first_end`, and none in a later one than `last_end`.
+    let (first_end, last_end) = (all / size_of::<u64>(), any / size_of::<u64>());
+    let [these, those] = ids;
+    let (these, those) = (Texts::new(these), Texts::new(those));
+    let mut states = (State::new(), State::new());
+    let mut words = (0..).zip(these.words.iter().zip(&those.words)).take(last_end + 1);
+    for (_, (this, that)) in words.by_ref().take(first_end) {
+        states.0.take(*this);
+        states.1.take(*that);
+    }
+    for (place, (this, that)) in words {
+        these.take_ends(&mut states.0, *this, place);
+        those.take_ends(&mut states.1, *that, place);
+    }
+    Some([states.0.finish(), states.1.finish()])
+}
+
+/// A group of strings.
+struct Texts {
+    /// Their first words, their second words, and so on, with zeros behind their ends.
+    words: [__m512i; GROUP],
+    /// The places of their last words.
+    last: __m512i,
+    /// Their lengths, where SipHash has them: in the highest byte of the last word.
+    lengths: __m512i,
+}
+
+impl Texts {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
+    fn new(ids: &[&[u8]; GROUP]) -> Self {
+        let lengths = ids.map(|id| u64::try_from(id.len()).unwrap_or(u64::MAX));
+        // SAFETY: `lengths` has the 64 bytes of a register.
+        let lengths = unsafe { _mm512_loadu_si512(lengths.as_ptr().cast()) };
+        let (last, lengths) = (_mm512_srli_epi64::<3>(lengths), _mm512_slli_epi64::<56>(lengths));
+        let [a, b, c, d, e, f, g, h] = *ids;
+        let (abcd, efgh) =
+            ([padded(a), padded(b), padded(c), padded(d)], [padded(e), padded(f), padded(g), padded(h)]);
+        Self { words: transpose(abcd, efgh), last, lengths }
+    }
+
+    /// Has `state` take their words at `place`, where some may end and others have ended.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn take_ends(&self, state: &mut State, word: __m512i, place: i64) {
+        let place = _mm512_set1_epi64(place);
+        let end = _mm512_cmpeq_epu64_mask(self.last, place);
+        let before = *state;
+        state.take(_mm512_mask_or_epi64(word, end, word, self.lengths));
+        state.keep(&before, _mm512_cmplt_epu64_mask(self.last, place));
+    }
+}
+
+/// The bytes of a string, and zeros.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512bw,bmi2")]
 fn padded(id: &[u8]) -> __m512i {
-    let length = id.len().min(MAX_BYTES);
-    let [low, ..] = length.to_le_bytes();
-    // SAFETY: a masked load touches only the bytes that its mask names, here those of the string.
-    let bytes = unsafe { _mm512_maskz_loadu_epi8((1 << length) - 1, id.as_ptr().cast()) };
-    _mm512_mask_set1_epi8(bytes, 1 << (length | 7), low.cast_signed())
+    let [length, ..] = id.len().to_le_bytes();
+    let mask = _bzhi_u64(u64::MAX, length.into());
+    // SAFETY: a masked load touches only the bytes that its mask names, and those are the string's: the lowest byte of its length
+    // is not more than the length.
+    unsafe { _mm512_maskz_loadu_epi8(mask, id.as_ptr().cast()) }
 }
 
 /// From the words of each string to the strings' first words, their second words, and so on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose([a, b, c, d]: [__m512i; 4], [e, f, g, h]: [__m512i; 4]) -> [__m512i; LANES] {
+fn transpose([a, b, c, d]: [__m512i; 4], [e, f, g, h]: [__m512i; 4]) -> [__m512i; GROUP] {
     let (ab, cd) = (_mm512_unpacklo_epi64(a, b), _mm512_unpacklo_epi64(c, d));
     let (ef, gh) = (_mm512_unpacklo_epi64(e, f), _mm512_unpacklo_epi64(g, h));
     let [zero, two, four, six] = quarters(ab, cd, ef, gh);
@@ -132,7 +172,7 @@ impl State {
     /// Goes back to `before` in the lanes of strings that have `ended`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn keep(&mut self, before: &Self, ended: u8) {
+    fn keep(&mut self, before: &Self, ended: __mmask8) {
         self.v0 = _mm512_mask_mov_epi64(self.v0, ended, before.v0);
         self.v1 = _mm512_mask_mov_epi64(self.v1, ended, before.v1);
         self.v2 = _mm512_mask_mov_epi64(self.v2, ended, before.v2);
@@ -141,14 +181,14 @@ impl State {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn finish(mut self) -> [u64; LANES] {
+    fn finish(mut self) -> [u64; GROUP] {
         self.v2 = _mm512_xor_si512(self.v2, _mm512_set1_epi64(0xff));
         for _ in 0..4 {
             self.round();
         }
         let one = _mm512_xor_si512(self.v0, self.v1);
         let hash = _mm512_xor_si512(one, _mm512_xor_si512(self.v2, self.v3));
-        let mut hashes = [0; LANES];
+        let mut hashes = [0; GROUP];
         // SAFETY: `hashes` has the 64 bytes of a register.
         unsafe { _mm512_storeu_si512(hashes.as_mut_ptr().cast(), hash) };
         hashes
