@@ -100,7 +100,7 @@ fn pairs() -> Vec<Pair<'static>> {
         Pair {
             name: "udf_shard_key",
             what: "sum(shardKey(d)) against sum(sipHash64(d)), 40-byte strings, one thread",
-            limit: "the copy of every string through the pipe, which our process overlaps with the server's work",
+            limit: "the copy of every string through the pipe, and the hash, for which the query waits",
             rows: ROWS,
             ours: whole("shardKey", 1),
             peer: whole("sipHash64", 1),
@@ -116,7 +116,7 @@ fn pairs() -> Vec<Pair<'static>> {
         Pair {
             name: "udf_shard_key_vs_noop",
             what: "sum(shardKey(d)) against a function that reads the same and answers zeros, one thread",
-            limit: "the hash itself",
+            limit: "the hash: 8 ns for 40 bytes, 4.9 of them in its sixteen rounds",
             rows: ROWS,
             ours: whole("shardKey", 1),
             peer: whole("noop", 1),

@@ -11,13 +11,13 @@ What `posthouse udf install` brings to a node, for whoever writes queries or is 
 `cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md`.
 
 **How they run.** Each is a pooled process beside the server (`executable_pool`): up to 16 for each function, one for
-each thread of a query that calls it. ClickHouse sends the arguments of a block (65,409 rows by default) through a pipe
+each thread of a query that calls it. ClickHouse sends the arguments of a block (at most 65,409 rows by default) through a pipe
 and reads the results back. Answers depend on nothing but the row.
 
 **What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
-rows costs a block's round trip, so filter first. On two cores `make bench BENCH=udf` had a query with shardKey at 0.97 of
-the speed of one with the built-in sipHash64 with one thread, where our process works while the server does, and at 0.79
-with two, where they share the processors. Run it on your machine.
+rows costs a block's round trip, so filter first. On two cores `make bench BENCH=udf` had a query with shardKey at 0.99 of
+the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself, and at 0.78
+with two, where they share them. Run it on your machine.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
