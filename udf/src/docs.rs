@@ -15,8 +15,8 @@ each thread of a query that calls it. ClickHouse sends the arguments of a block 
 and reads the results back. Answers depend on nothing but the row.
 
 **What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
-rows costs a block's round trip, so filter first. On two cores `make bench BENCH=udf` had a query with shardKey at 0.99 of
-the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself, and at 0.78
+rows costs a block's round trip, so filter first. On two cores `make bench BENCH=udf` had a query with shardKey at 0.99 to 1.03 of
+the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself, and at 0.79
 with two, where they share them. Run it on your machine.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and

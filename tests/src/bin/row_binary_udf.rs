@@ -43,8 +43,9 @@ fn main() -> anyhow::Result<()> {
                 continue;
             }
             let texts = found.iter().map(|range: &Range<usize>| &input.buffer[range.clone()]);
-            shard_keys(texts)
-                .for_each_slice(|keys| answer.extend(keys.iter().flat_map(|key| key.to_le_bytes())));
+            shard_keys(texts).for_each_slice(|keys| {
+                keys.iter().for_each(|key| answer.extend_from_slice(&key.to_le_bytes()));
+            });
             done += found.len();
         }
         output.write_all(&answer)?;

@@ -1,6 +1,6 @@
 //! Two groups of eight short strings at once, in the registers of AVX-512, each of which holds such a string as a whole.
 //!
-//! A rotation takes two cycles, in which one of the other group can begin.
+//! The steps of one group wait for each other; those of the other fill the gaps.
 
 use std::arch::x86_64::{
     __m512i, __mmask8, _bzhi_u64, _mm512_add_epi64, _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask,
