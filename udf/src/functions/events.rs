@@ -62,7 +62,7 @@ pub(super) static EVENT_FINGERPRINT: Function = Function {
 
 fn answer_kafka_partition(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
     let rows = block.strings(0)?.iter().zip(block.packed(1)?.iter());
-    for (row, (key, partitions)) in (block.rows().start + 1..).zip(rows) {
+    for (row, (key, partitions)) in block.numbers().zip(rows) {
         let partitions = NonZeroU32::new(u32::from_le_bytes(partitions))
             .ok_or_else(|| RuleError::row(row, PARTITIONS.name, NoPartition))?;
         answer.push_u32(kafka::partition(key, partitions));

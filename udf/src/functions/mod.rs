@@ -12,7 +12,8 @@ use thiserror::Error;
 pub use crate::signature::{Argument, RESULT_NAME, Type};
 use crate::wire::{Answer, Block, WireError};
 
-/// Answers some rows of a block: exactly one value for each, in order, that depends on nothing but the row.
+/// Answers some rows of a block: exactly one value for each, in order, that depends on nothing but the row. It reads all
+/// arguments to the end of the shortest.
 pub type Rule = fn(&Block<'_>, &mut Answer) -> Result<(), RuleError>;
 
 /// A function that ClickHouse can call in a query.

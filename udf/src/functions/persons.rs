@@ -81,7 +81,7 @@ fn each(
     mut decide: impl FnMut(&mut dyn Iterator<Item = Version>),
 ) -> Result<(), RuleError> {
     let rows = iter::zip(block.arrays(0)?.iter(), block.arrays(1)?.iter()).zip(block.arrays(2)?.iter());
-    for (row, ((versions, person_ids), deleted)) in (block.rows().start + 1..).zip(rows) {
+    for (row, ((versions, person_ids), deleted)) in block.numbers().zip(rows) {
         if versions.len() != person_ids.len() || versions.len() != deleted.len() {
             let uneven =
                 Uneven { versions: versions.len(), person_ids: person_ids.len(), deleted: deleted.len() };

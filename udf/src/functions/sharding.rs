@@ -70,7 +70,7 @@ fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleEr
 fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
     let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter());
     let mut weights = LastWeights::new(WEIGHTS.name);
-    for (row, (key, values)) in (block.rows().start + 1..).zip(rows) {
+    for (row, (key, values)) in block.numbers().zip(rows) {
         answer.push_u32(weights.take(row, values)?.shard_of(key));
     }
     Ok(())
@@ -79,7 +79,7 @@ fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleErr
 fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
     let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
     let (mut from, mut to) = (LastWeights::new(FROM.name), LastWeights::new(TO.name));
-    for (row, (key, (before, after))) in (block.rows().start + 1..).zip(rows) {
+    for (row, (key, (before, after))) in block.numbers().zip(rows) {
         answer.push_u32_pair(from.take(row, before)?.shard_of(key), to.take(row, after)?.shard_of(key));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Blocks of results: one column, as many rows as the block of arguments has.
 
-use super::{RETAINED_BYTES, WireError};
+use super::{RETAINED_BYTES, WireError, varint};
 use crate::signature::{RESULT_NAME, Type};
 
 /// The result of one block, built row by row in the form in which ClickHouse reads it.
@@ -35,8 +35,8 @@ impl Answer {
             piece.clear();
             piece.shrink_to(RETAINED_BYTES);
         }
-        push_varint(&mut self.first, 1);
-        push_varint(&mut self.first, rows);
+        varint::push(&mut self.first, 1);
+        varint::push(&mut self.first, rows);
         push_text(&mut self.first, RESULT_NAME);
         push_text(&mut self.first, &self.data_type.to_string());
         (self.expected, self.rows, self.header) = (rows, 0, self.first.len());
@@ -60,8 +60,11 @@ impl Answer {
     /// Answers the next rows of a function that returns `UInt64`.
     pub fn push_u64s(&mut self, values: &[u64]) {
         self.rows += values.len();
-        self.first.reserve(size_of_val(values));
-        for value in values {
+        let (eights, others) = values.as_chunks::<8>();
+        for eight in eights {
+            self.first.extend_from_slice(eight.map(u64::to_le_bytes).as_flattened());
+        }
+        for value in others {
             self.first.extend_from_slice(&value.to_le_bytes());
         }
     }
@@ -110,19 +113,8 @@ impl Answer {
     }
 }
 
-fn push_varint(bytes: &mut Vec<u8>, mut value: usize) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            return bytes.push(low & 0x7f);
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    push_varint(bytes, text.len());
+    varint::push(bytes, text.len());
     bytes.extend_from_slice(text.as_bytes());
 }
 

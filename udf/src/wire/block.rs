@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::Read;
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
 
-use super::column::{Arrays, Column, Packed, Strings};
+use super::column::{Arrays, Column, Packed};
 use super::input::Input;
-use super::{MAX_LABEL_BYTES, MAX_ROWS, Place, WireError};
+use super::strings::{Strings, Taken};
+use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError};
 use crate::signature::Argument;
 
 /// Reads the blocks of one function's arguments, one after another, into the same memory.
@@ -16,10 +17,14 @@ pub struct BlockReader<R> {
     columns: Vec<Column>,
     /// Rows of the block being read.
     rows: usize,
-    /// How many of them have been handed out.
+    /// How many of them have been taken.
     done: usize,
+    /// Whether some have been handed out.
+    handed: bool,
     /// Where the values of the last column start.
     last: usize,
+    /// How many strings were read since rows were handed out.
+    taken: Taken,
 }
 
 impl<R: Read> BlockReader<R> {
@@ -32,7 +37,8 @@ impl<R: Read> BlockReader<R> {
             Column::new(argument.data_type).ok_or_else(|| disagree(index, "of a type that arguments have"))
         };
         let columns = arguments.iter().enumerate().map(column).collect::<Result<_, _>>()?;
-        Ok(Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, last: 0 })
+        let (input, taken) = (Input::new(source), Taken::default());
+        Ok(Self { input, arguments, columns, rows: 0, done: 0, handed: false, last: 0, taken })
     }
 
     /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
@@ -44,16 +50,15 @@ impl<R: Read> BlockReader<R> {
         if !self.input.next_block()? {
             return Ok(None);
         }
-        (self.rows, self.done) = (self.counts()?, 0);
+        (self.rows, self.done, self.handed) = (self.counts()?, 0, false);
         let last = self.columns.len();
         for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
             let name = |found: &str| found == argument.name;
             check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
             let data_type = |found: &str| argument.data_type.is_named(found);
             check_label(&mut self.input, Place::DataType { column: number }, &argument.data_type, data_type)?;
-            column.clear();
-            // The last column's rows come with `next_rows`.
-            if number < last {
+            // Strings of the last column come with `next_rows`.
+            if number < last || !matches!(column, Column::Strings(_)) {
                 column.read(&mut self.input, self.rows, argument.name)?;
             }
         }
@@ -61,28 +66,39 @@ impl<R: Read> BlockReader<R> {
         Ok(Some(self.rows))
     }
 
-    /// The next rows of the block, or nothing after its last. They come in as many pieces as the pipe
-    /// delivers, so that some rows are answered while the server still writes others. A piece takes the place of the
-    /// one before.
+    /// The next rows of the block, or nothing after its last. If strings are its last column, they come in as many pieces as
+    /// the pipe delivers, so that some rows are answered while the server still writes others. A piece takes the place of
+    /// the one before.
     ///
     /// # Errors
-    /// As for [`BlockReader::next_block`].
+    /// As for [`BlockReader::next_block`]; or the rule has not read the strings of the piece before.
     pub fn next_rows(&mut self) -> Result<Option<Block<'_>>, WireError> {
+        if let (Some(Column::Strings(values)), Some(argument)) =
+            (self.columns.last_mut(), self.arguments.last())
+        {
+            let (rows, bytes) = self.taken.take();
+            if self.handed {
+                if rows == 0 {
+                    return Err(disagree(self.arguments.len().saturating_sub(1), "read by the rule"));
+                }
+                self.done = self.done.saturating_add(rows);
+                self.input.skip(bytes);
+                self.input.forget(self.last);
+            }
+            if self.done < self.rows {
+                let place = Place::Value { column: argument.name, row: self.done.saturating_add(1) };
+                self.input.wait_for_text(MAX_STRING_BYTES, place)?;
+                *values = self.last..self.input.bytes().len();
+            }
+        } else if self.handed {
+            self.done = self.rows;
+        }
         if self.done == self.rows {
             return Ok(None);
         }
-        let ready = match (self.columns.last_mut(), self.arguments.last()) {
-            (Some(column), Some(argument)) => {
-                if column.forget_rows() {
-                    self.input.forget(self.last);
-                }
-                column.read_some(&mut self.input, self.rows, argument.name)?
-            }
-            _ => self.rows,
-        };
-        let rows = self.done..ready;
-        self.done = ready;
-        Ok(Some(Block { rows, bytes: self.input.bytes(), columns: &self.columns }))
+        self.handed = true;
+        let Self { input, columns, taken, .. } = self;
+        Ok(Some(Block { rows: self.done..self.rows, bytes: input.bytes(), columns, taken }))
     }
 
     /// Reads the counts of columns and rows, and returns that of rows.
@@ -117,18 +133,21 @@ fn check_label<R: Read>(
     Err(WireError::Label { place, expected: expected.to_string(), found })
 }
 
-/// Some consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is.
+/// Consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is, to its end: there are
+/// as many rows as the shortest argument has.
 #[derive(Debug)]
 pub struct Block<'a> {
+    /// Those that are left. Strings in the last column may end before.
     rows: Range<usize>,
     bytes: &'a [u8],
     columns: &'a [Column],
+    taken: &'a Taken,
 }
 
 impl<'a> Block<'a> {
-    /// The places of these rows in the whole block, from 0.
-    pub fn rows(&self) -> Range<usize> {
-        self.rows.clone()
+    /// The numbers of these rows in the whole block, from 1, and on.
+    pub fn numbers(&self) -> RangeFrom<usize> {
+        self.rows.start.saturating_add(1)..
     }
 
     /// Argument `index`, a `String`.
@@ -136,8 +155,8 @@ impl<'a> Block<'a> {
     /// # Errors
     /// The signature does not say so.
     pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
-        let strings = self.columns.get(index).and_then(|column| column.strings(self.bytes, self.rows()));
-        strings.ok_or_else(|| disagree(index, "strings"))
+        let strings = |column: &'a Column| column.strings(self.bytes, self.rows.len(), self.taken);
+        self.columns.get(index).and_then(strings).ok_or_else(|| disagree(index, "strings"))
     }
 
     /// Argument `index`, of a type whose values take `N` bytes each.
@@ -146,7 +165,9 @@ impl<'a> Block<'a> {
     /// The signature does not say so.
     pub fn packed<const N: usize>(&self, index: usize) -> Result<Packed<'a, N>, WireError> {
         let packed = self.columns.get(index).and_then(|column| column.packed(self.bytes));
-        packed.map(|packed| packed.slice(self.rows())).ok_or_else(|| disagree(index, "values of that width"))
+        packed
+            .map(|packed| packed.slice(self.rows.clone()))
+            .ok_or_else(|| disagree(index, "values of that width"))
     }
 
     /// Argument `index`, an `Array` whose items take `N` bytes each.
@@ -157,7 +178,7 @@ impl<'a> Block<'a> {
         let arrays = match self.columns.get(index) {
             Some(Column::Arrays { ends, items }) => items
                 .packed(self.bytes)
-                .map(|items| Arrays::new(Packed::new(self.bytes, ends), items, self.rows())),
+                .map(|items| Arrays::new(Packed::new(self.bytes, ends), items, self.rows.clone())),
             _ => None,
         };
         arrays.ok_or_else(|| disagree(index, "arrays of values of that width"))
@@ -197,7 +218,7 @@ mod tests {
         let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let block = blocks.next_rows().unwrap().unwrap();
-        assert_eq!(block.rows(), 0..3);
+        assert_eq!(block.numbers(), 1..);
         assert_eq!(ids(&block), [&b""[..], b"b", b"c"]);
         assert_eq!(sizes(&block, 1), [vec![1, 2], vec![], vec![300]]);
         assert!(blocks.next_rows().unwrap().is_none());
@@ -213,10 +234,20 @@ mod tests {
         let mut pieces = Vec::new();
         while let Some(block) = blocks.next_rows().unwrap() {
             let names: Vec<_> = block.strings(1).unwrap().iter().map(<[u8]>::to_vec).collect();
-            pieces.push((block.rows(), sizes(&block, 0), names));
+            pieces.push((block.numbers(), sizes(&block, 0), names));
         }
-        let early = (0..2, vec![vec![1, 2], vec![]], vec![b"".to_vec(), b"b".to_vec()]);
-        assert_eq!(pieces, [early, (2..3, vec![vec![300]], vec![b"c".to_vec()])]);
+        // The sizes are there before the ids are.
+        let early = (1.., vec![vec![1, 2], vec![], vec![300]], vec![b"".to_vec(), b"b".to_vec()]);
+        assert_eq!(pieces, [early, (3.., vec![vec![300]], vec![b"c".to_vec()])]);
+    }
+
+    #[test]
+    fn a_rule_that_reads_no_strings_is_refused() {
+        let bytes = [b"\x01\x03", IDS].concat();
+        let mut blocks = BlockReader::new(&[ID], &*bytes).unwrap();
+        blocks.next_block().unwrap();
+        blocks.next_rows().unwrap();
+        assert!(matches!(blocks.next_rows(), Err(WireError::Argument { argument: 1, .. })));
     }
 
     #[test]

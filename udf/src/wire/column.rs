@@ -4,7 +4,8 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::input::Input;
-use super::{MAX_ROWS, MAX_STRING_BYTES, Place, RETAINED_BYTES, WireError};
+use super::strings::{Strings, Taken};
+use super::{MAX_ROWS, MAX_STRING_BYTES, Place, WireError};
 use crate::signature::Type;
 
 /// Bytes of an array's end on the wire.
@@ -13,8 +14,8 @@ const END_BYTES: usize = size_of::<u64>();
 /// Where the values of one column lie. Nothing is copied out of the block.
 #[derive(Debug)]
 pub(super) enum Column {
-    /// The bytes of each row from `first` on: those before are forgotten.
-    Strings { first: usize, ranges: Vec<Range<usize>> },
+    /// The length and the bytes of each row.
+    Strings(Range<usize>),
     /// All values, `width` bytes each.
     Packed { width: usize, values: Range<usize> },
     /// The end of each row's items, and the items.
@@ -29,33 +30,9 @@ impl Column {
             (Type::Array(item), None) => {
                 Some(Self::Arrays { ends: 0..0, items: Box::new(Self::new(*item)?) })
             }
-            (Type::String, None) => Some(Self::Strings { first: 0, ranges: Vec::new() }),
+            (Type::String, None) => Some(Self::Strings(0..0)),
             (_, None) => None,
         }
-    }
-
-    /// Forgets the values of the block before.
-    pub(super) fn clear(&mut self) {
-        match self {
-            Self::Strings { first, ranges } => {
-                *first = 0;
-                ranges.clear();
-                ranges.shrink_to(RETAINED_BYTES / size_of::<Range<usize>>());
-            }
-            Self::Packed { values, .. } => *values = 0..0,
-            Self::Arrays { ends, items } => {
-                *ends = 0..0;
-                items.clear();
-            }
-        }
-    }
-
-    /// Forgets the rows that are there, if they are of a kind that goes on row by row, and tells whether they are.
-    pub(super) fn forget_rows(&mut self) -> bool {
-        let Self::Strings { first, ranges } = self else { return false };
-        *first = first.saturating_add(ranges.len());
-        ranges.clear();
-        true
     }
 
     /// Reads all of the values of `rows` rows.
@@ -65,42 +42,25 @@ impl Column {
         rows: usize,
         column: &'static str,
     ) -> Result<(), WireError> {
-        let mut ready = 0;
-        while ready < rows {
-            ready = self.read_some(input, rows, column)?;
-        }
-        Ok(())
-    }
-
-    /// Reads on, at least one of `rows` rows, and returns how many are there now.
-    ///
-    /// Strings stop where the bytes that have come end, so that the rows before can be worked on meanwhile.
-    pub(super) fn read_some<R: Read>(
-        &mut self,
-        input: &mut Input<R>,
-        rows: usize,
-        column: &'static str,
-    ) -> Result<usize, WireError> {
         match self {
-            Self::Strings { first, ranges } => read_strings(*first, ranges, input, rows, column),
+            Self::Strings(values) => *values = read_strings(input, rows, column)?,
             Self::Packed { width, values } => {
                 *values = input.take(rows.saturating_mul(*width), Place::Values { column })?;
-                Ok(rows)
             }
             Self::Arrays { ends, items } => {
                 *ends = input.take(rows.saturating_mul(END_BYTES), Place::Ends { column })?;
                 let count = count_items(Packed::new(input.bytes(), ends), column)?;
                 items.read(input, count, column)?;
-                Ok(rows)
             }
         }
+        Ok(())
     }
 
-    /// The bytes of each of `rows`, if they are strings.
-    pub(super) fn strings<'a>(&'a self, bytes: &'a [u8], rows: Range<usize>) -> Option<Strings<'a>> {
-        let Self::Strings { first, ranges } = self else { return None };
-        let rows = rows.start.saturating_sub(*first)..rows.end.saturating_sub(*first);
-        Some(Strings { bytes, ranges: ranges.get(rows).unwrap_or_default() })
+    /// Up to `most` rows, if they are strings.
+    pub(super) fn strings<'a>(&self, bytes: &'a [u8], most: usize, taken: &'a Taken) -> Option<Strings<'a>> {
+        let Self::Strings(values) = self else { return None };
+        // The range was cut from these very bytes: there is always something to get.
+        Some(Strings::new(bytes.get(values.clone()).unwrap_or_default(), most, taken))
     }
 
     /// The values, if they are packed with `N` bytes each.
@@ -112,20 +72,24 @@ impl Column {
     }
 }
 
+/// Steps over the strings of `rows` rows, and returns where they lie.
 fn read_strings<R: Read>(
-    first: usize,
-    ranges: &mut Vec<Range<usize>>,
     input: &mut Input<R>,
     rows: usize,
     column: &'static str,
-) -> Result<usize, WireError> {
-    let ready = first.saturating_add(ranges.len());
-    if ready < rows {
-        let place = Place::Value { column, row: ready.saturating_add(1) };
-        ranges.push(input.text(MAX_STRING_BYTES, place)?);
+) -> Result<Range<usize>, WireError> {
+    let start = input.position();
+    let (mut done, taken) = (0_usize, Taken::default());
+    while done < rows {
+        let place = Place::Value { column, row: done.saturating_add(1) };
+        input.wait_for_text(MAX_STRING_BYTES, place)?;
+        let bytes = input.bytes().get(input.position()..).unwrap_or_default();
+        Strings::new(bytes, rows.saturating_sub(done), &taken).iter().for_each(drop);
+        let (count, length) = taken.take();
+        input.skip(length);
+        done = done.saturating_add(count);
     }
-    input.short_texts_at_hand(rows.saturating_sub(first).saturating_sub(ranges.len()), ranges);
-    Ok(first.saturating_add(ranges.len()))
+    Ok(start..input.position())
 }
 
 /// Checks that no array ends before it starts, and returns how many items all of them have.
@@ -141,29 +105,13 @@ fn count_items(ends: Packed<'_, END_BYTES>, column: &'static str) -> Result<usiz
     count.ok_or(WireError::TooMany { place: Place::Ends { column }, found: start, limit: MAX_ROWS })
 }
 
-/// A `String` column.
-#[derive(Clone, Copy, Debug)]
-pub struct Strings<'a> {
-    bytes: &'a [u8],
-    ranges: &'a [Range<usize>],
-}
-
-impl<'a> Strings<'a> {
-    /// The bytes of each row, which need not be UTF-8.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let bytes = self.bytes;
-        // The ranges were cut from these very bytes: there is always something to get.
-        self.ranges.iter().map(move |range| bytes.get(range.clone()).unwrap_or_default())
-    }
-}
-
 /// A column of values of `N` bytes each, as they came: little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed<'a, const N: usize>(&'a [[u8; N]]);
 
 impl<'a, const N: usize> Packed<'a, N> {
     pub(super) fn new(bytes: &'a [u8], range: &Range<usize>) -> Self {
-        // As for strings: the range was cut from these bytes, for a whole number of values.
+        // The range was cut from these bytes, for a whole number of values.
         let (values, _) = bytes.get(range.clone()).unwrap_or_default().as_chunks();
         Self(values)
     }

@@ -3,10 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use super::{Place, READ_BYTES, RETAINED_BYTES, WireError};
-
-/// Bits of a varint's byte that carry the number; the eighth says that another byte follows.
-const VARINT_BITS: u32 = 7;
+use super::{Place, READ_BYTES, RETAINED_BYTES, WireError, varint};
 
 /// A reader with the bytes that have come since the block began.
 pub(super) struct Input<R> {
@@ -56,36 +53,17 @@ impl<R: Read> Input<R> {
     /// Reads one number.
     #[inline]
     pub(super) fn varint(&mut self, place: Place) -> Result<u64, WireError> {
-        match self.bytes().get(self.position) {
-            Some(&byte) if byte < 0x80 => {
-                self.position += 1;
-                Ok(u64::from(byte))
-            }
-            _ => self.long_varint(place),
-        }
-    }
-
-    /// Reads one number that has several bytes, or whose first byte has not come yet.
-    #[cold]
-    fn long_varint(&mut self, place: Place) -> Result<u64, WireError> {
-        let mut value = 0_u64;
-        let mut shift = 0;
         loop {
-            let byte = self.byte(place)?;
-            let bits = u64::from(byte & 0x7f);
-            // A shift that loses bits cannot be undone.
-            let shifted = bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits);
-            value |= shifted.ok_or(WireError::Varint { place })?;
-            if byte < 0x80 {
+            let bytes = self.bytes().get(self.position..).unwrap_or_default();
+            let found = varint::split(bytes).map_err(|varint::TooLong| WireError::Varint { place })?;
+            if let Some((value, rest)) = found {
+                self.position = self.filled.saturating_sub(rest.len());
                 return Ok(value);
             }
-            shift += VARINT_BITS;
+            if !self.fill(place)? {
+                return Err(WireError::End { place });
+            }
         }
-    }
-
-    fn byte(&mut self, place: Place) -> Result<u8, WireError> {
-        let range = self.take(1, place)?;
-        self.bytes().get(range.start).copied().ok_or(WireError::End { place })
     }
 
     /// Reads a varint length of at most `limit`, then as many bytes.
@@ -96,22 +74,17 @@ impl<R: Read> Input<R> {
         self.take(length.ok_or(WireError::TooMany { place, found, limit })?, place)
     }
 
-    /// Reads up to `most` texts, as long as they have come whole and are short; long ones, and faults, are left to
-    /// [`Input::text`].
-    pub(super) fn short_texts_at_hand(&mut self, most: usize, ranges: &mut Vec<Range<usize>>) {
-        let bytes = self.buffer.get(..self.filled).unwrap_or_default();
-        // A variable of its own: one in memory would make each text wait for the one before.
-        let mut position = self.position;
-        ranges.extend((0..most).map_while(|_| {
-            let (length, text) = split_short_varint(bytes.get(position..)?)?;
-            let start = bytes.len() - text.len();
-            if length > text.len() {
-                return None;
-            }
-            position = start + length;
-            Some(start..position)
-        }));
-        self.position = position;
+    /// Waits until a text of at most `limit` bytes is there as a whole, and stays in front of it.
+    pub(super) fn wait_for_text(&mut self, limit: u64, place: Place) -> Result<(), WireError> {
+        let start = self.position;
+        self.text(limit, place)?;
+        self.position = start;
+        Ok(())
+    }
+
+    /// Steps over `length` bytes that are there.
+    pub(super) fn skip(&mut self, length: usize) {
+        self.position = self.position.saturating_add(length).min(self.filled);
     }
 
     /// Waits until `length` bytes have come and steps over them.
@@ -148,16 +121,6 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// The varint that `bytes` start with, if it has one byte or two, and what follows it.
-#[inline]
-fn split_short_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    match bytes {
-        [a @ ..0x80, rest @ ..] => Some((usize::from(*a), rest)),
-        [a, b @ ..0x80, rest @ ..] => Some((usize::from(*a & 0x7f) | usize::from(*b) << VARINT_BITS, rest)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,51 +131,22 @@ mod tests {
         Input::new(bytes)
     }
 
-    /// Varints as ClickHouse writes them: the count of rows of `SELECT … FROM numbers(N) FORMAT Native`.
-    const NUMBERS: [(u64, &[u8]); 6] = [
-        (1, b"\x01"),
-        (127, b"\x7f"),
-        (128, b"\x80\x01"),
-        (16383, b"\xff\x7f"),
-        (16384, b"\x80\x80\x01"),
-        (u64::MAX, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
-    ];
-
     #[test]
-    fn numbers_of_every_length_are_read() {
-        for (number, bytes) in NUMBERS {
-            let mut input = input(bytes);
-            assert_eq!(input.varint(PLACE).unwrap(), number);
-            assert!(!input.next_block().unwrap(), "{number}: bytes are left");
-        }
+    fn numbers_are_waited_for() {
+        let mut whole = Input::new(b"\x80".chain(&b"\x80"[..]).chain(&b"\x01\x07"[..]));
+        assert_eq!((whole.varint(PLACE).unwrap(), whole.varint(PLACE).unwrap()), (16384, 7));
+        assert!(matches!(input(b"\x80\x80").varint(PLACE), Err(WireError::End { place: PLACE })));
+        assert!(matches!(input(&[0x80; 64]).varint(PLACE), Err(WireError::Varint { place: PLACE })));
     }
 
     #[test]
-    fn numbers_cut_short_are_named() {
-        for (number, bytes) in NUMBERS {
-            for cut in 0..bytes.len() {
-                let end = input(&bytes[..cut]).varint(PLACE);
-                assert!(matches!(end, Err(WireError::End { place: PLACE })), "{number} cut to {cut} bytes");
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_above_64_bits_are_refused() {
-        for bytes in [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"[..], &[0x80; 64]] {
-            assert!(matches!(input(bytes).varint(PLACE), Err(WireError::Varint { place: PLACE })));
-        }
-    }
-
-    #[test]
-    fn short_texts_at_hand_are_those_that_have_come_whole() {
-        let mut input = input(b"\x02ab\x00\x03cd");
-        assert!(input.next_block().unwrap());
-        let mut ranges = Vec::new();
-        input.short_texts_at_hand(1, &mut ranges);
-        assert_eq!(ranges.len(), 1);
-        input.short_texts_at_hand(5, &mut ranges);
-        assert_eq!(ranges, [1..3, 4..4]);
+    fn a_text_that_is_waited_for_is_still_to_be_read() {
+        let mut input = Input::new(b"\x03a".chain(&b"bc\x00"[..]));
+        input.wait_for_text(3, PLACE).unwrap();
+        assert_eq!((input.position(), input.bytes()), (0, &b"\x03abc\x00"[..]));
+        input.skip(4);
+        assert_eq!(input.varint(PLACE).unwrap(), 0);
+        assert!(matches!(input.wait_for_text(3, PLACE), Err(WireError::End { place: PLACE })));
     }
 
     #[test]

@@ -14,14 +14,17 @@ mod block;
 mod column;
 mod error;
 mod input;
+mod strings;
+mod varint;
 
 pub use answer::Answer;
 pub use block::{Block, BlockReader};
-pub use column::{Arrays, Packed, Strings};
+pub use column::{Arrays, Packed};
 pub use error::{Place, WireError};
+pub use strings::Strings;
 
 /// The input buffer's first size, and so the most that is asked of the pipe at once until a block outgrows it. Small
-/// enough for the piece, and the rows found in it, to stay in a core's second cache. A fuzzer would do little but
+/// enough for the piece to stay in a core's second cache. A fuzzer would do little but
 /// clear it.
 pub(crate) const READ_BYTES: usize = if cfg!(fuzzing) { 1 << 10 } else { 1 << 17 };
 
