@@ -1,81 +1,152 @@
-//! Four strings of any length at once, in the registers of AVX2.
+//! Two groups of four strings of any length at once, in the registers of AVX2.
+//!
+//! The steps of one group wait for each other; those of the other fill the gaps.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi64, _mm256_blendv_epi8, _mm256_extract_epi64, _mm256_or_si256, _mm256_set_epi64x,
-    _mm256_set1_epi64x, _mm256_shuffle_epi32, _mm256_slli_epi64, _mm256_srli_epi64, _mm256_xor_si256,
+    __m256i, _mm256_add_epi64, _mm256_blendv_epi8, _mm256_loadu_si256, _mm256_loadu2_m128i, _mm256_or_si256,
+    _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_shuffle_epi32, _mm256_slli_epi64, _mm256_srli_epi64,
+    _mm256_storeu_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
+use std::hint::select_unpredictable;
 
+use super::GROUP;
 use crate::shard::shard_key;
 
-/// Strings that are hashed at once: those whose states fit side by side into the registers.
-pub(super) const LANES: usize = 4;
+/// Strings whose states fit side by side into the registers.
+const LANES: usize = 4;
 
-/// Words of 8 bytes by which the longest of them may exceed the shortest; beyond that most lanes would idle.
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
+
+/// Words by which the longest string may exceed the shortest; beyond that most lanes would idle.
 const MAX_IDLE_WORDS: usize = 8;
 
-/// A string in words of eight bytes.
-#[derive(Clone, Copy)]
-struct Text<'a> {
-    words: &'a [[u8; 8]],
-    /// The bytes that are left, and the length modulo 256 in the highest byte.
-    last: u64,
-}
-
-impl<'a> Text<'a> {
-    #[inline(always)]
-    fn new(text: &'a [u8]) -> Self {
-        let (words, rest) = text.as_chunks();
-        let left = match (text.last_chunk(), rest.len()) {
-            (_, 0) => 0,
-            // Read with the whole bytes before them, and those shifted out: no copy of odd length.
-            (Some(eight), rest) => u64::from_le_bytes(*eight) >> (64 - 8 * rest),
-            (None, _) => rest.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
-        };
-        let [length, ..] = text.len().to_le_bytes();
-        Self { words, last: left | (u64::from(length) << 56) }
-    }
-
-    #[inline(always)]
-    fn word(&self, place: usize) -> i64 {
-        self.words.get(place).map_or(self.last, |word| u64::from_le_bytes(*word)).cast_signed()
-    }
-}
-
+/// The hashes of strings of any length.
 #[target_feature(enable = "avx2")]
-pub(super) fn hash_all(ids: [&[u8]; LANES]) -> [u64; LANES] {
-    let [a, b, c, d] = ids;
-    let [a, b, c, d] = [Text::new(a), Text::new(b), Text::new(c), Text::new(d)];
-    let texts = [&a, &b, &c, &d];
+pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     let (mut least, mut most) = (usize::MAX, 0);
-    for text in texts {
-        (least, most) = (least.min(text.words.len()), most.max(text.words.len()));
+    for id in ids {
+        (least, most) = (least.min(id.len() / WORD), most.max(id.len() / WORD));
     }
     if most.saturating_sub(least) > MAX_IDLE_WORDS {
         return ids.map(shard_key);
     }
-    let mut state = State::new();
-    for place in 0..least {
-        state.take(words(texts, place));
+    let [a, b, c, d, e, f, g, h] = *ids;
+    let (these, those) = (Texts::new([a, b, c, d]), Texts::new([e, f, g, h]));
+    let mut states = (State::new(), State::new());
+    for place in (0..least / 2 * 2).step_by(2) {
+        // SAFETY: each string has `least` whole words.
+        let (this, that) = unsafe { (these.two_words(place), those.two_words(place)) };
+        states.0.take(this.0);
+        states.1.take(that.0);
+        states.0.take(this.1);
+        states.1.take(that.1);
     }
-    for place in least..=most {
-        let before = state;
-        state.take(words(texts, place));
-        state.keep(&before, ended(texts, place));
+    if least % 2 == 1 {
+        states.0.take(these.words(least - 1));
+        states.1.take(those.words(least - 1));
     }
-    state.finish()
+    if least == most {
+        states.0.take(these.last_words());
+        states.1.take(those.last_words());
+    } else {
+        for place in least..=most {
+            these.take_ends(&mut states.0, place);
+            those.take_ends(&mut states.1, place);
+        }
+    }
+    let ([a, b, c, d], [e, f, g, h]) = (states.0.finish(), states.1.finish());
+    [a, b, c, d, e, f, g, h]
 }
 
-/// A word of each string.
-#[target_feature(enable = "avx2")]
-fn words([a, b, c, d]: [&Text<'_>; LANES], place: usize) -> __m256i {
-    _mm256_set_epi64x(d.word(place), c.word(place), b.word(place), a.word(place))
+/// A group of strings, each a number of whole words and a last one.
+struct Texts<'a> {
+    texts: [&'a [u8]; LANES],
+    last: [u64; LANES],
 }
 
-/// All ones for the strings that have ended, which keep the state they ended with.
-#[target_feature(enable = "avx2")]
-fn ended([a, b, c, d]: [&Text<'_>; LANES], place: usize) -> __m256i {
-    let ended = |text: &Text<'_>| if place > text.words.len() { -1 } else { 0 };
-    _mm256_set_epi64x(ended(d), ended(c), ended(b), ended(a))
+impl<'a> Texts<'a> {
+    #[inline(always)]
+    fn new(texts: [&'a [u8]; LANES]) -> Self {
+        let [a, b, c, d] = texts;
+        Self { texts, last: [last_word(a), last_word(b), last_word(c), last_word(d)] }
+    }
+
+    /// The word of each string at `place`, and the next one.
+    ///
+    /// # Safety
+    /// Each string must have both as whole words.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn two_words(&self, place: usize) -> (__m256i, __m256i) {
+        let start = place * WORD;
+        let [a, b, c, d] = &self.texts;
+        // SAFETY: the caller promises these 16 bytes of each, half a register.
+        let (ac, bd) = unsafe {
+            (
+                _mm256_loadu2_m128i(c.as_ptr().add(start).cast(), a.as_ptr().add(start).cast()),
+                _mm256_loadu2_m128i(d.as_ptr().add(start).cast(), b.as_ptr().add(start).cast()),
+            )
+        };
+        (_mm256_unpacklo_epi64(ac, bd), _mm256_unpackhi_epi64(ac, bd))
+    }
+
+    /// The word of each string at `place`, or its last one if it ends before.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn words(&self, place: usize) -> __m256i {
+        let ([a, b, c, d], [i, j, k, l]) = (self.texts, self.last);
+        _mm256_set_epi64x(word(d, place, l), word(c, place, k), word(b, place, j), word(a, place, i))
+    }
+
+    /// The last word of each string.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn last_words(&self) -> __m256i {
+        // SAFETY: `last` has the 32 bytes of a register.
+        unsafe { _mm256_loadu_si256(self.last.as_ptr().cast()) }
+    }
+
+    /// Has `state` take the words at `place`, where some strings may end and others have ended.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn take_ends(&self, state: &mut State, place: usize) {
+        let [a, b, c, d] = self.texts;
+        let before = *state;
+        state.take(self.words(place));
+        state.keep(
+            &before,
+            _mm256_set_epi64x(ended(d, place), ended(c, place), ended(b, place), ended(a, place)),
+        );
+    }
+}
+
+/// What is left after the last whole word, and the length modulo 256 in the highest byte.
+#[inline(always)]
+fn last_word(text: &[u8]) -> u64 {
+    let left = match text.last_chunk() {
+        // Read with the whole bytes before them, and those shifted out: no copy of odd length.
+        Some(eight) => u64::from_le_bytes(*eight) >> 1 >> (63 - 8 * (text.len() % WORD)),
+        None => text.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    let [length, ..] = text.len().to_le_bytes();
+    left | (u64::from(length) << 56)
+}
+
+/// The whole word at `place`, or `last` if there is none.
+#[inline(always)]
+fn word(text: &[u8], place: usize, last: u64) -> i64 {
+    // Something is read in any case: where strings end is hard to predict.
+    let start = (place * WORD).min(text.len().saturating_sub(WORD));
+    let word = text.get(start..).and_then(|rest| rest.first_chunk());
+    let word = word.map_or(last, |word| u64::from_le_bytes(*word));
+    select_unpredictable(place < text.len() / WORD, word, last).cast_signed()
+}
+
+/// All ones if there is no word at `place`.
+#[inline(always)]
+fn ended(text: &[u8], place: usize) -> i64 {
+    if place > text.len() / WORD { -1 } else { 0 }
 }
 
 /// Four states side by side.
@@ -89,6 +160,7 @@ struct State {
 
 impl State {
     /// The beginning for a key of zeros.
+    #[inline]
     #[target_feature(enable = "avx2")]
     fn new() -> Self {
         Self {
@@ -100,6 +172,7 @@ impl State {
     }
 
     /// Takes a word of each string.
+    #[inline]
     #[target_feature(enable = "avx2")]
     fn take(&mut self, word: __m256i) {
         self.v3 = _mm256_xor_si256(self.v3, word);
@@ -108,6 +181,7 @@ impl State {
         self.v0 = _mm256_xor_si256(self.v0, word);
     }
 
+    #[inline]
     #[target_feature(enable = "avx2")]
     fn round(&mut self) {
         self.v0 = _mm256_add_epi64(self.v0, self.v1);
@@ -123,6 +197,7 @@ impl State {
     }
 
     /// Goes back to `before` in the lanes that `ended` fills with ones.
+    #[inline]
     #[target_feature(enable = "avx2")]
     fn keep(&mut self, before: &Self, ended: __m256i) {
         self.v0 = _mm256_blendv_epi8(self.v0, before.v0, ended);
@@ -131,6 +206,7 @@ impl State {
         self.v3 = _mm256_blendv_epi8(self.v3, before.v3, ended);
     }
 
+    #[inline]
     #[target_feature(enable = "avx2")]
     fn finish(mut self) -> [u64; LANES] {
         self.v2 = _mm256_xor_si256(self.v2, _mm256_set1_epi64x(0xff));
@@ -139,12 +215,10 @@ impl State {
         }
         let one = _mm256_xor_si256(self.v0, self.v1);
         let hash = _mm256_xor_si256(one, _mm256_xor_si256(self.v2, self.v3));
-        [
-            _mm256_extract_epi64::<0>(hash).cast_unsigned(),
-            _mm256_extract_epi64::<1>(hash).cast_unsigned(),
-            _mm256_extract_epi64::<2>(hash).cast_unsigned(),
-            _mm256_extract_epi64::<3>(hash).cast_unsigned(),
-        ]
+        let mut hashes = [0; LANES];
+        // SAFETY: `hashes` has the 32 bytes of a register.
+        unsafe { _mm256_storeu_si256(hashes.as_mut_ptr().cast(), hash) };
+        hashes
     }
 }
 

@@ -1,15 +1,17 @@
 //! SipHash-2-4 with a key of zeros, ClickHouse's `sipHash64`, of several strings at once.
 //!
 //! One string's rounds wait for each other; those of several strings do not, and run side by side in wide registers:
-//! sixteen short strings where the processor has AVX-512, four of any length where it has AVX2, else one after the other.
+//! sixteen short strings where the processor has AVX-512, eight of any length where it has AVX2, else one after the other.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-/// Strings whose words fit side by side into the widest registers. Two groups are gathered before they are hashed.
+/// Strings in a group whose words fit side by side into the widest registers.
 const GROUP: usize = 8;
+
+const NONE: [[&[u8]; GROUP]; 2] = [[&[]; GROUP]; 2];
 
 /// The hashes of `ids`, one for each, in order.
 pub(super) fn hashes<'a, I: Iterator<Item = &'a [u8]>>(ids: I) -> Hashes<I> {
@@ -28,27 +30,51 @@ pub struct Hashes<I> {
 impl<'a, I: Iterator<Item = &'a [u8]>> Hashes<I> {
     /// Hands out all hashes that are left, in order, as many at once as are there.
     #[inline]
-    pub fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
-        f(self.ready.as_flattened().get(self.next..self.count).unwrap_or_default());
-        while self.refill() {
-            f(self.ready.as_flattened().get(..self.count).unwrap_or_default());
+    pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
+        // Variables of their own stay in registers.
+        let (mut ids, mut strings, mut ready) = (self.ids, NONE, self.ready);
+        f(ready.as_flattened().get(self.next..self.count).unwrap_or_default());
+        loop {
+            match hash_next(&mut ids, &mut strings, &mut ready) {
+                0 => return,
+                count => f(ready.as_flattened().get(..count).unwrap_or_default()),
+            }
         }
     }
+}
 
-    /// Hashes the next strings and tells whether there were any.
-    #[inline]
-    fn refill(&mut self) -> bool {
-        let mut strings: [[&[u8]; GROUP]; 2] = [[&[]; GROUP]; 2];
-        self.count = 0;
-        for (lane, id) in strings.as_flattened_mut().iter_mut().zip(self.ids.by_ref()) {
-            *lane = id;
-            self.count += 1;
-        }
-        if self.count > 0 {
-            (self.ready, self.next) = (hash_all(&strings), 0);
-        }
-        self.count > 0
+/// Hashes the next of `ids`, as many as is best, in the memory of others, and tells how many these are.
+#[inline(always)]
+fn hash_next<'a>(
+    ids: &mut impl Iterator<Item = &'a [u8]>,
+    strings: &mut [[&'a [u8]; GROUP]; 2],
+    hashes: &mut [[u64; GROUP]; 2],
+) -> usize {
+    let [these, those] = strings;
+    let mut count = gather(ids, these);
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_there() {
+        count += gather(ids, those);
+        // SAFETY: this processor has what it needs.
+        let found = unsafe { avx512::hash_all(strings) };
+        *hashes = found.unwrap_or_else(|| strings.map(|group| hash_group(&group)));
+        return count;
     }
+    // More than a group would only put off the hashing.
+    let [hashes, _] = hashes;
+    *hashes = hash_group(these);
+    count
+}
+
+/// Puts the next strings where they are hashed from, and tells how many there are.
+#[inline(always)]
+fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]; GROUP]) -> usize {
+    let mut count = 0;
+    for (lane, id) in strings.iter_mut().zip(ids) {
+        *lane = id;
+        count += 1;
+    }
+    count
 }
 
 impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
@@ -56,34 +82,22 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
 
     #[inline]
     fn next(&mut self) -> Option<u64> {
-        if self.next == self.count && !self.refill() {
-            return None;
+        if self.next == self.count {
+            (self.next, self.count) = (0, hash_next(&mut self.ids, &mut { NONE }, &mut self.ready));
         }
-        let hash = self.ready.as_flattened().get(self.next).copied();
+        let hash = self.ready.as_flattened().get(..self.count)?.get(self.next).copied()?;
         self.next += 1;
-        hash
+        Some(hash)
     }
 }
 
-fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> [[u64; GROUP]; 2] {
-    #[cfg(target_arch = "x86_64")]
-    if avx512::is_there()
-        // SAFETY: this processor has what it needs.
-        && let Some(hashes) = unsafe { avx512::hash_all(ids) }
-    {
-        return hashes;
-    }
+fn hash_group(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        let mut hashes = [[0; GROUP]; 2];
-        let fours = ids.as_flattened().as_chunks().0;
-        for (hashes, ids) in hashes.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(fours) {
-            // SAFETY: this processor has AVX2.
-            *hashes = unsafe { avx2::hash_all(*ids) };
-        }
-        return hashes;
+        // SAFETY: this processor has AVX2.
+        return unsafe { avx2::hash_all(ids) };
     }
-    ids.map(|group| group.map(super::shard_key))
+    ids.map(super::shard_key)
 }
 
 #[cfg(test)]
@@ -122,15 +136,17 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn four_at_once_are_hashed_right_also_where_eight_would_be() {
+    fn eight_at_once_are_hashed_right_also_where_sixteen_would_be() {
         if !std::arch::is_x86_feature_detected!("avx2") {
             return;
         }
         let text = [7_u8; 100];
         for length in 0..=80 {
-            let ids: [&[u8]; 4] = [&text[..length], &text[1..20], &text[length..], &text[..length / 2]];
+            let (half, third) = (length / 2, length / 3);
+            let [a, b, c, d] = [&text[..length], &text[1..20], &text[length..], &text[..half]];
+            let ids = [a, b, c, d, &text[half..length], &text[third..], &text[third..half], &text[..third]];
             // SAFETY: this processor has AVX2.
-            assert_eq!(unsafe { avx2::hash_all(ids) }, ids.map(shard_key), "{length}");
+            assert_eq!(unsafe { avx2::hash_all(&ids) }, ids.map(shard_key), "{length}");
         }
     }
 }
