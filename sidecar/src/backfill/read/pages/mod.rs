@@ -7,6 +7,7 @@ mod codec;
 mod compact;
 mod dictionary;
 mod header;
+mod spare;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use self::codec::Codec;
 use self::compact::Unread;
 use self::dictionary::{longest, width};
 use self::header::{Body, Header};
+use self::spare::Spare;
 use super::footer::place;
 use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
 
@@ -41,6 +43,7 @@ pub(super) struct Pages<R> {
     width: Option<u64>,
     is_repeated: bool,
     codec: Codec,
+    spare: Spare,
     /// Where the next header, or if that has been read, its page begins.
     offset: u64,
     end: u64,
@@ -73,6 +76,7 @@ impl<R: ChunkReader> Pages<R> {
             width: width(metadata.column_type(), metadata.column_descr().type_length()),
             is_repeated: metadata.column_descr().max_rep_level() > 0,
             codec: Codec::new(metadata.compression()).map_err(wrong)?,
+            spare: Spare::default(),
             offset,
             end: offset.saturating_add(bytes),
             next: None,
@@ -172,14 +176,14 @@ impl<R: ChunkReader> Pages<R> {
         else {
             return Err(self.damaged("its levels are longer than it is".to_owned()));
         };
-        let mut output = Vec::with_capacity(length);
-        output.extend_from_slice(levels);
-        // Some writers leave nothing at all of a page without values.
-        if length > levels.len() {
-            let decompressed = self.codec.decompress(values, length - levels.len(), &mut output);
-            decompressed.map_err(|problem| self.damaged(problem))?;
-        }
-        Ok(output.into())
+        let codec = &mut self.codec;
+        let filled = self.spare.filled(length, |page| {
+            let (head, body) = page.split_at_mut(levels.len());
+            head.copy_from_slice(levels);
+            // Some writers leave nothing at all of a page without values.
+            if body.is_empty() { Ok(()) } else { codec.decompress(values, body) }
+        });
+        filled.map_err(|problem| self.damaged(problem))
     }
 
     /// Has the gauge account for `page`.
