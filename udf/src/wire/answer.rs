@@ -58,6 +58,7 @@ impl Answer {
     }
 
     /// Answers the next rows of a function that returns `UInt64`.
+    #[inline]
     pub fn push_u64s(&mut self, values: &[u64]) {
         self.rows += values.len();
         let (eights, others) = values.as_chunks::<8>();

@@ -11,7 +11,9 @@ mod avx512;
 /// Strings in a group whose words fit side by side into the widest registers.
 const GROUP: usize = 8;
 
-const NONE: [[&[u8]; GROUP]; 2] = [[&[]; GROUP]; 2];
+/// Groups of strings, and their hashes.
+type Strings<'a, const GROUPS: usize> = [[&'a [u8]; GROUP]; GROUPS];
+type Keys<const GROUPS: usize> = [[u64; GROUP]; GROUPS];
 
 /// The hashes of `ids`, one for each, in order.
 pub(super) fn hashes<'a, I: Iterator<Item = &'a [u8]>>(ids: I) -> Hashes<I> {
@@ -21,7 +23,7 @@ pub(super) fn hashes<'a, I: Iterator<Item = &'a [u8]>>(ids: I) -> Hashes<I> {
 /// The hashes of strings, in order, some at once.
 pub struct Hashes<I> {
     ids: I,
-    ready: [[u64; GROUP]; 2],
+    ready: Keys<2>,
     /// The place in `ready` of the hash to give next, and how many of them there are.
     next: usize,
     count: usize,
@@ -31,50 +33,28 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Hashes<I> {
     /// Hands out all hashes that are left, in order, as many at once as are there.
     #[inline]
     pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
-        // Variables of their own stay in registers.
-        let (mut ids, mut strings, mut ready) = (self.ids, NONE, self.ready);
-        f(ready.as_flattened().get(self.next..self.count).unwrap_or_default());
-        loop {
-            match hash_next(&mut ids, &mut strings, &mut ready) {
-                0 => return,
-                count => f(ready.as_flattened().get(..count).unwrap_or_default()),
-            }
+        f(self.ready.as_flattened().get(self.next..self.count).unwrap_or_default());
+        #[cfg(target_arch = "x86_64")]
+        if avx512::is_there() {
+            return for_each_groups(self.ids, hash_two_groups, f);
         }
+        for_each_groups(self.ids, |[strings]: &Strings<'_, 1>| [hash_group(strings)], f);
     }
-}
 
-/// Hashes the next of `ids`, as many as is best, in the memory of others, and tells how many these are.
-#[inline(always)]
-fn hash_next<'a>(
-    ids: &mut impl Iterator<Item = &'a [u8]>,
-    strings: &mut [[&'a [u8]; GROUP]; 2],
-    hashes: &mut [[u64; GROUP]; 2],
-) -> usize {
-    let [these, those] = strings;
-    let mut count = gather(ids, these);
-    #[cfg(target_arch = "x86_64")]
-    if avx512::is_there() {
-        count += gather(ids, those);
-        // SAFETY: this processor has what it needs.
-        let found = unsafe { avx512::hash_all(strings) };
-        *hashes = found.unwrap_or_else(|| strings.map(|group| hash_group(&group)));
-        return count;
+    /// Hashes the next strings.
+    fn refill(&mut self) {
+        self.next = 0;
+        let mut strings: Strings<'_, 2> = [[&[]; GROUP]; 2];
+        #[cfg(target_arch = "x86_64")]
+        if avx512::is_there() {
+            self.count = gather(&mut self.ids, strings.as_flattened_mut());
+            self.ready = hash_two_groups(&strings);
+            return;
+        }
+        let ([strings, _], [ready, _]) = (&mut strings, &mut self.ready);
+        self.count = gather(&mut self.ids, strings);
+        *ready = hash_group(strings);
     }
-    // More than a group would only put off the hashing.
-    let [hashes, _] = hashes;
-    *hashes = hash_group(these);
-    count
-}
-
-/// Puts the next strings where they are hashed from, and tells how many there are.
-#[inline(always)]
-fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]; GROUP]) -> usize {
-    let mut count = 0;
-    for (lane, id) in strings.iter_mut().zip(ids) {
-        *lane = id;
-        count += 1;
-    }
-    count
 }
 
 impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
@@ -83,12 +63,58 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
     #[inline]
     fn next(&mut self) -> Option<u64> {
         if self.next == self.count {
-            (self.next, self.count) = (0, hash_next(&mut self.ids, &mut { NONE }, &mut self.ready));
+            self.refill();
         }
         let hash = self.ready.as_flattened().get(..self.count)?.get(self.next).copied()?;
         self.next += 1;
         Some(hash)
     }
+}
+
+/// Hashes some groups of strings after the other. The next are found before those at hand are hashed: neither needs the
+/// other, so the processor does both at once.
+#[inline(always)]
+fn for_each_groups<'a, const GROUPS: usize>(
+    mut ids: impl Iterator<Item = &'a [u8]>,
+    hash: impl Fn(&Strings<'a, GROUPS>) -> Keys<GROUPS>,
+    mut f: impl FnMut(&[u64]),
+) {
+    let mut one: Strings<'_, GROUPS> = [[&[]; GROUP]; GROUPS];
+    let mut other = one;
+    let mut count = gather(&mut ids, one.as_flattened_mut());
+    // Two steps a round, so that strings stay where they were put.
+    while count > 0 {
+        let following = gather(&mut ids, other.as_flattened_mut());
+        f(hash(&one).as_flattened().get(..count).unwrap_or_default());
+        if following == 0 {
+            return;
+        }
+        count = gather(&mut ids, one.as_flattened_mut());
+        f(hash(&other).as_flattened().get(..following).unwrap_or_default());
+    }
+}
+
+/// Puts the next strings where they are hashed from, and tells how many there are.
+#[inline(always)]
+fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]]) -> usize {
+    let mut count = 0;
+    for (lane, id) in strings.iter_mut().zip(ids) {
+        *lane = id;
+        count += 1;
+    }
+    count
+}
+
+/// Best where the processor has AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
+    if avx512::is_there()
+        // SAFETY: this processor has what it needs.
+        && let Some(hashes) = unsafe { avx512::hash_all(strings) }
+    {
+        return hashes;
+    }
+    strings.map(|group| hash_group(&group))
 }
 
 fn hash_group(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
