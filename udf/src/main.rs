@@ -1,14 +1,12 @@
 //! `posthouse-udf FUNCTION`: serves one function on standard input and output, as ClickHouse's child.
 
 use std::error::Error;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use posthouse_udf::docs::functions_md;
 use posthouse_udf::functions::{FUNCTIONS, Function, find};
-use posthouse_udf::process::{close_inherited_descriptors, enlarge_pipes};
+use posthouse_udf::process::{close_inherited_descriptors, pipes};
 use posthouse_udf::serve::{ServeError, serve};
 
 /// The exit code of wrong usage; 1 is that of work that failed.
@@ -53,10 +51,7 @@ fn run(function: &Function) -> ExitCode {
 fn serve_pipes(function: &Function) -> Result<(), Box<dyn Error>> {
     // SAFETY: this is the only thread, and it has opened nothing yet.
     unsafe { close_inherited_descriptors()? };
-    enlarge_pipes();
-    // Not through std's handles: `Stdout` looks for the end of lines in what it writes.
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (input, output) = pipes()?;
     Ok(serve(function, input, output)?)
 }
 

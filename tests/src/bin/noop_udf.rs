@@ -1,11 +1,7 @@
 //! A function that reads what `shardKey` reads and answers zeros: what the pipes and the format cost by themselves.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-
 use posthouse_udf::functions::{Argument, Function, Type};
-use posthouse_udf::process::enlarge_pipes;
+use posthouse_udf::process::pipes;
 use posthouse_udf::serve::serve;
 
 static NOOP: Function = Function {
@@ -25,8 +21,6 @@ static NOOP: Function = Function {
 };
 
 fn main() -> anyhow::Result<()> {
-    enlarge_pipes();
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (input, output) = pipes()?;
     Ok(serve(&NOOP, input, output)?)
 }

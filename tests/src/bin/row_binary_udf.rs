@@ -1,13 +1,11 @@
 //! `shardKey` over the other typed format, RowBinaryWithNamesAndTypes after chunk headers: what the choice of Native
 //! is measured against. It reads, hashes and answers in the same pieces as the function of Native does.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::fd::AsFd;
 
 use anyhow::{Context, bail, ensure};
-use posthouse_udf::process::enlarge_pipes;
+use posthouse_udf::process::{InputPipe, pipes};
 use posthouse_udf::shard::shard_keys;
 
 /// Asked of the pipe at once, as by the function of Native.
@@ -17,14 +15,8 @@ const READ_BYTES: usize = 1 << 17;
 const ANSWER_HEADER: &[u8] = b"\x01\x06result\x06UInt64";
 
 fn main() -> anyhow::Result<()> {
-    enlarge_pipes();
-    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut input = Input {
-        source: File::from(io::stdin().as_fd().try_clone_to_owned()?),
-        buffer: vec![0; READ_BYTES],
-        filled: 0,
-        position: 0,
-    };
+    let (source, mut output) = pipes()?;
+    let mut input = Input { source, buffer: vec![0; READ_BYTES], filled: 0, position: 0 };
     let (mut answer, mut found) = (Vec::new(), Vec::new());
     while input.filled > input.position || input.fill()? {
         let rows: usize = input.line()?.parse().context("the chunk header is no number")?;
@@ -55,7 +47,7 @@ fn main() -> anyhow::Result<()> {
 
 /// The pipe, with what has come of it from `position` to `filled`.
 struct Input {
-    source: File,
+    source: InputPipe,
     buffer: Vec<u8>,
     filled: usize,
     position: usize,
