@@ -21,6 +21,8 @@ pub struct BlockReader<R> {
     done: usize,
     /// Whether some have been handed out.
     handed: bool,
+    /// Whether they are handed out as they come: the last column is the only one of strings.
+    in_pieces: bool,
     /// Where the values of the last column start.
     last: usize,
     /// How many strings were read since rows were handed out.
@@ -36,9 +38,12 @@ impl<R: Read> BlockReader<R> {
         let column = |(index, argument): (usize, &Argument)| {
             Column::new(argument.data_type).ok_or_else(|| disagree(index, "of a type that arguments have"))
         };
-        let columns = arguments.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+        let columns = arguments.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
+        let in_pieces = columns
+            .split_last()
+            .is_some_and(|(last, others)| last.is_strings() && !others.iter().any(Column::is_strings));
         let (input, taken) = (Input::new(source), Taken::default());
-        Ok(Self { input, arguments, columns, rows: 0, done: 0, handed: false, last: 0, taken })
+        Ok(Self { input, arguments, columns, rows: 0, done: 0, handed: false, in_pieces, last: 0, taken })
     }
 
     /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
@@ -57,8 +62,8 @@ impl<R: Read> BlockReader<R> {
             check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
             let data_type = |found: &str| argument.data_type.is_named(found);
             check_label(&mut self.input, Place::DataType { column: number }, &argument.data_type, data_type)?;
-            // Strings of the last column come with `next_rows`.
-            if number < last || !matches!(column, Column::Strings(_)) {
+            // What comes in pieces comes with `next_rows`.
+            if number < last || !self.in_pieces {
                 column.read(&mut self.input, self.rows, argument.name)?;
             }
         }
@@ -66,30 +71,15 @@ impl<R: Read> BlockReader<R> {
         Ok(Some(self.rows))
     }
 
-    /// The next rows of the block, or nothing after its last. If strings are its last column, they come in as many pieces as
-    /// the pipe delivers, so that some rows are answered while the server still writes others. A piece takes the place of
-    /// the one before.
+    /// The next rows of the block, or nothing after its last. If the last column is the only one of strings, they come in as
+    /// many pieces as the pipe delivers, so that some rows are answered while the server still writes others. A piece takes
+    /// the place of the one before.
     ///
     /// # Errors
     /// As for [`BlockReader::next_block`]; or the rule has not read the strings of the piece before.
     pub fn next_rows(&mut self) -> Result<Option<Block<'_>>, WireError> {
-        if let (Some(Column::Strings(values)), Some(argument)) =
-            (self.columns.last_mut(), self.arguments.last())
-        {
-            let (rows, bytes) = self.taken.take();
-            if self.handed {
-                if rows == 0 {
-                    return Err(disagree(self.arguments.len().saturating_sub(1), "read by the rule"));
-                }
-                self.done = self.done.saturating_add(rows);
-                self.input.skip(bytes);
-                self.input.forget(self.last);
-            }
-            if self.done < self.rows {
-                let place = Place::Value { column: argument.name, row: self.done.saturating_add(1) };
-                self.input.wait_for_text(MAX_STRING_BYTES, place)?;
-                *values = self.last..self.input.bytes().len();
-            }
+        if self.in_pieces {
+            self.next_piece()?;
         } else if self.handed {
             self.done = self.rows;
         }
@@ -99,6 +89,28 @@ impl<R: Read> BlockReader<R> {
         self.handed = true;
         let Self { input, columns, taken, .. } = self;
         Ok(Some(Block { rows: self.done..self.rows, bytes: input.bytes(), columns, taken }))
+    }
+
+    /// Forgets the strings that were taken, and waits until the next is there.
+    fn next_piece(&mut self) -> Result<(), WireError> {
+        let (Some(column), Some(argument)) = (self.columns.last_mut(), self.arguments.last()) else {
+            return Ok(());
+        };
+        if self.handed {
+            let (rows, bytes) = self.taken.take();
+            if rows == 0 {
+                return Err(disagree(self.arguments.len().saturating_sub(1), "read by the rule"));
+            }
+            self.done = self.done.saturating_add(rows);
+            self.input.skip(bytes);
+            self.input.forget(self.last);
+        }
+        if self.done < self.rows {
+            let place = Place::Value { column: argument.name, row: self.done.saturating_add(1) };
+            self.input.wait_for_text(MAX_STRING_BYTES, place)?;
+            *column = Column::Strings(self.last..self.input.bytes().len());
+        }
+        Ok(())
     }
 
     /// Reads the counts of columns and rows, and returns that of rows.
@@ -239,6 +251,21 @@ mod tests {
         // The sizes are there before the ids are.
         let early = (1.., vec![vec![1, 2], vec![], vec![300]], vec![b"".to_vec(), b"b".to_vec()]);
         assert_eq!(pieces, [early, (3.., vec![vec![300]], vec![b"c".to_vec()])]);
+    }
+
+    #[test]
+    fn two_columns_of_strings_come_together() {
+        let names: &[u8] = b"\x04name\x06String\x02ab\x01c\x00";
+        let bytes = [b"\x02\x03", IDS, names].concat();
+        let (first, rest) = bytes.split_at(bytes.len() - 2);
+        const NAME: Argument = Argument { name: "name", data_type: Type::String };
+        let mut blocks = BlockReader::new(&[ID, NAME], first.chain(rest)).unwrap();
+        assert_eq!(blocks.next_block().unwrap(), Some(3));
+        let block = blocks.next_rows().unwrap().unwrap();
+        assert_eq!(ids(&block), [&b""[..], b"b", b"c"]);
+        assert!(block.strings(1).unwrap().iter().eq([&b"ab"[..], b"c", b""]));
+        assert!(blocks.next_rows().unwrap().is_none());
+        assert_eq!(blocks.next_block().unwrap(), None);
     }
 
     #[test]

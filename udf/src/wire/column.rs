@@ -35,6 +35,11 @@ impl Column {
         }
     }
 
+    /// Whether its values are strings, of which some may be read before others come.
+    pub(super) fn is_strings(&self) -> bool {
+        matches!(self, Self::Strings(_))
+    }
+
     /// Reads all of the values of `rows` rows.
     pub(super) fn read<R: Read>(
         &mut self,
