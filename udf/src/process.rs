@@ -17,7 +17,7 @@ const PIPE_BYTES: usize = 1 << 18;
 
 /// Bytes asked for in the pipe from the server once a block was larger than it. Those of strings have up to a million
 /// (`preferred_block_size_bytes`). Where threads of the server share the processors with us, a query is a sixth slower if
-/// the server has to wait in the middle of each (`make bench BENCH=udf`, two threads).
+/// the server has to wait in the middle of each (`make bench BENCH=udf`, two threads, with this and with [`PIPE_BYTES`]).
 const LARGE_PIPE_BYTES: usize = 1 << 20;
 
 /// Where the process's open descriptors are listed, on Linux and on macOS.

@@ -138,6 +138,10 @@ mod tests {
     fn many_at_once_are_hashed_as_one_by_one() {
         let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
         println!("SEED={seed}");
+        #[cfg(target_arch = "x86_64")]
+        if !avx512::is_there() {
+            println!("NOT RUN: sixteen at once, since this processor has no AVX-512");
+        }
         let mut random = StdRng::seed_from_u64(seed);
         for _ in 0..3000 {
             let (least, most) =
@@ -164,9 +168,9 @@ mod tests {
     #[test]
     fn eight_at_once_are_hashed_right_also_where_sixteen_would_be() {
         if !std::arch::is_x86_feature_detected!("avx2") {
-            return;
+            return println!("NOT RUN: this processor has no AVX2");
         }
-        let text = [7_u8; 100];
+        let text: [u8; 100] = std::array::from_fn(|place| place as u8);
         for length in 0..=80 {
             let (half, third) = (length / 2, length / 3);
             let [a, b, c, d] = [&text[..length], &text[1..20], &text[length..], &text[..half]];

@@ -22,7 +22,7 @@ use self::codec::Codec;
 use self::compact::Unread;
 use self::dictionary::{longest, width};
 use self::header::{Body, Header};
-use self::spare::Spare;
+pub(super) use self::spare::Spare;
 use super::footer::place;
 use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
 
@@ -43,6 +43,7 @@ pub(super) struct Pages<R> {
     width: Option<u64>,
     is_repeated: bool,
     codec: Codec,
+    /// Shared by all columns.
     spare: Spare,
     /// Where the next header, or if that has been read, its page begins.
     offset: u64,
@@ -63,6 +64,7 @@ impl<R: ChunkReader> Pages<R> {
         metadata: &ColumnChunkMetaData,
         column: usize,
         gauge: Arc<Gauge>,
+        spare: Spare,
     ) -> Result<Self> {
         let wrong = |problem: String| ParquetError::General(problem);
         let (offset, bytes) = place(metadata).ok_or_else(|| wrong("it has no place".to_owned()))?;
@@ -76,7 +78,7 @@ impl<R: ChunkReader> Pages<R> {
             width: width(metadata.column_type(), metadata.column_descr().type_length()),
             is_repeated: metadata.column_descr().max_rep_level() > 0,
             codec: Codec::new(metadata.compression()).map_err(wrong)?,
-            spare: Spare::default(),
+            spare,
             offset,
             end: offset.saturating_add(bytes),
             next: None,

@@ -1,17 +1,16 @@
-//! The memory of a column's pages, used again for the next: most of what a fresh page costs is the system's, to find it and
-//! to clear it.
+//! The memory of a page, used again for the next of any column: most of what a fresh page costs is the system's, to find it
+//! and to clear it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Pages above this size are not kept: a column would hold one that is read and one that is not, and the gauge knows of the
-/// first alone. Writers make pages of a megabyte.
+/// Pages above this size are not kept, since the gauge does not know of the one that is. Writers make pages of a megabyte.
 const MOST_SPARE_BYTES: usize = 2 << 20;
 
-/// The bytes of a page that nobody reads any more.
-#[derive(Debug, Default)]
-pub(super) struct Spare(Arc<Mutex<Vec<u8>>>);
+/// The bytes of one page that nobody reads any more, for all columns of a row group.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Spare(Arc<Mutex<Vec<u8>>>);
 
 impl Spare {
     /// `length` bytes that `fill` writes; they begin as those of some earlier page, or zeros.
