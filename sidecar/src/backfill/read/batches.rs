@@ -13,7 +13,6 @@ use parquet::file::reader::ChunkReader;
 use super::error::ReadError;
 use super::footer::Footer;
 use super::gauge::{Bounds, Cause, Gauge, Trouble};
-use super::pages::Spare;
 use super::row_group::RowGroup;
 
 /// Batches of more rows gain nothing, however short the rows are.
@@ -134,7 +133,6 @@ impl<R: ChunkReader + 'static> Batches<R> {
                 row_group,
                 projection: self.projection.clone(),
                 gauge: gauge.clone(),
-                spare: Spare::default(),
             };
             // Selected to one row more than there should be, so that too many are found out.
             let (skipped, left) = (as_rows(read), as_rows(rows.saturating_sub(read).saturating_add(1)));

@@ -9,7 +9,7 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::gauge::Gauge;
-use super::pages::{Pages, Spare};
+use super::pages::Pages;
 
 /// One row group, for the decoder.
 pub(super) struct RowGroup<R> {
@@ -19,7 +19,6 @@ pub(super) struct RowGroup<R> {
     /// The leaf columns that are read; the gauge knows them by their places in this list.
     pub(super) projection: Vec<usize>,
     pub(super) gauge: Arc<Gauge>,
-    pub(super) spare: Spare,
 }
 
 impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
@@ -33,7 +32,7 @@ impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
         let (Some(column), Some(chunk)) = (column, chunk) else {
             return Err(ParquetError::General(format!("there is no column {leaf}")));
         };
-        let pages = Pages::new(self.input.clone(), chunk, column, self.gauge.clone(), self.spare.clone())?;
+        let pages = Pages::new(self.input.clone(), chunk, column, self.gauge.clone())?;
         Ok(Box::new(Chunks(Some(Box::new(pages)))))
     }
 

@@ -1,6 +1,6 @@
 //! Decompression that ends at the size a page declares, whatever its bytes would unfold to.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use parquet::basic::Compression;
 
@@ -46,66 +46,77 @@ impl Codec {
         matches!(self, Self::Uncompressed)
     }
 
-    /// Fills all of `output` with what `input` unfolds to.
+    /// Appends exactly `length` bytes to `output`, which has room for them.
     ///
     /// # Errors
     /// `input` is broken, or unfolds to another length.
-    pub(super) fn decompress(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), String> {
-        let written = match self {
-            Self::Uncompressed => return copied(input, output),
-            Self::Gzip => return unfolded(flate2::read::MultiGzDecoder::new(input), output),
-            Self::Brotli => return unfolded(brotli::Decompressor::new(input, BROTLI_BUFFER), output),
-            Self::Lz4 => return lz4(input, output),
-            Self::Lz4Raw => raw(input, output)?,
-            Self::Snappy(decoder) => decoder.decompress(input, output).map_err(|error| error.to_string())?,
-            Self::Zstd(decoder) => {
-                decoder.decompress_to_buffer(input, output).map_err(|error| error.to_string())?
+    pub(super) fn decompress(
+        &mut self,
+        input: &[u8],
+        length: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let start = output.len();
+        match self {
+            Self::Uncompressed => output.extend_from_slice(input),
+            Self::Gzip => bounded(flate2::read::MultiGzDecoder::new(input), length, output)?,
+            Self::Brotli => bounded(brotli::Decompressor::new(input, BROTLI_BUFFER), length, output)?,
+            Self::Snappy(decoder) => {
+                let written = decoder.decompress(input, grown(output, length)?);
+                let written = written.map_err(|error| error.to_string())?;
+                output.truncate(start + written);
             }
-        };
-        if written == output.len() { Ok(()) } else { Err(wrong_length(written, output)) }
-    }
-}
-
-fn copied(input: &[u8], output: &mut [u8]) -> Result<(), String> {
-    if input.len() != output.len() {
-        return Err(wrong_length(input.len(), output));
-    }
-    output.copy_from_slice(input);
-    Ok(())
-}
-
-/// Reads on until `output` is full, and then no more than it takes to know that there is more.
-fn unfolded(mut decoder: impl Read, output: &mut [u8]) -> Result<(), String> {
-    let (length, mut filled) = (output.len(), 0);
-    let mut beyond = [0];
-    while filled <= length {
-        let room = if filled < length { &mut output[filled..] } else { &mut beyond };
-        match decoder.read(room) {
-            Ok(0) if filled == length => return Ok(()),
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.to_string()),
+            Self::Zstd(decoder) => {
+                let written = decoder.decompress_to_buffer(input, grown(output, length)?);
+                let written = written.map_err(|error| error.to_string())?;
+                output.truncate(start + written);
+            }
+            Self::Lz4Raw => {
+                let written = raw(input, grown(output, length)?)?;
+                output.truncate(start + written);
+            }
+            Self::Lz4 => lz4(input, length, output)?,
         }
+        let got = output.len() - start;
+        if got != length {
+            return Err(format!("it decompresses to {got} bytes or more, and its header says {length}"));
+        }
+        Ok(())
     }
-    Err(wrong_length(filled, output))
 }
 
-fn wrong_length(got: usize, output: &[u8]) -> String {
-    format!("it decompresses to {got} bytes or more, and its header says {}", output.len())
+/// One byte more than declared is enough to know that it is too long.
+fn bounded(decoder: impl Read, length: usize, output: &mut Vec<u8>) -> Result<(), String> {
+    let most = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
+    decoder.take(most).read_to_end(output).map(drop).map_err(|error| error.to_string())
+}
+
+fn grown(output: &mut Vec<u8>, length: usize) -> Result<&mut [u8], String> {
+    let start = output.len();
+    output.resize(start + length, 0);
+    output.get_mut(start..).ok_or_else(|| "no room".to_owned())
 }
 
 fn raw(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
     lz4_flex::block::decompress_into(input, output).map_err(|error| error.to_string())
 }
 
-fn lz4(input: &[u8], output: &mut [u8]) -> Result<(), String> {
-    if hadoop(input, output).is_some() || unfolded(lz4_flex::frame::FrameDecoder::new(input), output).is_ok()
+fn lz4(input: &[u8], length: usize, output: &mut Vec<u8>) -> Result<(), String> {
+    let start = output.len();
+    let room = grown(output, length)?;
+    if hadoop(input, room).is_some() {
+        return Ok(());
+    }
+    output.truncate(start);
+    if bounded(lz4_flex::frame::FrameDecoder::new(input), length, output).is_ok()
+        && output.len() == start + length
     {
         return Ok(());
     }
-    let written = raw(input, output)?;
-    if written == output.len() { Ok(()) } else { Err(wrong_length(written, output)) }
+    output.truncate(start);
+    let written = raw(input, grown(output, length)?)?;
+    output.truncate(start + written);
+    Ok(())
 }
 
 /// Fills all of `output` from blocks that each say how long they are, or not at all.

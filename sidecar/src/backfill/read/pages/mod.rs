@@ -7,7 +7,6 @@ mod codec;
 mod compact;
 mod dictionary;
 mod header;
-mod spare;
 
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ use self::codec::Codec;
 use self::compact::Unread;
 use self::dictionary::{longest, width};
 use self::header::{Body, Header};
-pub(super) use self::spare::Spare;
 use super::footer::place;
 use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
 
@@ -43,8 +41,6 @@ pub(super) struct Pages<R> {
     width: Option<u64>,
     is_repeated: bool,
     codec: Codec,
-    /// Shared by all columns.
-    spare: Spare,
     /// Where the next header, or if that has been read, its page begins.
     offset: u64,
     end: u64,
@@ -64,7 +60,6 @@ impl<R: ChunkReader> Pages<R> {
         metadata: &ColumnChunkMetaData,
         column: usize,
         gauge: Arc<Gauge>,
-        spare: Spare,
     ) -> Result<Self> {
         let wrong = |problem: String| ParquetError::General(problem);
         let (offset, bytes) = place(metadata).ok_or_else(|| wrong("it has no place".to_owned()))?;
@@ -78,7 +73,6 @@ impl<R: ChunkReader> Pages<R> {
             width: width(metadata.column_type(), metadata.column_descr().type_length()),
             is_repeated: metadata.column_descr().max_rep_level() > 0,
             codec: Codec::new(metadata.compression()).map_err(wrong)?,
-            spare,
             offset,
             end: offset.saturating_add(bytes),
             next: None,
@@ -178,14 +172,14 @@ impl<R: ChunkReader> Pages<R> {
         else {
             return Err(self.damaged("its levels are longer than it is".to_owned()));
         };
-        let codec = &mut self.codec;
-        let filled = self.spare.filled(length, |page| {
-            let (head, body) = page.split_at_mut(levels.len());
-            head.copy_from_slice(levels);
-            // Some writers leave nothing at all of a page without values.
-            if body.is_empty() { Ok(()) } else { codec.decompress(values, body) }
-        });
-        filled.map_err(|problem| self.damaged(problem))
+        let mut output = Vec::with_capacity(length);
+        output.extend_from_slice(levels);
+        // Some writers leave nothing at all of a page without values.
+        if length > levels.len() {
+            let decompressed = self.codec.decompress(values, length - levels.len(), &mut output);
+            decompressed.map_err(|problem| self.damaged(problem))?;
+        }
+        Ok(output.into())
     }
 
     /// Has the gauge account for `page`.
