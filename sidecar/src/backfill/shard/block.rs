@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrow_array::LargeBinaryArray;
 use bytes::Bytes;
 
+use super::checksum::{Row, wire_uuid};
 use super::column::Column;
 use super::memory::Memory;
+use crate::backfill::events::Events;
 
 /// Names and types of the columns, in the order of `sql/backfill/insert_block.sql`.
 const COLUMNS: [(&str, &str); 11] = [
@@ -74,23 +77,35 @@ impl Block {
         Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns, memory }
     }
 
-    /// Counts one row, whose values are pushed column by column.
-    pub(super) fn count(&mut self, timestamp: i64, hash: u64) {
+    /// Appends `rows` of `events`, one column after the other, so that the processor's caches see few at once; `offset` tells
+    /// the place of each in its source.
+    pub(super) fn extend(&mut self, events: &Events, rows: &[usize], offset: impl Fn(usize) -> u64) {
+        for &row in rows {
+            self.count(events.timestamp[row], row_hash(events, row, offset(row)));
+        }
+        self.extend_fixed(Name::Uuid, rows, |row| wire_uuid(events.uuid[row]));
+        self.extend_fixed(Name::Timestamp, rows, |row| events.timestamp[row].to_le_bytes());
+        self.extend_fixed(Name::TeamId, rows, |row| events.team_id[row].to_le_bytes());
+        self.extend_fixed(Name::CreatedAt, rows, |row| events.created_at[row].to_le_bytes());
+        self.extend_fixed(Name::IngestedAt, rows, |row| events.ingested_at[row].to_le_bytes());
+        self.extend_fixed(Name::Offset, rows, |row| offset(row).to_le_bytes());
+        for (name, array) in texts(events) {
+            let column = &mut self.columns[name as usize];
+            for &row in rows {
+                push_text(column, &self.memory, array.value(row));
+            }
+        }
+    }
+
+    fn count(&mut self, timestamp: i64, hash: u64) {
         self.rows += 1;
         self.checksum = self.checksum.wrapping_add(hash);
         self.first = self.first.min(timestamp);
         self.last = self.last.max(timestamp);
     }
 
-    pub(super) fn push_fixed<const N: usize>(&mut self, name: Name, value: [u8; N]) {
-        self.columns[name as usize].end(N, &self.memory).extend_from_slice(&value);
-    }
-
-    pub(super) fn push_text(&mut self, name: Name, text: &[u8]) {
-        let bytes = usize::try_from(text_bytes(text.len())).unwrap_or(usize::MAX);
-        let end = self.columns[name as usize].end(bytes, &self.memory);
-        push_varint(end, text.len() as u64);
-        end.extend_from_slice(text);
+    fn extend_fixed<const N: usize>(&mut self, name: Name, rows: &[usize], value: impl Fn(usize) -> [u8; N]) {
+        self.columns[name as usize].extend(rows.iter().map(|row| value(*row)), &self.memory);
     }
 
     /// Bytes of all values.
@@ -134,6 +149,38 @@ impl Block {
     }
 }
 
+fn push_text(column: &mut Column, memory: &Arc<Memory>, text: &[u8]) {
+    let bytes = usize::try_from(text_bytes(text.len())).unwrap_or(usize::MAX);
+    let end = column.end(bytes, memory);
+    push_varint(end, text.len() as u64);
+    end.extend_from_slice(text);
+}
+
+fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
+    let texts = texts(events).map(|(_, array)| array.value(row));
+    Row {
+        uuid: events.uuid[row],
+        team_id: events.team_id[row],
+        timestamp: events.timestamp[row],
+        created_at: events.created_at[row],
+        ingested_at: events.ingested_at[row],
+        offset,
+        texts,
+    }
+    .hash()
+}
+
+/// The columns of texts.
+pub(super) fn texts(events: &Events) -> [(Name, &LargeBinaryArray); 5] {
+    [
+        (Name::Event, &events.event),
+        (Name::Properties, &events.properties),
+        (Name::DistinctId, &events.distinct_id),
+        (Name::ElementsHash, &events.elements_hash),
+        (Name::ElementsChain, &events.elements_chain),
+    ]
+}
+
 /// Bytes that a text takes in a column.
 pub(super) fn text_bytes(length: usize) -> u64 {
     let length = length as u64;
@@ -170,22 +217,21 @@ mod tests {
         // fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id, repeat('d', 200) AS distinct_id,
         // '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC') AS created_at, toDateTime(4) AS _timestamp,
         // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
+        let texts = |text: &str| LargeBinaryArray::from_iter_values([text]);
+        let events = Events {
+            uuid: vec![0x0011_2233_4455_6677_8899_aabb_ccdd_eeff],
+            event: texts("e"),
+            properties: texts("{}"),
+            timestamp: vec![1],
+            team_id: vec![-2],
+            distinct_id: texts(&"d".repeat(200)),
+            elements_hash: texts(""),
+            created_at: vec![3],
+            ingested_at: vec![4],
+            elements_chain: texts("c"),
+        };
         let mut block = Block::new(1, 202_001, Memory::new(0));
-        block.count(1, 77);
-        block.push_fixed(
-            Name::Uuid,
-            super::super::checksum::wire_uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
-        );
-        block.push_text(Name::Event, b"e");
-        block.push_text(Name::Properties, b"{}");
-        block.push_fixed(Name::Timestamp, 1_i64.to_le_bytes());
-        block.push_fixed(Name::TeamId, (-2_i64).to_le_bytes());
-        block.push_text(Name::DistinctId, &[b'd'; 200]);
-        block.push_text(Name::ElementsHash, b"");
-        block.push_fixed(Name::CreatedAt, 3_i64.to_le_bytes());
-        block.push_fixed(Name::IngestedAt, 4_u32.to_le_bytes());
-        block.push_fixed(Name::Offset, 5_u64.to_le_bytes());
-        block.push_text(Name::ElementsChain, b"c");
+        block.extend(&events, &[0], |_| 5);
         let texts: u64 = [1, 2, 200, 0, 1].into_iter().map(text_bytes).sum();
         assert_eq!(block.bytes(), FIXED_BYTES + texts);
         let key = block.keys().next().expect("a row");

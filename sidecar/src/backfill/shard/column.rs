@@ -34,6 +34,25 @@ impl Column {
         &mut self.chunks[last].bytes
     }
 
+    /// Appends values of as many bytes each, as many at once as a chunk has room for.
+    pub(super) fn extend<const N: usize>(
+        &mut self,
+        mut values: impl ExactSizeIterator<Item = [u8; N]>,
+        memory: &Arc<Memory>,
+    ) {
+        while values.len() > 0 {
+            let end = self.end(N, memory);
+            let (start, room) = (end.len(), (end.capacity() - end.len()) / N);
+            let bytes = room.min(values.len()) * N;
+            end.resize(start + bytes, 0);
+            // The slots go first: the iterator that ends asks the other for no value more.
+            let slots = end[start..].as_chunks_mut().0.iter_mut();
+            slots.zip(values.by_ref()).for_each(|(slot, value)| *slot = value);
+            // `end` has counted one.
+            self.bytes += bytes - N;
+        }
+    }
+
     /// Gives back what the last chunk does not need, if that is much.
     fn close(&mut self) {
         let Some(chunk) = self.chunks.last_mut() else { return };
@@ -95,6 +114,21 @@ mod tests {
         assert_eq!(pieces, [10, 5 << 20, 10]);
         // What the first did not need was given back.
         assert!(memory.taken() < (5 << 20) + CHUNK + 64, "{}", memory.taken());
+    }
+
+    #[test]
+    fn values_of_one_size_fill_the_chunks() {
+        let memory = Memory::new(u64::MAX);
+        let (mut one_by_one, mut at_once) = (Column::default(), Column::default());
+        let numbers = 0..300_000_u32;
+        for number in numbers.clone() {
+            one_by_one.end(4, &memory).extend_from_slice(&number.to_le_bytes());
+        }
+        for part in [0..1, 1..1, 1..200_000, 200_000..300_000] {
+            at_once.extend(numbers.clone().skip(part.start).take(part.len()).map(u32::to_le_bytes), &memory);
+        }
+        assert_eq!(at_once.bytes(), one_by_one.bytes());
+        assert!(at_once.pieces().eq(one_by_one.pieces()));
     }
 
     #[test]

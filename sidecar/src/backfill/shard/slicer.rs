@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::LargeBinaryArray;
 use posthouse_udf::shard::{Weights, shard_keys};
 
-use super::block::{Block, FIXED_BYTES, Name, text_bytes};
-use super::checksum::{Row, wire_uuid};
+use super::block::{Block, FIXED_BYTES, text_bytes, texts};
 use super::memory::Memory;
 use super::month::month;
 use crate::backfill::events::Events;
@@ -37,6 +35,8 @@ pub struct Slicer<'w> {
     rows: u32,
     bytes: u64,
     blocks: Vec<Block>,
+    /// The rows at hand that belong to each of them.
+    rows_of: Vec<Vec<usize>>,
     /// The index in `blocks` of each shard and month.
     index: BTreeMap<(u32, u32), usize>,
 }
@@ -53,6 +53,7 @@ impl<'w> Slicer<'w> {
             rows: 0,
             bytes: 0,
             blocks: Vec::new(),
+            rows_of: Vec::new(),
             index: BTreeMap::new(),
         }
     }
@@ -99,59 +100,32 @@ impl<'w> Slicer<'w> {
         to
     }
 
-    /// Appends rows to their blocks, one column after the other, so that the processor's caches see few at once.
+    /// Appends rows to their blocks, one block after the other.
     fn scatter(&mut self, events: &Events, from: usize, to: usize) {
-        let places = self.places(events, from, to);
+        self.assign(events, from, to);
         let first = self.rows - (to - from) as u32;
         let slice = self.unit.slice(self.number);
-        let offsets = || (first..).map(|row| slice.offset(row));
-        let rows = || (from..to).zip(&places);
-        for ((row, &place), offset) in rows().zip(offsets()) {
-            let hash = Row {
-                uuid: events.uuid[row],
-                team_id: events.team_id[row],
-                timestamp: events.timestamp[row],
-                created_at: events.created_at[row],
-                ingested_at: events.ingested_at[row],
-                offset,
-                texts: texts(events).map(|(_, array)| array.value(row)),
-            }
-            .hash();
-            let block = &mut self.blocks[place];
-            block.count(events.timestamp[row], hash);
-            block.push_fixed(Name::Offset, offset.to_le_bytes());
-        }
-        for (row, &place) in rows() {
-            let block = &mut self.blocks[place];
-            block.push_fixed(Name::Uuid, wire_uuid(events.uuid[row]));
-            block.push_fixed(Name::Timestamp, events.timestamp[row].to_le_bytes());
-            block.push_fixed(Name::TeamId, events.team_id[row].to_le_bytes());
-            block.push_fixed(Name::CreatedAt, events.created_at[row].to_le_bytes());
-            block.push_fixed(Name::IngestedAt, events.ingested_at[row].to_le_bytes());
-        }
-        for (column, array) in texts(events) {
-            for (row, &place) in rows() {
-                self.blocks[place].push_text(column, array.value(row));
-            }
+        let offset = |row: usize| slice.offset(first + (row - from) as u32);
+        for (block, rows) in self.blocks.iter_mut().zip(&self.rows_of) {
+            block.extend(events, rows, offset);
         }
     }
 
-    /// The block of each row, made where it is missing.
-    fn places(&mut self, events: &Events, from: usize, to: usize) -> Vec<usize> {
+    /// Finds the block of each row, and makes it where it is missing.
+    fn assign(&mut self, events: &Events, from: usize, to: usize) {
+        self.rows_of.iter_mut().for_each(Vec::clear);
         let keys = shard_keys((from..to).map(|row| events.distinct_id.value(row)));
-        let shards: Vec<u32> = keys.map(|key| self.weights.shard_of(key)).collect();
-        let months = events.timestamp[from..to].iter().map(|timestamp| month(*timestamp));
-        let (blocks, index, memory) = (&mut self.blocks, &mut self.index, &self.memory);
-        shards
-            .into_iter()
-            .zip(months)
-            .map(|(shard, month)| {
-                *index.entry((shard, month)).or_insert_with(|| {
-                    blocks.push(Block::new(shard, month, memory.clone()));
-                    blocks.len() - 1
-                })
-            })
-            .collect()
+        for ((row, key), timestamp) in (from..to).zip(keys).zip(&events.timestamp[from..to]) {
+            let (shard, month) = (self.weights.shard_of(key), month(*timestamp));
+            let place = *self.index.entry((shard, month)).or_insert_with(|| {
+                self.blocks.push(Block::new(shard, month, self.memory.clone()));
+                self.blocks.len() - 1
+            });
+            if place == self.rows_of.len() {
+                self.rows_of.push(Vec::new());
+            }
+            self.rows_of[place].push(row);
+        }
     }
 
     fn take(&mut self) -> Slice {
@@ -166,20 +140,11 @@ impl<'w> Slicer<'w> {
     }
 }
 
-fn texts(events: &Events) -> [(Name, &LargeBinaryArray); 5] {
-    [
-        (Name::Event, &events.event),
-        (Name::Properties, &events.properties),
-        (Name::DistinctId, &events.distinct_id),
-        (Name::ElementsHash, &events.elements_hash),
-        (Name::ElementsChain, &events.elements_chain),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
+    use arrow_array::LargeBinaryArray;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
