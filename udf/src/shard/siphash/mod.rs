@@ -144,8 +144,8 @@ mod tests {
         }
         let mut random = StdRng::seed_from_u64(seed);
         for _ in 0..3000 {
-            let (least, most) =
-                [(0, 9), (0, 40), (40, 40), (32, 39), (0, 70), (0, 600)][random.random_range(0..6)];
+            let (least, most) = [(0, 9), (0, 40), (40, 40), (32, 39), (64, 64), (64, 71), (0, 70), (0, 600)]
+                [random.random_range(0..8)];
             let ids: Vec<Vec<u8>> = (0..random.random_range(0..50))
                 .map(|_| {
                     let mut id = vec![0; random.random_range(least..=most)];
@@ -171,12 +171,15 @@ mod tests {
             return println!("NOT RUN: this processor has no AVX2");
         }
         let text: [u8; 100] = std::array::from_fn(|place| place as u8);
-        for length in 0..=80 {
-            let (half, third) = (length / 2, length / 3);
-            let [a, b, c, d] = [&text[..length], &text[1..20], &text[length..], &text[..half]];
-            let ids = [a, b, c, d, &text[half..length], &text[third..], &text[third..half], &text[..third]];
-            // SAFETY: this processor has AVX2.
-            assert_eq!(unsafe { avx2::hash_all(&ids) }, ids.map(shard_key), "{length}");
+        for length in 0..=90 {
+            // As long as each other, somewhat shorter than each other, and as far apart as side by side pays.
+            let equal = std::array::from_fn(|lane| &text[lane..lane + length]);
+            let near = std::array::from_fn(|lane| &text[lane..lane + length.saturating_sub(7 * lane)]);
+            let far = std::array::from_fn(|lane| &text[..length + lane % 2 * (100 - length).min(64)]);
+            for ids in [equal, near, far] {
+                // SAFETY: this processor has AVX2.
+                assert_eq!(unsafe { avx2::hash_all(&ids) }, ids.map(shard_key), "{length}");
+            }
         }
     }
 }
