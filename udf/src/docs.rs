@@ -15,9 +15,9 @@ each thread of a query that calls it. ClickHouse sends the arguments of a block 
 and reads the results back. Answers depend on nothing but the row.
 
 **What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
-rows costs a block's round trip, so filter first. On two cores `make bench BENCH=udf` had a query with shardKey at 0.99 to 1.03 of
-the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself, and at 0.79
-with two, where they share them. Run it on your machine.
+rows costs a block's round trip, so filter first. On three machines with two cores `make bench BENCH=udf` had a query with shardKey at
+0.52 to 1.03 of the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself,
+and at 0.44 to 0.85 with two, where they share them. Run it on yours.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
