@@ -14,7 +14,7 @@ use std::time::Duration;
 /// (`make bench BENCH=udf`, two threads, with this and with 256 KiB).
 const INPUT_BYTES: usize = 1 << 20;
 
-/// Bytes asked for in the pipe to the server: 16,384 rows of a million bytes are answered with 8 bytes each.
+/// Bytes asked for in the pipe to the server: a block with a million bytes of 40-byte strings is answered with less.
 const OUTPUT_BYTES: usize = 1 << 18;
 
 /// How long large pipes are kept while nothing comes.
