@@ -4,6 +4,7 @@ SELECT
     toUInt16(reinterpretAsUInt16(reverse(substring(MD5(key), 1, 2)))) AS bucket,
     reinterpretAsUInt64(reverse(substring(MD5(content), 1, 6))) AS hash,
     newest,
+    gone,
     was_deleted
 FROM
 (

@@ -5,4 +5,5 @@ FROM
 (
 {% filter indent(4, true) %}{% include 'audit/node_hashed.sql' %}{% endfilter %}
 )
+WHERE gone = 0
 GROUP BY bucket

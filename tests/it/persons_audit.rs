@@ -1,6 +1,8 @@
 //! The audit: rows that somebody made wrong on one node are found, each by its sort, and mended.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, ensure};
 use posthouse_tests::daemon::Daemon;
@@ -12,6 +14,7 @@ use crate::persons_source::{LIMIT, same, town};
 
 tests! {
     Shared rows_that_are_wrong_on_one_node_are_found_and_mended,
+    Shared what_changes_and_changes_back_is_never_taken_for_wrong,
     Shared an_audit_without_anybody_who_copies_says_so_when_it_has_to_wait,
 }
 
@@ -100,6 +103,42 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
     let refused = site.posthouse(&["persons", "audit", "--repair"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("persons.postgres.version_base"), "{refused}");
     Ok(())
+}
+
+fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN people on every node
+    let town = town(site, Rules::default())?;
+    let daemon = Daemon::start(site, "off")?;
+    town.admin()?.batch_execute(PEOPLE)?;
+    same(site, &town, &daemon)?;
+    // WHEN a person changes and changes back without end, a distinct id moves between two persons, and a person comes and goes
+    let coming = format!(
+        "UPDATE posthog_person SET properties = '{{\"n\": 2}}' WHERE id = 1;
+         UPDATE posthog_persondistinctid SET person_id = 3 WHERE id = 2;
+         INSERT INTO posthog_person (id, uuid, team_id) VALUES (60, '{}', 1)",
+        uuid(60)
+    );
+    let going = "UPDATE posthog_person SET properties = '{\"n\": 1}' WHERE id = 1;
+         UPDATE posthog_persondistinctid SET person_id = 2 WHERE id = 2;
+         DELETE FROM posthog_person WHERE id = 60";
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let changing = scope.spawn(|| {
+            let mut client = town.admin()?;
+            while !stop.load(Ordering::Relaxed) {
+                client.batch_execute(&coming)?;
+                client.batch_execute(going)?;
+            }
+            anyhow::Ok(())
+        });
+        // THEN no audit says so
+        let audits = (0..10).try_for_each(|_| site.must(&["persons", "audit"]).map(drop));
+        stop.store(true, Ordering::Relaxed);
+        changing.join().ok().context("a panic")??;
+        audits
+    })?;
+    // and in the end every node has what PostgreSQL has
+    same(site, &town, &daemon)
 }
 
 fn an_audit_without_anybody_who_copies_says_so_when_it_has_to_wait(

@@ -1,8 +1,8 @@
 //! The audit: whether every node has exactly what PostgreSQL has, and the repair of what it has not.
 //!
-//! sums of buckets on both sides → rows of those that differ → barrier → the same rows again → what still differs, and did not
-//! change in PostgreSQL meanwhile, is wrong. Repairs are published again with the version of a copy, so that they can't undo
-//! anything newer.
+//! sums of buckets on both sides → of those that differ the rows of the nodes, then those of PostgreSQL → barrier → the nodes'
+//! rows again → what still stands there and is not what PostgreSQL told is wrong. Repairs are published again with the version of
+//! a copy, so that they can't undo anything newer.
 
 mod barrier;
 mod compare;
@@ -22,7 +22,7 @@ use crate::sql::RenderError;
 
 use self::barrier::Barrier;
 pub use self::compare::Difference;
-use self::compare::{NodeRows, compare, differing};
+use self::compare::{Found, NodeRows, Suspects, differing, judge, suspects};
 use super::copy::now;
 use super::postgres::{PostgresError, Session};
 use super::publish::PublishError;
@@ -179,10 +179,10 @@ pub struct Audit<'a> {
     nodes: Vec<Node>,
 }
 
-/// Wrong rows of one table: what each node has wrong.
-struct Wrong {
+/// What was found of one table on each node.
+struct OfTable {
     kind: Kind,
-    rows: Vec<(BTreeMap<String, Difference>, NodeRows)>,
+    nodes: Vec<Found>,
 }
 
 impl<'a> Audit<'a> {
@@ -208,46 +208,43 @@ impl<'a> Audit<'a> {
     /// # Errors
     /// See [`AuditError`].
     pub async fn repair(&self) -> Result<(Report, Report), AuditError> {
-        let (before, wrong) = self.look().await?;
+        let (before, found) = self.look().await?;
         if before.differences() == 0 {
             return Ok((before.clone(), before));
         }
-        for wrong in &wrong {
-            repair::publish(self, wrong).await?;
+        for table in &found {
+            repair::publish(self, table).await?;
         }
         self.barrier().read().await?;
         let (after, _) = self.look().await?;
         Ok((before, after))
     }
 
-    async fn look(&self) -> Result<(Report, Vec<Wrong>), AuditError> {
+    async fn look(&self) -> Result<(Report, Vec<OfTable>), AuditError> {
         let session = Session::connect(self.postgres).await?;
         let mut report = Report { tables: Vec::new() };
-        let mut wrong = Vec::new();
+        let mut found = Vec::new();
         for kind in [Kind::Person, Kind::DistinctId] {
-            let (table, rows) = self.table(&session, kind).await?;
+            let (table, nodes) = self.table(&session, kind).await?;
             report.tables.push(table);
-            wrong.push(Wrong { kind, rows });
+            found.push(OfTable { kind, nodes });
         }
-        Ok((report, wrong))
+        Ok((report, found))
     }
 
-    async fn table(
-        &self,
-        session: &Session,
-        kind: Kind,
-    ) -> Result<(TableReport, Vec<(BTreeMap<String, Difference>, NodeRows)>), AuditError> {
+    async fn table(&self, session: &Session, kind: Kind) -> Result<(TableReport, Vec<Found>), AuditError> {
         let source = sides::source_sums(session, self.postgres, kind).await?;
         let database = &self.config.database;
         let sums = self.nodes.iter().map(|node| sides::node_sums(node, database, kind));
         let sums = try_join_all(sums.collect::<Vec<_>>()).await?;
         let buckets: BTreeSet<u16> = sums.iter().flat_map(|node| differing(&source, node)).collect();
         let found = match buckets.is_empty() {
-            true => self.nodes.iter().map(|_| Default::default()).collect(),
+            true => vec![Found::default(); self.nodes.len()],
             false => self.rows(session, kind, &buckets).await?,
         };
-        let nodes = self.nodes.iter().zip(&sums).zip(&found).map(|((node, sums), (found, _))| {
-            let count = |wanted| found.rows.values().filter(|difference| **difference == wanted).count();
+        let nodes = self.nodes.iter().zip(&sums).zip(&found).map(|((node, sums), found)| {
+            let count = |wanted| found.rows.values().filter(|wrong| wrong.difference == wanted).count();
+            let examples = found.rows.iter().take(EXAMPLES);
             NodeReport {
                 node: node.name.clone(),
                 rows: sums.values().map(|sum| sum.count).sum(),
@@ -256,7 +253,7 @@ impl<'a> Audit<'a> {
                 resurrected: count(Difference::Resurrected),
                 extra: count(Difference::Extra),
                 moving: found.moving,
-                examples: found.rows.iter().take(EXAMPLES).map(|(key, what)| (key.clone(), *what)).collect(),
+                examples: examples.map(|(key, wrong)| (key.clone(), wrong.difference)).collect(),
             }
         });
         let report = TableReport {
@@ -267,24 +264,32 @@ impl<'a> Audit<'a> {
             rows: source.values().map(|sum| sum.count).sum(),
             nodes: nodes.collect(),
         };
-        Ok((report, found.into_iter().map(|(found, rows)| (found.rows, rows)).collect()))
+        Ok((report, found))
     }
 
-    /// Rows of the buckets that differ: of PostgreSQL, then, when the nodes have had time to follow, of the nodes, and of
-    /// PostgreSQL again.
+    /// What is wrong in the buckets that differ: the rows of the nodes, then those of PostgreSQL, and when the nodes have had time
+    /// to follow, what stands there where these differed.
     async fn rows(
         &self,
         session: &Session,
         kind: Kind,
         buckets: &BTreeSet<u16>,
-    ) -> Result<Vec<(compare::Found, NodeRows)>, AuditError> {
-        let before = sides::source_rows(session, self.postgres, kind, buckets).await?;
+    ) -> Result<Vec<Found>, AuditError> {
+        let nodes = self.node_rows(kind, buckets).await?;
+        let source = sides::source_rows(session, self.postgres, kind, buckets).await?;
+        let suspects: Vec<_> = nodes.iter().map(|node| suspects(node, &source)).collect();
+        drop(nodes);
+        if suspects.iter().all(Suspects::is_empty) {
+            return Ok(vec![Found::default(); suspects.len()]);
+        }
         self.barrier().pass(session, now(session).await?.0).await?;
-        let database = &self.config.database;
-        let rows = self.nodes.iter().map(|node| sides::node_rows(node, database, kind, buckets));
-        let nodes = try_join_all(rows.collect::<Vec<_>>()).await?;
-        let after = sides::source_rows(session, self.postgres, kind, buckets).await?;
-        Ok(nodes.into_iter().map(|node| (compare(&before, &after, &node), node)).collect())
+        let later = self.node_rows(kind, buckets).await?;
+        Ok(suspects.iter().zip(&later).map(|(suspects, later)| judge(suspects, &source, later)).collect())
+    }
+
+    async fn node_rows(&self, kind: Kind, buckets: &BTreeSet<u16>) -> Result<Vec<NodeRows>, AuditError> {
+        let rows = self.nodes.iter().map(|node| sides::node_rows(node, &self.config.database, kind, buckets));
+        try_join_all(rows.collect::<Vec<_>>()).await
     }
 
     fn barrier(&self) -> Barrier<'_> {

@@ -19,13 +19,13 @@ use crate::persons::slot::qualified;
 use crate::persons::table::{Kind, Table, distinct_id, person};
 use crate::persons::version::of_copy;
 
-use super::{Audit, AuditError, Wrong};
+use super::{Audit, AuditError, OfTable};
 
 /// Rows that are asked for at once.
 const CHUNK: usize = 200;
 
-pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), AuditError> {
-    let keys: BTreeSet<&String> = wrong.rows.iter().flat_map(|(rows, _)| rows.keys()).collect();
+pub(super) async fn publish(audit: &Audit<'_>, found: &OfTable) -> Result<(), AuditError> {
+    let keys: BTreeSet<&String> = found.nodes.iter().flat_map(|node| node.rows.keys()).collect();
     if keys.is_empty() {
         return Ok(());
     }
@@ -36,14 +36,14 @@ pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), Audi
     let version = of_copy(place, audit.postgres.version_base)?;
     let versions = match audit.postgres.version {
         VersionRule::Wal => {
-            check_versions(audit, wrong, version)?;
+            check_versions(audit, found, version)?;
             Versions::Copy(version)
         }
         VersionRule::Column => Versions::Column,
     };
     let producer = audit.kafka.producer()?;
     let mut publisher = Publisher::connect(&producer, audit.persons, audit.postgres, versions).await?;
-    let table = publisher.lookup().table(wrong.kind).clone();
+    let table = publisher.lookup().table(found.kind).clone();
     let receipt = Arc::new(Receipt::default());
     let keys: Vec<&String> = keys.into_iter().collect();
     for keys in keys.chunks(CHUNK) {
@@ -56,17 +56,17 @@ pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), Audi
             if let Some(key) = key {
                 gone.remove(key.to_string().as_str());
             }
-            changes.push(copy::copied(wrong.kind, row));
+            changes.push(copy::copied(found.kind, row));
         }
         publisher.publish(&mut changes, &receipt).await?;
         let deletions = gone.into_iter().filter_map(|key| {
             let newest =
-                || wrong.rows.iter().filter_map(|(_, rows)| rows.get(key)).map(|row| row.newest).max();
+                || found.nodes.iter().filter_map(|node| node.rows.get(key)).map(|wrong| wrong.newest).max();
             let version = match audit.postgres.version {
                 VersionRule::Wal => version,
                 VersionRule::Column => newest()?.saturating_add(1),
             };
-            Some(Outgoing::gone(&Key::parse(wrong.kind, key)?, version))
+            Some(Outgoing::gone(&Key::parse(found.kind, key)?, version))
         });
         for deletion in deletions {
             publisher.send(&deletion, &receipt).await?;
@@ -76,13 +76,12 @@ pub(super) async fn publish(audit: &Audit<'_>, wrong: &Wrong) -> Result<(), Audi
 }
 
 /// A node with a greater version would keep what it has.
-fn check_versions(audit: &Audit<'_>, wrong: &Wrong, given: u64) -> Result<(), AuditError> {
-    for (node, (rows, stored)) in audit.nodes.iter().zip(&wrong.rows) {
-        let newest = rows.keys().filter_map(|key| Some((key, stored.get(key)?.newest)));
-        if let Some((key, stored)) =
-            newest.max_by_key(|(_, newest)| *newest).filter(|(_, stored)| *stored >= given)
-        {
-            return Err(AuditError::Version { key: key.clone(), node: node.name.clone(), stored, given });
+fn check_versions(audit: &Audit<'_>, found: &OfTable, given: u64) -> Result<(), AuditError> {
+    for (node, found) in audit.nodes.iter().zip(&found.nodes) {
+        let newest = found.rows.iter().max_by_key(|(_, wrong)| wrong.newest);
+        if let Some((key, wrong)) = newest.filter(|(_, wrong)| wrong.newest >= given) {
+            let (key, node) = (key.clone(), node.name.clone());
+            return Err(AuditError::Version { key, node, stored: wrong.newest, given });
         }
     }
     Ok(())

@@ -89,6 +89,7 @@ struct HashRow {
     key: String,
     hash: u64,
     newest: u64,
+    is_deleted: u8,
     was_deleted: u8,
 }
 
@@ -99,7 +100,7 @@ pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result
     Ok(rows.into_iter().map(|row| (row.bucket, Sum { count: row.count, sum: row.sum })).collect())
 }
 
-/// The live rows of a node in these buckets.
+/// The rows of a node in these buckets, tombstones among them.
 pub(super) async fn node_rows(
     node: &Node,
     database: &str,
@@ -108,8 +109,8 @@ pub(super) async fn node_rows(
 ) -> Result<NodeRows, AuditError> {
     let sql = statement("audit/node_rows.sql", database, kind, buckets)?;
     let rows: Vec<HashRow> = ask(node, &sql).await?;
-    let row = |row: HashRow| {
-        (row.key, NodeRow { hash: row.hash, newest: row.newest, was_deleted: row.was_deleted != 0 })
+    let row = |HashRow { key, hash, newest, is_deleted, was_deleted }| {
+        (key, NodeRow { hash, newest, is_deleted: is_deleted != 0, was_deleted: was_deleted != 0 })
     };
     Ok(rows.into_iter().map(row).collect())
 }
