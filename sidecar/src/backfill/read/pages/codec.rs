@@ -1,6 +1,6 @@
 //! Decompression that ends at the size a page declares, whatever its bytes would unfold to.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use parquet::basic::Compression;
 
@@ -67,9 +67,10 @@ impl Codec {
                 output.truncate(start + written);
             }
             Self::Zstd(decoder) => {
-                let written = decoder.decompress_to_buffer(input, grown(output, length)?);
-                let written = written.map_err(|error| error.to_string())?;
-                output.truncate(start + written);
+                // It writes behind the cursor as far as there is room, into memory that nobody has to clear first.
+                let mut room = Cursor::new(&mut *output);
+                room.set_position(start as u64);
+                decoder.decompress_to_buffer(input, &mut room).map_err(|error| error.to_string())?;
             }
             Self::Lz4Raw => {
                 let written = raw(input, grown(output, length)?)?;
