@@ -5,7 +5,7 @@ use arrow_array::types::{
     Date32Type, Date64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
 };
-use arrow_array::{Array, ArrayRef, LargeBinaryArray};
+use arrow_array::{Array, ArrayRef, BinaryViewArray};
 use arrow_buffer::ScalarBuffer;
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
@@ -41,7 +41,7 @@ enum Kind {
     /// Days since 1970.
     Days(Vec<i64>),
     Numbers(Numbers, Unit),
-    Texts(LargeBinaryArray),
+    Texts(BinaryViewArray),
 }
 
 impl<'a> Instants<'a> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::LargeBinaryBuilder;
-use arrow_array::{Array, LargeBinaryArray, new_empty_array};
+use arrow_array::builder::BinaryViewBuilder;
+use arrow_array::{Array, BinaryViewArray, new_empty_array};
 use arrow_json::writer::{EncoderOptions, make_encoder};
 use arrow_schema::{DataType, Field};
 
@@ -45,12 +45,11 @@ pub(super) fn texts(
     column: &Found,
     values: &Values,
     faults: &mut Faults,
-) -> Option<LargeBinaryArray> {
+) -> Option<BinaryViewArray> {
     let options = options();
     let mut encoder = make_encoder(&column.field, &values.array, &options).ok()?;
     let all_are_dates = calendar::all_are_dates(&values.array);
-    let mut texts =
-        LargeBinaryBuilder::with_capacity(values.array.len(), values.array.get_array_memory_size());
+    let mut texts = BinaryViewBuilder::with_capacity(values.array.len());
     let mut text = Vec::new();
     for row in 0..values.array.len() {
         text.clear();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, BooleanArray, LargeBinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow_select::filter::filter;
 
 use super::moment::Moments;
@@ -120,12 +120,10 @@ fn without(events: &Events, rejects: &[Reject]) -> Events {
         }
     }
     let mask = BooleanArray::from(good.clone());
-    let texts = |array: &LargeBinaryArray| match filter(array, &mask) {
-        Ok(kept) => kept.as_binary().clone(),
+    let texts = |array: &BinaryViewArray| match filter(array, &mask) {
+        Ok(kept) => kept.as_binary_view().clone(),
         // Not reached: array and mask have the batch's length.
-        Err(_) => {
-            LargeBinaryArray::from_iter_values(kept(&good, array.iter().map(Option::unwrap_or_default)))
-        }
+        Err(_) => BinaryViewArray::from_iter_values(kept(&good, array.iter().map(Option::unwrap_or_default))),
     };
     Events {
         uuid: kept(&good, events.uuid.iter().copied()).collect(),

@@ -157,8 +157,8 @@ fn with_place(mut fields: Vec<FieldRef>) -> Schema {
 fn declared(field: &FieldRef, source: &Schema) -> FieldRef {
     let said = source.field_with_name(field.name()).map(Field::data_type);
     match (field.data_type(), said) {
-        (DataType::LargeBinary, Ok(DataType::Utf8)) => {
-            Arc::new(Field::clone(field).with_data_type(DataType::LargeUtf8))
+        (DataType::BinaryView, Ok(DataType::Utf8)) => {
+            Arc::new(Field::clone(field).with_data_type(DataType::Utf8View))
         }
         _ => field.clone(),
     }

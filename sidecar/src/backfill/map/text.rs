@@ -1,8 +1,9 @@
-//! Text columns: any string or binary type, without a copy where Arrow has the same layout.
+//! Text columns: any string or binary type, as views of the bytes where they stand.
 
+use arrow_array::builder::make_view;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, LargeBinaryArray, RecordBatch};
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_array::{Array, ArrayRef, BinaryViewArray, RecordBatch};
+use arrow_buffer::{Buffer, NullBuffer};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 
@@ -30,7 +31,7 @@ pub(super) enum Texts {
 
 impl Texts {
     /// One text a row, empty where it is a fault.
-    pub(super) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> LargeBinaryArray {
+    pub(super) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> BinaryViewArray {
         let (target, column, default) = match self {
             Self::Constant(text) => return repeated(text.as_bytes(), batch.num_rows()),
             Self::Column { target, column, default } => (target, column, default.as_deref()),
@@ -45,7 +46,7 @@ impl Texts {
         });
         read.unwrap_or_else(|| {
             let fillers = absent(&column.name, batch, faults, "");
-            LargeBinaryArray::from_iter_values(fillers)
+            BinaryViewArray::from_iter_values(fillers)
         })
     }
 }
@@ -61,16 +62,12 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 }
 
 /// The bytes of a column of any text type, or the decimal digits of an integer column.
-pub(super) fn bytes(array: &ArrayRef) -> Option<LargeBinaryArray> {
+pub(super) fn bytes(array: &ArrayRef) -> Option<BinaryViewArray> {
     match array.data_type() {
-        DataType::LargeBinary => array.as_binary_opt().cloned(),
-        DataType::LargeUtf8 => {
-            let (offsets, values, nulls) = array.as_string_opt::<i64>()?.clone().into_parts();
-            LargeBinaryArray::try_new(offsets, values, nulls).ok()
-        }
+        DataType::BinaryView => array.as_binary_view_opt().cloned(),
         // Through text: integers have no cast to bytes but that of their memory.
-        other if other.is_integer() => bytes(&cast(array, &DataType::LargeUtf8).ok()?),
-        _ => cast(array, &DataType::LargeBinary).ok()?.as_binary_opt().cloned(),
+        other if other.is_integer() => bytes(&cast(array, &DataType::Utf8View).ok()?),
+        _ => cast(array, &DataType::BinaryView).ok()?.as_binary_view_opt().cloned(),
     }
 }
 
@@ -79,38 +76,37 @@ fn sound(
     target: &str,
     column: &str,
     default: Option<&str>,
-    texts: LargeBinaryArray,
+    texts: BinaryViewArray,
     values: &Values,
     faults: &mut Faults,
-) -> LargeBinaryArray {
+) -> BinaryViewArray {
     if default.is_none() {
         for row in values.nulls.iter().flat_map(null_rows) {
             faults.add(row, &format!("{target} is null (column {column})"));
         }
     }
     let texts = filled(texts, values.nulls.as_ref(), default.unwrap_or_default().as_bytes());
-    if !is_utf8(&texts) {
-        for row in (0..texts.len()).filter(|row| simdutf8::basic::from_utf8(texts.value(*row)).is_err()) {
-            let shown = quoted(texts.value(row));
-            faults.add(row, &format!("{target} {shown} in column {column} is not UTF-8"));
-        }
+    for row in (0..texts.len()).filter(|row| !is_utf8(texts.value(*row))) {
+        let shown = quoted(texts.value(row));
+        faults.add(row, &format!("{target} {shown} in column {column} is not UTF-8"));
     }
     texts
 }
 
-/// `texts` with `default` for every null; the same memory where that is already so.
-fn filled(texts: LargeBinaryArray, nulls: Option<&NullBuffer>, default: &[u8]) -> LargeBinaryArray {
-    let Some(nulls) = nulls else {
-        let (offsets, values, _) = texts.into_parts();
-        return LargeBinaryArray::new(offsets, values, None);
-    };
-    if default.is_empty() && null_rows(nulls).all(|row| texts.value_length(row) == 0) {
-        let (offsets, values, _) = texts.into_parts();
-        return LargeBinaryArray::new(offsets, values, None);
-    }
-    LargeBinaryArray::from_iter_values(
-        (0..texts.len()).map(|row| if nulls.is_null(row) { default } else { texts.value(row) }),
-    )
+/// `texts` with a view of `default` for every null.
+fn filled(texts: BinaryViewArray, nulls: Option<&NullBuffer>, default: &[u8]) -> BinaryViewArray {
+    let Some(nulls) = nulls else { return texts };
+    let mut buffers = texts.data_buffers().to_vec();
+    let default = view_in(&mut buffers, default);
+    let view = |(row, view): (usize, &u128)| if nulls.is_null(row) { default } else { *view };
+    BinaryViewArray::new(texts.views().iter().enumerate().map(view).collect(), buffers, None)
+}
+
+/// A view of `text`, which is appended to `buffers`.
+fn view_in(buffers: &mut Vec<Buffer>, text: &[u8]) -> u128 {
+    let place = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
+    buffers.push(Buffer::from(text));
+    make_view(text, place, 0)
 }
 
 /// The rows that `nulls` calls null, in ascending order.
@@ -118,25 +114,24 @@ pub(super) fn null_rows(nulls: &NullBuffer) -> impl Iterator<Item = usize> + '_ 
     (0..nulls.len()).filter(|row| nulls.is_null(*row))
 }
 
-/// Whether every text is UTF-8: all bytes in one go, then that no text begins within a character.
-fn is_utf8(texts: &LargeBinaryArray) -> bool {
-    let offsets = texts.value_offsets();
-    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return true };
-    let (Ok(first), Ok(last)) = (usize::try_from(*first), usize::try_from(*last)) else { return false };
-    let Some(Ok(all)) = texts.value_data().get(first..last).map(simdutf8::basic::from_utf8) else {
-        return false;
-    };
-    let place = |offset: &i64| usize::try_from(*offset).ok()?.checked_sub(first);
-    offsets.iter().all(|offset| place(offset).is_some_and(|place| all.is_char_boundary(place)))
+fn is_utf8(text: &[u8]) -> bool {
+    is_ascii(text) || simdutf8::basic::from_utf8(text).is_ok()
+}
+
+/// Most texts are, and whole words show it quickest; the last of them lies over the end.
+fn is_ascii(text: &[u8]) -> bool {
+    const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
+    let Some(last) = text.last_chunk() else { return text.is_ascii() };
+    let words = text.as_chunks().0.iter();
+    let seen = words.fold(u64::from_ne_bytes(*last), |seen, word| seen | u64::from_ne_bytes(*word));
+    seen & NOT_ASCII == 0
 }
 
 /// `text` in every one of `rows` rows.
-pub(super) fn repeated(text: &[u8], rows: usize) -> LargeBinaryArray {
-    LargeBinaryArray::new(
-        OffsetBuffer::from_repeated_length(text.len(), rows),
-        text.repeat(rows).into(),
-        None,
-    )
+pub(super) fn repeated(text: &[u8], rows: usize) -> BinaryViewArray {
+    let mut buffers = Vec::new();
+    let view = view_in(&mut buffers, text);
+    BinaryViewArray::new(vec![view; rows].into(), buffers, None)
 }
 
 /// Every row of a batch that lacks `column` is a reject: nothing is made up for it.

@@ -1,7 +1,7 @@
 //! UUIDs from text or from sixteen bytes.
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, LargeBinaryArray, RecordBatch};
+use arrow_array::{Array, BinaryViewArray, RecordBatch};
 use arrow_schema::DataType;
 
 use super::find::{Found, Values};
@@ -44,7 +44,7 @@ impl Uuids {
     }
 }
 
-fn texts_of(array: &LargeBinaryArray) -> impl Iterator<Item = &[u8]> {
+fn texts_of(array: &BinaryViewArray) -> impl Iterator<Item = &[u8]> {
     (0..array.len()).map(|row| array.value(row))
 }
 

@@ -62,7 +62,7 @@ impl Footer {
         &self.metadata
     }
 
-    /// The types that batches have: texts at the top are `LargeBinary` (nobody has checked that they are UTF-8), INT96
+    /// The types that batches have: texts at the top are `BinaryView` (nobody has checked that they are UTF-8), INT96
     /// is a timestamp in microseconds.
     pub fn schema(&self) -> &SchemaRef {
         &self.decoded.schema

@@ -32,7 +32,7 @@ pub(super) fn decoded(file: &SchemaDescriptor) -> Result<Decoded, String> {
     let plain = parquet_to_arrow_schema(&parquet, None).map_err(text)?;
     let mut leaf = 0;
     let fields: Vec<FieldRef> =
-        plain.fields().iter().map(|field| cheapest(field, &parquet, &mut leaf)).collect();
+        plain.fields().iter().map(|field| as_views(cheapest(field, &parquet, &mut leaf))).collect();
     Ok(Decoded {
         parquet: Arc::new(parquet),
         schema: Arc::new(Schema::new(fields)),
@@ -77,6 +77,14 @@ fn is_text(field: &Type) -> bool {
             basic_info.converted_type(),
             ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM
         ),
+    }
+}
+
+/// Bytes at the top as views: they stay where their page was decompressed to, which is as much memory as their copy would take.
+fn as_views(field: FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::LargeBinary => Arc::new(Field::clone(&field).with_data_type(DataType::BinaryView)),
+        _ => field,
     }
 }
 

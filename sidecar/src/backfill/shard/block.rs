@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow_array::LargeBinaryArray;
+use arrow_array::BinaryViewArray;
 use bytes::Bytes;
 
 use super::checksum::{Row, wire_uuid};
@@ -171,7 +171,7 @@ fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
 }
 
 /// The columns of texts.
-pub(super) fn texts(events: &Events) -> [(Name, &LargeBinaryArray); 5] {
+pub(super) fn texts(events: &Events) -> [(Name, &BinaryViewArray); 5] {
     [
         (Name::Event, &events.event),
         (Name::Properties, &events.properties),
@@ -179,6 +179,11 @@ pub(super) fn texts(events: &Events) -> [(Name, &LargeBinaryArray); 5] {
         (Name::ElementsHash, &events.elements_hash),
         (Name::ElementsChain, &events.elements_chain),
     ]
+}
+
+/// The length of a text, with which its view begins.
+pub(super) fn length(texts: &BinaryViewArray, row: usize) -> usize {
+    texts.views()[row] as u32 as usize
 }
 
 /// Bytes that a text takes in a column.
@@ -217,7 +222,7 @@ mod tests {
         // fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id, repeat('d', 200) AS distinct_id,
         // '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC') AS created_at, toDateTime(4) AS _timestamp,
         // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
-        let texts = |text: &str| LargeBinaryArray::from_iter_values([text]);
+        let texts = |text: &str| BinaryViewArray::from_iter_values([text]);
         let events = Events {
             uuid: vec![0x0011_2233_4455_6677_8899_aabb_ccdd_eeff],
             event: texts("e"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use posthouse_udf::shard::{Weights, shard_keys};
 
-use super::block::{Block, FIXED_BYTES, text_bytes, texts};
+use super::block::{Block, FIXED_BYTES, length, text_bytes, texts};
 use super::memory::Memory;
 use super::month::month;
 use crate::backfill::events::Events;
@@ -92,7 +92,7 @@ impl<'w> Slicer<'w> {
     fn cut(&mut self, events: &Events, from: usize) -> usize {
         let mut to = from;
         while to < events.len() && !self.is_full() {
-            let texts: u64 = texts(events).iter().map(|(_, array)| text_bytes(array.value(to).len())).sum();
+            let texts: u64 = texts(events).iter().map(|(_, array)| text_bytes(length(array, to))).sum();
             self.bytes += FIXED_BYTES + texts;
             self.rows += 1;
             to += 1;
@@ -144,7 +144,7 @@ impl<'w> Slicer<'w> {
 mod tests {
     use std::convert::Infallible;
 
-    use arrow_array::LargeBinaryArray;
+    use arrow_array::BinaryViewArray;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
@@ -154,7 +154,7 @@ mod tests {
     fn events(random: &mut StdRng, rows: usize) -> Events {
         let mut texts = |most: usize| {
             let texts: Vec<Vec<u8>> = (0..rows).map(|_| vec![b'x'; random.random_range(0..=most)]).collect();
-            LargeBinaryArray::from_iter_values(texts)
+            BinaryViewArray::from_iter_values(texts)
         };
         let (event, properties, distinct_id) = (texts(10), texts(300), texts(30));
         let (elements_hash, elements_chain) = (texts(0), texts(5));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn part(events: &Events, from: usize, rows: usize) -> Events {
-        let texts = |array: &LargeBinaryArray| array.slice(from, rows);
+        let texts = |array: &BinaryViewArray| array.slice(from, rows);
         Events {
             uuid: events.uuid[from..from + rows].to_vec(),
             event: texts(&events.event),

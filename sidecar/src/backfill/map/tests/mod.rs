@@ -51,7 +51,7 @@ struct Event {
 fn events(mapped: &Mapped) -> Vec<Event> {
     let events = &mapped.events;
     let text =
-        |array: &arrow_array::LargeBinaryArray, row| String::from_utf8_lossy(array.value(row)).into_owned();
+        |array: &arrow_array::BinaryViewArray, row| String::from_utf8_lossy(array.value(row)).into_owned();
     (0..events.len())
         .map(|row| Event {
             uuid: events.uuid[row],

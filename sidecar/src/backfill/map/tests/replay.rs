@@ -135,7 +135,7 @@ fn places(path: &Path) -> Vec<(String, i64, i64, String)> {
     for batch in read::batches(input, &footer, [0], &leaves, Bounds::within(1 << 20)) {
         let rows = batch.expect("good rows").rows;
         let text =
-            |name: &str, row| String::from_utf8_lossy(rows[name].as_binary::<i64>().value(row)).into_owned();
+            |name: &str, row| String::from_utf8_lossy(rows[name].as_binary_view().value(row)).into_owned();
         let number = |name: &str, row: usize| rows[name].as_primitive::<Int64Type>().value(row);
         let place =
             |row| (text("_file", row), number("_row_group", row), number("_row", row), text("_reason", row));

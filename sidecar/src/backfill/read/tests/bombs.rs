@@ -143,8 +143,7 @@ fn a_few_long_rows_among_many_short_ones_make_shorter_batches_on_the_way() {
     all_batches_are_bounded(&file, 3030);
     let read = read_all(&file, Bounds::within(32 * MIB)).expect("good");
     let numbers = read.iter().flat_map(|batch| {
-        let numbers: &arrow_array::LargeBinaryArray =
-            arrow_array::cast::AsArray::as_binary(&batch.rows["number"]);
+        let numbers = arrow_array::cast::AsArray::as_binary_view(&batch.rows["number"]);
         numbers
             .iter()
             .map(|number| String::from_utf8_lossy(number.expect("not null")).into_owned())

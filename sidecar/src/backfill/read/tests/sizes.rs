@@ -58,7 +58,7 @@ fn texts_are_bytes_and_what_the_writer_embedded_is_not_believed() {
         WriterProperties::builder().build(),
     );
     let footer = footer(FILE, &file).expect("a footer");
-    assert_eq!(footer.schema().field(0).data_type(), &DataType::LargeBinary);
+    assert_eq!(footer.schema().field(0).data_type(), &DataType::BinaryView);
     assert_eq!(footer.declared().field(0).data_type(), &DataType::Utf8);
     // As another writer's, the embedded schema may say anything.
     let with_nonsense = WriterProperties::builder()
