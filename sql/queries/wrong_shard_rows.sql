@@ -3,6 +3,8 @@
 -- Writes:  nothing.
 -- Runs on: every node. SELECT * FROM wrong_shard_rows(weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
 --
+-- Blocks are ten times as large as usual: each one waits for the function's process, and ids are short.
+--
 -- No row is the right answer. Rows come from inserts that went past writable_events, or from weights that were changed.
 CREATE VIEW {{ database }}.wrong_shard_rows
 AS SELECT
@@ -19,3 +21,4 @@ GROUP BY
 ORDER BY
     shard,
     belongs_to
+SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000

@@ -15,6 +15,8 @@ use crate::report::{Report, median};
 const ROWS: u64 = 10_000_000;
 /// A script takes so long that fewer must do; both sides take them.
 const SCRIPT_ROWS: u64 = 200_000;
+/// What FUNCTIONS.md tells to set where a query goes through many rows.
+const LARGE_BLOCKS: &str = "max_block_size = 262144, preferred_block_size_bytes = 10000000";
 /// Distinct ids with 1.3 versions each.
 const PEOPLE: u64 = 1_000_000;
 const RUNS: usize = 5;
@@ -87,6 +89,7 @@ fn pairs() -> Vec<Pair<'static>> {
     let whole = |function: &str, threads: u32| {
         format!("SELECT sum({function}(distinct_id)) FROM {{db}}.ids SETTINGS max_threads = {threads}")
     };
+    let large = |function: &str, threads: u32| format!("{}, {LARGE_BLOCKS}", whole(function, threads));
     let gathered = "SELECT count(personLatest(vs, ps, ds)) FROM (SELECT groupArray(version) AS vs, \
                     groupArray(person_id) AS ps, groupArray(is_deleted) AS ds FROM {db}.versions \
                     GROUP BY team_id, distinct_id)";
@@ -120,6 +123,30 @@ fn pairs() -> Vec<Pair<'static>> {
             rows: ROWS,
             ours: whole("shardKey", 1),
             peer: whole("noop", 1),
+        },
+        Pair {
+            name: "udf_large_blocks",
+            what: "sum(shardKey(d)) against sum(sipHash64(d)) in large blocks, one thread",
+            limit: "the copy of every string through the pipe",
+            rows: ROWS,
+            ours: large("shardKey", 1),
+            peer: large("sipHash64", 1),
+        },
+        Pair {
+            name: "udf_large_blocks_2_threads",
+            what: "the same with two threads, on as many processors",
+            limit: "the processors: two threads of the server and two processes share them",
+            rows: ROWS,
+            ours: large("shardKey", 2),
+            peer: large("sipHash64", 2),
+        },
+        Pair {
+            name: "udf_large_blocks_vs_noop",
+            what: "sum(shardKey(d)) against a function that reads the same and answers zeros, in large blocks, one thread",
+            limit: "the hash of what came last, for which the query waits",
+            rows: ROWS,
+            ours: large("shardKey", 1),
+            peer: large("noop", 1),
         },
         Pair {
             name: "udf_native_vs_row_binary",
@@ -158,7 +185,7 @@ fn pairs() -> Vec<Pair<'static>> {
 
 fn compare(site: &Site<'_>, pair: &Pair<'_>) -> anyhow::Result<Report> {
     let (first, second) = (site.query(&pair.ours)?, site.query(&pair.peer)?);
-    ensure!(pair.name.ends_with("noop") || first == second, "{}: {first}, but {second}", pair.name);
+    ensure!(pair.name.ends_with("vs_noop") || first == second, "{}: {first}, but {second}", pair.name);
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         ours.push(seconds(site, &pair.ours)?);
