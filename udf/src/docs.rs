@@ -19,6 +19,11 @@ rows costs a block's round trip, so filter first. On three machines with two cor
 0.52 to 1.03 of the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself,
 and at 0.44 to 0.85 with two, where they share them. Run it on yours.
 
+**Many rows.** Each block costs the server about a millisecond beside its rows, and ClickHouse makes them of about a million bytes
+(`preferred_block_size_bytes`). A query that goes through many rows is faster in larger ones, if its columns are narrow:
+`SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines that raised 0.60 to 0.82
+with one thread, and 0.53 to 0.73 with two. Our own views do so.
+
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
 answers with a default instead of an error.
