@@ -63,7 +63,10 @@ pub(super) fn texts(
                 &format!("{target} has a timestamp in column {name} that is outside every calendar"),
             );
         }
-        texts.append_value(&text);
+        if texts.try_append_value(&text).is_err() {
+            faults.add(row, &format!("{target} has more than 4 GiB as JSON (column {})", column.name));
+            texts.append_null();
+        }
     }
     Some(texts.finish())
 }
