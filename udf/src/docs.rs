@@ -19,7 +19,7 @@ rows costs a block's round trip, so filter first. On three machines with two cor
 0.52 to 1.03 of the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself,
 and at 0.44 to 0.85 with two, where they share them. Run it on yours.
 
-**Many rows.** Each block costs the server about a millisecond beside its rows, and ClickHouse makes them of about a million bytes
+**Many rows.** Each block is a round of the pipe, whatever the function does, and ClickHouse makes them of about a million bytes
 (`preferred_block_size_bytes`). A query that goes through many rows is faster in larger ones, if its columns are narrow:
 `SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines that raised 0.60 to 0.82
 with one thread, and 0.53 to 0.73 with two. Our own views do so.
