@@ -26,4 +26,5 @@ pub mod process;
 pub mod serve;
 pub mod shard;
 pub mod signature;
+pub mod texts;
 pub mod wire;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use anyhow::{Context, bail, ensure};
 use posthouse_udf::process::{InputPipe, pipes};
 use posthouse_udf::shard::shard_keys;
+use posthouse_udf::texts::Apart;
 
 /// Asked of the pipe at once, as by the function of Native.
 const READ_BYTES: usize = 1 << 17;
@@ -35,7 +36,7 @@ fn main() -> anyhow::Result<()> {
                 continue;
             }
             let texts = found.iter().map(|range: &Range<usize>| &input.buffer[range.clone()]);
-            shard_keys(texts).for_each_slice(|keys| {
+            shard_keys(Apart(texts)).for_each_slice(|keys| {
                 keys.iter().for_each(|key| answer.extend_from_slice(&key.to_le_bytes()));
             });
             done += found.len();

@@ -9,6 +9,7 @@ use siphasher::sip::SipHasher24;
 use thiserror::Error;
 
 pub use self::siphash::Hashes;
+use crate::texts::Texts;
 
 /// Weights from which no shard can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -41,9 +42,7 @@ pub fn shard_key(distinct_id: &[u8]) -> u64 {
 }
 
 /// [`shard_key`] of many distinct ids, in order, some at once.
-pub fn shard_keys<'a>(
-    distinct_ids: impl Iterator<Item = &'a [u8]>,
-) -> Hashes<impl Iterator<Item = &'a [u8]>> {
+pub fn shard_keys<'a>(distinct_ids: impl Texts<'a>) -> Hashes<impl Texts<'a>> {
     siphash::hashes(distinct_ids)
 }
 

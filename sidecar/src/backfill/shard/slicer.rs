@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use posthouse_udf::shard::{Weights, shard_keys};
+use posthouse_udf::texts::Apart;
 
 use super::block::{Block, FIXED_BYTES, length, text_bytes, texts};
 use super::memory::Memory;
@@ -114,7 +115,7 @@ impl<'w> Slicer<'w> {
     /// Finds the block of each row, and makes it where it is missing.
     fn assign(&mut self, events: &Events, from: usize, to: usize) {
         self.rows_of.iter_mut().for_each(Vec::clear);
-        let keys = shard_keys((from..to).map(|row| events.distinct_id.value(row)));
+        let keys = shard_keys(Apart((from..to).map(|row| events.distinct_id.value(row))));
         for ((row, key), timestamp) in (from..to).zip(keys).zip(&events.timestamp[from..to]) {
             let (shard, month) = (self.weights.shard_of(key), month(*timestamp));
             let place = *self.index.entry((shard, month)).or_insert_with(|| {

@@ -3,20 +3,47 @@
 //! The steps of one group wait for each other; those of the other fill the gaps.
 
 use std::arch::x86_64::{
-    __m512i, __mmask8, _bzhi_u64, _mm512_add_epi64, _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask,
-    _mm512_loadu_si512, _mm512_mask_mov_epi64, _mm512_mask_or_epi64, _mm512_maskz_loadu_epi8,
-    _mm512_rol_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64,
-    _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, __mmask8, __mmask64, _bzhi_u64, _mm512_add_epi64, _mm512_cmpeq_epu64_mask,
+    _mm512_cmplt_epu64_mask, _mm512_loadu_si512, _mm512_mask_mov_epi64, _mm512_mask_or_epi64,
+    _mm512_maskz_loadu_epi8, _mm512_or_si512, _mm512_rol_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2,
+    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_xor_si512,
 };
 
-use super::GROUP;
+use super::{GROUP, TwoAlike};
 
 /// The longest string whose bytes, and then its length in a byte, fit into one register.
-const MAX_BYTES: usize = 63;
+pub(super) const MAX_BYTES: usize = 63;
 
 /// Whether this processor has what [`hash_all`] needs.
 pub(super) fn is_there() -> bool {
     std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("bmi2")
+}
+
+/// The hashes of strings of one length.
+///
+/// # Safety
+/// It must be [`MAX_BYTES`] at most.
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
+    let (length, start) = (ids.length(), ids.bytes().as_ptr());
+    let mask = first_bytes(length);
+    // SAFETY: the strings lie side by side, each behind a byte, and the mask names no more than the bytes of one.
+    let text = |place| unsafe { _mm512_maskz_loadu_epi8(mask, start.add(place * (1 + length) + 1).cast()) };
+    let these = transpose([text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7)]);
+    let those = transpose([text(8), text(9), text(10), text(11), text(12), text(13), text(14), text(15)]);
+    let mut states = (State::new(), State::new());
+    let mut words = these.iter().zip(&those);
+    for (this, that) in words.by_ref().take(length / size_of::<u64>()) {
+        states.0.take(*this);
+        states.1.take(*that);
+    }
+    if let Some((this, that)) = words.next() {
+        let length = _mm512_slli_epi64::<56>(_mm512_set1_epi64(i64::try_from(length).unwrap_or_default()));
+        states.0.take(_mm512_or_si512(*this, length));
+        states.1.take(_mm512_or_si512(*that, length));
+    }
+    [states.0.finish(), states.1.finish()]
 }
 
 /// The hashes, unless one of the strings is longer than [`MAX_BYTES`].
@@ -65,9 +92,8 @@ impl Texts {
         let lengths = unsafe { _mm512_loadu_si512(lengths.as_ptr().cast()) };
         let (last, lengths) = (_mm512_srli_epi64::<3>(lengths), _mm512_slli_epi64::<56>(lengths));
         let [a, b, c, d, e, f, g, h] = *ids;
-        let (abcd, efgh) =
-            ([padded(a), padded(b), padded(c), padded(d)], [padded(e), padded(f), padded(g), padded(h)]);
-        Self { words: transpose(abcd, efgh), last, lengths }
+        let texts = [padded(a), padded(b), padded(c), padded(d), padded(e), padded(f), padded(g), padded(h)];
+        Self { words: transpose(texts), last, lengths }
     }
 
     /// Has `state` take their words at `place`, where some may end and others have ended.
@@ -86,17 +112,33 @@ impl Texts {
 #[inline]
 #[target_feature(enable = "avx512bw,bmi2")]
 fn padded(id: &[u8]) -> __m512i {
-    let [length, ..] = id.len().to_le_bytes();
-    let mask = _bzhi_u64(u64::MAX, length.into());
-    // SAFETY: a masked load touches only the bytes that its mask names, and those are the string's: the lowest byte of its length
-    // is not more than the length.
+    // SAFETY: the mask names no more bytes than the string has.
+    unsafe { first(id, first_bytes(id.len())) }
+}
+
+/// The bytes of a string that a mask names, and zeros.
+///
+/// # Safety
+/// The string must have them: no others are touched.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+unsafe fn first(id: &[u8], mask: __mmask64) -> __m512i {
+    // SAFETY: the caller promises these bytes.
     unsafe { _mm512_maskz_loadu_epi8(mask, id.as_ptr().cast()) }
+}
+
+/// A mask that names the first bytes of a register, up to so many: of a count of 256 and more its lowest byte counts.
+#[inline]
+#[target_feature(enable = "bmi2")]
+fn first_bytes(count: usize) -> __mmask64 {
+    let [count, ..] = count.to_le_bytes();
+    _bzhi_u64(u64::MAX, count.into())
 }
 
 /// From the words of each string to the strings' first words, their second words, and so on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose([a, b, c, d]: [__m512i; 4], [e, f, g, h]: [__m512i; 4]) -> [__m512i; GROUP] {
+fn transpose([a, b, c, d, e, f, g, h]: [__m512i; GROUP]) -> [__m512i; GROUP] {
     let (ab, cd) = (_mm512_unpacklo_epi64(a, b), _mm512_unpacklo_epi64(c, d));
     let (ef, gh) = (_mm512_unpacklo_epi64(e, f), _mm512_unpacklo_epi64(g, h));
     let [zero, two, four, six] = quarters(ab, cd, ef, gh);

@@ -8,42 +8,56 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+use std::array;
+
+use crate::texts::{Alike, Texts};
+
 /// Strings in a group whose words fit side by side into the widest registers.
 const GROUP: usize = 8;
+
+/// Rounds in which strings are taken one by one before it is looked whether the next are of one length.
+const ROUNDS: usize = 4;
 
 /// Groups of strings, and their hashes.
 type Strings<'a, const GROUPS: usize> = [[&'a [u8]; GROUP]; GROUPS];
 type Keys<const GROUPS: usize> = [[u64; GROUP]; GROUPS];
 
+/// Two groups of strings of one length.
+type TwoAlike<'a> = Alike<'a, { 2 * GROUP }>;
+
 /// The hashes of `ids`, one for each, in order.
-pub(super) fn hashes<'a, I: Iterator<Item = &'a [u8]>>(ids: I) -> Hashes<I> {
+pub(super) fn hashes<'a, T: Texts<'a>>(ids: T) -> Hashes<T> {
     Hashes { ids, ready: [[0; GROUP]; 2], next: 0, count: 0 }
 }
 
 /// The hashes of strings, in order, some at once.
-pub struct Hashes<I> {
-    ids: I,
+pub struct Hashes<T> {
+    ids: T,
     ready: Keys<2>,
     /// The place in `ready` of the hash to give next, and how many of them there are.
     next: usize,
     count: usize,
 }
 
-impl<'a, I: Iterator<Item = &'a [u8]>> Hashes<I> {
+impl<'a, T: Texts<'a>> Hashes<T> {
     /// Hands out all hashes that are left, in order, as many at once as are there.
     #[inline]
     pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
         f(self.ready.as_flattened().get(self.next..self.count).unwrap_or_default());
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            return for_each_groups(self.ids, hash_two_groups, f);
+            return for_all(self.ids, hash_two_groups, f);
         }
-        for_each_groups(self.ids, |[strings]: &Strings<'_, 1>| [hash_group(strings)], f);
+        for_all(self.ids, |[strings]: &Strings<'_, 1>| [hash_group(strings)], f);
     }
 
     /// Hashes the next strings.
     fn refill(&mut self) {
         self.next = 0;
+        if let Some(ids) = self.ids.next_alike() {
+            (self.ready, self.count) = (hash_alike(&ids), 2 * GROUP);
+            return;
+        }
         let mut strings: Strings<'_, 2> = [[&[]; GROUP]; 2];
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
@@ -57,7 +71,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Hashes<I> {
     }
 }
 
-impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
+impl<'a, T: Texts<'a>> Iterator for Hashes<T> {
     type Item = u64;
 
     #[inline]
@@ -71,27 +85,45 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Hashes<I> {
     }
 }
 
-/// Hashes some groups of strings after the other. The next are found before those at hand are hashed: neither needs the
-/// other, so the processor does both at once.
+/// Hashes all strings: those of one length as they are found, others some groups after the other.
 #[inline(always)]
-fn for_each_groups<'a, const GROUPS: usize>(
-    mut ids: impl Iterator<Item = &'a [u8]>,
+fn for_all<'a, const GROUPS: usize>(
+    mut ids: impl Texts<'a>,
     hash: impl Fn(&Strings<'a, GROUPS>) -> Keys<GROUPS>,
     mut f: impl FnMut(&[u64]),
 ) {
+    let mut are_left = true;
+    while are_left {
+        while let Some(ids) = ids.next_alike() {
+            f(hash_alike(&ids).as_flattened());
+        }
+        are_left = for_some_groups(&mut ids, &hash, &mut f);
+    }
+}
+
+/// Hashes strings for some [`ROUNDS`], and tells whether others may be left. The next are found before
+/// those at hand are hashed: neither needs the other, so the processor does both at once.
+#[inline(always)]
+fn for_some_groups<'a, const GROUPS: usize>(
+    ids: &mut impl Texts<'a>,
+    hash: impl Fn(&Strings<'a, GROUPS>) -> Keys<GROUPS>,
+    mut f: impl FnMut(&[u64]),
+) -> bool {
     let mut one: Strings<'_, GROUPS> = [[&[]; GROUP]; GROUPS];
     let mut other = one;
-    let mut count = gather(&mut ids, one.as_flattened_mut());
+    let mut count = gather(ids, one.as_flattened_mut());
     // Two steps a round, so that strings stay where they were put.
-    while count > 0 {
-        let following = gather(&mut ids, other.as_flattened_mut());
+    for _ in 0..ROUNDS {
+        let following = gather(ids, other.as_flattened_mut());
         f(hash(&one).as_flattened().get(..count).unwrap_or_default());
-        if following == 0 {
-            return;
-        }
-        count = gather(&mut ids, one.as_flattened_mut());
+        count = gather(ids, one.as_flattened_mut());
         f(hash(&other).as_flattened().get(..following).unwrap_or_default());
+        if count == 0 {
+            return false;
+        }
     }
+    f(hash(&one).as_flattened().get(..count).unwrap_or_default());
+    true
 }
 
 /// Puts the next strings where they are hashed from, and tells how many there are.
@@ -117,6 +149,17 @@ fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
     strings.map(|group| hash_group(&group))
 }
 
+/// Best where the processor has AVX-512 and the strings are short.
+#[inline]
+fn hash_alike(ids: &TwoAlike<'_>) -> Keys<2> {
+    #[cfg(target_arch = "x86_64")]
+    if ids.length() <= avx512::MAX_BYTES && avx512::is_there() {
+        // SAFETY: this processor has what it needs, and the strings are short enough.
+        return unsafe { avx512::hash_alike(ids) };
+    }
+    [0, GROUP].map(|first| hash_group(&array::from_fn(|lane| ids.get(first + lane).unwrap_or_default())))
+}
+
 fn hash_group(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
@@ -133,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::shard::shard_key;
+    use crate::texts::Apart;
 
     #[test]
     fn many_at_once_are_hashed_as_one_by_one() {
@@ -146,21 +190,61 @@ mod tests {
         for _ in 0..3000 {
             let (least, most) = [(0, 9), (0, 40), (40, 40), (32, 39), (64, 64), (64, 71), (0, 70), (0, 600)]
                 [random.random_range(0..8)];
-            let ids: Vec<Vec<u8>> = (0..random.random_range(0..50))
-                .map(|_| {
-                    let mut id = vec![0; random.random_range(least..=most)];
+            let mut ids = Vec::new();
+            // Runs of one length, some of them long enough to be hashed together.
+            for _ in 0..random.random_range(0..5) {
+                let (one, is_run) = (random.random_range(least..=most), random.random());
+                for _ in 0..random.random_range(0..40) {
+                    let length = if is_run { one } else { random.random_range(least..=most) };
+                    let mut id = vec![0; length];
                     random.fill_bytes(&mut id);
-                    id
-                })
-                .collect();
+                    ids.push(id);
+                }
+            }
             let one_by_one: Vec<u64> = ids.iter().map(|id| shard_key(id)).collect();
-            let at_once: Vec<u64> = hashes(ids.iter().map(Vec::as_slice)).collect();
-            assert_eq!(at_once, one_by_one);
-            // Begun one by one, then all that is left.
-            let mut rest = hashes(ids.iter().map(Vec::as_slice));
-            let mut folded = Vec::from_iter(rest.next());
-            rest.for_each_slice(|hashes| folded.extend_from_slice(hashes));
-            assert_eq!(folded, one_by_one);
+            are_hashed(Apart(ids.iter().map(Vec::as_slice)), &one_by_one);
+            if let Some(bytes) = side_by_side(&ids) {
+                are_hashed(SideBySide(&bytes), &one_by_one);
+            }
+        }
+    }
+
+    /// Both ways to ask for them: one by one, and begun so, then all that are left.
+    fn are_hashed<'a>(ids: impl Texts<'a> + Clone, expected: &[u64]) {
+        assert_eq!(hashes(ids.clone()).collect::<Vec<_>>(), expected);
+        let mut rest = hashes(ids);
+        let mut folded = Vec::from_iter(rest.next());
+        rest.for_each_slice(|hashes| folded.extend_from_slice(hashes));
+        assert_eq!(folded, expected);
+    }
+
+    /// Texts of less than 128 bytes, as they are on the wire.
+    #[derive(Clone)]
+    struct SideBySide<'a>(&'a [u8]);
+
+    fn side_by_side(ids: &[Vec<u8>]) -> Option<Vec<u8>> {
+        let text = |id: &Vec<u8>| {
+            Some([&[u8::try_from(id.len()).ok().filter(u8::is_ascii)?], id.as_slice()].concat())
+        };
+        ids.iter().map(text).collect::<Option<Vec<_>>>().map(|texts| texts.concat())
+    }
+
+    impl<'a> Iterator for SideBySide<'a> {
+        type Item = &'a [u8];
+
+        fn next(&mut self) -> Option<&'a [u8]> {
+            let (length, rest) = self.0.split_first()?;
+            let (text, rest) = rest.split_at((*length).into());
+            self.0 = rest;
+            Some(text)
+        }
+    }
+
+    impl<'a> Texts<'a> for SideBySide<'a> {
+        fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>> {
+            let (alike, rest) = Alike::split(self.0)?;
+            self.0 = rest;
+            Some(alike)
         }
     }
 

@@ -1,0 +1,103 @@
+//! Texts in order, and many at once where they are of one length, as ids mostly are.
+//!
+//! Where a text on the wire starts is known when the length of the one before is. Texts of one length are found without that
+//! wait: each says at a known place that it is one.
+
+/// Texts in order.
+pub trait Texts<'a>: Iterator<Item = &'a [u8]> {
+    /// The next `N` texts, if they are [`Alike`]; else none is taken.
+    fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>>;
+}
+
+/// `N` texts of one length, below 128 bytes, each behind a byte that says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Alike<'a, const N: usize> {
+    bytes: &'a [u8],
+    length: u8,
+}
+
+impl<'a, const N: usize> Alike<'a, N> {
+    /// Those that `bytes` start with, and what follows them.
+    #[inline(always)]
+    pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let length = *bytes.first().filter(|length| length.is_ascii())?;
+        let stride = usize::from(length) + 1;
+        let (bytes, rest) = bytes.split_at_checked(N * stride)?;
+        let mut others = 0;
+        for place in 0..N {
+            others |= length ^ bytes.get(place * stride).copied()?;
+        }
+        (others == 0).then_some((Self { bytes, length }, rest))
+    }
+
+    /// Bytes of each text.
+    #[inline]
+    pub fn length(&self) -> usize {
+        self.length.into()
+    }
+
+    /// The texts, each behind its byte: `N` times [`Alike::length`] and one, which unsafe code may rely on.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The text at `place`, from 0, of [`Alike::length`] bytes; nothing from `N` on.
+    #[inline]
+    pub fn get(&self, place: usize) -> Option<&'a [u8]> {
+        let start = place * (self.length() + 1) + 1;
+        self.bytes.get(start..start + self.length())
+    }
+}
+
+/// Texts that lie anywhere: none is known to be like the next.
+#[derive(Clone, Debug)]
+pub struct Apart<I>(pub I);
+
+impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Apart<I> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.next()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<'a, I: Iterator<Item = &'a [u8]>> Texts<'a> for Apart<I> {
+    #[inline]
+    fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_one_length_are_found_at_once() {
+        let (alike, rest) = Alike::<3>::split(b"\x02ab\x02cd\x02ef\x02gh").unwrap();
+        let texts = [0, 1, 2, 3].map(|place| alike.get(place));
+        assert_eq!((alike.length(), alike.bytes()), (2, &b"\x02ab\x02cd\x02ef"[..]));
+        assert_eq!((texts, rest), ([Some(&b"ab"[..]), Some(b"cd"), Some(b"ef"), None], &b"\x02gh"[..]));
+        let (empty, rest) = Alike::<2>::split(b"\0\0").unwrap();
+        assert_eq!(
+            ([0, 1, 2].map(|place| empty.get(place)), rest),
+            ([Some(&b""[..]), Some(b""), None], &b""[..])
+        );
+    }
+
+    #[test]
+    fn others_are_left_to_be_read_one_by_one() {
+        let long = [&[0x80, 1][..], &[7; 128]].concat().repeat(2);
+        // One is shorter; one is longer; the last is not there whole; nothing is; a length of two bytes.
+        for bytes in [&b"\x02ab\x01c\x02de"[..], b"\x02ab\x03cde\x02fg", b"\x02ab\x02cd\x02e", b"", &long] {
+            assert!(Alike::<3>::split(bytes).is_none(), "{bytes:?}");
+        }
+    }
+}
