@@ -20,6 +20,11 @@ use crate::report::{Report, median};
 /// Events of about 390 bytes.
 const ROWS: u64 = 2_000_000;
 const RUNS: usize = 5;
+
+/// What one run of all ways gives.
+pub(crate) const FIGURES: &[&str] =
+    &["backfill_direct", "backfill_distributed", "backfill_unproven", "backfill_vs_http"];
+
 /// The file's columns, in the order of the file and of the peer's inserts.
 const COLUMNS: &str =
     "uuid, event, properties, timestamp, team_id, distinct_id, elements_hash, created_at, elements_chain";

@@ -17,6 +17,7 @@ use crate::report::Report;
 
 /// Name and events a second.
 const RATES: [(&str, u64); 2] = [("ingest_latency", 20_000), ("ingest_latency_50k", 50_000)];
+pub(crate) const FIGURES: &[&str] = &[RATES[0].0, RATES[1].0];
 /// Poll timeouts to compare, in ms.
 const POLL_TIMEOUTS: [i64; 4] = [100, 200, 400, 1_000];
 /// A node that joins gets its partitions when the others look after theirs, every 15 polls: until then one node has all.

@@ -10,12 +10,15 @@ mod udf;
 
 use std::path::Path;
 
+use anyhow::ensure;
 use clap::Parser;
+
+use crate::report::{Report, Wanted};
 
 /// Measures posthouse against its peers.
 #[derive(Parser)]
 struct Arguments {
-    /// Run the benchmarks whose name begins so; all without it.
+    /// Measure the figures whose names begin so; all without it.
     #[arg(default_value = "")]
     name: String,
     /// Given by cargo; means nothing here.
@@ -23,29 +26,40 @@ struct Arguments {
     bench: bool,
 }
 
-/// Name and benchmark; one run of a benchmark may report several figures.
-type Bench = (&'static str, fn() -> anyhow::Result<Vec<report::Report>>);
+/// Figures that come of one run, and the run, which may leave out what is not wanted.
+type Bench = (&'static [&'static str], fn(&Wanted) -> anyhow::Result<Vec<Report>>);
 
 const BENCHES: [Bench; 9] = [
-    ("ingest_latency", ingest_latency::run),
-    ("ingest_poll_timeouts", ingest_latency::poll_timeouts),
-    ("ingest_drain", ingest_drain::run),
-    ("udf", udf::run),
-    ("backfill", backfill::run),
-    ("backfill_memory", backfill::memory),
-    ("topics_plan", topics::run),
-    ("persons_latency", persons::latency),
-    ("persons_snapshot", persons::snapshot),
+    (ingest_latency::FIGURES, |_| ingest_latency::run()),
+    (&["ingest_poll_timeouts"], |_| ingest_latency::poll_timeouts()),
+    (&["ingest_drain"], |_| ingest_drain::run()),
+    (udf::FIGURES, udf::run),
+    (backfill::FIGURES, |_| backfill::run()),
+    (&["backfill_memory"], |_| backfill::memory()),
+    (&["topics_plan"], |_| topics::run()),
+    (&["persons_latency"], |_| persons::latency()),
+    (&["persons_snapshot"], |_| persons::snapshot()),
 ];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    let wanted = Wanted(arguments.name);
+    let figures: Vec<&str> = BENCHES.iter().flat_map(|(figures, _)| *figures).copied().collect();
+    ensure!(
+        figures.iter().any(|figure| wanted.has(figure)),
+        "no figure begins with {:?}; there are: {}",
+        wanted.0,
+        figures.join(", ")
+    );
     let mut reports = Vec::new();
-    for (_, run) in BENCHES.iter().filter(|(name, _)| name.starts_with(&arguments.name)) {
-        reports.extend(run()?);
+    for (_, run) in BENCHES.iter().filter(|(figures, _)| figures.iter().any(|figure| wanted.has(figure))) {
+        reports.extend(run(&wanted)?);
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    reports.iter().try_for_each(|report| report.write(&folder))?;
+    for report in &reports {
+        ensure!(figures.contains(&report.name.as_str()), "{} is not among the figures", report.name);
+        report.write(&folder)?;
+    }
     report::print(&reports);
     Ok(())
 }

@@ -4,6 +4,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
+/// Figures whose names begin so.
+pub(crate) struct Wanted(pub(crate) String);
+
+impl Wanted {
+    pub(crate) fn has(&self, figure: &str) -> bool {
+        figure.starts_with(&self.0)
+    }
+}
+
 /// One comparison. Times are seconds, medians of `runs` unless `what` says otherwise.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -36,10 +45,11 @@ impl Report {
 }
 
 pub(crate) fn print(reports: &[Report]) {
-    println!("\n{:<24} {:>9} {:>9} {:>7} {:>9} {:>5}", "", "ours s", "peer s", "ratio", "rows", "runs");
+    let width = reports.iter().map(|report| report.name.len()).max().unwrap_or_default();
+    println!("\n{:<width$} {:>9} {:>9} {:>7} {:>9} {:>5}", "", "ours s", "peer s", "ratio", "rows", "runs");
     for report in reports {
         println!(
-            "{:<24} {:>9.3} {:>9.3} {:>7.2} {:>9} {:>5}",
+            "{:<width$} {:>9.3} {:>9.3} {:>7.2} {:>9} {:>5}",
             report.name, report.ours_s, report.peer_s, report.ratio, report.rows, report.runs
         );
     }

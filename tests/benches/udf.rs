@@ -9,7 +9,7 @@ use posthouse_tests::site::{Site, binary};
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use serde_json::json;
 
-use crate::report::{Report, median};
+use crate::report::{Report, Wanted, median};
 
 /// Ids of 40 bytes each.
 const ROWS: u64 = 10_000_000;
@@ -20,6 +20,19 @@ const LARGE_BLOCKS: &str = "max_block_size = 262144, preferred_block_size_bytes 
 /// Distinct ids with 1.3 versions each.
 const PEOPLE: u64 = 1_000_000;
 const RUNS: usize = 5;
+
+pub(crate) const FIGURES: &[&str] = &[
+    "udf_shard_key",
+    "udf_shard_key_2_threads",
+    "udf_shard_key_vs_noop",
+    "udf_large_blocks",
+    "udf_large_blocks_2_threads",
+    "udf_large_blocks_vs_noop",
+    "udf_native_vs_row_binary",
+    "udf_shard_key_vs_python",
+    "udf_person_latest",
+    "udf_person_latest_ties",
+];
 
 const SCRIPT: &str = include_str!("../fixtures/udf/shard_key.py");
 const FUNCTIONS: &str = include_str!("../fixtures/udf/functions.xml");
@@ -34,13 +47,13 @@ struct Pair<'a> {
     peer: String,
 }
 
-pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
+pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::on_stderr())?;
     let site = Site::new(&stack, "udf_bench")?;
     site.must(&["udf", "install"])?;
     install_peers(&stack)?;
     fill(&site)?;
-    pairs().iter().map(|pair| compare(&site, pair)).collect()
+    pairs().iter().filter(|pair| wanted.has(pair.name)).map(|pair| compare(&site, pair)).collect()
 }
 
 /// The functions that ours are compared with, beside ours.
