@@ -93,6 +93,12 @@ pub(crate) fn nasty_ids(seed: u64) -> Vec<(&'static str, String)> {
         ),
         ("zeros", "SELECT repeat('\\0', number % 130) AS id FROM numbers(1000)".to_owned()),
         ("a mebibyte", "SELECT repeat(repeat(char(number), 1024), 1024) AS id FROM numbers(40)".to_owned()),
+        (
+            "many of each length",
+            format!(
+                "SELECT substring(repeat(hex(sipHash128({seed}, number)), 5), 1, intDiv(number, 50) % 140) AS id FROM numbers(20000)"
+            ),
+        ),
         ("all lengths and bytes", format!("SELECT arrayStringConcat({bytes}) AS id FROM numbers(20000)")),
         (
             "a block of 65,537 rows",
