@@ -21,19 +21,6 @@ const LARGE_BLOCKS: &str = "max_block_size = 262144, preferred_block_size_bytes 
 const PEOPLE: u64 = 1_000_000;
 const RUNS: usize = 5;
 
-pub(crate) const FIGURES: &[&str] = &[
-    "udf_shard_key",
-    "udf_shard_key_2_threads",
-    "udf_shard_key_vs_noop",
-    "udf_large_blocks",
-    "udf_large_blocks_2_threads",
-    "udf_large_blocks_vs_noop",
-    "udf_native_vs_row_binary",
-    "udf_shard_key_vs_python",
-    "udf_person_latest",
-    "udf_person_latest_ties",
-];
-
 const SCRIPT: &str = include_str!("../fixtures/udf/shard_key.py");
 const FUNCTIONS: &str = include_str!("../fixtures/udf/functions.xml");
 
@@ -45,6 +32,11 @@ struct Pair<'a> {
     rows: u64,
     ours: String,
     peer: String,
+}
+
+/// The names of all pairs.
+pub(crate) fn figures() -> Vec<&'static str> {
+    pairs().iter().map(|pair| pair.name).collect()
 }
 
 pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {

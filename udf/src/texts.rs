@@ -32,8 +32,8 @@ impl<'a, const N: usize> Alike<'a, N> {
 
     /// Bytes of each text.
     #[inline]
-    pub fn length(&self) -> usize {
-        self.length.into()
+    pub fn length(&self) -> u8 {
+        self.length
     }
 
     /// The texts, each behind its byte: `N` times [`Alike::length`] and one, which unsafe code may rely on.
@@ -45,8 +45,9 @@ impl<'a, const N: usize> Alike<'a, N> {
     /// The text at `place`, from 0, of [`Alike::length`] bytes; nothing from `N` on.
     #[inline]
     pub fn get(&self, place: usize) -> Option<&'a [u8]> {
-        let start = place * (self.length() + 1) + 1;
-        self.bytes.get(start..start + self.length())
+        let length = usize::from(self.length);
+        let start = place * (length + 1) + 1;
+        self.bytes.get(start..start + length)
     }
 }
 
@@ -60,11 +61,6 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Apart<I> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         self.0.next()
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
     }
 }
 

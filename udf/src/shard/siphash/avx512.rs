@@ -26,7 +26,7 @@ pub(super) fn is_there() -> bool {
 /// It must be [`MAX_BYTES`] at most.
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
 pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
-    let (length, start) = (ids.length(), ids.bytes().as_ptr());
+    let (length, start) = (usize::from(ids.length()), ids.bytes().as_ptr());
     let mask = first_bytes(length);
     // SAFETY: the strings lie side by side, each behind a byte, and the mask names no more than the bytes of one.
     let text = |place| unsafe { _mm512_maskz_loadu_epi8(mask, start.add(place * (1 + length) + 1).cast()) };
@@ -39,7 +39,7 @@ pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
         states.1.take(*that);
     }
     if let Some((this, that)) = words.next() {
-        let length = _mm512_slli_epi64::<56>(_mm512_set1_epi64(i64::try_from(length).unwrap_or_default()));
+        let length = _mm512_slli_epi64::<56>(_mm512_set1_epi64(ids.length().into()));
         states.0.take(_mm512_or_si512(*this, length));
         states.1.take(_mm512_or_si512(*that, length));
     }
@@ -112,19 +112,8 @@ impl Texts {
 #[inline]
 #[target_feature(enable = "avx512bw,bmi2")]
 fn padded(id: &[u8]) -> __m512i {
-    // SAFETY: the mask names no more bytes than the string has.
-    unsafe { first(id, first_bytes(id.len())) }
-}
-
-/// The bytes of a string that a mask names, and zeros.
-///
-/// # Safety
-/// The string must have them: no others are touched.
-#[inline]
-#[target_feature(enable = "avx512bw")]
-unsafe fn first(id: &[u8], mask: __mmask64) -> __m512i {
-    // SAFETY: the caller promises these bytes.
-    unsafe { _mm512_maskz_loadu_epi8(mask, id.as_ptr().cast()) }
+    // SAFETY: a masked load touches only the bytes that its mask names, and those are the string's.
+    unsafe { _mm512_maskz_loadu_epi8(first_bytes(id.len()), id.as_ptr().cast()) }
 }
 
 /// A mask that names the first bytes of a register, up to so many: of a count of 256 and more its lowest byte counts.

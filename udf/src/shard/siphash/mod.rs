@@ -153,7 +153,7 @@ fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
 #[inline]
 fn hash_alike(ids: &TwoAlike<'_>) -> Keys<2> {
     #[cfg(target_arch = "x86_64")]
-    if ids.length() <= avx512::MAX_BYTES && avx512::is_there() {
+    if usize::from(ids.length()) <= avx512::MAX_BYTES && avx512::is_there() {
         // SAFETY: this processor has what it needs, and the strings are short enough.
         return unsafe { avx512::hash_alike(ids) };
     }
