@@ -58,6 +58,7 @@ mod refusals;
 mod replicated;
 mod routing;
 mod schema;
+mod settings;
 mod sources;
 mod stack;
 mod topics;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         ("letters", letters::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
+        ("settings", settings::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
         ("persons", persons::TESTS),

@@ -35,6 +35,12 @@ answer of your own, or leave them out: `shardKey(ifNull(d, ''))`, `WHERE d IS NO
 **Other types.** 26.7 converts arguments to the declared types where nothing is lost, and refuses the rest (error 70): a
 weight of -1 is no weight. 26.5 does not convert: what is not exactly of the declared type fails the query and is named
 (`expected Array(UInt32), found Array(UInt8)`), so write `[1, 3]::Array(UInt32)` there, as the examples do.
+
+**Settings.** The server writes to a function and reads from it as the settings of the query say, not those of the function. Two of
+26.7's change `Native`, and a query that has one fails at once: with `output_format_native_encode_types_in_binary_format`
+the function says so, with `input_format_native_decode_types_in_binary_format` the server does (`Unknown type code`). A client that
+needs them must not call functions in the same query; in a profile of a user who calls functions they are out of place. No other
+switch of 26.7 changes an answer: a test turns each of them round.
 ";
 
 /// The whole file.

@@ -31,7 +31,7 @@ impl ServeError {
 /// Answers every block of `input` with one block on `output`, in order, until `input` ends between two
 /// blocks.
 ///
-/// Nothing of a block's answer is written unless all its rows have one. Neither end needs buffering: both are
+/// Nothing of a block's answer is written unless all its rows have one and nothing is left of it. Neither end needs buffering: both are
 /// read and written in large pieces.
 ///
 /// # Errors
@@ -44,6 +44,7 @@ pub fn serve(function: &Function, input: impl Read, mut output: impl Write) -> R
         while let Some(block) = blocks.next_rows()? {
             (function.rule)(&block, &mut answer)?;
         }
+        blocks.expect_end()?;
         output.write_all(answer.finish()?).map_err(ServeError::Write)?;
         output.flush().map_err(ServeError::Write)?;
     }
@@ -64,7 +65,7 @@ mod tests {
     // SELECT arrayJoin(['user-1', '', '\xff\xfe\x00']) AS distinct_id FORMAT Native
     const KEY_BLOCK: &[u8] = b"\x01\x03\x0bdistinct_id\x06String\x06user-1\x00\x03\xff\xfe\x00";
     // SELECT sipHash64(arrayJoin(['user-1', '', '\xff\xfe\x00'])) AS result FORMAT Native
-    const KEY_ANSWER: &[u8] = b"\x01\x03\x06result\x06UInt64\
+    const KEY_ANSWER: &[u8] = b"\x01\x03\x06result\x86\0UInt64\
         \x46\xaf\xa2\x40\x29\x7e\x85\x4f\xd7\x00\x77\x73\x9d\x4b\x92\x1e\xd6\x94\xae\x0e\x6d\x37\x8a\xb1";
 
     // SELECT ['user-2', 'user-3', 'user-3', 'user-7', 'user-0', 'user-2'][number + 1] AS distinct_id,
@@ -81,7 +82,7 @@ mod tests {
         \0\0\0\0\x05\0\0\0\0\0\0\0\x07\0\0\0\x01\0\0\0";
     // SELECT [3, 3, 2, 2, 2, 4][number + 1]::UInt32 AS result FROM numbers(6) FORMAT Native, where the
     // numbers are the shards in which a Distributed table with these weights put these rows
-    const SHARD_ANSWER: &[u8] = b"\x01\x06\x06result\x06UInt32\
+    const SHARD_ANSWER: &[u8] = b"\x01\x06\x06result\x86\0UInt32\
         \x03\0\0\0\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02\0\0\0\x04\0\0\0";
 
     /// What a process that serves `name` writes, and how it ends.
@@ -116,6 +117,11 @@ mod tests {
         [&varint(bytes.len()), bytes].concat()
     }
 
+    /// As an answer has it: the length in two bytes.
+    fn type_name(name: &str) -> Vec<u8> {
+        [&[name.len() as u8 | 0x80, 0], name.as_bytes()].concat()
+    }
+
     fn key_block(ids: &[Vec<u8>]) -> Vec<u8> {
         let ids_on_wire: Vec<u8> = ids.iter().flat_map(|id| text(id)).collect();
         [vec![1], varint(ids.len()), text(b"distinct_id"), text(b"String"), ids_on_wire].concat()
@@ -123,7 +129,7 @@ mod tests {
 
     fn key_answer(ids: &[Vec<u8>]) -> Vec<u8> {
         let keys: Vec<u8> = ids.iter().flat_map(|id| shard_key(id).to_le_bytes()).collect();
-        [vec![1], varint(ids.len()), text(b"result"), text(b"UInt64"), keys].concat()
+        [vec![1], varint(ids.len()), text(b"result"), type_name("UInt64"), keys].concat()
     }
 
     /// Random numbers from a printed seed; `SEED=… cargo test` replays it.
@@ -175,8 +181,7 @@ mod tests {
             }
             let (output, end) = run(function.name, &*block);
             end.unwrap();
-            let header =
-                [vec![1, 1], text(b"result"), text(function.returns.to_string().as_bytes())].concat();
+            let header = [vec![1, 1], text(b"result"), type_name(&function.returns.to_string())].concat();
             assert!(output.starts_with(&header) && output.len() > header.len(), "{function}: {output:?}");
         }
     }
@@ -194,7 +199,7 @@ mod tests {
         let (output, end) =
             run("shardOf", &b"\x02\x00\x0bdistinct_id\x06String\x07weights\x0dArray(UInt32)"[..]);
         end.unwrap();
-        assert_eq!(output, b"\x01\x00\x06result\x06UInt32");
+        assert_eq!(output, b"\x01\x00\x06result\x86\0UInt32");
     }
 
     #[test]
@@ -277,7 +282,7 @@ mod tests {
         let header = KEY_ANSWER.len() - 3 * 8;
         while let [1, rows @ ..0x80, rest @ ..] = output {
             let next = output.get(header + usize::from(*rows) * width..);
-            let (true, Some(next)) = (rest.starts_with(b"\x06result\x06UInt"), next) else { return false };
+            let (true, Some(next)) = (rest.starts_with(b"\x06result\x86\0UInt"), next) else { return false };
             output = next;
         }
         output.is_empty()
@@ -300,6 +305,52 @@ mod tests {
             refusal("shardOf", KEY_BLOCK),
             "expected 2 columns, found 1: the function's XML is not of this version"
         );
+    }
+
+    #[test]
+    fn types_in_binary_are_refused_without_waiting_for_a_name() {
+        // SELECT 'a' AS distinct_id[, [1]::Array(UInt32) AS weights] FORMAT Native
+        // SETTINGS output_format_native_encode_types_in_binary_format = 1
+        let hint = "found a type in binary: set output_format_native_encode_types_in_binary_format = 0 in this query";
+        assert_eq!(
+            refusal("shardKey", b"\x01\x01\x0bdistinct_id\x15\x01a"),
+            format!("the type of column 1: expected the name String, {hint}")
+        );
+        assert_eq!(
+            refusal(
+                "shardOf",
+                b"\x02\x01\x0bdistinct_id\x06String\x01a\x07weights\x1e\x03\x01\0\0\0\0\0\0\0\x01\0\0\0"
+            ),
+            format!("the type of column 2: expected the name Array(UInt32), {hint}")
+        );
+        // A name of as many bytes as the code says.
+        let long = refusal("shardKey", b"\x01\x01\x0bdistinct_id\x15Array(Nullable(Int8))");
+        assert!(long.contains("expected String, found Array(Nullable(Int8))"), "{long}");
+    }
+
+    #[test]
+    fn strings_in_another_form_are_never_answered() {
+        // The ends of all strings, then their bytes.
+        let mut random = random();
+        for rows in [1, 2, 3, 17, 300, 20_000] {
+            let most = [1, 2, 60, 300][random.random_range(0..4)];
+            let ids: Vec<_> =
+                (0..rows).map(|_| vec![random.random(); random.random_range(0..most)]).collect();
+            let ends = ids.iter().scan(0_u64, |end, id| {
+                *end += id.len() as u64;
+                Some(end.to_le_bytes())
+            });
+            let header = [vec![1], varint(rows), text(b"distinct_id"), text(b"String")].concat();
+            let block = [header, ends.flatten().collect(), ids.concat()].concat();
+            let (output, end) = run("shardKey", &*block);
+            assert!(output.is_empty(), "{rows} rows of less than {most} bytes were answered");
+            assert!(
+                matches!(end, Err(ServeError::Wire(_))),
+                "{rows} rows of less than {most} bytes: {end:?}"
+            );
+        }
+        let rest = refusal("shardKey", b"\x01\x01\x0bdistinct_id\x06String\x01\0\0\0\0\0\0\0a");
+        assert!(rest.starts_with("7 bytes follow the last row: values do not come as Native"), "{rest}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Answer {
         varint::push(&mut self.first, 1);
         varint::push(&mut self.first, rows);
         push_text(&mut self.first, RESULT_NAME);
-        push_text(&mut self.first, &self.data_type.to_string());
+        push_type(&mut self.first, &self.data_type.to_string());
         (self.expected, self.rows, self.header) = (rows, 0, self.first.len());
     }
 
@@ -119,14 +119,31 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
+/// Appends the name of a type with its length in two bytes, though one is enough.
+///
+/// Where a query sets `input_format_native_decode_types_in_binary_format`, the server takes the first byte for the code of a type,
+/// the length of `UInt64` for that of `UInt256`, and waits for values of that width until its timeout. No code is above 127
+/// ([the codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)): so it refuses at once.
+fn push_type(bytes: &mut Vec<u8>, name: &str) {
+    match u8::try_from(name.len()) {
+        Ok(length @ ..0x80) => {
+            bytes.extend_from_slice(&[length | 0x80, 0]);
+            bytes.extend_from_slice(name.as_bytes());
+        }
+        _ => push_text(bytes, name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    // What the engine writes, but for the two bytes in which a type says how long its name is.
+
     #[test]
     fn an_answer_is_the_block_that_the_engine_writes() {
         // SELECT sipHash64(arrayJoin(['user-1', '', '\xff\xfe\x00'])) AS result FORMAT Native
-        let written = b"\x01\x03\x06result\x06UInt64\
+        let written = b"\x01\x03\x06result\x86\0UInt64\
             \x46\xaf\xa2\x40\x29\x7e\x85\x4f\xd7\x00\x77\x73\x9d\x4b\x92\x1e\xd6\x94\xae\x0e\x6d\x37\x8a\xb1";
         let mut answer = Answer::new(Type::UInt64);
         // The second round shows that nothing of the first is left.
@@ -141,11 +158,11 @@ mod tests {
 
     #[test]
     fn row_counts_above_127_take_several_bytes() {
-        // SELECT toUInt32(7) AS result FROM numbers(300) FORMAT Native, the first 18 bytes
+        // SELECT toUInt32(7) AS result FROM numbers(300) FORMAT Native, up to the first value
         let mut answer = Answer::new(Type::UInt32);
         answer.begin(300);
         (0..300).for_each(|_| answer.push_u32(7));
-        assert_eq!(answer.finish().unwrap()[..18], *b"\x01\xac\x02\x06result\x06UInt32\x07");
+        assert_eq!(answer.finish().unwrap()[..19], *b"\x01\xac\x02\x06result\x86\0UInt32\x07");
     }
 
     #[test]
@@ -157,7 +174,7 @@ mod tests {
         answer.begin(2);
         answer.push_nullable_uuid(None);
         answer.push_nullable_uuid(Some(uuid));
-        let written = [&b"\x01\x02\x06result\x0eNullable(UUID)\x01\x00"[..], &[0; 16], &uuid].concat();
+        let written = [&b"\x01\x02\x06result\x8e\0Nullable(UUID)\x01\x00"[..], &[0; 16], &uuid].concat();
         assert_eq!(answer.finish().unwrap(), written);
 
         // SELECT CAST((number + 1, number + 8), 'Tuple(from UInt32, to UInt32)') AS result FROM numbers(2)
@@ -166,7 +183,7 @@ mod tests {
             answer.begin(2);
             answer.push_u32_pair(1, 8);
             answer.push_u32_pair(2, 9);
-            let written = b"\x01\x02\x06result\x1fTuple(`from` UInt32, to UInt32)\
+            let written = b"\x01\x02\x06result\x9f\0Tuple(`from` UInt32, to UInt32)\
                 \x01\0\0\0\x02\0\0\0\x08\0\0\0\x09\0\0\0";
             assert_eq!(answer.finish().unwrap(), written);
         }

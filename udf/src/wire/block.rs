@@ -7,8 +7,8 @@ use std::ops::{Range, RangeFrom};
 use super::column::{Arrays, Column, Packed};
 use super::input::Input;
 use super::strings::{Strings, Taken};
-use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError};
-use crate::signature::Argument;
+use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError, varint};
+use crate::signature::{Argument, Type};
 
 /// Reads the blocks of one function's arguments, one after another, into the same memory.
 pub struct BlockReader<R> {
@@ -60,8 +60,7 @@ impl<R: Read> BlockReader<R> {
         for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
             let name = |found: &str| found == argument.name;
             check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
-            let data_type = |found: &str| argument.data_type.is_named(found);
-            check_label(&mut self.input, Place::DataType { column: number }, &argument.data_type, data_type)?;
+            check_type(&mut self.input, number, argument.data_type)?;
             // What comes in pieces comes with `next_rows`.
             if number < last || !self.in_pieces {
                 column.read(&mut self.input, self.rows, argument.name)?;
@@ -89,6 +88,32 @@ impl<R: Read> BlockReader<R> {
         self.handed = true;
         let Self { input, columns, taken, .. } = self;
         Ok(Some(Block { rows: self.done..self.rows, bytes: input.bytes(), columns, taken }))
+    }
+
+    /// Makes sure, when all rows of a block have been taken, that what has come by then can only be another block.
+    ///
+    /// The server waits for a block's answer before it sends another; more that comes has been read wrongly, because the server
+    /// writes values in another form under the same type, and then the answer is wrong. ClickHouse 26.8 does so where a query sets
+    /// `output_format_native_write_string_with_size_stream` (pull request 110320): all ends of the strings, then their bytes.
+    ///
+    /// # Errors
+    /// It is no block's beginning.
+    pub fn expect_end(&self) -> Result<(), WireError> {
+        let rest = self.input.rest();
+        if self.may_begin(rest) { Ok(()) } else { Err(WireError::Rest { bytes: rest.len() }) }
+    }
+
+    /// Whether `bytes` are what has come of a block, as far as its counts and the name of its first column tell.
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        let Ok(columns) = varint::split(bytes) else { return false };
+        let Some((columns, bytes)) = columns else { return bytes.is_empty() };
+        let Ok(rows) = varint::split(bytes) else { return false };
+        let (_, label) = rows.unwrap_or_default();
+        let name = self.arguments.first().map(|argument| argument.name).unwrap_or_default();
+        usize::try_from(columns) == Ok(self.arguments.len())
+            && label.split_first().is_none_or(|(length, text)| {
+                usize::from(*length) == name.len() && text.iter().zip(name.as_bytes()).all(|(a, b)| a == b)
+            })
     }
 
     /// Forgets the strings that were taken, and waits until the next is there.
@@ -143,6 +168,16 @@ fn check_label<R: Read>(
     }
     let found = found.escape_debug().to_string();
     Err(WireError::Label { place, expected: expected.to_string(), found })
+}
+
+/// Reads a column's type, which must be `expected`, by name.
+fn check_type<R: Read>(input: &mut Input<R>, column: usize, expected: Type) -> Result<(), WireError> {
+    let place = Place::DataType { column };
+    // The code would be read as a length, and whatever that says be waited for.
+    if expected.starts_in_binary(input.next_two(place)?) {
+        return Err(WireError::Binary { place, expected });
+    }
+    check_label(input, place, &expected, |found| expected.is_named(found))
 }
 
 /// Consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is, to its end: there are
@@ -204,7 +239,6 @@ fn disagree(index: usize, wanted: &'static str) -> WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::Type;
 
     const ID: Argument = Argument { name: "id", data_type: Type::String };
     const SIZES: Argument = Argument { name: "sizes", data_type: Type::Array(&Type::UInt32) };

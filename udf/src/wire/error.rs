@@ -108,6 +108,26 @@ pub enum WireError {
         /// What came.
         found: String,
     },
+    /// A type in binary, where its name is expected.
+    #[error(
+        "{place}: expected the name {expected}, found a type in binary: \
+         set output_format_native_encode_types_in_binary_format = 0 in this query"
+    )]
+    Binary {
+        /// Which type.
+        place: Place,
+        /// What the function's signature says.
+        expected: Type,
+    },
+    /// Bytes that begin no block, where the server waits for the answer to this one.
+    #[error(
+        "{bytes} bytes follow the last row: values do not come as Native has them by default; \
+         leave out the settings output_format_native_… in this query"
+    )]
+    Rest {
+        /// How many came.
+        bytes: usize,
+    },
     /// An array that ends before it starts.
     #[error("row {row} of column {column}: the array ends at item {end}, before it starts at item {start}")]
     Ends {

@@ -54,8 +54,7 @@ impl<R: Read> Input<R> {
     #[inline]
     pub(super) fn varint(&mut self, place: Place) -> Result<u64, WireError> {
         loop {
-            let bytes = self.bytes().get(self.position..).unwrap_or_default();
-            let found = varint::split(bytes).map_err(|varint::TooLong| WireError::Varint { place })?;
+            let found = varint::split(self.rest()).map_err(|varint::TooLong| WireError::Varint { place })?;
             if let Some((value, rest)) = found {
                 self.position = self.filled.saturating_sub(rest.len());
                 return Ok(value);
@@ -80,6 +79,23 @@ impl<R: Read> Input<R> {
         self.text(limit, place)?;
         self.position = start;
         Ok(())
+    }
+
+    /// The next two bytes, still to be read.
+    pub(super) fn next_two(&mut self, place: Place) -> Result<[u8; 2], WireError> {
+        loop {
+            if let [first, second, ..] = self.rest() {
+                return Ok([*first, *second]);
+            }
+            if !self.fill(place)? {
+                return Err(WireError::End { place });
+            }
+        }
+    }
+
+    /// The bytes that are there and still to be read.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes().get(self.position..).unwrap_or_default()
     }
 
     /// Steps over `length` bytes that are there.
