@@ -34,10 +34,10 @@ tests! {
 
 /// 2026-03-15 00:00:00 UTC in µs.
 const UNTIL: i64 = 1_773_532_800_000_000;
-const ROWS: usize = 20_000;
+pub(crate) const ROWS: usize = 20_000;
 
 /// A history of two files in three months.
-fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
+pub(crate) fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
     let folder = tempfile::tempdir()?;
     let history = History {
         rows,
@@ -58,14 +58,14 @@ fn load(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Outc
     site.posthouse(&[&arguments[..], more].concat())
 }
 
-fn loaded(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Value> {
+pub(crate) fn loaded(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Value> {
     let outcome = load(site, folder, more)?;
     ensure!(outcome.code == 0, "{outcome}");
     json(&outcome)
 }
 
 /// Rows, different events, and rows on a shard that the server's own rule does not name.
-const STORED: &str = "SELECT count(), uniqExact(uuid), countIf(_shard_num != if(sipHash64(distinct_id) % 4 < 1, 1, 2)) FROM {db}.events";
+pub(crate) const STORED: &str = "SELECT count(), uniqExact(uuid), countIf(_shard_num != if(sipHash64(distinct_id) % 4 < 1, 1, 2)) FROM {db}.events";
 
 fn both_routes_store_every_row_on_its_shard_and_are_proven(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN two histories

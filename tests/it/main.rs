@@ -53,6 +53,7 @@ mod persons_takeover;
 mod persons_values;
 mod persons_vanished;
 mod produce;
+mod profiles;
 mod queries;
 mod refusals;
 mod replicated;
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         ("settings", settings::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
+        ("profiles", profiles::TESTS),
         ("persons", persons::TESTS),
         ("persons_events", persons_events::TESTS),
         ("persons_letters", persons_letters::TESTS),
@@ -183,6 +185,7 @@ fn on_a_site(name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyho
 fn shared() -> RwLockReadGuard<'static, Option<Result<Stack, String>>> {
     write().get_or_insert_with(|| {
         let nodes = NodeOptions::default().users_xml(config::OPERATOR);
+        let nodes = nodes.profiles_xml(profiles::profile()).users_xml(profiles::STRANGER);
         let started = Stack::start(StackSpec::default().postgres().nodes(nodes), &Progress::Lines);
         started.map_err(|error| format!("{error:#}"))
     });

@@ -18,7 +18,7 @@ tests! {
     Shared an_audit_without_anybody_who_copies_says_so_when_it_has_to_wait,
 }
 
-const PEOPLE: &str = "INSERT INTO posthog_person (id, uuid, team_id, properties)
+pub(crate) const PEOPLE: &str = "INSERT INTO posthog_person (id, uuid, team_id, properties)
         SELECT n, ('018f5a7e-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 1, '{\"n\": 1}' FROM generate_series(1, 50) AS n;
     INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
         SELECT 1, 'id ' || n, n FROM generate_series(1, 50) AS n;";

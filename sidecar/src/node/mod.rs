@@ -1,5 +1,6 @@
 //! One ClickHouse node over HTTP: statements, rows, and whether it can be reached.
 
+mod client;
 mod error;
 
 use std::collections::VecDeque;
@@ -10,36 +11,19 @@ use bytes::{Buf, Bytes};
 use clickhouse::error::Error as ClientError;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::{Client, Compression};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use self::client::client;
 pub use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
-use crate::config::{ClickHouse, Config, HostPort, NodeFiles};
-
-/// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped config); letting go
-/// before that avoids writing into one that is just being closed.
-const IDLE_CONNECTION: Duration = Duration::from_secs(2);
+use crate::config::{Config, HostPort, NodeFiles};
 
 /// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
-
-/// See [`Query::exact`].
-const EXACT: [(&str, &str); 8] = [
-    ("final", "0"),
-    ("skip_unavailable_shards", "0"),
-    ("max_parallel_replicas", "1"),
-    ("join_use_nulls", "0"),
-    ("read_overflow_mode", "throw"),
-    ("result_overflow_mode", "throw"),
-    ("timeout_overflow_mode", "throw"),
-    ("group_by_overflow_mode", "throw"),
-];
 
 const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 
@@ -253,15 +237,6 @@ impl Query<'_> {
         self
     }
 
-    /// Has the answer be whole and made of the rows as they stand, whatever the user's profile says: no row is collapsed as it
-    /// is read, no shard left out, no limit cuts it short in silence.
-    pub fn exact(mut self) -> Self {
-        for (name, value) in EXACT {
-            self.query = self.query.with_setting(name, value);
-        }
-        self
-    }
-
     /// Does the statement; returns when the server is through with it.
     ///
     /// # Errors
@@ -277,41 +252,14 @@ impl Query<'_> {
     /// # Errors
     /// See [`NodeError`].
     pub async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
-        let query = self
-            .query
-            .with_setting("output_format_json_quote_64bit_integers", "0")
-            .with_setting("output_format_json_quote_64bit_floats", "0");
-        let bytes = self.node.answered(async { query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
+        let bytes =
+            self.node.answered(async { self.query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
         let rows = serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<_, _>>();
         rows.map_err(|error| NodeError::Answer {
             name: self.node.name.clone(),
             url: self.node.url.to_string(),
             source: Box::new(error),
         })
-    }
-}
-
-fn client(url: &Url, access: &ClickHouse) -> Client {
-    let client = match url.scheme() {
-        // The crate's own client panics on a machine without CA certificates, even where none is needed.
-        "http" => {
-            let mut connector = HttpConnector::new();
-            connector.set_connect_timeout(Some(access.timeout));
-            connector.set_keepalive(Some(access.timeout));
-            connector.set_nodelay(true);
-            let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
-            Client::with_http_client(http.clone().pool_idle_timeout(IDLE_CONNECTION).build(connector))
-        }
-        _ => Client::default(),
-    };
-    let client = client
-        .with_url(url.as_str())
-        .with_user(&access.user)
-        .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
-        .with_compression(Compression::None);
-    match &access.password {
-        Some(password) => client.with_password(password.reveal()),
-        None => client,
     }
 }
 

@@ -208,7 +208,9 @@ fn write_config(
         include_str!("../../fixtures/stack/clickhouse.xml"),
         config,
     )?;
-    let users = context! { settings => &options.settings, extra_users => &options.users_xml };
+    let users = context! {
+        settings => &options.settings, extra_users => &options.users_xml, extra_profiles => &options.profiles_xml
+    };
     template::write(&seat.dir.join("users.xml"), include_str!("../../fixtures/stack/users.xml"), users)
 }
 

@@ -45,6 +45,7 @@ pub struct NodeOptions {
     pub(crate) merge_tree: BTreeMap<String, String>,
     pub(crate) xml: Vec<String>,
     pub(crate) users_xml: Vec<String>,
+    pub(crate) profiles_xml: Vec<String>,
     pub(crate) fetch_bytes: u32,
 }
 
@@ -126,6 +127,7 @@ impl Default for NodeOptions {
             merge_tree: BTreeMap::new(),
             xml: Vec::new(),
             users_xml: Vec::new(),
+            profiles_xml: Vec::new(),
             fetch_bytes: FETCH_BYTES,
         };
         none
@@ -167,6 +169,12 @@ impl NodeOptions {
     /// A piece of XML inside `<users>` of the node's users.xml.
     pub fn users_xml(mut self, snippet: &str) -> Self {
         self.users_xml.push(snippet.into());
+        self
+    }
+
+    /// A piece of XML inside `<profiles>` of the node's users.xml.
+    pub fn profiles_xml(mut self, snippet: impl Into<String>) -> Self {
+        self.profiles_xml.push(snippet.into());
         self
     }
 }

@@ -93,7 +93,7 @@ impl<R: Read> BlockReader<R> {
     /// Makes sure, when all rows of a block have been taken, that what has come by then can only be another block.
     ///
     /// The server waits for a block's answer before it sends another; more that comes has been read wrongly, because the server
-    /// writes values in another form under the same type, and then the answer is wrong. ClickHouse 26.8 does so where a query sets
+    /// writes values in another form under the same type, and then the answer is wrong. A ClickHouse after 26.7 does so where a query sets
     /// `output_format_native_write_string_with_size_stream` (pull request 110320): all ends of the strings, then their bytes.
     ///
     /// # Errors

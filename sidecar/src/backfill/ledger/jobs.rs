@@ -72,7 +72,7 @@ struct Cancellations {
 /// See [`LedgerError`].
 pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<Job>, LedgerError> {
     let sql = sql::render("backfill/jobs.sql", minijinja::context! { database })?;
-    Ok(node.query(&sql).param("job", job.unwrap_or_default()).exact().rows().await?)
+    Ok(node.query(&sql).param("job", job.unwrap_or_default()).rows().await?)
 }
 
 /// The files of `job`, by location.
@@ -81,7 +81,7 @@ pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<
 /// See [`LedgerError`].
 pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<JobFile>, LedgerError> {
     let sql = sql::render("backfill/job_files.sql", minijinja::context! { database })?;
-    Ok(node.query(&sql).param("job", job).exact().rows().await?)
+    Ok(node.query(&sql).param("job", job).rows().await?)
 }
 
 /// How often `job` was cancelled so far.
@@ -90,7 +90,7 @@ pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<Job
 /// See [`LedgerError`].
 pub async fn cancellations(node: &Node, database: &str, job: &str) -> Result<u64, LedgerError> {
     let sql = sql::render("backfill/cancellations.sql", minijinja::context! { database })?;
-    let rows: Vec<Cancellations> = node.query(&sql).param("job", job).exact().rows().await?;
+    let rows: Vec<Cancellations> = node.query(&sql).param("job", job).rows().await?;
     Ok(rows.first().map_or(0, |row| row.cancellations))
 }
 

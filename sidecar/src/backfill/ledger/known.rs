@@ -115,7 +115,7 @@ pub async fn known_files(
     {
         let query =
             node.query(&sql).param("locations", hashes(locations)).param("identities", hashes(identities));
-        files.extend(query.exact().rows::<KnownFile>().await?);
+        files.extend(query.rows::<KnownFile>().await?);
     }
     // A file whose place and whose bytes are asked for in two questions comes twice.
     files.sort_by(|one, other| one.at.cmp(&other.at).then_with(|| one.file.cmp(&other.file)));
@@ -132,7 +132,7 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
     let mut rows = Vec::new();
     for names in files.chunks(NAMES_A_QUESTION) {
         let query = node.query(&sql).param("files", names).param("unit", "");
-        rows.extend(query.exact().rows::<Row>().await?);
+        rows.extend(query.rows::<Row>().await?);
     }
     Ok(Known::of(rows))
 }
@@ -144,7 +144,7 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
 pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let query = node.query(&sql).param("files", vec![file]).param("unit", unit);
-    Ok(Known::of(query.exact().rows().await?))
+    Ok(Known::of(query.rows().await?))
 }
 
 #[cfg(test)]

@@ -80,8 +80,7 @@ async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet
     let first = 1 << 63 | block.slice << ROW_BITS;
     let query =
         node.query(&sql).param("first_offset", first).param("last_offset", first + u64::from(SLICE_ROWS) - 1);
-    let rows: Vec<Present> =
-        query.param("month", block.month).param("shard", block.shard).exact().rows().await?;
+    let rows: Vec<Present> = query.param("month", block.month).param("shard", block.shard).rows().await?;
     Ok(rows.into_iter().map(|row| row.place).collect())
 }
 
@@ -126,7 +125,7 @@ async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<
                 "uuids",
                 events.iter().map(|key| Uuid::from_u128(key.uuid).to_string()).collect::<Vec<_>>(),
             );
-        let standing: Vec<Standing> = query.exact().rows().await?;
+        let standing: Vec<Standing> = query.rows().await?;
         if standing.first().map(|row| row.events) != Some(events.len() as u64) {
             return Ok(false);
         }

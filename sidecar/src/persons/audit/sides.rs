@@ -117,7 +117,7 @@ pub(super) async fn node_rows(
 
 async fn ask<T: for<'de> Deserialize<'de>>(node: &Node, sql: &str) -> Result<Vec<T>, NodeError> {
     // In the order of the tables' keys, so that one row's versions are in memory at a time and not all.
-    node.query(sql).exact().setting("optimize_aggregation_in_order", 1).rows().await
+    node.query(sql).setting("optimize_aggregation_in_order", 1).rows().await
 }
 
 fn statement(path: &str, database: &str, kind: Kind, buckets: &BTreeSet<u16>) -> Result<String, RenderError> {

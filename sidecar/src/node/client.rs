@@ -1,0 +1,86 @@
+//! How requests to a node are made: the connection, the user, and the settings that no profile of that user may change.
+
+use std::time::Duration;
+
+use clickhouse::{Client, Compression};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use url::Url;
+
+use crate::config::ClickHouse;
+
+/// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped config); letting go
+/// before that avoids writing into one that is just being closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(2);
+
+/// What our statements rely on, whatever the user's profile says: the defaults of 26.7. A user who may change nothing may send them,
+/// since they change nothing.
+///
+/// With any other value an answer is wrong, or a statement fails; `tests/it/profiles.rs` has one for each.
+const SETTINGS: [(&str, &str); 35] = [
+    // An answer has all rows and no others, as they stand.
+    ("final", "0"),
+    ("apply_deleted_mask", "1"),
+    ("limit", "0"),
+    ("offset", "0"),
+    ("use_query_cache", "0"),
+    ("skip_unavailable_shards", "0"),
+    ("max_parallel_replicas", "1"),
+    ("distributed_group_by_no_merge", "0"),
+    // A limit that is reached is an error.
+    ("read_overflow_mode", "throw"),
+    ("read_overflow_mode_leaf", "throw"),
+    ("result_overflow_mode", "throw"),
+    ("timeout_overflow_mode", "throw"),
+    ("timeout_overflow_mode_leaf", "throw"),
+    ("group_by_overflow_mode", "throw"),
+    ("sort_overflow_mode", "throw"),
+    ("distinct_overflow_mode", "throw"),
+    ("set_overflow_mode", "throw"),
+    ("join_overflow_mode", "throw"),
+    ("transfer_overflow_mode", "throw"),
+    // The language.
+    ("aggregate_functions_null_for_empty", "0"),
+    ("empty_result_for_aggregation_by_empty_set", "0"),
+    ("join_use_nulls", "0"),
+    ("data_type_default_nullable", "0"),
+    ("enable_global_with_statement", "1"),
+    ("prefer_column_name_to_alias", "0"),
+    ("force_primary_key", "0"),
+    ("show_table_uuid_in_table_create_query_if_not_nil", "0"),
+    // What goes over the wire.
+    ("input_format_native_decode_types_in_binary_format", "0"),
+    ("input_format_defaults_for_omitted_fields", "1"),
+    ("input_format_force_null_for_omitted_fields", "0"),
+    ("input_format_tsv_enum_as_number", "0"),
+    ("output_format_json_array_of_rows", "0"),
+    ("output_format_json_quote_64bit_integers", "0"),
+    ("output_format_json_quote_64bit_floats", "0"),
+    ("date_time_output_format", "simple"),
+];
+
+/// Requests to the node at `url`, as `access` says.
+pub(super) fn client(url: &Url, access: &ClickHouse) -> Client {
+    let client = match url.scheme() {
+        // The crate's own client panics on a machine without CA certificates, even where none is needed.
+        "http" => {
+            let mut connector = HttpConnector::new();
+            connector.set_connect_timeout(Some(access.timeout));
+            connector.set_keepalive(Some(access.timeout));
+            connector.set_nodelay(true);
+            let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+            Client::with_http_client(http.clone().pool_idle_timeout(IDLE_CONNECTION).build(connector))
+        }
+        _ => Client::default(),
+    };
+    let client = SETTINGS.iter().fold(client, |client, (name, value)| client.with_setting(*name, *value));
+    let client = client
+        .with_url(url.as_str())
+        .with_user(&access.user)
+        .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
+        .with_compression(Compression::None);
+    match &access.password {
+        Some(password) => client.with_password(password.reveal()),
+        None => client,
+    }
+}

@@ -1,0 +1,94 @@
+//! posthouse as a user whose profile has another value for everything that its statements rely on.
+
+use std::fmt::Write;
+
+use anyhow::ensure;
+use posthouse_tests::daemon::Daemon;
+use posthouse_tests::people::Rules;
+use posthouse_tests::site::Site;
+
+use crate::backfill::{ROWS, STORED, history, loaded};
+use crate::persons_audit::PEOPLE;
+use crate::persons_source::{same, town};
+
+tests! {
+    Shared everything_is_done_and_proven_under_a_strange_profile,
+}
+
+/// A user of that profile for the nodes of the shared stack.
+pub(crate) const STRANGER: &str = "<stranger><password></password><networks><ip>127.0.0.1</ip></networks>\
+    <profile>strange</profile><quota>default</quota></stranger>";
+
+/// Each made a command fail, or would have made an answer wrong in silence.
+const STRANGE: &[(&str, &str)] = &[
+    ("final", "1"),
+    ("apply_deleted_mask", "0"),
+    ("limit", "1"),
+    ("offset", "1"),
+    ("use_query_cache", "1"),
+    ("skip_unavailable_shards", "1"),
+    ("max_parallel_replicas", "2"),
+    ("distributed_group_by_no_merge", "1"),
+    ("read_overflow_mode", "break"),
+    ("read_overflow_mode_leaf", "break"),
+    ("result_overflow_mode", "break"),
+    ("timeout_overflow_mode", "break"),
+    ("timeout_overflow_mode_leaf", "break"),
+    ("group_by_overflow_mode", "any"),
+    ("sort_overflow_mode", "break"),
+    ("distinct_overflow_mode", "break"),
+    ("set_overflow_mode", "break"),
+    ("join_overflow_mode", "break"),
+    ("transfer_overflow_mode", "break"),
+    ("aggregate_functions_null_for_empty", "1"),
+    ("empty_result_for_aggregation_by_empty_set", "1"),
+    ("join_use_nulls", "1"),
+    ("data_type_default_nullable", "1"),
+    ("enable_global_with_statement", "0"),
+    ("prefer_column_name_to_alias", "1"),
+    ("force_primary_key", "1"),
+    ("show_table_uuid_in_table_create_query_if_not_nil", "1"),
+    ("input_format_native_decode_types_in_binary_format", "1"),
+    ("input_format_defaults_for_omitted_fields", "0"),
+    ("input_format_force_null_for_omitted_fields", "1"),
+    ("input_format_tsv_enum_as_number", "1"),
+    ("output_format_json_array_of_rows", "1"),
+    ("output_format_json_quote_64bit_integers", "1"),
+    ("output_format_json_quote_64bit_floats", "1"),
+    ("date_time_output_format", "iso"),
+];
+
+/// The profile, for the nodes of the shared stack.
+pub(crate) fn profile() -> String {
+    let mut xml = "<strange><profile>default</profile>".to_owned();
+    for (name, value) in STRANGE {
+        // Writing to a string does not fail.
+        let _ = write!(xml, "<{name}>{value}</{name}>");
+    }
+    xml + "</strange>"
+}
+
+fn everything_is_done_and_proven_under_a_strange_profile(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a user with that profile
+    let settings = site.query("SELECT count() FROM system.settings_profile_elements WHERE profile_name = 'strange' AND value IS NOT NULL")?;
+    ensure!(settings == STRANGE.len().to_string(), "{settings} settings");
+    site.set("clickhouse", "user", "stranger");
+    // WHEN topics and schema are applied, persons are copied, and an audit is made THEN every node has what PostgreSQL has
+    let town = town(site, Rules::default())?;
+    let daemon = Daemon::start(site, "off")?;
+    town.admin()?.batch_execute(PEOPLE)?;
+    same(site, &town, &daemon)?;
+    site.must(&["schema", "check"])?;
+    // WHEN functions are installed THEN they are proven
+    site.must(&["udf", "install"])?;
+    site.must(&["udf", "check"])?;
+    // WHEN history is loaded either way THEN every row is there once, on its shard, and counted as such
+    for (number, route) in [(1, "direct"), (2, "distributed")] {
+        let (folder, _) = history(&format!("{}_{route}", site.name()), ROWS)?;
+        let done = loaded(site, &folder, &["--route", route])?;
+        ensure!(done["stored"] == ROWS && done["proof"]["found"] == ROWS, "{done:#}");
+        ensure!(site.query(STORED)? == format!("{0}\t{0}\t0", ROWS * number), "{}", site.query(STORED)?);
+    }
+    site.must(&["backfill", "list"])?;
+    Ok(())
+}
