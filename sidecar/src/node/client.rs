@@ -13,10 +13,10 @@ use crate::config::ClickHouse;
 /// before that avoids writing into one that is just being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 
-/// What our statements rely on, whatever the user's profile says: the defaults of 26.7. A user who may change nothing may send them,
-/// since they change nothing.
+/// What our statements rely on, whatever the user's profile says: the defaults of 26.7. Where they are the profile's too, even a user
+/// who may change no settings may send them.
 ///
-/// With any other value an answer is wrong, or a statement fails; `tests/it/profiles.rs` has one for each.
+/// With another value an answer can be wrong, or a statement fails; `tests/it/profiles.rs` has one for each.
 const SETTINGS: [(&str, &str); 35] = [
     // An answer has all rows and no others, as they stand.
     ("final", "0"),
