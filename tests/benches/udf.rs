@@ -130,6 +130,22 @@ fn pairs() -> Vec<Pair<'static>> {
             peer: whole("noop", 1),
         },
         Pair {
+            name: "udf_noop",
+            what: "a function that reads the same and answers zeros against sum(sipHash64(d)), one thread: no function can be faster",
+            limit: "the server: what a block costs it, and the copy of every string through the pipe",
+            rows: ROWS,
+            ours: whole("noop", 1),
+            peer: whole("sipHash64", 1),
+        },
+        Pair {
+            name: "udf_noop_2_threads",
+            what: "the same with two threads, on as many processors",
+            limit: "the server, as above",
+            rows: ROWS,
+            ours: whole("noop", 2),
+            peer: whole("sipHash64", 2),
+        },
+        Pair {
             name: "udf_large_blocks",
             what: "sum(shardKey(d)) against sum(sipHash64(d)) in large blocks, one thread",
             limit: "the copy of every string through the pipe",
@@ -152,6 +168,14 @@ fn pairs() -> Vec<Pair<'static>> {
             rows: ROWS,
             ours: large("shardKey", 1),
             peer: large("noop", 1),
+        },
+        Pair {
+            name: "udf_large_blocks_noop_2_threads",
+            what: "a function that reads the same and answers zeros against sum(sipHash64(d)), in large blocks, two threads",
+            limit: "the server: the copy of every string through the pipe",
+            rows: ROWS,
+            ours: large("noop", 2),
+            peer: large("sipHash64", 2),
         },
         Pair {
             name: "udf_native_vs_row_binary",
@@ -190,7 +214,7 @@ fn pairs() -> Vec<Pair<'static>> {
 
 fn compare(site: &Site<'_>, pair: &Pair<'_>) -> anyhow::Result<Report> {
     let (first, second) = (site.query(&pair.ours)?, site.query(&pair.peer)?);
-    ensure!(pair.name.ends_with("vs_noop") || first == second, "{}: {first}, but {second}", pair.name);
+    ensure!(pair.name.contains("noop") || first == second, "{}: {first}, but {second}", pair.name);
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         ours.push(seconds(site, &pair.ours)?);
