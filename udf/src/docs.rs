@@ -21,8 +21,8 @@ and at 0.44 to 0.85 with two, where they share them. Run it on yours.
 
 **Many rows.** Each block is a round of the pipe, whatever the function does, and ClickHouse makes them of about a million bytes
 (`preferred_block_size_bytes`). A query that goes through many rows is faster in larger ones, if its columns are narrow:
-`SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines that raised 0.48
-and 0.67 to between 0.79 and 0.90 with one thread, and 0.50 and 0.55 to between 0.70 and 0.80 with two. Our own views do so.
+`SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines it went
+from 0.48 to 0.67 up to 0.79 to 0.90 with one thread, and from 0.50 to 0.55 up to 0.70 to 0.80 with two. Our own views do so.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never

@@ -35,7 +35,8 @@ impl ServeError {
 /// read and written in large pieces.
 ///
 /// # Errors
-/// The first block that cannot be read, answered or written; the blocks before it have been answered.
+/// The first block that cannot be read, answered or written; or the one before it, if both came at once and the first does not
+/// look like a block. All before have been answered.
 pub fn serve(function: &Function, input: impl Read, mut output: impl Write) -> Result<(), ServeError> {
     let mut blocks = BlockReader::new(function.arguments, input)?;
     let mut answer = Answer::new(function.returns);
@@ -329,28 +330,20 @@ mod tests {
     }
 
     #[test]
-    fn strings_in_another_form_are_never_answered() {
+    fn strings_in_another_form_leave_something_over_or_lack_something() {
         // The ends of all strings, then their bytes.
-        let mut random = random();
-        for rows in [1, 2, 3, 17, 300, 20_000] {
-            let most = [1, 2, 60, 300][random.random_range(0..4)];
-            let ids: Vec<_> =
-                (0..rows).map(|_| vec![random.random(); random.random_range(0..most)]).collect();
+        for rows in [1, 2, 3, 17, 300, 20_000_usize] {
+            let ids: Vec<_> = (0..rows).map(|row| format!("user-{}", row * row).into_bytes()).collect();
             let ends = ids.iter().scan(0_u64, |end, id| {
                 *end += id.len() as u64;
                 Some(end.to_le_bytes())
             });
             let header = [vec![1], varint(rows), text(b"distinct_id"), text(b"String")].concat();
             let block = [header, ends.flatten().collect(), ids.concat()].concat();
-            let (output, end) = run("shardKey", &*block);
-            assert!(output.is_empty(), "{rows} rows of less than {most} bytes were answered");
-            assert!(
-                matches!(end, Err(ServeError::Wire(_))),
-                "{rows} rows of less than {most} bytes: {end:?}"
-            );
+            let found = refusal("shardKey", &block);
+            let over = found.contains("bytes follow the last row: values do not come as Native");
+            assert!(over || found.contains("ended inside a block"), "{rows} rows: {found}");
         }
-        let rest = refusal("shardKey", b"\x01\x01\x0bdistinct_id\x06String\x01\0\0\0\0\0\0\0a");
-        assert!(rest.starts_with("7 bytes follow the last row: values do not come as Native"), "{rest}");
     }
 
     #[test]

@@ -55,27 +55,6 @@ impl Type {
             || (self == Self::Micros && found.strip_prefix("DateTime64(6").is_some_and(zoned))
     }
 
-    /// Whether a column's type starts so where ClickHouse writes types in binary instead of by name
-    /// ([the codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)).
-    ///
-    /// A code may be taken for the length of a name. Names go on with a capital letter.
-    pub fn starts_in_binary(self, [code, next]: [u8; 2]) -> bool {
-        let codes: &[u8] = match self {
-            Self::UInt8 => &[0x01],
-            Self::UInt32 => &[0x03],
-            Self::UInt64 => &[0x04],
-            Self::Int64 => &[0x0a],
-            // Without a time zone and with one.
-            Self::Micros => &[0x13, 0x14],
-            Self::String => &[0x15],
-            Self::Uuid => &[0x1d],
-            Self::Array(_) => &[0x1e],
-            Self::Tuple(_) => &[0x20],
-            Self::Nullable(_) => &[0x23],
-        };
-        codes.contains(&code) && !next.is_ascii_uppercase()
-    }
-
     /// The types whose columns stand on the wire one after the other, where one column of this type is expected.
     pub fn pieces(self) -> Vec<Self> {
         match self {

@@ -1,4 +1,4 @@
-//! How requests to a node are made: the connection, the user, and the settings that no profile of that user may change.
+//! How requests to a node are made: the connection, the user, and the settings that our statements rely on.
 
 use std::time::Duration;
 
@@ -16,8 +16,9 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// What our statements rely on, whatever the user's profile says: the defaults of 26.7. Where they are the profile's too, even a user
 /// who may change no settings may send them.
 ///
-/// With another value an answer can be wrong, or a statement fails; `tests/it/profiles.rs` has one for each.
-const SETTINGS: [(&str, &str); 35] = [
+/// With another value an answer can be wrong, or a statement fails; `tests/it/profiles.rs` has one for each. Settings that only tests
+/// and experiments use are not among them: an older server does not know them, and would refuse everything.
+pub const SETTINGS: [(&str, &str); 36] = [
     // An answer has all rows and no others, as they stand.
     ("final", "0"),
     ("apply_deleted_mask", "1"),
@@ -25,7 +26,7 @@ const SETTINGS: [(&str, &str); 35] = [
     ("offset", "0"),
     ("use_query_cache", "0"),
     ("skip_unavailable_shards", "0"),
-    ("max_parallel_replicas", "1"),
+    ("enable_parallel_replicas", "0"),
     ("distributed_group_by_no_merge", "0"),
     // A limit that is reached is an error.
     ("read_overflow_mode", "throw"),
@@ -43,6 +44,7 @@ const SETTINGS: [(&str, &str); 35] = [
     ("aggregate_functions_null_for_empty", "0"),
     ("empty_result_for_aggregation_by_empty_set", "0"),
     ("join_use_nulls", "0"),
+    ("join_default_strictness", "ALL"),
     ("data_type_default_nullable", "0"),
     ("enable_global_with_statement", "1"),
     ("prefer_column_name_to_alias", "0"),

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+pub use self::client::SETTINGS;
 use self::client::client;
 pub use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
