@@ -17,12 +17,12 @@ and reads the results back. Answers depend on nothing but the row.
 **What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
 rows costs a block's round trip, so filter first. On three machines with two cores `make bench BENCH=udf` had a query with shardKey at
 0.48 to 1.03 of the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself,
-and at 0.44 to 0.85 with two, where they share them. Run it on yours.
+and at 0.41 to 0.85 with two, where they share them. Run it on yours.
 
 **Many rows.** Each block is a round of the pipe, whatever the function does, and ClickHouse makes them of about a million bytes
 (`preferred_block_size_bytes`). A query that goes through many rows is faster in larger ones, if its columns are narrow:
 `SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines it went
-from 0.48 to 0.67 up to 0.79 to 0.90 with one thread, and from 0.50 to 0.55 up to 0.70 to 0.80 with two. Our own views do so.
+from 0.48 to 0.67 up to 0.78 to 0.90 with one thread, and from 0.41 to 0.55 up to 0.70 to 0.80 with two. Our own views do so.
 
 **What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
 reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
