@@ -53,8 +53,10 @@ enum Fault {
 }
 
 const FAULTS: [Fault; 5] = [Fault::Loader, Fault::Shard, Fault::Both, Fault::Network, Fault::Pause];
-/// How long a paused loader sleeps, while another one does its work: longer than what it was told by the ledger holds.
-const PAUSE: Duration = Duration::from_secs(62);
+/// How long the ledger's answer holds for a loader: shorter than a pause, longer than any other round trip.
+const ANSWER_HOLDS: &str = "8s";
+/// How long a paused loader sleeps at least, while another one does its work: longer than [`ANSWER_HOLDS`].
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// The HTTP interfaces of all shards, each behind a line that can be cut.
 struct Lines(Vec<Proxy>);
@@ -98,7 +100,9 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             "--route",
             route,
         ];
-        let mut child = site.spawn(&[&arguments[..], &["--no-verify"]].concat())?;
+        // Only a loader that sleeps shall take the ledger's answer for an old one.
+        let holds: &[&str] = if fault == Fault::Pause { &["--recheck-after", ANSWER_HOLDS] } else { &[] };
+        let mut child = site.spawn(&[&arguments[..], &["--no-verify"], holds].concat())?;
         let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
         kills += killed;
         // With a shard or the network away for a while; not if that was while it asked its first questions.

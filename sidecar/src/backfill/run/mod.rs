@@ -33,6 +33,10 @@ use crate::config::Config;
 /// How often somebody's wish to cancel is looked for.
 const CANCEL_PERIOD: Duration = Duration::from_secs(2);
 
+/// How long the ledger's answer holds by default. A run that was paused for longer may have been overtaken by another one, and
+/// the shards may have forgotten its tokens.
+pub const DEFAULT_ANSWER_HOLDS: Duration = Duration::from_secs(60);
+
 /// What a load keeps to.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -44,6 +48,8 @@ pub struct Limits {
     pub rejects: RejectLimit,
     /// The folder that rejected rows go to; `None` if they are there already.
     pub quarantine: Option<PathBuf>,
+    /// How long the ledger's answer holds: a block of a unit that was asked for earlier is looked for before it is sent.
+    pub answer_holds: Duration,
 }
 
 /// A load that could not go on. What had been acknowledged is in the ledger, and the same command goes on from there.

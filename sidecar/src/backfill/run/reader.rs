@@ -55,8 +55,15 @@ impl Reader {
         }
         let begun = known.is_begun(&id);
         let in_doubt = begun || number < self.begun.fetch_max(number + 1, Ordering::Relaxed);
-        let on_shard =
-            Arc::new(UnitOnShard { id: unit.id, file: file.id.clone(), begun, in_doubt, asked_at });
+        let answer_holds = self.reading.limits.answer_holds;
+        let on_shard = Arc::new(UnitOnShard {
+            id: unit.id,
+            file: file.id.clone(),
+            begun,
+            in_doubt,
+            asked_at,
+            answer_holds,
+        });
         self.everywhere(|_| Work::Begin(on_shard.clone()))?;
         let mut rows = BTreeMap::new();
         let rejected =

@@ -28,17 +28,15 @@ pub(super) struct UnitOnShard {
     pub(super) in_doubt: bool,
     /// When the ledger was asked for that.
     pub(super) asked_at: SystemTime,
+    /// How long its answer holds.
+    pub(super) answer_holds: Duration,
 }
-
-/// For how long the ledger's answer holds. A run that was paused for longer may have been overtaken by another one, and the
-/// shards may have forgotten its tokens.
-const ANSWER_HOLDS: Duration = Duration::from_secs(60);
 
 impl UnitOnShard {
     /// Whether a block of it may be there already, so that it must be looked for.
     pub(super) fn in_doubt(&self) -> bool {
         // By the clock on the wall, which goes on while a process or a machine sleeps; one that was set back is no proof.
-        self.in_doubt || self.asked_at.elapsed().is_ok_and(|age| age > ANSWER_HOLDS)
+        self.in_doubt || self.asked_at.elapsed().is_ok_and(|age| age > self.answer_holds)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::backfill::ledger::LedgerError;
 use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
 use crate::backfill::plan::Plan;
 use crate::backfill::read::Bounds;
-use crate::backfill::run::{Limits, Progress, Reading, RejectLimit, RunError};
+use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, Reading, RejectLimit, RunError};
 use crate::backfill::shard::{Key, Memory};
 use crate::node::Node;
 use crate::sql;
@@ -59,7 +59,13 @@ pub async fn explain(
     let reading = Reading {
         plan,
         rule: route.rule.clone(),
-        limits: Limits { block_bytes: 0, decoding, rejects: RejectLimit::Rows(u64::MAX), quarantine: None },
+        limits: Limits {
+            block_bytes: 0,
+            decoding,
+            rejects: RejectLimit::Rows(u64::MAX),
+            quarantine: None,
+            answer_holds: DEFAULT_ANSWER_HOLDS,
+        },
         // Each slice is looked through and dropped before the next is built.
         memory: Memory::new(0),
         progress: Arc::new(Progress::default()),

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
@@ -69,6 +70,11 @@ pub(in crate::cli) struct Load {
     /// Read, map and count all rows, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+
+    /// Look for a block on the shards before it is sent if the ledger's answer is older (default: 60s); kill tests make
+    /// it short
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]
+    pub(super) recheck_after: Option<Duration>,
 
     /// Leave out the proof at the end; posthouse backfill verify brings it later
     #[arg(long)]

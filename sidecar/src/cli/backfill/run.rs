@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{File, Plan, Summary, make};
 use posthouse::backfill::run::{
-    Limits, Progress, RejectLimit, Share, Stop, rehearse as rehearsed, run as load_rows,
+    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, Share, Stop, rehearse as rehearsed, run as load_rows,
 };
 use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
@@ -56,6 +56,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         decoding: load.sources.decoding(),
         rejects: load.max_rejects,
         quarantine: Some(load.quarantine.clone()),
+        answer_holds: load.recheck_after.unwrap_or(DEFAULT_ANSWER_HOLDS),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
     tokio::spawn(stop_on_signal(progress.clone()));
