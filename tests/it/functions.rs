@@ -18,13 +18,13 @@ use crate::schema::json;
 use crate::seed;
 
 tests! {
-    Shared the_person_rule_is_that_of_our_sql,
-    Shared fingerprints_are_sip_hashes_of_the_five_columns,
-    Shared partitions_are_those_that_kafka_picks,
-    Shared a_move_is_two_shards_in_blocks_of_any_size,
-    Shared wrong_questions_are_errors_and_the_pool_goes_on,
-    Shared nulls_are_refused_and_nullable_columns_answered,
-    Shared a_rolling_upgrade_under_queries_loses_none,
+    Single the_person_rule_is_that_of_our_sql,
+    Single fingerprints_are_sip_hashes_of_the_five_columns,
+    Single partitions_are_those_that_kafka_picks,
+    Single a_move_is_two_shards_in_blocks_of_any_size,
+    Single wrong_questions_are_errors_and_the_pool_goes_on,
+    Single nulls_are_refused_and_nullable_columns_answered,
+    Single a_rolling_upgrade_under_queries_loses_none,
     Own processes_end_with_their_server,
 }
 

@@ -22,15 +22,15 @@ use crate::seed;
 
 tests! {
     Shared lag_is_what_lies_between_the_group_and_the_end,
-    Shared keepers_offsets_count_where_a_node_can_read_them,
+    Alone keepers_offsets_count_where_a_node_can_read_them,
     Server a_server_tells_keepers_offsets,
-    Shared a_group_that_nobody_is_in_goes_on_where_it_is_told,
-    Shared a_group_with_a_member_is_refused_and_the_member_named,
-    Shared tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
-    Shared tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else,
-    Shared a_reset_that_was_killed_is_done_by_the_same_command,
-    Shared partitions_that_stay_are_read_once_while_messages_flow,
-    Shared a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
+    Single a_group_that_nobody_is_in_goes_on_where_it_is_told,
+    Single a_group_with_a_member_is_refused_and_the_member_named,
+    Single tables_with_offsets_in_keeper_read_again_from_there_on_and_nothing_else,
+    Single tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else,
+    Single a_reset_that_was_killed_is_done_by_the_same_command,
+    Single partitions_that_stay_are_read_once_while_messages_flow,
+    Single a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
 }
 
 /// For one answer of a broker.

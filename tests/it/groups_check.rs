@@ -11,8 +11,8 @@ use crate::groups::{commit, fill, now};
 use crate::produce::consumed;
 
 tests! {
-    Shared what_fits_has_no_findings,
-    Shared a_topic_that_is_missing_is_named_with_its_readers,
+    Alone what_fits_has_no_findings,
+    Alone a_topic_that_is_missing_is_named_with_its_readers,
     Shared consumers_without_a_partition_are_counted,
     Shared messages_that_were_deleted_unread_or_soon_will_be_are_counted,
     Shared groups_without_tables_and_tables_without_offsets_are_named,

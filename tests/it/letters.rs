@@ -16,7 +16,7 @@ use crate::seed;
 
 tests! {
     Shared every_broken_message_is_a_dead_letter_and_no_event,
-    Shared messages_without_a_byte_are_dropped_by_the_engine_and_hold_nothing_up,
+    Alone messages_without_a_byte_are_dropped_by_the_engine_and_hold_nothing_up,
     Shared generated_messages_of_all_kinds_land_in_exactly_one_place,
 }
 

@@ -11,11 +11,12 @@
 //!    asserts no time finer than a deadline.
 //! 5. Random input comes from a seed that is printed; `SEED=…` repeats it.
 //! 6. Tests share one stack, of two shards with the weights 1 and 3, and leave its servers alone. A test that
-//!    kills servers or wants another topology starts a stack of its own, while no other runs.
-//! 7. What this machine can't run is said, test by test, and never passed over in silence.
+//!    kills servers or wants another topology starts a stack of its own.
+//! 7. A test says what it needs (see [`Test`]), and several run at once where that allows it. What a test looks
+//!    at is therefore its own, or it is `Alone`.
+//! 8. What this machine can't run is said, test by test, and never passed over in silence.
 //!
-//! One test at a time unless `--test-threads` says otherwise, which is for looking around: two cores are few
-//! for the servers of one, and functions and counters belong to a whole node.
+//! The end of a run lists what tests cost (see [`prices`]). `--test-threads 1` runs one after the other.
 
 /// The tests of a file, each with what it needs.
 macro_rules! tests {
@@ -65,11 +66,15 @@ mod stack;
 mod topics;
 mod udf;
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use posthouse_tests::harness::prices::{self, Bill, Price};
+use posthouse_tests::harness::{Class, Limits, Schedule};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{NodeOptions, Progress, Stack, StackSpec, server_binary};
 
@@ -80,19 +85,34 @@ enum Test {
     Free(fn() -> anyhow::Result<()>),
     /// A site on the shared stack; nothing is applied yet.
     Shared(fn(&mut Site<'_>) -> anyhow::Result<()>),
+    /// The same, and one of these at a time: functions belong to a node, the lock of topics to the cluster.
+    Single(fn(&mut Site<'_>) -> anyhow::Result<()>),
+    /// The same while no other test is on the shared stack: it looks at all topics, or at Keeper's offsets.
+    Alone(fn(&mut Site<'_>) -> anyhow::Result<()>),
     /// Stacks of its own.
     Own(fn() -> anyhow::Result<()>),
     /// Stacks of its own, run by `clickhouse server`.
     Server(fn() -> anyhow::Result<()>),
 }
 
-/// The shared stack, once a test has needed it, or why it did not start. Tests on it hold it for reading,
-/// tests with a stack of their own for writing.
-static SHARED: RwLock<Option<Result<Stack, String>>> = RwLock::new(None);
+/// Two cores are few for the servers of many tests; but most tests wait most of the time.
+const LIMITS: Limits = Limits { tests: 4, own: 1 };
+
+/// The shared stack, once a test has needed it, or why it did not start.
+static SHARED: Mutex<Option<Result<Arc<Stack>, String>>> = Mutex::new(None);
+
+/// What the tests of the last run have cost.
+const TIMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/it/times.json");
+/// What they cost when somebody last copied that file here.
+const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/prices.json");
+
+/// What the tests have cost so far.
+static PAID: Mutex<Vec<Price>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    let limits = arguments.test_threads.map_or(LIMITS, |tests| Limits { tests, own: LIMITS.own.min(tests) });
+    let schedule: &'static Schedule = Box::leak(Box::new(Schedule::new(limits)));
     let files = [
         ("config", config::TESTS),
         ("topics", topics::TESTS),
@@ -137,40 +157,95 @@ fn main() -> ExitCode {
         .into_iter()
         .flat_map(|(file, tests)| tests.iter().map(move |(name, test)| (format!("{file}::{name}"), *test)))
         .collect();
-    // The shared stack is up once, and down again before the others start.
-    tests.sort_by_key(|(_, test)| matches!(test, Test::Own(_) | Test::Server(_)));
-    let trials = tests.into_iter().map(|(name, test)| trial(name, test)).collect();
+    in_order(&mut tests);
+    let trials: Vec<Trial> = tests
+        .into_iter()
+        .enumerate()
+        .map(|(place, (name, test))| trial(schedule, place, name, test))
+        .collect();
+    // A thread for each, most of them waiting: the schedule says which run.
+    arguments.test_threads = Some(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(write().take());
+    drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if let Err(error) = bill() {
+        eprintln!("prices: {error:#}");
+    }
     conclusion.exit_code()
 }
 
-fn trial(name: String, test: Test) -> Trial {
-    let run = move |name: &str| match test {
-        Test::Free(test) => test().map(|()| Completion::Completed),
-        Test::Shared(test) => on_a_site(name, test).map(|()| Completion::Completed),
-        Test::Own(test) => alone(test).map(|()| Completion::Completed),
-        Test::Server(test) if has_server() => alone(test).map(|()| Completion::Completed),
-        Test::Server(_) => {
-            let reason = "needs a clickhouse binary (CLICKHOUSE_BINARY)";
-            eprintln!("NOT RUN: {name} {reason}");
-            Ok(Completion::ignored_with(reason))
-        }
-    };
+/// The dearest tests first, so that none of them is left alone at the end; and first of all those with stacks of their own,
+/// which run one after the other.
+fn in_order(tests: &mut [(String, Test)]) {
+    let recorded = prices::read(Path::new(PRICES)).unwrap_or_default();
+    let price =
+        |name: &str| recorded.iter().find(|price| price.name == name).map_or(0.0, |price| price.seconds);
+    tests.sort_by(|(a, test), (b, other)| {
+        let own = |test: &Test| test.class() == Class::Own;
+        own(other).cmp(&own(test)).then(price(b).total_cmp(&price(a)))
+    });
+}
+
+/// Writes and prints what the tests have cost.
+fn bill() -> anyhow::Result<()> {
+    let paid = PAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if paid.is_empty() {
+        return Ok(());
+    }
+    prices::write(Path::new(TIMES), &paid)?;
+    let recorded = prices::read(Path::new(PRICES))?;
+    print!("\n{}", Bill { paid: &paid, recorded: &recorded });
+    Ok(())
+}
+
+fn trial(schedule: &'static Schedule, place: usize, name: String, test: Test) -> Trial {
     let called = name.clone();
+    let run = move || {
+        let class = test.class();
+        let _turn = schedule.turn(place, class);
+        // The start of the shared stack is no test's price.
+        let stack = (!matches!(class, Class::Free | Class::Own)).then(shared).transpose()?;
+        let begun = Instant::now();
+        let completed = test.run(&called, stack);
+        let price = Price { name: called, class, seconds: begun.elapsed().as_secs_f64() };
+        PAID.lock().unwrap_or_else(PoisonError::into_inner).push(price);
+        completed
+    };
     let trial =
-        Trial::ignorable_test(name, move || run(&called).map_err(|error| Failed::from(format!("{error:#}"))));
+        Trial::ignorable_test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))));
     if matches!(test, Test::Server(_)) { trial.with_kind("clickhouse server") } else { trial }
 }
 
+impl Test {
+    fn class(self) -> Class {
+        match self {
+            Self::Free(_) => Class::Free,
+            Self::Shared(_) => Class::Shared,
+            Self::Single(_) => Class::Single,
+            Self::Alone(_) => Class::Alone,
+            Self::Own(_) | Self::Server(_) => Class::Own,
+        }
+    }
+
+    fn run(self, name: &str, stack: Option<Arc<Stack>>) -> anyhow::Result<Completion> {
+        match (self, stack) {
+            (Self::Shared(test) | Self::Single(test) | Self::Alone(test), Some(stack)) => {
+                on_a_site(&stack, name, test)?;
+            }
+            (Self::Shared(_) | Self::Single(_) | Self::Alone(_), None) => bail!("the shared stack is not up"),
+            (Self::Free(test) | Self::Own(test), _) => test()?,
+            (Self::Server(test), _) if has_server() => test()?,
+            (Self::Server(_), _) => {
+                let reason = "needs a clickhouse binary (CLICKHOUSE_BINARY)";
+                eprintln!("NOT RUN: {name} {reason}");
+                return Ok(Completion::ignored_with(reason));
+            }
+        }
+        Ok(Completion::Completed)
+    }
+}
+
 /// Runs a test on a site of the shared stack, which is removed afterwards: its consumers would go on polling.
-fn on_a_site(name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let shared = shared();
-    let stack = match &*shared {
-        Some(Ok(stack)) => stack,
-        Some(Err(error)) => return Err(anyhow!("the shared stack did not start: {error}")),
-        None => return Err(anyhow!("the shared stack was stopped")),
-    };
+fn on_a_site(stack: &Stack, name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let aborts = || stack.nodes().iter().map(|node| node.aborts()).sum::<u32>();
     let before = aborts();
     let mut site = Site::new(stack, &name.replace("::", "_"))?;
@@ -182,25 +257,15 @@ fn on_a_site(name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyho
 }
 
 /// The shared stack, started by the first test that needs it.
-fn shared() -> RwLockReadGuard<'static, Option<Result<Stack, String>>> {
-    write().get_or_insert_with(|| {
+fn shared() -> anyhow::Result<Arc<Stack>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = shared.get_or_insert_with(|| {
         let nodes = NodeOptions::default().users_xml(config::OPERATOR);
         let nodes = nodes.profiles_xml(profiles::profile()).users_xml(profiles::STRANGER);
         let started = Stack::start(StackSpec::default().postgres().nodes(nodes), &Progress::Lines);
-        started.map_err(|error| format!("{error:#}"))
+        started.map(Arc::new).map_err(|error| format!("{error:#}"))
     });
-    SHARED.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a test while no other stack is up.
-fn alone(test: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut shared = write();
-    drop(shared.take());
-    test()
-}
-
-fn write() -> RwLockWriteGuard<'static, Option<Result<Stack, String>>> {
-    SHARED.write().unwrap_or_else(PoisonError::into_inner)
+    started.clone().map_err(|error| anyhow!("the shared stack did not start: {error}"))
 }
 
 /// Whether nodes are run by `clickhouse server`: as the stack itself decides it.

@@ -14,7 +14,7 @@ use crate::persons_source::{same, town};
 use crate::schema::json;
 
 tests! {
-    Shared everything_is_done_and_proven_under_a_strange_profile,
+    Single everything_is_done_and_proven_under_a_strange_profile,
 }
 
 /// A user of that profile for the nodes of the shared stack.

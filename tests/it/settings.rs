@@ -5,8 +5,8 @@ use posthouse_tests::site::Site;
 use posthouse_udf::functions::{FUNCTIONS, Function};
 
 tests! {
-    Shared types_in_binary_are_refused_at_once,
-    Shared no_setting_of_a_query_makes_an_answer_wrong,
+    Single types_in_binary_are_refused_at_once,
+    Single no_setting_of_a_query_makes_an_answer_wrong,
 }
 
 /// The switches under which the question is refused: two for what they do to the pipe, the others by the server for reasons of its own.

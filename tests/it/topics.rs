@@ -21,15 +21,15 @@ use tokio::runtime::Runtime;
 
 tests! {
     Shared what_is_missing_is_made_and_the_second_time_nothing,
-    Shared what_is_imported_is_clean,
+    Alone what_is_imported_is_clean,
     Shared partitions_grow_and_one_config_changes_while_others_stay,
     Shared what_is_refused_leaves_its_topic_alone,
     Shared a_retention_drops_by_a_step_at_a_time,
-    Shared a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so,
+    Alone a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so,
     Shared a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told,
     Shared a_kept_plan_is_done_only_while_the_cluster_is_as_it_was,
     Shared another_cluster_is_refused,
-    Shared one_apply_waits_for_another,
+    Single one_apply_waits_for_another,
     Shared a_dry_run_writes_nothing,
     Shared a_topic_that_the_broker_refuses_fails_without_the_others,
 }

@@ -16,15 +16,15 @@ use crate::schema::json;
 use crate::seed;
 
 tests! {
-    Shared functions_are_missed_installed_and_proven,
-    Shared the_key_is_that_of_the_server_for_any_bytes,
-    Shared every_event_is_on_the_shard_that_the_function_names,
-    Shared installed_functions_are_listed_uninstalled_and_installed_again,
-    Shared the_previous_release_is_kept_and_older_ones_go,
+    Single functions_are_missed_installed_and_proven,
+    Single the_key_is_that_of_the_server_for_any_bytes,
+    Single every_event_is_on_the_shard_that_the_function_names,
+    Single installed_functions_are_listed_uninstalled_and_installed_again,
+    Single the_previous_release_is_kept_and_older_ones_go,
     Own nodes_that_share_a_folder_keep_what_each_of_them_ran,
-    Shared a_functions_file_of_somebody_else_is_refused,
-    Shared programs_stay_while_another_file_names_them,
-    Shared wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on,
+    Single a_functions_file_of_somebody_else_is_refused,
+    Single programs_stay_while_another_file_names_them,
+    Single wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on,
 }
 
 fn functions_are_missed_installed_and_proven(site: &mut Site<'_>) -> anyhow::Result<()> {

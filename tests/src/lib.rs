@@ -3,6 +3,7 @@
 pub mod daemon;
 pub mod demo;
 pub mod events;
+pub mod harness;
 pub mod history;
 pub mod load;
 pub mod people;
