@@ -1,7 +1,7 @@
 # The ways in; each target is a line or two, what it runs can be run by hand. `make` alone lists them.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint unit it bench torture up down tools java
+.PHONY: help demo test lint style lints unit it bench torture up down tools java
 
 TEST ?=
 BENCH ?=
@@ -19,20 +19,29 @@ demo: tools java ## all of it on real servers in a minute or two; KEEP=1 leaves 
 	cargo build --workspace
 	@cargo run --quiet --bin demo -- $(if $(KEEP),--keep)
 
-test: lint unit it ## lint, unit and integration tests
+# One compile for all three: clippy's driver is rustc with lints, so that what `lints` compiles is what `unit` and `it` run.
+# (`cargo clippy` would check every dependency once more.) Warnings fail, as they do in `lint`.
+test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
+test: export CLIPPY_ARGS = -D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+test: style lints unit it ## lint, unit and integration tests
 
-lint: tools ## formatting, clippy, and cargo-deny where it is installed
-	cargo fmt --all --check
+lint: style ## formatting, clippy, and cargo-deny where it is installed
 	cargo clippy --workspace --all-targets -- -D warnings
+
+style: tools
+	cargo fmt --all --check
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else \
 		echo "cargo-deny is not installed, so licences and advisories are not checked: cargo install cargo-deny"; fi
+
+lints:
+	cargo test --workspace --all-targets --no-run
 
 unit: tools ## unit tests, without servers
 	cargo test --workspace --lib --bins
 
 it: tools java ## integration tests on real servers; TEST=prefix picks some
 	cargo build --workspace
-	cargo test --package posthouse-tests --test it -- $(TEST)
+	cargo test --workspace --test it -- $(TEST)
 
 bench: tools java ## ours against its peers, reports in target/bench; BENCH=prefix picks some
 	cargo build --release --workspace

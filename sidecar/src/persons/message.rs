@@ -87,7 +87,7 @@ impl Outgoing {
             &DistinctIdMessage {
                 team_id: *team_id,
                 distinct_id,
-                person_id: person.unwrap_or(Uuid::nil()),
+                person_id: person.unwrap_or_default(),
                 is_deleted: u8::from(person.is_none()),
                 version,
             },
