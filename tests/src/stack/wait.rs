@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 
-/// Between two questions: short against any server's start, long enough to leave the two cores alone.
-const POLL: Duration = Duration::from_millis(20);
+/// Between the first two questions: short against any server's start.
+const MIN_POLL: Duration = Duration::from_millis(20);
+/// Between two questions after a while: a question may read whole tables, and others need the two cores.
+const MAX_POLL: Duration = Duration::from_millis(200);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -34,6 +36,7 @@ pub fn wait_until<T>(
     mut probe: impl FnMut() -> ControlFlow<anyhow::Result<T>, anyhow::Error>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + limit;
+    let mut pause = MIN_POLL;
     loop {
         match probe() {
             ControlFlow::Break(result) => return result,
@@ -45,6 +48,7 @@ pub fn wait_until<T>(
         if interrupted() {
             bail!("{what}: interrupted");
         }
-        thread::sleep(POLL);
+        thread::sleep(pause);
+        pause = pause.mul_f32(1.3).min(MAX_POLL);
     }
 }
