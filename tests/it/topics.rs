@@ -80,6 +80,18 @@ impl Broker {
             seen => ControlFlow::Continue(anyhow!("{seen:?}")),
         })
     }
+
+    /// Deletes a group once its last consumer has left. Posthouse can't tell that a group of the newer protocol is empty, so
+    /// that no topic could be deleted on this cluster as long as it is there.
+    fn delete_group(&self, group: &str) -> anyhow::Result<()> {
+        let options = AdminOptions::new();
+        wait_until(&format!("{group} to be deleted"), LIMIT, || {
+            match self.runtime.block_on(self.admin.delete_groups(&[group], &options)).as_deref() {
+                Ok([Ok(_)]) => ControlFlow::Break(Ok(())),
+                left => ControlFlow::Continue(anyhow!("{left:?}")),
+            }
+        })
+    }
 }
 
 /// A topics file in the place of the site's own.
@@ -365,7 +377,8 @@ fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
     let group = format!("{name}_readers");
     let refused = topics(site, &["reset", &group, "--topic", &name, "--to", "earliest", "--execute"], 1)?;
     ensure!(refused.stderr.contains("the brokers don't tell who is in it"), "{refused}");
-    Ok(())
+    drop(consumer);
+    broker.delete_group(&group)
 }
 
 fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) -> anyhow::Result<()> {
