@@ -103,7 +103,7 @@ static SHARED: Mutex<Option<Result<Arc<Stack>, String>>> = Mutex::new(None);
 
 /// What the tests of the last run have cost.
 const TIMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/it/times.json");
-/// What they cost when somebody last copied that file here.
+/// The recorded prices: a copy of that file from a whole run.
 const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/prices.json");
 
 /// What the tests have cost so far.
