@@ -111,7 +111,7 @@ static PAID: Mutex<Vec<Price>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let limits = arguments.test_threads.map_or(LIMITS, |tests| Limits { tests, own: LIMITS.own.min(tests) });
+    let limits = arguments.test_threads.map_or(LIMITS, |tests| Limits { tests: tests.max(1), ..LIMITS });
     let schedule: &'static Schedule = Box::leak(Box::new(Schedule::new(limits)));
     let files = [
         ("config", config::TESTS),

@@ -9,7 +9,7 @@ use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
 use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
 use posthouse::backfill::read::Bounds;
-use posthouse::backfill::run::RejectLimit;
+use posthouse::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 use super::memory::{decoding, largest_slice};
 
@@ -73,7 +73,7 @@ pub(in crate::cli) struct Load {
 
     /// Look for a block on the shards before it is sent if the ledger's answer is older (default: 60s); kill tests make
     /// it short
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]
+    #[arg(long, value_name = "DURATION", value_parser = recheck_after, hide = true)]
     pub(super) recheck_after: Option<Duration>,
 
     /// Leave out the proof at the end; posthouse backfill verify brings it later
@@ -89,6 +89,13 @@ enum Way {
     Direct,
     /// Through writable_events
     Distributed,
+}
+
+/// The age of the ledger's answer from which it is doubted: never more than the default, which exactly once rests on.
+fn recheck_after(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let most = DEFAULT_ANSWER_HOLDS;
+    if age > most { Err(format!("give at most {}s, the default", most.as_secs())) } else { Ok(age) }
 }
 
 fn mebibytes(text: &str) -> Result<NonZeroU64, String> {
