@@ -9,5 +9,6 @@ pub mod node;
 pub mod persons;
 pub mod schema;
 mod sql;
+pub mod takeover;
 pub mod topics;
 pub mod udf;

@@ -18,6 +18,9 @@ AS SELECT
     message_time AS _timestamp,
     _offset AS _offset,
     ifNull(field.elements_chain, '') AS elements_chain
+{%- for column in events.columns %},
+    {% include 'events/column_value.sql' %} AS `{{ column.name }}`
+{%- endfor %}
 FROM
 (
 {% filter indent(4, true) %}{% set other_view = 'events_dead_letter_mv' %}{% include 'events/message.sql' %}{% endfilter %}

@@ -1,4 +1,4 @@
-{#- The documented columns of an event, the same in every table of the journey. -#}
+{#- The documented columns of an event and those of the config, the same in every table of the journey. -#}
 uuid UUID,
 event String,
 properties String,
@@ -10,3 +10,6 @@ created_at DateTime64(6, 'UTC'),
 _timestamp DateTime,
 _offset UInt64,
 elements_chain String
+{%- for column in events.columns %},
+`{{ column.name }}` {{ column.type }}
+{%- endfor %}

@@ -18,7 +18,7 @@ FROM
 (
     SELECT
         message,
-        JSONExtract(message, 'Tuple(uuid Nullable(String), event Nullable(String), properties Nullable(String), timestamp Nullable(String), team_id Nullable(String), distinct_id Nullable(String), elements_hash Nullable(String), created_at Nullable(String), elements_chain Nullable(String))') AS field,
+        JSONExtract(message, 'Tuple(uuid Nullable(String), event Nullable(String), properties Nullable(String), timestamp Nullable(String), team_id Nullable(String), distinct_id Nullable(String), elements_hash Nullable(String), created_at Nullable(String), elements_chain Nullable(String){% for column in events.columns if column.field %}, `{{ column.field }}` {{ column.json_type | replace("'", "\\'") }}{% endfor %})') AS field,
         _topic,
         _partition,
         _offset,

@@ -26,6 +26,7 @@ macro_rules! tests {
     };
 }
 
+mod adopt;
 mod backfill;
 mod backfill_cuts;
 mod brokers;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         ("network", network::TESTS),
         ("schema", schema::TESTS),
         ("drift", drift::TESTS),
+        ("adopt", adopt::TESTS),
         ("refusals", refusals::TESTS),
         ("events", events::TESTS),
         ("letters", letters::TESTS),

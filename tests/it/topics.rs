@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 use posthouse::config::{HostPort, Kafka};
 use posthouse::kafka::Client;
-use posthouse::topics::Lock;
+use posthouse::topics::{Lock, LockScope};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::wait_until;
 use rdkafka::ClientConfig;
@@ -445,7 +445,7 @@ fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
     });
     let brokers = brokers.collect::<anyhow::Result<_>>()?;
     let client = Client::new(&Kafka { brokers, topics: PathBuf::new(), login: None })?;
-    let lock = runtime.block_on(Lock::take(&client))?;
+    let lock = runtime.block_on(Lock::take(&client, &LockScope::topics()))?;
     // WHEN an apply begins
     let mut waiting = site.spawn(&["topics", "apply"])?;
     // THEN the holder goes on undisturbed, and nothing is made

@@ -97,11 +97,19 @@ impl Outcome {
 
 /// Does what `arguments` ask for. Config, then logs, then Tokio: the first can fail without the others.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let done = Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
-        start_logs();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(arguments.verb.run(&config, Output { json: arguments.json }))
-    });
+    let output = Output { json: arguments.json };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match &arguments.verb {
+        // It writes the config that the others need.
+        Verb::Schema(schema::Schema::Import(verb)) => {
+            start_logs();
+            runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(verb.run(output)))
+        }
+        verb => Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
+            start_logs();
+            runtime()?.block_on(verb.run(&config, output))
+        }),
+    };
     match done {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(DIFFERENCES),

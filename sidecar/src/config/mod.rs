@@ -6,6 +6,7 @@ pub(crate) mod reader;
 pub(crate) mod rules;
 mod sections;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,9 @@ pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// partitions or than a node needs to restart and send its last blocks again.
 pub const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 
+/// posthouse makes the consumers unless the config leaves them to another program.
+pub const DEFAULT_CONSUMER: Consumer = Consumer::Own;
+
 /// The columns of `events` that exist before any materialized one; none of those may be named like them.
 pub const EVENT_COLUMNS: [&str; 11] = [
     "uuid",
@@ -97,6 +101,8 @@ pub struct Config {
     pub events: Events,
     /// How persons come in; `None` where they don't.
     pub persons: Option<Persons>,
+    /// Accepted differences of tables, each `TABLE PART` as the plan prints it.
+    pub unmanaged: BTreeSet<String>,
     /// What a running posthouse does.
     pub daemon: Daemon,
 }
@@ -194,6 +200,8 @@ pub struct Events {
     pub topic: String,
     /// The consumer group.
     pub group: String,
+    /// Who reads the topic into the tables.
+    pub consumer: Consumer,
     /// Where offsets live.
     pub offsets: Offsets,
     /// Keeper path of the offsets, `{database}` replaced; unused with [`Offsets::Group`].
@@ -206,8 +214,42 @@ pub struct Events {
     pub poll_timeout: Duration,
     /// How many of a shard's last blocks are remembered, so that one sent again is dropped.
     pub deduplication_window: u32,
+    /// Columns that messages fill, beyond [`EVENT_COLUMNS`].
+    pub columns: Vec<EventColumn>,
     /// Properties with a column of their own.
     pub materialized: Vec<Materialized>,
+}
+
+/// Who reads a topic into the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consumer {
+    /// The Kafka table and the views that posthouse makes.
+    Own,
+    /// Another program or another schema; posthouse makes no Kafka table and no view.
+    None,
+}
+
+/// A column of events that each message fills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventColumn {
+    /// The column; safe between backticks.
+    pub name: String,
+    /// Its ClickHouse type; checked to be a type and nothing else.
+    pub kind: String,
+    /// What fills it.
+    pub value: ColumnValue,
+}
+
+/// What fills a column of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnValue {
+    /// This field of the message; a missing or invalid value is the type's default. Safe between
+    /// single quotes and backticks.
+    Field(String),
+    /// The timestamp of the Kafka message, the same however often it is read.
+    MessageTimestamp,
+    /// The partition of the Kafka message.
+    Partition,
 }
 
 /// Where the Kafka engine keeps its offsets, and so how often an event arrives.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::reader::Table;
-use super::{HostPort, POSTGRES_PASSWORD_VARIABLE, Password, rules, sections};
+use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, rules, sections};
 
 /// The documented topic of persons.
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
@@ -49,6 +49,8 @@ pub struct Persons {
     pub distinct_id_topic: String,
     /// The consumer group; see [`DEFAULT_PERSONS_GROUP`].
     pub group: String,
+    /// Who reads the topics into the tables.
+    pub consumer: Consumer,
     /// See [`DEFAULT_FLUSH`].
     pub flush: Duration,
     /// Where they come from; `None` where somebody else fills the topics.
@@ -181,7 +183,9 @@ pub(super) fn persons(table: &mut Table<'_>, base: &Path) -> Option<Persons> {
         true => Some(table.section("postgres", |table| postgres(table, base))?),
         false => None,
     };
-    Some(Persons { topic, distinct_id_topic, group, flush: Duration::from_millis(flush), postgres })
+    let consumer = sections::consumer(table);
+    let flush = Duration::from_millis(flush);
+    Some(Persons { topic, distinct_id_topic, group, consumer, flush, postgres })
 }
 
 fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {

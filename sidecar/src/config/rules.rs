@@ -53,6 +53,29 @@ pub(crate) fn literal(value: &DeValue<'_>) -> Checked<String> {
     Ok(text)
 }
 
+/// The type of a column, such as `Enum8('a' = 0)`: it goes into SQL, so brackets and quotes are closed
+/// and nothing ends the type early.
+pub(crate) fn column_type(value: &DeValue<'_>) -> Checked<String> {
+    let kind = text(value)?;
+    let (mut depth, mut quoted, mut valid) = (0_i32, false, true);
+    for character in kind.chars() {
+        match character {
+            '\'' => quoted = !quoted,
+            _ if quoted => valid &= !matches!(character, '\\' | '`' | '"'),
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' => valid &= depth > 0,
+            ' ' | '=' | '_' | '-' => {}
+            _ => valid &= character.is_ascii_alphanumeric(),
+        }
+        valid &= depth >= 0;
+    }
+    let valid = valid && depth == 0 && !quoted && kind.starts_with(|first: char| first.is_ascii_uppercase());
+    let plain = !kind.contains("--") && kind.split('(').next().is_some_and(|name| !name.contains(' '));
+    let hint = "give a ClickHouse type such as \"String\", \"DateTime64(3, 'UTC')\" or \"Enum8('a' = 0)\"";
+    (valid && plain).then_some(kind).ok_or_else(|| hint.to_owned())
+}
+
 /// The name of a database, cluster or column that needs no quoting in SQL.
 pub(crate) fn identifier(value: &DeValue<'_>) -> Checked<String> {
     let name = text(value)?;

@@ -1,18 +1,18 @@
 //! The shape of `posthouse.toml`, section by section, with the rules that bind several keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::persons::persons;
 use super::reader::Table;
 use super::{
-    ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
-    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN, DEFAULT_OFFSETS,
-    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_TIMEOUT, DEFAULT_TOPIC,
-    DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, Events,
-    HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE,
-    Password, Reconcile, Replica, Shard, rules,
+    ClickHouse, ColumnValue, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMER,
+    DEFAULT_CONSUMERS, DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH,
+    DEFAULT_LISTEN, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED,
+    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT,
+    Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login,
+    Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Password, Reconcile, Replica, Shard, rules,
 };
 
 /// Who looks less than once a day does not look.
@@ -45,6 +45,7 @@ pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
         true => Some(top.section("persons", |table| persons(table, base))?),
         false => None,
     };
+    let unmanaged = top.section("schema", unmanaged);
     let daemon = top.section("daemon", daemon);
     Some(Config {
         shards: shards?,
@@ -55,6 +56,7 @@ pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
         clickhouse,
         events,
         persons,
+        unmanaged,
         daemon,
     })
 }
@@ -185,6 +187,7 @@ fn events(table: &mut Table<'_>, database: &str) -> Events {
     Events {
         topic: table.or("topic", DEFAULT_TOPIC, rules::topic_name),
         group: table.or("group", DEFAULT_GROUP, rules::literal),
+        consumer: consumer(table),
         offsets: table.or("offsets", DEFAULT_OFFSETS, rules::one_of(OFFSETS)),
         keeper_path: keeper_path.replace("{database}", database),
         consumers: table.or("consumers", DEFAULT_CONSUMERS, rules::integer(1..=MOST_CONSUMERS)),
@@ -195,8 +198,53 @@ fn events(table: &mut Table<'_>, database: &str) -> Events {
             DEFAULT_DEDUPLICATION_WINDOW,
             rules::integer(1..=LARGEST_WINDOW),
         ),
+        columns: columns(table),
         materialized: materialized(table),
     }
+}
+
+const CONSUMER: &[(&str, Consumer)] = &[("own", Consumer::Own), ("none", Consumer::None)];
+
+/// Who reads the topics of `[events]` or `[persons]`.
+pub(super) fn consumer(table: &mut Table<'_>) -> Consumer {
+    table.or("consumer", DEFAULT_CONSUMER, rules::one_of(CONSUMER))
+}
+
+fn unmanaged(schema: &mut Table<'_>) -> BTreeSet<String> {
+    let parts = schema.optional("unmanaged", rules::list_of(rules::text));
+    parts.unwrap_or_default().into_iter().collect()
+}
+
+/// Makes a value of the name of a field.
+type ValueOf = fn(String) -> ColumnValue;
+
+/// What may fill a column.
+const VALUES: &[(&str, ValueOf)] = &[
+    ("field", ColumnValue::Field),
+    ("message_timestamp", |_| ColumnValue::MessageTimestamp),
+    ("partition", |_| ColumnValue::Partition),
+];
+
+fn columns(events: &mut Table<'_>) -> Vec<EventColumn> {
+    let (mut names, mut fields) = (BTreeMap::new(), BTreeMap::new());
+    let columns = events.list("columns", |table| {
+        let name = table.required("name", r#""person_id""#, rules::literal);
+        let kind = table.required("type", r#""UUID""#, rules::column_type);
+        let value = table.or("value", VALUES[0].1, rules::one_of(VALUES));
+        let field = table.optional("field", rules::literal);
+        table.unique(&mut names, "name", name.as_ref());
+        if name.as_deref().is_some_and(|name| EVENT_COLUMNS.contains(&name)) {
+            table.fault("name", "events has this column already: remove the entry");
+        }
+        let value = value(field.clone().or_else(|| name.clone())?);
+        match (&value, field) {
+            (ColumnValue::Field(field), _) => table.unique(&mut fields, "field", Some(field)),
+            (_, Some(_)) => table.fault("field", "leave it out, or set value = \"field\""),
+            (_, None) => {}
+        }
+        Some(EventColumn { name: name?, kind: kind?, value })
+    });
+    columns.into_iter().flatten().collect()
 }
 
 const RECONCILE: &[(&str, Reconcile)] =

@@ -1,5 +1,7 @@
 //! Carries out steps stage after stage and stops where one fails; running again goes on from there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::future::join_all;
 
 use crate::config::Config;
@@ -16,19 +18,39 @@ const SETTINGS: [(&str, &str); 2] = [
     ("allow_materialized_view_with_bad_select", "1"),
 ];
 
-/// A step failed; those of the stages before it are done.
+/// Why steps are left. Those before are done, and the same command does the rest.
 #[derive(Debug, thiserror::Error)]
-#[error("step {number} of {count} ({}: {}) failed; the steps before it are done: mend the cause and run apply again", .step.node, .step.summary)]
-pub struct ApplyError {
-    /// Which, counted from 1.
-    pub number: usize,
-    /// Of how many.
-    pub count: usize,
-    /// The step.
-    pub step: Box<Step>,
-    /// Why.
-    #[source]
-    pub source: StepError,
+pub enum ApplyError {
+    /// A step failed.
+    #[error("step {number} of {count} ({}: {}) failed; the steps before it are done{}: fix the cause and run apply again",
+        .step.node, .step.summary, resumption(.left))]
+    Failed {
+        /// Which, counted from 1.
+        number: usize,
+        /// Of how many.
+        count: usize,
+        /// The step.
+        step: Box<Step>,
+        /// Why the node's ingestion could not be resumed; `None` if it was not paused, or was resumed.
+        left: Option<String>,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+    /// A signal came.
+    #[error(
+        "stopped by a signal after step {number} of {count}; no node was left paused: run apply again for the rest"
+    )]
+    Stopped {
+        /// How many are done.
+        number: usize,
+        /// Of how many.
+        count: usize,
+    },
+}
+
+fn resumption(left: &Option<String>) -> String {
+    left.as_ref().map(|why| format!(", and ingestion is PAUSED there ({why})")).unwrap_or_default()
 }
 
 /// Why a step failed.
@@ -42,28 +64,50 @@ pub enum StepError {
     Render(#[from] RenderError),
 }
 
-/// Carries out `steps`; `done` hears of each, with its number from 1.
+/// Carries out `steps`; `done` hears of each, with its number from 1. Once `stop` is set it ends at the
+/// next step after which no node is paused.
 ///
 /// # Errors
-/// The first that fails, once the others of its stage have ended.
+/// The first that fails, once the others of its stage have ended and the node's ingestion is resumed.
 pub async fn apply(
     config: &Config,
     nodes: &[Node],
     steps: &[Step],
+    stop: &AtomicBool,
     mut done: impl FnMut(usize, &Step),
 ) -> Result<(), ApplyError> {
     let numbered: Vec<(usize, &Step)> = (1..).zip(steps).collect();
+    let (mut paused, count) = (false, steps.len());
     for stage in numbered.chunk_by(|(_, one), (_, next)| one.stage == next.stage) {
-        let taken = stage.iter().map(async |&(number, step)| match take(config, nodes, step).await {
-            Ok(()) => Ok((number, step)),
-            Err(source) => {
-                Err(ApplyError { number, count: steps.len(), step: Box::new(step.clone()), source })
+        let number = stage.first().map_or(1, |(number, _)| *number);
+        if stop.load(Ordering::Relaxed) && !paused {
+            return Err(ApplyError::Stopped { number: number - 1, count });
+        }
+        let taken = stage.iter().map(async |&(number, step)| (number, step, take(config, nodes, step).await));
+        for (number, step, taken) in join_all(taken).await {
+            if let Err(source) = taken {
+                let left = match paused || step.paused {
+                    true => resume(config, nodes, step, &steps[number..]).await.err(),
+                    false => None,
+                };
+                let left = left.map(|error| error.to_string());
+                return Err(ApplyError::Failed { number, count, step: Box::new(step.clone()), left, source });
             }
-        });
-        for taken in join_all(taken).await {
-            let (number, step) = taken?;
+            paused = step.paused;
             done(number, step);
         }
+    }
+    Ok(())
+}
+
+/// After a step failed in a pause: makes the node's views and consumers again, which the pause dropped.
+/// The failed step is tried first if it makes one of them, because a consumer must not stream to one view of two.
+async fn resume(config: &Config, nodes: &[Node], failed: &Step, rest: &[Step]) -> Result<(), StepError> {
+    // The pause ends with the first step after which the node is not paused.
+    let length = rest.iter().position(|step| !step.paused).map_or(rest.len(), |last| last + 1);
+    let window = if failed.paused { &rest[..length] } else { &[] };
+    for step in std::iter::once(failed).chain(window).filter(|step| step.resumes()) {
+        take(config, nodes, step).await?;
     }
     Ok(())
 }

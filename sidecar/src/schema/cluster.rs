@@ -8,13 +8,15 @@ use crate::sql;
 
 /// One row of `system.clusters`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Row {
-    shard: usize,
-    weight: u32,
-    replica: usize,
-    host: String,
-    address: String,
-    port: u16,
+pub(super) struct Row {
+    pub shard: usize,
+    pub weight: u32,
+    pub replica: usize,
+    pub host: String,
+    pub address: String,
+    pub port: u16,
+    /// Whether the node takes this address for its own; 0 for all of them where it can't tell.
+    pub is_local: u8,
 }
 
 /// One row of `system.macros`.
@@ -37,6 +39,7 @@ pub(crate) async fn differences(config: &Config, node: &Node) -> Result<Vec<Stri
     let query = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
     let rows = query.param("cluster", &config.cluster).rows().await?;
     let mut differences = compare(config, &node.name, &rows);
+    differences.extend(another_node(node, &rows));
     if config.replicated {
         let macros = node.rows::<Macro>(sql::text("inspect/macros.sql").unwrap_or_default()).await?;
         differences.extend(compare_macros(node, &macros));
@@ -91,6 +94,19 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
     differences
 }
 
+/// Whether the URL leads to another node of the cluster: a direct load would go to the wrong shard.
+fn another_node(node: &Node, rows: &[Row]) -> Option<String> {
+    let is_here = |row: &&Row| (row.shard, row.replica) == (node.shard, node.replica);
+    let local = rows.iter().find(|row| row.is_local == 1)?;
+    let here = rows.iter().find(is_here)?;
+    (here.is_local == 0).then(|| {
+        format!(
+            "{}: {} leads to the node that remote_servers calls shard {} replica {} ({}:{}): are the urls of two nodes swapped?",
+            node.name, node.url, local.shard, local.replica, local.host, local.port
+        )
+    })
+}
+
 /// Replicated paths are made of `{shard}` and `{replica}`: a wrong macro would join two shards into one table.
 fn compare_macros(node: &Node, macros: &[Macro]) -> Vec<String> {
     let value = |name: &str| {
@@ -127,7 +143,18 @@ mod tests {
     }
 
     fn row(shard: usize, weight: u32, host: &str) -> Row {
-        Row { shard, weight, replica: 1, host: host.to_owned(), address: "10.0.0.9".to_owned(), port: 9000 }
+        let (host, address) = (host.to_owned(), "10.0.0.9".to_owned());
+        Row { shard, weight, replica: 1, host, address, port: 9000, is_local: 0 }
+    }
+
+    #[test]
+    fn names_the_node_that_a_swapped_url_leads_to() {
+        let nodes = Node::all(&config());
+        let rows =
+            |local| [1, 2].map(|shard| Row { is_local: u8::from(shard == local), ..row(shard, 1, "a") });
+        assert_eq!(another_node(&nodes[0], &rows(1)), None);
+        assert_eq!(another_node(&nodes[0], &rows(0)), None);
+        assert!(another_node(&nodes[0], &rows(2)).is_some_and(|text| text.contains("shard 2 replica 1")));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub(super) struct Definition {
     /// The first line, such as `CREATE TABLE posthog.events`.
     pub head: String,
-    /// Columns and indexes in their order: the key is `` `name` `` or `INDEX name`, the value the whole item.
+    /// Columns, indexes, projections and constraints in their order: the key is `` `name` `` or
+    /// `INDEX name`, the value the whole item.
     pub items: Vec<(String, String)>,
     /// What follows the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
     pub clauses: BTreeMap<String, String>,
@@ -76,12 +77,13 @@ fn extend(text: &mut String, line: &str) {
     text.push_str(line);
 }
 
-/// An item begins at four spaces; what is deeper goes on with the one before.
+/// An item begins at four spaces; deeper lines and the brackets of a projection belong to the one before.
 fn items(lines: &[&str]) -> Vec<(String, String)> {
     let mut items: Vec<String> = Vec::new();
     for line in lines {
         let text = line.strip_suffix(',').unwrap_or(line);
         match (text.strip_prefix("    ").unwrap_or(text), items.last_mut()) {
+            (bracket @ ("(" | ")"), Some(item)) => extend(item, bracket),
             (deeper, Some(item)) if deeper.starts_with(' ') => extend(item, line),
             (item, _) if !item.is_empty() => items.push(item.to_owned()),
             _ => {}
@@ -95,7 +97,7 @@ fn item_key(item: &str) -> String {
     if let Some((name, _)) = item.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
         return format!("`{name}`");
     }
-    item.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    item.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// `SETTINGS a = 1, b = 'x, y'`: a comma inside quotes does not separate.
@@ -140,6 +142,15 @@ SETTINGS index_granularity = 8192, storage_policy = 'a, b'";
         assert_eq!(table.clauses.len(), 4);
         assert_eq!(table.settings["index_granularity"], "8192");
         assert_eq!(table.settings["storage_policy"], "'a, b'");
+    }
+
+    #[test]
+    fn keeps_a_projection_as_one_item() {
+        let table = "CREATE TABLE a.t\n(\n    `a` String,\n    CONSTRAINT c CHECK length(a) < 100,\n    PROJECTION p\n    (\n        SELECT\n            a,\n            count()\n        GROUP BY a\n    ),\n    PROJECTION q\n    (\n        SELECT a\n    )\n)\nENGINE = MergeTree";
+        let table = Definition::parse(table);
+        let keys: Vec<&str> = table.items.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["`a`", "CONSTRAINT c", "PROJECTION p", "PROJECTION q"]);
+        assert!(table.item("PROJECTION p").is_some_and(|item| item.ends_with("GROUP BY a\n)")));
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Object {
         OBJECTS.iter().filter(move |object| object.section == Section::Events || persons)
     }
 
+    /// Whether it is of use only to a consumer of ours: the Kafka table, its views, and the dead letters.
+    pub fn ingests(&self) -> bool {
+        matches!(self.role, Role::Consumer | Role::View) || self.name.ends_with("dead_letter")
+    }
+
     /// The object called `name`.
     pub fn find(name: &str) -> Option<&'static Self> {
         OBJECTS.iter().find(|object| object.name == name)

@@ -1,15 +1,19 @@
-//! Asks every node what stands there, and has it write what is wanted in its own hand, so that both compare.
+//! Asks every node what exists there, and has it write what is desired in its own hand, so that both compare.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::cluster::{self, ClusterError};
+use super::column::ColumnDeclaration;
+use super::compare::StorageColumns;
 use super::definition::Definition;
-use super::plan::{Plan, Standing, Wanted, plan};
+use super::feeders::{consumer, detached_tables, feeders};
+use super::objects::Role;
+use super::plan::{Desired, Observed, Plan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
-use super::upgrades::{self, UpgradeError};
-use crate::config::Config;
+use super::upgrades::{self, Upgrade, UpgradeError};
+use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError, NodesError, reach_all};
 use crate::sql::{self, RenderError};
 
@@ -53,11 +57,22 @@ struct Recorded {
     checksum: String,
 }
 
+/// Why a consumer that is to be made would read its topic from the beginning though its rows are stored,
+/// by the consumer's name.
+pub type Replays = BTreeMap<&'static str, String>;
+
+/// One node, before it is compared.
+struct Side {
+    desired: Vec<Desired>,
+    observed: Observed,
+    pending: Vec<Upgrade>,
+}
+
 /// The plan of every node, in the order of the nodes. Checks the cluster first.
 ///
 /// # Errors
 /// See [`ObserveError`].
-pub async fn observe(config: &Config, nodes: &[Node]) -> Result<Vec<Plan>, ObserveError> {
+pub async fn observe(config: &Config, nodes: &[Node], replays: Replays) -> Result<Vec<Plan>, ObserveError> {
     reach_all(nodes).await?;
     let mut differences = Vec::new();
     for node in nodes {
@@ -66,41 +81,89 @@ pub async fn observe(config: &Config, nodes: &[Node]) -> Result<Vec<Plan>, Obser
     if !differences.is_empty() {
         return Err(ClusterError(differences).into());
     }
-    let mut plans = Vec::new();
+    let mut sides = Vec::new();
     for node in nodes {
-        let standing = standing(config, node).await?;
-        let recorded = recorded(config, node, &standing).await?;
+        let observed = observed(config, node).await?;
+        let recorded = recorded(config, node, &observed).await?;
         let pending = upgrades::pending(&node.name, &recorded)?;
-        plans.push(plan(&node.name, &wanted(config, node).await?, &standing, pending));
+        sides.push(Side { desired: desired(config, node).await?, observed, pending });
     }
-    Ok(plans)
+    let surroundings = Surroundings { config, storage: storage(&sides), replays };
+    let plans = nodes
+        .iter()
+        .zip(sides)
+        .map(|(node, side)| plan(&node.name, &side.desired, &side.observed, side.pending, &surroundings));
+    Ok(plans.collect())
 }
 
-async fn wanted(config: &Config, node: &Node) -> Result<Vec<Wanted>, ObserveError> {
+/// The columns of every table behind a Distributed one.
+fn storage(sides: &[Side]) -> BTreeMap<String, StorageColumns> {
+    let targets = sides.iter().flat_map(|side| &side.desired).filter_map(|desired| {
+        matches!(desired.object.role, Role::Route | Role::Front)
+            .then(|| distributed_target(&desired.definition))
+            .flatten()
+    });
+    targets.map(|target| (target.to_owned(), storage_columns(sides, target))).collect()
+}
+
+fn storage_columns(sides: &[Side], table: &str) -> StorageColumns {
+    let definitions = || sides.iter().map(|side| side.observed.tables.get(table));
+    let columns = |definition: &Definition| -> Vec<ColumnDeclaration> {
+        definition.items.iter().filter_map(|(_, item)| ColumnDeclaration::parse(item)).collect()
+    };
+    let anywhere = definitions().flatten().flat_map(columns).map(|column| column.name).collect();
+    let is_desired = |name: &str| {
+        let desired = sides.iter().flat_map(|side| &side.desired);
+        desired
+            .filter(|desired| desired.object.name == table)
+            .any(|desired| desired.definition.item(name).is_some())
+    };
+    let is_everywhere = |column: &ColumnDeclaration| {
+        definitions().all(|definition| {
+            let item = definition.and_then(|definition| definition.item(&column.name));
+            item.and_then(ColumnDeclaration::parse).is_some_and(|other| other.kind == column.kind)
+        })
+    };
+    let first = definitions().next().flatten().map(columns).unwrap_or_default();
+    let extra =
+        first.into_iter().filter(|column| !is_desired(&column.name) && is_everywhere(column)).collect();
+    StorageColumns { anywhere, extra }
+}
+
+async fn desired(config: &Config, node: &Node) -> Result<Vec<Desired>, ObserveError> {
     let format = sql::text("inspect/format.sql").unwrap_or_default();
-    let mut wanted = Vec::new();
+    let mut desired = Vec::new();
     for Statement { object, sql } in render(config, node)? {
         let rows: Vec<Formatted> = node.query(format).param("statement", &sql).rows().await?;
         let text = rows.into_iter().map(|row| row.definition).next().unwrap_or_default();
-        wanted.push(Wanted { object, sql, definition: Definition::parse(&text) });
+        let definition = Definition::parse(&text);
+        let asked_for = !object.ingests() || consumer(config, object.section) == Consumer::Own;
+        desired.push(Desired { object, sql, definition, asked_for });
     }
-    Ok(wanted)
+    Ok(desired)
 }
 
-async fn standing(config: &Config, node: &Node) -> Result<Standing, NodeError> {
+async fn observed(config: &Config, node: &Node) -> Result<Observed, NodeError> {
     let ask = |file| node.query(sql::text(file).unwrap_or_default()).param("database", &config.database);
     let database = !ask("inspect/databases.sql").rows::<serde_json::Value>().await?.is_empty();
-    let tables: Vec<Table> = ask("inspect/tables.sql").rows().await?;
-    let tables = tables.into_iter().map(|table| (table.name, Definition::parse(&table.definition))).collect();
-    Ok(Standing { database, tables })
+    let tables = tables(config, node).await?;
+    let detached = detached_tables(node, &config.database).await?.into_iter().collect();
+    Ok(Observed { database, tables, detached, feeders: feeders(config, node).await? })
+}
+
+/// The definitions of every table and view of the database.
+pub(super) async fn tables(config: &Config, node: &Node) -> Result<BTreeMap<String, Definition>, NodeError> {
+    let query = node.query(sql::text("inspect/tables.sql").unwrap_or_default());
+    let tables: Vec<Table> = query.param("database", &config.database).rows().await?;
+    Ok(tables.into_iter().map(|table| (table.name, Definition::parse(&table.definition))).collect())
 }
 
 async fn recorded(
     config: &Config,
     node: &Node,
-    standing: &Standing,
+    observed: &Observed,
 ) -> Result<BTreeMap<String, String>, ObserveError> {
-    if !standing.tables.contains_key(UPGRADES_TABLE) {
+    if !observed.tables.contains_key(UPGRADES_TABLE) {
         return Ok(BTreeMap::new());
     }
     let values = minijinja::context! { database => &config.database };

@@ -1,48 +1,61 @@
 //! Decides what a node lacks, what differs and what is extra, and what is done about each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::column::ColumnDeclaration;
+use super::compare::{Comparison, Difference, StorageColumns, Unmanaged, compare};
 use super::definition::Definition;
+use super::feeders::Feeder;
 use super::objects::{Object, Role};
 use super::upgrades::Upgrade;
+use crate::config::Config;
 
-/// What an object should be on one node.
+/// An object as the config has it, on one node.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct Desired {
     /// Which object.
     pub object: &'static Object,
     /// The statement that makes it.
     pub sql: String,
     /// The same, taken apart after the node itself has formatted it.
     pub definition: Definition,
+    /// Whether the config asks for it. Objects of a consumer that the config leaves to others are
+    /// rendered too, so that ours are known where they exist.
+    pub asked_for: bool,
 }
 
-/// What stands on one node.
+/// One node as it is.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
+pub(super) struct Observed {
     /// Whether the database exists.
     pub database: bool,
     /// Every table and view in it.
     pub tables: BTreeMap<String, Definition>,
+    /// The names of those that are detached, and can be neither used nor made.
+    pub detached: BTreeSet<String>,
+    /// Foreign consumers of our topics and views that write our tables.
+    pub feeders: Vec<Feeder>,
 }
 
-/// Everything one node needs, and what its steps have to know besides.
+/// The changes of one node, and the facts that their steps need.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The node.
     pub node: String,
-    /// What differs, in the order of roles; empty when the node is as wanted.
+    /// Consumers that are not ours and write our tables, or take messages from our group.
+    pub feeders: Vec<Feeder>,
+    /// What differs, in the order of roles; empty when the node is as desired.
     pub changes: Vec<Change>,
-    /// The Kafka tables that stand there now, with the statement that makes each again after a pause.
+    /// Our Kafka tables that exist now, with the statement that makes each again after a pause.
     #[serde(skip)]
     pub consumers: Vec<(&'static Object, String)>,
-    /// Tables of the database that posthouse does not know. They are none of its business and no difference.
-    pub unknown: Vec<String>,
+    /// Parts that differ and stay: an operator's tables, columns, indexes, settings and accepted differences.
+    pub unmanaged: Vec<Unmanaged>,
 }
 
-/// One object that is not as wanted.
+/// One object that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The table, view, upgrade or database.
@@ -56,17 +69,6 @@ pub struct Change {
     pub role: Option<Role>,
 }
 
-/// One part of a definition that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// The column, index, clause or setting.
-    pub part: String,
-    /// How it should be; `None` if it should not be there.
-    pub wanted: Option<String>,
-    /// How it is; `None` if it is not there.
-    pub found: Option<String>,
-}
-
 /// What is done about a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
@@ -77,12 +79,22 @@ pub enum Action {
     Create {
         /// Its statement.
         sql: String,
+        /// Columns that its storage has beyond the config, to be added.
+        keep: Vec<String>,
+        /// Why the consumer would read its topic from the beginning though rows are stored.
+        replay: Option<String>,
     },
     /// Something that holds no data is dropped and made again.
     Recreate {
         /// Its statement.
         sql: String,
+        /// Columns of the dropped table that its storage has beyond the config, to be added again.
+        keep: Vec<String>,
+        /// Why the consumer would read its topic from the beginning though rows are stored.
+        replay: Option<String>,
     },
+    /// Our consumer or view is dropped, because the config leaves ingestion to others.
+    Drop,
     /// A table is altered in place.
     Alter {
         /// One each for a statement.
@@ -92,6 +104,8 @@ pub enum Action {
     Leave {
         /// What a person can do.
         next_step: String,
+        /// Whether nothing may be applied before that is done.
+        blocks: bool,
     },
     /// A numbered upgrade that the node has not had.
     Upgrade {
@@ -106,139 +120,256 @@ pub enum Action {
 pub enum Alteration {
     /// A column or index that is missing.
     Add(String),
-    /// A column that differs.
+    /// A column that differs, with its type, default and codec; or `` `name` REMOVE DEFAULT ``.
     Modify(String),
-    /// A column of a Distributed table that is extra.
+    /// A column whose codec or comment differs; its values stay the same.
+    Annotate(String),
+    /// A column of a Distributed table that no storage has.
     Drop(String),
     /// A setting of a MergeTree, `name = value`.
     Setting(String),
 }
 
-/// What `node` needs to be as `wanted`.
-pub(super) fn plan(node: &str, wanted: &[Wanted], standing: &Standing, pending: Vec<Upgrade>) -> Plan {
-    let mut changes = Vec::new();
-    if !standing.database {
-        let action = Action::CreateDatabase;
-        changes.push(Change { object: "database".to_owned(), action, differences: Vec::new(), role: None });
+/// Settings that the server refuses to alter (`MergeTreeSettings::isReadonlySetting`, 26.7).
+const READ_ONLY_SETTINGS: [&str; 3] = [
+    "setting index_granularity",
+    "setting index_granularity_bytes",
+    "setting enable_mixed_granularity_parts",
+];
+
+/// The facts of all nodes that the plan of each one needs.
+pub(super) struct Surroundings<'a> {
+    pub config: &'a Config,
+    /// By the name of the storage.
+    pub storage: BTreeMap<String, StorageColumns>,
+    /// Why a consumer that is to be made would read its topic from the beginning, by its name.
+    pub replays: BTreeMap<&'static str, String>,
+}
+
+/// The changes that make `node` as desired.
+pub(super) fn plan(
+    node: &str,
+    desired: &[Desired],
+    observed: &Observed,
+    pending: Vec<Upgrade>,
+    surroundings: &Surroundings<'_>,
+) -> Plan {
+    let mut plan = Plan {
+        node: node.to_owned(),
+        feeders: observed.feeders.iter().map(|feeder| with_lost(feeder, desired)).collect(),
+        changes: Vec::new(),
+        consumers: Vec::new(),
+        unmanaged: Vec::new(),
+    };
+    if !observed.database {
+        plan.changes.push(Change {
+            object: "database".to_owned(),
+            action: Action::CreateDatabase,
+            differences: Vec::new(),
+            role: None,
+        });
     }
-    let mut consumers = Vec::new();
-    for want in wanted {
-        let found = standing.tables.get(want.object.name);
-        if want.object.role == Role::Consumer && found.is_some() {
-            consumers.push((want.object, want.sql.clone()));
-        }
-        changes.extend(change(want, found));
+    for desired in desired {
+        judge(&mut plan, desired, observed, surroundings);
     }
-    changes.extend(pending.into_iter().map(|upgrade| Change {
+    plan.changes.extend(pending.into_iter().map(|upgrade| Change {
         object: upgrade.name.to_owned(),
         action: Action::Upgrade { upgrade },
         differences: Vec::new(),
         role: None,
     }));
-    let known = |name: &String| !wanted.iter().any(|want| want.object.name == name);
-    let unknown = standing.tables.keys().filter(|name| known(name)).cloned().collect();
-    Plan { node: node.to_owned(), changes, consumers, unknown }
+    let is_known = |name: &String| desired.iter().any(|desired| desired.object.name == name);
+    plan.unmanaged.extend(observed.tables.iter().filter(|(name, _)| !is_known(name)).map(|(name, table)| {
+        Unmanaged { object: name.clone(), part: String::new(), observed: table.head.clone() }
+    }));
+    plan
 }
 
-/// The changes of one object: none, one, or an alteration and something that is left beside it.
-fn change(want: &Wanted, found: Option<&Definition>) -> Vec<Change> {
-    let change = |action, differences| Change {
-        object: want.object.name.to_owned(),
-        action,
-        differences,
-        role: Some(want.object.role),
+/// The columns that a foreign view fills and ours would not.
+fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
+    let section = Object::find(&feeder.target).map(|object| object.section);
+    let writes = |desired: &&Desired| desired.definition.head.ends_with(&format!(".{}", feeder.target));
+    let mut views = desired.iter().filter(|desired| desired.object.role == Role::View);
+    let ours = views.clone().find(writes).or_else(|| views.find(|view| Some(view.object.section) == section));
+    let is_lost = |column: &&String| ours.is_some_and(|view| view.definition.item(column).is_none());
+    let lost = feeder.columns.iter().filter(is_lost).cloned().collect();
+    Feeder { lost, ..feeder.clone() }
+}
+
+/// Adds the changes of one object: none, one, or an alteration and a difference that is left beside it.
+fn judge(plan: &mut Plan, desired: &Desired, observed: &Observed, surroundings: &Surroundings<'_>) {
+    let object = desired.object;
+    let found = observed.tables.get(object.name);
+    let storage = distributed_target(&desired.definition);
+    let storage = storage.and_then(|name| surroundings.storage.get(name)).cloned().unwrap_or_default();
+    let replay = surroundings.replays.get(object.name).cloned();
+    let mut change = |action, differences| {
+        plan.changes.push(Change {
+            object: object.name.to_owned(),
+            action,
+            differences,
+            role: Some(object.role),
+        });
     };
     let Some(found) = found else {
-        return vec![change(Action::Create { sql: want.sql.clone() }, Vec::new())];
+        if desired.asked_for && observed.detached.contains(object.name) {
+            let next_step = format!(
+                "it is detached on this node: ATTACH TABLE {}.{} there, then plan again",
+                surroundings.config.database, object.name
+            );
+            change(Action::Leave { next_step, blocks: true }, Vec::new());
+        } else if desired.asked_for {
+            let keep = carried(object.role, &storage, &Definition::default(), &observed.feeders);
+            change(Action::Create { sql: desired.sql.clone(), keep, replay }, Vec::new());
+        }
+        return;
     };
-    let differences = differences(&want.definition, found, want.object.role);
+    let is_accepted = |part: &str| surroundings.config.unmanaged.contains(&format!("{} {part}", object.name));
+    let Comparison { mut differences, unmanaged } =
+        compare(&desired.definition, found, object.role, &storage, is_accepted);
+    if !desired.asked_for {
+        match differences.is_empty() && matches!(object.role, Role::Consumer | Role::View) {
+            true => change(Action::Drop, Vec::new()),
+            false => plan.unmanaged.push(Unmanaged {
+                object: object.name.to_owned(),
+                part: String::new(),
+                observed: found.head.clone(),
+            }),
+        }
+        return;
+    }
+    let missing = carried(object.role, &storage, found, &observed.feeders);
+    let kept = unmanaged.iter().filter(|(part, _)| part.starts_with('`'));
+    let kept = kept.filter_map(|(_, text)| Some(ColumnDeclaration::parse(text)?.plain()));
+    let kept = kept.chain(missing.iter().cloned()).collect();
+    differences.extend(missing.into_iter().filter_map(|column| {
+        let part = ColumnDeclaration::parse(&column)?.name;
+        (!is_accepted(&part)).then_some(Difference { part, wanted: Some(column), found: None })
+    }));
+    let again = Action::Recreate { sql: desired.sql.clone(), keep: kept, replay };
+    for (action, differences) in actions(desired.object, differences, again) {
+        change(action, differences);
+    }
+    if object.role == Role::Consumer {
+        plan.consumers.push((object, desired.sql.clone()));
+    }
+    plan.unmanaged.extend(unmanaged.into_iter().map(|(part, observed)| Unmanaged {
+        object: object.name.to_owned(),
+        part,
+        observed,
+    }));
+}
+
+/// Columns that all storages have beyond the config and that a Distributed table lacks: all of them for
+/// queries; for writes those that a foreign view fills, which would be lost otherwise.
+fn carried(role: Role, storage: &StorageColumns, found: &Definition, feeders: &[Feeder]) -> Vec<String> {
+    let is_filled = |column: &ColumnDeclaration| {
+        column.is_stored_as_sent() && feeders.iter().any(|feeder| feeder.columns.contains(&column.name))
+    };
+    let extra = storage.extra.iter().filter(|column| found.item(&column.name).is_none());
+    let carried = extra.filter(|column| match role {
+        Role::Front => true,
+        Role::Route => is_filled(column),
+        _ => false,
+    });
+    carried.map(ColumnDeclaration::plain).collect()
+}
+
+/// The table behind `ENGINE = Distributed('cluster', 'database', 'table', …)`.
+pub(super) fn distributed_target(definition: &Definition) -> Option<&str> {
+    definition.clauses.get("ENGINE")?.strip_prefix("ENGINE = Distributed(")?.split('\'').nth(5)
+}
+
+/// What is done about the differences of an object that exists; `again` makes it again.
+fn actions(object: &Object, differences: Vec<Difference>, again: Action) -> Vec<(Action, Vec<Difference>)> {
+    let role = object.role;
     if differences.is_empty() {
         return Vec::new();
     }
-    let alterations: Vec<Option<Alteration>> =
-        differences.iter().map(|difference| alteration(difference, want.object.role)).collect();
-    if want.object.role != Role::Storage && alterations.iter().any(Option::is_none) {
-        return vec![change(Action::Recreate { sql: want.sql.clone() }, differences)];
+    let alterations: Vec<Vec<Alteration>> =
+        differences.iter().map(|difference| alterations(difference, role)).collect();
+    if role != Role::Storage && alterations.iter().any(Vec::is_empty) {
+        return vec![(again, differences)];
     }
     let (mut altered, mut left) = (Vec::new(), Vec::new());
-    for (difference, alteration) in differences.into_iter().zip(&alterations) {
-        if alteration.is_some() { &mut altered } else { &mut left }.push(difference);
+    for (difference, alterations) in differences.into_iter().zip(&alterations) {
+        if alterations.is_empty() { &mut left } else { &mut altered }.push(difference);
     }
-    let mut changes = Vec::new();
+    let mut actions = Vec::new();
     if !altered.is_empty() {
         let alterations = alterations.into_iter().flatten().collect();
-        changes.push(change(Action::Alter { alterations }, altered));
+        actions.push((Action::Alter { alterations }, altered));
     }
     if !left.is_empty() {
-        let next_step =
-            "posthouse drops no data and copies no table: alter it by hand, or bring the config in line";
-        changes.push(change(Action::Leave { next_step: next_step.to_owned() }, left));
+        actions.push((leave(object, &left), left));
     }
-    changes
+    actions
 }
 
-/// The `ALTER` that mends a difference, if one can without losing data.
-fn alteration(difference: &Difference, role: Role) -> Option<Alteration> {
-    if matches!(role, Role::View | Role::Consumer | Role::Query) {
-        return None;
-    }
-    let column = difference.part.starts_with('`');
-    match (&difference.wanted, &difference.found) {
-        (Some(wanted), None) if column || difference.part.starts_with("INDEX ") => {
-            Some(Alteration::Add(wanted.clone()))
-        }
-        (Some(wanted), Some(_)) if column => Some(Alteration::Modify(wanted.clone())),
-        (None, Some(_)) if column && role != Role::Storage => Some(Alteration::Drop(difference.part.clone())),
-        (Some(wanted), _) if difference.part.starts_with("setting ") => {
-            Some(Alteration::Setting(wanted.clone()))
-        }
-        _ => None,
-    }
-}
-
-fn differences(wanted: &Definition, found: &Definition, role: Role) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    let mut compare = |part: &str, wanted: Option<&str>, found: Option<&str>| {
-        if wanted != found {
-            let (wanted, found) = (wanted.map(str::to_owned), found.map(str::to_owned));
-            differences.push(Difference { part: part.to_owned(), wanted, found });
-        }
+fn leave(object: &Object, left: &[Difference]) -> Action {
+    let parts: Vec<String> = left
+        .iter()
+        .map(|difference| format!("{:?}", format!("{} {}", object.name, difference.part)))
+        .collect();
+    let blocks = left.iter().any(|difference| matches!(difference.part.as_str(), "ENGINE" | "kind"));
+    let next_step = match blocks {
+        true => format!(
+            "posthouse can't write to it: rename it, or accept it in the config: [schema] unmanaged = [{}]",
+            parts.join(", ")
+        ),
+        false => format!(
+            "posthouse rewrites no data: alter it by hand, change the config, or accept it there: [schema] unmanaged = [{}]",
+            parts.join(", ")
+        ),
     };
-    if wanted.head != found.head {
-        compare("kind", Some(&wanted.head), Some(&found.head));
+    Action::Leave { next_step, blocks }
+}
+
+/// The `ALTER`s that remove a difference, if the server takes them and no data is lost or rewritten.
+fn alterations(difference: &Difference, role: Role) -> Vec<Alteration> {
+    if matches!(role, Role::View | Role::Consumer | Role::Query) {
+        return Vec::new();
     }
-    for (key, item) in &wanted.items {
-        compare(key, Some(item), found.item(key));
-    }
-    for (key, item) in found.items.iter().filter(|(key, _)| wanted.item(key).is_none()) {
-        compare(key, None, Some(item));
-    }
-    for (keyword, clause) in &wanted.clauses {
-        compare(keyword, Some(clause), found.clauses.get(keyword).map(String::as_str));
-    }
-    for (keyword, clause) in
-        found.clauses.iter().filter(|(keyword, _)| !wanted.clauses.contains_key(*keyword))
-    {
-        // An operator's own TTL or comment on a table with data is not ours to judge.
-        if !(role == Role::Storage && matches!(keyword.as_str(), "TTL" | "COMMENT")) {
-            compare(keyword, None, Some(clause));
+    let is_column = difference.part.starts_with('`');
+    match (&difference.wanted, &difference.found) {
+        (Some(wanted), None) if is_column || difference.part.starts_with("INDEX ") => {
+            vec![Alteration::Add(wanted.clone())]
         }
-    }
-    for (name, value) in &wanted.settings {
-        let line = |value: &String| format!("{name} = {value}");
-        compare(
-            &format!("setting {name}"),
-            Some(&line(value)),
-            found.settings.get(name).map(line).as_deref(),
-        );
-    }
-    if role == Role::Consumer {
-        // A consumer's settings decide what a block is: a stray one may cost exactly-once.
-        for (name, value) in found.settings.iter().filter(|(name, _)| !wanted.settings.contains_key(*name)) {
-            compare(&format!("setting {name}"), None, Some(&format!("{name} = {value}")));
+        (Some(wanted), Some(found)) if is_column => modifications(wanted, found, role),
+        (None, Some(_)) if is_column && role != Role::Storage => {
+            vec![Alteration::Drop(difference.part.clone())]
         }
+        (Some(_), _) if READ_ONLY_SETTINGS.contains(&difference.part.as_str()) => Vec::new(),
+        (Some(wanted), _) if difference.part.starts_with("setting ") => {
+            vec![Alteration::Setting(wanted.clone())]
+        }
+        _ => Vec::new(),
     }
-    differences
+}
+
+/// Of a column with data only the default, codec and comment: another type rewrites every part, and
+/// values that don't fit it are lost.
+fn modifications(wanted: &str, found: &str, role: Role) -> Vec<Alteration> {
+    let parsed = (ColumnDeclaration::parse(wanted), ColumnDeclaration::parse(found));
+    let (Some(desired), Some(observed)) = parsed else { return Vec::new() };
+    if role == Role::Storage && desired.kind != observed.kind {
+        return Vec::new();
+    }
+    let mut modifications = Vec::new();
+    // MODIFY keeps a default that it does not name.
+    if let (None, Some((kind, _))) = (&desired.default, &observed.default) {
+        modifications.push(Alteration::Modify(format!("{} REMOVE {kind}", desired.name)));
+    }
+    let same_values =
+        desired.kind == observed.kind && (desired.default == observed.default || desired.default.is_none());
+    let same_codec = desired.codec.is_none() || desired.codec == observed.codec;
+    let same_comment = desired.comment.is_none() || desired.comment == observed.comment;
+    match (same_values, same_codec && same_comment) {
+        (false, _) => modifications.push(Alteration::Modify(wanted.to_owned())),
+        (true, false) => modifications.push(Alteration::Annotate(wanted.to_owned())),
+        (true, true) => {}
+    }
+    modifications
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::objects::Object;
-use crate::config::{Config, Offsets};
+use crate::config::{ColumnValue, Config, EventColumn, Offsets};
 use crate::node::Node;
 use crate::sql::{self, RenderError};
 
@@ -49,11 +49,29 @@ struct EventsValues<'a> {
     batch_rows: u32,
     poll_timeout_ms: u128,
     deduplication_window: u32,
-    materialized: Vec<ColumnValues<'a>>,
+    columns: Vec<ColumnValues<'a>>,
+    materialized: Vec<MaterializedValues<'a>>,
+}
+
+/// A column of `[[events.columns]]`, for `sql/events/column_value.sql`.
+#[derive(Serialize)]
+struct ColumnValues<'a> {
+    name: &'a str,
+    r#type: &'a str,
+    /// `field`, `message_timestamp` or `partition`.
+    value: &'static str,
+    /// The field of the message; absent for other values.
+    field: Option<&'a str>,
+    /// The type that the field is read as.
+    json_type: String,
+    /// Whether that type has NULL for a missing or invalid value.
+    nullable_in_json: bool,
+    /// Digits below the second of a timestamp, which is read as text.
+    digits: Option<u8>,
 }
 
 #[derive(Serialize)]
-struct ColumnValues<'a> {
+struct MaterializedValues<'a> {
     name: &'a str,
     property: &'a str,
 }
@@ -97,10 +115,11 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
             batch_rows: events.batch_rows,
             poll_timeout_ms: events.poll_timeout.as_millis(),
             deduplication_window: events.deduplication_window,
+            columns: events.columns.iter().map(column).collect(),
             materialized: events
                 .materialized
                 .iter()
-                .map(|column| ColumnValues { name: &column.name, property: &column.property })
+                .map(|column| MaterializedValues { name: &column.name, property: &column.property })
                 .collect(),
         },
         persons: config.persons.as_ref().map(|persons| {
@@ -114,6 +133,39 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
                 flush_ms: persons.flush.as_millis(),
             }
         }),
+    }
+}
+
+/// Types that can't be inside `Nullable`: JSON gives their default for a missing or invalid value.
+const NEVER_NULLABLE: [&str; 8] =
+    ["Nullable", "Array", "Map", "Tuple", "LowCardinality", "Variant", "Dynamic", "JSON"];
+
+fn column(column: &EventColumn) -> ColumnValues<'_> {
+    let kind = column.kind.as_str();
+    let (value, field) = match &column.value {
+        ColumnValue::Field(field) => ("field", Some(field.as_str())),
+        ColumnValue::MessageTimestamp => ("message_timestamp", None),
+        ColumnValue::Partition => ("partition", None),
+    };
+    let outer = kind.split('(').next().unwrap_or_default();
+    let digits = timestamp_digits(kind);
+    let nullable_in_json = digits.is_none() && !NEVER_NULLABLE.contains(&outer);
+    let json_type = match (digits, nullable_in_json) {
+        (Some(_), _) => "Nullable(String)".to_owned(),
+        (None, true) => format!("Nullable({kind})"),
+        (None, false) => kind.to_owned(),
+    };
+    ColumnValues { name: &column.name, r#type: kind, value, field, json_type, nullable_in_json, digits }
+}
+
+/// The digits below the second of `DateTime` and `DateTime64(3, 'UTC')`; nothing for other types.
+fn timestamp_digits(kind: &str) -> Option<u8> {
+    match kind.split_once('(') {
+        Some(("DateTime64", rest)) => {
+            rest.chars().next().and_then(|digit| u8::try_from(digit.to_digit(10)?).ok())
+        }
+        Some(("DateTime", _)) => Some(0),
+        _ => (kind == "DateTime").then_some(0),
     }
 }
 

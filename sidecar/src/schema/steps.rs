@@ -30,6 +30,17 @@ pub struct Step {
     /// Recorded as done after the statement.
     #[serde(skip)]
     pub upgrade: Option<Upgrade>,
+    /// Whether the node lacks its consumers until a later step makes them again.
+    #[serde(skip)]
+    pub paused: bool,
+}
+
+impl Step {
+    /// Whether it makes a view or a consumer, without which a paused node stays paused.
+    pub(super) fn resumes(&self) -> bool {
+        let made = self.summary.strip_prefix("create ").and_then(Object::find);
+        made.is_some_and(|object| matches!(object.role, Role::View | Role::Consumer))
+    }
 }
 
 /// The statements that carry out `plans`, in order.
@@ -43,7 +54,7 @@ pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
     }
     for role in [Role::Storage, Role::Route] {
         for plan in plans {
-            list.missing(plan, role);
+            list.missing(plan, role)?;
         }
     }
     for plan in plans {
@@ -85,39 +96,65 @@ impl List<'_> {
         Ok(())
     }
 
-    fn missing(&mut self, plan: &Plan, role: Role) {
+    fn missing(&mut self, plan: &Plan, role: Role) -> Result<(), RenderError> {
         for change in of_role(plan, role) {
-            if let Action::Create { sql } = &change.action {
+            if let Action::Create { sql, keep, .. } = &change.action {
                 self.create(plan, &change.object, sql);
+                self.keep(plan, &change.object, keep)?;
             }
         }
+        Ok(())
+    }
+
+    /// Columns that the table's storage has beyond the config.
+    fn keep(&mut self, plan: &Plan, table: &str, columns: &[String]) -> Result<(), RenderError> {
+        for column in columns {
+            self.push(plan, format!("alter {table}: add {column}"), "add", table, column)?;
+        }
+        Ok(())
     }
 
     /// Pause, change, resume what stood; nothing if the node's ingestion can stay as it is.
     fn rolling(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        self.gentle(plan)?;
         if !plan.changes.iter().any(pauses) {
             return Ok(());
         }
+        let first = self.steps.len();
         for (consumer, _) in &plan.consumers {
             self.drop(plan, consumer.name)?;
         }
-        for change in
-            of_role(plan, Role::View).filter(|change| matches!(change.action, Action::Recreate { .. }))
-        {
-            self.drop(plan, &change.object)?;
+        for role in [Role::Consumer, Role::View] {
+            for change in of_role(plan, role).filter(|change| is_dropped(change)) {
+                self.drop(plan, &change.object)?;
+            }
         }
         for role in [Role::Storage, Role::Route] {
-            for change in of_role(plan, role) {
+            for change in of_role(plan, role).filter(|change| pauses(change)) {
                 self.alter(plan, change)?;
             }
         }
         for change in of_role(plan, Role::View) {
-            if let Action::Create { sql } | Action::Recreate { sql } = &change.action {
+            if let Action::Create { sql, .. } | Action::Recreate { sql, .. } = &change.action {
                 self.create(plan, &change.object, sql);
             }
         }
         for (consumer, sql) in &plan.consumers {
             self.create(plan, consumer.name, sql);
+        }
+        if !plan.consumers.is_empty() {
+            let last = self.steps.len().saturating_sub(1);
+            self.steps[first..last].iter_mut().for_each(|step| step.paused = true);
+        }
+        Ok(())
+    }
+
+    /// Changes of tables with data and of routes that ingestion does not notice.
+    fn gentle(&mut self, plan: &Plan) -> Result<(), RenderError> {
+        for role in [Role::Storage, Role::Route] {
+            for change in of_role(plan, role).filter(|change| !pauses(change)) {
+                self.alter(plan, change)?;
+            }
         }
         Ok(())
     }
@@ -127,7 +164,7 @@ impl List<'_> {
         self.stage += 1;
         for plan in plans {
             for change in of_role(plan, Role::Consumer).filter(|change| !stands(plan, &change.object)) {
-                if let Action::Create { sql } = &change.action {
+                if let Action::Create { sql, .. } = &change.action {
                     self.steps.push(self.creation(plan, &change.object, sql));
                 }
             }
@@ -135,7 +172,7 @@ impl List<'_> {
     }
 
     fn fronts(&mut self, plan: &Plan) -> Result<(), RenderError> {
-        self.missing(plan, Role::Front);
+        self.missing(plan, Role::Front)?;
         for change in of_role(plan, Role::Front) {
             self.alter(plan, change)?;
         }
@@ -143,9 +180,9 @@ impl List<'_> {
     }
 
     fn queries(&mut self, plan: &Plan) -> Result<(), RenderError> {
-        self.missing(plan, Role::Query);
+        self.missing(plan, Role::Query)?;
         for change in of_role(plan, Role::Query) {
-            if let Action::Recreate { sql } = &change.action {
+            if let Action::Recreate { sql, .. } = &change.action {
                 self.drop(plan, &change.object)?;
                 self.create(plan, &change.object, sql);
             }
@@ -172,17 +209,20 @@ impl List<'_> {
                 for alteration in alterations {
                     let (verb, file, item) = match alteration {
                         Alteration::Add(item) => ("add", "add", item),
-                        Alteration::Modify(item) => ("modify", "modify_column", item),
+                        Alteration::Modify(item) | Alteration::Annotate(item) => {
+                            ("modify", "modify_column", item)
+                        }
                         Alteration::Drop(item) => ("drop", "drop_column", item),
                         Alteration::Setting(item) => ("set", "modify_setting", item),
                     };
                     self.push(plan, format!("alter {table}: {verb} {item}"), file, table, item)?;
                 }
             }
-            Action::Recreate { sql } => {
+            Action::Recreate { sql, keep, .. } => {
                 self.push(plan, format!("flush {table}"), "flush_distributed", table, "")?;
                 self.drop(plan, table)?;
                 self.create(plan, table, sql);
+                self.keep(plan, table, keep)?;
             }
             _ => {}
         }
@@ -203,7 +243,7 @@ impl List<'_> {
     }
 
     fn step(&self, plan: &Plan, summary: String, sql: String) -> Step {
-        Step { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None }
+        Step { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None, paused: false }
     }
 
     fn push(
@@ -234,13 +274,27 @@ fn stands(plan: &Plan, name: &str) -> bool {
     plan.consumers.iter().any(|(consumer, _): &(&Object, String)| consumer.name == name)
 }
 
-/// Whether ingestion stands still on the node while the change is made.
+fn is_dropped(change: &Change) -> bool {
+    match change.action {
+        Action::Drop => true,
+        Action::Recreate { .. } => change.role == Some(Role::View),
+        _ => false,
+    }
+}
+
+/// Whether ingestion stands still on the node while the change is made. A block that is sent again must
+/// give the same part, so that no column may appear or change between the two.
 fn pauses(change: &Change) -> bool {
+    let is_read = matches!(change.role, Some(Role::Front | Role::Query));
     match (&change.action, change.role) {
-        (Action::Alter { .. } | Action::Recreate { .. }, Some(role)) => {
-            !matches!(role, Role::Front | Role::Query)
+        (Action::Alter { alterations }, _) => {
+            let is_gentle = |alteration: &Alteration| {
+                matches!(alteration, Alteration::Setting(_) | Alteration::Annotate(_))
+            };
+            !is_read && !alterations.iter().all(is_gentle)
         }
-        (Action::Create { .. }, Some(role)) => matches!(role, Role::View | Role::Consumer),
+        (Action::Recreate { .. }, _) => !is_read,
+        (Action::Create { .. } | Action::Drop, Some(role)) => matches!(role, Role::View | Role::Consumer),
         _ => false,
     }
 }

@@ -22,6 +22,7 @@ pub fn stops(database: &str, plans: &[Plan], names: &BTreeSet<String>) -> Result
             summary: format!("drop {name}"),
             sql: sql::render("changes/drop_table.sql", values)?,
             upgrade: None,
+            paused: true,
         })
     };
     (1..).zip(stand).map(step).collect()
@@ -38,15 +39,16 @@ mod tests {
         let plan = |node: &str, consumers| Plan {
             node: node.to_owned(),
             changes: Vec::new(),
+            feeders: Vec::new(),
             consumers,
-            unknown: Vec::new(),
+            unmanaged: Vec::new(),
         };
         let there = || vec![(kafka, "CREATE".to_owned())];
         let plans = [plan("a", there()), plan("b", Vec::new()), plan("c", there())];
         let steps = stops("d", &plans, &BTreeSet::from(["kafka_events".to_owned()])).expect("renders");
         let steps: Vec<_> =
             steps.iter().map(|step| (step.node.as_str(), step.stage, step.sql.lines().last())).collect();
-        let drop = Some("DROP TABLE d.kafka_events SYNC");
+        let drop = Some("DROP TABLE IF EXISTS d.kafka_events SYNC");
         assert_eq!(steps, [("a", 1, drop), ("c", 2, drop)]);
         assert_eq!(stops("d", &plans, &BTreeSet::new()).expect("renders"), []);
     }

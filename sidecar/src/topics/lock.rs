@@ -1,4 +1,4 @@
-//! One apply at a time: whoever is alone in a consumer group may change topics. A holder that dies is put out of the group by
+//! One apply at a time: whoever is alone in a consumer group may change topics, or one schema. A holder that dies is put out of the group by
 //! the brokers, so that nothing has to be cleaned up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,35 @@ use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
 
 /// The group, the same for everybody who changes topics of one cluster.
 pub const LOCK_GROUP: &str = "posthouse-topics";
+/// What the group of a schema's lock begins with; the database follows.
+const SCHEMA_LOCK_PREFIX: &str = "posthouse-schema-";
+
+/// What one holder at a time may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockScope {
+    group: String,
+    subject: String,
+}
+
+impl LockScope {
+    /// The topics of the brokers.
+    pub fn topics() -> Self {
+        Self { group: LOCK_GROUP.to_owned(), subject: "topics are".to_owned() }
+    }
+
+    /// The tables of a database on every node.
+    pub fn schema(database: &str) -> Self {
+        Self {
+            group: format!("{SCHEMA_LOCK_PREFIX}{database}"),
+            subject: format!("the schema of {database} is"),
+        }
+    }
+}
+
+/// Whether a consumer group is a lock, and reads nothing.
+pub(super) fn is_lock(group: &str) -> bool {
+    group == LOCK_GROUP || group.starts_with(SCHEMA_LOCK_PREFIX)
+}
 /// A topic that every cluster has as soon as there is a group. Nothing is read of it.
 const LOCK_TOPIC: &str = "__consumer_offsets";
 /// The least that brokers allow by default (`group.min.session.timeout.ms`): how long a holder that died keeps the lock.
@@ -33,18 +62,22 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum LockError {
     /// Somebody else changes topics.
     #[error(
-        "topics are being changed by {holder}: wait until that ends; if it was killed, its lock ends {} s later",
+        "{subject} being changed by {holder}: wait until that ends; if it was killed, its lock ends {} s later",
         SESSION.as_secs()
     )]
     Held {
+        /// What is being changed, with its verb.
+        subject: String,
         /// Who, and from where.
         holder: String,
     },
     /// The brokers let nobody into the group.
     #[error(
-        "no lock could be had: this user needs Read on group {LOCK_GROUP} and Describe on topic {LOCK_TOPIC} ({said})"
+        "no lock could be had: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said})"
     )]
     NotJoined {
+        /// The lock's group.
+        group: String,
         /// What the library said last.
         said: String,
     },
@@ -61,6 +94,7 @@ pub enum LockError {
 /// The lock. It ends when it is dropped, or when this process does.
 pub struct Lock {
     client: Client,
+    scope: LockScope,
     name: String,
     /// The group's name for this member, as long as it stays in; empty before it is.
     id: String,
@@ -81,20 +115,20 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError::Held`] if somebody is for longer than [`PATIENCE`].
-    pub async fn take(client: &Client) -> Result<Self, LockError> {
+    pub async fn take(client: &Client, scope: &LockScope) -> Result<Self, LockError> {
         let deadline = Instant::now() + PATIENCE;
         let name = format!("posthouse-{}-{:08x}", std::process::id(), rand::random::<u32>());
         loop {
-            let others = others(client, &name).await?;
+            let others = others(client, scope, &name).await?;
             if others.is_empty() {
-                let mut lock = Self::join(client.clone(), name.clone())?;
+                let mut lock = Self::join(client.clone(), scope.clone(), name.clone())?;
                 if lock.alone(deadline).await? {
                     return Ok(lock);
                 }
                 // Somebody came at the same time: both leave, and come again at different times.
                 drop(lock);
             } else if Instant::now() >= deadline {
-                return Err(LockError::Held { holder: holder(&others) });
+                return Err(held(scope, &others));
             }
             sleep(LOOK_AGAIN + LOOK_AGAIN.mul_f64(rand::random())).await;
         }
@@ -106,23 +140,19 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] or [`LockError::Lost`] if the brokers have put this member out of the group.
     pub async fn check(&self) -> Result<(), LockError> {
-        let members = group(&self.client).await?.map(|group| group.members).unwrap_or_default();
+        let members = group(&self.client, &self.scope).await?.map(|group| group.members).unwrap_or_default();
         if members.iter().any(|member| member.id == self.id) {
             return Ok(());
         }
         let others: Vec<Member> = members.into_iter().filter(|member| member.client != self.name).collect();
-        if others.is_empty() {
-            Err(LockError::Lost)
-        } else {
-            Err(LockError::Held { holder: holder(&others) })
-        }
+        if others.is_empty() { Err(LockError::Lost) } else { Err(held(&self.scope, &others)) }
     }
 
-    fn join(client: Client, name: String) -> Result<Self, LockError> {
+    fn join(client: Client, scope: LockScope, name: String) -> Result<Self, LockError> {
         let mut config = client.library_config();
         config
             .set("client.id", &name)
-            .set("group.id", LOCK_GROUP)
+            .set("group.id", &scope.group)
             .set("session.timeout.ms", SESSION.as_millis().to_string())
             .set("heartbeat.interval.ms", "1000")
             .set("enable.auto.commit", "false");
@@ -148,24 +178,24 @@ impl Lock {
             // Leaves the group, so that the next one need not wait.
             consumer.unsubscribe();
         });
-        Ok(Self { client, name, id: String::new(), shared, member: Some(member) })
+        Ok(Self { client, scope, name, id: String::new(), shared, member: Some(member) })
     }
 
     /// Waits until it is in the group; whether it is alone there.
     async fn alone(&mut self, deadline: Instant) -> Result<bool, LockError> {
         loop {
-            let group = group(&self.client).await?;
+            let group = group(&self.client, &self.scope).await?;
             let members = group.as_ref().map(|group| group.members.as_slice()).unwrap_or_default();
             if let Some(own) = members.iter().find(|member| member.client == self.name) {
                 self.id.clone_from(&own.id);
                 return Ok(members.len() == 1);
             }
             if let Some(said) = self.shared.refused.get().cloned() {
-                return Err(LockError::NotJoined { said });
+                return Err(LockError::NotJoined { group: self.scope.group.clone(), said });
             }
             if Instant::now() >= deadline {
                 let said = group.map_or_else(|| "no such group".to_owned(), |group| group.state);
-                return Err(LockError::NotJoined { said });
+                return Err(LockError::NotJoined { group: self.scope.group.clone(), said });
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -213,16 +243,17 @@ impl ConsumerContext for Silent {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {}
 }
 
-async fn group(client: &Client) -> Result<Option<Group>, KafkaError> {
-    Ok(client.groups(Some(LOCK_GROUP)).await?.into_iter().next())
+async fn group(client: &Client, scope: &LockScope) -> Result<Option<Group>, KafkaError> {
+    Ok(client.groups(Some(&scope.group)).await?.into_iter().next())
 }
 
-async fn others(client: &Client, name: &str) -> Result<Vec<Member>, KafkaError> {
-    let members = group(client).await?.map(|group| group.members).unwrap_or_default();
+async fn others(client: &Client, scope: &LockScope, name: &str) -> Result<Vec<Member>, KafkaError> {
+    let members = group(client, scope).await?.map(|group| group.members).unwrap_or_default();
     Ok(members.into_iter().filter(|member| member.client != name).collect())
 }
 
-fn holder(others: &[Member]) -> String {
+fn held(scope: &LockScope, others: &[Member]) -> LockError {
     let text = |member: &Member| format!("{} at {}", member.client, member.host.trim_start_matches('/'));
-    others.iter().map(text).collect::<Vec<_>>().join(", ")
+    let holder = others.iter().map(text).collect::<Vec<_>>().join(", ");
+    LockError::Held { subject: scope.subject.clone(), holder }
 }

@@ -14,7 +14,6 @@ pub mod reset;
 mod retention;
 pub mod saved;
 pub mod spec;
-mod tables;
 mod values;
 
 use crate::kafka::{Client, Cluster, KafkaError};
@@ -22,13 +21,12 @@ use crate::node::Node;
 
 pub use self::apply::{Applied, ApplyError, Outcome, apply};
 pub use self::import::import;
-pub use self::lock::{Lock, LockError};
+pub use self::lock::{Lock, LockError, LockScope};
 pub use self::observe::observe;
 pub use self::plan::{Change, Observed, Options, Plan};
 pub use self::reconcile::reconcile;
 pub use self::saved::{SavedError, SavedPlan};
 pub use self::spec::{Spec, SpecError, load};
-pub use self::tables::{KafkaTable, kafka_tables};
 
 /// Looks at the cluster and compares it with the file: what to do, and what it was made from.
 ///

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lock::LOCK_GROUP;
+use super::lock::is_lock;
 use super::plan::Observed;
 use super::spec::{Manage, Spec};
-use super::tables::{KafkaTable, kafka_tables};
 use crate::kafka::{Client, Group, KafkaError};
 use crate::node::Node;
+use crate::schema::{KafkaTable, kafka_tables};
 
 /// Asks the brokers, and for topics that are to be deleted the consumer groups and the nodes of ClickHouse too.
 ///
@@ -57,7 +57,7 @@ async fn readers(
 /// and a group of the newer protocol (KIP-848) looks dead to the question that we can ask.
 fn reads(group: &Group, topic: &str) -> bool {
     let is_told = matches!(group.state.as_str(), "Stable" | "Empty");
-    (!is_told && group.name != LOCK_GROUP)
+    (!is_told && !is_lock(&group.name))
         || group.members.iter().any(|member| match &member.assigned {
             Some(assigned) => assigned.iter().any(|(read, _)| read == topic),
             None => true,

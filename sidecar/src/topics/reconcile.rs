@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::check::{self, Severity};
 use super::plan::Step;
-use super::{Lock, LockError, Options, Outcome, Plan, apply, compare, load};
+use super::{Lock, LockError, LockScope, Options, Outcome, Plan, apply, compare, load};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
@@ -43,7 +43,7 @@ async fn look(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
     let spec = load(&config.kafka.topics)?;
     let mut plan = compare(&client, &nodes, &spec, &Options::default()).await?.0;
     if config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
-        match Lock::take(&client).await {
+        match Lock::take(&client, &LockScope::topics()).await {
             Ok(lock) => {
                 plan = compare(&client, &nodes, &spec, &Options::default()).await?.0;
                 bring_in_line(&client, &lock, &plan, metrics).await?;

@@ -7,7 +7,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::topics::{self, Applied, Lock, Outcome as Done, SavedPlan};
+use posthouse::topics::{self, Applied, Lock, LockScope, Outcome as Done, SavedPlan};
 use serde::Serialize;
 
 use super::super::Outcome;
@@ -46,7 +46,7 @@ pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow
         output.print(&plan, text)?;
         return Ok(Outcome::differs_if(plan.differs()));
     }
-    let lock = Lock::take(&client).await?;
+    let lock = Lock::take(&client, &LockScope::topics()).await?;
     // What was seen before the lock may have been somebody else's half-done work.
     let plan = match &verb.plan {
         Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,

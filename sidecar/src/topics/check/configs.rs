@@ -13,10 +13,7 @@ pub(super) fn check(found: &Found) -> Vec<Finding> {
     read.flat_map(|topic| [size(found, topic), compaction(found, topic)]).flatten().collect()
 }
 
-fn readers<'f>(
-    found: &'f Found,
-    topic: &'f str,
-) -> impl Iterator<Item = &'f super::super::tables::KafkaTable> {
+fn readers<'f>(found: &'f Found, topic: &'f str) -> impl Iterator<Item = &'f crate::schema::KafkaTable> {
     found.seen.tables.iter().filter(move |table| table.topics.iter().any(|read| read == topic))
 }
 

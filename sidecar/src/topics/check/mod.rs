@@ -14,8 +14,8 @@ use serde::Serialize;
 
 pub use self::look::{kept, look};
 use super::groups::{Lag, Seen};
-use super::tables::KafkaTable;
 use crate::kafka::Config;
+use crate::schema::KafkaTable;
 
 /// How bad something is; the worse comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

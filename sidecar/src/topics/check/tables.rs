@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::tables::KafkaTable;
 use super::{Finding, Found, fault, listed, warn};
+use crate::schema::KafkaTable;
 
 pub(super) fn check(found: &Found) -> Vec<Finding> {
     let mut findings: Vec<Finding> =

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::super::tables::KafkaTable;
 use crate::kafka::{Cluster, Place};
 use crate::node::{Node, NodeError};
+use crate::schema::KafkaTable;
 use crate::sql;
 
 /// ClickHouse's code for a table that is not there: a server without a Keeper has no `system.zookeeper`, nor has libchdb.
@@ -89,7 +89,11 @@ fn partition_path(path: &str, place: &Place) -> String {
 /// # Errors
 /// See [`NodeError`].
 pub async fn replicas(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
-    let path = format!("{}/replicas", path.trim_end_matches('/'));
+    children(node, &format!("{}/replicas", path.trim_end_matches('/'))).await
+}
+
+/// The names below a path of Keeper; `None` if this node can't tell.
+pub(super) async fn children(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
     let query = node.query(sql::text("inspect/keeper_children.sql").unwrap_or_default());
     match query.param("path", path).rows::<Child>().await {
         Ok(children) => Ok(Some(children.into_iter().map(|child| child.name).collect())),

@@ -2,6 +2,8 @@
 
 mod keeper;
 mod observe;
+mod readers;
+mod replay;
 #[cfg(test)]
 pub(super) mod samples;
 #[cfg(test)]
@@ -15,8 +17,10 @@ use serde::Serialize;
 pub use self::keeper::{Kept, replicas};
 pub(super) use self::observe::places;
 pub use self::observe::{Seen, observe};
-use super::tables::KafkaTable;
+pub use self::readers::{TopicReader, readers};
+pub use self::replay::{ReplayError, replays};
 use crate::kafka::{Client, KafkaError, Place};
+use crate::schema::KafkaTable;
 
 /// Groups that are asked for at once: each by a consumer with connections of its own.
 const ASKED_AT_ONCE: usize = 8;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::lock::LOCK_GROUP;
-use super::super::tables::{KafkaTable, kafka_tables};
+use super::super::lock::is_lock;
 use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
 use crate::kafka::{Bounds, Client, Cluster, Group, KafkaError, Place};
 use crate::node::Node;
+use crate::schema::{KafkaTable, kafka_tables};
 
 /// Who reads what, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(in super::super) fn places(cluster: &Cluster, topic: &str) -> impl Iterator<
 pub async fn observe(client: &Client, nodes: &[Node], only: Option<&str>) -> Result<Seen, KafkaError> {
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;
-    groups.retain(|group| group.name != LOCK_GROUP);
+    groups.retain(|group| !is_lock(&group.name));
     let (mut tables, mut silent) = (Vec::new(), BTreeMap::new());
     for (node, found) in nodes.iter().zip(join_all(nodes.iter().map(kafka_tables)).await) {
         match found {

@@ -4,17 +4,18 @@
 //! A crash anywhere is mended by the same command again: it finds tables missing or offsets moved, and does the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::super::lock::{Lock, LockError};
+use super::super::lock::{Lock, LockError, LockScope};
 use super::{Found, Own, Refusals, Request, Reset, look, plan};
 use crate::config::{Config, Offsets};
 use crate::kafka::{Client, KafkaError, Place};
 use crate::node::{Node, NodeError};
-use crate::schema::{self, Step};
+use crate::schema::{self, Replays, Step};
 use crate::sql::RenderError;
 
 /// How long consumers of dropped tables may stay in the group: those of a node that died, until its session ends (45 s).
@@ -105,7 +106,7 @@ pub async fn execute(
     request: &Request,
     mut said: impl FnMut(String),
 ) -> Result<Reset, ExecuteError> {
-    let lock = Lock::take(client).await.map_err(ResetError::from)?;
+    let lock = Lock::take(client, &LockScope::topics()).await.map_err(ResetError::from)?;
     let found = look(config, client, nodes, request).await?;
     let reset = plan(request, &found).map_err(ResetError::from)?;
     let run = Run { config, client, nodes, lock: &lock };
@@ -150,9 +151,12 @@ impl Run<'_> {
 
     /// Node after node: Keeper forgets the offsets with the last one.
     async fn drop_tables(&self, own: &Own, said: &mut impl FnMut(String)) -> Result<(), ResetError> {
-        let plans = schema::observe(self.config, self.nodes).await?;
+        let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
         let steps = schema::stops(&self.config.database, &plans, &own.names)?;
-        Ok(schema::apply(self.config, self.nodes, &steps, |_, step| said(step_text(step))).await?)
+        Ok(schema::apply(self.config, self.nodes, &steps, &AtomicBool::new(false), |_, step| {
+            said(step_text(step));
+        })
+        .await?)
     }
 
     /// Where a node can tell, that Keeper knows no replica any more.
@@ -224,7 +228,7 @@ impl Run<'_> {
         reset: &Reset,
         said: &mut impl FnMut(String),
     ) -> Result<(), ResetError> {
-        let plans = schema::observe(self.config, self.nodes).await?;
+        let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
         let names = |name: &str| own.names.contains(name);
         let back = plans.iter().find_map(|plan| {
             let (table, _) = plan.consumers.iter().find(|(table, _)| names(table.name))?;
@@ -234,7 +238,10 @@ impl Run<'_> {
             return Err(ResetError::CameBack(back));
         }
         let steps = schema::steps(&self.config.database, &plans)?;
-        Ok(schema::apply(self.config, self.nodes, &steps, |_, step| said(step_text(step))).await?)
+        Ok(schema::apply(self.config, self.nodes, &steps, &AtomicBool::new(false), |_, step| {
+            said(step_text(step));
+        })
+        .await?)
     }
 }
 

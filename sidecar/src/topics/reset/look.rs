@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 
 use super::super::groups::{self, Seen, observe, places};
-use super::super::tables::KafkaTable;
 use super::{Found, Own, Request, ResetError, Target, topics};
 use crate::config::{Config, Offsets};
 use crate::kafka::{Client, Place};
 use crate::node::{Node, NodeError};
-use crate::schema::{self, Action, OBJECTS, Plan, Role};
+use crate::schema::KafkaTable;
+use crate::schema::{self, Action, OBJECTS, Plan, Replays, Role};
 use crate::sql;
 
 /// The server's code for what its databases can't tell, as an overlay of databases can't what is detached.
@@ -71,7 +71,7 @@ async fn own(
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);
     }
-    let plans = schema::observe(config, nodes).await?;
+    let plans = schema::observe(config, nodes, Replays::new()).await?;
     let mut own = Own {
         database: config.database.clone(),
         names: names(),

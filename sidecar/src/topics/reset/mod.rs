@@ -18,9 +18,9 @@ use self::moves::{moves, topics};
 pub use self::refusal::{Refusal, Refusals};
 pub use self::target::{Target, TargetError};
 use super::groups::{Kept, Seen};
-use super::lock::LOCK_GROUP;
-use super::tables::KafkaTable;
+use super::lock::is_lock;
 use crate::kafka::{Member, Place};
+use crate::schema::KafkaTable;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn doubt(request: &Request, found: &Found) -> Option<String> {
 fn against(request: &Request, found: &Found) -> Vec<Refusal> {
     let (group, seen) = (&request.group, &found.seen);
     let mut refusals = Vec::new();
-    if group == LOCK_GROUP {
+    if is_lock(group) {
         refusals.push(Refusal::Lock);
     }
     refusals.extend(seen.silent.values().map(|said| Refusal::Silent(said.clone())));

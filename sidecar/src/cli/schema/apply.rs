@@ -1,0 +1,190 @@
+//! `posthouse schema apply`: carries out a plan under the lock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::bail;
+use clap::Args;
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::schema::{self, Action, Change, Confirmed, Plan, Step};
+use posthouse::takeover::{self, Takeover};
+use posthouse::topics::{Lock, LockScope};
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::super::Outcome;
+use super::super::output::Output;
+use super::show::{changes_text, summary};
+use super::{Planned, plan};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Apply {
+    /// Only show what would be done; exit code 3 if there is anything
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Drop this view, consumer or Distributed table, to make it again as the config has it, or this column of a
+    /// Distributed table (TABLE.COLUMN); may be given again
+    #[arg(long, value_name = "NAME")]
+    yes_drop: Vec<String>,
+
+    /// Let this consumer read its topic from the beginning though rows are stored; may be given again
+    #[arg(long, value_name = "CONSUMER")]
+    yes_replay: Vec<String>,
+
+    /// Take over from this consumer (DATABASE.TABLE), which is paused, at its offsets; nothing of it is removed
+    #[arg(long, value_name = "CONSUMER", conflicts_with = "hand_back")]
+    adopt: Option<String>,
+
+    /// Go back to this consumer at our offsets; the config has consumer = "none" by then
+    #[arg(long, value_name = "CONSUMER", conflicts_with_all = ["yes_drop", "yes_replay"])]
+    hand_back: Option<String>,
+}
+
+/// The JSON of `apply --json`.
+#[derive(Serialize)]
+struct Applied {
+    /// Each step as `NODE WHAT`.
+    done: Vec<String>,
+    left: Vec<Plan>,
+}
+
+impl Apply {
+    fn confirmed(&self) -> Confirmed {
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        Confirmed { drops: set(&self.yes_drop), replays: set(&self.yes_replay) }
+    }
+}
+
+pub(super) async fn run(
+    config: &Config,
+    nodes: &[Node],
+    verb: &Apply,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    let steps = match (&verb.adopt, &verb.hand_back) {
+        (Some(consumer), _) => adopt(config, nodes, consumer, &verb.confirmed()).await?,
+        (None, Some(consumer)) => hand_back(config, nodes, consumer).await?,
+        (None, None) => changes(config, nodes, &verb.confirmed()).await?,
+    };
+    let left = plan(config, nodes).await?.nodes;
+    let applied = Applied { done: steps, left };
+    output.print(&applied, applied_text)?;
+    if let Some((plan, change)) =
+        applied.left.iter().find_map(|plan| Some((plan, plan.changes.iter().find(is_ours)?)))
+    {
+        bail!("{} on {} differs again after apply: is somebody else changing it?", change.object, plan.node);
+    }
+    Ok(Outcome::differs_if(applied.left.iter().any(|plan| !plan.changes.is_empty())))
+}
+
+async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+    let planned = plan(config, nodes).await?;
+    schema::check(&planned.nodes, confirmed)?;
+    let removal = takeover::removal_steps(&planned.nodes, confirmed)?;
+    match planned.steps.is_empty() && removal.is_empty() {
+        true => Ok(Vec::new()),
+        false => locked(config, nodes, confirmed).await,
+    }
+}
+
+async fn adopt(
+    config: &Config,
+    nodes: &[Node],
+    consumer: &str,
+    confirmed: &Confirmed,
+) -> anyhow::Result<Vec<String>> {
+    let client = Client::new(&config.kafka)?;
+    let stop = stop_on_signals()?;
+    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
+    let takeover = Takeover { config, client: &client, nodes, stop: &stop };
+    let mut done = Vec::new();
+    let report = |step: &str| {
+        eprintln!("{step}");
+        done.push(step.to_owned());
+    };
+    let verified = takeover.adopt(consumer, confirmed, report).await?;
+    drop(lock);
+    eprintln!(
+        "verified: all {} partitions with messages are read up to the takeover, {} rows are stored twice since",
+        verified.partitions, verified.twice
+    );
+    eprintln!(
+        "{consumer} stays detached. To go back: consumer = \"none\" in [events], then posthouse schema apply \
+         --hand-back {consumer}. To remove it: posthouse schema plan has the command"
+    );
+    Ok(done)
+}
+
+async fn hand_back(config: &Config, nodes: &[Node], consumer: &str) -> anyhow::Result<Vec<String>> {
+    let client = Client::new(&config.kafka)?;
+    let stop = stop_on_signals()?;
+    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
+    let takeover = Takeover { config, client: &client, nodes, stop: &stop };
+    let mut done = Vec::new();
+    let report = |step: &str| {
+        eprintln!("{step}");
+        done.push(step.to_owned());
+    };
+    takeover.hand_back(consumer, report).await?;
+    drop(lock);
+    Ok(done)
+}
+
+/// Plans again under the lock, since the first plan may have seen another apply's half-done work.
+async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+    let client = Client::new(&config.kafka)?;
+    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
+    let Planned { nodes: plans, mut steps, .. } = plan(config, nodes).await?;
+    schema::check(&plans, confirmed)?;
+    // Stages only say what may be done at once: those of the removal come after all others.
+    let last = steps.last().map_or(0, |step| step.stage);
+    steps.extend(
+        takeover::removal_steps(&plans, confirmed)?
+            .into_iter()
+            .map(|step| Step { stage: last + step.stage, ..step }),
+    );
+    let count = steps.len();
+    let width = count.to_string().len();
+    let say = |number, step: &Step| eprintln!("{number:>width$}/{count} {} {}", step.node, step.summary);
+    let stop = stop_on_signals()?;
+    schema::apply(config, nodes, &steps, &stop, say).await?;
+    drop(lock);
+    Ok(steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect())
+}
+
+/// Set by the first SIGINT or SIGTERM: apply ends once no node is paused. The second ends the process.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shared = Arc::clone(&stop);
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        shared.store(true, Ordering::Relaxed);
+        eprintln!("stopping once no node is paused; a second signal ends at once");
+        either(&mut terminate, &mut interrupt).await;
+        eprintln!("ended at once: a node may be without its consumer; run posthouse schema apply again");
+        std::process::exit(i32::from(super::super::FAILED));
+    });
+    Ok(stop)
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn is_ours(change: &&Change) -> bool {
+    !matches!(change.action, Action::Leave { .. })
+}
+
+fn applied_text(applied: &Applied) -> String {
+    let steps = if applied.done.len() == 1 { "step" } else { "steps" };
+    let (changes, summary) = (changes_text(&applied.left), summary(&applied.left));
+    format!("{changes}{} {steps} done, {summary}", applied.done.len())
+}

@@ -1,0 +1,48 @@
+//! `posthouse schema import`: writes the config of a living cluster.
+
+use clap::Args;
+use posthouse::schema::{self, ImportRequest};
+use serde::Serialize;
+use url::Url;
+
+use super::super::Outcome;
+use super::super::output::Output;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    /// The HTTP interface of any node; the password comes from POSTHOUSE_CLICKHOUSE_PASSWORD
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8123")]
+    url: Url,
+
+    /// The user
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    user: String,
+
+    /// The cluster in the node's remote_servers
+    #[arg(long, value_name = "NAME", default_value = "posthog")]
+    cluster: String,
+
+    /// The database of the tables
+    #[arg(long, value_name = "NAME", default_value = "posthog")]
+    database: String,
+}
+
+/// The JSON of `import --json`.
+#[derive(Serialize)]
+struct Imported {
+    config: String,
+}
+
+impl Import {
+    pub(in crate::cli) async fn run(&self, output: Output) -> anyhow::Result<Outcome> {
+        let request = ImportRequest {
+            url: self.url.clone(),
+            user: self.user.clone(),
+            cluster: self.cluster.clone(),
+            database: self.database.clone(),
+        };
+        let imported = Imported { config: schema::import(&request).await? };
+        output.print(&imported, |imported| imported.config.clone())?;
+        Ok(Outcome::Clean)
+    }
+}

@@ -1,0 +1,177 @@
+//! `posthouse schema`: shows, compares and brings about the tables of every node.
+
+mod apply;
+mod import;
+mod show;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use posthouse::config::Config;
+use posthouse::kafka::Client;
+use posthouse::node::Node;
+use posthouse::schema::{self, Plan, Step};
+use posthouse::topics::groups::{self, TopicReader};
+use serde::Serialize;
+
+use self::apply::Apply;
+use self::import::Import;
+use self::show::{changes_text, feeders_text, plan_text, readers_text, summary, unmanaged_text};
+use super::Outcome;
+use super::output::Output;
+
+const RENDER: &str = "\
+Example:
+  posthouse schema render --node ch2 | less    what ch2 should have, statement by statement";
+
+const PLAN: &str = "\
+Signs:  + missing, made    ~ different, altered or made again    - dropped    ! different, left to you
+Exit code 3 if there is anything. The last line has the options that confirm what apply would drop.";
+
+const APPLY: &str = "\
+Examples:
+  posthouse schema apply --dry-run    the same as posthouse schema plan
+  posthouse schema apply              take the steps; safe to repeat, also after a failure
+  posthouse schema apply --yes-drop events_mv    the same, where the plan makes a view again
+
+Node after node stops consuming while its tables change and resumes where it was: nothing is lost or repeated.";
+
+const IMPORT: &str = "\
+Example:
+  posthouse schema import --url http://ch1:8123 > posthouse.toml
+  posthouse schema plan";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Schema {
+    /// Print the statements of a node, without connecting to anything
+    #[command(after_help = RENDER)]
+    Render(Render),
+    /// Show what is missing, different or extra, and the steps that apply would take
+    #[command(after_help = PLAN)]
+    Plan,
+    /// Take the steps of the plan, then compare again
+    #[command(after_help = APPLY)]
+    Apply(Apply),
+    /// Say whether anything differs; exit code 3 if so
+    Check,
+    /// Write the config of a living cluster, with which the first plan is empty or small; needs no config
+    #[command(after_help = IMPORT)]
+    Import(Import),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Render {
+    /// The node, by its name in the config; the first if left out
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+}
+
+/// What `plan --json` and `check --json` print.
+#[derive(Serialize)]
+struct Planned {
+    nodes: Vec<Plan>,
+    /// Groups that read the topic of events and are neither ours nor a feeder's: nobody knows where they write.
+    readers: Vec<TopicReader>,
+    steps: Vec<Step>,
+}
+
+/// What `render --json` prints.
+#[derive(Serialize)]
+struct Rendered {
+    object: &'static str,
+    sql: String,
+}
+
+impl Schema {
+    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+        let nodes = Node::all(config);
+        match self {
+            Self::Render(arguments) => render(config, &nodes, arguments.node.as_deref(), output),
+            Self::Plan | Self::Apply(Apply { dry_run: true, .. }) => {
+                let planned = plan(config, &nodes).await?;
+                output.print(&planned, plan_text)?;
+                Ok(planned.outcome())
+            }
+            Self::Check => {
+                let planned = plan(config, &nodes).await?;
+                output.print(&planned, check_text)?;
+                Ok(planned.outcome())
+            }
+            Self::Import(verb) => verb.run(output).await,
+            Self::Apply(verb) => apply::run(config, &nodes, verb, output).await,
+        }
+    }
+}
+
+impl Planned {
+    fn outcome(&self) -> Outcome {
+        Outcome::differs_if(self.nodes.iter().any(|plan| !plan.changes.is_empty()))
+    }
+}
+
+fn render(config: &Config, nodes: &[Node], name: Option<&str>, output: Output) -> anyhow::Result<Outcome> {
+    let node = match name {
+        None => nodes.first().context("the config has no node")?,
+        Some(name) => nodes.iter().find(|node| node.name == name).with_context(|| {
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+            format!("the config has no node {name}: take one of {}", names.join(", "))
+        })?,
+    };
+    let statements = schema::render(config, node)?.into_iter();
+    let rendered: Vec<Rendered> =
+        statements.map(|statement| Rendered { object: statement.object.name, sql: statement.sql }).collect();
+    let text = |rendered: &Vec<Rendered>| {
+        rendered.iter().map(|statement| format!("{};\n", statement.sql)).collect::<Vec<_>>().join("\n")
+    };
+    output.print(&rendered, text)?;
+    Ok(Outcome::Clean)
+}
+
+async fn plan(config: &Config, nodes: &[Node]) -> anyhow::Result<Planned> {
+    posthouse::node::reach_all(nodes).await?;
+    let client = Client::new(&config.kafka)?;
+    let replays = groups::replays(config, &client, nodes).await?;
+    let mut plans = schema::observe(config, nodes, replays).await?;
+    let steps = schema::steps(&config.database, &plans)?;
+    let readers = match plans.iter().all(|plan| plan.changes.is_empty() && plan.feeders.is_empty()) {
+        true => Vec::new(),
+        false => other_readers(config, &client, nodes, &mut plans).await,
+    };
+    Ok(Planned { nodes: plans, readers, steps })
+}
+
+/// Tells feeders their lag; gives the groups that belong to none of them. Brokers that can't be asked
+/// are no reason to show no plan.
+async fn other_readers(
+    config: &Config,
+    client: &Client,
+    nodes: &[Node],
+    plans: &mut [Plan],
+) -> Vec<TopicReader> {
+    let mut readers = match groups::readers(client, nodes, &config.events.topic).await {
+        Ok(readers) => readers,
+        Err(error) => {
+            tracing::warn!("groups of topic {} are not known: {error}", config.events.topic);
+            return Vec::new();
+        }
+    };
+    for feeder in plans.iter_mut().flat_map(|plan| &mut plan.feeders) {
+        let group = feeder.consumer.as_ref().map(|table| table.group.as_str());
+        let reader = readers.iter().find(|reader| Some(reader.group.as_str()) == group);
+        feeder.lag = reader.map(|reader| reader.lag);
+    }
+    let feeds = |reader: &TopicReader| {
+        let mut feeders = plans.iter().flat_map(|plan| &plan.feeders);
+        feeders.any(|feeder| feeder.consumer.as_ref().is_some_and(|table| table.group == reader.group))
+    };
+    readers.retain(|reader| reader.group != config.events.group && !feeds(reader));
+    readers
+}
+
+fn check_text(planned: &Planned) -> String {
+    let plans = &planned.nodes;
+    feeders_text(plans)
+        + &readers_text(&planned.readers)
+        + &changes_text(plans)
+        + &unmanaged_text(plans)
+        + &summary(plans)
+}

@@ -1,0 +1,134 @@
+//! A column's declaration, taken apart.
+
+/// `name Type [DEFAULT …] [COMMENT …] [CODEC(…)] [STATISTICS(…)] [TTL …] [SETTINGS(…)]`, in parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ColumnDeclaration {
+    /// With its backticks.
+    pub name: String,
+    pub kind: String,
+    /// `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`, and the expression.
+    pub default: Option<(String, String)>,
+    pub comment: Option<String>,
+    pub codec: Option<String>,
+    /// TTL, statistics, settings: never part of our own columns.
+    pub rest: Vec<String>,
+}
+
+/// What may follow a column's type in the text of `formatQuery`.
+const KEYWORDS: [&str; 10] = [
+    "DEFAULT",
+    "MATERIALIZED",
+    "ALIAS",
+    "EPHEMERAL",
+    "COMMENT",
+    "CODEC",
+    "STATISTICS",
+    "TTL",
+    "COLLATE",
+    "SETTINGS",
+];
+
+impl ColumnDeclaration {
+    /// Takes apart an item of `formatQuery`; `None` if it isn't a column.
+    pub(super) fn parse(item: &str) -> Option<Self> {
+        let end = item.strip_prefix('`')?.find('`')? + 2;
+        let (name, declared) = item.split_at_checked(end)?;
+        let mut clauses = clauses(declared.trim_start()).into_iter();
+        let (_, kind) = clauses.next()?;
+        let mut column = Self { name: name.to_owned(), kind, ..Self::default() };
+        for (keyword, text) in clauses {
+            match keyword {
+                "COMMENT" => column.comment = Some(text),
+                "CODEC" => column.codec = Some(text),
+                "DEFAULT" | "MATERIALIZED" | "ALIAS" | "EPHEMERAL" => {
+                    column.default = Some((keyword.to_owned(), text));
+                }
+                keyword => column.rest.push(format!("{keyword} {text}")),
+            }
+        }
+        Some(column)
+    }
+
+    /// Whether an INSERT may name it.
+    pub(super) fn is_stored_as_sent(&self) -> bool {
+        self.default.as_ref().is_none_or(|(kind, _)| kind == "DEFAULT")
+    }
+
+    /// Name and type alone, as a Distributed table lists it.
+    pub(super) fn plain(&self) -> String {
+        format!("{} {}", self.name, self.kind)
+    }
+}
+
+/// The type under an empty keyword, then each clause with its keyword. Keywords inside brackets or
+/// quotes belong to an expression.
+fn clauses(text: &str) -> Vec<(&'static str, String)> {
+    let mut clauses = vec![("", String::new())];
+    let (mut depth, mut quote, mut escaped) = (0_i32, None, false);
+    let mut word_begins = true;
+    for (place, character) in text.char_indices() {
+        if let (true, None, 0) = (word_begins, quote, depth)
+            && let Some(keyword) = KEYWORDS.iter().find(|keyword| is_word(&text[place..], keyword))
+        {
+            clauses.push((keyword, String::new()));
+        }
+        match (quote, character) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '`') => quote = Some(character),
+            (None, '(' | '[') => depth += 1,
+            (None, ')' | ']') => depth -= 1,
+            _ => {}
+        }
+        word_begins = quote.is_none() && character.is_whitespace();
+        if let Some((_, clause)) = clauses.last_mut() {
+            clause.push(character);
+        }
+    }
+    let bare = |(keyword, clause): (&'static str, String)| {
+        (keyword, clause.strip_prefix(keyword).unwrap_or(&clause).trim().to_owned())
+    };
+    clauses.into_iter().map(bare).collect()
+}
+
+fn is_word(text: &str, word: &str) -> bool {
+    text.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '(']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(item: &str) -> ColumnDeclaration {
+        ColumnDeclaration::parse(item).expect("a column")
+    }
+
+    #[test]
+    fn takes_every_clause_apart() {
+        let column = parsed(
+            "`a` DateTime64(6, 'UTC') DEFAULT concat('it\\'s CODEC', x) COMMENT 'TTL x' CODEC(Delta(8), ZSTD(3)) TTL ts + toIntervalDay(3)",
+        );
+        assert_eq!(column.plain(), "`a` DateTime64(6, 'UTC')");
+        assert_eq!(column.default, Some(("DEFAULT".to_owned(), "concat('it\\'s CODEC', x)".to_owned())));
+        assert_eq!(column.comment.as_deref(), Some("'TTL x'"));
+        assert_eq!(column.codec.as_deref(), Some("(Delta(8), ZSTD(3))"));
+        assert_eq!(column.rest, ["TTL ts + toIntervalDay(3)"]);
+    }
+
+    #[test]
+    fn keeps_keywords_inside_brackets_and_names() {
+        let column = parsed("`ALIAS x` Tuple(`TTL` String) MATERIALIZED f(x, (`DEFAULT `))");
+        assert_eq!(column.plain(), "`ALIAS x` Tuple(`TTL` String)");
+        assert_eq!(column.default.map(|(_, text)| text).as_deref(), Some("f(x, (`DEFAULT `))"));
+        assert!(!parsed("`m` String MATERIALIZED upper(a)").is_stored_as_sent());
+        assert!(parsed("`m` DateTime DEFAULT now()").is_stored_as_sent());
+    }
+
+    #[test]
+    fn takes_any_text_without_panic() {
+        for text in ["", "`", "``", "`a`", "INDEX a b", "`a` )))", "`a` 'b", "`é` ü MATERIALIZED"] {
+            let _ = ColumnDeclaration::parse(text);
+        }
+    }
+}

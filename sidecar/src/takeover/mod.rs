@@ -1,0 +1,206 @@
+//! Takeover of a foreign consumer of events, and its return.
+//!
+//! Both consumers use one group, so that the group's offsets are the place where one ends and the other
+//! begins: ours takes them when it is created. The foreign table is detached and not dropped, so that every
+//! step can be undone until somebody removes it by name.
+
+mod judge;
+mod steps;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::Config;
+use crate::kafka::{Client, KafkaError, Place};
+use crate::node::{Node, NodeError};
+use crate::schema::{self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, Step};
+use crate::sql::RenderError;
+use crate::topics::groups::{self, Lag};
+
+pub use self::judge::TakeoverRefusal;
+pub use self::steps::removal_steps;
+pub use self::verify::Verified;
+
+/// How long consumers of detached tables may stay in the group: the default session of the engine is 45 s.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+const LEAVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why a takeover or its return was not carried out, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    /// Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] TakeoverRefusal),
+    /// The plan beside it is refused; nothing was changed.
+    #[error(transparent)]
+    Plan(#[from] RefusalReason),
+    /// A node can't be asked or compared.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// A node can't be asked.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The brokers can't be asked.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A statement does not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// A step failed. The same command does the rest.
+    #[error(
+        "{consumer} is paused: run the same command again, or go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}"
+    )]
+    Apply {
+        /// The foreign consumer.
+        consumer: String,
+        /// Which step, and why.
+        #[source]
+        source: Box<ApplyError>,
+    },
+    /// Members stay in the group.
+    #[error(
+        "{consumer} is paused, and {members} members are still in group {group}: stop them, then run the same command again"
+    )]
+    Members {
+        /// The foreign consumer.
+        consumer: String,
+        /// The group.
+        group: String,
+        /// How many.
+        members: usize,
+    },
+    /// Our consumer does not read.
+    #[error("{waiting} messages still wait {} s after the takeover: see posthouse topics check; go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}", .seconds)]
+    Unread {
+        /// The foreign consumer.
+        consumer: String,
+        /// Messages that were there at the takeover and are not read.
+        waiting: i64,
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+/// The servers and the way to report steps.
+pub struct Takeover<'a> {
+    /// The config.
+    pub config: &'a Config,
+    /// The brokers.
+    pub client: &'a Client,
+    /// Every node.
+    pub nodes: &'a [Node],
+    /// Set by a signal.
+    pub stop: &'a AtomicBool,
+}
+
+impl Takeover<'_> {
+    /// Whether `consumer` could be taken over now.
+    ///
+    /// # Errors
+    /// [`TakeoverError::Refused`] or [`TakeoverError::Plan`], with the reason.
+    pub fn check(&self, plans: &[Plan], consumer: &str, confirmed: &Confirmed) -> Result<(), TakeoverError> {
+        judge::adoption(self.config, plans, consumer)?;
+        let mut without = plans.to_vec();
+        let feeders = without.iter_mut().flat_map(|plan| &mut plan.feeders);
+        feeders.filter(|feeder| feeder.source == consumer).for_each(|feeder| feeder.conflicts = false);
+        Ok(schema::check(&without, confirmed)?)
+    }
+
+    /// Pauses the foreign consumer, makes ours at the same offsets, and waits until it has read what was there.
+    ///
+    /// # Errors
+    /// See [`TakeoverError`].
+    pub async fn adopt(
+        &self,
+        consumer: &str,
+        confirmed: &Confirmed,
+        mut report: impl FnMut(&str),
+    ) -> Result<Verified, TakeoverError> {
+        let plans = self.plans().await?;
+        self.check(&plans, consumer, confirmed)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let pause = steps::pause_steps(&plans, consumer)?;
+        self.carry_out(consumer, &pause, &mut report).await?;
+        self.wait_until_empty(consumer).await?;
+        let before = verify::twice(self.config, self.nodes, since).await?;
+        let plans = self.plans().await?;
+        schema::check(&plans, confirmed)?;
+        let steps = schema::steps(&self.config.database, &plans)?;
+        self.carry_out(consumer, &steps, &mut report).await?;
+        verify::verify(self, consumer, since, before).await
+    }
+
+    /// Drops our consumer and brings the foreign one back, at the offsets where ours ended.
+    ///
+    /// # Errors
+    /// See [`TakeoverError`].
+    pub async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> Result<(), TakeoverError> {
+        let plans = self.plans().await?;
+        judge::hand_back(self.config, &plans, consumer)?;
+        let group = &self.config.events.group;
+        let kept = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
+        let steps = schema::steps(&self.config.database, &steps::only_drops(&plans))?;
+        self.carry_out(consumer, &steps, &mut report).await?;
+        self.wait_until_empty(consumer).await?;
+        // The engine commits to the group after Keeper, so that a broker's outage may leave the group behind.
+        let committed = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
+        let behind: BTreeMap<Place, i64> = kept
+            .into_iter()
+            .filter(|(place, offset)| committed.get(place).is_none_or(|committed| committed < offset))
+            .collect();
+        if !behind.is_empty() {
+            self.client.commit(group, &behind).await?;
+        }
+        let resume = steps::resume_steps(&plans, consumer)?;
+        self.carry_out(consumer, &resume, &mut report).await
+    }
+
+    async fn plans(&self) -> Result<Vec<Plan>, TakeoverError> {
+        Ok(schema::observe(self.config, self.nodes, Replays::new()).await?)
+    }
+
+    async fn carry_out(
+        &self,
+        consumer: &str,
+        steps: &[Step],
+        report: &mut impl FnMut(&str),
+    ) -> Result<(), TakeoverError> {
+        let say = |_, step: &Step| report(&format!("{} {}", step.node, step.summary));
+        let done = schema::apply(self.config, self.nodes, steps, self.stop, say).await;
+        done.map_err(|source| TakeoverError::Apply {
+            consumer: consumer.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn wait_until_empty(&self, consumer: &str) -> Result<(), TakeoverError> {
+        let (deadline, group) = (Instant::now() + LEAVE_TIMEOUT, &self.config.events.group);
+        loop {
+            let groups = self.client.groups(Some(group)).await?;
+            let members = groups.iter().map(|group| group.members.len()).sum();
+            if members == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let (consumer, group) = (consumer.to_owned(), group.clone());
+                return Err(TakeoverError::Members { consumer, group, members });
+            }
+            sleep(LEAVE_POLL_INTERVAL).await;
+        }
+    }
+}
+
+/// Where a group is in each partition: what Keeper has, or what the brokers have.
+fn positions(seen: &groups::Seen, group: &str) -> BTreeMap<Place, i64> {
+    let places = |lag: Lag| {
+        lag.partitions.into_iter().filter_map(move |partition| {
+            let place = Place { topic: lag.topic.clone(), partition: partition.partition };
+            Some((place, partition.committed?))
+        })
+    };
+    groups::lags(seen, Some(group)).into_iter().flat_map(places).collect()
+}

@@ -1,0 +1,38 @@
+//! Consumer groups that read a topic now.
+
+use serde::Serialize;
+
+use super::{lags, observe};
+use crate::kafka::{Client, KafkaError};
+use crate::node::Node;
+
+/// A group with members for a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TopicReader {
+    /// The group.
+    pub group: String,
+    /// How many members read the topic.
+    pub members: usize,
+    /// Messages of the topic that it has not read.
+    pub lag: i64,
+}
+
+/// The groups that read `topic`, of ClickHouse or of any other program, with what each has not read.
+///
+/// # Errors
+/// See [`KafkaError`].
+pub async fn readers(client: &Client, nodes: &[Node], topic: &str) -> Result<Vec<TopicReader>, KafkaError> {
+    let mut readers = Vec::new();
+    for group in client.groups(None).await? {
+        let reads = |assigned: &Vec<(String, Vec<i32>)>| assigned.iter().any(|(read, _)| read == topic);
+        let members =
+            group.members.iter().filter(|member| member.assigned.as_ref().is_some_and(reads)).count();
+        if members == 0 {
+            continue;
+        }
+        let seen = observe(client, nodes, Some(&group.name)).await?;
+        let lag = lags(&seen, Some(&group.name)).into_iter().filter(|lag| lag.topic == topic);
+        readers.push(TopicReader { lag: lag.map(|lag| lag.lag).sum(), members, group: group.name });
+    }
+    Ok(readers)
+}

@@ -1,0 +1,95 @@
+//! Consumers that would read their topic from the beginning.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::observe::places;
+use crate::config::{Config, Consumer, Offsets};
+use crate::kafka::{Client, KafkaError, Place};
+use crate::node::{Node, NodeError};
+use crate::schema::Replays;
+use crate::sql;
+
+/// The consumer of events; a row of it that comes again is stored again.
+const CONSUMER: &str = "kafka_events";
+/// Where its rows are.
+const STORAGE: &str = "sharded_events";
+
+/// The lists can't be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A node can't be asked.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The brokers can't be asked.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    rows: u64,
+}
+
+/// Why `kafka_events`, if it were made now, would read messages whose rows may be stored. Persons come
+/// again harmlessly: a row of the same version changes nothing.
+///
+/// # Errors
+/// See [`ReplayError`]. Brokers that can't be asked are a reason, since nobody knows.
+pub async fn replays(config: &Config, client: &Client, nodes: &[Node]) -> Result<Replays, NodeError> {
+    let stored = stored(config, nodes).await?;
+    if config.events.consumer == Consumer::None || stored == 0 {
+        return Ok(Replays::new());
+    }
+    let group = &config.events.group;
+    let reason = match from_beginning(config, client, nodes).await {
+        Ok(None) => return Ok(Replays::new()),
+        Ok(Some(messages)) => format!(
+            "group {group} has no offsets, so {messages} messages would be read from the beginning, and {stored} rows \
+             are stored"
+        ),
+        Err(error) => {
+            format!("{stored} rows are stored, and whether group {group} has offsets can't be told: {error}")
+        }
+    };
+    Ok(Replays::from([(CONSUMER, reason)]))
+}
+
+async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
+    let mut stored = 0;
+    for node in nodes {
+        let query = node.query(sql::text("inspect/stored_rows.sql").unwrap_or_default());
+        let query = query.param("database", &config.database).param("table", STORAGE);
+        stored += query.rows::<Stored>().await?.into_iter().map(|table| table.rows).sum::<u64>();
+    }
+    Ok(stored)
+}
+
+/// How many messages a consumer without offsets would read; `None` if there are offsets or no messages.
+async fn from_beginning(
+    config: &Config,
+    client: &Client,
+    nodes: &[Node],
+) -> Result<Option<i64>, ReplayError> {
+    let topic = &config.events.topic;
+    if let (Offsets::Keeper, Some(node)) = (config.events.offsets, nodes.first()) {
+        let path = format!("{}/topics/{topic}", config.events.keeper_path.trim_end_matches('/'));
+        if super::keeper::children(node, &format!("{path}/partitions"))
+            .await?
+            .is_some_and(|kept| !kept.is_empty())
+        {
+            return Ok(None);
+        }
+    }
+    let cluster = client.cluster().await?;
+    let places: BTreeSet<Place> = places(&cluster, topic).collect();
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let committed = client.committed(&config.events.group, places.clone()).await?;
+    let bounds = client.bounds(places).await?;
+    let messages: i64 = bounds.values().map(|bounds| bounds.end - bounds.first).sum();
+    let known = committed.values().any(Option::is_some);
+    Ok((!known && messages > 0).then_some(messages))
+}

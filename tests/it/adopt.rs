@@ -1,0 +1,294 @@
+//! A cluster that another schema feeds already: its consumer goes on, or is taken over and brought back, and no event
+//! is lost, doubled or emptied.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::site::Site;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use toml::{Table, Value};
+
+use crate::drift::definitions;
+use crate::schema::json;
+
+tests! {
+    Shared leaves_ingestion_to_the_consumer_that_is_there,
+    Shared takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_event,
+}
+
+/// Events before posthouse comes.
+const EVENTS: u64 = 3_000;
+/// Events a second while it takes over.
+const RATE: u64 = 1_000;
+/// People; an event's number decides whose it is.
+const PEOPLE: u64 = 97;
+/// For everything to be stored, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The tables of the other schema as they are in 2026, shortened to one column of each kind.
+const TABLES: [&str; 5] = [
+    "CREATE TABLE {db}.sharded_events (uuid UUID, event String, properties String CODEC(ZSTD(3)), \
+     timestamp DateTime64(6, 'UTC'), team_id Int64, distinct_id String, elements_chain String, \
+     created_at DateTime64(6, 'UTC'), person_id UUID, person_created_at DateTime64(3), \
+     person_properties String CODEC(ZSTD(3)), group0_properties String CODEC(ZSTD(3)), \
+     group0_created_at DateTime64(3), \
+     person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2), \
+     `$group_0` String MATERIALIZED replaceRegexpAll(JSONExtractRaw(properties, '$group_0'), '^\"|\"$', '') \
+     COMMENT 'column_materializer::$group_0', \
+     `mat_plan` String MATERIALIZED JSONExtractString(properties, 'plan') COMMENT 'column_materializer::properties::plan', \
+     elements_chain_texts Array(String) MATERIALIZED arrayDistinct(extractAll(elements_chain, 'text=\"(.*?)\"')), \
+     is_deleted UInt8, _timestamp DateTime, _offset UInt64, \
+     INDEX `minmax_$group_0` `$group_0` TYPE minmax GRANULARITY 1) \
+     ENGINE = ReplacingMergeTree(_timestamp) PARTITION BY toYYYYMM(timestamp) \
+     ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid)) \
+     SAMPLE BY cityHash64(distinct_id)",
+    "CREATE TABLE {db}.writable_events (uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'), \
+     team_id Int64, distinct_id String, elements_chain String, created_at DateTime64(6, 'UTC'), person_id UUID, \
+     person_created_at DateTime64(3), person_properties String, group0_properties String, \
+     group0_created_at DateTime64(3), \
+     person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2), _timestamp DateTime, _offset UInt64) \
+     ENGINE = Distributed('{cluster}', '{db}', 'sharded_events', sipHash64(distinct_id))",
+    "CREATE TABLE {db}.events (uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'), \
+     team_id Int64, distinct_id String, elements_chain String, created_at DateTime64(6, 'UTC'), person_id UUID, \
+     person_created_at DateTime64(3), person_properties String, group0_properties String, \
+     group0_created_at DateTime64(3), \
+     person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2), \
+     `$group_0` String COMMENT 'column_materializer::$group_0', \
+     `mat_plan` String COMMENT 'column_materializer::properties::plan', elements_chain_texts Array(String), \
+     is_deleted UInt8, _timestamp DateTime, _offset UInt64) \
+     ENGINE = Distributed('{cluster}', '{db}', 'sharded_events', sipHash64(distinct_id))",
+    "CREATE TABLE {db}.kafka_events_json (uuid UUID, event String, properties String, \
+     timestamp DateTime64(6, 'UTC'), team_id Int64, distinct_id String, elements_chain String, \
+     created_at DateTime64(6, 'UTC'), person_id UUID, person_created_at DateTime64(3), person_properties String, \
+     group0_properties String, group0_created_at DateTime64(3), \
+     person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2)) \
+     ENGINE = Kafka SETTINGS kafka_broker_list = '{brokers}', kafka_topic_list = '{db}', \
+     kafka_group_name = '{db}_group1', kafka_format = 'JSONEachRow', kafka_flush_interval_ms = 500",
+    "CREATE MATERIALIZED VIEW {db}.events_json_mv TO {db}.writable_events AS SELECT uuid, event, properties, \
+     timestamp, team_id, distinct_id, elements_chain, created_at, person_id, person_created_at, person_properties, \
+     group0_properties, group0_created_at, person_mode, _timestamp, _offset FROM {db}.kafka_events_json",
+];
+
+/// Makes the other schema on every node, and its first events.
+fn settled(site: &Site<'_>) -> anyhow::Result<()> {
+    site.must(&["topics", "apply"])?;
+    for node in 0..site.stack.nodes().len() {
+        site.query_on(node, "CREATE DATABASE {db}")?;
+        for table in TABLES {
+            let table = table.replace("{brokers}", &site.brokers()).replace("{cluster}", "posthog");
+            site.query_on(node, &table)?;
+        }
+    }
+    produce(site, 0..EVENTS)?;
+    stored(site, EVENTS)
+}
+
+/// The message of event `number`, as the other product sends it.
+fn message(number: u64) -> String {
+    let person = number % PEOPLE;
+    serde_json::json!({
+        "uuid": format!("00000000-0000-4000-8000-{number:012}"),
+        "event": "$pageview",
+        "properties": format!("{{\"$group_0\":\"company-{}\",\"plan\":\"p{}\"}}", person % 5, person % 3),
+        "timestamp": format!("2026-11-{:02} 10:00:00.{:06}", 1 + number % 28, number % 1_000_000),
+        "team_id": 2,
+        "project_id": 2,
+        "distinct_id": format!("user-{person}"),
+        "elements_chain": "button:text=\"Save\"",
+        "created_at": "2026-11-28 10:00:00.000001",
+        "person_id": format!("00000000-0000-4000-9000-{person:012}"),
+        "person_created_at": "2026-01-02 03:04:05",
+        "person_properties": format!("{{\"email\":\"{person}@example.com\"}}"),
+        "person_mode": "propertyless",
+        "group0_properties": format!("{{\"name\":\"company-{}\"}}", person % 5),
+        "group0_created_at": "2025-01-02 03:04:05",
+        "captured_at": "2026-11-28T10:00:00Z",
+    })
+    .to_string()
+}
+
+fn produce(site: &Site<'_>, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("enable.idempotence", "true")
+        .create()?;
+    let mut sent = Vec::new();
+    for number in numbers {
+        let (key, message) = (number.to_string(), message(number));
+        let record = FutureRecord::to(site.name()).key(&key).payload(&message);
+        sent.push(producer.send_result(record).map_err(|(error, _)| error)?);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        for delivery in sent {
+            delivery.await?.map_err(|(error, _)| anyhow!("not delivered: {error}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Waits until so many different events are stored, and sees that none is there twice and none is emptied.
+fn stored(site: &Site<'_>, events: u64) -> anyhow::Result<()> {
+    let wrong = "countIf(toString(person_id) != concat('00000000-0000-4000-9000-', leftPad(substring(distinct_id, 6), 12, '0')) \
+        OR person_properties != concat('{\"email\":\"', substring(distinct_id, 6), '@example.com\"}') \
+        OR person_mode != 'propertyless' OR toString(person_created_at) != '2026-01-02 03:04:05.000' \
+        OR NOT startsWith(group0_properties, '{\"name\":\"company-') OR timestamp < '2026-11-01' OR elements_chain = '')";
+    let query = format!("SELECT uniqExact(uuid), count(), {wrong} FROM {{db}}.events");
+    let expected = format!("{events}\t{events}\t0");
+    let waited = site.answers("SELECT uniqExact(uuid) FROM {db}.events", &events.to_string(), LIMIT);
+    let found = site.query(&query)?;
+    waited.with_context(|| found.clone())?;
+    ensure!(found == expected, "events, rows and wrong rows are {found}, not {expected}");
+    Ok(())
+}
+
+/// The config that `schema import` writes, in place of the site's own.
+fn import(site: &mut Site<'_>) -> anyhow::Result<()> {
+    let url = site.config_mut()["shards"][0]["replicas"][0]["url"].as_str().context("a URL")?.to_owned();
+    let imported = site.must(&["schema", "import", "--url", &url, "--database", site.name()])?.stdout;
+    let config: Table = toml::from_str(&imported).with_context(|| imported.clone())?;
+    ensure!(config["events"]["consumer"].as_str() == Some("none"), "{imported}");
+    ensure!(config["events"]["group"].as_str() == Some(&format!("{}_group1", site.name())), "{imported}");
+    let columns = config["events"]["columns"].as_array().map_or(0, Vec::len);
+    ensure!(columns == 6 && imported.contains("[[events.materialized]]\nname = \"$group_0\""), "{imported}");
+    *site.config_mut() = config;
+    Ok(())
+}
+
+/// Sees that the plan drops, empties and makes nothing again, and names the consumer that is there.
+fn plan_is_harmless(site: &Site<'_>) -> anyhow::Result<()> {
+    let planned = site.posthouse(&["schema", "plan"])?;
+    ensure!(planned.stdout.contains("events_json_mv → writable_events, group"), "{planned}");
+    ensure!(planned.code == 3 && !planned.stdout.contains("to confirm"), "{planned}");
+    let planned = json(&site.posthouse(&["schema", "plan", "--json"])?)?;
+    let nodes = planned["nodes"].as_array().context("nodes")?;
+    let changes = nodes.iter().flat_map(|node| node["changes"].as_array().into_iter().flatten());
+    for change in changes {
+        let (object, action) = (change["object"].as_str().unwrap_or_default(), &change["action"]);
+        let made = matches!(action["do"].as_str(), Some("create" | "upgrade" | "leave"));
+        ensure!(made || matches!(object, "sharded_events" | "writable_events" | "events"), "{change:#}");
+        ensure!(made || action["do"] == "alter", "{change:#}");
+    }
+    Ok(())
+}
+
+fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a cluster that another schema feeds, and a config that knows none of its columns
+    settled(site)?;
+    let before = definitions(site)?;
+    // WHEN the config wants a consumer of ours THEN apply is refused and nothing is changed
+    let refused = site.posthouse(&["schema", "apply"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("kafka_events_json"), "{refused}");
+    ensure!(
+        refused.stderr.contains("consumer = \"none\"") && refused.stderr.contains("--adopt"),
+        "{refused}"
+    );
+    ensure!(definitions(site)? == before, "a refused apply changed something");
+    // WHEN it would take over and leave columns empty THEN that is refused too
+    let group = format!("{}_group1", site.name());
+    site.set("events", "group", group);
+    let source = format!("{}.kafka_events_json", site.name());
+    let refused = site.posthouse(&["schema", "apply", "--adopt", &source])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("`person_properties`"), "{refused}");
+    ensure!(definitions(site)? == before, "a refused takeover changed something");
+    // WHEN the config leaves ingestion to the other consumer
+    site.set("events", "consumer", "none");
+    plan_is_harmless(site)?;
+    let applied = site.posthouse(&["schema", "apply"])?;
+    // THEN what can't be changed is reported, every event is as it was, and new ones are whole too
+    ensure!(applied.code == 3 && applied.stdout.contains("PARTITION BY"), "{applied}");
+    stored(site, EVENTS)?;
+    produce(site, EVENTS..EVENTS + 500)?;
+    stored(site, EVENTS + 500)?;
+    let queried = site.query("SELECT countIf(`$group_0` = ''), countIf(mat_plan = ''), uniqExact(elements_chain_texts) FROM {db}.events")?;
+    ensure!(queried == "0\t0\t1", "{queried}");
+    // THEN with that difference accepted there is nothing left to do
+    let accepted = vec![Value::from("sharded_events PARTITION BY")];
+    site.set("schema", "unmanaged", accepted);
+    let check = site.must(&["schema", "check"])?;
+    ensure!(
+        check.stdout.contains("sharded_events: ") && check.stdout.contains("INDEX `minmax_$group_0`"),
+        "{check}"
+    );
+    ensure!(site.must(&["schema", "apply"])?.stdout.starts_with("0 steps done"), "something was done again");
+    Ok(())
+}
+
+/// Starts a takeover and kills it once the other consumer is paused on the first node.
+fn killed_takeover(site: &Site<'_>, source: &str) -> anyhow::Result<()> {
+    let mut child = site.spawn(&["schema", "apply", "--adopt", source])?;
+    let attached = "SELECT count() FROM system.tables WHERE database = '{db}' AND name = 'kafka_events_json'";
+    let paused = site.answers(attached, "0", LIMIT);
+    child.kill()?;
+    child.wait()?;
+    paused
+}
+
+fn takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_event(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN a cluster that another schema feeds, and the config that import writes
+    settled(site)?;
+    import(site)?;
+    plan_is_harmless(site)?;
+    let source = format!("{}.kafka_events_json", site.name());
+    // WHEN the config wants a consumer of ours THEN apply is refused until a way is chosen
+    site.set("events", "consumer", "own");
+    let refused = site.posthouse(&["schema", "apply"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("--adopt"), "{refused}");
+    // WHEN it takes over under load, and is killed in the middle
+    let (stop, produced) = (AtomicBool::new(false), AtomicU64::new(EVENTS));
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let begin = produced.load(Ordering::Relaxed);
+                produce(site, begin..begin + RATE / 10)?;
+                produced.store(begin + RATE / 10, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(100));
+            }
+            anyhow::Ok(())
+        });
+        let adopted =
+            killed_takeover(site, &source).and_then(|()| site.must(&["schema", "apply", "--adopt", &source]));
+        stop.store(true, Ordering::Relaxed);
+        load.join().map_err(|_| anyhow!("a panic"))??;
+        let adopted = adopted?;
+        ensure!(
+            adopted.stderr.contains("verified: ") && adopted.stderr.contains("0 rows are stored twice"),
+            "{adopted}"
+        );
+        anyhow::Ok(())
+    })?;
+    // THEN every event is there once and whole, by our consumer now, and the plan is empty
+    let events = produced.load(Ordering::Relaxed);
+    stored(site, events)?;
+    let plan = site.must(&["schema", "plan"])?;
+    ensure!(plan.stdout.contains("paused (detached permanently)"), "{plan}");
+    let dead = site.query("SELECT count() FROM {db}.events_dead_letter")?;
+    ensure!(dead == "0", "{dead} dead letters");
+    // WHEN it goes back
+    site.set("events", "consumer", "none");
+    site.must(&["schema", "apply", "--hand-back", &source])?;
+    produce(site, events..events + 500)?;
+    // THEN the other consumer goes on where ours ended
+    stored(site, events + 500)?;
+    let views = site.query(
+        "SELECT count() FROM system.tables WHERE database = '{db}' AND name IN ('kafka_events', 'events_mv')",
+    )?;
+    ensure!(views == "0", "ours is still there");
+    site.must(&["schema", "plan"])?;
+    // WHEN it takes over again and the other is removed by name
+    site.set("events", "consumer", "own");
+    site.must(&["schema", "apply", "--adopt", &source])?;
+    let view = format!("{}.events_json_mv", site.name());
+    site.must(&["schema", "apply", "--yes-drop", &source, "--yes-drop", &view])?;
+    // THEN nothing of it is left, and events arrive once
+    produce(site, events + 500..events + 1_000)?;
+    stored(site, events + 1_000)?;
+    let plan = site.must(&["schema", "plan"])?;
+    ensure!(!plan.stdout.contains("kafka_events_json"), "{plan}");
+    Ok(())
+}
