@@ -48,6 +48,7 @@ mod persons_audit;
 mod persons_events;
 mod persons_faults;
 mod persons_letters;
+mod persons_neighbours;
 mod persons_schema;
 mod persons_source;
 mod persons_tables;
@@ -144,6 +145,7 @@ fn main() -> ExitCode {
         ("persons_takeover", persons_takeover::TESTS),
         ("persons_audit", persons_audit::TESTS),
         ("persons_faults", persons_faults::TESTS),
+        ("persons_neighbours", persons_neighbours::TESTS),
         ("persons_vanished", persons_vanished::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),

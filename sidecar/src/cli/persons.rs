@@ -1,14 +1,17 @@
-//! `posthouse persons`: whether the copies of persons are right, and their repair.
+//! `posthouse persons`: what would be published, whether the copies of persons are right, and their repair.
 
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
-use posthouse::persons::{Audit, Report};
+use posthouse::persons::{Audit, Preflight, Report, preflight};
 
 use super::Outcome;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Persons {
+    /// Show what posthouse run would publish, and whether another producer fills the topics or tables
+    #[command(after_help = CHECK)]
+    Check,
     /// Compare every node with PostgreSQL, row by row
     #[command(after_help = AUDIT)]
     Audit(AuditArguments),
@@ -20,6 +23,18 @@ pub(super) struct AuditArguments {
     #[arg(long)]
     repair: bool,
 }
+
+const CHECK: &str = "\
+Nothing is made or changed. The newest messages of each partition of both topics are read, and the
+versions of all rows on every node. With version = \"wal\" every message that is not posthouse's
+conflicts, and every row with a version that no WAL gives: versions of the WAL would hide what
+another producer sends, for good. With version = \"column\" versions of the WAL conflict.
+posthouse run does not begin to publish beside what conflicts. A posthouse that has published
+there before goes on, and reports such messages.
+Exit code 3 if anything conflicts.
+
+Example:
+  posthouse persons check --json | jq '.conflicts.topics'";
 
 const AUDIT: &str = "\
 Counts and checksums of both tables are compared first, then the rows where these differ. Rows
@@ -39,9 +54,23 @@ Examples:
 
 impl Persons {
     pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-        let Self::Audit(arguments) = self;
+        match self {
+            Self::Check => check(config, output).await,
+            Self::Audit(arguments) => arguments.run(config, output).await,
+        }
+    }
+}
+
+async fn check(config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    let preflight = preflight(config).await?;
+    output.print(&preflight, preflight_text)?;
+    Ok(Outcome::differs_if(preflight.conflicts.count() > 0 || preflight.refused.is_some()))
+}
+
+impl AuditArguments {
+    async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
         let audit = Audit::new(config)?;
-        if !arguments.repair {
+        if !self.repair {
             let report = audit.check().await?;
             output.print(&report, text)?;
             return Ok(Outcome::differs_if(report.differences() > 0));
@@ -54,6 +83,38 @@ impl Persons {
         })?;
         Ok(Outcome::differs_if(after.differences() > 0))
     }
+}
+
+fn preflight_text(preflight: &Preflight) -> String {
+    let Preflight { address, database, slot, slot_state, version, has_published, conflicts, .. } = preflight;
+    let mut lines = vec![format!("from         PostgreSQL at {address}, database {database}")];
+    for table in &preflight.tables {
+        lines.push(format!("             {} with {} rows → topic {}", table.table, table.rows, table.topic));
+    }
+    lines.push(format!("slot         {slot}, {}", format!("{slot_state:?}").to_lowercase()));
+    let snapshot = preflight.snapshot_version.map(|now| format!(", {now} for an initial snapshot now"));
+    lines.push(format!("versions     {version}{}", snapshot.unwrap_or_default()));
+    let published =
+        if *has_published { "these topics were filled with such versions" } else { "nothing so far" };
+    lines.push(format!("published    {published}"));
+    for topic in &conflicts.topics {
+        lines.push(format!("read         topic {}: the newest {} messages", topic.topic, topic.read));
+    }
+    for table in &conflicts.tables {
+        let (name, node, rows, greatest) = (&table.table, &table.node, table.rows, table.greatest);
+        lines.push(format!("             table {name} on {node}: {rows} rows, versions up to {greatest}"));
+    }
+    lines.extend(conflicts.unreachable.iter().map(|node| format!("not read     node {node}: unreachable")));
+    lines.extend(conflicts.lines().iter().map(|line| format!("conflict     {line}")));
+    lines.push(match (&preflight.refused, conflicts.count()) {
+        (Some(refused), _) => format!("posthouse run publishes nothing: {refused}"),
+        (None, 0) => "nothing conflicts".to_owned(),
+        (None, _) => {
+            "posthouse run goes on, since it has published here before, and what conflicts is hidden for good"
+                .to_owned()
+        }
+    });
+    lines.join("\n")
 }
 
 fn text(report: &Report) -> String {

@@ -79,6 +79,8 @@ pub struct Postgres {
     /// What is added to every version that follows the WAL: above all that is stored, when a new cluster begins at a lower WAL
     /// position.
     pub version_base: u64,
+    /// When another producer of persons was stopped for good: what it made until then does not keep posthouse from publishing.
+    pub other_producer_stopped_at: Option<jiff::Timestamp>,
     /// Bytes of WAL that the slot may hold back before it is an alarm.
     pub lag_limit: u64,
     /// Connections that copy a table.
@@ -200,6 +202,7 @@ fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {
         state_topic: table.or("state_topic", DEFAULT_STATE_TOPIC, rules::topic_name),
         version: table.or("version", VersionRule::Wal, rules::one_of(VERSIONS)),
         version_base: table.or("version_base", 0_u64, rules::integer(0..=i64::MAX.unsigned_abs() / 2)),
+        other_producer_stopped_at: table.optional("other_producer_stopped_at", rules::timestamp),
         lag_limit: table.or("lag_limit_mib", DEFAULT_LAG_LIMIT_MIB, rules::integer(1..=LARGEST_LAG_MIB))
             << 20,
         readers: table.or("readers", DEFAULT_READERS, rules::integer(1..=MOST_READERS)),

@@ -180,6 +180,13 @@ pub(crate) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
     }
 }
 
+/// A point in time with its offset from UTC.
+pub(crate) fn timestamp(value: &DeValue<'_>) -> Checked<jiff::Timestamp> {
+    let timestamp = value.as_str().and_then(|text| text.parse().ok());
+    timestamp
+        .ok_or_else(|| "give a time with its zone in quotes, such as \"2026-11-28T21:05:00Z\"".to_owned())
+}
+
 /// The path of a file or folder.
 pub(crate) fn path(value: &DeValue<'_>) -> Checked<std::path::PathBuf> {
     text(value).map(Into::into)

@@ -37,6 +37,10 @@ pub enum Metric {
     PersonsAudit,
     /// Audits that failed.
     PersonsAuditErrors,
+    /// Messages and rows because of which nothing is published.
+    PersonsConflicts,
+    /// Conflicting messages that came while persons were published.
+    PersonsForeignMessages,
 }
 
 /// Values that only grow, or come and go.
@@ -119,6 +123,16 @@ impl Metric {
                 "posthouse_persons_audit_errors_total",
                 Kind::Counter,
                 "Audits that failed; the log says why.",
+            ),
+            Self::PersonsConflicts => (
+                "posthouse_persons_conflicts",
+                Kind::Gauge,
+                "Messages and rows of another producer that keep posthouse from publishing persons (posthouse persons check).",
+            ),
+            Self::PersonsForeignMessages => (
+                "posthouse_persons_foreign_messages_total",
+                Kind::Counter,
+                "Messages of another producer that were seen in the topics of persons while posthouse publishes.",
             ),
         }
     }

@@ -6,6 +6,7 @@ mod groups;
 mod log_dirs;
 mod messages;
 mod native;
+mod newest;
 mod offsets;
 mod producer;
 pub mod wire;
@@ -24,6 +25,7 @@ use crate::config::{HostPort, Kafka, Login};
 pub use self::admin::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
 pub use self::groups::{Group, Member};
+pub(crate) use self::newest::{Newest, Record};
 pub use self::offsets::{Bounds, Place};
 pub use self::producer::{DeliveryError, Producer, Receipt};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -26,9 +26,14 @@ const FULL: Duration = Duration::from_millis(5);
 /// How long what is under way may take when a producer is done.
 const FLUSH: Duration = Duration::from_secs(10);
 
+/// The header of every message of posthouse, with its release as the value: by it posthouse tells its own messages from those of
+/// another producer.
+pub(super) const HEADER: &str = "posthouse";
+
 /// A producer of its own connections.
 pub struct Producer {
     inner: ThreadedProducer<Deliveries>,
+    headers: OwnedHeaders,
 }
 
 /// Why a message was not delivered. What came after it was not either, or may not have been.
@@ -144,7 +149,10 @@ impl Client {
             .set("message.max.bytes", LARGEST_MESSAGE.to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KIB.to_string());
         match config.create_with_context(Deliveries) {
-            Ok(inner) => Ok(Producer { inner }),
+            Ok(inner) => {
+                let header = Header { key: HEADER, value: Some(env!("CARGO_PKG_VERSION")) };
+                Ok(Producer { inner, headers: OwnedHeaders::new().insert(header) })
+            }
             Err(source) => Err(self.failed("set up a producer", source)),
         }
     }
@@ -163,7 +171,8 @@ impl Producer {
         receipt: &Arc<Receipt>,
     ) -> Result<(), DeliveryError> {
         receipt.open.fetch_add(1, Ordering::AcqRel);
-        let mut record = BaseRecord::with_opaque_to(topic, Arc::clone(receipt)).key(key).payload(payload);
+        let record = BaseRecord::with_opaque_to(topic, Arc::clone(receipt)).key(key).payload(payload);
+        let mut record = record.headers(self.headers.clone());
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),

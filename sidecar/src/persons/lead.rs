@@ -3,6 +3,7 @@
 //! PostgreSQL gives a slot to one session at a time, which makes its holder the leader: no other election is needed. When the
 //! leader's connection ends, the next one gets it within a second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +13,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::config::{Config, HostPort, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
-use crate::kafka::{Client, KafkaError};
+use crate::kafka::{Client, KafkaError, Place};
 
 use super::audits::Audits;
 use super::change::Versions;
 use super::copy::{Copy, CopyError};
+use super::foreign::{self, ConflictError, LookError, Watch};
 use super::newest::{self, NewestError};
 use super::postgres::{OPTIONS, PostgresError, Session, quoted};
 use super::publish::Publisher;
 use super::slot::{self, SlotError};
-use super::state::{State, StateError, Store};
+use super::state::{self, Published, State, StateError, Store};
 use super::stream::{Stream, StreamError};
 use super::table::Kind;
 
@@ -54,6 +56,12 @@ pub enum LeadError {
     /// What was copied is not known.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Another producer's persons are where posthouse would publish.
+    #[error(transparent)]
+    Conflict(#[from] Box<ConflictError>),
+    /// It is not known whether there are any.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// Versions would be too small.
     #[error(transparent)]
     Newest(#[from] NewestError),
@@ -88,7 +96,12 @@ enum Turn {
 /// Copies persons until `stop` says so.
 pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
     let Some((persons, postgres)) = source(&config) else { return };
-    for counter in [Metric::PersonsMessages, Metric::PersonsErrors, Metric::PersonsAuditErrors] {
+    for counter in [
+        Metric::PersonsMessages,
+        Metric::PersonsErrors,
+        Metric::PersonsAuditErrors,
+        Metric::PersonsForeignMessages,
+    ] {
         metrics.add(counter, 0);
     }
     let leader = Leader { config: &config, persons, postgres, metrics: &metrics };
@@ -143,12 +156,17 @@ struct Leader<'a> {
 impl Leader<'_> {
     async fn turn(&self, stop: &mut watch::Receiver<bool>) -> Result<Turn, LeadError> {
         let session = Session::connect(self.postgres).await?;
-        slot::prepare(&session, self.postgres).await?;
-        if !self.slot(&session).await? {
+        if slot::observe(&session, self.postgres).await?.is_some_and(|slot| slot.is_active) {
             return Ok(Turn::Standby);
         }
         let client = Client::new(&self.config.kafka)?;
         self.topics(&client).await?;
+        // Before anything is made in PostgreSQL: a slot would keep WAL for as long as nothing is published.
+        let watched_from = self.check_conflicts(&client).await?;
+        slot::prepare(&session, self.postgres).await?;
+        if !self.slot(&session).await? {
+            return Ok(Turn::Standby);
+        }
         let Some((mut stream, system)) = self.hold().await? else { return Ok(Turn::Standby) };
         tracing::info!("persons: holding slot {}", self.postgres.slot);
         self.metrics.set(Metric::PersonsLeader, 1);
@@ -181,9 +199,12 @@ impl Leader<'_> {
                 never = audits.run(self.postgres) => match never {},
             }
         };
+        let watch =
+            Watch { persons: self.persons, postgres: self.postgres, client: &client, metrics: self.metrics };
         tokio::select! {
             ended = work => ended,
             error = self.watch_lag(&session) => Err(error),
+            never = watch.run(watched_from) => match never {},
             _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
         }
     }
@@ -193,6 +214,27 @@ impl Leader<'_> {
         let wanted = [&self.persons.topic, &self.persons.distinct_id_topic];
         let missing = wanted.into_iter().find(|topic| !there.contains_key(*topic));
         missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
+    }
+
+    /// Refuses to begin beside another producer, and returns where partitions ended. Who has published before goes on, since
+    /// a stop would undo nothing and PostgreSQL would keep the WAL: then the watch reports the newest messages first.
+    async fn check_conflicts(&self, client: &Client) -> Result<BTreeMap<Place, i64>, LeadError> {
+        let state = state::remembered(client, self.postgres).await?;
+        if Published::new(self.persons, self.postgres).is_accepted(state.as_ref()) {
+            self.metrics.set(Metric::PersonsConflicts, 0);
+            return Ok(BTreeMap::new());
+        }
+        let (conflicts, ends) = foreign::look(self.config, self.persons, self.postgres, client).await?;
+        self.metrics.set(Metric::PersonsConflicts, conflicts.count());
+        for node in &conflicts.unreachable {
+            tracing::warn!(
+                "persons: node {node} is unreachable: rows of another producer on it are not seen"
+            );
+        }
+        match conflicts.count() {
+            0 => Ok(ends),
+            _ => Err(Box::new(ConflictError { conflicts, rule: self.postgres.version }).into()),
+        }
     }
 
     /// Makes the slot where there is none, and tells whether it is free.
@@ -256,7 +298,8 @@ impl Leader<'_> {
     async fn resume(&self, session: &Session, store: &Store<'_>, system: &str) -> Result<(), LeadError> {
         let slot = slot::observe(session, self.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
-        let (begins, beginning) = resume(store.read().await?, system, confirmed);
+        let published = Published::new(self.persons, self.postgres);
+        let (begins, beginning) = resume(store.read().await?, system, confirmed, published);
         if beginning != Beginning::GoesOn && self.postgres.version == VersionRule::Wal {
             newest::check(self.config, session, self.postgres.version_base).await?;
         }
@@ -319,7 +362,13 @@ enum Beginning {
 }
 
 /// The state to go on with, given what is remembered and where the slot stands.
-fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Beginning) {
+fn resume(
+    remembered: Option<State>,
+    system: &str,
+    confirmed: Lsn,
+    published: Published,
+) -> (State, Beginning) {
+    let remembered = remembered.filter(|state| published.is_of(state));
     let place = confirmed.as_u64();
     // What the nodes have from before may be gone from PostgreSQL: nobody tells.
     let fresh = State {
@@ -327,10 +376,13 @@ fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Be
         begins: place,
         acknowledged: place,
         vanished: 1,
+        published: Some(published.clone()),
         ..State::default()
     };
     match remembered {
-        Some(state) if state.system == system && place <= state.acknowledged => (state, Beginning::GoesOn),
+        Some(state) if state.system == system && place <= state.acknowledged => {
+            (State { published: Some(published), ..state }, Beginning::GoesOn)
+        }
         Some(_) => (fresh, Beginning::Gap),
         None => (fresh, Beginning::First),
     }
@@ -340,17 +392,47 @@ fn resume(remembered: Option<State>, system: &str, confirmed: Lsn) -> (State, Be
 mod tests {
     use super::*;
 
+    fn published(version: &str) -> Published {
+        Published { version: version.to_owned(), topics: ["p".to_owned(), "d".to_owned()] }
+    }
+
+    /// A state that was left at 80 by a slot that began at 8.
+    fn state() -> State {
+        State {
+            system: "7".to_owned(),
+            begins: 8,
+            acknowledged: 80,
+            published: Some(published("wal")),
+            ..State::default()
+        }
+    }
+
     #[test]
     fn a_slot_that_stands_further_on_than_was_remembered_is_another_one() {
-        let state = State { system: "7".to_owned(), begins: 8, acknowledged: 80, ..State::default() };
-        let begins = |system, place| resume(Some(state.clone()), system, Lsn::from_u64(place));
-        assert_eq!(begins("7", 80), (state.clone(), Beginning::GoesOn));
-        assert_eq!(begins("7", 72), (state.clone(), Beginning::GoesOn));
+        let begins = |system, place| resume(Some(state()), system, Lsn::from_u64(place), published("wal"));
+        assert_eq!(begins("7", 80), (state(), Beginning::GoesOn));
+        assert_eq!(begins("7", 72), (state(), Beginning::GoesOn));
         for (system, place) in [("7", 88), ("8", 80)] {
             let (fresh, beginning) = begins(system, place);
             assert_eq!((beginning, fresh.begins, fresh.acknowledged), (Beginning::Gap, place, place));
             assert_eq!((fresh.persons, fresh.distinct_ids), (None, None));
         }
-        assert_eq!(resume(None, "7", Lsn::from_u64(8)).1, Beginning::First);
+        assert_eq!(resume(None, "7", Lsn::from_u64(8), published("wal")).1, Beginning::First);
+    }
+
+    #[test]
+    fn other_versions_or_topics_begin_anew_and_what_an_older_release_remembered_goes_on() {
+        let begins = |state: State, published| resume(Some(state), "7", Lsn::from_u64(80), published);
+        let other = Published { topics: ["p".to_owned(), "e".to_owned()], ..published("wal") };
+        for published in [published("column"), other] {
+            let (fresh, beginning) = begins(state(), published.clone());
+            assert_eq!((beginning, fresh.begins), (Beginning::First, 80));
+            assert_eq!(fresh.published, Some(published));
+        }
+        let older = State { published: None, ..state() };
+        assert_eq!(begins(older.clone(), published("wal")), (state(), Beginning::GoesOn));
+        // Its versions may have been those of the WAL, which hide those of the column.
+        assert!(published("wal").is_accepted(Some(&older)) && !published("column").is_accepted(Some(&older)));
+        assert!(!published("wal").is_accepted(None) && published("wal").is_accepted(Some(&state())));
     }
 }

@@ -6,12 +6,14 @@ mod audit;
 mod audits;
 mod change;
 mod copy;
+mod foreign;
 mod lead;
 mod lookup;
 mod message;
 mod newest;
 mod pgoutput;
 mod postgres;
+mod preflight;
 mod publish;
 mod row;
 mod slot;
@@ -21,4 +23,8 @@ mod table;
 mod version;
 
 pub use self::audit::{Audit, AuditError, Difference, NodeReport, Report, TableReport};
+pub use self::foreign::{
+    ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts, topics_of,
+};
 pub use self::lead::{LeadError, lead};
+pub use self::preflight::{Preflight, PreflightError, preflight};

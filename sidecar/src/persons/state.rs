@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::config::Postgres;
+use crate::config::{Persons, Postgres, VersionRule};
 use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receipt};
 
 /// See the module.
@@ -27,6 +27,47 @@ pub(super) struct State {
     pub vanished: u64,
     /// How many of these have been repaired.
     pub repaired: u64,
+    /// What is published; absent in what older releases remembered.
+    #[serde(default)]
+    pub published: Option<Published>,
+}
+
+/// The name of [`VersionRule::Wal`], the default.
+const WAL: &str = "wal";
+
+/// Where rows are published, and with which versions. With others everything is copied again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Published {
+    /// `version` of the config.
+    pub version: String,
+    /// The topics of persons and of distinct ids.
+    pub topics: [String; 2],
+}
+
+impl Published {
+    /// As the config has it.
+    pub(super) fn new(persons: &Persons, postgres: &Postgres) -> Self {
+        let version = match postgres.version {
+            VersionRule::Wal => WAL,
+            VersionRule::Column => "column",
+        };
+        let topics = [persons.topic.clone(), persons.distinct_id_topic.clone()];
+        Self { version: version.to_owned(), topics }
+    }
+
+    /// Whether this has been published already, so that whatever it hides is hidden. An older release that published other
+    /// versions than the WAL's is asked again, which is safe.
+    pub(super) fn is_accepted(&self, state: Option<&State>) -> bool {
+        state.is_some_and(|state| match &state.published {
+            Some(published) => published == self,
+            None => self.version == WAL,
+        })
+    }
+
+    /// Whether a state is of the same topics and versions. Older releases did not remember them.
+    pub(super) fn is_of(&self, state: &State) -> bool {
+        state.published.as_ref().is_none_or(|published| published == self)
+    }
 }
 
 /// How far the copy of a table is.
@@ -103,8 +144,7 @@ impl<'a> Store<'a> {
                 }
             }
         }
-        let key = format!("{}/{}", config.database, config.slot);
-        Ok(Self { client, producer, topic, key, state: Mutex::default() })
+        Ok(Self { client, producer, topic, key: key(config), state: Mutex::default() })
     }
 
     /// What is remembered; nothing if that can't be read: then everything is copied anew, which is right, if slow.
@@ -112,16 +152,7 @@ impl<'a> Store<'a> {
     /// # Errors
     /// See [`StateError`].
     pub(super) async fn read(&self) -> Result<Option<State>, StateError> {
-        let latest = self.client.latest(self.topic, self.key.as_bytes()).await?;
-        let parsed = latest.map(|payload| serde_json::from_slice(&payload));
-        Ok(parsed.transpose().unwrap_or_else(|error| {
-            tracing::warn!(
-                "persons: what topic {} remembers of {} can't be read: {error}",
-                self.topic,
-                self.key
-            );
-            None
-        }))
+        read(self.client, self.topic, &self.key).await
     }
 
     /// The state now.
@@ -143,4 +174,28 @@ impl<'a> Store<'a> {
         self.producer.send(self.topic, self.key.as_bytes(), &payload, &receipt).await?;
         Ok(receipt.delivered().await?)
     }
+}
+
+/// What is remembered of the config's slot, without making the topic where there is none.
+///
+/// # Errors
+/// See [`StateError`].
+pub(super) async fn remembered(client: &Client, config: &Postgres) -> Result<Option<State>, StateError> {
+    match client.cluster().await?.topics.contains_key(&config.state_topic) {
+        true => read(client, &config.state_topic, &key(config)).await,
+        false => Ok(None),
+    }
+}
+
+fn key(config: &Postgres) -> String {
+    format!("{}/{}", config.database, config.slot)
+}
+
+async fn read(client: &Client, topic: &str, key: &str) -> Result<Option<State>, StateError> {
+    let latest = client.latest(topic, key.as_bytes()).await?;
+    let parsed = latest.map(|payload| serde_json::from_slice(&payload));
+    Ok(parsed.transpose().unwrap_or_else(|error| {
+        tracing::warn!("persons: what topic {topic} remembers of {key} can't be read: {error}");
+        None
+    }))
 }

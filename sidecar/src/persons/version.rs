@@ -20,6 +20,8 @@ const LAST_ROUND: u64 = (1 << ROUND_BITS) - 1;
 const ALIGN_BITS: u32 = 3;
 /// Places from here on make versions that no Int64 holds, which `person_distinct_id` has: 2 PiB of WAL.
 const PLACE_LIMIT: u64 = 1 << (63 - ROUND_BITS + ALIGN_BITS);
+/// No WAL gives a smaller version: it begins with its second segment, and a segment has at least 1 MiB.
+pub(super) const LEAST_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << ROUND_BITS) - 1;
 /// Keys that a round remembers, 8 bytes each; then another round begins.
 const ROUND_KEYS: usize = 100_000;
 
@@ -129,6 +131,12 @@ mod tests {
         assert!(of_copy(Lsn::from_u64(0x1008), 0).unwrap() > versions[4]);
         let follows = of_followers(Lsn::from_u64(0x1000), 0).unwrap();
         assert!(follows > versions[4] && follows < after.next(&[7]).unwrap());
+    }
+
+    #[test]
+    fn no_wal_gives_a_version_that_an_application_counts_to() {
+        assert_eq!(of_copy(Lsn::from_u64(1 << 20), 0), Ok(LEAST_WAL_VERSION));
+        assert_eq!(LEAST_WAL_VERSION, u64::from(u32::MAX));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub async fn look(
         events_topic: config.events.topic.clone(),
         events_group: config.events.group.clone(),
         brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
+        conflicts: crate::persons::topics_of(config, client).await?,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let there = |topic: &&str| found.seen.cluster.topics.contains_key(*topic);

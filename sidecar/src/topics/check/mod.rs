@@ -2,6 +2,7 @@
 
 mod configs;
 mod look;
+mod producers;
 mod readers;
 mod retention;
 mod tables;
@@ -16,6 +17,7 @@ pub use self::look::{kept, look};
 use super::groups::{Lag, Seen};
 use crate::kafka::Config;
 use crate::schema::KafkaTable;
+use crate::persons::TopicConflicts;
 
 /// How bad something is; the worse comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,6 +63,8 @@ pub struct Found {
     pub events_group: String,
     /// The brokers of the config, which are those that were asked.
     pub brokers: BTreeSet<String>,
+    /// Messages in the topics of persons that conflict with what posthouse publishes.
+    pub conflicts: Vec<TopicConflicts>,
     /// Now, in milliseconds since 1970.
     pub now: i64,
 }
@@ -98,6 +102,7 @@ pub fn check(found: &Found) -> Vec<Finding> {
     findings.extend(readers::check(found));
     findings.extend(retention::check(found));
     findings.extend(configs::check(found));
+    findings.extend(producers::check(found));
     findings.sort();
     findings
 }

@@ -22,6 +22,7 @@ fn found(change: impl FnOnce(&mut Seen)) -> Found {
         events_topic: "t".to_owned(),
         events_group: "g".to_owned(),
         brokers: set(&["b:1"]),
+        conflicts: Vec::new(),
         now: 1_000_000_000,
     }
 }

@@ -1,0 +1,160 @@
+//! The newest messages of a topic, read by a consumer that joins no group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::message::Headers;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::producer::HEADER;
+use super::{CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
+
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// Partitions that are read at once: bounds the memory of what was fetched and not looked at.
+const MAX_PARTITIONS_AT_ONCE: usize = 50;
+/// Of one answer for one partition; a larger message comes alone.
+const MAX_FETCH_BYTES: &str = "262144";
+/// Of all that was fetched and not looked at.
+const MAX_QUEUED_KIB: &str = "4096";
+
+/// A message as it lies in its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The partition.
+    pub place: Place,
+    /// Its offset.
+    pub offset: i64,
+    /// When it was made, in milliseconds since 1970, where the message says so.
+    pub timestamp: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; empty for a tombstone.
+    pub payload: Vec<u8>,
+    /// Whether it has the header of a posthouse.
+    pub is_marked: bool,
+}
+
+/// What became of the newest messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Newest<T> {
+    /// Messages that were read.
+    pub read: u64,
+    /// What was made of those that count.
+    pub picked: Vec<T>,
+    /// Where each partition ended; the next look goes on from there.
+    pub ends: BTreeMap<Place, i64>,
+}
+
+impl Client {
+    /// Reads the last `limit` offsets of each partition of a topic, none before its offset in `from`, and keeps what `pick`
+    /// makes of them. A topic that is not there, and a partition that no broker leads, have none.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`], also if a partition can't be read to its end within seconds, or [`KafkaError::Failed`].
+    pub(crate) async fn newest<T: Send + 'static>(
+        &self,
+        topic: &str,
+        from: &BTreeMap<Place, i64>,
+        limit: i64,
+        pick: impl Fn(&Record) -> Option<T> + Clone + Send + 'static,
+    ) -> Result<Newest<T>, KafkaError> {
+        let partitions = self.cluster().await?.topics.get(topic).map_or(0, |layout| layout.partitions.len());
+        let places: BTreeSet<Place> =
+            (0..).take(partitions).map(|partition| Place { topic: topic.to_owned(), partition }).collect();
+        let bounds = self.bounds(places).await?;
+        let mut newest = Newest { read: 0, picked: Vec::new(), ends: BTreeMap::new() };
+        let mut ranges = Vec::new();
+        for (place, bounds) in bounds {
+            // A topic that was made again begins at 0.
+            let from = from.get(&place).copied().filter(|from| *from <= bounds.end).unwrap_or(0);
+            let start = from.max(bounds.first).max(bounds.end.saturating_sub(limit));
+            newest.ends.insert(place.clone(), bounds.end);
+            if start < bounds.end {
+                ranges.push((place.partition, start, bounds.end));
+            }
+        }
+        for ranges in ranges.chunks(MAX_PARTITIONS_AT_ONCE) {
+            let (read, picked) = self.read_ranges(topic, ranges.to_vec(), pick.clone()).await?;
+            newest.read += read;
+            newest.picked.extend(picked);
+        }
+        Ok(newest)
+    }
+
+    /// Reads each partition from its start up to its end.
+    async fn read_ranges<T: Send + 'static>(
+        &self,
+        topic: &str,
+        ranges: Vec<(i32, i64, i64)>,
+        pick: impl Fn(&Record) -> Option<T> + Send + 'static,
+    ) -> Result<(u64, Vec<T>), KafkaError> {
+        const TASK: &str = "read a topic's newest messages";
+        let (topic, mut config) = (topic.to_owned(), self.library_config());
+        config
+            .set("group.id", "posthouse")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.message.max.bytes", MAX_FETCH_BYTES)
+            .set("queued.max.messages.kbytes", MAX_QUEUED_KIB);
+        let done = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
+            let mut list = TopicPartitionList::new();
+            for (partition, start, _) in &ranges {
+                list.add_partition_offset(&topic, *partition, Offset::Offset(*start))?;
+            }
+            consumer.assign(&list)?;
+            let mut open: BTreeMap<i32, i64> =
+                ranges.into_iter().map(|(partition, _, end)| (partition, end)).collect();
+            let (mut read, mut picked, mut heard) = (0, Vec::new(), Instant::now());
+            while !open.is_empty() {
+                if heard.elapsed() >= CHANGE_OVER_LIMIT {
+                    return Err(LibraryError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut));
+                }
+                let Some(polled) = consumer.poll(POLL_TIMEOUT) else { continue };
+                let message = match polled {
+                    Ok(message) => message,
+                    // What a broker deleted or compacted leaves fewer messages than offsets.
+                    Err(LibraryError::PartitionEOF(partition)) => {
+                        open.remove(&partition);
+                        continue;
+                    }
+                    // The library goes on by itself.
+                    Err(error) => {
+                        tracing::debug!("{TASK}: {error}");
+                        continue;
+                    }
+                };
+                heard = Instant::now();
+                let (partition, offset) = (message.partition(), message.offset());
+                let Some(end) = open.get(&partition).copied() else { continue };
+                if offset < end {
+                    read += 1;
+                    picked.extend(pick(&record(&message)));
+                }
+                if offset + 1 >= end {
+                    open.remove(&partition);
+                    let mut done = TopicPartitionList::new();
+                    done.add_partition(&topic, partition);
+                    consumer.pause(&done)?;
+                }
+            }
+            Ok((read, picked))
+        });
+        done.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
+    }
+}
+
+fn record(message: &impl Message) -> Record {
+    Record {
+        place: Place { topic: message.topic().to_owned(), partition: message.partition() },
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().unwrap_or_default().to_vec(),
+        is_marked: message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == HEADER)),
+    }
+}

@@ -1,0 +1,119 @@
+//! The newest messages of both topics and the versions on every node, as far as they conflict.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::config::{Config, Persons, Postgres};
+use crate::kafka::{Client, KafkaError, Newest, Place};
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+use super::super::table::Kind;
+use super::judge::Judge;
+use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
+
+/// Offsets of a partition that one look reads, the newest ones.
+const MAX_OFFSETS: i64 = 500;
+/// ClickHouse's codes of a table and of a database that is not there.
+const UNKNOWN: [u32; 2] = [60, 81];
+
+#[derive(Deserialize)]
+struct Versions {
+    table: String,
+    rows: u64,
+    greatest: u64,
+    conflicting: u64,
+    least_conflicting: u64,
+    greatest_conflicting: u64,
+    latest: i64,
+}
+
+/// Conflicts in both topics and on all nodes, and where partitions ended.
+///
+/// # Errors
+/// See [`LookError`]. A node that does not answer is named in the result.
+pub(in super::super) async fn look(
+    config: &Config,
+    persons: &Persons,
+    postgres: &Postgres,
+    client: &Client,
+) -> Result<(Conflicts, BTreeMap<Place, i64>), LookError> {
+    let (topics, ends) = look_at_topics(persons, postgres, client, &BTreeMap::new()).await?;
+    let mut conflicts = Conflicts { topics, ..Conflicts::default() };
+    let (operator, bound, after) = Judge::new(postgres).rows();
+    let values = minijinja::context! { database => &config.database, operator, bound, after };
+    let statement = sql::render("audit/node_versions.sql", values)?;
+    for node in Node::all(config) {
+        match node.rows::<Versions>(&statement).await {
+            Ok(tables) => {
+                conflicts.tables.extend(tables.into_iter().map(|versions| table(&node.name, versions)));
+            }
+            Err(NodeError::Unreachable { name, .. }) => conflicts.unreachable.push(name),
+            Err(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((conflicts, ends))
+}
+
+/// Conflicts in both topics, from these offsets on, and where partitions ended.
+///
+/// # Errors
+/// See [`KafkaError`].
+pub(in super::super) async fn look_at_topics(
+    persons: &Persons,
+    postgres: &Postgres,
+    client: &Client,
+    from: &BTreeMap<Place, i64>,
+) -> Result<(Vec<TopicConflicts>, BTreeMap<Place, i64>), KafkaError> {
+    let judge = Judge::new(postgres);
+    let (mut topics, mut ends) = (Vec::new(), BTreeMap::new());
+    for (kind, topic) in [(Kind::Person, &persons.topic), (Kind::DistinctId, &persons.distinct_id_topic)] {
+        let pick = move |record: &_| judge.message(kind, record).zip(Some(record_time(record)));
+        let Newest { read, picked, ends: ended } = client.newest(topic, from, MAX_OFFSETS, pick).await?;
+        ends.extend(ended);
+        topics.push(TopicConflicts {
+            topic: topic.clone(),
+            read,
+            conflicting: picked.len() as u64,
+            newest: newest(picked),
+        });
+    }
+    Ok((topics, ends))
+}
+
+/// The same of the config's topics; none where it does not say that posthouse publishes persons.
+///
+/// # Errors
+/// See [`KafkaError`].
+pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConflicts>, KafkaError> {
+    match super::super::lead::source(config) {
+        Some((persons, postgres)) => Ok(look_at_topics(persons, postgres, client, &BTreeMap::new()).await?.0),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn record_time(record: &crate::kafka::Record) -> i64 {
+    record.timestamp.unwrap_or(i64::MIN)
+}
+
+fn newest(picked: Vec<(ForeignMessage, i64)>) -> Option<ForeignMessage> {
+    let newest = picked.into_iter().max_by_key(|(message, made)| (*made, message.partition, message.offset));
+    newest.map(|(message, _)| message)
+}
+
+fn table(node: &str, found: Versions) -> TableConflicts {
+    let conflicts = found.conflicting > 0;
+    let latest = || Timestamp::from_second(found.latest).map(|latest| latest.to_string()).ok();
+    TableConflicts {
+        node: node.to_owned(),
+        table: found.table,
+        rows: found.rows,
+        greatest: found.greatest,
+        conflicting: found.conflicting,
+        versions: conflicts.then_some((found.least_conflicting, found.greatest_conflicting)),
+        latest: conflicts.then(latest).flatten(),
+    }
+}

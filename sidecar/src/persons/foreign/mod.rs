@@ -1,0 +1,167 @@
+//! Other producers of persons: their messages and rows, and whether posthouse may publish beside them.
+
+mod judge;
+mod look;
+mod watch;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::VersionRule;
+use crate::kafka::KafkaError;
+use crate::node::NodeError;
+use crate::sql::RenderError;
+
+pub use self::judge::ForeignMessage;
+pub use self::look::topics_of;
+pub(super) use self::look::{look, look_at_topics};
+pub(super) use self::watch::Watch;
+
+/// Places of conflicts that an error names.
+const MAX_NAMED: usize = 4;
+
+/// Messages and rows that conflict with what posthouse would publish.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Conflicts {
+    /// Of each topic.
+    pub topics: Vec<TopicConflicts>,
+    /// Of each table of persons on each node that has it.
+    pub tables: Vec<TableConflicts>,
+    /// Nodes that did not answer.
+    pub unreachable: Vec<String>,
+}
+
+/// Messages of a topic that conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TopicConflicts {
+    /// The topic.
+    pub topic: String,
+    /// Messages that were read: the newest of each partition.
+    pub read: u64,
+    /// How many of these conflict.
+    pub conflicting: u64,
+    /// The newest of them.
+    pub newest: Option<ForeignMessage>,
+}
+
+/// Rows of a table that conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableConflicts {
+    /// The node.
+    pub node: String,
+    /// The table.
+    pub table: String,
+    /// All of its rows, every version counted.
+    pub rows: u64,
+    /// The greatest version of any row.
+    pub greatest: u64,
+    /// Rows that conflict.
+    pub conflicting: u64,
+    /// Their versions, the least and the greatest.
+    pub versions: Option<(u64, u64)>,
+    /// When the last of them was made.
+    pub latest: Option<String>,
+}
+
+/// Why it is not known whether others produce.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The brokers did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A node refused to tell.
+    #[error("{0}: versions of persons can't be compared")]
+    Node(#[from] NodeError),
+    /// A fault of posthouse.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Nothing is published beside another producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictError {
+    /// What was found.
+    pub conflicts: Conflicts,
+    /// The versions that posthouse would publish.
+    pub rule: VersionRule,
+}
+
+impl Conflicts {
+    /// How many messages and rows conflict.
+    pub fn count(&self) -> u64 {
+        let messages = self.topics.iter().map(|topic| topic.conflicting);
+        messages.chain(self.tables.iter().map(|table| table.conflicting)).sum()
+    }
+
+    /// Each topic and table that has conflicts, in words.
+    pub fn lines(&self) -> Vec<String> {
+        let topics = self.topics.iter().filter(|topic| topic.conflicting > 0).map(ToString::to_string);
+        let tables = self.tables.iter().filter(|table| table.conflicting > 0).map(ToString::to_string);
+        topics.chain(tables).collect()
+    }
+
+    /// The first of these lines, for one line of a log.
+    fn summary(&self) -> String {
+        let lines = self.lines();
+        let more = match lines.len().saturating_sub(MAX_NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        lines.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join("; ") + &more
+    }
+}
+
+impl fmt::Display for TopicConflicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, read, conflicting, newest } = self;
+        write!(f, "topic {topic}: {conflicting} of the newest {read} messages")?;
+        newest.as_ref().map_or(Ok(()), |newest| write!(f, ", the last one in {newest}"))
+    }
+}
+
+impl fmt::Display for ForeignMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {} at offset {} with ", self.partition, self.offset)?;
+        match self.version {
+            Some(version) => write!(f, "version {version}")?,
+            None => f.write_str("no version")?,
+        }
+        self.timestamp.as_ref().map_or(Ok(()), |timestamp| write!(f, " from {timestamp}"))
+    }
+}
+
+impl fmt::Display for TableConflicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, table, rows, conflicting, versions, latest, .. } = self;
+        write!(f, "table {table} on {node}: {conflicting} of {rows} rows")?;
+        if let Some((least, greatest)) = versions {
+            write!(f, " with versions from {least} to {greatest}")?;
+        }
+        latest.as_ref().map_or(Ok(()), |latest| write!(f, ", the last one from {latest}"))
+    }
+}
+
+impl std::error::Error for ConflictError {}
+
+impl fmt::Display for ConflictError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.conflicts.summary();
+        match self.rule {
+            VersionRule::Wal => write!(
+                f,
+                "another producer fills the topics and tables of persons ({found}), and versions of the WAL would hide what it \
+                 sends for good: nothing is published. Set persons.postgres.version = \"column\" to publish the application's \
+                 versions beside it; or name topics and a database of posthouse's own (persons.topic, persons.distinct_id_topic, \
+                 database); or stop that producer for good and set persons.postgres.other_producer_stopped_at to that time. \
+                 posthouse persons check shows everything"
+            ),
+            VersionRule::Column => write!(
+                f,
+                "versions of the WAL are in the topics and tables of persons ({found}), and would hide the versions of the column: \
+                 nothing is published. Empty both topics and tables first (ARCHITECTURE.md, \"How to leave again\"), or set \
+                 persons.postgres.version = \"wal\". posthouse persons check shows everything"
+            ),
+        }
+    }
+}

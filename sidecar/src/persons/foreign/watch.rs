@@ -1,0 +1,71 @@
+//! The watch over both topics while posthouse publishes.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::{Persons, Postgres, VersionRule};
+use crate::http::{Metric, Metrics};
+use crate::kafka::{Client, Place};
+
+use super::{Conflicts, TopicConflicts, look_at_topics};
+
+/// Between two looks. With the bound on what a look reads it decides how much is read again.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+/// A producer that goes on would fill the log.
+const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub(in super::super) struct Watch<'a> {
+    /// The topics.
+    pub persons: &'a Persons,
+    /// Which messages conflict.
+    pub postgres: &'a Postgres,
+    /// The brokers.
+    pub client: &'a Client,
+    /// Conflicting messages are counted here.
+    pub metrics: &'a Metrics,
+}
+
+impl Watch<'_> {
+    /// Looks at the newest messages for ever, from these offsets on. What conflicts is logged and counted.
+    pub(in super::super) async fn run(&self, mut from: BTreeMap<Place, i64>) -> Infallible {
+        let mut ticks = interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut logged: Option<Instant> = None;
+        loop {
+            ticks.tick().await;
+            let (topics, ends) = match look_at_topics(self.persons, self.postgres, self.client, &from).await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::warn!("persons: messages of other producers can't be looked for: {error}");
+                    continue;
+                }
+            };
+            from.extend(ends);
+            let count = topics.iter().map(|topic| topic.conflicting).sum();
+            self.metrics.add(Metric::PersonsForeignMessages, count);
+            let is_due = logged.is_none_or(|logged| logged.elapsed() >= ERROR_LOG_INTERVAL);
+            if count > 0 && is_due {
+                logged = Some(Instant::now());
+                self.log(topics);
+            }
+        }
+    }
+
+    fn log(&self, topics: Vec<TopicConflicts>) {
+        let found = Conflicts { topics, ..Conflicts::default() }.summary();
+        match self.postgres.version {
+            VersionRule::Wal => tracing::error!(
+                "persons: another producer sends into the topics that posthouse fills ({found}): versions of the WAL hide what it \
+                 sends for good. Stop that producer, or give posthouse topics of its own: posthouse persons check"
+            ),
+            VersionRule::Column => tracing::error!(
+                "persons: messages with versions of the WAL are in the topics that posthouse fills ({found}): they hide the \
+                 versions of the column for good. Stop their producer, and empty topics and tables: posthouse persons check"
+            ),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Topics of persons against the producers that fill them.
+
+use super::{Finding, Found, fault};
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    let conflicts = found.conflicts.iter().filter(|topic| topic.conflicting > 0);
+    let finding = |topic: &crate::persons::TopicConflicts| {
+        let newest =
+            topic.newest.as_ref().map_or(String::new(), |newest| format!(", the last one in {newest}"));
+        fault(
+            format!("topic {}", topic.topic),
+            format!(
+                "{} of the newest {} messages are another producer's, or have versions that hide what posthouse publishes{newest}",
+                topic.conflicting, topic.read
+            ),
+            "posthouse persons check says what posthouse run does about them, and which ways there are",
+        )
+    };
+    conflicts.map(finding).collect()
+}

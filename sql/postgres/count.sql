@@ -1,0 +1,3 @@
+-- Purpose: the rows of a table.
+-- Runs on: PostgreSQL.
+SELECT count(*) FROM {{ table }}
