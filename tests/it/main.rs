@@ -40,6 +40,7 @@ mod faults;
 mod functions;
 mod groups;
 mod groups_check;
+mod json;
 mod letters;
 mod network;
 mod people;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
     let schedule: &'static Schedule = Box::leak(Box::new(Schedule::new(limits)));
     let files = [
         ("config", config::TESTS),
+        ("json", json::TESTS),
         ("topics", topics::TESTS),
         ("daemon", daemon::TESTS),
         ("groups", groups::TESTS),

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how the answer becomes an exit code.
 
 mod backfill;
+mod failure;
 mod output;
 mod persons;
 mod run;
@@ -18,6 +19,7 @@ use posthouse::config::{Config, ConfigError};
 use posthouse::topics::SpecError;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::failure::wrong_usage;
 use self::output::Output;
 
 /// Exit code of work that failed.
@@ -33,6 +35,9 @@ const DEFAULT_LOG: &str = "info,pgwire_replication=off";
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
 Results go to stdout, logs to stderr (RUST_LOG=debug shows more).
+With --json stdout has the result as one JSON document, or nothing where there is none. Exit codes 1 and 2
+come with one line of JSON, the last one of stderr: {\"error\":{\"message\":\"…\",\"causes\":[\"…\"],\"exit_code\":1}}.
+Lines of stderr before it are logs and progress, for people.
 The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from
 clickhouse.password_file; those of Kafka and PostgreSQL likewise.";
 
@@ -50,7 +55,7 @@ pub(crate) struct Arguments {
     )]
     config: PathBuf,
 
-    /// Print the result as JSON
+    /// Print the result as JSON on stdout, and an error as JSON in the last line of stderr
     #[arg(long, global = true)]
     json: bool,
 
@@ -69,7 +74,7 @@ enum Verb {
     /// Kafka topics as topics.toml has them, and the consumer groups that read them
     #[command(subcommand)]
     Topics(topics::Topics),
-    /// Persons and their distinct ids: whether every node has what PostgreSQL has
+    /// Persons and their distinct ids: what would be published, and whether every node has what PostgreSQL has
     #[command(subcommand)]
     Persons(persons::Persons),
     /// Functions that ClickHouse runs in queries: install them, prove them
@@ -114,8 +119,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(DIFFERENCES),
         Err(error) => {
-            eprintln!("posthouse: {error:#}");
-            ExitCode::from(exit_code(&error))
+            let code = exit_code(&error);
+            failure::report(&error, code, arguments.json);
+            ExitCode::from(code)
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::Load;
 use super::{bar, plan as plan_of, verify};
+use crate::cli::failure::report;
 use crate::cli::output::{Output, table};
 use crate::cli::{FAILED, Outcome};
 
@@ -59,7 +60,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         answer_holds: load.recheck_after.unwrap_or(DEFAULT_ANSWER_HOLDS),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
-    tokio::spawn(stop_on_signal(progress.clone()));
+    tokio::spawn(stop_on_signal(progress.clone(), output));
     if load.dry_run {
         (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
         return rehearse(&route, plan, &limits, progress, output).await;
@@ -146,7 +147,7 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
 }
 
 /// Asks for an end at the first Ctrl-C or SIGTERM. The second ends it at once, which is as safe as any kill.
-async fn stop_on_signal(progress: Arc<Progress>) {
+async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -162,7 +163,9 @@ async fn stop_on_signal(progress: Arc<Progress>) {
     progress.stop(Stop::Interrupted);
     bar::say_stopping();
     signalled().await;
-    eprintln!("posthouse: stopped at once: the same command finds what was under way and goes on from there");
+    let stopped =
+        anyhow::anyhow!("stopped at once: the same command finds what was under way and goes on from there");
+    report(&stopped, FAILED, output.json);
     std::process::exit(i32::from(FAILED))
 }
 

@@ -2,15 +2,17 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::topics;
+use serde::Serialize;
 
 use super::super::Outcome;
+use super::super::output::Output;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
@@ -19,15 +21,28 @@ pub(in crate::cli) struct Import {
     output: Option<PathBuf>,
 }
 
-pub(super) async fn run(config: &Config, verb: &Import) -> anyhow::Result<Outcome> {
+/// What `topics import --output FILE --json` prints.
+#[derive(Serialize)]
+struct Written<'p> {
+    written: &'p Path,
+}
+
+pub(super) async fn run(config: &Config, verb: &Import, output: Output) -> anyhow::Result<Outcome> {
     let text = topics::import(&Client::new(&config.kafka)?).await?;
     match &verb.output {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).open(path);
             let mut file = made.with_context(|| format!("can't make {}", path.display()))?;
             file.write_all(text.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
+            if output.json {
+                output.print(&Written { written: path }, |_| String::new())?;
+            }
         }
-        None => print!("{text}"),
+        None => {
+            let table: toml::Table =
+                toml::from_str(&text).context("the topics file is not TOML: please report this")?;
+            output.print(&table, |_| text)?;
+        }
     }
     Ok(Outcome::Clean)
 }

@@ -61,7 +61,8 @@ Exit code 3 if something was refused or steps are left, 1 if something failed. O
 const IMPORT: &str = "\
 Examples:
   posthouse topics import                 print it
-  posthouse topics import -o topics.toml  write it; an existing file is not overwritten";
+  posthouse topics import -o topics.toml  write it; an existing file is not overwritten
+  posthouse topics import --json          the same contents as JSON, for programs";
 
 const GROUPS: &str = "\
 Whose offsets count: Keeper's where a Kafka table keeps them there (the group's follow after each
@@ -125,7 +126,7 @@ impl Topics {
         match self {
             Self::Plan(verb) => plan::run(config, verb, output).await,
             Self::Apply(verb) => apply::run(config, verb, output).await,
-            Self::Import(verb) => import::run(config, verb).await,
+            Self::Import(verb) => import::run(config, verb, output).await,
             Self::Groups(verb) => groups::run(config, verb, output).await,
             Self::Reset(verb) => reset::run(config, verb, output).await,
             Self::Check => check::run(config, output).await,

@@ -1,0 +1,79 @@
+//! Report of a failed command on stderr: for people, or as one line of JSON.
+
+use std::ffi::OsStr;
+use std::io::{Write, stderr};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::WRONG_CONFIG;
+
+/// What stderr ends with where `--json` was given.
+#[derive(Debug, Serialize)]
+struct Failure {
+    error: Report,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    message: String,
+    causes: Vec<String>,
+    exit_code: u8,
+}
+
+/// Writes why a command failed as the last line of stderr.
+pub(super) fn report(error: &anyhow::Error, exit_code: u8, json: bool) {
+    let line = if json {
+        let causes = error.chain().skip(1).map(ToString::to_string).collect();
+        as_json(Report { message: error.to_string(), causes, exit_code })
+    } else {
+        format!("posthouse: {error:#}")
+    };
+    // Nobody may be there to read it; the exit code says the rest.
+    let _ = writeln!(stderr().lock(), "{line}");
+}
+
+/// Reports a command line that is wrong, or prints the help or version that it asks for.
+pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !wants_json() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
+    let line = as_json(Report { message, causes: Vec::new(), exit_code: WRONG_CONFIG });
+    let _ = writeln!(stderr().lock(), "{line}");
+    ExitCode::from(WRONG_CONFIG)
+}
+
+/// Whether `--json` is among the options, on a command line that could not be parsed.
+fn wants_json() -> bool {
+    std::env::args_os()
+        .skip(1)
+        .take_while(|argument| argument != OsStr::new("--"))
+        .any(|argument| argument == "--json")
+}
+
+fn as_json(error: Report) -> String {
+    // Texts and numbers always have a JSON form.
+    serde_json::to_string(&Failure { error }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_with_its_causes() {
+        let error = Err::<(), _>(anyhow::anyhow!("refused\nby the server"))
+            .context("can't connect")
+            .expect_err("one");
+        let causes = error.chain().skip(1).map(ToString::to_string).collect();
+        let line = as_json(Report { message: error.to_string(), causes, exit_code: 1 });
+        assert_eq!(
+            line,
+            r#"{"error":{"message":"can't connect","causes":["refused\nby the server"],"exit_code":1}}"#
+        );
+    }
+}
