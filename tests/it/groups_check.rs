@@ -21,7 +21,7 @@ tests! {
 }
 
 /// A table of its own, without a view, so that it reads nothing.
-fn idle_table(site: &Site<'_>, node: usize, name: &str, topic: &str, group: &str) -> anyhow::Result<()> {
+pub(crate) fn idle_table(site: &Site<'_>, node: usize, name: &str, topic: &str, group: &str) -> anyhow::Result<()> {
     let brokers = site.brokers();
     site.query_on(
         node,

@@ -66,6 +66,7 @@ mod schema;
 mod settings;
 mod sources;
 mod stack;
+mod stuck;
 mod topics;
 mod udf;
 
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         ("daemon", daemon::TESTS),
         ("groups", groups::TESTS),
         ("groups_check", groups_check::TESTS),
+        ("stuck", stuck::TESTS),
         ("sources", sources::TESTS),
         ("network", network::TESTS),
         ("schema", schema::TESTS),
