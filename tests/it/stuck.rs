@@ -11,12 +11,13 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 use crate::events::event;
-use crate::groups::now;
+use crate::groups::{commit, now};
 use crate::groups_check::idle_table;
 use crate::produce::LIMIT;
 
 tests! {
     Shared dates_the_oldest_unread_message_of_every_codec,
+    Shared counts_no_transaction_marker_as_a_message,
 }
 
 /// For one answer of a broker.
@@ -94,5 +95,30 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
     for codec in codecs {
         site.answers(&format!("SELECT count() FROM {{db}}.v_{codec}"), "50", LIMIT)?;
     }
+    Ok(())
+}
+
+fn counts_no_transaction_marker_as_a_message(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a group that has read all messages of a transaction, whose marker has an offset of its own
+    site.must(&["topics", "apply"])?;
+    let group = format!("{}_read", site.name());
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("transactional.id", site.name())
+        .create()?;
+    producer.init_transactions(ANSWER)?;
+    producer.begin_transaction()?;
+    for partition in 0..4 {
+        for number in ["1", "2", "3"] {
+            let record = BaseRecord::<str, str>::to(site.name()).payload(number).partition(partition);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+    }
+    producer.commit_transaction(ANSWER)?;
+    // THEN what is behind it counts, and the marker does not
+    commit(site, &group, 2)?;
+    lag_of(site, &group, 8)?;
+    commit(site, &group, 3)?;
+    lag_of(site, &group, 0)?;
     Ok(())
 }

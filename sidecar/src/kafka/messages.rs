@@ -13,38 +13,60 @@ use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Pla
 
 /// Between two looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
+/// What the first message at or after an offset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstMessage {
+    /// When it was made, in milliseconds since 1970; absent if it does not say.
+    Made(Option<i64>),
+    /// There is none up to the end of the partition: what is left are markers of transactions, or messages of open ones.
+    Nothing,
+}
+
 /// Partitions that are read at once, so that what is fetched beside what is looked at stays little.
 const READ_AT_ONCE: usize = 200;
 
 impl Client {
-    /// When the first message at or after each offset was made, in milliseconds since 1970. A partition that gives none within
-    /// seconds is left out.
+    /// The first message at or after each offset. A partition that does not answer within seconds is left out.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
-    pub async fn times(&self, starts: &BTreeMap<Place, i64>) -> Result<BTreeMap<Place, i64>, KafkaError> {
+    pub async fn first_messages(
+        &self,
+        starts: &BTreeMap<Place, i64>,
+    ) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
         let starts: Vec<(Place, i64)> = starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
-        let mut times = BTreeMap::new();
-        for starts in starts.chunks(READ_AT_ONCE) {
-            times.extend(self.read(starts.to_vec()).await?);
+        let mut messages = BTreeMap::new();
+        // Topic by topic, because the library names the partition alone of which it has reached the end.
+        for topic in starts.chunk_by(|(a, _), (b, _)| a.topic == b.topic) {
+            for starts in topic.chunks(READ_AT_ONCE) {
+                messages.extend(self.read(starts.to_vec()).await?);
+            }
         }
-        Ok(times)
+        Ok(messages)
     }
 
-    async fn read(&self, starts: Vec<(Place, i64)>) -> Result<BTreeMap<Place, i64>, KafkaError> {
+    /// Reads partitions of one topic.
+    async fn read(&self, starts: Vec<(Place, i64)>) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
         self.consumer("read a message of each partition", None, move |consumer| {
             let mut list = TopicPartitionList::new();
             for (place, offset) in &starts {
                 list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset))?;
             }
             let mut wanted: BTreeSet<&Place> = starts.iter().map(|(place, _)| place).collect();
-            let mut times = BTreeMap::new();
+            let mut messages = BTreeMap::new();
             consumer.assign(&list)?;
             let deadline = Instant::now() + ANSWER_LIMIT;
             while !wanted.is_empty() && Instant::now() < deadline {
                 let Some(polled) = consumer.poll(POLL) else { continue };
                 let message = match polled {
                     Ok(message) => message,
+                    Err(LibraryError::PartitionEOF(partition)) => {
+                        let ended = wanted.iter().find(|place| place.partition == partition).copied();
+                        if let Some(place) = ended.filter(|place| wanted.remove(place)) {
+                            messages.insert(place.clone(), FirstMessage::Nothing);
+                        }
+                        continue;
+                    }
                     // The library goes on by itself; what does not come is left out.
                     Err(error) => {
                         tracing::debug!("read a message: {error}");
@@ -56,10 +78,10 @@ impl Client {
                     let mut read = TopicPartitionList::new();
                     read.add_partition(&place.topic, place.partition);
                     consumer.pause(&read)?;
-                    times.extend(message.timestamp().to_millis().map(|time| (place, time)));
+                    messages.insert(place, FirstMessage::Made(message.timestamp().to_millis()));
                 }
             }
-            Ok(times)
+            Ok(messages)
         })
         .await
     }

@@ -26,6 +26,7 @@ pub use self::admin::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
 pub use self::groups::{Group, Member};
 pub(crate) use self::newest::{Newest, Record};
+pub use self::messages::FirstMessage;
 pub use self::offsets::{Bounds, Place};
 pub use self::producer::{DeliveryError, Producer, Receipt};
 

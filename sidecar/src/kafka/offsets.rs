@@ -112,6 +112,7 @@ impl Client {
         config
             .set("group.id", group.unwrap_or("posthouse"))
             .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
             // One message of a partition is looked at, if any: the first is sent however large it is.
             .set("fetch.message.max.bytes", "1")
             .set("auto.offset.reset", "earliest");

@@ -19,8 +19,8 @@ pub(super) use self::observe::places;
 pub use self::observe::{Seen, observe};
 pub use self::readers::{TopicReader, readers};
 pub use self::replay::{ReplayError, replays};
-use crate::kafka::{Client, KafkaError, Place};
 use crate::schema::KafkaTable;
+use crate::kafka::{Client, FirstMessage, KafkaError, Place};
 
 /// Groups that are asked for at once: each by a consumer with connections of its own.
 const ASKED_AT_ONCE: usize = 8;
@@ -72,7 +72,8 @@ pub struct PartitionLag {
     pub first: Option<i64>,
     /// The offset of the next message.
     pub end: Option<i64>,
-    /// Messages that were not read; as far as offsets tell, which transactions and compaction make too large.
+    /// Messages that were not read; as far as offsets tell, which transactions and compaction make too large. Once the oldest was
+    /// looked for: 0 if there is none.
     pub lag: Option<i64>,
     /// Messages that were deleted before they were read.
     pub lost: i64,
@@ -160,7 +161,8 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
     unread
 }
 
-/// Fills in when the oldest unread messages were made: reads one of each lagging partition.
+/// Fills in when the oldest unread messages were made: reads one of each lagging partition. What turns out to be no message
+/// lags no more.
 ///
 /// # Errors
 /// See [`KafkaError`].
@@ -170,17 +172,22 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
         groups.entry(group).or_default().insert(place, start);
     }
     let asked = groups.into_iter().map(|(group, starts)| async move {
-        let times = client.times(&starts).await?;
-        Ok(times.into_iter().map(|(place, time)| ((group.clone(), place), time)).collect::<Vec<_>>())
+        let first = client.first_messages(&starts).await?;
+        Ok(first.into_iter().map(|(place, first)| ((group.clone(), place), first)).collect::<Vec<_>>())
     });
     let asked: Vec<_> = asked.collect();
-    let times: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
-    let times: BTreeMap<(String, Place), i64> = times.into_iter().flatten().collect();
+    let first: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+    let first: BTreeMap<(String, Place), FirstMessage> = first.into_iter().flatten().collect();
     for lag in lags {
         for partition in &mut lag.partitions {
             let place = Place { topic: lag.topic.clone(), partition: partition.partition };
-            partition.oldest_unread = times.get(&(lag.group.clone(), place)).copied();
+            match first.get(&(lag.group.clone(), place)) {
+                Some(FirstMessage::Made(time)) => partition.oldest_unread = *time,
+                Some(FirstMessage::Nothing) => partition.lag = Some(0),
+                None => {}
+            }
         }
+        lag.lag = lag.partitions.iter().filter_map(|partition| partition.lag).sum();
         lag.oldest_unread = lag.partitions.iter().filter_map(|partition| partition.oldest_unread).min();
     }
     Ok(())
