@@ -185,15 +185,19 @@ fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyh
     // WHEN Keeper, which can be read on one node, says that it is further back in one partition
     let shown_there = show_keeper(site, 0).and_then(|()| {
         let shown = shown(site, &name)?;
-        Ok((shown, site.posthouse(&["topics", "reset", &name, "--to", "latest"])?))
+        let checked = site.posthouse(&["topics", "check"])?;
+        Ok((shown, site.posthouse(&["topics", "reset", &name, "--to", "latest"])?, checked))
     });
     site.query_on(0, "DROP TABLE IF EXISTS system.zookeeper SYNC")?;
-    let (shown, refused) = shown_there?;
+    let (shown, refused, checked) = shown_there?;
     // THEN that counts
     ensure!(shown["offsets"] == "keeper" && shown["lag"] == 2, "{shown}");
     ensure!(shown["partitions"][1]["committed"] == 3, "{shown}");
     // THEN a replica that no node has stands against a reset: its offsets would win
     ensure!(refused.code == 1 && refused.stderr.contains("kafka_events/replicas/gone"), "{refused}");
+    // THEN a check names it too, since the engine leaves partitions to it
+    let stale = format!("keeper path /posthouse/{name}/kafka_events: Keeper knows gone there");
+    ensure!(checked.code == 3 && checked.stdout.contains(&stale), "{checked}");
     Ok(())
 }
 

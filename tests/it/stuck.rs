@@ -1,28 +1,31 @@
-//! What nobody has read yet: how old it is, and whether it is a message at all.
+//! Consumers that stand still or are not there, and messages that only some readers can read: what is found of them.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::daemon::Daemon;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::events::event;
 use crate::groups::{commit, now};
-use crate::groups_check::idle_table;
-use crate::produce::LIMIT;
+use crate::groups_check::{check, idle_table};
+use crate::produce::{LIMIT, consumed, consumed_by};
 
 tests! {
+    Shared names_consumers_that_stand_still_with_the_servers_reason,
+    Shared names_consumers_that_the_schema_wants_and_a_node_lacks,
     Shared dates_the_oldest_unread_message_of_every_codec,
     Shared counts_no_transaction_marker_as_a_message,
 }
 
 /// For one answer of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long ago messages were made.
+/// Longer ago than a consumer may stand still without a finding.
 const AGO_MS: i64 = 120_000;
 
 /// Produces messages that were made at this time, in milliseconds since 1970.
@@ -43,6 +46,120 @@ fn events(count: usize) -> Vec<Vec<u8>> {
         Value::Object(event).to_string().into_bytes()
     };
     (0..count).map(message).collect()
+}
+
+fn persons(count: usize) -> Vec<Vec<u8>> {
+    let message = |number: usize| {
+        let person = json!({"id": format!("018f5a7e-0000-4000-8000-{number:012}"), "team_id": 2, "properties": "{}",
+            "created_at": "2026-11-01 10:42:06.502000", "is_identified": 0, "is_deleted": 0, "version": 1});
+        person.to_string().into_bytes()
+    };
+    (0..count).map(message).collect()
+}
+
+/// Texts and next steps of the faults of this thing, of one run of `topics check`.
+fn faults(findings: &[Value], about: &str) -> Vec<(String, String)> {
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let own = findings.iter().filter(|finding| finding["severity"] == "fault" && finding["about"] == about);
+    own.map(|finding| (text(finding, "found"), text(finding, "next"))).collect()
+}
+
+/// That one of the faults has all `parts` in its text, and `next` in its next step.
+fn has(faults: &[(String, String)], parts: &[&str], next: &str) -> anyhow::Result<()> {
+    let is = |(found, way): &&(String, String)| {
+        parts.iter().all(|part| found.contains(part)) && way.contains(next)
+    };
+    ensure!(faults.iter().any(|fault| is(&fault)), "none with {parts:?} and {next:?}: {faults:#?}");
+    Ok(())
+}
+
+fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN consumers that work, and storage that is detached
+    site.with_persons()?.apply()?;
+    send(site, site.name(), &events(100), now()?)?;
+    consumed(site)?;
+    for node in 0..2 {
+        site.query_on(node, "DETACH TABLE {db}.sharded_events SYNC")?;
+    }
+    site.query("DETACH TABLE {db}.person SYNC")?;
+    // WHEN messages wait for longer than a minute
+    let (name, person) = (site.name().to_owned(), site.person_topics().0);
+    let stuck = format!("{name}_persons_ch1");
+    send(site, &name, &events(500), now()? - AGO_MS)?;
+    send(site, &person, &persons(10), now()? - AGO_MS)?;
+    consumed_by(site, &format!("{name}_persons_ch2"), &person)?;
+    // THEN both groups are named, with what waits and why; the group that goes on is not
+    let (outcome, findings) = check(site)?;
+    let of = |group: &str| faults(&findings, &format!("group {group}"));
+    let waits = format!("500 messages of {name} wait");
+    has(
+        &of(&name),
+        &[&waits, "has not moved for", "sharded_events does not exist"],
+        "fix what the server reports",
+    )
+    .with_context(|| outcome.to_string())?;
+    let waits = format!("10 messages of {person}");
+    has(&of(&stuck), &[&waits, "table behind", "person_mv is missing on ch1"], "person_mv")
+        .with_context(|| outcome.to_string())?;
+    let well = of(&format!("{name}_persons_ch2"));
+    ensure!(well.is_empty(), "{well:#?}");
+    // THEN a running posthouse measures it, and logs the finding once
+    let running = Daemon::start(site, "check")?;
+    let of = |metric: &str, group: &str, topic: &str| {
+        format!("posthouse_consumer_{metric}{{group=\"{group}\",topic=\"{topic}\"}}")
+    };
+    running.wait(&of("lag_messages", &name, &name), |lag| lag == 500)?;
+    running.wait(&of("oldest_unread_seconds", &name, &name), |age| age >= 120)?;
+    running.wait(&of("stalled_seconds", &name, &name), |seconds| seconds > 0)?;
+    running.wait(&of("lag_messages", &stuck, &person), |lag| lag == 10)?;
+    running.wait(&of("stalled_seconds", &stuck, &person), |seconds| seconds >= 60)?;
+    let log = running.says(&format!("group {name}: "))?;
+    ensure!(log.matches(&format!("group {name}: ")).count() == 1, "{log}");
+    // WHEN storage is back THEN everything moves, and nothing is found of them
+    for node in 0..2 {
+        site.query_on(node, "ATTACH TABLE {db}.sharded_events")?;
+    }
+    site.query("ATTACH TABLE {db}.person")?;
+    for (group, topic) in [(&name, &name), (&stuck, &person)] {
+        running.wait(&of("lag_messages", group, topic), |lag| lag == 0)?;
+        running.wait(&of("stalled_seconds", group, topic), |seconds| seconds == 0)?;
+    }
+    ensure!(running.end()? == 0, "another exit code");
+    let (outcome, findings) = check(site)?;
+    for group in [&name, &stuck] {
+        ensure!(faults(&findings, &format!("group {group}")).is_empty(), "{outcome}");
+    }
+    Ok(())
+}
+
+fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a schema of which nothing was ever committed
+    site.with_persons()?.apply()?;
+    // WHEN a pause is left behind on all nodes, and a consumer is detached for good on one
+    for node in 0..2 {
+        site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
+    }
+    site.query_on(1, "DETACH TABLE {db}.kafka_person PERMANENTLY SYNC")?;
+    // THEN each is named with its nodes and the way back
+    let name = site.name().to_owned();
+    let (_, findings) = check(site)?;
+    let of = |table: &str| faults(&findings, &format!("table {name}.{table}"));
+    has(&of("kafka_events"), &["missing on ch1 and ch2"], "posthouse schema apply")?;
+    has(&of("kafka_person"), &["detached on ch2"], &format!("ATTACH TABLE {name}.kafka_person on ch2"))?;
+    ensure!(of("kafka_person_distinct_id").is_empty(), "{findings:#?}");
+    // THEN a running posthouse logs them
+    let running = Daemon::start(site, "check")?;
+    running.says(&format!("table {name}.kafka_events: "))?;
+    running.says(&format!("table {name}.kafka_person: "))?;
+    ensure!(running.end()? == 0, "another exit code");
+    // WHEN the next steps are taken THEN nothing is found
+    site.query_on(1, "ATTACH TABLE {db}.kafka_person")?;
+    site.must(&["schema", "apply"])?;
+    let (outcome, findings) = check(site)?;
+    for table in ["kafka_events", "kafka_person"] {
+        ensure!(faults(&findings, &format!("table {name}.{table}")).is_empty(), "{outcome}");
+    }
+    Ok(())
 }
 
 /// What the lag of a group says, once it shows this many unread messages.

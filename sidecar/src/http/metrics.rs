@@ -21,6 +21,12 @@ pub enum Metric {
     TopicsErrors,
     /// When the last look succeeded.
     TopicsLook,
+    /// Messages that a group has not read, by group and topic.
+    ConsumerLag,
+    /// Age of the oldest of these.
+    ConsumerOldestUnread,
+    /// For how long a group stands still while messages wait.
+    ConsumerStalled,
     /// Whether this posthouse holds the slot.
     PersonsLeader,
     /// Messages handed over.
@@ -84,6 +90,21 @@ impl Metric {
                 Kind::Gauge,
                 "When topics were last looked at with success, in seconds since 1970.",
             ),
+            Self::ConsumerLag => (
+                "posthouse_consumer_lag_messages",
+                Kind::Gauge,
+                "Messages of a topic that a consumer group has not read.",
+            ),
+            Self::ConsumerOldestUnread => (
+                "posthouse_consumer_oldest_unread_seconds",
+                Kind::Gauge,
+                "Age of the oldest message that a consumer group has not read; 0 if it has read all, absent if it is not known.",
+            ),
+            Self::ConsumerStalled => (
+                "posthouse_consumer_stalled_seconds",
+                Kind::Gauge,
+                "For how long a consumer group has not moved while messages wait for more than a minute; 0 if it moves.",
+            ),
             Self::PersonsLeader => (
                 "posthouse_persons_leader",
                 Kind::Gauge,
@@ -138,8 +159,11 @@ impl Metric {
     }
 }
 
-/// A metric, and the value of its one label where it has one.
-type Key = (Metric, Option<(&'static str, &'static str)>);
+/// Names and values of labels.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// A metric and its labels.
+type Key = (Metric, Labels);
 
 /// The values of all metrics that have been measured.
 #[derive(Debug, Default)]
@@ -148,17 +172,24 @@ pub struct Metrics(Mutex<BTreeMap<Key, u64>>);
 impl Metrics {
     /// Sets a metric without a label.
     pub fn set(&self, metric: Metric, value: u64) {
-        self.values().insert((metric, None), value);
+        self.values().insert((metric, Labels::new()), value);
     }
 
     /// Sets a metric for one value of its label.
     pub fn set_for(&self, metric: Metric, label: &'static str, of: &'static str, value: u64) {
-        self.values().insert((metric, Some((label, of))), value);
+        self.values().insert((metric, vec![(label, of.to_owned())]), value);
+    }
+
+    /// Replaces all values of a metric, so that labels which are gone are not shown any more.
+    pub fn replace(&self, metric: Metric, values: impl IntoIterator<Item = (Labels, u64)>) {
+        let mut all = self.values();
+        all.retain(|(known, _), _| *known != metric);
+        all.extend(values.into_iter().map(|(labels, value)| ((metric, labels), value)));
     }
 
     /// Adds to a metric without a label; to add nothing makes it known as 0.
     pub fn add(&self, metric: Metric, count: u64) {
-        *self.values().entry((metric, None)).or_default() += count;
+        *self.values().entry((metric, Labels::new())).or_default() += count;
     }
 
     fn values(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, u64>> {
@@ -170,20 +201,27 @@ impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values = self.values().clone();
         let mut shown = None;
-        for ((metric, label), value) in values {
+        for ((metric, labels), value) in values {
             let (name, kind, help) = metric.describe();
             if shown != Some(metric) {
                 let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
                 writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
                 shown = Some(metric);
             }
-            match label {
-                Some((label, of)) => writeln!(f, "{name}{{{label}=\"{of}\"}} {value}")?,
-                None => writeln!(f, "{name} {value}")?,
+            let labels: Vec<String> =
+                labels.iter().map(|(label, of)| format!("{label}=\"{}\"", escaped(of))).collect();
+            match labels.is_empty() {
+                true => writeln!(f, "{name} {value}")?,
+                false => writeln!(f, "{name}{{{}}} {value}", labels.join(","))?,
             }
         }
         Ok(())
     }
+}
+
+/// A label's value as the text format has it: groups may be called anything.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -212,5 +250,16 @@ mod tests {
                 "posthouse_topics_errors_total 0",
             ]
         );
+    }
+
+    #[test]
+    fn escapes_labels_and_forgets_those_that_are_gone() {
+        let metrics = Metrics::default();
+        let labels = |group: &str| vec![("group", group.to_owned()), ("topic", "t".to_owned())];
+        metrics.replace(Metric::ConsumerLag, [(labels("old"), 1)]);
+        metrics.replace(Metric::ConsumerLag, [(labels("a\"b\\c\nd"), 2)]);
+        let text = metrics.to_string();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines, [r#"posthouse_consumer_lag_messages{group="a\"b\\c\nd",topic="t"} 2"#]);
     }
 }

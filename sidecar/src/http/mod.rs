@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-pub use self::metrics::{Metric, Metrics};
+pub use self::metrics::{Labels, Metric, Metrics};
 use crate::config::HostPort;
 
 /// The text format of Prometheus.

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
+/// ClickHouse's codes for a table or database that is not there: `UNKNOWN_TABLE`, `UNKNOWN_DATABASE`,
+/// `CANNOT_GET_CREATE_TABLE_QUERY`.
+const NO_SUCH_TABLE: [u32; 3] = [60, 81, 390];
+
 /// A table of the Kafka engine on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KafkaTable {
@@ -24,6 +28,10 @@ pub struct KafkaTable {
     pub consumers: u32,
     /// Where its offsets are in Keeper, if they are kept there.
     pub keeper_path: Option<String>,
+    /// What Keeper calls it below that path.
+    pub replica: Option<String>,
+    /// How many materialized views read from it; without one it reads nothing.
+    pub views: u64,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +39,7 @@ struct Row {
     database: String,
     name: String,
     engine_full: String,
+    views: u64,
 }
 
 impl KafkaTable {
@@ -47,6 +56,20 @@ impl KafkaTable {
 pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
     let rows: Vec<Row> = node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
     Ok(rows.into_iter().map(|row| table(node, row)).collect())
+}
+
+/// Whether a table that the node does not have is only detached there: the server keeps the definition of such a table.
+///
+/// # Errors
+/// See [`NodeError`].
+pub(super) async fn is_detached(node: &Node, database: &str, name: &str) -> Result<bool, NodeError> {
+    let query = node.query(sql::text("inspect/definition.sql").unwrap_or_default());
+    let query = query.param("database", database).param("table", name);
+    match query.rows::<serde_json::Value>().await {
+        Ok(rows) => Ok(!rows.is_empty()),
+        Err(error) if error.code().is_some_and(|code| NO_SUCH_TABLE.contains(&code)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn table(node: &Node, row: Row) -> KafkaTable {
@@ -69,6 +92,8 @@ fn table(node: &Node, row: Row) -> KafkaTable {
         group: either("kafka_group_name", 2).unwrap_or_default(),
         consumers: named("kafka_num_consumers").and_then(|count| count.parse().ok()).unwrap_or(1),
         keeper_path: named("kafka_keeper_path"),
+        replica: named("kafka_replica_name"),
+        views: row.views,
     }
 }
 

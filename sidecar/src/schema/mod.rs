@@ -26,6 +26,7 @@ pub use self::confirm::{Confirmation, Confirmed, RefusalReason, check, confirmat
 pub use self::feeders::Feeder;
 pub use self::import::{ImportError, ImportRequest, import};
 pub use self::kafka_table::{KafkaTable, kafka_tables};
+pub(crate) use self::kafka_table::is_detached;
 pub use self::objects::{OBJECTS, Object, Role, Section};
 pub use self::observe::{ObserveError, Replays, observe};
 pub use self::plan::{Action, Alteration, Change, Plan};

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod consumers;
 mod frees;
 pub mod groups;
 mod import;
@@ -14,7 +15,9 @@ pub mod reset;
 mod retention;
 pub mod saved;
 pub mod spec;
+pub mod stalls;
 mod values;
+mod watcher;
 
 use crate::kafka::{Client, Cluster, KafkaError};
 use crate::node::Node;

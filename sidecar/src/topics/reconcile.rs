@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::check::{self, Severity};
 use super::plan::Step;
+use super::watcher::Watcher;
 use super::{Lock, LockError, LockScope, Options, Outcome, Plan, apply, compare, load};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
@@ -19,6 +19,7 @@ pub async fn reconcile(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: wat
     for counter in [Metric::TopicsChanges, Metric::TopicsFailures, Metric::TopicsErrors] {
         metrics.add(counter, 0);
     }
+    let mut watcher = Watcher::default();
     let mut ticks = interval(config.daemon.topics_period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -27,7 +28,7 @@ pub async fn reconcile(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: wat
             _ = stop.wait_for(|stop| *stop) => return,
         }
         // A look that has begun is finished: an apply would leave its steps half done.
-        match look(&config, &metrics).await {
+        match look(&config, &metrics, &mut watcher).await {
             Ok(()) => metrics.set(Metric::TopicsLook, seconds_since_1970()),
             Err(error) => {
                 metrics.add(Metric::TopicsErrors, 1);
@@ -37,7 +38,7 @@ pub async fn reconcile(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: wat
     }
 }
 
-async fn look(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
+async fn look(config: &Config, metrics: &Metrics, watcher: &mut Watcher) -> anyhow::Result<()> {
     let (client, nodes) = (Client::new(&config.kafka)?, Node::all(config));
     // Read anew, so that an edited file takes effect.
     let spec = load(&config.kafka.topics)?;
@@ -57,13 +58,7 @@ async fn look(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
     }
     metrics.set(Metric::TopicsDifferences, plan.steps.len() as u64);
     metrics.set(Metric::TopicsRefused, plan.refused.len() as u64);
-    let found = check::look(config, &client, &nodes, check::kept(config)?).await?;
-    let findings = check::check(&found);
-    for (severity, name) in [(Severity::Fault, "fault"), (Severity::Warn, "warn")] {
-        let count = findings.iter().filter(|finding| finding.severity == severity).count();
-        metrics.set_for(Metric::TopicsFindings, "severity", name, count as u64);
-    }
-    Ok(())
+    watcher.look(config, &client, &nodes, metrics).await
 }
 
 /// Whether a loop may take a step by itself: what deletes messages waits for somebody who looks.

@@ -22,7 +22,7 @@ struct Checked {
 
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Outcome> {
     let topics = check::kept(config)?;
-    let found = check::look(config, &Client::new(&config.kafka)?, &Node::all(config), topics).await?;
+    let found = check::watch(config, &Client::new(&config.kafka)?, &Node::all(config), topics).await?;
     let checked = Checked {
         findings: check::check(&found),
         groups: found.seen.groups.len(),

@@ -73,10 +73,14 @@ Examples:
   posthouse topics groups clickhouse_events   every partition of a group";
 
 const CHECK: &str = "\
-A line for each finding, faults (something is lost or not read) before warnings: consumers without
-a partition, messages that are deleted unread or soon will be, messages too large for their readers,
-groups without tables and tables without offsets, topics that are missing, tables of one group that
-disagree.
+A line for each finding, faults (something is lost or not read) before warnings: groups that stand
+still while messages wait, with the server's reason; Kafka tables of the schema that a node lacks or
+has detached; replicas in Keeper without a table; consumers without a partition, messages that are
+deleted unread or soon will be, messages too large for their readers, groups without tables and
+tables without offsets, topics that are missing, tables of one group that disagree.
+
+A group stands still if its oldest unread message is a minute old and its offset does not move for
+15 s: the check looks again for so long where it seems so, and ends at once where nothing waits.
 
 Exit code 3 if anything is found: for cron and alerts.
 

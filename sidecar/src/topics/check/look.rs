@@ -1,17 +1,44 @@
 //! Asks for everything that a check compares.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::super::consumers::server_reports;
 use super::super::groups::{self, observe};
 use super::super::spec::{self, Manage, SpecError};
-use super::Found;
-use crate::config::Config;
+use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
+use super::super::tables::is_detached;
+use super::{Found, desired};
+use crate::config::{Config, Offsets};
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 
-/// Looks at brokers, nodes and Keeper; `topics` are those that posthouse keeps.
+/// Between two looks at consumers that seem to stand still.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Looks, and again while consumers seem to stand still, until it is known whether they do: [`MIN_SIGHTING`] and one look more.
+///
+/// # Errors
+/// See [`look`].
+pub async fn watch(
+    config: &Config,
+    client: &Client,
+    nodes: &[Node],
+    topics: BTreeSet<String>,
+) -> Result<Found, KafkaError> {
+    let mut sightings = Sightings::default();
+    loop {
+        let found = look(config, client, nodes, topics.clone(), &mut sightings).await?;
+        if found.still.watched >= MIN_SIGHTING || !found.is_undecided() {
+            return Ok(found);
+        }
+        let left = MIN_SIGHTING - found.still.watched;
+        tokio::time::sleep(LOOK_INTERVAL.min(left)).await;
+    }
+}
+
+/// Looks at brokers, nodes and Keeper; `topics` are those that posthouse keeps. Where partitions were before is in `sightings`.
 ///
 /// # Errors
 /// See [`KafkaError`]. A node that does not answer becomes a finding.
@@ -20,28 +47,76 @@ pub async fn look(
     client: &Client,
     nodes: &[Node],
     topics: BTreeSet<String>,
+    sightings: &mut Sightings,
 ) -> Result<Found, KafkaError> {
     let seen = observe(client, nodes, None).await?;
     let mut lags = groups::lags(&seen, None);
     groups::date(client, &mut lags).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let silent: BTreeSet<String> = seen.silent.keys().cloned().collect();
     let mut found = Found {
         seen,
         lags,
-        configs: std::collections::BTreeMap::new(),
+        configs: BTreeMap::new(),
         topics,
         nodes: nodes.iter().map(|node| node.name.clone()).collect(),
-        database: config.database.clone(),
         events_topic: config.events.topic.clone(),
         events_group: config.events.group.clone(),
         brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
         conflicts: crate::persons::topics_of(config, client).await?,
         now: i64::try_from(now).unwrap_or(i64::MAX),
+        desired: desired::desired_consumers(config),
+        detached: BTreeSet::new(),
+        replicas: BTreeMap::new(),
+        reports: server_reports(nodes, |node| !silent.contains(&node.name)).await,
+        still: Still::default(),
     };
+    found.detached = detached(config, nodes, &found).await;
+    found.replicas = replicas(config, nodes, &found).await;
+    let own: Vec<groups::Lag> = found.own_lags().cloned().collect();
+    found.still = sightings.update(&own, Instant::now());
     let there = |topic: &&str| found.seen.cluster.topics.contains_key(*topic);
     let ours: BTreeSet<String> = found.ours().into_iter().filter(there).map(str::to_owned).collect();
     found.configs = client.configs(&ours).await?;
     Ok(found)
+}
+
+/// Which of the tables that nodes lack are detached there. Where a node does not tell they count as missing.
+async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(String, String)> {
+    let mut detached = BTreeSet::new();
+    for table in &found.desired {
+        let lacking: BTreeSet<&str> = desired::lacking(found, table).collect();
+        let name = table.strip_prefix(&format!("{}.", config.database)).unwrap_or(table);
+        for node in nodes.iter().filter(|node| lacking.contains(node.name.as_str())) {
+            match is_detached(node, &config.database, name).await {
+                Ok(true) => _ = detached.insert((node.name.clone(), table.clone())),
+                Ok(false) => {}
+                Err(error) => tracing::debug!("is {table} detached: {error}"),
+            }
+        }
+    }
+    detached
+}
+
+/// The replicas below each path of a Kafka table, and below the config's, as far as a node can read Keeper.
+async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<String, BTreeSet<String>> {
+    let own = (config.events.offsets == Offsets::Keeper).then(|| config.events.keeper_path.clone());
+    let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
+    let paths: BTreeSet<String> = paths.chain(own).collect();
+    let mut replicas = BTreeMap::new();
+    for path in paths {
+        for node in nodes.iter().filter(|node| !found.seen.silent.contains_key(&node.name)) {
+            match groups::replicas(node, &path).await {
+                Ok(Some(names)) => {
+                    replicas.insert(path, names.into_iter().collect());
+                    break;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!("replicas below {path}: {error}"),
+            }
+        }
+    }
+    replicas
 }
 
 /// The topics that posthouse keeps: those of the topics file, if there is one, and that of events.

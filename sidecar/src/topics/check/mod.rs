@@ -1,10 +1,12 @@
 //! Topics, groups and Kafka tables compared with each other: what does not fit, and what is about to be lost.
 
 mod configs;
+mod desired;
 mod look;
 mod producers;
 mod readers;
 mod retention;
+mod stalls;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -13,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::look::{kept, look};
+pub use self::look::{kept, look, watch};
+use super::consumers::ServerReports;
 use super::groups::{Lag, Seen};
+use super::stalls::{Evidence, Stall, Still};
 use crate::kafka::Config;
 use crate::schema::KafkaTable;
 use crate::persons::TopicConflicts;
@@ -55,8 +59,6 @@ pub struct Found {
     pub topics: BTreeSet<String>,
     /// Every node of the config.
     pub nodes: BTreeSet<String>,
-    /// The database of the config.
-    pub database: String,
     /// The topic of events.
     pub events_topic: String,
     /// The group of events.
@@ -67,9 +69,39 @@ pub struct Found {
     pub conflicts: Vec<TopicConflicts>,
     /// Now, in milliseconds since 1970.
     pub now: i64,
+    /// Kafka tables, with their database, that the schema wants on every node.
+    pub desired: BTreeSet<String>,
+    /// Those of them that are detached: node and table.
+    pub detached: BTreeSet<(String, String)>,
+    /// Replicas of Kafka tables in Keeper, by path; without paths that can't be read.
+    pub replicas: BTreeMap<String, BTreeSet<String>>,
+    /// What servers say of their consumers.
+    pub reports: ServerReports,
+    /// For how long partitions with unread messages were seen where they are.
+    pub still: Still,
 }
 
 impl Found {
+    /// How far groups are in topics that posthouse keeps or a table reads.
+    pub fn own_lags(&self) -> impl Iterator<Item = &Lag> {
+        let ours = self.ours();
+        self.lags.iter().filter(move |lag| ours.contains(lag.topic.as_str()))
+    }
+
+    /// Of these the ones that stand still while messages wait.
+    pub fn stalls(&self) -> Vec<Stall> {
+        self.own_lags().filter_map(|lag| self.evidence().stall(lag)).collect()
+    }
+
+    fn evidence(&self) -> Evidence<'_> {
+        Evidence { seen: &self.seen, reports: &self.reports, still: &self.still, now: self.now }
+    }
+
+    /// Whether another look may tell of more groups that stand still.
+    fn is_undecided(&self) -> bool {
+        self.own_lags().any(|lag| self.evidence().is_undecided(lag))
+    }
+
     /// Topics of the file, and those that a table reads.
     fn ours(&self) -> BTreeSet<&str> {
         let read = self.seen.tables.iter().flat_map(|table| &table.topics);
@@ -98,8 +130,10 @@ impl Found {
 /// Everything that does not fit, the worst first.
 pub fn check(found: &Found) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(desired::check(found));
     findings.extend(tables::check(found));
     findings.extend(readers::check(found));
+    findings.extend(stalls::check(found));
     findings.extend(retention::check(found));
     findings.extend(configs::check(found));
     findings.extend(producers::check(found));

@@ -8,7 +8,7 @@ use super::{Finding, Found, fault, warn};
 pub(super) fn check(found: &Found) -> Vec<Finding> {
     let ours = found.ours();
     let lags = found.lags.iter().filter(|lag| ours.contains(lag.topic.as_str()));
-    lags.filter_map(|lag| left(found, lag).or_else(|| never(lag)).or_else(|| ahead(lag))).collect()
+    lags.filter_map(|lag| left(found, lag).or_else(|| never(found, lag)).or_else(|| ahead(lag))).collect()
 }
 
 /// A group with offsets in which nobody reads.
@@ -34,21 +34,24 @@ fn left(found: &Found, lag: &Lag) -> Option<Finding> {
     })
 }
 
-/// Tables that do not read what is there.
-fn never(lag: &Lag) -> Option<Finding> {
+/// Tables that do not read what is there, as long as it is not known that they stand still.
+fn never(found: &Found, lag: &Lag) -> Option<Finding> {
     let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
-    if committed || lag.tables.is_empty() || lag.lag == 0 {
+    let evidence = found.evidence();
+    if committed || lag.tables.is_empty() || lag.lag == 0 || evidence.stall(lag).is_some() {
         return None;
     }
     let tables: BTreeSet<&str> = lag.tables.keys().map(String::as_str).collect();
+    let (reason, next) = match evidence.blocked(lag) {
+        Some(reason) => (format!(": {reason}"), reason.next()),
+        None => (String::new(), "check again in a minute, which tells why if nothing has moved".to_owned()),
+    };
     let text = format!(
-        "{} has never committed an offset of {}, which has {} messages",
+        "{} has never committed an offset of {}, which has {} messages{reason}",
         super::listed(tables),
         lag.topic,
         lag.lag
     );
-    let next =
-        "see that a materialized view reads from it, and what system.kafka_consumers has as exceptions";
     Some(fault(format!("group {}", lag.group), text, next))
 }
 

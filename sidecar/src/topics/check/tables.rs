@@ -129,7 +129,7 @@ fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     findings
 }
 
-/// A table that only some nodes have.
+/// A table that only some nodes have, and that the schema does not want.
 fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     let mut nodes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for table in tables {
@@ -143,15 +143,11 @@ fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding
         .collect();
     let partial = nodes.into_iter().filter_map(|(table, there)| {
         let missing: Vec<&str> = asked.difference(&there).copied().collect();
-        let own = group == found.events_group && table == format!("{}.kafka_events", found.database);
         // A table on one node alone may well be meant so.
-        let odd = !missing.is_empty() && (own || there.len() > 1);
+        let odd = !missing.is_empty() && there.len() > 1 && !found.desired.contains(&table);
         let about = format!("table {table}");
         let text = format!("group {group} has it on {}, and not on {}", listed(there), listed(missing));
-        odd.then(|| match own {
-            true => fault(about, text, "posthouse schema apply makes it"),
-            false => warn(about, text, "create it there too"),
-        })
+        odd.then(|| warn(about, text, "create it there too"))
     });
     partial.collect()
 }

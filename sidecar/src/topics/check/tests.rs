@@ -18,12 +18,16 @@ fn found(change: impl FnOnce(&mut Seen)) -> Found {
         configs: BTreeMap::new(),
         topics: set(&["t"]),
         nodes: set(&["n1", "n2"]),
-        database: "d".to_owned(),
         events_topic: "t".to_owned(),
         events_group: "g".to_owned(),
         brokers: set(&["b:1"]),
         conflicts: Vec::new(),
         now: 1_000_000_000,
+        desired: BTreeSet::new(),
+        detached: BTreeSet::new(),
+        replicas: BTreeMap::from([("/k".to_owned(), set(&["n1", "n2"]))]),
+        reports: ServerReports::default(),
+        still: Still::default(),
     }
 }
 
@@ -91,16 +95,17 @@ fn messages_that_are_too_large_for_their_readers_are_found() {
 
 #[test]
 fn groups_without_tables_and_tables_without_offsets_are_found() {
-    let left = found(|seen| seen.tables.clear());
+    let without = |change: fn(&mut Seen)| Found { replicas: BTreeMap::new(), ..found(change) };
+    let left = without(|seen| seen.tables.clear());
     let (severity, _, text) = only(&left);
     assert_eq!(severity, Severity::Fault);
     assert!(
         text.contains("neither a Kafka table on any node nor a consumer; 5 messages are unread"),
         "{text}"
     );
-    let other = Found { events_group: "other".to_owned(), ..found(|seen| seen.tables.clear()) };
+    let other = Found { events_group: "other".to_owned(), ..without(|seen| seen.tables.clear()) };
     assert_eq!(only(&other).0, Severity::Warn);
-    let active = found(|seen| {
+    let active = without(|seen| {
         seen.tables.clear();
         seen.groups[0].members.push(member("app", &[0]));
     });
@@ -160,16 +165,60 @@ fn tables_of_a_group_that_disagree_are_found() {
         let texts: Vec<String> = check(&found).into_iter().map(|finding| finding.found).collect();
         assert!(texts.iter().any(|text| text.starts_with(wanted)), "{wanted}: {texts:#?}");
     }
-    let mut some = found(|seen| {
+    let some = found(|seen| {
         seen.tables.pop();
-        seen.tables[0].name = "kafka_events".to_owned();
+        seen.tables.push(KafkaTable { node: "n3".to_owned(), ..seen.tables[0].clone() });
     });
+    let nodes = BTreeSet::from(["n1", "n2", "n3"].map(str::to_owned));
+    let some = Found { nodes, replicas: BTreeMap::new(), ..some };
     let (severity, about, text) = only(&some);
-    assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.kafka_events"));
-    assert_eq!(text, "group g has it on n1, and not on n2");
-    // One of another group that is on one node alone may be meant so.
-    some.events_group = "other".to_owned();
-    assert_eq!(check(&some), []);
+    assert_eq!((severity, about.as_str()), (Severity::Warn, "table d.k"));
+    assert_eq!(text, "group g has it on n1 and n3, and not on n2");
+    // One that is on one node alone may be meant so.
+    let one = Found { replicas: BTreeMap::new(), ..found(|seen| _ = seen.tables.pop()) };
+    assert_eq!(check(&one), []);
+}
+
+#[test]
+fn names_nodes_without_a_consumer_that_the_schema_wants() {
+    let desired =
+        |change: fn(&mut Seen)| Found { desired: BTreeSet::from(["d.k".to_owned()]), ..found(change) };
+    assert_eq!(check(&desired(|_| ())), []);
+    // Nothing was ever committed, and no node has it.
+    let mut none = desired(|seen| {
+        seen.tables.clear();
+        seen.committed.clear();
+    });
+    none.replicas.clear();
+    let (severity, about, text) = only(&none);
+    assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.k"));
+    assert!(text.starts_with("it is missing on n1 and n2, and the schema wants it on every node"), "{text}");
+    // A node that does not answer may have it.
+    let silent = desired(|seen| {
+        seen.tables.pop();
+        seen.silent.insert("n2".to_owned(), "no answer".to_owned());
+    });
+    assert_eq!(only(&silent).1, "node n2");
+    // One that is detached has another way back, and its replica stays in Keeper.
+    let mut detached = desired(|seen| _ = seen.tables.pop());
+    detached.detached = BTreeSet::from([("n2".to_owned(), "d.k".to_owned())]);
+    let findings = check(&detached);
+    let [keeper, table] = findings.as_slice() else { panic!("two: {findings:#?}") };
+    assert_eq!((keeper.about.as_str(), table.about.as_str()), ("keeper path /k", "table d.k"));
+    assert!(keeper.found.starts_with("Keeper knows n2 there"), "{keeper:?}");
+    assert!(table.found.starts_with("it is detached on n2"), "{table:?}");
+    assert_eq!(table.next, "ATTACH TABLE d.k on n2");
+}
+
+#[test]
+fn judges_no_replica_that_a_table_may_have_under_another_name() {
+    let mut stale = found(|_| ());
+    stale.replicas.insert("/k".to_owned(), BTreeSet::from(["n1", "n2", "gone"].map(str::to_owned)));
+    assert_eq!(only(&stale).1, "keeper path /k");
+    stale.seen.tables[1].replica = Some("{replica}".to_owned());
+    assert_eq!(check(&stale), []);
+    stale.seen.tables[1].replica = None;
+    assert_eq!(check(&stale), []);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(in super::super) fn table(node: &str, keeper_path: Option<&str>) -> KafkaTab
         group: "g".to_owned(),
         consumers: 1,
         keeper_path: keeper_path.map(str::to_owned),
+        replica: keeper_path.map(|_| node.to_owned()),
+        views: 2,
     }
 }
 

@@ -3,24 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
-
 use super::super::groups::{self, Seen, observe, places};
 use super::{Found, Own, Request, ResetError, Target, topics};
 use crate::config::{Config, Offsets};
 use crate::kafka::{Client, Place};
 use crate::node::{Node, NodeError};
-use crate::schema::KafkaTable;
-use crate::schema::{self, Action, OBJECTS, Plan, Replays, Role};
-use crate::sql;
-
-/// The server's code for what its databases can't tell, as an overlay of databases can't what is detached.
-const NOT_IMPLEMENTED: u32 = 48;
-
-#[derive(Deserialize)]
-struct Table {
-    name: String,
-}
+use crate::schema::{self, Action, KafkaTable, OBJECTS, Plan, Replays, Role, is_detached};
 
 /// Looks at brokers, nodes and Keeper. Changes nothing.
 ///
@@ -84,11 +72,11 @@ async fn own(
     if !stand && !own.drift.is_empty() {
         return Ok(None);
     }
-    for node in nodes {
-        let detached = detached(config, node).await?;
-        own.detached.extend(
-            detached.filter(|name| own.names.contains(name)).map(|name| format!("{name} on {}", node.name)),
-        );
+    for (node, name) in nodes.iter().flat_map(|node| own.names.iter().map(move |name| (node, name))) {
+        let has = |table: &&KafkaTable| table.node == node.name && own.has(table) && table.name == *name;
+        if !seen.tables.iter().any(|table| has(&table)) && is_detached(node, &config.database, name).await? {
+            own.detached.push(format!("{name} on {}", node.name));
+        }
     }
     own.strays = strays(config, nodes, &seen.tables).await?;
     Ok(Some(own))
@@ -112,15 +100,6 @@ fn drift(plan: &Plan) -> impl Iterator<Item = String> {
     };
     let changes = plan.changes.iter().filter(move |change| !harmless(&change.action, change.role));
     changes.map(|change| format!("{} on {}", change.object, plan.node))
-}
-
-async fn detached(config: &Config, node: &Node) -> Result<impl Iterator<Item = String>, NodeError> {
-    let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
-    let tables: Vec<Table> = match query.param("database", &config.database).rows().await {
-        Err(error) if error.code() == Some(NOT_IMPLEMENTED) => Vec::new(),
-        answer => answer?,
-    };
-    Ok(tables.into_iter().map(|table| table.name))
 }
 
 /// Replicas below the config's path that no table has; nothing if no node can tell.

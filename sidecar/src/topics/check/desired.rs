@@ -1,0 +1,89 @@
+//! Kafka tables that the schema wants on every node, and their replicas in Keeper, against those that nodes have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Finding, Found, fault, listed};
+use crate::config::Config;
+use crate::schema::{Object, Role};
+
+/// The Kafka tables, with their database, that the config wants on every node. What posthouse leaves to others is not among them.
+pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
+    let consumers = Object::wanted(config).filter(|object| object.role == Role::Consumer);
+    consumers.map(|object| format!("{}.{}", config.database, object.name)).collect()
+}
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = found
+        .desired
+        .iter()
+        .flat_map(|table| [missing(found, table), detached(found, table)])
+        .flatten()
+        .collect();
+    findings.extend(stale(found));
+    findings
+}
+
+/// Nodes that answer and do not have the table.
+pub(super) fn lacking<'f>(found: &'f Found, table: &str) -> impl Iterator<Item = &'f str> {
+    let has: BTreeSet<&String> = found
+        .seen
+        .tables
+        .iter()
+        .filter(|there| there.full_name() == table)
+        .map(|there| &there.node)
+        .collect();
+    let nodes = found.nodes.iter().filter(|node| !found.seen.silent.contains_key(*node));
+    nodes.filter(move |node| !has.contains(node)).map(String::as_str)
+}
+
+fn is_detached(found: &Found, node: &str, table: &str) -> bool {
+    found.detached.contains(&(node.to_owned(), table.to_owned()))
+}
+
+fn missing(found: &Found, table: &str) -> Option<Finding> {
+    let nodes: Vec<&str> = lacking(found, table).filter(|node| !is_detached(found, node, table)).collect();
+    let text = format!(
+        "it is missing on {}, and the schema wants it on every node: an apply that was stopped, or a pause that was left behind",
+        listed(nodes.iter().copied())
+    );
+    let next = "posthouse schema apply makes it, and it goes on where it was";
+    (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
+}
+
+fn detached(found: &Found, table: &str) -> Option<Finding> {
+    let nodes: Vec<&str> = lacking(found, table).filter(|node| is_detached(found, node, table)).collect();
+    let nodes = listed(nodes);
+    let text = format!(
+        "it is detached on {nodes}, and the schema wants it on every node: its share of the partitions waits for other nodes"
+    );
+    let next = format!("ATTACH TABLE {table} on {nodes}");
+    (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
+}
+
+/// Replicas that Keeper knows below a path and that no table has. A node that does not answer may have them.
+fn stale(found: &Found) -> Vec<Finding> {
+    if !found.seen.silent.is_empty() {
+        return Vec::new();
+    }
+    let stale = |(path, replicas): (&String, &BTreeSet<String>)| {
+        let tables = found.seen.tables.iter().filter(|table| table.keeper_path.as_ref() == Some(path));
+        let live: Option<BTreeSet<&String>> = tables.map(|table| table.replica.as_ref()).collect();
+        // A macro is another name on each node, and a named collection hides it.
+        let live = live.filter(|names| names.iter().all(|name| !name.contains('{')))?;
+        let stale: Vec<&str> =
+            replicas.iter().filter(|name| !live.contains(name)).map(String::as_str).collect();
+        (!stale.is_empty()).then(|| (path.clone(), listed(stale)))
+    };
+    let replicas: BTreeMap<String, String> = found.replicas.iter().filter_map(stale).collect();
+    let finding = |(path, replicas): (String, String)| {
+        let text = format!(
+            "Keeper knows {replicas} there, and no node has such a table: ClickHouse goes on leaving partitions to it, which \
+             are read late or not at all"
+        );
+        let next = format!(
+            "ATTACH the table where it is detached; of a node that is gone for good remove {path}/replicas/NAME from Keeper"
+        );
+        fault(format!("keeper path {path}"), text, next)
+    };
+    replicas.into_iter().map(finding).collect()
+}

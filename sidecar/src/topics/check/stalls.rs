@@ -1,0 +1,36 @@
+//! Consumer groups that stand still while messages wait.
+
+use super::super::stalls::Stall;
+use super::super::values::duration;
+use super::{Finding, Found, fault, listed};
+
+/// More partitions are counted and not named.
+const MAX_NAMED: usize = 8;
+
+pub(super) fn check(found: &Found) -> Vec<Finding> {
+    found.stalls().iter().map(finding).collect()
+}
+
+fn finding(stall: &Stall) -> Finding {
+    let seconds = |seconds: i64| duration(seconds.saturating_mul(1000));
+    let text = format!(
+        "{} messages of {} wait in {}, the oldest for {}, and it has not moved for {}: {}",
+        stall.messages,
+        stall.topic,
+        partitions(stall),
+        seconds(stall.oldest_s),
+        seconds(stall.stalled_s),
+        stall.reason
+    );
+    fault(format!("group {}", stall.group), text, stall.reason.next())
+}
+
+/// Which, as long as that is shorter than how many.
+fn partitions(stall: &Stall) -> String {
+    let numbers: Vec<String> = stall.partitions.iter().map(ToString::to_string).collect();
+    match numbers.len() {
+        1 => format!("partition {}", numbers.concat()),
+        2..=MAX_NAMED => format!("partitions {}", listed(numbers.iter().map(String::as_str))),
+        count => format!("{count} partitions"),
+    }
+}
