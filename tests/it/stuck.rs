@@ -74,10 +74,17 @@ fn has(faults: &[(String, String)], parts: &[&str], next: &str) -> anyhow::Resul
 }
 
 fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN consumers that work, and storage that is detached
+    // GIVEN consumers that work, one of them with its offsets in the group, and storage that is detached
     site.with_persons()?.apply()?;
+    let plain = format!("{}_plain", site.name());
+    idle_table(site, 0, "plain", site.name(), &plain)?;
+    site.query(
+        "CREATE MATERIALIZED VIEW {db}.plain_mv TO {db}.writable_events (distinct_id String) \
+         AS SELECT toString(_offset) AS distinct_id FROM {db}.plain",
+    )?;
     send(site, site.name(), &events(100), now()?)?;
     consumed(site)?;
+    consumed_by(site, &plain, site.name())?;
     for node in 0..2 {
         site.query_on(node, "DETACH TABLE {db}.sharded_events SYNC")?;
     }
@@ -98,7 +105,9 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
         "fix what the server reports",
     )
     .with_context(|| outcome.to_string())?;
-    let waits = format!("10 messages of {person}");
+    has(&of(&plain), &[&waits, "ch1 said", "sharded_events does not exist"], "fix what the server reports")
+        .with_context(|| outcome.to_string())?;
+    let waits = format!("10 messages of {person} wait");
     has(&of(&stuck), &[&waits, "table behind", "person_mv is missing on ch1"], "person_mv")
         .with_context(|| outcome.to_string())?;
     let well = of(&format!("{name}_persons_ch2"));

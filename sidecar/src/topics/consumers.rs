@@ -74,29 +74,33 @@ struct ErrorRow {
     age_s: i64,
 }
 
-/// Asks every node of those named in `answering`.
-pub async fn server_reports(nodes: &[Node], answering: impl Fn(&Node) -> bool) -> ServerReports {
-    let asked: Vec<&Node> = nodes.iter().filter(|node| answering(node)).collect();
+/// Asks the nodes that answer. One that tells of its consumers and not of its errors is asked for the former all the same.
+pub async fn server_reports(nodes: &[Node], answers: impl Fn(&Node) -> bool) -> ServerReports {
+    let asked: Vec<&Node> = nodes.iter().filter(|node| answers(node)).collect();
+    let (consumers, errors) =
+        (asked.iter().map(|node| consumers(node)), asked.iter().map(|node| errors(node)));
+    let (consumers, errors) = (join_all(consumers).await, join_all(errors).await);
     let mut reports = ServerReports::default();
-    for (node, report) in asked.iter().zip(join_all(asked.iter().map(|node| report(node))).await) {
-        match report {
-            Ok((consumers, errors)) => {
-                reports.consumers.extend(consumers);
-                reports.errors.insert(node.name.clone(), errors);
-            }
-            Err(error) => _ = reports.unreadable.insert(node.name.clone(), error.to_string()),
+    for (node, (consumers, errors)) in asked.iter().zip(consumers.into_iter().zip(errors)) {
+        let refusal = [consumers.as_ref().err(), errors.as_ref().err()].into_iter().flatten().next();
+        if let Some(error) = refusal {
+            reports.unreadable.insert(node.name.clone(), error.to_string());
         }
+        reports.consumers.extend(consumers.unwrap_or_default());
+        reports.errors.insert(node.name.clone(), errors.unwrap_or_default());
     }
     reports
 }
 
-async fn report(node: &Node) -> Result<(Vec<ServerConsumer>, Vec<BackgroundError>), NodeError> {
-    let consumers: Vec<ConsumerRow> =
-        node.rows(sql::text("inspect/consumers.sql").unwrap_or_default()).await?;
-    let errors: Vec<ErrorRow> =
+async fn consumers(node: &Node) -> Result<Vec<ServerConsumer>, NodeError> {
+    let rows: Vec<ConsumerRow> = node.rows(sql::text("inspect/consumers.sql").unwrap_or_default()).await?;
+    Ok(rows.into_iter().map(|row| server_consumer(&node.name, row)).collect())
+}
+
+async fn errors(node: &Node) -> Result<Vec<BackgroundError>, NodeError> {
+    let rows: Vec<ErrorRow> =
         node.rows(sql::text("inspect/background_errors.sql").unwrap_or_default()).await?;
-    let consumers = consumers.into_iter().map(|row| server_consumer(&node.name, row));
-    Ok((consumers.collect(), errors.into_iter().map(background_error).collect()))
+    Ok(rows.into_iter().map(background_error).collect())
 }
 
 fn server_consumer(node: &str, row: ConsumerRow) -> ServerConsumer {

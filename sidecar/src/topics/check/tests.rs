@@ -180,6 +180,19 @@ fn tables_of_a_group_that_disagree_are_found() {
 }
 
 #[test]
+fn wants_the_consumers_of_the_sections_that_the_config_has() {
+    let text = "kafka.brokers = [\"b:1\"]\ndatabase = \"d\"\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\n\
+        url = \"http://a:8123\"\naddress = \"a:9000\"\n";
+    let desired = |text: &str| -> Vec<String> {
+        let config = crate::config::Config::parse(text, std::path::Path::new("")).expect("a config");
+        desired::desired_consumers(&config).into_iter().collect()
+    };
+    assert_eq!(desired(text), ["d.kafka_events"]);
+    let all = ["d.kafka_events", "d.kafka_person", "d.kafka_person_distinct_id"];
+    assert_eq!(desired(&format!("{text}[persons]\n")), all);
+}
+
+#[test]
 fn names_nodes_without_a_consumer_that_the_schema_wants() {
     let desired =
         |change: fn(&mut Seen)| Found { desired: BTreeSet::from(["d.k".to_owned()]), ..found(change) };
