@@ -12,7 +12,7 @@ pub use self::reason::Reason;
 pub use self::sightings::{Position, Sightings, Still};
 use super::consumers::{ServerConsumer, ServerReports};
 use super::groups::{Lag, PartitionLag, Seen};
-use super::tables::KafkaTable;
+use crate::schema::KafkaTable;
 use crate::kafka::Place;
 
 /// Messages that wait for less are no stall: partitions of a node that died, or a return of Keeper, take 20 to 40 s.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::super::consumers::ServerConsumer;
 use super::super::groups::Lag;
-use super::super::tables::KafkaTable;
+use crate::schema::KafkaTable;
 use super::super::values::duration;
 use super::Evidence;
 use crate::kafka::Place;
