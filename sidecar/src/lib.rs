@@ -1,5 +1,7 @@
 //! One binary per node: keeps topics, schema and functions right.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod backfill;
 pub mod config;
 pub mod daemon;

@@ -1,5 +1,8 @@
 //! `posthouse`: reads the command line and the config, starts logs and Tokio, and does one verb.
 
+// Both panic when their reader has gone: cli/notices.rs and cli/output.rs write.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod cli;
 
 use std::process::ExitCode;

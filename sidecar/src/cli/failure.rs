@@ -1,12 +1,12 @@
 //! Report of a failed command on stderr: for people, or as one line of JSON.
 
 use std::ffi::OsStr;
-use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use super::WRONG_CONFIG;
+use super::notices::note;
 
 /// What stderr ends with where `--json` was given.
 #[derive(Debug, Serialize)]
@@ -29,8 +29,7 @@ pub(super) fn report(error: &anyhow::Error, exit_code: u8, json: bool) {
     } else {
         format!("posthouse: {error:#}")
     };
-    // Nobody may be there to read it; the exit code says the rest.
-    let _ = writeln!(stderr().lock(), "{line}");
+    note(line);
 }
 
 /// Reports a command line that is wrong, or prints the help or version that it asks for.
@@ -41,7 +40,7 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
     let line = as_json(Report { message, causes: Vec::new(), exit_code: WRONG_CONFIG });
-    let _ = writeln!(stderr().lock(), "{line}");
+    note(line);
     ExitCode::from(WRONG_CONFIG)
 }
 

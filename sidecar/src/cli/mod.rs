@@ -2,6 +2,7 @@
 
 mod backfill;
 mod failure;
+mod notices;
 mod output;
 mod persons;
 mod run;
@@ -20,6 +21,7 @@ use posthouse::topics::SpecError;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::failure::wrong_usage;
+use self::notices::Log;
 use self::output::Output;
 
 /// Exit code of work that failed.
@@ -158,7 +160,7 @@ fn start_logs() {
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr)
+        .with_writer(|| Log)
         .with_ansi(colours)
         .with_target(false)
         .init();

@@ -25,11 +25,16 @@ impl Output {
         if !shown.ends_with('\n') {
             shown.push('\n');
         }
-        match stdout().lock().write_all(shown.as_bytes()) {
-            // Whoever reads has seen enough, as `head` does.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        print(&shown)
+    }
+}
+
+/// Prints a text as it is.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    match stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use posthouse::backfill::run::{Count, Progress};
 
+use crate::cli::notices::note;
+
 /// How often a terminal is drawn anew.
 const FRAME: Duration = Duration::from_millis(200);
 /// How often a line is written where there is no terminal.
@@ -19,7 +21,7 @@ const STOPPING: &str = "stopping after the blocks under way; once more stops at 
 /// Says that a load ends soon; a bar says it by itself.
 pub(super) fn say_stopping() {
     if !stderr().is_terminal() {
-        eprintln!("{STOPPING}");
+        note(STOPPING);
     }
 }
 
@@ -59,7 +61,7 @@ async fn lines(progress: &Progress, rows: u64) {
         tokio::time::sleep(LINE).await;
         let share = 100 * done(progress) / rows.max(1);
         let State { far, pace } = state(progress, rows, &mut rate);
-        eprintln!("{share:>3} %  {far}  {pace}");
+        note(format_args!("{share:>3} %  {far}  {pace}"));
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     let request = load.sources.request()?;
     let route = Route::choose(config, load.sources.route()).await?;
     let plan = Arc::new(make(&config.database, &route, &request).await?);
-    eprint!("{}", plan_of::text(&Summary::of(&plan, &route)));
+    note(plan_of::text(&Summary::of(&plan, &route)).trim_end());
     let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::Outcome;
+use super::super::notices::note;
 use super::super::output::Output;
 use super::show::{changes_text, summary};
 use super::{Planned, plan};
@@ -103,19 +104,19 @@ async fn adopt(
     let takeover = Takeover { config, client: &client, nodes, stop: &stop };
     let mut done = Vec::new();
     let report = |step: &str| {
-        eprintln!("{step}");
+        note(step);
         done.push(step.to_owned());
     };
     let verified = takeover.adopt(consumer, confirmed, report).await?;
     drop(lock);
-    eprintln!(
+    note(format_args!(
         "verified: all {} partitions with messages are read up to the takeover, {} rows are stored twice since",
         verified.partitions, verified.twice
-    );
-    eprintln!(
+    ));
+    note(format_args!(
         "{consumer} stays detached. To go back: consumer = \"none\" in [events], then posthouse schema apply \
          --hand-back {consumer}. To remove it: posthouse schema plan has the command"
-    );
+    ));
     Ok(done)
 }
 
@@ -126,7 +127,7 @@ async fn hand_back(config: &Config, nodes: &[Node], consumer: &str) -> anyhow::R
     let takeover = Takeover { config, client: &client, nodes, stop: &stop };
     let mut done = Vec::new();
     let report = |step: &str| {
-        eprintln!("{step}");
+        note(step);
         done.push(step.to_owned());
     };
     takeover.hand_back(consumer, report).await?;
@@ -149,7 +150,9 @@ async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyho
     );
     let count = steps.len();
     let width = count.to_string().len();
-    let say = |number, step: &Step| eprintln!("{number:>width$}/{count} {} {}", step.node, step.summary);
+    let say = |number, step: &Step| {
+        note(format_args!("{number:>width$}/{count} {} {}", step.node, step.summary));
+    };
     let stop = stop_on_signals()?;
     schema::apply(config, nodes, &steps, &stop, say).await?;
     drop(lock);
@@ -164,9 +167,9 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         shared.store(true, Ordering::Relaxed);
-        eprintln!("stopping once no node is paused; a second signal ends at once");
+        note("stopping once no node is paused; a second signal ends at once");
         either(&mut terminate, &mut interrupt).await;
-        eprintln!("ended at once: a node may be without its consumer; run posthouse schema apply again");
+        note("ended at once: a node may be without its consumer; run posthouse schema apply again");
         std::process::exit(i32::from(super::super::FAILED));
     });
     Ok(stop)

@@ -10,6 +10,7 @@ use posthouse::topics::reset::{self, Request, Target};
 use serde::Serialize;
 
 use super::super::Outcome;
+use super::super::notices::note;
 use super::super::output::{Output, table};
 
 #[derive(Debug, Args)]
@@ -56,7 +57,7 @@ pub(super) async fn run(config: &Config, verb: &Reset, output: Output) -> anyhow
     }
     let mut steps = Vec::new();
     let say = |step: String| {
-        eprintln!("{step}");
+        note(&step);
         steps.push(step);
     };
     let reset = reset::execute(config, &client, &nodes, &request, say).await?;
