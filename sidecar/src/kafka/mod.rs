@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod ends_aside;
 mod groups;
 mod log_dirs;
 mod messages;
@@ -24,6 +25,7 @@ use crate::config::{HostPort, Kafka, Login};
 
 pub use self::admin::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
+use self::ends_aside::EndsAside;
 pub use self::groups::{Group, Member};
 pub(crate) use self::newest::{Newest, Record};
 pub use self::messages::FirstMessage;
@@ -92,7 +94,7 @@ impl ClientContext for LibraryLog {
 /// The brokers of one config. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Client {
-    admin: Arc<AdminClient<LibraryLog>>,
+    admin: Arc<EndsAside<AdminClient<LibraryLog>>>,
     config: ClientConfig,
     brokers: String,
     login: Option<Login>,
@@ -109,7 +111,7 @@ impl Client {
         let (config, brokers) = (client_config(kafka), broker_list(kafka));
         match config.create_with_context(LibraryLog) {
             Ok(admin) => Ok(Self {
-                admin: Arc::new(admin),
+                admin: Arc::new(EndsAside::new(admin)),
                 config,
                 brokers,
                 login: kafka.login.clone(),

@@ -10,8 +10,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::ends_aside::EndsAside;
 use super::{Client, KafkaError, LibraryLog};
 
 /// Messages that are under way at once, in KiB: what one batch of a large table takes, and little beside the rest.
@@ -23,8 +24,8 @@ const LINGER_MS: u32 = 5;
 const LARGEST_MESSAGE: u32 = 256 << 20;
 /// Between two tries while the queue is full.
 const FULL: Duration = Duration::from_millis(5);
-/// How long what is under way may take when a producer is done.
-const FLUSH: Duration = Duration::from_secs(10);
+/// How long brokers may take nothing of a batch, or of a full queue: an election needs seconds.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The header of every message of posthouse, with its release as the value: by it posthouse tells its own messages from those of
 /// another producer.
@@ -32,7 +33,7 @@ pub(super) const HEADER: &str = "posthouse";
 
 /// A producer of its own connections.
 pub struct Producer {
-    inner: ThreadedProducer<Deliveries>,
+    inner: EndsAside<ThreadedProducer<Deliveries>>,
     headers: OwnedHeaders,
 }
 
@@ -52,6 +53,13 @@ pub enum DeliveryError {
         /// Its size before compression.
         bytes: usize,
     },
+    /// Nothing was taken for [`DELIVERY_TIMEOUT`].
+    #[error(
+        "kafka has taken no message for {} s: check that the brokers run and that the partitions of the topics have leaders \
+         (posthouse topics check)",
+        DELIVERY_TIMEOUT.as_secs()
+    )]
+    Silent,
     /// The library gave up.
     #[error("kafka did not take message {key} into topic {topic}: {said}")]
     Failed {
@@ -76,7 +84,7 @@ impl Receipt {
     /// Waits until every message that was sent for this receipt is delivered. Nothing may be sent for it any more.
     ///
     /// # Errors
-    /// The first message that was not.
+    /// The first message that was not, or [`DeliveryError::Silent`].
     pub async fn delivered(&self) -> Result<(), DeliveryError> {
         loop {
             // Asked for first, so that what happens between the look and the wait is not missed.
@@ -84,7 +92,7 @@ impl Receipt {
             if let Some(done) = self.state() {
                 return done;
             }
-            changed.await;
+            timeout(DELIVERY_TIMEOUT, changed).await.map_err(|_| DeliveryError::Silent)?;
         }
     }
 
@@ -151,7 +159,7 @@ impl Client {
         match config.create_with_context(Deliveries) {
             Ok(inner) => {
                 let header = Header { key: HEADER, value: Some(env!("CARGO_PKG_VERSION")) };
-                Ok(Producer { inner, headers: OwnedHeaders::new().insert(header) })
+                Ok(Producer { inner: EndsAside::new(inner), headers: OwnedHeaders::new().insert(header) })
             }
             Err(source) => Err(self.failed("set up a producer", source)),
         }
@@ -162,7 +170,7 @@ impl Producer {
     /// Hands a message over; waits while too much is under way.
     ///
     /// # Errors
-    /// [`DeliveryError`] if the library does not take it at all.
+    /// [`DeliveryError`] if the library does not take it at all, or has no room for it for long.
     pub async fn send(
         &self,
         topic: &str,
@@ -173,11 +181,16 @@ impl Producer {
         receipt.open.fetch_add(1, Ordering::AcqRel);
         let record = BaseRecord::with_opaque_to(topic, Arc::clone(receipt)).key(key).payload(payload);
         let mut record = record.headers(self.headers.clone());
+        let deadline = Instant::now() + DELIVERY_TIMEOUT;
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                     record = back;
+                    if Instant::now() >= deadline {
+                        receipt.open.fetch_sub(1, Ordering::AcqRel);
+                        return Err(DeliveryError::Silent);
+                    }
                     sleep(FULL).await;
                 }
                 Err((error, _)) => {
@@ -193,6 +206,5 @@ impl Drop for Producer {
     fn drop(&mut self) {
         // What nobody waits for any more will be sent again: it must not arrive after that.
         self.inner.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-        let _ = self.inner.flush(FLUSH);
     }
 }

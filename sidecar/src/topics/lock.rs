@@ -2,8 +2,8 @@
 //! the brokers, so that nothing has to be cleaned up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -54,6 +54,8 @@ const SESSION: Duration = Duration::from_secs(6);
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long the end of the lock may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the holder speaks to the library, which answers the brokers for it.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -99,7 +101,8 @@ pub struct Lock {
     /// The group's name for this member, as long as it stays in; empty before it is.
     id: String,
     shared: Arc<Shared>,
-    member: Option<JoinHandle<()>>,
+    /// Disconnected when the member has left.
+    left: Mutex<Receiver<()>>,
 }
 
 /// What the member's thread and its owner tell each other.
@@ -165,7 +168,9 @@ impl Lock {
         consumer.subscribe(&[LOCK_TOPIC]).map_err(set_up)?;
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
-        let member = std::thread::spawn(move || {
+        let (leaving, left) = channel::<()>();
+        std::thread::spawn(move || {
+            let _leaving = leaving;
             while !told.ended.load(Ordering::Relaxed) {
                 if let Some(Err(error)) = consumer.poll(POLL) {
                     tracing::debug!("lock: {error}");
@@ -177,8 +182,9 @@ impl Lock {
             }
             // Leaves the group, so that the next one need not wait.
             consumer.unsubscribe();
+            drop(consumer);
         });
-        Ok(Self { client, scope, name, id: String::new(), shared, member: Some(member) })
+        Ok(Self { client, scope, name, id: String::new(), shared, left: Mutex::new(left) })
     }
 
     /// Waits until it is in the group; whether it is alone there.
@@ -205,10 +211,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        if let Some(member) = self.member.take() {
-            // It ends within POLL; that it panicked is nothing to do about.
-            let _ = member.join();
-        }
+        // It leaves within POLL where a broker answers. Where none does, its session ends.
+        let left = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = left.recv_timeout(LEAVE_TIMEOUT);
     }
 }
 
