@@ -26,6 +26,9 @@ use crate::config::{Config, HostPort, NodeFiles};
 /// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
 
+/// How long one statement may take, though its node answers others meanwhile: none of ours needs as long.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
 const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 
 /// One ClickHouse node. Cloning is cheap and shares the connections.
@@ -146,17 +149,23 @@ impl Node {
     }
 
     /// Waits for as long as the statement takes, provided that the node goes on answering probes: a long ALTER is
-    /// not an outage. Half of the time is for the first silence and half for the probe, so that a dead node is
+    /// not an outage. The limit is [`STATEMENT_TIMEOUT`]. Half of the time is for the first silence and half for the probe, so that a dead node is
     /// known as such within `clickhouse.timeout_s`.
     async fn answered<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, NodeError> {
         let half = self.timeout / 2;
         let mut work = pin!(work);
-        loop {
-            match timeout(half, &mut work).await {
-                Ok(result) => return result.map_err(|error| self.explain(error)),
-                Err(_) => self.probe(half).await?,
+        let answer = async {
+            loop {
+                match timeout(half, &mut work).await {
+                    Ok(result) => return result.map_err(|error| self.explain(error)),
+                    Err(_) => self.probe(half).await?,
+                }
             }
-        }
+        };
+        let hours = STATEMENT_TIMEOUT.as_secs() / 3600;
+        let unfinished =
+            |_| self.unreachable(format!("it answers, and did not finish a statement within {hours} h"));
+        timeout(STATEMENT_TIMEOUT, answer).await.map_err(unfinished)?
     }
 
     fn explain(&self, error: ClientError) -> NodeError {
