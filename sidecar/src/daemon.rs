@@ -1,66 +1,131 @@
-//! `posthouse run`: the only place that spawns tasks for good, and that joins them in order when it is to end.
+//! `posthouse run`: the only place that spawns tasks for good, and that ends them in order.
 
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinError;
+use tokio::task::JoinSet;
 
 use crate::config::{Config, Reconcile};
-use crate::http::{self, HttpError, Metrics};
+use crate::http::{self, HttpError, Metric, Metrics, Reported};
 use crate::persons::lead;
+use crate::supervise::{Board, StopError, Task, TaskError};
 use crate::topics::reconcile;
 
-/// Why a running posthouse ended.
+/// How long an apply of topics may go on at the end. What is left of it is done by the next one.
+const TOPICS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same for what is on its way from PostgreSQL. It comes again after the next start.
+const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for answers over HTTP, after everything else.
+const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a running posthouse failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Its address is taken.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// Its HTTP interface ended.
-    #[error("the HTTP interface ended")]
-    Served(#[source] io::Error),
-    /// A task ended by a fault of posthouse.
-    #[error("task {task} ended: please report this")]
-    Task {
-        /// Which.
-        task: &'static str,
-        /// How.
-        #[source]
-        source: JoinError,
-    },
+    /// A task could not be kept running, or did not end well.
+    #[error(transparent)]
+    Task(#[from] TaskError),
 }
 
-/// Runs until `stop` ends, then finishes what is under way: first what changes things, last what tells of it.
+type Supervised = JoinSet<Result<(), TaskError>>;
+
+/// Runs until `stop` ends or a task can't be kept running, then ends all tasks: first those that change something, last the
+/// one that reports it.
 ///
 /// # Errors
 /// See [`DaemonError`].
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
     let config = Arc::new(config);
-    let (metrics, listener) = (Arc::new(Metrics::default()), http::bind(&config.daemon.listen).await?);
-    tracing::info!("answering at http://{}: /health, /metrics", config.daemon.listen);
+    let listener = Arc::new(http::bind(&config.daemon.listen).await?);
+    tracing::info!("answering at http://{}: /live, /ready, /health, /metrics", config.daemon.listen);
+    let (board, metrics) = (Board::default(), Arc::new(Metrics::default()));
     let (stopper, stopped) = watch::channel(false);
-    let (server_stopper, mut server_stopped) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listener, metrics.clone(), async move {
-        // It ends too if nobody can tell it any more.
-        let _ = server_stopped.wait_for(|stop| *stop).await;
-    }));
-    let topics = match config.daemon.topics {
+    let (http_stopper, http_stopped) = watch::channel(false);
+
+    let mut workers = Supervised::new();
+    let tasks = [topics_task(&config, &metrics), persons_task(&config, &metrics, &board)];
+    for task in tasks.into_iter().flatten() {
+        spawn(&mut workers, task, &board, &metrics, stopped.clone());
+    }
+    let mut interface = Supervised::new();
+    let router = http::router(Reported { board: board.clone(), metrics: metrics.clone() });
+    let http_task = Task::new("http", HTTP_STOP_TIMEOUT, move |heartbeat, stop| {
+        http::serve(listener.clone(), router.clone(), heartbeat, stop)
+    });
+    spawn(&mut interface, http_task, &board, &metrics, http_stopped);
+
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        error = first_failure(&mut workers) => Err(error),
+        error = first_failure(&mut interface) => Err(error),
+    };
+    tracing::info!("ending");
+    stopper.send_replace(true);
+    let workers_ended = join(workers).await;
+    http_stopper.send_replace(true);
+    let http_ended = join(interface).await;
+    Ok(ended.and(workers_ended).and(http_ended)?)
+}
+
+fn topics_task(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Option<Task> {
+    let (config, metrics) = (config.clone(), metrics.clone());
+    match config.daemon.topics {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
-            Some(tokio::spawn(reconcile(config.clone(), metrics.clone(), stopped.clone())))
+            Some(Task::new("topics", TOPICS_STOP_TIMEOUT, move |heartbeat, stop| {
+                reconcile(config.clone(), metrics.clone(), heartbeat, stop)
+            }))
         }
-    };
-    let persons = tokio::spawn(lead(config.clone(), metrics.clone(), stopped));
-    stop.await;
-    tracing::info!("ending");
-    // Nobody listens any more: then there is nothing to end.
-    let _ = stopper.send(true);
-    if let Some(topics) = topics {
-        topics.await.map_err(|source| DaemonError::Task { task: "topics", source })?;
     }
-    persons.await.map_err(|source| DaemonError::Task { task: "persons", source })?;
-    let _ = server_stopper.send(true);
-    let served = server.await.map_err(|source| DaemonError::Task { task: "http", source })?;
-    served.map_err(DaemonError::Served)
+}
+
+fn persons_task(config: &Arc<Config>, metrics: &Arc<Metrics>, board: &Board) -> Option<Task> {
+    config.persons.as_ref()?.postgres.as_ref()?;
+    let (config, metrics, audit) = (config.clone(), metrics.clone(), board.heartbeat("audit"));
+    audit.rest("not the leader");
+    Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
+        lead(config.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
+    }))
+}
+
+fn spawn(
+    tasks: &mut Supervised,
+    task: Task,
+    board: &Board,
+    metrics: &Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) {
+    let (board, metrics) = (board.clone(), metrics.clone());
+    tasks.spawn(async move {
+        let restarted = |name| metrics.add_for(Metric::TaskRestarts, "task", name, 1);
+        task.supervise(&board, stop, restarted).await
+    });
+}
+
+/// Waits for a task that can't be kept running.
+async fn first_failure(tasks: &mut Supervised) -> TaskError {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => return error,
+            Some(Err(panic)) => return StopError::of_supervisor(panic).into(),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for all tasks, which end within their times; the first that did not end well.
+async fn join(mut tasks: Supervised) -> Result<(), TaskError> {
+    let mut ended = Ok(());
+    while let Some(task) = tasks.join_next().await {
+        let task = task.unwrap_or_else(|panic| Err(StopError::of_supervisor(panic).into()));
+        if let Err(error) = &task {
+            tracing::error!("{error}");
+        }
+        ended = ended.and(task);
+    }
+    ended
 }

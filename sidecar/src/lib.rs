@@ -11,6 +11,7 @@ pub mod node;
 pub mod persons;
 pub mod schema;
 mod sql;
+pub mod supervise;
 pub mod takeover;
 pub mod topics;
 pub mod udf;

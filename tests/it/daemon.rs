@@ -93,7 +93,7 @@ fn a_running_posthouse_outlives_a_broken_topics_file(site: &mut Site<'_>) -> any
     // WHEN the topics file is broken THEN each look is counted as failed, and it lives
     std::fs::write(&file, "[topics.")?;
     running.wait("posthouse_topics_errors_total", |errors| errors > 1)?;
-    ensure!(running.get("health")? == "alive\n" && running.lives()?, "it does not live");
+    ensure!(running.get("live")? == "alive\n" && running.lives()?, "it does not live");
     // WHEN it is mended THEN the next look does what it says
     write(site, &file, 3_600_000)?;
     running.wait("posthouse_topics_changes_total", |changes| changes == 2)?;
@@ -110,7 +110,7 @@ fn a_second_one_on_the_same_address_is_told_so(site: &mut Site<'_>) -> anyhow::R
     // THEN it ends and names the address, and the first one goes on
     let said = format!("can't answer HTTP at {}: free the address", running.address);
     ensure!(second.code == 1 && second.stderr.contains(&said), "{second}");
-    ensure!(running.get("health")? == "alive\n", "the first one is gone");
+    ensure!(running.get("live")? == "alive\n", "the first one is gone");
     // THEN one that is to leave topics alone says nothing about them
     if let Some(errors) = running.metric("posthouse_topics_errors_total")? {
         bail!("it has looked: {errors} errors");

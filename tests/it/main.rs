@@ -27,6 +27,7 @@ macro_rules! tests {
 }
 
 mod adopt;
+mod alive;
 mod backfill;
 mod backfill_cuts;
 mod brokers;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
     let limits = arguments.test_threads.map_or(LIMITS, |tests| Limits { tests: tests.max(1), ..LIMITS });
     let schedule: &'static Schedule = Box::leak(Box::new(Schedule::new(limits)));
     let files = [
+        ("alive", alive::TESTS),
         ("config", config::TESTS),
         ("json", json::TESTS),
         ("topics", topics::TESTS),

@@ -7,12 +7,14 @@ mod output;
 mod persons;
 mod run;
 mod schema;
+mod signals;
 mod topics;
 mod udf;
 
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use posthouse::backfill::map::MappingError;
@@ -30,6 +32,9 @@ const FAILED: u8 = 1;
 const WRONG_CONFIG: u8 = 2;
 /// Exit code of a verb that looked, and found differences.
 const DIFFERENCES: u8 = 3;
+
+/// How long threads that block may take when the work is done.
+const THREADS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What is logged where `RUST_LOG` says nothing. The replication client logs an error whenever somebody else holds the slot.
 const DEFAULT_LOG: &str = "info,pgwire_replication=off";
@@ -105,16 +110,15 @@ impl Outcome {
 /// Does what `arguments` ask for. Config, then logs, then Tokio: the first can fail without the others.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let output = Output { json: arguments.json };
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match &arguments.verb {
         // It writes the config that the others need.
         Verb::Schema(schema::Schema::Import(verb)) => {
             start_logs();
-            runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(verb.run(output)))
+            finish(verb.run(output))
         }
         verb => Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
             start_logs();
-            runtime()?.block_on(verb.run(&config, output))
+            finish(verb.run(&config, output))
         }),
     };
     match done {
@@ -126,6 +130,14 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Runs a verb to its end; threads that other programs keep busy are left behind.
+fn finish(verb: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(verb);
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    done
 }
 
 impl Verb {

@@ -47,6 +47,12 @@ pub enum Metric {
     PersonsConflicts,
     /// Conflicting messages that came while persons were published.
     PersonsForeignMessages,
+    /// Whether a task does its work, by task.
+    TaskReady,
+    /// How long ago a task beat, by task.
+    TaskHeartbeat,
+    /// Restarts of a task, by task.
+    TaskRestarts,
 }
 
 /// Values that only grow, or come and go.
@@ -155,6 +161,21 @@ impl Metric {
                 Kind::Counter,
                 "Messages of another producer that were seen in the topics of persons while posthouse publishes.",
             ),
+            Self::TaskReady => (
+                "posthouse_task_ready",
+                Kind::Gauge,
+                "1 where a task of this posthouse does its work; /ready says why it does not.",
+            ),
+            Self::TaskHeartbeat => (
+                "posthouse_task_heartbeat_age_seconds",
+                Kind::Gauge,
+                "Seconds since the last heartbeat of a task.",
+            ),
+            Self::TaskRestarts => (
+                "posthouse_task_restarts_total",
+                Kind::Counter,
+                "Times that a task ended, panicked or stalled and was started again; the log says why.",
+            ),
         }
     }
 }
@@ -190,6 +211,11 @@ impl Metrics {
     /// Adds to a metric without a label; to add nothing makes it known as 0.
     pub fn add(&self, metric: Metric, count: u64) {
         *self.values().entry((metric, Labels::new())).or_default() += count;
+    }
+
+    /// Adds to a metric for one value of its label; to add nothing makes it known as 0.
+    pub fn add_for(&self, metric: Metric, label: &'static str, of: &'static str, count: u64) {
+        *self.values().entry((metric, vec![(label, of.to_owned())])).or_default() += count;
     }
 
     fn values(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, u64>> {

@@ -1,24 +1,33 @@
-//! What a running posthouse answers over HTTP: whether it lives, and its metrics.
+//! HTTP interface of a running posthouse: health and metrics.
 
+mod connections;
 mod metrics;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
+pub use self::connections::serve;
 pub use self::metrics::{Labels, Metric, Metrics};
 use crate::config::HostPort;
+use crate::supervise::Board;
 
 /// The text format of Prometheus.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How long a name server may take to resolve the address.
+const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP interface could not be opened, or ended.
+/// The HTTP interface could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("can't answer HTTP at {address}: free the address, or give another one as daemon.listen")]
 pub struct HttpError {
@@ -29,31 +38,74 @@ pub struct HttpError {
     pub source: io::Error,
 }
 
+/// What is reported over HTTP.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    /// The health of all tasks.
+    pub board: Board,
+    /// The values of all metrics.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Takes the address, so that whoever starts posthouse twice hears of it at once.
 ///
 /// # Errors
 /// [`HttpError`].
 pub async fn bind(address: &HostPort) -> Result<TcpListener, HttpError> {
-    let bound = TcpListener::bind((address.host.as_str(), address.port)).await;
+    let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;
+    let bound = bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     bound.map_err(|source| HttpError { address: address.clone(), source })
 }
 
-/// Answers until `stop` ends, and then to what is under way.
-///
-/// # Errors
-/// What the system says; none is known once the address is bound.
-pub async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let router = Router::new()
-        .route("/health", get(|| async { "alive\n" }))
+/// All that is answered.
+pub fn router(reported: Reported) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/health", get(health))
         .route("/metrics", get(exposition))
-        .with_state(metrics);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+        .layer(middleware::from_fn(refuse_body))
+        .with_state(reported)
 }
 
-async fn exposition(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn live(State(reported): State<Reported>) -> impl IntoResponse {
+    let health = reported.board.health();
+    (status(health.is_live()), health.live_text())
+}
+
+async fn ready(State(reported): State<Reported>) -> impl IntoResponse {
+    let health = reported.board.health();
+    (status(health.is_ready()), health.ready_text())
+}
+
+async fn health(State(reported): State<Reported>) -> impl IntoResponse {
+    let health = reported.board.health();
+    (status(health.is_live()), health.text())
+}
+
+fn status(is_good: bool) -> StatusCode {
+    if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn exposition(State(reported): State<Reported>) -> impl IntoResponse {
+    let (health, metrics) = (reported.board.health(), reported.metrics);
+    for task in &health.tasks {
+        let is_ready = task.problem(health.now).is_none();
+        metrics.set_for(Metric::TaskReady, "task", task.name, is_ready.into());
+        let age = (health.now - task.pulse.beat).as_secs();
+        metrics.set_for(Metric::TaskHeartbeat, "task", task.name, age);
+        metrics.add_for(Metric::TaskRestarts, "task", task.name, 0);
+    }
     ([(CONTENT_TYPE, EXPOSITION)], metrics.to_string())
+}
+
+/// No request here needs a body, so none is read.
+async fn refuse_body(request: Request, next: Next) -> Response {
+    use axum::body::HttpBody as _;
+
+    if request.body().is_end_stream() {
+        next.run(request).await
+    } else {
+        (StatusCode::PAYLOAD_TOO_LARGE, "no request here takes a body\n").into_response()
+    }
 }

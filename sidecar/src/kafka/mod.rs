@@ -30,6 +30,7 @@ pub use self::groups::{Group, Member};
 pub(crate) use self::newest::{Newest, Record};
 pub use self::messages::FirstMessage;
 pub use self::offsets::{Bounds, Place};
+pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub use self::producer::{DeliveryError, Producer, Receipt};
 
 /// A broker in reach answers in milliseconds; this outlasts an election of a new controller and is still short for

@@ -25,7 +25,7 @@ const LARGEST_MESSAGE: u32 = 256 << 20;
 /// Between two tries while the queue is full.
 const FULL: Duration = Duration::from_millis(5);
 /// How long brokers may take nothing of a batch, or of a full queue: an election needs seconds.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The header of every message of posthouse, with its release as the value: by it posthouse tells its own messages from those of
 /// another producer.

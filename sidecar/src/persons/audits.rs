@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{Audit as Wanted, Config, Postgres};
 use crate::http::{Metric, Metrics};
+use crate::supervise::Heartbeat;
 
 use super::audit::{Audit, AuditError, Report};
 use super::state::Store;
@@ -25,6 +26,8 @@ pub(super) struct Audits<'a> {
     pub vanished: &'a Notify,
     /// What was found.
     pub metrics: &'a Metrics,
+    /// Beats with each audit.
+    pub heartbeat: &'a Heartbeat,
 }
 
 impl Audits<'_> {
@@ -32,6 +35,7 @@ impl Audits<'_> {
     pub(super) async fn run(&self, postgres: &Postgres) -> Infallible {
         let mut next = Instant::now() + postgres.audit_period;
         loop {
+            self.heartbeat.rest("waiting for the next audit");
             let state = self.store.now().await;
             let vanished = state.vanished > state.repaired;
             if !vanished {
@@ -62,8 +66,12 @@ impl Audits<'_> {
         }
     }
 
+    fn audit(&self) -> Result<Audit<'_>, AuditError> {
+        Audit::with_heartbeat(self.config, self.heartbeat.clone())
+    }
+
     async fn check(&self) -> Result<(), AuditError> {
-        let report = Audit::new(self.config)?.check().await?;
+        let report = self.audit()?.check().await?;
         self.tell(&report);
         match report.differences() {
             0 => tracing::info!("persons: audit: every node has what PostgreSQL has"),
@@ -76,7 +84,7 @@ impl Audits<'_> {
 
     /// `vanished` is how often rows had vanished before it began.
     async fn repair(&self, vanished: u64) -> Result<(), AuditError> {
-        let (before, after) = Audit::new(self.config)?.repair().await?;
+        let (before, after) = self.audit()?.repair().await?;
         self.tell(&after);
         tracing::info!(
             "persons: audit: {} rows differed and were published again, {} differ now",

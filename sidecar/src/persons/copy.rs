@@ -12,15 +12,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use minijinja::context;
 use pgwire_replication::Lsn;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::config::{Persons, Postgres};
 use crate::kafka::{Producer, Receipt};
+use crate::supervise::Heartbeat;
 
 use super::change::{Change, Versions};
 use super::lookup::columns;
 use super::pgoutput::Cell;
-use super::postgres::{PostgresError, Session, quoted, text};
+use super::postgres::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use super::publish::{PublishError, Publisher};
 use super::slot::qualified;
 use super::state::{Copied, Range, State, StateError, Store};
@@ -35,6 +36,8 @@ const PAGE_BYTES: usize = 8 << 20;
 const RANGES_EACH: i64 = 8;
 /// How often progress is remembered.
 const REMEMBER: Duration = Duration::from_secs(2);
+/// How long a beat may be missing: longer than brokers may take nothing.
+const COPY_BEAT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Between two looks whether old transactions have ended.
 const ENDED_AGAIN: Duration = Duration::from_millis(200);
 
@@ -65,6 +68,8 @@ pub(super) struct Copy<'a> {
     pub postgres: &'a Postgres,
     /// Where progress is remembered.
     pub store: &'a Store<'a>,
+    /// Beats with progress.
+    pub heartbeat: &'a Heartbeat,
 }
 
 impl Copy<'_> {
@@ -74,8 +79,9 @@ impl Copy<'_> {
     /// See [`CopyError`].
     pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
         let session = Session::connect(self.postgres).await?;
-        wait_for_old_transactions(&session).await?;
+        wait_for_old_transactions(&session, self.heartbeat).await?;
         for table in Table::both(self.postgres) {
+            self.heartbeat.beat("copying a table", SCAN_TIMEOUT + COPY_BEAT_TIMEOUT);
             if progress(&mut self.store.now().await, table.kind).is_none() {
                 let left = ranges(&session, &table, self.postgres.readers).await?;
                 self.remember(table.kind, Copied { left, rows: 0 }).await?;
@@ -107,6 +113,8 @@ impl Copy<'_> {
             ended.transpose()?;
             let left = if is_done { Vec::new() } else { now.left };
             self.remember(table.kind, Copied { left, rows }).await?;
+            self.heartbeat.beat("copying a table", COPY_BEAT_TIMEOUT);
+            self.heartbeat.ready();
             // Told when it is remembered: what is told is not copied again.
             told(table.kind, rows);
             if is_done {
@@ -241,17 +249,23 @@ pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresErro
 }
 
 /// Waits until queries see everything that is in the WAL now.
-pub(super) async fn wait_for_old_transactions(session: &Session) -> Result<(), PostgresError> {
+pub(super) async fn wait_for_old_transactions(
+    session: &Session,
+    heartbeat: &Heartbeat,
+) -> Result<(), PostgresError> {
     let (_, transaction) = now(session).await?;
     let mut told = false;
     loop {
+        heartbeat.beat("waiting for older transactions", COPY_BEAT_TIMEOUT);
         let values = context! { transaction => &transaction };
         let [ended] = session.row("tell which transactions run", "postgres/ended.sql", values).await?;
         if ended == "t" {
             return Ok(());
         }
         if !told {
-            tracing::info!("persons: waiting for transactions that began before {transaction}");
+            let reason = format!("waiting for transactions that began before {transaction}");
+            tracing::info!("persons: {reason}");
+            heartbeat.not_ready(reason);
             told = true;
         }
         sleep(ENDED_AGAIN).await;
@@ -261,8 +275,9 @@ pub(super) async fn wait_for_old_transactions(session: &Session) -> Result<(), P
 /// The table's keys in ranges of equal width; dense and empty ones follow each other as they come.
 async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Range>, PostgresError> {
     let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
-    let [first, last] =
-        session.row("tell a table's first and last key", "postgres/bounds.sql", values).await?;
+    let [first, last] = session
+        .row_within(SCAN_TIMEOUT, "tell a table's first and last key", "postgres/bounds.sql", values)
+        .await?;
     // An empty table has none.
     let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) else { return Ok(Vec::new()) };
     Ok(split(first, last, i64::from(readers) * RANGES_EACH))
@@ -292,18 +307,24 @@ async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> R
         to => range.to,
         limit,
     };
-    let mut stream = session.stream("give rows by their keys", "postgres/copy.sql", values).await?;
-    let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
-    while let Some(row) = stream.next().await.transpose()? {
-        page.bytes +=
-            row.iter().map(|cell| if let Cell::Text(text) = cell { text.len() } else { 0 }).sum::<usize>();
-        page.rows.push(row);
-        if page.bytes > 4 * PAGE_BYTES {
-            return Ok(page);
+    const TASK: &str = "give rows by their keys";
+    let read = async {
+        let mut stream = session.stream(TASK, "postgres/copy.sql", values).await?;
+        let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
+        while let Some(row) = stream.next().await.transpose()? {
+            page.bytes += row
+                .iter()
+                .map(|cell| if let Cell::Text(text) = cell { text.len() } else { 0 })
+                .sum::<usize>();
+            page.rows.push(row);
+            if page.bytes > 4 * PAGE_BYTES {
+                return Ok(page);
+            }
         }
-    }
-    page.is_last = page.rows.len() < limit;
-    Ok(page)
+        page.is_last = page.rows.len() < limit;
+        Ok(page)
+    };
+    timeout(SCAN_TIMEOUT, read).await.map_err(|_| session.silent(TASK, SCAN_TIMEOUT))?
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::config::{Config, HostPort, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, KafkaError, Place};
+use crate::supervise::{Heartbeat, stopped};
 
 use super::audits::Audits;
 use super::change::Versions;
@@ -23,6 +24,7 @@ use super::newest::{self, NewestError};
 use super::postgres::{OPTIONS, PostgresError, Session, quoted};
 use super::publish::Publisher;
 use super::slot::{self, SlotError};
+use super::slot_creation;
 use super::state::{self, Published, State, StateError, Store};
 use super::stream::{Stream, StreamError};
 use super::table::Kind;
@@ -35,6 +37,14 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is told how much WAL waits.
 const LAG: Duration = Duration::from_secs(10);
+/// How long a step towards the stream may take: a peer that answers probes may still never finish a request.
+const STEP_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a heartbeat may be missing: longer than a step.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long PostgreSQL may take to hand over the slot.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often in a row the slot must seem to be nobody's before it is taken for lost.
+const LOST_LOOKS: u32 = 2;
 /// Messages between the connection and us. Each may be as large as a row.
 const BUFFERED: usize = 256;
 
@@ -71,6 +81,33 @@ pub enum LeadError {
     /// The stream ended.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A step does not end.
+    #[error(
+        "{doing} took longer than {} s: PostgreSQL, a broker or a node answers, and does not finish",
+        STEP_TIMEOUT.as_secs()
+    )]
+    Step {
+        /// Which.
+        doing: &'static str,
+    },
+    /// It was silent instead.
+    #[error(
+        "PostgreSQL at {address} did not begin to stream slot {slot} within {} s: it hangs, or has no walsender left \
+         (max_wal_senders)",
+        HOLD_TIMEOUT.as_secs()
+    )]
+    BeginTimeout {
+        /// Where.
+        address: String,
+        /// The slot.
+        slot: String,
+    },
+    /// PostgreSQL has ended the stream, and the network has not said so.
+    #[error("replication slot {0} is not held any more: the connection that streams it is dead")]
+    SlotLost(String),
+    /// An audit hangs.
+    #[error("an audit hangs: {0}")]
+    AuditStalled(String),
     /// The connection for the stream did not come about.
     #[error("PostgreSQL at {address} did not begin to stream slot {slot}: {source}")]
     Begin {
@@ -84,17 +121,17 @@ pub enum LeadError {
     },
 }
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Another posthouse holds the slot.
-    Standby,
-    /// It is to end.
-    Stopped,
-}
+/// Another posthouse holds the slot.
+struct Standby;
 
-/// Copies persons until `stop` says so.
-pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
+/// Copies persons until `stop` says so. `audit` beats for the audits of the leader.
+pub async fn lead(
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
+    audit: Heartbeat,
+    mut stop: watch::Receiver<bool>,
+) {
     let Some((persons, postgres)) = source(&config) else { return };
     for counter in [
         Metric::PersonsMessages,
@@ -104,20 +141,34 @@ pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::R
     ] {
         metrics.add(counter, 0);
     }
-    let leader = Leader { config: &config, persons, postgres, metrics: &metrics };
+    let leader = Leader {
+        config: &config,
+        persons,
+        postgres,
+        metrics: &metrics,
+        heartbeat: &heartbeat,
+        audit: &audit,
+    };
     let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     while !*stop.borrow() {
         metrics.set(Metric::PersonsLeader, 0);
         let began = Instant::now();
-        let pause = match leader.turn(&mut stop).await {
-            Ok(Turn::Stopped) => break,
-            Ok(Turn::Standby) => {
+        let turn = tokio::select! {
+            turn = leader.turn() => turn,
+            // Wherever it is: what it has not finished comes again.
+            () = stopped(&mut stop) => break,
+        };
+        audit.rest("not the leader");
+        let pause = match turn {
+            Ok(Standby) => {
+                heartbeat.ready();
                 wait = RETRY.0;
                 FREE_AGAIN
             }
             Err(error) => {
                 metrics.add(Metric::PersonsErrors, 1);
                 let error = format!("{:#}", anyhow::Error::from(error));
+                heartbeat.not_ready(error.as_str());
                 // The same fault every ten seconds would hide everything else.
                 if error == said.0 && said.1.elapsed() < SAY_AGAIN {
                     tracing::debug!("persons: {error}");
@@ -132,9 +183,10 @@ pub async fn lead(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::R
                 std::mem::replace(&mut wait, longer)
             }
         };
+        heartbeat.beat("waiting before the next try", pause + BEAT_TIMEOUT);
         tokio::select! {
             () = sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         }
     }
     metrics.set(Metric::PersonsLeader, 0);
@@ -151,49 +203,68 @@ struct Leader<'a> {
     persons: &'a Persons,
     postgres: &'a Postgres,
     metrics: &'a Metrics,
+    heartbeat: &'a Heartbeat,
+    audit: &'a Heartbeat,
 }
 
 impl Leader<'_> {
-    async fn turn(&self, stop: &mut watch::Receiver<bool>) -> Result<Turn, LeadError> {
-        let session = Session::connect(self.postgres).await?;
-        if slot::observe(&session, self.postgres).await?.is_some_and(|slot| slot.is_active) {
-            return Ok(Turn::Standby);
+    async fn turn(&self) -> Result<Standby, LeadError> {
+        let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
+        let looking = slot::observe(&session, self.postgres);
+        let found = self.step("looking at the replication slot", looking).await?;
+        if found.is_some_and(|slot| slot.is_active) {
+            return Ok(Standby);
         }
         let client = Client::new(&self.config.kafka)?;
-        self.topics(&client).await?;
+        self.step("looking for topics", self.topics(&client)).await?;
         // Before anything is made in PostgreSQL: a slot would keep WAL for as long as nothing is published.
-        let watched_from = self.check_conflicts(&client).await?;
-        slot::prepare(&session, self.postgres).await?;
+        let checking = self.check_conflicts(&client);
+        let watched_from = self.step("looking for another producer", checking).await?;
+        self.step("checking tables and publication", slot::prepare(&session, self.postgres)).await?;
         if !self.slot(&session).await? {
-            return Ok(Turn::Standby);
+            return Ok(Standby);
         }
-        let Some((mut stream, system)) = self.hold().await? else { return Ok(Turn::Standby) };
+        let held = self.step("taking the replication slot", self.hold()).await?;
+        let Some((mut stream, system)) = held else { return Ok(Standby) };
         tracing::info!("persons: holding slot {}", self.postgres.slot);
         self.metrics.set(Metric::PersonsLeader, 1);
         let producer = client.producer()?;
-        let store = Store::open(&client, &producer, self.postgres).await?;
-        self.resume(&session, &store, &system).await?;
+        let opening = Store::open(&client, &producer, self.postgres);
+        let store = self.step("opening the topic of progress", opening).await?;
+        self.step("reading progress", self.resume(&session, &store, &system)).await?;
         let vanished = Notify::new();
         let work = async {
-            let copy =
-                Copy { producer: &producer, persons: self.persons, postgres: self.postgres, store: &store };
+            let copy = Copy {
+                producer: &producer,
+                persons: self.persons,
+                postgres: self.postgres,
+                store: &store,
+                heartbeat: self.heartbeat,
+            };
             copy.run(&|kind, rows| self.copied(kind, rows)).await?;
             let versions = match self.postgres.version {
                 VersionRule::Wal => Versions::Wal { base: self.postgres.version_base, transaction: None },
                 VersionRule::Column => Versions::Column,
             };
-            let publisher = Publisher::connect(&producer, self.persons, self.postgres, versions).await?;
+            let connecting = Publisher::connect(&producer, self.persons, self.postgres, versions);
+            let publisher = self.step("connecting to PostgreSQL", connecting).await?;
             tracing::info!("persons: streaming changes");
             let stream = Stream {
-                client: &mut stream,
+                client: &mut stream.0,
                 publisher,
                 store: &store,
                 config: self.postgres,
                 vanished: &vanished,
                 metrics: self.metrics,
+                heartbeat: self.heartbeat,
             };
-            let audits =
-                Audits { config: self.config, store: &store, vanished: &vanished, metrics: self.metrics };
+            let audits = Audits {
+                config: self.config,
+                store: &store,
+                vanished: &vanished,
+                metrics: self.metrics,
+                heartbeat: self.audit,
+            };
             tokio::select! {
                 streamed = stream.run() => match streamed? {},
                 never = audits.run(self.postgres) => match never {},
@@ -203,9 +274,21 @@ impl Leader<'_> {
             Watch { persons: self.persons, postgres: self.postgres, client: &client, metrics: self.metrics };
         tokio::select! {
             ended = work => ended,
-            error = self.watch_lag(&session) => Err(error),
+            error = self.watch_slot(&session) => Err(error),
             never = watch.run(watched_from) => match never {},
-            _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
+            pulse = self.audit.overdue() => Err(LeadError::AuditStalled(pulse.doing)),
+        }
+    }
+
+    /// A step before the stream.
+    async fn step<T, E: Into<LeadError>>(
+        &self,
+        doing: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LeadError> {
+        match self.heartbeat.during(doing, BEAT_TIMEOUT, timeout(STEP_TIMEOUT, work)).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(LeadError::Step { doing }),
         }
     }
 
@@ -239,7 +322,7 @@ impl Leader<'_> {
 
     /// Makes the slot where there is none, and tells whether it is free.
     async fn slot(&self, session: &Session) -> Result<bool, LeadError> {
-        match slot::observe(session, self.postgres).await? {
+        match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
             Some(found) if found.is_active => Ok(false),
             Some(found) if found.is_lost => {
                 tracing::error!(
@@ -248,20 +331,20 @@ impl Leader<'_> {
                     self.postgres.slot
                 );
                 slot::drop(session, self.postgres).await?;
-                slot::create(session, self.postgres).await?;
+                slot_creation::create(session, self.postgres, self.heartbeat).await?;
                 Ok(true)
             }
             Some(_) => Ok(true),
             None => {
                 tracing::info!("persons: making slot {}", self.postgres.slot);
-                slot::create(session, self.postgres).await?;
+                slot_creation::create(session, self.postgres, self.heartbeat).await?;
                 Ok(true)
             }
         }
     }
 
     /// Takes the slot: nothing if another one was faster. Also tells PostgreSQL's own number.
-    async fn hold(&self) -> Result<Option<(ReplicationClient, String)>, LeadError> {
+    async fn hold(&self) -> Result<Option<(HeldSlot, String)>, LeadError> {
         let postgres = self.postgres;
         let password = postgres.password.as_ref().map_or("", |password| password.reveal());
         let HostPort { host, port } = &postgres.address;
@@ -283,14 +366,23 @@ impl Leader<'_> {
             slot: postgres.slot.clone(),
             source,
         };
-        let mut client = ReplicationClient::connect_gated(config).await.map_err(begin)?;
-        let system = client.identify_system().await.map_err(begin)?.system_id;
-        client.start().await.map_err(begin)?;
-        match client.wait_started().await {
-            Ok(()) => Ok(Some((client, system))),
+        // It only spawns a task: from here on that task ends with what is returned, or with this function.
+        let mut held = HeldSlot(ReplicationClient::connect_gated(config).await.map_err(begin)?);
+        let client = &mut held.0;
+        let started = timeout(HOLD_TIMEOUT, async {
+            let system = client.identify_system().await?.system_id;
+            client.start().await?;
+            client.wait_started().await.map(|()| system)
+        });
+        match started.await {
+            Ok(Ok(system)) => Ok(Some((held, system))),
             // SQLSTATE object_in_use
-            Err(PgWireError::Server(said)) if said.contains("is active for PID") => Ok(None),
-            Err(error) => Err(begin(error)),
+            Ok(Err(PgWireError::Server(said))) if said.contains("is active for PID") => Ok(None),
+            Ok(Err(error)) => Err(begin(error)),
+            Err(_) => Err(LeadError::BeginTimeout {
+                address: postgres.address.to_string(),
+                slot: postgres.slot.clone(),
+            }),
         }
     }
 
@@ -323,17 +415,22 @@ impl Leader<'_> {
         self.metrics.set_for(Metric::PersonsCopied, "table", table, rows);
     }
 
-    /// Tells how much WAL waits, for ever; ends with what went wrong.
-    async fn watch_lag(&self, session: &Session) -> LeadError {
+    /// Measures how much WAL waits, and looks whether the slot is held, for ever; ends with what went wrong.
+    async fn watch_slot(&self, session: &Session) -> LeadError {
         let mut ticks = interval(LAG);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut over = false;
+        let (mut over, mut lost) = (false, 0);
         loop {
             ticks.tick().await;
-            let lag = match slot::observe(session, self.postgres).await {
-                Ok(slot) => slot.map_or(0, |slot| slot.lag),
+            let slot = match slot::observe(session, self.postgres).await {
+                Ok(slot) => slot,
                 Err(error) => return error.into(),
             };
+            lost = if slot.as_ref().is_some_and(|slot| slot.is_active) { 0 } else { lost + 1 };
+            if lost >= LOST_LOOKS {
+                return LeadError::SlotLost(self.postgres.slot.clone());
+            }
+            let lag = slot.map_or(0, |slot| slot.lag);
             self.metrics.set(Metric::PersonsSlotLag, lag);
             let limit = self.postgres.lag_limit;
             if lag > limit && !over {
@@ -347,6 +444,17 @@ impl Leader<'_> {
             }
             over = lag > limit;
         }
+    }
+}
+
+/// The connection that holds the slot. The library leaves its task alone when it is dropped, and a silent server would keep that
+/// for ever.
+struct HeldSlot(ReplicationClient);
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        // Ends the session at once: the server gives the slot to the next one when it sees that, within a second.
+        self.0.abort();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::Postgres;
 
 use super::change::{Change, Persons};
 use super::pgoutput::Cell;
-use super::postgres::{PostgresError, Session, quoted};
+use super::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
 use super::row::{DistinctId, DistinctIdKey, Reader, ValueError};
 use super::slot::qualified;
 use super::table::{Kind, Table, distinct_id, person};
@@ -190,7 +190,7 @@ impl Lookup {
             column => quoted(column),
             ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
         };
-        self.session.rows("give rows by their keys", "postgres/rows.sql", values).await
+        self.session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
     }
 
     /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are

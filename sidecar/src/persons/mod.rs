@@ -17,6 +17,7 @@ mod preflight;
 mod publish;
 mod row;
 mod slot;
+mod slot_creation;
 mod state;
 mod stream;
 mod table;

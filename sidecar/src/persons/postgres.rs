@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::config::Postgres;
@@ -15,10 +16,20 @@ use crate::sql::{self, RenderError};
 
 use super::pgoutput::Cell;
 
-/// How long a connection may take to come about.
+/// How long a connection may take to come about, and then the login.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// A server that has vanished is noticed by questions of the network after so long.
+/// A server that has vanished is noticed by the network after so long: idle time, then probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The same where bytes were sent that nobody has acknowledged.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement on the catalog or on a few rows may take: longer, it waits for a lock, or the server hangs.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for one that reads thousands of rows by their keys, from a cold disk.
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for one that reads a table.
+pub(super) const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// So that values have one text form, whatever the server's or the role's defaults are.
 pub(super) const OPTIONS: &str =
     "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1";
@@ -36,6 +47,20 @@ pub enum PostgresError {
         address: String,
         /// What the system said.
         said: String,
+    },
+    /// It is connected, and silent.
+    #[error(
+        "PostgreSQL at {address} did not {task} within {} s: it hangs, or the statement waits for a lock (pg_stat_activity has \
+         application_name posthouse)",
+        .limit.as_secs()
+    )]
+    Silent {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// How long was waited.
+        limit: Duration,
     },
     /// It answered, and refused.
     #[error("PostgreSQL at {address} did not {task}: {said}")]
@@ -66,6 +91,8 @@ pub enum PostgresError {
 pub(super) struct Session {
     client: Client,
     address: String,
+    /// The server's process for it; empty if the server did not say.
+    process: String,
 }
 
 /// Rows as they come.
@@ -87,12 +114,20 @@ impl Session {
             .application_name("posthouse")
             .options(OPTIONS)
             .connect_timeout(CONNECT_LIMIT)
-            .keepalives_idle(KEEPALIVE);
+            .keepalives_idle(KEEPALIVE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
+            .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
         if let Some(password) = &config.password {
             wanted.password(password.reveal());
         }
         let address = config.address.to_string();
-        match wanted.connect(NoTls).await {
+        let connected = timeout(2 * CONNECT_LIMIT, wanted.connect(NoTls)).await;
+        let Ok(connected) = connected else {
+            let said = format!("connected, but no login within {} s", CONNECT_LIMIT.as_secs());
+            return Err(PostgresError::Unreachable { address, said });
+        };
+        match connected {
             Ok((client, connection)) => {
                 // It ends with its client, and what went wrong is told to whoever asks next.
                 tokio::spawn(async move {
@@ -100,13 +135,30 @@ impl Session {
                         tracing::debug!("PostgreSQL's connection ended: {error}");
                     }
                 });
-                Ok(Self { client, address })
+                Self { client, address, process: String::new() }.prepared().await
             }
             Err(error) => Err(PostgresError::Unreachable { address, said: causes(&error) }),
         }
     }
 
-    /// The rows of a statement.
+    async fn prepared(mut self) -> Result<Self, PostgresError> {
+        match self.row("set up a session", "postgres/session.sql", ()).await {
+            Ok([process, _]) => self.process = process,
+            // Everything works without.
+            Err(error @ PostgresError::Refused { .. }) => {
+                tracing::debug!("persons: statements go on when posthouse is killed: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(self)
+    }
+
+    /// The server's process for this session; empty if the server did not say.
+    pub(super) fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// The rows of a short statement.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -116,15 +168,32 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<Vec<Vec<Cell>>, PostgresError> {
-        let mut rows = self.stream(task, path, values).await?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().await {
-            all.push(row?);
-        }
-        Ok(all)
+        self.rows_within(STATEMENT_TIMEOUT, task, path, values).await
     }
 
-    /// The only row of a statement.
+    /// The rows of a statement that may take as long as `limit`.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(super) async fn rows_within(
+        &self,
+        limit: Duration,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        let read = async {
+            let mut rows = self.stream(task, path, values).await?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next().await {
+                all.push(row?);
+            }
+            Ok(all)
+        };
+        timeout(limit, read).await.map_err(|_| self.silent(task, limit))?
+    }
+
+    /// The only row of a short statement.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -134,7 +203,21 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<[String; N], PostgresError> {
-        let rows = self.rows(task, path, values).await?;
+        self.row_within(STATEMENT_TIMEOUT, task, path, values).await
+    }
+
+    /// The only row of a statement that may take as long as `limit`.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(super) async fn row_within<const N: usize>(
+        &self,
+        limit: Duration,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<[String; N], PostgresError> {
+        let rows = self.rows_within(limit, task, path, values).await?;
         let texts = rows.first().map(|row| row.iter().map(text).collect::<Vec<_>>());
         texts.unwrap_or_default().try_into().map_err(|found: Vec<String>| PostgresError::Answer {
             address: self.address.clone(),
@@ -143,7 +226,7 @@ impl Session {
         })
     }
 
-    /// The rows of a statement as they come.
+    /// The rows of a statement as they come, which wait as long as the server does: whoever reads them has a deadline.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -176,6 +259,11 @@ impl Session {
             },
             None => PostgresError::Unreachable { address, said: causes(error) },
         }
+    }
+
+    /// The server was connected and silent for too long.
+    pub(super) fn silent(&self, task: &'static str, limit: Duration) -> PostgresError {
+        PostgresError::Silent { address: self.address.clone(), task, limit }
     }
 
     pub(super) fn odd(&self, task: &'static str, found: impl Into<String>) -> PostgresError {

@@ -153,18 +153,6 @@ pub(super) async fn observe(session: &Session, config: &Postgres) -> Result<Opti
     Ok(Some(Slot { is_active: active == "t", confirmed, is_lost, lag }))
 }
 
-/// Makes the slot. It waits for all transactions that run now.
-///
-/// # Errors
-/// See [`SlotError`]; that another process made it meanwhile is none.
-pub(super) async fn create(session: &Session, config: &Postgres) -> Result<(), SlotError> {
-    let values = context! { slot => literal(&config.slot) };
-    match session.rows("make a replication slot", "postgres/create_slot.sql", values).await {
-        Err(error) if !error.is_duplicate() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Gives up the slot.
 ///
 /// # Errors

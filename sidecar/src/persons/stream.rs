@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Postgres;
 use crate::http::{Metric, Metrics};
-use crate::kafka::{DeliveryError, Receipt};
+use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, Receipt};
+use crate::supervise::Heartbeat;
 
 use super::change::Change;
 use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
@@ -32,6 +33,12 @@ const BATCH_WAIT: Duration = Duration::from_millis(2);
 const BATCH_LIMIT: Duration = Duration::from_millis(20);
 /// How often PostgreSQL hears how far we are. After a takeover changes since then come again, which is harmless.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// How long a step may take before the task is aborted: each part of it has a shorter deadline of its own.
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+/// From here on a batch that is on its way is reported.
+const SLOW_DELIVERY: Duration = Duration::from_secs(30);
+/// How long a batch may take to be completed and handed to the brokers.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Batches that are on their way to the brokers.
 const UNDER_WAY: usize = 64;
 
@@ -41,6 +48,13 @@ pub enum StreamError {
     /// The connection, or PostgreSQL's side of it.
     #[error("the stream of changes from PostgreSQL ended: {0}")]
     Connection(#[from] PgWireError),
+    /// A batch takes too long.
+    #[error(
+        "changes could not be handed to kafka within {} s: PostgreSQL does not show what it has committed (a synchronous standby \
+         away?), or brokers are slow",
+        PUBLISH_TIMEOUT.as_secs()
+    )]
+    Slow,
     /// A message can't be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -84,11 +98,20 @@ pub(super) struct Stream<'a> {
     pub vanished: &'a Notify,
     /// What is told of it.
     pub metrics: &'a Metrics,
+    /// Beats with each batch.
+    pub heartbeat: &'a Heartbeat,
 }
 
 /// Batches on their way: when one is delivered, everything before its place is.
 #[derive(Default)]
-struct UnderWay(VecDeque<(Arc<Receipt>, Lsn)>);
+struct UnderWay(VecDeque<InFlight>);
+
+/// A batch on its way.
+struct InFlight {
+    receipt: Arc<Receipt>,
+    place: Lsn,
+    since: Instant,
+}
 
 /// What is being read.
 #[derive(Default)]
@@ -117,23 +140,33 @@ impl Stream<'_> {
         let mut delivered = reading.read;
         let mut due = Instant::now() + ACKNOWLEDGE;
         loop {
+            self.heartbeat.beat("streaming changes", STEP_TIMEOUT);
+            match under_way.age() {
+                age if age >= DELIVERY_TIMEOUT => return Err(DeliveryError::Silent.into()),
+                age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not take changes"),
+                _ => self.heartbeat.ready(),
+            }
             self.fill(&mut reading, due).await?;
             if !reading.batch.is_empty() {
-                under_way.make_room().await?;
+                let waiting = "waiting for kafka to take changes";
+                self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.make_room()).await?;
                 if reading.outdated {
                     // What can't be told from the changes is read from the tables, once they are as they must be.
                     slot::prepare(self.publisher.lookup().session(), self.config).await?;
                 }
                 let receipt = Arc::new(Receipt::default());
-                let sent = self.publisher.publish(&mut reading.batch, &receipt).await?;
+                let publishing =
+                    timeout(PUBLISH_TIMEOUT, self.publisher.publish(&mut reading.batch, &receipt));
+                let published = self.heartbeat.during("publishing changes", STEP_TIMEOUT, publishing).await;
+                let sent = published.map_err(|_| StreamError::Slow)??;
                 self.metrics.add(Metric::PersonsMessages, sent);
                 reading.batch.clear();
                 reading.bytes = 0;
                 reading.outdated = reading.lacks_columns();
-                under_way.0.push_back((receipt, reading.read));
-            } else if under_way.0.back().map_or(delivered, |(_, place)| *place) < reading.read {
+                under_way.push(receipt, reading.read);
+            } else if under_way.0.back().map_or(delivered, |batch| batch.place) < reading.read {
                 // Nothing of ours, but the WAL goes on.
-                under_way.0.push_back((Arc::default(), reading.read));
+                under_way.push(Arc::default(), reading.read);
             }
             // Remembered before that transaction can be acknowledged.
             if std::mem::take(&mut reading.truncated) {
@@ -146,7 +179,8 @@ impl Stream<'_> {
             delivered = under_way.delivered()?.unwrap_or(delivered);
             if Instant::now() >= due {
                 due = Instant::now() + ACKNOWLEDGE;
-                self.acknowledge(delivered).await?;
+                let remembering = self.acknowledge(delivered);
+                self.heartbeat.during("remembering progress in kafka", STEP_TIMEOUT, remembering).await?;
             }
         }
     }
@@ -255,19 +289,28 @@ impl Reading {
 }
 
 impl UnderWay {
+    fn push(&mut self, receipt: Arc<Receipt>, place: Lsn) {
+        self.0.push_back(InFlight { receipt, place, since: Instant::now() });
+    }
+
+    /// How long the oldest batch is on its way.
+    fn age(&self) -> Duration {
+        self.0.front().map_or(Duration::ZERO, |batch| batch.since.elapsed())
+    }
+
     /// Up to where everything is delivered; nothing if no batch more is.
     fn delivered(&mut self) -> Result<Option<Lsn>, DeliveryError> {
         let mut delivered = None;
-        while let Some(state) = self.0.front().and_then(|(receipt, _)| receipt.state()) {
+        while let Some(state) = self.0.front().and_then(|batch| batch.receipt.state()) {
             state?;
-            delivered = self.0.pop_front().map(|(_, place)| place);
+            delivered = self.0.pop_front().map(|batch| batch.place);
         }
         Ok(delivered)
     }
 
     async fn make_room(&self) -> Result<(), DeliveryError> {
         match self.0.front() {
-            Some((oldest, _)) if self.0.len() >= UNDER_WAY => oldest.delivered().await,
+            Some(oldest) if self.0.len() >= UNDER_WAY => oldest.receipt.delivered().await,
             _ => Ok(()),
         }
     }

@@ -15,6 +15,7 @@ pub mod reset;
 mod retention;
 pub mod saved;
 pub mod spec;
+mod spec_reader;
 pub mod stalls;
 mod values;
 mod watcher;

@@ -1,64 +1,141 @@
 //! The loop of a running posthouse: looks at topics again and again, and brings them in line where that is wanted.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::check;
 use super::plan::Step;
+use super::spec_reader::SpecReader;
 use super::watcher::Watcher;
-use super::{Lock, LockError, LockScope, Options, Outcome, Plan, apply, compare, load};
+use super::{Lock, LockError, LockScope, Options, Outcome, Plan, apply, compare};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
 use crate::node::Node;
+use crate::supervise::{Heartbeat, stopped};
+
+/// How long a stage of a look may take: a peer that answers probes may still never finish a request.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(240);
+/// How long a heartbeat may be missing: longer than a stage, and than the changes of one apply.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Looks every period until `stop` says so. What fails is logged and counted, and tried again with the next look.
-pub async fn reconcile(config: Arc<Config>, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
+pub async fn reconcile(
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
+    mut stop: watch::Receiver<bool>,
+) {
     for counter in [Metric::TopicsChanges, Metric::TopicsFailures, Metric::TopicsErrors] {
         metrics.add(counter, 0);
     }
-    let mut watcher = Watcher::default();
-    let mut ticks = interval(config.daemon.topics_period);
+    let mut reconciler = Reconciler {
+        spec: SpecReader::new(config.kafka.topics.clone()),
+        watcher: Watcher::default(),
+        config: &config,
+        metrics: &metrics,
+        heartbeat: &heartbeat,
+        stop: stop.clone(),
+    };
+    let period = config.daemon.topics_period;
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        heartbeat.beat("waiting for the next look", period + BEAT_TIMEOUT);
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
-        // A look that has begun is finished: an apply would leave its steps half done.
-        match look(&config, &metrics, &mut watcher).await {
-            Ok(()) => metrics.set(Metric::TopicsLook, seconds_since_1970()),
+        let looked = reconciler.look().await;
+        if *stop.borrow() {
+            return;
+        }
+        match looked {
+            Ok(()) => {
+                metrics.set(Metric::TopicsLook, seconds_since_1970());
+                heartbeat.ready();
+            }
             Err(error) => {
                 metrics.add(Metric::TopicsErrors, 1);
                 tracing::error!("topics: {error:#}");
+                heartbeat.not_ready(format!("{error:#}"));
             }
         }
     }
 }
 
-async fn look(config: &Config, metrics: &Metrics, watcher: &mut Watcher) -> anyhow::Result<()> {
-    let (client, nodes) = (Client::new(&config.kafka)?, Node::all(config));
-    // Read anew, so that an edited file takes effect.
-    let spec = load(&config.kafka.topics)?;
-    let mut plan = compare(&client, &nodes, &spec, &Options::default()).await?.0;
-    if config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
-        match Lock::take(&client, &LockScope::topics()).await {
-            Ok(lock) => {
-                plan = compare(&client, &nodes, &spec, &Options::default()).await?.0;
-                bring_in_line(&client, &lock, &plan, metrics).await?;
-                drop(lock);
-                plan = compare(&client, &nodes, &spec, &Options::default()).await?.0;
+/// What looks work with.
+struct Reconciler<'a> {
+    spec: SpecReader,
+    watcher: Watcher,
+    config: &'a Config,
+    metrics: &'a Metrics,
+    heartbeat: &'a Heartbeat,
+    stop: watch::Receiver<bool>,
+}
+
+impl Reconciler<'_> {
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let (client, nodes) = (Client::new(&self.config.kafka)?, Node::all(self.config));
+        // Read again, so that an edited file takes effect.
+        let spec = interruptible(self.heartbeat, &mut self.stop, "reading the topics file", self.spec.read());
+        let spec = spec.await?;
+        let options = Options::default();
+        let comparing = || async { Ok(compare(&client, &nodes, &spec, &options).await?.0) };
+        let mut plan = self.stage("comparing topics with the file", comparing()).await?;
+        if self.config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
+            let taken =
+                self.stage("taking the lock of topics", async { Ok(Lock::take(&client, &LockScope::topics()).await) }).await?;
+            match taken {
+                Ok(lock) => {
+                    plan = self.stage("comparing topics with the file", comparing()).await?;
+                    self.heartbeat.beat("changing topics", BEAT_TIMEOUT);
+                    // Not interrupted when the process is to end: that would leave steps half done.
+                    bring_in_line(&client, &lock, &plan, self.metrics).await?;
+                    drop(lock);
+                    plan = self.stage("comparing topics with the file", comparing()).await?;
+                }
+                // Another node's posthouse does the same work.
+                Err(held @ LockError::Held { .. }) => tracing::debug!("topics: {held}"),
+                Err(error) => return Err(error.into()),
             }
-            // Another node's posthouse does the same work.
-            Err(held @ LockError::Held { .. }) => tracing::debug!("topics: {held}"),
-            Err(error) => return Err(error.into()),
         }
+        self.metrics.set(Metric::TopicsDifferences, plan.steps.len() as u64);
+        self.metrics.set(Metric::TopicsRefused, plan.refused.len() as u64);
+        let kept = check::kept_of(self.config, &spec);
+        let looking = self.watcher.look(self.config, &client, &nodes, kept, self.metrics);
+        interruptible(self.heartbeat, &mut self.stop, "checking groups and Kafka tables", looking).await
     }
-    metrics.set(Metric::TopicsDifferences, plan.steps.len() as u64);
-    metrics.set(Metric::TopicsRefused, plan.refused.len() as u64);
-    watcher.look(config, &client, &nodes, metrics).await
+
+    /// A stage that changes nothing.
+    async fn stage<T>(
+        &mut self,
+        doing: &str,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        interruptible(self.heartbeat, &mut self.stop, doing, work).await
+    }
+}
+
+/// Does `work` with a heartbeat; fails when the process is to end.
+async fn interruptible<T>(
+    heartbeat: &Heartbeat,
+    stop: &mut watch::Receiver<bool>,
+    doing: &str,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let work = timeout(STAGE_TIMEOUT, work);
+    tokio::select! {
+        done = heartbeat.during(doing, BEAT_TIMEOUT, work) => match done {
+            Ok(done) => done,
+            Err(_) => bail!("{doing} took longer than {} s: a node or broker answers, and does not finish", STAGE_TIMEOUT.as_secs()),
+        },
+        () = stopped(stop) => bail!("the process is to end"),
+    }
 }
 
 /// Whether a loop may take a step by itself: what deletes messages waits for somebody who looks.

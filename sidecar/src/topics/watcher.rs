@@ -18,24 +18,25 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Compares, measures, and logs each finding once. If it fails, figures of consumers are absent and not old.
+    /// Compares `topics`, measures, and logs each finding once. If it fails, figures of consumers are absent and not old.
     ///
     /// # Errors
-    /// If the brokers or the topics file can't be read.
+    /// If the brokers can't be read.
     pub(super) async fn look(
         &mut self,
         config: &Config,
         client: &Client,
         nodes: &[Node],
+        topics: BTreeSet<String>,
         metrics: &Metrics,
     ) -> anyhow::Result<()> {
-        let found = match self.found(config, client, nodes).await {
+        let found = match check::look(config, client, nodes, topics, &mut self.sightings).await {
             Ok(found) => found,
             Err(error) => {
                 for metric in [Metric::ConsumerLag, Metric::ConsumerOldestUnread, Metric::ConsumerStalled] {
                     metrics.replace(metric, []);
                 }
-                return Err(error);
+                return Err(error.into());
             }
         };
         let findings = check::check(&found);
@@ -46,11 +47,6 @@ impl Watcher {
         measure(&found, metrics);
         self.log(&findings);
         Ok(())
-    }
-
-    async fn found(&mut self, config: &Config, client: &Client, nodes: &[Node]) -> anyhow::Result<Found> {
-        let topics = check::kept(config)?;
-        Ok(check::look(config, client, nodes, topics, &mut self.sightings).await?)
     }
 
     fn log(&mut self, findings: &[Finding]) {

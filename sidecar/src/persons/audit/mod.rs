@@ -10,6 +10,7 @@ mod repair;
 mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use pgwire_replication::Lsn;
@@ -19,6 +20,7 @@ use crate::config::{Config, Persons, Postgres};
 use crate::kafka::{Client, DeliveryError, KafkaError};
 use crate::node::{Node, NodeError};
 use crate::sql::RenderError;
+use crate::supervise::Heartbeat;
 
 use self::barrier::Barrier;
 pub use self::compare::Difference;
@@ -33,6 +35,8 @@ use super::version::VersionError;
 
 /// Differences of a node that are shown; all are counted.
 const EXAMPLES: usize = 5;
+/// How long a stage may take: each reads a table once or twice on every side.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +181,7 @@ pub struct Audit<'a> {
     postgres: &'a Postgres,
     kafka: Client,
     nodes: Vec<Node>,
+    heartbeat: Heartbeat,
 }
 
 /// What was found of one table on each node.
@@ -191,8 +196,14 @@ impl<'a> Audit<'a> {
     /// # Errors
     /// [`AuditError::NoSource`], or [`AuditError::Kafka`] if the library can't be set up.
     pub fn new(config: &'a Config) -> Result<Self, AuditError> {
+        Self::with_heartbeat(config, Heartbeat::default())
+    }
+
+    /// The same; `heartbeat` beats with each stage.
+    pub(super) fn with_heartbeat(config: &'a Config, heartbeat: Heartbeat) -> Result<Self, AuditError> {
         let (persons, postgres) = super::lead::source(config).ok_or(AuditError::NoSource)?;
-        Ok(Self { config, persons, postgres, kafka: Client::new(&config.kafka)?, nodes: Node::all(config) })
+        let (kafka, nodes) = (Client::new(&config.kafka)?, Node::all(config));
+        Ok(Self { config, persons, postgres, kafka, nodes, heartbeat })
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
@@ -213,6 +224,7 @@ impl<'a> Audit<'a> {
             return Ok((before.clone(), before));
         }
         for table in &found {
+            self.heartbeat.beat("publishing rows again", STAGE_TIMEOUT);
             repair::publish(self, table).await?;
         }
         self.barrier().read().await?;
@@ -225,6 +237,7 @@ impl<'a> Audit<'a> {
         let mut report = Report { tables: Vec::new() };
         let mut found = Vec::new();
         for kind in [Kind::Person, Kind::DistinctId] {
+            self.heartbeat.beat("comparing a table with PostgreSQL", STAGE_TIMEOUT);
             let (table, nodes) = self.table(&session, kind).await?;
             report.tables.push(table);
             found.push(OfTable { kind, nodes });

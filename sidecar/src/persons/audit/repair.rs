@@ -12,7 +12,7 @@ use crate::persons::copy::{self, wait_for_old_transactions};
 use crate::persons::lookup::columns;
 use crate::persons::message::Outgoing;
 use crate::persons::pgoutput::Cell;
-use crate::persons::postgres::{PostgresError, Session, literal, quoted};
+use crate::persons::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
 use crate::persons::publish::{PublishError, Publisher};
 use crate::persons::row::{Key, Reader};
 use crate::persons::slot::qualified;
@@ -32,7 +32,7 @@ pub(super) async fn publish(audit: &Audit<'_>, found: &OfTable) -> Result<(), Au
     let session = Session::connect(audit.postgres).await?;
     // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
     let (place, _) = copy::now(&session).await?;
-    wait_for_old_transactions(&session).await?;
+    wait_for_old_transactions(&session, &audit.heartbeat).await?;
     let version = of_copy(place, audit.postgres.version_base)?;
     let versions = match audit.postgres.version {
         VersionRule::Wal => {
@@ -99,5 +99,5 @@ async fn rows(session: &Session, table: &Table, keys: &[&String]) -> Result<Vec<
         key => quoted(table.column(key)),
         keys => keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(","),
     };
-    session.rows("give rows by their keys", "postgres/by_key.sql", values).await
+    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/by_key.sql", values).await
 }

@@ -11,7 +11,7 @@ use crate::sql::{self, RenderError};
 
 use super::AuditError;
 use super::compare::{NodeRow, NodeRows, SourceRows, Sum, Sums};
-use crate::persons::postgres::{PostgresError, Session, quoted, text};
+use crate::persons::postgres::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use crate::persons::slot::qualified;
 use crate::persons::table::Kind;
 
@@ -33,7 +33,9 @@ pub(super) async fn source_sums(
     config: &Postgres,
     kind: Kind,
 ) -> Result<Sums, PostgresError> {
-    let rows = session.rows(SUMS, "audit/postgres_sums.sql", values(config, kind, &BTreeSet::new())).await?;
+    let rows = session
+        .rows_within(SCAN_TIMEOUT, SUMS, "audit/postgres_sums.sql", values(config, kind, &BTreeSet::new()))
+        .await?;
     let sums = rows.iter().map(|row| {
         let [bucket, count, sum] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
         // 48 bits a row: 65,536 rows of a bucket fit, and more wrap as the node's sum does.
@@ -50,7 +52,9 @@ pub(super) async fn source_rows(
     kind: Kind,
     buckets: &BTreeSet<u16>,
 ) -> Result<SourceRows, PostgresError> {
-    let rows = session.rows(ROWS, "audit/postgres_rows.sql", values(config, kind, buckets)).await?;
+    let rows = session
+        .rows_within(SCAN_TIMEOUT, ROWS, "audit/postgres_rows.sql", values(config, kind, buckets))
+        .await?;
     let rows = rows.iter().map(|row| {
         let [key, hash] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
         Some((key.clone(), hash.parse().ok()?))

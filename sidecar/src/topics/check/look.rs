@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::consumers::server_reports;
 use super::super::groups::{self, observe};
-use super::super::spec::{self, Manage, SpecError};
+use super::super::spec::{self, Manage, Spec, SpecError};
 use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
-use super::super::tables::is_detached;
 use super::{Found, desired};
 use crate::config::{Config, Offsets};
+use crate::schema::is_detached;
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 
@@ -124,12 +124,18 @@ async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<St
 /// # Errors
 /// See [`SpecError`].
 pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
-    let topics = match spec::load(&config.kafka.topics) {
+    match spec::load(&config.kafka.topics) {
         // Without a file the tables alone say which topics there are.
-        Err(SpecError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Vec::new(),
-        spec => spec?.topics,
-    };
+        Err(SpecError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok([config.events.topic.clone()].into())
+        }
+        spec => Ok(kept_of(config, &spec?)),
+    }
+}
+
+/// The same, of a topics file that was read already.
+pub fn kept_of(config: &Config, spec: &Spec) -> BTreeSet<String> {
     let kept = |manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
-    let named = topics.into_iter().filter(|topic| kept(topic.manage)).map(|topic| topic.name);
-    Ok(named.chain([config.events.topic.clone()]).collect())
+    let named = spec.topics.iter().filter(|topic| kept(topic.manage)).map(|topic| topic.name.clone());
+    named.chain([config.events.topic.clone()]).collect()
 }

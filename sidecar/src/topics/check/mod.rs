@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::look::{kept, look, watch};
+pub use self::look::{kept, kept_of, look, watch};
 use super::consumers::ServerReports;
 use super::groups::{Lag, Seen};
 use super::stalls::{Evidence, Stall, Still};

@@ -1,0 +1,77 @@
+//! Signals to a running posthouse: the first ends it in order, the second at once.
+//!
+//! They are watched by a thread of their own, so that they count even if every other thread hangs.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::FAILED;
+
+/// How long an orderly end may take: service managers and orchestrators wait for 10 s or more.
+const STOP_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Begins to watch signals. The future ends with the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the system lets nobody watch.
+pub(super) fn first_signal() -> io::Result<impl Future<Output = ()>> {
+    let (first, told) = oneshot::channel();
+    let (installed, ready) = mpsc::channel();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let watched = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let watched = watched.and_then(|runtime| runtime.block_on(watch(&installed, first)));
+        // Nobody waits for it any more once signals are watched.
+        let _ = installed.send(watched);
+    })?;
+    ready.recv().map_err(io::Error::other)??;
+    Ok(async move {
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Ends with the process, or with what the system refuses.
+async fn watch(installed: &mpsc::Sender<io::Result<()>>, first: oneshot::Sender<()>) -> io::Result<()> {
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    let _ = installed.send(Ok(()));
+    let name = signals.next().await;
+    tracing::info!("{name}: ending within {} s; a second signal ends it at once", STOP_TIMEOUT.as_secs());
+    let _ = first.send(());
+    tokio::select! {
+        name = signals.next() => tracing::error!("{name} again: ended at once"),
+        () = sleep(STOP_TIMEOUT) => tracing::error!("it did not end within {} s", STOP_TIMEOUT.as_secs()),
+    }
+    std::process::exit(i32::from(FAILED))
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// The next signal that ends a process. SIGHUP does not.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => tracing::info!(
+                    "SIGHUP is ignored: the topics file is read at each look, another config takes a restart"
+                ),
+            }
+        }
+    }
+}

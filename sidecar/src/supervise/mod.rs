@@ -1,0 +1,75 @@
+//! Supervision of tasks that run until the process ends: heartbeats, restarts, health.
+
+mod health;
+mod heartbeat;
+mod restart;
+mod task;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use self::health::{Health, TaskHealth};
+pub use self::heartbeat::{Heartbeat, Pulse};
+pub use self::restart::Fault;
+pub use self::task::{StopError, Task, TaskError};
+
+/// All tasks of the process. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<Mutex<Vec<Arc<Entry>>>>);
+
+/// A task on the board.
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    heartbeat: Heartbeat,
+    record: Mutex<Record>,
+}
+
+/// What the supervisor knows of a task.
+#[derive(Debug, Default)]
+struct Record {
+    fault: Option<String>,
+    restarts: u64,
+}
+
+/// Waits until `stop` says so, or nobody can say it any more.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // What it gives back must not be kept: it locks the channel.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+impl Board {
+    /// The heartbeat of a task that another one runs and watches.
+    pub fn heartbeat(&self, name: &'static str) -> Heartbeat {
+        self.enter(name).heartbeat.clone()
+    }
+
+    /// The health of all tasks now.
+    pub fn health(&self) -> Health {
+        let health = |entry: &Arc<Entry>| {
+            let (pulse, record) = (entry.heartbeat.pulse(), entry.record());
+            TaskHealth { name: entry.name, pulse, fault: record.fault.clone(), restarts: record.restarts }
+        };
+        let tasks = self.entries().iter().map(health).collect();
+        Health { tasks, now: Instant::now() }
+    }
+
+    fn enter(&self, name: &'static str) -> Arc<Entry> {
+        let entry = Entry { name, heartbeat: Heartbeat::default(), record: Mutex::default() };
+        let entry = Arc::new(entry);
+        self.entries().push(Arc::clone(&entry));
+        entry
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

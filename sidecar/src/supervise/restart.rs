@@ -1,0 +1,95 @@
+//! Decision after a fault of a task: start it again, or give up.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A run of this length forgets the faults before it.
+const STABLE_RUN: Duration = Duration::from_secs(600);
+/// Faults in a row after which the process ends: a fresh process is the last remedy.
+const MAX_FAULTS: u32 = 5;
+/// Before the first restart; doubled with each fault in a row.
+pub(super) const MIN_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How a run of a task ended that should have gone on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It returned.
+    Ended,
+    /// It panicked, with this message.
+    Panicked(String),
+    /// Its heartbeat is missing; it was aborted.
+    Stalled {
+        /// What it did last.
+        doing: String,
+        /// How long after its last beat it was aborted.
+        silence: Duration,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => write!(f, "it ended without being asked to"),
+            Self::Panicked(message) => write!(f, "it panicked: {message}"),
+            Self::Stalled { doing, silence } => {
+                write!(f, "it stalled: {doing}, without a sign of life for {} s", silence.as_secs())
+            }
+        }
+    }
+}
+
+/// What comes after a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterFault {
+    /// The task is started again after this time.
+    Restart(Duration),
+    /// The process ends.
+    GiveUp,
+}
+
+/// Faults of a task in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FaultCount {
+    count: u32,
+    min_backoff: Duration,
+}
+
+impl FaultCount {
+    /// None so far; the first restart waits for `min_backoff`.
+    pub(super) fn new(min_backoff: Duration) -> Self {
+        Self { count: 0, min_backoff }
+    }
+
+    /// Counts a fault that ended a run of this length.
+    pub(super) fn add(&mut self, run: Duration) -> AfterFault {
+        self.count = if run >= STABLE_RUN { 1 } else { self.count + 1 };
+        if self.count >= MAX_FAULTS {
+            AfterFault::GiveUp
+        } else {
+            AfterFault::Restart(self.min_backoff * 2_u32.pow(self.count - 1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backs_off_longer_and_gives_up_when_faults_follow_each_other() {
+        let mut count = FaultCount::new(MIN_BACKOFF);
+        let answers: Vec<_> = (0..5).map(|_| count.add(Duration::ZERO)).collect();
+        let restarts = [1, 2, 4, 8].map(|seconds| AfterFault::Restart(Duration::from_secs(seconds)));
+        assert_eq!(answers[..4], restarts);
+        assert_eq!(answers[4], AfterFault::GiveUp);
+    }
+
+    #[test]
+    fn forgets_earlier_faults_after_a_stable_run() {
+        let mut count = FaultCount::new(MIN_BACKOFF);
+        for _ in 0..4 {
+            count.add(STABLE_RUN - Duration::from_secs(1));
+        }
+        assert_eq!(count.add(STABLE_RUN), AfterFault::Restart(MIN_BACKOFF));
+    }
+}

@@ -1,0 +1,266 @@
+//! Life of one task: spawned, watched, started again after a fault, ended within its time.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::restart::{AfterFault, Fault, FaultCount, MIN_BACKOFF};
+use super::{Board, Entry, Heartbeat, stopped};
+
+/// How long an aborted task may take to let go of its thread.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A task that runs until it is told to stop.
+pub struct Task {
+    name: &'static str,
+    stop_timeout: Duration,
+    min_backoff: Duration,
+    run: Box<dyn Fn(Heartbeat, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+/// Why a task is not started again.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// It failed again and again.
+    #[error("task {task} failed again and again, the last time because {fault}: see the log")]
+    Failing {
+        /// Its name.
+        task: &'static str,
+        /// The last fault.
+        fault: Fault,
+    },
+    /// It blocks a thread, which nothing can take away from it.
+    #[error("task {task} hangs and can't be aborted ({doing}): please report this")]
+    Wedged {
+        /// Its name.
+        task: &'static str,
+        /// What it did last.
+        doing: String,
+    },
+    /// It did not end well.
+    #[error(transparent)]
+    Stop(#[from] StopError),
+}
+
+/// Why a task did not end well when it was told to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// It took too long.
+    #[error("task {task} was aborted, because it did not end within {} s: {doing}", .timeout.as_secs())]
+    Aborted {
+        /// Its name.
+        task: &'static str,
+        /// What it did last.
+        doing: String,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// It panicked.
+    #[error("task {task} panicked when it was to end: {message}")]
+    Panicked {
+        /// Its name.
+        task: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl StopError {
+    /// The supervisor itself panicked.
+    pub(crate) fn of_supervisor(error: JoinError) -> Self {
+        Self::Panicked { task: "supervisor", message: panic_message(error) }
+    }
+}
+
+impl Task {
+    /// A task called `name`, which ends within `stop_timeout` when it is told to stop. `run` is called again after a fault.
+    pub fn new<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        stop_timeout: Duration,
+        run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let run = Box::new(move |heartbeat, stop| run(heartbeat, stop).boxed());
+        Self { name, stop_timeout, min_backoff: MIN_BACKOFF, run }
+    }
+
+    /// Runs it until `stop` says so; `restarted` is called for each fault after which it is started again.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn supervise(
+        self,
+        board: &Board,
+        mut stop: watch::Receiver<bool>,
+        restarted: impl Fn(&'static str),
+    ) -> Result<(), TaskError> {
+        let entry = board.enter(self.name);
+        let mut faults = FaultCount::new(self.min_backoff);
+        loop {
+            let begun = Instant::now();
+            entry.heartbeat.begin();
+            let mut running = tokio::spawn((self.run)(entry.heartbeat.clone(), stop.clone()));
+            let fault = tokio::select! {
+                () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
+                ended = &mut running => match ended {
+                    Ok(()) => Fault::Ended,
+                    Err(error) => Fault::Panicked(panic_message(error)),
+                },
+                pulse = entry.heartbeat.overdue() => {
+                    if !is_aborted(&mut running).await {
+                        return Err(TaskError::Wedged { task: self.name, doing: pulse.doing });
+                    }
+                    Fault::Stalled { doing: pulse.doing, silence: pulse.beat.elapsed() }
+                }
+            };
+            let backoff = match faults.add(begun.elapsed()) {
+                AfterFault::Restart(backoff) => backoff,
+                AfterFault::GiveUp => return Err(TaskError::Failing { task: self.name, fault }),
+            };
+            tracing::error!(
+                task = self.name,
+                "task {}: {fault}; starting again in {} s",
+                self.name,
+                backoff.as_secs()
+            );
+            restarted(self.name);
+            entry.fail(&fault);
+            tokio::select! {
+                () = stopped(&mut stop) => return Ok(()),
+                () = sleep(backoff) => entry.restart(),
+            }
+        }
+    }
+
+    async fn end(&self, entry: &Arc<Entry>, mut running: JoinHandle<()>) -> Result<(), StopError> {
+        let task = self.name;
+        match timeout(self.stop_timeout, &mut running).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StopError::Panicked { task, message: panic_message(error) }),
+            Err(_) => {
+                let doing = entry.heartbeat.pulse().doing;
+                // One that holds its thread ends with the process.
+                is_aborted(&mut running).await;
+                Err(StopError::Aborted { task, doing, timeout: self.stop_timeout })
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn fail(&self, fault: &Fault) {
+        self.record().fault = Some(fault.to_string());
+    }
+
+    fn restart(&self) {
+        let mut record = self.record();
+        record.fault = None;
+        record.restarts += 1;
+    }
+}
+
+async fn is_aborted(running: &mut JoinHandle<()>) -> bool {
+    running.abort();
+    timeout(ABORT_TIMEOUT, running).await.is_ok()
+}
+
+fn panic_message(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => text(panic.as_ref()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    /// Supervises a task with short times, and stops it when it rests; how it ended, and how often it was started again.
+    async fn supervise<F: Future<Output = ()> + Send + 'static>(
+        run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
+    ) -> (Result<(), TaskError>, u64) {
+        let (stopper, stop) = watch::channel(false);
+        let restarts = AtomicU64::new(0);
+        let board = Board::default();
+        let task = Task { min_backoff: SHORT, ..Task::new("test", SHORT, run) };
+        let supervised = task.supervise(&board, stop, |_| _ = restarts.fetch_add(1, Ordering::Relaxed));
+        let stopping = async {
+            while !board.health().is_ready() {
+                sleep(SHORT).await;
+            }
+            stopper.send_replace(true);
+            pending::<()>().await;
+        };
+        let ended = tokio::select! { biased; ended = supervised => ended, () = stopping => unreachable!() };
+        (ended, restarts.into_inner())
+    }
+
+    #[tokio::test]
+    async fn restarts_a_task_that_panics_and_then_gives_up() {
+        let (ended, restarts) = supervise(|_, _| async { panic!("broken {}", 7) }).await;
+        let said = ended.expect_err("it always panics").to_string();
+        assert!(said.contains("task test failed again and again") && said.contains("broken 7"), "{said}");
+        assert_eq!(restarts, 4);
+    }
+
+    #[tokio::test]
+    async fn restarts_a_task_that_ends_or_stalls() {
+        let runs = AtomicU64::new(0);
+        let run = move |heartbeat: Heartbeat, mut stop: watch::Receiver<bool>| {
+            let run = runs.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match run {
+                    0 => {}
+                    1 => {
+                        heartbeat.beat("waiting forever", SHORT);
+                        pending::<()>().await;
+                    }
+                    _ => {
+                        heartbeat.rest("idle");
+                        drop(stop.wait_for(|stop| *stop).await);
+                    }
+                }
+            }
+        };
+        let (ended, restarts) = supervise(run).await;
+        assert!(ended.is_ok(), "{ended:?}");
+        assert_eq!(restarts, 2);
+    }
+
+    #[tokio::test]
+    async fn aborts_a_task_that_does_not_stop_in_its_time() {
+        let run = |heartbeat: Heartbeat, _| async move {
+            heartbeat.rest("deaf");
+            pending::<()>().await;
+        };
+        let (ended, _) = supervise(run).await;
+        let said = ended.expect_err("it does not listen").to_string();
+        assert_eq!(said, "task test was aborted, because it did not end within 0 s: deaf");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn gives_up_on_a_task_that_blocks_its_thread() {
+        let run = |heartbeat: Heartbeat, _| async move {
+            heartbeat.beat("blocking", Duration::ZERO);
+            std::thread::sleep(ABORT_TIMEOUT * 2);
+        };
+        let (ended, _) = supervise(run).await;
+        let said = ended.expect_err("it blocks").to_string();
+        assert_eq!(said, "task test hangs and can't be aborted (blocking): please report this");
+    }
+}

@@ -1,0 +1,43 @@
+//! Reads of the topics file that never block the loop.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use super::{Spec, SpecError, load};
+
+/// A file that takes longer is on a file system that hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads one file again and again, one read at a time: one that hangs costs one thread.
+pub(super) struct SpecReader {
+    path: PathBuf,
+    reading: Option<JoinHandle<Result<Spec, SpecError>>>,
+}
+
+impl SpecReader {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, reading: None }
+    }
+
+    /// The file as it is now.
+    ///
+    /// # Errors
+    /// [`SpecError`], or a read that does not end in time. The next call waits for that one again.
+    pub(super) async fn read(&mut self) -> anyhow::Result<Spec> {
+        let path = self.path.clone();
+        let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || load(&path)));
+        let Ok(read) = timeout(READ_TIMEOUT, reading).await else {
+            bail!(
+                "can't read the topics file {} within {} s: check the file system it is on",
+                self.path.display(),
+                READ_TIMEOUT.as_secs()
+            );
+        };
+        self.reading = None;
+        Ok(read.context("the thread that reads the topics file ended: please report this")??)
+    }
+}

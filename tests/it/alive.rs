@@ -1,0 +1,315 @@
+//! A posthouse whose peers hang: it says so, goes on with the rest, and ends in time.
+
+use std::fs::{self, File};
+use std::io::{Read, Write, pipe};
+use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow, ensure};
+use posthouse_tests::daemon::{Daemon, free_address};
+use posthouse_tests::people::Rules;
+use posthouse_tests::site::{Site, binary, run};
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
+use tempfile::TempDir;
+
+use crate::persons_source::{LIMIT, town};
+use crate::topics::Broker;
+
+tests! {
+    Free names_silent_postgres_and_ends_in_time,
+    Free names_silent_kafka_and_ends_in_time,
+    Shared ends_in_time_while_a_node_is_silent,
+    Free ends_in_time_while_the_topics_file_hangs,
+    Free ends_in_time_while_a_request_is_half_sent,
+    Shared looks_at_topics_while_hundreds_of_connections_are_idle,
+    Free goes_on_when_stderr_is_closed,
+    Free goes_on_when_nobody_reads_stderr,
+    Free keeps_exit_codes_when_output_is_closed,
+    Shared applies_the_whole_schema_when_output_is_closed,
+    Own names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind,
+}
+
+/// Files that the process may have open in a test of many connections; it needs a few dozen.
+const MAX_FILES: u64 = 256;
+
+/// A config without servers: all of its addresses are those that are given, or closed.
+struct Lonely {
+    folder: TempDir,
+    address: String,
+    config: PathBuf,
+}
+
+impl Lonely {
+    /// It looks at topics every second as `topics` says, with an empty topics file.
+    fn new(topics: &str, kafka: &str, postgres: Option<&str>) -> anyhow::Result<Self> {
+        let (folder, address, closed) = (tempfile::tempdir()?, free_address()?, free_address()?);
+        let mut text = format!(
+            "[clickhouse]\ntimeout_s = 1\n[[shards]]\n[[shards.replicas]]\nname = \"ch1\"\n\
+             url = \"http://{closed}\"\naddress = \"{closed}\"\n[kafka]\nbrokers = [\"{kafka}\"]\n\
+             [daemon]\nlisten = \"{address}\"\ntopics = \"{topics}\"\ntopics_period_s = 1\n"
+        );
+        if let Some(postgres) = postgres {
+            text += &format!(
+                "[persons.postgres]\naddress = \"{postgres}\"\ndatabase = \"people\"\nuser = \"posthouse\"\n"
+            );
+        }
+        let config = folder.path().join("posthouse.toml");
+        fs::write(&config, text)?;
+        fs::write(folder.path().join("topics.toml"), "")?;
+        Ok(Self { folder, address, config })
+    }
+
+    /// One whose looks at topics fail at once: the file is not TOML.
+    fn with_a_broken_topics_file() -> anyhow::Result<Self> {
+        let lonely = Self::new("check", &free_address()?, None)?;
+        fs::write(lonely.folder.path().join("topics.toml"), "[topics.")?;
+        Ok(lonely)
+    }
+
+    fn start(&self) -> anyhow::Result<Daemon> {
+        Daemon::with(&self.config, self.address.clone())
+    }
+}
+
+/// A server that accepts connections and stays silent: nobody takes them from the system. And where it is.
+fn silent_server() -> anyhow::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    Ok((listener, address))
+}
+
+/// A pipe that nobody reads any more.
+fn closed_pipe() -> anyhow::Result<Stdio> {
+    let (reader, writer) = pipe()?;
+    drop(reader);
+    Ok(writer.into())
+}
+
+/// The exit code of posthouse when nobody reads what it prints and logs.
+fn unheard(config: &PathBuf, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
+    let mut command = Command::new(binary("posthouse")?);
+    command.arg("--config").arg(config).args(arguments).stdin(Stdio::null());
+    Ok(command.stdout(closed_pipe()?).stderr(closed_pipe()?).status()?.code())
+}
+
+fn names_silent_postgres_and_ends_in_time() -> anyhow::Result<()> {
+    // GIVEN a PostgreSQL that accepts connections and stays silent
+    let (_postgres, address) = silent_server()?;
+    let lonely = Lonely::new("off", &free_address()?, Some(&address))?;
+    // WHEN posthouse runs THEN it lives, counts an error, and says why it is not ready
+    let daemon = lonely.start()?;
+    daemon.wait("posthouse_persons_errors_total", |errors| errors > 0)?;
+    daemon.is_not_ready(&format!("persons: PostgreSQL does not answer at {address}"))?;
+    ensure!(
+        daemon.metric("posthouse_task_ready{task=\"persons\"}")? == Some(0),
+        "{}",
+        daemon.get("metrics")?
+    );
+    ensure!(daemon.get("live")? == "alive\n", "it does not live");
+    let health = daemon.get("health")?;
+    ensure!(health.starts_with("alive\n") && health.contains("persons: not ready: PostgreSQL"), "{health}");
+    // WHEN its terminal hangs up THEN it goes on
+    kill_process(daemon.pid(), Signal::HUP)?;
+    daemon.says("SIGHUP is ignored")?;
+    // WHEN it is told to end THEN it does, in order
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn names_silent_kafka_and_ends_in_time() -> anyhow::Result<()> {
+    // GIVEN a broker that accepts connections and stays silent
+    let (_broker, address) = silent_server()?;
+    let lonely = Lonely::new("check", &address, None)?;
+    // WHEN posthouse runs THEN it counts an error, and says why it is not ready
+    let daemon = lonely.start()?;
+    daemon.wait("posthouse_topics_errors_total", |errors| errors > 0)?;
+    daemon.is_not_ready(&format!("topics: no kafka broker answers at {address}"))?;
+    ensure!(daemon.get("live")? == "alive\n", "it does not live");
+    // WHEN it is interrupted THEN it ends, in order
+    ensure!(daemon.end_by(Signal::INT)? == 0, "another exit code");
+    Ok(())
+}
+
+fn ends_in_time_while_a_node_is_silent(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a node that accepts connections and stays silent, for longer than posthouse may take to end
+    let (node, address) = silent_server()?;
+    site.apply()?;
+    site.set("clickhouse", "timeout_s", 600);
+    let shards = site.config_mut().get_mut("shards").and_then(|shards| shards.as_array_mut());
+    let shard = shards.and_then(|shards| shards.first_mut()).context("no shards")?;
+    let replica = shard["replicas"].as_array_mut().and_then(|replicas| replicas.first_mut());
+    let replica = replica.and_then(|replica| replica.as_table_mut()).context("no replicas")?;
+    replica.insert("url".to_owned(), format!("http://{address}").into());
+    // WHEN posthouse asks it
+    let daemon = Daemon::start(site, "check")?;
+    let asked = node.accept()?;
+    // THEN it is not ready yet, and ends when it is told to
+    daemon.is_not_ready("topics: ")?;
+    ensure!(daemon.end()? == 0, "another exit code");
+    drop(asked);
+    Ok(())
+}
+
+fn ends_in_time_while_the_topics_file_hangs() -> anyhow::Result<()> {
+    // GIVEN a topics file that can't be read to its end, as on a network file system that hangs
+    let lonely = Lonely::new("check", &free_address()?, None)?;
+    let file = lonely.folder.path().join("topics.toml");
+    fs::remove_file(&file)?;
+    ensure!(Command::new("mkfifo").arg(&file).status()?.success(), "no fifo");
+    // WHEN posthouse runs THEN it says so, and ends when it is told to
+    let daemon = lonely.start()?;
+    daemon.is_not_ready("topics: can't read the topics file")?;
+    ensure!(daemon.get("live")? == "alive\n", "it does not live");
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn ends_in_time_while_a_request_is_half_sent() -> anyhow::Result<()> {
+    // GIVEN a posthouse with half a request, and one whose body never comes
+    let daemon = Lonely::new("off", &free_address()?, None)?.start()?;
+    let mut half = TcpStream::connect(&daemon.address)?;
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHost: ")?;
+    let mut bodiless = TcpStream::connect(&daemon.address)?;
+    bodiless.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")?;
+    // THEN the second is refused
+    let mut answer = String::new();
+    bodiless.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // WHEN it is told to end THEN it does
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn looks_at_topics_while_hundreds_of_connections_are_idle(site: &mut Site<'_>) -> anyhow::Result<()> {
+    const LOOK: &str = "posthouse_topics_last_success_timestamp_seconds";
+
+    // GIVEN a posthouse that looks at topics and may open few files
+    site.apply()?;
+    let daemon = Daemon::start(site, "check")?;
+    daemon.wait(LOOK, |_| true)?;
+    let limit = Rlimit { current: Some(MAX_FILES), maximum: Some(MAX_FILES) };
+    prlimit(Some(daemon.pid()), Resource::Nofile, limit)?;
+    // WHEN more connections than that are opened and left alone
+    let idle = (0..2 * MAX_FILES).map(|_| TcpStream::connect(&daemon.address));
+    let idle: Vec<_> = idle.collect::<Result<_, _>>()?;
+    // THEN it still answers, and looks
+    let before = daemon.metric(LOOK)?.context("no look")?;
+    daemon.wait(LOOK, |now| now > before + 1)?;
+    daemon.is_ready()?;
+    ensure!(daemon.end()? == 0, "another exit code");
+    drop(idle);
+    Ok(())
+}
+
+fn goes_on_when_stderr_is_closed() -> anyhow::Result<()> {
+    // GIVEN a posthouse that logs an error every second, to nobody
+    let lonely = Lonely::with_a_broken_topics_file()?;
+    let daemon = Daemon::logging_to(closed_pipe()?, &lonely.config, lonely.address.clone())?;
+    // THEN it goes on, and ends in order
+    daemon.wait("posthouse_topics_errors_total", |errors| errors > 1)?;
+    ensure!(daemon.metric("posthouse_task_restarts_total{task=\"topics\"}")? == Some(0), "it was restarted");
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn goes_on_when_nobody_reads_stderr() -> anyhow::Result<()> {
+    // GIVEN a pipe that is full
+    let lonely = Lonely::with_a_broken_topics_file()?;
+    let (mut reader, mut writer) = pipe()?;
+    let flags = fcntl_getfl(&writer)?;
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK)?;
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, flags)?;
+    // WHEN posthouse logs there THEN it goes on
+    let daemon = Daemon::logging_to(writer, &lonely.config, lonely.address.clone())?;
+    daemon.wait("posthouse_topics_errors_total", |errors| errors > 1)?;
+    // WHEN somebody reads again THEN it says what they have missed, and goes on to log
+    let mut log = Vec::new();
+    wait_until("the log to go on", LIMIT, || {
+        let mut some = [0; 4096];
+        match reader.read(&mut some) {
+            Ok(count) => log.extend_from_slice(&some[..count]),
+            Err(error) => return ControlFlow::Break(Err(error.into())),
+        }
+        let text = String::from_utf8_lossy(&log);
+        match text.contains(" lines were dropped") && text.contains("ERROR") {
+            true => ControlFlow::Break(Ok(())),
+            false => ControlFlow::Continue(anyhow!("{}", text.trim_start())),
+        }
+    })?;
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
+
+fn keeps_exit_codes_when_output_is_closed() -> anyhow::Result<()> {
+    // GIVEN nodes that are away
+    let lonely = Lonely::new("off", &free_address()?, None)?;
+    // WHEN verbs fail THEN their exit codes are those that a reader would have seen
+    ensure!(unheard(&lonely.config, &["schema", "plan"])? == Some(1), "another exit code");
+    ensure!(unheard(&lonely.config, &["schema", "render"])? == Some(0), "another exit code");
+    File::create(&lonely.config)?;
+    ensure!(unheard(&lonely.config, &["schema", "plan"])? == Some(2), "another exit code");
+    ensure!(run(&lonely.config, &["schema", "plan"])?.code == 2, "another exit code");
+    Ok(())
+}
+
+fn applies_the_whole_schema_when_output_is_closed(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN topics, and no tables
+    site.must(&["topics", "apply"])?;
+    // WHEN the schema is applied, and nobody reads what it says
+    let code = unheard(&site.write_config()?, &["schema", "apply"])?;
+    // THEN it is all there, and the exit code says so
+    ensure!(code == Some(0), "{code:?}");
+    site.must(&["schema", "check"])?;
+    for command in ["plan", "import"] {
+        let code = unheard(&site.write_config()?, &["topics", command])?;
+        ensure!(code != Some(101), "topics {command}: {code:?}");
+    }
+    ensure!(Broker::of(site)?.topic(site.name())?.is_some(), "the topic is gone");
+    Ok(())
+}
+
+fn names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind() -> anyhow::Result<()> {
+    // GIVEN people, and a transaction that has written and stays open
+    let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
+    let mut site = Site::new(&stack, "alive_slot")?;
+    let town = town(&mut site, Rules::default())?;
+    let mut open = town.admin()?;
+    open.batch_execute("BEGIN; CREATE TABLE unfinished ()")?;
+    let process: i32 = open.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+    let slots = || -> anyhow::Result<i64> {
+        Ok(town.admin()?.query_one("SELECT count(*) FROM pg_replication_slots", &[])?.get(0))
+    };
+    let gone = || {
+        wait_until("the slot to be given up", LIMIT, || match slots() {
+            Ok(0) => ControlFlow::Break(Ok(())),
+            other => ControlFlow::Continue(anyhow!("{other:?}")),
+        })
+    };
+    // WHEN posthouse makes its slot THEN it says what that waits for
+    let daemon = Daemon::start(&mut site, "off")?;
+    let reason = daemon.is_not_ready("when older transactions end")?;
+    ensure!(reason.contains(&format!("process {process}")), "{reason}");
+    daemon.says(&format!("process {process}"))?;
+    ensure!(slots()? == 1, "the slot is not begun");
+    // WHEN it is told to end THEN it does, and the slot goes with it
+    ensure!(daemon.end()? == 0, "another exit code");
+    gone()?;
+    // WHEN another one is killed THEN the same
+    let daemon = Daemon::start(&mut site, "off")?;
+    daemon.is_not_ready("when older transactions end")?;
+    drop(daemon);
+    gone()?;
+    // WHEN the transaction ends THEN a third one gets its slot and is ready
+    let daemon = Daemon::start(&mut site, "off")?;
+    daemon.is_not_ready("when older transactions end")?;
+    open.batch_execute("ROLLBACK")?;
+    daemon.wait("posthouse_persons_leader", |leads| leads == 1)?;
+    daemon.is_ready()?;
+    ensure!(daemon.end()? == 0, "another exit code");
+    Ok(())
+}
