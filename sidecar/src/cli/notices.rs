@@ -44,7 +44,7 @@ fn write(bytes: &[u8]) {
     let mut stderr = stderr().lock();
     let dropped = DROPPED.load(Ordering::Relaxed);
     if dropped > 0 && has_room(&stderr) {
-        let notice = format!("posthouse: {dropped} lines were dropped, because nobody read standard error\n");
+        let notice = format!("posthouse: {dropped} lines were dropped because standard error was not read\n");
         if stderr.write_all(notice.as_bytes()).is_ok() {
             DROPPED.store(0, Ordering::Relaxed);
         }

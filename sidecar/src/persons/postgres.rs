@@ -16,8 +16,10 @@ use crate::sql::{self, RenderError};
 
 use super::pgoutput::Cell;
 
-/// How long a connection may take to come about, and then the login.
+/// How long a connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The same with the login.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that has vanished is noticed by the network after so long: idle time, then probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -122,9 +124,9 @@ impl Session {
             wanted.password(password.reveal());
         }
         let address = config.address.to_string();
-        let connected = timeout(2 * CONNECT_LIMIT, wanted.connect(NoTls)).await;
+        let connected = timeout(LOGIN_TIMEOUT, wanted.connect(NoTls)).await;
         let Ok(connected) = connected else {
-            let said = format!("connected, but no login within {} s", CONNECT_LIMIT.as_secs());
+            let said = format!("no login within {} s", LOGIN_TIMEOUT.as_secs());
             return Err(PostgresError::Unreachable { address, said });
         };
         match connected {
@@ -145,7 +147,7 @@ impl Session {
         match self.row("set up a session", "postgres/session.sql", ()).await {
             Ok([process, _]) => self.process = process,
             // Everything works without.
-            Err(error @ PostgresError::Refused { .. }) => {
+            Err(error @ (PostgresError::Refused { .. } | PostgresError::Answer { .. })) => {
                 tracing::debug!("persons: statements go on when posthouse is killed: {error}");
             }
             Err(error) => return Err(error),

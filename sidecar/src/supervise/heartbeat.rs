@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 const NO_DEADLINE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// From here on a step is reported as what keeps the task from its work.
 const SLOW_STEP: Duration = Duration::from_secs(30);
+/// How often a heartbeat is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a task may take from its spawn to its first beat.
 const FIRST_BEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -115,7 +117,8 @@ impl Heartbeat {
             if pulse.is_overdue(Instant::now()) {
                 return pulse;
             }
-            sleep_until(pulse.due).await;
+            // The next beat may promise another one sooner.
+            sleep_until(pulse.due.min(Instant::now() + CHECK_INTERVAL)).await;
         }
     }
 

@@ -106,6 +106,8 @@ impl Task {
             entry.heartbeat.begin();
             let mut running = tokio::spawn((self.run)(entry.heartbeat.clone(), stop.clone()));
             let fault = tokio::select! {
+                // One that ends because it is told to has no fault.
+                biased;
                 () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
                 ended = &mut running => match ended {
                     Ok(()) => Fault::Ended,
@@ -227,7 +229,8 @@ mod tests {
                 match run {
                     0 => {}
                     1 => {
-                        heartbeat.beat("waiting forever", SHORT);
+                        heartbeat.beat("waiting", Duration::from_secs(3600));
+                        heartbeat.beat("waiting for ever", SHORT);
                         pending::<()>().await;
                     }
                     _ => {
@@ -257,7 +260,7 @@ mod tests {
     async fn gives_up_on_a_task_that_blocks_its_thread() {
         let run = |heartbeat: Heartbeat, _| async move {
             heartbeat.beat("blocking", Duration::ZERO);
-            std::thread::sleep(ABORT_TIMEOUT * 2);
+            std::thread::sleep(ABORT_TIMEOUT * 4);
         };
         let (ended, _) = supervise(run).await;
         let said = ended.expect_err("it blocks").to_string();

@@ -88,8 +88,11 @@ impl Reconciler<'_> {
         let comparing = || async { Ok(compare(&client, &nodes, &spec, &options).await?.0) };
         let mut plan = self.stage("comparing topics with the file", comparing()).await?;
         if self.config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
-            let taken =
-                self.stage("taking the lock of topics", async { Ok(Lock::take(&client, &LockScope::topics()).await) }).await?;
+            let taken = self
+                .stage("taking the lock of topics", async {
+                    Ok(Lock::take(&client, &LockScope::topics()).await)
+                })
+                .await?;
             match taken {
                 Ok(lock) => {
                     plan = self.stage("comparing topics with the file", comparing()).await?;

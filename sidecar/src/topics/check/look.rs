@@ -10,9 +10,9 @@ use super::super::spec::{self, Manage, Spec, SpecError};
 use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
 use super::{Found, desired};
 use crate::config::{Config, Offsets};
-use crate::schema::is_detached;
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
+use crate::schema::is_detached;
 
 /// Between two looks at consumers that seem to stand still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);

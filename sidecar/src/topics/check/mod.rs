@@ -20,8 +20,8 @@ use super::consumers::ServerReports;
 use super::groups::{Lag, Seen};
 use super::stalls::{Evidence, Stall, Still};
 use crate::kafka::Config;
-use crate::schema::KafkaTable;
 use crate::persons::TopicConflicts;
+use crate::schema::KafkaTable;
 
 /// How bad something is; the worse comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

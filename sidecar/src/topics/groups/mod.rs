@@ -19,8 +19,8 @@ pub(super) use self::observe::places;
 pub use self::observe::{Seen, observe};
 pub use self::readers::{TopicReader, readers};
 pub use self::replay::{ReplayError, replays};
-use crate::schema::KafkaTable;
 use crate::kafka::{Client, FirstMessage, KafkaError, Place};
+use crate::schema::KafkaTable;
 
 /// Groups that are asked for at once: each by a consumer with connections of its own.
 const ASKED_AT_ONCE: usize = 8;

@@ -12,8 +12,8 @@ pub use self::reason::Reason;
 pub use self::sightings::{Position, Sightings, Still};
 use super::consumers::{ServerConsumer, ServerReports};
 use super::groups::{Lag, PartitionLag, Seen};
-use crate::schema::KafkaTable;
 use crate::kafka::Place;
+use crate::schema::KafkaTable;
 
 /// Messages that wait for less are no stall: partitions of a node that died, or a return of Keeper, take 20 to 40 s.
 const STALL_LIMIT_S: i64 = 60;

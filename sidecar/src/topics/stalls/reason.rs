@@ -5,10 +5,10 @@ use std::fmt;
 
 use super::super::consumers::ServerConsumer;
 use super::super::groups::Lag;
-use crate::schema::KafkaTable;
 use super::super::values::duration;
 use super::Evidence;
 use crate::kafka::Place;
+use crate::schema::KafkaTable;
 
 /// Why a group stands still, as far as servers tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
