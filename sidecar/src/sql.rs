@@ -80,6 +80,7 @@ files![
     "inspect/databases.sql",
     "inspect/definition.sql",
     "inspect/detached_tables.sql",
+    "inspect/exists.sql",
     "inspect/format.sql",
     "inspect/http_ports.sql",
     "inspect/kafka_tables.sql",

@@ -156,11 +156,16 @@ fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -
     has(&of("kafka_events"), &["missing on ch1 and ch2"], "posthouse schema apply")?;
     has(&of("kafka_person"), &["detached on ch2"], &format!("ATTACH TABLE {name}.kafka_person on ch2"))?;
     ensure!(of("kafka_person_distinct_id").is_empty(), "{findings:#?}");
-    // THEN a running posthouse logs them
+    // THEN a running posthouse logs them, with a topics file that nobody can read too
+    let folder = tempfile::tempdir()?;
+    let broken = folder.path().join("topics.toml");
+    std::fs::write(&broken, "[topics.")?;
+    site.set("kafka", "topics", broken.display().to_string());
     let running = Daemon::start(site, "check")?;
     running.says(&format!("table {name}.kafka_events: "))?;
     running.says(&format!("table {name}.kafka_person: "))?;
     ensure!(running.end()? == 0, "another exit code");
+    site.set("kafka", "topics", "topics.toml");
     // WHEN the next steps are taken THEN nothing is found
     site.query_on(1, "ATTACH TABLE {db}.kafka_person")?;
     site.must(&["schema", "apply"])?;

@@ -35,6 +35,11 @@ pub struct KafkaTable {
 }
 
 #[derive(Deserialize)]
+struct Exists {
+    result: u8,
+}
+
+#[derive(Deserialize)]
 struct Row {
     database: String,
     name: String,
@@ -58,17 +63,23 @@ pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
     Ok(rows.into_iter().map(|row| table(node, row)).collect())
 }
 
-/// Whether a table that the node does not have is only detached there: the server keeps the definition of such a table.
+/// Whether a table is detached: the server keeps the definition of such a table. One that is made between the two questions is
+/// there.
 ///
 /// # Errors
 /// See [`NodeError`].
 pub(super) async fn is_detached(node: &Node, database: &str, name: &str) -> Result<bool, NodeError> {
-    let query = node.query(sql::text("inspect/definition.sql").unwrap_or_default());
-    let query = query.param("database", database).param("table", name);
-    match query.rows::<serde_json::Value>().await {
-        Ok(rows) => Ok(!rows.is_empty()),
+    let ask = |file| {
+        let query = node.query(sql::text(file).unwrap_or_default());
+        query.param("database", database).param("table", name)
+    };
+    match ask("inspect/definition.sql").rows::<serde_json::Value>().await {
         Err(error) if error.code().is_some_and(|code| NO_SUCH_TABLE.contains(&code)) => Ok(false),
         Err(error) => Err(error),
+        Ok(_) => {
+            let answer: Vec<Exists> = ask("inspect/exists.sql").rows().await?;
+            Ok(answer.iter().all(|answer| answer.result == 0))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop of a running posthouse: looks at topics again and again, and brings them in line where that is wanted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use super::check;
 use super::plan::Step;
 use super::spec_reader::SpecReader;
 use super::watcher::Watcher;
-use super::{Lock, LockError, LockScope, Options, Outcome, Plan, apply, compare};
+use super::{Lock, LockError, LockScope, Options, Outcome, Plan, Spec, apply, compare};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
@@ -82,15 +83,37 @@ impl Reconciler<'_> {
     async fn look(&mut self) -> anyhow::Result<()> {
         let (client, nodes) = (Client::new(&self.config.kafka)?, Node::all(self.config));
         // Read again, so that an edited file takes effect.
-        let spec = interruptible(self.heartbeat, &mut self.stop, "reading the topics file", self.spec.read());
-        let spec = spec.await?;
+        let reading = self.spec.read();
+        let spec = interruptible(self.heartbeat, &mut self.stop, "reading the topics file", reading).await;
+        let kept = match &spec {
+            Ok(spec) => check::kept_of(self.config, spec),
+            // A file that can't be read is reported below, and hides no consumer.
+            Err(_) => BTreeSet::from([self.config.events.topic.clone()]),
+        };
+        let compared = match spec {
+            Ok(spec) => self.compare_and_apply(&client, &nodes, &spec).await,
+            Err(error) => Err(error),
+        };
+        // Consumers are looked at in any case: they may stand still for the same reason.
+        let looking = self.watcher.look(self.config, &client, &nodes, kept, self.metrics);
+        let watched =
+            interruptible(self.heartbeat, &mut self.stop, "checking groups and Kafka tables", looking).await;
+        compared.and(watched)
+    }
+
+    async fn compare_and_apply(
+        &mut self,
+        client: &Client,
+        nodes: &[Node],
+        spec: &Spec,
+    ) -> anyhow::Result<()> {
         let options = Options::default();
-        let comparing = || async { Ok(compare(&client, &nodes, &spec, &options).await?.0) };
+        let comparing = || async { Ok(compare(client, nodes, spec, &options).await?.0) };
         let mut plan = self.stage("comparing topics with the file", comparing()).await?;
         if self.config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
             let taken = self
                 .stage("taking the lock of topics", async {
-                    Ok(Lock::take(&client, &LockScope::topics()).await)
+                    Ok(Lock::take(client, &LockScope::topics()).await)
                 })
                 .await?;
             match taken {
@@ -98,7 +121,7 @@ impl Reconciler<'_> {
                     plan = self.stage("comparing topics with the file", comparing()).await?;
                     self.heartbeat.beat("changing topics", BEAT_TIMEOUT);
                     // Not interrupted when the process is to end: that would leave steps half done.
-                    bring_in_line(&client, &lock, &plan, self.metrics).await?;
+                    bring_in_line(client, &lock, &plan, self.metrics).await?;
                     drop(lock);
                     plan = self.stage("comparing topics with the file", comparing()).await?;
                 }
@@ -109,9 +132,7 @@ impl Reconciler<'_> {
         }
         self.metrics.set(Metric::TopicsDifferences, plan.steps.len() as u64);
         self.metrics.set(Metric::TopicsRefused, plan.refused.len() as u64);
-        let kept = check::kept_of(self.config, &spec);
-        let looking = self.watcher.look(self.config, &client, &nodes, kept, self.metrics);
-        interruptible(self.heartbeat, &mut self.stop, "checking groups and Kafka tables", looking).await
+        Ok(())
     }
 
     /// A stage that changes nothing.
