@@ -1,5 +1,6 @@
--- Purpose: the newest errors of what has no query: of the pool that streams from Kafka, and of the inserts that it sends to other shards.
---          A lock of a partition that another node holds is no error. Ages are by the server's own clock.
+-- Purpose: the newest errors of what has no query: of the pool that streams from Kafka, and of the
+--          inserts that it sends to other shards. A lock of a partition that another node holds is
+--          no error. Ages are by the server's own clock.
 -- Runs on: each node. Shape: name, text, streaming, age_s.
 SELECT
     name,

@@ -1,11 +1,12 @@
--- Purpose: consumers of Kafka tables as the server sees them, with the views and tables that it waits for. Ages are by its own clock.
--- Runs on: each node. Shape: database, name, topics, partitions, polled_s, committed_s, missing, exception, exception_s.
+-- Purpose: consumers of Kafka tables as the server sees them, with the views and tables that it
+--          waits for. Ages are by its own clock.
+-- Runs on: each node. Shape: database, name, topics, partitions, committed_s, missing, exception,
+--          exception_s.
 SELECT
     database,
     table AS name,
     `assignments.topic` AS topics,
     `assignments.partition_id` AS partitions,
-    if(toUInt32(last_poll_time) = 0, NULL, dateDiff('second', last_poll_time, now())) AS polled_s,
     if(toUInt32(last_commit_time) = 0, NULL, dateDiff('second', last_commit_time, now())) AS committed_s,
     arrayDistinct(arrayMap(path -> path[-1], missing_dependencies)) AS missing,
     toValidUTF8(substring(arrayReduce('argMax', `exceptions.text`, `exceptions.time`), 1, 2000)) AS exception,

@@ -1,4 +1,5 @@
--- Purpose: the tables that read from Kafka, of every database, with the settings they were made with and how many views read them.
+-- Purpose: the tables that read from Kafka, of every database, with the settings they were made
+--          with and how many views read them.
 -- Runs on: each node. Shape: database, name, engine_full, views.
 SELECT
     database,

@@ -486,7 +486,8 @@ fn a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped(
     let node = site.config_mut()["shards"][1]["replicas"][0].as_table_mut().context("no replica")?;
     node.insert("url".to_owned(), url);
     site.must(&["schema", "check"])?;
-    // WHEN a table of the group is detached THEN it is refused too, since its offsets stay in Keeper
+    // WHEN a table of the group is detached THEN it is refused too, since its offsets stay in
+    // Keeper
     site.query_on(1, "DETACH TABLE {db}.kafka_events SYNC")?;
     let refused = site.posthouse(&["topics", "reset", site.name(), "--to", "earliest", "--execute"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("kafka_events on ch2 is detached"), "{refused}");

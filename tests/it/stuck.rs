@@ -1,4 +1,4 @@
-//! Consumers that stand still or are not there, and messages that only some readers can read: what is found of them.
+//! Consumers that stand still or are missing, and the age of unread messages.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -74,7 +74,8 @@ fn has(faults: &[(String, String)], parts: &[&str], next: &str) -> anyhow::Resul
 }
 
 fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN consumers that work, one of them with its offsets in the group, and storage that is detached
+    // GIVEN consumers that work, one of them with its offsets in the group, and storage that is
+    // detached
     site.with_persons()?.apply()?;
     let plain = format!("{}_plain", site.name());
     idle_table(site, 0, "plain", site.name(), &plain)?;
@@ -156,7 +157,7 @@ fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -
     has(&of("kafka_events"), &["missing on ch1 and ch2"], "posthouse schema apply")?;
     has(&of("kafka_person"), &["detached on ch2"], &format!("ATTACH TABLE {name}.kafka_person on ch2"))?;
     ensure!(of("kafka_person_distinct_id").is_empty(), "{findings:#?}");
-    // THEN a running posthouse logs them, with a topics file that nobody can read too
+    // THEN a running posthouse logs them, also with a broken topics file
     let folder = tempfile::tempdir()?;
     let broken = folder.path().join("topics.toml");
     std::fs::write(&broken, "[topics.")?;
@@ -208,7 +209,7 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
     site.set("kafka", "topics", path.display().to_string());
     site.must(&["topics", "apply"])?;
     site.query("CREATE DATABASE {db}")?;
-    // WHEN nobody has read its messages THEN the time of the oldest is known
+    // WHEN messages are unread THEN the time of the oldest is known
     for codec in codecs {
         let topic = format!("{name}_{codec}");
         idle_table(site, 0, &format!("k_{codec}"), &topic, &topic)?;
@@ -230,7 +231,8 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
 }
 
 fn counts_no_transaction_marker_as_a_message(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a group that has read all messages of a transaction, whose marker has an offset of its own
+    // GIVEN a group that has read all messages of a transaction, whose marker has an offset of its
+    // own
     site.must(&["topics", "apply"])?;
     let group = format!("{}_read", site.name());
     let producer: BaseProducer = ClientConfig::new()

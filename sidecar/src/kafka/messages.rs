@@ -18,7 +18,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum FirstMessage {
     /// When it was made, in milliseconds since 1970; absent if it does not say.
     Made(Option<i64>),
-    /// There is none up to the end of the partition: what is left are markers of transactions, or messages of open ones.
+    /// There is none up to the end of the partition: what is left are markers of transactions, or
+    /// messages of open ones.
     Nothing,
 }
 
@@ -26,7 +27,8 @@ pub enum FirstMessage {
 const READ_AT_ONCE: usize = 200;
 
 impl Client {
-    /// The first message at or after each offset. A partition that does not answer within seconds is left out.
+    /// The first message at or after each offset. A partition that does not answer within seconds
+    /// is left out.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
@@ -36,7 +38,8 @@ impl Client {
     ) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
         let starts: Vec<(Place, i64)> = starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
         let mut messages = BTreeMap::new();
-        // Topic by topic, because the library names the partition alone of which it has reached the end.
+        // Topic by topic, because the library names the partition alone of which it has reached the
+        // end.
         for topic in starts.chunk_by(|(a, _), (b, _)| a.topic == b.topic) {
             for starts in topic.chunks(READ_AT_ONCE) {
                 messages.extend(self.read(starts.to_vec()).await?);

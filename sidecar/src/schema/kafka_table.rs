@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's codes for a table or database that is not there: `UNKNOWN_TABLE`, `UNKNOWN_DATABASE`,
-/// `CANNOT_GET_CREATE_TABLE_QUERY`.
+/// ClickHouse's codes for a table or database that is not there: `UNKNOWN_TABLE`,
+/// `UNKNOWN_DATABASE`, `CANNOT_GET_CREATE_TABLE_QUERY`.
 const NO_SUCH_TABLE: [u32; 3] = [60, 81, 390];
 
 /// A table of the Kafka engine on one node.
@@ -63,8 +63,8 @@ pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
     Ok(rows.into_iter().map(|row| table(node, row)).collect())
 }
 
-/// Whether a table is detached: the server keeps the definition of such a table. One that is made between the two questions is
-/// there.
+/// Whether a table is detached: the server keeps the definition of such a table. One that is made
+/// between the two questions is there.
 ///
 /// # Errors
 /// See [`NodeError`].

@@ -12,14 +12,14 @@ use crate::sql;
 /// So much of a server's error is shown: the whole of most, and no trace of any.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// What servers say of their consumers. A node that can't be asked is in [`Self::unreadable`].
+/// Consumers and errors of all nodes. A node that refuses a question is in [`Self::unreadable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerReports {
     /// Every consumer of every Kafka table.
     pub consumers: Vec<ServerConsumer>,
     /// Errors of work that has no query, by node, the newest first.
     pub errors: BTreeMap<String, Vec<BackgroundError>>,
-    /// Nodes that refuse to tell, with why.
+    /// Nodes that refused a question, with the error.
     pub unreadable: BTreeMap<String, String>,
 }
 
@@ -32,8 +32,6 @@ pub struct ServerConsumer {
     pub table: String,
     /// Partitions that it has taken.
     pub assigned: BTreeSet<Place>,
-    /// Seconds since it asked the brokers; absent if it never did.
-    pub polled_s: Option<i64>,
     /// Seconds since it committed; absent if it never did.
     pub committed_s: Option<i64>,
     /// Views whose target is missing, so that the server does not stream to them.
@@ -59,7 +57,6 @@ struct ConsumerRow {
     name: String,
     topics: Vec<String>,
     partitions: Vec<i32>,
-    polled_s: Option<i64>,
     committed_s: Option<i64>,
     missing: Vec<String>,
     exception: String,
@@ -74,7 +71,8 @@ struct ErrorRow {
     age_s: i64,
 }
 
-/// Asks the nodes that answer. One that tells of its consumers and not of its errors is asked for the former all the same.
+/// Asks the nodes that answer. A node that reports its consumers but not its errors keeps the
+/// former.
 pub async fn server_reports(nodes: &[Node], answers: impl Fn(&Node) -> bool) -> ServerReports {
     let asked: Vec<&Node> = nodes.iter().filter(|node| answers(node)).collect();
     let (consumers, errors) =
@@ -109,7 +107,6 @@ fn server_consumer(node: &str, row: ConsumerRow) -> ServerConsumer {
         node: node.to_owned(),
         table: format!("{}.{}", row.database, row.name),
         assigned: places.map(|(topic, partition)| Place { topic, partition }).collect(),
-        polled_s: row.polled_s,
         committed_s: row.committed_s,
         missing: row.missing,
         exception: row.exception_s.map(|age| (age, one_line(&row.exception))),

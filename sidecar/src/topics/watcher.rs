@@ -1,4 +1,5 @@
-//! The look of a running posthouse at topics, groups and consumers: metrics, and a log of what is found and gone.
+//! The look of a running posthouse at topics, groups and consumers: metrics, and a log of what is
+//! found and gone.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Kafka tables that the schema wants on every node, and their replicas in Keeper, against those that nodes have.
+//! Kafka tables that the schema wants on every node, and their replicas in Keeper, against those
+//! that nodes have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,8 @@ use super::{Finding, Found, fault, listed};
 use crate::config::Config;
 use crate::schema::{Object, Role};
 
-/// The Kafka tables, with their database, that the config wants on every node. What posthouse leaves to others is not among them.
+/// The Kafka tables, with their database, that the config wants on every node. What posthouse
+/// leaves to others is not among them.
 pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
     let consumers = Object::wanted(config).filter(|object| object.role == Role::Consumer);
     consumers.map(|object| format!("{}.{}", config.database, object.name)).collect()
@@ -60,7 +62,8 @@ fn detached(found: &Found, table: &str) -> Option<Finding> {
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
 }
 
-/// Replicas that Keeper knows below a path and that no table has. A node that does not answer may have them.
+/// Replicas that Keeper knows below a path and that no table has. A node that does not answer may
+/// have them.
 fn stale(found: &Found) -> Vec<Finding> {
     if !found.seen.silent.is_empty() {
         return Vec::new();

@@ -17,7 +17,8 @@ use crate::schema::is_detached;
 /// Between two looks at consumers that seem to stand still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Looks, and again while consumers seem to stand still, until it is known whether they do: [`MIN_SIGHTING`] and one look more.
+/// Looks, and again while consumers seem to stand still, until it is known whether they do:
+/// [`MIN_SIGHTING`] and one look more.
 ///
 /// # Errors
 /// See [`look`].
@@ -38,7 +39,8 @@ pub async fn watch(
     }
 }
 
-/// Looks at brokers, nodes and Keeper; `topics` are those that posthouse keeps. Where partitions were before is in `sightings`.
+/// Looks at brokers, nodes and Keeper; `topics` are those that posthouse keeps. Where partitions
+/// were before is in `sightings`.
 ///
 /// # Errors
 /// See [`KafkaError`]. A node that does not answer becomes a finding.
@@ -81,7 +83,7 @@ pub async fn look(
     Ok(found)
 }
 
-/// Which of the tables that nodes lack are detached there. Where a node does not tell they count as missing.
+/// Tables that are detached on a node. Where a node refuses the question they count as missing.
 async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(String, String)> {
     let mut detached = BTreeSet::new();
     for table in &found.desired {
@@ -98,7 +100,8 @@ async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(S
     detached
 }
 
-/// The replicas below each path of a Kafka table, and below the config's, as far as a node can read Keeper.
+/// The replicas below each path of a Kafka table, and below the config's, as far as a node can read
+/// Keeper.
 async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<String, BTreeSet<String>> {
     let own = (config.events.offsets == Offsets::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());

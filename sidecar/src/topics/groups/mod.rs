@@ -72,8 +72,8 @@ pub struct PartitionLag {
     pub first: Option<i64>,
     /// The offset of the next message.
     pub end: Option<i64>,
-    /// Messages that were not read; as far as offsets tell, which transactions and compaction make too large. Once the oldest was
-    /// looked for: 0 if there is none.
+    /// Messages that were not read; as far as offsets tell, which transactions and compaction make
+    /// too large. Once the oldest was looked for: 0 if there is none.
     pub lag: Option<i64>,
     /// Messages that were deleted before they were read.
     pub lost: i64,
@@ -161,8 +161,8 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
     unread
 }
 
-/// Fills in when the oldest unread messages were made: reads one of each lagging partition. What turns out to be no message
-/// lags no more.
+/// Fills in when the oldest unread messages were made: reads one of each lagging partition. What
+/// turns out to be no message lags no more.
 ///
 /// # Errors
 /// See [`KafkaError`].

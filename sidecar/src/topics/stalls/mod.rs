@@ -1,4 +1,5 @@
-//! Consumers that stand still while messages wait: a pure decision from offsets, time, and what servers report.
+//! Consumers that stand still while messages wait: a pure decision from offsets, time, and what
+//! servers report.
 
 mod reason;
 mod sightings;
@@ -15,9 +16,11 @@ use super::groups::{Lag, PartitionLag, Seen};
 use crate::kafka::Place;
 use crate::schema::KafkaTable;
 
-/// Messages that wait for less are no stall: partitions of a node that died, or a return of Keeper, take 20 to 40 s.
+/// Messages that wait for less are no stall: partitions of a node that died, or a return of Keeper,
+/// take 20 to 40 s.
 const STALL_LIMIT_S: i64 = 60;
-/// A position is believed to stand still once it was seen for as long: twice the flush of the engine's default (7.5 s).
+/// A position is believed to stand still once it was seen for as long: twice the flush of the
+/// engine's default (7.5 s).
 pub const MIN_SIGHTING: Duration = Duration::from_secs(15);
 
 pub(super) fn position(lag: &Lag, partition: &PartitionLag) -> Position {
@@ -91,7 +94,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether another look may tell that the group stands still: a partition has not moved since the first one.
+    /// Whether another look may decide that the group stands still: a partition has not moved since
+    /// the first one.
     pub fn is_undecided(&self, lag: &Lag) -> bool {
         waiting(lag).any(|partition| {
             self.verdict(lag, partition) == Verdict::Undecided
@@ -113,7 +117,8 @@ impl Evidence<'_> {
         if still < MIN_SIGHTING && !self.is_blocked(lag) {
             return Verdict::Undecided;
         }
-        // A consumer with several partitions may have committed another one: what it says is a lower bound.
+        // A consumer with several partitions may have committed another one: what it says is a
+        // lower bound.
         let place = position(lag, partition).1;
         let readers = self.consumers(lag).filter(|consumer| consumer.assigned.contains(&place));
         let committed = readers.filter_map(|consumer| consumer.committed_s).min().unwrap_or(age);

@@ -1,4 +1,4 @@
-//! Why a group stands still, as far as servers tell.
+//! Reasons of servers why a group stands still.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::Evidence;
 use crate::kafka::Place;
 use crate::schema::KafkaTable;
 
-/// Why a group stands still, as far as servers tell.
+/// Why a group stands still, as far as its servers report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// No view reads from any of its tables: these, with their nodes.
@@ -35,7 +35,7 @@ pub enum Reason {
     },
     /// No consumer has these partitions.
     Untaken,
-    /// Servers do not tell.
+    /// A server refuses to report.
     Unreadable(String),
     /// Servers know of no error.
     Unknown,
@@ -112,8 +112,8 @@ impl Evidence<'_> {
         }
     }
 
-    /// The newest error since the group stands still: of its consumers, else one of the background of their nodes that names
-    /// the table's database, else any of what streams there.
+    /// The newest error since the group stands still: of its consumers, else one of the background
+    /// of their nodes that names the table's database, else any of what streams there.
     fn error(&self, readers: &[&ServerConsumer], stalled_s: i64) -> Option<Reason> {
         let database = |consumer: &&ServerConsumer| Some(format!("{}.", consumer.table.split_once('.')?.0));
         let databases: BTreeSet<String> = readers.iter().filter_map(database).collect();

@@ -33,7 +33,8 @@ pub struct Still {
 }
 
 impl Sightings {
-    /// Takes a look at `now` down. What has moved since the last one, or has nothing unread, begins anew.
+    /// Records a look at `now`. A partition that has moved since the last one, or has read
+    /// everything, starts again from zero.
     pub fn update(&mut self, lags: &[Lag], now: Instant) -> Still {
         let mut seen = BTreeMap::new();
         for (lag, partition) in lags.iter().flat_map(|lag| waiting(lag).map(move |waits| (lag, waits))) {

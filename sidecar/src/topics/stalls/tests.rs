@@ -9,8 +9,8 @@ use super::*;
 /// The milliseconds of now.
 const NOW: i64 = 1_000_000_000;
 
-/// A group of tables on two nodes that is at 5 and at the end, with consumers of one partition each; the oldest unread message
-/// of the first is two minutes old.
+/// A group of tables on two nodes that is at 5 and at the end, with consumers of one partition
+/// each; the oldest unread message of the first is two minutes old.
 struct Case {
     seen: Seen,
     reports: ServerReports,
@@ -23,7 +23,6 @@ fn consumer(node: &str, partition: i32) -> ServerConsumer {
         node: node.to_owned(),
         table: "d.k".to_owned(),
         assigned: BTreeSet::from([place(partition)]),
-        polled_s: Some(0),
         committed_s: Some(90),
         ..ServerConsumer::default()
     }
@@ -79,7 +78,7 @@ fn names_what_waits_and_since_when_it_does() {
 fn looks_again_before_it_says_that_a_consumer_stands_still() {
     let first = Case { still: Duration::ZERO, ..case() };
     assert_eq!(first.judged(), (true, None));
-    // Messages of now wait for nobody yet.
+    // New messages are no stall yet.
     assert_eq!(Case { age_s: 10, ..first }.judged(), (false, None));
     assert_eq!(Case { age_s: 30, still: MIN_SIGHTING, ..case() }.judged(), (false, None));
 }
@@ -93,7 +92,7 @@ fn counts_no_time_beside_partitions_of_the_same_consumer_that_move() {
 }
 
 #[test]
-fn judges_groups_of_tables_alone() {
+fn ignores_groups_without_tables() {
     let mut case = case();
     case.seen.tables.clear();
     assert_eq!(case.judged(), (false, None));
@@ -117,7 +116,7 @@ fn knows_at_once_why_tables_cannot_read() {
 }
 
 #[test]
-fn tells_the_newest_error_that_may_be_the_reason() {
+fn reports_the_newest_error_that_may_be_the_reason() {
     let error = |age_s, text: &str, streaming| BackgroundError { age_s, text: text.to_owned(), streaming };
     let said = |case: &Case| match case.stall().reason {
         Reason::Error { text, .. } => text,
@@ -136,7 +135,7 @@ fn tells_the_newest_error_that_may_be_the_reason() {
 }
 
 #[test]
-fn says_that_nobody_has_a_partition_only_where_every_server_tells() {
+fn reports_an_untaken_partition_only_where_every_server_answers() {
     let mut case = case();
     case.reports.consumers[0].assigned.clear();
     assert_eq!(case.stall().reason, Reason::Untaken);
@@ -145,7 +144,7 @@ fn says_that_nobody_has_a_partition_only_where_every_server_tells() {
 }
 
 #[test]
-fn begins_anew_where_a_position_has_moved() {
+fn restarts_the_clock_where_a_position_has_moved() {
     let (mut sightings, begin, mut case) = (Sightings::default(), Instant::now(), case());
     let still = |still: &Still| still.positions.values().copied().collect::<Vec<_>>();
     let later = |seconds| begin + Duration::from_secs(seconds);
