@@ -1,10 +1,9 @@
--- Purpose: versions of persons and distinct ids, and rows among them that conflict with what posthouse would publish.
--- Runs on: every node. Shape: table, rows, greatest, conflicting, least_conflicting, greatest_conflicting, latest (seconds
---          since 1970); numbers are 0 where no row counts.
-{% for table in ['person', 'person_distinct_id'] -%}
+-- Purpose: versions of a table of persons, and its rows that conflict with what posthouse would
+--          publish.
+-- Runs on: every node. Shape: rows, greatest, conflicting, least_conflicting, greatest_conflicting,
+--          latest (seconds since 1970); numbers are 0 where no row counts.
 {% set conflicts = 'version ' ~ operator ~ ' ' ~ bound ~ ' AND toUnixTimestamp(_timestamp) > ' ~ after -%}
 SELECT
-    '{{ table }}' AS table,
     count() AS rows,
     toUInt64(greatest(max(version), 0)) AS greatest,
     countIf({{ conflicts }}) AS conflicting,
@@ -12,5 +11,3 @@ SELECT
     toUInt64(greatest(maxIf(version, {{ conflicts }}), 0)) AS greatest_conflicting,
     toInt64(toUnixTimestamp(maxIf(_timestamp, {{ conflicts }}))) AS latest
 FROM {{ database }}.{{ table }}
-{% if not loop.last %}UNION ALL
-{% endif %}{% endfor %}

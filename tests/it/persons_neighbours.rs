@@ -1,4 +1,5 @@
-//! Persons beside another producer: its messages are never hidden unasked, and it can have its topics back.
+//! Persons beside another producer: its messages are never hidden unasked, and it can have its
+//! topics back.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::persons_source::{LIMIT, same, town};
 
 tests! {
     Shared refuses_wal_versions_beside_another_producer_until_it_was_stopped,
+    Shared refuses_to_publish_into_the_tables_of_another_program,
     Shared publishes_column_versions_beside_another_producer,
     Shared goes_on_after_an_upgrade_from_a_release_without_headers,
     Shared gives_topics_and_tables_back_to_another_producer,
@@ -144,7 +146,43 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     ensure!(checked["refused"].is_null() && checked["has_published"] == true, "{checked}");
     let daemon = Daemon::start(site, "off")?;
     daemon.wait(FOREIGN, |messages| messages == 2)?;
-    same(site, &town, &daemon)
+    same(site, &town, &daemon)?;
+    // WHEN a row differs where nothing is known to be published THEN a repair is refused too
+    town.set(site, "state_topic", format!("{}_state_2", town.name()))?;
+    site.query_on(
+        1,
+        "INSERT INTO {db}.person SELECT generateUUIDv4(), now64(3), 9, '{}', 0, 0, 1, now(), 0",
+    )?;
+    let refused = site.posthouse(&["persons", "audit", "--repair"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("another producer fills"), "{refused}");
+    Ok(())
+}
+
+fn refuses_to_publish_into_the_tables_of_another_program(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN empty topics, and tables as a PostHog has them, whose messages are no more
+    let town = Town::with(site.stack.postgres()?, site.name(), Rules::default())?;
+    town.configure(site)?;
+    site.must(&["topics", "apply"])?;
+    let make = [
+        "CREATE DATABASE {db}",
+        "CREATE TABLE {db}.person_distinct_id (team_id Int64, distinct_id String, person_id UUID, _sign Int8,
+            _timestamp DateTime, _offset UInt64) ENGINE = CollapsingMergeTree(_sign) ORDER BY (team_id, distinct_id)",
+        "CREATE TABLE {db}.person_distinct_id2 (team_id Int64, distinct_id String, person_id UUID, is_deleted Int8,
+            version Int64, _timestamp DateTime, _offset UInt64) ENGINE = ReplacingMergeTree(version)
+            ORDER BY (team_id, distinct_id)",
+    ];
+    make.iter().try_for_each(|sql| site.query(sql).map(drop))?;
+    // WHEN the one table has another program's columns THEN that is why nothing is published
+    let checked = check(site, 3)?;
+    let refused = checked["refused"].as_str().unwrap_or_default();
+    ensure!(refused.starts_with("table person_distinct_id on ch1 has no version"), "{checked}");
+    // WHEN the other one has versions that no WAL gives THEN these are
+    site.query("INSERT INTO {db}.person_distinct_id2 SELECT 2, toString(number), generateUUIDv4(), 0, number, now(), 0 FROM numbers(3)")?;
+    let checked = check(site, 3)?;
+    let refused = checked["refused"].as_str().unwrap_or_default();
+    let named = "table person_distinct_id2 on ch1: 3 of 3 rows with versions from 0 to 2";
+    ensure!(refused.contains(named), "{checked}");
+    Ok(())
 }
 
 fn publishes_column_versions_beside_another_producer(site: &mut Site<'_>) -> anyhow::Result<()> {
@@ -176,7 +214,8 @@ fn publishes_column_versions_beside_another_producer(site: &mut Site<'_>) -> any
         answers_everywhere(site, &deletions, "[5,104]")?;
     }
     same(site, &town, &daemon)?;
-    // WHEN she is made again at version 0 THEN no node shows her: that is what these versions can't do
+    // WHEN she is made again at version 0 THEN no node shows her: that is what these versions can't
+    // do
     insert_anna(&town, 0)?;
     produce_anna(site, 0, 0)?;
     let found = site.posthouse(&["persons", "audit", "--json"])?;
@@ -226,7 +265,8 @@ fn produce_without_headers(
 }
 
 fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN topics, tables and a state as a release left them that knew neither headers nor what it published
+    // GIVEN topics, tables and a state as a release left them that knew neither headers nor what it
+    // published
     let town = town(site, Rules::default())?;
     insert_anna(&town, 2)?;
     let daemon = Daemon::start(site, "off")?;

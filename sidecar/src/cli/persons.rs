@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
-use posthouse::persons::{Audit, Preflight, Report, preflight};
+use posthouse::persons::{Audit, Preflight, Report, SlotState, preflight};
 
 use super::Outcome;
 use super::output::Output;
@@ -107,7 +107,7 @@ fn preflight_text(preflight: &Preflight) -> String {
     lines.extend(conflicts.unreachable.iter().map(|node| format!("not read     node {node}: unreachable")));
     lines.extend(conflicts.lines().iter().map(|line| format!("conflict     {line}")));
     lines.push(match (&preflight.refused, conflicts.count()) {
-        (Some(refused), _) => format!("posthouse run publishes nothing: {refused}"),
+        (Some(refused), _) => format!("posthouse run publishes nothing: {refused}{}", idle_slot(preflight)),
         (None, 0) => "nothing conflicts".to_owned(),
         (None, _) => {
             "posthouse run goes on, since it has published here before, and what conflicts is hidden for good"
@@ -115,6 +115,17 @@ fn preflight_text(preflight: &Preflight) -> String {
         }
     });
     lines.join("\n")
+}
+
+/// A slot that nobody reads keeps WAL on PostgreSQL's disk.
+fn idle_slot(preflight: &Preflight) -> String {
+    match preflight.slot_state {
+        SlotState::Free => format!(
+            "\nslot {0} keeps WAL meanwhile: SELECT pg_drop_replication_slot('{0}') if that lasts",
+            preflight.slot
+        ),
+        SlotState::Missing | SlotState::Held | SlotState::Lost => String::new(),
+    }
 }
 
 fn text(report: &Report) -> String {

@@ -49,11 +49,13 @@ pub(crate) struct Newest<T> {
 }
 
 impl Client {
-    /// Reads the last `limit` offsets of each partition of a topic, none before its offset in `from`, and keeps what `pick`
-    /// makes of them. A topic that is not there, and a partition that no broker leads, have none.
+    /// Reads the last `limit` offsets of each partition of a topic, none before its offset in
+    /// `from`, and keeps what `pick` makes of them. A topic that is not there, and a partition that
+    /// no broker leads, have none.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], also if a partition can't be read to its end within seconds, or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`], also if a partition can't be read to its end within seconds, or
+    /// [`KafkaError::Failed`].
     pub(crate) async fn newest<T: Send + 'static>(
         &self,
         topic: &str,
@@ -121,6 +123,11 @@ impl Client {
                     Err(LibraryError::PartitionEOF(partition)) => {
                         open.remove(&partition);
                         continue;
+                    }
+                    Err(error)
+                        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                    {
+                        return Err(error);
                     }
                     // The library goes on by itself.
                     Err(error) => {

@@ -19,13 +19,13 @@ use crate::supervise::{Heartbeat, stopped};
 use super::audits::Audits;
 use super::change::Versions;
 use super::copy::{Copy, CopyError};
-use super::foreign::{self, ConflictError, LookError, Watch};
+use super::foreign::{self, ClearanceError, Watch};
 use super::newest::{self, NewestError};
 use super::postgres::{OPTIONS, PostgresError, Session, quoted};
 use super::publish::Publisher;
 use super::slot::{self, SlotError};
 use super::slot_creation;
-use super::state::{self, Published, State, StateError, Store};
+use super::state::{Published, State, StateError, Store};
 use super::stream::{Stream, StreamError};
 use super::table::Kind;
 
@@ -66,12 +66,9 @@ pub enum LeadError {
     /// What was copied is not known.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Another producer's persons are where posthouse would publish.
+    /// Another producer's persons are where posthouse would publish, or may be.
     #[error(transparent)]
-    Conflict(#[from] Box<ConflictError>),
-    /// It is not known whether there are any.
-    #[error(transparent)]
-    Look(#[from] LookError),
+    Clearance(#[from] ClearanceError),
     /// Versions would be too small.
     #[error(transparent)]
     Newest(#[from] NewestError),
@@ -150,11 +147,12 @@ pub async fn lead(
         audit: &audit,
     };
     let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
+    let mut watched = BTreeMap::new();
     while !*stop.borrow() {
         metrics.set(Metric::PersonsLeader, 0);
         let began = Instant::now();
         let turn = tokio::select! {
-            turn = leader.turn() => turn,
+            turn = leader.turn(&mut watched) => turn,
             // Wherever it is: what it has not finished comes again.
             () = stopped(&mut stop) => break,
         };
@@ -208,7 +206,8 @@ struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    async fn turn(&self) -> Result<Standby, LeadError> {
+    /// `watched` is up to where partitions of the topics were looked at for other producers.
+    async fn turn(&self, watched: &mut BTreeMap<Place, i64>) -> Result<Standby, LeadError> {
         let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
         let looking = slot::observe(&session, self.postgres);
         let found = self.step("looking at the replication slot", looking).await?;
@@ -218,8 +217,8 @@ impl Leader<'_> {
         let client = Client::new(&self.config.kafka)?;
         self.step("looking for topics", self.topics(&client)).await?;
         // Before anything is made in PostgreSQL: a slot would keep WAL for as long as nothing is published.
-        let checking = self.check_conflicts(&client);
-        let watched_from = self.step("looking for another producer", checking).await?;
+        let clearing = self.clear(&client);
+        watched.extend(self.step("looking for another producer", clearing).await?);
         self.step("checking tables and publication", slot::prepare(&session, self.postgres)).await?;
         if !self.slot(&session).await? {
             return Ok(Standby);
@@ -275,7 +274,7 @@ impl Leader<'_> {
         tokio::select! {
             ended = work => ended,
             error = self.watch_slot(&session) => Err(error),
-            never = watch.run(watched_from) => match never {},
+            never = watch.run(watched) => match never {},
             pulse = self.audit.overdue() => Err(LeadError::AuditStalled(pulse.doing)),
         }
     }
@@ -299,25 +298,15 @@ impl Leader<'_> {
         missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
     }
 
-    /// Refuses to begin beside another producer, and returns where partitions ended. Who has published before goes on, since
-    /// a stop would undo nothing and PostgreSQL would keep the WAL: then the watch reports the newest messages first.
-    async fn check_conflicts(&self, client: &Client) -> Result<BTreeMap<Place, i64>, LeadError> {
-        let state = state::remembered(client, self.postgres).await?;
-        if Published::new(self.persons, self.postgres).is_accepted(state.as_ref()) {
-            self.metrics.set(Metric::PersonsConflicts, 0);
-            return Ok(BTreeMap::new());
-        }
-        let (conflicts, ends) = foreign::look(self.config, self.persons, self.postgres, client).await?;
-        self.metrics.set(Metric::PersonsConflicts, conflicts.count());
-        for node in &conflicts.unreachable {
-            tracing::warn!(
-                "persons: node {node} is unreachable: rows of another producer on it are not seen"
-            );
-        }
-        match conflicts.count() {
-            0 => Ok(ends),
-            _ => Err(Box::new(ConflictError { conflicts, rule: self.postgres.version }).into()),
-        }
+    /// Refuses to begin beside another producer. Returns up to where partitions of the topics were looked at.
+    async fn clear(&self, client: &Client) -> Result<BTreeMap<Place, i64>, LeadError> {
+        let cleared = foreign::clear(self.config, self.persons, self.postgres, client).await;
+        let conflicts = match &cleared {
+            Err(ClearanceError::Conflict(error)) => error.conflicts.count(),
+            _ => 0,
+        };
+        self.metrics.set(Metric::PersonsConflicts, conflicts);
+        Ok(cleared?)
     }
 
     /// Makes the slot where there is none, and tells whether it is free.

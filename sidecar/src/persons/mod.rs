@@ -25,7 +25,8 @@ mod version;
 
 pub use self::audit::{Audit, AuditError, Difference, NodeReport, Report, TableReport};
 pub use self::foreign::{
-    ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts, topics_of,
+    ClearanceError, ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts,
+    topics_of,
 };
 pub use self::lead::{LeadError, lead};
-pub use self::preflight::{Preflight, PreflightError, preflight};
+pub use self::preflight::{Preflight, PreflightError, SlotState, SourceTable, preflight};

@@ -125,22 +125,23 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
     let state = state::remembered(&client, postgres).await?;
     let has_published = Published::new(persons, postgres).is_accepted(state.as_ref());
     let (conflicts, _) = foreign::look(config, persons, postgres, &client).await?;
-    let mut refused = None;
+    let mut refused = match conflicts.count() {
+        _ if has_published => None,
+        0 if conflicts.unreadable.is_empty() => None,
+        0 => Some(LookError::Unreadable(conflicts.unreadable.clone()).to_string()),
+        _ => Some(ConflictError { conflicts: conflicts.clone(), rule: postgres.version }.to_string()),
+    };
     let mut snapshot_version = None;
     if postgres.version == VersionRule::Wal {
         let (place, _) = super::copy::now(&session).await?;
         snapshot_version = Some(of_copy(place, postgres.version_base)?);
-        if !has_published {
+        if !has_published && refused.is_none() {
             match newest::check(config, &session, postgres.version_base).await {
                 Err(hidden @ NewestError::Hidden { .. }) => refused = Some(hidden.to_string()),
                 Err(error) => return Err(PreflightError::Newest(error)),
                 Ok(()) => {}
             }
         }
-    }
-    if conflicts.count() > 0 && !has_published {
-        let error = ConflictError { conflicts: conflicts.clone(), rule: postgres.version };
-        refused = Some(error.to_string());
     }
     Ok(Preflight {
         address: postgres.address.to_string(),

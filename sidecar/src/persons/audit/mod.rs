@@ -26,6 +26,7 @@ use self::barrier::Barrier;
 pub use self::compare::Difference;
 use self::compare::{Found, NodeRows, Suspects, differing, judge, suspects};
 use super::copy::now;
+use super::foreign::{self, ClearanceError};
 use super::postgres::{PostgresError, Session};
 use super::publish::PublishError;
 use super::slot::SlotError;
@@ -104,6 +105,9 @@ pub enum AuditError {
         /// What a repair would have.
         given: u64,
     },
+    /// Another producer's persons are where repairs would be published.
+    #[error(transparent)]
+    Clearance(#[from] ClearanceError),
     /// There is no version for repairs.
     #[error(transparent)]
     NoVersion(#[from] VersionError),
@@ -223,6 +227,7 @@ impl<'a> Audit<'a> {
         if before.differences() == 0 {
             return Ok((before.clone(), before));
         }
+        foreign::clear(self.config, self.persons, self.postgres, &self.kafka).await?;
         for table in &found {
             self.heartbeat.beat("publishing rows again", STAGE_TIMEOUT);
             repair::publish(self, table).await?;

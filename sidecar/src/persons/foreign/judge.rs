@@ -1,7 +1,9 @@
-//! Judgement of messages in the topics of persons: which of them conflict with what posthouse publishes.
+//! Judgement of messages in the topics of persons: which of them conflict with what posthouse
+//! publishes.
 //!
-//! Nodes keep the greatest version of a row. With versions of the WAL, whatever another producer sends is hidden for good. With
-//! versions of the column posthouse counts as the application does, and is itself hidden by versions of the WAL.
+//! Nodes keep the greatest version of a row. With versions of the WAL, whatever another producer
+//! sends is hidden for good. With versions of the column posthouse counts as the application does,
+//! and is itself hidden by versions of the WAL.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,8 @@ impl Judge {
         Self { rule: postgres.version, stopped_at: postgres.other_producer_stopped_at }
     }
 
-    /// The rows of a table that conflict: how their version compares with a bound, and the second since 1970 after which they
-    /// were made.
+    /// The rows of a table that conflict: how their version compares with a bound, and the second
+    /// since 1970 after which they were made.
     pub(super) fn rows(self) -> (&'static str, u64, i64) {
         match self.rule {
             VersionRule::Wal => ("<", LEAST_WAL_VERSION, self.stopped_at.map_or(-1, Timestamp::as_second)),
@@ -146,7 +148,8 @@ mod tests {
             ("\"2\"", None, true),
             ("null", None, true),
             ("no JSON", None, true),
-            // A version of the same size under another key, and the key of a row with a small version.
+            // A version of the same size under another key, and the key of a row with a small
+            // version.
             (of_wal.as_str(), None, true),
             (&of_wal, Some("2:other"), true),
             ("2", Some(&own), true),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use minijinja::context;
 use serde::Deserialize;
 
 use crate::config::{Config, Persons, Postgres};
@@ -14,14 +15,19 @@ use super::super::table::Kind;
 use super::judge::Judge;
 use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
 
-/// Offsets of a partition that one look reads, the newest ones.
+/// Offsets of a partition that a look before or while publishing reads, the newest ones.
 const MAX_OFFSETS: i64 = 500;
+/// The same of a look of every minute, on every node.
+const MAX_OFFSETS_PER_MINUTE: i64 = 50;
+/// Tables that may have persons: posthouse's own names, and that of distinct ids in a PostHog.
+const TABLES: [&str; 3] = ["person", "person_distinct_id", "person_distinct_id2"];
 /// ClickHouse's codes of a table and of a database that is not there.
-const UNKNOWN: [u32; 2] = [60, 81];
+const UNKNOWN_TABLE: [u32; 2] = [60, 81];
+/// ClickHouse's code of a column that is not there.
+const UNKNOWN_COLUMN: u32 = 47;
 
 #[derive(Deserialize)]
 struct Versions {
-    table: String,
     rows: u64,
     greatest: u64,
     conflicting: u64,
@@ -43,16 +49,25 @@ pub(in super::super) async fn look(
     let (topics, ends) = look_at_topics(persons, postgres, client, &BTreeMap::new()).await?;
     let mut conflicts = Conflicts { topics, ..Conflicts::default() };
     let (operator, bound, after) = Judge::new(postgres).rows();
-    let values = minijinja::context! { database => &config.database, operator, bound, after };
-    let statement = sql::render("audit/node_versions.sql", values)?;
     for node in Node::all(config) {
-        match node.rows::<Versions>(&statement).await {
-            Ok(tables) => {
-                conflicts.tables.extend(tables.into_iter().map(|versions| table(&node.name, versions)));
+        for table in TABLES {
+            let values = context! { database => &config.database, table, operator, bound, after };
+            let statement = sql::render("audit/node_versions.sql", values)?;
+            match node.rows::<Versions>(&statement).await {
+                Ok(rows) => {
+                    let of_table = |versions| table_conflicts(&node.name, table, versions);
+                    conflicts.tables.extend(rows.into_iter().map(of_table));
+                }
+                Err(NodeError::Unreachable { name, .. }) => {
+                    conflicts.unreachable.push(name);
+                    break;
+                }
+                Err(error) if error.code().is_some_and(|code| UNKNOWN_TABLE.contains(&code)) => {}
+                Err(error) if error.code() == Some(UNKNOWN_COLUMN) => {
+                    conflicts.unreadable.push(format!("table {table} on {}", node.name));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(NodeError::Unreachable { name, .. }) => conflicts.unreachable.push(name),
-            Err(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
-            Err(error) => return Err(error.into()),
         }
     }
     Ok((conflicts, ends))
@@ -68,11 +83,21 @@ pub(in super::super) async fn look_at_topics(
     client: &Client,
     from: &BTreeMap<Place, i64>,
 ) -> Result<(Vec<TopicConflicts>, BTreeMap<Place, i64>), KafkaError> {
+    read_topics(persons, postgres, client, from, MAX_OFFSETS).await
+}
+
+async fn read_topics(
+    persons: &Persons,
+    postgres: &Postgres,
+    client: &Client,
+    from: &BTreeMap<Place, i64>,
+    limit: i64,
+) -> Result<(Vec<TopicConflicts>, BTreeMap<Place, i64>), KafkaError> {
     let judge = Judge::new(postgres);
     let (mut topics, mut ends) = (Vec::new(), BTreeMap::new());
     for (kind, topic) in [(Kind::Person, &persons.topic), (Kind::DistinctId, &persons.distinct_id_topic)] {
         let pick = move |record: &_| judge.message(kind, record).zip(Some(record_time(record)));
-        let Newest { read, picked, ends: ended } = client.newest(topic, from, MAX_OFFSETS, pick).await?;
+        let Newest { read, picked, ends: ended } = client.newest(topic, from, limit, pick).await?;
         ends.extend(ended);
         topics.push(TopicConflicts {
             topic: topic.clone(),
@@ -90,7 +115,10 @@ pub(in super::super) async fn look_at_topics(
 /// See [`KafkaError`].
 pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConflicts>, KafkaError> {
     match super::super::lead::source(config) {
-        Some((persons, postgres)) => Ok(look_at_topics(persons, postgres, client, &BTreeMap::new()).await?.0),
+        Some((persons, postgres)) => {
+            let from = BTreeMap::new();
+            Ok(read_topics(persons, postgres, client, &from, MAX_OFFSETS_PER_MINUTE).await?.0)
+        }
         None => Ok(Vec::new()),
     }
 }
@@ -104,12 +132,12 @@ fn newest(picked: Vec<(ForeignMessage, i64)>) -> Option<ForeignMessage> {
     newest.map(|(message, _)| message)
 }
 
-fn table(node: &str, found: Versions) -> TableConflicts {
+fn table_conflicts(node: &str, table: &str, found: Versions) -> TableConflicts {
     let conflicts = found.conflicting > 0;
     let latest = || Timestamp::from_second(found.latest).map(|latest| latest.to_string()).ok();
     TableConflicts {
         node: node.to_owned(),
-        table: found.table,
+        table: table.to_owned(),
         rows: found.rows,
         greatest: found.greatest,
         conflicting: found.conflicting,

@@ -1,5 +1,7 @@
-//! Other producers of persons: their messages and rows, and whether posthouse may publish beside them.
+//! Other producers of persons: their messages and rows, and whether posthouse may publish beside
+//! them.
 
+mod clearance;
 mod judge;
 mod look;
 mod watch;
@@ -13,6 +15,8 @@ use crate::kafka::KafkaError;
 use crate::node::NodeError;
 use crate::sql::RenderError;
 
+pub use self::clearance::ClearanceError;
+pub(super) use self::clearance::clear;
 pub use self::judge::ForeignMessage;
 pub use self::look::topics_of;
 pub(super) use self::look::{look, look_at_topics};
@@ -30,6 +34,8 @@ pub struct Conflicts {
     pub tables: Vec<TableConflicts>,
     /// Nodes that did not answer.
     pub unreachable: Vec<String>,
+    /// Tables without the columns of persons: another program's.
+    pub unreadable: Vec<String>,
 }
 
 /// Messages of a topic that conflict.
@@ -73,6 +79,13 @@ pub enum LookError {
     /// A node refused to tell.
     #[error("{0}: versions of persons can't be compared")]
     Node(#[from] NodeError),
+    /// Tables of other columns.
+    #[error(
+        "{} has no version or no _timestamp, so it is another program's table of that name: give posthouse a database of its own, or \
+         move that table away",
+        .0.join(", ")
+    )]
+    Unreadable(Vec<String>),
     /// A fault of posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -94,11 +107,12 @@ impl Conflicts {
         messages.chain(self.tables.iter().map(|table| table.conflicting)).sum()
     }
 
-    /// Each topic and table that has conflicts, in words.
+    /// Each topic and table that has conflicts or other columns, in words.
     pub fn lines(&self) -> Vec<String> {
         let topics = self.topics.iter().filter(|topic| topic.conflicting > 0).map(ToString::to_string);
         let tables = self.tables.iter().filter(|table| table.conflicting > 0).map(ToString::to_string);
-        topics.chain(tables).collect()
+        let unreadable = self.unreadable.iter().map(|table| format!("{table}: another program's columns"));
+        topics.chain(tables).chain(unreadable).collect()
     }
 
     /// The first of these lines, for one line of a log.

@@ -30,14 +30,15 @@ pub(in super::super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Looks at the newest messages for ever, from these offsets on. What conflicts is logged and counted.
-    pub(in super::super) async fn run(&self, mut from: BTreeMap<Place, i64>) -> Infallible {
+    /// Looks at the newest messages for ever, from these offsets on. What conflicts is logged and
+    /// counted.
+    pub(in super::super) async fn run(&self, from: &mut BTreeMap<Place, i64>) -> Infallible {
         let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logged: Option<Instant> = None;
         loop {
             ticks.tick().await;
-            let (topics, ends) = match look_at_topics(self.persons, self.postgres, self.client, &from).await {
+            let (topics, ends) = match look_at_topics(self.persons, self.postgres, self.client, from).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::warn!("persons: messages of other producers can't be looked for: {error}");

@@ -12,6 +12,7 @@ use super::{Found, desired};
 use crate::config::{Config, Offsets};
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
+use crate::persons::{TopicConflicts, topics_of};
 use crate::schema::is_detached;
 
 /// Between two looks at consumers that seem to stand still.
@@ -65,7 +66,7 @@ pub async fn look(
         events_topic: config.events.topic.clone(),
         events_group: config.events.group.clone(),
         brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
-        conflicts: crate::persons::topics_of(config, client).await?,
+        conflicts: conflicts(config, client).await,
         now: i64::try_from(now).unwrap_or(i64::MAX),
         desired: desired::desired_consumers(config),
         detached: BTreeSet::new(),
@@ -120,6 +121,14 @@ async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<St
         }
     }
     replicas
+}
+
+/// Conflicts in the topics of persons. A user may lack the right to read them.
+async fn conflicts(config: &Config, client: &Client) -> Vec<TopicConflicts> {
+    topics_of(config, client).await.unwrap_or_else(|error| {
+        tracing::warn!("topics: messages of other producers of persons can't be looked for: {error}");
+        Vec::new()
+    })
 }
 
 /// The topics that posthouse keeps: those of the topics file, if there is one, and that of events.
