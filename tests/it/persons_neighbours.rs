@@ -122,6 +122,10 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     ensure!(checked["refused"].is_string() && checked["has_published"] == false, "{checked}");
     let newest = &checked["conflicts"]["topics"][0]["newest"];
     ensure!(newest["version"] == 3 && newest["offset"].is_i64(), "{checked}");
+    let text = site.posthouse(&["persons", "check"])?;
+    let lines =
+        ["posthog_person with 1 rows → topic", "missing\n", "conflict     topic", "publishes nothing: "];
+    ensure!(text.code == 3 && lines.iter().all(|line| text.stdout.contains(line)), "{text}");
     let findings = site.posthouse(&["topics", "check", "--json"])?;
     let findings: Value = serde_json::from_str(&findings.stdout).with_context(|| findings.to_string())?;
     let about = format!("topic {topic}");

@@ -77,7 +77,8 @@ A line for each finding, faults (something is lost or not read) before warnings:
 still while messages wait, with the server's reason; Kafka tables of the schema that a node lacks or
 has detached; replicas in Keeper without a table; consumers without a partition, messages that are
 deleted unread or soon will be, messages too large for their readers, groups without tables and
-tables without offsets, topics that are missing, tables of one group that disagree.
+tables without offsets, topics that are missing, tables of one group that disagree,
+another producer's messages among the persons that posthouse publishes.
 
 A group stands still if its oldest unread message is a minute old and its offset does not move for
 15 s: the check looks again for so long where it seems so, and ends at once where nothing waits.
