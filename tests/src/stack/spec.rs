@@ -135,6 +135,8 @@ impl Default for NodeOptions {
             .setting("distributed_foreground_insert", "1")
             // Kafka tables whose offsets live in Keeper are still behind this setting.
             .setting("allow_experimental_kafka_offsets_storage_in_keeper", "1")
+            // Every month that `sharded_events` has a partition for may come in one block.
+            .setting("max_partitions_per_insert_block", "192")
             // `clickhouse local` takes a bare `1` for `SELECT 1`; a server does not.
             .setting("implicit_select", "0")
     }
