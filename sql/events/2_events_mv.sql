@@ -2,6 +2,7 @@
 -- Reads:   kafka_events.
 -- Writes:  writable_events, which sends each row to its shard.
 -- Runs on: every node.
+{%- from 'events/properties.sql' import properties %}
 CREATE MATERIALIZED VIEW {{ database }}.events_mv TO {{ database }}.writable_events
 (
 {% filter indent(4, true) %}{% include 'events/columns.sql' %}{% endfilter %}
@@ -9,7 +10,7 @@ CREATE MATERIALIZED VIEW {{ database }}.events_mv TO {{ database }}.writable_eve
 AS SELECT
     assumeNotNull(event_uuid) AS uuid,
     assumeNotNull(field.event) AS event,
-    ifNull(field.properties, '') AS properties,
+    {{ properties() }} AS properties,
     assumeNotNull(event_timestamp) AS timestamp,
     assumeNotNull(event_team_id) AS team_id,
     assumeNotNull(field.distinct_id) AS distinct_id,

@@ -2,6 +2,7 @@
     engine read the same block for ever. The JSON is parsed in a query of its own, because the engine analyses a view for
     every block, and an alias used ten times is analysed ten times. -#}
 {%- from 'events/moment.sql' import moment -%}
+{%- from 'events/properties.sql' import unquoted -%}
 SELECT
     message,
     field,
@@ -10,6 +11,10 @@ SELECT
     toInt64OrNull(field.team_id) AS event_team_id,
     {{ moment("field.timestamp", 6) }} AS event_timestamp,
     {{ moment("field.created_at", 6) }} AS event_created_at,
+    {#- The parser gives an object or a list as its text, so that only texts which begin like one are looked at again, by
+        their type: the message is parsed anew for these rows alone, for all others it is the empty text. #}
+    if(match(concat(left(ifNull(field.event, ''), 1), left(ifNull(field.distinct_id, ''), 1), left(ifNull(field.elements_hash, ''), 1), left(ifNull(field.elements_chain, ''), 1)), '[\\[{]'), message, '') AS bracketed,
+    {{ unquoted() }} AS unquoted,
     _topic,
     _partition,
     _offset,

@@ -3,3 +3,5 @@
     (measured: 4.1 s instead of 0.6 s for 500,000 messages). -#}
 is_object * isNotNull(event_uuid) * isNotNull(field.event) * isNotNull(field.distinct_id) * isNotNull(event_team_id)
     * isNotNull(event_timestamp) * (isNull(field.created_at) = isNull(event_created_at))
+    * (JSONType(bracketed, 'event') NOT IN ('Array', 'Object')) * (JSONType(bracketed, 'distinct_id') NOT IN ('Array', 'Object'))
+    * (JSONType(bracketed, 'elements_hash') NOT IN ('Array', 'Object')) * (JSONType(bracketed, 'elements_chain') NOT IN ('Array', 'Object'))

@@ -2,7 +2,7 @@
 -- Reads:   kafka_person.
 -- Writes:  person.
 -- Runs on: every node.
-{% set kafka_table = 'kafka_person' %}{% set other_view = 'person_dead_letter_mv' -%}
+{% set kafka_table = 'kafka_person' %}{% set other_view = 'person_dead_letter_mv' -%}{%- from 'events/properties.sql' import properties -%}
 CREATE MATERIALIZED VIEW {{ database }}.person_mv TO {{ database }}.person
 (
 {% filter indent(4, true) %}{% include 'persons/person_columns.sql' %}{% endfilter %}
@@ -11,7 +11,7 @@ AS SELECT
     assumeNotNull(message_id) AS id,
     ifNull(message_created_at, toDateTime64(0, 3, 'UTC')) AS created_at,
     assumeNotNull(message_team_id) AS team_id,
-    ifNull(field.properties, '') AS properties,
+    {{ properties() }} AS properties,
     message_is_identified = '1' AS is_identified,
     message_is_deleted = '1' AS is_deleted,
     message_version AS version,

@@ -12,15 +12,17 @@ AS SELECT
     _partition AS partition,
     _offset AS offset,
     multiIf(
-        NOT isValidJSON(message), 'not valid JSON, or a number that no 64-bit type holds',
+        startsWith(message, '\xEF\xBB\xBF'), 'begins with a byte order mark',
+        NOT isValidJSON(message), {% filter indent(8) %}{% include 'events/not_json.sql' %}{% endfilter %},
         NOT is_object, 'not a JSON object',
-        arrayStringConcat(arrayFilter(reason -> (reason != ''), [
+        arrayStringConcat(arrayConcat(arrayFilter(reason -> (reason != ''), [
             if(message_team_id IS NULL, 'team_id: missing or not a 64-bit integer', ''),
             if(field.distinct_id IS NULL, 'distinct_id: missing', ''),
+            if(JSONType(bracketed, 'distinct_id') IN ('Array', 'Object'), 'distinct_id: an object or a list', ''),
             if(message_person_id IS NULL, 'person_id: missing or not a UUID', ''),
             if(message_version < 0, 'version: missing or not a whole number from 0 to 2^63 - 1', ''),
             if(message_is_deleted NOT IN ('0', '1'), 'is_deleted: missing or not 0 or 1', '')
-        ]), '; ')) AS error,
+        ]), {% set names = "'team_id', 'distinct_id', 'person_id', 'version', 'is_deleted'" %}{% include 'events/repeated.sql' %}), '; ')) AS error,
     message AS raw_message,
     message_time AS _timestamp
 FROM

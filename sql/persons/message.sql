@@ -2,6 +2,7 @@
     every expression is total, the JSON is parsed in a query of its own, and each view fails while the other is missing.
     A version below 0 stands for one that is missing or none. -#}
 {%- from 'events/moment.sql' import moment -%}
+{%- from 'events/properties.sql' import unquoted -%}
 SELECT
     message,
     field,
@@ -13,6 +14,8 @@ SELECT
     ifNull(field.is_deleted, '') AS message_is_deleted,
     ifNull(field.is_identified, '') AS message_is_identified,
     {{ moment("field.created_at", 3) }} AS message_created_at,
+    if(match(ifNull(field.distinct_id, ''), '^[\\[{]'), message, '') AS bracketed,
+    {{ unquoted() }} AS unquoted,
     _topic,
     _partition,
     _offset,

@@ -42,6 +42,7 @@ mod functions;
 mod groups;
 mod groups_check;
 mod json;
+mod hostile_events;
 mod letters;
 mod network;
 mod people;
@@ -135,6 +136,7 @@ fn main() -> ExitCode {
         ("refusals", refusals::TESTS),
         ("events", events::TESTS),
         ("letters", letters::TESTS),
+        ("hostile_events", hostile_events::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
         ("settings", settings::TESTS),

@@ -1,4 +1,4 @@
-//! ISO 8601 timestamps, by the rules that `sql/events/message.sql` has for messages.
+//! ISO 8601 timestamps, by the rules that `sql/events/moment.sql` has for messages.
 
 use super::zone::Zone;
 
@@ -39,7 +39,7 @@ pub(super) fn in_bounds(instant: i64) -> Result<i64, String> {
     if (FIRST..=LAST).contains(&instant) {
         return Ok(instant);
     }
-    Err(format!("is outside the years {FIRST_YEAR} to {LAST_YEAR}"))
+    Err(format!("is outside the years {FIRST_YEAR} to {LAST_YEAR} in UTC"))
 }
 
 /// Days since 1970 and what follows the date.

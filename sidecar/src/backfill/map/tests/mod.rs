@@ -6,6 +6,7 @@ mod fixtures;
 mod mappings;
 mod moments;
 mod replay;
+mod timestamps;
 
 use std::fs::File;
 use std::path::Path;

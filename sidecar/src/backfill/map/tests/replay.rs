@@ -99,7 +99,7 @@ fn spoil(columns: &mut [(&'static str, ArrayRef)]) -> Vec<(i64, &'static str)> {
         (41, "event \"\u{fffd}\u{fffd}\" in column event is not UTF-8"),
         (
             55,
-            "timestamp -9223372036854775808 µs since 1970 in column timestamp is outside the years 1900 to 2299",
+            "timestamp -9223372036854775808 µs since 1970 in column timestamp is outside the years 1900 to 2299 in UTC",
         ),
         (99, "team_id is null (column team_id)"),
     ]

@@ -1,0 +1,33 @@
+//! Timestamps as text, from the list that messages are tested with too.
+
+use chrono::{DateTime, NaiveDateTime};
+
+use super::super::iso;
+use super::super::zone::{Ambiguous, Zone};
+
+const CASES: &str = include_str!("../../../../../tests/fixtures/timestamps.json");
+
+#[test]
+fn reads_timestamps_as_messages_are_read() {
+    let cases: Vec<(String, Option<String>)> = serde_json::from_str(CASES).expect("a list");
+    for (text, expected) in cases {
+        let micros = iso::parse(text.as_bytes(), &Zone::default());
+        let read = micros.as_ref().ok().map(|micros| {
+            let timestamp = DateTime::from_timestamp_micros(*micros).expect("a date");
+            timestamp.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+        });
+        assert_eq!(read, expected, "{text}: {micros:?}");
+    }
+}
+
+#[test]
+fn rejects_zones_that_do_not_exist() {
+    for name in ["+24:00", "+99:99", "+02:60", "-24:00", "+2:00"] {
+        let zone = Zone::new(name, Ambiguous::Reject);
+        assert!(zone.is_err(), "{name}: {zone:?}");
+    }
+    let noon = NaiveDateTime::parse_from_str("2026-11-01 12:00:00", "%Y-%m-%d %H:%M:%S").expect("a date");
+    let zone = Zone::new("+23:59", Ambiguous::Reject).expect("a zone");
+    let micros = noon.and_utc().timestamp_micros();
+    assert_eq!(zone.utc(micros), Ok(micros - (23 * 60 + 59) * 60_000_000));
+}
