@@ -90,7 +90,7 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// Seconds east of Greenwich; nothing may follow.
-fn offset(text: &[u8]) -> Option<i64> {
+pub(super) fn offset(text: &[u8]) -> Option<i64> {
     let (sign, hour, minute) = match text {
         [sign, a, b, b':', c, d] | [sign, a, b, c, d] => (sign, number(&[*a, *b])?, number(&[*c, *d])?),
         _ => return None,

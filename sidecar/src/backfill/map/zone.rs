@@ -6,7 +6,11 @@ use arrow_array::timezone::Tz;
 use chrono::{DateTime, LocalResult, TimeZone};
 use serde::Serialize;
 
+use super::iso::offset;
+
 const MICROS: i64 = 1_000_000;
+/// Bytes of an offset of hours alone, such as +02.
+const HOURS: usize = 3;
 
 /// A zone, and what to make of the hour that comes twice in autumn.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,10 +53,14 @@ impl Default for Zone {
 impl Zone {
     /// The zone `name` (`Europe/Berlin`, `+02:00`).
     pub(super) fn new(name: &str, ambiguous: Ambiguous) -> Result<Self, String> {
-        let wrong = |_| "is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
+        let wrong = || "is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
         let rules = match name {
             "UTC" => Rules::Utc,
-            _ => Rules::Other(Tz::from_str(name).map_err(wrong)?),
+            // arrow takes +02:60 for +03:00.
+            _ if name.starts_with(['+', '-']) && name.len() > HOURS && offset(name.as_bytes()).is_none() => {
+                return Err(wrong());
+            }
+            _ => Rules::Other(Tz::from_str(name).map_err(|_| wrong())?),
         };
         Ok(Self { name: name.to_owned(), ambiguous, rules })
     }
