@@ -41,10 +41,11 @@ mod faults;
 mod functions;
 mod groups;
 mod groups_check;
-mod json;
 mod hostile_events;
+mod json;
 mod letters;
 mod network;
+mod node_settings;
 mod people;
 mod persons;
 mod persons_audit;
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
         ("events", events::TESTS),
         ("letters", letters::TESTS),
         ("hostile_events", hostile_events::TESTS),
+        ("node_settings", node_settings::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
         ("settings", settings::TESTS),
@@ -274,6 +276,7 @@ fn shared() -> anyhow::Result<Arc<Stack>> {
     let started = shared.get_or_insert_with(|| {
         let nodes = NodeOptions::default().users_xml(config::OPERATOR);
         let nodes = nodes.profiles_xml(profiles::profile()).users_xml(profiles::STRANGER);
+        let nodes = nodes.profiles_xml(node_settings::CARELESS).users_xml(node_settings::READER);
         let started = Stack::start(StackSpec::default().postgres().nodes(nodes), &Progress::Lines);
         started.map(Arc::new).map_err(|error| format!("{error:#}"))
     });

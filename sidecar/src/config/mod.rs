@@ -26,6 +26,8 @@ pub const DEFAULT_CLUSTER: &str = "posthog";
 pub const DEFAULT_REPLICATED: bool = false;
 /// The user every ClickHouse server has from the start.
 pub const DEFAULT_USER: &str = "default";
+/// `clickhouse.server_profile`, as a server has it without `<system_profile>` and `<default_profile>`.
+pub const DEFAULT_SERVER_PROFILE: &str = "default";
 /// A healthy node answers `SELECT 1` in milliseconds; ten seconds outlast a pause for a merge or a lost packet
 /// and are still short for somebody who waits.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -140,6 +142,8 @@ pub struct ClickHouse {
     pub password: Option<Password>,
     /// A node that does not answer within this time is unreachable.
     pub timeout: Duration,
+    /// The settings profile that the nodes themselves run with, and with them Kafka tables and their views.
+    pub server_profile: String,
 }
 
 /// One shard of the cluster.

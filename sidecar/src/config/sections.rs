@@ -10,9 +10,10 @@ use super::{
     ClickHouse, ColumnValue, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMER,
     DEFAULT_CONSUMERS, DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH,
     DEFAULT_LISTEN, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED,
-    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT,
-    Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login,
-    Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Password, Reconcile, Replica, Shard, rules,
+    DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD,
+    DEFAULT_USER, DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort,
+    KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Password,
+    Reconcile, Replica, Shard, rules,
 };
 
 /// Who looks less than once a day does not look.
@@ -65,7 +66,8 @@ fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
     let user = table.or("user", DEFAULT_USER, rules::literal);
     let timeout_s = table.or("timeout_s", DEFAULT_TIMEOUT.as_secs(), rules::integer(1..=LONGEST_TIMEOUT_S));
     let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
-    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s) }
+    let server_profile = table.or("server_profile", DEFAULT_SERVER_PROFILE, rules::literal);
+    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s), server_profile }
 }
 
 /// The file that `password_file` names, and the password from the environment or from there.

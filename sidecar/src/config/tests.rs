@@ -60,6 +60,7 @@ fn every_default_is_written_into_the_example() {
         ("cluster", format!("{DEFAULT_CLUSTER:?}")),
         ("replicated", DEFAULT_REPLICATED.to_string()),
         ("user", format!("{DEFAULT_USER:?}")),
+        ("server_profile", format!("{DEFAULT_SERVER_PROFILE:?}")),
         ("timeout_s", DEFAULT_TIMEOUT.as_secs().to_string()),
         ("weight", DEFAULT_WEIGHT.to_string()),
         ("topics", format!("{DEFAULT_TOPICS:?}")),

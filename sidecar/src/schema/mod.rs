@@ -11,6 +11,7 @@ mod definition;
 mod feeders;
 mod import;
 mod kafka_table;
+mod node_settings;
 mod observe;
 mod plan;
 mod render;
@@ -27,6 +28,9 @@ pub use self::feeders::Feeder;
 pub use self::import::{ImportError, ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
 pub use self::kafka_table::{KafkaTable, kafka_tables};
+pub use self::node_settings::{
+    SettingFinding, SettingsError, Severity, node_settings, refuse_faults, text as settings_text,
+};
 pub use self::objects::{OBJECTS, Object, Role, Section};
 pub use self::observe::{ObserveError, Replays, observe};
 pub use self::plan::{Action, Alteration, Change, Plan};

@@ -84,6 +84,7 @@ pub(super) async fn run(
 
 async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
     let planned = plan(config, nodes).await?;
+    schema::refuse_faults(&planned.settings)?;
     schema::check(&planned.nodes, confirmed)?;
     let removal = takeover::removal_steps(&planned.nodes, confirmed)?;
     match planned.steps.is_empty() && removal.is_empty() {
@@ -99,6 +100,7 @@ async fn adopt(
     confirmed: &Confirmed,
 ) -> anyhow::Result<Vec<String>> {
     let client = Client::new(&config.kafka)?;
+    schema::refuse_faults(&schema::node_settings(config, nodes).await?)?;
     let stop = stop_on_signals()?;
     let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
     let takeover = Takeover { config, client: &client, nodes, stop: &stop };

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::schema::{self, Plan, Step};
+use posthouse::schema::{self, Plan, SettingFinding, Step};
 use posthouse::topics::groups::{self, TopicReader};
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ Example:
   posthouse schema render --node ch2 | less    what ch2 should have, statement by statement";
 
 const PLAN: &str = "\
-Signs:  + missing, made    ~ different, altered or made again    - dropped    ! different, left to you
+Signs:  + missing, made    ~ different, altered or made again    - dropped    ! different, left to you    i worth knowing
 Exit code 3 if there is anything. The last line has the options that confirm what apply would drop.";
 
 const APPLY: &str = "\
@@ -71,6 +71,8 @@ struct Planned {
     nodes: Vec<Plan>,
     /// Groups that read the topic of events and are neither ours nor a feeder's: nobody knows where they write.
     readers: Vec<TopicReader>,
+    /// Settings of the nodes that the tables can't work with, or that are worth knowing.
+    settings: Vec<SettingFinding>,
     steps: Vec<Step>,
 }
 
@@ -104,7 +106,8 @@ impl Schema {
 
 impl Planned {
     fn outcome(&self) -> Outcome {
-        Outcome::differs_if(self.nodes.iter().any(|plan| !plan.changes.is_empty()))
+        let faults = schema::refuse_faults(&self.settings).is_err();
+        Outcome::differs_if(faults || self.nodes.iter().any(|plan| !plan.changes.is_empty()))
     }
 }
 
@@ -136,7 +139,8 @@ async fn plan(config: &Config, nodes: &[Node]) -> anyhow::Result<Planned> {
         true => Vec::new(),
         false => other_readers(config, &client, nodes, &mut plans).await,
     };
-    Ok(Planned { nodes: plans, readers, steps })
+    let settings = schema::node_settings(config, nodes).await?;
+    Ok(Planned { nodes: plans, readers, settings, steps })
 }
 
 /// Tells feeders their lag; gives the groups that belong to none of them. Brokers that can't be asked

@@ -10,6 +10,7 @@ use super::Planned;
 
 pub(super) fn plan_text(planned: &Planned) -> String {
     let mut text = feeders_text(&planned.nodes) + &readers_text(&planned.readers);
+    text.push_str(&schema::settings_text(&planned.settings));
     text.push_str(&changes_text(&planned.nodes));
     if !planned.steps.is_empty() {
         text.push_str("Steps of apply:\n");

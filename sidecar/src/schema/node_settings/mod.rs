@@ -1,0 +1,136 @@
+//! Settings of the nodes' own configuration that exactly once and the tables rest on.
+//!
+//! Kafka tables and their views run with the server's own profile (`<system_profile>`, else `<default_profile>`, else
+//! `default`), whatever profile posthouse's user has. `<kafka>` and the rest of config.xml can't be read through SQL.
+
+mod profile;
+mod rules;
+
+use serde::{Deserialize, Serialize};
+
+use self::profile::{Element, profile};
+use self::rules::RULES;
+use crate::config::Config;
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+/// ClickHouse's code for a right that is missing (`ACCESS_DENIED`).
+const ACCESS_DENIED: u32 = 497;
+
+/// A setting of a node that is not as the tables need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SettingFinding {
+    /// The node.
+    pub node: String,
+    /// The setting, or the table that can't be read.
+    pub setting: String,
+    /// Its value; absent if it can't be read.
+    pub value: Option<String>,
+    /// What it should be.
+    pub desired: String,
+    /// What happens otherwise.
+    pub consequence: String,
+    /// What to do.
+    pub hint: String,
+    /// Whether apply goes on.
+    pub severity: Severity,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Events would be lost, repeated or stuck: apply refuses.
+    Fault,
+    /// Worth knowing.
+    Note,
+}
+
+/// Faults in the nodes' settings.
+#[derive(Debug, thiserror::Error)]
+#[error("the nodes' settings would lose, repeat or block events; nothing was written\n{}", text(.0))]
+pub struct SettingsError(
+    /// The faults, at least one.
+    pub Vec<SettingFinding>,
+);
+
+#[derive(Debug, Deserialize)]
+struct Default {
+    name: String,
+    initial: String,
+    alias_for: String,
+}
+
+/// What is wrong with the settings of every node, in the order of the nodes.
+///
+/// # Errors
+/// If a node does not answer.
+pub async fn node_settings(config: &Config, nodes: &[Node]) -> Result<Vec<SettingFinding>, NodeError> {
+    let mut findings = Vec::new();
+    for node in nodes {
+        findings.extend(read(config, node).await?);
+    }
+    Ok(findings)
+}
+
+/// Refuses settings that would lose, repeat or block events.
+///
+/// # Errors
+/// [`SettingsError`] with all faults among `findings`.
+pub fn refuse_faults(findings: &[SettingFinding]) -> Result<(), SettingsError> {
+    let faults: Vec<SettingFinding> =
+        findings.iter().filter(|finding| finding.severity == Severity::Fault).cloned().collect();
+    if faults.is_empty() { Ok(()) } else { Err(SettingsError(faults)) }
+}
+
+/// Findings as lines for people, grouped by node.
+pub fn text(findings: &[SettingFinding]) -> String {
+    let mut text = String::new();
+    for group in findings.chunk_by(|one, next| one.node == next.node) {
+        text.push_str(&group.first().map_or_else(String::new, |finding| format!("{}\n", finding.node)));
+        for finding in group {
+            let SettingFinding { setting, value, desired, consequence, hint, severity, .. } = finding;
+            let sign = if *severity == Severity::Fault { '!' } else { 'i' };
+            let value = value.as_deref().unwrap_or("unknown");
+            text.push_str(&format!(
+                "  {sign} setting {setting} is {value}, should be {desired}\n      {consequence}\n      {hint}\n"
+            ));
+        }
+    }
+    text
+}
+
+async fn read(config: &Config, node: &Node) -> Result<Vec<SettingFinding>, NodeError> {
+    let name = config.clickhouse.server_profile.as_str();
+    let elements: Vec<Element> =
+        match node.rows(sql::text("inspect/profile_settings.sql").unwrap_or_default()).await {
+            Err(error) if error.code() == Some(ACCESS_DENIED) => return Ok(vec![unreadable(node, name)]),
+            elements => elements?,
+        };
+    let names: Vec<&str> = RULES.iter().flat_map(|rule| rule.settings.iter().copied()).collect();
+    let query = node.query(sql::text("inspect/setting_defaults.sql").unwrap_or_default());
+    let defaults: Vec<Default> = query.param("names", names).rows().await?;
+    let mut values = profile(&elements, name);
+    for default in &defaults {
+        if let Some(value) = values.get(&default.name).filter(|_| !default.alias_for.is_empty()).cloned() {
+            values.insert(default.alias_for.clone(), value);
+        }
+    }
+    for default in defaults.into_iter().filter(|default| default.alias_for.is_empty()) {
+        values.entry(default.name).or_insert(default.initial);
+    }
+    Ok(RULES.iter().filter_map(|rule| rule.finding(&node.name, name, config, &values)).collect())
+}
+
+fn unreadable(node: &Node, profile: &str) -> SettingFinding {
+    SettingFinding {
+        node: node.name.clone(),
+        setting: format!("profile {profile}"),
+        value: None,
+        desired: "readable".to_owned(),
+        consequence: "settings that lose, repeat or block events would go unseen".to_owned(),
+        hint: "GRANT SHOW SETTINGS PROFILES, SELECT ON system.settings_profile_elements to posthouse's user"
+            .to_owned(),
+        severity: Severity::Note,
+    }
+}

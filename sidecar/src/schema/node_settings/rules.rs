@@ -1,0 +1,227 @@
+//! Which values the settings of the server's profile must have, and what happens otherwise.
+
+use std::collections::BTreeMap;
+
+use super::{SettingFinding, Severity};
+use crate::config::Config;
+
+/// Partitions of `sharded_events` and of its dead letters: the months from 2020 to 2035.
+const MONTHS: f64 = 192.0;
+/// A block of messages and of the rows made of them, in bytes, that no limit may refuse: librdkafka's queue of 64 MiB,
+/// what arrives within a poll, and the same again as rows.
+const MAX_BLOCK_BYTES: f64 = (1_u64 << 30) as f64;
+/// Views see a block's rows as messages and again as what is made of them.
+const READS_OF_A_ROW: f64 = 2.0;
+/// For a block to be stored on all shards.
+const MAX_BLOCK_SECONDS: f64 = 60.0;
+
+type Values = BTreeMap<String, String>;
+
+/// A condition on one or several settings.
+pub(super) struct Rule {
+    /// The settings that it looks at; the first is the one to change.
+    pub(super) settings: &'static [&'static str],
+    desired: &'static str,
+    is_met: fn(&Config, &Values) -> bool,
+    consequence: &'static str,
+    severity: Severity,
+}
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        settings: &["max_partitions_per_insert_block", "throw_on_max_partitions_per_insert_block"],
+        desired: "192 or more, or 0",
+        is_met: |_, values| {
+            let throws = number(values, "throw_on_max_partitions_per_insert_block") != Some(0.0);
+            !throws || is_limit(values, "max_partitions_per_insert_block", MONTHS)
+        },
+        consequence: "a block with events of more months is read again without end, and no message behind it arrives",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["deduplicate_insert", "insert_deduplicate"],
+        desired: "enable",
+        is_met: |_, values| match values.get("deduplicate_insert").map(String::as_str) {
+            // Engines before 26 know the other setting alone.
+            None | Some("backward_compatible_choice") => number(values, "insert_deduplicate") != Some(0.0),
+            Some(choice) => choice == "enable",
+        },
+        consequence: "a block that is read again after a crash is stored twice",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["insert_shard_id"],
+        desired: "0",
+        is_met: |_, values| is_zero(values, "insert_shard_id"),
+        consequence: "all events go to one shard, whatever their distinct_id",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["limit"],
+        desired: "0",
+        is_met: |_, values| is_zero(values, "limit"),
+        consequence: "the messages of a block beyond it are lost",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["offset"],
+        desired: "0",
+        is_met: |_, values| is_zero(values, "offset"),
+        consequence: "the first messages of every block are lost",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["materialized_views_ignore_errors"],
+        desired: "0",
+        is_met: |_, values| is_zero(values, "materialized_views_ignore_errors"),
+        consequence: "a block that a shard does not take is lost, instead of being read again",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["max_rows_to_read"],
+        desired: "0, or twice batch_rows or more",
+        is_met: |config, values| {
+            is_limit(values, "max_rows_to_read", f64::from(config.events.batch_rows) * READS_OF_A_ROW)
+        },
+        consequence: "a larger block is read again without end, and no message behind it arrives",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["max_bytes_to_read"],
+        desired: "0, or 1 GiB or more",
+        is_met: |_, values| is_limit(values, "max_bytes_to_read", MAX_BLOCK_BYTES),
+        consequence: "a larger block is read again without end, and no message behind it arrives",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["max_execution_time"],
+        desired: "0, or 60 or more",
+        is_met: |_, values| is_limit(values, "max_execution_time", MAX_BLOCK_SECONDS),
+        consequence: "a block that takes longer is read again without end, and no message behind it arrives",
+        severity: Severity::Fault,
+    },
+    Rule {
+        settings: &["distributed_foreground_insert"],
+        desired: "1",
+        is_met: |_, values| !is_zero(values, "distributed_foreground_insert"),
+        consequence: "offsets move on while rows are on the disk of the node that read them: a lost disk loses them",
+        severity: Severity::Note,
+    },
+];
+
+impl Rule {
+    /// What `values` of the profile `profile` break.
+    pub(super) fn finding(
+        &self,
+        node: &str,
+        profile: &str,
+        config: &Config,
+        values: &Values,
+    ) -> Option<SettingFinding> {
+        // A server that does not know the setting has no such limit.
+        let (setting, value) = self.settings.iter().find_map(|name| Some((name, values.get(*name)?)))?;
+        (!(self.is_met)(config, values)).then(|| SettingFinding {
+            node: node.to_owned(),
+            setting: (*setting).to_owned(),
+            value: Some(value.clone()),
+            desired: self.desired.to_owned(),
+            consequence: self.consequence.to_owned(),
+            hint: format!("set it in <profiles><{profile}> of the node's users.xml"),
+            severity: self.severity,
+        })
+    }
+}
+
+/// A setting as a number; a Boolean is 0 or 1.
+fn number(values: &Values, name: &str) -> Option<f64> {
+    match values.get(name)?.as_str() {
+        "true" => Some(1.0),
+        "false" => Some(0.0),
+        text => text.parse().ok(),
+    }
+}
+
+fn is_zero(values: &Values, name: &str) -> bool {
+    number(values, name) == Some(0.0)
+}
+
+/// Whether a limit is off or at least `least`.
+fn is_limit(values: &Values, name: &str, least: f64) -> bool {
+    number(values, name).is_none_or(|limit| limit == 0.0 || limit >= least)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The settings of 26.7 without any profile, but for the limit of partitions.
+    const DEFAULTS: [(&str, &str); 12] = [
+        ("max_partitions_per_insert_block", "192"),
+        ("throw_on_max_partitions_per_insert_block", "1"),
+        ("deduplicate_insert", "enable"),
+        ("insert_deduplicate", "1"),
+        ("insert_shard_id", "0"),
+        ("limit", "0"),
+        ("offset", "0"),
+        ("materialized_views_ignore_errors", "0"),
+        ("max_rows_to_read", "0"),
+        ("max_bytes_to_read", "0"),
+        ("max_execution_time", "0"),
+        ("distributed_foreground_insert", "1"),
+    ];
+
+    /// The settings with findings if `changed` differ from the defaults.
+    fn findings(changed: &[(&str, &str)]) -> Vec<String> {
+        let text = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
+            [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n";
+        let config = Config::parse(text, Path::new("")).expect("a config");
+        let pairs =
+            DEFAULTS.iter().chain(changed).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let values: Values = pairs.collect();
+        let finding = |rule: &Rule| rule.finding("a", "default", &config, &values);
+        RULES.iter().filter_map(finding).map(|finding| finding.setting).collect()
+    }
+
+    #[test]
+    fn finds_nothing_in_what_the_documentation_asks_for() {
+        assert_eq!(findings(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_each_setting_that_is_wrong() {
+        for (name, wrong) in [
+            ("max_partitions_per_insert_block", "100"),
+            ("deduplicate_insert", "disable"),
+            ("insert_shard_id", "1"),
+            ("limit", "1000"),
+            ("offset", "1"),
+            ("materialized_views_ignore_errors", "true"),
+            ("max_rows_to_read", "65536"),
+            ("max_bytes_to_read", "1000000"),
+            ("max_execution_time", "5"),
+            ("distributed_foreground_insert", "false"),
+        ] {
+            assert_eq!(findings(&[(name, wrong)]), [name]);
+        }
+        let pair = [("deduplicate_insert", "backward_compatible_choice"), ("insert_deduplicate", "0")];
+        assert_eq!(findings(&pair), ["deduplicate_insert"]);
+    }
+
+    #[test]
+    fn accepts_limits_that_are_off_or_large_enough() {
+        for (name, right) in [
+            ("max_partitions_per_insert_block", "0"),
+            ("max_partitions_per_insert_block", "10000"),
+            ("deduplicate_insert", "backward_compatible_choice"),
+            ("max_rows_to_read", "10000000"),
+            ("max_execution_time", "600"),
+        ] {
+            assert_eq!(findings(&[(name, right)]), Vec::<String>::new(), "{name} = {right}");
+        }
+        let off =
+            [("max_partitions_per_insert_block", "1"), ("throw_on_max_partitions_per_insert_block", "0")];
+        assert_eq!(findings(&off), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,8 @@
+-- Purpose: what settings are where no profile sets them, with their other names.
+-- Runs on: every node. Shape: name, initial, alias_for.
+SELECT
+    name,
+    default AS initial,
+    alias_for
+FROM system.settings
+WHERE (name IN {names:Array(String)}) OR (alias_for IN {names:Array(String)})
