@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
 use super::kafka_table::{KafkaTable, kafka_tables};
-use super::objects::{OBJECTS, Object, Role, Section};
+use super::objects::{OBJECTS, Object, Role};
 use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError};
 use crate::sql;
@@ -181,7 +181,7 @@ fn feeder(config: &Config, source: String, view: &str, target: &Object, definiti
         columns: definition.items.iter().map(|(name, _)| name.clone()).collect(),
         lost: Vec::new(),
         others: Vec::new(),
-        conflicts: consumer(config, target.section) == Consumer::Own,
+        conflicts: target.section.consumer(config) == Consumer::Own,
     }
 }
 
@@ -190,7 +190,7 @@ fn sharer(config: &Config, table: &KafkaTable) -> Option<Feeder> {
     let ours = table.database == config.database && is_ours(&table.name);
     let shares = table.group == config.events.group
         && table.topics.contains(&config.events.topic)
-        && consumer(config, Section::Events) == Consumer::Own;
+        && config.events.consumer == Consumer::Own;
     (shares && !ours).then(|| Feeder {
         source: table.full_name(),
         consumer: Some(table.clone()),
@@ -203,14 +203,6 @@ fn sharer(config: &Config, table: &KafkaTable) -> Option<Feeder> {
         others: Vec::new(),
         conflicts: true,
     })
-}
-
-/// Who feeds the tables of a section.
-pub(super) fn consumer(config: &Config, section: Section) -> Consumer {
-    match section {
-        Section::Events => config.events.consumer,
-        Section::Persons => config.persons.as_ref().map_or(Consumer::None, |persons| persons.consumer),
-    }
 }
 
 /// Our table that a view writes: `CREATE MATERIALIZED VIEW database.view TO database.table`.

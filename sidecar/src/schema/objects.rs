@@ -1,6 +1,6 @@
 //! The registry of tables and views: what each is called, which file makes it, and what part it plays.
 
-use crate::config::Config;
+use crate::config::{Config, Consumer};
 
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,16 @@ pub enum Section {
     Events,
     /// `[persons]`, without which the topics of persons do not exist.
     Persons,
+}
+
+impl Section {
+    /// Who feeds the tables of the section.
+    pub fn consumer(self, config: &Config) -> Consumer {
+        match self {
+            Self::Events => config.events.consumer,
+            Self::Persons => config.persons.as_ref().map_or(Consumer::None, |persons| persons.consumer),
+        }
+    }
 }
 
 /// What an object is in its journey, in the order in which objects are made.
@@ -100,6 +110,12 @@ impl Object {
     /// Whether it is of use only to a consumer of ours: the Kafka table, its views, and the dead letters.
     pub fn ingests(&self) -> bool {
         matches!(self.role, Role::Consumer | Role::View) || self.name.ends_with("dead_letter")
+    }
+
+    /// Whether the config asks for it; an object that only a consumer of ours needs is not asked for
+    /// where ingestion is left to another one.
+    pub fn is_desired(&self, config: &Config) -> bool {
+        !self.ingests() || self.section.consumer(config) == Consumer::Own
     }
 
     /// The object called `name`.

@@ -8,12 +8,12 @@ use super::cluster::{self, ClusterError};
 use super::column::ColumnDeclaration;
 use super::compare::StorageColumns;
 use super::definition::Definition;
-use super::feeders::{consumer, detached_tables, feeders};
+use super::feeders::{detached_tables, feeders};
 use super::objects::Role;
 use super::plan::{Desired, Observed, Plan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade, UpgradeError};
-use crate::config::{Config, Consumer};
+use crate::config::Config;
 use crate::node::{Node, NodeError, NodesError, reach_all};
 use crate::sql::{self, RenderError};
 
@@ -137,7 +137,7 @@ async fn desired(config: &Config, node: &Node) -> Result<Vec<Desired>, ObserveEr
         let rows: Vec<Formatted> = node.query(format).param("statement", &sql).rows().await?;
         let text = rows.into_iter().map(|row| row.definition).next().unwrap_or_default();
         let definition = Definition::parse(&text);
-        let asked_for = !object.ingests() || consumer(config, object.section) == Consumer::Own;
+        let asked_for = object.is_desired(config);
         desired.push(Desired { object, sql, definition, asked_for });
     }
     Ok(desired)

@@ -173,7 +173,8 @@ async fn other_readers(
 
 fn check_text(planned: &Planned) -> String {
     let plans = &planned.nodes;
-    feeders_text(plans)
+    schema::settings_text(&planned.settings)
+        + &feeders_text(plans)
         + &readers_text(&planned.readers)
         + &changes_text(plans)
         + &unmanaged_text(plans)

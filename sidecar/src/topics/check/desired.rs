@@ -11,6 +11,7 @@ use crate::schema::{Object, Role};
 /// leaves to others is not among them.
 pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
     let consumers = Object::wanted(config).filter(|object| object.role == Role::Consumer);
+    let consumers = consumers.filter(|object| object.is_desired(config));
     consumers.map(|object| format!("{}.{}", config.database, object.name)).collect()
 }
 
