@@ -33,6 +33,7 @@ mod backfill_cuts;
 mod brokers;
 mod columns;
 mod config;
+mod convergence;
 mod daemon;
 mod drift;
 mod engines;
@@ -133,6 +134,7 @@ fn main() -> ExitCode {
         ("network", network::TESTS),
         ("schema", schema::TESTS),
         ("drift", drift::TESTS),
+        ("convergence", convergence::TESTS),
         ("adopt", adopt::TESTS),
         ("refusals", refusals::TESTS),
         ("events", events::TESTS),

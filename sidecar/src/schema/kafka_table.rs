@@ -68,7 +68,7 @@ pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
 ///
 /// # Errors
 /// See [`NodeError`].
-pub(super) async fn is_detached(node: &Node, database: &str, name: &str) -> Result<bool, NodeError> {
+pub(crate) async fn is_detached(node: &Node, database: &str, name: &str) -> Result<bool, NodeError> {
     let ask = |file| {
         let query = node.query(sql::text(file).unwrap_or_default());
         query.param("database", database).param("table", name)

@@ -19,6 +19,7 @@ use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::Load;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::failure::report;
+use crate::cli::notices::note;
 use crate::cli::output::{Output, table};
 use crate::cli::{FAILED, Outcome};
 
