@@ -59,20 +59,24 @@ async fn report(
     let mut logged: Option<Instant> = None;
     loop {
         heartbeat.beat("making the replication slot", BLOCKERS_TIMEOUT);
-        let reason = format!(
-            "replication slot {} is made when older transactions end: {}",
-            config.slot,
-            blockers(&observer, session.process()).await?
-        );
-        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-            tracing::warn!(slot = config.slot, "persons: {reason}");
-            logged = Some(Instant::now());
+        let slot = &config.slot;
+        let blockers = blockers(&observer, session.process()).await?;
+        if blockers.is_empty() {
+            // The server writes what runs into the WAL every 15 s, and the creation waits for that.
+            heartbeat.not_ready(format!("replication slot {slot} is being made"));
+        } else {
+            let reason = format!("replication slot {slot} is made when older transactions end: {blockers}");
+            if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                tracing::warn!(slot, "persons: {reason}");
+                logged = Some(Instant::now());
+            }
+            heartbeat.not_ready(reason);
         }
-        heartbeat.not_ready(reason);
         sleep(BLOCKERS_INTERVAL).await;
     }
 }
 
+/// The sessions that it waits for; empty if there is none.
 async fn blockers(observer: &Session, process: &str) -> Result<String, PostgresError> {
     if process.is_empty() {
         return Ok("see pg_stat_activity".to_owned());
@@ -87,11 +91,7 @@ async fn blockers(observer: &Session, process: &str) -> Result<String, PostgresE
             _ => "an unknown session".to_owned(),
         }
     });
-    let described: Vec<String> = described.collect();
-    Ok(match described.is_empty() {
-        true => "it reads the WAL up to there".to_owned(),
-        false => described.join(", "),
-    })
+    Ok(described.collect::<Vec<String>>().join(", "))
 }
 
 fn describe(process: &str, user: &str, application: &str, seconds: &str) -> String {
