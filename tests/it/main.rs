@@ -28,6 +28,7 @@ macro_rules! tests {
 
 mod adopt;
 mod alive;
+mod apply;
 mod backfill;
 mod backfill_cuts;
 mod brokers;
@@ -136,6 +137,7 @@ fn main() -> ExitCode {
         ("drift", drift::TESTS),
         ("convergence", convergence::TESTS),
         ("adopt", adopt::TESTS),
+        ("apply", apply::TESTS),
         ("refusals", refusals::TESTS),
         ("events", events::TESTS),
         ("letters", letters::TESTS),
@@ -277,7 +279,8 @@ fn shared() -> anyhow::Result<Arc<Stack>> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let started = shared.get_or_insert_with(|| {
         let nodes = NodeOptions::default().users_xml(config::OPERATOR);
-        let nodes = nodes.profiles_xml(profiles::profile()).users_xml(profiles::STRANGER);
+        let nodes =
+            nodes.profiles_xml(profiles::profile()).users_xml(profiles::STRANGER).users_xml(apply::NO_ALTER);
         let nodes = nodes.profiles_xml(node_settings::CARELESS).users_xml(node_settings::READER);
         let started = Stack::start(StackSpec::default().postgres().nodes(nodes), &Progress::Lines);
         started.map(Arc::new).map_err(|error| format!("{error:#}"))

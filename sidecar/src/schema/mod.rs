@@ -29,7 +29,8 @@ pub use self::import::{ImportError, ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
 pub use self::kafka_table::{KafkaTable, kafka_tables};
 pub use self::node_settings::{
-    SettingFinding, SettingsError, Severity, node_settings, refuse_faults, text as settings_text,
+    ReadOnlyError, SettingFinding, SettingsError, Severity, node_settings, refuse_faults, refuse_read_only,
+    text as settings_text,
 };
 pub use self::objects::{OBJECTS, Object, Role, Section};
 pub use self::observe::{ObserveError, Replays, observe};

@@ -89,7 +89,10 @@ async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyh
     let removal = takeover::removal_steps(&planned.nodes, confirmed)?;
     match planned.steps.is_empty() && removal.is_empty() {
         true => Ok(Vec::new()),
-        false => locked(config, nodes, confirmed).await,
+        false => {
+            schema::refuse_read_only(config, nodes).await?;
+            locked(config, nodes, confirmed).await
+        }
     }
 }
 
@@ -101,6 +104,7 @@ async fn adopt(
 ) -> anyhow::Result<Vec<String>> {
     let client = Client::new(&config.kafka)?;
     schema::refuse_faults(&schema::node_settings(config, nodes).await?)?;
+    schema::refuse_read_only(config, nodes).await?;
     let stop = stop_on_signals()?;
     let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
     let takeover = Takeover { config, client: &client, nodes, stop: &stop };

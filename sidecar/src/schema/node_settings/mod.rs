@@ -54,6 +54,34 @@ pub struct SettingsError(
     pub Vec<SettingFinding>,
 );
 
+/// Why nothing can be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadOnlyError {
+    /// The user's profile.
+    #[error(
+        "user {user} has readonly set on {nodes}, so nothing can be changed there; name a user without it as clickhouse.user"
+    )]
+    ReadOnly {
+        /// The user.
+        user: String,
+        /// Where.
+        nodes: String,
+    },
+    /// A node can't be asked.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+#[derive(Debug, Deserialize)]
+struct Parsed {
+    parsed: u8,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mode {
+    readonly: u64,
+}
+
 #[derive(Debug, Deserialize)]
 struct Default {
     name: String,
@@ -69,8 +97,43 @@ pub async fn node_settings(config: &Config, nodes: &[Node]) -> Result<Vec<Settin
     let mut findings = Vec::new();
     for node in nodes {
         findings.extend(read(config, node).await?);
+        findings.extend(parses_garbage(node).await?);
     }
     Ok(findings)
+}
+
+/// Whether the server makes a UUID of any 36 bytes, as engines do before ClickHouse's pull request 104370.
+async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError> {
+    let parsed: Vec<Parsed> = node.rows(sql::text("inspect/uuid_probe.sql").unwrap_or_default()).await?;
+    Ok(parsed.iter().any(|row| row.parsed == 1).then(|| SettingFinding {
+        node: node.name.clone(),
+        setting: "toUUIDOrNull of garbage".to_owned(),
+        value: Some("a UUID".to_owned()),
+        desired: "NULL".to_owned(),
+        consequence: "events with an invalid uuid of 36 bytes are stored under an invented one".to_owned(),
+        hint: "upgrade to a release with ClickHouse's pull request 104370".to_owned(),
+        severity: Severity::Note,
+    }))
+}
+
+/// Refuses a user who may not change anything, before the first step.
+///
+/// # Errors
+/// [`ReadOnlyError`], or what the node says.
+pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), ReadOnlyError> {
+    let mut refusing = Vec::new();
+    for node in nodes {
+        let found: Vec<Mode> = node.rows(sql::text("inspect/readonly.sql").unwrap_or_default()).await?;
+        if found.iter().any(|mode| mode.readonly != 0) {
+            refusing.push(node.name.clone());
+        }
+    }
+    match refusing.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(ReadOnlyError::ReadOnly { user: config.clickhouse.user.clone(), nodes: refusing.join(", ") })
+        }
+    }
 }
 
 /// Refuses settings that would lose, repeat or block events.
