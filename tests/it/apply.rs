@@ -16,6 +16,7 @@ tests! {
     Shared takes_turns_when_two_run_at_once,
     Shared refuses_a_consumer_that_would_read_everything_again,
     Shared refuses_swapped_urls_and_detached_tables,
+    Shared makes_the_schema_though_no_broker_answers,
 }
 
 /// A user who may do everything that apply does, but alter tables.
@@ -130,6 +131,17 @@ fn refuses_swapped_urls_and_detached_tables(site: &mut Site<'_>) -> anyhow::Resu
     ensure!(site.query_on(0, column)? == "0", "a refused apply took a step");
     site.query_on(1, "ATTACH TABLE {db}.sharded_events_dead_letter")?;
     site.must(&["schema", "apply"])?;
+    site.must(&["schema", "check"])?;
+    Ok(())
+}
+
+fn makes_the_schema_though_no_broker_answers(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN brokers that nobody runs
+    site.set("kafka", "brokers", vec![toml::Value::from("127.0.0.1:1")]);
+    // WHEN the schema is applied THEN it is made, and the missing lock is reported
+    let applied = site.must(&["schema", "apply"])?;
+    ensure!(applied.stderr.contains("no lock keeps another apply from running"), "{applied}");
+    ensure!(consumers(site)? == 2, "{} consumers", consumers(site)?);
     site.must(&["schema", "check"])?;
     Ok(())
 }

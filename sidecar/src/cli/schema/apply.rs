@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::bail;
 use clap::Args;
 use posthouse::config::Config;
-use posthouse::kafka::Client;
+use posthouse::kafka::{Client, KafkaError};
 use posthouse::node::Node;
 use posthouse::schema::{self, Action, Change, Confirmed, Plan, Step};
 use posthouse::takeover::{self, Takeover};
-use posthouse::topics::{Lock, LockScope};
+use posthouse::topics::{Lock, LockError, LockScope};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -67,8 +67,12 @@ pub(super) async fn run(
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let steps = match (&verb.adopt, &verb.hand_back) {
-        (Some(consumer), _) => adopt(config, nodes, consumer, &verb.confirmed()).await?,
-        (None, Some(consumer)) => hand_back(config, nodes, consumer).await?,
+        (Some(consumer), _) => {
+            change_hands(config, nodes, Direction::Adopt(consumer), &verb.confirmed()).await?
+        }
+        (None, Some(consumer)) => {
+            change_hands(config, nodes, Direction::HandBack(consumer), &verb.confirmed()).await?
+        }
         (None, None) => changes(config, nodes, &verb.confirmed()).await?,
     };
     let left = plan(config, nodes).await?.nodes;
@@ -96,10 +100,16 @@ async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyh
     }
 }
 
-async fn adopt(
+/// Which way ingestion changes hands.
+enum Direction<'a> {
+    Adopt(&'a str),
+    HandBack(&'a str),
+}
+
+async fn change_hands(
     config: &Config,
     nodes: &[Node],
-    consumer: &str,
+    direction: Direction<'_>,
     confirmed: &Confirmed,
 ) -> anyhow::Result<Vec<String>> {
     let client = Client::new(&config.kafka)?;
@@ -113,30 +123,17 @@ async fn adopt(
         note(step);
         done.push(step.to_owned());
     };
-    let verified = takeover.adopt(consumer, confirmed, report).await?;
-    drop(lock);
-    note(format_args!(
-        "verified: all {} partitions with messages are read up to the takeover, {} rows are stored twice since",
-        verified.partitions, verified.twice
-    ));
-    note(format_args!(
-        "{consumer} stays detached. To go back: consumer = \"none\" in [events], then posthouse schema apply \
-         --hand-back {consumer}. To remove it: posthouse schema plan has the command"
-    ));
-    Ok(done)
-}
-
-async fn hand_back(config: &Config, nodes: &[Node], consumer: &str) -> anyhow::Result<Vec<String>> {
-    let client = Client::new(&config.kafka)?;
-    let stop = stop_on_signals()?;
-    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
-    let takeover = Takeover { config, client: &client, nodes, stop: &stop };
-    let mut done = Vec::new();
-    let report = |step: &str| {
-        note(step);
-        done.push(step.to_owned());
-    };
-    takeover.hand_back(consumer, report).await?;
+    match direction {
+        Direction::Adopt(consumer) => {
+            let verified = takeover.adopt(consumer, confirmed, report).await?;
+            note(format_args!(
+                "verified: all {} partitions with messages are read up to the takeover, {} rows are stored twice since\n\
+                 {consumer} stays detached: posthouse schema plan says how to go back, and how to remove it",
+                verified.partitions, verified.twice
+            ));
+        }
+        Direction::HandBack(consumer) => takeover.hand_back(consumer, report).await?,
+    }
     drop(lock);
     Ok(done)
 }
@@ -144,7 +141,7 @@ async fn hand_back(config: &Config, nodes: &[Node], consumer: &str) -> anyhow::R
 /// Plans again under the lock, since the first plan may have seen another apply's half-done work.
 async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
     let client = Client::new(&config.kafka)?;
-    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
+    let lock = lock(&client, &config.database).await?;
     let Planned { nodes: plans, mut steps, .. } = plan(config, nodes).await?;
     schema::check(&plans, confirmed)?;
     // Stages only say what may be done at once: those of the removal come after all others.
@@ -163,6 +160,18 @@ async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyho
     schema::apply(config, nodes, &steps, &stop, say).await?;
     drop(lock);
     Ok(steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect())
+}
+
+/// The lock of the schema. Without any broker there is none: tables can be changed all the same.
+async fn lock(client: &Client, database: &str) -> anyhow::Result<Option<Lock>> {
+    match Lock::take(client, &LockScope::schema(database)).await {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Kafka(error @ KafkaError::Unreachable { .. })) => {
+            note(format_args!("no lock keeps another apply from running beside this one: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Set by the first SIGINT or SIGTERM: apply ends once no node is paused. The second ends the process.

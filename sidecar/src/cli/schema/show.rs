@@ -49,7 +49,9 @@ pub(super) fn feeders_text(plans: &[Plan]) -> String {
         paused.map(|feeder| (feeder.source.as_str(), feeder.view.as_str())).collect();
     for (source, view) in paused {
         text.push_str(&format!(
-            "{source} is paused. To remove it: posthouse schema apply --yes-drop {source} --yes-drop {view}\n\n"
+            "{source} is paused, and reads nothing.\n  \
+             To go back to it: consumer = \"none\" in [events], then posthouse schema apply --hand-back {source}\n  \
+             To remove it: posthouse schema apply --yes-drop {source} --yes-drop {view}\n\n"
         ));
     }
     text
