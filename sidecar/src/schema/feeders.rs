@@ -12,8 +12,9 @@ use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's code for what a kind of database does not support; `system.detached_tables` has one.
-const NOT_IMPLEMENTED: u32 = 48;
+/// ClickHouse's codes for a kind of database without `system.detached_tables` (`NOT_IMPLEMENTED`), and for
+/// a user who may not read it (`ACCESS_DENIED`).
+const NOT_TOLD: [u32; 2] = [48, 497];
 
 /// A consumer or view that is not ours and puts rows into one of our tables, or takes messages of our group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,7 +115,10 @@ pub(super) async fn feeders(config: &Config, node: &Node) -> Result<Vec<Feeder>,
 pub(super) async fn detached_tables(node: &Node, database: &str) -> Result<Vec<String>, NodeError> {
     let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
     let tables: Vec<Detached> = match query.param("database", database).rows().await {
-        Err(error) if error.code() == Some(NOT_IMPLEMENTED) => Vec::new(),
+        Err(error) if error.code().is_some_and(|code| NOT_TOLD.contains(&code)) => {
+            tracing::debug!("detached tables of {database} on {}: {error}", node.name);
+            Vec::new()
+        }
         answer => answer?,
     };
     Ok(tables.into_iter().map(|table| table.name).collect())
