@@ -1,4 +1,4 @@
-//! What has to be confirmed by name before a plan is carried out.
+//! Confirmations that a plan needs, by name.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::compare::Difference;
 use super::objects::{OBJECTS, Role};
 use super::plan::{Action, Alteration, Change, Plan};
 
-/// What somebody has confirmed.
+/// Confirmations given on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confirmed {
     /// Views, consumers and Distributed tables to drop, and columns as `TABLE.COLUMN`.

@@ -282,7 +282,7 @@ fn is_dropped(change: &Change) -> bool {
     }
 }
 
-/// Whether ingestion stands still on the node while the change is made. A block that is sent again must
+/// Whether ingestion pauses on the node while the change is made. A block that is sent again must
 /// give the same part, so that no column may appear or change between the two.
 fn pauses(change: &Change) -> bool {
     let is_read = matches!(change.role, Some(Role::Front | Role::Query));

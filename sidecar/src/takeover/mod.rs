@@ -2,7 +2,7 @@
 //!
 //! Both consumers use one group, so that the group's offsets are the place where one ends and the other
 //! begins: ours takes them when it is created. The foreign table is detached and not dropped, so that every
-//! step can be undone until somebody removes it by name.
+//! step can be undone until an operator removes it by name.
 
 mod judge;
 mod steps;

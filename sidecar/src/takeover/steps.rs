@@ -31,7 +31,7 @@ pub(super) fn only_drops(plans: &[Plan]) -> Vec<Plan> {
     plans
 }
 
-/// Removes paused consumers and their views, of which somebody has confirmed the names. The view goes
+/// Removes paused consumers and their views whose names were confirmed. The view goes
 /// first: a table that is attached without a view reads nothing.
 ///
 /// # Errors

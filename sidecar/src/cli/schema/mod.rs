@@ -143,7 +143,7 @@ async fn plan(config: &Config, nodes: &[Node]) -> anyhow::Result<Planned> {
     Ok(Planned { nodes: plans, readers, settings, steps })
 }
 
-/// Tells feeders their lag; gives the groups that belong to none of them. Brokers that can't be asked
+/// Sets the lag of feeders and returns the groups of no feeder. Brokers that can't be asked
 /// are no reason to show no plan.
 async fn other_readers(
     config: &Config,
