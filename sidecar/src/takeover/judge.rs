@@ -47,6 +47,16 @@ pub enum TakeoverRefusal {
         /// Where.
         path: String,
     },
+    /// Ours would begin elsewhere.
+    #[error(
+        "Keeper still has offsets at {path}, of replicas {replicas} without a table, and ours would begin there instead of at the group's: remove them, or set another events.keeper_path"
+    )]
+    StaleOffsets {
+        /// Our path.
+        path: String,
+        /// The replicas.
+        replicas: String,
+    },
     /// Columns would be empty from then on.
     #[error(
         "the view of {name} fills columns of {target} that this config does not, so they would be empty from then on: {columns}. Name them as [[events.columns]] in the config; posthouse schema import writes them"

@@ -14,10 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::Config;
+use crate::config::{Config, Offsets};
 use crate::kafka::{Client, KafkaError, Place};
 use crate::node::{Node, NodeError};
-use crate::schema::{self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, Step};
+use crate::schema::{self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, Section, Step};
 use crate::sql::RenderError;
 use crate::topics::groups::{self, Lag};
 
@@ -122,6 +122,7 @@ impl Takeover<'_> {
     ) -> Result<Verified, TakeoverError> {
         let plans = self.plans().await?;
         self.check(&plans, consumer, confirmed)?;
+        self.refuse_stale_offsets(&plans).await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let pause = steps::pause_steps(&plans, consumer)?;
         self.carry_out(consumer, &pause, &mut report).await?;
@@ -157,6 +158,27 @@ impl Takeover<'_> {
         }
         let resume = steps::resume_steps(&plans, consumer)?;
         self.carry_out(consumer, &resume, &mut report).await
+    }
+
+    /// Replicas below our Keeper path, without a table of ours, keep offsets that would win over the group's:
+    /// ours would read again what the other consumer has stored.
+    async fn refuse_stale_offsets(&self, plans: &[Plan]) -> Result<(), TakeoverError> {
+        let (path, Some(node)) = (&self.config.events.keeper_path, self.nodes.first()) else { return Ok(()) };
+        let exists = plans
+            .iter()
+            .flat_map(|plan| &plan.consumers)
+            .any(|(object, _)| object.section == Section::Events);
+        if exists || self.config.events.offsets == Offsets::Group {
+            return Ok(());
+        }
+        let replicas = groups::replicas(node, path).await?.unwrap_or_default();
+        match replicas.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(TakeoverRefusal::StaleOffsets { path: path.clone(), replicas: replicas.join(", ") }
+                    .into())
+            }
+        }
     }
 
     async fn plans(&self) -> Result<Vec<Plan>, TakeoverError> {
