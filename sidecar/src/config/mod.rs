@@ -15,6 +15,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
+pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH;
 pub use self::persons::{Audit, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
 pub use self::reader::Fault;
 

@@ -15,7 +15,7 @@ pub(super) const DEFAULT_DISTINCT_ID_TOPIC: &str = "clickhouse_person_distinct_i
 pub(super) const DEFAULT_PERSONS_GROUP: &str = "clickhouse_persons";
 /// How long rows wait for others before they become a part: the larger share of the time from a change to its being
 /// seen. Each wait makes a part on every node.
-pub(super) const DEFAULT_FLUSH: Duration = Duration::from_millis(500);
+pub(crate) const DEFAULT_PERSONS_FLUSH: Duration = Duration::from_millis(500);
 /// Slot and publication are called alike.
 pub(super) const DEFAULT_SLOT: &str = "posthouse";
 /// Where posthouse remembers what it has copied: in the same Kafka as the copies, so that both are lost together.
@@ -51,7 +51,7 @@ pub struct Persons {
     pub group: String,
     /// Who reads the topics into the tables.
     pub consumer: Consumer,
-    /// See [`DEFAULT_FLUSH`].
+    /// See [`DEFAULT_PERSONS_FLUSH`].
     pub flush: Duration,
     /// Where they come from; `None` where somebody else fills the topics.
     pub postgres: Option<Postgres>,
@@ -174,7 +174,7 @@ const VERSIONS: &[(&str, VersionRule)] = &[("wal", VersionRule::Wal), ("column",
 const AUDITS: &[(&str, Audit)] = &[("off", Audit::Off), ("check", Audit::Check), ("repair", Audit::Repair)];
 
 pub(super) fn persons(table: &mut Table<'_>, base: &Path) -> Option<Persons> {
-    let flush = table.or("flush_ms", millis(DEFAULT_FLUSH), rules::integer(1..=LONGEST_FLUSH_MS));
+    let flush = table.or("flush_ms", millis(DEFAULT_PERSONS_FLUSH), rules::integer(1..=LONGEST_FLUSH_MS));
     let topic = table.or("topic", DEFAULT_PERSON_TOPIC, rules::topic_name);
     let distinct_id_topic = table.or("distinct_id_topic", DEFAULT_DISTINCT_ID_TOPIC, rules::topic_name);
     if topic == distinct_id_topic {

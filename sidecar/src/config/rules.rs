@@ -92,9 +92,14 @@ pub(crate) fn identifier(value: &DeValue<'_>) -> Checked<String> {
 /// A name for people and file systems: letters, digits, dots, dashes, underscores.
 pub(crate) fn node_name(value: &DeValue<'_>) -> Checked<String> {
     let name = text(value)?;
-    let good = is_plain(&name) && name.len() <= NAME_LENGTH;
-    good.then_some(name)
+    is_node_name(&name)
+        .then_some(name)
         .ok_or_else(|| format!("use letters, digits, dots, dashes and underscores, at most {NAME_LENGTH}"))
+}
+
+/// Whether a node may be called so.
+pub(crate) fn is_node_name(name: &str) -> bool {
+    is_plain(name) && name.len() <= NAME_LENGTH
 }
 
 /// A topic's name as Kafka allows it.

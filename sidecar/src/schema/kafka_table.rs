@@ -32,6 +32,9 @@ pub struct KafkaTable {
     pub replica: Option<String>,
     /// How many materialized views read from it; without one it reads nothing.
     pub views: u64,
+    /// What follows SETTINGS in its definition.
+    #[serde(skip)]
+    pub(crate) settings: String,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +51,11 @@ struct Row {
 }
 
 impl KafkaTable {
+    /// A setting of its definition.
+    pub(super) fn setting(&self, name: &str) -> Option<String> {
+        setting(&self.settings, name)
+    }
+
     /// Its name with its database.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.name)
@@ -105,6 +113,7 @@ fn table(node: &Node, row: Row) -> KafkaTable {
         keeper_path: named("kafka_keeper_path"),
         replica: named("kafka_replica_name"),
         views: row.views,
+        settings: settings.to_owned(),
     }
 }
 

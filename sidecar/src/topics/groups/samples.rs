@@ -38,6 +38,7 @@ pub(in super::super) fn table(node: &str, keeper_path: Option<&str>) -> KafkaTab
         keeper_path: keeper_path.map(str::to_owned),
         replica: keeper_path.map(|_| node.to_owned()),
         views: 2,
+        ..KafkaTable::default()
     }
 }
 

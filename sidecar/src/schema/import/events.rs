@@ -1,0 +1,159 @@
+//! `[kafka]` and `[events]` as the tables have them.
+
+use std::fmt::Write;
+
+use super::super::KafkaTable;
+use super::super::column::ColumnDeclaration;
+use super::super::definition::Definition;
+use super::super::feeders::Feeder;
+use super::quoted;
+use crate::config::{
+    DEFAULT_BATCH_ROWS, DEFAULT_CONSUMERS, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_KEEPER_PATH,
+    DEFAULT_POLL_TIMEOUT, EVENT_COLUMNS,
+};
+
+/// The tables of one node that a config describes.
+pub(super) struct Found {
+    pub database: String,
+    pub tables: Vec<(String, Definition)>,
+    pub feeders: Vec<Feeder>,
+    pub kafka: Vec<KafkaTable>,
+}
+
+impl Found {
+    fn table(&self, name: &str) -> Option<&Definition> {
+        self.tables.iter().find_map(|(table, definition)| (table == name).then_some(definition))
+    }
+
+    fn is_replicated(&self) -> bool {
+        let engine = self.table("sharded_events").and_then(|table| table.clauses.get("ENGINE"));
+        engine.is_some_and(|engine| engine.contains("Replicated"))
+    }
+
+    /// The line that says so.
+    pub(super) fn replicated(&self) -> &'static str {
+        match self.is_replicated() {
+            true => "replicated = true\n",
+            false => "replicated = false\n",
+        }
+    }
+
+    /// `[kafka]` and `[events]`.
+    pub(super) fn sections(&self) -> String {
+        let foreign = self.feeders.iter().find_map(|feeder| Some((feeder, feeder.consumer.as_ref()?)));
+        let ours =
+            self.kafka.iter().find(|table| table.database == self.database && table.name == "kafka_events");
+        let consumer = foreign.map(|(_, table)| table).or(ours);
+        let mut text = "\n[kafka]\n".to_owned();
+        match consumer.filter(|table| !table.brokers.is_empty()) {
+            Some(table) => {
+                let brokers: Vec<String> =
+                    table.brokers.split(',').map(|broker| quoted(broker.trim())).collect();
+                let _ = writeln!(text, "brokers = [{}]", brokers.join(", "));
+            }
+            None => {
+                text.push_str("brokers = [\"localhost:9092\"]  # no Kafka table names any: correct this\n");
+            }
+        }
+        text.push_str("\n[events]\n");
+        if let Some(table) = consumer {
+            let topic = table.topics.first().map(String::as_str).unwrap_or_default();
+            let _ = writeln!(text, "topic = {}\ngroup = {}", quoted(topic), quoted(&table.group));
+        }
+        match (foreign, ours) {
+            (Some((feeder, _)), _) => text.push_str(&format!(
+                "# {source} feeds {}, and goes on. To take over, set \"own\" and run posthouse schema apply --adopt {source}\n\
+                 consumer = \"none\"\n",
+                feeder.target,
+                source = feeder.source
+            )),
+            (None, Some(ours)) => text.push_str(&self.own(ours)),
+            (None, None) => {}
+        }
+        text + &self.columns() + &self.materialized()
+    }
+
+    /// What our own consumer has otherwise than by default.
+    fn own(&self, consumer: &KafkaTable) -> String {
+        let mut text = match &consumer.keeper_path {
+            None => "offsets = \"group\"\n".to_owned(),
+            Some(path) if *path == DEFAULT_KEEPER_PATH.replace("{database}", &self.database) => String::new(),
+            Some(path) => format!("keeper_path = {}\n", quoted(path)),
+        };
+        let setting = match self.is_replicated() {
+            true => "replicated_deduplication_window = ",
+            false => "non_replicated_deduplication_window = ",
+        };
+        let settings = self.table("sharded_events").map(|table| table.settings.values());
+        let window = settings.and_then(|mut settings| settings.find_map(|text| text.strip_prefix(setting)));
+        let window = window.map(str::to_owned);
+        let poll_ms = DEFAULT_POLL_TIMEOUT.as_millis().to_string();
+        for (key, value, default) in [
+            ("consumers", Some(consumer.consumers.to_string()), DEFAULT_CONSUMERS.to_string()),
+            ("batch_rows", consumer.setting("kafka_max_block_size"), DEFAULT_BATCH_ROWS.to_string()),
+            ("poll_timeout_ms", consumer.setting("kafka_poll_timeout_ms"), poll_ms),
+            ("deduplication_window", window, DEFAULT_DEDUPLICATION_WINDOW.to_string()),
+        ] {
+            if let Some(value) = value.filter(|value| *value != default) {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+        text
+    }
+
+    /// Columns that messages fill: those of `writable_events` beyond the documented ones.
+    fn columns(&self) -> String {
+        let mut text = String::new();
+        let storage = self.table("sharded_events");
+        for (key, item) in
+            self.table("writable_events").map(|table| table.items.as_slice()).unwrap_or_default()
+        {
+            let stored = storage.and_then(|table| table.item(key)).unwrap_or(item);
+            let Some(column) = ColumnDeclaration::parse(stored).filter(ColumnDeclaration::is_stored_as_sent)
+            else {
+                continue;
+            };
+            let name = column.name.trim_matches('`');
+            if EVENT_COLUMNS.contains(&name) {
+                continue;
+            }
+            let value = match name {
+                "_partition" => "value = \"partition\"\n",
+                "inserted_at" => "value = \"message_timestamp\"\n",
+                _ => "",
+            };
+            let _ = write!(
+                text,
+                "\n[[events.columns]]\nname = {}\ntype = {}\n{value}",
+                quoted(name),
+                quoted(&column.kind)
+            );
+        }
+        text
+    }
+
+    /// Columns of `sharded_events` that are made of a property the way posthouse makes them.
+    fn materialized(&self) -> String {
+        let mut text = String::new();
+        for (_, item) in self.table("sharded_events").map(|table| table.items.as_slice()).unwrap_or_default()
+        {
+            let property = ColumnDeclaration::parse(item).and_then(|column| {
+                let (kind, expression) = column.default?;
+                let property = expression
+                    .strip_prefix("replaceRegexpAll(JSONExtractRaw(properties, '")?
+                    .strip_suffix("'), '^\"|\"$', '')")?;
+                let is_ours = kind == "MATERIALIZED" && column.kind == "String" && !property.contains('\'');
+                is_ours.then(|| (column.name.trim_matches('`').to_owned(), property.to_owned()))
+            });
+            if let Some((name, property)) = property {
+                let _ = write!(
+                    text,
+                    "\n[[events.materialized]]\nname = {}\nproperty = {}\n",
+                    quoted(&name),
+                    quoted(&property)
+                );
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,135 @@
+//! The config of a living cluster, read from its nodes.
+
+mod events;
+mod nodes;
+mod persons;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use url::Url;
+
+use self::events::Found;
+use super::feeders::feeders;
+use super::kafka_tables;
+use super::observe::{ObserveError, Replays, observe, tables};
+use super::plan::{Action, Plan};
+use crate::config::{Config, ConfigError};
+use crate::node::Node;
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A node can't be asked, or the tables can't be compared.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// No such cluster.
+    #[error(
+        "remote_servers of {url} has no cluster {cluster}: give its name with --cluster (it has {known})"
+    )]
+    NoCluster {
+        /// The node that was asked.
+        url: Box<Url>,
+        /// As it was given.
+        cluster: String,
+        /// The clusters that the node knows.
+        known: String,
+    },
+    /// Names of the cluster do not fit into a config.
+    #[error("the cluster does not fit into a config: please report this")]
+    Config(#[from] ConfigError),
+}
+
+/// The node to ask, and the names to look for.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// The HTTP interface of any node.
+    pub url: Url,
+    /// The user; the password comes from the environment.
+    pub user: String,
+    /// The cluster in `remote_servers`.
+    pub cluster: String,
+    /// The database of the tables.
+    pub database: String,
+}
+
+/// The text of a config with which the first plan is empty, or small and true.
+///
+/// # Errors
+/// See [`ImportError`].
+pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
+    let head = head(request);
+    let asked = nodes::Replica { name: "import".to_owned(), ..nodes::Replica::at(&request.url) };
+    let config = parse(&format!("{head}{}{NO_BROKERS}", nodes::text(&[asked])))?;
+    let nodes = Node::all(&config);
+    let Some(node) = nodes.first() else { return Ok(head) };
+    let mut replicas = nodes::replicas(request, node).await?;
+    let found = Found {
+        database: request.database.clone(),
+        tables: tables(&config, node).await.map_err(ObserveError::from)?.into_iter().collect(),
+        feeders: feeders(&config, node).await.map_err(ObserveError::from)?,
+        kafka: kafka_tables(node).await.map_err(ObserveError::from)?,
+    };
+    let config = parse(&format!("{head}{}{}{NO_BROKERS}", found.replicated(), nodes::text(&replicas)))?;
+    nodes::rename(&mut replicas, &Node::all(&config), &request.database).await?;
+    let text = format!(
+        "{head}{}{}{}{}",
+        found.replicated(),
+        nodes::text(&replicas),
+        found.sections(),
+        persons::section(&found.kafka, &request.database)
+    );
+    let config = parse(&text)?;
+    let plans = observe(&config, &Node::all(&config), Replays::new()).await?;
+    Ok(text + &unmanaged(&plans))
+}
+
+/// What a config must have and nobody asks before it is known.
+const NO_BROKERS: &str = "\n[kafka]\nbrokers = [\"localhost:9092\"]\n";
+
+fn parse(text: &str) -> Result<Config, ImportError> {
+    Ok(Config::parse(text, Path::new(""))?)
+}
+
+fn head(request: &ImportRequest) -> String {
+    let ImportRequest { user, cluster, database, .. } = request;
+    let mut text = "# Written by posthouse schema import: what the nodes have. posthouse.example.toml describes every key.\n"
+        .to_owned();
+    for (key, value) in [("database", database), ("cluster", cluster), ("clickhouse.user", user)] {
+        let _ = writeln!(text, "{key} = {}", quoted(value));
+    }
+    text
+}
+
+/// `[schema]` with the differences that only a person could remove, so that they stay as they are.
+fn unmanaged(plans: &[Plan]) -> String {
+    let left = plans
+        .iter()
+        .flat_map(|plan| &plan.changes)
+        .filter(|change| matches!(change.action, Action::Leave { .. }));
+    let mut parts: BTreeSet<String> = BTreeSet::new();
+    for change in left {
+        for difference in &change.differences {
+            parts.insert(format!("{} {}", change.object, difference.part));
+            // Distributed tables keep the types of their storage.
+            for table in ["writable_events", "events"] {
+                if change.object == "sharded_events" && difference.part.starts_with('`') {
+                    parts.insert(format!("{table} {}", difference.part));
+                }
+            }
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    let lines: String = parts.iter().map(|part| format!("    {},\n", quoted(part))).collect();
+    format!(
+        "\n# Differences that stay: posthouse can't remove them without rewriting data.\n[schema]\nunmanaged = [\n{lines}]\n"
+    )
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

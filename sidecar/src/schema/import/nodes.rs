@@ -1,0 +1,118 @@
+//! `[[shards]]` as `system.clusters` and the nodes have them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::super::cluster::Row;
+use super::super::kafka_tables;
+use super::super::observe::ObserveError;
+use super::persons::consumer_names;
+use super::{ImportError, ImportRequest, quoted};
+use crate::node::{Node, NodesError, reach_all};
+use crate::sql;
+
+/// A replica of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replica {
+    pub shard: usize,
+    pub weight: u32,
+    pub name: String,
+    pub url: String,
+    pub address: String,
+}
+
+#[derive(Deserialize)]
+struct Ports {
+    shard: usize,
+    tcp_port: u16,
+    http_port: u16,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    cluster: String,
+}
+
+impl Replica {
+    /// A node of which nothing but its HTTP interface is known.
+    pub(super) fn at(url: &Url) -> Self {
+        Self {
+            shard: 1,
+            weight: 1,
+            name: String::new(),
+            url: url.to_string(),
+            address: "localhost:9000".to_owned(),
+        }
+    }
+}
+
+/// The replicas of a cluster, called `shard1-1` and so on.
+pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> Result<Vec<Replica>, ImportError> {
+    let rows = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
+    let rows: Vec<Row> = rows.param("cluster", &request.cluster).rows().await.map_err(ObserveError::from)?;
+    if rows.is_empty() {
+        return Err(no_cluster(request, node).await?);
+    }
+    let ports = sql::render("inspect/http_ports.sql", minijinja::context! { cluster => &request.cluster });
+    let ports: Vec<Ports> =
+        node.rows(&ports.map_err(ObserveError::from)?).await.map_err(ObserveError::from)?;
+    let replica = |row: &Row| {
+        let of_shard = || ports.iter().filter(|ports| ports.shard == row.shard);
+        let port = of_shard().find(|ports| ports.tcp_port == row.port).or_else(|| of_shard().next());
+        let port = port.map_or(8123, |ports| ports.http_port);
+        let host = if row.host.contains(':') { format!("[{}]", row.host) } else { row.host.clone() };
+        Replica {
+            shard: row.shard,
+            weight: row.weight,
+            name: format!("shard{}-{}", row.shard, row.replica),
+            url: format!("{}://{host}:{port}", request.url.scheme()),
+            address: format!("{host}:{}", row.port),
+        }
+    };
+    Ok(rows.iter().map(replica).collect())
+}
+
+async fn no_cluster(request: &ImportRequest, node: &Node) -> Result<ImportError, ImportError> {
+    let names: Vec<Name> =
+        node.rows(sql::text("inspect/clusters.sql").unwrap_or_default()).await.map_err(ObserveError::from)?;
+    let known = names.into_iter().map(|row| row.cluster).collect::<Vec<_>>().join(", ");
+    Ok(ImportError::NoCluster { url: Box::new(request.url.clone()), cluster: request.cluster.clone(), known })
+}
+
+/// Gives replicas the names under which posthouse made their consumers, where all have one of their own.
+pub(super) async fn rename(
+    replicas: &mut [Replica],
+    nodes: &[Node],
+    database: &str,
+) -> Result<(), ImportError> {
+    reach_all(nodes).await.map_err(|error: NodesError| ObserveError::from(error))?;
+    let mut names = Vec::new();
+    for node in nodes {
+        let tables = kafka_tables(node).await.map_err(ObserveError::from)?;
+        names.extend(consumer_names(&tables, database));
+    }
+    let different: BTreeSet<&String> = names.iter().collect();
+    if different.len() == replicas.len() {
+        for (replica, name) in replicas.iter_mut().zip(names) {
+            replica.name = name;
+        }
+    }
+    Ok(())
+}
+
+/// `[[shards]]` of a config; the replicas of a shard follow each other.
+pub(super) fn text(replicas: &[Replica]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for replica in replicas {
+        if last.replace(replica.shard) != Some(replica.shard) {
+            let _ = writeln!(text, "\n[[shards]]\nweight = {}", replica.weight);
+        }
+        let (name, url, address) = (quoted(&replica.name), quoted(&replica.url), quoted(&replica.address));
+        let _ = writeln!(text, "\n[[shards.replicas]]\nname = {name}\nurl = {url}\naddress = {address}");
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! `[persons]` as the consumers of a node have it.
+
+use super::super::KafkaTable;
+use super::quoted;
+use crate::config::{DEFAULT_PERSONS_FLUSH, rules};
+
+/// Both consumers that posthouse makes, persons first.
+const CONSUMERS: [&str; 2] = ["kafka_person", "kafka_person_distinct_id"];
+
+/// What posthouse adds to the group of persons for that of distinct ids.
+const DISTINCT_IDS: &str = "_distinct_id";
+
+/// The section; empty where posthouse has made no consumers of persons. Who publishes persons is not known
+/// to the nodes.
+pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
+    let Some([persons, distinct_ids]) = consumers(kafka, database) else { return String::new() };
+    let topic = |table: &KafkaTable| quoted(table.topics.first().map_or("", String::as_str));
+    let group = match split_groups(&persons.group, &distinct_ids.group) {
+        Some((group, _)) => quoted(group),
+        None => quoted(&persons.group),
+    };
+    let default = DEFAULT_PERSONS_FLUSH.as_millis().to_string();
+    let flush = persons.setting("kafka_flush_interval_ms").filter(|flush| *flush != default);
+    let flush = flush.map_or(String::new(), |flush| format!("flush_ms = {flush}\n"));
+    format!(
+        "\n# Where posthouse publishes persons, add [persons.postgres]: nodes don't know it.\n[persons]\n\
+         topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}",
+        topic(persons),
+        topic(distinct_ids)
+    )
+}
+
+/// The name of a node as posthouse's own consumers there have it.
+pub(super) fn consumer_names(kafka: &[KafkaTable], database: &str) -> Option<String> {
+    let events = own(kafka, database, "kafka_events").and_then(|table| table.replica.clone());
+    let of_persons = || {
+        let [persons, distinct_ids] = consumers(kafka, database)?;
+        let (_, suffix) = split_groups(&persons.group, &distinct_ids.group)?;
+        Some(suffix.strip_prefix('_')?.to_owned())
+    };
+    events.or_else(of_persons).filter(|name| rules::is_node_name(name))
+}
+
+fn consumers<'k>(kafka: &'k [KafkaTable], database: &str) -> Option<[&'k KafkaTable; 2]> {
+    let [persons, distinct_ids] = CONSUMERS.map(|name| own(kafka, database, name));
+    Some([persons?, distinct_ids?])
+}
+
+/// A consumer of ours: other products read these topics too, and none takes messages as raw bytes.
+fn own<'k>(kafka: &'k [KafkaTable], database: &str, name: &str) -> Option<&'k KafkaTable> {
+    kafka.iter().find(|table| {
+        let is_raw = table.setting("kafka_format").is_some_and(|format| format == "RawBLOB");
+        table.database == database && table.name == name && is_raw
+    })
+}
+
+/// The group of the config, and what a node adds: `g` and `_ch1` of `g_ch1` and `g_distinct_id_ch1`.
+fn split_groups<'g>(persons: &'g str, distinct_ids: &str) -> Option<(&'g str, &'g str)> {
+    let ends = persons.match_indices('_').map(|(place, _)| place).chain([persons.len()]);
+    ends.map(|end| persons.split_at(end))
+        .find(|(group, suffix)| format!("{group}{DISTINCT_IDS}{suffix}") == distinct_ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_the_config_is_what_both_groups_have_in_common() {
+        assert_eq!(split_groups("g_ch1", "g_distinct_id_ch1"), Some(("g", "_ch1")));
+        assert_eq!(split_groups("a_b_c", "a_b_distinct_id_c"), Some(("a_b", "_c")));
+        assert_eq!(split_groups("a_b", "a_b_distinct_id"), Some(("a_b", "")));
+        assert_eq!(split_groups("a", "b"), None);
+    }
+}
