@@ -135,17 +135,21 @@ impl Takeover<'_> {
         verify::verify(self, consumer, since, before).await
     }
 
-    /// Drops our consumer and brings the foreign one back, at the offsets where ours ended.
+    /// Drops our consumer and brings the foreign one back, at the offsets where ours ended. Until the group
+    /// has these offsets ours is only detached, so that a return that was killed knows them the next time.
     ///
     /// # Errors
     /// See [`TakeoverError`].
     pub async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> Result<(), TakeoverError> {
         let plans = self.plans().await?;
         judge::hand_back(self.config, &plans, consumer)?;
-        let group = &self.config.events.group;
+        let (group, database) = (&self.config.events.group, &self.config.database);
+        let paused = self.nodes_with_own_paused().await?;
+        let resume = steps::resume_own_steps(paused.iter().map(String::as_str), database)?;
+        self.carry_out(consumer, &resume, &mut report).await?;
+        let plans = self.plans().await?;
         let kept = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
-        let steps = schema::steps(&self.config.database, &steps::only_drops(&plans))?;
-        self.carry_out(consumer, &steps, &mut report).await?;
+        self.carry_out(consumer, &steps::pause_own_steps(&plans, database)?, &mut report).await?;
         self.wait_until_empty(consumer).await?;
         // The engine commits to the group after Keeper, so that a broker's outage may leave the group behind.
         let committed = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
@@ -156,8 +160,20 @@ impl Takeover<'_> {
         if !behind.is_empty() {
             self.client.commit(group, &behind).await?;
         }
+        self.carry_out(consumer, &steps::remove_own_steps(&plans, database)?, &mut report).await?;
         let resume = steps::resume_steps(&plans, consumer)?;
         self.carry_out(consumer, &resume, &mut report).await
+    }
+
+    /// Nodes on which our consumer is detached: a return was killed.
+    async fn nodes_with_own_paused(&self) -> Result<Vec<String>, TakeoverError> {
+        let mut paused = Vec::new();
+        for node in self.nodes {
+            if schema::is_detached(node, &self.config.database, steps::OWN_CONSUMER).await? {
+                paused.push(node.name.clone());
+            }
+        }
+        Ok(paused)
     }
 
     /// Replicas below our Keeper path, without a table of ours, keep offsets that would win over the group's:

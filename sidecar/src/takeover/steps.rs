@@ -1,9 +1,12 @@
-//! Steps that pause, resume and remove a foreign consumer.
+//! Steps that pause, resume and remove a consumer of events, the foreign one or ours.
 
 use std::collections::BTreeSet;
 
-use crate::schema::{Action, Confirmed, Plan, Role, Step};
+use crate::schema::{Action, Confirmed, Object, Plan, Role, Section, Step};
 use crate::sql::{self, RenderError};
+
+/// The Kafka table of events that posthouse makes.
+pub(super) const OWN_CONSUMER: &str = "kafka_events";
 
 /// Detaches the consumer on every node that has it.
 pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, RenderError> {
@@ -20,15 +23,51 @@ pub(super) fn resume_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, 
     one_each(nodes, "attach", "attach_consumer", consumer)
 }
 
-/// The plans without anything but the drops of our own consumers and views of events.
-pub(super) fn only_drops(plans: &[Plan]) -> Vec<Plan> {
-    let mut plans = plans.to_vec();
-    for plan in &mut plans {
-        plan.changes.retain(|change| {
-            change.action == Action::Drop && matches!(change.role, Some(Role::Consumer | Role::View))
-        });
+/// Detaches our consumer on every node that has it and need not keep it.
+pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
+    let dropped = dropped(plans, Role::Consumer);
+    one_each(dropped.map(|(node, _)| node), "detach", "detach_consumer", &own_consumer(database))
+}
+
+/// Attaches our consumer again on these nodes.
+pub(super) fn resume_own_steps<'p>(
+    nodes: impl Iterator<Item = &'p str>,
+    database: &str,
+) -> Result<Vec<Step>, RenderError> {
+    one_each(nodes, "attach", "attach_consumer", &own_consumer(database))
+}
+
+/// Removes our paused consumer and its views. The views go first: a table that is attached without a view
+/// reads nothing.
+pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
+    let consumer = own_consumer(database);
+    let mut steps = Vec::new();
+    for (node, view) in dropped(plans, Role::View) {
+        let view = format!("{database}.{view}");
+        steps.extend(one_each(std::iter::once(node), "drop", "drop_foreign", &view)?);
     }
-    plans
+    for (verb, file) in [("attach", "attach_consumer"), ("drop", "drop_foreign")] {
+        let nodes = dropped(plans, Role::Consumer).map(|(node, _)| node);
+        steps.extend(one_each(nodes, verb, file, &consumer)?);
+    }
+    Ok(in_turn(steps))
+}
+
+/// Our consumer of events, with its database.
+fn own_consumer(database: &str) -> String {
+    format!("{database}.{OWN_CONSUMER}")
+}
+
+/// Node and name of what the plans drop of our consumer of events and its views.
+fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
+    let of_events =
+        |object: &str| Object::find(object).is_some_and(|object| object.section == Section::Events);
+    plans.iter().flat_map(move |plan| {
+        let changes = plan.changes.iter().filter(move |change| {
+            change.action == Action::Drop && change.role == Some(role) && of_events(&change.object)
+        });
+        changes.map(|change| (plan.node.as_str(), change.object.as_str()))
+    })
 }
 
 /// Removes paused consumers and their views whose names were confirmed. The view goes
@@ -57,10 +96,15 @@ pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<Step>,
             steps.extend(one_each(node(), "drop", "drop_foreign", source)?);
         }
     }
+    Ok(in_turn(steps))
+}
+
+/// One step after the other.
+fn in_turn(mut steps: Vec<Step>) -> Vec<Step> {
     for (stage, step) in (1..).zip(&mut steps) {
         step.stage = stage;
     }
-    Ok(steps)
+    steps
 }
 
 fn one_each<'p>(
