@@ -15,7 +15,7 @@ tests! {
 }
 
 /// One of each kind of fault.
-const ALL_KINDS: u32 = 7;
+const ALL_KINDS: u32 = 8;
 /// A node, both nodes, the broker.
 const SOME: u32 = 3;
 
@@ -23,10 +23,10 @@ const SOME: u32 = 3;
 const TOKEN_ROWS: u64 = 3_000;
 
 fn run(offsets: Offsets, rounds: u32) -> anyhow::Result<Report> {
-    let stack = ingest::stack(&Progress::Silent)?;
+    let stack = offsets.stack(&Progress::Silent)?;
     let report = ingest::run(&stack, offsets, rounds, seed("faults")?, &|line| eprintln!("faults: {line}"))?;
     eprintln!("faults: {report:?}");
-    ensure!(report.rounds == rounds && report.kills >= rounds && report.produced > 0, "{report:?}");
+    ensure!(report.rounds == rounds && report.kills > 0 && report.produced > 0, "{report:?}");
     Ok(report)
 }
 

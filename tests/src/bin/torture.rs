@@ -77,8 +77,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn ingest_with(offsets: Offsets, rounds: u32, seed: u64) -> anyhow::Result<Report> {
-    let start = if offsets == Offsets::Hasty { ingest::hasty_stack } else { ingest::stack };
-    let stack = start(&Progress::on_stderr())?;
+    let stack = offsets.stack(&Progress::on_stderr())?;
     ingest::run(&stack, offsets, rounds, seed, &|line| println!("  {line}"))
 }
 

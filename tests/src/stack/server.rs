@@ -135,6 +135,16 @@ impl Server {
         self.0.wait_for_end(state, None);
     }
 
+    /// SIGSTOP: its connections stay, and nothing answers on them, until [`Server::resume`].
+    pub fn suspend(&self) {
+        self.0.lock().signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.0.lock().signal(Signal::CONT);
+    }
+
     /// Asks it to end, and kills it when it does not. Returns when the process is gone.
     pub fn stop(&self) {
         let mut state = self.0.lock();

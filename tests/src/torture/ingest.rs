@@ -1,4 +1,5 @@
-//! Kills ClickHouse nodes, the broker and ZooKeeper while events flow, most of them just after a part was written.
+//! Kills ClickHouse nodes, the broker and ZooKeeper while events flow, most of them just after a part was written, and
+//! stops nodes, which then answer nothing.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -20,17 +21,22 @@ const BACKLOG_PER_ROUND: u64 = 50_000;
 /// As fast as one producer goes.
 const UNLIMITED: u64 = 10_000_000;
 /// In these rounds the first faults come in order, so that even a short run has each kind.
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::Node,
     Fault::BothNodes,
     Fault::Broker,
     Fault::Keeper,
     Fault::NodeBeyondSession,
     Fault::BrokerBeyondSession,
-    Fault::Node,
+    Fault::NodeSilent,
+    Fault::NodeSilentBeyondSession,
 ];
 /// A short outage ends before any session does; a long one outlasts Keeper's (10 s) and the broker's (6 s).
 const SHORT: (u64, u64) = (200, 3_000);
+/// A silence that inserts of the other node do not wait for, and that Keeper's session outlasts.
+const SILENCE: (u64, u64) = (5_000, 8_000);
+/// How long an insert waits for a shard that does not answer; a server waits 300 s.
+const RECEIVE_TIMEOUT_S: &str = "3";
 /// See [`SHORT`].
 const LONG: (u64, u64) = (13_000, 16_000);
 /// How long a kill waits for the next part; without ingestion there is none.
@@ -65,6 +71,20 @@ impl Offsets {
             Self::Hasty => "ingest_hasty",
         }
     }
+
+    /// The stack for it, whose nodes wait for each other no longer than a few seconds.
+    ///
+    /// # Errors
+    /// When the stack does not start.
+    pub fn stack(self, progress: &Progress) -> anyhow::Result<Stack> {
+        let nodes = unmerged().setting("receive_timeout", RECEIVE_TIMEOUT_S);
+        let nodes = match self {
+            Self::Keeper | Self::Group => nodes,
+            // As small as librdkafka has the broker's answers by default.
+            Self::Hasty => nodes.fetch_bytes(LIBRDKAFKA_FETCH_BYTES),
+        };
+        Stack::start(StackSpec::default().nodes(nodes), progress)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +95,8 @@ enum Fault {
     Keeper,
     NodeBeyondSession,
     BrokerBeyondSession,
+    NodeSilent,
+    NodeSilentBeyondSession,
 }
 
 /// The stack for it: nothing merges and no block is collapsed as it is written, so that every row that arrived twice
@@ -89,15 +111,6 @@ pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
 /// What it is made of: nothing merges, so that no row that arrived twice can hide.
 pub fn spec() -> StackSpec {
     StackSpec::default().nodes(unmerged())
-}
-
-/// The stack for [`Offsets::Hasty`]: the broker's answers are as small as librdkafka has them by default.
-///
-/// # Errors
-/// When the stack does not start.
-pub fn hasty_stack(progress: &Progress) -> anyhow::Result<Stack> {
-    let nodes = unmerged().fetch_bytes(LIBRDKAFKA_FETCH_BYTES);
-    Stack::start(StackSpec::default().nodes(nodes), progress)
 }
 
 /// Nodes on which every row stays as it came.
@@ -180,7 +193,8 @@ fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdR
     let stack = site.stack;
     let victim = random.random_range(0..stack.nodes().len());
     let (least, most) = match fault {
-        Fault::NodeBeyondSession | Fault::BrokerBeyondSession => LONG,
+        Fault::NodeBeyondSession | Fault::BrokerBeyondSession | Fault::NodeSilentBeyondSession => LONG,
+        Fault::NodeSilent => SILENCE,
         _ => SHORT,
     };
     let outage = Duration::from_millis(random.random_range(least..most));
@@ -205,6 +219,10 @@ fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdR
             stack.keeper().kill();
             1
         }
+        Fault::NodeSilent | Fault::NodeSilentBeyondSession => {
+            stack.nodes()[victim].suspend();
+            0
+        }
     };
     thread::sleep(outage);
     match fault {
@@ -212,6 +230,7 @@ fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdR
         Fault::BothNodes => stack.nodes().iter().try_for_each(|node| node.start())?,
         Fault::Broker | Fault::BrokerBeyondSession => stack.broker().start()?,
         Fault::Keeper => stack.keeper().start()?,
+        Fault::NodeSilent | Fault::NodeSilentBeyondSession => stack.nodes()[victim].resume(),
     }
     Ok(kills)
 }
