@@ -141,7 +141,7 @@ fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow
 }
 
 /// Keeper's offsets as a server shows them, on a node that has no such table of its own.
-fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
+pub(crate) fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
     site.query_on(
         node,
         "CREATE TABLE system.zookeeper (path String, name String, value String) ENGINE = Memory",

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::Site;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Map, Value, json};
 
 use self::Lands::{DeadLetter, Event};
 use crate::events::event;
-use crate::produce::{consumed, produce};
+use crate::produce::{LIMIT, consumed, produce};
 
 tests! {
     Shared sorts_hostile_messages_into_events_and_dead_letters,
     Shared stores_events_of_190_months_in_one_poll,
     Shared stores_or_rejects_messages_of_extreme_shape,
+    Shared stores_an_event_of_more_than_100_mb_that_zstd_made_small,
 }
 
 /// Timestamps as text with the timestamp in UTC, or none; the backfill's reader is tested with the same list.
@@ -24,6 +27,8 @@ const RANGE: &str = "not a date and time from 1900-01-01 00:00:00 to 2299-12-31 
 const MONTHS: usize = 190;
 /// A producer's limit on one message, as topics have it by default, less what surrounds it.
 const LONG: usize = 900_000;
+/// More than librdkafka unpacks by default (`receive.message.max.bytes`, 100 MB).
+const HUGE: usize = 110_000_000;
 
 /// Where a message lands.
 #[derive(Debug)]
@@ -247,5 +252,28 @@ fn stores_or_rejects_messages_of_extreme_shape(site: &mut Site<'_>) -> anyhow::R
         let is_event = number < events || number == last;
         ensure!(outcome.is_ok() == is_event, "{shown} (message {number}): {:?}", outcome.err());
     }
+    Ok(())
+}
+
+fn stores_an_event_of_more_than_100_mb_that_zstd_made_small(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a site, and an event that is large for its reader and small for the broker
+    apply(site)?;
+    let properties = format!("{{\"a\":\"{}\"}}", "x".repeat(HUGE));
+    let message = with(0, json!({"properties": properties}));
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.brokers())
+        .set("compression.type", "zstd")
+        .set("message.max.bytes", "1000000000")
+        .create()?;
+    let record = BaseRecord::<str, str>::to(site.name()).payload(&message);
+    producer.send(record).map_err(|(error, _)| error)?;
+    producer.flush(LIMIT)?;
+    // WHEN an ordinary event follows
+    produce(site, &[Some(with(1, json!({})).as_bytes())])?;
+    consumed(site)?;
+    // THEN both are stored, whole
+    let lengths = site.query("SELECT length(properties) FROM {db}.events ORDER BY _offset")?;
+    let (huge, ordinary) = lengths.split_once('\n').with_context(|| lengths.clone())?;
+    ensure!(huge == properties.len().to_string() && ordinary.len() < 4, "{lengths}");
     Ok(())
 }

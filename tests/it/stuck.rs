@@ -18,6 +18,7 @@ use crate::produce::{LIMIT, consumed, consumed_by};
 
 tests! {
     Shared names_consumers_that_stand_still_with_the_servers_reason,
+    Shared names_too_many_parts_and_stores_every_event_once_when_they_are_merged,
     Shared names_consumers_that_the_schema_wants_and_a_node_lacks,
     Shared dates_the_oldest_unread_message_of_every_codec,
     Shared counts_no_transaction_marker_as_a_message,
@@ -139,6 +140,46 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
     for group in [&name, &stuck] {
         ensure!(faults(&findings, &format!("group {group}")).is_empty(), "{outcome}");
     }
+    Ok(())
+}
+
+fn names_too_many_parts_and_stores_every_event_once_when_they_are_merged(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    const EVENTS: usize = 400;
+
+    // GIVEN a shard that takes one part of a month and then no more until parts are merged
+    site.apply()?;
+    site.query_on(1, "SYSTEM STOP MERGES {db}.sharded_events")?;
+    site.query_on(
+        1,
+        "ALTER TABLE {db}.sharded_events MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 0",
+    )?;
+    // WHEN events of four partitions come, of which one poll makes that part
+    send(site, site.name(), &events(EVENTS), now()? - AGO_MS)?;
+    // THEN the consumers are named, with the server's reason
+    let about = format!("group {}", site.name());
+    wait_until("the reason to be named", LIMIT, || {
+        let named = || {
+            let (outcome, findings) = check(site)?;
+            let faults = faults(&findings, &about);
+            has(&faults, &["wait", "Too many parts"], "fix what the server reports")
+                .with_context(|| outcome.to_string())
+        };
+        match named() {
+            Ok(()) => ControlFlow::Break(Ok(())),
+            Err(error) => ControlFlow::Continue(error),
+        }
+    })?;
+    // WHEN the table takes parts again THEN every event is there, and none is stored twice
+    site.query_on(
+        1,
+        "ALTER TABLE {db}.sharded_events RESET SETTING parts_to_throw_insert, parts_to_delay_insert",
+    )?;
+    consumed(site)?;
+    let stored = site.stored()?;
+    ensure!((stored.rows, stored.events) == (EVENTS as u64, EVENTS as u64), "{stored:?}");
+    site.query_on(1, "SYSTEM START MERGES {db}.sharded_events")?;
     Ok(())
 }
 
