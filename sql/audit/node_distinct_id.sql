@@ -1,9 +1,11 @@
 {#- Each distinct id, also those that belong to nobody any more. -#}
+{%- set key = "concat(toString(team_id), ':', distinct_id)" -%}
 SELECT
-    concat(toString(team_id), ':', distinct_id) AS key,
+    {{ key }} AS key,
     toString(argMax(person_id, version)) AS content,
     toUInt64(greatest(max(version), 0)) AS newest,
     argMax(is_deleted, version) AS gone,
     max(is_deleted) AS was_deleted
 FROM {{ database }}.person_distinct_id
+{% include 'audit/node_page.sql' %}
 GROUP BY team_id, distinct_id

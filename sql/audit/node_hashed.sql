@@ -1,7 +1,8 @@
-{#- Keys with their bucket, and 48 bits of a hash of their content. The same in PostgreSQL: postgres_hashed.sql. -#}
+{#- Keys with their digest, whose first 16 bits are their bucket, and 48 bits of a hash of their content. The same in PostgreSQL:
+    postgres_hashed.sql. With `page` only keys whose bucket's bit is set there. -#}
 SELECT
     key,
-    toUInt16(reinterpretAsUInt16(reverse(substring(MD5(key), 1, 2)))) AS bucket,
+    MD5(key) AS digest,
     reinterpretAsUInt64(reverse(substring(MD5(content), 1, 6))) AS hash,
     newest,
     gone,

@@ -1,8 +1,13 @@
--- Purpose: the rows of some buckets, each with its hash, its version, whether that is a deletion, and whether one is still stored.
--- Runs on: every node.
-SELECT key, hash, newest, gone AS is_deleted, was_deleted
+-- Purpose: the rows of a page, each with its hash, its version, whether that is a deletion, and whether one is still stored.
+-- Runs on: every node. Shape: digest (32 hexadecimal digits), key, hash, newest, is_deleted, was_deleted.
+SELECT
+    lower(hex(digest)) AS digest,
+    {% if with_key %}key{% else %}''{% endif %} AS key,
+    hash,
+    newest,
+    gone AS is_deleted,
+    was_deleted
 FROM
 (
 {% filter indent(4, true) %}{% include 'audit/node_hashed.sql' %}{% endfilter %}
 )
-WHERE bucket IN ({{ buckets }})

@@ -1,8 +1,11 @@
-{#- Keys with their bucket, and 48 bits of a hash of their content. The same in ClickHouse: node_hashed.sql. -#}
+{#- Keys with their digest, whose first 16 bits are their bucket, and 48 bits of a hash of their content, both of UTF-8. The same in
+    ClickHouse: node_hashed.sql. -#}
 SELECT
+    id,
     key,
-    ('x' || substr(md5(key), 1, 4))::bit(16)::int AS bucket,
-    ('x' || substr(md5(content), 1, 12))::bit(48)::bigint AS hash
+    md5(convert_to(key, 'UTF8')) AS digest,
+    ('x' || substr(md5(convert_to(key, 'UTF8')), 1, 4))::bit(16)::int AS bucket,
+    ('x' || substr(md5(convert_to(content, 'UTF8')), 1, 12))::bit(48)::bigint AS hash
 FROM
 (
 {% filter indent(4, true) %}{% include 'audit/postgres_' ~ kind ~ '.sql' %}{% endfilter %}

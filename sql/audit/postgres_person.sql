@@ -1,8 +1,18 @@
 {#- Each person as a key and a text of what ClickHouse holds of it. Times are clamped as the copy clamps them. -#}
 SELECT
+    {{ id }} AS id,
     {{ team_id }}::text || ':' || {{ uuid }}::text AS key,
     coalesce({{ is_identified }}, false)::int::text
-        || '|' || coalesce(floor(least(greatest(extract(epoch FROM {{ created_at }}) * 1000, -2208988800000), 10413791999999)), 0)::bigint::text
+        || '|' || CASE
+            WHEN {{ created_at }} IS NULL THEN '0'
+            ELSE floor(least(greatest(extract(epoch FROM {{ created_at }}) * 1000, -2208988800000), 10413791999999))::bigint::text
+        END
         || '|' || coalesce({{ properties }}::text, '{}') AS content
 FROM {{ person }}
 WHERE {{ team_id }} IS NOT NULL AND {{ uuid }} IS NOT NULL
+{%- if is_deleted %}
+    AND {{ is_deleted }} IS NOT TRUE
+{%- endif %}
+{%- if merged_into_id %}
+    AND {{ merged_into_id }} IS NULL
+{%- endif %}

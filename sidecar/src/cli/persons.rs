@@ -2,14 +2,14 @@
 
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
-use posthouse::persons::{Audit, Preflight, Report, SlotState, preflight};
+use posthouse::persons::{Audit, Deletions, Preflight, Report, Requirement, SlotState, preflight, script};
 
 use super::Outcome;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Persons {
-    /// Show what posthouse run would publish, and whether another producer fills the topics or tables
+    /// Check everything that posthouse run needs of PostgreSQL and Kafka, and show what it would publish
     #[command(after_help = CHECK)]
     Check,
     /// Compare every node with PostgreSQL, row by row
@@ -22,19 +22,28 @@ pub(super) struct AuditArguments {
     /// Publish the rows that differ again, and compare once more
     #[arg(long)]
     repair: bool,
+
+    /// Delete rows that PostgreSQL does not have from the nodes, however many they are
+    #[arg(long, requires = "repair")]
+    yes_delete: bool,
 }
 
 const CHECK: &str = "\
+Every requirement is listed as ok, missing or wrong: server, settings, role, tables with all of
+their partitions, publication, slot, topics. Below it is the SQL that meets those that are not
+met. A prepared transaction that a new slot would wait for blocks.
+
 Nothing is made or changed. The newest messages of each partition of both topics are read, and the
 versions of all rows on every node. With version = \"wal\" every message that is not posthouse's
 conflicts, and every row with a version that no WAL gives: versions of the WAL would hide what
 another producer sends, for good. With version = \"column\" versions of the WAL conflict.
 posthouse run does not begin to publish beside what conflicts. A posthouse that has published
 there before goes on, and reports such messages.
-Exit code 3 if anything conflicts.
+Exit code 3 if a requirement is not met, or anything conflicts.
 
-Example:
-  posthouse persons check --json | jq '.conflicts.topics'";
+Examples:
+  posthouse persons check
+  posthouse persons check --json | jq -r '.requirements[].fix[]' | psql app";
 
 const AUDIT: &str = "\
 Counts and checksums of both tables are compared first, then the rows where these differ. Rows
@@ -46,6 +55,9 @@ stale        the node has other contents
 resurrected  it was deleted on the node and is visible again
 extra        PostgreSQL does not have it
 moving       it was changed while it was compared, and is not judged
+
+A repair deletes what PostgreSQL does not have only up to 5 % of a node's rows, or 1,000: more
+looks like a PostgreSQL that was restored, or that hides rows. --yes-delete deletes it all.
 
 Examples:
   posthouse persons audit
@@ -75,7 +87,11 @@ impl AuditArguments {
             output.print(&report, text)?;
             return Ok(Outcome::differs_if(report.differences() > 0));
         }
-        let (before, after) = audit.repair().await?;
+        let deletions = match self.yes_delete {
+            true => Deletions::Confirmed,
+            false => Deletions::Guarded { expected: 0 },
+        };
+        let (before, after) = audit.repair(deletions).await?;
         let repaired = before.differences();
         output.print(&after, |after| match repaired {
             0 => text(after),
@@ -89,7 +105,8 @@ fn preflight_text(preflight: &Preflight) -> String {
     let Preflight { address, database, slot, slot_state, version, has_published, conflicts, .. } = preflight;
     let mut lines = vec![format!("from         PostgreSQL at {address}, database {database}")];
     for table in &preflight.tables {
-        lines.push(format!("             {} with {} rows → topic {}", table.table, table.rows, table.topic));
+        let rows = table.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+        lines.push(format!("             {} with {rows} rows → topic {}", table.table, table.topic));
     }
     lines.push(format!("slot         {slot}, {}", format!("{slot_state:?}").to_lowercase()));
     let snapshot = preflight.snapshot_version.map(|now| format!(", {now} for an initial snapshot now"));
@@ -114,7 +131,22 @@ fn preflight_text(preflight: &Preflight) -> String {
                 .to_owned()
         }
     });
-    lines.join("\n")
+    requirements_text(&preflight.requirements) + &lines.join("\n")
+}
+
+/// The list, and the SQL that meets what is not met.
+fn requirements_text(requirements: &[Requirement]) -> String {
+    let row = |requirement: &Requirement| {
+        let state = format!("{:?}", requirement.state).to_lowercase();
+        vec![state, requirement.subject.clone(), requirement.found.clone()]
+    };
+    let mut text = super::output::table(&requirements.iter().map(row).collect::<Vec<_>>());
+    let script = script(requirements);
+    if !script.is_empty() {
+        text.push_str(&format!("\nSQL for the owner of the tables, or a superuser:\n\n{script}"));
+    }
+    text.push('\n');
+    text
 }
 
 /// A slot that nobody reads keeps WAL on PostgreSQL's disk.

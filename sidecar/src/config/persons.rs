@@ -145,6 +145,10 @@ pub struct PersonTable {
     pub created_at: String,
     /// Only read with [`VersionRule::Column`].
     pub version: String,
+    /// A boolean: whether the person is deleted, though its row stays.
+    pub is_deleted: Option<String>,
+    /// An integer: the person that this one was merged into, whose its distinct ids are then.
+    pub merged_into_id: Option<String>,
 }
 
 /// The distinct ids' table and its columns.
@@ -162,6 +166,8 @@ pub struct DistinctIdTable {
     pub person_id: String,
     /// Only read with [`VersionRule::Column`].
     pub version: String,
+    /// A boolean: whether the distinct id is deleted, though its row stays.
+    pub is_deleted: Option<String>,
 }
 
 impl std::fmt::Display for TableName {
@@ -232,6 +238,8 @@ fn person_table(table: &mut Table<'_>) -> PersonTable {
         is_identified: column(table, "is_identified"),
         created_at: column(table, "created_at"),
         version: column(table, "version"),
+        is_deleted: table.optional("is_deleted", rules::text),
+        merged_into_id: table.optional("merged_into_id", rules::text),
     }
 }
 
@@ -243,6 +251,7 @@ fn distinct_id_table(table: &mut Table<'_>) -> DistinctIdTable {
         distinct_id: column(table, "distinct_id"),
         person_id: column(table, "person_id"),
         version: column(table, "version"),
+        is_deleted: table.optional("is_deleted", rules::text),
     }
 }
 

@@ -47,6 +47,10 @@ pub enum Metric {
     PersonsConflicts,
     /// Conflicting messages that came while persons were published.
     PersonsForeignMessages,
+    /// Requirements that the source does not meet.
+    PersonsSourceFaults,
+    /// Changes without the row's key.
+    PersonsKeyless,
     /// Whether a task does its work, by task.
     TaskReady,
     /// How long ago a task beat, by task.
@@ -160,6 +164,16 @@ impl Metric {
                 "posthouse_persons_foreign_messages_total",
                 Kind::Counter,
                 "Messages of another producer that were seen in the topics of persons while posthouse publishes.",
+            ),
+            Self::PersonsSourceFaults => (
+                "posthouse_persons_source_faults",
+                Kind::Gauge,
+                "Requirements that PostgreSQL, its tables or its publication do not meet (posthouse persons check).",
+            ),
+            Self::PersonsKeyless => (
+                "posthouse_persons_keyless_changes_total",
+                Kind::Counter,
+                "Changes without the columns by which ClickHouse knows the row; an audit repairs what they changed.",
             ),
             Self::TaskReady => (
                 "posthouse_task_ready",

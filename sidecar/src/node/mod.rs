@@ -4,10 +4,11 @@ mod client;
 mod error;
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use clickhouse::error::Error as ClientError;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::{Client, Compression};
@@ -25,6 +26,9 @@ use crate::config::{Config, HostPort, NodeFiles};
 
 /// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
+
+/// A row of a streamed answer, at most.
+const MAX_ROW_BYTES: usize = 64 << 20;
 
 /// How long one statement may take, though its node answers others meanwhile: none of ours needs as long.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
@@ -234,7 +238,7 @@ pub struct Query<'n> {
     query: clickhouse::query::Query,
 }
 
-impl Query<'_> {
+impl<'n> Query<'n> {
     /// The value of `{name:Type}` in the statement.
     pub fn param(mut self, name: &str, value: impl Serialize) -> Self {
         self.query = self.query.param(name, value);
@@ -257,6 +261,15 @@ impl Query<'_> {
         self.node.answered(query.execute()).await
     }
 
+    /// Its rows, one after the other as they come.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub fn stream<T: DeserializeOwned>(self) -> Result<RowStream<'n, T>, NodeError> {
+        let cursor = self.query.fetch_bytes("JSONEachRow").map_err(|error| self.node.explain(error))?;
+        Ok(RowStream { node: self.node, cursor, buffer: BytesMut::new(), rows: PhantomData })
+    }
+
     /// Its rows, all in memory. 64-bit integers arrive as numbers; strings must be UTF-8 (else have SQL `hex()` them).
     ///
     /// # Errors
@@ -270,6 +283,42 @@ impl Query<'_> {
             url: self.node.url.to_string(),
             source: Box::new(error),
         })
+    }
+}
+
+/// See [`Query::stream`].
+pub struct RowStream<'n, T> {
+    node: &'n Node,
+    cursor: clickhouse::query::BytesCursor,
+    /// What came behind the last row that was read.
+    buffer: BytesMut,
+    rows: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> RowStream<'_, T> {
+    /// The next row; nothing behind the last one. A row may have [`MAX_ROW_BYTES`].
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn next(&mut self) -> Result<Option<T>, NodeError> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+                let line = self.buffer.split_to(end + 1);
+                return serde_json::from_slice(&line).map(Some).map_err(|error| self.odd(Box::new(error)));
+            }
+            if self.buffer.len() > MAX_ROW_BYTES {
+                return Err(self.odd(format!("a row of more than {MAX_ROW_BYTES} bytes").into()));
+            }
+            match self.node.answered(self.cursor.next()).await? {
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(self.odd("its last row is cut off".into())),
+            }
+        }
+    }
+
+    fn odd(&self, source: Box<dyn std::error::Error + Send + Sync>) -> NodeError {
+        NodeError::Answer { name: self.node.name.clone(), url: self.node.url.to_string(), source }
     }
 }
 

@@ -10,11 +10,13 @@ use crate::config::{Audit as Wanted, Config, Postgres};
 use crate::http::{Metric, Metrics};
 use crate::supervise::Heartbeat;
 
-use super::audit::{Audit, AuditError, Report};
-use super::state::Store;
+use super::audit::{Audit, AuditError, Deletions, Report};
+use super::state::{State, Store};
 
-/// How soon a repair that failed is tried again.
-const REPAIR_AGAIN: Duration = Duration::from_secs(10);
+/// How soon a repair that failed, or left differences, is tried again the first time.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon at most, and one that a person has to confirm: whether it still has to.
+const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What audits work with.
 pub(super) struct Audits<'a> {
@@ -34,23 +36,33 @@ impl Audits<'_> {
     /// Audits for ever. What fails is told, and tried again.
     pub(super) async fn run(&self, postgres: &Postgres) -> Infallible {
         let mut next = Instant::now() + postgres.audit_period;
+        let mut backoff = REPAIR_INTERVAL;
         loop {
             self.heartbeat.rest("waiting for the next audit");
             let state = self.store.now().await;
             let vanished = state.vanished > state.repaired;
             if !vanished {
+                backoff = REPAIR_INTERVAL;
                 tokio::select! {
                     () = sleep_until(next), if postgres.audit != Wanted::Off => {}
                     () = self.vanished.notified() => continue,
                 }
             }
             let done = match vanished || postgres.audit == Wanted::Repair {
-                true => self.repair(state.vanished).await,
+                true => self.repair(&state).await,
                 false => self.check().await,
             };
             next = Instant::now() + postgres.audit_period;
+            let mut again = backoff;
+            backoff = (backoff * 2).min(CONFIRMATION_INTERVAL);
             match done {
-                Ok(()) => {}
+                Ok(()) => self.heartbeat.impaired(None),
+                Err(error @ AuditError::Deletions { .. }) => {
+                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    tracing::error!("persons: audit: {error}");
+                    self.heartbeat.impaired(Some(error.to_string()));
+                    again = CONFIRMATION_INTERVAL;
+                }
                 // After a copy the nodes have much to read.
                 Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
                     tracing::info!("persons: audit: {error}");
@@ -61,7 +73,8 @@ impl Audits<'_> {
                 }
             }
             if vanished && self.store.now().await.repaired < state.vanished {
-                sleep_until(Instant::now() + REPAIR_AGAIN).await;
+                self.heartbeat.rest("waiting for the next repair");
+                sleep_until(Instant::now() + again).await;
             }
         }
     }
@@ -82,16 +95,32 @@ impl Audits<'_> {
         Ok(())
     }
 
-    /// `vanished` is how often rows had vanished before it began.
-    async fn repair(&self, vanished: u64) -> Result<(), AuditError> {
-        let (before, after) = self.audit()?.repair().await?;
+    /// `state` is the checkpoint before it began.
+    async fn repair(&self, state: &State) -> Result<(), AuditError> {
+        let deletions = match state.truncated {
+            true => Deletions::Confirmed,
+            false => Deletions::Guarded { expected: state.keyless },
+        };
+        let (before, after) = self.audit()?.repair(deletions).await?;
         self.tell(&after);
         tracing::info!(
             "persons: audit: {} rows differed and were published again, {} differ now",
             before.differences(),
             after.differences()
         );
-        Ok(self.store.change(|state| state.repaired = vanished).await?)
+        if after.differences() > 0 {
+            return Ok(());
+        }
+        let (vanished, keyless) = (state.vanished, state.keyless);
+        Ok(self
+            .store
+            .change(|state| {
+                // What vanished since then is not repaired yet.
+                state.truncated &= state.vanished > vanished;
+                state.keyless = state.keyless.saturating_sub(keyless);
+                state.repaired = vanished;
+            })
+            .await?)
     }
 
     fn tell(&self, report: &Report) {

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::message::Outgoing;
 use super::pgoutput::Cell;
-use super::row::{Reader, ValueError};
+use super::row::{Key, Presence, Reader, ValueError};
 use super::table::{Kind, Table, distinct_id, person};
 use super::version::{Transaction, VersionError, of_followers};
 
@@ -21,6 +21,8 @@ pub(super) struct Change {
     pub transaction: Option<u32>,
     /// Of which table.
     pub kind: Kind,
+    /// Whether the row was made by it.
+    pub is_insert: bool,
     /// What the row was known by, where that is told: by every deletion, and by updates that change it.
     pub before: Option<Vec<Cell>>,
     /// The row; absent if it was deleted.
@@ -55,26 +57,38 @@ pub(super) enum Versions {
 }
 
 impl Versions {
-    /// The version of a change as the WAL tells it, before anything of it is looked up. Each change of a transaction has to pass,
-    /// in order.
+    /// The version of a change as the WAL has it, before anything of it is looked up. Each change of a transaction has to pass,
+    /// in order. Absent for a row that its transaction has changed too often.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub(super) fn next(&mut self, change: &Change, table: &Table) -> Result<u64, ChangeError> {
+    pub(super) fn next(&mut self, change: &Change, table: &Table) -> Result<Option<u64>, ChangeError> {
         match self {
-            Self::Copy(version) => Ok(*version),
+            Self::Copy(version) => Ok(Some(*version)),
             Self::Column => {
                 let cells = change.after.as_deref().or(change.before.as_deref()).unwrap_or_default();
                 let version = Reader::new(table, cells).version()?;
-                Ok(version.saturating_add(u64::from(change.after.is_none())))
+                Ok(Some(version.saturating_add(u64::from(change.after.is_none()))))
             }
             Self::Wal { base, transaction } => {
                 let current = match transaction {
                     Some(current) if current.commit() == change.commit => current,
                     _ => transaction.insert(Transaction::begin(change.commit, *base)?),
                 };
-                Ok(current.next(&change.keys())?)
+                Ok(current.next(&change.keys()))
             }
+        }
+    }
+
+    /// Whether they are places in the WAL.
+    pub(super) fn are_of_wal(&self) -> bool {
+        matches!(self, Self::Wal { .. })
+    }
+
+    /// Forgets the counts of a transaction that has ended.
+    pub(super) fn end_transaction(&mut self) {
+        if let Self::Wal { transaction, .. } = self {
+            *transaction = None;
         }
     }
 
@@ -92,6 +106,34 @@ impl Versions {
 }
 
 impl Change {
+    /// A row that was read.
+    pub(super) fn read(kind: Kind, row: Vec<Cell>) -> Self {
+        let (commit, transaction) = (Lsn::from_u64(0), None);
+        Self { commit, transaction, kind, is_insert: false, before: None, after: Some(row) }
+    }
+
+    /// Whether ClickHouse knows the row by another key from here on, or by none.
+    ///
+    /// # Errors
+    /// [`ValueError`] if a value is not what it must be.
+    pub(super) fn loses_key(&self, table: &Table) -> Result<bool, ValueError> {
+        let key = |cells: &Option<Vec<Cell>>| {
+            cells.as_deref().map(|cells| Reader::new(table, cells).key()).transpose().map(Option::flatten)
+        };
+        let was = key(&self.before)?;
+        Ok(was.is_some() && was != key(&self.after)?)
+    }
+
+    /// What ClickHouse knows the row by, before and after.
+    ///
+    /// # Errors
+    /// [`ValueError`] if a value is not what it must be.
+    pub(super) fn known_by(&self, table: &Table) -> Result<Vec<Key>, ValueError> {
+        let rows = [&self.before, &self.after].into_iter().flatten();
+        let keys = rows.map(|cells| Reader::new(table, cells).key());
+        Ok(keys.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// Hashes of what the row was and is known by.
     fn keys(&self) -> Vec<u64> {
         let places = match self.kind {
@@ -129,18 +171,31 @@ pub(super) fn messages(
     if let Some(gone) = was.filter(|was| is.as_ref() != Some(was)) {
         messages.push(Outgoing::gone(&gone, version));
     }
-    let Some(after) = after else { return Ok(messages) };
+    let Some(after) = after else {
+        if let (Kind::Person, Some(id)) =
+            (change.kind, before.as_ref().map(Reader::id).transpose()?.flatten())
+        {
+            persons.forget(id);
+        }
+        return Ok(messages);
+    };
     match change.kind {
         Kind::Person => {
             if let Some(person) = after.person()? {
-                persons.put(person.id, person.key.uuid);
-                messages.push(Outgoing::person(&person, version));
+                if person.presence == Presence::Live {
+                    persons.put(person.id, person.key.uuid);
+                    messages.push(Outgoing::person(&person, version));
+                } else {
+                    persons.forget(person.id);
+                    messages.push(Outgoing::gone(&Key::Person(person.key), version));
+                }
             }
         }
         Kind::DistinctId => {
             if let Some(row) = after.distinct_id()? {
                 // A person that is gone has lost its distinct ids too, which comes later in the stream: until then it is nobody's.
-                messages.push(Outgoing::distinct_id(&row.key, persons.get(row.person_id), version));
+                let person = persons.get(row.person_id).filter(|_| !row.is_deleted);
+                messages.push(Outgoing::distinct_id(&row.key, person, version));
             }
         }
     }
@@ -153,6 +208,8 @@ pub(super) trait Persons {
     fn get(&mut self, id: i64) -> Option<Uuid>;
     /// A person has this uuid from here on.
     fn put(&mut self, id: i64, uuid: Uuid);
+    /// There is no such person from here on.
+    fn forget(&mut self, id: i64);
 }
 
 #[cfg(test)]
@@ -176,6 +233,10 @@ mod tests {
         fn put(&mut self, id: i64, uuid: Uuid) {
             self.insert(id, uuid);
         }
+
+        fn forget(&mut self, id: i64) {
+            self.remove(&id);
+        }
     }
 
     fn cells(values: &[&str]) -> Vec<Cell> {
@@ -191,7 +252,8 @@ mod tests {
     }
 
     fn change(kind: Kind, commit: u64, before: Option<Vec<Cell>>, after: Option<Vec<Cell>>) -> Change {
-        Change { commit: Lsn::from_u64(commit), transaction: Some(1), kind, before, after }
+        let is_insert = before.is_none();
+        Change { commit: Lsn::from_u64(commit), transaction: Some(1), kind, is_insert, before, after }
     }
 
     /// The messages of changes, in order, without their versions, and the versions.
@@ -201,7 +263,7 @@ mod tests {
         let mut all = (Vec::new(), Vec::new());
         for change in changes {
             let table = if change.kind == Kind::Person { &persons } else { &distinct_ids };
-            let version = versions.next(change, table).expect("a version");
+            let version = versions.next(change, table).expect("a version").expect("not too often");
             for message in messages(change, table, version, known).expect("messages") {
                 let mut value: Value = serde_json::from_slice(&message.payload).expect("JSON");
                 let version = value.as_object_mut().and_then(|fields| fields.remove("version"));

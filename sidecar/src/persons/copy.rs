@@ -23,6 +23,7 @@ use super::lookup::columns;
 use super::pgoutput::Cell;
 use super::postgres::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use super::publish::{PublishError, Publisher};
+use super::requirements::Guarantees;
 use super::slot::qualified;
 use super::state::{Copied, Range, State, StateError, Store};
 use super::table::{Kind, Table, person};
@@ -93,7 +94,7 @@ impl Copy<'_> {
 
     async fn table(&self, table: &Table, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
         let mut state = self.store.now().await;
-        let version = of_copy(Lsn::from_u64(state.begins), self.postgres.version_base)?;
+        let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.postgres))?;
         let copied = progress(&mut state, table.kind).take().unwrap_or_default();
         if copied.left.is_empty() {
             return Ok(());
@@ -133,7 +134,8 @@ impl Copy<'_> {
             crate::config::VersionRule::Wal => Versions::Copy(version),
             crate::config::VersionRule::Column => Versions::Column,
         };
-        let mut publisher = Publisher::connect(self.producer, self.persons, self.postgres, versions).await?;
+        let mut publisher =
+            Publisher::connect(self.producer, self.persons, self.postgres, versions, Guarantees::ALL).await?;
         let mut limit = PAGE_ROWS.1;
         while let Some(index) = work.take() {
             let mut range = work.range(index);
@@ -144,7 +146,8 @@ impl Copy<'_> {
                 range.from = page.next();
                 let rows = page.rows.len() as u64;
                 let receipt = Arc::new(Receipt::default());
-                let mut changes: Vec<_> = page.rows.into_iter().map(|row| copied(table.kind, row)).collect();
+                let mut changes: Vec<_> =
+                    page.rows.into_iter().map(|row| Change::read(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
                 // While this one is on its way the next one is read.
                 if let Some(before) = under_way.take() {
@@ -236,11 +239,6 @@ fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
     }
 }
 
-/// A row that was read, as a change.
-pub(super) fn copied(kind: Kind, row: Vec<Cell>) -> Change {
-    Change { commit: Lsn::from_u64(0), transaction: None, kind, before: None, after: Some(row) }
-}
-
 /// How far the WAL is written, and the first transaction that has not begun.
 pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
     let [place, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
@@ -312,10 +310,7 @@ async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> R
         let mut stream = session.stream(TASK, "postgres/copy.sql", values).await?;
         let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
         while let Some(row) = stream.next().await.transpose()? {
-            page.bytes += row
-                .iter()
-                .map(|cell| if let Cell::Text(text) = cell { text.len() } else { 0 })
-                .sum::<usize>();
+            page.bytes += row.iter().map(Cell::len).sum::<usize>();
             page.rows.push(row);
             if page.bytes > 4 * PAGE_BYTES {
                 return Ok(page);

@@ -1,11 +1,9 @@
 //! What PostgreSQL does not send with a change, and is asked for in bulk: values that are stored apart and have not changed, and
 //! the uuids of persons.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::num::NonZeroUsize;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use lru::LruCache;
 use minijinja::context;
 use pgwire_replication::Lsn;
 use tokio::time::sleep;
@@ -14,9 +12,11 @@ use uuid::Uuid;
 use crate::config::Postgres;
 
 use super::change::{Change, Persons};
+use super::person_cache::PersonCache;
 use super::pgoutput::Cell;
-use super::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
-use super::row::{DistinctId, DistinctIdKey, Reader, ValueError};
+use super::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
+use super::requirements::Guarantees;
+use super::row::{DistinctId, DistinctIdKey, Key, Person, PersonKey, Presence, Reader, ValueError};
 use super::slot::qualified;
 use super::table::{Kind, Table, distinct_id, person};
 
@@ -34,7 +34,7 @@ pub enum LookupError {
     Value(#[from] ValueError),
 }
 
-/// A distinct id whose person is known by another uuid after a transaction.
+/// A distinct id whose person is known by another uuid, or by none, after a transaction.
 #[derive(Debug)]
 pub(super) struct Follower {
     /// Where the transaction was committed.
@@ -43,24 +43,42 @@ pub(super) struct Follower {
     pub row: Vec<Cell>,
     /// What ClickHouse knows it by.
     pub key: DistinctIdKey,
-    /// Its person.
-    pub person: Uuid,
+    /// Its person, if it exists.
+    pub person: Option<Uuid>,
+}
+
+/// Merges one after the other that are followed; `sql/audit/postgres_distinct_id.sql` has the same number.
+const MAX_MERGES: u32 = 16;
+
+/// The uuid that a person is known by.
+#[derive(Debug, Clone, Copy)]
+struct Resolved {
+    uuid: Uuid,
+    /// Whether it is its own, and not of whom it was merged into.
+    is_own: bool,
 }
 
 /// The session that is asked, and the persons that are known.
 pub(super) struct Lookup {
     session: Session,
     tables: [Table; 2],
-    known: LruCache<i64, Uuid>,
+    guarantees: Guarantees,
+    known: PersonCache,
     /// Those that this batch needs, however many they are.
     batch: HashMap<i64, Option<Uuid>>,
 }
 
 impl Lookup {
     /// Begins with no person known.
-    pub(super) fn new(session: Session, config: &Postgres) -> Self {
-        let most = NonZeroUsize::new(config.cached_persons as usize).unwrap_or(NonZeroUsize::MIN);
-        Self { session, tables: Table::both(config), known: LruCache::new(most), batch: HashMap::new() }
+    pub(super) fn new(session: Session, config: &Postgres, guarantees: Guarantees) -> Self {
+        let known = PersonCache::new(config.cached_persons as usize);
+        let (tables, batch) = (Table::both(config), HashMap::new());
+        Self { session, tables, guarantees, known, batch }
+    }
+
+    /// Whether no two rows of a table have the same key.
+    pub(super) fn is_unique(&self, kind: Kind) -> bool {
+        self.guarantees.unique[kind as usize]
     }
 
     /// The session itself.
@@ -138,9 +156,9 @@ impl Lookup {
                     if come.contains(&person_id) {
                         continue;
                     }
-                    match self.known.get(&person_id) {
+                    match self.known.get(person_id) {
                         // Others of this batch may push it out before it is asked for.
-                        Some(uuid) => _ = self.batch.insert(person_id, Some(*uuid)),
+                        Some(uuid) => _ = self.batch.insert(person_id, Some(uuid)),
                         None => _ = wanted.insert(person_id),
                     }
                 }
@@ -152,10 +170,28 @@ impl Lookup {
         self.see(changes, seen).await?;
         let uuids = self.uuids(&wanted).await?;
         self.batch.extend(wanted.into_iter().map(|id| (id, None)));
-        for (id, uuid) in uuids {
-            self.put(id, uuid);
+        for (id, Resolved { uuid, is_own }) in uuids {
+            match is_own {
+                true => self.put(id, uuid),
+                // Whoever it was merged into may be merged too.
+                false => _ = self.batch.insert(id, Some(uuid)),
+            }
         }
         Ok(())
+    }
+
+    /// Rows as they are now, once what the changes have done can be seen.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub(super) async fn now(
+        &self,
+        kind: Kind,
+        keys: &[Key],
+        changes: &[Change],
+    ) -> Result<Vec<Vec<Cell>>, LookupError> {
+        self.see(changes, &mut false).await?;
+        Ok(rows_by_key(&self.session, self.table(kind), keys).await?)
     }
 
     /// Waits until queries see what the changes have done.
@@ -196,45 +232,134 @@ impl Lookup {
     /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are
     /// now, which is at least as new as the changes.
     async fn followers(&self, changes: &[Change], seen: &mut bool) -> Result<Vec<Follower>, LookupError> {
-        let mut renamed = HashMap::new();
-        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
-            let (Some(before), Some(after)) = (&change.before, &change.after) else { continue };
-            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
-            let (before, after) = (reader(before), reader(after));
-            // With REPLICA IDENTITY FULL every update tells the row before.
-            if before.key()? != after.key()? {
-                renamed.extend(after.id()?.map(|id| (id, change.commit)));
-            }
-        }
+        let mut renamed = self.renamed(changes)?;
         if renamed.is_empty() {
             return Ok(Vec::new());
         }
+        let mut told = HashSet::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::DistinctId) {
+            told.extend(change.known_by(self.table(Kind::DistinctId))?);
+        }
         self.see(changes, seen).await?;
+        self.extend_by_merges(&mut renamed).await?;
         let ids = renamed.keys().copied().collect();
         let table = self.table(Kind::DistinctId);
         let rows = self.rows_by(table, table.column(distinct_id::PERSON), &ids).await?;
         let uuids = self.uuids(&ids).await?;
         let mut followers = Vec::with_capacity(rows.len());
         for row in rows {
-            let Some(DistinctId { key, person_id }) = Reader::new(table, &row).distinct_id()? else {
+            let Some(DistinctId { key, person_id, is_deleted }) = Reader::new(table, &row).distinct_id()?
+            else {
                 continue;
             };
-            // Without its person it is gone too, which comes later in the stream.
-            if let (Some(commit), Some(person)) = (renamed.get(&person_id), uuids.get(&person_id)) {
-                followers.push(Follower { commit: *commit, row, key, person: *person });
+            let person = uuids.get(&person_id).filter(|_| !is_deleted).map(|person| person.uuid);
+            let Some((commit, replaced)) = renamed.get(&person_id) else {
+                continue;
+            };
+            // With a foreign key it is gone as its person is, which comes later in the stream. Without one a distinct id that is
+            // changed beside its new person has its message already.
+            let is_told = person.is_some() && !replaced && told.contains(&Key::DistinctId(key.clone()));
+            if (person.is_some() || self.may_be_nobodys()) && !is_told {
+                followers.push(Follower { commit: *commit, row, key, person });
             }
         }
         Ok(followers)
     }
 
-    /// The uuids of persons, as they are now.
-    async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Uuid>, LookupError> {
-        let table = self.table(Kind::Person);
-        let mut uuids = HashMap::new();
-        for row in self.rows_by(table, table.column(person::ID), ids).await? {
-            uuids.extend(Reader::new(table, &row).person()?.map(|person| (person.id, person.key.uuid)));
+    /// Persons that are known by another uuid from here on, each with whether it had one before. Where no foreign key keeps it from
+    /// happening, distinct ids may be there before their person and after it.
+    fn renamed(&self, changes: &[Change]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
+        let mut renamed = HashMap::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
+            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
+            let before = change.before.as_deref().map(reader);
+            let after = change.after.as_deref().map(reader);
+            let id = match (&before, &after) {
+                // With REPLICA IDENTITY FULL every update has the row before.
+                (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
+                (Some(gone), None) if !self.guarantees.has_foreign_key => gone.id()?,
+                (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
+                (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
+                _ => None,
+            };
+            let is_soft = self.table(Kind::Person).is_soft();
+            if let Some(id) = id {
+                let entry = renamed.entry(id).or_insert((change.commit, false));
+                *entry = (change.commit, entry.1 || before.is_some() || is_soft);
+            }
         }
-        Ok(uuids)
+        Ok(renamed)
+    }
+
+    /// The id of a person that is deleted or merged though its row stays, or may have been: what it was before is known of persons
+    /// in the cache alone.
+    fn revived_or_gone(&self, after: &Reader<'_>) -> Result<Option<i64>, LookupError> {
+        if !self.table(Kind::Person).is_soft() {
+            return Ok(None);
+        }
+        let person = after.person()?;
+        let changed = |person: &Person| person.presence != Presence::Live || !self.known.contains(person.id);
+        Ok(person.filter(changed).map(|person| person.id))
+    }
+
+    /// Whether a distinct id whose row exists may be of no person.
+    fn may_be_nobodys(&self) -> bool {
+        !self.guarantees.has_foreign_key || self.tables.iter().any(Table::is_soft)
+    }
+
+    /// Adds the persons that were merged into these: their distinct ids follow too.
+    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
+        let table = self.table(Kind::Person);
+        let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
+        let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();
+        for _ in 0..MAX_MERGES {
+            let mut merged = BTreeSet::new();
+            for row in self.rows_by(table, column, &survivors).await? {
+                let Some(Person { id, presence: Presence::MergedInto(into), .. }) =
+                    Reader::new(table, &row).person()?
+                else {
+                    continue;
+                };
+                if let (Some((commit, _)), false) = (renamed.get(&into).copied(), renamed.contains_key(&id)) {
+                    renamed.insert(id, (commit, true));
+                    merged.insert(id);
+                }
+            }
+            if merged.is_empty() {
+                break;
+            }
+            survivors = merged;
+        }
+        Ok(())
+    }
+
+    /// The uuids of persons, as they are now: of whom they were merged into, if they were.
+    async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
+        let table = self.table(Kind::Person);
+        let mut resolved = HashMap::new();
+        // Whom each of these persons was merged into, as far as it is known.
+        let mut pending: BTreeMap<i64, Vec<i64>> = ids.iter().map(|id| (*id, vec![*id])).collect();
+        for merges in 0..=MAX_MERGES {
+            let asked: BTreeSet<i64> = pending.keys().copied().collect();
+            let mut next: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+            for row in self.rows_by(table, table.column(person::ID), &asked).await? {
+                let Some(person) = Reader::new(table, &row).person()? else { continue };
+                let merged = pending.remove(&person.id).unwrap_or_default();
+                match person.presence {
+                    Presence::Live => {
+                        let found = Resolved { uuid: person.key.uuid, is_own: merges == 0 };
+                        resolved.extend(merged.into_iter().map(|id| (id, found)));
+                    }
+                    Presence::MergedInto(into) => next.entry(into).or_default().extend(merged),
+                    Presence::Deleted => {}
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            pending = next;
+        }
+        Ok(resolved)
     }
 }
 
@@ -242,7 +367,7 @@ impl Persons for Lookup {
     fn get(&mut self, id: i64) -> Option<Uuid> {
         match self.batch.get(&id) {
             Some(known) => *known,
-            None => self.known.get(&id).copied(),
+            None => self.known.get(id),
         }
     }
 
@@ -250,11 +375,50 @@ impl Persons for Lookup {
         self.known.put(id, uuid);
         self.batch.insert(id, Some(uuid));
     }
+
+    fn forget(&mut self, id: i64) {
+        self.known.remove(id);
+        self.batch.insert(id, None);
+    }
 }
 
 /// The columns that are read, as SQL lists them.
 pub(super) fn columns(table: &Table) -> String {
     table.columns().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows by what ClickHouse knows them by, in any order.
+///
+/// # Errors
+/// See [`PostgresError`].
+pub(super) async fn rows_by_key(
+    session: &Session,
+    table: &Table,
+    keys: &[Key],
+) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let (team, key, key_type) = match table.kind {
+        Kind::Person => (person::TEAM, person::UUID, "uuid"),
+        Kind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID, "text"),
+    };
+    let (team_ids, keys): (Vec<String>, Vec<String>) = keys
+        .iter()
+        .map(|key| match key {
+            Key::Person(PersonKey { team_id, uuid }) => (team_id.to_string(), literal(&uuid.to_string())),
+            Key::DistinctId(DistinctIdKey { team_id, distinct_id }) => {
+                (team_id.to_string(), literal(distinct_id))
+            }
+        })
+        .unzip();
+    let values = context! {
+        columns => table.columns().map(|name| format!("source.{}", quoted(name))).collect::<Vec<_>>().join(", "),
+        table => qualified(&table.name),
+        team_id => quoted(table.column(team)),
+        key => quoted(table.column(key)),
+        type => key_type,
+        team_ids => team_ids.join(","),
+        keys => keys.join(","),
+    };
+    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/by_key.sql", values).await
 }
 
 fn complete(after: &mut Option<Vec<Cell>>, row: &[Cell]) {

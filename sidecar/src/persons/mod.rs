@@ -7,26 +7,30 @@ mod audits;
 mod change;
 mod copy;
 mod foreign;
-mod lead;
+mod leader;
 mod lookup;
 mod message;
 mod newest;
+mod person_cache;
 mod pgoutput;
 mod postgres;
 mod preflight;
 mod publish;
+mod requirements;
 mod row;
 mod slot;
 mod slot_creation;
+mod source;
 mod state;
 mod stream;
 mod table;
 mod version;
 
-pub use self::audit::{Audit, AuditError, Difference, NodeReport, Report, TableReport};
+pub use self::audit::{Audit, AuditError, Deletions, Difference, NodeReport, Report, TableReport};
 pub use self::foreign::{
     ClearanceError, ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts,
     topics_of,
 };
-pub use self::lead::{LeadError, lead};
+pub use self::leader::{LeadError, lead};
 pub use self::preflight::{Preflight, PreflightError, SlotState, SourceTable, preflight};
+pub use self::requirements::{Requirement, RequirementState, UnmetError, script};

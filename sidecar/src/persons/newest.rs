@@ -12,9 +12,8 @@ use super::copy::now;
 use super::postgres::{PostgresError, Session};
 use super::version::{VersionError, of_copy};
 
-/// So far may the WAL have gone on since a version was given: versions of changes are at most those of the WAL's end, and that is
-/// asked for a moment earlier.
-const AHEAD: u64 = 1 << 20;
+/// So far may the WAL have gone on since it was asked for: versions of changes are at most those of its end.
+const ASKED_BEFORE: u64 = 1 << 20;
 
 /// Why copying does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +58,7 @@ struct Newest {
 /// See [`NewestError`].
 pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Result<(), NewestError> {
     let (place, _) = now(session).await?;
-    let given = of_copy(Lsn::from_u64(place.as_u64() + AHEAD), base)?;
+    let given = of_copy(Lsn::from_u64(place.as_u64() + ASKED_BEFORE), base)?;
     let statement =
         sql::render("audit/node_newest.sql", minijinja::context! { database => &config.database })?;
     for node in Node::all(config) {

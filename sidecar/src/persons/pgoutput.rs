@@ -77,6 +77,16 @@ pub(super) enum Cell {
     Text(Bytes),
 }
 
+impl Cell {
+    /// Bytes of its text.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Null | Self::Unchanged => 0,
+        }
+    }
+}
+
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {

@@ -32,9 +32,13 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same for one that reads a table.
 pub(super) const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
-/// So that values have one text form, whatever the server's or the role's defaults are.
-pub(super) const OPTIONS: &str =
-    "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1";
+/// The bytes of values that are read into memory for one statement, at most. A batch looks up at most 256 rows whose values are
+/// stored apart (`BATCH_BYTES` in `stream.rs`), and brokers take a row of 1 MB unless they are told otherwise.
+const ANSWER_LIMIT: usize = 512 << 20;
+/// So that values have one text form, literals one meaning, and rows that a policy hides are an error, whatever the server's or the
+/// role's defaults are.
+pub(super) const OPTIONS: &str = "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1 -c row_security=off \
+     -c standard_conforming_strings=on";
 
 /// Why PostgreSQL did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +77,18 @@ pub enum PostgresError {
         task: &'static str,
         /// What it said, with its code.
         said: String,
+    },
+    /// Its answer does not fit into memory.
+    #[error(
+        "PostgreSQL at {address} answered with more than {} MiB when asked to {task}, and posthouse reads no more at once: check that \
+         persons.postgres.address is a PostgreSQL, and for rows of many megabytes",
+        ANSWER_LIMIT >> 20
+    )]
+    TooLarge {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
     },
     /// Its answer has another shape.
     #[error("PostgreSQL at {address} answered {found:?} when asked to {task}: please report this")]
@@ -139,13 +155,17 @@ impl Session {
                 });
                 Self { client, address, process: String::new() }.prepared().await
             }
-            Err(error) => Err(PostgresError::Unreachable { address, said: causes(&error) }),
+            Err(error) => {
+                let said = causes(&error);
+                let said = format!("{said}{}", hint(&said));
+                Err(PostgresError::Unreachable { address, said })
+            }
         }
     }
 
     async fn prepared(mut self) -> Result<Self, PostgresError> {
         match self.row("set up a session", "postgres/session.sql", ()).await {
-            Ok([process, _]) => self.process = process,
+            Ok([process, _, _]) => self.process = process,
             // Everything works without.
             Err(error @ (PostgresError::Refused { .. } | PostgresError::Answer { .. })) => {
                 tracing::debug!("persons: statements go on when posthouse is killed: {error}");
@@ -160,7 +180,7 @@ impl Session {
         &self.process
     }
 
-    /// The rows of a short statement.
+    /// The rows of a short statement; see [`Self::rows_within`].
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -173,7 +193,7 @@ impl Session {
         self.rows_within(STATEMENT_TIMEOUT, task, path, values).await
     }
 
-    /// The rows of a statement that may take as long as `limit`.
+    /// The rows of a statement that may take as long as `limit`, with 512 MiB of values at most.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -186,9 +206,13 @@ impl Session {
     ) -> Result<Vec<Vec<Cell>>, PostgresError> {
         let read = async {
             let mut rows = self.stream(task, path, values).await?;
-            let mut all = Vec::new();
-            while let Some(row) = rows.next().await {
-                all.push(row?);
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next().await.transpose()? {
+                bytes += row.iter().map(Cell::len).sum::<usize>();
+                if bytes > ANSWER_LIMIT {
+                    return Err(PostgresError::TooLarge { address: self.address.clone(), task });
+                }
+                all.push(row);
             }
             Ok(all)
         };
@@ -295,6 +319,18 @@ pub(super) fn text(cell: &Cell) -> String {
         Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Cell::Null | Cell::Unchanged => String::new(),
     }
+}
+
+/// The next step where the server's words do not say it.
+fn hint(said: &str) -> &'static str {
+    let hints = [
+        (
+            "unsupported startup parameter",
+            "; a pooler such as PgBouncer is in between: give the address of PostgreSQL itself",
+        ),
+        ("no encryption", "; it demands TLS, which posthouse does not speak to PostgreSQL"),
+    ];
+    hints.into_iter().find_map(|(words, hint)| said.contains(words).then_some(hint)).unwrap_or_default()
 }
 
 /// The error with all that stands behind it; the library's own text says only what it was doing.

@@ -3,13 +3,14 @@
 use minijinja::context;
 use serde::Serialize;
 
-use crate::config::{Config, TableName, VersionRule};
+use crate::config::{Config, Persons, TableName, VersionRule};
 use crate::kafka::{Client, KafkaError};
 
 use super::foreign::{self, ConflictError, Conflicts, LookError};
 use super::newest::{self, NewestError};
 use super::postgres::{PostgresError, Session};
-use super::slot::{self, SlotError, qualified};
+use super::requirements::{self, Catalog, Requirement};
+use super::slot::qualified;
 use super::state::{self, Published, StateError};
 use super::version::{VersionError, of_copy};
 
@@ -20,6 +21,8 @@ pub struct Preflight {
     pub address: String,
     /// Its database.
     pub database: String,
+    /// What PostgreSQL and Kafka must be or have, met or not.
+    pub requirements: Vec<Requirement>,
     /// Both tables with their rows, persons first.
     pub tables: Vec<SourceTable>,
     /// The replication slot.
@@ -43,8 +46,8 @@ pub struct Preflight {
 pub struct SourceTable {
     /// Its name.
     pub table: String,
-    /// Its rows.
-    pub rows: u64,
+    /// Its rows; absent where it can't be read.
+    pub rows: Option<u64>,
     /// The topic that they are published to.
     pub topic: String,
 }
@@ -69,15 +72,9 @@ pub enum PreflightError {
     /// The config does not say where persons come from.
     #[error("posthouse publishes no persons: add [persons.postgres] to the config")]
     NoSource,
-    /// A topic is not there.
-    #[error("kafka has no topic {0}: add it to topics.toml, and run posthouse topics apply")]
-    NoTopic(String),
     /// PostgreSQL did not answer as it should.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// The slot can't be used.
-    #[error(transparent)]
-    Slot(#[from] SlotError),
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -100,43 +97,42 @@ pub enum PreflightError {
 /// # Errors
 /// See [`PreflightError`].
 pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
-    let (persons, postgres) = super::lead::source(config).ok_or(PreflightError::NoSource)?;
+    let (persons, postgres) = super::source::source(config).ok_or(PreflightError::NoSource)?;
     let client = Client::new(&config.kafka)?;
-    let topics = client.cluster().await?.topics;
-    for topic in [&persons.topic, &persons.distinct_id_topic] {
-        if !topics.contains_key(topic) {
-            return Err(PreflightError::NoTopic(topic.clone()));
-        }
-    }
     let session = Session::connect(postgres).await?;
-    let slot_state = match slot::observe(&session, postgres).await? {
-        None => SlotState::Missing,
-        Some(slot) if slot.is_active => SlotState::Held,
-        Some(slot) if slot.is_lost => SlotState::Lost,
-        Some(_) => SlotState::Free,
-    };
+    let (mut requirements, catalog) = requirements::look(&session, postgres).await?;
+    requirements.extend(topics(persons, &client).await?);
     let mut tables = Vec::new();
     for (table, topic) in
         [(&postgres.person.table, &persons.topic), (&postgres.distinct_id.table, &persons.distinct_id_topic)]
     {
-        let rows = count(&session, table).await?;
+        let rows = match catalog.can_be_read(table) {
+            true => Some(count(&session, table).await?),
+            false => None,
+        };
         tables.push(SourceTable { table: table.to_string(), rows, topic: topic.clone() });
     }
     let state = state::remembered(&client, postgres).await?;
     let has_published = Published::new(persons, postgres).is_accepted(state.as_ref());
-    let (conflicts, _) = foreign::look(config, persons, postgres, &client).await?;
-    let mut refused = match conflicts.count() {
+    let unmet = requirements::unmet(requirements.clone());
+    let conflicts = match requirements.iter().any(Requirement::is_missing_topic) {
+        true => Conflicts::default(),
+        false => foreign::look(config, persons, postgres, &client).await?.0,
+    };
+    let mut refused = match (unmet, conflicts.count()) {
+        (Some(unmet), _) => Some(format!("{} requirements are not met", unmet.requirements.len())),
         _ if has_published => None,
-        0 if conflicts.unreadable.is_empty() => None,
-        0 => Some(LookError::Unreadable(conflicts.unreadable.clone()).to_string()),
-        _ => Some(ConflictError { conflicts: conflicts.clone(), rule: postgres.version }.to_string()),
+        (None, 0) if conflicts.unreadable.is_empty() => None,
+        (None, 0) => Some(LookError::Unreadable(conflicts.unreadable.clone()).to_string()),
+        (None, _) => Some(ConflictError { conflicts: conflicts.clone(), rule: postgres.version }.to_string()),
     };
     let mut snapshot_version = None;
-    if postgres.version == VersionRule::Wal {
+    if postgres.version == VersionRule::Wal && !catalog.server.is_standby {
         let (place, _) = super::copy::now(&session).await?;
-        snapshot_version = Some(of_copy(place, postgres.version_base)?);
+        let base = state.as_ref().map_or(postgres.version_base, |state| state.version_base(postgres));
+        snapshot_version = Some(of_copy(place, base)?);
         if !has_published && refused.is_none() {
-            match newest::check(config, &session, postgres.version_base).await {
+            match newest::check(config, &session, base).await {
                 Err(hidden @ NewestError::Hidden { .. }) => refused = Some(hidden.to_string()),
                 Err(error) => return Err(PreflightError::Newest(error)),
                 Ok(()) => {}
@@ -146,9 +142,10 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
     Ok(Preflight {
         address: postgres.address.to_string(),
         database: postgres.database.clone(),
+        requirements,
         tables,
         slot: postgres.slot.clone(),
-        slot_state,
+        slot_state: slot_state(&catalog),
         version: match postgres.version {
             VersionRule::Wal => "wal",
             VersionRule::Column => "column",
@@ -158,6 +155,25 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
         conflicts,
         refused,
     })
+}
+
+fn slot_state(catalog: &Catalog) -> SlotState {
+    match &catalog.slot {
+        None => SlotState::Missing,
+        Some(slot) if slot.is_active => SlotState::Held,
+        Some(slot) if slot.is_lost => SlotState::Lost,
+        Some(_) => SlotState::Free,
+    }
+}
+
+/// Both topics, as requirements.
+async fn topics(persons: &Persons, client: &Client) -> Result<Vec<Requirement>, KafkaError> {
+    let topics = client.cluster().await?.topics;
+    let requirement = |topic: &String| match topics.get(topic) {
+        Some(layout) => Requirement::topic(topic, Some(layout.partitions.len())),
+        None => Requirement::topic(topic, None),
+    };
+    Ok([&persons.topic, &persons.distinct_id_topic].map(requirement).to_vec())
 }
 
 async fn count(session: &Session, table: &TableName) -> Result<u64, PostgresError> {

@@ -1,6 +1,9 @@
 //! From changes to delivered messages: look up what they lack, decide, send.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+use pgwire_replication::Lsn;
 
 use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
@@ -9,8 +12,9 @@ use super::change::{Change, ChangeError, Versions, messages};
 use super::lookup::{Follower, Lookup, LookupError};
 use super::message::Outgoing;
 use super::postgres::{PostgresError, Session};
-use super::row::Reader;
-use super::table::Kind;
+use super::requirements::Guarantees;
+use super::row::{Key, Reader};
+use super::table::{Kind, Table};
 
 /// Why changes were not published.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,15 @@ pub enum PublishError {
     /// The brokers did not take them.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+}
+
+/// What became of changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Messages that were sent.
+    pub messages: u64,
+    /// Deletions that don't have what ClickHouse knows the row by: only an audit finds these rows.
+    pub keyless: u64,
 }
 
 /// Publishes changes, with a session for what they lack.
@@ -44,8 +57,9 @@ impl<'a> Publisher<'a> {
         persons: &'a Persons,
         postgres: &Postgres,
         versions: Versions,
+        guarantees: Guarantees,
     ) -> Result<Self, PostgresError> {
-        let lookup = Lookup::new(Session::connect(postgres).await?, postgres);
+        let lookup = Lookup::new(Session::connect(postgres).await?, postgres, guarantees);
         Ok(Self { producer, persons, lookup, versions })
     }
 
@@ -54,7 +68,7 @@ impl<'a> Publisher<'a> {
         &self.lookup
     }
 
-    /// Sends the messages of `changes`; the receipt tells when they are delivered. Returns how many there are.
+    /// Sends the messages of `changes`; the receipt says when they are delivered.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -62,27 +76,95 @@ impl<'a> Publisher<'a> {
         &mut self,
         changes: &mut [Change],
         receipt: &Arc<Receipt>,
-    ) -> Result<u64, PublishError> {
-        let versions: Vec<u64> = changes
+    ) -> Result<Sent, PublishError> {
+        let mut sent = Sent { keyless: self.keyless(changes)?, ..Sent::default() };
+        let versions: Vec<Option<u64>> = changes
             .iter()
             .map(|change| self.versions.next(change, self.lookup.table(change.kind)))
             .collect::<Result<_, _>>()?;
         let followers = self.lookup.fill(changes).await?;
-        let mut sent = followers.len() as u64;
+        let mut as_now: BTreeMap<(Lsn, Kind), HashSet<Key>> = BTreeMap::new();
         for (change, version) in changes.iter().zip(versions) {
             let table = self.lookup.table(change.kind).clone();
-            let messages = messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)?;
-            for message in messages {
+            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            if version.is_none() {
+                warn_uncounted(change, &table, &known_by);
+            }
+            // Of two rows with one key the other one may be left. The application's versions can't say which.
+            let may_be_left = change.loses_key(&table).map_err(ChangeError::from)?
+                && !self.lookup.is_unique(change.kind)
+                && self.versions.are_of_wal();
+            let Some(version) = version.filter(|_| !may_be_left) else {
+                as_now.entry((change.commit, change.kind)).or_default().extend(known_by);
+                continue;
+            };
+            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
                 self.send(&message, receipt).await?;
-                sent += 1;
+                sent.messages += 1;
             }
         }
         for Follower { commit, row, key, person } in followers {
             let reader = Reader::new(self.lookup.table(Kind::DistinctId), &row);
             let version = self.versions.follower(commit, &reader)?;
-            self.send(&Outgoing::distinct_id(&key, Some(person), version), receipt).await?;
+            self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
+            sent.messages += 1;
+        }
+        for ((commit, kind), keys) in as_now {
+            let keys = keys.into_iter().collect::<Vec<_>>();
+            sent.messages += self.publish_as_now(commit, kind, &keys, changes, receipt).await?;
         }
         Ok(sent)
+    }
+
+    /// Deletions without what ClickHouse knows the row by.
+    fn keyless(&self, changes: &[Change]) -> Result<u64, ChangeError> {
+        let mut keyless = 0;
+        for change in changes.iter().filter(|change| change.after.is_none()) {
+            let cells = change.before.as_deref().unwrap_or_default();
+            let key = Reader::new(self.lookup.table(change.kind), cells).key()?;
+            keyless += u64::from(key.is_none());
+        }
+        Ok(keyless)
+    }
+
+    /// Publishes rows as they are now, which is at least as new as the changes: rows that one transaction changed more often than
+    /// versions count, and keys that more than one row may have.
+    async fn publish_as_now(
+        &mut self,
+        commit: Lsn,
+        kind: Kind,
+        keys: &[Key],
+        changes: &[Change],
+        receipt: &Arc<Receipt>,
+    ) -> Result<u64, PublishError> {
+        let table = self.lookup.table(kind).clone();
+        let rows = self.lookup.now(kind, keys, changes).await?;
+        let mut gone: HashSet<&Key> = keys.iter().collect();
+        let mut now: Vec<Change> = rows.into_iter().map(|row| Change::read(kind, row)).collect();
+        self.lookup.fill(&mut now).await?;
+        let mut sent = 0;
+        for change in &now {
+            for key in change.known_by(&table).map_err(ChangeError::from)? {
+                gone.remove(&key);
+            }
+            let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
+            let version = self.versions.follower(commit, &reader)?;
+            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
+                self.send(&message, receipt).await?;
+                sent += 1;
+            }
+        }
+        for key in gone {
+            let version = self.versions.follower(commit, &Reader::new(&table, &[]))?;
+            self.send(&Outgoing::gone(key, version), receipt).await?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// Forgets what is remembered of a transaction that has ended.
+    pub(super) fn end_transaction(&mut self) {
+        self.versions.end_transaction();
     }
 
     /// Sends one message.
@@ -96,4 +178,14 @@ impl<'a> Publisher<'a> {
         };
         self.producer.send(topic, message.key.as_bytes(), &message.payload, receipt).await
     }
+}
+
+fn warn_uncounted(change: &Change, table: &Table, known_by: &[Key]) {
+    let row = known_by.first().map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(
+        "persons: the transaction committed at {} changes {row} of {} more often than versions count: it is read from the table, as it \
+         is after the transaction",
+        change.commit,
+        table.name
+    );
 }

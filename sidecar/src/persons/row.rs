@@ -81,6 +81,19 @@ pub(super) struct Person {
     pub is_identified: bool,
     /// As ClickHouse's `DateTime64(3, 'UTC')` is written; years from 1900 to 2299.
     pub created_at: String,
+    /// Whether it is still a person.
+    pub presence: Presence,
+}
+
+/// Whether a person whose row exists is still one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is.
+    Live,
+    /// It is deleted.
+    Deleted,
+    /// It was merged into another one, given by [`Person::id`].
+    MergedInto(i64),
 }
 
 /// A distinct id as PostgreSQL has it.
@@ -90,6 +103,8 @@ pub(super) struct DistinctId {
     pub key: DistinctIdKey,
     /// The person, by [`Person::id`].
     pub person_id: i64,
+    /// Whether it is deleted though its row stays.
+    pub is_deleted: bool,
 }
 
 /// A value that posthouse can't read.
@@ -147,7 +162,22 @@ impl<'a> Reader<'a> {
             properties: self.text(person::PROPERTIES)?.unwrap_or("{}").to_owned(),
             is_identified: self.text(person::IDENTIFIED)? == Some("t"),
             created_at: moment(self.text(person::CREATED)?),
+            presence: self.presence()?,
         }))
+    }
+
+    fn presence(&self) -> Result<Presence, ValueError> {
+        let merged_into = self.table.merged_into().map(|place| self.integer(place)).transpose()?.flatten();
+        Ok(match (self.is_deleted()?, merged_into) {
+            (true, _) => Presence::Deleted,
+            (false, Some(id)) => Presence::MergedInto(id),
+            (false, None) => Presence::Live,
+        })
+    }
+
+    fn is_deleted(&self) -> Result<bool, ValueError> {
+        let deleted = self.table.is_deleted().map(|place| self.text(place)).transpose()?.flatten();
+        Ok(deleted == Some("t"))
     }
 
     pub(super) fn distinct_id(&self) -> Result<Option<DistinctId>, ValueError> {
@@ -155,7 +185,7 @@ impl<'a> Reader<'a> {
         else {
             return Ok(None);
         };
-        Ok(Some(DistinctId { key, person_id }))
+        Ok(Some(DistinctId { key, person_id, is_deleted: self.is_deleted()? }))
     }
 
     /// The primary key.

@@ -27,9 +27,43 @@ pub(super) struct State {
     pub vanished: u64,
     /// How many of these have been repaired.
     pub repaired: u64,
+    /// Whether a table was emptied since the last repair, so that any number of rows may have vanished.
+    #[serde(default)]
+    pub truncated: bool,
+    /// Changes without the row's key since the last repair.
+    #[serde(default)]
+    pub keyless: u64,
+    /// The last acknowledged transaction: it comes again, or lies before the slot's place; else the history is another one.
+    #[serde(default)]
+    pub last_commit: Option<Commit>,
+    /// The server's timeline, which a failover and a point-in-time recovery change; absent in what older releases remembered.
+    #[serde(default)]
+    pub timeline: Option<u32>,
+    /// Whether the stream had another history than what was acknowledged.
+    #[serde(default)]
+    pub diverged: bool,
+    /// What is added to versions of the WAL, beside `version_base` of the config, since WAL was lost.
+    #[serde(default)]
+    pub base: u64,
     /// What is published; absent in what older releases remembered.
     #[serde(default)]
     pub published: Option<Published>,
+}
+
+/// A transaction of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Commit {
+    /// The end of its commit record.
+    pub end: u64,
+    /// The lower half of its number.
+    pub transaction: u32,
+}
+
+impl State {
+    /// What is added to versions of the WAL.
+    pub(super) fn version_base(&self, postgres: &Postgres) -> u64 {
+        postgres.version_base.max(self.base)
+    }
 }
 
 /// The name of [`VersionRule::Wal`], the default.

@@ -17,9 +17,9 @@ use crate::supervise::Heartbeat;
 use super::change::Change;
 use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
 use super::publish::{PublishError, Publisher};
-use super::slot::{self, SlotError};
-use super::state::{StateError, Store};
-use super::table::{Table, TableError, pick};
+use super::requirements::{self, SourceError};
+use super::state::{Commit, StateError, Store};
+use super::table::{Table, pick};
 
 /// Changes that are published together, at most.
 const BATCH_CHANGES: usize = 5_000;
@@ -61,12 +61,20 @@ pub enum StreamError {
     /// A row of a table that was not described.
     #[error("PostgreSQL sent a row of a table ({0}) that it did not describe: please report this")]
     Undescribed(u32),
-    /// A table is not as it must be any more.
+    /// A table is not as it must be, so that what changes lack can't be read from it either.
     #[error(transparent)]
-    Table(#[from] TableError),
-    /// What changes lack can't be read from it either.
-    #[error(transparent)]
-    Source(#[from] SlotError),
+    Source(#[from] SourceError),
+    /// What was acknowledged is not in the WAL.
+    #[error(
+        "the WAL has another history than what was published: transaction {transaction}, which was committed at {end}, is not in it. \
+         PostgreSQL was restored, or a standby that lagged has taken over"
+    )]
+    OtherHistory {
+        /// The lower half of the transaction's number.
+        transaction: u32,
+        /// The end of its commit record.
+        end: Lsn,
+    },
     /// Changes were not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -81,6 +89,13 @@ impl From<DeliveryError> for StreamError {
     }
 }
 
+/// What made a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Insert,
+    Other,
+}
+
 /// A described table, and where the columns that are read stand in its rows. Nothing for tables of others.
 type Tables = HashMap<u32, Option<(Table, Vec<Option<usize>>)>>;
 
@@ -92,6 +107,8 @@ pub(super) struct Stream<'a> {
     pub publisher: Publisher<'a>,
     /// Where progress is remembered.
     pub store: &'a Store<'a>,
+    /// The slot's place when the stream began.
+    pub begins: Lsn,
     /// The tables.
     pub config: &'a Postgres,
     /// Told when rows vanished whose keys nobody tells.
@@ -110,6 +127,8 @@ struct UnderWay(VecDeque<InFlight>);
 struct InFlight {
     receipt: Arc<Receipt>,
     place: Lsn,
+    /// The last transaction before that place.
+    commit: Option<Commit>,
     since: Instant,
 }
 
@@ -123,7 +142,15 @@ struct Reading {
     bytes: usize,
     /// Everything before this has been read.
     read: Lsn,
+    /// Whether the transaction that is being read has changes.
+    has_changes: bool,
+    /// The last transaction with changes that has been read.
+    commit: Option<Commit>,
+    /// A transaction that must come before anything behind it.
+    expected: Option<Commit>,
     truncated: bool,
+    /// Changes without what ClickHouse knows the row by.
+    keyless: u64,
     /// Whether a table was described otherwise than it must be: these changes are from before somebody mended it, or nobody has.
     outdated: bool,
 }
@@ -134,10 +161,13 @@ impl Stream<'_> {
     /// # Errors
     /// See [`StreamError`].
     pub(super) async fn run(mut self) -> Result<Infallible, StreamError> {
-        let begins = Lsn::from_u64(self.store.now().await.acknowledged);
-        let mut reading = Reading { read: begins, ..Reading::default() };
+        let state = self.store.now().await;
+        let begins = Lsn::from_u64(state.acknowledged);
+        // What lies before the slot's place does not come again.
+        let expected = state.last_commit.filter(|commit| commit.end > self.begins.as_u64());
+        let mut reading = Reading { read: begins, expected, ..Reading::default() };
         let mut under_way = UnderWay::default();
-        let mut delivered = reading.read;
+        let mut delivered = (reading.read, None);
         let mut due = Instant::now() + ACKNOWLEDGE;
         loop {
             self.heartbeat.beat("streaming changes", STEP_TIMEOUT);
@@ -146,36 +176,38 @@ impl Stream<'_> {
                 age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not take changes"),
                 _ => self.heartbeat.ready(),
             }
-            self.fill(&mut reading, due).await?;
+            let filled = self.fill(&mut reading, due).await;
+            if let Err(StreamError::OtherHistory { .. }) = filled {
+                self.store.change(|state| state.diverged = true).await?;
+            }
+            filled?;
             if !reading.batch.is_empty() {
                 let waiting = "waiting for kafka to take changes";
                 self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.make_room()).await?;
                 if reading.outdated {
                     // What can't be told from the changes is read from the tables, once they are as they must be.
-                    slot::prepare(self.publisher.lookup().session(), self.config).await?;
+                    requirements::require(self.publisher.lookup().session(), self.config).await?;
                 }
                 let receipt = Arc::new(Receipt::default());
                 let publishing =
                     timeout(PUBLISH_TIMEOUT, self.publisher.publish(&mut reading.batch, &receipt));
                 let published = self.heartbeat.during("publishing changes", STEP_TIMEOUT, publishing).await;
                 let sent = published.map_err(|_| StreamError::Slow)??;
-                self.metrics.add(Metric::PersonsMessages, sent);
+                self.metrics.add(Metric::PersonsMessages, sent.messages);
+                reading.keyless += sent.keyless;
+                if reading.transaction.is_none() {
+                    self.publisher.end_transaction();
+                }
                 reading.batch.clear();
                 reading.bytes = 0;
                 reading.outdated = reading.lacks_columns();
-                under_way.push(receipt, reading.read);
-            } else if under_way.0.back().map_or(delivered, |batch| batch.place) < reading.read {
+                under_way.push(receipt, &reading);
+            } else if under_way.0.back().map_or(delivered.0, |batch| batch.place) < reading.read {
                 // Nothing of ours, but the WAL goes on.
-                under_way.push(Arc::default(), reading.read);
+                under_way.push(Arc::default(), &reading);
             }
             // Remembered before that transaction can be acknowledged.
-            if std::mem::take(&mut reading.truncated) {
-                tracing::warn!(
-                    "persons: a table was emptied (TRUNCATE): its rows are looked for on the nodes and deleted there"
-                );
-                self.store.change(|state| state.vanished += 1).await?;
-                self.vanished.notify_one();
-            }
+            self.remember_vanished(&mut reading).await?;
             delivered = under_way.delivered()?.unwrap_or(delivered);
             if Instant::now() >= due {
                 due = Instant::now() + ACKNOWLEDGE;
@@ -183,6 +215,36 @@ impl Stream<'_> {
                 self.heartbeat.during("remembering progress in kafka", STEP_TIMEOUT, remembering).await?;
             }
         }
+    }
+
+    /// Has an audit find rows that vanished without their keys.
+    async fn remember_vanished(&self, reading: &mut Reading) -> Result<(), StateError> {
+        let (truncated, keyless) =
+            (std::mem::take(&mut reading.truncated), std::mem::take(&mut reading.keyless));
+        if !truncated && keyless == 0 {
+            return Ok(());
+        }
+        if truncated {
+            tracing::warn!(
+                "persons: a table was emptied (TRUNCATE): its rows are looked for on the nodes and deleted there"
+            );
+        }
+        if keyless > 0 {
+            tracing::error!(
+                "persons: {keyless} changes came without the columns by which ClickHouse knows the row (see posthouse persons check): \
+                 nodes are compared with PostgreSQL and repaired"
+            );
+            self.metrics.add(Metric::PersonsKeyless, keyless);
+        }
+        self.store
+            .change(|state| {
+                state.vanished += 1;
+                state.truncated |= truncated;
+                state.keyless += keyless;
+            })
+            .await?;
+        self.vanished.notify_one();
+        Ok(())
     }
 
     /// Reads events until a batch is full or nothing comes for a moment.
@@ -208,13 +270,14 @@ impl Stream<'_> {
 
     fn take(&self, event: ReplicationEvent, reading: &mut Reading) -> Result<(), StreamError> {
         match event {
-            ReplicationEvent::Begin { final_lsn, xid, .. } => reading.transaction = Some((final_lsn, xid)),
-            ReplicationEvent::Commit { end_lsn, .. } => {
-                reading.transaction = None;
-                reading.read = reading.read.max(end_lsn);
+            ReplicationEvent::Begin { final_lsn, xid, .. } => {
+                reading.transaction = Some((final_lsn, xid));
+                reading.has_changes = false;
             }
+            ReplicationEvent::Commit { end_lsn, .. } => reading.commit(end_lsn)?,
             // Between transactions everything before it has been sent. An idle database moves on by this.
             ReplicationEvent::KeepAlive { wal_end, .. } if reading.transaction.is_none() => {
+                reading.passes(wal_end)?;
                 reading.read = reading.read.max(wal_end);
             }
             ReplicationEvent::XLogData { data, .. } => {
@@ -227,22 +290,51 @@ impl Stream<'_> {
     }
 
     /// Remembers first and acknowledges then: a slot that stands beyond what is remembered is another one.
-    async fn acknowledge(&self, delivered: Lsn) -> Result<(), StreamError> {
-        if delivered.as_u64() > self.store.now().await.acknowledged {
-            self.store.change(|state| state.acknowledged = delivered.as_u64()).await?;
-            self.client.update_applied_lsn(delivered);
+    async fn acknowledge(&self, (place, commit): (Lsn, Option<Commit>)) -> Result<(), StreamError> {
+        if place.as_u64() > self.store.now().await.acknowledged {
+            self.store
+                .change(|state| {
+                    state.acknowledged = place.as_u64();
+                    state.last_commit = commit.or(state.last_commit);
+                })
+                .await?;
+            self.client.update_applied_lsn(place);
         }
         Ok(())
     }
 }
 
 impl Reading {
+    fn commit(&mut self, end: Lsn) -> Result<(), StreamError> {
+        if let (Some((_, transaction)), true) = (self.transaction.take(), self.has_changes) {
+            let commit = Commit { end: end.as_u64(), transaction };
+            if self.expected == Some(commit) {
+                self.expected = None;
+            }
+            self.commit = Some(commit);
+        }
+        self.read = self.read.max(end);
+        self.passes(end)
+    }
+
+    /// Everything before `place` has come: the expected transaction too, or it never will.
+    fn passes(&self, place: Lsn) -> Result<(), StreamError> {
+        match self.expected {
+            Some(Commit { end, transaction }) if end <= place.as_u64() => {
+                Err(StreamError::OtherHistory { transaction, end: Lsn::from_u64(end) })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn message(&mut self, message: Message, config: &Postgres) -> Result<(), StreamError> {
         match message {
-            Message::Relation(relation) => self.describe(&relation, config)?,
-            Message::Insert { relation, new } => self.change(relation, None, Some(&new))?,
-            Message::Update { relation, old, new } => self.change(relation, old.as_deref(), Some(&new))?,
-            Message::Delete { relation, old } => self.change(relation, Some(&old), None)?,
+            Message::Relation(relation) => self.describe(&relation, config),
+            Message::Insert { relation, new } => self.change(relation, Verb::Insert, None, Some(&new))?,
+            Message::Update { relation, old, new } => {
+                self.change(relation, Verb::Other, old.as_deref(), Some(&new))?;
+            }
+            Message::Delete { relation, old } => self.change(relation, Verb::Other, Some(&old), None)?,
             Message::Truncate { relations } => {
                 let ours = |id: &u32| self.tables.get(id).is_some_and(Option::is_some);
                 self.truncated |= relations.iter().any(ours);
@@ -252,13 +344,15 @@ impl Reading {
         Ok(())
     }
 
-    fn describe(&mut self, relation: &Relation, config: &Postgres) -> Result<(), StreamError> {
+    fn describe(&mut self, relation: &Relation, config: &Postgres) {
         let named = |table: &Table| table.name.schema == relation.schema && table.name.name == relation.name;
         let ours = Table::both(config).into_iter().find(named);
-        let ours = ours.map(|table| table.places_then(relation).map(|places| (table, places))).transpose()?;
+        let ours = ours.map(|table| {
+            let places = table.places_then(relation);
+            (table, places)
+        });
         self.tables.insert(relation.id, ours);
         self.outdated |= self.lacks_columns();
-        Ok(())
     }
 
     fn lacks_columns(&self) -> bool {
@@ -268,6 +362,7 @@ impl Reading {
     fn change(
         &mut self,
         relation: u32,
+        verb: Verb,
         before: Option<&[Cell]>,
         after: Option<&[Cell]>,
     ) -> Result<(), StreamError> {
@@ -275,12 +370,18 @@ impl Reading {
         let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else {
             return Ok(());
         };
+        self.has_changes = true;
+        if !table.has_key_at(places) {
+            self.keyless += 1;
+            return Ok(());
+        }
         let unchanged = after.unwrap_or_default().iter().filter(|cell| **cell == Cell::Unchanged).count();
         self.bytes += unchanged * LOOKED_UP_BYTES;
         self.batch.push(Change {
             commit,
             transaction: Some(number),
             kind: table.kind,
+            is_insert: verb == Verb::Insert,
             before: before.map(|row| pick(row, places)),
             after: after.map(|row| pick(row, places)),
         });
@@ -289,8 +390,9 @@ impl Reading {
 }
 
 impl UnderWay {
-    fn push(&mut self, receipt: Arc<Receipt>, place: Lsn) {
-        self.0.push_back(InFlight { receipt, place, since: Instant::now() });
+    fn push(&mut self, receipt: Arc<Receipt>, reading: &Reading) {
+        let (place, commit) = (reading.read, reading.commit);
+        self.0.push_back(InFlight { receipt, place, commit, since: Instant::now() });
     }
 
     /// How long the oldest batch is on its way.
@@ -298,12 +400,12 @@ impl UnderWay {
         self.0.front().map_or(Duration::ZERO, |batch| batch.since.elapsed())
     }
 
-    /// Up to where everything is delivered; nothing if no batch more is.
-    fn delivered(&mut self) -> Result<Option<Lsn>, DeliveryError> {
+    /// Up to where everything is delivered, with the last transaction before that; nothing if no batch more is.
+    fn delivered(&mut self) -> Result<Option<(Lsn, Option<Commit>)>, DeliveryError> {
         let mut delivered = None;
         while let Some(state) = self.0.front().and_then(|batch| batch.receipt.state()) {
             state?;
-            delivered = self.0.pop_front().map(|batch| batch.place);
+            delivered = self.0.pop_front().map(|batch| (batch.place, batch.commit));
         }
         Ok(delivered)
     }

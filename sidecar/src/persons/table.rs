@@ -2,7 +2,7 @@
 
 use crate::config::{Postgres, TableName, VersionRule};
 
-use super::pgoutput::{Cell, Relation, RelationColumn};
+use super::pgoutput::{Cell, Relation};
 
 /// What a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +73,10 @@ pub(super) struct Table {
     columns: Vec<Column>,
 }
 
+/// Keys of columns that not every source has; they come last.
+const IS_DELETED: &str = "is_deleted";
+const MERGED_INTO: &str = "merged_into_id";
+
 /// Places of a person's values.
 pub(super) mod person {
     pub(in super::super) const ID: usize = 0;
@@ -94,18 +98,7 @@ pub(super) mod distinct_id {
 
 /// Why a table can't be copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
-    /// It is not there, or this user does not see it.
-    #[error(
-        "PostgreSQL has no table {table} that posthouse may see: set persons.postgres.{section}.table (and schema), or grant \
-         SELECT on it"
-    )]
-    Missing {
-        /// Its name.
-        table: TableName,
-        /// Its section in the config.
-        section: &'static str,
-    },
+pub(super) enum TableError {
     /// A column is not there.
     #[error(
         "table {table} has no column {column} (any more): nothing of it is copied until it is back, or persons.postgres.\
@@ -135,22 +128,6 @@ pub enum TableError {
         /// What it may be.
         wanted: &'static str,
     },
-    /// A deletion would not tell which row of ClickHouse is meant.
-    #[error(
-        "a deletion in {table} does not tell {columns}, by which ClickHouse knows the row. Do this once, it costs little:\n  \
-         CREATE UNIQUE INDEX CONCURRENTLY posthouse_{name}_identity ON {table} ({index});\n  \
-         ALTER TABLE {table} REPLICA IDENTITY USING INDEX posthouse_{name}_identity;\n\
-         The columns must be NOT NULL. REPLICA IDENTITY FULL does it too, and writes every old row to the WAL.",
-        name = .table.name
-    )]
-    Identity {
-        /// Its name.
-        table: TableName,
-        /// What is not told.
-        columns: String,
-        /// What the index should have.
-        index: String,
-    },
 }
 
 impl Table {
@@ -175,6 +152,9 @@ impl Table {
         if versioned {
             person.push(column("version", &names.version, Type::Integer, true));
         }
+        person.extend(names.is_deleted.iter().map(|name| column(IS_DELETED, name, Type::Boolean, false)));
+        person
+            .extend(names.merged_into_id.iter().map(|name| column(MERGED_INTO, name, Type::Integer, false)));
         let names = &config.distinct_id;
         let mut distinct_id = vec![
             column("id", &names.id, Type::Integer, false),
@@ -185,10 +165,27 @@ impl Table {
         if versioned {
             distinct_id.push(column("version", &names.version, Type::Integer, true));
         }
+        distinct_id
+            .extend(names.is_deleted.iter().map(|name| column(IS_DELETED, name, Type::Boolean, false)));
         [
             Self { kind: Kind::Person, name: config.person.table.clone(), columns: person },
             Self { kind: Kind::DistinctId, name: config.distinct_id.table.clone(), columns: distinct_id },
         ]
+    }
+
+    /// The place of the column that says whether a row is deleted though it stays, if the config names one.
+    pub(super) fn is_deleted(&self) -> Option<usize> {
+        self.columns.iter().position(|column| column.key == IS_DELETED)
+    }
+
+    /// The place of the column with the person that a person was merged into, if the config names one.
+    pub(super) fn merged_into(&self) -> Option<usize> {
+        self.columns.iter().position(|column| column.key == MERGED_INTO)
+    }
+
+    /// Whether rows stay when what they say is deleted or merged.
+    pub(super) fn is_soft(&self) -> bool {
+        self.is_deleted().is_some() || self.merged_into().is_some()
     }
 
     /// Its columns, by PostgreSQL's names, in the order of its values.
@@ -208,51 +205,38 @@ impl Table {
         }
     }
 
+    /// The columns that ClickHouse knows a row by, and the version where the application counts it: every deletion must have them.
+    pub(super) fn key_columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|column| column.in_identity).map(|column| column.name.as_str())
+    }
+
+    /// The primary key.
+    pub(super) fn id_column(&self) -> &str {
+        self.column(person::ID)
+    }
+
     /// Where its columns stand in the rows of `relation`.
     ///
     /// # Errors
     /// See [`TableError`].
     pub(super) fn places(&self, relation: &Relation) -> Result<Vec<usize>, TableError> {
-        let mut untold = Vec::new();
-        let places = self.columns.iter().map(|column| {
-            let (place, found) = self.find(column, relation)?;
-            if column.in_identity && !found.is_identity {
-                untold.push(column.name.as_str());
-            }
-            Ok(place)
-        });
-        let places: Vec<_> = places.collect::<Result<_, _>>()?;
-        if untold.is_empty() {
-            return Ok(places);
-        }
-        let columns = untold.join(", ");
-        let id = self.columns.iter().filter(|column| column.in_identity || column.key == "id");
-        let index = id.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-        Err(TableError::Identity { table: self.name.clone(), columns, index })
+        self.columns.iter().map(|column| self.find(column, relation)).collect()
     }
 
-    /// The same for rows from a time at which the table may have been otherwise: nothing for a column that they do not have as
-    /// it must be, and that can be looked up. What tells one row from another can't.
-    ///
-    /// # Errors
-    /// See [`TableError`].
-    pub(super) fn places_then(&self, relation: &Relation) -> Result<Vec<Option<usize>>, TableError> {
-        let is_told = |column: &&Column| {
-            column.in_identity || column.key == "id" || self.find(column, relation).is_ok()
-        };
-        let told = Self { columns: self.columns.iter().filter(is_told).cloned().collect(), ..self.clone() };
-        let mut places = told.places(relation)?.into_iter();
-        let place = |column| if is_told(&column) { places.next() } else { None };
-        Ok(self.columns.iter().map(place).collect())
+    /// The same for rows from a time at which the table may have been otherwise: absent for a column that they do not have as it
+    /// must be.
+    pub(super) fn places_then(&self, relation: &Relation) -> Vec<Option<usize>> {
+        self.columns.iter().map(|column| self.find(column, relation).ok()).collect()
     }
 
-    fn find<'r>(
-        &self,
-        column: &Column,
-        relation: &'r Relation,
-    ) -> Result<(usize, &'r RelationColumn), TableError> {
-        let mut columns = relation.columns.iter().enumerate();
-        let found = columns.find(|(_, found)| found.name == column.name);
+    /// Whether rows at `places` have what tells one from another: everything else can be looked up.
+    pub(super) fn has_key_at(&self, places: &[Option<usize>]) -> bool {
+        let is_key = |column: &Column| column.in_identity || column.key == "id";
+        self.columns.iter().zip(places).all(|(column, place)| place.is_some() || !is_key(column))
+    }
+
+    fn find(&self, column: &Column, relation: &Relation) -> Result<usize, TableError> {
+        let found = relation.columns.iter().enumerate().find(|(_, found)| found.name == column.name);
         let (place, found) = found.ok_or_else(|| TableError::NoColumn {
             table: self.name.clone(),
             section: self.section(),
@@ -260,7 +244,7 @@ impl Table {
             key: column.key,
         })?;
         if column.data_type.ids().contains(&found.type_id) {
-            return Ok((place, found));
+            return Ok(place);
         }
         Err(TableError::Type {
             table: self.name.clone(),
@@ -284,6 +268,7 @@ pub(super) fn pick(row: &[Cell], places: &[Option<usize>]) -> Vec<Cell> {
 pub(super) mod tests {
     use std::path::Path;
 
+    use super::super::pgoutput::RelationColumn;
     use super::*;
     use crate::config::Config;
 
@@ -330,15 +315,18 @@ pub(super) mod tests {
         let then = |change: fn(&mut Vec<(&str, u32, bool)>)| {
             let mut columns = COLUMNS.to_vec();
             change(&mut columns);
-            person().places_then(&relation(&columns))
+            let places = person().places_then(&relation(&columns));
+            (person().has_key_at(&places), places)
         };
-        let told = |places: [Option<usize>; 6]| Ok(places.to_vec());
         let (id, team, uuid) = (Some(2), Some(3), Some(4));
-        assert_eq!(then(|_| ()), told([id, team, uuid, Some(6), Some(5), Some(0)]));
-        assert_eq!(then(|columns| columns[6].0 = "known"), told([id, team, uuid, None, Some(5), Some(0)]));
-        assert_eq!(then(|columns| columns[5].1 = 25), told([id, team, uuid, Some(6), None, Some(0)]));
-        assert!(then(|columns| columns[2].0 = "number").is_err());
-        assert!(then(|columns| columns[4].2 = false).is_err());
+        assert_eq!(then(|_| ()), (true, vec![id, team, uuid, Some(6), Some(5), Some(0)]));
+        assert_eq!(
+            then(|columns| columns[6].0 = "known"),
+            (true, vec![id, team, uuid, None, Some(5), Some(0)])
+        );
+        assert_eq!(then(|columns| columns[5].1 = 25), (true, vec![id, team, uuid, Some(6), None, Some(0)]));
+        assert_eq!(then(|columns| columns[2].0 = "number").1[0], None);
+        assert!(!then(|columns| columns[2].0 = "number").0 && !then(|columns| columns[4].1 = 25).0);
     }
 
     #[test]
@@ -355,7 +343,5 @@ pub(super) mod tests {
         );
         let retyped = refused(|columns| columns[4].1 = 25);
         assert!(retyped.contains("column uuid") && retyped.contains("it must be uuid"), "{retyped}");
-        let untold = refused(|columns| columns[4].2 = false);
-        assert!(untold.contains("does not tell uuid") && untold.contains("(id, team_id, uuid)"), "{untold}");
     }
 }

@@ -4,40 +4,35 @@
 //! transaction deletes one of the same key is written to the WAL before it waits for that deletion to commit; by its own place
 //! the deletion would come later and hide it for ever.
 //!
-//! A version is the commit's place divided by 8 (places are multiples of it), times 32,768, plus a count of the rounds within
-//! the transaction: a round ends when a key comes that it has had. Keys are counted as the WAL tells them, so that a transaction
-//! that comes again has the same versions, whatever has become of its rows meanwhile.
+//! A version is the commit's place divided by 8 (places are multiples of it), times 32,768, plus the number of earlier changes
+//! of the same row within the transaction. Changes are counted as the WAL has them, so that a transaction that comes again has
+//! the same versions, whatever has become of its rows meanwhile. A row that is changed more often than that counts is read from
+//! its table instead, as it is after the transaction.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use pgwire_replication::Lsn;
 
-/// Bits of the count of rounds.
-const ROUND_BITS: u32 = 15;
-/// The last round has no changes: it is that of rows which follow from them.
-const LAST_ROUND: u64 = (1 << ROUND_BITS) - 1;
+/// Bits of the count of a row's changes.
+const COUNT_BITS: u32 = 15;
+/// No change has the last count: it is that of rows that are read after their transaction.
+const LAST_COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// Places are multiples of 8: records of the WAL are aligned (MAXALIGN).
 const ALIGN_BITS: u32 = 3;
 /// Places from here on make versions that no Int64 holds, which `person_distinct_id` has: 2 PiB of WAL.
-const PLACE_LIMIT: u64 = 1 << (63 - ROUND_BITS + ALIGN_BITS);
+const PLACE_LIMIT: u64 = 1 << (63 - COUNT_BITS + ALIGN_BITS);
 /// No WAL gives a smaller version: it begins with its second segment, and a segment has at least 1 MiB.
-pub(super) const LEAST_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << ROUND_BITS) - 1;
-/// Keys that a round remembers, 8 bytes each; then another round begins.
-const ROUND_KEYS: usize = 100_000;
+pub(super) const LEAST_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << COUNT_BITS) - 1;
+/// Rows whose changes are counted at once, in about 32 MB. For the ones behind them counts begin above all of these.
+const MAX_COUNTED_ROWS: usize = 1 << 20;
+
+/// So much WAL may what was published be ahead of what was acknowledged: the batches in flight.
+pub(super) const AHEAD: u64 = 1 << 30;
 
 /// Why a row has no version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// One transaction changes one row too often.
-    #[error(
-        "the transaction committed at {commit} changes one row more than {} times, and versions count no further: to go on \
-         behind it, drop the replication slot; posthouse then copies everything anew",
-        LAST_ROUND
-    )]
-    Rounds {
-        /// Where it was committed.
-        commit: Lsn,
-    },
     /// The WAL has come too far.
     #[error(
         "the WAL has come to {place}, and versions end at {}: please report this",
@@ -65,14 +60,14 @@ pub(super) fn of_copy(slot_begins: Lsn, base: u64) -> Result<u64, VersionError> 
 /// [`VersionError::Place`].
 pub(super) fn of_followers(commit: Lsn, base: u64) -> Result<u64, VersionError> {
     // No copy has it: places after a commit are further on than by one, its record is longer.
-    Ok(first(commit, base)? + LAST_ROUND)
+    Ok(first(commit, base)? + LAST_COUNT)
 }
 
 fn first(commit: Lsn, base: u64) -> Result<u64, VersionError> {
     let place = commit.as_u64();
-    let version = ((place >> ALIGN_BITS) << ROUND_BITS).checked_add(base);
+    let version = ((place >> ALIGN_BITS) << COUNT_BITS).checked_add(base);
     version
-        .filter(|version| place < PLACE_LIMIT && *version <= i64::MAX.unsigned_abs() - LAST_ROUND)
+        .filter(|version| place < PLACE_LIMIT && *version <= i64::MAX.unsigned_abs() - LAST_COUNT)
         .ok_or(VersionError::Place { place: commit })
 }
 
@@ -81,8 +76,11 @@ fn first(commit: Lsn, base: u64) -> Result<u64, VersionError> {
 pub(super) struct Transaction {
     commit: Lsn,
     first: u64,
-    round: u64,
-    keys: HashSet<u64>,
+    /// Where counts begin.
+    base: u64,
+    /// The greatest count so far.
+    greatest: u64,
+    counts: HashMap<u64, u64, BuildHasherDefault<Hashed>>,
 }
 
 impl Transaction {
@@ -91,7 +89,8 @@ impl Transaction {
     /// # Errors
     /// [`VersionError::Place`].
     pub(super) fn begin(commit: Lsn, base: u64) -> Result<Self, VersionError> {
-        Ok(Self { commit, first: first(commit, base)?, round: 0, keys: HashSet::new() })
+        let (first, counts) = (first(commit, base)?, HashMap::default());
+        Ok(Self { commit, first, base: 0, greatest: 0, counts })
     }
 
     /// Where it was committed.
@@ -99,20 +98,41 @@ impl Transaction {
         self.commit
     }
 
-    /// The version of the next change; `keys` are hashes of what its row is known by, before and after.
-    ///
-    /// # Errors
-    /// [`VersionError::Rounds`].
-    pub(super) fn next(&mut self, keys: &[u64]) -> Result<u64, VersionError> {
-        if self.keys.len() >= ROUND_KEYS || keys.iter().any(|key| self.keys.contains(key)) {
-            self.round += 1;
-            self.keys.clear();
+    /// The version of the next change; `keys` are hashes of what its row is known by, before and after. Absent for a row that was
+    /// changed too often: it has the version of [`of_followers`], as it is after the transaction.
+    pub(super) fn next(&mut self, keys: &[u64]) -> Option<u64> {
+        if self.counts.len() + keys.len() > MAX_COUNTED_ROWS {
+            self.base = self.greatest + 1;
+            self.counts.clear();
         }
-        self.keys.extend(keys);
-        if self.round >= LAST_ROUND {
-            return Err(VersionError::Rounds { commit: self.commit });
+        let earlier = keys.iter().filter_map(|key| self.counts.get(key)).max();
+        let count = earlier.map_or(self.base, |count| count + 1);
+        if count >= LAST_COUNT {
+            return None;
         }
-        Ok(self.first + self.round)
+        self.greatest = self.greatest.max(count);
+        self.counts.extend(keys.iter().map(|key| (*key, count)));
+        Some(self.first + count)
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -126,11 +146,11 @@ mod tests {
         let mut after = Transaction::begin(Lsn::from_u64(0x1008), 0).unwrap();
         let copied = of_copy(Lsn::from_u64(0x1000), 0).unwrap();
         let versions = [7, 8, 7, 7, 8].map(|key| before.next(&[key]).unwrap());
-        assert_eq!(versions.map(|version| version - versions[0]), [0, 0, 1, 2, 2]);
+        assert_eq!(versions.map(|version| version - versions[0]), [0, 0, 1, 2, 1]);
         assert!(copied < versions[0]);
-        assert!(of_copy(Lsn::from_u64(0x1008), 0).unwrap() > versions[4]);
+        assert!(of_copy(Lsn::from_u64(0x1008), 0).unwrap() > versions[3]);
         let follows = of_followers(Lsn::from_u64(0x1000), 0).unwrap();
-        assert!(follows > versions[4] && follows < after.next(&[7]).unwrap());
+        assert!(follows > versions[3] && follows < after.next(&[7]).unwrap());
     }
 
     #[test]
@@ -140,18 +160,34 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_of_any_number_of_rows_has_versions() {
+    fn a_row_that_gets_another_key_has_more_versions_than_either() {
         let mut transaction = Transaction::begin(Lsn::from_u64(8), 0).unwrap();
-        let last = (0..1_000_000).map(|key| transaction.next(&[key]).unwrap()).last();
-        assert_eq!(last.unwrap() - transaction.first, 9);
-        assert!(transaction.keys.len() <= ROUND_KEYS);
+        let versions: Vec<_> =
+            [&[1][..], &[1], &[2], &[1, 2], &[2]].map(|keys| transaction.next(keys).unwrap()).to_vec();
+        let first = versions[0];
+        assert_eq!(versions.iter().map(|version| version - first).collect::<Vec<_>>(), [0, 1, 0, 2, 3]);
     }
 
     #[test]
-    fn what_no_version_can_say_is_refused() {
+    fn a_transaction_of_any_number_of_rows_has_versions_for_each_of_them() {
         let mut transaction = Transaction::begin(Lsn::from_u64(8), 0).unwrap();
-        let counted = (0..LAST_ROUND).all(|_| transaction.next(&[1, 1]).is_ok());
-        assert!(counted && matches!(transaction.next(&[1, 2]), Err(VersionError::Rounds { .. })));
+        // An import that makes each row and changes it twice.
+        let rows = 3 * MAX_COUNTED_ROWS as u64;
+        for row in 0..rows {
+            let [made, changed, again] = [(); 3].map(|()| transaction.next(&[row]).unwrap());
+            assert!(made < changed && changed < again);
+        }
+        // Each time that counts begin again they begin above what was counted, for rows that come again too.
+        let greatest = transaction.first + transaction.greatest;
+        assert!(greatest - transaction.first < 16 && transaction.counts.len() <= MAX_COUNTED_ROWS);
+        assert!((0..3).all(|row| transaction.next(&[row]).unwrap() > transaction.first + 3));
+    }
+
+    #[test]
+    fn a_row_that_changes_too_often_has_no_version_and_others_have() {
+        let mut transaction = Transaction::begin(Lsn::from_u64(8), 0).unwrap();
+        let counted = (0..LAST_COUNT).all(|_| transaction.next(&[1]).is_some());
+        assert!(counted && transaction.next(&[1, 2]).is_none() && transaction.next(&[2]).is_some());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT), 0).is_err());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT - 8), 0).is_ok());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT - 8), i64::MAX.unsigned_abs() / 2).is_err());

@@ -33,7 +33,7 @@ impl TaskHealth {
             let silence = (now - self.pulse.beat).as_secs();
             return Some(format!("no sign of life for {silence} s: {}", self.pulse.doing));
         }
-        let (reason, since) = self.pulse.problem.as_ref()?;
+        let (reason, since) = self.pulse.problem.as_ref().or(self.pulse.impairment.as_ref())?;
         Some(match (now - *since).as_secs() {
             0 => reason.clone(),
             seconds => format!("{reason} (for {seconds} s)"),
@@ -121,7 +121,8 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn task(name: &'static str, beat: Instant) -> TaskHealth {
-        let pulse = Pulse { beat, due: beat + LIMIT, doing: "reading".to_owned(), problem: None };
+        let pulse =
+            Pulse { beat, due: beat + LIMIT, doing: "reading".to_owned(), problem: None, impairment: None };
         TaskHealth { name, pulse, fault: None, restarts: 0 }
     }
 

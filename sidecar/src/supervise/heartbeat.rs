@@ -30,6 +30,8 @@ pub struct Pulse {
     pub doing: String,
     /// Why the task can't do its work, and since when; `None` while it can.
     pub problem: Option<(String, Instant)>,
+    /// A fault beside the task's own work, which goes on; and since when.
+    pub impairment: Option<(String, Instant)>,
 }
 
 impl Pulse {
@@ -49,6 +51,7 @@ impl Default for Heartbeat {
             due: now + FIRST_BEAT_TIMEOUT,
             doing: starting,
             problem,
+            impairment: None,
         })))
     }
 }
@@ -103,6 +106,13 @@ impl Heartbeat {
         let mut pulse = self.lock();
         let since = pulse.problem.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         pulse.problem = Some((reason.into(), since));
+    }
+
+    /// A fault beside the task's own work, or that there is none. [`Heartbeat::ready`] does not end it.
+    pub fn impaired(&self, reason: Option<String>) {
+        let mut pulse = self.lock();
+        let since = pulse.impairment.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        pulse.impairment = reason.map(|reason| (reason, since));
     }
 
     /// What it last said.

@@ -14,9 +14,11 @@ use crate::persons::slot;
 
 use super::AuditError;
 
-/// What is on its way needs seconds; a minute of it is a fault that should be told.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Without progress for so long something does not run.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
+/// A leader may be changing for so long.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(12);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Who reads the topics.
 pub(super) struct Barrier<'a> {
@@ -30,47 +32,50 @@ pub(super) struct Barrier<'a> {
 impl Barrier<'_> {
     /// Waits until all nodes have everything that was committed before `place`.
     pub(super) async fn pass(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
-        let deadline = Instant::now() + PATIENCE;
-        self.acknowledged(session, place, deadline).await?;
-        self.delivered(deadline).await
+        self.acknowledged(session, place).await?;
+        self.read().await
+    }
+
+    async fn acknowledged(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
+        let name = || self.postgres.slot.clone();
+        let begun = Instant::now();
+        let (mut at, mut moved) = (Lsn::from_u64(0), begun);
+        loop {
+            let slot = slot::observe(session, self.postgres).await?;
+            match slot {
+                Some(slot) if slot.confirmed >= place => return Ok(()),
+                Some(slot) if slot.is_active && slot.confirmed > at => {
+                    (at, moved) = (slot.confirmed, Instant::now());
+                }
+                Some(slot) if slot.is_active && moved.elapsed() < PROGRESS_TIMEOUT => {}
+                Some(slot) if slot.is_active => {
+                    return Err(AuditError::Behind { slot: name(), at: slot.confirmed, wanted: place });
+                }
+                _ if begun.elapsed() < LEADER_TIMEOUT => {}
+                _ => return Err(AuditError::Nobody { slot: name() }),
+            }
+            sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// Waits until all nodes have what is in the topics now.
     pub(super) async fn read(&self) -> Result<(), AuditError> {
-        self.delivered(Instant::now() + PATIENCE).await
-    }
-
-    async fn acknowledged(&self, session: &Session, place: Lsn, deadline: Instant) -> Result<(), AuditError> {
-        loop {
-            let slot = slot::observe(session, self.postgres).await?;
-            let name = || self.postgres.slot.clone();
-            match slot {
-                Some(slot) if slot.confirmed >= place => return Ok(()),
-                Some(slot) if Instant::now() < deadline && slot.is_active => {}
-                Some(slot) if slot.is_active => {
-                    return Err(AuditError::Behind { slot: name(), at: slot.confirmed, wanted: place });
-                }
-                // A leader may be changing.
-                _ if Instant::now() + PATIENCE.mul_f32(0.8) < deadline => {}
-                _ => return Err(AuditError::Nobody { slot: name() }),
-            }
-            sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    async fn delivered(&self, deadline: Instant) -> Result<(), AuditError> {
         let ends = self.kafka.bounds(self.places().await?).await?;
         for (group, topic) in self.groups() {
             let ends: Vec<_> = ends.iter().filter(|(place, _)| place.topic == *topic).collect();
+            let (mut left, mut moved) = (i64::MAX, Instant::now());
             loop {
                 let behind = self.behind(&group, &ends).await?;
                 if behind == 0 {
                     break;
                 }
-                if Instant::now() >= deadline {
+                if behind < left {
+                    (left, moved) = (behind, Instant::now());
+                }
+                if moved.elapsed() >= PROGRESS_TIMEOUT {
                     return Err(AuditError::Unread { group, messages: behind });
                 }
-                sleep(LOOK_AGAIN).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
         if self.config.replicated {

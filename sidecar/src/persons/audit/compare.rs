@@ -1,34 +1,47 @@
-//! What differs between PostgreSQL and a node: pure decisions over what both have told.
+//! Differences between PostgreSQL and a node: pure decisions over what both have.
 //!
-//! A node is asked before PostgreSQL, and again when it has had time to follow. What stood there both times is the newest that
-//! had been committed when PostgreSQL was asked, for anything newer would have arrived: so it is what PostgreSQL told, or it is
+//! A node is asked before PostgreSQL, and again when it has had time to follow. What it had both times is the newest that
+//! had been committed when PostgreSQL was asked, for anything newer would have arrived: so it is what PostgreSQL had, or it is
 //! wrong. Rows of PostgreSQL alone can't show that: one that changes and changes back looks the same before and after.
+//!
+//! Rows are compared by a digest of their key, so that a page of them has a fixed size in memory. Two keys of one digest
+//! (MD5) would be taken for one row; that needs somebody who makes them on purpose, and hides only their own rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 /// Rows of a bucket of keys, and the sum of their hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub(super) count: u64,
-    pub(super) sum: u64,
+    pub count: u64,
+    pub sum: u64,
 }
 
-/// Buckets with rows, by their number.
+/// Buckets with rows, by their number: the first 16 bits of the digest.
 pub(super) type Sums = HashMap<u16, Sum>;
 
-/// The rows of PostgreSQL: the hash of each by its key.
-pub(super) type SourceRows = HashMap<String, u64>;
+/// The MD5 of a row's key.
+pub(super) type Digest = u128;
+
+/// A row of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceRow {
+    pub digest: Digest,
+    /// The primary key.
+    pub id: i64,
+    /// Of its content.
+    pub hash: u64,
+}
 
 /// The newest that a node has of a row: it, or its tombstone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeRow {
-    pub(super) hash: u64,
-    pub(super) newest: u64,
-    pub(super) is_deleted: bool,
+    pub hash: u64,
+    pub newest: u64,
+    pub is_deleted: bool,
     /// Whether a tombstone of it is still stored, of whatever version.
-    pub(super) was_deleted: bool,
+    pub was_deleted: bool,
 }
 
 impl NodeRow {
@@ -41,12 +54,6 @@ impl NodeRow {
         (self.newest, self.visible()) == (later.newest, later.visible())
     }
 }
-
-/// The rows of a node by their keys, tombstones among them.
-pub(super) type NodeRows = HashMap<String, NodeRow>;
-
-/// What a node showed of keys of which PostgreSQL told otherwise.
-pub(super) type Suspects = BTreeMap<String, Option<NodeRow>>;
 
 /// How a row of a node is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,56 +70,150 @@ pub enum Difference {
 }
 
 /// A wrong row of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
-    pub(super) difference: Difference,
+    pub digest: Digest,
+    pub difference: Difference,
+    /// Its primary key; absent if PostgreSQL does not have it.
+    pub id: Option<i64>,
+    /// As the node has it; absent if it does not.
+    pub key: Option<String>,
     /// The greatest version that the node has of it; 0 if it has none.
-    pub(super) newest: u64,
+    pub newest: u64,
 }
 
-/// The wrong rows of one node by their keys, and how many could not be judged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) rows: BTreeMap<String, Wrong>,
-    pub(super) moving: usize,
+/// Buckets that differ, with the rows that either side has there.
+pub(super) fn differing(source: &Sums, nodes: &[Sums]) -> Vec<(u16, u64)> {
+    let differs = |bucket: &u16| nodes.iter().any(|node| node.get(bucket) != source.get(bucket));
+    let count = |sums: &Sums, bucket: u16| sums.get(&bucket).map_or(0, |sum| sum.count);
+    let rows = |bucket| nodes.iter().map(|node| count(node, bucket)).sum::<u64>() + count(source, bucket);
+    (0..=u16::MAX).filter(differs).map(|bucket| (bucket, rows(bucket))).collect()
 }
 
-/// Buckets that differ.
-pub(super) fn differing<'s>(source: &'s Sums, node: &'s Sums) -> impl Iterator<Item = u16> + 's {
-    let buckets = source.keys().chain(node.keys());
-    buckets.copied().filter(|bucket| source.get(bucket) != node.get(bucket))
+/// What one row of PostgreSQL looked like on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    /// No row of PostgreSQL had its digest.
+    None,
+    Same,
+    /// The row of PostgreSQL differed.
+    Differs(i64),
 }
 
-/// The rows of a node that are not what PostgreSQL told afterwards: they are wrong, or were on their way.
-pub(super) fn suspects(node: &NodeRows, source: &SourceRows) -> Suspects {
-    let keys: BTreeSet<&String> = source.keys().chain(node.keys()).collect();
-    let differ = |key: &&String| source.get(*key).copied() != node.get(*key).and_then(NodeRow::visible);
-    keys.into_iter().filter(differ).map(|key| (key.clone(), node.get(key).copied())).collect()
+/// A page of a node's rows, compared with those of PostgreSQL as they come.
+#[derive(Debug, Default)]
+pub(super) struct NodePage {
+    rows: Vec<(Digest, NodeRow, Match)>,
+    /// Rows of PostgreSQL that the node does not have.
+    missing: Vec<(Digest, i64)>,
+    /// Rows of PostgreSQL with the key of another one.
+    pub duplicates: u64,
 }
 
-/// Of the suspects those that are still as they were, when everything that PostgreSQL had when it told has arrived. The others
-/// are moving.
-pub(super) fn judge(suspects: &Suspects, source: &SourceRows, later: &NodeRows) -> Found {
-    let mut found = Found::default();
-    for (key, row) in suspects {
-        let still = match (row, later.get(key)) {
-            (Some(row), Some(later)) => row.still(later),
-            (None, None) => true,
-            _ => false,
-        };
-        if !still {
-            found.moving += 1;
-            continue;
-        }
-        let difference = match (source.contains_key(key), row) {
-            (true, Some(row)) if !row.is_deleted => Difference::Stale,
-            (true, _) => Difference::Missing,
-            (false, Some(row)) if row.was_deleted => Difference::Resurrected,
-            (false, _) => Difference::Extra,
-        };
-        found.rows.insert(key.clone(), Wrong { difference, newest: row.map_or(0, |row| row.newest) });
+impl NodePage {
+    /// The rows of the first look, in any order.
+    pub(super) fn new(rows: impl IntoIterator<Item = (Digest, NodeRow)>) -> Self {
+        let mut rows: Vec<_> = rows.into_iter().map(|(digest, row)| (digest, row, Match::None)).collect();
+        rows.sort_unstable_by_key(|(digest, ..)| *digest);
+        Self { rows, ..Self::default() }
     }
-    found
+
+    /// Takes a row of PostgreSQL.
+    pub(super) fn compare(&mut self, source: SourceRow) {
+        let Ok(place) = self.rows.binary_search_by_key(&source.digest, |(digest, ..)| *digest) else {
+            self.missing.push((source.digest, source.id));
+            return;
+        };
+        let Some((_, row, matched)) = self.rows.get_mut(place) else { return };
+        let same = row.visible() == Some(source.hash);
+        *matched = match (*matched, same) {
+            (Match::None, true) => Match::Same,
+            (Match::None, false) => Match::Differs(source.id),
+            (before, _) => {
+                self.duplicates += 1;
+                // Either of them is right.
+                if same { Match::Same } else { before }
+            }
+        };
+    }
+
+    /// Whether nothing differs, so that there is no need to look again.
+    pub(super) fn is_same(&self) -> bool {
+        let same = |(_, row, matched): &(Digest, NodeRow, Match)| match matched {
+            Match::Same => true,
+            Match::None => row.visible().is_none(),
+            Match::Differs(_) => false,
+        };
+        self.missing.is_empty() && self.rows.iter().all(same)
+    }
+
+    /// The second look, for the rows of which the first one differed.
+    pub(super) fn look_again(mut self) -> SecondLook {
+        self.missing.sort_unstable();
+        // Rows of PostgreSQL of one key are one row.
+        self.missing.dedup_by_key(|(digest, _)| *digest);
+        let still = vec![false; self.rows.len()];
+        let arrived = vec![false; self.missing.len()];
+        SecondLook { page: self, still, arrived, wrong: Vec::new() }
+    }
+}
+
+/// See [`NodePage::look_again`].
+#[derive(Debug)]
+pub(super) struct SecondLook {
+    page: NodePage,
+    /// Of the rows of the first look, those that were there again.
+    still: Vec<bool>,
+    /// Of the missing ones, those that have come.
+    arrived: Vec<bool>,
+    wrong: Vec<Wrong>,
+}
+
+impl SecondLook {
+    /// Takes a row of the node as it is when everything that PostgreSQL had has arrived.
+    pub(super) fn take(&mut self, digest: Digest, key: &str, later: &NodeRow) {
+        let Ok(place) = self.page.rows.binary_search_by_key(&digest, |(digest, ..)| *digest) else {
+            if let Ok(place) = self.page.missing.binary_search_by_key(&digest, |(digest, _)| *digest) {
+                self.arrived[place] = true;
+            }
+            return;
+        };
+        let (_, row, matched) = &self.page.rows[place];
+        let difference = match (matched, row.is_deleted) {
+            (Match::Same, _) | (Match::None, true) => return,
+            (Match::Differs(_), false) => Difference::Stale,
+            (Match::Differs(_), true) => Difference::Missing,
+            (Match::None, false) if row.was_deleted => Difference::Resurrected,
+            (Match::None, false) => Difference::Extra,
+        };
+        if !row.still(later) {
+            return;
+        }
+        self.still[place] = true;
+        let id = if let Match::Differs(id) = matched { Some(*id) } else { None };
+        self.wrong.push(Wrong { digest, difference, id, key: Some(key.to_owned()), newest: row.newest });
+    }
+
+    /// The wrong rows, and how many were changed meanwhile, so that they are not judged.
+    pub(super) fn end(self) -> (Vec<Wrong>, usize) {
+        let Self { page, still, arrived, mut wrong } = self;
+        let suspect = |((_, row, matched), still): &(&(Digest, NodeRow, Match), bool)| match matched {
+            Match::Same => false,
+            Match::None => !row.is_deleted && !still,
+            Match::Differs(_) => !still,
+        };
+        let changed = page.rows.iter().zip(still).filter(suspect).count();
+        let came = arrived.iter().filter(|arrived| **arrived).count();
+        let missing = page.missing.iter().zip(arrived).filter(|(_, arrived)| !arrived);
+        wrong.extend(missing.map(|((digest, id), _)| Wrong {
+            digest: *digest,
+            difference: Difference::Missing,
+            id: Some(*id),
+            key: None,
+            newest: 0,
+        }));
+        (wrong, changed + came)
+    }
 }
 
 #[cfg(test)]
@@ -127,57 +228,76 @@ mod tests {
         NodeRow { hash: 0, newest, is_deleted: true, was_deleted: true }
     }
 
-    fn node(rows: &[(&str, NodeRow)]) -> NodeRows {
-        rows.iter().map(|(key, row)| ((*key).to_owned(), *row)).collect()
-    }
-
-    fn source(rows: &[(&str, u64)]) -> SourceRows {
-        rows.iter().map(|(key, hash)| ((*key).to_owned(), *hash)).collect()
+    /// Compares, looks again, and returns key or id, difference and version of what is wrong, and how many moved.
+    fn judged(
+        first: &[(&str, NodeRow)],
+        source: &[(&str, u64)],
+        later: &[(&str, NodeRow)],
+    ) -> (Vec<(String, Difference, u64)>, usize) {
+        let digest = |key: &str| Digest::from(xxhash_rust::xxh3::xxh3_64(key.as_bytes()));
+        let mut page = NodePage::new(first.iter().map(|(key, row)| (digest(key), *row)));
+        for (id, (key, hash)) in (1..).zip(source) {
+            page.compare(SourceRow { digest: digest(key), id, hash: *hash });
+        }
+        let mut look = page.look_again();
+        for (key, row) in later {
+            look.take(digest(key), key, row);
+        }
+        let (wrong, moving) = look.end();
+        let name =
+            |wrong: &Wrong| wrong.key.clone().unwrap_or_else(|| format!("id {}", wrong.id.unwrap_or(0)));
+        let mut wrong: Vec<_> =
+            wrong.iter().map(|wrong| (name(wrong), wrong.difference, wrong.newest)).collect();
+        wrong.sort();
+        (wrong, moving)
     }
 
     #[test]
-    fn what_stands_there_after_everything_has_arrived_is_wrong_each_in_its_way() {
-        let told = source(&[("same", 1), ("stale", 2), ("missing", 3), ("hidden", 4)]);
+    fn what_is_there_after_everything_has_arrived_is_wrong_each_in_its_way() {
+        let source = [("same", 1), ("stale", 2), ("missing", 3), ("hidden", 4)];
         let back = NodeRow { was_deleted: true, ..row(8, 6) };
-        let rows = node(&[
+        let rows = [
             ("same", row(1, 1)),
             ("stale", row(2, 9)),
             ("hidden", tombstone(7)),
             ("gone", tombstone(3)),
             ("extra", row(5, 6)),
             ("back", back),
-        ]);
-        let mut later = rows.clone();
-        later.insert("back".to_owned(), NodeRow { was_deleted: false, ..back });
-        let found = judge(&suspects(&rows, &told), &told, &later);
-        let wrong = |(key, wrong): (&String, &Wrong)| (key.clone(), wrong.difference, wrong.newest);
-        let found_rows: Vec<_> = found.rows.iter().map(wrong).collect();
+        ];
+        let mut later = rows;
+        later[5].1.was_deleted = false;
         use Difference::*;
         let wanted = [
             ("back", Resurrected, 8),
             ("extra", Extra, 5),
             ("hidden", Missing, 7),
-            ("missing", Missing, 0),
+            ("id 3", Missing, 0),
             ("stale", Stale, 2),
         ];
-        assert_eq!(found_rows, wanted.map(|(key, difference, newest)| (key.to_owned(), difference, newest)));
-        assert_eq!(found.moving, 0);
+        let wanted = wanted.map(|(key, difference, newest)| (key.to_owned(), difference, newest)).to_vec();
+        assert_eq!(judged(&rows, &source, &later), (wanted, 0));
     }
 
     #[test]
     fn what_changed_on_the_node_meanwhile_is_not_judged() {
         // All of them had come and gone, or changed and changed back, when PostgreSQL was asked.
-        let told = source(&[("to and fro", 1), ("away and here", 2), ("written anew", 3)]);
-        let rows =
-            node(&[("to and fro", row(5, 9)), ("away and here", tombstone(5)), ("here and away", row(5, 4))]);
-        let later = node(&[
+        let source = [("to and fro", 1), ("away and here", 2), ("written again", 3)];
+        let rows = [("to and fro", row(5, 9)), ("away and here", tombstone(5)), ("here and away", row(5, 4))];
+        let later = [
             ("to and fro", row(7, 9)),
             ("away and here", tombstone(7)),
             ("here and away", tombstone(6)),
-            ("written anew", row(5, 3)),
-        ]);
-        let found = judge(&suspects(&rows, &told), &told, &later);
-        assert_eq!(found, Found { rows: BTreeMap::new(), moving: 4 });
+            ("written again", row(5, 3)),
+        ];
+        assert_eq!(judged(&rows, &source, &later), (Vec::new(), 4));
+    }
+
+    #[test]
+    fn two_rows_of_one_key_are_one_row_that_may_be_either() {
+        let rows = [("twice", row(5, 2))];
+        assert_eq!(judged(&rows, &[("twice", 1), ("twice", 2)], &rows), (Vec::new(), 0));
+        assert_eq!(judged(&rows, &[("twice", 2), ("twice", 1)], &rows), (Vec::new(), 0));
+        assert_eq!(judged(&[], &[("twice", 2), ("twice", 1)], &[]).0.len(), 1);
     }
 
     #[test]
@@ -187,7 +307,7 @@ mod tests {
             Sums::from([(1, sum(1)), (2, sum(2)), (3, sum(3))]),
             Sums::from([(1, sum(1)), (2, sum(9)), (4, sum(4))]),
         );
-        let buckets: BTreeSet<u16> = differing(&source, &node).collect();
-        assert_eq!(buckets, BTreeSet::from([2, 3, 4]));
+        assert_eq!(differing(&source, &[node.clone(), source.clone()]), [(2, 3), (3, 2), (4, 1)]);
+        assert_eq!(differing(&source, std::slice::from_ref(&source)), []);
     }
 }

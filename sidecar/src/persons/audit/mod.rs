@@ -1,182 +1,43 @@
 //! The audit: whether every node has exactly what PostgreSQL has, and the repair of what it has not.
 //!
-//! sums of buckets on both sides → of those that differ the rows of the nodes, then those of PostgreSQL → barrier → the nodes'
-//! rows again → what still stands there and is not what PostgreSQL told is wrong. Repairs are published again with the version of
-//! a copy, so that they can't undo anything newer.
+//! Sums of buckets on both sides → pages of those that differ, bounded in rows → the rows of the nodes, then those of PostgreSQL →
+//! barrier → the nodes' rows again → what is still there and is not what PostgreSQL had is wrong. Repairs are published again with
+//! the version of a copy, so that they can't undo anything newer.
 
 mod barrier;
 mod compare;
+mod error;
+mod pages;
 mod repair;
+mod report;
 mod sides;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use pgwire_replication::Lsn;
-use serde::Serialize;
 
 use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Client, DeliveryError, KafkaError};
-use crate::node::{Node, NodeError};
-use crate::sql::RenderError;
+use crate::kafka::Client;
+use crate::node::Node;
 use crate::supervise::Heartbeat;
 
 use self::barrier::Barrier;
 pub use self::compare::Difference;
-use self::compare::{Found, NodeRows, Suspects, differing, judge, suspects};
+use self::compare::{NodePage, Wrong, differing};
+pub use self::error::AuditError;
+use self::pages::{Page, pages};
+pub use self::repair::Deletions;
+use self::repair::Repair;
+pub use self::report::{NodeReport, Report, TableReport};
 use super::copy::now;
-use super::foreign::{self, ClearanceError};
-use super::postgres::{PostgresError, Session};
-use super::publish::PublishError;
-use super::slot::SlotError;
-use super::state::StateError;
+use super::postgres::Session;
 use super::table::Kind;
-use super::version::VersionError;
 
 /// Differences of a node that are shown; all are counted.
 const EXAMPLES: usize = 5;
 /// How long a stage may take: each reads a table once or twice on every side.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The config does not say where persons come from.
-    #[error("there is nothing to compare: add [persons.postgres] to the config")]
-    NoSource,
-    /// PostgreSQL did not answer as it should.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// The slot can't be seen.
-    #[error(transparent)]
-    Slot(#[from] SlotError),
-    /// The brokers did not answer.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// A node did not answer.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// Nobody copies.
-    #[error(
-        "nobody holds replication slot {slot}, so what is on its way never arrives: start posthouse run, and audit again"
-    )]
-    Nobody {
-        /// The slot.
-        slot: String,
-    },
-    /// The copy is behind.
-    #[error(
-        "replication slot {slot} stands at {at} and not at {wanted} after a minute: posthouse is behind (a first copy? brokers \
-         away?); audit again when it has caught up"
-    )]
-    Behind {
-        /// The slot.
-        slot: String,
-        /// Where it stands.
-        at: Lsn,
-        /// Where it should.
-        wanted: Lsn,
-    },
-    /// A node does not read.
-    #[error(
-        "consumer group {group} has not read {messages} messages after a minute: see whether its nodes run and read (posthouse topics \
-         groups), and audit again"
-    )]
-    Unread {
-        /// The group.
-        group: String,
-        /// How many messages are left.
-        messages: i64,
-    },
-    /// Versions on a node are above what the WAL gives.
-    #[error(
-        "{key} has version {stored} on node {node}, and PostgreSQL's WAL gives only {given}: was PostgreSQL set up anew? Set \
-         persons.postgres.version_base to {} or more",
-        .stored - .given + 1
-    )]
-    Version {
-        /// The row.
-        key: String,
-        /// The node.
-        node: String,
-        /// What it has.
-        stored: u64,
-        /// What a repair would have.
-        given: u64,
-    },
-    /// Another producer's persons are where repairs would be published.
-    #[error(transparent)]
-    Clearance(#[from] ClearanceError),
-    /// There is no version for repairs.
-    #[error(transparent)]
-    NoVersion(#[from] VersionError),
-    /// Repairs were not published.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The same.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-    /// What was repaired can't be remembered.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// A fault of posthouse.
-    #[error(transparent)]
-    Render(#[from] RenderError),
-}
-
-/// What an audit found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// For each table, persons first.
-    pub tables: Vec<TableReport>,
-}
-
-/// What an audit found of one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableReport {
-    /// `person` or `person_distinct_id`.
-    pub table: &'static str,
-    /// Rows in PostgreSQL.
-    pub rows: u64,
-    /// For each node.
-    pub nodes: Vec<NodeReport>,
-}
-
-/// What an audit found of one table on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeReport {
-    /// The node.
-    pub node: String,
-    /// Live rows it has.
-    pub rows: u64,
-    /// Rows that PostgreSQL has and the node does not.
-    pub missing: usize,
-    /// Rows with other contents.
-    pub stale: usize,
-    /// Rows that were deleted and are visible again.
-    pub resurrected: usize,
-    /// Other rows that PostgreSQL does not have.
-    pub extra: usize,
-    /// Rows that were changed while the audit looked, and so are not judged.
-    pub moving: usize,
-    /// Some of the wrong rows, as `team:key`.
-    pub examples: BTreeMap<String, Difference>,
-}
-
-impl NodeReport {
-    /// Rows that are wrong.
-    pub fn differences(&self) -> usize {
-        self.missing + self.stale + self.resurrected + self.extra
-    }
-}
-
-impl Report {
-    /// Rows that are wrong, on all nodes together.
-    pub fn differences(&self) -> usize {
-        self.tables.iter().flat_map(|table| &table.nodes).map(NodeReport::differences).sum()
-    }
-}
 
 /// What an audit works with.
 pub struct Audit<'a> {
@@ -188,10 +49,17 @@ pub struct Audit<'a> {
     heartbeat: Heartbeat,
 }
 
-/// What was found of one table on each node.
-struct OfTable {
-    kind: Kind,
-    nodes: Vec<Found>,
+/// The wrong rows of a page on each node, and how many could not be judged.
+type PageResult = Vec<(Vec<Wrong>, usize)>;
+
+impl Kind {
+    /// The table on the nodes.
+    fn table_name(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::DistinctId => "person_distinct_id",
+        }
+    }
 }
 
 impl<'a> Audit<'a> {
@@ -205,7 +73,7 @@ impl<'a> Audit<'a> {
 
     /// The same; `heartbeat` beats with each stage.
     pub(super) fn with_heartbeat(config: &'a Config, heartbeat: Heartbeat) -> Result<Self, AuditError> {
-        let (persons, postgres) = super::lead::source(config).ok_or(AuditError::NoSource)?;
+        let (persons, postgres) = super::source::source(config).ok_or(AuditError::NoSource)?;
         let (kafka, nodes) = (Client::new(&config.kafka)?, Node::all(config));
         Ok(Self { config, persons, postgres, kafka, nodes, heartbeat })
     }
@@ -215,99 +83,121 @@ impl<'a> Audit<'a> {
     /// # Errors
     /// See [`AuditError`].
     pub async fn check(&self) -> Result<Report, AuditError> {
-        Ok(self.look().await?.0)
+        self.look(None).await
     }
 
-    /// The same, then publishes what is wrong, waits until the nodes have read it, and compares again. Returns both results.
+    /// The same, and publishes what is wrong, waits until the nodes have read it, and compares again. Returns both results.
     ///
     /// # Errors
     /// See [`AuditError`].
-    pub async fn repair(&self) -> Result<(Report, Report), AuditError> {
-        let (before, found) = self.look().await?;
+    pub async fn repair(&self, deletions: Deletions) -> Result<(Report, Report), AuditError> {
+        let mut repair = Repair::new(self, deletions);
+        let before = self.look(Some(&mut repair)).await?;
         if before.differences() == 0 {
             return Ok((before.clone(), before));
         }
-        foreign::clear(self.config, self.persons, self.postgres, &self.kafka).await?;
-        for table in &found {
-            self.heartbeat.beat("publishing rows again", STAGE_TIMEOUT);
-            repair::publish(self, table).await?;
-        }
+        repair.end().await?;
+        self.heartbeat.beat("waiting for nodes to read rows that were published again", STAGE_TIMEOUT);
         self.barrier().read().await?;
-        let (after, _) = self.look().await?;
+        let after = self.look(None).await?;
         Ok((before, after))
     }
 
-    async fn look(&self) -> Result<(Report, Vec<OfTable>), AuditError> {
+    async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<Report, AuditError> {
         let session = Session::connect(self.postgres).await?;
         let mut report = Report { tables: Vec::new() };
-        let mut found = Vec::new();
         for kind in [Kind::Person, Kind::DistinctId] {
             self.heartbeat.beat("comparing a table with PostgreSQL", STAGE_TIMEOUT);
-            let (table, nodes) = self.table(&session, kind).await?;
-            report.tables.push(table);
-            found.push(OfTable { kind, nodes });
+            report.tables.push(self.table(&session, kind, repair.as_deref_mut()).await?);
         }
-        Ok((report, found))
+        Ok(report)
     }
 
-    async fn table(&self, session: &Session, kind: Kind) -> Result<(TableReport, Vec<Found>), AuditError> {
-        let source = sides::source_sums(session, self.postgres, kind).await?;
-        let database = &self.config.database;
-        let sums = self.nodes.iter().map(|node| sides::node_sums(node, database, kind));
-        let sums = try_join_all(sums.collect::<Vec<_>>()).await?;
-        let buckets: BTreeSet<u16> = sums.iter().flat_map(|node| differing(&source, node)).collect();
-        let found = match buckets.is_empty() {
-            true => vec![Found::default(); self.nodes.len()],
-            false => self.rows(session, kind, &buckets).await?,
-        };
-        let nodes = self.nodes.iter().zip(&sums).zip(&found).map(|((node, sums), found)| {
-            let count = |wanted| found.rows.values().filter(|wrong| wrong.difference == wanted).count();
-            let examples = found.rows.iter().take(EXAMPLES);
-            NodeReport {
-                node: node.name.clone(),
-                rows: sums.values().map(|sum| sum.count).sum(),
-                missing: count(Difference::Missing),
-                stale: count(Difference::Stale),
-                resurrected: count(Difference::Resurrected),
-                extra: count(Difference::Extra),
-                moving: found.moving,
-                examples: examples.map(|(key, wrong)| (key.clone(), wrong.difference)).collect(),
-            }
-        });
-        let report = TableReport {
-            table: match kind {
-                Kind::Person => "person",
-                Kind::DistinctId => "person_distinct_id",
-            },
-            rows: source.values().map(|sum| sum.count).sum(),
-            nodes: nodes.collect(),
-        };
-        Ok((report, found))
-    }
-
-    /// What is wrong in the buckets that differ: the rows of the nodes, then those of PostgreSQL, and when the nodes have had time
-    /// to follow, what stands there where these differed.
-    async fn rows(
+    async fn table(
         &self,
         session: &Session,
         kind: Kind,
-        buckets: &BTreeSet<u16>,
-    ) -> Result<Vec<Found>, AuditError> {
-        let nodes = self.node_rows(kind, buckets).await?;
-        let source = sides::source_rows(session, self.postgres, kind, buckets).await?;
-        let suspects: Vec<_> = nodes.iter().map(|node| suspects(node, &source)).collect();
-        drop(nodes);
-        if suspects.iter().all(Suspects::is_empty) {
-            return Ok(vec![Found::default(); suspects.len()]);
+        mut repair: Option<&mut Repair<'_, 'a>>,
+    ) -> Result<TableReport, AuditError> {
+        let database = &self.config.database;
+        let source = sides::source_sums(session, self.postgres, kind);
+        let nodes = self.nodes.iter().map(|node| sides::node_sums(node, database, kind));
+        let nodes = async { try_join_all(nodes.collect::<Vec<_>>()).await };
+        let (source, sums) = tokio::join!(source, nodes);
+        let (source, sums) = (source?, sums?);
+        let rows = |sums: &compare::Sums| sums.values().map(|sum| sum.count).sum::<u64>();
+        let mut report = TableReport {
+            table: kind.table_name(),
+            rows: rows(&source),
+            duplicates: 0,
+            nodes: self
+                .nodes
+                .iter()
+                .zip(&sums)
+                .map(|(node, sums)| NodeReport::new(&node.name, rows(sums)))
+                .collect(),
+        };
+        for page in pages(&differing(&source, &sums)) {
+            self.heartbeat.beat("comparing rows with PostgreSQL", STAGE_TIMEOUT);
+            let found = self.page(session, kind, &page, &mut report).await?;
+            self.count(session, kind, &found, &mut report).await?;
+            if let Some(repair) = repair.as_deref_mut() {
+                repair.page(kind, found, &report).await?;
+            }
         }
-        self.barrier().pass(session, now(session).await?.0).await?;
-        let later = self.node_rows(kind, buckets).await?;
-        Ok(suspects.iter().zip(&later).map(|(suspects, later)| judge(suspects, &source, later)).collect())
+        Ok(report)
     }
 
-    async fn node_rows(&self, kind: Kind, buckets: &BTreeSet<u16>) -> Result<Vec<NodeRows>, AuditError> {
-        let rows = self.nodes.iter().map(|node| sides::node_rows(node, &self.config.database, kind, buckets));
-        try_join_all(rows.collect::<Vec<_>>()).await
+    /// What is wrong on a page: the rows of the nodes, then those of PostgreSQL, and when the nodes have had time to follow, what
+    /// they have where these differed.
+    async fn page(
+        &self,
+        session: &Session,
+        kind: Kind,
+        page: &Page,
+        report: &mut TableReport,
+    ) -> Result<PageResult, AuditError> {
+        let database = &self.config.database;
+        let nodes = self.nodes.iter().map(|node| sides::node_page(node, database, kind, page));
+        let mut nodes = try_join_all(nodes.collect::<Vec<_>>()).await?;
+        sides::compare_source(session, self.postgres, kind, page, &mut nodes).await?;
+        report.duplicates += nodes.iter().map(|node| node.duplicates).max().unwrap_or_default();
+        if nodes.iter().all(NodePage::is_same) {
+            return Ok(vec![Default::default(); self.nodes.len()]);
+        }
+        self.barrier().pass(session, now(session).await?.0).await?;
+        let looks = self.nodes.iter().zip(nodes).map(|(node, first)| async move {
+            let look = first.look_again();
+            Ok::<_, AuditError>(sides::look_again(node, database, kind, page, look).await?.end())
+        });
+        try_join_all(looks.collect::<Vec<_>>()).await
+    }
+
+    /// Adds what was found on a page to the report.
+    async fn count(
+        &self,
+        session: &Session,
+        kind: Kind,
+        found: &PageResult,
+        report: &mut TableReport,
+    ) -> Result<(), AuditError> {
+        for ((wrong, moving), node) in found.iter().zip(&mut report.nodes) {
+            node.moving += moving;
+            wrong.iter().for_each(|wrong| node.count(wrong.difference));
+            let room = EXAMPLES.saturating_sub(node.examples.len());
+            let examples: Vec<&Wrong> = wrong.iter().take(room).collect();
+            let unnamed = examples.iter().filter(|wrong| wrong.key.is_none()).filter_map(|wrong| wrong.id);
+            let unnamed: Vec<i64> = unnamed.collect();
+            let names: BTreeMap<i64, String> = match unnamed.is_empty() {
+                true => BTreeMap::new(),
+                false => sides::keys_of(session, self.postgres, kind, &unnamed).await?.into_iter().collect(),
+            };
+            for wrong in examples {
+                let name = wrong.key.clone().or_else(|| names.get(&wrong.id?).cloned());
+                node.examples.extend(name.map(|name| (name, wrong.difference)));
+            }
+        }
+        Ok(())
     }
 
     fn barrier(&self) -> Barrier<'_> {

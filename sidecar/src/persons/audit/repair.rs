@@ -1,103 +1,249 @@
-//! Publishes rows again that nodes have wrong: as PostgreSQL has them now, and those that it does not have as deleted.
+//! Repair: rows that nodes have wrong are published again as PostgreSQL has them, and those that it does not have as deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::context;
 
+use super::report::TableReport;
+use super::{Audit, AuditError, PageResult, STAGE_TIMEOUT};
 use crate::config::VersionRule;
-use crate::kafka::Receipt;
-use crate::persons::change::{ChangeError, Versions};
+use crate::kafka::{Producer, Receipt};
+use crate::persons::change::{Change, ChangeError, Versions};
 use crate::persons::copy::{self, wait_for_old_transactions};
-use crate::persons::lookup::columns;
+use crate::persons::foreign;
+use crate::persons::lookup::{columns, rows_by_key};
 use crate::persons::message::Outgoing;
 use crate::persons::pgoutput::Cell;
-use crate::persons::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
+use crate::persons::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
 use crate::persons::publish::{PublishError, Publisher};
-use crate::persons::row::{Key, Reader};
+use crate::persons::requirements::Guarantees;
+use crate::persons::row::Key;
 use crate::persons::slot::qualified;
-use crate::persons::table::{Kind, Table, distinct_id, person};
+use crate::persons::state;
+use crate::persons::table::{Kind, Table};
 use crate::persons::version::of_copy;
 
-use super::{Audit, AuditError, OfTable};
-
 /// Rows that are asked for at once.
-const CHUNK: usize = 200;
+const CHUNK: usize = 1_000;
+/// So many rows of a table may be deleted on a node unasked: a share of its rows, and as many as nobody would miss the check for.
+const DELETED_SHARE: u64 = 20;
+const DELETED_ROWS: u64 = 1_000;
 
-pub(super) async fn publish(audit: &Audit<'_>, found: &OfTable) -> Result<(), AuditError> {
-    let keys: BTreeSet<&String> = found.nodes.iter().flat_map(|node| node.rows.keys()).collect();
-    if keys.is_empty() {
-        return Ok(());
+/// Which rows a repair may delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletions {
+    /// 5 % of a node's rows or 1,000, and those that the WAL had without their keys.
+    Guarded {
+        /// These.
+        expected: u64,
+    },
+    /// Any number: a person has confirmed it, or the WAL had a TRUNCATE.
+    Confirmed,
+}
+
+/// Rows that PostgreSQL does not have, with the greatest version that a node has of each.
+type Extras = BTreeMap<String, u64>;
+
+/// A repair while pages are compared.
+pub(super) struct Repair<'r, 'a> {
+    audit: &'r Audit<'a>,
+    deletions: Deletions,
+    producer: Option<Producer>,
+    /// Extras of both tables that wait for the end: only then it is known how many there are.
+    held: [Extras; 2],
+    /// Extras by table and node.
+    counted: BTreeMap<(Kind, usize), u64>,
+    refused: Option<AuditError>,
+}
+
+impl<'r, 'a> Repair<'r, 'a> {
+    pub(super) fn new(audit: &'r Audit<'a>, deletions: Deletions) -> Self {
+        let (held, counted) = Default::default();
+        Self { audit, deletions, producer: None, held, counted, refused: None }
     }
-    let session = Session::connect(audit.postgres).await?;
-    // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
-    let (place, _) = copy::now(&session).await?;
-    wait_for_old_transactions(&session, &audit.heartbeat).await?;
-    let version = of_copy(place, audit.postgres.version_base)?;
-    let versions = match audit.postgres.version {
-        VersionRule::Wal => {
-            check_versions(audit, found, version)?;
-            Versions::Copy(version)
-        }
-        VersionRule::Column => Versions::Column,
-    };
-    let producer = audit.kafka.producer()?;
-    let mut publisher = Publisher::connect(&producer, audit.persons, audit.postgres, versions).await?;
-    let table = publisher.lookup().table(found.kind).clone();
-    let receipt = Arc::new(Receipt::default());
-    let keys: Vec<&String> = keys.into_iter().collect();
-    for keys in keys.chunks(CHUNK) {
-        let rows = rows(&session, &table, keys).await?;
-        let mut gone: BTreeSet<&str> = keys.iter().map(|key| key.as_str()).collect();
-        let mut changes = Vec::new();
-        for row in rows {
-            let key =
-                Reader::new(&table, &row).key().map_err(ChangeError::from).map_err(PublishError::from)?;
-            if let Some(key) = key {
-                gone.remove(key.to_string().as_str());
+
+    /// Publishes what is wrong on a page.
+    pub(super) async fn page(
+        &mut self,
+        kind: Kind,
+        found: PageResult,
+        report: &TableReport,
+    ) -> Result<(), AuditError> {
+        let (mut ids, mut extras) = (BTreeSet::new(), Extras::new());
+        let mut newest = Vec::new();
+        for (place, (wrong, _)) in found.into_iter().enumerate() {
+            newest.push(wrong.iter().map(|wrong| wrong.newest).max().unwrap_or(0));
+            for wrong in wrong {
+                match (wrong.id, wrong.key) {
+                    (Some(id), _) => _ = ids.insert(id),
+                    (None, Some(key)) => {
+                        *self.counted.entry((kind, place)).or_default() += 1;
+                        let newest = extras.entry(key).or_default();
+                        *newest = wrong.newest.max(*newest);
+                    }
+                    (None, None) => {}
+                }
             }
-            changes.push(copy::copied(found.kind, row));
         }
-        publisher.publish(&mut changes, &receipt).await?;
-        let deletions = gone.into_iter().filter_map(|key| {
-            let newest =
-                || found.nodes.iter().filter_map(|node| node.rows.get(key)).map(|wrong| wrong.newest).max();
-            let version = match audit.postgres.version {
-                VersionRule::Wal => version,
-                VersionRule::Column => newest()?.saturating_add(1),
-            };
-            Some(Outgoing::gone(&Key::parse(found.kind, key)?, version))
-        });
-        for deletion in deletions {
-            publisher.send(&deletion, &receipt).await?;
+        self.guard(kind, report);
+        if self.deletions != Deletions::Confirmed {
+            self.hold(kind, std::mem::take(&mut extras));
+        }
+        if ids.is_empty() && extras.is_empty() {
+            return Ok(());
+        }
+        self.publish(kind, &ids.into_iter().collect::<Vec<_>>(), extras, &newest).await
+    }
+
+    /// Notes where too much would be deleted.
+    fn guard(&mut self, kind: Kind, report: &TableReport) {
+        let Deletions::Guarded { expected } = self.deletions else { return };
+        for ((_, place), deletions) in self.counted.iter().filter(|((of, _), _)| *of == kind) {
+            let Some(node) = report.nodes.get(*place) else { continue };
+            let limit = DELETED_ROWS.max(node.rows / DELETED_SHARE) + expected;
+            if *deletions > limit {
+                let (table, node, rows) = (report.table, node.node.clone(), node.rows);
+                self.refused =
+                    Some(AuditError::Deletions { table, node, deletions: *deletions, rows, limit });
+            }
         }
     }
-    Ok(receipt.delivered().await?)
+
+    fn hold(&mut self, kind: Kind, extras: Extras) {
+        match self.refused {
+            // None of them will be deleted, so none has to be remembered.
+            Some(_) => self.held = Default::default(),
+            None => self.held[kind as usize].extend(extras),
+        }
+    }
+
+    /// Deletes what was held, unless that is too much.
+    pub(super) async fn end(mut self) -> Result<(), AuditError> {
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
+        for kind in [Kind::Person, Kind::DistinctId] {
+            let extras = std::mem::take(&mut self.held[kind as usize]);
+            if !extras.is_empty() {
+                self.publish(kind, &[], extras, &[]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes rows by their primary keys, and deletes extras that PostgreSQL still does not have.
+    async fn publish(
+        &mut self,
+        kind: Kind,
+        ids: &[i64],
+        extras: Extras,
+        newest: &[u64],
+    ) -> Result<(), AuditError> {
+        let audit = self.audit;
+        audit.heartbeat.beat("publishing rows again", STAGE_TIMEOUT);
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => {
+                foreign::clear(audit.config, audit.persons, audit.postgres, &audit.kafka).await?;
+                audit.kafka.producer()?
+            }
+        };
+        let producer = &*self.producer.insert(producer);
+        let session = Session::connect(audit.postgres).await?;
+        // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
+        let (place, _) = copy::now(&session).await?;
+        wait_for_old_transactions(&session, &audit.heartbeat).await?;
+        let state = state::remembered(&audit.kafka, audit.postgres).await?;
+        let base = state.map_or(audit.postgres.version_base, |state| state.version_base(audit.postgres));
+        let version = of_copy(place, base)?;
+        let versions = match audit.postgres.version {
+            VersionRule::Wal => {
+                check_versions(audit, kind, newest, extras.values().copied().max(), version)?;
+                Versions::Copy(version)
+            }
+            VersionRule::Column => Versions::Column,
+        };
+        let publisher =
+            Publisher::connect(producer, audit.persons, audit.postgres, versions, Guarantees::ALL).await?;
+        let table = publisher.lookup().table(kind).clone();
+        let receipt = Arc::new(Receipt::default());
+        let mut writer = Writer { session, publisher, table, receipt };
+        for ids in ids.chunks(CHUNK) {
+            writer.publish(rows_by_id(&writer.session, &writer.table, ids).await?).await?;
+        }
+        let extras: Vec<(Key, u64)> = extras
+            .into_iter()
+            .filter_map(|(key, newest)| {
+                let version = match audit.postgres.version {
+                    VersionRule::Wal => version,
+                    VersionRule::Column => newest.saturating_add(1),
+                };
+                Some((Key::parse(kind, &key)?, version))
+            })
+            .collect();
+        for extras in extras.chunks(CHUNK) {
+            writer.delete(extras).await?;
+        }
+        Ok(writer.receipt.delivered().await?)
+    }
+}
+
+/// Publishes rows of one table.
+struct Writer<'p> {
+    session: Session,
+    publisher: Publisher<'p>,
+    table: Table,
+    receipt: Arc<Receipt>,
+}
+
+impl Writer<'_> {
+    async fn publish(&mut self, rows: Vec<Vec<Cell>>) -> Result<(), AuditError> {
+        let mut changes: Vec<_> = rows.into_iter().map(|row| Change::read(self.table.kind, row)).collect();
+        self.publisher.publish(&mut changes, &self.receipt).await?;
+        Ok(())
+    }
+
+    /// Publishes deletions, each with its version, of what has not come meanwhile.
+    async fn delete(&mut self, extras: &[(Key, u64)]) -> Result<(), AuditError> {
+        let keys: Vec<Key> = extras.iter().map(|(key, _)| key.clone()).collect();
+        let rows = rows_by_key(&self.session, &self.table, &keys).await?;
+        let mut come = BTreeSet::new();
+        for row in &rows {
+            let known = Change::read(self.table.kind, row.clone()).known_by(&self.table);
+            let known = known.map_err(ChangeError::from).map_err(PublishError::from)?;
+            come.extend(known.iter().map(ToString::to_string));
+        }
+        self.publish(rows).await?;
+        for (key, version) in extras.iter().filter(|(key, _)| !come.contains(&key.to_string())) {
+            self.publisher.send(&Outgoing::gone(key, *version), &self.receipt).await?;
+        }
+        Ok(())
+    }
 }
 
 /// A node with a greater version would keep what it has.
-fn check_versions(audit: &Audit<'_>, found: &OfTable, given: u64) -> Result<(), AuditError> {
-    for (node, found) in audit.nodes.iter().zip(&found.nodes) {
-        let newest = found.rows.iter().max_by_key(|(_, wrong)| wrong.newest);
-        if let Some((key, wrong)) = newest.filter(|(_, wrong)| wrong.newest >= given) {
-            let (key, node) = (key.clone(), node.name.clone());
-            return Err(AuditError::Version { key, node, stored: wrong.newest, given });
-        }
+fn check_versions(
+    audit: &Audit<'_>,
+    kind: Kind,
+    newest: &[u64],
+    of_extras: Option<u64>,
+    given: u64,
+) -> Result<(), AuditError> {
+    let of_nodes = audit.nodes.iter().map(|node| node.name.clone()).zip(newest.iter().copied());
+    let mut greatest = of_nodes.chain(of_extras.map(|newest| ("one of them".to_owned(), newest)));
+    match greatest.find(|(_, newest)| *newest >= given) {
+        None => Ok(()),
+        Some((node, stored)) => Err(AuditError::Version { table: kind.table_name(), node, stored, given }),
     }
-    Ok(())
 }
 
-async fn rows(session: &Session, table: &Table, keys: &[&String]) -> Result<Vec<Vec<Cell>>, PostgresError> {
-    let (team, key) = match table.kind {
-        Kind::Person => (person::TEAM, person::UUID),
-        Kind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID),
-    };
+async fn rows_by_id(session: &Session, table: &Table, ids: &[i64]) -> Result<Vec<Vec<Cell>>, PostgresError> {
     let values = context! {
         columns => columns(table),
         table => qualified(&table.name),
-        team_id => quoted(table.column(team)),
-        key => quoted(table.column(key)),
-        keys => keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(","),
+        column => quoted(table.id_column()),
+        ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
     };
-    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/by_key.sql", values).await
+    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
 }

@@ -1,19 +1,20 @@
-//! What each side tells of its rows: sums of buckets, and the rows of some buckets.
+//! The rows of each side: sums of buckets, and the rows of a page.
 
-use std::collections::BTreeSet;
-
+use futures_util::StreamExt;
 use minijinja::{Value, context};
 use serde::Deserialize;
-
-use crate::config::Postgres;
-use crate::node::{Node, NodeError};
-use crate::sql::{self, RenderError};
+use tokio::time::timeout;
 
 use super::AuditError;
-use super::compare::{NodeRow, NodeRows, SourceRows, Sum, Sums};
+use super::compare::{Digest, NodePage, NodeRow, SecondLook, SourceRow, Sum, Sums};
+use super::pages::Page;
+use crate::config::Postgres;
+use crate::node::{Node, RowStream};
+use crate::persons::pgoutput::Cell;
 use crate::persons::postgres::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use crate::persons::slot::qualified;
 use crate::persons::table::Kind;
+use crate::sql;
 
 impl Kind {
     fn file(self) -> &'static str {
@@ -26,6 +27,7 @@ impl Kind {
 
 const SUMS: &str = "sum up a table";
 const ROWS: &str = "give rows with their hashes";
+const KEYS: &str = "name rows";
 
 /// The sums of PostgreSQL.
 pub(super) async fn source_sums(
@@ -34,39 +36,68 @@ pub(super) async fn source_sums(
     kind: Kind,
 ) -> Result<Sums, PostgresError> {
     let rows = session
-        .rows_within(SCAN_TIMEOUT, SUMS, "audit/postgres_sums.sql", values(config, kind, &BTreeSet::new()))
+        .rows_within(SCAN_TIMEOUT, SUMS, "audit/postgres_sums.sql", values(config, kind, context! {}))
         .await?;
     let sums = rows.iter().map(|row| {
         let [bucket, count, sum] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
-        // 48 bits a row: 65,536 rows of a bucket fit, and more wrap as the node's sum does.
-        let sum = sum.parse::<u128>().ok()? as u64;
-        Some((bucket.parse().ok()?, Sum { count: count.parse().ok()?, sum }))
+        Some((bucket.parse().ok()?, Sum { count: count.parse().ok()?, sum: wrapped(sum)? }))
     });
-    sums.collect::<Option<_>>().ok_or_else(|| session.odd(SUMS, "no numbers"))
+    sums.collect::<Option<_>>().ok_or_else(|| session.odd(SUMS, "no sums"))
 }
 
-/// The rows of PostgreSQL in these buckets.
-pub(super) async fn source_rows(
+/// ClickHouse adds modulo 2^64, PostgreSQL exactly.
+fn wrapped(sum: &str) -> Option<u64> {
+    let sum: u128 = sum.parse().ok()?;
+    u64::try_from(sum & u128::from(u64::MAX)).ok()
+}
+
+/// Compares the rows of PostgreSQL on a page with every node's.
+pub(super) async fn compare_source(
     session: &Session,
     config: &Postgres,
     kind: Kind,
-    buckets: &BTreeSet<u16>,
-) -> Result<SourceRows, PostgresError> {
-    let rows = session
-        .rows_within(SCAN_TIMEOUT, ROWS, "audit/postgres_rows.sql", values(config, kind, buckets))
-        .await?;
-    let rows = rows.iter().map(|row| {
-        let [key, hash] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
-        Some((key.clone(), hash.parse().ok()?))
-    });
-    rows.collect::<Option<_>>().ok_or_else(|| session.odd(ROWS, "no hashes"))
+    page: &Page,
+    nodes: &mut [NodePage],
+) -> Result<(), PostgresError> {
+    let values = values(config, kind, context! { page => page.hex() });
+    let read = async {
+        let mut rows = session.stream(ROWS, "audit/postgres_rows.sql", values).await?;
+        while let Some(row) = rows.next().await.transpose()? {
+            let row = source_row(&row).ok_or_else(|| session.odd(ROWS, format!("{row:?}")))?;
+            nodes.iter_mut().for_each(|node| node.compare(row));
+        }
+        Ok(())
+    };
+    timeout(SCAN_TIMEOUT, read).await.map_err(|_| session.silent(ROWS, SCAN_TIMEOUT))?
 }
 
-fn values(config: &Postgres, kind: Kind, buckets: &BTreeSet<u16>) -> Value {
+fn source_row(row: &[Cell]) -> Option<SourceRow> {
+    let [digest, id, hash] = row else { return None };
+    let digest = Digest::from_str_radix(&text(digest), 16).ok()?;
+    Some(SourceRow { digest, id: text(id).parse().ok()?, hash: text(hash).parse().ok()? })
+}
+
+/// What ClickHouse knows rows by, given their primary keys.
+pub(super) async fn keys_of(
+    session: &Session,
+    config: &Postgres,
+    kind: Kind,
+    ids: &[i64],
+) -> Result<Vec<(i64, String)>, PostgresError> {
+    let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let values = values(config, kind, context! { ids });
+    let rows = session.rows_within(SCAN_TIMEOUT, KEYS, "audit/postgres_keys.sql", values).await?;
+    let keys = rows.iter().map(|row| {
+        let [id, key] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
+        Some((id.parse().ok()?, key.clone()))
+    });
+    keys.collect::<Option<_>>().ok_or_else(|| session.odd(KEYS, "no keys"))
+}
+
+fn values(config: &Postgres, kind: Kind, more: Value) -> Value {
     let (person, mapping) = (&config.person, &config.distinct_id);
     context! {
         kind => kind.file(),
-        buckets => list(buckets),
         person => qualified(&person.table),
         id => quoted(&person.id),
         uuid => quoted(&person.uuid),
@@ -75,9 +106,14 @@ fn values(config: &Postgres, kind: Kind, buckets: &BTreeSet<u16>) -> Value {
         created_at => quoted(&person.created_at),
         properties => quoted(&person.properties),
         mapping => qualified(&mapping.table),
+        mapping_id => quoted(&mapping.id),
         mapping_team_id => quoted(&mapping.team_id),
         distinct_id => quoted(&mapping.distinct_id),
         person_id => quoted(&mapping.person_id),
+        is_deleted => person.is_deleted.as_deref().map(quoted),
+        merged_into_id => person.merged_into_id.as_deref().map(quoted),
+        mapping_is_deleted => mapping.is_deleted.as_deref().map(quoted),
+        ..more
     }
 }
 
@@ -90,6 +126,7 @@ struct SumRow {
 
 #[derive(Deserialize)]
 struct HashRow {
+    digest: String,
     key: String,
     hash: u64,
     newest: u64,
@@ -99,35 +136,60 @@ struct HashRow {
 
 /// The sums of a node.
 pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result<Sums, AuditError> {
-    let sql = statement("audit/node_sums.sql", database, kind, &BTreeSet::new())?;
-    let rows: Vec<SumRow> = ask(node, &sql).await?;
+    let values = context! { database, kind => kind.file(), page => () };
+    let sql = sql::render("audit/node_sums.sql", values)?;
+    let rows: Vec<SumRow> = ask(node, &sql).rows().await?;
     Ok(rows.into_iter().map(|row| (row.bucket, Sum { count: row.count, sum: row.sum })).collect())
 }
 
-/// The rows of a node in these buckets, tombstones among them.
-pub(super) async fn node_rows(
+/// A node's rows of a page, tombstones among them.
+pub(super) async fn node_page(
     node: &Node,
     database: &str,
     kind: Kind,
-    buckets: &BTreeSet<u16>,
-) -> Result<NodeRows, AuditError> {
-    let sql = statement("audit/node_rows.sql", database, kind, buckets)?;
-    let rows: Vec<HashRow> = ask(node, &sql).await?;
-    let row = |HashRow { key, hash, newest, is_deleted, was_deleted }| {
-        (key, NodeRow { hash, newest, is_deleted: is_deleted != 0, was_deleted: was_deleted != 0 })
+    page: &Page,
+) -> Result<NodePage, AuditError> {
+    let values = context! { database, kind => kind.file(), page => page.hex(), with_key => false };
+    let sql = sql::render("audit/node_rows.sql", values)?;
+    let mut stream = ask(node, &sql).stream()?;
+    let mut rows = Vec::new();
+    while let Some((digest, row, _)) = next(node, &mut stream).await? {
+        rows.push((digest, row));
+    }
+    Ok(NodePage::new(rows))
+}
+
+/// The same rows once more, against what the first look found.
+pub(super) async fn look_again(
+    node: &Node,
+    database: &str,
+    kind: Kind,
+    page: &Page,
+    mut look: SecondLook,
+) -> Result<SecondLook, AuditError> {
+    let values = context! { database, kind => kind.file(), page => page.hex(), with_key => true };
+    let sql = sql::render("audit/node_rows.sql", values)?;
+    let mut stream = ask(node, &sql).stream()?;
+    while let Some((digest, row, key)) = next(node, &mut stream).await? {
+        look.take(digest, &key, &row);
+    }
+    Ok(look)
+}
+
+async fn next(
+    node: &Node,
+    stream: &mut RowStream<'_, HashRow>,
+) -> Result<Option<(Digest, NodeRow, String)>, AuditError> {
+    let Some(HashRow { digest, key, hash, newest, is_deleted, was_deleted }) = stream.next().await? else {
+        return Ok(None);
     };
-    Ok(rows.into_iter().map(row).collect())
+    let row = NodeRow { hash, newest, is_deleted: is_deleted != 0, was_deleted: was_deleted != 0 };
+    let digest = Digest::from_str_radix(&digest, 16)
+        .map_err(|_| AuditError::Digest { node: node.name.clone(), digest })?;
+    Ok(Some((digest, row, key)))
 }
 
-async fn ask<T: for<'de> Deserialize<'de>>(node: &Node, sql: &str) -> Result<Vec<T>, NodeError> {
+fn ask<'n>(node: &'n Node, sql: &str) -> crate::node::Query<'n> {
     // In the order of the tables' keys, so that one row's versions are in memory at a time and not all.
-    node.query(sql).setting("optimize_aggregation_in_order", 1).rows().await
-}
-
-fn statement(path: &str, database: &str, kind: Kind, buckets: &BTreeSet<u16>) -> Result<String, RenderError> {
-    sql::render(path, context! { database, kind => kind.file(), buckets => list(buckets) })
-}
-
-fn list(buckets: &BTreeSet<u16>) -> String {
-    buckets.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+    node.query(sql).setting("optimize_aggregation_in_order", 1)
 }

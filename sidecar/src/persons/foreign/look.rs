@@ -114,7 +114,7 @@ async fn read_topics(
 /// # Errors
 /// See [`KafkaError`].
 pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConflicts>, KafkaError> {
-    match super::super::lead::source(config) {
+    match super::super::source::source(config) {
         Some((persons, postgres)) => {
             let from = BTreeMap::new();
             Ok(read_topics(persons, postgres, client, &from, MAX_OFFSETS_PER_MINUTE).await?.0)

@@ -1,0 +1,150 @@
+//! The replication slot: made where there is none, taken, and watched while it is held.
+
+use std::time::Duration;
+
+use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::super::postgres::{OPTIONS, Session, quoted};
+use super::super::{slot, slot_creation};
+use super::{LeadError, Leader};
+use crate::config::HostPort;
+use crate::http::Metric;
+
+/// Between two looks at how much WAL waits.
+const LAG_INTERVAL: Duration = Duration::from_secs(10);
+/// How long PostgreSQL may take to hand over the slot.
+pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often in a row the slot must seem to be nobody's before it is taken for lost.
+const LOST_LOOKS: u32 = 2;
+/// Messages between the connection and us. Each may be as large as a row.
+const BUFFERED: usize = 256;
+
+/// Where a slot comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It existed before this turn.
+    Kept,
+    /// This turn made it.
+    Made,
+}
+
+/// The server that streams, and which of its histories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct History {
+    /// The cluster's own number.
+    pub system: String,
+    /// Another one after each failover and point-in-time recovery.
+    pub timeline: u32,
+}
+
+impl Leader<'_> {
+    /// Makes the slot where there is none. Returns nothing if another one holds it.
+    pub(super) async fn slot(&self, session: &Session) -> Result<Option<Origin>, LeadError> {
+        match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
+            Some(found) if found.is_active => Ok(None),
+            Some(found) if found.is_lost => {
+                tracing::error!(
+                    "persons: PostgreSQL has given up the WAL that slot {} needs (max_slot_wal_keep_size): it is made anew, and \
+                     everything is copied again",
+                    self.postgres.slot
+                );
+                slot::drop(session, self.postgres).await?;
+                slot_creation::create(session, self.postgres, self.heartbeat).await?;
+                Ok(Some(Origin::Made))
+            }
+            Some(_) => Ok(Some(Origin::Kept)),
+            None => {
+                tracing::info!("persons: making slot {}", self.postgres.slot);
+                slot_creation::create(session, self.postgres, self.heartbeat).await?;
+                Ok(Some(Origin::Made))
+            }
+        }
+    }
+
+    /// Takes the slot: nothing if another one was faster. Also returns which server it is.
+    pub(super) async fn hold(&self) -> Result<Option<(HeldSlot, History)>, LeadError> {
+        let postgres = self.postgres;
+        let password = postgres.password.as_ref().map_or("", |password| password.reveal());
+        let HostPort { host, port } = &postgres.address;
+        let config = ReplicationConfig::new(
+            host.as_str(),
+            postgres.user.as_str(),
+            password,
+            postgres.database.as_str(),
+            quoted(&postgres.slot),
+            quoted(&postgres.publication),
+        )
+        .with_port(*port)
+        .with_options(OPTIONS)
+        .with_application_name("posthouse")
+        .with_buffer_size(BUFFERED)
+        .with_status_interval(Duration::from_secs(1));
+        let begin = |source| LeadError::Begin {
+            address: postgres.address.to_string(),
+            slot: postgres.slot.clone(),
+            source,
+        };
+        // It only spawns a task: from here on that task ends with what is returned, or with this function.
+        let mut held = HeldSlot(ReplicationClient::connect_gated(config).await.map_err(begin)?);
+        let client = &mut held.0;
+        let started = timeout(HOLD_TIMEOUT, async {
+            let identity = client.identify_system().await?;
+            let history = History { system: identity.system_id, timeline: identity.timeline };
+            client.start().await?;
+            client.wait_started().await.map(|()| history)
+        });
+        match started.await {
+            Ok(Ok(history)) => Ok(Some((held, history))),
+            // SQLSTATE object_in_use
+            Ok(Err(PgWireError::Server(said))) if said.contains("is active for PID") => Ok(None),
+            Ok(Err(error)) => Err(begin(error)),
+            Err(_) => Err(LeadError::BeginTimeout {
+                address: postgres.address.to_string(),
+                slot: postgres.slot.clone(),
+            }),
+        }
+    }
+
+    /// Measures how much WAL waits, and looks whether the slot is held, for ever; ends with what went wrong.
+    pub(super) async fn watch_slot(&self, session: &Session) -> LeadError {
+        let mut ticks = interval(LAG_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut over, mut lost) = (false, 0);
+        loop {
+            ticks.tick().await;
+            let slot = match slot::observe(session, self.postgres).await {
+                Ok(slot) => slot,
+                Err(error) => return error.into(),
+            };
+            lost = if slot.as_ref().is_some_and(|slot| slot.is_active) { 0 } else { lost + 1 };
+            if lost >= LOST_LOOKS {
+                return LeadError::SlotLost(self.postgres.slot.clone());
+            }
+            let lag = slot.map_or(0, |slot| slot.lag);
+            self.metrics.set(Metric::PersonsSlotLag, lag);
+            let limit = self.postgres.lag_limit;
+            if lag > limit && !over {
+                tracing::error!(
+                    "persons: {} MiB of WAL wait for slot {}, more than persons.postgres.lag_limit_mib ({}): PostgreSQL's disk fills; \
+                     see why it is behind (brokers away? a copy under way?), or drop the slot, after which all is copied anew",
+                    lag >> 20,
+                    self.postgres.slot,
+                    limit >> 20
+                );
+            }
+            over = lag > limit;
+        }
+    }
+}
+
+/// The connection that holds the slot. The library leaves its task alone when it is dropped, and a silent server would keep that
+/// for ever.
+pub(super) struct HeldSlot(pub ReplicationClient);
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        // Ends the session at once: the server gives the slot to the next one when it sees that, within a second.
+        self.0.abort();
+    }
+}

@@ -1,0 +1,274 @@
+//! Where a turn begins: where the last one ended, or again from the tables.
+
+use std::fmt;
+
+use pgwire_replication::Lsn;
+
+use super::super::copy;
+use super::super::newest::{self, NewestError};
+use super::super::postgres::Session;
+use super::super::slot;
+use super::super::state::{Published, State, Store};
+use super::super::version::{AHEAD, of_copy, of_followers};
+use super::hold::{History, Origin};
+use super::{LeadError, Leader};
+use crate::config::VersionRule;
+
+/// How a turn begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// Where the last one ended.
+    GoesOn,
+    /// There was nothing before.
+    First,
+    /// What lies between is gone, or never was.
+    Gap(Gap),
+}
+
+/// Why a turn can't go on where the last one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    SlotMade,
+    SlotMoved,
+    OtherSystem,
+    OtherTimeline,
+    WalWentBack,
+    OtherHistory,
+}
+
+impl Gap {
+    /// Whether the WAL may be behind what was published.
+    fn may_go_back(self) -> bool {
+        !matches!(self, Self::SlotMade | Self::SlotMoved)
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SlotMade => "the slot did not exist, so changes since then are not known",
+            Self::SlotMoved => {
+                "the slot is further on than posthouse left it: another program made it again or moved it"
+            }
+            Self::OtherSystem => "it is another PostgreSQL (another system identifier)",
+            Self::OtherTimeline => "it is on another timeline: a standby has taken over, or it was restored",
+            Self::WalWentBack => {
+                "its WAL ends before what was published: it was restored from an older state"
+            }
+            Self::OtherHistory => {
+                "its WAL has another history than what was published: it was restored, or a standby that \
+                lagged has taken over"
+            }
+        })
+    }
+}
+
+/// The source as a turn finds it.
+struct Source {
+    history: History,
+    origin: Origin,
+    /// The slot's place.
+    confirmed: Lsn,
+    /// The end of the WAL.
+    end: Lsn,
+}
+
+impl Leader<'_> {
+    /// Goes on from the checkpoint, if it is of this slot and history; else begins again. Returns the slot's place.
+    pub(super) async fn resume(
+        &self,
+        session: &Session,
+        store: &Store<'_>,
+        history: &History,
+        origin: Origin,
+    ) -> Result<Lsn, LeadError> {
+        let slot = slot::observe(session, self.postgres).await?;
+        let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
+        let (end, _) = copy::now(session).await?;
+        let source = Source { history: history.clone(), origin, confirmed, end };
+        let published = Published::new(self.persons, self.postgres);
+        let remembered = store.read().await?.filter(|state| published.is_of(state));
+        let (mut begins, beginning) = resume(remembered.as_ref(), &source, published);
+        if beginning != Beginning::GoesOn && self.postgres.version == VersionRule::Wal {
+            self.settle_base(session, &mut begins, beginning, remembered.as_ref()).await?;
+        }
+        match beginning {
+            Beginning::GoesOn => {}
+            Beginning::First => tracing::info!("persons: copying everything, the slot begins at {confirmed}"),
+            Beginning::Gap(gap) => tracing::error!(
+                "persons: PostgreSQL can't be followed from where posthouse left it: {gap}. Everything is copied again from slot {} at \
+                 {confirmed}, and rows that were deleted meanwhile are then looked for on the nodes",
+                self.postgres.slot
+            ),
+        }
+        store.change(|state| *state = begins).await?;
+        Ok(confirmed)
+    }
+
+    /// Raises what is added to versions, where what posthouse itself has published would hide what it copies.
+    async fn settle_base(
+        &self,
+        session: &Session,
+        begins: &mut State,
+        beginning: Beginning,
+        remembered: Option<&State>,
+    ) -> Result<(), LeadError> {
+        let base = begins.version_base(self.postgres);
+        let hidden = match newest::check(self.config, session, base).await {
+            Ok(()) => None,
+            // Nobody knows whose versions these are.
+            Err(error @ NewestError::Hidden { .. }) if remembered.is_none() => return Err(error.into()),
+            Err(NewestError::Hidden { stored, .. }) => Some(stored),
+            Err(error) => return Err(error.into()),
+        };
+        // Nodes may not have read all of it yet.
+        let published = match (beginning, remembered) {
+            (Beginning::Gap(gap), Some(state)) if gap.may_go_back() => {
+                let ahead = Lsn::from_u64(state.acknowledged.saturating_add(AHEAD));
+                of_followers(ahead, state.version_base(self.postgres)).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        let greatest = hidden.unwrap_or(0).max(published);
+        let copies = of_copy(Lsn::from_u64(begins.begins), base)?;
+        if greatest < copies {
+            return Ok(());
+        }
+        begins.base = base + (greatest - copies) + 1;
+        tracing::warn!(
+            "persons: versions up to {greatest} were published, and this WAL gives {copies}: {} is added to versions from now on \
+             (as persons.postgres.version_base would)",
+            begins.base
+        );
+        Ok(())
+    }
+}
+
+/// The checkpoint to go on with, given the last one and the source as it is.
+fn resume(remembered: Option<&State>, source: &Source, published: Published) -> (State, Beginning) {
+    let Source { history, confirmed, .. } = source;
+    let place = confirmed.as_u64();
+    // What the nodes have from before may not exist in PostgreSQL any more, and no change says so.
+    let fresh = State {
+        system: history.system.clone(),
+        timeline: Some(history.timeline),
+        begins: place,
+        acknowledged: place,
+        vanished: 1,
+        base: remembered.map_or(0, |state| state.base),
+        published: Some(published.clone()),
+        ..State::default()
+    };
+    let Some(state) = remembered else { return (fresh, Beginning::First) };
+    match gap(state, source) {
+        Some(gap) => (fresh, Beginning::Gap(gap)),
+        None => {
+            let timeline = Some(history.timeline);
+            (State { published: Some(published), timeline, ..state.clone() }, Beginning::GoesOn)
+        }
+    }
+}
+
+/// Why the stream would not have every change since the checkpoint. A slot before it is none: PostgreSQL does not
+/// write down every acknowledgement before a crash. Whether the history in between is the same the stream itself
+/// finds out (see `Stream`).
+fn gap(state: &State, source: &Source) -> Option<Gap> {
+    let (place, end) = (source.confirmed.as_u64(), source.end.as_u64());
+    let same_timeline = state.timeline.is_none_or(|timeline| timeline == source.history.timeline);
+    let cases = [
+        (state.system != source.history.system, Gap::OtherSystem),
+        (state.diverged, Gap::OtherHistory),
+        // Without a transaction to look for nothing shows that a new timeline has what was published.
+        (
+            !same_timeline && (state.last_commit.is_none() || source.origin == Origin::Made),
+            Gap::OtherTimeline,
+        ),
+        (end < state.acknowledged, Gap::WalWentBack),
+        (source.origin == Origin::Made, Gap::SlotMade),
+        (place > state.acknowledged, Gap::SlotMoved),
+    ];
+    cases.into_iter().find_map(|(holds, gap)| holds.then_some(gap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::state::Commit;
+    use super::*;
+
+    fn published(version: &str) -> Published {
+        Published { version: version.to_owned(), topics: ["p".to_owned(), "d".to_owned()] }
+    }
+
+    /// A checkpoint at 80 of a slot that began at 8.
+    fn state() -> State {
+        State {
+            system: "7".to_owned(),
+            begins: 8,
+            acknowledged: 80,
+            last_commit: Some(Commit { end: 80, transaction: 3 }),
+            timeline: Some(1),
+            published: Some(published("wal")),
+            ..State::default()
+        }
+    }
+
+    fn source(place: u64) -> Source {
+        let history = History { system: "7".to_owned(), timeline: 1 };
+        Source { history, origin: Origin::Kept, confirmed: Lsn::from_u64(place), end: Lsn::from_u64(100) }
+    }
+
+    #[test]
+    fn goes_on_only_with_the_same_slot_and_a_history_that_can_be_the_same() {
+        let begins = |change: fn(&mut State, &mut Source), place| {
+            let (mut state, mut source) = (state(), source(place));
+            change(&mut state, &mut source);
+            resume(Some(&state), &source, published("wal"))
+        };
+        assert_eq!(begins(|_, _| (), 80), (state(), Beginning::GoesOn));
+        assert_eq!(begins(|_, _| (), 72), (state(), Beginning::GoesOn));
+        let promoted = State { timeline: Some(2), ..state() };
+        assert_eq!(begins(|_, source| source.history.timeline = 2, 72), (promoted, Beginning::GoesOn));
+        type Case = (fn(&mut State, &mut Source), u64, Gap);
+        let cases: [Case; 7] = [
+            (
+                |_, source| {
+                    source.origin = Origin::Made;
+                    source.history.timeline = 2;
+                },
+                80,
+                Gap::OtherTimeline,
+            ),
+            (|_, _| (), 88, Gap::SlotMoved),
+            (|_, source| source.origin = Origin::Made, 80, Gap::SlotMade),
+            (|_, source| source.history.system = "8".to_owned(), 80, Gap::OtherSystem),
+            (|_, source| source.end = Lsn::from_u64(79), 72, Gap::WalWentBack),
+            (|state, _| state.diverged = true, 72, Gap::OtherHistory),
+            (
+                |state, source| {
+                    state.last_commit = None;
+                    source.history.timeline = 2;
+                },
+                72,
+                Gap::OtherTimeline,
+            ),
+        ];
+        for (change, place, gap) in cases {
+            let (fresh, beginning) = begins(change, place);
+            assert_eq!((beginning, fresh.begins, fresh.acknowledged), (Beginning::Gap(gap), place, place));
+            assert_eq!((fresh.persons, fresh.distinct_ids, fresh.vanished), (None, None, 1));
+        }
+        assert_eq!(resume(None, &source(8), published("wal")).1, Beginning::First);
+    }
+
+    #[test]
+    fn other_versions_or_topics_begin_again_and_a_checkpoint_of_an_older_release_goes_on() {
+        let other = Published { topics: ["p".to_owned(), "e".to_owned()], ..published("wal") };
+        assert!(!published("column").is_of(&state()) && !other.is_of(&state()));
+        let older = State { published: None, timeline: None, last_commit: None, ..state() };
+        let (state, beginning) = resume(Some(&older), &source(80), published("wal"));
+        assert_eq!((state.published, beginning), (Some(published("wal")), Beginning::GoesOn));
+        // Its versions may have been those of the WAL, which hide those of the column.
+        assert!(published("wal").is_accepted(Some(&older)) && !published("column").is_accepted(Some(&older)));
+        assert!(!published("wal").is_accepted(None));
+    }
+}

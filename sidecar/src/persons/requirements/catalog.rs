@@ -1,0 +1,219 @@
+//! The source as PostgreSQL's catalog has it.
+
+use minijinja::context;
+use serde::Deserialize;
+
+use super::super::pgoutput::{Relation, RelationColumn};
+use super::super::postgres::{PostgresError, Session, literal};
+use crate::config::{Postgres, TableName};
+
+/// One look at the source.
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct Catalog {
+    pub server: Server,
+    pub role: Role,
+    pub tables: Vec<SourceRelation>,
+    pub publication: Option<Publication>,
+    pub slot: Option<SlotEntry>,
+    pub prepared: Vec<PreparedTransaction>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct Server {
+    /// As `server_version_num`: 180001 is 18.1.
+    pub version: u32,
+    pub wal_level: String,
+    pub is_standby: bool,
+    pub max_slots: u32,
+    pub slots: u32,
+    pub max_senders: u32,
+    pub senders: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct Role {
+    pub name: String,
+    pub may_replicate: bool,
+    /// Whether it may create objects, publications too, in this database.
+    pub may_create: bool,
+}
+
+/// A table, partitioned or not.
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct SourceRelation {
+    pub schema: String,
+    pub name: String,
+    /// Another table has another one, also under the same name.
+    pub oid: u64,
+    /// As `pg_class.relkind`.
+    pub kind: String,
+    pub may_use_schema: bool,
+    pub may_select: bool,
+    pub is_owner: bool,
+    /// Whether policies would hide rows from this role.
+    pub has_row_security: bool,
+    pub columns: Vec<SourceColumn>,
+    /// The columns of each unique index of all rows.
+    pub unique: Vec<Vec<String>>,
+    /// The first column of each index of all rows.
+    pub first_of_indexes: Vec<String>,
+    /// The numbers of tables that it references.
+    pub references: Vec<u64>,
+    /// The tables that hold rows: itself, or the leaves of its partitions.
+    pub leaves: Vec<Leaf>,
+}
+
+/// What the source itself keeps from happening, so that it need not be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Guarantees {
+    /// Whether no two persons, and no two distinct ids, have the same team and key.
+    pub unique: [bool; 2],
+    /// Whether a distinct id is always of a person that exists, at the end of each transaction.
+    pub has_foreign_key: bool,
+}
+
+impl Guarantees {
+    /// Those of a table that is read and not followed: nothing is looked for.
+    pub(in super::super) const ALL: Self = Self { unique: [true; 2], has_foreign_key: true };
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct SourceColumn {
+    pub name: String,
+    pub type_id: u32,
+    pub is_not_null: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct Leaf {
+    pub schema: String,
+    pub name: String,
+    /// As `pg_class.relkind`.
+    pub kind: String,
+    pub oid: u64,
+    /// Another one after a TRUNCATE, and after a rewrite.
+    pub file: u64,
+    /// The columns that a deletion has.
+    pub told: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct Publication {
+    pub has_all_kinds: bool,
+    pub via_root: bool,
+    pub tables: Vec<PublishedTable>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct PublishedTable {
+    pub schema: String,
+    pub name: String,
+    /// Absent before PostgreSQL 15, which publishes all.
+    pub columns: Option<Vec<String>>,
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct SlotEntry {
+    pub plugin: String,
+    pub database: String,
+    pub is_active: bool,
+    pub is_lost: bool,
+    /// PostgreSQL 17 and later.
+    pub invalidation_reason: Option<String>,
+    pub is_temporary: bool,
+    pub is_two_phase: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct PreparedTransaction {
+    pub name: String,
+    pub database: String,
+    pub owner: String,
+    pub seconds: i64,
+}
+
+impl Catalog {
+    /// Reads it in one statement, as of one moment.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(in super::super) async fn read(session: &Session, config: &Postgres) -> Result<Self, PostgresError> {
+        const TASK: &str = "describe the source of persons";
+        let values = context! {
+            person_schema => literal(&config.person.table.schema),
+            person_table => literal(&config.person.table.name),
+            distinct_id_schema => literal(&config.distinct_id.table.schema),
+            distinct_id_table => literal(&config.distinct_id.table.name),
+            publication => literal(&config.publication),
+            slot => literal(&config.slot),
+        };
+        let [text] = session.row(TASK, "postgres/catalog.sql", values).await?;
+        serde_json::from_str(&text).map_err(|error| session.odd(TASK, format!("{error}: {text}")))
+    }
+
+    /// Whether the role may count the rows of a table.
+    pub(in super::super) fn can_be_read(&self, name: &TableName) -> bool {
+        self.table(name)
+            .is_some_and(|table| table.may_use_schema && table.may_select && !table.has_row_security)
+    }
+
+    /// What changes when rows come or go that the WAL does not have: another table of the same name, a partition that is attached,
+    /// detached or emptied.
+    pub(in super::super) fn storage(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for table in &self.tables {
+            numbers.push(table.oid);
+            if table.is_partitioned() {
+                numbers.extend(table.leaves.iter().flat_map(|leaf| [leaf.oid, leaf.file]));
+            }
+        }
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// What the source itself keeps from happening.
+    pub(in super::super) fn guarantees(&self, config: &Postgres) -> Guarantees {
+        let (person, distinct_id) = (self.table(&config.person.table), self.table(&config.distinct_id.table));
+        let is_unique = |table: Option<&SourceRelation>, key: [&str; 2]| {
+            let within = |columns: &Vec<String>| columns.iter().all(|column| key.contains(&column.as_str()));
+            table.is_some_and(|table| table.unique.iter().any(within))
+        };
+        let references = person
+            .zip(distinct_id)
+            .is_some_and(|(person, distinct_id)| distinct_id.references.contains(&person.oid));
+        Guarantees {
+            unique: [
+                is_unique(person, [&config.person.team_id, &config.person.uuid]),
+                is_unique(distinct_id, [&config.distinct_id.team_id, &config.distinct_id.distinct_id]),
+            ],
+            has_foreign_key: references,
+        }
+    }
+
+    pub(super) fn table(&self, name: &TableName) -> Option<&SourceRelation> {
+        self.tables.iter().find(|table| table.schema == name.schema && table.name == name.name)
+    }
+}
+
+impl SourceRelation {
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.kind == "p"
+    }
+
+    /// As the stream describes it; which columns deletions have is up to the leaves.
+    pub(super) fn relation(&self) -> Relation {
+        let columns = self.columns.iter().map(|column| RelationColumn {
+            name: column.name.clone(),
+            type_id: column.type_id,
+            is_identity: false,
+        });
+        Relation { id: 0, schema: self.schema.clone(), name: self.name.clone(), columns: columns.collect() }
+    }
+}
+
+impl Leaf {
+    pub(super) fn name(&self) -> TableName {
+        TableName { schema: self.schema.clone(), name: self.name.clone() }
+    }
+}

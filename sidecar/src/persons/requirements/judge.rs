@@ -1,0 +1,335 @@
+//! The judgement of a source: each requirement with what was found and the SQL that meets it.
+
+use super::super::postgres::{literal, quoted};
+use super::super::slot::qualified;
+use super::super::table::Table;
+use super::catalog::{Catalog, Leaf, Publication, SourceRelation};
+use super::{Requirement, RequirementState};
+use crate::config::{Postgres, TableName};
+
+/// Partitions that a message names; all are counted.
+const MAX_NAMED: usize = 3;
+/// The oldest PostgreSQL whose catalog has all that is asked for.
+const MIN_VERSION: u32 = 140_000;
+/// Slots and senders beyond those in use: for posthouse, and for its successor during an upgrade.
+const SPARE: u32 = 2;
+
+/// The requirements of a source, in the order in which a person would meet them.
+pub(super) fn judge(config: &Postgres, catalog: &Catalog) -> Vec<Requirement> {
+    let tables = Table::both(config);
+    let mut requirements = server(catalog);
+    requirements.push(role(catalog));
+    for table in &tables {
+        requirements.extend(source_table(config, catalog, table));
+    }
+    requirements.extend(person_index(config, catalog));
+    requirements.extend(merge_index(config, catalog));
+    requirements.push(publication(config, catalog, &tables));
+    requirements.extend(slot(config, catalog));
+    requirements.extend(prepared(catalog));
+    requirements
+}
+
+fn ok(subject: impl Into<String>, found: impl Into<String>) -> Requirement {
+    Requirement { subject: subject.into(), state: RequirementState::Ok, found: found.into(), fix: Vec::new() }
+}
+
+fn wrong(subject: impl Into<String>, found: impl Into<String>, fix: Vec<String>) -> Requirement {
+    Requirement { state: RequirementState::Wrong, fix, ..ok(subject, found) }
+}
+
+fn missing(subject: impl Into<String>, found: impl Into<String>, fix: Vec<String>) -> Requirement {
+    Requirement { state: RequirementState::Missing, fix, ..ok(subject, found) }
+}
+
+fn server(catalog: &Catalog) -> Vec<Requirement> {
+    let server = &catalog.server;
+    let version = format!("PostgreSQL {}", server.version / 10_000);
+    let is_held = catalog.slot.as_ref().is_some_and(|slot| slot.is_active);
+    let kind = match (server.version >= MIN_VERSION, server.is_standby) {
+        (false, _) => wrong("server", format!("{version}, must be 14 or newer"), Vec::new()),
+        (_, true) => {
+            let found = "is a standby: set persons.postgres.address to the primary";
+            wrong("server", format!("{version} {found}"), Vec::new())
+        }
+        (true, false) => ok("server", format!("{version}, the primary")),
+    };
+    let level = match server.wal_level.as_str() {
+        "logical" => ok("wal_level", "logical"),
+        level => {
+            let fix = "ALTER SYSTEM SET wal_level = 'logical'; -- takes effect with a restart of the server";
+            wrong("wal_level", format!("is {level}, must be logical"), vec![fix.to_owned()])
+        }
+    };
+    let room = |setting: &str, used: u32, most: u32, is_taken: bool| {
+        let fix = format!(
+            "ALTER SYSTEM SET {setting} = {}; -- takes effect with a restart of the server",
+            most + SPARE
+        );
+        match is_taken || used < most {
+            true => ok(setting, format!("{used} of {most} in use")),
+            false => wrong(setting, format!("all {most} are in use"), vec![fix]),
+        }
+    };
+    let slots = room("max_replication_slots", server.slots, server.max_slots, catalog.slot.is_some());
+    vec![kind, level, slots, room("max_wal_senders", server.senders, server.max_senders, is_held)]
+}
+
+fn role(catalog: &Catalog) -> Requirement {
+    let name = &catalog.role.name;
+    match catalog.role.may_replicate {
+        true => ok(format!("role {name}"), "may replicate"),
+        false => {
+            let fix = format!("ALTER ROLE {} REPLICATION;", quoted(name));
+            wrong(format!("role {name}"), "may not replicate", vec![fix])
+        }
+    }
+}
+
+/// What one of the tables lacks; one that it does not.
+fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requirement> {
+    let subject = format!("table {}", table.name);
+    let role = quoted(&catalog.role.name);
+    let Some(found) = catalog.table(&table.name) else {
+        let next = format!("set persons.postgres.{}.table (and schema)", table.section());
+        return vec![missing(
+            subject,
+            format!("does not exist in database {}: {next}", config.database),
+            Vec::new(),
+        )];
+    };
+    let mut faults = Vec::new();
+    if !matches!(found.kind.as_str(), "r" | "p") {
+        faults.push(wrong(&*subject, "is not a table, so the WAL has no changes of it", Vec::new()));
+    }
+    if !found.may_use_schema {
+        let fix = format!("GRANT USAGE ON SCHEMA {} TO {role};", quoted(&found.schema));
+        faults.push(missing(&*subject, format!("schema {} may not be used", found.schema), vec![fix]));
+    }
+    if !found.may_select {
+        let fix = format!("GRANT SELECT ON {} TO {role};", qualified(&table.name));
+        faults.push(missing(&*subject, "may not be read", vec![fix]));
+    }
+    if found.has_row_security {
+        let fix = format!("ALTER ROLE {role} BYPASSRLS;");
+        faults.push(wrong(&*subject, "policies (row level security) would hide rows", vec![fix]));
+    }
+    if let Err(error) = table.places(&found.relation()) {
+        faults.push(wrong(&*subject, error.to_string(), Vec::new()));
+    }
+    faults.extend(identity(&subject, table, found));
+    match faults.is_empty() {
+        true => vec![ok(subject, leaves_text(found))],
+        false => faults,
+    }
+}
+
+/// Without a foreign key distinct ids of a person that comes or goes are looked up: with an index only.
+fn person_index(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
+    let names = &config.distinct_id;
+    let table = catalog.table(&names.table)?;
+    let is_needed = !catalog.guarantees(config).has_foreign_key;
+    let exists = table.first_of_indexes.contains(&names.person_id);
+    (is_needed && !exists).then(|| {
+        let fix = format!(
+            "CREATE INDEX {}ON {} ({});",
+            if table.is_partitioned() { "" } else { "CONCURRENTLY " },
+            qualified(&names.table),
+            quoted(&names.person_id)
+        );
+        let found = format!(
+            "has no foreign key to {}, and no index that begins with {}: distinct ids of persons that come or go are looked up by it",
+            config.person.table, names.person_id
+        );
+        missing(format!("table {}", names.table), found, vec![fix])
+    })
+}
+
+/// Who was merged into a person is looked up when that person is changed.
+fn merge_index(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
+    let column = config.person.merged_into_id.as_ref()?;
+    let table = catalog.table(&config.person.table)?;
+    (!table.first_of_indexes.contains(column)).then(|| {
+        let fix = format!(
+            "CREATE INDEX {}ON {} ({});",
+            if table.is_partitioned() { "" } else { "CONCURRENTLY " },
+            qualified(&config.person.table),
+            quoted(column)
+        );
+        let found = format!("has no index that begins with {column}: persons that were merged into another one are looked up by it");
+        missing(format!("table {}", config.person.table), found, vec![fix])
+    })
+}
+
+fn leaves_text(table: &SourceRelation) -> String {
+    match table.is_partitioned() {
+        true => format!("can be read, and deletions of {} partitions have its key", table.leaves.len()),
+        false => "can be read, and deletions have its key".to_owned(),
+    }
+}
+
+/// Deletions in the WAL have the columns of the leaf's identity alone: the identity of a partitioned table does not
+/// reach its partitions.
+fn identity(subject: &str, table: &Table, found: &SourceRelation) -> Option<Requirement> {
+    let foreign: Vec<&Leaf> = found.leaves.iter().filter(|leaf| leaf.kind == "f").collect();
+    if let Some(leaf) = foreign.first() {
+        let text = format!("partition {} is a foreign table, so the WAL has no changes of it", leaf.name);
+        return Some(wrong(subject, text, Vec::new()));
+    }
+    let lacks = |leaf: &&Leaf| table.key_columns().any(|column| !leaf.told.iter().any(|told| told == column));
+    let lacking: Vec<&Leaf> = found.leaves.iter().filter(lacks).collect();
+    let first = lacking.first()?;
+    let columns: Vec<&str> =
+        table.key_columns().filter(|column| !first.told.iter().any(|told| told == column)).collect();
+    let fix = lacking.iter().flat_map(|leaf| identity_fix(table, found, leaf)).collect();
+    let columns = columns.join(", ");
+    let text = match found.is_partitioned() {
+        false => format!("deletions do not have {columns}, by which ClickHouse knows the row"),
+        true => format!(
+            "deletions of {} of {} partitions do not have {columns}, by which ClickHouse knows the row: {}",
+            lacking.len(),
+            found.leaves.len(),
+            named(&lacking)
+        ),
+    };
+    Some(wrong(subject, text, fix))
+}
+
+fn named(leaves: &[&Leaf]) -> String {
+    let names: Vec<&str> = leaves.iter().take(MAX_NAMED).map(|leaf| leaf.name.as_str()).collect();
+    let more = if leaves.len() > MAX_NAMED { ", …" } else { "" };
+    format!("{}{more}", names.join(", "))
+}
+
+/// An index needs columns without NULL; where one may have it only whole rows do.
+fn identity_fix(table: &Table, found: &SourceRelation, leaf: &Leaf) -> Vec<String> {
+    // Tables are renamed, and their indexes keep their names.
+    let (name, target) = (format!("posthouse_identity_{}", leaf.oid), qualified(&leaf.name()));
+    let columns: Vec<&str> = table.key_columns().chain([table.id_column()]).collect();
+    let has_no_null =
+        |wanted: &&str| found.columns.iter().any(|column| column.name == **wanted && column.is_not_null);
+    if !columns.iter().all(has_no_null) {
+        return vec![format!("ALTER TABLE {target} REPLICA IDENTITY FULL;")];
+    }
+    let columns = columns.into_iter().map(quoted).collect::<Vec<_>>().join(", ");
+    vec![
+        format!("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {} ON {target} ({columns});", quoted(&name)),
+        format!("ALTER TABLE {target} REPLICA IDENTITY USING INDEX {};", quoted(&name)),
+    ]
+}
+
+fn publication(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Requirement {
+    let (name, subject) = (quoted(&config.publication), format!("publication {}", config.publication));
+    let found = |table: &Table| catalog.table(&table.name);
+    let Some(publication) = &catalog.publication else {
+        let may = catalog.role.may_create
+            && tables.iter().all(|table| found(table).is_some_and(|table| table.is_owner));
+        let [person, distinct_id] = tables.each_ref().map(|table| qualified(&table.name));
+        let fix = format!(
+            "CREATE PUBLICATION {name} FOR TABLE {person}, {distinct_id} WITH (publish = 'insert, update, delete, truncate', \
+             publish_via_partition_root = true);"
+        );
+        return match may {
+            true => ok(subject, "posthouse run makes it"),
+            false => missing(subject, "does not exist, and the role does not own the tables", vec![fix]),
+        };
+    };
+    let mut fix = Vec::new();
+    let mut faults = Vec::new();
+    let is_partitioned = tables.iter().any(|table| found(table).is_some_and(SourceRelation::is_partitioned));
+    if !publication.has_all_kinds {
+        faults.push("does not publish insert, update, delete and truncate".to_owned());
+        fix.push(format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');"));
+    }
+    if is_partitioned && !publication.via_root {
+        faults.push("publishes partitions under their own names".to_owned());
+        fix.push(format!("ALTER PUBLICATION {name} SET (publish_via_partition_root = true);"));
+    }
+    for table in tables {
+        if let Some((fault, statements)) = published(publication, &name, table) {
+            faults.push(fault);
+            fix.extend(statements);
+        }
+    }
+    match faults.is_empty() {
+        true => ok(subject, "publishes every change of both tables"),
+        false => wrong(subject, faults.join("; "), fix),
+    }
+}
+
+fn published(publication: &Publication, name: &str, table: &Table) -> Option<(String, Vec<String>)> {
+    let TableName { schema, name: table_name } = &table.name;
+    let target = qualified(&table.name);
+    let mut entries = publication.tables.iter();
+    let Some(entry) = entries.find(|entry| entry.schema == *schema && entry.name == *table_name) else {
+        let fix = format!("ALTER PUBLICATION {name} ADD TABLE {target};");
+        return Some((format!("does not have table {}", table.name), vec![fix]));
+    };
+    let again = || {
+        vec![
+            format!("ALTER PUBLICATION {name} DROP TABLE {target};"),
+            format!("ALTER PUBLICATION {name} ADD TABLE {target};"),
+        ]
+    };
+    if let Some(filter) = &entry.filter {
+        return Some((format!("publishes only rows of {} with {filter}", table.name), again()));
+    }
+    let columns = entry.columns.as_ref()?;
+    let lacks: Vec<&str> =
+        table.columns().filter(|column| !columns.iter().any(|has| has == column)).collect();
+    match lacks.is_empty() {
+        true => None,
+        false => Some((format!("does not have columns {} of {}", lacks.join(", "), table.name), again())),
+    }
+}
+
+fn slot(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
+    let subject = format!("slot {}", config.slot);
+    let drop = || vec![format!("SELECT pg_drop_replication_slot({});", literal(&config.slot))];
+    let Some(slot) = &catalog.slot else { return Some(ok(subject, "posthouse run makes it")) };
+    let of = format!("is of plugin {} in database {}", slot.plugin, slot.database);
+    if slot.plugin != "pgoutput" || slot.database != config.database {
+        let next = "choose another name as persons.postgres.slot";
+        return Some(wrong(subject, format!("{of}: {next}"), Vec::new()));
+    }
+    if slot.is_two_phase {
+        let found =
+            "was made with two_phase, so prepared transactions would be missed; posthouse run makes another";
+        return Some(wrong(subject, found, drop()));
+    }
+    if slot.is_temporary {
+        return Some(wrong(subject, "is temporary; posthouse run makes another", drop()));
+    }
+    Some(match (slot.is_lost, slot.is_active) {
+        (true, _) => {
+            let reason = slot.invalidation_reason.as_deref().unwrap_or("max_slot_wal_keep_size");
+            ok(
+                subject,
+                format!("has lost its WAL ({reason}); posthouse run makes it again and copies everything"),
+            )
+        }
+        (false, true) => ok(subject, "a posthouse holds it"),
+        (false, false) => ok(subject, "is free"),
+    })
+}
+
+/// Transactions that the creation of a slot would wait for.
+fn prepared(catalog: &Catalog) -> Vec<Requirement> {
+    if catalog.slot.is_some() {
+        return Vec::new();
+    }
+    let transactions = catalog.prepared.iter().map(|prepared| Requirement {
+        subject: format!("prepared transaction {}", prepared.name),
+        state: RequirementState::Blocks,
+        found: format!(
+            "of {} in database {}, open for {} s: the slot is made when it has ended",
+            prepared.owner, prepared.database, prepared.seconds
+        ),
+        fix: vec![format!(
+            "-- in database {}: COMMIT PREPARED {name}; or ROLLBACK PREPARED {name};",
+            prepared.database,
+            name = literal(&prepared.name)
+        )],
+    });
+    transactions.collect()
+}
