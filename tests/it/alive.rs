@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::{Daemon, free_address};
@@ -22,6 +23,7 @@ use crate::topics::Broker;
 tests! {
     Free names_silent_postgres_and_ends_in_time,
     Free names_silent_kafka_and_ends_in_time,
+    Free names_postgres_that_answers_without_end_and_bounds_its_memory,
     Shared ends_in_time_while_a_node_is_silent,
     Free ends_in_time_while_the_topics_file_hangs,
     Free ends_in_time_while_a_request_is_half_sent,
@@ -131,6 +133,45 @@ fn names_silent_kafka_and_ends_in_time() -> anyhow::Result<()> {
     ensure!(daemon.get("live")? == "alive\n", "it does not live");
     // WHEN it is interrupted THEN it ends, in order
     ensure!(daemon.end_by(Signal::INT)? == 0, "another exit code");
+    Ok(())
+}
+
+/// Accepts one connection after the other, as PostgreSQL does, and answers the first statement of each with rows of a megabyte
+/// until the client has gone.
+fn endless_postgres(server: &TcpListener) -> std::io::Result<()> {
+    let row = [b"D\x00\x10\x00\x0a\x00\x01\x00\x10\x00\x00".as_slice(), &[b'x'; 1 << 20]].concat();
+    for client in server.incoming() {
+        let mut client = client?;
+        let mut bytes = [0; 4096];
+        _ = client.read(&mut bytes)?;
+        // The login is accepted, and it is ready.
+        client.write_all(b"R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I")?;
+        _ = client.read(&mut bytes)?;
+        // One column of type text, called a.
+        client.write_all(
+            b"T\x00\x00\x00\x1a\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00",
+        )?;
+        while client.write_all(&row).is_ok() {}
+    }
+    Ok(())
+}
+
+fn names_postgres_that_answers_without_end_and_bounds_its_memory() -> anyhow::Result<()> {
+    /// Twice what it may read for one statement.
+    const MEMORY_LIMIT_KIB: u64 = 1 << 20;
+
+    // GIVEN a server that answers a statement with rows without end
+    let (server, address) = silent_server()?;
+    thread::spawn(move || endless_postgres(&server));
+    let lonely = Lonely::new("off", &free_address()?, Some(&address))?;
+    // WHEN posthouse asks it THEN it stops to read, and says so
+    let daemon = lonely.start()?;
+    daemon.is_not_ready(&format!("persons: PostgreSQL at {address} answered with more than 512 MiB"))?;
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero()))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let peak: u64 = peak.context("no peak")?.parse()?;
+    ensure!(peak < MEMORY_LIMIT_KIB, "{peak} KiB");
+    ensure!(daemon.end()? == 0, "another exit code");
     Ok(())
 }
 

@@ -51,6 +51,7 @@ mod node_settings;
 mod people;
 mod persons;
 mod persons_audit;
+mod persons_dba;
 mod persons_events;
 mod persons_faults;
 mod persons_letters;
@@ -158,6 +159,7 @@ fn main() -> ExitCode {
         ("persons_tables", persons_tables::TESTS),
         ("persons_takeover", persons_takeover::TESTS),
         ("persons_audit", persons_audit::TESTS),
+        ("persons_dba", persons_dba::TESTS),
         ("persons_faults", persons_faults::TESTS),
         ("persons_neighbours", persons_neighbours::TESTS),
         ("persons_vanished", persons_vanished::TESTS),
