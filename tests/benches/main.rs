@@ -29,7 +29,7 @@ struct Arguments {
 /// Figures that come of one run, and the run, which may leave out what is not wanted.
 type Bench = (Vec<&'static str>, fn(&Wanted) -> anyhow::Result<Vec<Report>>);
 
-fn benches() -> [Bench; 9] {
+fn benches() -> [Bench; 10] {
     [
         (ingest_latency::FIGURES.to_vec(), |_| ingest_latency::run()),
         (vec!["ingest_poll_timeouts"], |_| ingest_latency::poll_timeouts()),
@@ -40,6 +40,7 @@ fn benches() -> [Bench; 9] {
         (vec!["topics_plan"], |_| topics::run()),
         (vec!["persons_latency"], |_| persons::latency()),
         (vec!["persons_snapshot"], |_| persons::snapshot()),
+        (vec!["persons_audit", "persons_repair", "persons_truncate"], |_| persons::audit()),
     ]
 }
 

@@ -54,7 +54,7 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
     let mut own = postgres.client(town.name())?;
     own.batch_execute(published)?;
     own.execute("SELECT pg_create_logical_replication_slot('lives', 'pgoutput')", &[])?;
-    let rules = Rules { identity: Identity::Full, owned: false };
+    let rules = Rules { identity: Identity::Full, owned: false, ..Rules::default() };
     let other = Town::with(postgres, "foreign", rules)?;
     let mut foreign = postgres.client(other.name())?;
     ensure!(foreign.batch_execute(published).is_err(), "a publication of another's tables");

@@ -22,6 +22,7 @@ tests! {
     Shared follows_persons_that_come_after_their_distinct_ids_and_go_before_them,
     Shared keeps_a_person_whose_twin_is_deleted,
     Shared follows_a_publication_with_capital_letters_and_rows_without_a_time,
+    Shared follows_a_database_in_another_encoding,
     Shared refuses_a_slot_of_prepared_transactions,
     Shared follows_persons_that_are_deleted_or_merged_though_their_rows_stay,
     Own recognizes_a_restored_database_and_has_every_node_follow_it,
@@ -84,7 +85,13 @@ fn copies_an_import_that_changes_each_row_twice_and_one_row_forty_thousand_times
             UPDATE posthog_person SET is_identified = true WHERE id = 2 AND i = 39000;
          END LOOP; DELETE FROM posthog_person WHERE id = 3; END $$",
     )?;
+    // WHEN a row is larger than everything else that may be in flight
+    client.batch_execute(
+        "UPDATE posthog_person SET properties = jsonb_build_object('x', repeat('x', 70000000)) WHERE id = 5",
+    )?;
     client.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id = 4")?;
+    site.answers("SELECT max(length(properties)) > 70000000 FROM {db}.person", "1", LIMIT)?;
+    client.batch_execute("UPDATE posthog_person SET properties = '{}' WHERE id = 5")?;
     // THEN all of them arrive, and what comes behind them; the row is named
     same(site, &town, &daemon)?;
     daemon.says("more often than versions count").map(drop)
@@ -356,6 +363,22 @@ fn follows_a_publication_with_capital_letters_and_rows_without_a_time(
     let stored = "SELECT count() FROM (SELECT argMax(created_at, version) AS t FROM {db}.person GROUP BY id HAVING t = toDateTime64(0, 3, 'UTC'))";
     site.answers(stored, "1", LIMIT)?;
     site.must(&["persons", "audit"]).map(drop)
+}
+
+fn follows_a_database_in_another_encoding(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a database that is not in UTF-8, with letters that it writes otherwise
+    let town = town(site, Rules { encoding: "LATIN1", ..Rules::default() })?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    client.batch_execute("UPDATE posthog_persondistinctid SET distinct_id = 'é' || id WHERE id < 50")?;
+    // WHEN it is copied and changed THEN every node has the same, and an audit says so
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    client.batch_execute(
+        "UPDATE posthog_person SET properties = '{\"né\": \"ß\"}' WHERE id < 20;
+         UPDATE posthog_persondistinctid SET distinct_id = 'ü' || id WHERE id BETWEEN 40 AND 60",
+    )?;
+    same(site, &town, &daemon)
 }
 
 fn refuses_a_slot_of_prepared_transactions(site: &mut Site<'_>) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::{Identity, Lives, Rules, Town, on_nodes};
+use posthouse_tests::people::{Identity, Layout, Lives, Rules, Town, on_nodes};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
 use serde_json::Value;
@@ -19,6 +19,7 @@ tests! {
     Shared rows_are_copied_and_their_changes_follow_to_every_node,
     Shared a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam,
     Shared with_whole_rows_as_identity_every_change_arrives,
+    Shared follows_a_random_history_in_partitions,
     Shared a_distinct_id_may_be_written_before_its_person,
     Shared a_distinct_id_finds_its_person_however_few_are_remembered,
 }
@@ -127,6 +128,16 @@ fn a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam(
 fn with_whole_rows_as_identity_every_change_arrives(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN REPLICA IDENTITY FULL, and properties that are stored apart
     let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
+    live(&town, site.name(), 200)?;
+    let daemon = Daemon::start(site, "off")?;
+    // WHEN people live THEN every node follows
+    live(&town, site.name(), 500)?;
+    same(site, &town, &daemon)
+}
+
+fn follows_a_random_history_in_partitions(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN persons in partitions
+    let town = town(site, Rules { layout: Layout::Partitioned, ..Rules::default() })?;
     live(&town, site.name(), 200)?;
     let daemon = Daemon::start(site, "off")?;
     // WHEN people live THEN every node follows

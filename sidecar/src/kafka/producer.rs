@@ -15,13 +15,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ends_aside::EndsAside;
 use super::{Client, KafkaError, LibraryLog};
 
-/// Messages that are under way at once, in KiB: what one batch of a large table takes, and little beside the rest.
-const QUEUE_KIB: u32 = 64 << 10;
+/// Bytes of messages in flight, unless a single one has more: what one batch of a large table takes, and little beside the rest.
+/// The library's own bound would keep a larger message out for good.
+const MAX_IN_FLIGHT: usize = 64 << 20;
 /// A message is sent when so much time has passed, or a batch is full: long enough for a batch to compress, and little in what
 /// a reader waits.
 const LINGER_MS: u32 = 5;
 /// The largest message that is tried; the topic's own `max.message.bytes` decides. PostgreSQL's jsonb ends at 255 MiB.
 const LARGEST_MESSAGE: u32 = 256 << 20;
+/// The library's bound, which is never reached.
+const LIBRARY_QUEUE_KIB: u32 = (LARGEST_MESSAGE >> 10) * 2;
 /// Between two tries while the queue is full.
 const FULL: Duration = Duration::from_millis(5);
 /// How long brokers may take nothing of a batch, or of a full queue: an election needs seconds.
@@ -35,6 +38,8 @@ pub(super) const HEADER: &str = "posthouse";
 pub struct Producer {
     inner: EndsAside<ThreadedProducer<Deliveries>>,
     headers: OwnedHeaders,
+    /// In flight.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// Why a message was not delivered. What came after it was not either, or may not have been.
@@ -110,7 +115,11 @@ impl Receipt {
     }
 }
 
-struct Deliveries;
+/// Counts what is in flight.
+#[derive(Clone, Default)]
+struct Deliveries {
+    bytes: Arc<AtomicUsize>,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -124,6 +133,8 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, receipt: Arc<Receipt>) {
         use rdkafka::Message;
 
+        let (Ok(message) | Err((_, message))) = result;
+        self.bytes.fetch_sub(size(message.key(), message.payload()), Ordering::AcqRel);
         if let Err((error, message)) = result {
             let size = message.payload().map_or(0, <[u8]>::len);
             receipt.fail(failure(error, message.topic(), message.key().unwrap_or_default(), size));
@@ -155,18 +166,47 @@ impl Client {
             // Never: a message that is given up leaves a hole that nobody sees.
             .set("message.timeout.ms", "0")
             .set("message.max.bytes", LARGEST_MESSAGE.to_string())
-            .set("queue.buffering.max.kbytes", QUEUE_KIB.to_string());
-        match config.create_with_context(Deliveries) {
+            .set("queue.buffering.max.kbytes", LIBRARY_QUEUE_KIB.to_string());
+        let deliveries = Deliveries::default();
+        let bytes = Arc::clone(&deliveries.bytes);
+        match config.create_with_context(deliveries) {
             Ok(inner) => {
                 let header = Header { key: HEADER, value: Some(env!("CARGO_PKG_VERSION")) };
-                Ok(Producer { inner: EndsAside::new(inner), headers: OwnedHeaders::new().insert(header) })
+                Ok(Producer {
+                    inner: EndsAside::new(inner),
+                    headers: OwnedHeaders::new().insert(header),
+                    bytes,
+                })
             }
             Err(source) => Err(self.failed("set up a producer", source)),
         }
     }
 }
 
+/// Bytes that a message counts.
+fn size(key: Option<&[u8]>, payload: Option<&[u8]>) -> usize {
+    key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len)
+}
+
 impl Producer {
+    /// Waits until a message fits beside those in flight; one that is alone always does.
+    async fn reserve(&self, size: usize, deadline: Instant) -> Result<(), DeliveryError> {
+        let fits = |bytes: usize| (bytes == 0 || bytes + size <= MAX_IN_FLIGHT).then_some(bytes + size);
+        while self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_err() {
+            if Instant::now() >= deadline {
+                return Err(DeliveryError::Silent);
+            }
+            sleep(FULL).await;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was counted of a message that is not sent.
+    fn release(&self, size: usize, receipt: &Receipt) {
+        self.bytes.fetch_sub(size, Ordering::AcqRel);
+        receipt.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// Hands a message over; waits while too much is under way.
     ///
     /// # Errors
@@ -178,23 +218,25 @@ impl Producer {
         payload: &[u8],
         receipt: &Arc<Receipt>,
     ) -> Result<(), DeliveryError> {
+        let deadline = Instant::now() + DELIVERY_TIMEOUT;
+        let size = size(Some(key), Some(payload));
+        self.reserve(size, deadline).await?;
         receipt.open.fetch_add(1, Ordering::AcqRel);
         let record = BaseRecord::with_opaque_to(topic, Arc::clone(receipt)).key(key).payload(payload);
         let mut record = record.headers(self.headers.clone());
-        let deadline = Instant::now() + DELIVERY_TIMEOUT;
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                     record = back;
                     if Instant::now() >= deadline {
-                        receipt.open.fetch_sub(1, Ordering::AcqRel);
+                        self.release(size, receipt);
                         return Err(DeliveryError::Silent);
                     }
                     sleep(FULL).await;
                 }
                 Err((error, _)) => {
-                    receipt.open.fetch_sub(1, Ordering::AcqRel);
+                    self.release(size, receipt);
                     return Err(failure(&error, topic, key, payload.len()));
                 }
             }

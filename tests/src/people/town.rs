@@ -13,28 +13,54 @@ use crate::stack::{PASSWORD, Postgres, USER};
 /// PostgreSQL cuts longer names off (63 bytes), and refuses them for slots. So much of a name is kept as it is.
 const NAME_BYTES: usize = 48;
 
-/// As the application makes them.
-const TABLES: &str = "
-CREATE TABLE posthog_person (
-    id bigserial PRIMARY KEY,
+/// Columns of the first table.
+const PERSON: &str = "
     uuid uuid NOT NULL,
     team_id integer NOT NULL,
     properties jsonb NOT NULL DEFAULT '{}',
     is_identified boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
-    version bigint NULL
-);
-CREATE INDEX ON posthog_person (team_id, uuid);
-CREATE TABLE posthog_persondistinctid (
-    id bigserial PRIMARY KEY,
-    team_id integer NOT NULL,
-    distinct_id text NOT NULL,
-    person_id bigint NOT NULL REFERENCES posthog_person (id) DEFERRABLE INITIALLY DEFERRED,
-    version bigint NULL,
-    UNIQUE (team_id, distinct_id)
-);
-CREATE INDEX ON posthog_persondistinctid (person_id);
-";
+    version bigint NULL";
+
+/// The tables as the application makes them.
+fn tables(layout: Layout) -> String {
+    let (person, reference) = match layout {
+        Layout::Plain => (
+            format!("CREATE TABLE posthog_person (id bigserial PRIMARY KEY, {PERSON});"),
+            "FOREIGN KEY (person_id) REFERENCES posthog_person (id)",
+        ),
+        Layout::Partitioned => {
+            let partition = |number: usize| {
+                format!(
+                    "CREATE TABLE posthog_person_p{number} PARTITION OF posthog_person \
+                     FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {number});"
+                )
+            };
+            let partitions: String = (0..PARTITIONS).map(partition).collect();
+            (
+                format!(
+                    "CREATE TABLE posthog_person (id bigserial, {PERSON}, PRIMARY KEY (team_id, id)) PARTITION BY HASH (team_id);
+                     {partitions}"
+                ),
+                "FOREIGN KEY (team_id, person_id) REFERENCES posthog_person (team_id, id)",
+            )
+        }
+    };
+    format!(
+        "{person}
+         CREATE INDEX ON posthog_person (team_id, uuid);
+         CREATE TABLE posthog_persondistinctid (
+            id bigserial PRIMARY KEY,
+            team_id integer NOT NULL,
+            distinct_id text NOT NULL,
+            person_id bigint NOT NULL,
+            version bigint NULL,
+            CONSTRAINT posthog_persondistinctid_person_id_fkey {reference} DEFERRABLE INITIALLY DEFERRED,
+            UNIQUE (team_id, distinct_id)
+         );
+         CREATE INDEX ON posthog_persondistinctid (person_id);"
+    )
+}
 
 /// The database; dropping it removes it, with its slots.
 #[derive(Debug)]
@@ -56,18 +82,43 @@ pub enum Identity {
     Default,
 }
 
+/// How persons are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// In one table.
+    Plain,
+    /// In partitions by team, as the application has them since 2025-11; fewer of them.
+    Partitioned,
+}
+
+/// Partitions of [`Layout::Partitioned`].
+const PARTITIONS: usize = 4;
+
 /// How the tables are set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
+    /// How persons are stored.
+    pub layout: Layout,
     /// What a deletion tells.
     pub identity: Identity,
+    /// The database's.
+    pub encoding: &'static str,
     /// Whether posthouse's role owns the tables, and so may make a publication of them; it may read them anyway.
     pub owned: bool,
 }
 
+impl Rules {
+    /// Those of a seed: every layout with every identity that posthouse takes.
+    pub fn of(seed: u64) -> Self {
+        let layout = if seed & 1 == 0 { Layout::Plain } else { Layout::Partitioned };
+        let identity = if seed & 2 == 0 { Identity::Index } else { Identity::Full };
+        Self { layout, identity, ..Self::default() }
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
-        Self { identity: Identity::Index, owned: true }
+        Self { layout: Layout::Plain, identity: Identity::Index, encoding: "UTF8", owned: true }
     }
 }
 
@@ -88,10 +139,13 @@ impl<'s> Town<'s> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
         let town = Self { postgres, name: short(name), folder };
-        postgres.admin("postgres")?.batch_execute(&format!("CREATE DATABASE \"{}\"", town.name))?;
+        postgres.admin("postgres")?.batch_execute(&format!(
+            "CREATE DATABASE \"{}\" ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+            town.name, rules.encoding
+        ))?;
         let mut client = town.admin()?;
-        client.batch_execute(TABLES)?;
-        client.batch_execute(&identities(rules.identity))?;
+        client.batch_execute(&tables(rules.layout))?;
+        client.batch_execute(&identities(rules))?;
         client.batch_execute(&rights(&town.name, rules.owned))?;
         Ok(town)
     }
@@ -216,20 +270,22 @@ fn short(name: &str) -> String {
     format!("{}_{digest}", name.get(..NAME_BYTES).unwrap_or("town"))
 }
 
-fn identities(identity: Identity) -> String {
-    let tables = [
-        ("posthog_person", "posthouse_person_identity", "id, uuid, team_id"),
-        ("posthog_persondistinctid", "posthouse_persondistinctid_identity", "id, team_id, distinct_id"),
-    ];
-    let of = |(table, index, columns): &(&str, &str, &str)| match identity {
+fn identities(rules: Rules) -> String {
+    let persons: Vec<String> = match rules.layout {
+        Layout::Plain => vec!["posthog_person".to_owned()],
+        // That of the parent would not reach them.
+        Layout::Partitioned => (0..PARTITIONS).map(|number| format!("posthog_person_p{number}")).collect(),
+    };
+    let of = |(table, columns): (&str, &str)| match rules.identity {
         Identity::Index => format!(
-            "CREATE UNIQUE INDEX {index} ON {table} ({columns});
-             ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index};"
+            "CREATE UNIQUE INDEX {table}_identity ON {table} ({columns});
+             ALTER TABLE {table} REPLICA IDENTITY USING INDEX {table}_identity;"
         ),
         Identity::Full => format!("ALTER TABLE {table} REPLICA IDENTITY FULL;"),
         Identity::Default => String::new(),
     };
-    tables.iter().map(of).collect()
+    let persons = persons.iter().map(|table| of((table, "id, uuid, team_id")));
+    persons.chain([of(("posthog_persondistinctid", "id, team_id, distinct_id"))]).collect()
 }
 
 fn rights(database: &str, owned: bool) -> String {

@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use super::Report;
 use super::ingest::unmerged;
 use crate::daemon::Daemon;
-use crate::people::{Differences, Lives, Tally, Town, on_nodes};
+use crate::people::{Differences, Lives, Rules, Tally, Town, on_nodes};
 use crate::site::Site;
 use crate::stack::{Progress, Stack, StackSpec, wait_until};
 
@@ -59,7 +59,9 @@ pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
 /// When a server does not come back, nobody leads, or the audit sees what a count does not; never because of what is counted.
 pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
     let mut site = Site::new(stack, "torture_persons")?;
-    let town = Town::new(stack.postgres()?, site.name())?;
+    let rules = Rules::of(seed);
+    say(format!("persons: {rules:?}"));
+    let town = Town::with(stack.postgres()?, site.name(), rules)?;
     town.configure(&mut site)?;
     site.apply()?;
     let lives =

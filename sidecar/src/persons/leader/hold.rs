@@ -6,6 +6,7 @@ use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::super::postgres::{OPTIONS, Session, quoted};
+use super::super::requirements::Catalog;
 use super::super::{slot, slot_creation};
 use super::{LeadError, Leader};
 use crate::config::HostPort;
@@ -40,14 +41,20 @@ pub(super) struct History {
 
 impl Leader<'_> {
     /// Makes the slot where there is none. Returns nothing if another one holds it.
-    pub(super) async fn slot(&self, session: &Session) -> Result<Option<Origin>, LeadError> {
+    pub(super) async fn slot(
+        &self,
+        session: &Session,
+        catalog: &Catalog,
+    ) -> Result<Option<Origin>, LeadError> {
         match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
             Some(found) if found.is_active => Ok(None),
             Some(found) if found.is_lost => {
+                let entry = catalog.slot.as_ref();
+                let reason = entry.and_then(|slot| slot.invalidation_reason.as_deref());
                 tracing::error!(
-                    "persons: PostgreSQL has given up the WAL that slot {} needs (max_slot_wal_keep_size): it is made anew, and \
-                     everything is copied again",
-                    self.postgres.slot
+                    "persons: PostgreSQL has given up the WAL that slot {} needs ({}): it is made again, and everything is copied again",
+                    self.postgres.slot,
+                    reason.unwrap_or("max_slot_wal_keep_size")
                 );
                 slot::drop(session, self.postgres).await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;

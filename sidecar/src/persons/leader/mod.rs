@@ -145,7 +145,7 @@ impl Leader<'_> {
         let clearing = self.clear(&client);
         watched.extend(self.step("looking for another producer", clearing).await?);
         let catalog = self.source(&session).await?;
-        let Some(origin) = self.slot(&session).await? else { return Ok(Standby) };
+        let Some(origin) = self.slot(&session, &catalog).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
         tracing::info!("persons: holding slot {}", self.postgres.slot);
