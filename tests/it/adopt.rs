@@ -281,21 +281,12 @@ fn refuses_a_takeover_that_stale_offsets_in_keeper_would_misplace(site: &mut Sit
     Ok(())
 }
 
-/// Starts a takeover and kills it once the other consumer is paused on the first node.
-fn killed_takeover(site: &Site<'_>, source: &str) -> anyhow::Result<()> {
-    let mut child = site.spawn(&["schema", "apply", "--adopt", source])?;
-    let attached = "SELECT count() FROM system.tables WHERE database = '{db}' AND name = 'kafka_events_json'";
-    let paused = site.answers(attached, "0", LIMIT);
-    child.kill()?;
-    child.wait()?;
-    paused
-}
-
-/// Starts a return and kills it once our consumer is paused on the first node.
-fn killed_return(site: &Site<'_>, source: &str) -> anyhow::Result<()> {
-    let mut child = site.spawn(&["schema", "apply", "--hand-back", source])?;
-    let attached = "SELECT count() FROM system.tables WHERE database = '{db}' AND name = 'kafka_events'";
-    let paused = site.answers(attached, "0", LIMIT);
+/// Starts a takeover or a return, and kills it once it has paused a consumer on the first node.
+fn killed(site: &Site<'_>, option: &str, source: &str, paused: &str) -> anyhow::Result<()> {
+    let mut child = site.spawn(&["schema", "apply", option, source])?;
+    let attached =
+        format!("SELECT count() FROM system.tables WHERE database = '{{db}}' AND name = '{paused}'");
+    let paused = site.answers(&attached, "0", LIMIT);
     child.kill()?;
     child.wait()?;
     paused
@@ -325,8 +316,8 @@ fn takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_ev
             }
             anyhow::Ok(())
         });
-        let adopted =
-            killed_takeover(site, &source).and_then(|()| site.must(&["schema", "apply", "--adopt", &source]));
+        let adopted = killed(site, "--adopt", &source, "kafka_events_json")
+            .and_then(|()| site.must(&["schema", "apply", "--adopt", &source]));
         stop.store(true, Ordering::Relaxed);
         load.join().map_err(|_| anyhow!("a panic"))??;
         let adopted = adopted?;
@@ -345,7 +336,7 @@ fn takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_ev
     ensure!(dead == "0", "{dead} dead letters");
     // WHEN it goes back
     site.set("events", "consumer", "none");
-    killed_return(site, &source)?;
+    killed(site, "--hand-back", &source, "kafka_events")?;
     site.must(&["schema", "apply", "--hand-back", &source])?;
     produce(site, events..events + 500)?;
     // THEN the other consumer goes on where ours ended

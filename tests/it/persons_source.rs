@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::{Identity, Layout, Lives, Rules, Town, on_nodes};
+use posthouse_tests::people::{Deletion, Identity, Layout, Lives, Rules, Town, on_nodes};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
 use serde_json::Value;
@@ -136,8 +136,9 @@ fn with_whole_rows_as_identity_every_change_arrives(site: &mut Site<'_>) -> anyh
 }
 
 fn follows_a_random_history_in_partitions(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN persons in partitions
-    let town = town(site, Rules { layout: Layout::Partitioned, ..Rules::default() })?;
+    // GIVEN persons in partitions, whose rows stay when they are deleted or merged
+    let rules = Rules { layout: Layout::Partitioned, deletion: Deletion::Soft, ..Rules::default() };
+    let town = town(site, rules)?;
     live(&town, site.name(), 200)?;
     let daemon = Daemon::start(site, "off")?;
     // WHEN people live THEN every node follows

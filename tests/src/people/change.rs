@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 
 use super::lives::Lives;
 use super::properties::{distinct_id, properties, uuid};
+use super::town::Deletion;
 
 /// A kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +90,11 @@ impl Kind {
             Self::AddId => add_id(tx, &person, lives, random),
             Self::DeleteId => {
                 let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
-                Ok(tx.execute("DELETE FROM posthog_persondistinctid WHERE id = $1", &[&id])? > 0)
+                let deletes = match lives.deletion {
+                    Deletion::Hard => "DELETE FROM posthog_persondistinctid WHERE id = $1",
+                    Deletion::Soft => "UPDATE posthog_persondistinctid SET is_deleted = true WHERE id = $1",
+                };
+                Ok(tx.execute(deletes, &[&id])? > 0)
             }
             Self::MoveId => {
                 let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
@@ -98,7 +103,7 @@ impl Kind {
                 Ok(tx.execute(moves, &[&id, &person.id])? > 0)
             }
             Self::Merge => merge(tx, &person, lives, random),
-            Self::Delete => delete(tx, &person),
+            Self::Delete => delete(tx, &person, lives.deletion),
             Self::Churn => {
                 for _ in 0..random.random_range(2..5) {
                     update(tx, &person, random)?;
@@ -106,9 +111,10 @@ impl Kind {
                 }
                 Ok(true)
             }
+            Self::Renew if lives.deletion == Deletion::Soft => Ok(false),
             Self::Renew => {
                 lock(tx, &person.uuid)?;
-                let gone = delete(tx, &person)?;
+                let gone = delete(tx, &person, lives.deletion)?;
                 if gone {
                     let id = insert(tx, person.team, &person.uuid, random)?;
                     add_id(tx, &Picked { id, ..person }, lives, random)?;
@@ -128,7 +134,7 @@ pub(super) fn person(
 ) -> Result<Option<Picked>, Error> {
     let (team, from) = (lives.team(random), uuid(0, random.random()));
     let next = "SELECT id, uuid::text FROM posthog_person WHERE team_id = $1 AND uuid >= $2::text::uuid \
-        ORDER BY uuid LIMIT 1";
+        AND NOT is_deleted AND merged_into_id IS NULL ORDER BY uuid LIMIT 1";
     let row = tx.query_opt(next, &[&team, &from])?;
     Ok(row.map(|row| Picked { id: row.get(0), team, uuid: row.get(1) }))
 }
@@ -154,9 +160,15 @@ fn create(tx: &mut Transaction<'_>, lives: &Lives, random: &mut StdRng) -> Resul
     let team = lives.team(random);
     let uuid = uuid(team, random.random_range(0..lives.persons));
     lock(tx, &uuid)?;
-    let there = "SELECT FROM posthog_person WHERE team_id = $1 AND uuid = $2::text::uuid";
-    if tx.query_opt(there, &[&team, &uuid])?.is_some() {
-        return Ok(false);
+    let there = "SELECT is_deleted OR merged_into_id IS NOT NULL FROM posthog_person WHERE team_id = $1 AND uuid = $2::text::uuid";
+    match tx.query_opt(there, &[&team, &uuid])?.map(|row| row.get(0)) {
+        None => {}
+        Some(false) => return Ok(false),
+        Some(true) => {
+            let revives = "UPDATE posthog_person SET is_deleted = false, merged_into_id = NULL, \
+                version = coalesce(version, 0) + 1 WHERE team_id = $1 AND uuid = $2::text::uuid";
+            return Ok(tx.execute(revives, &[&team, &uuid])? > 0);
+        }
     }
     let person = Picked { id: insert(tx, team, &uuid, random)?, team, uuid };
     for _ in 0..random.random_range(1..4) {
@@ -187,7 +199,8 @@ pub(super) fn add_id(
 ) -> Result<bool, Error> {
     let distinct_id = distinct_id(random.random_range(0..lives.distinct_ids));
     let adds = "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) \
-        VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING";
+        VALUES ($1, $2, $3, 0) ON CONFLICT (team_id, distinct_id) DO UPDATE SET is_deleted = false, \
+        person_id = excluded.person_id WHERE posthog_persondistinctid.is_deleted";
     Ok(tx.execute(adds, &[&person.team, &distinct_id, &person.id])? > 0)
 }
 
@@ -208,6 +221,11 @@ fn merge(tx: &mut Transaction<'_>, into: &Picked, lives: &Lives, random: &mut St
     if source.team != into.team || source.id == into.id {
         return Ok(false);
     }
+    if lives.deletion == Deletion::Soft {
+        let merges =
+            "UPDATE posthog_person SET merged_into_id = $2, version = coalesce(version, 0) + 1 WHERE id = $1";
+        return Ok(tx.execute(merges, &[&source.id, &into.id])? > 0);
+    }
     let moves = "UPDATE posthog_persondistinctid SET person_id = $2, version = coalesce(version, 0) + 1 \
         WHERE person_id = $1";
     tx.execute(moves, &[&source.id, &into.id])?;
@@ -215,7 +233,17 @@ fn merge(tx: &mut Transaction<'_>, into: &Picked, lives: &Lives, random: &mut St
     Ok(tx.execute("DELETE FROM posthog_person WHERE id = $1", &[&source.id])? > 0)
 }
 
-pub(super) fn delete(tx: &mut Transaction<'_>, person: &Picked) -> Result<bool, Error> {
-    tx.execute("DELETE FROM posthog_persondistinctid WHERE person_id = $1", &[&person.id])?;
-    Ok(tx.execute("DELETE FROM posthog_person WHERE id = $1", &[&person.id])? > 0)
+pub(super) fn delete(tx: &mut Transaction<'_>, person: &Picked, deletion: Deletion) -> Result<bool, Error> {
+    let [distinct_ids, persons] = match deletion {
+        Deletion::Hard => [
+            "DELETE FROM posthog_persondistinctid WHERE person_id = $1",
+            "DELETE FROM posthog_person WHERE id = $1",
+        ],
+        Deletion::Soft => [
+            "UPDATE posthog_persondistinctid SET is_deleted = true WHERE person_id = $1",
+            "UPDATE posthog_person SET is_deleted = true, properties = '{}' WHERE id = $1",
+        ],
+    };
+    tx.execute(distinct_ids, &[&person.id])?;
+    Ok(tx.execute(persons, &[&person.id])? > 0)
 }

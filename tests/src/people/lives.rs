@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::change::{self, Kind, Picked};
-use super::town::Town;
+use super::town::{Deletion, Town};
 use crate::stack::wait_until;
 
 /// For a killed PostgreSQL to be back.
@@ -37,6 +37,8 @@ pub struct Lives {
     pub pace: Duration,
     /// Repeats what each connection tries; what comes of it depends on who is first.
     pub seed: u64,
+    /// What becomes of deleted rows; that of the town counts.
+    pub deletion: Deletion,
 }
 
 /// What came of it: changes that were committed, by kind, and transactions that were not.
@@ -57,7 +59,8 @@ pub struct Tally {
 impl Lives {
     /// Two teams and three connections.
     pub fn new(seed: u64, changes: u64) -> Self {
-        Self { teams: 2, persons: 60, distinct_ids: 200, connections: 3, changes, pace: Duration::ZERO, seed }
+        let (pace, deletion) = (Duration::ZERO, Deletion::Hard);
+        Self { teams: 2, persons: 60, distinct_ids: 200, connections: 3, changes, pace, seed, deletion }
     }
 
     /// Lives until all changes are made, or `stop` is set. PostgreSQL may be killed and started meanwhile.
@@ -66,9 +69,10 @@ impl Lives {
     /// When PostgreSQL does not come back.
     pub fn run(&self, town: &Town<'_>, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let made = AtomicU64::new(0);
+        let lives = Self { deletion: town.rules().deletion, ..*self };
         let one = |number: u64| {
             let random = StdRng::seed_from_u64(self.seed.wrapping_add(number));
-            Life { lives: self, town, random, tally: Tally::default() }.live(&made, stop)
+            Life { lives: &lives, town, random, tally: Tally::default() }.live(&made, stop)
         };
         thread::scope(|scope| {
             let lives: Vec<_> =
@@ -98,7 +102,8 @@ impl Life<'_> {
     fn live(mut self, made: &AtomicU64, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let (mut client, mut other) = (self.connect()?, self.connect()?);
         while !stop.load(Ordering::Relaxed) {
-            let overlaps = self.random.random_range(0..25) == 0;
+            // A row that stays has its uuid for itself.
+            let overlaps = self.random.random_range(0..25) == 0 && self.lives.deletion == Deletion::Hard;
             let changes = if overlaps { 1 } else { self.random.random_range(1..7) };
             if made.fetch_add(changes, Ordering::Relaxed) >= self.lives.changes {
                 break;
@@ -183,7 +188,7 @@ impl Life<'_> {
         let early = random.random();
         let mut id =
             if early { Some(change::insert(&mut coming, person.team, &person.uuid, random)?) } else { None };
-        if !change::delete(&mut going, &person)? {
+        if !change::delete(&mut going, &person, lives.deletion)? {
             return Ok(Vec::new());
         }
         if id.is_none() {

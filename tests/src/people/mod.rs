@@ -10,5 +10,5 @@ mod truth;
 pub use change::Kind;
 pub use difference::{Differences, differences};
 pub use lives::{Lives, Tally};
-pub use town::{Identity, Layout, Rules, Town};
+pub use town::{Deletion, Identity, Layout, Rules, Town};
 pub use truth::{DistinctIds, People, Person, Persons, on_node, on_nodes};

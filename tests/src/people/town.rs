@@ -20,7 +20,9 @@ const PERSON: &str = "
     properties jsonb NOT NULL DEFAULT '{}',
     is_identified boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
-    version bigint NULL";
+    version bigint NULL,
+    is_deleted boolean NOT NULL DEFAULT false,
+    merged_into_id bigint NULL";
 
 /// The tables as the application makes them.
 fn tables(layout: Layout) -> String {
@@ -49,12 +51,14 @@ fn tables(layout: Layout) -> String {
     format!(
         "{person}
          CREATE INDEX ON posthog_person (team_id, uuid);
+         CREATE INDEX ON posthog_person (merged_into_id);
          CREATE TABLE posthog_persondistinctid (
             id bigserial PRIMARY KEY,
             team_id integer NOT NULL,
             distinct_id text NOT NULL,
             person_id bigint NOT NULL,
             version bigint NULL,
+            is_deleted boolean NOT NULL DEFAULT false,
             CONSTRAINT posthog_persondistinctid_person_id_fkey {reference} DEFERRABLE INITIALLY DEFERRED,
             UNIQUE (team_id, distinct_id)
          );
@@ -67,6 +71,7 @@ fn tables(layout: Layout) -> String {
 pub struct Town<'s> {
     postgres: &'s Postgres,
     name: String,
+    rules: Rules,
     // Holds the file with the password.
     folder: TempDir,
 }
@@ -80,6 +85,15 @@ pub enum Identity {
     Full,
     /// The primary key: too little for posthouse, which refuses such a table.
     Default,
+}
+
+/// What becomes of rows that are deleted or merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// They go.
+    Hard,
+    /// They stay, and say so, as the application has it since 2026-07.
+    Soft,
 }
 
 /// How persons are stored.
@@ -101,6 +115,8 @@ pub struct Rules {
     pub layout: Layout,
     /// What a deletion tells.
     pub identity: Identity,
+    /// What becomes of deleted rows.
+    pub deletion: Deletion,
     /// The database's.
     pub encoding: &'static str,
     /// Whether posthouse's role owns the tables, and so may make a publication of them; it may read them anyway.
@@ -108,17 +124,24 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Those of a seed: every layout with every identity that posthouse takes.
+    /// Those of a seed: every layout with every identity that posthouse takes, and either kind of deletion.
     pub fn of(seed: u64) -> Self {
         let layout = if seed & 1 == 0 { Layout::Plain } else { Layout::Partitioned };
         let identity = if seed & 2 == 0 { Identity::Index } else { Identity::Full };
-        Self { layout, identity, ..Self::default() }
+        let deletion = if seed & 4 == 0 { Deletion::Hard } else { Deletion::Soft };
+        Self { layout, identity, deletion, ..Self::default() }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { layout: Layout::Plain, identity: Identity::Index, encoding: "UTF8", owned: true }
+        Self {
+            layout: Layout::Plain,
+            identity: Identity::Index,
+            deletion: Deletion::Hard,
+            encoding: "UTF8",
+            owned: true,
+        }
     }
 }
 
@@ -138,7 +161,7 @@ impl<'s> Town<'s> {
     pub fn with(postgres: &'s Postgres, name: &str, rules: Rules) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        let town = Self { postgres, name: short(name), folder };
+        let town = Self { postgres, name: short(name), rules, folder };
         postgres.admin("postgres")?.batch_execute(&format!(
             "CREATE DATABASE \"{}\" ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
             town.name, rules.encoding
@@ -153,6 +176,11 @@ impl<'s> Town<'s> {
     /// The name of the database, of the slot and of the publication.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How its tables are set up.
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// The server it is on.
@@ -192,6 +220,14 @@ impl<'s> Town<'s> {
             ("state_topic", format!("{}_state", self.name)),
         ] {
             source.insert(key.to_owned(), value.into());
+        }
+        if self.rules.deletion == Deletion::Soft {
+            for (section, keys) in
+                [("person", ["is_deleted", "merged_into_id"].as_slice()), ("distinct_id", &["is_deleted"])]
+            {
+                let keys: Table = keys.iter().map(|key| ((*key).to_owned(), (*key).into())).collect();
+                source.insert(section.to_owned(), keys.into());
+            }
         }
         source
     }

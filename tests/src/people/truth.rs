@@ -35,9 +35,11 @@ pub struct People {
 }
 
 const POSTGRES_PERSONS: &str = "SELECT team_id::bigint, uuid::text, properties::text, is_identified, \
-    floor(extract(epoch FROM created_at) * 1000)::bigint FROM posthog_person";
-const POSTGRES_DISTINCT_IDS: &str = "SELECT d.team_id::bigint, d.distinct_id, p.uuid::text \
-    FROM posthog_persondistinctid AS d JOIN posthog_person AS p ON p.id = d.person_id";
+    floor(extract(epoch FROM created_at) * 1000)::bigint, id, is_deleted, merged_into_id FROM posthog_person";
+const POSTGRES_DISTINCT_IDS: &str =
+    "SELECT team_id::bigint, distinct_id, person_id FROM posthog_persondistinctid WHERE NOT is_deleted";
+/// A person that was merged more often is nobody, as one that was merged in a circle.
+const MAX_MERGES: usize = 16;
 /// The one deletion rule: the latest version says whether a row is there.
 const NODE_PERSONS: &str = "SELECT toString(team_id), toString(id), argMax(properties, version), \
     toString(argMax(is_identified, version)), \
@@ -63,13 +65,30 @@ pub(super) fn in_postgres(client: &mut Client) -> anyhow::Result<People> {
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let mut snapshot = snapshot.start()?;
     let mut people = People::default();
+    // By the primary key: the uuid, whether it is deleted, and whom it was merged into.
+    let mut rows: BTreeMap<i64, (String, bool, Option<i64>)> = BTreeMap::new();
     for row in snapshot.query(POSTGRES_PERSONS, &[])? {
+        let (uuid, is_deleted, merged_into): (String, bool, Option<i64>) =
+            (row.get(1), row.get(6), row.get(7));
+        rows.insert(row.get(5), (uuid.clone(), is_deleted, merged_into));
+        if is_deleted || merged_into.is_some() {
+            continue;
+        }
         let person = Person { properties: row.get(2), is_identified: row.get(3), created_at_ms: row.get(4) };
-        let twice = people.persons.insert((row.get(0), row.get(1)), person);
-        anyhow::ensure!(twice.is_none(), "two persons have the uuid {}", row.get::<_, String>(1));
+        let twice = people.persons.insert((row.get(0), uuid.clone()), person);
+        anyhow::ensure!(twice.is_none(), "two persons have the uuid {uuid}");
     }
     for row in snapshot.query(POSTGRES_DISTINCT_IDS, &[])? {
-        people.distinct_ids.insert((row.get(0), row.get(1)), row.get(2));
+        let mut person = rows.get(&row.get::<_, i64>(2));
+        for _ in 0..MAX_MERGES {
+            match person {
+                Some((_, false, Some(into))) => person = rows.get(into),
+                _ => break,
+            }
+        }
+        if let Some((uuid, false, None)) = person {
+            people.distinct_ids.insert((row.get(0), row.get(1)), uuid.clone());
+        }
     }
     Ok(people)
 }
