@@ -1,12 +1,13 @@
--- Purpose: for each of 65,536 buckets of keys how many live rows this node has, and a sum of their hashes.
--- Runs on: every node.
+-- Purpose: for each of 65,536 buckets of keys how many live rows this node has, a sum of their hashes, and how many rows with
+--          tombstones.
+-- Runs on: every node. Shape: bucket, count, sum, stored.
 SELECT
     reinterpretAsUInt16(reverse(substring(digest, 1, 2))) AS bucket,
-    count() AS count,
-    sum(hash) AS sum
+    countIf(gone = 0) AS count,
+    sumIf(hash, gone = 0) AS sum,
+    count() AS stored
 FROM
 (
 {% filter indent(4, true) %}{% include 'audit/node_hashed.sql' %}{% endfilter %}
 )
-WHERE gone = 0
 GROUP BY bucket

@@ -2,12 +2,13 @@
 {% if merged_into_id -%}
 WITH RECURSIVE merged (id, into_id, merges) AS
 (
-    SELECT {{ id }}, {{ merged_into_id }}, 1 FROM {{ person }} WHERE {{ merged_into_id }} IS NOT NULL
+    SELECT {{ id }}, {{ merged_into_id }}, 1 FROM {{ person }}
+    WHERE {{ merged_into_id }} IS NOT NULL{% if is_deleted %} AND {{ is_deleted }} IS NOT TRUE{% endif %}
     UNION ALL
     SELECT merged.id, person.{{ merged_into_id }}, merged.merges + 1
     FROM merged
     JOIN {{ person }} AS person ON person.{{ id }} = merged.into_id
-    WHERE person.{{ merged_into_id }} IS NOT NULL AND merged.merges < 16
+    WHERE person.{{ merged_into_id }} IS NOT NULL{% if is_deleted %} AND person.{{ is_deleted }} IS NOT TRUE{% endif %} AND merged.merges < 16
 ),
 survivors AS (SELECT DISTINCT ON (id) id, into_id FROM merged ORDER BY id, merges DESC)
 {% endif -%}

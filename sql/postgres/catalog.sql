@@ -13,7 +13,9 @@ SELECT json_build_object(
     'role', (
         SELECT json_build_object(
             'name', rolname,
-            'may_replicate', rolsuper OR rolreplication,
+            -- RDS gives the right by membership.
+            'may_replicate', rolsuper OR rolreplication OR EXISTS (
+                SELECT FROM pg_roles AS other WHERE other.rolname = 'rds_replication' AND pg_has_role(other.oid, 'MEMBER')),
             'may_create', has_database_privilege(current_database(), 'CREATE'))
         FROM pg_roles
         WHERE rolname = current_user),
@@ -24,29 +26,25 @@ SELECT json_build_object(
             'oid', root.oid::bigint,
             'kind', root.relkind::text,
             'may_use_schema', has_schema_privilege(namespace.oid, 'USAGE'),
-            'may_select', has_table_privilege(root.oid, 'SELECT'),
             'is_owner', pg_has_role(root.relowner, 'USAGE'),
             'has_row_security', row_security_active(root.oid),
             'columns', (
                 SELECT coalesce(json_agg(json_build_object(
                     'name', attribute.attname,
                     'type_id', attribute.atttypid::bigint,
-                    'is_not_null', attribute.attnotnull) ORDER BY attribute.attnum), '[]')
+                    'is_not_null', attribute.attnotnull,
+                    'may_select', has_column_privilege(root.oid, attribute.attnum, 'SELECT')) ORDER BY attribute.attnum), '[]')
                 FROM pg_attribute AS attribute
                 WHERE attribute.attrelid = root.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped),
             'unique', (
                 SELECT coalesce(json_agg((
                     SELECT json_agg(attribute.attname)
                     FROM pg_attribute AS attribute
-                    WHERE attribute.attrelid = root.oid AND attribute.attnum = ANY (entry.indkey))), '[]')
+                    WHERE attribute.attrelid = root.oid
+                        AND attribute.attnum = ANY ((entry.indkey::int2[])[0:entry.indnkeyatts - 1]))), '[]')
                 FROM pg_index AS entry
                 WHERE entry.indrelid = root.oid AND entry.indisunique AND entry.indisvalid AND entry.indpred IS NULL
                     AND entry.indexprs IS NULL),
-            'first_of_indexes', (
-                SELECT coalesce(json_agg(attribute.attname), '[]')
-                FROM pg_index AS entry
-                JOIN pg_attribute AS attribute ON attribute.attrelid = root.oid AND attribute.attnum = entry.indkey[0]
-                WHERE entry.indrelid = root.oid AND entry.indisvalid AND entry.indpred IS NULL),
             'references', (
                 SELECT coalesce(json_agg(constraints.confrelid::bigint), '[]')
                 FROM pg_constraint AS constraints
@@ -58,6 +56,11 @@ SELECT json_build_object(
                     'kind', leaf.relkind::text,
                     'oid', leaf.oid::bigint,
                     'file', leaf.relfilenode::bigint,
+                    'first_of_indexes', (
+                        SELECT coalesce(json_agg(attribute.attname), '[]')
+                        FROM pg_index AS entry
+                        JOIN pg_attribute AS attribute ON attribute.attrelid = leaf.oid AND attribute.attnum = entry.indkey[0]
+                        WHERE entry.indrelid = leaf.oid AND entry.indisvalid AND entry.indpred IS NULL),
                     'told', (
                         SELECT coalesce(json_agg(attribute.attname), '[]')
                         FROM pg_attribute AS attribute
@@ -65,7 +68,8 @@ SELECT json_build_object(
                             AND ((leaf.relreplident = 'd' AND identity.indisprimary)
                                 OR (leaf.relreplident = 'i' AND identity.indisreplident))
                         WHERE attribute.attrelid = leaf.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped
-                            AND (leaf.relreplident = 'f' OR coalesce(attribute.attnum = ANY (identity.indkey), false)))
+                            AND (leaf.relreplident = 'f' OR coalesce(
+                                attribute.attnum = ANY ((identity.indkey::int2[])[0:identity.indnkeyatts - 1]), false)))
                     ) ORDER BY leaf_namespace.nspname, leaf.relname), '[]')
                 FROM
                 (
@@ -82,6 +86,14 @@ SELECT json_build_object(
             AND root.relkind NOT IN ('i', 'I', 'S', 't', 'c')),
     'publication', (
         SELECT json_build_object(
+            'oid', publication.oid::bigint,
+            'entries', (
+                SELECT coalesce(json_agg(entry.oid::bigint ORDER BY entry.oid), '[]')
+                FROM pg_publication_rel AS entry
+                JOIN pg_class AS root ON root.oid = entry.prrelid
+                JOIN pg_namespace AS namespace ON namespace.oid = root.relnamespace
+                WHERE entry.prpubid = publication.oid AND (namespace.nspname, root.relname) IN (
+                    ({{ person_schema }}, {{ person_table }}), ({{ distinct_id_schema }}, {{ distinct_id_table }}))),
             'has_all_kinds', publication.pubinsert AND publication.pubupdate AND publication.pubdelete AND publication.pubtruncate,
             'via_root', publication.pubviaroot,
             'tables', (

@@ -6,7 +6,7 @@ FROM
 (
     SELECT
         snapshot,
-        newest - ((newest - {{ transaction }}::bigint) & 4294967295) AS transaction
+        newest + (({{ transaction }}::bigint - newest + 2147483648) & 4294967295) - 2147483648 AS transaction
     FROM
     (
         SELECT pg_current_snapshot() AS snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest

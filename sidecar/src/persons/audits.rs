@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{Audit as Wanted, Config, Postgres};
 use crate::http::{Metric, Metrics};
-use crate::supervise::Heartbeat;
+use crate::supervise::{Heartbeat, trim};
 
 use super::audit::{Audit, AuditError, Deletions, Report};
 use super::state::{State, Store};
@@ -17,6 +17,13 @@ use super::state::{State, Store};
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
 /// How soon at most, and one that a person has to confirm: whether it still has to.
 const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Whether a repair is the last try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    No,
+    Yes,
+}
 
 /// What audits work with.
 pub(super) struct Audits<'a> {
@@ -48,10 +55,12 @@ impl Audits<'_> {
                     () = self.vanished.notified() => continue,
                 }
             }
+            let last = if backoff >= CONFIRMATION_INTERVAL { Last::Yes } else { Last::No };
             let done = match vanished || postgres.audit == Wanted::Repair {
-                true => self.repair(&state).await,
+                true => self.repair(&state, last).await,
                 false => self.check().await,
             };
+            trim();
             next = Instant::now() + postgres.audit_period;
             let mut again = backoff;
             backoff = (backoff * 2).min(CONFIRMATION_INTERVAL);
@@ -96,20 +105,26 @@ impl Audits<'_> {
     }
 
     /// `state` is the checkpoint before it began.
-    async fn repair(&self, state: &State) -> Result<(), AuditError> {
+    async fn repair(&self, state: &State, last: Last) -> Result<(), AuditError> {
         let deletions = match state.truncated {
             true => Deletions::Confirmed,
             false => Deletions::Guarded { expected: state.keyless },
         };
-        let (before, after) = self.audit()?.repair(deletions).await?;
+        let audit = self.audit()?;
+        audit.settle().await?;
+        let (before, after) = audit.repair(deletions).await?;
         self.tell(&after);
         tracing::info!(
             "persons: audit: {} rows differed and were published again, {} differ now",
             before.differences(),
             after.differences()
         );
-        if after.differences() > 0 {
-            return Ok(());
+        match (after.differences(), last) {
+            (0, _) => {}
+            (_, Last::No) => return Ok(()),
+            (left, Last::Yes) => tracing::error!(
+                "persons: audit: {left} rows differ after every repair: posthouse persons audit shows them"
+            ),
         }
         let (vanished, keyless) = (state.vanished, state.keyless);
         Ok(self

@@ -175,7 +175,7 @@ pub(super) fn messages(
         if let (Kind::Person, Some(id)) =
             (change.kind, before.as_ref().map(Reader::id).transpose()?.flatten())
         {
-            persons.forget(id);
+            persons.leave(id, Presence::Deleted);
         }
         return Ok(messages);
     };
@@ -186,7 +186,7 @@ pub(super) fn messages(
                     persons.put(person.id, person.key.uuid);
                     messages.push(Outgoing::person(&person, version));
                 } else {
-                    persons.forget(person.id);
+                    persons.leave(person.id, person.presence);
                     messages.push(Outgoing::gone(&Key::Person(person.key), version));
                 }
             }
@@ -194,7 +194,7 @@ pub(super) fn messages(
         Kind::DistinctId => {
             if let Some(row) = after.distinct_id()? {
                 // A person that is gone has lost its distinct ids too, which comes later in the stream: until then it is nobody's.
-                let person = persons.get(row.person_id).filter(|_| !row.is_deleted);
+                let person = row.person_id.and_then(|id| persons.get(id)).filter(|_| !row.is_deleted);
                 messages.push(Outgoing::distinct_id(&row.key, person, version));
             }
         }
@@ -208,8 +208,8 @@ pub(super) trait Persons {
     fn get(&mut self, id: i64) -> Option<Uuid>;
     /// A person has this uuid from here on.
     fn put(&mut self, id: i64, uuid: Uuid);
-    /// There is no such person from here on.
-    fn forget(&mut self, id: i64);
+    /// A person is no more one by itself from here on: deleted, or merged.
+    fn leave(&mut self, id: i64, presence: Presence);
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
             self.insert(id, uuid);
         }
 
-        fn forget(&mut self, id: i64) {
+        fn leave(&mut self, id: i64, _: Presence) {
             self.remove(&id);
         }
     }

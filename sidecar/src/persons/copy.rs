@@ -79,6 +79,9 @@ impl Copy<'_> {
     /// # Errors
     /// See [`CopyError`].
     pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+        if self.store.now().await.is_copied() {
+            return Ok(());
+        }
         let session = Session::connect(self.postgres).await?;
         wait_for_old_transactions(&session, self.heartbeat).await?;
         for table in Table::both(self.postgres) {

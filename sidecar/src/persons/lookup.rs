@@ -86,6 +86,16 @@ impl Lookup {
         &self.session
     }
 
+    /// Forgets every person: what has become of them is not known.
+    pub(super) fn forget_all(&mut self) {
+        self.known.clear();
+    }
+
+    /// Forgets a person that was read and not passed by the stream.
+    pub(super) fn forget(&mut self, id: i64) {
+        self.known.remove(id);
+    }
+
     /// The table of a kind.
     pub(super) fn table(&self, kind: Kind) -> &Table {
         let [persons, distinct_ids] = &self.tables;
@@ -150,9 +160,14 @@ impl Lookup {
             let Some(row) = &change.after else { continue };
             let reader = Reader::new(&self.tables[change.kind as usize], row);
             match change.kind {
-                Kind::Person => come.extend(reader.id()?),
+                Kind::Person => {
+                    let live = reader.person()?.filter(|person| person.presence == Presence::Live);
+                    come.extend(live.map(|person| person.id));
+                }
                 Kind::DistinctId => {
-                    let Some(DistinctId { person_id, .. }) = reader.distinct_id()? else { continue };
+                    let Some(DistinctId { person_id: Some(person_id), .. }) = reader.distinct_id()? else {
+                        continue;
+                    };
                     if come.contains(&person_id) {
                         continue;
                     }
@@ -171,9 +186,10 @@ impl Lookup {
         let uuids = self.uuids(&wanted).await?;
         self.batch.extend(wanted.into_iter().map(|id| (id, None)));
         for (id, Resolved { uuid, is_own }) in uuids {
-            match is_own {
+            match is_own && !self.table(Kind::Person).is_soft() {
                 true => self.put(id, uuid),
-                // Whoever it was merged into may be merged too.
+                // Whom it was merged into may be merged too. And where rows stay what is known is what the stream has passed: only
+                // so a revival shows that was read before it came.
                 false => _ = self.batch.insert(id, Some(uuid)),
             }
         }
@@ -248,7 +264,8 @@ impl Lookup {
         let uuids = self.uuids(&ids).await?;
         let mut followers = Vec::with_capacity(rows.len());
         for row in rows {
-            let Some(DistinctId { key, person_id, is_deleted }) = Reader::new(table, &row).distinct_id()?
+            let Some(DistinctId { key, person_id: Some(person_id), is_deleted }) =
+                Reader::new(table, &row).distinct_id()?
             else {
                 continue;
             };
@@ -277,7 +294,7 @@ impl Lookup {
             let id = match (&before, &after) {
                 // With REPLICA IDENTITY FULL every update has the row before.
                 (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
-                (Some(gone), None) if !self.guarantees.has_foreign_key => gone.id()?,
+                (Some(gone), None) if self.may_be_nobodys() => gone.id()?,
                 (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
                 (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
                 _ => None,
@@ -376,9 +393,13 @@ impl Persons for Lookup {
         self.batch.insert(id, Some(uuid));
     }
 
-    fn forget(&mut self, id: i64) {
+    fn leave(&mut self, id: i64, presence: Presence) {
         self.known.remove(id);
-        self.batch.insert(id, None);
+        match presence {
+            // Whom it was merged into was looked up for this batch, if it is needed.
+            Presence::MergedInto(_) => {}
+            Presence::Live | Presence::Deleted => _ = self.batch.insert(id, None),
+        }
     }
 }
 

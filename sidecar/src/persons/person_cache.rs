@@ -48,6 +48,11 @@ impl PersonCache {
         self.old.remove(&id);
     }
 
+    pub(super) fn clear(&mut self) {
+        self.young = Generation::default();
+        self.old = Generation::default();
+    }
+
     pub(super) fn remove(&mut self, id: i64) {
         self.young.remove(&id);
         self.old.remove(&id);

@@ -8,12 +8,12 @@ use pgwire_replication::Lsn;
 use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
 
-use super::change::{Change, ChangeError, Versions, messages};
+use super::change::{Change, ChangeError, Persons as _, Versions, messages};
 use super::lookup::{Follower, Lookup, LookupError};
 use super::message::Outgoing;
 use super::postgres::{PostgresError, Session};
 use super::requirements::Guarantees;
-use super::row::{Key, Reader};
+use super::row::{Key, Presence, Reader};
 use super::table::{Kind, Table};
 
 /// Why changes were not published.
@@ -96,6 +96,7 @@ impl<'a> Publisher<'a> {
                 && self.versions.are_of_wal();
             let Some(version) = version.filter(|_| !may_be_left) else {
                 as_now.entry((change.commit, change.kind)).or_default().extend(known_by);
+                self.forget_person(change, &table)?;
                 continue;
             };
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
@@ -154,12 +155,35 @@ impl<'a> Publisher<'a> {
                 sent += 1;
             }
         }
+        if table.is_soft() && kind == Kind::Person {
+            for change in &now {
+                let cells = change.after.as_deref().unwrap_or_default();
+                let id = Reader::new(&table, cells).id().map_err(ChangeError::from)?;
+                id.into_iter().for_each(|id| self.lookup.forget(id));
+            }
+        }
         for key in gone {
             let version = self.versions.follower(commit, &Reader::new(&table, &[]))?;
             self.send(&Outgoing::gone(key, version), receipt).await?;
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// A person that is read again below may be deleted or have another uuid.
+    fn forget_person(&mut self, change: &Change, table: &Table) -> Result<(), ChangeError> {
+        let rows = [&change.before, &change.after].into_iter().flatten();
+        for cells in rows.filter(|_| change.kind == Kind::Person) {
+            if let Some(id) = Reader::new(table, cells).id()? {
+                self.lookup.leave(id, Presence::Deleted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets every person: what has become of them is not known.
+    pub(super) fn forget_all(&mut self) {
+        self.lookup.forget_all();
     }
 
     /// Forgets what is remembered of a transaction that has ended.

@@ -101,8 +101,8 @@ pub(super) enum Presence {
 pub(super) struct DistinctId {
     /// What ClickHouse knows it by.
     pub key: DistinctIdKey,
-    /// The person, by [`Person::id`].
-    pub person_id: i64,
+    /// The person, by [`Person::id`]; absent for NULL.
+    pub person_id: Option<i64>,
     /// Whether it is deleted though its row stays.
     pub is_deleted: bool,
 }
@@ -181,10 +181,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn distinct_id(&self) -> Result<Option<DistinctId>, ValueError> {
-        let (Some(key), Some(person_id)) = (self.distinct_id_key()?, self.integer(distinct_id::PERSON)?)
-        else {
-            return Ok(None);
-        };
+        let Some(key) = self.distinct_id_key()? else { return Ok(None) };
+        let person_id = self.integer(distinct_id::PERSON)?;
         Ok(Some(DistinctId { key, person_id, is_deleted: self.is_deleted()? }))
     }
 

@@ -42,6 +42,12 @@ pub(super) struct State {
     /// Whether the stream had another history than what was acknowledged.
     #[serde(default)]
     pub diverged: bool,
+    /// The source's [`Catalog::fingerprint`](super::requirements::Catalog::fingerprint) when its changes were last followed.
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
+    /// Whether it did not meet requirements then, so that changes may have been missed.
+    #[serde(default)]
+    pub faulty: bool,
     /// What is added to versions of the WAL, beside `version_base` of the config, since WAL was lost.
     #[serde(default)]
     pub base: u64,
@@ -60,6 +66,13 @@ pub(super) struct Commit {
 }
 
 impl State {
+    /// Whether both tables have been copied whole.
+    pub(super) fn is_copied(&self) -> bool {
+        [&self.persons, &self.distinct_ids]
+            .into_iter()
+            .all(|copied| copied.as_ref().is_some_and(|copied| copied.left.is_empty()))
+    }
+
     /// What is added to versions of the WAL.
     pub(super) fn version_base(&self, postgres: &Postgres) -> u64 {
         postgres.version_base.max(self.base)
@@ -192,6 +205,17 @@ impl<'a> Store<'a> {
     /// The state now.
     pub(super) async fn now(&self) -> State {
         self.state.lock().await.clone()
+    }
+
+    /// Has the next turn copy everything, where there is a checkpoint: its slot is about to be made again.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub(super) async fn invalidate(&self) -> Result<(), StateError> {
+        match self.read().await? {
+            Some(state) => self.change(|own| *own = State { diverged: true, ..state }).await,
+            None => Ok(()),
+        }
     }
 
     /// Changes the state, remembers it, and waits until the brokers have it.

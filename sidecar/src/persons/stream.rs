@@ -218,7 +218,7 @@ impl Stream<'_> {
     }
 
     /// Has an audit find rows that vanished without their keys.
-    async fn remember_vanished(&self, reading: &mut Reading) -> Result<(), StateError> {
+    async fn remember_vanished(&mut self, reading: &mut Reading) -> Result<(), StateError> {
         let (truncated, keyless) =
             (std::mem::take(&mut reading.truncated), std::mem::take(&mut reading.keyless));
         if !truncated && keyless == 0 {
@@ -236,6 +236,7 @@ impl Stream<'_> {
             );
             self.metrics.add(Metric::PersonsKeyless, keyless);
         }
+        self.publisher.forget_all();
         self.store
             .change(|state| {
                 state.vanished += 1;

@@ -2,6 +2,7 @@
 
 mod health;
 mod heartbeat;
+mod memory;
 mod restart;
 mod task;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 pub use self::health::{Health, TaskHealth};
 pub use self::heartbeat::{Heartbeat, Pulse};
+pub(crate) use self::memory::trim;
 pub use self::restart::Fault;
 pub use self::task::{StopError, Task, TaskError};
 

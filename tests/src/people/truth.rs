@@ -79,7 +79,7 @@ pub(super) fn in_postgres(client: &mut Client) -> anyhow::Result<People> {
         anyhow::ensure!(twice.is_none(), "two persons have the uuid {uuid}");
     }
     for row in snapshot.query(POSTGRES_DISTINCT_IDS, &[])? {
-        let mut person = rows.get(&row.get::<_, i64>(2));
+        let mut person = row.get::<_, Option<i64>>(2).and_then(|id| rows.get(&id));
         for _ in 0..MAX_MERGES {
             match person {
                 Some((_, false, Some(into))) => person = rows.get(into),

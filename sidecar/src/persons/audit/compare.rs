@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Sum {
     pub count: u64,
     pub sum: u64,
+    /// Rows with tombstones, which are read too.
+    pub stored: u64,
 }
 
 /// Buckets with rows, by their number: the first 16 bits of the digest.
@@ -84,8 +86,9 @@ pub(super) struct Wrong {
 
 /// Buckets that differ, with the rows that either side has there.
 pub(super) fn differing(source: &Sums, nodes: &[Sums]) -> Vec<(u16, u64)> {
-    let differs = |bucket: &u16| nodes.iter().any(|node| node.get(bucket) != source.get(bucket));
-    let count = |sums: &Sums, bucket: u16| sums.get(&bucket).map_or(0, |sum| sum.count);
+    let content = |sums: &Sums, bucket: u16| sums.get(&bucket).map_or((0, 0), |sum| (sum.count, sum.sum));
+    let differs = |bucket: &u16| nodes.iter().any(|node| content(node, *bucket) != content(source, *bucket));
+    let count = |sums: &Sums, bucket: u16| sums.get(&bucket).map_or(0, |sum| sum.stored);
     let rows = |bucket| nodes.iter().map(|node| count(node, bucket)).sum::<u64>() + count(source, bucket);
     (0..=u16::MAX).filter(differs).map(|bucket| (bucket, rows(bucket))).collect()
 }
@@ -302,12 +305,16 @@ mod tests {
 
     #[test]
     fn a_bucket_differs_by_its_sum_or_because_one_side_lacks_it() {
-        let sum = |sum| Sum { count: 1, sum };
+        let sum = |sum| Sum { count: 1, sum, stored: 1 };
         let (source, node) = (
             Sums::from([(1, sum(1)), (2, sum(2)), (3, sum(3))]),
             Sums::from([(1, sum(1)), (2, sum(9)), (4, sum(4))]),
         );
         assert_eq!(differing(&source, &[node.clone(), source.clone()]), [(2, 3), (3, 2), (4, 1)]);
         assert_eq!(differing(&source, std::slice::from_ref(&source)), []);
+        // Tombstones alone are nothing, and count for what a page takes.
+        let tombstones = Sums::from([(5, Sum { count: 0, sum: 0, stored: 7 })]);
+        assert_eq!(differing(&Sums::new(), std::slice::from_ref(&tombstones)), []);
+        assert_eq!(differing(&Sums::from([(5, sum(1))]), &[tombstones]), [(5, 8)]);
     }
 }

@@ -103,6 +103,16 @@ impl<'a> Audit<'a> {
         Ok((before, after))
     }
 
+    /// Waits until nodes have read what PostgreSQL has now: after a copy that saves the comparison of every row that is in flight.
+    ///
+    /// # Errors
+    /// See [`AuditError`].
+    pub(super) async fn settle(&self) -> Result<(), AuditError> {
+        self.heartbeat.beat("waiting for nodes to read what is in flight", STAGE_TIMEOUT);
+        let session = Session::connect(self.postgres).await?;
+        self.barrier().pass(&session, now(&session).await?.0).await
+    }
+
     async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<Report, AuditError> {
         let session = Session::connect(self.postgres).await?;
         let mut report = Report { tables: Vec::new() };

@@ -29,6 +29,8 @@ const CHUNK: usize = 1_000;
 /// So many rows of a table may be deleted on a node unasked: a share of its rows, and as many as nobody would miss the check for.
 const DELETED_SHARE: u64 = 20;
 const DELETED_ROWS: u64 = 1_000;
+/// Rows that are remembered until it is known how many are to be deleted, in about 100 MB.
+const MAX_HELD: u64 = 500_000;
 
 /// Which rows a repair may delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         let Deletions::Guarded { expected } = self.deletions else { return };
         for ((_, place), deletions) in self.counted.iter().filter(|((of, _), _)| *of == kind) {
             let Some(node) = report.nodes.get(*place) else { continue };
-            let limit = DELETED_ROWS.max(node.rows / DELETED_SHARE) + expected;
+            let limit = (DELETED_ROWS.max(node.rows / DELETED_SHARE) + expected).min(MAX_HELD);
             if *deletions > limit {
                 let (table, node, rows) = (report.table, node.node.clone(), node.rows);
                 self.refused =
@@ -206,7 +208,9 @@ impl Writer<'_> {
 
     /// Publishes deletions, each with its version, of what has not come meanwhile.
     async fn delete(&mut self, extras: &[(Key, u64)]) -> Result<(), AuditError> {
-        let keys: Vec<Key> = extras.iter().map(|(key, _)| key.clone()).collect();
+        // PostgreSQL has no text with NUL, and refuses to look for one.
+        let keys = extras.iter().map(|(key, _)| key).filter(|key| !key.to_string().contains('\0'));
+        let keys: Vec<Key> = keys.cloned().collect();
         let rows = rows_by_key(&self.session, &self.table, &keys).await?;
         let mut come = BTreeSet::new();
         for row in &rows {

@@ -40,7 +40,8 @@ pub(super) async fn source_sums(
         .await?;
     let sums = rows.iter().map(|row| {
         let [bucket, count, sum] = &row.iter().map(text).collect::<Vec<_>>()[..] else { return None };
-        Some((bucket.parse().ok()?, Sum { count: count.parse().ok()?, sum: wrapped(sum)? }))
+        let count = count.parse().ok()?;
+        Some((bucket.parse().ok()?, Sum { count, sum: wrapped(sum)?, stored: count }))
     });
     sums.collect::<Option<_>>().ok_or_else(|| session.odd(SUMS, "no sums"))
 }
@@ -122,6 +123,7 @@ struct SumRow {
     bucket: u16,
     count: u64,
     sum: u64,
+    stored: u64,
 }
 
 #[derive(Deserialize)]
@@ -139,7 +141,8 @@ pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result
     let values = context! { database, kind => kind.file(), page => () };
     let sql = sql::render("audit/node_sums.sql", values)?;
     let rows: Vec<SumRow> = ask(node, &sql).rows().await?;
-    Ok(rows.into_iter().map(|row| (row.bucket, Sum { count: row.count, sum: row.sum })).collect())
+    let sum = |SumRow { bucket, count, sum, stored }| (bucket, Sum { count, sum, stored });
+    Ok(rows.into_iter().map(sum).collect())
 }
 
 /// A node's rows of a page, tombstones among them.

@@ -95,3 +95,12 @@ pub enum LeadError {
         source: PgWireError,
     },
 }
+
+impl LeadError {
+    /// Whether the stream can't go on since its WAL is from before the publication: it was dropped and made again.
+    pub(super) fn lacks_publication(&self) -> bool {
+        let Self::Stream(StreamError::Connection(error)) = self else { return false };
+        let said = error.to_string();
+        said.contains("publication") && said.contains("does not exist")
+    }
+}

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::postgres::{OPTIONS, Session, quoted};
 use super::super::requirements::Catalog;
+use super::super::state::Store;
 use super::super::{slot, slot_creation};
 use super::{LeadError, Leader};
 use crate::config::HostPort;
@@ -16,6 +17,8 @@ use crate::http::Metric;
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
 /// How long PostgreSQL may take to hand over the slot.
 pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries to drop a slot.
+const DROP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often in a row the slot must seem to be nobody's before it is taken for lost.
 const LOST_LOOKS: u32 = 2;
 /// Messages between the connection and us. Each may be as large as a row.
@@ -45,6 +48,7 @@ impl Leader<'_> {
         &self,
         session: &Session,
         catalog: &Catalog,
+        store: &Store<'_>,
     ) -> Result<Option<Origin>, LeadError> {
         match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
             Some(found) if found.is_active => Ok(None),
@@ -56,6 +60,7 @@ impl Leader<'_> {
                     self.postgres.slot,
                     reason.unwrap_or("max_slot_wal_keep_size")
                 );
+                store.invalidate().await?;
                 slot::drop(session, self.postgres).await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;
                 Ok(Some(Origin::Made))
@@ -63,6 +68,7 @@ impl Leader<'_> {
             Some(_) => Ok(Some(Origin::Kept)),
             None => {
                 tracing::info!("persons: making slot {}", self.postgres.slot);
+                store.invalidate().await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;
                 Ok(Some(Origin::Made))
             }
@@ -110,6 +116,25 @@ impl Leader<'_> {
                 address: postgres.address.to_string(),
                 slot: postgres.slot.clone(),
             }),
+        }
+    }
+
+    /// Drops a slot whose WAL can't be decoded; the next turn makes it again and copies everything.
+    pub(super) async fn give_up_slot(&self, session: &Session, store: &Store<'_>) -> Result<(), LeadError> {
+        tracing::error!(
+            "persons: publication {} was dropped and made again, and PostgreSQL can't decode WAL from before it: slot {} is made \
+             again, and everything is copied again",
+            self.postgres.publication,
+            self.postgres.slot
+        );
+        store.invalidate().await?;
+        let deadline = Instant::now() + HOLD_TIMEOUT;
+        loop {
+            match slot::drop(session, self.postgres).await {
+                // The server ends our session within a moment.
+                Err(_) if Instant::now() < deadline => sleep(DROP_INTERVAL).await,
+                done => return Ok(done?),
+            }
         }
     }
 

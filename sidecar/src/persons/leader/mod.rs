@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, Place};
-use crate::supervise::{Heartbeat, stopped};
+use crate::supervise::{Heartbeat, stopped, trim};
 
 use self::source_watch::SourceWatch;
 use super::audits::Audits;
@@ -86,6 +86,8 @@ pub async fn lead(
             () = stopped(&mut stop) => break,
         };
         audit.rest("not the leader");
+        audit.impaired(None);
+        heartbeat.impaired(None);
         let pause = match turn {
             Ok(Standby) => {
                 heartbeat.ready();
@@ -145,15 +147,15 @@ impl Leader<'_> {
         let clearing = self.clear(&client);
         watched.extend(self.step("looking for another producer", clearing).await?);
         let catalog = self.source(&session).await?;
-        let Some(origin) = self.slot(&session, &catalog).await? else { return Ok(Standby) };
+        let producer = client.producer()?;
+        let opening = Store::open(&client, &producer, self.postgres);
+        let store = self.step("opening the topic of progress", opening).await?;
+        let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
         tracing::info!("persons: holding slot {}", self.postgres.slot);
         self.metrics.set(Metric::PersonsLeader, 1);
-        let producer = client.producer()?;
-        let opening = Store::open(&client, &producer, self.postgres);
-        let store = self.step("opening the topic of progress", opening).await?;
-        let resuming = self.resume(&session, &store, &history, origin);
+        let resuming = self.resume(&session, &store, &history, origin, &catalog);
         let begins = self.step("reading progress", resuming).await?;
         let base = store.now().await.version_base(self.postgres);
         let guarantees = catalog.guarantees(self.postgres);
@@ -167,6 +169,7 @@ impl Leader<'_> {
                 heartbeat: self.heartbeat,
             };
             copy.run(&|kind, rows| self.copied(kind, rows)).await?;
+            trim();
             let versions = match self.postgres.version {
                 VersionRule::Wal => Versions::Wal { base, transaction: None },
                 VersionRule::Column => Versions::Column,
@@ -198,13 +201,18 @@ impl Leader<'_> {
         };
         let watch =
             Watch { persons: self.persons, postgres: self.postgres, client: &client, metrics: self.metrics };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = work => ended,
             error = self.watch_slot(&session) => Err(error),
-            error = SourceWatch::new(self, &store, &vanished, &catalog).run(&session) => Err(error),
+            error = SourceWatch::new(self, &store, &vanished, &catalog).run() => Err(error),
             never = watch.run(watched) => match never {},
             pulse = self.audit.overdue() => Err(LeadError::AuditStalled(pulse.doing)),
+        };
+        if ended.as_ref().is_err_and(LeadError::lacks_publication) {
+            drop(stream);
+            self.give_up_slot(&session, &store).await?;
         }
+        ended
     }
 
     /// A step before the stream.

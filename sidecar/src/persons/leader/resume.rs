@@ -7,6 +7,7 @@ use pgwire_replication::Lsn;
 use super::super::copy;
 use super::super::newest::{self, NewestError};
 use super::super::postgres::Session;
+use super::super::requirements::Catalog;
 use super::super::slot;
 use super::super::state::{Published, State, Store};
 use super::super::version::{AHEAD, of_copy, of_followers};
@@ -71,6 +72,8 @@ struct Source {
     confirmed: Lsn,
     /// The end of the WAL.
     end: Lsn,
+    /// See [`Catalog::fingerprint`].
+    fingerprint: u64,
 }
 
 impl Leader<'_> {
@@ -81,11 +84,13 @@ impl Leader<'_> {
         store: &Store<'_>,
         history: &History,
         origin: Origin,
+        catalog: &Catalog,
     ) -> Result<Lsn, LeadError> {
         let slot = slot::observe(session, self.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
         let (end, _) = copy::now(session).await?;
-        let source = Source { history: history.clone(), origin, confirmed, end };
+        let fingerprint = catalog.fingerprint(self.postgres);
+        let source = Source { history: history.clone(), origin, confirmed, end, fingerprint };
         let published = Published::new(self.persons, self.postgres);
         let remembered = store.read().await?.filter(|state| published.is_of(state));
         let (mut begins, beginning) = resume(remembered.as_ref(), &source, published);
@@ -155,6 +160,7 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
         begins: place,
         acknowledged: place,
         vanished: 1,
+        fingerprint: Some(source.fingerprint),
         base: remembered.map_or(0, |state| state.base),
         published: Some(published.clone()),
         ..State::default()
@@ -163,8 +169,16 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
     match gap(state, source) {
         Some(gap) => (fresh, Beginning::Gap(gap)),
         None => {
-            let timeline = Some(history.timeline);
-            (State { published: Some(published), timeline, ..state.clone() }, Beginning::GoesOn)
+            let mut state = State { published: Some(published), ..state.clone() };
+            // What was published in the last seconds before a failover may never have been; and what was changed beside the stream
+            // is not known.
+            let was =
+                (state.timeline.replace(history.timeline), state.fingerprint.replace(source.fingerprint));
+            let is_same = was.0.is_none_or(|timeline| timeline == history.timeline)
+                && was.1.is_none_or(|fingerprint| fingerprint == source.fingerprint);
+            state.vanished += u64::from(!is_same || state.faulty);
+            state.faulty = false;
+            (state, Beginning::GoesOn)
         }
     }
 }
@@ -207,6 +221,7 @@ mod tests {
             acknowledged: 80,
             last_commit: Some(Commit { end: 80, transaction: 3 }),
             timeline: Some(1),
+            fingerprint: Some(9),
             published: Some(published("wal")),
             ..State::default()
         }
@@ -214,7 +229,8 @@ mod tests {
 
     fn source(place: u64) -> Source {
         let history = History { system: "7".to_owned(), timeline: 1 };
-        Source { history, origin: Origin::Kept, confirmed: Lsn::from_u64(place), end: Lsn::from_u64(100) }
+        let (confirmed, end) = (Lsn::from_u64(place), Lsn::from_u64(100));
+        Source { history, origin: Origin::Kept, confirmed, end, fingerprint: 9 }
     }
 
     #[test]
@@ -226,7 +242,7 @@ mod tests {
         };
         assert_eq!(begins(|_, _| (), 80), (state(), Beginning::GoesOn));
         assert_eq!(begins(|_, _| (), 72), (state(), Beginning::GoesOn));
-        let promoted = State { timeline: Some(2), ..state() };
+        let promoted = State { timeline: Some(2), vanished: 1, ..state() };
         assert_eq!(begins(|_, source| source.history.timeline = 2, 72), (promoted, Beginning::GoesOn));
         type Case = (fn(&mut State, &mut Source), u64, Gap);
         let cases: [Case; 7] = [
@@ -258,6 +274,10 @@ mod tests {
             assert_eq!((fresh.persons, fresh.distinct_ids, fresh.vanished), (None, None, 1));
         }
         assert_eq!(resume(None, &source(8), published("wal")).1, Beginning::First);
+        // What changed beside the stream is repaired.
+        let repaired = State { vanished: 1, ..state() };
+        assert_eq!(begins(|state, _| state.faulty = true, 80), (repaired.clone(), Beginning::GoesOn));
+        assert_eq!(begins(|state, _| state.fingerprint = Some(8), 80), (repaired, Beginning::GoesOn));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::super::postgres::Session;
-use super::super::requirements::{self, Catalog, Guarantees};
-use super::super::state::Store;
+use super::super::postgres::{PostgresError, Session};
+use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
+use super::super::state::{State, Store};
 use super::{LeadError, Leader, SAY_AGAIN};
 use crate::http::Metric;
 
@@ -19,12 +19,14 @@ pub(super) struct SourceWatch<'a> {
     leader: &'a Leader<'a>,
     store: &'a Store<'a>,
     vanished: &'a Notify,
-    /// See [`Catalog::storage`].
-    storage: Vec<u64>,
+    /// See [`Catalog::fingerprint`].
+    fingerprint: u64,
     /// What the stream relies on.
     guarantees: Guarantees,
     /// The faults that were logged, and when.
     logged: Option<(String, Instant)>,
+    /// Of its own: a look waits for locks of the tables, and nothing else has to wait with it.
+    session: Option<Session>,
 }
 
 impl<'a> SourceWatch<'a> {
@@ -39,35 +41,56 @@ impl<'a> SourceWatch<'a> {
             leader,
             store,
             vanished,
-            storage: catalog.storage(),
+            fingerprint: catalog.fingerprint(leader.postgres),
             guarantees: catalog.guarantees(leader.postgres),
             logged: None,
+            session: None,
         }
     }
 
-    /// Looks until PostgreSQL can't be asked.
-    pub(super) async fn run(mut self, session: &Session) -> LeadError {
+    /// Looks until the stream has to begin again.
+    pub(super) async fn run(mut self) -> LeadError {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.look(session).await {
-                return error;
+            match self.look().await {
+                Ok(()) => {}
+                // The stream says for itself when PostgreSQL is away.
+                Err(LeadError::Postgres(error)) => {
+                    tracing::warn!("persons: the source's requirements can't be looked at: {error}");
+                    self.session = None;
+                }
+                Err(error) => return error,
             }
         }
     }
 
-    async fn look(&mut self, session: &Session) -> Result<(), LeadError> {
+    async fn catalog(&mut self) -> Result<(Option<UnmetError>, Catalog), PostgresError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::connect(self.leader.postgres).await?,
+        };
+        let session = self.session.insert(session);
         let (found, catalog) = requirements::look(session, self.leader.postgres).await?;
-        if catalog.guarantees(self.leader.postgres) != self.guarantees {
-            self.repair().await?;
-            return Err(LeadError::Guarantees);
-        }
-        let unmet = requirements::unmet(found);
+        Ok((requirements::unmet(found), catalog))
+    }
+
+    async fn look(&mut self) -> Result<(), LeadError> {
+        let (unmet, catalog) = self.catalog().await?;
         let count = unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64);
         self.leader.metrics.set(Metric::PersonsSourceFaults, count);
         let text = unmet.map(|unmet| unmet.to_string());
         self.leader.heartbeat.impaired(text.clone());
+        let fingerprint = catalog.fingerprint(self.leader.postgres);
+        let is_replaced = fingerprint != std::mem::replace(&mut self.fingerprint, fingerprint);
+        let is_known = self.logged.is_some();
+        if is_replaced {
+            tracing::warn!(
+                "persons: a table was replaced, or a partition attached, detached, emptied or rewritten, or what is published has \
+                 changed: nodes are compared with PostgreSQL"
+            );
+        }
         match (text, self.logged.take()) {
             (Some(text), Some((before, at))) if text == before && at.elapsed() < SAY_AGAIN => {
                 self.logged = Some((before, at));
@@ -80,25 +103,23 @@ impl<'a> SourceWatch<'a> {
                 tracing::info!(
                     "persons: the source meets every requirement again: nodes are compared with it"
                 );
-                self.storage = catalog.storage();
-                self.repair().await?;
-            }
-            (None, None) if self.storage != catalog.storage() => {
-                tracing::warn!(
-                    "persons: a table was replaced, or a partition attached, detached, emptied or rewritten: nodes are compared with it"
-                );
-                self.storage = catalog.storage();
-                self.repair().await?;
             }
             (None, None) => {}
         }
-        Ok(())
-    }
-
-    /// Has an audit find what was missed.
-    async fn repair(&self) -> Result<(), LeadError> {
-        self.store.change(|state| state.vanished += 1).await?;
-        self.vanished.notify_one();
-        Ok(())
+        let is_faulty = self.logged.is_some();
+        let is_over = is_known && !is_faulty;
+        if is_replaced || is_known != is_faulty {
+            let mark = |state: &mut State| {
+                state.fingerprint = Some(fingerprint);
+                state.faulty = is_faulty;
+                state.vanished += u64::from(is_replaced || is_over);
+            };
+            self.store.change(mark).await?;
+            self.vanished.notify_one();
+        }
+        match catalog.guarantees(self.leader.postgres) == self.guarantees {
+            true => Ok(()),
+            false => Err(LeadError::Guarantees),
+        }
     }
 }

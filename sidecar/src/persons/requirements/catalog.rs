@@ -48,15 +48,12 @@ pub(in super::super) struct SourceRelation {
     /// As `pg_class.relkind`.
     pub kind: String,
     pub may_use_schema: bool,
-    pub may_select: bool,
     pub is_owner: bool,
     /// Whether policies would hide rows from this role.
     pub has_row_security: bool,
     pub columns: Vec<SourceColumn>,
     /// The columns of each unique index of all rows.
     pub unique: Vec<Vec<String>>,
-    /// The first column of each index of all rows.
-    pub first_of_indexes: Vec<String>,
     /// The numbers of tables that it references.
     pub references: Vec<u64>,
     /// The tables that hold rows: itself, or the leaves of its partitions.
@@ -82,6 +79,7 @@ pub(in super::super) struct SourceColumn {
     pub name: String,
     pub type_id: u32,
     pub is_not_null: bool,
+    pub may_select: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -93,12 +91,17 @@ pub(in super::super) struct Leaf {
     pub oid: u64,
     /// Another one after a TRUNCATE, and after a rewrite.
     pub file: u64,
+    /// The first column of each index of all rows.
+    pub first_of_indexes: Vec<String>,
     /// The columns that a deletion has.
     pub told: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Publication {
+    pub oid: u64,
+    /// The numbers of its entries of both tables: a table that is taken out and in again has another one.
+    pub entries: Vec<u64>,
     pub has_all_kinds: bool,
     pub via_root: bool,
     pub tables: Vec<PublishedTable>,
@@ -154,13 +157,15 @@ impl Catalog {
 
     /// Whether the role may count the rows of a table.
     pub(in super::super) fn can_be_read(&self, name: &TableName) -> bool {
-        self.table(name)
-            .is_some_and(|table| table.may_use_schema && table.may_select && !table.has_row_security)
+        self.table(name).is_some_and(|table| {
+            let may_select = table.columns.iter().any(|column| column.may_select);
+            table.may_use_schema && may_select && !table.has_row_security
+        })
     }
 
-    /// What changes when rows come or go that the WAL does not have: another table of the same name, a partition that is attached,
-    /// detached or emptied.
-    pub(in super::super) fn storage(&self) -> Vec<u64> {
+    /// Another number when the stream may have missed changes: another table of the same name or in the publication; a partition that
+    /// was attached, detached or emptied; or when what the stream relies on has come or gone.
+    pub(in super::super) fn fingerprint(&self, config: &Postgres) -> u64 {
         let mut numbers = Vec::new();
         for table in &self.tables {
             numbers.push(table.oid);
@@ -169,7 +174,14 @@ impl Catalog {
             }
         }
         numbers.sort_unstable();
-        numbers
+        if let Some(publication) = &self.publication {
+            numbers.push(publication.oid);
+            numbers.extend(&publication.entries);
+        }
+        let Guarantees { unique: [persons, distinct_ids], has_foreign_key } = self.guarantees(config);
+        numbers.extend([persons, distinct_ids, has_foreign_key].map(u64::from));
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// What the source itself keeps from happening.
@@ -197,6 +209,11 @@ impl Catalog {
 }
 
 impl SourceRelation {
+    /// Whether rows can be looked up by a column, in every partition.
+    pub(super) fn is_indexed_by(&self, column: &str) -> bool {
+        self.leaves.iter().all(|leaf| leaf.first_of_indexes.iter().any(|first| first == column))
+    }
+
     pub(super) fn is_partitioned(&self) -> bool {
         self.kind == "p"
     }

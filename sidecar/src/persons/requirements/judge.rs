@@ -2,7 +2,7 @@
 
 use super::super::postgres::{literal, quoted};
 use super::super::slot::qualified;
-use super::super::table::Table;
+use super::super::table::{Kind, Table};
 use super::catalog::{Catalog, Leaf, Publication, SourceRelation};
 use super::{Requirement, RequirementState};
 use crate::config::{Postgres, TableName};
@@ -22,8 +22,7 @@ pub(super) fn judge(config: &Postgres, catalog: &Catalog) -> Vec<Requirement> {
     for table in &tables {
         requirements.extend(source_table(config, catalog, table));
     }
-    requirements.extend(person_index(config, catalog));
-    requirements.extend(merge_index(config, catalog));
+    requirements.extend(lookup_indexes(config, catalog, &tables));
     requirements.push(publication(config, catalog, &tables));
     requirements.extend(slot(config, catalog));
     requirements.extend(prepared(catalog));
@@ -106,7 +105,8 @@ fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requ
         let fix = format!("GRANT USAGE ON SCHEMA {} TO {role};", quoted(&found.schema));
         faults.push(missing(&*subject, format!("schema {} may not be used", found.schema), vec![fix]));
     }
-    if !found.may_select {
+    let hidden = |column: &&str| found.columns.iter().any(|has| has.name == **column && !has.may_select);
+    if table.columns().any(|column| hidden(&column)) {
         let fix = format!("GRANT SELECT ON {} TO {role};", qualified(&table.name));
         faults.push(missing(&*subject, "may not be read", vec![fix]));
     }
@@ -117,48 +117,43 @@ fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requ
     if let Err(error) = table.places(&found.relation()) {
         faults.push(wrong(&*subject, error.to_string(), Vec::new()));
     }
-    faults.extend(identity(&subject, table, found));
+    faults.extend(identity(&subject, &needed_columns(config, catalog, table), table, found));
+    faults.extend(index(table, found, table.id_column(), "rows are looked up by it"));
     match faults.is_empty() {
         true => vec![ok(subject, leaves_text(found))],
         false => faults,
     }
 }
 
-/// Without a foreign key distinct ids of a person that comes or goes are looked up: with an index only.
-fn person_index(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
-    let names = &config.distinct_id;
-    let table = catalog.table(&names.table)?;
-    let is_needed = !catalog.guarantees(config).has_foreign_key;
-    let exists = table.first_of_indexes.contains(&names.person_id);
-    (is_needed && !exists).then(|| {
-        let fix = format!(
-            "CREATE INDEX {}ON {} ({});",
-            if table.is_partitioned() { "" } else { "CONCURRENTLY " },
-            qualified(&names.table),
-            quoted(&names.person_id)
-        );
-        let found = format!(
-            "has no foreign key to {}, and no index that begins with {}: distinct ids of persons that come or go are looked up by it",
-            config.person.table, names.person_id
-        );
-        missing(format!("table {}", names.table), found, vec![fix])
+/// The columns that every deletion must have. Where distinct ids may be left without their person they are found by its id.
+fn needed_columns<'t>(config: &Postgres, catalog: &Catalog, table: &'t Table) -> Vec<&'t str> {
+    let id_is_needed =
+        table.kind == Kind::Person && (!catalog.guarantees(config).has_foreign_key || table.is_soft());
+    table.key_columns().chain(id_is_needed.then(|| table.id_column())).collect()
+}
+
+/// An index that every partition must have, unless rows are to be read whole for each lookup.
+fn index(table: &Table, found: &SourceRelation, column: &str, why: &str) -> Option<Requirement> {
+    (!found.is_indexed_by(column)).then(|| {
+        let concurrently = if found.is_partitioned() { "" } else { "CONCURRENTLY " };
+        let fix = format!("CREATE INDEX {concurrently}ON {} ({});", qualified(&table.name), quoted(column));
+        missing(format!("table {}", table.name), format!("no index begins with {column}: {why}"), vec![fix])
     })
 }
 
-/// Who was merged into a person is looked up when that person is changed.
-fn merge_index(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
-    let column = config.person.merged_into_id.as_ref()?;
-    let table = catalog.table(&config.person.table)?;
-    (!table.first_of_indexes.contains(column)).then(|| {
-        let fix = format!(
-            "CREATE INDEX {}ON {} ({});",
-            if table.is_partitioned() { "" } else { "CONCURRENTLY " },
-            qualified(&config.person.table),
-            quoted(column)
-        );
-        let found = format!("has no index that begins with {column}: persons that were merged into another one are looked up by it");
-        missing(format!("table {}", config.person.table), found, vec![fix])
-    })
+/// Indexes that lookups of related rows need.
+fn lookup_indexes(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Vec<Requirement> {
+    let [person, distinct_id] = tables;
+    let needs_person_id = !catalog.guarantees(config).has_foreign_key || person.is_soft();
+    let of_distinct_ids = catalog.table(&distinct_id.name).filter(|_| needs_person_id).and_then(|found| {
+        let why = "distinct ids of persons that come or go are looked up by it";
+        index(distinct_id, found, &config.distinct_id.person_id, why)
+    });
+    let of_merges = catalog.table(&person.name).and_then(|found| {
+        let column = config.person.merged_into_id.as_ref()?;
+        index(person, found, column, "persons that were merged into another one are looked up by it")
+    });
+    of_distinct_ids.into_iter().chain(of_merges).collect()
 }
 
 fn leaves_text(table: &SourceRelation) -> String {
@@ -170,17 +165,17 @@ fn leaves_text(table: &SourceRelation) -> String {
 
 /// Deletions in the WAL have the columns of the leaf's identity alone: the identity of a partitioned table does not
 /// reach its partitions.
-fn identity(subject: &str, table: &Table, found: &SourceRelation) -> Option<Requirement> {
+fn identity(subject: &str, needed: &[&str], table: &Table, found: &SourceRelation) -> Option<Requirement> {
     let foreign: Vec<&Leaf> = found.leaves.iter().filter(|leaf| leaf.kind == "f").collect();
     if let Some(leaf) = foreign.first() {
         let text = format!("partition {} is a foreign table, so the WAL has no changes of it", leaf.name);
         return Some(wrong(subject, text, Vec::new()));
     }
-    let lacks = |leaf: &&Leaf| table.key_columns().any(|column| !leaf.told.iter().any(|told| told == column));
+    let lacks = |leaf: &&Leaf| needed.iter().any(|column| !leaf.told.iter().any(|told| told == column));
     let lacking: Vec<&Leaf> = found.leaves.iter().filter(lacks).collect();
     let first = lacking.first()?;
     let columns: Vec<&str> =
-        table.key_columns().filter(|column| !first.told.iter().any(|told| told == column)).collect();
+        needed.iter().copied().filter(|column| !first.told.iter().any(|told| told == column)).collect();
     let fix = lacking.iter().flat_map(|leaf| identity_fix(table, found, leaf)).collect();
     let columns = columns.join(", ");
     let text = match found.is_partitioned() {
@@ -229,9 +224,13 @@ fn publication(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Req
             "CREATE PUBLICATION {name} FOR TABLE {person}, {distinct_id} WITH (publish = 'insert, update, delete, truncate', \
              publish_via_partition_root = true);"
         );
-        return match may {
-            true => ok(subject, "posthouse run makes it"),
-            false => missing(subject, "does not exist, and the role does not own the tables", vec![fix]),
+        return match (may, &catalog.slot) {
+            // Without it PostgreSQL decodes nothing, and says so or not.
+            (_, Some(_)) => missing(subject, "does not exist any more, though the slot does", vec![fix]),
+            (true, None) => ok(subject, "posthouse run makes it"),
+            (false, None) => {
+                missing(subject, "does not exist, and the role does not own the tables", vec![fix])
+            }
         };
     };
     let mut fix = Vec::new();

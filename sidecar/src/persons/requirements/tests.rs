@@ -18,13 +18,11 @@ fn config() -> Postgres {
 
 /// A table with everything, of this kind (`r` or `p`).
 fn table(name: &str, kind: &str, columns: &[(&str, u32)], leaves: &[&str], told: &[&str]) -> Value {
-    let column =
-        |(name, type_id): &(&str, u32)| json!({"name": name, "type_id": type_id, "is_not_null": true});
-    let leaf = |name: &&str| json!({"schema": "public", "name": name, "kind": "r", "oid": 8, "file": 9, "told": told});
+    let column = |(name, type_id): &(&str, u32)| json!({"name": name, "type_id": type_id, "is_not_null": true, "may_select": true});
+    let leaf = |name: &&str| json!({"schema": "public", "name": name, "kind": "r", "oid": 8, "file": 9, "first_of_indexes": ["id"], "told": told});
     json!({
-        "schema": "public", "name": name, "oid": 7, "kind": kind, "may_use_schema": true, "may_select": true,
-        "is_owner": true, "has_row_security": false, "unique": [["id"], told[..2]], "first_of_indexes": ["id"],
-        "references": [7],
+        "schema": "public", "name": name, "oid": 7, "kind": kind, "may_use_schema": true,
+        "is_owner": true, "has_row_security": false, "unique": [["id"], told[..2]], "references": [7],
         "columns": columns.iter().map(column).collect::<Vec<_>>(),
         "leaves": leaves.iter().map(leaf).collect::<Vec<_>>(),
     })
@@ -52,7 +50,7 @@ fn catalog() -> Value {
             table("posthog_persondistinctid", "r", &distinct_id, &["posthog_persondistinctid"],
                 &["team_id", "distinct_id", "id"]),
         ],
-        "publication": {"has_all_kinds": true, "via_root": true,
+        "publication": {"oid": 5, "entries": [6], "has_all_kinds": true, "via_root": true,
             "tables": [published("posthog_person"), published("posthog_persondistinctid")]},
         "slot": {"plugin": "pgoutput", "database": "app", "is_active": false, "is_lost": false,
             "invalidation_reason": null, "is_temporary": false, "is_two_phase": false},
@@ -101,7 +99,7 @@ fn names_each_fault_with_its_statement() {
             "ALTER ROLE \"post\"\"house\" REPLICATION;",
         ),
         (
-            "/tables/0/may_select",
+            "/tables/0/columns/4/may_select",
             json!(false),
             "may not be read",
             "GRANT SELECT ON \"public\".\"posthog_person\" TO \"post\"\"house\";",
@@ -173,10 +171,12 @@ fn takes_whole_rows_as_identity_where_a_column_may_be_null() {
 
 #[test]
 fn makes_a_publication_only_where_the_role_may() {
-    let made = judged("/publication", Value::Null);
-    assert_eq!(unmet(made), None);
     let mut source = catalog();
-    source["publication"] = Value::Null;
+    (source["publication"], source["slot"]) = (Value::Null, Value::Null);
+    let made: Catalog = serde_json::from_value(source.clone()).expect("a catalog");
+    assert_eq!(unmet(judge(&config(), &made)), None);
+    let dropped = unmet(judged("/publication", Value::Null)).expect("a fault").to_string();
+    assert!(dropped.contains("does not exist any more, though the slot does"), "{dropped}");
     source["tables"][1]["is_owner"] = json!(false);
     let catalog: Catalog = serde_json::from_value(source).expect("a catalog");
     let unmet = unmet(judge(&config(), &catalog)).expect("a fault").to_string();
@@ -226,7 +226,7 @@ fn knows_what_the_source_keeps_from_happening() {
     );
     let indexed = |source: &mut Value| {
         source["tables"][1]["references"] = json!([]);
-        source["tables"][1]["first_of_indexes"] = json!(["id", "person_id"]);
+        source["tables"][1]["leaves"][0]["first_of_indexes"] = json!(["id", "person_id"]);
     };
     assert_eq!(guarantees(indexed), ([true, true], false, false));
 }
