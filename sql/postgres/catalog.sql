@@ -61,7 +61,7 @@ SELECT json_build_object(
                         FROM pg_index AS entry
                         JOIN pg_attribute AS attribute ON attribute.attrelid = leaf.oid AND attribute.attnum = entry.indkey[0]
                         WHERE entry.indrelid = leaf.oid AND entry.indisvalid AND entry.indpred IS NULL),
-                    'told', (
+                    'identity', (
                         SELECT coalesce(json_agg(attribute.attname), '[]')
                         FROM pg_attribute AS attribute
                         LEFT JOIN pg_index AS identity ON identity.indrelid = leaf.oid

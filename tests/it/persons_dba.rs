@@ -23,6 +23,9 @@ tests! {
     Shared keeps_a_person_whose_twin_is_deleted,
     Shared follows_a_publication_with_capital_letters_and_rows_without_a_time,
     Shared follows_a_database_in_another_encoding,
+    Shared keeps_values_at_the_ends_of_their_types,
+    Shared follows_rewrites_of_its_tables,
+    Shared follows_every_way_to_change_a_row,
     Shared refuses_a_slot_of_prepared_transactions,
     Shared follows_persons_that_are_deleted_or_merged_though_their_rows_stay,
     Own recognizes_a_restored_database_and_has_every_node_follow_it,
@@ -399,6 +402,115 @@ fn follows_a_database_in_another_encoding(site: &mut Site<'_>) -> anyhow::Result
         "UPDATE posthog_person SET properties = '{\"né\": \"ß\"}' WHERE id < 20;
          UPDATE posthog_persondistinctid SET distinct_id = 'ü' || id WHERE id BETWEEN 40 AND 60",
     )?;
+    same(site, &town, &daemon)
+}
+
+fn keeps_values_at_the_ends_of_their_types(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN rows at the ends of every type, half of them from before posthouse
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(
+        r#"INSERT INTO posthog_person (id, uuid, team_id, created_at, properties, is_identified) VALUES
+            (9007199254740993, gen_random_uuid(), 1, 'infinity', '{}', true),
+            (-9223372036854775808, gen_random_uuid(), 2147483647, '-infinity', '{"a": null}', false),
+            (9223372036854775807, gen_random_uuid(), -2147483648, '0044-03-15 12:00:00 BC', 'null', true),
+            (-1, gen_random_uuid(), 0, '1969-12-31 23:59:59.999999+00', '[]', false),
+            (100, gen_random_uuid(), 1, '1899-12-31 23:59:59.999999+00', '"text"', false),
+            (101, gen_random_uuid(), 1, '1900-01-01 00:00:00+00', '1e400', false)"#,
+    )?;
+    let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    // WHEN others come, with distinct ids of every kind of text
+    client.batch_execute(
+        r#"INSERT INTO posthog_person (id, uuid, team_id, created_at, properties, is_identified) VALUES
+            (102, gen_random_uuid(), 1, '2299-12-31 23:59:59.9999+00', '{"é\u2028": "\ud83d\ude80"}', false),
+            (103, gen_random_uuid(), 1, '2300-01-01 00:00:00+00', '{"n": 123456789012345678901234567890.5}', false),
+            (104, gen_random_uuid(), 1, '1883-11-18 12:03:58.1234-07:52:58', '{"q": "\\\\u0000 \\\\ \" \b\f\n\r\t"}', false),
+            (105, gen_random_uuid(), 1, '2026-03-29 02:30:00 Europe/Berlin', '{"": {"": [[], {}, null, true, -0.0]}}', false),
+            (106, gen_random_uuid(), 1, '2026-11-28 12:00:00.123456', '{"tab\there": "</script> -- ; ''"}', false);
+        INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES
+            (1, '', 9007199254740993), (2147483647, 'a:b:c', -9223372036854775808), (-2147483648, ':', 9223372036854775807),
+            (0, ' lead and trail ', -1), (1, E'tab\tnew\nline\rback\\slash', 100), (1, '''quote"double', 101),
+            (1, repeat('𝕏', 400), 102), (1, E'\u0001\u007f\u0085\u2028\ufeff\ufffe', 103), (1, '{"json": "like"}', 104),
+            (1, '\N', 105), (1, 'NULL', 106), (1, '%s{{ x }}{% raw %}$1', 106), (1, E'e\u0301', 100), (1, 'é', 101);
+        UPDATE posthog_person SET properties = properties || '{"more": 1}' WHERE jsonb_typeof(properties) = 'object';
+        UPDATE posthog_persondistinctid SET person_id = 101 WHERE distinct_id = '\N';
+        DELETE FROM posthog_persondistinctid WHERE distinct_id IN ('', E'e\u0301')"#,
+    )?;
+    // THEN every node has the same, byte for byte
+    same(site, &town, &daemon)
+}
+
+fn follows_rewrites_of_its_tables(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that streams, and rows that are stored apart
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    client.batch_execute(
+        "UPDATE posthog_person SET properties = jsonb_build_object('t', repeat(md5(id::text), 200))",
+    )?;
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    // WHEN tables and indexes are rewritten, columns come, go and change their types, and rows change in between
+    for statement in [
+        "VACUUM FULL posthog_person",
+        "CLUSTER posthog_person USING posthog_person_pkey",
+        "UPDATE posthog_person SET is_identified = true WHERE id % 3 = 0",
+        "ALTER TABLE posthog_persondistinctid ALTER COLUMN distinct_id TYPE varchar(400)",
+        "UPDATE posthog_persondistinctid SET person_id = 1 WHERE id % 7 = 0",
+        "ALTER TABLE posthog_person ADD COLUMN g text GENERATED ALWAYS AS (properties ->> 't') STORED",
+        "UPDATE posthog_person SET is_identified = false WHERE id % 5 = 0",
+        "REINDEX TABLE posthog_person",
+        "REINDEX INDEX CONCURRENTLY posthog_person_identity",
+        "ALTER TABLE posthog_person DROP COLUMN g",
+        "ALTER TABLE posthog_person ALTER COLUMN team_id TYPE bigint",
+        "DELETE FROM posthog_persondistinctid WHERE id % 11 = 0",
+        "UPDATE posthog_person SET id = id + 1000000 WHERE id BETWEEN 140 AND 195
+            AND NOT EXISTS (SELECT FROM posthog_persondistinctid AS d WHERE d.person_id = posthog_person.id)",
+        "DELETE FROM posthog_person AS p
+            WHERE NOT EXISTS (SELECT FROM posthog_persondistinctid AS d WHERE d.person_id = p.id)",
+    ] {
+        client.batch_execute(statement).context(statement)?;
+    }
+    // THEN every node follows
+    same(site, &town, &daemon)
+}
+
+fn follows_every_way_to_change_a_row(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a posthouse that streams
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    // WHEN rows change by MERGE, ON CONFLICT, a trigger, WITH and savepoints, and get other keys and teams
+    for statements in [
+        "MERGE INTO posthog_person AS p USING (SELECT n FROM generate_series(195, 210) AS n) AS s ON p.id = s.n
+            WHEN MATCHED AND s.n = 196 THEN DO NOTHING
+            WHEN MATCHED THEN UPDATE SET is_identified = true
+            WHEN NOT MATCHED THEN INSERT (id, uuid, team_id) VALUES (s.n, gen_random_uuid(), 1)",
+        "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+            VALUES (2, 'd1', 2), (3, 'd2', 2), (1, 'd201', 201) ON CONFLICT (team_id, distinct_id) DO UPDATE SET person_id = 2",
+        "CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.version IS NULL THEN
+                UPDATE posthog_person SET version = 1, properties = '{\"trigger\": 1}' WHERE id = NEW.id;
+            END IF;
+            RETURN NULL; END $$;
+         CREATE TRIGGER twice AFTER UPDATE ON posthog_person FOR EACH ROW EXECUTE FUNCTION twice();
+         UPDATE posthog_person SET is_identified = NOT is_identified",
+        "WITH gone AS (DELETE FROM posthog_persondistinctid WHERE person_id BETWEEN 10 AND 20 RETURNING *)
+            INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
+            SELECT team_id, distinct_id || ' again', person_id FROM gone",
+        "BEGIN; SAVEPOINT a; DELETE FROM posthog_persondistinctid WHERE person_id = 30; ROLLBACK TO a;
+         UPDATE posthog_person SET properties = '{\"kept\": 1}' WHERE id = 30; SAVEPOINT b;
+         UPDATE posthog_person SET properties = '{\"lost\": 1}' WHERE id = 31; ROLLBACK TO b; RELEASE a; COMMIT",
+        "UPDATE posthog_person SET uuid = gen_random_uuid() WHERE id BETWEEN 40 AND 45",
+        "UPDATE posthog_person SET team_id = 2 WHERE id = 46;
+         UPDATE posthog_persondistinctid SET team_id = 2, distinct_id = 'moved team' WHERE person_id = 46",
+    ] {
+        client.batch_execute(statements).context(statements)?;
+    }
+    // THEN every node is as PostgreSQL
     same(site, &town, &daemon)
 }
 

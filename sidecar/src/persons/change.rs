@@ -10,7 +10,7 @@ use super::message::Outgoing;
 use super::pgoutput::Cell;
 use super::row::{Key, Presence, Reader, ValueError};
 use super::table::{Kind, Table, distinct_id, person};
-use super::version::{Transaction, VersionError, of_followers};
+use super::version::{Transaction, VersionError, of_dependents};
 
 /// A change of one row, with the values that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +96,11 @@ impl Versions {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub(super) fn follower(&self, commit: Lsn, row: &Reader<'_>) -> Result<u64, ChangeError> {
+    pub(super) fn dependent(&self, commit: Lsn, row: &Reader<'_>) -> Result<u64, ChangeError> {
         match self {
             Self::Copy(version) => Ok(*version),
             Self::Column => Ok(row.version()?),
-            Self::Wal { base, .. } => Ok(of_followers(commit, *base)?),
+            Self::Wal { base, .. } => Ok(of_dependents(commit, *base)?),
         }
     }
 }

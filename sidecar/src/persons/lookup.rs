@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use minijinja::context;
-use pgwire_replication::Lsn;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::config::Postgres;
 
 use super::change::{Change, Persons};
+use super::dependents::Dependent;
 use super::person_cache::PersonCache;
 use super::pgoutput::Cell;
 use super::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
 use super::requirements::Guarantees;
-use super::row::{DistinctId, DistinctIdKey, Key, Person, PersonKey, Presence, Reader, ValueError};
+use super::row::{DistinctId, DistinctIdKey, Key, PersonKey, Presence, Reader, ValueError};
 use super::slot::qualified;
 use super::table::{Kind, Table, distinct_id, person};
 
@@ -34,36 +34,23 @@ pub enum LookupError {
     Value(#[from] ValueError),
 }
 
-/// A distinct id whose person is known by another uuid, or by none, after a transaction.
-#[derive(Debug)]
-pub(super) struct Follower {
-    /// Where the transaction was committed.
-    pub commit: Lsn,
-    /// The row, as it was read.
-    pub row: Vec<Cell>,
-    /// What ClickHouse knows it by.
-    pub key: DistinctIdKey,
-    /// Its person, if it exists.
-    pub person: Option<Uuid>,
-}
-
 /// Merges one after the other that are followed; `sql/audit/postgres_distinct_id.sql` has the same number.
-const MAX_MERGES: u32 = 16;
+pub(super) const MAX_MERGES: u32 = 16;
 
 /// The uuid that a person is known by.
 #[derive(Debug, Clone, Copy)]
-struct Resolved {
-    uuid: Uuid,
+pub(super) struct Resolved {
+    pub uuid: Uuid,
     /// Whether it is its own, and not of whom it was merged into.
     is_own: bool,
 }
 
 /// The session that is asked, and the persons that are known.
 pub(super) struct Lookup {
-    session: Session,
-    tables: [Table; 2],
-    guarantees: Guarantees,
-    known: PersonCache,
+    pub(super) session: Session,
+    pub(super) tables: [Table; 2],
+    pub(super) guarantees: Guarantees,
+    pub(super) known: PersonCache,
     /// Those that this batch needs, however many they are.
     batch: HashMap<i64, Option<Uuid>>,
 }
@@ -110,14 +97,14 @@ impl Lookup {
     ///
     /// # Errors
     /// See [`LookupError`].
-    pub(super) async fn fill(&mut self, changes: &mut [Change]) -> Result<Vec<Follower>, LookupError> {
+    pub(super) async fn fill(&mut self, changes: &mut [Change]) -> Result<Vec<Dependent>, LookupError> {
         self.batch.clear();
         let mut seen = false;
         for kind in [Kind::Person, Kind::DistinctId] {
             self.unchanged(kind, changes, &mut seen).await?;
         }
         self.persons(changes, &mut seen).await?;
-        self.followers(changes, &mut seen).await
+        self.dependents(changes, &mut seen).await
     }
 
     /// Values that were not sent. What is read may be newer than the change: then another change comes that has it too.
@@ -211,7 +198,7 @@ impl Lookup {
     }
 
     /// Waits until queries see what the changes have done.
-    async fn see(&self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
+    pub(super) async fn see(&self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
         const TASK: &str = "tell whether a transaction can be seen";
         if *seen {
             return Ok(());
@@ -230,7 +217,7 @@ impl Lookup {
         Ok(())
     }
 
-    async fn rows_by(
+    pub(super) async fn rows_by(
         &self,
         table: &Table,
         column: &str,
@@ -245,113 +232,8 @@ impl Lookup {
         self.session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
     }
 
-    /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are
-    /// now, which is at least as new as the changes.
-    async fn followers(&self, changes: &[Change], seen: &mut bool) -> Result<Vec<Follower>, LookupError> {
-        let mut renamed = self.renamed(changes)?;
-        if renamed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut told = HashSet::new();
-        for change in changes.iter().filter(|change| change.kind == Kind::DistinctId) {
-            told.extend(change.known_by(self.table(Kind::DistinctId))?);
-        }
-        self.see(changes, seen).await?;
-        self.extend_by_merges(&mut renamed).await?;
-        let ids = renamed.keys().copied().collect();
-        let table = self.table(Kind::DistinctId);
-        let rows = self.rows_by(table, table.column(distinct_id::PERSON), &ids).await?;
-        let uuids = self.uuids(&ids).await?;
-        let mut followers = Vec::with_capacity(rows.len());
-        for row in rows {
-            let Some(DistinctId { key, person_id: Some(person_id), is_deleted }) =
-                Reader::new(table, &row).distinct_id()?
-            else {
-                continue;
-            };
-            let person = uuids.get(&person_id).filter(|_| !is_deleted).map(|person| person.uuid);
-            let Some((commit, replaced)) = renamed.get(&person_id) else {
-                continue;
-            };
-            // With a foreign key it is gone as its person is, which comes later in the stream. Without one a distinct id that is
-            // changed beside its new person has its message already.
-            let is_told = person.is_some() && !replaced && told.contains(&Key::DistinctId(key.clone()));
-            if (person.is_some() || self.may_be_nobodys()) && !is_told {
-                followers.push(Follower { commit: *commit, row, key, person });
-            }
-        }
-        Ok(followers)
-    }
-
-    /// Persons that are known by another uuid from here on, each with whether it had one before. Where no foreign key keeps it from
-    /// happening, distinct ids may be there before their person and after it.
-    fn renamed(&self, changes: &[Change]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
-        let mut renamed = HashMap::new();
-        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
-            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
-            let before = change.before.as_deref().map(reader);
-            let after = change.after.as_deref().map(reader);
-            let id = match (&before, &after) {
-                // With REPLICA IDENTITY FULL every update has the row before.
-                (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
-                (Some(gone), None) if self.may_be_nobodys() => gone.id()?,
-                (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
-                (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
-                _ => None,
-            };
-            let is_soft = self.table(Kind::Person).is_soft();
-            if let Some(id) = id {
-                let entry = renamed.entry(id).or_insert((change.commit, false));
-                *entry = (change.commit, entry.1 || before.is_some() || is_soft);
-            }
-        }
-        Ok(renamed)
-    }
-
-    /// The id of a person that is deleted or merged though its row stays, or may have been: what it was before is known of persons
-    /// in the cache alone.
-    fn revived_or_gone(&self, after: &Reader<'_>) -> Result<Option<i64>, LookupError> {
-        if !self.table(Kind::Person).is_soft() {
-            return Ok(None);
-        }
-        let person = after.person()?;
-        let changed = |person: &Person| person.presence != Presence::Live || !self.known.contains(person.id);
-        Ok(person.filter(changed).map(|person| person.id))
-    }
-
-    /// Whether a distinct id whose row exists may be of no person.
-    fn may_be_nobodys(&self) -> bool {
-        !self.guarantees.has_foreign_key || self.tables.iter().any(Table::is_soft)
-    }
-
-    /// Adds the persons that were merged into these: their distinct ids follow too.
-    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
-        let table = self.table(Kind::Person);
-        let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
-        let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();
-        for _ in 0..MAX_MERGES {
-            let mut merged = BTreeSet::new();
-            for row in self.rows_by(table, column, &survivors).await? {
-                let Some(Person { id, presence: Presence::MergedInto(into), .. }) =
-                    Reader::new(table, &row).person()?
-                else {
-                    continue;
-                };
-                if let (Some((commit, _)), false) = (renamed.get(&into).copied(), renamed.contains_key(&id)) {
-                    renamed.insert(id, (commit, true));
-                    merged.insert(id);
-                }
-            }
-            if merged.is_empty() {
-                break;
-            }
-            survivors = merged;
-        }
-        Ok(())
-    }
-
     /// The uuids of persons, as they are now: of whom they were merged into, if they were.
-    async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
+    pub(super) async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
         let table = self.table(Kind::Person);
         let mut resolved = HashMap::new();
         // Whom each of these persons was merged into, as far as it is known.

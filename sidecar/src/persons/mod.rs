@@ -6,6 +6,7 @@ mod audit;
 mod audits;
 mod change;
 mod copy;
+mod dependents;
 mod foreign;
 mod leader;
 mod lookup;

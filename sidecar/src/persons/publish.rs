@@ -9,7 +9,8 @@ use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
 
 use super::change::{Change, ChangeError, Persons as _, Versions, messages};
-use super::lookup::{Follower, Lookup, LookupError};
+use super::dependents::Dependent;
+use super::lookup::{Lookup, LookupError};
 use super::message::Outgoing;
 use super::postgres::{PostgresError, Session};
 use super::requirements::Guarantees;
@@ -82,7 +83,7 @@ impl<'a> Publisher<'a> {
             .iter()
             .map(|change| self.versions.next(change, self.lookup.table(change.kind)))
             .collect::<Result<_, _>>()?;
-        let followers = self.lookup.fill(changes).await?;
+        let dependents = self.lookup.fill(changes).await?;
         let mut as_now: BTreeMap<(Lsn, Kind), HashSet<Key>> = BTreeMap::new();
         for (change, version) in changes.iter().zip(versions) {
             let table = self.lookup.table(change.kind).clone();
@@ -104,9 +105,9 @@ impl<'a> Publisher<'a> {
                 sent.messages += 1;
             }
         }
-        for Follower { commit, row, key, person } in followers {
+        for Dependent { commit, row, key, person } in dependents {
             let reader = Reader::new(self.lookup.table(Kind::DistinctId), &row);
-            let version = self.versions.follower(commit, &reader)?;
+            let version = self.versions.dependent(commit, &reader)?;
             self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
             sent.messages += 1;
         }
@@ -149,7 +150,7 @@ impl<'a> Publisher<'a> {
                 gone.remove(&key);
             }
             let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
-            let version = self.versions.follower(commit, &reader)?;
+            let version = self.versions.dependent(commit, &reader)?;
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
                 self.send(&message, receipt).await?;
                 sent += 1;
@@ -163,7 +164,7 @@ impl<'a> Publisher<'a> {
             }
         }
         for key in gone {
-            let version = self.versions.follower(commit, &Reader::new(&table, &[]))?;
+            let version = self.versions.dependent(commit, &Reader::new(&table, &[]))?;
             self.send(&Outgoing::gone(key, version), receipt).await?;
             sent += 1;
         }

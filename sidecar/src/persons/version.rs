@@ -58,7 +58,7 @@ pub(super) fn of_copy(slot_begins: Lsn, base: u64) -> Result<u64, VersionError> 
 ///
 /// # Errors
 /// [`VersionError::Place`].
-pub(super) fn of_followers(commit: Lsn, base: u64) -> Result<u64, VersionError> {
+pub(super) fn of_dependents(commit: Lsn, base: u64) -> Result<u64, VersionError> {
     // No copy has it: places after a commit are further on than by one, its record is longer.
     Ok(first(commit, base)? + LAST_COUNT)
 }
@@ -99,7 +99,7 @@ impl Transaction {
     }
 
     /// The version of the next change; `keys` are hashes of what its row is known by, before and after. Absent for a row that was
-    /// changed too often: it has the version of [`of_followers`], as it is after the transaction.
+    /// changed too often: it has the version of [`of_dependents`], as it is after the transaction.
     pub(super) fn next(&mut self, keys: &[u64]) -> Option<u64> {
         if self.counts.len() + keys.len() > MAX_COUNTED_ROWS {
             self.base = self.greatest + 1;
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(versions.map(|version| version - versions[0]), [0, 0, 1, 2, 1]);
         assert!(copied < versions[0]);
         assert!(of_copy(Lsn::from_u64(0x1008), 0).unwrap() > versions[3]);
-        let follows = of_followers(Lsn::from_u64(0x1000), 0).unwrap();
+        let follows = of_dependents(Lsn::from_u64(0x1000), 0).unwrap();
         assert!(follows > versions[3] && follows < after.next(&[7]).unwrap());
     }
 

@@ -21,7 +21,7 @@ pub struct Person {
     pub properties: String,
     /// Whether somebody knows who it is.
     pub is_identified: bool,
-    /// In whole milliseconds since 1970, UTC.
+    /// In whole milliseconds since 1970, UTC, within what ClickHouse holds: 1900 to 2299.
     pub created_at_ms: i64,
 }
 
@@ -35,7 +35,9 @@ pub struct People {
 }
 
 const POSTGRES_PERSONS: &str = "SELECT team_id::bigint, uuid::text, properties::text, is_identified, \
-    floor(extract(epoch FROM created_at) * 1000)::bigint, id, is_deleted, merged_into_id FROM posthog_person";
+    CASE WHEN created_at < '1900-01-01 00:00+00' THEN -2208988800000 WHEN created_at >= '2300-01-01 00:00+00' \
+    THEN 10413791999999 ELSE floor(extract(epoch FROM created_at) * 1000)::bigint END, id, is_deleted, merged_into_id \
+    FROM posthog_person";
 const POSTGRES_DISTINCT_IDS: &str =
     "SELECT team_id::bigint, distinct_id, person_id FROM posthog_persondistinctid WHERE NOT is_deleted";
 /// A person that was merged more often is nobody, as one that was merged in a circle.

@@ -10,7 +10,7 @@ use super::super::postgres::Session;
 use super::super::requirements::Catalog;
 use super::super::slot;
 use super::super::state::{Published, State, Store};
-use super::super::version::{AHEAD, of_copy, of_followers};
+use super::super::version::{AHEAD, of_copy, of_dependents};
 use super::hold::{History, Origin};
 use super::{LeadError, Leader};
 use crate::config::VersionRule;
@@ -130,7 +130,7 @@ impl Leader<'_> {
         let published = match (beginning, remembered) {
             (Beginning::Gap(gap), Some(state)) if gap.may_go_back() => {
                 let ahead = Lsn::from_u64(state.acknowledged.saturating_add(AHEAD));
-                of_followers(ahead, state.version_base(self.postgres)).unwrap_or(0)
+                of_dependents(ahead, state.version_base(self.postgres)).unwrap_or(0)
             }
             _ => 0,
         };

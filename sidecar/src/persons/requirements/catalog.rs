@@ -94,7 +94,7 @@ pub(in super::super) struct Leaf {
     /// The first column of each index of all rows.
     pub first_of_indexes: Vec<String>,
     /// The columns that a deletion has.
-    pub told: Vec<String>,
+    pub identity: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

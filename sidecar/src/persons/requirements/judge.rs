@@ -171,11 +171,15 @@ fn identity(subject: &str, needed: &[&str], table: &Table, found: &SourceRelatio
         let text = format!("partition {} is a foreign table, so the WAL has no changes of it", leaf.name);
         return Some(wrong(subject, text, Vec::new()));
     }
-    let lacks = |leaf: &&Leaf| needed.iter().any(|column| !leaf.told.iter().any(|told| told == column));
+    let lacks =
+        |leaf: &&Leaf| needed.iter().any(|column| !leaf.identity.iter().any(|identity| identity == column));
     let lacking: Vec<&Leaf> = found.leaves.iter().filter(lacks).collect();
     let first = lacking.first()?;
-    let columns: Vec<&str> =
-        needed.iter().copied().filter(|column| !first.told.iter().any(|told| told == column)).collect();
+    let columns: Vec<&str> = needed
+        .iter()
+        .copied()
+        .filter(|column| !first.identity.iter().any(|identity| identity == column))
+        .collect();
     let fix = lacking.iter().flat_map(|leaf| identity_fix(table, found, leaf)).collect();
     let columns = columns.join(", ");
     let text = match found.is_partitioned() {

@@ -17,12 +17,12 @@ fn config() -> Postgres {
 }
 
 /// A table with everything, of this kind (`r` or `p`).
-fn table(name: &str, kind: &str, columns: &[(&str, u32)], leaves: &[&str], told: &[&str]) -> Value {
+fn table(name: &str, kind: &str, columns: &[(&str, u32)], leaves: &[&str], identity: &[&str]) -> Value {
     let column = |(name, type_id): &(&str, u32)| json!({"name": name, "type_id": type_id, "is_not_null": true, "may_select": true});
-    let leaf = |name: &&str| json!({"schema": "public", "name": name, "kind": "r", "oid": 8, "file": 9, "first_of_indexes": ["id"], "told": told});
+    let leaf = |name: &&str| json!({"schema": "public", "name": name, "kind": "r", "oid": 8, "file": 9, "first_of_indexes": ["id"], "identity": identity});
     json!({
         "schema": "public", "name": name, "oid": 7, "kind": kind, "may_use_schema": true,
-        "is_owner": true, "has_row_security": false, "unique": [["id"], told[..2]], "references": [7],
+        "is_owner": true, "has_row_security": false, "unique": [["id"], identity[..2]], "references": [7],
         "columns": columns.iter().map(column).collect::<Vec<_>>(),
         "leaves": leaves.iter().map(leaf).collect::<Vec<_>>(),
     })
@@ -114,13 +114,13 @@ fn names_each_fault_with_its_statement() {
         ("/tables/0/name", json!("person"), "does not exist in database app", ""),
         ("/tables/0/columns/2/type_id", json!(25), "it must be uuid", ""),
         (
-            "/tables/0/leaves/1/told",
+            "/tables/0/leaves/1/identity",
             json!(["team_id", "id"]),
             "deletions of 1 of 2 partitions do not have uuid, by which ClickHouse knows the row: posthog_person_p1",
             "ON \"public\".\"posthog_person_p1\" (\"team_id\", \"uuid\", \"id\");",
         ),
         (
-            "/tables/1/leaves/0/told",
+            "/tables/1/leaves/0/identity",
             json!(["id"]),
             "deletions do not have team_id, distinct_id",
             "REPLICA IDENTITY USING INDEX \"posthouse_identity_8\";",
@@ -163,7 +163,7 @@ fn names_each_fault_with_its_statement() {
 fn takes_whole_rows_as_identity_where_a_column_may_be_null() {
     let mut source = catalog();
     source["tables"][0]["columns"][2]["is_not_null"] = json!(false);
-    source["tables"][0]["leaves"][0]["told"] = json!([]);
+    source["tables"][0]["leaves"][0]["identity"] = json!([]);
     let catalog: Catalog = serde_json::from_value(source).expect("a catalog");
     let script = script(&judge(&config(), &catalog));
     assert_eq!(script, "  ALTER TABLE \"public\".\"posthog_person_p0\" REPLICA IDENTITY FULL;\n");
