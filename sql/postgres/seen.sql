@@ -1,14 +1,15 @@
--- Purpose: whether queries see what a transaction has done; a commit may stand in the WAL, and be sent, before they do (it waits
+-- Purpose: whether queries see what some transactions have done; a commit may stand in the WAL, and be sent, before they do (it waits
 --          for a synchronous standby). The stream names transactions by the lower half of their number.
 -- Runs on: PostgreSQL, the primary.
-SELECT pg_visible_in_snapshot(transaction::text::xid8, snapshot)
+SELECT coalesce(bool_and(pg_visible_in_snapshot(transaction::text::xid8, snapshot)), true)
 FROM
 (
     SELECT
         snapshot,
-        newest + (({{ transaction }}::bigint - newest + 2147483648) & 4294967295) - 2147483648 AS transaction
+        newest + ((number - newest + 2147483648) & 4294967295) - 2147483648 AS transaction
     FROM
     (
         SELECT pg_current_snapshot() AS snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest
     ) AS now
+    CROSS JOIN unnest(ARRAY[{{ transactions }}]::bigint[]) AS number
 ) AS counted

@@ -204,14 +204,14 @@ impl Lookup {
             return Ok(());
         }
         let transactions: BTreeSet<u32> = changes.iter().filter_map(|change| change.transaction).collect();
-        for transaction in transactions {
-            loop {
-                let [visible] = self.session.row(TASK, "postgres/seen.sql", context! { transaction }).await?;
-                if visible == "t" {
-                    break;
-                }
-                sleep(SEEN_AGAIN).await;
+        let transactions = transactions.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        loop {
+            let values = context! { transactions => &transactions };
+            let [visible] = self.session.row(TASK, "postgres/seen.sql", values).await?;
+            if visible == "t" {
+                break;
             }
+            sleep(SEEN_AGAIN).await;
         }
         *seen = true;
         Ok(())

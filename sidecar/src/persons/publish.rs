@@ -1,6 +1,6 @@
 //! From changes to delivered messages: look up what they lack, decide, send.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pgwire_replication::Lsn;
@@ -14,7 +14,7 @@ use super::lookup::{Lookup, LookupError};
 use super::message::Outgoing;
 use super::postgres::{PostgresError, Session};
 use super::requirements::Guarantees;
-use super::row::{Key, Presence, Reader};
+use super::row::{Key, Presence, Reader, ValueError};
 use super::table::{Kind, Table};
 
 /// Why changes were not published.
@@ -30,6 +30,9 @@ pub enum PublishError {
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
 }
+
+/// Keys of rows that are read as they are now, each with the last commit that changed it.
+type AsNow = HashMap<Key, Lsn>;
 
 /// What became of changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,11 +87,12 @@ impl<'a> Publisher<'a> {
             .map(|change| self.versions.next(change, self.lookup.table(change.kind)))
             .collect::<Result<_, _>>()?;
         let dependents = self.lookup.fill(changes).await?;
-        let mut as_now: BTreeMap<(Lsn, Kind), HashSet<Key>> = BTreeMap::new();
+        let mut as_now: [AsNow; 2] = Default::default();
         for (change, version) in changes.iter().zip(versions) {
             let table = self.lookup.table(change.kind).clone();
             let known_by = change.known_by(&table).map_err(ChangeError::from)?;
-            if version.is_none() {
+            let keys = &mut as_now[change.kind as usize];
+            if version.is_none() && !known_by.iter().any(|key| keys.contains_key(key)) {
                 warn_uncounted(change, &table, &known_by);
             }
             // Of two rows with one key the other one may be left. The application's versions can't say which.
@@ -96,8 +100,9 @@ impl<'a> Publisher<'a> {
                 && !self.lookup.is_unique(change.kind)
                 && self.versions.are_of_wal();
             let Some(version) = version.filter(|_| !may_be_left) else {
-                as_now.entry((change.commit, change.kind)).or_default().extend(known_by);
-                self.forget_person(change, &table)?;
+                // In the order of commits: the last one counts.
+                keys.extend(known_by.into_iter().map(|key| (key, change.commit)));
+                self.pass_person(change, &table).map_err(ChangeError::from)?;
                 continue;
             };
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
@@ -111,9 +116,8 @@ impl<'a> Publisher<'a> {
             self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
             sent.messages += 1;
         }
-        for ((commit, kind), keys) in as_now {
-            let keys = keys.into_iter().collect::<Vec<_>>();
-            sent.messages += self.publish_as_now(commit, kind, &keys, changes, receipt).await?;
+        for (kind, keys) in [Kind::Person, Kind::DistinctId].into_iter().zip(as_now) {
+            sent.messages += self.publish_as_now(kind, keys, changes, receipt).await?;
         }
         Ok(sent)
     }
@@ -133,51 +137,65 @@ impl<'a> Publisher<'a> {
     /// versions count, and keys that more than one row may have.
     async fn publish_as_now(
         &mut self,
-        commit: Lsn,
         kind: Kind,
-        keys: &[Key],
+        mut keys: AsNow,
         changes: &[Change],
         receipt: &Arc<Receipt>,
     ) -> Result<u64, PublishError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
         let table = self.lookup.table(kind).clone();
-        let rows = self.lookup.now(kind, keys, changes).await?;
-        let mut gone: HashSet<&Key> = keys.iter().collect();
+        let wanted: Vec<Key> = keys.keys().cloned().collect();
+        let rows = self.lookup.now(kind, &wanted, changes).await?;
         let mut now: Vec<Change> = rows.into_iter().map(|row| Change::read(kind, row)).collect();
         self.lookup.fill(&mut now).await?;
         let mut sent = 0;
         for change in &now {
-            for key in change.known_by(&table).map_err(ChangeError::from)? {
-                gone.remove(&key);
-            }
+            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            // Of several rows with one key any one does.
+            let Some(commit) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
             let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
             let version = self.versions.dependent(commit, &reader)?;
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
                 self.send(&message, receipt).await?;
                 sent += 1;
             }
-        }
-        if table.is_soft() && kind == Kind::Person {
-            for change in &now {
-                let cells = change.after.as_deref().unwrap_or_default();
-                let id = Reader::new(&table, cells).id().map_err(ChangeError::from)?;
-                id.into_iter().for_each(|id| self.lookup.forget(id));
+            if let (Kind::Person, true, Some(id)) =
+                (kind, table.is_soft(), reader.id().map_err(ChangeError::from)?)
+            {
+                // The stream has not passed what was read.
+                self.lookup.forget(id);
             }
         }
-        for key in gone {
+        for (key, commit) in keys {
             let version = self.versions.dependent(commit, &Reader::new(&table, &[]))?;
-            self.send(&Outgoing::gone(key, version), receipt).await?;
+            self.send(&Outgoing::gone(&key, version), receipt).await?;
             sent += 1;
         }
         Ok(sent)
     }
 
-    /// A person that is read again below may be deleted or have another uuid.
-    fn forget_person(&mut self, change: &Change, table: &Table) -> Result<(), ChangeError> {
-        let rows = [&change.before, &change.after].into_iter().flatten();
-        for cells in rows.filter(|_| change.kind == Kind::Person) {
-            if let Some(id) = Reader::new(table, cells).id()? {
-                self.lookup.leave(id, Presence::Deleted);
+    /// What later distinct ids of the batch see of a person that is read again behind them.
+    fn pass_person(&mut self, change: &Change, table: &Table) -> Result<(), ValueError> {
+        if change.kind != Kind::Person {
+            return Ok(());
+        }
+        let reader = |cells| Reader::new(table, cells);
+        match (&change.before, &change.after) {
+            (_, Some(after)) => match reader(after).person()? {
+                Some(person) if person.presence == Presence::Live => {
+                    self.lookup.put(person.id, person.key.uuid);
+                }
+                Some(person) => self.lookup.leave(person.id, person.presence),
+                None => {}
+            },
+            (Some(before), None) => {
+                if let Some(id) = reader(before).id()? {
+                    self.lookup.leave(id, Presence::Deleted);
+                }
             }
+            (None, None) => {}
         }
         Ok(())
     }
