@@ -15,7 +15,7 @@ pub(super) struct Definition {
     pub items: Vec<(String, String)>,
     /// What follows the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
     pub clauses: BTreeMap<String, String>,
-    /// The settings, each `name = value`.
+    /// The values of settings by their names.
     pub settings: BTreeMap<String, String>,
 }
 

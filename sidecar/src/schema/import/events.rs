@@ -81,12 +81,10 @@ impl Found {
             Some(path) => format!("keeper_path = {}\n", quoted(path)),
         };
         let setting = match self.is_replicated() {
-            true => "replicated_deduplication_window = ",
-            false => "non_replicated_deduplication_window = ",
+            true => "replicated_deduplication_window",
+            false => "non_replicated_deduplication_window",
         };
-        let settings = self.table("sharded_events").map(|table| table.settings.values());
-        let window = settings.and_then(|mut settings| settings.find_map(|text| text.strip_prefix(setting)));
-        let window = window.map(str::to_owned);
+        let window = self.table("sharded_events").and_then(|table| table.settings.get(setting)).cloned();
         let poll_ms = DEFAULT_POLL_TIMEOUT.as_millis().to_string();
         for (key, value, default) in [
             ("consumers", Some(consumer.consumers.to_string()), DEFAULT_CONSUMERS.to_string()),
