@@ -42,7 +42,7 @@ fn tables(layout: Layout) -> String {
             (
                 format!(
                     "CREATE TABLE posthog_person (id bigserial, {PERSON}, PRIMARY KEY (team_id, id)) PARTITION BY HASH (team_id);
-                     {partitions}"
+                     {partitions} CREATE INDEX ON posthog_person (id);"
                 ),
                 "FOREIGN KEY (team_id, person_id) REFERENCES posthog_person (team_id, id)",
             )
