@@ -106,7 +106,7 @@ enum Test {
 }
 
 /// Two cores are few for the servers of many tests; but most tests wait most of the time.
-const LIMITS: Limits = Limits { tests: 4, own: 1 };
+const LIMITS: Limits = Limits { tests: 3, own: 1 };
 
 /// The shared stack, once a test has needed it, or why it did not start.
 static SHARED: Mutex<Option<Result<Arc<Stack>, String>>> = Mutex::new(None);
