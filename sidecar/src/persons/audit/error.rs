@@ -40,13 +40,13 @@ pub enum AuditError {
     },
     /// The copy is behind.
     #[error(
-        "replication slot {slot} stands at {at} and not at {wanted} and has not moved for a minute: posthouse is behind (a first copy? brokers \
+        "replication slot {slot} is at {at}, not at {wanted}, and has not moved for a minute: posthouse is behind (a first copy? brokers \
          away?); audit again when it has caught up"
     )]
     Behind {
         /// The slot.
         slot: String,
-        /// Where it stands.
+        /// Its place.
         at: Lsn,
         /// Where it should.
         wanted: Lsn,
