@@ -2,12 +2,13 @@
 //! what to do.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{Deletion, Identity, Rules, Town};
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
+use posthouse_tests::stack::{Progress, Stack, StackSpec, USER, wait_until};
 use serde_json::Value;
 
 use crate::persons_source::{LIMIT, follows, same, town};
@@ -23,6 +24,7 @@ tests! {
     Shared keeps_a_person_whose_twin_is_deleted,
     Shared follows_a_publication_with_capital_letters_and_rows_without_a_time,
     Shared follows_a_database_in_another_encoding,
+    Shared follows_by_a_role_with_settings_of_its_own,
     Shared keeps_values_at_the_ends_of_their_types,
     Shared follows_rewrites_of_its_tables,
     Shared follows_every_way_to_change_a_row,
@@ -402,6 +404,59 @@ fn follows_a_database_in_another_encoding(site: &mut Site<'_>) -> anyhow::Result
         "UPDATE posthog_person SET properties = '{\"né\": \"ß\"}' WHERE id < 20;
          UPDATE posthog_persondistinctid SET distinct_id = 'ü' || id WHERE id BETWEEN 40 AND 60",
     )?;
+    same(site, &town, &daemon)?;
+    // WHEN a node has rows whose keys that encoding can't write, and others that are gone
+    site.query_on(
+        1,
+        "INSERT INTO {db}.person_distinct_id (team_id, distinct_id, person_id, is_deleted, version)
+         SELECT 1, arrayJoin(['𝕏', 'ж1', 'gone', '名前']), generateUUIDv4(), 0, 1",
+    )?;
+    // THEN a repair takes them out
+    site.must(&["persons", "audit", "--repair"])?;
+    same(site, &town, &daemon)
+}
+
+fn follows_by_a_role_with_settings_of_its_own(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a role whose settings change how statements are read, how values are written, and how long sessions live
+    let town = town(site, Rules::default())?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    let settings = [
+        "idle_session_timeout = '1s'",
+        "idle_in_transaction_session_timeout = '1s'",
+        "statement_timeout = '1ms'",
+        "standard_conforming_strings = off",
+        "default_transaction_read_only = on",
+        "default_transaction_isolation = 'serializable'",
+        "search_path = pg_catalog",
+        "client_encoding = 'LATIN1'",
+        "datestyle = 'German, DMY'",
+        "intervalstyle = 'sql_standard'",
+        "timezone = 'Asia/Kathmandu'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = 0",
+        "row_security = on",
+    ];
+    let database = town.name();
+    client.batch_execute(&format!(
+        "CREATE PUBLICATION \"{database}\" FOR TABLE posthog_person, posthog_persondistinctid"
+    ))?;
+    for setting in settings {
+        client.batch_execute(&format!("ALTER ROLE {USER} IN DATABASE {database} SET {setting}"))?;
+    }
+    // WHEN posthouse copies, waits longer than these sessions would live, and follows changes with texts that other settings misread
+    let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    std::thread::sleep(Duration::from_secs(3));
+    client.batch_execute(
+        r#"UPDATE posthog_persondistinctid SET distinct_id = 'back\slash''s \' || id WHERE id < 20;
+           UPDATE posthog_person SET properties = '{"𝕏": "\u00e9"}', created_at = '2026-03-04 05:06:07.89' WHERE id < 20;
+           DELETE FROM posthog_persondistinctid WHERE id = 20"#,
+    )?;
+    same(site, &town, &daemon)?;
+    // THEN every node follows, also by a repair that asks for such keys
+    site.query_on(1, "TRUNCATE TABLE {db}.person_distinct_id SYNC")?;
+    site.must(&["persons", "audit", "--repair"])?;
     same(site, &town, &daemon)
 }
 
@@ -624,5 +679,21 @@ fn recognizes_a_restored_database_and_has_every_node_follow_it() -> anyhow::Resu
     wait_until("it to be ready", LIMIT, || match daemon.is_ready() {
         Ok(_) => ControlFlow::Break(Ok(())),
         Err(error) => ControlFlow::Continue(anyhow!("{error:#}")),
-    })
+    })?;
+    // WHEN posthouse is away for longer than PostgreSQL keeps WAL for it
+    ensure!(daemon.end()? == 0, "another exit code");
+    town.admin()?.batch_execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")?;
+    town.admin()?.batch_execute("SELECT pg_reload_conf()")?;
+    for round in 0..3 {
+        town.admin()?.batch_execute(&format!(
+            "INSERT INTO more SELECT n, repeat('y', 1000) FROM generate_series(1, 20000) AS n;
+             UPDATE posthog_person SET properties = jsonb_build_object('unseen', {round}) WHERE id < 40"
+        ))?;
+        town.admin()?.batch_execute("SELECT pg_switch_wal()")?;
+        town.admin()?.batch_execute("CHECKPOINT")?;
+    }
+    // THEN it says why the slot is lost, makes it again, and every node follows
+    let daemon = Daemon::start(&mut site, "off")?;
+    daemon.says("(wal_removed)")?;
+    same(&site, &town, &daemon)
 }

@@ -290,11 +290,31 @@ pub(super) fn columns(table: &Table) -> String {
     table.columns().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-/// Rows by what ClickHouse knows them by, in any order.
+/// Rows by what ClickHouse knows them by, in any order. A key that the database's encoding can't write has no row there; halves of
+/// the keys are tried until it is alone.
 ///
 /// # Errors
 /// See [`PostgresError`].
 pub(super) async fn rows_by_key(
+    session: &Session,
+    table: &Table,
+    keys: &[Key],
+) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let (mut rows, mut open) = (Vec::new(), vec![keys]);
+    while let Some(keys) = open.pop() {
+        match translatable_rows(session, table, keys).await {
+            Ok(found) => rows.extend(found),
+            Err(error) if error.is_untranslatable() => {
+                let (left, right) = keys.split_at(keys.len() / 2);
+                open.extend([left, right].into_iter().filter(|half| !half.is_empty() && half.len() < keys.len()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rows)
+}
+
+async fn translatable_rows(
     session: &Session,
     table: &Table,
     keys: &[Key],

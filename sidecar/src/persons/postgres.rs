@@ -303,6 +303,12 @@ impl PostgresError {
         // duplicate_object
         matches!(self, Self::Refused { said, .. } if said.ends_with("(42710)"))
     }
+
+    /// Whether the statement has a character that the database's encoding lacks.
+    pub(super) fn is_untranslatable(&self) -> bool {
+        // untranslatable_character
+        matches!(self, Self::Refused { said, .. } if said.ends_with("(22P05)"))
+    }
 }
 
 fn cells(row: &SimpleQueryRow) -> Vec<Cell> {
