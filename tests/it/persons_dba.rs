@@ -22,6 +22,7 @@ tests! {
     Shared deletes_no_large_part_of_a_table_unasked,
     Shared follows_persons_that_come_after_their_distinct_ids_and_go_before_them,
     Shared keeps_a_person_whose_twin_is_deleted,
+    Shared keeps_a_person_whose_twin_is_deleted_with_the_application_s_versions,
     Shared follows_a_publication_with_capital_letters_and_rows_without_a_time,
     Shared follows_a_database_in_another_encoding,
     Shared follows_by_a_role_with_settings_of_its_own,
@@ -364,6 +365,35 @@ fn keeps_a_person_whose_twin_is_deleted(site: &mut Site<'_>) -> anyhow::Result<(
     client.batch_execute("DELETE FROM posthog_person WHERE id = 500")?;
     same(site, &town, &daemon)?;
     site.answers(live, "0", LIMIT)
+}
+
+fn keeps_a_person_whose_twin_is_deleted_with_the_application_s_versions(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN two persons with one uuid, and versions that the application counts
+    let rules = Rules { identity: Identity::Full, ..Rules::default() };
+    let town = Town::with(site.stack.postgres()?, site.name(), rules)?;
+    town.configure(site)?;
+    town.set(site, "version", "column")?;
+    site.apply()?;
+    let mut client = town.admin()?;
+    client.batch_execute(PEOPLE)?;
+    let daemon = Daemon::start(site, "off")?;
+    same(site, &town, &daemon)?;
+    client.batch_execute(
+        "INSERT INTO posthog_person (id, uuid, team_id, properties)
+            SELECT 500, uuid, team_id, '{\"twin\": 1}' FROM posthog_person WHERE id = 7",
+    )?;
+    site.answers("SELECT count() > 0 FROM {db}.person WHERE properties LIKE '%twin%'", "1", LIMIT)?;
+    // WHEN one of them goes, and another person that has no twin THEN only the latter is gone
+    client.batch_execute(
+        "DELETE FROM posthog_person WHERE id = 500;
+         DELETE FROM posthog_persondistinctid WHERE id = 9; DELETE FROM posthog_person WHERE id = 9",
+    )?;
+    let live = "SELECT count() FROM (SELECT id FROM {db}.person GROUP BY team_id, id HAVING argMax(is_deleted, version) = 0)";
+    site.answers(live, "199", LIMIT)?;
+    client.batch_execute("UPDATE posthog_person SET is_identified = true, version = 1 WHERE id = 7")?;
+    same(site, &town, &daemon)
 }
 
 fn follows_a_publication_with_capital_letters_and_rows_without_a_time(

@@ -80,11 +80,6 @@ impl Versions {
         }
     }
 
-    /// Whether they are places in the WAL.
-    pub(super) fn are_of_wal(&self) -> bool {
-        matches!(self, Self::Wal { .. })
-    }
-
     /// Forgets the counts of a transaction that has ended.
     pub(super) fn end_transaction(&mut self) {
         if let Self::Wal { transaction, .. } = self {
@@ -103,6 +98,27 @@ impl Versions {
             Self::Wal { base, .. } => Ok(of_dependents(commit, *base)?),
         }
     }
+
+    /// The version of the deletion of a key that no row has after its last change.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub(super) fn deletion(&self, last: &LastChange) -> Result<u64, ChangeError> {
+        match self {
+            Self::Copy(version) => Ok(*version),
+            Self::Column => Ok(last.version.unwrap_or_default()),
+            Self::Wal { base, .. } => Ok(of_dependents(last.commit, *base)?),
+        }
+    }
+}
+
+/// The last change of a key whose row is read from the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastChange {
+    /// Of its transaction.
+    pub commit: Lsn,
+    /// Absent for a row that its transaction has changed too often.
+    pub version: Option<u64>,
 }
 
 impl Change {

@@ -306,7 +306,9 @@ pub(super) async fn rows_by_key(
             Ok(found) => rows.extend(found),
             Err(error) if error.is_untranslatable() => {
                 let (left, right) = keys.split_at(keys.len() / 2);
-                open.extend([left, right].into_iter().filter(|half| !half.is_empty() && half.len() < keys.len()));
+                open.extend(
+                    [left, right].into_iter().filter(|half| !half.is_empty() && half.len() < keys.len()),
+                );
             }
             Err(error) => return Err(error),
         }

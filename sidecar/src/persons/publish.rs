@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pgwire_replication::Lsn;
-
 use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
 
-use super::change::{Change, ChangeError, Persons as _, Versions, messages};
+use super::change::{Change, ChangeError, LastChange, Persons as _, Versions, messages};
 use super::dependents::Dependent;
 use super::lookup::{Lookup, LookupError};
 use super::message::Outgoing;
@@ -31,8 +29,8 @@ pub enum PublishError {
     Delivery(#[from] DeliveryError),
 }
 
-/// Keys of rows that are read as they are now, each with the last commit that changed it.
-type AsNow = HashMap<Key, Lsn>;
+/// Keys of rows that are read as they are now, each with the last change of it.
+type AsNow = HashMap<Key, LastChange>;
 
 /// What became of changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,13 +93,13 @@ impl<'a> Publisher<'a> {
             if version.is_none() && !known_by.iter().any(|key| keys.contains_key(key)) {
                 warn_uncounted(change, &table, &known_by);
             }
-            // Of two rows with one key the other one may be left. The application's versions can't say which.
-            let may_be_left = change.loses_key(&table).map_err(ChangeError::from)?
-                && !self.lookup.is_unique(change.kind)
-                && self.versions.are_of_wal();
+            // Of two rows with one key the other one may be left.
+            let may_be_left =
+                change.loses_key(&table).map_err(ChangeError::from)? && !self.lookup.is_unique(change.kind);
             let Some(version) = version.filter(|_| !may_be_left) else {
                 // In the order of commits: the last one counts.
-                keys.extend(known_by.into_iter().map(|key| (key, change.commit)));
+                let last = LastChange { commit: change.commit, version };
+                keys.extend(known_by.into_iter().map(|key| (key, last)));
                 self.pass_person(change, &table).map_err(ChangeError::from)?;
                 continue;
             };
@@ -154,9 +152,9 @@ impl<'a> Publisher<'a> {
         for change in &now {
             let known_by = change.known_by(&table).map_err(ChangeError::from)?;
             // Of several rows with one key any one does.
-            let Some(commit) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
+            let Some(last) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
             let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
-            let version = self.versions.dependent(commit, &reader)?;
+            let version = self.versions.dependent(last.commit, &reader)?;
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
                 self.send(&message, receipt).await?;
                 sent += 1;
@@ -168,8 +166,8 @@ impl<'a> Publisher<'a> {
                 self.lookup.forget(id);
             }
         }
-        for (key, commit) in keys {
-            let version = self.versions.dependent(commit, &Reader::new(&table, &[]))?;
+        for (key, last) in keys {
+            let version = self.versions.deletion(&last)?;
             self.send(&Outgoing::gone(&key, version), receipt).await?;
             sent += 1;
         }
