@@ -1,9 +1,10 @@
 //! `posthouse.toml`: everything posthouse knows about one cluster, strictly read.
 
-mod password;
-mod persons;
 pub(crate) mod reader;
 pub(crate) mod rules;
+mod password;
+mod consumer;
+mod persons;
 mod sections;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,10 @@
 //! Passwords: where they come from, and a type that never prints one.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::reader::Table;
+use super::rules;
 
 /// The environment variable that gives ClickHouse's password; it wins over `clickhouse.password_file`.
 pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
@@ -39,6 +42,21 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(hidden)")
     }
+}
+
+/// The file that `password_file` names, and the password from the environment or from there.
+pub(super) fn password(
+    table: &mut Table<'_>,
+    base: &Path,
+    variable: &str,
+) -> (Option<PathBuf>, Option<Password>) {
+    let file = table.optional("password_file", rules::path).map(|path| base.join(path));
+    let from_file = || {
+        let read = Password::from_file(file.as_deref()?, variable);
+        read.map_err(|problem| table.fault("password_file", problem)).ok()
+    };
+    let password = Password::from_environment(variable).or_else(from_file);
+    (file, password)
 }
 
 #[cfg(test)]

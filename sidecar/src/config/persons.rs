@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::consumer::consumer;
 use super::reader::Table;
-use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, rules, sections};
+use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, password, rules};
 
 /// The documented topic of persons.
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
@@ -191,7 +192,7 @@ pub(super) fn persons(table: &mut Table<'_>, base: &Path) -> Option<Persons> {
         true => Some(table.section("postgres", |table| postgres(table, base))?),
         false => None,
     };
-    let consumer = sections::consumer(table);
+    let consumer = consumer(table);
     let flush = Duration::from_millis(flush);
     Some(Persons { topic, distinct_id_topic, group, consumer, flush, postgres })
 }
@@ -200,7 +201,7 @@ fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {
     let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
     let database = table.required("database", r#""posthog""#, rules::text);
     let user = table.required("user", r#""posthouse""#, rules::text);
-    let (_, password) = sections::password(table, base, POSTGRES_PASSWORD_VARIABLE);
+    let (_, password) = password::password(table, base, POSTGRES_PASSWORD_VARIABLE);
     let period = DEFAULT_AUDIT_PERIOD.as_secs();
     Some(Postgres {
         slot: table.or("slot", DEFAULT_SLOT, rules::identifier),

@@ -1,19 +1,20 @@
 //! The shape of `posthouse.toml`, section by section, with the rules that bind several keys.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::consumer::consumer;
+use super::password::password;
 use super::persons::persons;
 use super::reader::Table;
 use super::{
-    ClickHouse, ColumnValue, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMER,
-    DEFAULT_CONSUMERS, DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH,
-    DEFAULT_LISTEN, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED,
-    DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD,
-    DEFAULT_USER, DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort,
-    KAFKA_PASSWORD_VARIABLE, Kafka, Login, Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Password,
-    Reconcile, Replica, Shard, rules,
+    ClickHouse, ColumnValue, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS,
+    DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN,
+    DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE,
+    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT,
+    Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login,
+    Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Reconcile, Replica, Shard, rules,
 };
 
 /// Who looks less than once a day does not look.
@@ -68,21 +69,6 @@ fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
     let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
     let server_profile = table.or("server_profile", DEFAULT_SERVER_PROFILE, rules::literal);
     ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s), server_profile }
-}
-
-/// The file that `password_file` names, and the password from the environment or from there.
-pub(super) fn password(
-    table: &mut Table<'_>,
-    base: &Path,
-    variable: &str,
-) -> (Option<PathBuf>, Option<Password>) {
-    let file = table.optional("password_file", rules::path).map(|path| base.join(path));
-    let from_file = || {
-        let read = Password::from_file(file.as_deref()?, variable);
-        read.map_err(|problem| table.fault("password_file", problem)).ok()
-    };
-    let password = Password::from_environment(variable).or_else(from_file);
-    (file, password)
 }
 
 /// What must not occur twice in the cluster, each with the replica that had it first.
@@ -203,13 +189,6 @@ fn events(table: &mut Table<'_>, database: &str) -> Events {
         columns: columns(table),
         materialized: materialized(table),
     }
-}
-
-const CONSUMER: &[(&str, Consumer)] = &[("own", Consumer::Own), ("none", Consumer::None)];
-
-/// Who reads the topics of `[events]` or `[persons]`.
-pub(super) fn consumer(table: &mut Table<'_>) -> Consumer {
-    table.or("consumer", DEFAULT_CONSUMER, rules::one_of(CONSUMER))
 }
 
 fn unmanaged(schema: &mut Table<'_>) -> BTreeSet<String> {

@@ -23,7 +23,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::{HostPort, Kafka, Login};
 
-pub use self::admin::{ConfigChange, NewTopic, Refusal};
+pub use self::admin::request::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
 use self::ends_aside::EndsAside;
 pub use self::groups::{Group, Member};

@@ -12,7 +12,7 @@ use rdkafka::bindings::rd_kafka_AlterConfigOpType_t as ConfigStep;
 use rdkafka::bindings::rd_kafka_admin_op_t as Operation;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaResourceType, RDKafkaRespErr};
 
-use super::admin::{ConfigChange, NewTopic, Refusal};
+use super::admin::request::{ConfigChange, NewTopic, Refusal};
 
 /// The answer for each topic of a request, by its name.
 pub(super) type Answers = BTreeMap<String, Result<(), Refusal>>;

@@ -2,30 +2,18 @@
 //!
 //! slot → copy → stream → change → message → delivered → acknowledged.
 
-mod audit;
-mod audits;
-mod change;
-mod copy;
-mod dependents;
-mod foreign;
-mod leader;
-mod lookup;
-mod message;
-mod newest;
-mod person_cache;
-mod pgoutput;
 mod postgres;
-mod preflight;
-mod publish;
 mod requirements;
-mod row;
-mod slot;
-mod slot_creation;
+mod preflight;
+mod foreign;
 mod source;
-mod state;
+mod snapshot;
 mod stream;
-mod table;
-mod version;
+mod publish;
+mod version_guard;
+mod checkpoint;
+mod leader;
+mod audit;
 
 pub use self::audit::{Audit, AuditError, Deletions, Difference, NodeReport, Report, TableReport};
 pub use self::foreign::{

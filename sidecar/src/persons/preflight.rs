@@ -6,13 +6,13 @@ use serde::Serialize;
 use crate::config::{Config, Persons, TableName, VersionRule};
 use crate::kafka::{Client, KafkaError};
 
+use super::checkpoint::{self, Published, StateError};
 use super::foreign::{self, ConflictError, Conflicts, LookError};
-use super::newest::{self, NewestError};
-use super::postgres::{PostgresError, Session};
+use super::postgres::session::{PostgresError, Session};
+use super::postgres::slot::qualified;
+use super::publish::version::{VersionError, of_copy};
 use super::requirements::{self, Catalog, Requirement};
-use super::slot::qualified;
-use super::state::{self, Published, StateError};
-use super::version::{VersionError, of_copy};
+use super::version_guard::{self, NewestError};
 
 /// What `posthouse run` would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -112,7 +112,7 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
         };
         tables.push(SourceTable { table: table.to_string(), rows, topic: topic.clone() });
     }
-    let state = state::remembered(&client, postgres).await?;
+    let state = checkpoint::remembered(&client, postgres).await?;
     let has_published = Published::new(persons, postgres).is_accepted(state.as_ref());
     let unmet = requirements::unmet(requirements.clone());
     let conflicts = match requirements.iter().any(Requirement::is_missing_topic) {
@@ -128,11 +128,11 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
     };
     let mut snapshot_version = None;
     if postgres.version == VersionRule::Wal && !catalog.server.is_standby {
-        let (place, _) = super::copy::now(&session).await?;
+        let (place, _) = super::snapshot::now(&session).await?;
         let base = state.as_ref().map_or(postgres.version_base, |state| state.version_base(postgres));
         snapshot_version = Some(of_copy(place, base)?);
         if !has_published && refused.is_none() {
-            match newest::check(config, &session, base).await {
+            match version_guard::check(config, &session, base).await {
                 Err(hidden @ NewestError::Hidden { .. }) => refused = Some(hidden.to_string()),
                 Err(error) => return Err(PreflightError::Newest(error)),
                 Ok(()) => {}

@@ -14,12 +14,12 @@ use crate::http::{Metric, Metrics};
 use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, Receipt};
 use crate::supervise::Heartbeat;
 
-use super::change::Change;
-use super::pgoutput::{Cell, DecodeError, Message, Relation, decode};
+use super::checkpoint::{Commit, StateError, Store};
+use super::postgres::pgoutput::{Cell, DecodeError, Message, Relation, decode};
+use super::postgres::table::{Table, pick};
+use super::publish::change::Change;
 use super::publish::{PublishError, Publisher};
 use super::requirements::{self, SourceError};
-use super::state::{Commit, StateError, Store};
-use super::table::{Table, pick};
 
 /// Changes that are published together, at most.
 const BATCH_CHANGES: usize = 5_000;

@@ -1,35 +1,28 @@
 //! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
 
+mod spec_reader;
+pub mod spec;
+mod observe;
+pub mod plan;
 pub mod apply;
 pub mod check;
-pub mod consumers;
-mod frees;
 pub mod groups;
-mod import;
-pub mod lock;
-mod observe;
-mod placement;
-pub mod plan;
-mod reconcile;
 pub mod reset;
-mod retention;
-pub mod saved;
-pub mod spec;
-mod spec_reader;
 pub mod stalls;
-mod values;
 mod watcher;
+mod reconcile;
+mod import;
 
 use crate::kafka::{Client, Cluster, KafkaError};
 use crate::node::Node;
 
+pub use self::apply::lock::{Lock, LockError, LockScope};
 pub use self::apply::{Applied, ApplyError, Outcome, apply};
 pub use self::import::import;
-pub use self::lock::{Lock, LockError, LockScope};
 pub use self::observe::observe;
+pub use self::plan::file::{SavedError, SavedPlan};
 pub use self::plan::{Change, Observed, Options, Plan};
 pub use self::reconcile::reconcile;
-pub use self::saved::{SavedError, SavedPlan};
 pub use self::spec::{Spec, SpecError, load};
 
 /// Looks at the cluster and compares it with the file: what to do, and what it was made from.
@@ -49,7 +42,7 @@ pub async fn compare(
     let observed = observe(client, nodes, spec).await?;
     guard(spec, &observed.cluster)?;
     let mut plan = plan::plan(spec, &observed, options);
-    frees::fill_in(client, &observed.cluster, &mut plan.steps).await;
+    plan::reclaim::fill_in(client, &observed.cluster, &mut plan.steps).await;
     Ok((plan, observed))
 }
 

@@ -1,25 +1,15 @@
 //! A mapping bound to one file's columns: batches in, events and rejects out.
 
-use std::collections::BTreeMap;
-
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow_select::filter::filter;
 
-use super::moment::Moments;
-use super::team::Teams;
-use super::text::Texts;
-use super::uuid::Uuids;
+use super::columns::team_id::Teams;
+use super::columns::text::Texts;
+use super::columns::timestamp::Moments;
+use super::columns::uuid::Uuids;
+use super::reject::{Faults, Reject};
 use crate::backfill::events::Events;
-
-/// A row that is no event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reject {
-    /// Its place in the batch, from 0.
-    pub row: usize,
-    /// Everything that is wrong with it.
-    pub reason: String,
-}
 
 /// What became of a batch: every row is in one of the two.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,23 +35,6 @@ pub struct Mapper {
     pub(super) elements_chain: Texts,
     pub(super) leaves: Vec<usize>,
     pub(super) fingerprint: String,
-}
-
-/// What was found wrong in a batch, by row.
-#[derive(Default)]
-pub(super) struct Faults {
-    reasons: BTreeMap<usize, String>,
-}
-
-impl Faults {
-    /// Adds a reason to those of `row`.
-    pub(super) fn add(&mut self, row: usize, reason: &str) {
-        let reasons = self.reasons.entry(row).or_default();
-        if !reasons.is_empty() {
-            reasons.push_str("; ");
-        }
-        reasons.push_str(reason);
-    }
 }
 
 impl Mapper {
@@ -99,13 +72,12 @@ impl Mapper {
             team_id: self.team_id.read(batch, &mut faults),
             distinct_id: self.distinct_id.read(batch, &mut faults),
             elements_hash: self.elements_hash.read(batch, &mut faults),
-            ingested_at: super::moment::seconds(&ingested_at, &self.ingested_at, &mut faults),
+            ingested_at: super::columns::timestamp::seconds(&ingested_at, &self.ingested_at, &mut faults),
             elements_chain: self.elements_chain.read(batch, &mut faults),
             timestamp,
             created_at,
         };
-        let rejects: Vec<Reject> =
-            faults.reasons.into_iter().map(|(row, reason)| Reject { row, reason }).collect();
+        let rejects = faults.into_rejects();
         let events = if rejects.is_empty() { events } else { without(&events, &rejects) };
         Mapped { events, rejects }
     }

@@ -16,28 +16,20 @@
 //!   exist is a reject; one that comes twice is too, unless the mapping says which.
 //! - Numbers are moments only by the mapping's `unit`, and a team only if they are whole: nothing is rounded.
 
-mod bind;
-mod calendar;
 mod error;
-mod file;
-mod find;
-mod instants;
-mod iso;
-mod json;
-mod mapper;
+mod reject;
+mod time;
 mod mapping;
-mod moment;
-mod number;
+mod columns;
+mod mapper;
 mod quarantine;
-mod team;
-mod text;
-mod uuid;
-mod zone;
 
 pub use self::error::MappingError;
-pub use self::mapper::{Mapped, Mapper, Reject};
-pub use self::mapping::{Mapping, PRESETS};
+pub use self::mapper::{Mapped, Mapper};
+pub use self::mapping::Mapping;
+pub use self::mapping::file::PRESETS;
 pub use self::quarantine::{Quarantine, QuarantineError};
+pub use self::reject::Reject;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
-use super::mapper::Reject;
+use super::reject::Reject;
 use crate::backfill::read::{Batch, Footer};
 
 /// A row group is written when this much has come together, so that many rejects don't fill the memory.

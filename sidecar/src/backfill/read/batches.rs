@@ -1,6 +1,5 @@
 //! The rows of row groups as Arrow batches of about equal size, and that they are as many as the footer says.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::vec;
@@ -10,7 +9,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSe
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 
-use super::error::ReadError;
+use super::error::{ReadError, panic_text};
 use super::footer::Footer;
 use super::gauge::{Bounds, Cause, Gauge, Trouble};
 use super::row_group::RowGroup;
@@ -216,10 +215,4 @@ fn caught<T, E: ToString>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, St
         Ok(decoded) => decoded.map_err(|error| error.to_string()),
         Err(panic) => Err(format!("its decoder gave up ({})", panic_text(&*panic))),
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
 }

@@ -1,5 +1,7 @@
 //! Why a file can't be read: always with the file and the place in it.
 
+use std::any::Any;
+
 use parquet::errors::ParquetError;
 
 /// Why a file can't be read.
@@ -102,4 +104,10 @@ fn place(column: Option<&str>, offset: Option<u64>) -> String {
         (Some(column), None) => format!(" (column {column})"),
         _ => String::new(),
     }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
 }

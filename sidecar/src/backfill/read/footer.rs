@@ -10,8 +10,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::reader::ChunkReader;
 
-use super::batches::panic_text;
-use super::error::ReadError;
+use super::error::{ReadError, panic_text};
 use super::schema;
 
 /// Larger footers are refused. One of events takes about a kilobyte for each row group, so this is far from any that

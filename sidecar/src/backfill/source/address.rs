@@ -139,6 +139,14 @@ fn query(text: &str) -> Option<usize> {
     })
 }
 
+/// What kind of store it is, by what its users set it up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Aws,
+    Google,
+    Web,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

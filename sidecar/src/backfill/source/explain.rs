@@ -4,8 +4,8 @@ use std::error::Error;
 
 use object_store::client::HttpError;
 
+use super::address::Kind;
 use super::error::SourceError;
-use super::stores::Kind;
 use super::variables::Variables;
 
 /// How much of a store's own message is shown.

@@ -2,23 +2,20 @@
 //! bytes.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
-use tokio::time::sleep;
 
 use super::error::SourceError;
 use super::object::{Object, changed, identity};
 use super::remote::modified;
+use super::retry::pause;
 use super::stores::Remote;
 
 /// How often in a row a range is asked for without a byte coming, before the source counts as gone.
 const TRIES: u32 = 9;
-/// Before the second try; doubled for each further one, which makes a minute for a range.
-const BACKOFF: Duration = Duration::from_millis(250);
 
 /// An object that is read: every answer must be about the bytes that were found.
 #[derive(Debug, Clone)]
@@ -117,11 +114,4 @@ impl RemoteFile {
         let meta = self.remote.probe(&self.object.location, &self.path).await?;
         self.check(&meta)
     }
-}
-
-/// Waits before another try, the longer the more there were.
-pub(super) async fn pause(error: &SourceError, tries: u32) {
-    let pause = BACKOFF * 2_u32.saturating_pow(tries.saturating_sub(1));
-    tracing::info!("{error}; trying again in {} ms", pause.as_millis());
-    sleep(pause).await;
 }

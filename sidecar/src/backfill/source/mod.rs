@@ -1,18 +1,19 @@
 //! Where Parquet comes from: local files and globs, S3, GCS, HTTP; what an object is known by.
 
-mod address;
-mod blocks;
-mod error;
-mod explain;
-mod fetch;
-mod footer;
-mod local;
-mod object;
-mod pattern;
-mod reader;
-mod remote;
-mod stores;
 mod variables;
+mod address;
+mod error;
+mod pattern;
+mod object;
+mod explain;
+mod retry;
+mod stores;
+mod remote;
+mod fetch;
+mod blocks;
+mod local;
+mod reader;
+mod footer;
 
 use std::collections::HashMap;
 use std::fmt;

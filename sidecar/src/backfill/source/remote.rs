@@ -9,9 +9,9 @@ use url::Url;
 use super::address::{Store, shown_url};
 use super::error::SourceError;
 use super::explain::explain;
-use super::fetch::pause;
 use super::object::{Access, Object};
 use super::pattern::{self, Pattern};
+use super::retry::pause;
 use super::stores::{Remote, Stores};
 
 /// How often a listing is begun, since it can't go on where it broke off. Few, so that a wrong address is told soon.

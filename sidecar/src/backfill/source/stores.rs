@@ -13,7 +13,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use url::Url;
 
-use super::address::{Store, shown_url};
+use super::address::{Kind, Store, shown_url};
 use super::error::SourceError;
 use super::explain::unusable;
 use super::variables::Variables;
@@ -47,14 +47,6 @@ pub(super) struct Remote {
     /// The address that requests go to, as it may be shown.
     pub(super) endpoint: String,
     pub(super) variables: Arc<Variables>,
-}
-
-/// What kind of store it is, by what its users set it up with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Aws,
-    Google,
-    Web,
 }
 
 impl fmt::Debug for Remote {

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep};
 use crate::config::{Config, Persons, Postgres};
 use crate::kafka::{Bounds, Client, Place};
 use crate::node::Node;
-use crate::persons::postgres::Session;
-use crate::persons::slot;
+use crate::persons::postgres::session::Session;
+use crate::persons::postgres::slot;
 
 use super::AuditError;
 

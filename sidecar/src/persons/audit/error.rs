@@ -4,12 +4,12 @@ use pgwire_replication::Lsn;
 
 use crate::kafka::{DeliveryError, KafkaError};
 use crate::node::NodeError;
+use crate::persons::checkpoint::StateError;
 use crate::persons::foreign::ClearanceError;
-use crate::persons::postgres::PostgresError;
+use crate::persons::postgres::session::PostgresError;
+use crate::persons::postgres::slot::SlotError;
 use crate::persons::publish::PublishError;
-use crate::persons::slot::SlotError;
-use crate::persons::state::StateError;
-use crate::persons::version::VersionError;
+use crate::persons::publish::version::VersionError;
 use crate::sql::RenderError;
 
 /// Why there is no result.

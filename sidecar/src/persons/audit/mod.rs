@@ -4,13 +4,14 @@
 //! barrier → the nodes' rows again → what is still there and is not what PostgreSQL had is wrong. Repairs are published again with
 //! the version of a copy, so that they can't undo anything newer.
 
-mod barrier;
-mod compare;
 mod error;
-mod pages;
-mod repair;
-mod report;
+mod barrier;
 mod sides;
+mod pages;
+mod compare;
+mod report;
+mod repair;
+pub(super) mod schedule;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,9 +31,9 @@ use self::pages::{Page, pages};
 pub use self::repair::Deletions;
 use self::repair::Repair;
 pub use self::report::{NodeReport, Report, TableReport};
-use super::copy::now;
-use super::postgres::Session;
-use super::table::Kind;
+use super::postgres::session::Session;
+use super::postgres::table::Kind;
+use super::snapshot::now;
 
 /// Differences of a node that are shown; all are counted.
 const EXAMPLES: usize = 5;

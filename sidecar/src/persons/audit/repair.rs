@@ -9,20 +9,20 @@ use super::report::TableReport;
 use super::{Audit, AuditError, PageResult, STAGE_TIMEOUT};
 use crate::config::VersionRule;
 use crate::kafka::{Producer, Receipt};
-use crate::persons::change::{Change, ChangeError, Versions};
-use crate::persons::copy::{self, wait_for_old_transactions};
+use crate::persons::checkpoint;
 use crate::persons::foreign;
-use crate::persons::lookup::{columns, rows_by_key};
-use crate::persons::message::Outgoing;
-use crate::persons::pgoutput::Cell;
-use crate::persons::postgres::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
+use crate::persons::postgres::pgoutput::Cell;
+use crate::persons::postgres::row::Key;
+use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
+use crate::persons::postgres::slot::qualified;
+use crate::persons::postgres::table::{Kind, Table};
+use crate::persons::publish::change::{Change, ChangeError, Versions};
+use crate::persons::publish::lookup::{columns, rows_by_key};
+use crate::persons::publish::message::Outgoing;
+use crate::persons::publish::version::of_copy;
 use crate::persons::publish::{PublishError, Publisher};
 use crate::persons::requirements::Guarantees;
-use crate::persons::row::Key;
-use crate::persons::slot::qualified;
-use crate::persons::state;
-use crate::persons::table::{Kind, Table};
-use crate::persons::version::of_copy;
+use crate::persons::snapshot::{self, wait_for_old_transactions};
 
 /// Rows that are asked for at once.
 const CHUNK: usize = 1_000;
@@ -154,9 +154,9 @@ impl<'r, 'a> Repair<'r, 'a> {
         let producer = &*self.producer.insert(producer);
         let session = Session::connect(audit.postgres).await?;
         // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
-        let (place, _) = copy::now(&session).await?;
+        let (place, _) = snapshot::now(&session).await?;
         wait_for_old_transactions(&session, &audit.heartbeat).await?;
-        let state = state::remembered(&audit.kafka, audit.postgres).await?;
+        let state = checkpoint::remembered(&audit.kafka, audit.postgres).await?;
         let base = state.map_or(audit.postgres.version_base, |state| state.version_base(audit.postgres));
         let version = of_copy(place, base)?;
         let versions = match audit.postgres.version {

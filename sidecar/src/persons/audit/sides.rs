@@ -10,10 +10,10 @@ use super::compare::{Digest, NodePage, NodeRow, SecondLook, SourceRow, Sum, Sums
 use super::pages::Page;
 use crate::config::Postgres;
 use crate::node::{Node, RowStream};
-use crate::persons::pgoutput::Cell;
-use crate::persons::postgres::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
-use crate::persons::slot::qualified;
-use crate::persons::table::Kind;
+use crate::persons::postgres::pgoutput::Cell;
+use crate::persons::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
+use crate::persons::postgres::slot::qualified;
+use crate::persons::postgres::table::Kind;
 use crate::sql;
 
 impl Kind {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::config::{Config, Persons, Postgres};
 use crate::kafka::{Client, Place};
 
-use super::super::state::{self, Published, StateError};
 use super::{ConflictError, LookError, look};
+use crate::persons::checkpoint::{self, Published, StateError};
 
 /// Why nothing may be published.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(in super::super) async fn clear(
     postgres: &Postgres,
     client: &Client,
 ) -> Result<BTreeMap<Place, i64>, ClearanceError> {
-    let state = state::remembered(client, postgres).await.map_err(Box::new)?;
+    let state = checkpoint::remembered(client, postgres).await.map_err(Box::new)?;
     if Published::new(persons, postgres).is_accepted(state.as_ref()) {
         return Ok(BTreeMap::new());
     }

@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::config::{Postgres, VersionRule};
 use crate::kafka::Record;
 
-use super::super::row::{DistinctIdKey, PersonKey};
-use super::super::table::Kind;
-use super::super::version::LEAST_WAL_VERSION;
+use crate::persons::postgres::row::{DistinctIdKey, PersonKey};
+use crate::persons::postgres::table::Kind;
+use crate::persons::publish::version::LEAST_WAL_VERSION;
 
 /// A message that conflicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

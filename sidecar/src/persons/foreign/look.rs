@@ -11,9 +11,9 @@ use crate::kafka::{Client, KafkaError, Newest, Place};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-use super::super::table::Kind;
 use super::judge::Judge;
 use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
+use crate::persons::postgres::table::Kind;
 
 /// Offsets of a partition that a look before or while publishing reads, the newest ones.
 const MAX_OFFSETS: i64 = 500;

@@ -2,18 +2,18 @@
 
 use pgwire_replication::PgWireError;
 
-use super::super::copy::CopyError;
 use super::super::foreign::ClearanceError;
-use super::super::newest::NewestError;
-use super::super::postgres::PostgresError;
 use super::super::requirements::SourceError;
-use super::super::slot::SlotError;
-use super::super::state::StateError;
 use super::super::stream::StreamError;
-use super::super::version::VersionError;
 use super::STEP_TIMEOUT;
 use super::hold::HOLD_TIMEOUT;
 use crate::kafka::KafkaError;
+use crate::persons::checkpoint::StateError;
+use crate::persons::postgres::session::PostgresError;
+use crate::persons::postgres::slot::SlotError;
+use crate::persons::publish::version::VersionError;
+use crate::persons::snapshot::CopyError;
+use crate::persons::version_guard::NewestError;
 
 /// Why leading failed; it begins again.
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,13 @@ use std::time::Duration;
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::super::postgres::{OPTIONS, Session, quoted};
 use super::super::requirements::Catalog;
-use super::super::state::Store;
-use super::super::{slot, slot_creation};
 use super::{LeadError, Leader};
 use crate::config::HostPort;
 use crate::http::Metric;
+use crate::persons::checkpoint::Store;
+use crate::persons::postgres::session::{OPTIONS, Session, quoted};
+use crate::persons::postgres::{slot, slot_creation};
 
 /// Between two looks at how much WAL waits.
 const LAG_INTERVAL: Duration = Duration::from_secs(10);

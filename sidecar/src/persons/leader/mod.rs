@@ -21,18 +21,18 @@ use crate::kafka::{Client, Place};
 use crate::supervise::{Heartbeat, stopped, trim};
 
 use self::source_watch::SourceWatch;
-use super::audits::Audits;
-use super::change::Versions;
-use super::copy::Copy;
+use super::audit::schedule::Audits;
+use super::checkpoint::Store;
 use super::foreign::{self, ClearanceError, Watch};
-use super::postgres::Session;
+use super::postgres::session::Session;
+use super::postgres::slot;
+use super::postgres::table::Kind;
 use super::publish::Publisher;
+use super::publish::change::Versions;
 use super::requirements::{self, Catalog, SourceError};
-use super::slot;
+use super::snapshot::Copy;
 use super::source::source;
-use super::state::Store;
 use super::stream::Stream;
-use super::table::Kind;
 
 pub use self::error::LeadError;
 

@@ -4,16 +4,16 @@ use std::fmt;
 
 use pgwire_replication::Lsn;
 
-use super::super::copy;
-use super::super::newest::{self, NewestError};
-use super::super::postgres::Session;
 use super::super::requirements::Catalog;
-use super::super::slot;
-use super::super::state::{Published, State, Store};
-use super::super::version::{AHEAD, of_copy, of_dependents};
 use super::hold::{History, Origin};
 use super::{LeadError, Leader};
 use crate::config::VersionRule;
+use crate::persons::checkpoint::{Published, State, Store};
+use crate::persons::postgres::session::Session;
+use crate::persons::postgres::slot;
+use crate::persons::publish::version::{AHEAD, of_copy, of_dependents};
+use crate::persons::snapshot;
+use crate::persons::version_guard::{self, NewestError};
 
 /// How a turn begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Leader<'_> {
     ) -> Result<Lsn, LeadError> {
         let slot = slot::observe(session, self.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
-        let (end, _) = copy::now(session).await?;
+        let (end, _) = snapshot::now(session).await?;
         let fingerprint = catalog.fingerprint(self.postgres);
         let source = Source { history: history.clone(), origin, confirmed, end, fingerprint };
         let published = Published::new(self.persons, self.postgres);
@@ -119,7 +119,7 @@ impl Leader<'_> {
         remembered: Option<&State>,
     ) -> Result<(), LeadError> {
         let base = begins.version_base(self.postgres);
-        let hidden = match newest::check(self.config, session, base).await {
+        let hidden = match version_guard::check(self.config, session, base).await {
             Ok(()) => None,
             // Nobody knows whose versions these are.
             Err(error @ NewestError::Hidden { .. }) if remembered.is_none() => return Err(error.into()),
@@ -206,8 +206,8 @@ fn gap(state: &State, source: &Source) -> Option<Gap> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::state::Commit;
     use super::*;
+    use crate::persons::checkpoint::Commit;
 
     fn published(version: &str) -> Published {
         Published { version: version.to_owned(), topics: ["p".to_owned(), "d".to_owned()] }

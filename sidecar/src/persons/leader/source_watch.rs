@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::super::postgres::{PostgresError, Session};
 use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
-use super::super::state::{State, Store};
 use super::{LeadError, Leader, SAY_AGAIN};
 use crate::http::Metric;
+use crate::persons::checkpoint::{State, Store};
+use crate::persons::postgres::session::{PostgresError, Session};
 
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -3,9 +3,9 @@
 use minijinja::context;
 use serde::Deserialize;
 
-use super::super::pgoutput::{Relation, RelationColumn};
-use super::super::postgres::{PostgresError, Session, literal};
 use crate::config::{Postgres, TableName};
+use crate::persons::postgres::pgoutput::{Relation, RelationColumn};
+use crate::persons::postgres::session::{PostgresError, Session, literal};
 
 /// One look at the source.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,11 +1,11 @@
 //! The judgement of a source: each requirement with what was found and the SQL that meets it.
 
-use super::super::postgres::{literal, quoted};
-use super::super::slot::qualified;
-use super::super::table::{Kind, Table};
 use super::catalog::{Catalog, Leaf, Publication, SourceRelation};
 use super::{Requirement, RequirementState};
 use crate::config::{Postgres, TableName};
+use crate::persons::postgres::session::{literal, quoted};
+use crate::persons::postgres::slot::qualified;
+use crate::persons::postgres::table::{Kind, Table};
 
 /// Partitions that a message names; all are counted.
 const MAX_NAMED: usize = 3;

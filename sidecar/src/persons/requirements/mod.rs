@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::postgres::{PostgresError, Session};
+use super::postgres::session::{PostgresError, Session};
 use crate::config::Postgres;
 
 pub(super) use self::catalog::{Catalog, Guarantees};

@@ -1,7 +1,7 @@
 //! Configs of topics that tables read, against what their readers bear.
 
-use super::super::values::bytes;
 use super::{Finding, Found, fault, warn};
+use crate::topics::plan::values::bytes;
 
 /// The largest answer that librdkafka in ClickHouse takes (`receive.message.max.bytes`), unless the nodes set it.
 const RECEIVED: i64 = 100_000_000;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::consumers::server_reports;
 use super::super::groups::{self, observe};
 use super::super::spec::{self, Manage, Spec, SpecError};
 use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
@@ -14,6 +13,7 @@ use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 use crate::persons::{TopicConflicts, topics_of};
 use crate::schema::is_detached;
+use crate::topics::observe::kafka_tables::server_reports;
 
 /// Between two looks at consumers that seem to stand still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);

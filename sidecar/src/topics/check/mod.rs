@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::look::{kept, kept_of, look, watch};
-use super::consumers::ServerReports;
 use super::groups::{Lag, Seen};
+use super::observe::kafka_tables::ServerReports;
 use super::stalls::{Evidence, Stall, Still};
 use crate::kafka::Config;
 use crate::persons::TopicConflicts;

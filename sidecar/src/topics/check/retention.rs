@@ -1,8 +1,8 @@
 //! How long topics keep messages, against how long the present lag needs.
 
 use super::super::groups::Lag;
-use super::super::values::{bytes, duration};
 use super::{Finding, Found, fault, warn};
+use crate::topics::plan::values::{bytes, duration};
 
 /// From this share of the retention on it is time to act, in percent: half, so that as much time is left as has passed.
 const MOST_PERCENT: i64 = 50;

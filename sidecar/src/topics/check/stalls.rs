@@ -1,8 +1,8 @@
 //! Consumer groups that stand still while messages wait.
 
 use super::super::stalls::Stall;
-use super::super::values::duration;
 use super::{Finding, Found, fault, listed};
+use crate::topics::plan::values::duration;
 
 /// More partitions are counted and not named.
 const MAX_NAMED: usize = 8;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::lock::is_lock;
 use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
 use crate::kafka::{Bounds, Client, Cluster, Group, KafkaError, Place};
 use crate::node::Node;
 use crate::schema::{KafkaTable, kafka_tables};
+use crate::topics::apply::lock::is_lock;
 
 /// Who reads what, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::retention::RETENTION;
-use super::super::values::{bytes, shown};
+use super::retention::RETENTION;
+use super::values::{bytes, shown};
 use crate::kafka::{Config, NewTopic, Source};
 
 /// One thing to do.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::retention::{RETENTION, is_limit, step};
 use super::super::spec::Topic;
-use super::super::values::{duration, same, shown};
+use super::retention::{RETENTION, is_limit, step};
+use super::values::{duration, same, shown};
 use super::{Change, Options, Step, Verdict};
 use crate::config::reader::most_alike;
 use crate::kafka::{Config, Layout, Source};

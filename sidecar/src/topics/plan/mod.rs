@@ -1,8 +1,14 @@
 //! What to change so that the brokers hold what `topics.toml` says, and what is refused: a pure comparison.
 
+mod options;
+pub(super) mod values;
 mod change;
 mod configs;
-mod options;
+pub(super) mod retention;
+pub(super) mod placement;
+pub(super) mod reclaim;
+pub mod file;
+
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +20,6 @@ use serde::{Deserialize, Serialize};
 pub use self::change::{Change, Frees, Step};
 use self::configs::{compare, unfit};
 pub use self::options::Options;
-use super::placement;
 use super::spec::{Manage, Spec, Topic};
 use crate::kafka::{Cluster, Config, Layout, NewTopic};
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::super::lock::{Lock, LockError, LockScope};
 use super::{Found, Own, Refusals, Request, Reset, look, plan};
 use crate::config::{Config, Offsets};
 use crate::kafka::{Client, KafkaError, Place};
 use crate::node::{Node, NodeError};
 use crate::schema::{self, Replays, Step};
 use crate::sql::RenderError;
+use crate::topics::apply::lock::{Lock, LockError, LockScope};
 
 /// How long consumers of dropped tables may stay in the group: those of a node that died, until its session ends (45 s).
 const LEAVE_LIMIT: Duration = Duration::from_secs(60);

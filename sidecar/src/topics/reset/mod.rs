@@ -17,8 +17,8 @@ pub use self::look::look;
 use self::moves::{moves, topics};
 pub use self::refusal::{Refusal, Refusals};
 pub use self::target::{Target, TargetError};
+use super::apply::lock::is_lock;
 use super::groups::{Kept, Seen};
-use super::lock::is_lock;
 use crate::kafka::{Member, Place};
 use crate::schema::KafkaTable;
 

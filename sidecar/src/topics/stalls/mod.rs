@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use self::reason::Reason;
 pub use self::sightings::{Position, Sightings, Still};
-use super::consumers::{ServerConsumer, ServerReports};
 use super::groups::{Lag, PartitionLag, Seen};
+use super::observe::kafka_tables::{ServerConsumer, ServerReports};
 use crate::kafka::Place;
 use crate::schema::KafkaTable;
 

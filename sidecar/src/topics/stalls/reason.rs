@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::super::consumers::ServerConsumer;
 use super::super::groups::Lag;
-use super::super::values::duration;
 use super::Evidence;
 use crate::kafka::Place;
 use crate::schema::KafkaTable;
+use crate::topics::observe::kafka_tables::ServerConsumer;
+use crate::topics::plan::values::duration;
 
 /// Why a group stands still, as far as its servers report it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::super::consumers::BackgroundError;
 use super::super::groups::lags;
 use super::super::groups::samples::{place, seen, table};
 use super::*;
+use crate::topics::observe::kafka_tables::BackgroundError;
 
 /// The milliseconds of now.
 const NOW: i64 = 1_000_000_000;

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, NaiveDateTime};
 
-use super::super::iso;
-use super::super::zone::{Ambiguous, Zone};
+use crate::backfill::map::time::iso8601;
+use crate::backfill::map::time::zone::{Ambiguous, Zone};
 
 const CASES: &str = include_str!("../../../../../tests/fixtures/timestamps.json");
 
@@ -11,7 +11,7 @@ const CASES: &str = include_str!("../../../../../tests/fixtures/timestamps.json"
 fn reads_timestamps_as_messages_are_read() {
     let cases: Vec<(String, Option<String>)> = serde_json::from_str(CASES).expect("a list");
     for (text, expected) in cases {
-        let micros = iso::parse(text.as_bytes(), &Zone::default());
+        let micros = iso8601::parse(text.as_bytes(), &Zone::default());
         let read = micros.as_ref().ok().map(|micros| {
             let timestamp = DateTime::from_timestamp_micros(*micros).expect("a date");
             timestamp.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string()

@@ -9,8 +9,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::address::Kind;
 use super::super::object::{Access, Object};
-use super::super::stores::{Kind, Remote};
+use super::super::stores::Remote;
 use super::super::variables::Variables;
 use super::super::{Reader, SourceError};
 use super::*;

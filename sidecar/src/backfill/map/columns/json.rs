@@ -1,0 +1,77 @@
+//! Structs, maps and lists as JSON text.
+
+use std::sync::Arc;
+
+use arrow_array::builder::BinaryViewBuilder;
+use arrow_array::{Array, BinaryViewArray, new_empty_array};
+use arrow_json::writer::{EncoderOptions, make_encoder};
+use arrow_schema::{DataType, Field};
+
+use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::reject::Faults;
+use crate::backfill::map::time::range;
+
+/// What the encoder writes for a timestamp that it can't write. It is looked for only where some value is no date, since
+/// it may be the text of a good value as well.
+const NO_DATE: &[u8] = b"\"ERROR: ";
+
+/// Whether values of this type become JSON.
+pub(crate) fn is_nested(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Struct(_)
+            | DataType::Map(..)
+            | DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+    )
+}
+
+/// # Errors
+/// Why values of this type have no form in JSON.
+pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
+    let field = Arc::new(Field::new("", data_type.clone(), true));
+    let empty = new_empty_array(data_type);
+    let encoder = make_encoder(&field, &empty, &options()).map(drop);
+    encoder.map_err(|error| format!("has no form in JSON ({error}): give another column"))
+}
+
+/// One JSON text a row, empty where the value is null. Numbers, booleans and nulls stay what they are (NaN and infinity,
+/// which JSON does not have, become null), timestamps become ISO 8601, bytes hexadecimal digits.
+pub(crate) fn texts(
+    target: &str,
+    column: &Found,
+    values: &Values,
+    faults: &mut Faults,
+) -> Option<BinaryViewArray> {
+    let options = options();
+    let mut encoder = make_encoder(&column.field, &values.array, &options).ok()?;
+    let all_are_dates = range::all_are_dates(&values.array);
+    let mut texts = BinaryViewBuilder::with_capacity(values.array.len());
+    let mut text = Vec::new();
+    for row in 0..values.array.len() {
+        text.clear();
+        if !values.is_null(row) {
+            encoder.encode(row, &mut text);
+        }
+        if !all_are_dates && text.windows(NO_DATE.len()).any(|part| part == NO_DATE) {
+            let name = &column.name;
+            faults.add(
+                row,
+                &format!("{target} has a timestamp in column {name} that is outside every calendar"),
+            );
+        }
+        if texts.try_append_value(&text).is_err() {
+            faults.add(row, &format!("{target} has more than 4 GiB as JSON (column {})", column.name));
+            texts.append_null();
+        }
+    }
+    Some(texts.finish())
+}
+
+/// Nulls inside are written: a key that the source has is not dropped.
+fn options() -> EncoderOptions {
+    EncoderOptions::default().with_explicit_nulls(true)
+}

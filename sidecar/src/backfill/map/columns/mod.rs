@@ -1,0 +1,9 @@
+//! Readers of one column each, by the field that it fills.
+
+pub(super) mod text;
+
+pub(super) mod json;
+pub(super) mod number;
+pub(super) mod team_id;
+pub(super) mod timestamp;
+pub(super) mod uuid;

@@ -1,0 +1,146 @@
+//! The columns of events that hold moments: where they come from, and what stands for null.
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+
+use super::number::is_number;
+use super::text::{absent, is_text};
+use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::{Instant, Reading};
+use crate::backfill::map::reject::Faults;
+use crate::backfill::map::time::decode::{Instants, plain};
+
+const MICROS: i64 = 1_000_000;
+
+/// The source of `timestamp`, `created_at` or `_timestamp`.
+#[derive(Debug, Clone)]
+pub(crate) enum Moments {
+    /// The same in every row, or that of the row's own timestamp.
+    Constant(Instant),
+    /// A column of the file.
+    Column {
+        /// The events' column, for messages.
+        target: &'static str,
+        column: Found,
+        /// In place of null; where there is none, null is a fault.
+        default: Option<Instant>,
+        reading: Reading,
+    },
+}
+
+impl Moments {
+    /// # Errors
+    /// What the type or the mapping would have to be.
+    pub(crate) fn new(
+        target: &'static str,
+        column: Found,
+        default: Option<Instant>,
+        reading: Reading,
+    ) -> Result<Self, String> {
+        let data_type = plain(column.field.data_type());
+        let known = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+        if is_number(data_type) && reading.unit.is_none() {
+            return Err(format!(
+                "{data_type} may count anything: add unit = \"s\", \"ms\", \"us\" or \"ns\" to {target} in the mapping"
+            ));
+        }
+        if known || is_number(data_type) || is_text(data_type) {
+            return Ok(Self::Column { target, column, default, reading });
+        }
+        Err(format!(
+            "{data_type} is no moment: give a column of timestamps, dates, text or numbers since 1970"
+        ))
+    }
+
+    /// The column's name, where it is one.
+    pub(crate) fn column(&self) -> Option<&str> {
+        match self {
+            Self::Constant(_) => None,
+            Self::Column { column, .. } => Some(&column.name),
+        }
+    }
+
+    /// `values`, which are of the column, but of no batch; nothing where one is null or no moment.
+    pub(crate) fn of(&self, values: &ArrayRef) -> Option<Vec<i64>> {
+        let Self::Column { reading, .. } = self else { return None };
+        let instants = Instants::new(values, reading).filter(|_| values.null_count() == 0)?;
+        (0..values.len()).map(|row| instants.get(row).ok()).collect()
+    }
+
+    /// Microseconds since 1970 in UTC for each row, 0 where it is a fault; `timestamp` holds the rows' own timestamps.
+    pub(crate) fn read(&self, batch: &RecordBatch, timestamp: &[i64], faults: &mut Faults) -> Vec<i64> {
+        match self {
+            Self::Constant(Instant::At(micros)) => vec![*micros; batch.num_rows()],
+            Self::Constant(Instant::Timestamp) => timestamp.to_vec(),
+            Self::Column { target, column, default, reading } => {
+                let read = column.values(batch).and_then(|values| {
+                    let row_values =
+                        Rows { target, column: &column.name, default: *default, values: &values };
+                    row_values.read(reading, timestamp, faults)
+                });
+                read.unwrap_or_else(|| absent(&column.name, batch, faults, 0))
+            }
+        }
+    }
+}
+
+/// Seconds since 1970 as `DateTime` holds them, from moments that `source` gave.
+pub(crate) fn seconds(micros: &[i64], source: &Moments, faults: &mut Faults) -> Vec<u32> {
+    let convert = |(row, micros): (usize, &i64)| {
+        u32::try_from(micros.div_euclid(MICROS)).unwrap_or_else(|_| {
+            let column = match source {
+                Moments::Column { column, .. } => format!(" in column {}", column.name),
+                Moments::Constant(_) => String::new(),
+            };
+            faults.add(
+                row,
+                &format!("_timestamp {micros} µs since 1970{column} is outside the years 1970 to 2106"),
+            );
+            0
+        })
+    };
+    micros.iter().enumerate().map(convert).collect()
+}
+
+/// A column's rows on their way to moments.
+struct Rows<'a> {
+    target: &'static str,
+    column: &'a str,
+    default: Option<Instant>,
+    values: &'a Values,
+}
+
+impl Rows<'_> {
+    fn read(&self, reading: &Reading, timestamp: &[i64], faults: &mut Faults) -> Option<Vec<i64>> {
+        let instants = Instants::new(&self.values.array, reading)?;
+        if let (Some(micros), None) = (instants.as_they_are(), &self.values.nulls) {
+            return Some(micros);
+        }
+        Some(self.each(timestamp, faults, |row| instants.get(row)))
+    }
+
+    /// Has `instant` read every row that is not null; its errors are the value as shown and what is wrong with it.
+    fn each(
+        &self,
+        timestamp: &[i64],
+        faults: &mut Faults,
+        instant: impl Fn(usize) -> Result<i64, (String, String)>,
+    ) -> Vec<i64> {
+        let (target, column) = (self.target, self.column);
+        let mut read = Vec::with_capacity(self.values.array.len());
+        for row in 0..self.values.array.len() {
+            let micros = match (self.values.is_null(row), self.default) {
+                (false, _) => instant(row)
+                    .map_err(|(shown, problem)| format!("{target} {shown} in column {column} {problem}")),
+                (true, Some(Instant::At(micros))) => Ok(micros),
+                (true, Some(Instant::Timestamp)) => Ok(timestamp.get(row).copied().unwrap_or_default()),
+                (true, None) => Err(format!("{target} is null (column {column})")),
+            };
+            read.push(micros.unwrap_or_else(|reason| {
+                faults.add(row, &reason);
+                0
+            }));
+        }
+        read
+    }
+}

@@ -1,0 +1,119 @@
+//! UUIDs from text or from sixteen bytes.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BinaryViewArray, RecordBatch};
+use arrow_schema::DataType;
+
+use super::text::{bytes, is_text, quoted};
+use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::reject::Faults;
+
+/// Bytes of a UUID that is not text.
+const BYTES: usize = 16;
+/// Where hyphens stand in a text of 36 characters.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// The source of `uuid`.
+#[derive(Debug, Clone)]
+pub(crate) struct Uuids {
+    column: Found,
+}
+
+impl Uuids {
+    /// # Errors
+    /// What the type would have to be.
+    pub(crate) fn new(column: Found) -> Result<Self, String> {
+        match column.field.data_type() {
+            DataType::FixedSizeBinary(16) => Ok(Self { column }),
+            other if is_text(other) => Ok(Self { column }),
+            other => Err(format!("{other} is no UUID: give a column of text or of 16 bytes")),
+        }
+    }
+
+    /// One UUID a row, 0 where it is a fault.
+    pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> Vec<u128> {
+        let column = &self.column.name;
+        let read = self.column.values(batch).and_then(|values| {
+            if let Some(fixed) = values.array.as_fixed_size_binary_opt() {
+                return Some(rows(column, &values, (0..fixed.len()).map(|row| fixed.value(row)), faults));
+            }
+            let texts = bytes(&values.array)?;
+            Some(rows(column, &values, texts_of(&texts), faults))
+        });
+        read.unwrap_or_else(|| super::text::absent(column, batch, faults, 0))
+    }
+}
+
+fn texts_of(array: &BinaryViewArray) -> impl Iterator<Item = &[u8]> {
+    (0..array.len()).map(|row| array.value(row))
+}
+
+fn rows<'a>(
+    column: &str,
+    values: &Values,
+    texts: impl Iterator<Item = &'a [u8]>,
+    faults: &mut Faults,
+) -> Vec<u128> {
+    let mut uuids = Vec::with_capacity(values.array.len());
+    for (row, text) in texts.enumerate() {
+        let uuid = if values.is_null(row) { None } else { parse(text) };
+        if uuid.is_none() {
+            let reason = if values.is_null(row) {
+                format!("uuid is null (column {column})")
+            } else {
+                format!("uuid {} in column {column} is no UUID", quoted(text))
+            };
+            faults.add(row, &reason);
+        }
+        uuids.push(uuid.unwrap_or_default());
+    }
+    uuids
+}
+
+/// 36 characters with hyphens, 32 without, or 16 bytes as they are.
+fn parse(text: &[u8]) -> Option<u128> {
+    if let Ok(raw) = <[u8; BYTES]>::try_from(text) {
+        return Some(u128::from_be_bytes(raw));
+    }
+    let mut digits = [0_u8; 32];
+    if let Ok(plain) = <&[u8; 32]>::try_from(text) {
+        digits = *plain;
+    } else {
+        let text = <&[u8; 36]>::try_from(text).ok()?;
+        if HYPHENS.iter().any(|place| text.get(*place) != Some(&b'-')) {
+            return None;
+        }
+        let hyphenless = text.iter().enumerate().filter(|(place, _)| !HYPHENS.contains(place));
+        for (digit, (_, byte)) in digits.iter_mut().zip(hyphenless) {
+            *digit = *byte;
+        }
+    }
+    hexadecimal(&digits)
+}
+
+/// Not a digit; larger than any.
+const NONE: u8 = 0xff;
+
+/// The value of each character as a hexadecimal digit.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NONE; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
+/// Looks at every digit before it judges, so that the loop has no branch.
+fn hexadecimal(digits: &[u8; 32]) -> Option<u128> {
+    let mut value = 0_u128;
+    let mut seen = 0;
+    for digit in digits {
+        let digit = DIGITS[usize::from(*digit)];
+        seen |= digit;
+        value = value << 4 | u128::from(digit & 0x0f);
+    }
+    (seen < 16).then_some(value)
+}

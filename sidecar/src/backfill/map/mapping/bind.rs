@@ -1,0 +1,200 @@
+//! Whether a mapping fits a file's columns: every fault at once, before the first row.
+
+use arrow_schema::{DataType, Fields, Schema};
+
+use super::file::PRESETS;
+use super::find::{Found, columns, find, missing};
+use super::{Instant, Mapping, Origin, Timed, digest};
+use crate::backfill::map::columns::json;
+use crate::backfill::map::columns::team_id::Teams;
+use crate::backfill::map::columns::text::{Texts, is_text};
+use crate::backfill::map::columns::timestamp::Moments;
+use crate::backfill::map::columns::uuid::Uuids;
+use crate::backfill::map::error::MappingError;
+use crate::backfill::map::mapper::Mapper;
+
+impl Mapping {
+    /// Fits the mapping to the columns of a file. `schema` is the file's whole schema; `team_id` is the command line's
+    /// team, for a mapping that does not say it.
+    ///
+    /// # Errors
+    /// [`MappingError::Unfit`] with every fault at once.
+    pub fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
+        let mut binding =
+            Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new(), absent: false };
+        let uuid = binding.uuid(&self.uuid);
+        let event = binding.text("event", &self.event, None);
+        let properties = binding.json("properties", &self.properties);
+        let timestamp = binding.moment("timestamp", &self.timestamp, None);
+        let team = binding.team(self.team_id.as_ref(), team_id);
+        let distinct_id = binding.text("distinct_id", &self.distinct_id, None);
+        let elements_hash = binding.text("elements_hash", &self.elements_hash, Some(""));
+        let created_at = binding.moment("created_at", &self.created_at, Some(Instant::Timestamp));
+        let ingested_at = binding.moment("_timestamp", &self.ingested_at, Some(Instant::At(0)));
+        let elements_chain = binding.json("elements_chain", &self.elements_chain);
+        let hints = binding.hints(&self.name);
+        let Binding { mut leaves, faults, .. } = binding;
+        leaves.sort_unstable();
+        leaves.dedup();
+        let mapper = (|| {
+            Some(Mapper {
+                uuid: uuid?,
+                event: event?,
+                properties: properties?,
+                timestamp: timestamp?,
+                team_id: team?,
+                distinct_id: distinct_id?,
+                elements_hash: elements_hash?,
+                created_at: created_at?,
+                ingested_at: ingested_at?,
+                elements_chain: elements_chain?,
+                leaves,
+                fingerprint: digest(&serde_json::json!([self.fingerprint(), team_id])),
+            })
+        })();
+        mapper.filter(|_| faults.is_empty()).ok_or_else(|| MappingError::Unfit {
+            mapping: self.name.clone(),
+            faults,
+            hints,
+        })
+    }
+}
+
+/// The columns of the file, those found so far, and what is wrong.
+struct Binding<'a> {
+    fields: &'a Fields,
+    leaves: Vec<usize>,
+    faults: Vec<String>,
+    /// Whether a column is not there.
+    absent: bool,
+}
+
+/// A column that a mapping names.
+enum Column<T> {
+    Found(Found),
+    /// It is not there, and the mapping says what to take.
+    Default(T),
+}
+
+impl Binding<'_> {
+    fn column<T: Clone>(&mut self, target: &str, name: &str, default: Option<&T>) -> Option<Column<T>> {
+        let problem = match (find(self.fields, name), default) {
+            (Ok(Some(found)), _) => {
+                self.leaves.extend(found.leaves.clone());
+                return Some(Column::Found(found));
+            }
+            (Ok(None), Some(default)) => return Some(Column::Default(default.clone())),
+            (Ok(None), None) => {
+                self.absent = true;
+                // See `file::uuid`.
+                let next =
+                    if target == "uuid" { "name another one" } else { "name another one, or give a default" };
+                missing(self.fields, name, next)
+            }
+            (Err(problem), _) => problem,
+        };
+        self.faults.push(format!("{target} ← {name}: {problem}"));
+        None
+    }
+
+    fn hints(&self, mapping: &str) -> Vec<String> {
+        let columns = self.absent.then(|| format!("the file has: {}", columns(self.fields)));
+        let preset = PRESETS.iter().any(|(name, _)| *name == mapping);
+        let own = (self.absent && preset)
+            .then(|| "for other columns write a mapping of your own: see mapping.example.toml".to_owned());
+        columns.into_iter().chain(own).collect()
+    }
+
+    /// Notes what is wrong with a column that is there.
+    fn judge<T>(&mut self, target: &str, name: &str, judged: Result<T, String>) -> Option<T> {
+        judged.map_err(|problem| self.faults.push(format!("{target} ← {name}: {problem}"))).ok()
+    }
+
+    fn uuid(&mut self, name: &str) -> Option<Uuids> {
+        match self.column::<Never>("uuid", name, None)? {
+            Column::Found(column) => self.judge("uuid", name, Uuids::new(column)),
+            Column::Default(never) => match never {},
+        }
+    }
+
+    fn team(&mut self, origin: Option<&Origin<i64>>, team_id: Option<i64>) -> Option<Teams> {
+        let (name, default) = match (origin, team_id) {
+            (None, Some(team)) => return Some(Teams::Constant(team)),
+            (Some(Origin::Constant(team)), None) => return Some(Teams::Constant(*team)),
+            (Some(Origin::Column { name, default }), None) => (name, *default),
+            (None, None) => {
+                self.faults
+                    .push("team_id: neither the mapping nor the command line says it: add team_id to the mapping, or --team-id".to_owned());
+                return None;
+            }
+            (Some(_), Some(team)) => {
+                self.faults.push(format!(
+                    "team_id: the mapping and the command line (--team-id {team}) say it: leave one out"
+                ));
+                return None;
+            }
+        };
+        match self.column("team_id", name, default.as_ref())? {
+            Column::Found(column) => self.judge("team_id", name, Teams::new(column, default)),
+            Column::Default(team) => Some(Teams::Constant(team)),
+        }
+    }
+
+    /// `null` is what null means where the mapping does not say it.
+    fn text(&mut self, target: &'static str, origin: &Origin<String>, null: Option<&str>) -> Option<Texts> {
+        self.text_of(target, origin, null, |data_type| {
+            let known = is_text(data_type) || data_type.is_integer();
+            known.then_some(()).ok_or_else(|| format!("{data_type} is no text: give a column of text"))
+        })
+    }
+
+    /// As [`Binding::text`], where null is nothing and structs, maps and lists become JSON.
+    fn json(&mut self, target: &'static str, origin: &Origin<String>) -> Option<Texts> {
+        self.text_of(target, origin, Some(""), |data_type| {
+            if json::is_nested(data_type) {
+                return json::check(data_type);
+            }
+            let wanted = "give a column of text, or a struct, map or list";
+            is_text(data_type).then_some(()).ok_or_else(|| format!("{data_type} is no JSON: {wanted}"))
+        })
+    }
+
+    fn text_of(
+        &mut self,
+        target: &'static str,
+        origin: &Origin<String>,
+        null: Option<&str>,
+        check: impl Fn(&DataType) -> Result<(), String>,
+    ) -> Option<Texts> {
+        let (name, default) = match origin {
+            Origin::Constant(text) => return Some(Texts::Constant(text.clone())),
+            Origin::Column { name, default } => (name, default),
+        };
+        match self.column(target, name, default.as_ref())? {
+            Column::Default(text) => Some(Texts::Constant(text)),
+            Column::Found(column) => {
+                self.judge(target, name, check(column.field.data_type()))?;
+                let default = default.clone().or_else(|| null.map(str::to_owned));
+                Some(Texts::Column { target, column, default })
+            }
+        }
+    }
+
+    fn moment(&mut self, target: &'static str, timed: &Timed, null: Option<Instant>) -> Option<Moments> {
+        let (name, default) = match &timed.origin {
+            Origin::Constant(instant) => return Some(Moments::Constant(*instant)),
+            Origin::Column { name, default } => (name, *default),
+        };
+        match self.column(target, name, default.as_ref())? {
+            Column::Default(instant) => Some(Moments::Constant(instant)),
+            Column::Found(column) => {
+                let moments = Moments::new(target, column, default.or(null), timed.reading.clone());
+                self.judge(target, name, moments)
+            }
+        }
+    }
+}
+
+/// The default of a column that has none.
+#[derive(Clone)]
+enum Never {}

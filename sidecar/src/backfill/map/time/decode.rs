@@ -1,0 +1,169 @@
+//! Instants from timestamps of any unit, dates, ISO 8601 text and numbers since 1970.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Date64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
+use arrow_array::{Array, ArrayRef, BinaryViewArray};
+use arrow_buffer::ScalarBuffer;
+use arrow_cast::cast;
+use arrow_schema::{DataType, TimeUnit};
+use chrono::DateTime;
+
+use super::iso8601;
+use super::zone::Zone;
+use crate::backfill::map::columns::number::Numbers;
+use crate::backfill::map::columns::text::{bytes, quoted};
+use crate::backfill::map::mapping::{Reading, Unit};
+
+const MICROS: i64 = 1_000_000;
+const MILLIS_A_SECOND: i64 = 1_000;
+const NANOS_A_MICROSECOND: i64 = 1_000;
+const SECONDS_A_DAY: i64 = 86_400;
+
+/// What does not even fit into 64 bits of microseconds.
+const OUT_OF_RANGE: &str = "is out of range";
+
+/// A column of one batch, as what it is to a calendar.
+pub(crate) struct Instants<'a> {
+    values: Kind,
+    zone: &'a Zone,
+}
+
+enum Kind {
+    /// Counted from 1970: in UTC if `zoned`, else in the mapping's zone.
+    Stamps {
+        values: ScalarBuffer<i64>,
+        unit: TimeUnit,
+        zoned: bool,
+    },
+    /// Days since 1970.
+    Days(Vec<i64>),
+    Numbers(Numbers, Unit),
+    Texts(BinaryViewArray),
+}
+
+impl<'a> Instants<'a> {
+    /// `None` for a column that is nothing of this kind.
+    pub(crate) fn new(array: &ArrayRef, reading: &'a Reading) -> Option<Self> {
+        let array = match array.data_type() {
+            DataType::Dictionary(_, values) => &cast(array, values).ok()?,
+            _ => array,
+        };
+        let values = if let DataType::Timestamp(unit, zone) = array.data_type() {
+            Kind::Stamps { values: stamps(array, *unit)?, unit: *unit, zoned: zone.is_some() }
+        } else if let DataType::Date32 | DataType::Date64 = array.data_type() {
+            Kind::Days(days(array)?)
+        } else if let Some(numbers) = Numbers::new(array) {
+            Kind::Numbers(numbers, reading.unit?)
+        } else {
+            Kind::Texts(bytes(array)?)
+        };
+        Some(Self { values, zone: &reading.zone })
+    }
+
+    /// All rows at once, if each is what we want already: microseconds in UTC, within the years that fit.
+    pub(crate) fn as_they_are(&self) -> Option<Vec<i64>> {
+        match &self.values {
+            Kind::Stamps { values, unit: TimeUnit::Microsecond, zoned } if *zoned || self.zone.is_utc() => {
+                let all_fit = values.iter().all(|micros| (iso8601::FIRST..=iso8601::LAST).contains(micros));
+                all_fit.then(|| values.to_vec())
+            }
+            _ => None,
+        }
+    }
+
+    /// Microseconds since 1970 in UTC for a row that is not null.
+    ///
+    /// # Errors
+    /// The value as it is shown, and what is wrong with it.
+    pub(crate) fn get(&self, row: usize) -> Result<i64, (String, String)> {
+        match &self.values {
+            Kind::Stamps { values, unit, zoned } => {
+                let raw = values.get(row).copied().unwrap_or_default();
+                self.of_stamp(raw, *unit, *zoned).map_err(|problem| (shown(raw, *unit), problem))
+            }
+            Kind::Days(days) => {
+                let day = days.get(row).copied().unwrap_or_default();
+                self.of_day(day).map_err(|problem| (format!("{day} days since 1970"), problem))
+            }
+            Kind::Numbers(numbers, unit) => {
+                let Some(number) = numbers.get(row) else {
+                    return Err(("(too many digits)".to_owned(), OUT_OF_RANGE.to_owned()));
+                };
+                let micros =
+                    number.micros(*unit).ok_or_else(|| "is no whole number of microseconds".to_owned());
+                micros.and_then(iso8601::in_bounds).map_err(|problem| (number.to_string(), problem))
+            }
+            Kind::Texts(texts) => {
+                let text = texts.value(row);
+                iso8601::parse(text, self.zone).map_err(|problem| (quoted(text), problem))
+            }
+        }
+    }
+
+    fn of_stamp(&self, raw: i64, unit: TimeUnit, zoned: bool) -> Result<i64, String> {
+        let micros = micros(raw, unit).ok_or(OUT_OF_RANGE)?;
+        iso8601::in_bounds(if zoned { micros } else { self.zone.utc(micros)? })
+    }
+
+    fn of_day(&self, day: i64) -> Result<i64, String> {
+        let midnight = day.checked_mul(SECONDS_A_DAY * MICROS).ok_or(OUT_OF_RANGE)?;
+        iso8601::in_bounds(self.zone.utc(midnight)?)
+    }
+}
+
+/// The type of the values, if they are kept in a dictionary.
+pub(crate) fn plain(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    }
+}
+
+fn stamps(array: &ArrayRef, unit: TimeUnit) -> Option<ScalarBuffer<i64>> {
+    let values = match unit {
+        TimeUnit::Second => array.as_primitive_opt::<TimestampSecondType>()?.values(),
+        TimeUnit::Millisecond => array.as_primitive_opt::<TimestampMillisecondType>()?.values(),
+        TimeUnit::Microsecond => array.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
+        TimeUnit::Nanosecond => array.as_primitive_opt::<TimestampNanosecondType>()?.values(),
+    };
+    Some(values.clone())
+}
+
+/// What is finer than a microsecond is cut off, as ClickHouse does for a message.
+fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
+    match unit {
+        TimeUnit::Second => raw.checked_mul(MICROS),
+        TimeUnit::Millisecond => raw.checked_mul(MICROS / MILLIS_A_SECOND),
+        TimeUnit::Microsecond => Some(raw),
+        TimeUnit::Nanosecond => Some(raw.div_euclid(NANOS_A_MICROSECOND)),
+    }
+}
+
+/// As a date and time, where the years are those of events.
+fn shown(raw: i64, unit: TimeUnit) -> String {
+    let known = micros(raw, unit).filter(|micros| iso8601::in_bounds(*micros).is_ok());
+    match known.and_then(DateTime::from_timestamp_micros) {
+        Some(moment) => moment.format("%Y-%m-%d %H:%M:%S%.f").to_string(),
+        None => format!("{raw} {}", name(unit)),
+    }
+}
+
+fn name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "s since 1970",
+        TimeUnit::Millisecond => "ms since 1970",
+        TimeUnit::Microsecond => "µs since 1970",
+        TimeUnit::Nanosecond => "ns since 1970",
+    }
+}
+
+fn days(array: &ArrayRef) -> Option<Vec<i64>> {
+    if let Some(days) = array.as_primitive_opt::<Date32Type>() {
+        return Some(days.values().iter().map(|day| i64::from(*day)).collect());
+    }
+    let millis = array.as_primitive_opt::<Date64Type>()?;
+    Some(millis.values().iter().map(|milli| milli.div_euclid(SECONDS_A_DAY * MILLIS_A_SECOND)).collect())
+}

@@ -1,0 +1,10 @@
+//! Timestamps from Arrow's values and from texts.
+
+pub(super) mod range;
+
+mod offset;
+pub(super) mod zone;
+
+pub(super) mod iso8601;
+
+pub(super) mod decode;

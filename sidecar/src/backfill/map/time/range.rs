@@ -1,0 +1,46 @@
+//! Whether the timestamps inside a nested column can be written as dates, since the JSON encoder would write its error
+//! into the text.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_cast::cast;
+use arrow_schema::{DataType, TimeUnit};
+
+const SECONDS_A_DAY: i64 = 86_400;
+/// Well within the quarter of a million years that the encoder's calendar has on both sides.
+const MOST_SECONDS: i64 = 200_000 * 365 * SECONDS_A_DAY;
+
+/// `false` if any value, however deep, might not be a date or a time of day; values under a null count too.
+pub(crate) fn all_are_dates(array: &ArrayRef) -> bool {
+    match array.data_type() {
+        DataType::Struct(_) => array.as_struct().columns().iter().all(all_are_dates),
+        DataType::Map(..) => array.as_map().entries().columns().iter().all(all_are_dates),
+        DataType::List(_) => all_are_dates(array.as_list::<i32>().values()),
+        DataType::LargeList(_) => all_are_dates(array.as_list::<i64>().values()),
+        DataType::FixedSizeList(..) => all_are_dates(array.as_fixed_size_list().values()),
+        DataType::Timestamp(unit, _) => within(array, per_second(*unit), MOST_SECONDS),
+        DataType::Date32 => within(array, 1, MOST_SECONDS / SECONDS_A_DAY),
+        DataType::Date64 => within(array, per_second(TimeUnit::Millisecond), MOST_SECONDS),
+        DataType::Time32(unit) | DataType::Time64(unit) => {
+            within(array, per_second(*unit), SECONDS_A_DAY - 1)
+        }
+        // Other types are no dates, or too rare to look at twice: their text will be searched.
+        other => !other.is_temporal() && !other.is_nested() && !matches!(other, DataType::Dictionary(..)),
+    }
+}
+
+fn within(array: &ArrayRef, factor: i64, most: i64) -> bool {
+    let Some(numbers) = cast(array, &DataType::Int64).ok() else { return false };
+    let numbers: Option<&Int64Array> = numbers.as_primitive_opt();
+    let is_near = |number: &i64| (number.div_euclid(factor)).abs() <= most;
+    numbers.is_some_and(|numbers| numbers.values().iter().all(is_near))
+}
+
+fn per_second(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
+    }
+}

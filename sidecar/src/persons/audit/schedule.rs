@@ -1,0 +1,155 @@
+//! The leader's audits: every period, and at once when rows vanished whose keys nobody told.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{Audit as Wanted, Config, Postgres};
+use crate::http::{Metric, Metrics};
+use crate::supervise::{Heartbeat, trim};
+
+use crate::persons::audit::{Audit, AuditError, Deletions, Report};
+use crate::persons::checkpoint::{State, Store};
+
+/// How soon a repair that failed, or left differences, is tried again the first time.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon at most, and one that a person has to confirm: whether it still has to.
+const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Whether a repair is the last try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    No,
+    Yes,
+}
+
+/// What audits work with.
+pub(crate) struct Audits<'a> {
+    /// Which nodes, and how they are reached.
+    pub config: &'a Config,
+    /// What was repaired is remembered here.
+    pub store: &'a Store<'a>,
+    /// Told when rows vanished.
+    pub vanished: &'a Notify,
+    /// What was found.
+    pub metrics: &'a Metrics,
+    /// Beats with each audit.
+    pub heartbeat: &'a Heartbeat,
+}
+
+impl Audits<'_> {
+    /// Audits for ever. What fails is told, and tried again.
+    pub(crate) async fn run(&self, postgres: &Postgres) -> Infallible {
+        let mut next = Instant::now() + postgres.audit_period;
+        let mut backoff = REPAIR_INTERVAL;
+        loop {
+            self.heartbeat.rest("waiting for the next audit");
+            let state = self.store.now().await;
+            let vanished = state.vanished > state.repaired;
+            if !vanished {
+                backoff = REPAIR_INTERVAL;
+                tokio::select! {
+                    () = sleep_until(next), if postgres.audit != Wanted::Off => {}
+                    () = self.vanished.notified() => continue,
+                }
+            }
+            let last = if backoff >= CONFIRMATION_INTERVAL { Last::Yes } else { Last::No };
+            let done = match vanished || postgres.audit == Wanted::Repair {
+                true => self.repair(&state, last).await,
+                false => self.check().await,
+            };
+            trim();
+            next = Instant::now() + postgres.audit_period;
+            let mut again = backoff;
+            backoff = (backoff * 2).min(CONFIRMATION_INTERVAL);
+            match done {
+                Ok(()) => self.heartbeat.impaired(None),
+                Err(error @ AuditError::Deletions { .. }) => {
+                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    tracing::error!("persons: audit: {error}");
+                    self.heartbeat.impaired(Some(error.to_string()));
+                    again = CONFIRMATION_INTERVAL;
+                }
+                // After a copy the nodes have much to read.
+                Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
+                    tracing::info!("persons: audit: {error}");
+                }
+                Err(error) => {
+                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    tracing::error!("persons: audit: {:#}", anyhow::Error::from(error));
+                }
+            }
+            if vanished && self.store.now().await.repaired < state.vanished {
+                self.heartbeat.rest("waiting for the next repair");
+                sleep_until(Instant::now() + again).await;
+            }
+        }
+    }
+
+    fn audit(&self) -> Result<Audit<'_>, AuditError> {
+        Audit::with_heartbeat(self.config, self.heartbeat.clone())
+    }
+
+    async fn check(&self) -> Result<(), AuditError> {
+        let report = self.audit()?.check().await?;
+        self.tell(&report);
+        match report.differences() {
+            0 => tracing::info!("persons: audit: every node has what PostgreSQL has"),
+            count => tracing::error!(
+                "persons: audit: {count} rows differ: posthouse persons audit shows them, --repair mends them"
+            ),
+        }
+        Ok(())
+    }
+
+    /// `state` is the checkpoint before it began.
+    async fn repair(&self, state: &State, last: Last) -> Result<(), AuditError> {
+        let deletions = match state.truncated {
+            true => Deletions::Confirmed,
+            false => Deletions::Guarded { expected: state.keyless },
+        };
+        let audit = self.audit()?;
+        audit.settle().await?;
+        let (before, after) = audit.repair(deletions).await?;
+        self.tell(&after);
+        tracing::info!(
+            "persons: audit: {} rows differed and were published again, {} differ now",
+            before.differences(),
+            after.differences()
+        );
+        match (after.differences(), last) {
+            (0, _) => {}
+            (_, Last::No) => return Ok(()),
+            (left, Last::Yes) => tracing::error!(
+                "persons: audit: {left} rows differ after every repair: posthouse persons audit shows them"
+            ),
+        }
+        let (vanished, keyless) = (state.vanished, state.keyless);
+        Ok(self
+            .store
+            .change(|state| {
+                // What vanished since then is not repaired yet.
+                state.truncated &= state.vanished > vanished;
+                state.keyless = state.keyless.saturating_sub(keyless);
+                state.repaired = vanished;
+            })
+            .await?)
+    }
+
+    fn tell(&self, report: &Report) {
+        let mut found = [("missing", 0), ("stale", 0), ("resurrected", 0), ("extra", 0)];
+        for node in report.tables.iter().flat_map(|table| &table.nodes) {
+            let counts = [node.missing, node.stale, node.resurrected, node.extra];
+            for ((_, sum), count) in found.iter_mut().zip(counts) {
+                *sum += count as u64;
+            }
+        }
+        for (kind, count) in found {
+            self.metrics.set_for(Metric::PersonsDifferences, "kind", kind, count);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.metrics.set(Metric::PersonsAudit, now);
+    }
+}

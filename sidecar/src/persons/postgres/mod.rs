@@ -1,0 +1,11 @@
+//! PostgreSQL: sessions, tables, the replication slot and its protocol.
+
+pub(super) mod session;
+
+pub(super) mod row;
+pub(super) mod table;
+
+pub(super) mod slot;
+pub(super) mod slot_creation;
+
+pub(super) mod pgoutput;

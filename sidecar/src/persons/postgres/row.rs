@@ -1,0 +1,280 @@
+//! Rows of the source as what they are: persons and distinct ids, read from values in PostgreSQL's text form.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::pgoutput::Cell;
+use super::table::{Kind, Table, distinct_id, person};
+
+/// What ClickHouse knows a person by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PersonKey {
+    /// Whose person.
+    pub team_id: i64,
+    /// Which.
+    pub uuid: Uuid,
+}
+
+/// What ClickHouse knows a distinct id by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DistinctIdKey {
+    /// Whose.
+    pub team_id: i64,
+    /// Which.
+    pub distinct_id: String,
+}
+
+/// What ClickHouse knows a row by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A person.
+    Person(PersonKey),
+    /// A distinct id.
+    DistinctId(DistinctIdKey),
+}
+
+impl Key {
+    /// Reads what [`Display`](fmt::Display) writes; nothing if it is no key of this kind.
+    pub(crate) fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let (team_id, rest) = text.split_once(':')?;
+        let team_id = team_id.parse().ok()?;
+        Some(match kind {
+            Kind::Person => Self::Person(PersonKey { team_id, uuid: rest.parse().ok()? }),
+            Kind::DistinctId => Self::DistinctId(DistinctIdKey { team_id, distinct_id: rest.to_owned() }),
+        })
+    }
+}
+
+// As the keys of messages and audits tell them.
+impl fmt::Display for PersonKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.team_id, self.uuid)
+    }
+}
+
+impl fmt::Display for DistinctIdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.team_id, self.distinct_id)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(key) => key.fmt(f),
+            Self::DistinctId(key) => key.fmt(f),
+        }
+    }
+}
+
+/// A person as PostgreSQL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// What distinct ids name it by.
+    pub id: i64,
+    /// What ClickHouse knows it by.
+    pub key: PersonKey,
+    /// JSON.
+    pub properties: String,
+    /// Whether somebody logged in.
+    pub is_identified: bool,
+    /// As ClickHouse's `DateTime64(3, 'UTC')` is written; years from 1900 to 2299.
+    pub created_at: String,
+    /// Whether it is still a person.
+    pub presence: Presence,
+}
+
+/// Whether a person whose row exists is still one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It is.
+    Live,
+    /// It is deleted.
+    Deleted,
+    /// It was merged into another one, given by [`Person::id`].
+    MergedInto(i64),
+}
+
+/// A distinct id as PostgreSQL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DistinctId {
+    /// What ClickHouse knows it by.
+    pub key: DistinctIdKey,
+    /// The person, by [`Person::id`]; absent for NULL.
+    pub person_id: Option<i64>,
+    /// Whether it is deleted though its row stays.
+    pub is_deleted: bool,
+}
+
+/// A value that posthouse can't read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column {column} of a row in {table} is {found}, which is no {wanted}: please report this")]
+pub struct ValueError {
+    table: String,
+    column: String,
+    found: String,
+    wanted: &'static str,
+}
+
+/// Reads values of one table.
+pub(crate) struct Reader<'a> {
+    table: &'a Table,
+    cells: &'a [Cell],
+}
+
+/// The earliest and latest times that ClickHouse holds; PostgreSQL's calendar is longer, and has infinity.
+const EARLIEST: &str = "1900-01-01 00:00:00";
+const LATEST: &str = "2299-12-31 23:59:59.999";
+const NEVER: &str = "1970-01-01 00:00:00";
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(table: &'a Table, cells: &'a [Cell]) -> Self {
+        Self { table, cells }
+    }
+
+    /// The row's key; nothing if a part of it is NULL: then ClickHouse can't know it.
+    pub(crate) fn key(&self) -> Result<Option<Key>, ValueError> {
+        Ok(match self.table.kind {
+            Kind::Person => self.person_key()?.map(Key::Person),
+            Kind::DistinctId => self.distinct_id_key()?.map(Key::DistinctId),
+        })
+    }
+
+    fn person_key(&self) -> Result<Option<PersonKey>, ValueError> {
+        let (team_id, uuid) = (self.integer(person::TEAM)?, self.text(person::UUID)?);
+        let (Some(team_id), Some(uuid)) = (team_id, uuid) else { return Ok(None) };
+        let uuid = Uuid::try_parse(uuid).map_err(|_| self.wrong(person::UUID, "uuid"))?;
+        Ok(Some(PersonKey { team_id, uuid }))
+    }
+
+    fn distinct_id_key(&self) -> Result<Option<DistinctIdKey>, ValueError> {
+        let (team_id, id) = (self.integer(distinct_id::TEAM)?, self.text(distinct_id::DISTINCT_ID)?);
+        let (Some(team_id), Some(id)) = (team_id, id) else { return Ok(None) };
+        Ok(Some(DistinctIdKey { team_id, distinct_id: id.to_owned() }))
+    }
+
+    pub(crate) fn person(&self) -> Result<Option<Person>, ValueError> {
+        let (Some(key), Some(id)) = (self.person_key()?, self.integer(person::ID)?) else { return Ok(None) };
+        Ok(Some(Person {
+            id,
+            key,
+            properties: self.text(person::PROPERTIES)?.unwrap_or("{}").to_owned(),
+            is_identified: self.text(person::IDENTIFIED)? == Some("t"),
+            created_at: moment(self.text(person::CREATED)?),
+            presence: self.presence()?,
+        }))
+    }
+
+    fn presence(&self) -> Result<Presence, ValueError> {
+        let merged_into = self.table.merged_into().map(|place| self.integer(place)).transpose()?.flatten();
+        Ok(match (self.is_deleted()?, merged_into) {
+            (true, _) => Presence::Deleted,
+            (false, Some(id)) => Presence::MergedInto(id),
+            (false, None) => Presence::Live,
+        })
+    }
+
+    fn is_deleted(&self) -> Result<bool, ValueError> {
+        let deleted = self.table.is_deleted().map(|place| self.text(place)).transpose()?.flatten();
+        Ok(deleted == Some("t"))
+    }
+
+    pub(crate) fn distinct_id(&self) -> Result<Option<DistinctId>, ValueError> {
+        let Some(key) = self.distinct_id_key()? else { return Ok(None) };
+        let person_id = self.integer(distinct_id::PERSON)?;
+        Ok(Some(DistinctId { key, person_id, is_deleted: self.is_deleted()? }))
+    }
+
+    /// The primary key.
+    pub(crate) fn id(&self) -> Result<Option<i64>, ValueError> {
+        // Both tables have it first.
+        self.integer(person::ID)
+    }
+
+    /// The version that the application wrote.
+    pub(crate) fn version(&self) -> Result<u64, ValueError> {
+        let place = match self.table.kind {
+            Kind::Person => person::VERSION,
+            Kind::DistinctId => distinct_id::VERSION,
+        };
+        // A row that was never changed has none in the original's schema.
+        let version = self.integer(place)?.unwrap_or(0);
+        version.try_into().map_err(|_| self.wrong(place, "version of 0 or more"))
+    }
+
+    fn text(&self, place: usize) -> Result<Option<&'a str>, ValueError> {
+        match self.cells.get(place) {
+            Some(Cell::Text(bytes)) => match simdutf8::basic::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(self.wrong(place, "text in UTF-8")),
+            },
+            Some(Cell::Null) | None => Ok(None),
+            Some(Cell::Unchanged) => Err(self.wrong(place, "value that was looked up")),
+        }
+    }
+
+    fn integer(&self, place: usize) -> Result<Option<i64>, ValueError> {
+        let text = self.text(place)?;
+        text.map(|text| text.parse().map_err(|_| self.wrong(place, "integer"))).transpose()
+    }
+
+    fn wrong(&self, place: usize, wanted: &'static str) -> ValueError {
+        let found = match self.cells.get(place) {
+            Some(Cell::Text(bytes)) => format!("{:?}", String::from_utf8_lossy(bytes)),
+            Some(Cell::Unchanged) => "not sent".to_owned(),
+            Some(Cell::Null) | None => "NULL".to_owned(),
+        };
+        ValueError {
+            table: self.table.name.to_string(),
+            column: self.table.column(place).to_owned(),
+            found,
+            wanted,
+        }
+    }
+}
+
+/// PostgreSQL's `2026-11-01 10:42:06.502+00` without its zone, which is always UTC: every session asks for it.
+fn moment(text: Option<&str>) -> String {
+    let Some(text) = text else { return NEVER.to_owned() };
+    if text.starts_with('-') || text.ends_with("BC") {
+        return EARLIEST.to_owned();
+    }
+    let text = text.strip_suffix("+00").unwrap_or(text);
+    let year = text.split_once('-').and_then(|(year, _)| year.parse::<u32>().ok());
+    match year {
+        Some(1900..2300) => milliseconds(text),
+        Some(..1900) => EARLIEST.to_owned(),
+        // infinity too
+        Some(2300..) | None => LATEST.to_owned(),
+    }
+}
+
+/// Cut, not rounded: the earlier millisecond, before 1970 too.
+fn milliseconds(text: &str) -> String {
+    let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 4));
+    text.get(..end).unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_beyond_clickhouses_calendar_are_its_ends() {
+        for (found, told) in [
+            (Some("2026-11-01 10:42:06.502+00"), "2026-11-01 10:42:06.502"),
+            (Some("2026-11-01 10:42:06.502999+00"), "2026-11-01 10:42:06.502"),
+            (Some("2026-11-01 10:42:06.5"), "2026-11-01 10:42:06.5"),
+            (Some("2026-11-01 10:42:06"), "2026-11-01 10:42:06"),
+            (Some("infinity"), LATEST),
+            (Some("-infinity"), EARLIEST),
+            (Some("0044-03-15 12:00:00+00 BC"), EARLIEST),
+            (Some("1899-12-31 23:59:59+00"), EARLIEST),
+            (Some("10000-01-01 00:00:00+00"), LATEST),
+            (None, NEVER),
+        ] {
+            assert_eq!(moment(found), told, "{found:?}");
+        }
+    }
+}

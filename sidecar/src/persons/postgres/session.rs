@@ -1,0 +1,363 @@
+//! A session with PostgreSQL: statements from `sql/postgres`, answers as text.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::time::timeout;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+use crate::config::Postgres;
+use crate::sql::{self, RenderError};
+
+use super::pgoutput::Cell;
+
+/// How long a connection may take to come about.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The same with the login.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that has vanished is noticed by the network after so long: idle time, then probes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The same where bytes were sent that nobody has acknowledged.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement on the catalog or on a few rows may take: longer, it waits for a lock, or the server hangs.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for one that reads thousands of rows by their keys, from a cold disk.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for one that reads a table.
+pub(crate) const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The bytes of values that are read into memory for one statement, at most. A batch looks up at most 256 rows whose values are
+/// stored apart (`BATCH_BYTES` in `stream.rs`), and brokers take a row of 1 MB unless they are told otherwise.
+const ANSWER_LIMIT: usize = 512 << 20;
+/// So that values have one text form, literals one meaning, and rows that a policy hides are an error, whatever the server's or the
+/// role's defaults are.
+pub(crate) const OPTIONS: &str = "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1 -c row_security=off \
+     -c standard_conforming_strings=on";
+
+/// Why PostgreSQL did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// No connection, or it ended.
+    #[error(
+        "PostgreSQL does not answer at {address}: check that it runs, and that persons.postgres.address, database, user and its \
+         password are right ({said})"
+    )]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the system said.
+        said: String,
+    },
+    /// It is connected, and silent.
+    #[error(
+        "PostgreSQL at {address} did not {task} within {} s: it hangs, or the statement waits for a lock (pg_stat_activity has \
+         application_name posthouse)",
+        .limit.as_secs()
+    )]
+    Silent {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// It answered, and refused.
+    #[error("PostgreSQL at {address} did not {task}: {said}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// What it said, with its code.
+        said: String,
+    },
+    /// Its answer does not fit into memory.
+    #[error(
+        "PostgreSQL at {address} answered with more than {} MiB when asked to {task}, and posthouse reads no more at once: check that \
+         persons.postgres.address is a PostgreSQL, and for rows of many megabytes",
+        ANSWER_LIMIT >> 20
+    )]
+    TooLarge {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+    },
+    /// Its answer has another shape.
+    #[error("PostgreSQL at {address} answered {found:?} when asked to {task}: please report this")]
+    Answer {
+        /// Where.
+        address: String,
+        /// What was asked for.
+        task: &'static str,
+        /// What was answered.
+        found: String,
+    },
+    /// A fault of posthouse.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// One connection. It ends when it is dropped.
+pub(crate) struct Session {
+    client: Client,
+    address: String,
+    /// The server's process for it; empty if the server did not say.
+    process: String,
+}
+
+/// Rows as they come.
+pub(crate) type Rows<'s> =
+    Pin<Box<dyn futures_util::Stream<Item = Result<Vec<Cell>, PostgresError>> + Send + 's>>;
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`PostgresError::Unreachable`], also for a wrong password.
+    pub(crate) async fn connect(config: &Postgres) -> Result<Self, PostgresError> {
+        let mut wanted = tokio_postgres::Config::new();
+        wanted
+            .host(&config.address.host)
+            .port(config.address.port)
+            .dbname(&config.database)
+            .user(&config.user)
+            .application_name("posthouse")
+            .options(OPTIONS)
+            .connect_timeout(CONNECT_LIMIT)
+            .keepalives_idle(KEEPALIVE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
+            .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
+        if let Some(password) = &config.password {
+            wanted.password(password.reveal());
+        }
+        let address = config.address.to_string();
+        let connected = timeout(LOGIN_TIMEOUT, wanted.connect(NoTls)).await;
+        let Ok(connected) = connected else {
+            let said = format!("no login within {} s", LOGIN_TIMEOUT.as_secs());
+            return Err(PostgresError::Unreachable { address, said });
+        };
+        match connected {
+            Ok((client, connection)) => {
+                // It ends with its client, and what went wrong is told to whoever asks next.
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!("PostgreSQL's connection ended: {error}");
+                    }
+                });
+                Self { client, address, process: String::new() }.prepared().await
+            }
+            Err(error) => {
+                let said = causes(&error);
+                let said = format!("{said}{}", hint(&said));
+                Err(PostgresError::Unreachable { address, said })
+            }
+        }
+    }
+
+    async fn prepared(mut self) -> Result<Self, PostgresError> {
+        match self.row("set up a session", "postgres/session.sql", ()).await {
+            Ok([process, _, _]) => self.process = process,
+            // Everything works without.
+            Err(error @ (PostgresError::Refused { .. } | PostgresError::Answer { .. })) => {
+                tracing::debug!("persons: statements go on when posthouse is killed: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(self)
+    }
+
+    /// The server's process for this session; empty if the server did not say.
+    pub(crate) fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// The rows of a short statement; see [`Self::rows_within`].
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(crate) async fn rows(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        self.rows_within(STATEMENT_TIMEOUT, task, path, values).await
+    }
+
+    /// The rows of a statement that may take as long as `limit`, with 512 MiB of values at most.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(crate) async fn rows_within(
+        &self,
+        limit: Duration,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        let read = async {
+            let mut rows = self.stream(task, path, values).await?;
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next().await.transpose()? {
+                bytes += row.iter().map(Cell::len).sum::<usize>();
+                if bytes > ANSWER_LIMIT {
+                    return Err(PostgresError::TooLarge { address: self.address.clone(), task });
+                }
+                all.push(row);
+            }
+            Ok(all)
+        };
+        timeout(limit, read).await.map_err(|_| self.silent(task, limit))?
+    }
+
+    /// The only row of a short statement.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(crate) async fn row<const N: usize>(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<[String; N], PostgresError> {
+        self.row_within(STATEMENT_TIMEOUT, task, path, values).await
+    }
+
+    /// The only row of a statement that may take as long as `limit`.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(crate) async fn row_within<const N: usize>(
+        &self,
+        limit: Duration,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<[String; N], PostgresError> {
+        let rows = self.rows_within(limit, task, path, values).await?;
+        let texts = rows.first().map(|row| row.iter().map(text).collect::<Vec<_>>());
+        texts.unwrap_or_default().try_into().map_err(|found: Vec<String>| PostgresError::Answer {
+            address: self.address.clone(),
+            task,
+            found: format!("{} rows, the first with {found:?}", rows.len()),
+        })
+    }
+
+    /// The rows of a statement as they come, which wait as long as the server does: whoever reads them has a deadline.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub(crate) async fn stream(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Rows<'_>, PostgresError> {
+        let statement = sql::render(path, values)?;
+        let messages = self.client.simple_query_raw(&statement).await;
+        let messages = messages.map_err(|error| self.explain(task, &error))?;
+        let rows = messages.filter_map(move |message| {
+            std::future::ready(match message {
+                Ok(SimpleQueryMessage::Row(row)) => Some(Ok(cells(&row))),
+                Ok(_) => None,
+                Err(error) => Some(Err(self.explain(task, &error))),
+            })
+        });
+        Ok(Box::pin(rows))
+    }
+
+    fn explain(&self, task: &'static str, error: &tokio_postgres::Error) -> PostgresError {
+        let address = self.address.clone();
+        match error.as_db_error() {
+            Some(refused) => PostgresError::Refused {
+                address,
+                task,
+                said: format!("{} ({})", refused.message(), refused.code().code()),
+            },
+            None => PostgresError::Unreachable { address, said: causes(error) },
+        }
+    }
+
+    /// The server was connected and silent for too long.
+    pub(crate) fn silent(&self, task: &'static str, limit: Duration) -> PostgresError {
+        PostgresError::Silent { address: self.address.clone(), task, limit }
+    }
+
+    pub(crate) fn odd(&self, task: &'static str, found: impl Into<String>) -> PostgresError {
+        PostgresError::Answer { address: self.address.clone(), task, found: found.into() }
+    }
+}
+
+impl PostgresError {
+    /// Whether another process did the same at the same time.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        // duplicate_object
+        matches!(self, Self::Refused { said, .. } if said.ends_with("(42710)"))
+    }
+
+    /// Whether the statement has a character that the database's encoding lacks.
+    pub(crate) fn is_untranslatable(&self) -> bool {
+        // untranslatable_character
+        matches!(self, Self::Refused { said, .. } if said.ends_with("(22P05)"))
+    }
+}
+
+fn cells(row: &SimpleQueryRow) -> Vec<Cell> {
+    let cell = |place| match row.get(place) {
+        Some(text) => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
+        None => Cell::Null,
+    };
+    (0..row.len()).map(cell).collect()
+}
+
+/// A value of the server itself as text; NULL is empty.
+pub(crate) fn text(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Cell::Null | Cell::Unchanged => String::new(),
+    }
+}
+
+/// The next step where the server's words do not say it.
+fn hint(said: &str) -> &'static str {
+    let hints = [
+        (
+            "unsupported startup parameter",
+            "; a pooler such as PgBouncer is in between: give the address of PostgreSQL itself",
+        ),
+        ("no encryption", "; it demands TLS, which posthouse does not speak to PostgreSQL"),
+    ];
+    hints.into_iter().find_map(|(words, hint)| said.contains(words).then_some(hint)).unwrap_or_default()
+}
+
+/// The error with all that stands behind it; the library's own text says only what it was doing.
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        // Writing to a String does not fail.
+        let _ = write!(text, ": {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// A name between double quotes, as SQL wants it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text between single quotes.
+pub(crate) fn literal(text: &str) -> String {
+    // A backslash means nothing in there (standard_conforming_strings, the default since 9.1).
+    format!("'{}'", text.replace('\'', "''"))
+}

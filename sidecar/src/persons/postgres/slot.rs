@@ -1,0 +1,110 @@
+//! Publication and replication slot: creation, and the slot's position.
+
+use minijinja::context;
+use pgwire_replication::Lsn;
+
+use crate::config::{Postgres, TableName};
+
+use super::session::{PostgresError, Session, literal, quoted, text};
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Whether a process holds it.
+    pub is_active: bool,
+    /// Everything before this was acknowledged.
+    pub confirmed: Lsn,
+    /// Whether PostgreSQL has given up the WAL that the slot needs.
+    pub is_lost: bool,
+    /// Bytes of WAL that are kept for it.
+    pub lag: u64,
+}
+
+/// Why a slot or publication can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// PostgreSQL did not answer as it should.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// Another program's slot.
+    #[error(
+        "replication slot {slot} is of plugin {plugin} in database {database}, not of pgoutput in {wanted}: choose another name as \
+         persons.postgres.slot"
+    )]
+    Foreign {
+        /// Its name.
+        slot: String,
+        /// Its plugin.
+        plugin: String,
+        /// Its database.
+        database: String,
+        /// The database of the config.
+        wanted: String,
+    },
+}
+
+/// Makes the publication of both tables.
+///
+/// # Errors
+/// See [`PostgresError`]; that another process made it meanwhile is none.
+pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> Result<(), PostgresError> {
+    let values = context! {
+        publication => quoted(&config.publication),
+        person => qualified(&config.person.table),
+        distinct_id => qualified(&config.distinct_id.table),
+    };
+    match session.rows("make a publication", "postgres/create_publication.sql", values).await {
+        Err(error) if !error.is_duplicate() => Err(error),
+        _ => {
+            tracing::info!("persons: publication {} made", config.publication);
+            Ok(())
+        }
+    }
+}
+
+/// The slot as it is; nothing if there is none.
+///
+/// # Errors
+/// See [`SlotError`].
+pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Option<Slot>, SlotError> {
+    const TASK: &str = "tell its replication slots";
+    let values = context! { slot => literal(&config.slot) };
+    let rows = session.rows(TASK, "postgres/slot.sql", values).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let row: Vec<String> = row.iter().map(text).collect();
+    let [plugin, database, active, confirmed, status, lag] = &row[..] else {
+        return Err(session.odd(TASK, format!("{row:?}")).into());
+    };
+    if plugin != "pgoutput" || *database != config.database {
+        return Err(SlotError::Foreign {
+            slot: config.slot.clone(),
+            plugin: plugin.clone(),
+            database: database.clone(),
+            wanted: config.database.clone(),
+        });
+    }
+    let is_lost = status == "lost";
+    // A lost slot may have no place any more.
+    let confirmed = match Lsn::parse(confirmed) {
+        Ok(place) => place,
+        Err(_) if is_lost => Lsn::from_u64(0),
+        Err(_) => return Err(session.odd(TASK, confirmed).into()),
+    };
+    let lag = lag.parse().unwrap_or(0);
+    Ok(Some(Slot { is_active: active == "t", confirmed, is_lost, lag }))
+}
+
+/// Gives up the slot.
+///
+/// # Errors
+/// See [`SlotError`].
+pub(crate) async fn drop(session: &Session, config: &Postgres) -> Result<(), SlotError> {
+    let values = context! { slot => literal(&config.slot) };
+    session.rows("drop a replication slot", "postgres/drop_slot.sql", values).await?;
+    Ok(())
+}
+
+/// A table's name as SQL wants it.
+pub(crate) fn qualified(table: &TableName) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+}

@@ -1,0 +1,137 @@
+//! Distinct ids that follow their persons: those of a person that gets another uuid, comes, goes, is deleted or merged.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use pgwire_replication::Lsn;
+use uuid::Uuid;
+
+use super::change::Change;
+use super::lookup::{Lookup, LookupError, MAX_MERGES};
+use crate::persons::postgres::pgoutput::Cell;
+use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, Reader};
+use crate::persons::postgres::table::{Kind, Table, distinct_id};
+
+/// A distinct id whose person is known by another uuid, or by none, after a transaction.
+#[derive(Debug)]
+pub(crate) struct Dependent {
+    /// Where the transaction was committed.
+    pub commit: Lsn,
+    /// The row, as it was read.
+    pub row: Vec<Cell>,
+    /// What ClickHouse knows it by.
+    pub key: DistinctIdKey,
+    /// Its person, if it exists.
+    pub person: Option<Uuid>,
+}
+
+impl Lookup {
+    /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are
+    /// now, which is at least as new as the changes.
+    pub(crate) async fn dependents(
+        &self,
+        changes: &[Change],
+        seen: &mut bool,
+    ) -> Result<Vec<Dependent>, LookupError> {
+        let mut renamed = self.renamed(changes)?;
+        if renamed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut published = HashSet::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::DistinctId) {
+            published.extend(change.known_by(self.table(Kind::DistinctId))?);
+        }
+        self.see(changes, seen).await?;
+        self.extend_by_merges(&mut renamed).await?;
+        let ids = renamed.keys().copied().collect();
+        let table = self.table(Kind::DistinctId);
+        let rows = self.rows_by(table, table.column(distinct_id::PERSON), &ids).await?;
+        let uuids = self.uuids(&ids).await?;
+        let mut dependents = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(DistinctId { key, person_id: Some(person_id), is_deleted }) =
+                Reader::new(table, &row).distinct_id()?
+            else {
+                continue;
+            };
+            let person = uuids.get(&person_id).filter(|_| !is_deleted).map(|person| person.uuid);
+            let Some((commit, replaced)) = renamed.get(&person_id) else {
+                continue;
+            };
+            // With a foreign key it is gone as its person is, which comes later in the stream. Without one a distinct id that is
+            // changed beside its new person has its message already.
+            let is_published =
+                person.is_some() && !replaced && published.contains(&Key::DistinctId(key.clone()));
+            if (person.is_some() || self.may_be_nobodys()) && !is_published {
+                dependents.push(Dependent { commit: *commit, row, key, person });
+            }
+        }
+        Ok(dependents)
+    }
+
+    /// Persons that are known by another uuid from here on, each with whether it had one before. Where no foreign key keeps it from
+    /// happening, distinct ids may be there before their person and after it.
+    fn renamed(&self, changes: &[Change]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
+        let mut renamed = HashMap::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
+            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
+            let before = change.before.as_deref().map(reader);
+            let after = change.after.as_deref().map(reader);
+            let id = match (&before, &after) {
+                // With REPLICA IDENTITY FULL every update has the row before.
+                (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
+                (Some(gone), None) if self.may_be_nobodys() => gone.id()?,
+                (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
+                (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
+                _ => None,
+            };
+            let is_soft = self.table(Kind::Person).is_soft();
+            if let Some(id) = id {
+                let entry = renamed.entry(id).or_insert((change.commit, false));
+                *entry = (change.commit, entry.1 || before.is_some() || is_soft);
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// The id of a person that is deleted or merged though its row stays, or may have been: what it was before is known of persons
+    /// in the cache alone.
+    fn revived_or_gone(&self, after: &Reader<'_>) -> Result<Option<i64>, LookupError> {
+        if !self.table(Kind::Person).is_soft() {
+            return Ok(None);
+        }
+        let person = after.person()?;
+        let changed = |person: &Person| person.presence != Presence::Live || !self.known.contains(person.id);
+        Ok(person.filter(changed).map(|person| person.id))
+    }
+
+    /// Whether a distinct id whose row exists may be of no person.
+    fn may_be_nobodys(&self) -> bool {
+        !self.guarantees.has_foreign_key || self.tables.iter().any(Table::is_soft)
+    }
+
+    /// Adds the persons that were merged into these: their distinct ids follow too.
+    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
+        let table = self.table(Kind::Person);
+        let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
+        let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();
+        for _ in 0..MAX_MERGES {
+            let mut merged = BTreeSet::new();
+            for row in self.rows_by(table, column, &survivors).await? {
+                let Some(Person { id, presence: Presence::MergedInto(into), .. }) =
+                    Reader::new(table, &row).person()?
+                else {
+                    continue;
+                };
+                if let (Some((commit, _)), false) = (renamed.get(&into).copied(), renamed.contains_key(&id)) {
+                    renamed.insert(id, (commit, true));
+                    merged.insert(id);
+                }
+            }
+            if merged.is_empty() {
+                break;
+            }
+            survivors = merged;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,354 @@
+//! What PostgreSQL does not send with a change, and is asked for in bulk: values that are stored apart and have not changed, and
+//! the uuids of persons.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use minijinja::context;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::config::Postgres;
+
+use super::change::{Change, Persons};
+use super::person_cache::PersonCache;
+use crate::persons::postgres::pgoutput::Cell;
+use crate::persons::postgres::row::{
+    DistinctId, DistinctIdKey, Key, PersonKey, Presence, Reader, ValueError,
+};
+use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
+use crate::persons::postgres::slot::qualified;
+use crate::persons::postgres::table::{Kind, Table, distinct_id, person};
+use crate::persons::requirements::Guarantees;
+
+/// Between two looks whether a transaction can be seen.
+const SEEN_AGAIN: Duration = Duration::from_millis(10);
+
+/// Why a lookup failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// PostgreSQL did not answer as it should.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// It has something that posthouse can't read.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+}
+
+/// Merges one after the other that are followed; `sql/audit/postgres_distinct_id.sql` has the same number.
+pub(crate) const MAX_MERGES: u32 = 16;
+
+/// The uuid that a person is known by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resolved {
+    pub uuid: Uuid,
+    /// Whether it is its own, and not of whom it was merged into.
+    is_own: bool,
+}
+
+/// The session that is asked, and the persons that are known.
+pub(crate) struct Lookup {
+    pub(crate) session: Session,
+    pub(crate) tables: [Table; 2],
+    pub(crate) guarantees: Guarantees,
+    pub(crate) known: PersonCache,
+    /// Those that this batch needs, however many they are.
+    batch: HashMap<i64, Option<Uuid>>,
+}
+
+impl Lookup {
+    /// Begins with no person known.
+    pub(crate) fn new(session: Session, config: &Postgres, guarantees: Guarantees) -> Self {
+        let known = PersonCache::new(config.cached_persons as usize);
+        let (tables, batch) = (Table::both(config), HashMap::new());
+        Self { session, tables, guarantees, known, batch }
+    }
+
+    /// Whether no two rows of a table have the same key.
+    pub(crate) fn is_unique(&self, kind: Kind) -> bool {
+        self.guarantees.unique[kind as usize]
+    }
+
+    /// The session itself.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Forgets every person: what has become of them is not known.
+    pub(crate) fn forget_all(&mut self) {
+        self.known.clear();
+    }
+
+    /// Forgets a person that was read and not passed by the stream.
+    pub(crate) fn forget(&mut self, id: i64) {
+        self.known.remove(id);
+    }
+
+    /// The table of a kind.
+    pub(crate) fn table(&self, kind: Kind) -> &Table {
+        let [persons, distinct_ids] = &self.tables;
+        match kind {
+            Kind::Person => persons,
+            Kind::DistinctId => distinct_ids,
+        }
+    }
+
+    /// Reads the values that the changes lack. A row that was deleted since is left out: its deletion comes later in the stream.
+    /// `seen` says whether the transactions of the changes are known to be visible to this session.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub(crate) async fn fill(&mut self, changes: &mut [Change], seen: &mut bool) -> Result<(), LookupError> {
+        self.batch.clear();
+        for kind in [Kind::Person, Kind::DistinctId] {
+            self.unchanged(kind, changes, seen).await?;
+        }
+        self.persons(changes, seen).await
+    }
+
+    /// Values that were not sent. What is read may be newer than the change: then another change comes that has it too.
+    async fn unchanged(
+        &self,
+        kind: Kind,
+        changes: &mut [Change],
+        seen: &mut bool,
+    ) -> Result<(), LookupError> {
+        let table = self.table(kind);
+        let lacking = |change: &Change| {
+            let row = change.after.as_ref().filter(|_| change.kind == kind)?;
+            row.contains(&Cell::Unchanged).then(|| Reader::new(table, row).id().transpose())?
+        };
+        let ids: BTreeSet<i64> = changes.iter().filter_map(lacking).collect::<Result<_, _>>()?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.see(changes, seen).await?;
+        let rows = self.rows_by(table, table.column(person::ID), &ids).await?;
+        let mut found = HashMap::new();
+        for row in rows {
+            found.extend(Reader::new(table, &row).id()?.map(|id| (id, row)));
+        }
+        for change in changes {
+            let Some(id) = lacking(change).transpose()? else { continue };
+            match found.get(&id) {
+                Some(row) => complete(&mut change.after, row),
+                None => change.after = None,
+            }
+        }
+        Ok(())
+    }
+
+    /// Persons of distinct ids that are neither known nor come earlier in these changes. With a deferred foreign key a distinct
+    /// id may come before its person.
+    async fn persons(&mut self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
+        let (mut wanted, mut come) = (BTreeSet::new(), HashSet::new());
+        for change in changes {
+            let Some(row) = &change.after else { continue };
+            let reader = Reader::new(&self.tables[change.kind as usize], row);
+            match change.kind {
+                Kind::Person => {
+                    let live = reader.person()?.filter(|person| person.presence == Presence::Live);
+                    come.extend(live.map(|person| person.id));
+                }
+                Kind::DistinctId => {
+                    let Some(DistinctId { person_id: Some(person_id), .. }) = reader.distinct_id()? else {
+                        continue;
+                    };
+                    if come.contains(&person_id) {
+                        continue;
+                    }
+                    match self.known.get(person_id) {
+                        // Others of this batch may push it out before it is asked for.
+                        Some(uuid) => _ = self.batch.insert(person_id, Some(uuid)),
+                        None => _ = wanted.insert(person_id),
+                    }
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.see(changes, seen).await?;
+        let uuids = self.uuids(&wanted).await?;
+        self.batch.extend(wanted.into_iter().map(|id| (id, None)));
+        for (id, Resolved { uuid, is_own }) in uuids {
+            match is_own && !self.table(Kind::Person).is_soft() {
+                true => self.put(id, uuid),
+                // Whom it was merged into may be merged too. And where rows stay what is known is what the stream has passed: only
+                // so a revival shows that was read before it came.
+                false => _ = self.batch.insert(id, Some(uuid)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows as they are now, once what the changes have done can be seen.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub(crate) async fn now(
+        &self,
+        kind: Kind,
+        keys: &[Key],
+        changes: &[Change],
+    ) -> Result<Vec<Vec<Cell>>, LookupError> {
+        self.see(changes, &mut false).await?;
+        Ok(rows_by_key(&self.session, self.table(kind), keys).await?)
+    }
+
+    /// Waits until queries see what the changes have done.
+    pub(crate) async fn see(&self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
+        const TASK: &str = "tell whether a transaction can be seen";
+        if *seen {
+            return Ok(());
+        }
+        let transactions: BTreeSet<u32> = changes.iter().filter_map(|change| change.transaction).collect();
+        let transactions = transactions.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        loop {
+            let values = context! { transactions => &transactions };
+            let [visible] = self.session.row(TASK, "postgres/seen.sql", values).await?;
+            if visible == "t" {
+                break;
+            }
+            sleep(SEEN_AGAIN).await;
+        }
+        *seen = true;
+        Ok(())
+    }
+
+    pub(crate) async fn rows_by(
+        &self,
+        table: &Table,
+        column: &str,
+        ids: &BTreeSet<i64>,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        let values = context! {
+            columns => columns(table),
+            table => qualified(&table.name),
+            column => quoted(column),
+            ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
+        };
+        self.session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
+    }
+
+    /// The uuids of persons, as they are now: of whom they were merged into, if they were.
+    pub(crate) async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
+        let table = self.table(Kind::Person);
+        let mut resolved = HashMap::new();
+        // Whom each of these persons was merged into, as far as it is known.
+        let mut pending: BTreeMap<i64, Vec<i64>> = ids.iter().map(|id| (*id, vec![*id])).collect();
+        for merges in 0..=MAX_MERGES {
+            let asked: BTreeSet<i64> = pending.keys().copied().collect();
+            let mut next: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+            for row in self.rows_by(table, table.column(person::ID), &asked).await? {
+                let Some(person) = Reader::new(table, &row).person()? else { continue };
+                let merged = pending.remove(&person.id).unwrap_or_default();
+                match person.presence {
+                    Presence::Live => {
+                        let found = Resolved { uuid: person.key.uuid, is_own: merges == 0 };
+                        resolved.extend(merged.into_iter().map(|id| (id, found)));
+                    }
+                    Presence::MergedInto(into) => next.entry(into).or_default().extend(merged),
+                    Presence::Deleted => {}
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            pending = next;
+        }
+        Ok(resolved)
+    }
+}
+
+impl Persons for Lookup {
+    fn get(&mut self, id: i64) -> Option<Uuid> {
+        match self.batch.get(&id) {
+            Some(known) => *known,
+            None => self.known.get(id),
+        }
+    }
+
+    fn put(&mut self, id: i64, uuid: Uuid) {
+        self.known.put(id, uuid);
+        self.batch.insert(id, Some(uuid));
+    }
+
+    fn leave(&mut self, id: i64, presence: Presence) {
+        self.known.remove(id);
+        match presence {
+            // Whom it was merged into was looked up for this batch, if it is needed.
+            Presence::MergedInto(_) => {}
+            Presence::Live | Presence::Deleted => _ = self.batch.insert(id, None),
+        }
+    }
+}
+
+/// The columns that are read, as SQL lists them.
+pub(crate) fn columns(table: &Table) -> String {
+    table.columns().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows by what ClickHouse knows them by, in any order. A key that the database's encoding can't write has no row there; halves of
+/// the keys are tried until it is alone.
+///
+/// # Errors
+/// See [`PostgresError`].
+pub(crate) async fn rows_by_key(
+    session: &Session,
+    table: &Table,
+    keys: &[Key],
+) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let (mut rows, mut open) = (Vec::new(), vec![keys]);
+    while let Some(keys) = open.pop() {
+        match translatable_rows(session, table, keys).await {
+            Ok(found) => rows.extend(found),
+            Err(error) if error.is_untranslatable() => {
+                let (left, right) = keys.split_at(keys.len() / 2);
+                open.extend(
+                    [left, right].into_iter().filter(|half| !half.is_empty() && half.len() < keys.len()),
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rows)
+}
+
+async fn translatable_rows(
+    session: &Session,
+    table: &Table,
+    keys: &[Key],
+) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    let (team, key, key_type) = match table.kind {
+        Kind::Person => (person::TEAM, person::UUID, "uuid"),
+        Kind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID, "text"),
+    };
+    let (team_ids, keys): (Vec<String>, Vec<String>) = keys
+        .iter()
+        .map(|key| match key {
+            Key::Person(PersonKey { team_id, uuid }) => (team_id.to_string(), literal(&uuid.to_string())),
+            Key::DistinctId(DistinctIdKey { team_id, distinct_id }) => {
+                (team_id.to_string(), literal(distinct_id))
+            }
+        })
+        .unzip();
+    let values = context! {
+        columns => table.columns().map(|name| format!("source.{}", quoted(name))).collect::<Vec<_>>().join(", "),
+        table => qualified(&table.name),
+        team_id => quoted(table.column(team)),
+        key => quoted(table.column(key)),
+        type => key_type,
+        team_ids => team_ids.join(","),
+        keys => keys.join(","),
+    };
+    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/by_key.sql", values).await
+}
+
+fn complete(after: &mut Option<Vec<Cell>>, row: &[Cell]) {
+    for (cell, found) in after.iter_mut().flatten().zip(row) {
+        if *cell == Cell::Unchanged {
+            *cell = found.clone();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The messages of the two topics: one JSON object each, as `person_mv` and `person_distinct_id_mv` read them.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::persons::postgres::row::{DistinctIdKey, Key, Person, PersonKey};
+use crate::persons::postgres::table::Kind;
+
+/// A message for one of the topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    /// Which topic's.
+    pub kind: Kind,
+    /// The row's key, so that all versions of a row are in one partition, and the topic may be compacted.
+    pub key: String,
+    /// JSON.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct PersonMessage<'a> {
+    id: Uuid,
+    team_id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<&'a str>,
+    is_identified: u8,
+    is_deleted: u8,
+    version: u64,
+}
+
+#[derive(Serialize)]
+struct DistinctIdMessage<'a> {
+    team_id: i64,
+    distinct_id: &'a str,
+    person_id: Uuid,
+    is_deleted: u8,
+    version: u64,
+}
+
+impl Outgoing {
+    /// A person as it is.
+    pub(crate) fn person(person: &Person, version: u64) -> Self {
+        let Person { key, properties, is_identified, created_at, .. } = person;
+        Self::new(
+            Kind::Person,
+            key.to_string(),
+            &PersonMessage {
+                id: key.uuid,
+                team_id: key.team_id,
+                created_at: Some(created_at),
+                properties: Some(properties),
+                is_identified: u8::from(*is_identified),
+                is_deleted: 0,
+                version,
+            },
+        )
+    }
+
+    /// That there is no such row.
+    pub(crate) fn gone(key: &Key, version: u64) -> Self {
+        match key {
+            Key::Person(PersonKey { team_id, uuid }) => Self::new(
+                Kind::Person,
+                key.to_string(),
+                &PersonMessage {
+                    id: *uuid,
+                    team_id: *team_id,
+                    created_at: None,
+                    properties: None,
+                    is_identified: 0,
+                    is_deleted: 1,
+                    version,
+                },
+            ),
+            Key::DistinctId(key) => Self::distinct_id(key, None, version),
+        }
+    }
+
+    /// Whose a distinct id is; nobody's without a person.
+    pub(crate) fn distinct_id(key: &DistinctIdKey, person: Option<Uuid>, version: u64) -> Self {
+        let DistinctIdKey { team_id, distinct_id } = key;
+        Self::new(
+            Kind::DistinctId,
+            key.to_string(),
+            &DistinctIdMessage {
+                team_id: *team_id,
+                distinct_id,
+                person_id: person.unwrap_or_default(),
+                is_deleted: u8::from(person.is_none()),
+                version,
+            },
+        )
+    }
+
+    fn new(kind: Kind, key: String, message: &impl Serialize) -> Self {
+        // Texts and numbers always have a JSON form, and a Vec takes all bytes.
+        let payload = serde_json::to_vec(message).unwrap_or_default();
+        Self { kind, key, payload }
+    }
+}

@@ -1,0 +1,241 @@
+//! From changes to delivered messages: look up what they lack, decide, send.
+
+pub(super) mod version;
+pub(super) mod change;
+pub(super) mod message;
+mod person_cache;
+pub(super) mod lookup;
+pub(super) mod dependents;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Persons, Postgres};
+use crate::kafka::{DeliveryError, Producer, Receipt};
+
+use self::change::{Change, ChangeError, LastChange, Persons as _, Versions, messages};
+use self::dependents::Dependent;
+use self::lookup::{Lookup, LookupError};
+use self::message::Outgoing;
+use super::postgres::row::{Key, Presence, Reader, ValueError};
+use super::postgres::session::{PostgresError, Session};
+use super::postgres::table::{Kind, Table};
+use super::requirements::Guarantees;
+
+/// Why changes were not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// What they lack can't be looked up.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// They are no messages.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The brokers did not take them.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
+/// Keys of rows that are read as they are now, each with the last change of it.
+type AsNow = HashMap<Key, LastChange>;
+
+/// What became of changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Messages that were sent.
+    pub messages: u64,
+    /// Deletions that don't have what ClickHouse knows the row by: only an audit finds these rows.
+    pub keyless: u64,
+}
+
+/// Publishes changes, with a session for what they lack.
+pub(super) struct Publisher<'a> {
+    producer: &'a Producer,
+    persons: &'a Persons,
+    lookup: Lookup,
+    versions: Versions,
+}
+
+impl<'a> Publisher<'a> {
+    /// With a session of its own.
+    ///
+    /// # Errors
+    /// [`PostgresError`] if there is none.
+    pub(super) async fn connect(
+        producer: &'a Producer,
+        persons: &'a Persons,
+        postgres: &Postgres,
+        versions: Versions,
+        guarantees: Guarantees,
+    ) -> Result<Self, PostgresError> {
+        let lookup = Lookup::new(Session::connect(postgres).await?, postgres, guarantees);
+        Ok(Self { producer, persons, lookup, versions })
+    }
+
+    /// Who is asked for what changes lack.
+    pub(super) fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    /// Sends the messages of `changes`; the receipt says when they are delivered.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub(super) async fn publish(
+        &mut self,
+        changes: &mut [Change],
+        receipt: &Arc<Receipt>,
+    ) -> Result<Sent, PublishError> {
+        let mut sent = Sent { keyless: self.keyless(changes)?, ..Sent::default() };
+        let versions: Vec<Option<u64>> = changes
+            .iter()
+            .map(|change| self.versions.next(change, self.lookup.table(change.kind)))
+            .collect::<Result<_, _>>()?;
+        let mut seen = false;
+        self.lookup.fill(changes, &mut seen).await?;
+        let dependents = self.lookup.dependents(changes, &mut seen).await?;
+        let mut as_now: [AsNow; 2] = Default::default();
+        for (change, version) in changes.iter().zip(versions) {
+            let table = self.lookup.table(change.kind).clone();
+            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            let keys = &mut as_now[change.kind as usize];
+            if version.is_none() && !known_by.iter().any(|key| keys.contains_key(key)) {
+                warn_uncounted(change, &table, &known_by);
+            }
+            // Of two rows with one key the other one may be left.
+            let may_be_left =
+                change.loses_key(&table).map_err(ChangeError::from)? && !self.lookup.is_unique(change.kind);
+            let Some(version) = version.filter(|_| !may_be_left) else {
+                // In the order of commits: the last one counts.
+                let last = LastChange { commit: change.commit, version };
+                keys.extend(known_by.into_iter().map(|key| (key, last)));
+                self.pass_person(change, &table).map_err(ChangeError::from)?;
+                continue;
+            };
+            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
+                self.send(&message, receipt).await?;
+                sent.messages += 1;
+            }
+        }
+        for Dependent { commit, row, key, person } in dependents {
+            let reader = Reader::new(self.lookup.table(Kind::DistinctId), &row);
+            let version = self.versions.dependent(commit, &reader)?;
+            self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
+            sent.messages += 1;
+        }
+        for (kind, keys) in [Kind::Person, Kind::DistinctId].into_iter().zip(as_now) {
+            sent.messages += self.publish_as_now(kind, keys, changes, receipt).await?;
+        }
+        Ok(sent)
+    }
+
+    /// Deletions without what ClickHouse knows the row by.
+    fn keyless(&self, changes: &[Change]) -> Result<u64, ChangeError> {
+        let mut keyless = 0;
+        for change in changes.iter().filter(|change| change.after.is_none()) {
+            let cells = change.before.as_deref().unwrap_or_default();
+            let key = Reader::new(self.lookup.table(change.kind), cells).key()?;
+            keyless += u64::from(key.is_none());
+        }
+        Ok(keyless)
+    }
+
+    /// Publishes rows as they are now, which is at least as new as the changes: rows that one transaction changed more often than
+    /// versions count, and keys that more than one row may have.
+    async fn publish_as_now(
+        &mut self,
+        kind: Kind,
+        mut keys: AsNow,
+        changes: &[Change],
+        receipt: &Arc<Receipt>,
+    ) -> Result<u64, PublishError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let table = self.lookup.table(kind).clone();
+        let wanted: Vec<Key> = keys.keys().cloned().collect();
+        let rows = self.lookup.now(kind, &wanted, changes).await?;
+        let mut now: Vec<Change> = rows.into_iter().map(|row| Change::read(kind, row)).collect();
+        self.lookup.fill(&mut now, &mut true).await?;
+        let mut sent = 0;
+        for change in &now {
+            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            // Of several rows with one key any one does.
+            let Some(last) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
+            let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
+            let version = self.versions.dependent(last.commit, &reader)?;
+            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
+                self.send(&message, receipt).await?;
+                sent += 1;
+            }
+            if let (Kind::Person, true, Some(id)) =
+                (kind, table.is_soft(), reader.id().map_err(ChangeError::from)?)
+            {
+                // The stream has not passed what was read.
+                self.lookup.forget(id);
+            }
+        }
+        for (key, last) in keys {
+            let version = self.versions.deletion(&last)?;
+            self.send(&Outgoing::gone(&key, version), receipt).await?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// What later distinct ids of the batch see of a person that is read again behind them.
+    fn pass_person(&mut self, change: &Change, table: &Table) -> Result<(), ValueError> {
+        if change.kind != Kind::Person {
+            return Ok(());
+        }
+        let reader = |cells| Reader::new(table, cells);
+        match (&change.before, &change.after) {
+            (_, Some(after)) => match reader(after).person()? {
+                Some(person) if person.presence == Presence::Live => {
+                    self.lookup.put(person.id, person.key.uuid);
+                }
+                Some(person) => self.lookup.leave(person.id, person.presence),
+                None => {}
+            },
+            (Some(before), None) => {
+                if let Some(id) = reader(before).id()? {
+                    self.lookup.leave(id, Presence::Deleted);
+                }
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets every person: what has become of them is not known.
+    pub(super) fn forget_all(&mut self) {
+        self.lookup.forget_all();
+    }
+
+    /// Forgets what is remembered of a transaction that has ended.
+    pub(super) fn end_transaction(&mut self) {
+        self.versions.end_transaction();
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// See [`DeliveryError`].
+    pub(super) async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
+        let topic = match message.kind {
+            Kind::Person => &self.persons.topic,
+            Kind::DistinctId => &self.persons.distinct_id_topic,
+        };
+        self.producer.send(topic, message.key.as_bytes(), &message.payload, receipt).await
+    }
+}
+
+fn warn_uncounted(change: &Change, table: &Table, known_by: &[Key]) {
+    let row = known_by.first().map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(
+        "persons: the transaction committed at {} changes {row} of {} more often than versions count: it is read from the table, as it \
+         is after the transaction",
+        change.commit,
+        table.name
+    );
+}

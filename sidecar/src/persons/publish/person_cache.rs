@@ -1,0 +1,82 @@
+//! Cache of persons: the uuid by the primary key, bounded in entries.
+//!
+//! Two maps of half the size each: the elder one is dropped when the younger is full, and what is asked for moves to the younger.
+//! So what was asked for lately stays, at 24 bytes an entry beside the maps' spare room; a list in the order of use would take
+//! four times as much.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3Default;
+
+type Generation = HashMap<i64, Uuid, BuildHasherDefault<Xxh3Default>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct PersonCache {
+    young: Generation,
+    old: Generation,
+    /// Entries of one generation, at most.
+    limit: usize,
+}
+
+impl PersonCache {
+    /// Remembers at most so many persons, and one at least.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { young: HashMap::default(), old: HashMap::default(), limit: (limit / 2).max(1) }
+    }
+
+    pub(crate) fn get(&mut self, id: i64) -> Option<Uuid> {
+        if let Some(uuid) = self.young.get(&id) {
+            return Some(*uuid);
+        }
+        let uuid = self.old.remove(&id)?;
+        self.put(id, uuid);
+        Some(uuid)
+    }
+
+    pub(crate) fn contains(&self, id: i64) -> bool {
+        self.young.contains_key(&id) || self.old.contains_key(&id)
+    }
+
+    pub(crate) fn put(&mut self, id: i64, uuid: Uuid) {
+        if self.young.len() >= self.limit && !self.young.contains_key(&id) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, uuid);
+        self.old.remove(&id);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.young = Generation::default();
+        self.old = Generation::default();
+    }
+
+    pub(crate) fn remove(&mut self, id: i64) {
+        self.young.remove(&id);
+        self.old.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_the_newest_and_forgets_what_was_not_asked_for() {
+        let uuid = |id: i64| Uuid::from_u128(id.unsigned_abs().into());
+        let mut cache = PersonCache::new(100);
+        for id in 0..1_000 {
+            cache.put(id, uuid(id));
+            assert_eq!(cache.get(0), Some(uuid(0)), "asked for all the time");
+            assert!(cache.young.len() + cache.old.len() <= 100);
+        }
+        assert!((960..1_000).all(|id| cache.get(id) == Some(uuid(id))));
+        assert_eq!(cache.get(500), None);
+        cache.put(999, uuid(7));
+        assert_eq!(cache.get(999), Some(uuid(7)), "the newest");
+        cache.remove(999);
+        assert_eq!(cache.get(999), None);
+    }
+}

@@ -1,0 +1,344 @@
+//! The first copy of both tables: by ranges of primary keys, several at once, going on where it was stopped.
+//!
+//! Rows are read after the slot was made, whenever that is, and have a version below everything that the slot gives. A row that
+//! was changed in between comes again with that change, and one that was deleted with its deletion: so nothing has to be read as
+//! of one moment. Only transactions that were committed before the slot began and can't be seen yet would be missed: they are
+//! waited for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use minijinja::context;
+use pgwire_replication::Lsn;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::config::{Persons, Postgres};
+use crate::kafka::{Producer, Receipt};
+use crate::supervise::Heartbeat;
+
+use super::checkpoint::{Copied, Range, State, StateError, Store};
+use super::postgres::pgoutput::Cell;
+use super::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
+use super::postgres::slot::qualified;
+use super::postgres::table::{Kind, Table, person};
+use super::publish::change::{Change, Versions};
+use super::publish::lookup::columns;
+use super::publish::version::{VersionError, of_copy};
+use super::publish::{PublishError, Publisher};
+use super::requirements::Guarantees;
+
+/// Rows that are read at once, at most and at first, before it is known how large they are.
+const PAGE_ROWS: (usize, usize) = (10_000, 100);
+/// Bytes of values that a page should have; one of four times as much is cut.
+const PAGE_BYTES: usize = 8 << 20;
+/// Ranges for each reader, so that none is left alone with a dense one for long.
+const RANGES_EACH: i64 = 8;
+/// How often progress is remembered.
+const REMEMBER: Duration = Duration::from_secs(2);
+/// How long a beat may be missing: longer than brokers may take nothing.
+const COPY_BEAT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Between two looks whether old transactions have ended.
+const ENDED_AGAIN: Duration = Duration::from_millis(200);
+
+/// Why a copy stopped. The next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// PostgreSQL did not answer as it should.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// Rows were not published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Progress was not remembered.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// There is no version for copies.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
+/// What a copy works with.
+pub(super) struct Copy<'a> {
+    /// Where rows go.
+    pub producer: &'a Producer,
+    /// Under which names.
+    pub persons: &'a Persons,
+    /// Where they come from.
+    pub postgres: &'a Postgres,
+    /// Where progress is remembered.
+    pub store: &'a Store<'a>,
+    /// Beats with progress.
+    pub heartbeat: &'a Heartbeat,
+}
+
+impl Copy<'_> {
+    /// Copies what is left, persons first, and remembers that. `told` is called with the rows copied so far.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+        if self.store.now().await.is_copied() {
+            return Ok(());
+        }
+        let session = Session::connect(self.postgres).await?;
+        wait_for_old_transactions(&session, self.heartbeat).await?;
+        for table in Table::both(self.postgres) {
+            self.heartbeat.beat("copying a table", SCAN_TIMEOUT + COPY_BEAT_TIMEOUT);
+            if progress(&mut self.store.now().await, table.kind).is_none() {
+                let left = ranges(&session, &table, self.postgres.readers).await?;
+                self.remember(table.kind, Copied { left, rows: 0 }).await?;
+            }
+            self.table(&table, told).await?;
+        }
+        Ok(())
+    }
+
+    async fn table(&self, table: &Table, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+        let mut state = self.store.now().await;
+        let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.postgres))?;
+        let copied = progress(&mut state, table.kind).take().unwrap_or_default();
+        if copied.left.is_empty() {
+            return Ok(());
+        }
+        let work = Work { queue: Mutex::new((0..copied.left.len()).collect()), copied: Mutex::new(copied) };
+        let readers = (0..self.postgres.readers).map(|_| self.read(table, version, &work));
+        let mut readers: FuturesUnordered<_> = readers.collect();
+        let mut ticks = interval(REMEMBER);
+        loop {
+            let ended = tokio::select! {
+                ended = readers.next() => ended,
+                _ = ticks.tick() => Some(Ok(())),
+            };
+            let now = lock(&work.copied).clone();
+            let rows = now.rows;
+            let is_done = ended.is_none();
+            ended.transpose()?;
+            let left = if is_done { Vec::new() } else { now.left };
+            self.remember(table.kind, Copied { left, rows }).await?;
+            self.heartbeat.beat("copying a table", COPY_BEAT_TIMEOUT);
+            self.heartbeat.ready();
+            // Told when it is remembered: what is told is not copied again.
+            told(table.kind, rows);
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn remember(&self, kind: Kind, copied: Copied) -> Result<(), CopyError> {
+        Ok(self.store.change(|state| *progress(state, kind) = Some(copied)).await?)
+    }
+
+    /// One reader: takes range after range.
+    async fn read(&self, table: &Table, version: u64, work: &Work) -> Result<(), CopyError> {
+        let versions = match self.postgres.version {
+            crate::config::VersionRule::Wal => Versions::Copy(version),
+            crate::config::VersionRule::Column => Versions::Column,
+        };
+        let mut publisher =
+            Publisher::connect(self.producer, self.persons, self.postgres, versions, Guarantees::ALL).await?;
+        let mut limit = PAGE_ROWS.1;
+        while let Some(index) = work.take() {
+            let mut range = work.range(index);
+            let mut under_way: Option<OnItsWay> = None;
+            while range.from <= range.to {
+                let page = page(publisher.lookup().session(), table, range, limit).await?;
+                limit = page.next_limit(limit);
+                range.from = page.next();
+                let rows = page.rows.len() as u64;
+                let receipt = Arc::new(Receipt::default());
+                let mut changes: Vec<_> =
+                    page.rows.into_iter().map(|row| Change::read(table.kind, row)).collect();
+                publisher.publish(&mut changes, &receipt).await?;
+                // While this one is on its way the next one is read.
+                if let Some(before) = under_way.take() {
+                    before.delivered(work, index).await?;
+                }
+                under_way = Some(OnItsWay { receipt, rows, next: range.from });
+                if range.from == i64::MAX {
+                    break;
+                }
+            }
+            if let Some(last) = under_way {
+                last.delivered(work, index).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ranges for the readers, and how far they are.
+struct Work {
+    queue: Mutex<Vec<usize>>,
+    copied: Mutex<Copied>,
+}
+
+impl Work {
+    fn take(&self) -> Option<usize> {
+        lock(&self.queue).pop()
+    }
+
+    fn range(&self, index: usize) -> Range {
+        lock(&self.copied).left.get(index).copied().unwrap_or(Range { from: 1, to: 0 })
+    }
+}
+
+/// Rows that were read.
+struct Page {
+    rows: Vec<Vec<Cell>>,
+    bytes: usize,
+    /// Whether the range has no more.
+    is_last: bool,
+}
+
+impl Page {
+    /// The first key that may come after it.
+    fn next(&self) -> i64 {
+        let last = self.rows.last().and_then(|row| text(row.get(person::ID)?).parse::<i64>().ok());
+        match last.filter(|_| !self.is_last) {
+            Some(last) => last.saturating_add(1),
+            None => i64::MAX,
+        }
+    }
+
+    /// How many rows of their size make a page.
+    fn next_limit(&self, limit: usize) -> usize {
+        match self.bytes / self.rows.len().max(1) {
+            0 => limit,
+            each => (PAGE_BYTES / each).clamp(1, PAGE_ROWS.0),
+        }
+    }
+}
+
+/// A page on its way to the brokers.
+struct OnItsWay {
+    receipt: Arc<Receipt>,
+    rows: u64,
+    next: i64,
+}
+
+impl OnItsWay {
+    async fn delivered(self, work: &Work, index: usize) -> Result<(), CopyError> {
+        self.receipt.delivered().await.map_err(PublishError::from)?;
+        let mut copied = lock(&work.copied);
+        copied.rows += self.rows;
+        if let Some(range) = copied.left.get_mut(index) {
+            range.from = self.next;
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
+    match kind {
+        Kind::Person => &mut state.persons,
+        Kind::DistinctId => &mut state.distinct_ids,
+    }
+}
+
+/// How far the WAL is written, and the first transaction that has not begun.
+pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
+    let [place, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
+    let place = Lsn::parse(&place).map_err(|_| session.odd("tell where it is", place))?;
+    Ok((place, transaction))
+}
+
+/// Waits until queries see everything that is in the WAL now.
+pub(super) async fn wait_for_old_transactions(
+    session: &Session,
+    heartbeat: &Heartbeat,
+) -> Result<(), PostgresError> {
+    let (_, transaction) = now(session).await?;
+    let mut told = false;
+    loop {
+        heartbeat.beat("waiting for older transactions", COPY_BEAT_TIMEOUT);
+        let values = context! { transaction => &transaction };
+        let [ended] = session.row("tell which transactions run", "postgres/ended.sql", values).await?;
+        if ended == "t" {
+            return Ok(());
+        }
+        if !told {
+            let reason = format!("waiting for transactions that began before {transaction}");
+            tracing::info!("persons: {reason}");
+            heartbeat.not_ready(reason);
+            told = true;
+        }
+        sleep(ENDED_AGAIN).await;
+    }
+}
+
+/// The table's keys in ranges of equal width; dense and empty ones follow each other as they come.
+async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Range>, PostgresError> {
+    let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
+    let [first, last] = session
+        .row_within(SCAN_TIMEOUT, "tell a table's first and last key", "postgres/bounds.sql", values)
+        .await?;
+    // An empty table has none.
+    let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) else { return Ok(Vec::new()) };
+    Ok(split(first, last, i64::from(readers) * RANGES_EACH))
+}
+
+fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
+    let width = (i128::from(last) - i128::from(first)) / i128::from(count.max(1)) + 1;
+    let mut ranges = Vec::new();
+    let mut from = i128::from(first);
+    while from <= i128::from(last) {
+        let to = (from + width - 1).min(i128::from(last));
+        // Both lie between two i64.
+        ranges.extend(
+            i64::try_from(from).ok().zip(i64::try_from(to).ok()).map(|(from, to)| Range { from, to }),
+        );
+        from = to + 1;
+    }
+    ranges
+}
+
+async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> Result<Page, PostgresError> {
+    let values = context! {
+        columns => columns(table),
+        table => qualified(&table.name),
+        id => quoted(table.column(person::ID)),
+        from => range.from,
+        to => range.to,
+        limit,
+    };
+    const TASK: &str = "give rows by their keys";
+    let read = async {
+        let mut stream = session.stream(TASK, "postgres/copy.sql", values).await?;
+        let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
+        while let Some(row) = stream.next().await.transpose()? {
+            page.bytes += row.iter().map(Cell::len).sum::<usize>();
+            page.rows.push(row);
+            if page.bytes > 4 * PAGE_BYTES {
+                return Ok(page);
+            }
+        }
+        page.is_last = page.rows.len() < limit;
+        Ok(page)
+    };
+    timeout(SCAN_TIMEOUT, read).await.map_err(|_| session.silent(TASK, SCAN_TIMEOUT))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_every_key_once() {
+        for (first, last, count) in
+            [(1, 1, 16), (1, 100, 16), (-5, 5, 3), (i64::MIN, i64::MAX, 16), (3, 4, 1)]
+        {
+            let ranges = split(first, last, count);
+            assert_eq!((ranges[0].from, ranges[ranges.len() - 1].to), (first, last));
+            assert!(ranges.windows(2).all(|pair| pair[0].to + 1 == pair[1].from), "{ranges:?}");
+            assert!(ranges.iter().all(|range| range.from <= range.to));
+            assert!(ranges.len() as i64 <= count);
+        }
+    }
+}

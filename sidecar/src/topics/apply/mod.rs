@@ -1,0 +1,318 @@
+//! Does a plan's steps, each topic for itself, and sees that the brokers show them.
+
+pub mod lock;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use self::lock::{Lock, LockError};
+use super::plan::values::same;
+use super::plan::{Change, Step};
+use crate::kafka::{Client, ConfigChange, KafkaError, NewTopic, Refusal, Source};
+
+/// How long other brokers may take to hear of a change.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
+/// Between two looks; brokers hear of changes within milliseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How one step went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done, and the brokers show it.
+    Done,
+    /// Somebody else has done it in the meantime.
+    AlreadyDone,
+    /// Not done, or not shown in time.
+    Failed {
+        /// What went wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// A step with its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// What was to be done.
+    #[serde(flatten)]
+    pub step: Step,
+    /// How it went.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What can end an apply before its end. Steps that were done stay done, and planning again shows what is left.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Somebody else changes topics.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The brokers can't be asked, or a request failed as a whole.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+/// Does the steps in their order; one that fails does not keep other topics from being done, but it ends its own topic.
+///
+/// # Errors
+/// [`ApplyError`]; what failed for one topic is in its outcome.
+pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<Applied>, ApplyError> {
+    let mut applied: Vec<Applied> = Vec::new();
+    let mut failed = BTreeSet::new();
+    let phases: Vec<&[Step]> = steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)).collect();
+    for phase in phases {
+        // A process that slept may have lost it to another one.
+        lock.check().await?;
+        let (given_up, phase): (Vec<&Step>, Vec<&Step>) =
+            phase.iter().partition(|step| failed.contains(step.change.topic()));
+        let mut outcomes: Vec<Applied> = given_up
+            .into_iter()
+            .map(|step| (step, Outcome::Failed { reason: "an earlier step of this topic failed".to_owned() }))
+            .map(|(step, outcome)| Applied { step: step.clone(), outcome })
+            .collect();
+        outcomes.extend(ask(client, &phase).await?);
+        wait_until_visible(client, &mut outcomes).await?;
+        let left_over = left_over(client, &outcomes).await?;
+        if !left_over.is_empty() {
+            // It may have taken a while until the topics were seen.
+            lock.check().await?;
+            let mut reset = ask(client, &left_over.iter().collect::<Vec<_>>()).await?;
+            wait_until_visible(client, &mut reset).await?;
+            outcomes.extend(reset);
+        }
+        for outcome in &outcomes {
+            if matches!(outcome.outcome, Outcome::Failed { .. }) {
+                failed.insert(outcome.step.change.topic().to_owned());
+            }
+        }
+        applied.extend(outcomes);
+    }
+    Ok(applied)
+}
+
+/// Steps of one kind go to the brokers in one request; sets and resets are of one kind.
+fn kind(change: &Change) -> u8 {
+    match change {
+        Change::Create(_) => 0,
+        Change::AddPartitions { .. } => 1,
+        Change::SetConfig { .. } | Change::ResetConfig { .. } => 2,
+        Change::Delete { .. } => 3,
+    }
+}
+
+/// Sends steps of one kind.
+async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaError> {
+    let mut creations: Vec<NewTopic> = Vec::new();
+    let mut partitions = BTreeMap::new();
+    let mut configs: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
+    let mut deletions = Vec::new();
+    for step in steps {
+        match step.change.clone() {
+            Change::Create(topic) => creations.push(topic),
+            Change::AddPartitions { name, to, .. } => _ = partitions.insert(name, to),
+            Change::SetConfig { name, key, to, .. } => {
+                configs.entry(name).or_default().push(ConfigChange::Set { key, value: to });
+            }
+            Change::ResetConfig { name, key, .. } => {
+                configs.entry(name).or_default().push(ConfigChange::Reset { key });
+            }
+            Change::Delete { name, .. } => deletions.push(name),
+        }
+    }
+    let mut answers = BTreeMap::new();
+    if !creations.is_empty() {
+        answers.extend(client.create_topics(creations).await?);
+    }
+    if !partitions.is_empty() {
+        answers.extend(client.create_partitions(partitions).await?);
+    }
+    if !configs.is_empty() {
+        let made_known = made_known(steps);
+        if !made_known.is_empty() {
+            answers.extend(client.alter_configs(made_known).await?);
+        }
+        // What could not be made known is refused here for the same reason.
+        answers.extend(client.alter_configs(configs).await?);
+    }
+    if !deletions.is_empty() {
+        answers.extend(client.delete_topics(deletions).await?);
+    }
+    let outcome = |step: &&Step| {
+        let outcome = match answers.get(step.change.topic()) {
+            Some(Ok(())) => Outcome::Done,
+            Some(Err(refusal)) => refused(&step.change, refusal),
+            None => Outcome::Failed { reason: "the brokers did not answer for it: plan again".to_owned() },
+        };
+        Applied { step: (*step).clone(), outcome }
+    };
+    Ok(steps.iter().map(outcome).collect())
+}
+
+/// Resets of configs that a topic has which was just created without them: those of its former life, see [`made_known`].
+async fn left_over(client: &Client, outcomes: &[Applied]) -> Result<Vec<Step>, KafkaError> {
+    let created = outcomes.iter().filter(|applied| applied.outcome == Outcome::Done);
+    let created: BTreeMap<&str, &NewTopic> = created
+        .filter_map(|applied| match &applied.step.change {
+            Change::Create(topic) => Some((topic.name.as_str(), topic)),
+            _ => None,
+        })
+        .collect();
+    if created.is_empty() {
+        return Ok(Vec::new());
+    }
+    let configs = client.configs(&created.keys().map(|name| (*name).to_owned()).collect()).await?;
+    let mut steps = Vec::new();
+    for (name, topic) in created {
+        let own = configs.get(name).into_iter().flatten();
+        let own =
+            own.filter(|(key, config)| config.source == Source::Topic && !topic.configs.contains_key(*key));
+        for (key, from) in own {
+            let (name, key) = (name.to_owned(), key.clone());
+            let mut step = Step::from(Change::ResetConfig { name, key, from: from.clone() });
+            step.warnings.push("a broker had kept it of a topic of this name that was deleted".to_owned());
+            steps.push(step);
+        }
+    }
+    Ok(steps)
+}
+
+/// Configs that are to be reset, set to what counts already. A broker that was restarted may hold configs of a topic that was
+/// deleted and made again, of which the controller knows nothing, so that it does nothing to reset them (Kafka 4.1.1, seen
+/// by `make torture TEST=topics_apply`).
+fn made_known(steps: &[&Step]) -> BTreeMap<String, Vec<ConfigChange>> {
+    let mut known: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
+    for step in steps {
+        if let Change::ResetConfig { name, key, from } = &step.change
+            && let Some(value) = from.value.clone()
+        {
+            known.entry(name.clone()).or_default().push(ConfigChange::Set { key: key.clone(), value });
+        }
+    }
+    known
+}
+
+fn refused(change: &Change, refusal: &Refusal) -> Outcome {
+    let next = match (refusal.code, change) {
+        (RDKafkaErrorCode::TopicAlreadyExists, Change::Create(_))
+        | (RDKafkaErrorCode::UnknownTopicOrPartition, Change::Delete { .. }) => return Outcome::AlreadyDone,
+        (RDKafkaErrorCode::InvalidReplicationFactor, _) => {
+            "fewer brokers are up than replication_factor".to_owned()
+        }
+        (RDKafkaErrorCode::InvalidConfig, _) => "correct its config in the topics file".to_owned(),
+        (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed, _) => {
+            format!("this user needs the right {}", right(change))
+        }
+        (RDKafkaErrorCode::TopicDeletionDisabled, _) => "set delete.topic.enable on the brokers".to_owned(),
+        _ if refusal.is_in_doubt() => "it may have been done all the same: plan again".to_owned(),
+        _ => "the broker's log tells more".to_owned(),
+    };
+    Outcome::Failed { reason: format!("{refusal}: {next}") }
+}
+
+/// What Kafka's authorizer asks for.
+fn right(change: &Change) -> String {
+    match change {
+        Change::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
+        Change::AddPartitions { name, .. } => format!("Alter on topic {name}"),
+        Change::SetConfig { name, .. } | Change::ResetConfig { name, .. } => {
+            format!("AlterConfigs on topic {name}")
+        }
+        Change::Delete { name, .. } => format!("Delete on topic {name}"),
+    }
+}
+
+/// Until the brokers show every step that is done; what they don't show in time becomes a failure.
+async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + VISIBLE_LIMIT;
+    loop {
+        let hidden = hidden(client, outcomes).await?;
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            for index in hidden {
+                let seconds = VISIBLE_LIMIT.as_secs();
+                let reason =
+                    format!("done, but no broker shows it after {seconds} s: look at the brokers' logs");
+                outcomes[index].outcome = Outcome::Failed { reason };
+            }
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The places of steps that are done and not shown.
+async fn hidden(client: &Client, outcomes: &[Applied]) -> Result<Vec<usize>, KafkaError> {
+    let done = |applied: &Applied| applied.outcome == Outcome::Done;
+    if !outcomes.iter().any(done) {
+        return Ok(Vec::new());
+    }
+    let cluster = client.cluster().await?;
+    let configured = outcomes.iter().filter(|applied| done(applied) && kind(&applied.step.change) == 2);
+    let names = configured.map(|applied| applied.step.change.topic().to_owned()).collect();
+    let configs = client.configs(&names).await?;
+    let is_shown = |change: &Change| {
+        let topic = cluster.topics.get(change.topic());
+        let config = |key: &str| configs.get(change.topic())?.get(key);
+        match change {
+            Change::Create(_) => topic.is_some(),
+            Change::AddPartitions { to, .. } => topic.is_some_and(|topic| topic.partitions.len() >= *to),
+            Change::Delete { .. } => topic.is_none(),
+            Change::SetConfig { key, to, .. } => config(key).is_some_and(|config| {
+                // A value that the broker hides can't be compared.
+                config.source == Source::Topic && config.value.as_ref().is_none_or(|value| same(value, to))
+            }),
+            Change::ResetConfig { key, .. } => {
+                config(key).is_some_and(|config| config.source != Source::Topic)
+            }
+        }
+    };
+    let places = outcomes.iter().enumerate();
+    let hidden = places.filter(|(_, applied)| done(applied) && !is_shown(&applied.step.change));
+    Ok(hidden.map(|(place, _)| place).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: RDKafkaErrorCode) -> Refusal {
+        Refusal { code, message: String::new() }
+    }
+
+    #[test]
+    fn a_lost_race_is_no_failure_and_a_failure_says_what_to_do() {
+        let new =
+            NewTopic { name: "a".to_owned(), partitions: 1, replication_factor: 3, configs: BTreeMap::new() };
+        let create = Change::Create(new);
+        let exists = refusal(RDKafkaErrorCode::TopicAlreadyExists);
+        assert_eq!(refused(&create, &exists), Outcome::AlreadyDone);
+        let cases = [
+            (RDKafkaErrorCode::InvalidReplicationFactor, "fewer brokers are up than replication_factor"),
+            (
+                RDKafkaErrorCode::TopicAuthorizationFailed,
+                "needs the right Create on topic a or on the cluster",
+            ),
+            (RDKafkaErrorCode::RequestTimedOut, "may have been done all the same: plan again"),
+        ];
+        for (code, end) in cases {
+            let Outcome::Failed { reason } = refused(&create, &refusal(code)) else { panic!("a failure") };
+            assert!(reason.ends_with(end), "{reason}");
+        }
+    }
+
+    #[test]
+    fn outcomes_are_flat_json() {
+        let step = Step::from(Change::Delete { name: "a".to_owned(), partitions: 2 });
+        let done = Applied { step, outcome: Outcome::AlreadyDone };
+        assert_eq!(
+            serde_json::to_string(&done).ok().as_deref(),
+            Some(r#"{"change":"delete","name":"a","partitions":2,"warnings":[],"outcome":"already_done"}"#)
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! A plan kept in a file, to be looked at by others and applied later, if the cluster is then as it was.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::kafka::{Config, Source};
+use crate::topics::plan::{Observed, Plan};
+use crate::topics::spec::{Manage, Spec, Topic};
+
+/// Grows with any change of the file's form.
+const FORMAT: u32 = 1;
+
+/// What a plan file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPlan {
+    format: u32,
+    /// The cluster it was made for.
+    pub cluster_id: Option<String>,
+    /// What was found of each topic in question.
+    seen: BTreeMap<String, Seen>,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// What a plan depends on; `None` partitions stand for a topic that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Seen {
+    partitions: Option<usize>,
+    replication_factor: usize,
+    configs: BTreeMap<String, Option<String>>,
+    /// Who reads it, if that counts.
+    readers: Option<Vec<String>>,
+}
+
+/// Why a plan file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// It can't be read or written.
+    #[error("can't use the plan file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no plan, or one of another version of posthouse.
+    #[error(
+        "{path} is no plan of this version of posthouse ({reason}): make it anew with posthouse topics plan -o {path}"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was made for another cluster.
+    #[error("the plan was made for cluster {wanted}, and this is {found}: check kafka.brokers in the config")]
+    OtherCluster {
+        /// That of the plan.
+        wanted: String,
+        /// That of the brokers.
+        found: String,
+    },
+    /// The cluster has changed.
+    #[error(
+        "the cluster has changed since the plan was made ({changed}): nothing was done; make the plan anew"
+    )]
+    Changed {
+        /// Which topics, and how.
+        changed: String,
+    },
+}
+
+impl SavedPlan {
+    /// A plan with what it depends on.
+    pub fn new(plan: Plan, spec: &Spec, observed: &Observed) -> Self {
+        let looked_at = spec.topics.iter().filter(|topic| topic.manage != Manage::Ignore);
+        let seen = looked_at.map(|topic| (topic.name.clone(), Seen::of(&topic.name, observed)));
+        Self { format: FORMAT, cluster_id: observed.cluster.id.clone(), seen: seen.collect(), plan }
+    }
+
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// [`SavedError::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), SavedError> {
+        let io = |source| SavedError::Io { path: path.to_owned(), source };
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))?;
+        text.push('\n');
+        std::fs::write(path, text).map_err(io)
+    }
+
+    /// Reads what [`SavedPlan::write`] has written.
+    ///
+    /// # Errors
+    /// [`SavedError::Io`] or [`SavedError::Foreign`].
+    pub fn read(path: &Path) -> Result<Self, SavedError> {
+        let text = std::fs::read(path).map_err(|source| SavedError::Io { path: path.to_owned(), source })?;
+        let foreign = |reason| SavedError::Foreign { path: path.to_owned(), reason };
+        let saved: Self = serde_json::from_slice(&text).map_err(|error| foreign(error.to_string()))?;
+        if saved.format != FORMAT {
+            return Err(foreign(format!("its format is {}, this one's {FORMAT}", saved.format)));
+        }
+        Ok(saved)
+    }
+
+    /// The topics that must be looked at again, in the form in which they were looked at.
+    pub fn spec(&self) -> Spec {
+        let topic = |(name, seen): (&String, &Seen)| Topic {
+            name: name.clone(),
+            manage: match seen.readers {
+                Some(_) => Manage::Delete,
+                None => Manage::Adopt { partitions: None, replication_factor: None },
+            },
+            config: BTreeMap::new(),
+            owner: None,
+        };
+        Spec { cluster_id: self.cluster_id.clone(), topics: self.seen.iter().map(topic).collect() }
+    }
+
+    /// Whether the cluster is as it was when the plan was made.
+    ///
+    /// # Errors
+    /// [`SavedError::OtherCluster`] or [`SavedError::Changed`].
+    pub fn check(&self, observed: &Observed) -> Result<(), SavedError> {
+        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "without a name".to_owned());
+        if self.cluster_id != observed.cluster.id {
+            let (wanted, found) = (id(&self.cluster_id), id(&observed.cluster.id));
+            return Err(SavedError::OtherCluster { wanted, found });
+        }
+        let changed: Vec<String> = self
+            .seen
+            .iter()
+            .filter_map(|(name, was)| Some(format!("{name}: {}", was.difference(&Seen::of(name, observed))?)))
+            .collect();
+        if changed.is_empty() { Ok(()) } else { Err(SavedError::Changed { changed: changed.join("; ") }) }
+    }
+}
+
+impl Seen {
+    fn of(name: &str, observed: &Observed) -> Self {
+        let layout = observed.cluster.topics.get(name);
+        let own = observed.configs.get(name).into_iter().flatten();
+        let own = own.filter(|(_, config)| config.source == Source::Topic);
+        Self {
+            partitions: layout.map(|layout| layout.partitions.len()),
+            replication_factor: layout.map_or(0, crate::kafka::Layout::replication_factor),
+            configs: own.map(|(key, Config { value, .. })| (key.clone(), value.clone())).collect(),
+            readers: observed.readers.get(name).cloned(),
+        }
+    }
+
+    /// What differs, in a few words.
+    fn difference(&self, now: &Self) -> Option<String> {
+        match (self.partitions, now.partitions) {
+            (None, Some(_)) => return Some("it exists now".to_owned()),
+            (Some(_), None) => return Some("it is gone".to_owned()),
+            (was, is) if was != is => {
+                let count = |count: Option<usize>| count.unwrap_or_default();
+                return Some(format!("partitions {} became {}", count(was), count(is)));
+            }
+            _ => {}
+        }
+        if self.replication_factor != now.replication_factor {
+            let (was, is) = (self.replication_factor, now.replication_factor);
+            return Some(format!("replication factor {was} became {is}"));
+        }
+        let keys = self.configs.keys().chain(now.configs.keys());
+        let changed = keys.into_iter().find(|key| self.configs.get(*key) != now.configs.get(*key));
+        if let Some(key) = changed {
+            let value = |seen: &Self| match seen.configs.get(key) {
+                None => "the brokers' own".to_owned(),
+                Some(value) => value.clone().unwrap_or_else(|| "hidden".to_owned()),
+            };
+            return Some(format!("{key} {} became {}", value(self), value(now)));
+        }
+        let readers = now.readers.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+        (self.readers != now.readers).then(|| format!("its readers are now: {readers}"))
+    }
+}
