@@ -4,6 +4,7 @@
 //! `Native` block of arguments, reads one `Native` block with the result, and repeats until it closes the
 //! pipe.
 
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
