@@ -1,4 +1,6 @@
-//! `posthouse run`: the only place that spawns tasks for good, and that ends them in order.
+//! Tasks of `posthouse run`, started and ended in order.
+//!
+//! All long-running tasks are spawned here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,31 +14,28 @@ use crate::persons::lead;
 use crate::supervise::{Board, StopError, Task, TaskError};
 use crate::topics::reconcile;
 
-/// How long an apply of topics may go on at the end. What is left of it is done by the next one.
+/// Time for an apply of topics to finish at the end. The next apply does the rest.
 const TOPICS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same for what is on its way from PostgreSQL. It comes again after the next start.
+/// Time for rows in flight from PostgreSQL. They are replayed after the next start.
 const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// The same for answers over HTTP, after everything else.
+/// Time for HTTP responses, after all other tasks.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a running posthouse failed.
+/// Reason why a running posthouse failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// Its address is taken.
+    /// The address of the HTTP interface is taken.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A task could not be kept running, or did not end well.
+    /// A task could not be kept running, or ended with an error.
     #[error(transparent)]
     Task(#[from] TaskError),
 }
 
 type Supervised = JoinSet<Result<(), TaskError>>;
 
-/// Runs until `stop` ends or a task can't be kept running, then ends all tasks: first those that change something, last the
-/// one that reports it.
-///
-/// # Errors
-/// See [`DaemonError`].
+/// Runs until `stop` ends or a task can't be kept running. Then it ends all tasks: first the tasks
+/// that change data, last the HTTP interface.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     let listener = Arc::new(http::bind(&config.daemon.listen).await?);
@@ -117,7 +116,7 @@ async fn first_failure(tasks: &mut Supervised) -> TaskError {
     }
 }
 
-/// Waits for all tasks, which end within their times; the first that did not end well.
+/// Waits for all tasks, each with its own time limit. Returns the first error.
 async fn join(mut tasks: Supervised) -> Result<(), TaskError> {
     let mut ended = Ok(());
     while let Some(task) = tasks.join_next().await {

@@ -1,17 +1,17 @@
-//! One binary per node: keeps topics, schema and functions right.
+//! Sidecar for topics, schema, functions and persons of a ClickHouse cluster.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod backfill;
 pub mod config;
-pub mod daemon;
-pub mod http;
-pub mod kafka;
-pub mod node;
-pub mod persons;
-pub mod schema;
 mod sql;
-pub mod supervise;
-pub mod takeover;
+pub mod node;
+pub mod kafka;
 pub mod topics;
+pub mod schema;
+pub mod takeover;
 pub mod udf;
+pub mod persons;
+pub mod backfill;
+pub mod supervise;
+pub mod http;
+pub mod daemon;

@@ -1,6 +1,7 @@
-//! `posthouse`: reads the command line and the config, starts logs and Tokio, and does one verb.
+//! `posthouse`: entry point of the command line.
 
-// Both panic when their reader has gone: cli/notices.rs and cli/output.rs write.
+// Both macros panic when the reader of their output is gone. cli/notices.rs and cli/output.rs
+// write instead.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod cli;

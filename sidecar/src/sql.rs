@@ -1,4 +1,6 @@
-//! The SQL files of the project, embedded and rendered; no statement is written anywhere else.
+//! Embedded SQL files and their rendering.
+//!
+//! Every statement of posthouse is in one of these files.
 
 use std::sync::LazyLock;
 
@@ -154,7 +156,8 @@ files![
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
-    // A name that a template misspells is a bug of ours, not an empty string on somebody's cluster.
+    // A misspelled name in a template is a bug of posthouse. It must fail instead of rendering as
+    // an empty string.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for (path, text) in FILES {
         environment.add_template(path, text).unwrap_or_else(|error| panic!("sql/{path}: {error}"));
@@ -162,7 +165,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// A template and its values do not fit together: a fault of posthouse, not of its user.
+/// A template and its values do not fit together, a bug of posthouse.
 #[derive(Debug, thiserror::Error)]
 #[error("can't render sql/{path}: please report this")]
 pub struct RenderError {
@@ -171,10 +174,10 @@ pub struct RenderError {
     source: Box<minijinja::Error>,
 }
 
-/// The statement of the file at `path` (below `sql/`), with `values` filled in.
+/// Renders the file at `path` (below `sql/`) with `values`.
 ///
 /// # Errors
-/// [`RenderError`] if there is no such file or it asks for a value that is not there.
+/// [`RenderError`] if the file is missing or needs a value that `values` lacks.
 pub(crate) fn render(path: &str, values: impl Serialize) -> Result<String, RenderError> {
     let template = ENVIRONMENT.get_template(path);
     template
@@ -182,12 +185,13 @@ pub(crate) fn render(path: &str, values: impl Serialize) -> Result<String, Rende
         .map_err(|source| RenderError { path: path.to_owned(), source: Box::new(source) })
 }
 
-/// The text of the file at `path` as it stands, for checksums and for statements without values.
+/// Returns the unrendered text of the file at `path`, for checksums and for statements
+/// without values.
 pub(crate) fn text(path: &str) -> Option<&'static str> {
     FILES.iter().find_map(|(name, text)| (*name == path).then_some(*text))
 }
 
-/// The paths below `folder/`, in order.
+/// Returns the paths below `folder/`, in order.
 pub(crate) fn paths(folder: &str) -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(path, _)| *path).filter(move |path| path.starts_with(folder))
 }
@@ -199,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// All files below `folder`, as paths below `root`.
+    /// Collects all files below `folder`, as paths below `root`.
     fn files_below(root: &Path, folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             if entry.is_dir() {

@@ -1,5 +1,6 @@
-//! A backfill beside what ClickHouse itself makes of the same Parquet file: its own `file()` through `writable_events`, and
-//! a plain HTTP insert.
+//! Backfill benchmark against ClickHouse's own loads of the same Parquet file.
+//!
+//! The peers are ClickHouse's `file()` through `writable_events`, and a plain HTTP insert.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,22 +22,22 @@ use crate::report::{Report, median};
 const ROWS: u64 = 2_000_000;
 const RUNS: usize = 5;
 
-/// What one run of all ways gives.
+/// Figures of one run of all load paths.
 pub(crate) const FIGURES: &[&str] =
     &["backfill_direct", "backfill_distributed", "backfill_unproven", "backfill_vs_http"];
 
-/// The file's columns, in the order of the file and of the peer's inserts.
+/// Columns in the order of the file and of the peers' inserts.
 const COLUMNS: &str =
     "uuid, event, properties, timestamp, team_id, distinct_id, elements_hash, created_at, elements_chain";
 
-/// One way to load the file, and what it took.
+/// Cost of loading the file once.
 struct Run {
     seconds: f64,
-    /// Processor seconds of the command itself; 0 for the server's own ways.
+    /// CPU seconds of the posthouse command; 0 for ClickHouse's own loads.
     own_cpu: f64,
-    /// Processor seconds of all nodes.
+    /// CPU seconds of all nodes.
     server_cpu: f64,
-    /// Parts that inserts made on all nodes.
+    /// Parts created by inserts on all nodes.
     parts: u64,
 }
 
@@ -93,7 +94,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     ])
 }
 
-/// Events like a product's, written by the server: what is compared is loading, not generating.
+/// Writes realistic product events with the server, because the benchmark compares loading, not
+/// generating.
 fn write(site: &Site<'_>, file: &Path) -> anyhow::Result<()> {
     site.query(&format!(
         "INSERT INTO FUNCTION file('{}', Parquet) SELECT generateUUIDv4() AS uuid, \
@@ -135,7 +137,7 @@ fn load(site: &Site<'_>, file: &Path, way: &str) -> anyhow::Result<Run> {
     Ok(Run { seconds, own_cpu, server_cpu, parts: parts(site)? })
 }
 
-/// Takes all rows and all memory of earlier loads away, and waits for merges to end.
+/// Removes all rows and backfill records of earlier loads, and waits for merges to end.
 fn empty(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for table in ["sharded_events", "sharded_backfill_files", "sharded_backfill_ledger"] {
@@ -145,7 +147,8 @@ fn empty(site: &Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts that came by inserts, those that were merged since included: each takes the next number of its partition.
+/// Counts parts created by inserts, including parts merged since. Each part takes the next block
+/// number of its partition.
 fn parts(site: &Site<'_>) -> anyhow::Result<u64> {
     let mut parts = 0;
     for node in 0..site.stack.nodes().len() {
@@ -160,7 +163,7 @@ fn parts(site: &Site<'_>) -> anyhow::Result<u64> {
     Ok(parts)
 }
 
-/// Runs the command and returns the processor time it took.
+/// Runs the command and returns its CPU seconds.
 fn backfill(site: &Site<'_>, file: &Path, way: &str) -> anyhow::Result<f64> {
     let (file, route) = (file.to_string_lossy(), if way == "distributed" { "distributed" } else { "direct" });
     let mut arguments = vec!["backfill", "run", &file, "--mapping", "identity", "--route", route];
@@ -172,7 +175,7 @@ fn backfill(site: &Site<'_>, file: &Path, way: &str) -> anyhow::Result<f64> {
     Ok(cpu("/proc/self/stat", CHILDREN)? - before)
 }
 
-/// The same insert as `curl --data-binary @file` makes.
+/// Sends the same insert as `curl --data-binary @file`.
 fn post(site: &Site<'_>, path: &Path) -> anyhow::Result<()> {
     let url = site.stack.nodes()[0].http_url();
     let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -195,18 +198,19 @@ fn post(site: &Site<'_>, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processor seconds that all nodes have taken so far.
+/// Returns the CPU seconds of all nodes so far.
 fn server_cpu(stack: &Stack) -> anyhow::Result<f64> {
     let node = |node: &Node| cpu(&format!("/proc/{}/stat", node.pid().context("a node is down")?), ITSELF);
     stack.nodes().iter().map(node).sum()
 }
 
-/// Where `/proc/PID/stat` has the processor time of a process, counted behind its name, which may hold anything.
+/// Field of a process's own CPU time in `/proc/PID/stat`. Fields are counted after the process
+/// name, because a name may contain any character.
 const ITSELF: usize = 11;
-/// Where it has that of the children that have ended.
+/// Field of the CPU time of ended child processes.
 const CHILDREN: usize = 13;
 
-/// User and system seconds.
+/// Returns user plus system seconds.
 fn cpu(path: &str, field: usize) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(path)?;
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
@@ -241,10 +245,10 @@ fn compare(name: &str, ours: &str, our_runs: &[Run], peer: &str, peer_runs: &[Ru
 
 /// Events in one row group: five gigabytes of values.
 const LARGE_ROWS: usize = 8_500_000;
-/// What the command may use by default.
+/// Default memory limit of the command.
 const MEMORY_MIB: u64 = 512;
 
-/// One row group far larger than the memory that the loader may use, and the most that it used.
+/// Loads one row group far larger than the loader's memory limit, and measures the peak memory.
 pub(crate) fn memory() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default(), &Progress::on_stderr())?;
     let site = Site::new(&stack, "backfill_memory")?;
@@ -297,7 +301,7 @@ pub(crate) fn memory() -> anyhow::Result<Vec<Report>> {
     }])
 }
 
-/// Bytes of a file's only row group before compression.
+/// Returns the uncompressed bytes of a file's only row group.
 fn row_group_bytes(file: &Path) -> anyhow::Result<u64> {
     let reader = SerializedFileReader::new(File::open(file)?)?;
     let groups = reader.metadata().row_groups();
@@ -305,7 +309,7 @@ fn row_group_bytes(file: &Path) -> anyhow::Result<u64> {
     Ok(u64::try_from(groups[0].total_byte_size())?)
 }
 
-/// The most memory that a process has had so far.
+/// Returns the peak resident memory of a process so far.
 fn peak_rss_mib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,6 @@
-//! A backlog of two million events: exactly once against group offsets, alternately, from the same topic.
+//! Drain time of a two-million-event backlog: Keeper offsets against group offsets.
+//!
+//! Both read the same topic, alternately. Offsets in Keeper give exactly-once delivery.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -14,14 +16,15 @@ use crate::report::{Report, median};
 
 const BACKLOG: u64 = 2_000_000;
 const RUNS: usize = 5;
-/// As fast as one producer goes.
+/// Above the speed of one producer, so that the rate is unlimited.
 const UNLIMITED: u64 = 10_000_000;
-/// To begin with the partitions shared out evenly.
+/// Limit on starts until the partitions are evenly distributed.
 const STARTS: usize = 20;
 const LIMIT: Duration = Duration::from_secs(300);
 /// posthouse's defaults.
 const OURS: &[(&str, i64)] = &[];
-/// With group offsets a block may be as large as it likes, and nothing but its size should end it in a backlog.
+/// Best settings for group offsets: blocks may have any size, and in a backlog only their size
+/// should end them.
 const GROUP_AT_ITS_BEST: &[(&str, i64)] = &[("batch_rows", 65_536), ("poll_timeout_ms", 1_000)];
 /// 2026-11-10 12:00:00 UTC, in µs.
 const UNTIL: i64 = 1_794_312_000_000_000;
@@ -61,10 +64,10 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     }])
 }
 
-/// Seconds from the moment the consumers exist until all events can be queried.
+/// Returns the seconds from the creation of the consumers until all events can be queried.
 ///
-/// A start in which one node took another's partition is not counted but done again: it says how soon the engine
-/// balances (15 polls), not how fast it reads.
+/// A start with unevenly distributed partitions is repeated and not measured. Its time would depend
+/// on ClickHouse's rebalancing (15 polls), not on the speed of reading.
 fn drain(stack: &Stack, offsets: &str, run: usize, settings: &[(&str, i64)]) -> anyhow::Result<f64> {
     for start in 0..STARTS {
         let mut site = Site::new(stack, &format!("drain_{offsets}_{run}_{start}"))?;
@@ -95,7 +98,7 @@ fn drained(site: &Site<'_>, begin: Instant) -> anyhow::Result<f64> {
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Waits until every node has partitions and says whether they have equally many.
+/// Waits until every node has partitions, and returns whether all have equally many.
 fn balanced(site: &Site<'_>) -> anyhow::Result<bool> {
     let sql =
         "SELECT sum(length(assignments.partition_id)) FROM system.kafka_consumers WHERE database = '{db}'";

@@ -1,4 +1,7 @@
-//! From produced to queryable, under load: our settings against the engine's defaults, in one run on the same stack.
+//! Latency from produced to queryable under load: posthouse's settings against ClickHouse's
+//! defaults.
+//!
+//! Both are measured in one run on the same stack.
 
 use std::collections::HashMap;
 use std::thread;
@@ -15,19 +18,21 @@ use serde_json::json;
 
 use crate::report::Report;
 
-/// Name and events a second.
+/// Name and events per second.
 const RATES: [(&str, u64); 2] = [("ingest_latency", 20_000), ("ingest_latency_50k", 50_000)];
 pub(crate) const FIGURES: &[&str] = &[RATES[0].0, RATES[1].0];
 /// Poll timeouts to compare, in ms.
 const POLL_TIMEOUTS: [i64; 4] = [100, 200, 400, 1_000];
-/// A node that joins gets its partitions when the others look after theirs, every 15 polls: until then one node has all.
+/// A joining node gets its partitions when the other nodes check theirs, every 15 polls. Until then
+/// one node has all.
 const WARM_UP: Duration = Duration::from_secs(25);
 const MEASURED: Duration = Duration::from_secs(30);
-/// A probe that is not seen by then is counted with this latency.
+/// Time limit for each probe; a probe not visible by then counts with this latency.
 const LATEST: Duration = Duration::from_secs(30);
-/// One probe each; the time between two questions is the resolution of the figures, and their price is processor time.
+/// Interval of probes and of queries for them. It is the resolution of the figures; shorter
+/// intervals cost CPU time.
 const EVERY: Duration = Duration::from_millis(100);
-/// A team of their own makes probes cheap to find.
+/// A separate team makes probes cheap to find.
 const PROBE_TEAM: u32 = 999_999;
 
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
@@ -54,15 +59,16 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settings {
-    /// What posthouse makes from a config without values of its own.
+    /// posthouse's settings for a config without overrides.
     Ours,
-    /// The same with another `poll_timeout_ms`.
+    /// posthouse's settings with another `poll_timeout_ms`.
     PollTimeout(i64),
-    /// What the engine does when nothing is said.
+    /// ClickHouse's defaults.
     Engine,
 }
 
-/// What a longer or shorter poll costs and brings, at the first of [`RATES`]; the longest is the peer.
+/// Compares the cost and latency of poll timeouts at the first of [`RATES`]. The longest timeout is
+/// the peer.
 pub(crate) fn poll_timeouts() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default(), &Progress::on_stderr())?;
     let mut measured = Vec::new();
@@ -131,7 +137,8 @@ fn measure(stack: &Stack, name: &str, rate: u64, settings: Settings) -> anyhow::
     })
 }
 
-/// The same table with nothing but what the engine demands: group offsets, one consumer, 7.5 s flush.
+/// Recreates the table with only the settings that ClickHouse requires: group offsets, one
+/// consumer, 7.5 s flush.
 fn engine_defaults(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
@@ -145,7 +152,7 @@ fn engine_defaults(site: &Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends probes beside the load and asks for them until each was seen. Latencies in ms.
+/// Sends probes during the load and queries until each is visible. Latencies are in ms.
 fn probe(site: &Site<'_>) -> anyhow::Result<Histogram<u64>> {
     let producer = Producer::new(&site.brokers(), site.name())?;
     let mut waiting: HashMap<u64, Instant> = HashMap::new();
@@ -182,7 +189,7 @@ fn probe(site: &Site<'_>) -> anyhow::Result<Histogram<u64>> {
     Ok(latencies)
 }
 
-/// Parts ever inserted, and active now, on all nodes.
+/// Returns the parts ever inserted and the active parts, summed over all nodes.
 fn parts(site: &Site<'_>) -> anyhow::Result<(u64, u64)> {
     let mut sums = (0, 0);
     for node in 0..site.stack.nodes().len() {

@@ -1,4 +1,6 @@
-//! `make bench`: ours beside its peer in one run on the real servers; a table, and `target/bench/NAME.json`.
+//! `make bench`: benchmarks of posthouse against its peers on real servers.
+//!
+//! Results go to a table and to `target/bench/NAME.json`.
 
 mod backfill;
 mod ingest_drain;
@@ -15,18 +17,18 @@ use clap::Parser;
 
 use crate::report::{Report, Wanted};
 
-/// Measures posthouse against its peers.
+/// Measure posthouse against its peers.
 #[derive(Parser)]
 struct Arguments {
-    /// Measure the figures whose names begin so; all without it.
+    /// Measure the figures whose names start with this prefix; all by default.
     #[arg(default_value = "")]
     name: String,
-    /// Given by cargo; means nothing here.
+    /// Passed by cargo and ignored.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Figures that come of one run, and the run, which may leave out what is not wanted.
+/// The figures of one run, and the function that runs it. It may skip figures that aren't selected.
 type Bench = (Vec<&'static str>, fn(&Wanted) -> anyhow::Result<Vec<Report>>);
 
 fn benches() -> [Bench; 10] {

@@ -1,10 +1,10 @@
-//! A benchmark's figures: as a table for people, as JSON for whoever compares runs.
+//! Benchmark figures as a table and as JSON.
 
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Figures whose names begin so.
+/// Prefix of the selected figures' names.
 pub(crate) struct Wanted(pub(crate) String);
 
 impl Wanted {
@@ -13,24 +13,22 @@ impl Wanted {
     }
 }
 
-/// One comparison. Times are seconds, medians of `runs` unless `what` says otherwise.
+/// One comparison. Times are in seconds: medians of `runs` unless `what` says otherwise.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Its name, and that of its file.
+    /// Name of the figure and of its file.
     pub(crate) name: String,
-    /// What is measured against what.
+    /// The measured operation and its peer.
     pub(crate) what: String,
-    /// Ours.
     pub(crate) ours_s: f64,
-    /// The peer's.
     pub(crate) peer_s: f64,
     /// The peer's time divided by ours: above 1 ours is faster.
     pub(crate) ratio: f64,
-    /// Rows that went through.
+    /// Rows processed.
     pub(crate) rows: u64,
-    /// Runs of each.
+    /// Number of runs per side.
     pub(crate) runs: usize,
-    /// What bounds it.
+    /// The bottleneck.
     pub(crate) limit: String,
     /// Further figures, by name.
     pub(crate) details: serde_json::Value,
@@ -58,7 +56,6 @@ pub(crate) fn print(reports: &[Report]) {
     }
 }
 
-/// The middle of some measurements.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

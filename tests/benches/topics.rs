@@ -1,4 +1,4 @@
-//! How long a plan of a thousand topics takes, and the apply that makes them.
+//! Duration of planning a thousand topics, and of creating them.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::report::{Report, median};
 
 const TOPICS: usize = 1_000;
 const RUNS: usize = 5;
-/// What somebody who looks at a cluster of this size is ready to wait.
+/// Acceptable waiting time for an operator with a cluster of this size.
 const PATIENCE_S: f64 = 5.0;
 
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
@@ -25,7 +25,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let begin = Instant::now();
     site.must(&["topics", "apply"])?;
     let made_s = begin.elapsed().as_secs_f64();
-    // Every topic has a difference, of which the brokers must tell what it frees.
+    // Every topic has a difference, and the brokers must report how many bytes it reclaims.
     std::fs::write(&file, topics(518_400_000))?;
     let mut seconds = Vec::new();
     for _ in 0..RUNS {
@@ -56,7 +56,7 @@ fn topics(retention: u64) -> String {
         "[defaults]\npartitions = 1\nreplication_factor = 1\nconfig = {{ \"retention.ms\" = {retention} }}\n"
     );
     (0..TOPICS).fold(head, |mut text, topic| {
-        // Writing to a string never fails.
+        // Writing to a `String` can't fail.
         let _ = writeln!(text, "[topics.bench_{topic}]");
         text
     })

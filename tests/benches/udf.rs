@@ -1,4 +1,7 @@
-//! Whole queries that call our functions, beside the built-in, a function that does nothing, another wire, and a script.
+//! Queries with our functions against built-ins and other functions.
+//!
+//! The peers are the built-in function, a function that only answers zeros, another wire format,
+//! and a Python script.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,9 +16,9 @@ use crate::report::{Report, Wanted, median};
 
 /// Ids of 40 bytes each.
 const ROWS: u64 = 10_000_000;
-/// A script takes so long that fewer must do; both sides take them.
+/// The script is too slow for more rows; both sides use this number.
 const SCRIPT_ROWS: u64 = 200_000;
-/// What FUNCTIONS.md tells to set where a query goes through many rows.
+/// Settings that FUNCTIONS.md recommends for queries over many rows.
 const LARGE_BLOCKS: &str = "max_block_size = 262144, preferred_block_size_bytes = 10000000";
 /// Distinct ids with 1.3 versions each.
 const PEOPLE: u64 = 1_000_000;
@@ -24,7 +27,7 @@ const RUNS: usize = 5;
 const SCRIPT: &str = include_str!("../fixtures/udf/shard_key.py");
 const FUNCTIONS: &str = include_str!("../fixtures/udf/functions.xml");
 
-/// Two queries with the same answer, and what is measured by them.
+/// Two queries with the same answer, and the figure that they give.
 struct Pair<'a> {
     name: &'a str,
     what: &'a str,
@@ -34,7 +37,7 @@ struct Pair<'a> {
     peer: String,
 }
 
-/// The names of all pairs.
+/// Names of all pairs.
 pub(crate) fn figures() -> Vec<&'static str> {
     pairs().iter().map(|pair| pair.name).collect()
 }
@@ -48,7 +51,7 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {
     pairs().iter().filter(|pair| wanted.has(pair.name)).map(|pair| compare(&site, pair)).collect()
 }
 
-/// The functions that ours are compared with, beside ours.
+/// Installs the peer functions next to ours.
 fn install_peers(stack: &Stack) -> anyhow::Result<()> {
     let node = &stack.nodes()[0];
     for program in ["noop-udf", "row-binary-udf"] {

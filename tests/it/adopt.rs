@@ -1,5 +1,6 @@
-//! A cluster that another schema feeds already: its consumer goes on, or is taken over and brought back, and no event
-//! is lost, doubled or emptied.
+//! Takeover of a cluster that another schema already feeds, and the return.
+//!
+//! In every case each event is stored once, with all of its columns.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -22,16 +23,16 @@ tests! {
     Shared takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_event,
 }
 
-/// Events before posthouse comes.
+/// Events before posthouse starts.
 const EVENTS: u64 = 3_000;
-/// Events a second while it takes over.
+/// Events per second during the takeover.
 const RATE: u64 = 1_000;
-/// People; an event's number decides whose it is.
+/// Number of persons. An event's number decides its person.
 const PEOPLE: u64 = 97;
-/// For everything to be stored, on a busy machine.
+/// For all events to be stored, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The tables of the other schema as they are in 2026, shortened to one column of each kind.
+/// The other schema's tables in their form of 2026, shortened to one column of each kind.
 const TABLES: [&str; 5] = [
     "CREATE TABLE {db}.sharded_events (uuid UUID, event String, properties String CODEC(ZSTD(3)), \
      timestamp DateTime64(6, 'UTC'), team_id Int64, distinct_id String, elements_chain String, \
@@ -75,7 +76,7 @@ const TABLES: [&str; 5] = [
      group0_properties, group0_created_at, person_mode, _timestamp, _offset FROM {db}.kafka_events_json",
 ];
 
-/// Makes the other schema on every node, and its first events.
+/// Creates the other schema on every node, and its first events.
 fn settled(site: &Site<'_>) -> anyhow::Result<()> {
     site.must(&["topics", "apply"])?;
     for node in 0..site.stack.nodes().len() {
@@ -89,7 +90,7 @@ fn settled(site: &Site<'_>) -> anyhow::Result<()> {
     stored(site, EVENTS)
 }
 
-/// The message of event `number`, as the other product sends it.
+/// The message of event `number` in the other product's format.
 fn message(number: u64) -> String {
     let person = number % PEOPLE;
     serde_json::json!({
@@ -133,7 +134,8 @@ fn produce(site: &Site<'_>, numbers: std::ops::Range<u64>) -> anyhow::Result<()>
     })
 }
 
-/// Waits until so many different events are stored, and sees that none is there twice and none is emptied.
+/// Waits until this number of distinct events is stored. Fails if one is stored twice or has empty
+/// columns.
 fn stored(site: &Site<'_>, events: u64) -> anyhow::Result<()> {
     let wrong = "countIf(toString(person_id) != concat('00000000-0000-4000-9000-', leftPad(substring(distinct_id, 6), 12, '0')) \
         OR person_properties != concat('{\"email\":\"', substring(distinct_id, 6), '@example.com\"}') \
@@ -148,7 +150,7 @@ fn stored(site: &Site<'_>, events: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The config that `schema import` writes, in place of the site's own.
+/// Replaces the site's config with the one that `schema import` writes.
 fn import(site: &mut Site<'_>) -> anyhow::Result<()> {
     let url = site.config_mut()["shards"][0]["replicas"][0]["url"].as_str().context("a URL")?.to_owned();
     let imported = site.must(&["schema", "import", "--url", &url, "--database", site.name()])?.stdout;
@@ -161,7 +163,7 @@ fn import(site: &mut Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sees that the plan drops, empties and makes nothing again, and names the consumer that is there.
+/// Fails if the plan drops, empties or recreates an object, or doesn't name the other consumer.
 fn plan_is_harmless(site: &Site<'_>) -> anyhow::Result<()> {
     let planned = site.posthouse(&["schema", "plan"])?;
     ensure!(planned.stdout.contains("events_json_mv → writable_events, group"), "{planned}");
@@ -179,10 +181,10 @@ fn plan_is_harmless(site: &Site<'_>) -> anyhow::Result<()> {
 }
 
 fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a cluster that another schema feeds, and a config that knows none of its columns
+    // GIVEN a cluster that another schema feeds, and a config without its columns
     settled(site)?;
     let before = definitions(site)?;
-    // WHEN the config wants a consumer of ours THEN apply is refused and nothing is changed
+    // WHEN the config asks for posthouse's own consumer THEN apply is refused and changes no table
     let refused = site.posthouse(&["schema", "apply"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("kafka_events_json"), "{refused}");
     ensure!(
@@ -190,7 +192,7 @@ fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow
         "{refused}"
     );
     ensure!(definitions(site)? == before, "a refused apply changed something");
-    // WHEN it would take over and leave columns empty THEN that is refused too
+    // WHEN a takeover would leave columns empty THEN that is refused too
     let group = format!("{}_group1", site.name());
     site.set("events", "group", group);
     let source = format!("{}.kafka_events_json", site.name());
@@ -201,14 +203,15 @@ fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow
     site.set("events", "consumer", "none");
     plan_is_harmless(site)?;
     let applied = site.posthouse(&["schema", "apply"])?;
-    // THEN what can't be changed is reported, every event is as it was, and new ones are whole too
+    // THEN differences that can't be altered are reported, every event is unchanged, and new events
+    // are complete too
     ensure!(applied.code == 3 && applied.stdout.contains("PARTITION BY"), "{applied}");
     stored(site, EVENTS)?;
     produce(site, EVENTS..EVENTS + 500)?;
     stored(site, EVENTS + 500)?;
     let queried = site.query("SELECT countIf(`$group_0` = ''), countIf(mat_plan = ''), uniqExact(elements_chain_texts) FROM {db}.events")?;
     ensure!(queried == "0\t0\t1", "{queried}");
-    // THEN with that difference accepted there is nothing left to do
+    // THEN with that difference accepted the plan is empty
     let accepted = vec![Value::from("sharded_events PARTITION BY")];
     site.set("schema", "unmanaged", accepted);
     let check = site.must(&["schema", "check"])?;
@@ -235,14 +238,14 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
         site.must(&["topics", "apply"])?;
         let confirmed: &[&str] = if round == 0 { &[] } else { &["--yes-drop", "kafka_events"] };
         site.must(&[&["schema", "apply"], confirmed].concat())?;
-        // WHEN the config of one is imported THEN the plan with it has nothing to do
+        // WHEN the config of one is imported THEN its plan is empty
         let own = site.config_mut().clone();
         let url = own["shards"][0]["replicas"][0]["url"].as_str().context("a URL")?;
         let imported = site.must(&["schema", "import", "--url", url, "--database", site.name()])?.stdout;
         *site.config_mut() = toml::from_str(&imported).with_context(|| imported.clone())?;
         let plan = site.must(&["schema", "plan"]).with_context(|| imported.clone())?;
         ensure!(plan.stdout.contains("are as the config wants them"), "{plan}");
-        // THEN it has what was set, and nothing that is a default
+        // THEN it has the settings of the original, and no default
         let keys = ["topic", "group", "consumers", "batch_rows", "poll_timeout_ms", "deduplication_window"];
         for (section, keys) in [("events", keys.as_slice()), ("persons", &["group", "flush_ms"])] {
             for key in keys {
@@ -257,7 +260,8 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
 }
 
 fn refuses_a_takeover_that_stale_offsets_in_keeper_would_misplace(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a cluster that another schema feeds, and the config that import writes, with ours wanted
+    // GIVEN a cluster that another schema feeds, and the imported config with posthouse's own
+    // consumer
     settled(site)?;
     import(site)?;
     site.set("events", "consumer", "own");
@@ -266,12 +270,12 @@ fn refuses_a_takeover_that_stale_offsets_in_keeper_would_misplace(site: &mut Sit
         eprintln!("NOT RUN: the stand-in for system.zookeeper, since the server has the real one");
         return Ok(());
     }
-    // WHEN Keeper knows a replica at our path that no node has
+    // WHEN Keeper has a replica at posthouse's path that no node has
     show_keeper(site, 0)?;
     let source = format!("{}.kafka_events_json", site.name());
     let refused = site.posthouse(&["schema", "apply", "--adopt", &source]);
     site.query_on(0, "DROP TABLE IF EXISTS system.zookeeper SYNC")?;
-    // THEN a takeover is refused, with the path and the replica, and nothing is changed
+    // THEN a takeover is refused, with the path and the replica, and changes no table
     let refused = refused?;
     let path = format!("/posthouse/{}/kafka_events", site.name());
     for part in [path.as_str(), "replicas gone", "events.keeper_path"] {
@@ -295,16 +299,17 @@ fn killed(site: &Site<'_>, option: &str, source: &str, paused: &str) -> anyhow::
 fn takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_event(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a cluster that another schema feeds, and the config that import writes
+    // GIVEN a cluster that another schema feeds, and the imported config
     settled(site)?;
     import(site)?;
     plan_is_harmless(site)?;
     let source = format!("{}.kafka_events_json", site.name());
-    // WHEN the config wants a consumer of ours THEN apply is refused until a way is chosen
+    // WHEN the config asks for posthouse's own consumer THEN apply is refused until --adopt is
+    // given
     site.set("events", "consumer", "own");
     let refused = site.posthouse(&["schema", "apply"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("--adopt"), "{refused}");
-    // WHEN it takes over under load, and is killed in the middle
+    // WHEN the takeover runs under load, and is killed in the middle and repeated
     let (stop, produced) = (AtomicBool::new(false), AtomicU64::new(EVENTS));
     thread::scope(|scope| {
         let load = scope.spawn(|| {
@@ -327,31 +332,32 @@ fn takes_over_under_load_and_goes_back_without_losing_doubling_or_emptying_an_ev
         );
         anyhow::Ok(())
     })?;
-    // THEN every event is there once and whole, by our consumer now, and the plan is empty
+    // THEN every event is stored once and complete, posthouse's consumer reads, and the plan is
+    // empty
     let events = produced.load(Ordering::Relaxed);
     stored(site, events)?;
     let plan = site.must(&["schema", "plan"])?;
     ensure!(plan.stdout.contains("paused (detached permanently)"), "{plan}");
     let dead = site.query("SELECT count() FROM {db}.events_dead_letter")?;
     ensure!(dead == "0", "{dead} dead letters");
-    // WHEN it goes back
+    // WHEN ingestion is handed back
     site.set("events", "consumer", "none");
     killed(site, "--hand-back", &source, "kafka_events")?;
     site.must(&["schema", "apply", "--hand-back", &source])?;
     produce(site, events..events + 500)?;
-    // THEN the other consumer goes on where ours ended
+    // THEN the other consumer resumes at the end of posthouse's consumer
     stored(site, events + 500)?;
     let views = site.query(
         "SELECT count() FROM system.tables WHERE database = '{db}' AND name IN ('kafka_events', 'events_mv')",
     )?;
     ensure!(views == "0", "ours is still there");
     site.must(&["schema", "plan"])?;
-    // WHEN it takes over again and the other is removed by name
+    // WHEN posthouse takes over a second time and the other consumer is dropped by name
     site.set("events", "consumer", "own");
     site.must(&["schema", "apply", "--adopt", &source])?;
     let view = format!("{}.events_json_mv", site.name());
     site.must(&["schema", "apply", "--yes-drop", &source, "--yes-drop", &view])?;
-    // THEN nothing of it is left, and events arrive once
+    // THEN none of its tables is left, and events arrive once
     produce(site, events + 500..events + 1_000)?;
     stored(site, events + 1_000)?;
     let plan = site.must(&["schema", "plan"])?;

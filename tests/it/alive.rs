@@ -1,4 +1,4 @@
-//! A posthouse whose peers hang: it says so, goes on with the rest, and ends in time.
+//! Posthouse with hanging peers: readiness, logs and timely exit.
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
@@ -35,10 +35,10 @@ tests! {
     Own names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind,
 }
 
-/// Files that the process may have open in a test of many connections; it needs a few dozen.
+/// Limit of open files in a test of many connections. The process needs a few dozen.
 const MAX_FILES: u64 = 256;
 
-/// A config without servers: all of its addresses are those that are given, or closed.
+/// A config without servers. Every address is a given one or closed.
 struct Lonely {
     folder: TempDir,
     address: String,
@@ -46,7 +46,7 @@ struct Lonely {
 }
 
 impl Lonely {
-    /// It looks at topics every second as `topics` says, with an empty topics file.
+    /// Checks topics every second in mode `topics`, with an empty topics file.
     fn new(topics: &str, kafka: &str, postgres: Option<&str>) -> anyhow::Result<Self> {
         let (folder, address, closed) = (tempfile::tempdir()?, free_address()?, free_address()?);
         let mut text = format!(
@@ -65,7 +65,7 @@ impl Lonely {
         Ok(Self { folder, address, config })
     }
 
-    /// One whose looks at topics fail at once: the file is not TOML.
+    /// A config whose topic checks fail at once, because the file is not TOML.
     fn with_a_broken_topics_file() -> anyhow::Result<Self> {
         let lonely = Self::new("check", &free_address()?, None)?;
         fs::write(lonely.folder.path().join("topics.toml"), "[topics.")?;
@@ -77,21 +77,22 @@ impl Lonely {
     }
 }
 
-/// A server that accepts connections and stays silent: nobody takes them from the system. And where it is.
+/// A server that accepts connections and stays silent, because its backlog is never accepted.
+/// Returned with its address.
 fn silent_server() -> anyhow::Result<(TcpListener, String)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     Ok((listener, address))
 }
 
-/// A pipe that nobody reads any more.
+/// A pipe with a closed reader.
 fn closed_pipe() -> anyhow::Result<Stdio> {
     let (reader, writer) = pipe()?;
     drop(reader);
     Ok(writer.into())
 }
 
-/// The exit code of posthouse when nobody reads what it prints and logs.
+/// The exit code of posthouse with closed stdout and stderr.
 fn unheard(config: &PathBuf, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
     let mut command = Command::new(binary("posthouse")?);
     command.arg("--config").arg(config).args(arguments).stdin(Stdio::null());
@@ -102,7 +103,7 @@ fn names_silent_postgres_and_ends_in_time() -> anyhow::Result<()> {
     // GIVEN a PostgreSQL that accepts connections and stays silent
     let (_postgres, address) = silent_server()?;
     let lonely = Lonely::new("off", &free_address()?, Some(&address))?;
-    // WHEN posthouse runs THEN it lives, counts an error, and says why it is not ready
+    // WHEN posthouse runs THEN it is alive, counts an error, and reports why it is not ready
     let daemon = lonely.start()?;
     daemon.wait("posthouse_persons_errors_total", |errors| errors > 0)?;
     daemon.is_not_ready(&format!("persons: PostgreSQL does not answer at {address}"))?;
@@ -114,10 +115,10 @@ fn names_silent_postgres_and_ends_in_time() -> anyhow::Result<()> {
     ensure!(daemon.get("live")? == "alive\n", "it does not live");
     let health = daemon.get("health")?;
     ensure!(health.starts_with("alive\n") && health.contains("persons: not ready: PostgreSQL"), "{health}");
-    // WHEN its terminal hangs up THEN it goes on
+    // WHEN its terminal hangs up THEN it continues
     kill_process(daemon.pid(), Signal::HUP)?;
     daemon.says("SIGHUP is ignored")?;
-    // WHEN it is told to end THEN it does, in order
+    // WHEN it is terminated THEN it exits with code 0
     ensure!(daemon.end()? == 0, "another exit code");
     Ok(())
 }
@@ -126,25 +127,25 @@ fn names_silent_kafka_and_ends_in_time() -> anyhow::Result<()> {
     // GIVEN a broker that accepts connections and stays silent
     let (_broker, address) = silent_server()?;
     let lonely = Lonely::new("check", &address, None)?;
-    // WHEN posthouse runs THEN it counts an error, and says why it is not ready
+    // WHEN posthouse runs THEN it counts an error, and reports why it is not ready
     let daemon = lonely.start()?;
     daemon.wait("posthouse_topics_errors_total", |errors| errors > 0)?;
     daemon.is_not_ready(&format!("topics: no kafka broker answers at {address}"))?;
     ensure!(daemon.get("live")? == "alive\n", "it does not live");
-    // WHEN it is interrupted THEN it ends, in order
+    // WHEN it is interrupted THEN it exits with code 0
     ensure!(daemon.end_by(Signal::INT)? == 0, "another exit code");
     Ok(())
 }
 
-/// Accepts one connection after the other, as PostgreSQL does, and answers the first statement of each with rows of a megabyte
-/// until the client has gone.
+/// Accepts one connection after the other, as PostgreSQL does. Answers the first statement of each
+/// with rows of a megabyte until the client has gone.
 fn endless_postgres(server: &TcpListener) -> std::io::Result<()> {
     let row = [b"D\x00\x10\x00\x0a\x00\x01\x00\x10\x00\x00".as_slice(), &[b'x'; 1 << 20]].concat();
     for client in server.incoming() {
         let mut client = client?;
         let mut bytes = [0; 4096];
         _ = client.read(&mut bytes)?;
-        // The login is accepted, and it is ready.
+        // AuthenticationOk and ReadyForQuery.
         client.write_all(b"R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I")?;
         _ = client.read(&mut bytes)?;
         // One column of type text, called a.
@@ -157,14 +158,14 @@ fn endless_postgres(server: &TcpListener) -> std::io::Result<()> {
 }
 
 fn names_postgres_that_answers_without_end_and_bounds_its_memory() -> anyhow::Result<()> {
-    /// Twice what it may read for one statement.
+    /// Twice the limit for the response to one statement.
     const MEMORY_LIMIT_KIB: u64 = 1 << 20;
 
-    // GIVEN a server that answers a statement with rows without end
+    // GIVEN a server that answers a statement with endless rows
     let (server, address) = silent_server()?;
     thread::spawn(move || endless_postgres(&server));
     let lonely = Lonely::new("off", &free_address()?, Some(&address))?;
-    // WHEN posthouse asks it THEN it stops to read, and says so
+    // WHEN posthouse queries it THEN it stops reading, and reports this
     let daemon = lonely.start()?;
     daemon.is_not_ready(&format!("persons: PostgreSQL at {address} answered with more than 512 MiB"))?;
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero()))?;
@@ -176,7 +177,8 @@ fn names_postgres_that_answers_without_end_and_bounds_its_memory() -> anyhow::Re
 }
 
 fn ends_in_time_while_a_node_is_silent(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a node that accepts connections and stays silent, for longer than posthouse may take to end
+    // GIVEN a node that accepts connections and stays silent, for longer than posthouse may take to
+    // exit
     let (node, address) = silent_server()?;
     site.apply()?;
     site.set("clickhouse", "timeout_s", 600);
@@ -185,10 +187,10 @@ fn ends_in_time_while_a_node_is_silent(site: &mut Site<'_>) -> anyhow::Result<()
     let replica = shard["replicas"].as_array_mut().and_then(|replicas| replicas.first_mut());
     let replica = replica.and_then(|replica| replica.as_table_mut()).context("no replicas")?;
     replica.insert("url".to_owned(), format!("http://{address}").into());
-    // WHEN posthouse asks it
+    // WHEN posthouse sends a request to it
     let daemon = Daemon::start(site, "check")?;
     let asked = node.accept()?;
-    // THEN it is not ready yet, and ends when it is told to
+    // THEN posthouse is not ready yet, and exits when terminated
     daemon.is_not_ready("topics: ")?;
     ensure!(daemon.end()? == 0, "another exit code");
     drop(asked);
@@ -201,7 +203,7 @@ fn ends_in_time_while_the_topics_file_hangs() -> anyhow::Result<()> {
     let file = lonely.folder.path().join("topics.toml");
     fs::remove_file(&file)?;
     ensure!(Command::new("mkfifo").arg(&file).status()?.success(), "no fifo");
-    // WHEN posthouse runs THEN it says so, and ends when it is told to
+    // WHEN posthouse runs THEN it reports this, and exits when terminated
     let daemon = lonely.start()?;
     daemon.is_not_ready("topics: can't read the topics file")?;
     ensure!(daemon.get("live")? == "alive\n", "it does not live");
@@ -210,7 +212,7 @@ fn ends_in_time_while_the_topics_file_hangs() -> anyhow::Result<()> {
 }
 
 fn ends_in_time_while_a_request_is_half_sent() -> anyhow::Result<()> {
-    // GIVEN a posthouse with half a request, and one whose body never comes
+    // GIVEN a posthouse with half a request, and a request whose body never comes
     let daemon = Lonely::new("off", &free_address()?, None)?.start()?;
     let mut half = TcpStream::connect(&daemon.address)?;
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost: ")?;
@@ -220,7 +222,7 @@ fn ends_in_time_while_a_request_is_half_sent() -> anyhow::Result<()> {
     let mut answer = String::new();
     bodiless.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    // WHEN it is told to end THEN it does
+    // WHEN posthouse is terminated THEN it exits with code 0
     ensure!(daemon.end()? == 0, "another exit code");
     Ok(())
 }
@@ -228,16 +230,16 @@ fn ends_in_time_while_a_request_is_half_sent() -> anyhow::Result<()> {
 fn looks_at_topics_while_hundreds_of_connections_are_idle(site: &mut Site<'_>) -> anyhow::Result<()> {
     const LOOK: &str = "posthouse_topics_last_success_timestamp_seconds";
 
-    // GIVEN a posthouse that looks at topics and may open few files
+    // GIVEN a posthouse that checks topics and may open few files
     site.apply()?;
     let daemon = Daemon::start(site, "check")?;
     daemon.wait(LOOK, |_| true)?;
     let limit = Rlimit { current: Some(MAX_FILES), maximum: Some(MAX_FILES) };
     prlimit(Some(daemon.pid()), Resource::Nofile, limit)?;
-    // WHEN more connections than that are opened and left alone
+    // WHEN more connections than that are opened and left idle
     let idle = (0..2 * MAX_FILES).map(|_| TcpStream::connect(&daemon.address));
     let idle: Vec<_> = idle.collect::<Result<_, _>>()?;
-    // THEN it still answers, and looks
+    // THEN it still answers, and checks
     let before = daemon.metric(LOOK)?.context("no look")?;
     daemon.wait(LOOK, |now| now > before + 1)?;
     daemon.is_ready()?;
@@ -247,10 +249,10 @@ fn looks_at_topics_while_hundreds_of_connections_are_idle(site: &mut Site<'_>) -
 }
 
 fn goes_on_when_stderr_is_closed() -> anyhow::Result<()> {
-    // GIVEN a posthouse that logs an error every second, to nobody
+    // GIVEN a posthouse that logs an error every second, to a closed pipe
     let lonely = Lonely::with_a_broken_topics_file()?;
     let daemon = Daemon::logging_to(closed_pipe()?, &lonely.config, lonely.address.clone())?;
-    // THEN it goes on, and ends in order
+    // THEN it continues, and exits with code 0
     daemon.wait("posthouse_topics_errors_total", |errors| errors > 1)?;
     ensure!(daemon.metric("posthouse_task_restarts_total{task=\"topics\"}")? == Some(0), "it was restarted");
     ensure!(daemon.end()? == 0, "another exit code");
@@ -258,17 +260,17 @@ fn goes_on_when_stderr_is_closed() -> anyhow::Result<()> {
 }
 
 fn goes_on_when_nobody_reads_stderr() -> anyhow::Result<()> {
-    // GIVEN a pipe that is full
+    // GIVEN a full pipe
     let lonely = Lonely::with_a_broken_topics_file()?;
     let (mut reader, mut writer) = pipe()?;
     let flags = fcntl_getfl(&writer)?;
     fcntl_setfl(&writer, flags | OFlags::NONBLOCK)?;
     while writer.write(&[b'\n'; 4096]).is_ok() {}
     fcntl_setfl(&writer, flags)?;
-    // WHEN posthouse logs there THEN it goes on
+    // WHEN posthouse logs to it THEN it continues
     let daemon = Daemon::logging_to(writer, &lonely.config, lonely.address.clone())?;
     daemon.wait("posthouse_topics_errors_total", |errors| errors > 1)?;
-    // WHEN somebody reads again THEN it says what they have missed, and goes on to log
+    // WHEN the pipe is read THEN posthouse reports the dropped lines, and resumes logging
     let mut log = Vec::new();
     wait_until("the log to go on", LIMIT, || {
         let mut some = [0; 4096];
@@ -287,9 +289,9 @@ fn goes_on_when_nobody_reads_stderr() -> anyhow::Result<()> {
 }
 
 fn keeps_exit_codes_when_output_is_closed() -> anyhow::Result<()> {
-    // GIVEN nodes that are away
+    // GIVEN unreachable nodes
     let lonely = Lonely::new("off", &free_address()?, None)?;
-    // WHEN verbs fail THEN their exit codes are those that a reader would have seen
+    // WHEN commands fail THEN their exit codes are the same as with open output
     ensure!(unheard(&lonely.config, &["schema", "plan"])? == Some(1), "another exit code");
     ensure!(unheard(&lonely.config, &["schema", "render"])? == Some(0), "another exit code");
     File::create(&lonely.config)?;
@@ -301,9 +303,9 @@ fn keeps_exit_codes_when_output_is_closed() -> anyhow::Result<()> {
 fn applies_the_whole_schema_when_output_is_closed(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN topics, and no tables
     site.must(&["topics", "apply"])?;
-    // WHEN the schema is applied, and nobody reads what it says
+    // WHEN the schema is applied with closed output
     let code = unheard(&site.write_config()?, &["schema", "apply"])?;
-    // THEN it is all there, and the exit code says so
+    // THEN the schema is complete, and the exit code is 0
     ensure!(code == Some(0), "{code:?}");
     site.must(&["schema", "check"])?;
     for command in ["plan", "import"] {
@@ -315,7 +317,7 @@ fn applies_the_whole_schema_when_output_is_closed(site: &mut Site<'_>) -> anyhow
 }
 
 fn names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind() -> anyhow::Result<()> {
-    // GIVEN people, and a transaction that has written and stays open
+    // GIVEN persons, and an open transaction that has written
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "alive_slot")?;
     let town = town(&mut site, Rules::default())?;
@@ -331,16 +333,16 @@ fn names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind() -> an
             other => ControlFlow::Continue(anyhow!("{other:?}")),
         })
     };
-    // WHEN posthouse makes its slot THEN it says what that waits for
+    // WHEN posthouse creates its slot THEN it names the transaction that the slot waits for
     let daemon = Daemon::start(&mut site, "off")?;
     let reason = daemon.is_not_ready("when older transactions end")?;
     ensure!(reason.contains(&format!("process {process}")), "{reason}");
     daemon.says(&format!("process {process}"))?;
     ensure!(slots()? == 1, "the slot is not begun");
-    // WHEN it is told to end THEN it does, and the slot goes with it
+    // WHEN it is terminated THEN it exits, and the slot is dropped
     ensure!(daemon.end()? == 0, "another exit code");
     gone()?;
-    // WHEN another one is killed THEN the same
+    // WHEN a second one is killed THEN its slot is dropped too
     let daemon = Daemon::start(&mut site, "off")?;
     daemon.is_not_ready("when older transactions end")?;
     drop(daemon);

@@ -1,4 +1,6 @@
-//! Backfills, from the command line to the rows: both routes, resuming, refusals, splits, cancelling, the proof.
+//! Backfills from the command line to the stored rows.
+//!
+//! Covers both routes, resuming, refusals, partial loads, cancelling and verification.
 
 use std::path::PathBuf;
 use std::thread;
@@ -36,7 +38,7 @@ tests! {
 const UNTIL: i64 = 1_773_532_800_000_000;
 pub(crate) const ROWS: usize = 20_000;
 
-/// A history of two files in three months.
+/// Writes a history of two files over three months.
 pub(crate) fn history(name: &str, rows: usize) -> anyhow::Result<(TempDir, Vec<PathBuf>)> {
     let folder = tempfile::tempdir()?;
     let history = History {
@@ -64,7 +66,7 @@ pub(crate) fn loaded(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow
     json(&outcome)
 }
 
-/// Rows, different events, and rows on a shard that the server's own rule does not name.
+/// Rows, distinct events, and rows on another shard than the server's own rule chooses.
 pub(crate) const STORED: &str = "SELECT count(), uniqExact(uuid), countIf(_shard_num != if(sipHash64(distinct_id) % 4 < 1, 1, 2)) FROM {db}.events";
 
 fn both_routes_store_every_row_on_its_shard_and_are_proven(site: &mut Site<'_>) -> anyhow::Result<()> {
@@ -72,13 +74,14 @@ fn both_routes_store_every_row_on_its_shard_and_are_proven(site: &mut Site<'_>) 
     site.apply()?;
     for (number, route) in [(1, "direct"), (2, "distributed")] {
         let (folder, files) = history(&format!("{}_{route}", site.name()), ROWS)?;
-        // WHEN each is loaded one way
+        // WHEN each is loaded by one route
         let done = loaded(site, &folder, &["--route", route])?;
-        // THEN all rows are stored once, on the shard that the server itself would choose, and proven
+        // THEN all rows are stored once, on the shard that the server itself would choose, and
+        // verified
         ensure!(done["stored"] == ROWS && done["before"] == 0 && done["proof"]["found"] == ROWS, "{done:#}");
         let expected = ROWS * number;
         site.answers(STORED, &format!("{expected}\t{expected}\t0"), Duration::from_secs(10))?;
-        // THEN they are the file's rows, column by column
+        // THEN they equal the files' rows, column by column
         let files: Vec<String> =
             files.iter().map(|file| format!("SELECT * FROM file('{}')", file.display())).collect();
         let source = files.join(" UNION ALL ");
@@ -94,19 +97,19 @@ fn both_routes_store_every_row_on_its_shard_and_are_proven(site: &mut Site<'_>) 
 }
 
 fn the_same_command_again_stores_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a history that was loaded
+    // GIVEN a loaded history
     site.apply()?;
     let (folder, _) = history(site.name(), ROWS)?;
     let first = loaded(site, &folder, &[])?;
-    // WHEN the same command is given again, also with more memory or by the other route
+    // WHEN the same command is repeated, also with more memory or by the other route
     for more in [&[][..], &["--memory", "64", "--slice", "5"], &["--route", "distributed"]] {
         let again = loaded(site, &folder, more)?;
-        // THEN nothing is stored, and the job is the same
+        // THEN no row is stored, and the job is the same
         ensure!(again["stored"] == 0 && again["before"] == ROWS, "{more:?}: {again:#}");
         ensure!(again["job"] == first["job"], "{again:#}");
     }
     site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))?;
-    // THEN list and status know it
+    // THEN list and status show the job
     let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
     let job = &jobs[0];
     ensure!(
@@ -123,7 +126,7 @@ fn the_same_command_again_stores_nothing(site: &mut Site<'_>) -> anyhow::Result<
 }
 
 fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a history that was loaded
+    // GIVEN a loaded history
     site.apply()?;
     let (folder, files) = history(site.name(), ROWS)?;
     loaded(site, &folder, &[])?;
@@ -133,9 +136,9 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
         ensure!(outcome.code == 1 && outcome.stderr.contains(reason), "no {reason:?} in {outcome}");
         site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))
     };
-    // WHEN it is to be loaded for another team THEN it is refused
+    // WHEN it is to be loaded for another team THEN the load is refused
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "8"], "another mapping or team")?;
-    // WHEN a file has changed THEN it is refused, and named
+    // WHEN a file has changed THEN the load is refused, and the file named
     let other = History {
         rows: 100,
         files: Files::Equal(1),
@@ -150,7 +153,7 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
     let name = files[1].file_name().context("a name")?.to_string_lossy().into_owned();
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], &name)?;
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], "its bytes have changed")?;
-    // WHEN somebody insists THEN its rows come in addition
+    // WHEN the load is forced THEN the file's rows are added
     let done = loaded(site, &folder, &["--again"])?;
     ensure!(done["stored"] == 100, "{done:#}");
     Ok(())
@@ -161,7 +164,7 @@ fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()>
     site.apply()?;
     let (folder, _) = history(site.name(), ROWS)?;
     let path = folder.path().to_string_lossy();
-    // WHEN a load is planned THEN its figures are those of the files
+    // WHEN a load is planned THEN the plan has the files' figures
     let arguments = ["backfill", "plan", &path, "--mapping", "posthog-export", "--team-id", "7"];
     let plan = json(&site.must(&[&arguments[..], &["--json"]].concat())?)?;
     ensure!(
@@ -170,7 +173,7 @@ fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()>
     );
     let shown = site.must(&arguments)?.stdout;
     ensure!(shown.contains("rows        20,000") && shown.contains("partitions  3 months"), "{shown}");
-    // WHEN it is rehearsed THEN rows are read, and nothing is written
+    // WHEN a dry run is made THEN rows are read, and none is written
     let dry = loaded(site, &folder, &["--dry-run"])?;
     ensure!(dry["read"] == ROWS && dry["rejected"] == 0, "{dry:#}");
     site.answers("SELECT count() FROM {db}.events", "0", Duration::from_secs(10))?;
@@ -183,14 +186,14 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
     // GIVEN a history
     site.apply()?;
     let (folder, _) = history(site.name(), ROWS)?;
-    // WHEN two machines take a share each, at the same time
+    // WHEN two machines each load one half, at the same time
     let (first, second) = thread::scope(|scope| {
         let share = |share| loaded(site, &folder, &["--split", share, "--slice", "1"]);
         let first = scope.spawn(move || share("1/2"));
         (first.join(), share("2/2"))
     });
     let (first, second) = (first.map_err(|_| anyhow::anyhow!("a thread panicked"))??, second?);
-    // THEN each stored a part, and together it is all of it
+    // THEN each has stored a part, and together they have stored all rows
     let rows = |done: &Value| done["stored"].as_u64().unwrap_or_default();
     ensure!(rows(&first) > 0 && rows(&second) > 0, "{first:#} {second:#}");
     ensure!(rows(&first) + rows(&second) == ROWS as u64, "{first:#} {second:#}");
@@ -199,7 +202,7 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
 }
 
 fn a_load_through_others_reaches_a_shard_that_is_not_reached(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a config by which the HTTP interface of the second shard can't be reached from here
+    // GIVEN a config with an unreachable HTTP interface of the second shard
     site.apply()?;
     let nowhere = Proxy::start("127.0.0.1:9".parse()?)?;
     nowhere.cut();
@@ -208,12 +211,12 @@ fn a_load_through_others_reaches_a_shard_that_is_not_reached(site: &mut Site<'_>
         shards[1].get_mut("replicas").and_then(|replicas| replicas.get_mut(0)).context("a replica")?;
     let replica = replica.as_table_mut().context("a table")?;
     replica.insert("url".to_owned(), format!("http://{}", nowhere.address()).into());
-    // WHEN a history is loaded THEN it goes through the first shard's node, and is proven
+    // WHEN a history is loaded THEN it goes through the first shard's node, and is verified
     let (folder, _) = history(site.name(), ROWS)?;
     let done = loaded(site, &folder, &[])?;
     ensure!(done["stored"] == ROWS && done["proof"]["found"] == ROWS, "{done:#}");
     site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))?;
-    // WHEN the direct way is asked for THEN it is refused, and the node named
+    // WHEN the direct route is requested THEN it is refused, and the node named
     let refused = load(site, &folder, &["--route", "direct"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("ch2"), "{refused}");
     Ok(())
@@ -223,7 +226,7 @@ fn two_that_begin_at_once_in_different_cuts_agree(site: &mut Site<'_>) -> anyhow
     // GIVEN a history
     site.apply()?;
     let (folder, _) = history(site.name(), ROWS)?;
-    // WHEN two machines begin it at the same time, each with another size of slices
+    // WHEN two machines begin to load it at the same time, each with another slice size
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let begin = |slice| load(site, &folder, &["--slice", slice, "--no-verify"]);
         let begun = [scope.spawn(move || begin("1")), scope.spawn(move || begin("2"))];
@@ -232,11 +235,11 @@ fn two_that_begin_at_once_in_different_cuts_agree(site: &mut Site<'_>) -> anyhow
             .map(|run| run.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
             .collect::<anyhow::Result<_>>()
     })?;
-    // THEN whoever was second keeps to the first one's cut, or is told to begin again
+    // THEN the second one keeps to the slices of the first, or fails with a hint to retry
     for outcome in &outcomes {
         ensure!(outcome.code == 0 || outcome.stderr.contains("run the same command again"), "{outcome}");
     }
-    // THEN every row is there once
+    // THEN every row is stored once
     loaded(site, &folder, &[])?;
     site.answers(STORED, &format!("{ROWS}\t{ROWS}\t0"), Duration::from_secs(10))
 }
@@ -249,14 +252,14 @@ fn a_folder_that_grows_is_loaded_to_its_end(site: &mut Site<'_>) -> anyhow::Resu
     let later = elsewhere.path().join("later.parquet");
     std::fs::rename(&files[1], &later)?;
     loaded(site, &folder, &[])?;
-    // WHEN another one comes and the same command is given
+    // WHEN a second file is added and the command repeated
     std::fs::rename(&later, &files[1])?;
     let done = loaded(site, &folder, &[])?;
-    // THEN its rows alone are stored, and both files are proven
+    // THEN only its rows are stored, and both files are verified
     let (stored, before) = (ROWS / 2, ROWS / 2);
     ensure!(done["stored"] == stored && done["before"] == before, "{done:#}");
     ensure!(done["proof"]["found"] == ROWS && done["proof"]["complete"] == true, "{done:#}");
-    // WHEN the older file is there alone again THEN there is nothing to do, and it is proven too
+    // WHEN the newer file is removed THEN the load stores no row, and is verified too
     std::fs::remove_file(&files[1])?;
     let again = loaded(site, &folder, &[])?;
     ensure!(again["stored"] == 0 && again["proof"]["found"] == ROWS / 2, "{again:#}");
@@ -268,7 +271,7 @@ fn a_folder_that_grows_is_loaded_to_its_end(site: &mut Site<'_>) -> anyhow::Resu
 }
 
 fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a load that has begun, too large to be through at once
+    // GIVEN a running load, too large to complete at once
     site.apply()?;
     let rows = 400_000;
     let (folder, _) = history(site.name(), rows)?;
@@ -292,25 +295,25 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
     // WHEN it is cancelled from elsewhere
     site.must(&["backfill", "cancel", &job])?;
     let ended = child.wait()?;
-    // THEN it ended before it was through, and says so
+    // THEN it ends before it is complete, and reports this
     ensure!(ended.code() == Some(1), "{ended:?}");
     let stored: u64 = site.query("SELECT count() FROM {db}.events")?.parse()?;
     ensure!(stored > 0 && stored < rows as u64, "{stored} rows are stored");
-    // THEN what is there is as it was, and the job is not called proven
+    // THEN stored rows stay, and the job isn't verified
     let verified = site.posthouse(&["backfill", "verify", &job])?;
     ensure!(verified.code == 3 && verified.stdout.starts_with("not complete"), "{verified}");
-    // WHEN the same command is given again THEN it goes on
+    // WHEN the same command is repeated THEN the load resumes
     let done = loaded(site, &folder, &[])?;
     ensure!(done["stored"].as_u64().unwrap_or_default() + stored == rows as u64, "{stored} and {done:#}");
     ensure!(done["proof"]["found"] == rows && done["proof"]["complete"] == true, "{done:#}");
-    // THEN there is nothing left to cancel
+    // THEN a second cancellation is refused
     let late = site.posthouse(&["backfill", "cancel", &job])?;
     ensure!(late.code == 1 && late.stderr.contains("nothing to cancel"), "{late}");
     Ok(())
 }
 
 fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a history that was proven
+    // GIVEN a verified history
     site.apply()?;
     let (folder, _) = history(site.name(), ROWS)?;
     let job = loaded(site, &folder, &[])?["job"].as_str().context("a job")?.to_owned();
@@ -319,12 +322,13 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
         Ok((outcome.code, json(&outcome)?))
     };
     ensure!(verify()?.0 == 0);
-    // WHEN a row is deleted on one shard THEN the proof misses it there
+    // WHEN a row is deleted on one shard THEN verification finds it missing there
     site.query("DELETE FROM {db}.sharded_events WHERE uuid = (SELECT min(uuid) FROM {db}.sharded_events) SETTINGS lightweight_deletes_sync = 2")?;
     let (code, proof) = verify()?;
     let first = &proof["differences"][0];
     ensure!(code == 3 && first["shard"] == 1 && first["missing"] == 1, "{proof:#}");
-    // WHEN a row is stored twice, on the other shard THEN the proof has it as extra and on the wrong shard
+    // WHEN a row is stored twice, on the other shard THEN verification finds it extra and on the
+    // wrong shard
     site.query_on(
         1,
         "INSERT INTO {db}.sharded_events SELECT * FROM remote('NODE', '{db}', 'sharded_events') LIMIT 1"
@@ -339,7 +343,7 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
 }
 
 fn what_merges_take_away_is_no_loss(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a file that holds one event in ten twice, loaded
+    // GIVEN a loaded file that holds one event in ten twice
     site.apply()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("twice.parquet").to_string_lossy().into_owned();
@@ -352,14 +356,15 @@ fn what_merges_take_away_is_no_loss(site: &mut Site<'_>) -> anyhow::Result<()> {
         json(&site.must(&["backfill", "run", &file, "--mapping", "identity", "--json", "--no-verify"])?)?;
     ensure!(done["stored"] == 10_000, "{done:#}");
     let job = done["job"].as_str().context("a job")?;
-    // WHEN merges have taken the second ones away THEN they are counted as merged, and all is proven
+    // WHEN merges have removed the second ones THEN they are counted as merged, and all rows are
+    // verified
     for node in 0..site.stack.nodes().len() {
         site.query_on(node, "OPTIMIZE TABLE {db}.sharded_events FINAL")?;
     }
     site.answers("SELECT count() FROM {db}.events", "9000", Duration::from_secs(10))?;
     let proof = json(&site.must(&["backfill", "verify", job, "--json"])?)?;
     ensure!(proof["rows"] == 10_000 && proof["found"] == 9_000 && proof["merged"] == 1_000, "{proof:#}");
-    // WHEN the last row of an event is gone too THEN that is a loss
+    // WHEN the last row of an event is deleted too THEN that is a loss
     site.query("DELETE FROM {db}.sharded_events WHERE uuid IN (SELECT uuid FROM {db}.sharded_events LIMIT 1) SETTINGS lightweight_deletes_sync = 2")?;
     let outcome = site.posthouse(&["backfill", "verify", job, "--json"])?;
     let proof = json(&outcome)?;
@@ -368,7 +373,8 @@ fn what_merges_take_away_is_no_loss(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a file in which every hundredth uuid is none and every thousandth distinct id is null
+    // GIVEN a file in which every hundredth uuid is invalid and every thousandth distinct id is
+    // null
     site.apply()?;
     let folder = tempfile::tempdir()?;
     let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
@@ -384,11 +390,13 @@ fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) 
             ["backfill", "run", file, "--mapping", "identity", "--json", "--quarantine", &quarantine];
         site.posthouse(&[&arguments[..], more].concat())
     };
-    // WHEN it is loaded as it is THEN the load stops, and says which row is wrong and why
+    // WHEN it is loaded without options THEN the load stops, and names the invalid row and the
+    // reason
     let stopped = load(&file, &[])?;
     ensure!(stopped.code == 1 && stopped.stderr.contains("row 5 of row group 0"), "{stopped}");
     ensure!(stopped.stderr.contains("distinct_id") && stopped.stderr.contains(&quarantine), "{stopped}");
-    // WHEN some may be bad THEN the others are stored, and the bad ones are in quarantine with their place and reason
+    // WHEN rejected rows are allowed THEN the others are stored, and the rejected ones are in
+    // quarantine with file, row number and reason
     let done = json(&load(&file, &["--max-rejects", "2%"])?)?;
     ensure!(done["stored"] == 9_890 && done["rejected"] == 110, "{done:#}");
     let aside = format!("{quarantine}/*/*.parquet");
@@ -397,7 +405,7 @@ fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) 
          file('{aside}')"
     ))?;
     ensure!(seen == format!("110\t100\t10\t110\t{file}"), "{seen}");
-    // WHEN they are mended and loaded with the same mapping THEN every row is there once
+    // WHEN they are fixed and loaded with the same mapping THEN every row is stored once
     site.query(&format!(
         "INSERT INTO FUNCTION file('{mended}', Parquet) SELECT * REPLACE (if(uuid LIKE 'no-%', toString(generateUUIDv4()), uuid) AS \
          uuid, ifNull(distinct_id, 'mended') AS distinct_id) FROM file('{aside}')"
@@ -408,7 +416,7 @@ fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) 
 }
 
 fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a file with any bytes in its texts and any moments, written by the server
+    // GIVEN a file written by the server, with random bytes in its strings and random timestamps
     site.apply()?;
     let seed = seed(site.name())?;
     let folder = tempfile::tempdir()?;
@@ -437,7 +445,7 @@ fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow
         moment(6),
         any(7, 200),
     ))?;
-    // WHEN it is loaded THEN the server computes the same sums from what it stored
+    // WHEN it is loaded THEN the server computes the same sums from the stored rows
     let path = file.to_string_lossy();
     let done = site.must(&["backfill", "run", &path, "--mapping", "identity", "--json"])?;
     let done = json(&done)?;
@@ -446,7 +454,7 @@ fn a_checksum_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow
 }
 
 fn kills_and_cuts_lose_nothing_and_repeat_nothing() -> anyhow::Result<()> {
-    // One of each fault, on a table that merges nothing and forgets tokens at once.
+    // One fault of each kind, on a table that merges no rows and forgets tokens at once.
     let stack = ingest::stack(&Progress::Silent)?;
     let report = kills::run(&stack, 5, seed("backfill")?, &|line| eprintln!("backfill: {line}"))?;
     eprintln!("backfill: {report:?}");

@@ -1,4 +1,6 @@
-//! Backfills whose connection to a shard is cut while a block is on its way: the same run reads its rows again.
+//! Backfills whose connection breaks in the middle of an insert block.
+//!
+//! The same run rereads the block's rows.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -20,13 +22,15 @@ tests! {
     Shared a_body_that_ends_early_is_stored_whole_or_not_at_all,
 }
 
-/// Rows of a history of one month, of which every hundredth is no event. Three quarters of them go to the second shard.
+/// Rows of a history of one month, with every hundredth invalid. Three quarters of them go to the
+/// second shard.
 const ROWS: u64 = 20_000;
 const REJECTS: u64 = ROWS / 100;
-/// What goes to the second shard before its line is cut: in the middle of the first block, which has twice of it.
+/// Bytes to the second shard before its connection is cut: in the middle of the first block, which
+/// has twice as many.
 const CARRIED: u64 = 2_000_000;
 
-/// A history, and the folder for its rejects.
+/// A history, and the folder for its rejected rows.
 struct Source {
     folder: TempDir,
 }
@@ -65,7 +69,7 @@ impl Source {
     }
 }
 
-/// Has the site's config name a proxy for the second shard's node.
+/// Replaces the second shard's node in the site's config with a proxy.
 fn line_to_the_second_shard(site: &mut Site<'_>) -> anyhow::Result<Proxy> {
     let shards = site.config_mut().get_mut("shards").and_then(Value::as_array_mut).context("shards")?;
     let replicas = shards[1].get_mut("replicas").and_then(Value::as_array_mut).context("replicas")?;
@@ -87,10 +91,10 @@ fn a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run(site: &mut Site
     site.apply()?;
     let line = line_to_the_second_shard(site)?;
     for (number, route) in [(1, "direct"), (2, "distributed")] {
-        // GIVEN a history with as many bad rows as may be rejected
+        // GIVEN a history with the maximum of rejected rows
         let source = Source::write(site)?;
         let (file, quarantine) = (source.place("events.parquet"), source.place("quarantine"));
-        // WHEN the line to a shard breaks in the middle of a block and is mended then
+        // WHEN the connection to a shard breaks in the middle of a block and is restored then
         line.cut_after(CARRIED);
         let command = source.command(&file, &quarantine, &["--route", route, "--json"]);
         let outcome = thread::scope(|scope| {
@@ -99,12 +103,12 @@ fn a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run(site: &mut Site
             line.restore();
             run.join().map_err(|_| anyhow!("a thread panicked"))?
         })?;
-        // THEN the same run reads it again, says so, and counts each row once
+        // THEN the same run rereads the unit, reports this, and counts each row once
         ensure!(outcome.code == 0 && outcome.stderr.contains("reading unit"), "{outcome}");
         let (done, stored) = (json(&outcome)?, ROWS - REJECTS);
         ensure!(done["stored"] == stored && done["before"] == 0 && done["rejected"] == REJECTS, "{done:#}");
         ensure!(done["proof"]["found"] == stored && done["proof"]["complete"] == true, "{done:#}");
-        // THEN every row is there once, and every bad one is in quarantine once
+        // THEN every row is stored once, and every rejected one is in quarantine once
         let all = number * stored;
         site.answers("SELECT count(), uniqExact(uuid) FROM {db}.events", &format!("{all}\t{all}"), LIMIT)?;
         let aside =
@@ -115,7 +119,7 @@ fn a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run(site: &mut Site
 }
 
 fn a_load_that_waits_for_a_shard_ends_when_it_is_cancelled(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a load whose line to a shard breaks in the middle of a block, and stays so
+    // GIVEN a load whose connection to a shard breaks in the middle of a block, and stays broken
     site.apply()?;
     let line = line_to_the_second_shard(site)?;
     let source = Source::write(site)?;
@@ -129,9 +133,9 @@ fn a_load_that_waits_for_a_shard_ends_when_it_is_cancelled(site: &mut Site<'_>) 
         site.must(&["backfill", "cancel", jobs[0]["job"].as_str().context("a job")?])?;
         run.join().map_err(|_| anyhow!("a thread panicked"))?
     })?;
-    // THEN it ends, and says that it was not through
+    // THEN it ends, and reports that it was not complete
     ensure!(outcome.code == 1 && outcome.stderr.contains("cancelled before the end"), "{outcome}");
-    // WHEN the line is mended and the same command given again THEN all of it is there once
+    // WHEN the connection is restored and the same command repeated THEN every row is stored once
     line.restore();
     let done = json(&site.must(&source.command(&file, &quarantine, &["--json"]))?)?;
     let stored = ROWS - REJECTS;
@@ -140,8 +144,8 @@ fn a_load_that_waits_for_a_shard_ends_when_it_is_cancelled(site: &mut Site<'_>) 
 }
 
 fn a_body_that_ends_early_is_stored_whole_or_not_at_all(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a block of two columns, in the pieces in which a loader sends one; so many rows that the server begins to insert
-    // before it has the second column
+    // GIVEN a block of two columns, in a loader's pieces, with so many rows that the server begins
+    // to insert before it has the second column
     site.query("CREATE DATABASE {db}")?;
     let rows = 0x20_000_u64;
     let pieces: [Vec<u8>; 4] = [
@@ -154,7 +158,8 @@ fn a_body_that_ends_early_is_stored_whole_or_not_at_all(site: &mut Site<'_>) -> 
         site.query("CREATE OR REPLACE TABLE {db}.cut (a UInt64, b String) ENGINE = MergeTree ORDER BY a")?;
         // WHEN the connection ends behind one of them, without the end of the body
         let answer = post(site, &pieces[..sent])?;
-        // THEN the server sees that something is missing, and stores nothing; of a block that was through, all or nothing
+        // THEN the server sees the missing rest, and stores no row, or after a complete block all
+        // rows or none
         ensure!(answer.starts_with("HTTP/1.1 500") && answer.contains("UNEXPECTED_END_OF_FILE"), "{answer}");
         let stored: u64 = site.query("SELECT count() FROM {db}.cut")?.parse()?;
         ensure!(stored == 0 || stored == rows && sent == pieces.len(), "{stored} rows after {sent} pieces");
@@ -162,7 +167,8 @@ fn a_body_that_ends_early_is_stored_whole_or_not_at_all(site: &mut Site<'_>) -> 
     Ok(())
 }
 
-/// Inserts these pieces, each a chunk, with the settings of a loader, and ends the connection there.
+/// Inserts these pieces, each as a chunk, with a loader's settings, and closes the connection after
+/// them.
 fn post(site: &Site<'_>, pieces: &[Vec<u8>]) -> anyhow::Result<String> {
     let address = site.stack.nodes()[0].http_url();
     let address = address.trim_start_matches("http://").trim_end_matches('/');

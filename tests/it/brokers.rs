@@ -1,4 +1,4 @@
-//! Topics on three brokers, one of which dies, and for users who may not do everything.
+//! Topics on several brokers: dead brokers, killed applies, missing rights.
 
 use std::net::TcpListener;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ tests! {
 const LIMIT: Duration = Duration::from_secs(60);
 const READER: User = User { name: "reader", password: "reader-secret" };
 
-/// Kafka's numbers for a request for rules, and in it.
+/// Kafka's numbers: the API key of CreateAcls, resource types and operations.
 const CREATE_ACLS: i16 = 30;
 const TOPIC: i8 = 2;
 const GROUP: i8 = 3;
@@ -39,10 +39,10 @@ const DESCRIBE: i8 = 8;
 const DESCRIBE_CONFIGS: i8 = 10;
 
 fn brokers_that_do_not_answer_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN an address at which nothing listens
+    // GIVEN an address without a listener
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     site.set("kafka", "brokers", vec![address.clone()]);
-    // WHEN anything is asked of topics THEN it ends with the address and what to check
+    // WHEN any topics command runs THEN it fails with the address and a hint
     for verb in [&["plan"][..], &["apply"], &["check"], &["groups"], &["import"]] {
         let outcome = site.posthouse(&[&["topics"], verb].concat())?;
         let said = format!("no kafka broker answers at {address}");
@@ -53,10 +53,10 @@ fn brokers_that_do_not_answer_are_named(site: &mut Site<'_>) -> anyhow::Result<(
 }
 
 fn topics_are_as_wanted_however_often_an_apply_dies() -> anyhow::Result<()> {
-    // GIVEN one fault of each kind, in random moments
+    // GIVEN one fault of each kind, at random times
     let seed = seed("brokers")?;
     let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::Lines)?;
-    // WHEN each apply that died is begun again
+    // WHEN each apply that died is repeated
     let report = kills::run(&stack, 4, seed, &|line| eprintln!("{line}"))?;
     // THEN every change is made, and none beyond
     ensure!(report.kills >= 4 && report.produced > 0, "{report:?}");
@@ -74,7 +74,7 @@ fn topics_on_three_brokers_outlive_one_of_them_and_users_are_told_what_they_lack
 }
 
 fn a_broker_dies_during_an_apply(site: &mut Site<'_>, random: &mut StdRng) -> anyhow::Result<()> {
-    // GIVEN topics with a copy on each of three brokers
+    // GIVEN topics with a replica on each of three brokers
     let folder = tempfile::tempdir()?;
     let file = |partitions: u32, retention: u32, topics: u32| {
         let head = format!(
@@ -85,28 +85,29 @@ fn a_broker_dies_during_an_apply(site: &mut Site<'_>, random: &mut StdRng) -> an
     };
     write_topics(site, &folder, &file(3, 777_000, 20))?;
     site.must(&["topics", "apply"])?;
-    // WHEN one broker is killed while an apply is on its way
+    // WHEN one broker is killed during an apply
     write_topics(site, &folder, &file(6, 888_000, 40))?;
     let mut apply = site.spawn(&["topics", "apply"])?;
     thread::sleep(Duration::from_millis(random.random_range(0..700)));
     let killed = &site.stack.brokers()[2];
     killed.kill();
     apply.wait()?;
-    // THEN the plan shows what lacks its copies
+    // THEN the plan shows the topics without all replicas in sync
     let lacking = "out of sync on broker 3 (down)";
     wait(site, "the dead broker is noted", |plan| plan.stdout.contains(lacking))?;
-    // WHEN it is back THEN the same apply does what was left, and the plan is clean and without notes
+    // WHEN it restarts THEN the same apply completes the rest, and the plan is clean and without
+    // notes
     killed.start()?;
     wait(site, "its copies are in sync", |plan| !plan.stdout.contains(lacking))?;
     site.must(&["topics", "apply"])?;
-    // A broker that has just started may be asked before it has heard of everything.
+    // A broker that has just started may be asked before its metadata is complete.
     wait(site, "the plan is clean", |plan| {
         plan.stdout.contains("0 to change in 0 topics, 0 refused, 40 in line")
             && !plan.stdout.contains("note ")
     })
 }
 
-/// Plans until what it prints is as it should be.
+/// Plans until the output matches.
 fn wait(site: &Site<'_>, what: &str, is: impl Fn(&Outcome) -> bool) -> anyhow::Result<()> {
     wait_until(what, LIMIT, || match site.posthouse(&["topics", "plan"]) {
         Ok(plan) if is(&plan) => ControlFlow::Break(Ok(())),
@@ -124,14 +125,14 @@ fn a_crowd_is_noted(site: &mut Site<'_>) -> anyhow::Result<()> {
     let made = Runtime::new()?.block_on(admin.create_topics([&crowded], &AdminOptions::new()))?;
     ensure!(made.iter().all(Result::is_ok), "{made:?}");
     write_topics(site, &folder, &format!("[topics.{name}]\npartitions = 3\nreplication_factor = 1\n"))?;
-    // THEN the plan says so and changes nothing
+    // THEN the plan notes it and has no change
     wait(site, "the crowd is noted", |plan| {
         plan.code == 0 && plan.stdout.contains("badly spread: broker 2 holds 3 of its partitions")
     })
 }
 
 fn a_user_without_rights_can_plan(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a user who may look at topics and do nothing else
+    // GIVEN a user that may only describe topics
     let (folder, name) = (tempfile::tempdir()?, site.name().to_owned());
     let guarded = site.stack.brokers()[0].guarded_address().context("no guarded door")?;
     let open = site.stack.brokers()[0].address();
@@ -148,15 +149,15 @@ fn a_user_without_rights_can_plan(site: &mut Site<'_>) -> anyhow::Result<()> {
     // THEN the plan works
     let plan = site.posthouse(&["topics", "plan"])?;
     ensure!(plan.code == 3 && plan.stdout.contains(&format!("+ {name}: ")), "{plan}");
-    // THEN the apply names what the user lacks: first the lock
+    // THEN the apply names the missing right: first the lock
     let apply = site.posthouse(&["topics", "apply"])?;
     ensure!(apply.code == 1 && apply.stderr.contains("needs Read on group posthouse-topics"), "{apply}");
-    // WHEN it may have the lock THEN the apply names the right to create
+    // WHEN the user may take the lock THEN the apply names the right to create
     allow(&open, GROUP, "posthouse-topics", READ)?;
     let apply = site.posthouse(&["topics", "apply"])?;
     let wanted = format!("this user needs the right Create on topic {name} or on the cluster");
     ensure!(apply.code == 1 && apply.stdout.contains(&wanted), "{apply}");
-    // WHEN the password is wrong THEN that is what is to be checked
+    // WHEN the password is wrong THEN the hint names the user and its password
     std::fs::write(&secret, "wrong\n")?;
     let plan = site.posthouse(&["topics", "plan"])?;
     ensure!(plan.code == 1 && plan.stderr.contains("kafka.user and its password"), "{plan}");

@@ -1,4 +1,6 @@
-//! A property becomes a column while events flow: nothing is lost or repeated, and old rows have it too.
+//! New materialized columns under load: no row lost or repeated.
+//!
+//! Old rows have the column too.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -19,11 +21,11 @@ tests! {
     Own a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing,
 }
 
-/// Messages a second.
+/// Messages per second.
 const RATE: u64 = 5_000;
 /// Rows between two changes: several blocks of every consumer.
 const ROWS: u64 = 15_000;
-/// For those rows, many times over.
+/// For these rows, many times over.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until this many more rows are stored.
@@ -59,14 +61,14 @@ fn all_there_once(site: &Site<'_>, produced: Produced) -> anyhow::Result<()> {
 }
 
 fn a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing() -> anyhow::Result<()> {
-    // GIVEN events on their way
+    // GIVEN events in flight
     let stack = ingest::stack(&Progress::Silent)?;
     let site = Site::new(&stack, "views")?;
     site.apply()?;
     let profile = Profile { broken: 50, days: 2, ..PROFILE };
     let load = Load::start(&site.brokers(), site.name(), profile, seed("views")?, RATE, u64::MAX)?;
     flows(&site)?;
-    // WHEN somebody drops a view, another one on each node, and more events come
+    // WHEN a view is dropped by hand, another one on each node, and more events come
     site.query_on(0, "DROP TABLE {db}.events_mv SYNC")?;
     site.query_on(1, "DROP TABLE {db}.events_dead_letter_mv SYNC")?;
     std::thread::sleep(Duration::from_secs(3));
@@ -74,16 +76,16 @@ fn a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing() -> anyh
     std::thread::sleep(Duration::from_secs(3));
     let still = site.stored()?;
     let produced = load.finish()?;
-    // THEN nothing is read past the views that are gone
+    // THEN no message is read past the missing views
     ensure!(held == still, "{held:?}, then {still:?}");
-    // THEN everything is there, once, when apply has made them again
+    // THEN apply recreates them, and every message is stored once
     site.must(&["schema", "apply"])?;
     consumed(&site)?;
     all_there_once(&site, produced)
 }
 
 fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
-    // GIVEN a stack on which no merge hides a row that came twice, and a load with some broken messages
+    // GIVEN a stack without merges that hide duplicates, and a load with some invalid messages
     let stack = ingest::stack(&Progress::Silent)?;
     let mut site = Site::new(&stack, "columns")?;
     site.apply()?;
@@ -94,7 +96,7 @@ fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
     let produced = load.finish()?;
     added?;
     consumed(&site)?;
-    // THEN everything is there, once
+    // THEN every message is stored once
     all_there_once(&site, produced)?;
     // THEN rows from before, between and after have the columns filled
     let wrong = site.query(

@@ -1,5 +1,7 @@
-//! `posthouse.toml`: what is wrong in it is said at once, and what it names is reached or named within a
-//! bound.
+//! `posthouse.toml`: errors in the file, unreachable nodes and brokers, passwords.
+//!
+//! All errors of a file are reported at once. A run against silent servers fails within its
+//! timeouts.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -23,10 +25,9 @@ tests! {
 pub(crate) const OPERATOR: &str = "<operator><password>correct horse</password>\
     <networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></operator>";
 
-/// For a run that must end by itself although nobody answers: three times the timeouts it is given.
+/// For a run without a responding server: three times its configured timeouts.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A folder with a config file.
 struct File {
     folder: TempDir,
 }
@@ -60,14 +61,14 @@ fn at_ports(nodes: [u16; 2], broker: u16) -> String {
     text
 }
 
-/// A port on which nothing listens: it is bound, and let go.
+/// A port without a listener: bound and released.
 fn closed_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn every_fault_of_a_file_is_reported_at_once() -> anyhow::Result<()> {
-    // GIVEN a file with an unknown key, a wrong type, a bad URL, a number out of range and a node that is
-    // there twice
+    // GIVEN a file with an unknown key, a wrong type, a bad URL, a number out of range and a
+    // duplicate node
     let file = File::new(
         r#"databas = "x"
 replicated = "yes"
@@ -88,9 +89,9 @@ address = "127.0.0.1:9001"
 "#,
     )?;
     for verb in [["schema", "plan"], ["topics", "apply"], ["udf", "check"]] {
-        // WHEN any verb is run
+        // WHEN any command is run
         let outcome = file.run(&verb)?;
-        // THEN it does nothing, and names each with its line
+        // THEN it only names each fault with its line
         ensure!(outcome.code == 2 && outcome.stdout.is_empty(), "{outcome}");
         for fault in [
             "posthouse.toml has 5 faults",
@@ -119,14 +120,14 @@ fn a_password_in_a_url_is_refused_and_not_repeated() -> anyhow::Result<()> {
 }
 
 fn a_missing_file_is_wrong_config() -> anyhow::Result<()> {
-    // GIVEN no config, and a config without the topics file that it names
+    // GIVEN no config, and a config whose topics file is missing
     let folder = tempfile::tempdir()?;
     let absent = folder.path().join("absent.toml");
     // WHEN they are read
     let config = run_within(&absent, &["schema", "plan"], LIMIT)?;
     let file = File::new(&format!("kafka.topics = \"absent.toml\"\n{}", at_ports([8123, 8124], 9092)))?;
     let topics = file.run(&["topics", "plan"])?;
-    // THEN each is named, with what to do
+    // THEN each is named, with a hint
     for (outcome, option) in [(config, "--config"), (topics, "kafka.topics")] {
         ensure!(outcome.code == 2, "{outcome}");
         ensure!(outcome.stderr.contains("absent.toml") && outcome.stderr.contains(option), "{outcome}");
@@ -136,7 +137,7 @@ fn a_missing_file_is_wrong_config() -> anyhow::Result<()> {
 
 fn wrong_usage_is_told_from_failed_work() -> anyhow::Result<()> {
     let file = File::new(&at_ports([8123, 8124], 9092))?;
-    // WHEN the command line is wrong THEN the exit code is 2 and says what would be right
+    // WHEN the command line is wrong THEN the exit code is 2, with a hint at the right one
     for (line, said) in [
         (&["schema", "frobnicate"][..], "frobnicate"),
         (&["schema", "apply", "--dry"], "--dry-run"),
@@ -146,19 +147,19 @@ fn wrong_usage_is_told_from_failed_work() -> anyhow::Result<()> {
         let outcome = file.run(line)?;
         ensure!(outcome.code == 2 && outcome.stderr.contains(said), "{line:?}: {outcome}");
     }
-    // WHEN it asks for a node that is not there THEN the exit code is 1, with those that are
+    // WHEN it names an unknown node THEN the exit code is 1, with the known nodes
     let outcome = file.run(&["schema", "render", "--node", "ch9"])?;
     ensure!(outcome.code == 1 && outcome.stderr.contains("ch1, ch2"), "{outcome}");
     Ok(())
 }
 
 fn unreachable_nodes_are_all_named() -> anyhow::Result<()> {
-    // GIVEN a node on whose port nothing listens, and one that takes connections and never answers
+    // GIVEN a node at a closed port, and one that accepts connections and never answers
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let (closed, silent_port) = (closed_port()?, silent.local_addr()?.port());
     let file = File::new(&at_ports([closed, silent_port], 9092))?;
     for verb in [&["schema", "plan"][..], &["schema", "check"], &["schema", "apply"], &["udf", "check"]] {
-        // WHEN a verb needs them
+        // WHEN a command needs them
         let outcome = file.run(verb)?;
         // THEN it fails in time and names both
         ensure!(outcome.code == 1 && outcome.stdout.is_empty(), "{verb:?}: {outcome}");
@@ -172,11 +173,11 @@ fn unreachable_nodes_are_all_named() -> anyhow::Result<()> {
 }
 
 fn an_unreachable_broker_is_named() -> anyhow::Result<()> {
-    // GIVEN a broker on whose port nothing listens
+    // GIVEN a broker at a closed port
     let closed = closed_port()?;
     let file = File::new(&at_ports([8123, 8124], closed))?;
     for verb in [&["topics", "plan"][..], &["topics", "apply"]] {
-        // WHEN a verb needs it
+        // WHEN a command needs it
         let outcome = file.run(verb)?;
         // THEN it fails in time and names it
         ensure!(outcome.code == 1 && outcome.stdout.is_empty(), "{verb:?}: {outcome}");
@@ -194,8 +195,8 @@ fn a_password_comes_from_a_file_and_is_never_shown(site: &mut Site<'_>) -> anyho
     std::fs::write(&password, "correct horse\n")?;
     let right = site.posthouse(&["schema", "plan"])?;
     ensure!(right.code == 3, "{right}");
-    // GIVEN a wrong one THEN the user and where the password comes from are named, and neither password is
-    // shown
+    // GIVEN a wrong one THEN the user and the source of the password are named, and neither
+    // password is shown
     std::fs::write(&password, "battery staple\n")?;
     let wrong = site.posthouse(&["schema", "plan"])?;
     ensure!(wrong.code == 1 && wrong.stderr.contains("clickhouse.password_file"), "{wrong}");

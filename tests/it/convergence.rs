@@ -1,4 +1,4 @@
-//! Random changes by hand: one apply brings every table back, or says what a person must do.
+//! Random manual changes: one apply fixes each table or names a hint.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::Site;
@@ -14,11 +14,11 @@ tests! {
     Shared apply_converges_after_random_changes,
 }
 
-/// Each a plan, an apply and a plan.
+/// Each round is a plan, an apply and a plan.
 const ROUNDS: u32 = 6;
 /// Changes of a round.
 const CHANGES: usize = 7;
-/// Tables with data, routes and fronts.
+/// Storage tables and Distributed tables.
 const TABLES: [&str; 6] = [
     "sharded_events",
     "writable_events",
@@ -27,11 +27,11 @@ const TABLES: [&str; 6] = [
     "events_dead_letter",
     "sharded_backfill_ledger",
 ];
-/// Text columns of the tables above.
+/// String columns of the tables above.
 const COLUMNS: [&str; 7] =
     ["event", "properties", "elements_hash", "elements_chain", "`mat_$browser`", "error", "raw_message"];
 
-/// A statement that an operator may run; the server may refuse it.
+/// A statement that an operator may run. The server may refuse it.
 fn statement(random: &mut StdRng) -> String {
     let table = TABLES.choose(random).copied().unwrap_or_default();
     let column = COLUMNS.choose(random).copied().unwrap_or_default();
@@ -58,19 +58,19 @@ fn statement(random: &mut StdRng) -> String {
     format!("ALTER TABLE {{db}}.{table} {change}")
 }
 
-/// The options that the plan's last line asks for.
+/// The options requested by the plan's last line.
 fn confirmations(plan: &str) -> Vec<String> {
     let asked = plan.rsplit_once(" to confirm: ").map(|(_, asked)| asked).unwrap_or_default();
     asked.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
 }
 
 fn apply_converges_after_random_changes(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a schema as it should be
+    // GIVEN a schema without differences
     site.materialize(&["$browser"]);
     site.apply()?;
     let mut random = StdRng::seed_from_u64(seed(site.name())?);
     for round in 0..ROUNDS {
-        // WHEN somebody changes tables on any node
+        // WHEN tables are changed by hand on any node
         let mut done = Vec::new();
         while done.len() < CHANGES {
             let (node, statement) =
@@ -84,13 +84,13 @@ fn apply_converges_after_random_changes(site: &mut Site<'_>) -> anyhow::Result<(
         let mut line = vec!["schema".to_owned(), "apply".to_owned()];
         line.extend(confirmations(&planned.stdout));
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        // THEN one apply takes every step it planned, and pauses nothing for ever
+        // THEN one apply takes every planned step, and leaves no consumer paused
         let applied = site.posthouse(&line).with_context(case)?;
         ensure!(matches!(applied.code, 0 | 3), "{}\n{planned}\n{applied}", case());
         let there = site
             .query("SELECT count() FROM system.tables WHERE database = '{db}' AND name = 'kafka_events'")?;
         ensure!(there == "1", "{}: the consumer is gone", case());
-        // THEN what is left says what a person must do, and a second apply does nothing
+        // THEN remaining differences are left to the operator, and a second apply has no step
         let left = json(&site.posthouse(&["schema", "plan", "--json"])?)?;
         let steps = left["steps"].as_array().map_or(0, Vec::len);
         ensure!(steps == 0, "{}\n{planned}\n{applied}\n{left:#}", case());

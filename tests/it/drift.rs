@@ -1,4 +1,6 @@
-//! Changes made by hand: each kind is found, named with table and part, and mended, or left with a next step.
+//! Drift by manual changes: each is named with table and part.
+//!
+//! `schema apply` either fixes a difference or leaves it with a hint.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::Site;
@@ -12,20 +14,20 @@ tests! {
     Shared another_sorting_key_is_left_with_a_next_step,
 }
 
-/// The node on which somebody worked by hand; the other must stay as it is.
+/// The node with manual changes. The other one must stay unchanged.
 const NODE: usize = 1;
 
-/// What somebody did.
+/// A manual change.
 enum ByHand {
-    /// Ran this statement.
+    /// Runs this statement.
     Statement(&'static str),
-    /// Dropped a table and made it again, with one text in its definition replaced.
+    /// Drops and recreates a table, with one text in its definition replaced.
     Again(&'static str, &'static str, &'static str),
 }
 
 use ByHand::{Again, Statement};
 
-/// What was done, the object that differs then, the part of it, and what is done about it.
+/// The change, the object that differs then, the part of it, and the action of the plan.
 const DRIFTS: &[(ByHand, &str, &str, &str)] = &[
     (Statement("DROP TABLE {db}.kafka_events SYNC"), "kafka_events", "", "create"),
     (Statement("DROP TABLE {db}.events_dead_letter_mv SYNC"), "events_dead_letter_mv", "", "create"),
@@ -110,7 +112,7 @@ impl ByHand {
     }
 }
 
-/// Makes a table again with `from` replaced by `to` in its definition.
+/// Recreates a table with `from` replaced by `to` in its definition.
 fn again(site: &Site<'_>, table: &str, from: &str, to: &str) -> anyhow::Result<()> {
     let definition = site.query_on(
         NODE,
@@ -125,7 +127,7 @@ fn again(site: &Site<'_>, table: &str, from: &str, to: &str) -> anyhow::Result<(
     Ok(())
 }
 
-/// The plan with its exit code 3, which `check` has as well; the other node has no part in it.
+/// The plan, after its exit code 3 and the same code of `check`. The other node has no difference.
 fn differences(site: &Site<'_>) -> anyhow::Result<Value> {
     let check = site.posthouse(&["schema", "check"])?;
     ensure!(check.code == 3 && check.stdout.contains("differences on 1 of 2 nodes"), "{check}");
@@ -136,14 +138,14 @@ fn differences(site: &Site<'_>) -> anyhow::Result<Value> {
     Ok(plan)
 }
 
-/// The parts of the first change that differ.
+/// The differing parts of the first change.
 fn parts(plan: &Value) -> Vec<&str> {
     let differences = plan["nodes"][NODE]["changes"][0]["differences"].as_array();
     differences.into_iter().flatten().filter_map(|difference| difference["part"].as_str()).collect()
 }
 
 fn every_drift_is_named_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a schema as it should be
+    // GIVEN a schema without differences
     site.materialize(&["$browser"]).set("events", "poll_timeout_ms", 100);
     site.apply()?;
     let definitions = "SELECT name, create_table_query FROM system.tables WHERE database = '{db}' \
@@ -152,13 +154,13 @@ fn every_drift_is_named_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
     let untouched = site.query_on(0, FINGERPRINT)?;
     for (by_hand, object, part, action) in DRIFTS {
         let case = format!("{object} {part}");
-        // WHEN somebody changes it on one node
+        // WHEN it is changed by hand on one node
         by_hand.do_on(site).with_context(|| case.clone())?;
-        // THEN check says so, and plan names node, table and part
+        // THEN check reports it, and plan names node, table and part
         let plan = differences(site).with_context(|| case.clone())?;
         ensure!(changes(&plan, NODE) == [((*object).to_owned(), (*action).to_owned())], "{case}: {plan:#}");
         ensure!(parts(&plan) == [*part][usize::from(part.is_empty())..], "{case}: {plan:#}");
-        // THEN apply repairs it, once what it drops is confirmed
+        // THEN apply fixes it, once its drops are confirmed
         if matches!(*object, "events_mv" | "writable_events") || *part == "`stray`" {
             let name = if *part == "`stray`" { "events.stray" } else { *object };
             let refused = site.posthouse(&["schema", "apply"])?;
@@ -184,7 +186,7 @@ pub(crate) fn definitions(site: &Site<'_>) -> anyhow::Result<Vec<String>> {
 }
 
 fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN parts of a table with data that the config does not name, on one node
+    // GIVEN a table with data, with parts outside the config on one node
     site.apply()?;
     for part in [
         "ADD COLUMN extra String DEFAULT 'kept' CODEC(ZSTD(7))",
@@ -195,7 +197,7 @@ fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyho
         "MODIFY COMMENT 'ours'",
         "MODIFY SETTING merge_with_ttl_timeout = 7200, deduplicate_merge_projection_mode = 'drop'",
     ] {
-        // The projection needs the setting that comes last here.
+        // The projection needs the last setting of this list.
         site.query_on(
             NODE,
             "ALTER TABLE {db}.sharded_events MODIFY SETTING deduplicate_merge_projection_mode = 'drop'",
@@ -206,7 +208,7 @@ fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyho
     // WHEN it is compared and applied
     let check = site.must(&["schema", "check"])?;
     let applied = site.must(&["schema", "apply"])?;
-    // THEN each is listed as one thing, and stays
+    // THEN each is listed once, and stays
     for part in [
         "`extra`",
         "INDEX own_index",
@@ -221,7 +223,8 @@ fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyho
     }
     ensure!(applied.stdout.starts_with("0 steps done"), "{applied}");
     ensure!(definitions(site)? == before, "apply changed something");
-    // WHEN every node has it THEN queries see it, and a Distributed table that is made again too
+    // WHEN every node has the column THEN queries see it, also through a recreated Distributed
+    // table
     site.query_on(0, "ALTER TABLE {db}.sharded_events ADD COLUMN extra String DEFAULT 'kept'")?;
     site.must(&["schema", "apply"])?;
     ensure!(site.query("SELECT count(extra) FROM {db}.events")? == "0", "a count");
@@ -233,7 +236,7 @@ fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyho
 }
 
 fn another_sorting_key_is_left_with_a_next_step(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a table with data in another order, and a column that is missing beside it
+    // GIVEN a table with data in another order, and a missing column beside it
     site.materialize(&["$browser"]);
     site.apply()?;
     again(site, "sharded_events", "toDate(timestamp), event,", "event, toDate(timestamp),")?;
@@ -245,12 +248,13 @@ fn another_sorting_key_is_left_with_a_next_step(site: &mut Site<'_>) -> anyhow::
     site.query_on(NODE, "ALTER TABLE {db}.sharded_events DROP COLUMN `mat_$browser`")?;
     // WHEN it is compared
     let plan = differences(site)?;
-    // THEN the column is to be added, and the order is left to a person
+    // THEN the plan adds the column, and leaves the order to the operator
     let wanted = [("sharded_events", "alter"), ("sharded_events", "leave")];
     let wanted = wanted.map(|(object, action)| (object.to_owned(), action.to_owned()));
     ensure!(changes(&plan, NODE) == wanted, "{plan:#}");
     ensure!(plan["nodes"][NODE]["changes"][1]["differences"][0]["part"] == "ORDER BY", "{plan:#}");
-    // WHEN it is applied THEN the column is there, the data too, and the difference is still reported
+    // WHEN it is applied THEN the column exists, the data stays, and the difference is still
+    // reported
     let applied = site.posthouse(&["schema", "apply"])?;
     ensure!(applied.code == 3 && applied.stdout.contains("ORDER BY"), "{applied}");
     let found = site.query_on(

@@ -1,4 +1,4 @@
-//! The functions on an older version of the engine, which answers as `clickhouse local`, against its own.
+//! The functions on an older version of the engine, through `clickhouse local`.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ tests! {
     Free an_older_engine_does_not_convert_and_is_told_so,
 }
 
-/// The older engine with our functions installed; says so where there is none.
+/// The older engine with posthouse's functions installed. Prints NOT RUN on platforms without one.
 fn older() -> anyhow::Result<Option<LocalEngine>> {
     let Some(engine) = LocalEngine::older(&Progress::Lines)? else {
         eprintln!("NOT RUN: the older engine is not pinned for this platform");
@@ -39,14 +39,14 @@ fn older() -> anyhow::Result<Option<LocalEngine>> {
 fn an_older_engine_gets_every_golden_vector() -> anyhow::Result<()> {
     let Some(engine) = older()? else { return Ok(()) };
     for function in FUNCTIONS {
-        // WHEN the examples of the registry are asked for
+        // WHEN the examples of the registry are queried
         let columns: Vec<_> = function
             .examples
             .iter()
             .map(|example| format!("toTypeName({0}), ifNull(toString({0}), 'NULL')", example.call))
             .collect();
         let answer = engine.query(&format!("SELECT {}", columns.join(", ")))?;
-        // THEN types and answers are those of the registry
+        // THEN types and results match the registry
         let found: Vec<String> = answer.split('\t').map(without_breaks).collect();
         ensure!(found == expected(function), "{}: {found:?}", function.name);
     }
@@ -58,7 +58,7 @@ fn expected(function: &Function) -> Vec<String> {
     function.examples.iter().flat_map(|example| [data_type.clone(), without_breaks(example.answer)]).collect()
 }
 
-/// `toTypeName` breaks tuples into lines, which a tab-separated answer shows as `\n`.
+/// `toTypeName` breaks tuples into lines, shown as `\n` in a tab-separated result.
 fn without_breaks(text: &str) -> String {
     text.replace("\\n", "").split_whitespace().collect()
 }
@@ -69,7 +69,7 @@ fn an_older_engine_agrees_on_random_and_nasty_input() -> anyhow::Result<()> {
     let (old, new) = ("[1, 3]::Array(UInt32)", "[2, 0, 1]::Array(UInt32)");
     let new_shard = "if(sipHash64(id) % 3 < 2, 1, 3)";
     for (what, ids) in nasty_ids(seed) {
-        // WHEN functions and built-ins get the same THEN they agree on every row
+        // WHEN functions and built-ins get the same input THEN they agree on every row
         let answer = engine.query(&format!(
             "SELECT countIf(shardKey(id) != sipHash64(id)), \
              countIf(shardOf(id, {old}) != if(sipHash64(id) % 4 < 1, 1, 2)), \
@@ -79,7 +79,7 @@ fn an_older_engine_agrees_on_random_and_nasty_input() -> anyhow::Result<()> {
         let answer = answer.context(what)?;
         ensure!(answer == "0\t0\t0\t0", "{what}: {answer} rows differ");
     }
-    // THEN persons and fingerprints are those of its own functions as well
+    // THEN persons and fingerprints match its own functions as well
     let persons = engine.query(&person_question(seed))?;
     ensure!(persons == PERSON_ANSWER, "{persons}");
     let fingerprints = engine.query(&fingerprint_question(seed))?;
@@ -98,7 +98,7 @@ fn an_older_engine_does_not_convert_and_is_told_so() -> anyhow::Result<()> {
         ("shardOf('a', [0, 0]::Array(UInt32))", "row 1, column weights: all 2 weights are 0"),
         ("kafkaPartition('a', toUInt32(0))", "row 1, column partitions: 0 partitions"),
     ] {
-        // WHEN it sends what no function takes THEN the query fails and says why
+        // WHEN it sends an unsupported type or value THEN the query fails with the reason
         let refused = engine.query(&format!("SELECT {call}"));
         let Err(error) = refused else { bail!("{call} answered {}", refused?) };
         let text = format!("{error:#}");

@@ -1,4 +1,6 @@
-//! Sound messages: every field of every event arrives as it was sent, however it was written.
+//! Valid messages: each event is stored field by field.
+//!
+//! Every documented and tolerated notation is covered.
 
 use std::collections::HashMap;
 
@@ -18,11 +20,11 @@ tests! {
 /// 2026-11-10 12:00:00 UTC in µs.
 const NOON: i64 = 1_794_312_000_000_000;
 
-/// Events only: spread over months and people.
+/// Events only, spread over months and persons.
 pub(crate) const PROFILE: Profile =
     Profile { teams: 20, people: 5_000, days: 90, until: NOON, again: 0, broken: 0 };
 
-/// Every event by its uuid, as the server gives its columns back.
+/// Every event by its uuid, with the columns as the server formats them.
 fn rows(site: &Site<'_>) -> anyhow::Result<HashMap<String, Value>> {
     let rows = site.query(
         "SELECT * REPLACE (toString(timestamp) AS timestamp, toString(created_at) AS created_at, \
@@ -38,7 +40,7 @@ fn rows(site: &Site<'_>) -> anyhow::Result<HashMap<String, Value>> {
     Ok(by_uuid)
 }
 
-/// What a message with every field in the documented form must become.
+/// The expected row for a message with every field in the documented form.
 fn wanted(message: &[u8], place: Place) -> anyhow::Result<Value> {
     let sent: Value = serde_json::from_slice(message)?;
     let properties: Value = serde_json::from_str(sent["properties"].as_str().context("no properties")?)?;
@@ -54,7 +56,7 @@ fn wanted(message: &[u8], place: Place) -> anyhow::Result<Value> {
 }
 
 fn generated_events_arrive_field_by_field(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a schema with a text, a number and an absent property as columns
+    // GIVEN a schema with a string, a number and an absent property as columns
     site.materialize(&["$current_url", "$browser_version", "$absent"]);
     site.apply()?;
     // WHEN generated events are produced
@@ -62,7 +64,7 @@ fn generated_events_arrive_field_by_field(site: &mut Site<'_>) -> anyhow::Result
     let values: Vec<_> = messages.iter().map(|message| Some(message.payload.as_slice())).collect();
     let places = produce(site, &values)?;
     consumed(site)?;
-    // THEN each is there once, every column as it was sent, and nothing else is
+    // THEN each is stored once, every column as sent, and no other row is
     let found = rows(site)?;
     ensure!(found.len() == messages.len(), "{} of {} events", found.len(), messages.len());
     for (message, place) in messages.iter().zip(places) {
@@ -72,7 +74,7 @@ fn generated_events_arrive_field_by_field(site: &mut Site<'_>) -> anyhow::Result
     }
     let stored = site.stored()?;
     ensure!(stored.dead_rows == 0, "{stored:?}");
-    // THEN every row stands on the shard that its distinct_id names, and both shards have some
+    // THEN every row is on its distinct_id's shard, and both shards have some
     let shards = site.query(
         "SELECT uniqExact(_shard_num), \
          countIf(_shard_num != if(sipHash64(distinct_id) % 4 < 1, 1, 2)) FROM {db}.events",
@@ -81,7 +83,7 @@ fn generated_events_arrive_field_by_field(site: &mut Site<'_>) -> anyhow::Result
     Ok(())
 }
 
-/// An event that has every field; its uuid ends with `number`.
+/// An event with every field. Its uuid ends with `number`.
 pub(crate) fn event(number: usize) -> Map<String, Value> {
     let event = json!({
         "uuid": format!("018f5a7e-0000-4000-8000-{number:012}"),
@@ -96,7 +98,7 @@ pub(crate) fn event(number: usize) -> Map<String, Value> {
     event.as_object().cloned().unwrap_or_default()
 }
 
-/// What else a sound message may have, and which columns it becomes.
+/// Variants of a valid message, with their fields and the resulting columns.
 fn ways() -> Vec<(&'static str, Value, Value)> {
     let big = format!("{{\"text\":\"{}\"}}", "x".repeat(1_000_000));
     let noon = "2026-11-01 12:00:00.000000";
@@ -171,7 +173,7 @@ fn ways() -> Vec<(&'static str, Value, Value)> {
 }
 
 fn every_way_to_write_a_sound_event_is_understood(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN events that are written in unusual ways
+    // GIVEN events in unusual notations
     site.materialize(&["$browser"]);
     site.apply()?;
     let mut cases = Vec::new();
@@ -189,7 +191,7 @@ fn every_way_to_write_a_sound_event_is_understood(site: &mut Site<'_>) -> anyhow
         }
         cases.push((name, serde_json::to_string(&message)?, wanted));
     }
-    // The same without a field at all, and with white space around everything.
+    // The same without some fields, and with white space around everything.
     let number = cases.len();
     let mut message = event(number);
     for field in ["properties", "elements_chain", "created_at"] {
@@ -207,7 +209,7 @@ fn every_way_to_write_a_sound_event_is_understood(site: &mut Site<'_>) -> anyhow
     let values: Vec<_> = cases.iter().map(|(_, text, _)| Some(text.as_bytes())).collect();
     let places = produce(site, &values)?;
     consumed(site)?;
-    // THEN each is an event with the columns it should have
+    // THEN each is an event with the expected columns
     let found = rows(site)?;
     let letters = site.query("SELECT error, left(raw_message, 300) FROM {db}.events_dead_letter")?;
     ensure!(letters.is_empty(), "dead letters: {letters}");

@@ -1,4 +1,6 @@
-//! Kill tests, the short size of `make torture`: servers die while events flow, and every row is counted.
+//! Kill tests, the short size of `make torture`.
+//!
+//! Servers die while events flow, and every row is counted.
 
 use anyhow::ensure;
 use posthouse_tests::site::Site;
@@ -19,7 +21,7 @@ const ALL_KINDS: u32 = 8;
 /// A node, both nodes, the broker.
 const SOME: u32 = 3;
 
-/// Rows of a history of two months: two parts.
+/// Rows of a history of two months, which makes two parts.
 const TOKEN_ROWS: u64 = 3_000;
 
 fn run(offsets: Offsets, rounds: u32) -> anyhow::Result<Report> {
@@ -37,7 +39,7 @@ fn with_offsets_in_keeper_nothing_is_lost_and_nothing_comes_twice() -> anyhow::R
 }
 
 fn with_offsets_in_the_group_nothing_is_lost() -> anyhow::Result<()> {
-    // At least once: how much comes twice is told, not promised.
+    // Delivery is at least once, so the number of repeated rows is printed, not asserted.
     let report = run(Offsets::Group, SOME)?;
     eprintln!("faults: {} rows came twice", report.twice);
     ensure!(report.lost == 0, "{report:?}");
@@ -45,8 +47,9 @@ fn with_offsets_in_the_group_nothing_is_lost() -> anyhow::Result<()> {
 }
 
 fn a_token_that_outlived_its_part_does_not_lose_the_block() -> anyhow::Result<()> {
-    // GIVEN a load that is begun to the ledger, and a node that remembers its tokens but has none of its parts: as one that
-    // was killed after it wrote a token down and before the part was in its place
+    // GIVEN a load with units begun in the ledger, and a node that knows its tokens but has none of
+    // its parts. A node is in this state if it was killed after it wrote a token and before the
+    // part was in place
     let stack = Stack::start(StackSpec::sharded(&[1]), &Progress::Lines)?;
     let site = Site::new(&stack, "faults_tokens")?;
     site.apply()?;
@@ -73,9 +76,9 @@ fn a_token_that_outlived_its_part_does_not_lose_the_block() -> anyhow::Result<()
     node.start()?;
     let left = site.query("SELECT count() FROM {db}.events")?;
     ensure!(parts.lines().count() >= 2 && left == "0", "{left} rows in {parts}");
-    // WHEN the same command is run again
+    // WHEN the same command is repeated
     let again = site.must(&load)?;
-    // THEN every row is there once, and proven
+    // THEN every row is stored once, and verified
     let rows = site.query("SELECT count(), uniqExact(uuid) FROM {db}.events")?;
     ensure!(rows == format!("{TOKEN_ROWS}\t{TOKEN_ROWS}"), "{rows} after {again}");
     ensure!(again.stdout.contains("proven"), "{again}");

@@ -1,5 +1,7 @@
-//! The functions against the server's own and against Kafka, on random and nasty input; wrong questions; upgrades and
-//! the server's death.
+//! The functions compared with the server's own and with Kafka.
+//!
+//! Input is random and hostile. Wrong calls, upgrades under load and the death of the server are
+//! covered too.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,12 +31,13 @@ tests! {
 }
 
 fn the_person_rule_is_that_of_our_sql(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN few versions, so that most are ties, of ids that share halves, so that their order matters
+    // GIVEN few versions, so that most are ties, and ids that share halves, so that their order
+    // matters
     site.must(&["udf", "install"])?;
-    // WHEN both rules decide THEN they agree on every id
+    // WHEN function and SQL choose THEN they agree on every id
     let answer = site.query(&person_question(seed(site.name())?))?;
     ensure!(answer == PERSON_ANSWER, "{answer}");
-    // THEN no version is nobody
+    // THEN an empty list of versions has no person
     let nobody = site.query(
         "SELECT personLatest([]::Array(Int64), []::Array(UUID), []::Array(UInt8)), \
          personIsLive([]::Array(Int64), []::Array(UUID), []::Array(UInt8))",
@@ -43,7 +46,8 @@ fn the_person_rule_is_that_of_our_sql(site: &mut Site<'_>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// On how many ids the person functions and our SQL differ, twice, and whether there are ids of either kind.
+/// Counts the ids for which the person functions differ from the SQL, one count per function. Also
+/// whether there are ids of either kind.
 pub(crate) fn person_question(seed: u64) -> String {
     let random = |salt: u32| format!("sipHash64({seed}, number, {salt})");
     let id = format!(
@@ -68,19 +72,20 @@ pub(crate) fn person_question(seed: u64) -> String {
     )
 }
 
-/// What [`person_question`] is to be answered.
+/// The correct result of [`person_question`].
 pub(crate) const PERSON_ANSWER: &str = "0\t0\t1\t1";
 
 fn fingerprints_are_sip_hashes_of_the_five_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN events of any bytes
+    // GIVEN events of random bytes
     site.must(&["udf", "install"])?;
-    // WHEN the server hashes the same bytes THEN all but the digits of version and variant are its own
+    // WHEN the server hashes the same bytes THEN all digits are equal except version and variant
     let answer = site.query(&fingerprint_question(seed(site.name())?))?;
     ensure!(answer == FINGERPRINT_ANSWER, "{answer}");
     Ok(())
 }
 
-/// How many random events there are, how many fingerprints, and how many of these are not the server's hash.
+/// Counts random events, their fingerprints, and the fingerprints that differ from the server's
+/// hash.
 pub(crate) fn fingerprint_question(seed: u64) -> String {
     let events = format!(
         "SELECT toInt64(sipHash64({seed}, number)) AS team_id, reinterpretAsUUID(sipHash128({seed}, number)) AS uuid, \
@@ -104,11 +109,11 @@ pub(crate) fn fingerprint_question(seed: u64) -> String {
     )
 }
 
-/// What [`fingerprint_question`] is to be answered.
+/// The correct result of [`fingerprint_question`].
 pub(crate) const FINGERPRINT_ANSWER: &str = "50000\t50000\t0\t0";
 
 fn partitions_are_those_that_kafka_picks(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic of seven partitions and keys of every length, produced as the Java client does
+    // GIVEN a topic of seven partitions and keys of every length, produced as by the Java client
     site.must(&["udf", "install"])?;
     site.write_topics(7)?;
     site.must(&["topics", "apply"])?;
@@ -122,7 +127,7 @@ fn partitions_are_those_that_kafka_picks(site: &mut Site<'_>) -> anyhow::Result<
         .collect();
     let picked = partitions_of(site, &keys)?;
     ensure!(picked.len() == keys.len() && picked.iter().any(|(_, partition)| *partition == 6));
-    // WHEN the function picks THEN it picks the same
+    // WHEN the function picks partitions THEN it picks the same
     let values: Vec<String> = picked
         .iter()
         .map(|(key, partition)| {
@@ -139,11 +144,12 @@ fn partitions_are_those_that_kafka_picks(site: &mut Site<'_>) -> anyhow::Result<
 }
 
 fn a_move_is_two_shards_in_blocks_of_any_size(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN blocks of no, one, and more rows than a block usually has, and many small ones through one process
+    // GIVEN blocks of no, one, and more rows than a usual block, and many small ones through one
+    // process
     site.must(&["udf", "install"])?;
     for (rows, block) in [(0, 65_409), (1, 65_409), (65_537, 65_537), (1_000, 1), (100_000, 777)] {
         for (old, new) in [("[1, 3]", "[1, 3, 2]"), ("[number % 3, 1]", "[5, 0, number % 2]")] {
-            // WHEN moves are asked for THEN they are the shards before and after
+            // WHEN moves are computed THEN they are the shards before and after
             let answer = site.query(&format!(
                 "SELECT count(), countIf(shardMove(id, {old}, {new}) != (shardOf(id, {old}), shardOf(id, {new}))) \
                  FROM (SELECT number, repeat(toString(number), number % 9) AS id FROM numbers({rows})) \
@@ -152,7 +158,7 @@ fn a_move_is_two_shards_in_blocks_of_any_size(site: &mut Site<'_>) -> anyhow::Re
             ensure!(answer == format!("{rows}\t0"), "{rows} rows in blocks of {block}: {answer}");
         }
     }
-    // WHEN values are a mebibyte each THEN they are answered too
+    // WHEN values are a mebibyte each THEN the result is correct too
     let long = "repeat(repeat(char(number + 33), 1024), 1024)";
     let answer = site.query(&format!(
         "SELECT countIf(shardMove({long}, [1, 3], [1]).1 != shardOf({long}, [1, 3])), \
@@ -163,7 +169,7 @@ fn a_move_is_two_shards_in_blocks_of_any_size(site: &mut Site<'_>) -> anyhow::Re
     Ok(())
 }
 
-/// The XML of a function that runs one of our programs under arguments of other types.
+/// The XML of a function that runs one of posthouse's programs with other argument types.
 fn declaration(name: &str, command: &str, arguments: &[(&str, &str)]) -> String {
     let arguments: String = arguments
         .iter()
@@ -177,7 +183,7 @@ fn declaration(name: &str, command: &str, arguments: &[(&str, &str)]) -> String 
 }
 
 fn wrong_questions_are_errors_and_the_pool_goes_on(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN our functions, and declarations that do not fit them
+    // GIVEN posthouse's functions, and declarations that don't match them
     let installed = json(&site.must(&["udf", "install", "--json"])?)?;
     let release = installed[0]["release"].as_str().context("a release")?;
     let program = |function: &str| format!("{release}/posthouse-udf {function}");
@@ -204,11 +210,11 @@ fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
         ("wrongType(1)".to_owned(), "type of column 1: expected String, found UInt64"),
         ("wrongName('a')".to_owned(), "name of column 1: expected distinct_id, found id"),
         ("wrongCount('a')".to_owned(), "expected 2 columns, found 1"),
-        // A row of five letters and no header: read as Native, five columns.
+        // A row of five letters without a header. Native reads it as five columns.
         ("wrongFormat('abcde')".to_owned(), "expected 1 columns, found 5"),
         ("kafkaPartition('a', 0)".to_owned(), "row 1, column partitions: 0 partitions"),
         ("shardMove('a', [1], [0, 0])".to_owned(), "row 1, column to: all 2 weights are 0"),
-        // Converted to the declared type by the server, which refuses what does not fit.
+        // The server converts to the declared type, and refuses values out of range.
         ("shardOf('a', [-1])".to_owned(), "cannot be safely converted into type UInt32"),
         (format!("personLatest([1], {uuids}, [0, 1])"), "1 versions, 2 person ids and 2 deletion flags"),
         (
@@ -219,13 +225,13 @@ fn ask_wrongly(site: &Site<'_>) -> anyhow::Result<()> {
     .into();
     for _ in 0..3 {
         for (question, reason) in &questions {
-            // WHEN a question is wrong THEN the query fails and says why
+            // WHEN a call is wrong THEN the query fails and names the reason
             let refused = site.query(&format!("SELECT {question}"));
             let Err(error) = refused else { bail!("{question} answered {}", refused?) };
             let text = format!("{error:#}");
             ensure!(text.contains(reason), "{question}: no {reason:?} in {text}");
         }
-        // THEN right questions are answered as ever
+        // THEN correct calls still succeed
         let answer = site.query("SELECT shardKey('user-1'), kafkaPartition('abc', 10)")?;
         ensure!(answer == "5730124816541986630\t7", "{answer}");
     }
@@ -237,7 +243,8 @@ fn nulls_are_refused_and_nullable_columns_answered(site: &mut Site<'_>) -> anyho
     let uuids = "[toUUID('00000000-0000-0000-0000-000000000001')]";
     let event =
         |team: &str, id: &str| format!("eventFingerprint({team}, {uuids}[1], 'a', {id}, toDateTime64(0, 6))");
-    // WHEN an argument is NULL, as a constant or in one row THEN the server says so, and asks no function
+    // WHEN an argument is NULL, as a constant or in one row THEN the server reports it, without a
+    // call of the function
     for call in [
         "shardKey(NULL)".to_owned(),
         "shardKey(if(number = 1, NULL, 'a'))".to_owned(),
@@ -256,7 +263,8 @@ fn nulls_are_refused_and_nullable_columns_answered(site: &mut Site<'_>) -> anyho
         let text = format!("{error:#}");
         ensure!(text.contains("Code: 70") || text.contains("Code: 349"), "{call}: {text}");
     }
-    // WHEN a Nullable column has no NULL THEN it is answered, and by a type that is not Nullable
+    // WHEN a Nullable column has no NULL THEN the call succeeds, with a result type that is not
+    // Nullable
     let nullable = "materialize(toNullable(concat('user-', toString(number))))";
     let answer = site.query(&format!(
         "SELECT countIf(shardKey({nullable}) != sipHash64(concat('user-', toString(number)))), \
@@ -287,7 +295,7 @@ fn a_rolling_upgrade_under_queries_loses_none(site: &mut Site<'_>) -> anyhow::Re
         }
         Ok(asked)
     };
-    // WHEN one is installed after the other, again and again
+    // WHEN the builds are installed in turn, several times
     let upgrade = || -> anyhow::Result<()> {
         for _ in 0..4 {
             site.must(&["udf", "install", "--binary", &other.to_string_lossy()])?;
@@ -300,7 +308,7 @@ fn a_rolling_upgrade_under_queries_loses_none(site: &mut Site<'_>) -> anyhow::Re
             (0..site.stack.nodes().len()).map(|node| scope.spawn(move || ask(node))).collect();
         let upgraded = upgrade();
         done.store(true, Ordering::Relaxed);
-        // THEN every query was answered, and rightly
+        // THEN every query succeeded with a correct result
         for asker in askers {
             let asked = asker.join().map_err(|_| anyhow!("an asking thread panicked"))??;
             ensure!(asked > 3, "only {asked} queries were asked meanwhile");
@@ -318,7 +326,7 @@ fn processes_end_with_their_server() -> anyhow::Result<()> {
     let node = &stack.nodes()[0];
     let programs = node.user_scripts().to_string_lossy().into_owned();
     ensure!(!running(&programs)?.is_empty(), "no process of ours runs");
-    // WHEN the server is killed THEN they end by themselves
+    // WHEN the server is killed THEN they end without a signal
     node.kill();
     wait_until("the end of every process", Duration::from_secs(10), || match running(&programs) {
         Ok(left) if left.is_empty() => ControlFlow::Break(Ok(())),
@@ -327,7 +335,7 @@ fn processes_end_with_their_server() -> anyhow::Result<()> {
     })
 }
 
-/// The processes whose program stands below `folder`.
+/// The running programs below `folder`.
 fn running(folder: &str) -> anyhow::Result<Vec<String>> {
     let entries = std::fs::read_dir("/proc")?.flatten();
     let programs = entries.filter_map(|entry| std::fs::read_link(entry.path().join("exe")).ok());

@@ -1,4 +1,4 @@
-//! Consumer groups: how far they are, and having them go on elsewhere.
+//! Lag of consumer groups, and resets of their offsets.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -33,7 +33,7 @@ tests! {
     Single a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped,
 }
 
-/// For one answer of a broker.
+/// For one response of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Partitions of a site's topic.
 const PARTITIONS: i32 = 4;
@@ -44,7 +44,8 @@ pub(crate) fn consumer(site: &Site<'_>, group: &str, client: &str) -> anyhow::Re
     Ok(config.set("enable.auto.commit", "false").create()?)
 }
 
-/// Commits the same offset for every partition of the site's topic, once consumers that have just ended have left the group.
+/// Commits the same offset for every partition of the site's topic. Retries until consumers that
+/// have just ended have left the group.
 pub(crate) fn commit(site: &Site<'_>, group: &str, offset: i64) -> anyhow::Result<()> {
     let mut offsets = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
@@ -57,7 +58,7 @@ pub(crate) fn commit(site: &Site<'_>, group: &str, offset: i64) -> anyhow::Resul
     })
 }
 
-/// What a group has committed of the site's topic, by partition.
+/// The group's committed offsets on the site's topic, by partition.
 fn committed(site: &Site<'_>, group: &str) -> anyhow::Result<Vec<Option<i64>>> {
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(site.name(), 0, PARTITIONS - 1);
@@ -69,7 +70,7 @@ fn committed(site: &Site<'_>, group: &str) -> anyhow::Result<Vec<Option<i64>>> {
         .collect())
 }
 
-/// Produces messages with this time into every partition of the site's topic.
+/// Produces messages with this timestamp into every partition of the site's topic.
 pub(crate) fn fill(site: &Site<'_>, each: usize, time: i64) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
     for partition in 0..PARTITIONS {
@@ -87,7 +88,7 @@ pub(crate) fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
-/// What `topics groups GROUP --json` says of the site's topic.
+/// The lag on the site's topic from `topics groups GROUP --json`.
 fn shown(site: &Site<'_>, group: &str) -> anyhow::Result<Value> {
     let outcome = site.must(&["topics", "groups", group, "--json"])?;
     let mut shown: Value = serde_json::from_str(&outcome.stdout)?;
@@ -97,7 +98,7 @@ fn shown(site: &Site<'_>, group: &str) -> anyhow::Result<Value> {
 }
 
 fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN tables that have read everything
+    // GIVEN tables that have read every message
     site.apply()?;
     let messages: Vec<_> =
         Generator::new(PROFILE, seed(site.name())?).take(100).map(|message| message.payload).collect();
@@ -107,18 +108,18 @@ fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow
     let name = site.name().to_owned();
     let shown_now = shown(site, &name)?;
     ensure!(shown_now["lag"] == 0 && shown_now["oldest_unread"].is_null(), "{shown_now}");
-    // THEN they are named with their nodes, although nobody is a member of the group
+    // THEN they are named with their nodes, although the group has no member
     ensure!(
         shown_now["tables"][format!("{name}.kafka_events")].as_array().map(Vec::len) == Some(2),
         "{shown_now}"
     );
     ensure!(shown_now["members"] == 0, "{shown_now}");
-    // WHEN they are away while more is produced
+    // WHEN they are detached while more messages are produced
     for node in 0..2 {
         site.query_on(node, "DETACH TABLE {db}.kafka_events SYNC")?;
     }
     let places = produce(site, &values[60..])?;
-    // THEN that is the lag, partition by partition, with the time of the oldest
+    // THEN these messages are the lag, by partition, with the timestamp of the oldest
     let away = shown(site, &name)?;
     ensure!(away["lag"] == 40, "{away}");
     for partition in away["partitions"].as_array().context("no partitions")? {
@@ -129,7 +130,7 @@ fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow
     ensure!(away["oldest_unread"].as_u64() == first, "{away}, wanted {first:?}");
     let table = site.must(&["topics", "groups"])?;
     ensure!(table.stdout.lines().any(|line| line.starts_with(&format!("{name} "))), "{table}");
-    // WHEN they are back THEN it goes
+    // WHEN the tables are attached THEN the lag disappears
     for node in 0..2 {
         site.query_on(node, "ATTACH TABLE {db}.kafka_events")?;
     }
@@ -140,7 +141,8 @@ fn lag_is_what_lies_between_the_group_and_the_end(site: &mut Site<'_>) -> anyhow
     })
 }
 
-/// Keeper's offsets as a server shows them, on a node that has no such table of its own.
+/// Creates a stand-in for a server's `system.zookeeper` with Keeper's offsets, on a node that lacks
+/// this table.
 pub(crate) fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
     site.query_on(
         node,
@@ -159,20 +161,20 @@ pub(crate) fn show_keeper(site: &Site<'_>, node: usize) -> anyhow::Result<()> {
 }
 
 fn a_server_tells_keepers_offsets() -> anyhow::Result<()> {
-    // GIVEN tables of servers, which can read Keeper, and that have read everything
+    // GIVEN tables on servers, which can read Keeper, that have read every message
     let stack = Stack::start(StackSpec::default(), &Progress::Lines)?;
     let site = Site::new(&stack, "groups_server")?;
     site.apply()?;
     fill(&site, 5, now()?)?;
     consumed(&site)?;
-    // THEN Keeper's offsets count, and nothing lags
+    // THEN Keeper's offsets count, and the lag is zero
     let shown = shown(&site, site.name())?;
     ensure!(shown["offsets"] == "keeper" && shown["lag"] == 0, "{shown}");
     Ok(())
 }
 
 fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN tables that have read everything, by the group's offsets
+    // GIVEN tables that have read every message, by the group's offsets
     site.apply()?;
     fill(site, 5, now()?)?;
     consumed(site)?;
@@ -182,7 +184,7 @@ fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyh
         eprintln!("NOT RUN: the stand-in for system.zookeeper, since the server has the real one");
         return Ok(());
     }
-    // WHEN Keeper, which can be read on one node, says that it is further back in one partition
+    // WHEN Keeper, readable on one node, has a lower offset in one partition
     let shown_there = show_keeper(site, 0).and_then(|()| {
         let shown = shown(site, &name)?;
         let checked = site.posthouse(&["topics", "check"])?;
@@ -190,12 +192,12 @@ fn keepers_offsets_count_where_a_node_can_read_them(site: &mut Site<'_>) -> anyh
     });
     site.query_on(0, "DROP TABLE IF EXISTS system.zookeeper SYNC")?;
     let (shown, refused, checked) = shown_there?;
-    // THEN that counts
+    // THEN Keeper's offset counts
     ensure!(shown["offsets"] == "keeper" && shown["lag"] == 2, "{shown}");
     ensure!(shown["partitions"][1]["committed"] == 3, "{shown}");
-    // THEN a replica that no node has stands against a reset: its offsets would win
+    // THEN a replica that no node has blocks a reset, because its offsets would win
     ensure!(refused.code == 1 && refused.stderr.contains("kafka_events/replicas/gone"), "{refused}");
-    // THEN a check names it too, since the engine leaves partitions to it
+    // THEN a check names it too, because the engine leaves partitions to it
     let stale = format!("keeper path /posthouse/{name}/kafka_events: Keeper knows gone there");
     ensure!(checked.code == 3 && checked.stdout.contains(&stale), "{checked}");
     Ok(())
@@ -213,11 +215,11 @@ fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> an
         let line = [&["topics", "reset", &group, "--to", to, "--json"], rest].concat();
         site.posthouse(&line)
     };
-    // WHEN a reset is only looked at THEN nothing changes
+    // WHEN a reset is planned only THEN no offset changes
     let planned = reset("earliest", &[])?;
     ensure!(planned.code == 3 && planned.stdout.contains("40 messages are read again"), "{planned}");
     ensure!(committed(site, &group)? == vec![Some(10); 4], "changed by a look");
-    // WHEN it is done THEN the group is there, and doing it again is nothing
+    // WHEN it is executed THEN the group is at these offsets, and a second reset has no change
     for (to, wanted) in [
         ("earliest", [0; 4]),
         (between.as_str(), [6; 4]),
@@ -232,7 +234,7 @@ fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> an
         ensure!(found == wanted.map(Some), "{to}: {found:?}");
         ensure!(reset(to, &[])?.code == 0, "{to} differs again");
     }
-    // WHEN the offsets are not there THEN every fault is named and nothing changes
+    // WHEN the offsets don't exist THEN every error is named and no offset changes
     let refused = reset("0:11,1:3,9:1", &["--execute"])?;
     ensure!(refused.code == 1, "{refused}");
     for part in ["partition 0 has the offsets 0 to 10, not 11", "has no partition 9"] {
@@ -243,7 +245,7 @@ fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> an
 }
 
 fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a group with a member that has the topic
+    // GIVEN a group with a member that has the topic assigned
     site.must(&["topics", "apply"])?;
     let group = format!("{}_app", site.name());
     fill(site, 5, now()?)?;
@@ -257,15 +259,15 @@ fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) ->
             assigned => ControlFlow::Continue(anyhow!("{assigned:?}")),
         }
     })?;
-    // THEN every partition is shown with it
+    // THEN every partition shows this member
     let lag = shown(site, &group)?;
     let partitions = lag["partitions"].as_array().context("no partitions")?;
     ensure!(partitions.iter().all(|partition| partition["member"] == "the-app"), "{lag}");
-    // WHEN it is to be reset THEN it is refused, and stays
+    // WHEN the group is to be reset THEN this is refused, and its offsets stay
     let refused = site.posthouse(&["topics", "reset", &group, "--to", "earliest", "--execute"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("the-app at 127.0.0.1"), "{refused}");
     ensure!(committed(site, &group)? == vec![Some(2); 4], "changed by a refusal");
-    // WHEN it has left THEN it is done
+    // WHEN the member has left THEN the reset succeeds
     member.unsubscribe();
     drop(member);
     site.must(&["topics", "reset", &group, "--to", "earliest", "--execute"])?;
@@ -273,7 +275,8 @@ fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) ->
     Ok(())
 }
 
-/// A table beside the schema's that keeps the place of every row, where no merge and no window takes one.
+/// Makes a table beside the schema's that keeps partition and offset of every row, because merges
+/// and time windows don't remove rows from it.
 fn keep_every_row(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..2 {
         site.query_on(
@@ -286,7 +289,8 @@ fn keep_every_row(site: &Site<'_>) -> anyhow::Result<()> {
              AS SELECT _partition AS part, _offset AS place FROM {db}.kafka_events",
         )?;
     }
-    // A poll that had begun before its view would be kept nowhere: every consumer begins again with it.
+    // A poll that began before its view existed would be stored in neither table. So every consumer
+    // restarts with the view.
     for node in 0..2 {
         site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
     }
@@ -310,7 +314,7 @@ fn arrived(site: &Site<'_>) -> anyhow::Result<BTreeMap<(i32, i64), u64>> {
     Ok(arrived)
 }
 
-/// Where the tables of a test keep their offsets.
+/// The offset store of a test's tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Offsets {
     Keeper,
@@ -318,21 +322,22 @@ enum Offsets {
 }
 
 fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets) -> anyhow::Result<()> {
-    // GIVEN tables that have read everything, each row of it kept once more beside the schema
+    // GIVEN tables that have read every message, and a second copy of each row beside the schema
     site.apply()?;
     keep_every_row(site)?;
     fill(site, 50, now()?)?;
     consumed(site)?;
     ensure!(arrived(site)?.len() == 200, "{:?}", arrived(site)?);
     let name = site.name();
-    // WHEN the group is set back by hand THEN the tables with offsets in Keeper don't follow, and the plan is in doubt
+    // WHEN the group is set back by hand THEN tables with offsets in Keeper don't follow, and the
+    // plan has a change
     if offsets == Offsets::Keeper {
         commit(site, name, 0)?;
         let planned = site.posthouse(&["topics", "reset", name, "--to", "earliest"])?;
         ensure!(planned.code == 3, "{planned}");
         commit(site, name, 50)?;
     }
-    // WHEN its group is looked at THEN the plan names the tables and their nodes, and nothing changes
+    // WHEN a reset is planned THEN the plan names the tables and their nodes, and changes none
     let planned = site.posthouse(&["topics", "reset", name, "--to", "0:30,2:45"])?;
     let wanted = format!("drops, and makes again afterwards {name}.kafka_events on ch1, ch2\n");
     ensure!(planned.code == 3 && planned.stdout.contains(&wanted), "{planned}");
@@ -340,7 +345,7 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets)
     let done = site.must(&["topics", "reset", name, "--to", "0:30,2:45", "--execute"])?;
     ensure!(done.stdout.contains("25 messages are read again"), "{done}");
     consumed(site)?;
-    // THEN what lies behind has arrived twice, and everything else once
+    // THEN messages after these offsets have arrived twice, and all others once
     let again = |&(partition, offset): &(i32, i64)| {
         (partition == 0 && offset >= 30) || (partition == 2 && offset >= 45)
     };
@@ -350,7 +355,7 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets)
     ensure!(found.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", found.len());
     // GIVEN a reset that was killed between its drops
     site.query_on(0, "DROP TABLE {db}.kafka_events SYNC")?;
-    // WHEN it is run again THEN it is done to its end, and the schema is whole
+    // WHEN it is repeated THEN it completes, and the schema is whole
     site.must(&["topics", "reset", name, "--to", "earliest", "--execute"])?;
     consumed(site)?;
     let found = arrived(site)?;
@@ -358,12 +363,12 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets)
         found.iter().filter(|(place, count)| **count != 2 + u64::from(again(place))).collect();
     ensure!(found.len() == 200 && wrong.is_empty(), "{} places, wrong: {wrong:?}", found.len());
     site.must(&["schema", "check"])?;
-    // GIVEN one that was killed before it made the tables
+    // GIVEN one that was killed before it created the tables
     for node in 0..2 {
         site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
     }
     commit(site, name, 40)?;
-    // WHEN it is run again THEN it makes them, at the offsets that were committed
+    // WHEN it is repeated THEN it creates them, at the committed offsets
     let resumed =
         site.must(&["topics", "reset", name, "--to", "0:40,1:40,2:40,3:40", "--execute", "--json"])?;
     ensure!(resumed.stdout.contains("\"moves\""), "{resumed}");
@@ -374,7 +379,7 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets)
         .filter(|(place, count)| **count != 2 + u64::from(again(place)) + u64::from(place.1 >= 40))
         .collect();
     ensure!(wrong.is_empty(), "wrong: {wrong:?}");
-    // THEN no other table of the group is dropped: it stands against it
+    // THEN another table of the group isn't dropped, and blocks the reset
     site.query_on(
         1,
         &format!(
@@ -403,7 +408,7 @@ fn tables_with_offsets_in_the_group_read_again_from_there_on_and_nothing_else(
 }
 
 fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN tables that have read everything, each row of it kept once more beside the schema
+    // GIVEN tables that have read every message, and a second copy of each row beside the schema
     let mut random = StdRng::seed_from_u64(seed(site.name())?);
     site.apply()?;
     keep_every_row(site)?;
@@ -422,7 +427,7 @@ fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> a
     consumed(site)?;
     for _ in 0..4 {
         let before = arrived(site)?;
-        // WHEN a reset is killed at any moment, and run again once its lock has ended
+        // WHEN a reset is killed at a random time, and repeated once its lock has expired
         let mut killed = site.spawn(&line)?;
         std::thread::sleep(whole.mul_f64(random.random()));
         killed.kill()?;
@@ -432,7 +437,7 @@ fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> a
         site.must(&line)?;
         consumed(site)?;
         site.must(&["schema", "check"])?;
-        // THEN what lies behind has arrived again, at most once for each of the two, and nothing else has
+        // THEN messages after the offsets have arrived once or twice more, and no others have
         let after = arrived(site)?;
         let wrong: Vec<_> = after
             .iter()
@@ -445,7 +450,7 @@ fn a_reset_that_was_killed_is_done_by_the_same_command(site: &mut Site<'_>) -> a
 }
 
 fn partitions_that_stay_are_read_once_while_messages_flow(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN tables that read what flows in
+    // GIVEN tables that read a steady flow of messages
     site.apply()?;
     keep_every_row(site)?;
     let load = Load::start(&site.brokers(), site.name(), PROFILE, seed(site.name())?, 4_000, 60_000)?;
@@ -454,11 +459,12 @@ fn partitions_that_stay_are_read_once_while_messages_flow(site: &mut Site<'_>) -
         Ok(arrived) => ControlFlow::Continue(anyhow!("{} others", arrived.len())),
         Err(error) => ControlFlow::Break(Err(error)),
     })?;
-    // WHEN one partition is read again from its 100th message on, in the middle of it
+    // WHEN one partition is reset to its 100th message, in the middle of the flow
     site.must(&["topics", "reset", site.name(), "--to", "0:100", "--execute"])?;
     let produced = load.wait()?;
     consumed(site)?;
-    // THEN everything has arrived: of that partition what was read before twice, everything else once
+    // THEN every message has arrived: messages of this partition that were read before the reset
+    // twice, all others once
     let arrived = arrived(site)?;
     let wrong = |&(&(partition, offset), count): &(&(i32, i64), &u64)| match (partition, offset) {
         (0, 100) => *count != 2,
@@ -474,25 +480,26 @@ fn partitions_that_stay_are_read_once_while_messages_flow(site: &mut Site<'_>) -
 fn a_node_that_does_not_answer_stands_against_it_and_nothing_is_dropped(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN tables that have read something, and a config of which one node does not answer
+    // GIVEN tables that have read some messages, and a config with one unreachable node
     site.apply()?;
     fill(site, 5, now()?)?;
     consumed(site)?;
     let before = committed(site, site.name())?;
     let node = site.config_mut()["shards"][1]["replicas"][0].as_table_mut().context("no replica")?;
     let url = node.insert("url".to_owned(), "http://127.0.0.1:1".into()).context("no url")?;
-    // WHEN its group is to be reset THEN it is refused, and nothing is dropped or committed
+    // WHEN their group is to be reset THEN this is refused, and no table is dropped and no offset
+    // committed
     let refused = site.posthouse(&["topics", "reset", site.name(), "--to", "earliest", "--execute"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("node ch2 is unreachable"), "{refused}");
     ensure!(committed(site, site.name())? == before, "changed by a refusal");
-    // THEN lag is shown all the same, and what is not known is said
+    // THEN the lag is shown nonetheless, with a note about the unknown tables
     let shown = site.must(&["topics", "groups"])?;
     ensure!(shown.stdout.contains("note: ch2's tables are not known"), "{shown}");
     let node = site.config_mut()["shards"][1]["replicas"][0].as_table_mut().context("no replica")?;
     node.insert("url".to_owned(), url);
     site.must(&["schema", "check"])?;
-    // WHEN a table of the group is detached THEN it is refused too, since its offsets stay in
-    // Keeper
+    // WHEN a table of the group is detached THEN the reset is refused too, because its offsets stay
+    // in Keeper
     site.query_on(1, "DETACH TABLE {db}.kafka_events SYNC")?;
     let refused = site.posthouse(&["topics", "reset", site.name(), "--to", "earliest", "--execute"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("kafka_events on ch2 is detached"), "{refused}");

@@ -1,4 +1,4 @@
-//! `posthouse topics check`: each thing that does not fit, provoked on the real servers.
+//! Findings of `posthouse topics check`, each provoked on the real servers.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::{Outcome, Site};
@@ -20,7 +20,7 @@ tests! {
     Shared configs_that_lose_messages_are_named,
 }
 
-/// A table of its own, without a view, so that it reads nothing.
+/// Creates a Kafka table without a view, so that it reads no message.
 pub(crate) fn idle_table(
     site: &Site<'_>,
     node: usize,
@@ -46,7 +46,8 @@ pub(crate) fn check(site: &Site<'_>) -> anyhow::Result<(Outcome, Vec<Value>)> {
     Ok((outcome, findings))
 }
 
-/// That there is a finding of this severity and thing, whose text holds all `parts`.
+/// Fails unless there is a finding of this severity about this object, with all `parts` in its text
+/// and a hint.
 fn finds(site: &Site<'_>, severity: &str, about: &str, parts: &[&str]) -> anyhow::Result<()> {
     let (outcome, findings) = check(site)?;
     let is = |finding: &&Value| {
@@ -61,13 +62,13 @@ fn finds(site: &Site<'_>, severity: &str, about: &str, parts: &[&str]) -> anyhow
 }
 
 fn what_fits_has_no_findings(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a site that nothing was produced for, and then read
+    // GIVEN a site, first without messages, and then with all of them read
     site.apply()?;
     let fresh = site.must(&["topics", "check"])?;
     ensure!(fresh.stdout.starts_with("0 faults and 0 warnings in 1 topics"), "{fresh}");
     fill(site, 5, now()?)?;
     consumed(site)?;
-    // THEN nothing is found
+    // THEN the check has no finding
     let read = site.must(&["topics", "check"])?;
     ensure!(
         read.stdout.contains("0 faults and 0 warnings") && read.stdout.contains("2 Kafka tables"),
@@ -79,11 +80,11 @@ fn what_fits_has_no_findings(site: &mut Site<'_>) -> anyhow::Result<()> {
 fn a_topic_that_is_missing_is_named_with_its_readers(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN tables without their topic
     site.must(&["schema", "apply"])?;
-    // THEN it is named
+    // THEN the topic is named
     let name = site.name().to_owned();
     let readers = format!("read by {name}.kafka_events on ch1 and {name}.kafka_events on ch2");
     finds(site, "fault", &format!("topic {name}"), &["it does not exist", &readers])?;
-    // WHEN it is made THEN it is not
+    // WHEN the topic is created THEN the finding is gone
     site.must(&["topics", "apply"])?;
     site.must(&["topics", "check"])?;
     Ok(())
@@ -97,14 +98,14 @@ fn consumers_without_a_partition_are_counted(site: &mut Site<'_>) -> anyhow::Res
 }
 
 fn messages_that_were_deleted_unread_or_soon_will_be_are_counted(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a table that does not read, five days behind in a topic that keeps seven
+    // GIVEN an idle table, five days behind in a topic with a retention of seven
     site.must(&["topics", "apply"])?;
     site.query("CREATE DATABASE {db}")?;
     let (name, group) = (site.name().to_owned(), format!("{}_slow", site.name()));
     fill(site, 10, now()? - 5 * 86_400_000)?;
     idle_table(site, 0, "slow", &name, &group)?;
     commit(site, &group, 2)?;
-    // THEN that is a warning, however many seconds have gone by
+    // THEN that is a warning, whose text does not depend on a few seconds
     let about = format!("group {group}");
     finds(site, "warn", &about, &["is 5 days ", "old, 71 % of the 7 days", "32 are unread"])?;
     // WHEN messages are deleted before they are read
@@ -122,7 +123,7 @@ fn messages_that_were_deleted_unread_or_soon_will_be_are_counted(site: &mut Site
 }
 
 fn groups_without_tables_and_tables_without_offsets_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a group that somebody has left, and a table that nothing reads from
+    // GIVEN an abandoned group, and a table without a view
     site.must(&["topics", "apply"])?;
     site.query("CREATE DATABASE {db}")?;
     let name = site.name().to_owned();
@@ -140,12 +141,13 @@ fn groups_without_tables_and_tables_without_offsets_are_named(site: &mut Site<'_
 }
 
 fn tables_of_one_group_that_disagree_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN the schema's tables, and another of their group on another topic, with its offsets elsewhere
+    // GIVEN the schema's tables, and another of their group on another topic, with its offsets
+    // elsewhere
     site.apply()?;
     let name = site.name().to_owned();
     idle_table(site, 0, "other", "somebodys", &name)?;
     let about = format!("group {name}");
-    // THEN they are named with what they disagree in
+    // THEN they are named with their disagreement
     let topics = format!("somebodys ({name}.other on ch1)");
     finds(site, "fault", &about, &["read different topics", &topics])?;
     let places = format!("the group ({name}.other on ch1)");
@@ -156,7 +158,7 @@ fn tables_of_one_group_that_disagree_are_named(site: &mut Site<'_>) -> anyhow::R
 }
 
 fn configs_that_lose_messages_are_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic whose configs don't suit its readers
+    // GIVEN a topic with configs unsuitable for its readers
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("topics.toml");
     let text = format!(

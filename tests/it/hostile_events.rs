@@ -1,4 +1,6 @@
-//! Hostile messages: each lands where its content says, and the messages behind it arrive.
+//! Hostile messages: each becomes an event or a dead letter.
+//!
+//! The messages behind a hostile one always arrive.
 
 use std::collections::BTreeMap;
 
@@ -19,30 +21,31 @@ tests! {
     Shared stores_an_event_of_more_than_100_mb_that_zstd_made_small,
 }
 
-/// Timestamps as text with the timestamp in UTC, or none; the backfill's reader is tested with the same list.
+/// Texts with their timestamp in UTC, or null. The tests of the backfill's reader use the same
+/// list.
 const TIMESTAMPS: &str = include_str!("../fixtures/timestamps.json");
-/// The end of a reason that rejects a timestamp.
+/// The end of the reason that rejects a timestamp.
 const RANGE: &str = "not a date and time from 1900-01-01 00:00:00 to 2299-12-31 23:59:59.999999 UTC";
 /// Of the 192 months that `sharded_events` has partitions for.
 const MONTHS: usize = 190;
-/// A producer's limit on one message, as topics have it by default, less what surrounds it.
+/// The default limit of topics for one message, less its envelope.
 const LONG: usize = 900_000;
 /// More than librdkafka unpacks by default (`receive.message.max.bytes`, 100 MB).
 const HUGE: usize = 110_000_000;
 
-/// Where a message lands.
+/// The destination of a message.
 #[derive(Debug)]
 enum Lands {
-    /// It is an event, with this text in this column.
+    /// An event, with this text in this column.
     Event(&'static str, String),
-    /// It is a dead letter, with a reason that contains this.
+    /// A dead letter, with a reason that contains this.
     DeadLetter(String),
 }
 
-/// What became of a message: its row or the reason.
+/// The row of a message, or the reason of its dead letter.
 type Outcome = Result<Map<String, Value>, String>;
 
-/// A valid event as compact JSON with `fields` in place of its own.
+/// A valid event as compact JSON, with `fields` replaced.
 fn with(number: usize, fields: Value) -> String {
     let mut message = event(number);
     if let Value::Object(fields) = fields {
@@ -51,13 +54,14 @@ fn with(number: usize, fields: Value) -> String {
     Value::Object(message).to_string()
 }
 
-/// Applies a schema whose topic has one partition, so that an offset names a message.
+/// Applies a schema for a topic of one partition, so that an offset identifies a message.
 fn apply(site: &Site<'_>) -> anyhow::Result<()> {
     site.write_topics(1)?;
     site.apply()
 }
 
-/// Produces messages at once, waits until all are consumed, and returns what became of each, in their order.
+/// Produces messages at once and waits until all are consumed. Returns the outcome of each, in
+/// their order.
 fn outcomes(site: &Site<'_>, messages: &[Vec<u8>]) -> anyhow::Result<Vec<Outcome>> {
     let values: Vec<_> = messages.iter().map(|message| Some(message.as_slice())).collect();
     let places = produce(site, &values)?;
@@ -86,7 +90,7 @@ fn outcomes(site: &Site<'_>, messages: &[Vec<u8>]) -> anyhow::Result<Vec<Outcome
     places.iter().map(|place| place.offset).map(outcome).collect()
 }
 
-/// Timestamps at the edges, with every kind of offset.
+/// Timestamps at the limits, with every kind of UTC offset.
 fn timestamps() -> anyhow::Result<Vec<(Vec<u8>, Lands)>> {
     let listed: Vec<(String, Option<String>)> = serde_json::from_str(TIMESTAMPS)?;
     let mut cases = Vec::new();
@@ -99,7 +103,7 @@ fn timestamps() -> anyhow::Result<Vec<(Vec<u8>, Lands)>> {
     Ok(cases)
 }
 
-/// Properties that are no strings: stored as they were sent.
+/// Properties that are not strings. They are stored as sent.
 fn properties() -> Vec<(Vec<u8>, Lands)> {
     let quoted = r#""{\"$browser\": \"Firefox\"}""#;
     let mut cases = Vec::new();
@@ -120,14 +124,14 @@ fn properties() -> Vec<(Vec<u8>, Lands)> {
             cases.push((message.into_bytes(), Event("properties", text.to_owned())));
         }
     }
-    // After another field of the name at a deeper level they are stored as the parser writes them.
+    // Behind a deeper field of the same name they are stored as the parser writes them.
     let nested = with(2_999, json!({})).replacen('{', r#"{"person":{"properties":{"x":1}},"#, 1);
     let nested = nested.replace(quoted, r#"{"a": 1.0}"#);
     cases.push((nested.into_bytes(), Event("properties", r#"{"a":1}"#.to_owned())));
     cases
 }
 
-/// Messages that are no events.
+/// Messages that are invalid events.
 fn rejected() -> Vec<(Vec<u8>, Lands)> {
     let valid = with(1, json!({}));
     let open = &valid[..valid.len() - 1];
@@ -197,7 +201,7 @@ fn sorts_hostile_messages_into_events_and_dead_letters(site: &mut Site<'_>) -> a
 }
 
 fn stores_events_of_190_months_in_one_poll(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a site, and an event of each of 190 months, each a partition of the one shard of its person
+    // GIVEN a site, and one event for each of 190 months, all in partitions of one person's shard
     apply(site)?;
     let mut messages = Vec::new();
     for month in 0..MONTHS {
@@ -213,7 +217,8 @@ fn stores_events_of_190_months_in_one_poll(site: &mut Site<'_>) -> anyhow::Resul
 }
 
 fn stores_or_rejects_messages_of_extreme_shape(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a site with a materialized column, and messages of every extreme shape that a topic of default limits takes
+    // GIVEN a site with a materialized column, and messages of every extreme shape within a topic's
+    // default limits
     site.materialize(&["a"]);
     apply(site)?;
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -246,7 +251,7 @@ fn stores_or_rejects_messages_of_extreme_shape(site: &mut Site<'_>) -> anyhow::R
     let last = messages.len();
     messages.push(with(last, json!({})).into_bytes());
     let outcomes = outcomes(site, &messages)?;
-    // THEN each landed, events as events and the others as dead letters, and the last arrived
+    // THEN events are stored as events, the others as dead letters, and the last one arrives
     for (number, (message, outcome)) in messages.iter().zip(outcomes).enumerate() {
         let shown = String::from_utf8_lossy(&message[..80]);
         let is_event = number < events || number == last;
@@ -256,7 +261,7 @@ fn stores_or_rejects_messages_of_extreme_shape(site: &mut Site<'_>) -> anyhow::R
 }
 
 fn stores_an_event_of_more_than_100_mb_that_zstd_made_small(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a site, and an event that is large for its reader and small for the broker
+    // GIVEN a site, and an event that is large uncompressed and small for the broker
     apply(site)?;
     let properties = format!("{{\"a\":\"{}\"}}", "x".repeat(HUGE));
     let message = with(0, json!({"properties": properties}));
@@ -271,7 +276,7 @@ fn stores_an_event_of_more_than_100_mb_that_zstd_made_small(site: &mut Site<'_>)
     // WHEN an ordinary event follows
     produce(site, &[Some(with(1, json!({})).as_bytes())])?;
     consumed(site)?;
-    // THEN both are stored, whole
+    // THEN both are stored, complete
     let lengths = site.query("SELECT length(properties) FROM {db}.events ORDER BY _offset")?;
     let (huge, ordinary) = lengths.split_once('\n').with_context(|| lengths.clone())?;
     ensure!(huge == properties.len().to_string() && ordinary.len() < 4, "{lengths}");

@@ -1,4 +1,6 @@
-//! `--json` on every command: results on stdout, an error as the last line of stderr.
+//! `--json` on every command: results on stdout, errors on stderr.
+//!
+//! An error is the last line of stderr.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -20,7 +22,7 @@ tests! {
 /// For a run that reaches no server.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Every command that prints a result, and `run`, with what they need to be parsed.
+/// Every command that prints a result, and `run`, with their required arguments.
 const COMMANDS: [&[&str]; 24] = [
     &["run"],
     &["schema", "render"],
@@ -48,12 +50,12 @@ const COMMANDS: [&[&str]; 24] = [
     &["backfill", "verify", "job"],
 ];
 
-/// The one document that stdout has.
+/// The single document on stdout.
 fn result(outcome: &Outcome) -> anyhow::Result<Value> {
     serde_json::from_str(&outcome.stdout).with_context(|| format!("stdout is not one document: {outcome}"))
 }
 
-/// The message of the error that stderr ends with, which has the exit code too.
+/// The message of the error at the end of stderr. Fails if the error's exit code differs.
 fn message(outcome: &Outcome) -> anyhow::Result<String> {
     let last = outcome.stderr.lines().last().unwrap_or_default();
     let failure: Value =
@@ -73,7 +75,7 @@ fn reports_wrong_usage_and_config_as_json() -> anyhow::Result<()> {
     let (absent, faulty) = (folder.path().join("absent.toml"), folder.path().join("faulty.toml"));
     std::fs::write(&faulty, "databse = \"posthog\"\n")?;
     for command in COMMANDS {
-        // WHEN there is no config, or it has faults THEN the error is JSON for every command
+        // WHEN the config is missing or has faults THEN the error is JSON for every command
         let command = [command, &["--json"]].concat();
         for (config, named) in [(&absent, "absent.toml"), (&faulty, "databse")] {
             let outcome = run_within(config, &command, LIMIT)?;
@@ -92,7 +94,7 @@ fn reports_wrong_usage_and_config_as_json() -> anyhow::Result<()> {
         let wrong = run_within(&absent, command, LIMIT)?;
         ensure!(wrong.code == 2 && message(&wrong)?.contains(named), "{command:?}: {wrong}");
     }
-    // WHEN nobody asks for JSON THEN it is text, as help always is
+    // WHEN --json is absent THEN the error is text, and help is always text
     let text = run_within(&absent, &["schema", "frobnicate"], LIMIT)?;
     ensure!(text.code == 2 && text.stderr.starts_with("error: "), "{text}");
     let help = run_within(&absent, &["schema", "--json", "--help"], LIMIT)?;
@@ -101,7 +103,7 @@ fn reports_wrong_usage_and_config_as_json() -> anyhow::Result<()> {
 }
 
 fn prints_results_of_every_command_as_json(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN persons, history and functions to work with
+    // GIVEN persons, a history and functions
     let _town = town(site, Rules::default())?;
     let (folder, _) = history(site.name(), 1000)?;
     let folder = folder.path().to_string_lossy().into_owned();
@@ -113,7 +115,7 @@ fn prints_results_of_every_command_as_json(site: &mut Site<'_>) -> anyhow::Resul
         ensure!(codes.contains(&outcome.code), "{command:?}: {outcome}");
         result(&outcome)
     };
-    // WHEN each command does its work THEN stdout is one document
+    // WHEN each command succeeds THEN stdout is one document
     for command in [
         &["schema", "render"][..],
         &["schema", "plan"],
@@ -163,7 +165,7 @@ fn reports_failures_of_commands_as_json(site: &mut Site<'_>) -> anyhow::Result<(
     let exists = folder.path().join("topics.toml");
     std::fs::write(&exists, "")?;
     let exists = exists.display().to_string();
-    // WHEN commands fail THEN each says why as JSON
+    // WHEN commands fail THEN each reports the reason as JSON
     for (command, named) in [
         (&["run"][..], "127.0.0.1"),
         (&["schema", "render", "--node", "ch9"], "ch9"),

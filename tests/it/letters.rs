@@ -1,4 +1,7 @@
-//! Broken messages: each becomes a dead letter with its bytes, its place and the reason, and none an event.
+//! Invalid messages of events, and their dead letters.
+//!
+//! Each has the message's bytes, its partition and offset, and the reason. An invalid message never
+//! becomes an event.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -20,12 +23,12 @@ tests! {
     Shared generated_messages_of_all_kinds_land_in_exactly_one_place,
 }
 
-/// What a reason says of text that is not JSON.
+/// The reason for text that is not JSON.
 const NOT_JSON: &str = "not valid JSON";
-/// What it says of JSON that is no object.
+/// The reason for JSON that is no object.
 const NO_OBJECT: &str = "not a JSON object";
 
-/// A sound event's text with one field at another value.
+/// A valid event's text with one field replaced.
 fn with(field: &str, value: Value) -> String {
     let mut event = event(1);
     event.insert(field.to_owned(), value);
@@ -42,7 +45,7 @@ fn sound() -> String {
     Value::Object(event(1)).to_string()
 }
 
-/// Every broken message with what its reason must say.
+/// Every invalid message with the text that its reason must have.
 fn broken() -> Vec<(Vec<u8>, String)> {
     let sound = sound();
     let mut broken: Vec<(Vec<u8>, String)> = [
@@ -120,7 +123,7 @@ fn hex(bytes: &[u8]) -> String {
 fn every_broken_message_is_a_dead_letter_and_no_event(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a site
     site.apply()?;
-    // WHEN broken messages are produced, each between two good ones
+    // WHEN invalid messages are produced, each between two valid ones
     let (broken, seed) = (broken(), seed(site.name())?);
     let good: Vec<_> =
         Generator::new(PROFILE, seed).take(broken.len() + 1).map(|message| message.payload).collect();
@@ -131,7 +134,7 @@ fn every_broken_message_is_a_dead_letter_and_no_event(site: &mut Site<'_>) -> an
     values.push(good.last().map(Vec::as_slice));
     let places = produce(site, &values)?;
     consumed(site)?;
-    // THEN every broken one is a dead letter: where it lies, why, and byte by byte
+    // THEN every invalid one is a dead letter, with its position, the reason and its bytes
     let letters = site.query(
         "SELECT partition, offset, topic, toUnixTimestamp(_timestamp), hex(raw_message), error \
          FROM {db}.events_dead_letter FORMAT JSONCompactEachRow \
@@ -150,7 +153,7 @@ fn every_broken_message_is_a_dead_letter_and_no_event(site: &mut Site<'_>) -> an
         let letter =
             found.remove(&(partition, offset)).with_context(|| format!("no dead letter of {text}"))?;
         ensure!(letter.3.contains(reason), "{text}: {:?} does not say {reason:?}", letter.3);
-        // A reason that names one field must not name another.
+        // A reason for one field must not name another.
         let others =
             ["uuid", "event", "timestamp", "team_id", "distinct_id", "created_at"].iter().filter(|other| {
                 reason.split(": ").next() != Some(other) && letter.3.contains(&format!("{other}: "))
@@ -160,14 +163,14 @@ fn every_broken_message_is_a_dead_letter_and_no_event(site: &mut Site<'_>) -> an
         ensure!(letter.2 == hex(bad), "{text}: its bytes are {}", letter.2);
     }
     ensure!(found.is_empty(), "dead letters of messages that are none: {found:?}");
-    // THEN the good ones are events, and nothing else is
+    // THEN the valid ones are events, and no others are
     let stored = site.stored()?;
     let wanted = good.len() as u64;
     ensure!((stored.rows, stored.events) == (wanted, wanted), "{stored:?} of {wanted} good messages");
     Ok(())
 }
 
-/// Messages that the engine polled and made no row of, on all nodes together.
+/// Messages that the engine polled without a row, on all nodes together.
 fn without_a_row(site: &Site<'_>) -> anyhow::Result<i64> {
     (0..site.stack.nodes().len()).try_fold(0, |sum, node| {
         let count = site.query_on(
@@ -183,7 +186,7 @@ fn without_a_row(site: &Site<'_>) -> anyhow::Result<i64> {
 fn messages_without_a_byte_are_dropped_by_the_engine_and_hold_nothing_up(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a site whose consumers have read something
+    // GIVEN a site whose consumers have read some messages
     site.apply()?;
     let messages: Vec<_> =
         Generator::new(PROFILE, seed(site.name())?).take(400).map(|message| message.payload).collect();
@@ -201,7 +204,8 @@ fn messages_without_a_byte_are_dropped_by_the_engine_and_hold_nothing_up(
     produce(site, &mixed)?;
     // THEN the events among them arrive
     site.answers("SELECT count() FROM {db}.events", "400", LIMIT)?;
-    // THEN the engine has polled the others and given no view a row of them: only its counters know
+    // THEN the engine has polled the others and passed no row of them to a view. Only its counters
+    // show them
     wait_until("the engine to count 603 messages without a row", LIMIT, || match without_a_row(site) {
         Ok(count) if count - before == 603 => ControlFlow::Break(Ok(())),
         Ok(count) => ControlFlow::Continue(anyhow!("{}", count - before)),
@@ -215,13 +219,13 @@ fn messages_without_a_byte_are_dropped_by_the_engine_and_hold_nothing_up(
 fn generated_messages_of_all_kinds_land_in_exactly_one_place(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a site
     site.apply()?;
-    // WHEN 40,000 messages are produced, of which one in ten is broken
+    // WHEN 40,000 messages are produced, one in ten of them invalid
     let profile = posthouse_tests::events::Profile { broken: 1_000, ..PROFILE };
     let load = Load::start(&site.brokers(), site.name(), profile, seed(site.name())?, 20_000, 40_000)?;
     let produced = load.wait()?;
     ensure!(produced.messages() == 40_000 && produced.broken > 3_000, "{produced:?}");
     consumed(site)?;
-    // THEN every event is an event and every broken message a dead letter, each once
+    // THEN every event is an event and every invalid message a dead letter, each once
     let stored = site.stored()?;
     ensure!((stored.rows, stored.events) == (produced.events, produced.events), "{stored:?} of {produced:?}");
     ensure!(

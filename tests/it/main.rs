@@ -1,24 +1,22 @@
-//! The integration tests of posthouse: the `posthouse` binary against real ClickHouse, Kafka, ZooKeeper and
-//! PostgreSQL.
+//! The integration tests: `posthouse` against real ClickHouse, Kafka, ZooKeeper and PostgreSQL.
 //!
 //! The rules:
-//! 1. A test says GIVEN, WHEN, THEN, and its name is the statement that holds when it passes.
-//! 2. It goes the production way: what posthouse does is done by its binary, what comes in comes through
-//!    Kafka.
-//! 3. It has a database, a topic and a consumer group of its own, those of its [`Site`], called as the test
-//!    is.
-//! 4. It waits for conditions, with a deadline and with what was seen last; it never sleeps for luck, and
-//!    asserts no time finer than a deadline.
-//! 5. Random input comes from a seed that is printed; `SEED=…` repeats it.
-//! 6. Tests share one stack, of two shards with the weights 1 and 3, and leave its servers alone. A test that
-//!    kills servers or wants another topology starts a stack of its own.
-//! 7. A test says what it needs (see [`Test`]), and several run at once where that allows it. What a test looks
-//!    at is therefore its own, or it is `Alone`.
-//! 8. What this machine can't run is said, test by test, and never passed over in silence.
+//! 1. A test has GIVEN, WHEN, THEN, and its name is the statement that holds when it passes.
+//! 2. It uses the production path: the binary does posthouse's work, and events come through Kafka.
+//! 3. It has a database, a topic and a consumer group in its [`Site`], all named after the test.
+//! 4. It waits for conditions, with a deadline and the last observed value. It never sleeps for
+//!    luck, and asserts no time finer than a deadline.
+//! 5. Random input comes from a printed seed, and `SEED=…` repeats it.
+//! 6. Tests share one stack, of two shards with the weights 1 and 3, and leave its servers alone. A
+//!    test that kills servers or needs another topology starts a separate stack.
+//! 7. A test declares its needs (see [`Test`]), and several run at once where these allow it. So a
+//!    test observes only its own objects, or it is `Alone`.
+//! 8. Each test that this machine can't run is reported, and never skipped silently.
 //!
-//! The end of a run lists what tests cost (see [`prices`]). `--test-threads 1` runs one after the other.
+//! The end of a run lists the cost of the tests (see [`prices`]). `--test-threads 1` runs one after
+//! the other.
 
-/// The tests of a file, each with what it needs.
+/// The tests of a file, each with its needs.
 macro_rules! tests {
     ($($needs:ident $name:ident,)*) => {
         pub(crate) const TESTS: &[(&str, crate::Test)] =
@@ -88,35 +86,37 @@ use posthouse_tests::harness::{Class, Limits, Schedule};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{NodeOptions, Progress, Stack, StackSpec, server_binary};
 
-/// A test, by what it needs.
+/// A test, by its needs.
 #[derive(Clone, Copy)]
 enum Test {
     /// No server.
     Free(fn() -> anyhow::Result<()>),
-    /// A site on the shared stack; nothing is applied yet.
+    /// A site on the shared stack, without any schema.
     Shared(fn(&mut Site<'_>) -> anyhow::Result<()>),
-    /// The same, and one of these at a time: functions belong to a node, the lock of topics to the cluster.
+    /// Like `Shared`, but one at a time, because functions belong to a node, and the lock of topics
+    /// to the cluster.
     Single(fn(&mut Site<'_>) -> anyhow::Result<()>),
-    /// The same while no other test is on the shared stack: it looks at all topics, or at Keeper's offsets.
+    /// Like `Shared`, but without any other test on the shared stack, because it reads all topics,
+    /// or Keeper's offsets.
     Alone(fn(&mut Site<'_>) -> anyhow::Result<()>),
-    /// Stacks of its own.
+    /// Separate stacks.
     Own(fn() -> anyhow::Result<()>),
-    /// Stacks of its own, run by `clickhouse server`.
+    /// Separate stacks, run by `clickhouse server`.
     Server(fn() -> anyhow::Result<()>),
 }
 
-/// Two cores are few for the servers of many tests; but most tests wait most of the time.
+/// Two cores are few for the servers of many tests, but most tests wait most of the time.
 const LIMITS: Limits = Limits { tests: 3, own: 1 };
 
-/// The shared stack, once a test has needed it, or why it did not start.
+/// The shared stack, once a test has needed it, or the reason why it did not start.
 static SHARED: Mutex<Option<Result<Arc<Stack>, String>>> = Mutex::new(None);
 
-/// What the tests of the last run have cost.
+/// The cost of the tests in the last run.
 const TIMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/it/times.json");
-/// The recorded prices: a copy of that file from a whole run.
+/// The recorded prices: a copy of the `TIMES` file from a whole run.
 const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/prices.json");
 
-/// What the tests have cost so far.
+/// The cost of the tests so far.
 static PAID: Mutex<Vec<Price>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
@@ -183,7 +183,7 @@ fn main() -> ExitCode {
         .enumerate()
         .map(|(place, (name, test))| trial(schedule, place, name, test))
         .collect();
-    // A thread for each, most of them waiting: the schedule says which run.
+    // One thread per test, most of them waiting, because the schedule decides on the order.
     arguments.test_threads = Some(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -193,8 +193,8 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The dearest tests first, so that none of them is left alone at the end; and first of all those with stacks of their own,
-/// which run one after the other.
+/// Sorts the most expensive tests first, so that none is left alone at the end. Tests with separate
+/// stacks come before all others, because they run one after the other.
 fn in_order(tests: &mut [(String, Test)]) {
     let recorded = prices::read(Path::new(PRICES)).unwrap_or_default();
     let price =
@@ -205,7 +205,7 @@ fn in_order(tests: &mut [(String, Test)]) {
     });
 }
 
-/// Writes and prints what the tests have cost.
+/// Writes and prints the cost of the tests.
 fn bill() -> anyhow::Result<()> {
     let paid = PAID.lock().unwrap_or_else(PoisonError::into_inner);
     if paid.is_empty() {
@@ -222,7 +222,7 @@ fn trial(schedule: &'static Schedule, place: usize, name: String, test: Test) ->
     let run = move || {
         let class = test.class();
         let _turn = schedule.turn(place, class);
-        // The start of the shared stack is no test's price.
+        // The start of the shared stack is in no test's price.
         let stack = (!matches!(class, Class::Free | Class::Own)).then(shared).transpose()?;
         let begun = Instant::now();
         let completed = test.run(&called, stack);
@@ -264,7 +264,8 @@ impl Test {
     }
 }
 
-/// Runs a test on a site of the shared stack, which is removed afterwards: its consumers would go on polling.
+/// Runs a test on a site of the shared stack. Removes the site afterwards, because its consumers
+/// would continue to poll.
 fn on_a_site(stack: &Stack, name: &str, test: fn(&mut Site<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let aborts = || stack.nodes().iter().map(|node| node.aborts()).sum::<u32>();
     let before = aborts();
@@ -290,12 +291,12 @@ fn shared() -> anyhow::Result<Arc<Stack>> {
     started.clone().map_err(|error| anyhow!("the shared stack did not start: {error}"))
 }
 
-/// Whether nodes are run by `clickhouse server`: as the stack itself decides it.
+/// Whether nodes are run by `clickhouse server`, decided as in the stack itself.
 fn has_server() -> bool {
     matches!(server_binary(), Ok(Some(_)))
 }
 
-/// The seed of a test's random input, printed: `SEED` of the environment, or a new one.
+/// The seed of a test's random input, printed. It is `SEED` from the environment, or random.
 fn seed(test: &str) -> anyhow::Result<u64> {
     let seed = match std::env::var("SEED") {
         Ok(seed) => seed.parse().with_context(|| format!("SEED is {seed}: give a whole number"))?,

@@ -1,5 +1,6 @@
-//! Sources behind a bad network, wrong credentials and odd servers: read all the same, or an error that says what to
-//! do.
+//! Sources behind a bad network, wrong credentials and odd servers.
+//!
+//! Posthouse either reads them or fails with a hint.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,10 +31,10 @@ tests! {
     Free plain_http_needs_no_certificates,
 }
 
-/// Set for this program when it runs a test a second time, on a machine without certificates.
+/// Set for the second run of this program, in an environment without certificates.
 const WITHOUT_CERTIFICATES: &str = "POSTHOUSE_TESTS_WITHOUT_CERTIFICATES";
 
-/// A server with one Parquet file, and a proxy before it.
+/// A server with one Parquet file, behind a proxy.
 fn behind_a_proxy(seed: u64) -> anyhow::Result<(S3Server, Proxy, Vec<u8>)> {
     let server = S3Server::start(Readers::Signed)?;
     let bytes = parquet_file(&mut StdRng::seed_from_u64(seed))?;
@@ -43,7 +44,7 @@ fn behind_a_proxy(seed: u64) -> anyhow::Result<(S3Server, Proxy, Vec<u8>)> {
 }
 
 fn a_flaky_and_slow_connection_loses_nothing() -> anyhow::Result<()> {
-    // GIVEN a line that is slow, and on which every connection breaks sooner or later
+    // GIVEN a slow network on which every connection breaks at some point
     let seed = seed("a_flaky_and_slow_connection")?;
     let (server, proxy, bytes) = behind_a_proxy(seed)?;
     proxy.delay(Duration::from_millis(1));
@@ -51,11 +52,11 @@ fn a_flaky_and_slow_connection_loses_nothing() -> anyhow::Result<()> {
     for number in 0..100 {
         server.put("events", &format!("many/{number}.parquet"), b"x")?;
     }
-    // WHEN files are found and one is read through it
+    // WHEN files are listed and one is read through it
     let access = Access::new(server.environment(proxy.address()))?;
     let many = access.expand(&["s3://events/many/"])?.len();
     let found = rows(access.open("s3://events/a.parquet")?)?;
-    // THEN every file and row is there, though connections broke
+    // THEN every file and row arrives, although connections broke
     ensure!(many == 100, "{many} files of 100");
     ensure!(found == rows(bytes::Bytes::from(bytes))?, "other rows");
     ensure!(proxy.resets() > 0, "no connection broke");
@@ -63,13 +64,13 @@ fn a_flaky_and_slow_connection_loses_nothing() -> anyhow::Result<()> {
 }
 
 fn a_connection_that_falls_silent_is_made_again() -> anyhow::Result<()> {
-    // GIVEN a reader that gives a silent connection one second
+    // GIVEN a reader with a read timeout of one second
     let (server, proxy, bytes) = behind_a_proxy(seed("a_connection_that_falls_silent")?)?;
     let mut settings = server.environment(proxy.address());
     settings.push(("AWS_READ_TIMEOUT".to_owned(), "1s".to_owned()));
     let access = Access::new(settings)?;
     let reader = access.open("s3://events/a.parquet")?;
-    // WHEN the line falls silent and stays so until another connection was tried
+    // WHEN the connection falls silent until another connection is tried
     proxy.stall();
     let before = proxy.connections();
     let reading = thread::spawn(move || rows(reader));
@@ -78,7 +79,7 @@ fn a_connection_that_falls_silent_is_made_again() -> anyhow::Result<()> {
         _ => ControlFlow::Break(Ok(())),
     })?;
     proxy.restore();
-    // THEN the file is read whole
+    // THEN the whole file is read
     let found = reading.join().map_err(|_| anyhow!("the reader panicked"))??;
     ensure!(found == rows(bytes::Bytes::from(bytes))?, "other rows");
     Ok(())
@@ -89,7 +90,7 @@ fn an_outage_while_reading_is_waited_out() -> anyhow::Result<()> {
     let (server, proxy, bytes) = behind_a_proxy(seed("an_outage_while_reading")?)?;
     let access = Access::new(server.environment(proxy.address()))?;
     let reader = access.open("s3://events/a.parquet")?;
-    // WHEN the store can't be reached, for longer than one request is tried
+    // WHEN the store is unreachable for longer than the retries of one request
     proxy.cut_after(700_000);
     let reading = thread::spawn(move || rows(reader));
     wait_until("eight connections to be refused", LIMIT, || match proxy.resets() {
@@ -97,7 +98,7 @@ fn an_outage_while_reading_is_waited_out() -> anyhow::Result<()> {
         _ => ControlFlow::Break(Ok(())),
     })?;
     proxy.restore();
-    // THEN the file is read whole
+    // THEN the whole file is read
     let found = reading.join().map_err(|_| anyhow!("the reader panicked"))??;
     ensure!(found == rows(bytes::Bytes::from(bytes))?, "other rows");
     Ok(())
@@ -107,7 +108,7 @@ fn what_is_wrong_with_access_is_said_and_secrets_are_not() -> anyhow::Result<()>
     let server = S3Server::start(Readers::Signed)?;
     server.put("events", "a.parquet", b"x")?;
     server.put(PRIVATE_BUCKET, "a.parquet", b"x")?;
-    // A port on which nothing listens: bound and let go.
+    // A port without a listener: bound and released.
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let nobody = format!("http://{nobody}");
     let object = "s3://events/a.parquet";
@@ -151,7 +152,7 @@ fn what_is_wrong_with_access_is_said_and_secrets_are_not() -> anyhow::Result<()>
     Ok(())
 }
 
-/// A web server that answers every request with `answer`; what it was asked comes out of the receiver.
+/// A web server that answers every request with `answer` and sends each request to the receiver.
 fn web_server(answer: &'static str) -> anyhow::Result<(SocketAddr, Receiver<String>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -160,7 +161,7 @@ fn web_server(answer: &'static str) -> anyhow::Result<(SocketAddr, Receiver<Stri
         for stream in listener.incoming().map_while(Result::ok) {
             let lines = BufReader::new(&stream).lines().map_while(Result::ok);
             let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-            // Nobody listens any more only when the test is over.
+            // The receiver is gone only after the end of the test.
             let _ = (sender.send(head.join("\n")), (&stream).write_all(answer.as_bytes()));
         }
     });
@@ -193,7 +194,7 @@ fn odd_web_servers_are_told_apart() -> anyhow::Result<()> {
             "{answer}: {text}"
         );
     }
-    // A server without tags or times is known by the size alone, which must stay.
+    // Without ETag or modification time, an object's identity is its size alone, which must stay.
     let part = "HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/1\r\n\r\nx";
     let (address, _requests) = web_server(part)?;
     let object = access.expand(&[&format!("http://{address}/a.parquet")])?.remove(0);
@@ -235,7 +236,8 @@ fn a_user_in_an_address_is_sent_and_not_shown() -> anyhow::Result<()> {
 }
 
 fn plain_http_needs_no_certificates() -> anyhow::Result<()> {
-    // GIVEN a machine without CA certificates: this program once more, in an environment that hides them
+    // GIVEN a machine without CA certificates: a second run of this program, in an environment that
+    // hides them
     if std::env::var_os(WITHOUT_CERTIFICATES).is_none() {
         let test = "network::plain_http_needs_no_certificates";
         let mut again = Command::new(std::env::current_exe()?);
@@ -247,11 +249,11 @@ fn plain_http_needs_no_certificates() -> anyhow::Result<()> {
         ensure!(output.status.success() && said.contains("1 passed"), "{said}");
         return Ok(());
     }
-    // WHEN a store without TLS is read THEN it can be
+    // WHEN a store without TLS is read THEN this succeeds
     let server = S3Server::start(Readers::Signed)?;
     server.put("events", "a.parquet", b"x")?;
     ensure!(Access::to(&server)?.expand(&["s3://events/"])?.len() == 1);
-    // AND one with TLS is an error that says what is missing
+    // AND a store with TLS fails with a hint at the missing certificates
     for argument in ["https://127.0.0.1:9/a.parquet", "s3://events/a.parquet"] {
         let mut settings = server.environment(server.address());
         settings.push(("AWS_ENDPOINT_URL_S3".to_owned(), "https://127.0.0.1:9".to_owned()));

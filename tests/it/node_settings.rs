@@ -1,4 +1,6 @@
-//! Settings of the nodes' own profile that would lose, repeat or block events: found, and refused before anything is made.
+//! Settings of the nodes' profile that would lose, repeat or block events.
+//!
+//! They are found, and refused before any table is created.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::Site;
@@ -10,12 +12,12 @@ tests! {
     Shared refuses_apply_when_the_servers_profile_would_lose_events,
 }
 
-/// A profile for the nodes of the shared stack, which is not the one that they run with.
+/// A profile for the nodes of the shared stack. The nodes don't run with it.
 pub(crate) const CARELESS: &str = "<careless_base><profile>default</profile><insert_distributed_sync>0</insert_distributed_sync>\
     <max_partitions_per_insert_block>0</max_partitions_per_insert_block><offset>1</offset></careless_base>\
     <careless><profile>careless_base</profile><max_partitions_per_insert_block>100</max_partitions_per_insert_block>\
     <deduplicate_insert>disable</deduplicate_insert><offset>0</offset></careless>";
-/// A user who may read what a plan needs, but no profiles.
+/// A user with the grants that a plan needs, except for profiles.
 pub(crate) const READER: &str = "<reader><password></password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>\
     <quota>default</quota><grants><query>GRANT SELECT ON system.clusters</query><query>GRANT SELECT ON system.settings</query>\
     <query>GRANT SELECT ON system.tables</query><query>GRANT SELECT ON system.databases</query></grants></reader>";
@@ -30,10 +32,11 @@ fn findings(site: &Site<'_>) -> anyhow::Result<Vec<[String; 4]>> {
 }
 
 fn refuses_apply_when_the_servers_profile_would_lose_events(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN nodes that run with a profile whose own and inherited settings would block, repeat and risk events
+    // GIVEN nodes with a profile whose own and inherited settings would block, repeat and risk
+    // events
     site.must(&["topics", "apply"])?;
     site.set("clickhouse", "server_profile", "careless");
-    // WHEN a plan is made THEN it names each on every node, by its own name
+    // WHEN a plan is made THEN it names each on every node, under its current name
     let mut expected = Vec::new();
     for node in site.stack.nodes() {
         for [setting, value, severity] in [
@@ -46,7 +49,8 @@ fn refuses_apply_when_the_servers_profile_would_lose_events(site: &mut Site<'_>)
     }
     let found = findings(site)?;
     ensure!(found == expected, "{found:#?}");
-    // WHEN it is applied THEN it is refused with the value, the consequence and the next step, and nothing is made
+    // WHEN it is applied THEN it is refused with the value, the consequence and a hint, and no
+    // database is created
     let refused = site.posthouse(&["schema", "apply"])?;
     ensure!(refused.code == 1, "{refused}");
     for part in ["deduplicate_insert is disable, should be enable", "is stored twice", "<profiles><careless>"]
@@ -55,13 +59,14 @@ fn refuses_apply_when_the_servers_profile_would_lose_events(site: &mut Site<'_>)
     }
     let databases = site.query("SELECT count() FROM system.databases WHERE name = '{db}'")?;
     ensure!(databases == "0", "the database was made");
-    // WHEN profiles can't be read THEN the plan says so
+    // WHEN profiles can't be read THEN the plan has a note
     site.set("clickhouse", "user", "reader");
     let unread = findings(site)?;
     let is_noted =
         unread.iter().all(|[_, setting, _, severity]| setting == "profile careless" && severity == "note");
     ensure!(is_noted && unread.len() == site.stack.nodes().len(), "{unread:#?}");
-    // WHEN the nodes run with the documented profile THEN there is nothing to find, and check tells it by its exit code
+    // WHEN the nodes run with the documented profile THEN there is no finding, and check shows a
+    // finding by its exit code
     site.set("clickhouse", "user", "default").set("clickhouse", "server_profile", "default");
     ensure!(findings(site)?.is_empty(), "{:#?}", findings(site)?);
     site.must(&["schema", "apply"])?;

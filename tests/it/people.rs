@@ -1,4 +1,4 @@
-//! People that other tests stand on: lives leave a town that is consistent, and a node's differences are told.
+//! The person database and its workload: consistency, and differences from a node.
 
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -17,11 +17,11 @@ tests! {
 }
 
 fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<()> {
-    // GIVEN a town
+    // GIVEN a person database
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let postgres = stack.postgres()?;
     let town = Town::new(postgres, "lives")?;
-    // WHEN people live there, and PostgreSQL is killed meanwhile
+    // WHEN the person workload runs, and PostgreSQL is killed meanwhile
     let lives = Lives::new(seed("lives")?, 3_000);
     let (stop, persons) = (AtomicBool::new(false), "SELECT count(*) FROM posthog_person");
     let tally = thread::scope(|scope| {
@@ -35,12 +35,12 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
         running.join().ok().context("a panic")?
     })?;
     eprintln!("lives: {tally:?}");
-    // THEN every kind of change was committed, and others were not
+    // THEN every kind of change was committed, and others were rolled back or lost
     for kind in Kind::all() {
         ensure!(tally.committed.contains_key(&kind), "no {kind:?} in {tally:?}");
     }
     ensure!(tally.rolled_back > 0 && tally.savepoints > 0 && tally.lost > 0, "{tally:?}");
-    // THEN there are people, no uuid is there twice, and each distinct id has its person
+    // THEN there are persons, uuids are unique, and each distinct id has its person
     let people = town.people()?;
     let mut client = town.admin()?;
     let held = "SELECT count(*), count(DISTINCT person_id) FROM posthog_persondistinctid";
@@ -59,7 +59,7 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
     let mut foreign = postgres.client(other.name())?;
     ensure!(foreign.batch_execute(published).is_err(), "a publication of another's tables");
     foreign.query("SELECT FROM posthog_person", &[])?;
-    // WHEN a town is dropped THEN its slot is gone
+    // WHEN a person database is dropped THEN its slot is gone
     drop(town);
     let slots = postgres.admin("postgres")?.query("SELECT FROM pg_replication_slots", &[])?;
     ensure!(slots.is_empty(), "a slot is left");
@@ -67,7 +67,8 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
 }
 
 fn differences_of_a_node_are_told() -> anyhow::Result<()> {
-    // GIVEN a town that posthouse is pointed at, and a node with the same people, made by hand
+    // GIVEN a person database in posthouse's config, and a node with the same persons, inserted by
+    // hand
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "differences")?;
     let town = Town::new(stack.postgres()?, site.name())?;
@@ -103,7 +104,8 @@ fn differences_of_a_node_are_told() -> anyhow::Result<()> {
     // THEN there is no difference
     let same = truth.differences(&on_node(&site, 0)?);
     ensure!(same.is_empty(), "{same}");
-    // WHEN a person is deleted, another changed, and a distinct id is invented THEN each is told
+    // WHEN a person is deleted, another changed, and a distinct id is invented THEN each is
+    // reported
     let mut uuids = truth.persons.keys().map(|(_, uuid)| uuid);
     let (gone, changed) = (uuids.next().context("nobody")?, uuids.next().context("one person")?);
     site.query(&format!(
@@ -113,7 +115,7 @@ fn differences_of_a_node_are_told() -> anyhow::Result<()> {
     site.query("INSERT INTO {db}.person_distinct_id SELECT 1, 'invented', generateUUIDv4(), 0, 1")?;
     let told = truth.differences(&on_node(&site, 0)?);
     ensure!((told.missing, told.stale, told.extra) == (1, 1, 1), "{told}");
-    // WHEN the deleted one comes back with a later version THEN it is no more missing
+    // WHEN the deleted one returns with a later version THEN it is no longer missing
     site.query(&format!(
         "INSERT INTO {{db}}.person SELECT id, created_at, team_id, properties, is_identified, 0, 9 \
          FROM {{db}}.person WHERE id = '{gone}' AND version = 7"

@@ -1,4 +1,6 @@
-//! Persons and their distinct ids: whole on every node, the latest version counts, and the views say what a model says.
+//! Persons and distinct ids: versions, deletions and views on every node.
+//!
+//! Every node has all of them, the latest version counts, and the views match a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +22,7 @@ tests! {
 
 const TEAMS: [i64; 3] = [2, 7, -1];
 const PERSONS: usize = 300;
-/// What a property may be, as JSON and as `persons_where` calls it.
+/// Values of a property, as JSON and as the argument of `persons_where`.
 const PLANS: [(&str, &str); 5] = [
     ("\"free\"", "free"),
     ("\"Überflug \\\"1\\\"\"", "Überflug \"1\""),
@@ -28,7 +30,7 @@ const PLANS: [(&str, &str); 5] = [
     ("null", ""),
     ("{\"a\":[1]}", "{\"a\":[1]}"),
 ];
-/// Texts that something between Kafka and disk might break.
+/// Texts that any step between Kafka and disk might corrupt.
 const TEXTS: [&str; 5] =
     ["plain", "\\u0000 and \\ud83d\\ude00", "'; DROP TABLE x --", "\\\\ \\\" \\n", "日本語 🦔 é"];
 
@@ -58,7 +60,8 @@ pub(crate) fn uuid(random: &mut StdRng) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// Up to six versions of each of some persons, some in two teams, in random order, some twice.
+/// Up to six versions of each person, in random order, some persons in several teams, some versions
+/// twice.
 fn versions(random: &mut StdRng) -> anyhow::Result<Vec<Version>> {
     let mut versions = Vec::new();
     for _ in 0..PERSONS {
@@ -97,7 +100,7 @@ fn versions(random: &mut StdRng) -> anyhow::Result<Vec<Version>> {
     Ok(versions)
 }
 
-/// Has no merge remove a version.
+/// Stops merges, so that none removes a version.
 pub(crate) fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for table in ["person", "person_distinct_id"] {
@@ -107,7 +110,8 @@ pub(crate) fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Produces messages into the topic of persons or of distinct ids, in a few parts, and waits for every node.
+/// Produces messages into the topic of persons or of distinct ids, in a few parts, and waits for
+/// every node.
 pub(crate) fn put(site: &Site<'_>, distinct_ids: bool, messages: &[Vec<u8>]) -> anyhow::Result<()> {
     let (person, distinct_id) = site.person_topics();
     let (topic, kind) = if distinct_ids { (distinct_id, "_distinct_id") } else { (person, "") };
@@ -140,7 +144,7 @@ fn hex(text: &str) -> String {
 fn the_latest_version_of_a_person_counts_on_every_node_in_whatever_order_it_came(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN tables in which nothing merges
+    // GIVEN tables without merges
     site.with_persons()?.apply()?;
     stop_merges(site)?;
     let mut random = StdRng::seed_from_u64(seed(site.name())?);
@@ -155,13 +159,14 @@ fn the_latest_version_of_a_person_counts_on_every_node_in_whatever_order_it_came
         }
     }
     for node in 0..site.stack.nodes().len() {
-        // THEN every node has old versions beside new ones, so that the views have something to choose (a block keeps the
-        // latest of its own)
+        // THEN every node has old versions beside new ones, so that the views have a choice (a
+        // block keeps its own latest version)
         let stored: usize =
             site.query_on(node, "SELECT uniqExact(team_id, id, version) FROM {db}.person")?.parse()?;
         ensure!(stored > latest.len(), "{stored} versions of {} persons on node {node}", latest.len());
         for team in TEAMS {
-            // THEN its view of a team has the latest version of those whose latest is no deletion
+            // THEN its view of a team has the latest version of each person, unless that is a
+            // deletion
             let live = || latest.iter().filter(|((of, _), version)| *of == team && !version.deleted);
             let row = |version: &Version| {
                 let created = &version.created[..23];
@@ -180,7 +185,7 @@ fn the_latest_version_of_a_person_counts_on_every_node_in_whatever_order_it_came
                 &format!("SELECT {PERSON} FROM {{db}}.persons(team_id = {team}) ORDER BY person"),
             )?;
             ensure!(found == wanted, "team {team} on node {node}: {found:?} are not {wanted:?}");
-            // THEN the filtered view has those who match now, not those who matched once
+            // THEN the filtered view has persons that match now, not persons that matched once
             for (_, plan) in PLANS {
                 let wanted: Vec<Value> = live()
                     .filter(|(_, version)| !plan.is_empty() && version.plan == plan)
@@ -216,10 +221,11 @@ fn a_person_that_was_deleted_comes_back_with_a_greater_version(site: &mut Site<'
     };
     for (version, deleted, wanted) in [(5, false, "1"), (105, true, "0"), (7, false, "0"), (106, false, "1")]
     {
-        // WHEN it is deleted by a tombstone without anything else, comes late, and is made again
+        // WHEN they are deleted by a bare tombstone, an old version comes late, and they are
+        // created with a greater version
         put(site, false, &[person(version, deleted)])?;
         put(site, true, &[distinct_id(version, deleted)])?;
-        // THEN every node shows it, or does not
+        // THEN every node shows them, or does not
         for node in 0..site.stack.nodes().len() {
             for view in ["persons", "person_distinct_ids"] {
                 let found =

@@ -1,4 +1,4 @@
-//! The audit: rows that somebody made wrong on one node are found, each by its sort, and mended.
+//! The audit: differences on one node are classified and repaired.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ pub(crate) const PEOPLE: &str = "INSERT INTO posthog_person (id, uuid, team_id, 
     INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
         SELECT 1, 'id ' || n, n FROM generate_series(1, 50) AS n;";
 
-/// The person of a number.
+/// The uuid of person `number`.
 fn uuid(number: u32) -> String {
     format!("018f5a7e-0000-4000-8000-{number:012}")
 }
@@ -42,7 +42,7 @@ fn report(outcome: &Outcome) -> anyhow::Result<Value> {
 }
 
 fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN people on every node, two of whom have gone
+    // GIVEN persons on every node, two of them deleted
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     town.admin()?.batch_execute(PEOPLE)?;
@@ -52,10 +52,10 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
     )?;
     site.answers("SELECT uniqExact(id) FROM {db}.person WHERE is_deleted = 1", "2", LIMIT)?;
     same(site, &town, &daemon)?;
-    // and the repair that follows a first copy has been done, so that nobody else mends anything from here on
+    // and the repair after an initial snapshot is done, so that no other repair runs from here on
     daemon.wait("posthouse_persons_last_audit_timestamp_seconds", |at| at > 0)?;
-    // WHEN somebody writes later versions on the second node: one person gone, another changed, one of those who had gone back,
-    // one invented
+    // WHEN later versions are written by hand on the second node: one person deleted, one changed,
+    // a deleted one revived, one invented
     let (gone, changed, back, invented) = (uuid(1), uuid(2), uuid(49), uuid(99));
     site.query_on(
         1,
@@ -74,7 +74,7 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
              WHERE distinct_id IN ('id 1', 'id 2', 'id 50') GROUP BY distinct_id"
         ),
     )?;
-    // THEN the audit finds each on that node, and nothing on the other
+    // THEN the audit finds each on that node, and no difference on the other
     let found = site.posthouse(&["persons", "audit", "--json"])?;
     ensure!(found.code == 3, "{found}");
     let said = report(&found)?;
@@ -88,13 +88,14 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
     let wanted = [(gone, "missing"), (changed, "stale"), (back, "resurrected"), (invented, "extra")];
     let wanted = wanted.map(|(uuid, sort)| (format!("1:{uuid}"), sort.to_owned()));
     ensure!(examples == BTreeMap::from(wanted), "{found}");
-    // WHEN it repairs THEN every node has what PostgreSQL has, and the next audit has nothing to say
+    // WHEN it repairs THEN every node matches PostgreSQL, and the next audit finds no difference
     let repaired = site.must(&["persons", "audit", "--repair"])?;
     ensure!(repaired.stdout.contains("rows published again"), "{repaired}");
     let left = on_nodes(site, &town)?;
     ensure!(left.is_empty(), "{left}");
     same(site, &town, &daemon)?;
-    // WHEN a version is beyond what the WAL gives THEN a repair says what to set, and changes nothing
+    // WHEN a version is beyond the range of WAL versions THEN a repair names the setting to change,
+    // and changes no row
     let changed = uuid(2);
     site.query_on(
         1,
@@ -106,12 +107,13 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
 }
 
 fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN people on every node
+    // GIVEN persons on every node
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     town.admin()?.batch_execute(PEOPLE)?;
     same(site, &town, &daemon)?;
-    // WHEN a person changes and changes back without end, a distinct id moves between two persons, and a person comes and goes
+    // WHEN a person constantly changes back and forth, a distinct id moves between two persons, and
+    // a person comes and goes
     let coming = format!(
         "UPDATE posthog_person SET properties = '{{\"n\": 2}}' WHERE id = 1;
          UPDATE posthog_persondistinctid SET person_id = 3 WHERE id = 2;
@@ -131,28 +133,28 @@ fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -
             }
             anyhow::Ok(())
         });
-        // THEN no audit says so
+        // THEN no audit reports a difference
         let audits = (0..10).try_for_each(|_| site.must(&["persons", "audit"]).map(drop));
         stop.store(true, Ordering::Relaxed);
         changing.join().ok().context("a panic")??;
         audits
     })?;
-    // and in the end every node has what PostgreSQL has
+    // and in the end every node matches PostgreSQL
     same(site, &town, &daemon)
 }
 
 fn an_audit_without_anybody_who_copies_says_so_when_it_has_to_wait(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN people who were copied by a posthouse that is gone
+    // GIVEN persons copied by a posthouse that is gone
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     town.admin()?.batch_execute(PEOPLE)?;
     same(site, &town, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
-    // WHEN nothing changes THEN an audit needs nobody
+    // WHEN no row changes THEN an audit needs no running posthouse
     site.must(&["persons", "audit"])?;
-    // WHEN something does THEN it names what has to run
+    // WHEN a row changes THEN it fails with the command to start
     town.admin()?.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id = 1")?;
     let alone = site.posthouse(&["persons", "audit"])?;
     ensure!(alone.code == 1 && alone.stderr.contains("start posthouse run"), "{alone}");

@@ -1,5 +1,7 @@
-//! A source under a DBA's hands: partitions, policies, swaps, imports, restores. Nodes have what PostgreSQL has, or posthouse says
-//! what to do.
+//! Person sync under a DBA's changes of its source.
+//!
+//! Covers partitions, row policies, table swaps, imports and restores. Either the nodes match
+//! PostgreSQL, or posthouse reports the fix.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -39,27 +41,27 @@ const PEOPLE: &str = "INSERT INTO posthog_person (id, uuid, team_id, properties)
     INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
         SELECT team_id, 'd' || id, id FROM posthog_person;";
 
-/// What a running posthouse says of its readiness while a fault of the source lasts.
+/// The daemon isn't ready, for the reason `text`, and counts a fault of the source.
 fn is_impaired(daemon: &Daemon, text: &str) -> anyhow::Result<()> {
     daemon.is_not_ready(text)?;
     daemon.wait("posthouse_persons_source_faults", |faults| faults > 0)
 }
 
-/// What `persons check` says, with its exit code.
+/// Runs `persons check` and returns its JSON. Fails on another exit code than `code`.
 fn check(site: &Site<'_>, code: i32) -> anyhow::Result<Value> {
     let checked = site.posthouse(&["persons", "check", "--json"])?;
     ensure!(checked.code == code, "{checked}");
     serde_json::from_str(&checked.stdout).with_context(|| checked.to_string())
 }
 
-/// The statements of its script.
+/// The statements of the check's script.
 fn script(checked: &Value) -> Vec<String> {
     let requirements = checked["requirements"].as_array().into_iter().flatten();
     let statements = requirements.flat_map(|requirement| requirement["fix"].as_array().into_iter().flatten());
     statements.filter_map(|statement| statement.as_str().map(str::to_owned)).collect()
 }
 
-/// Runs the script as a DBA would, a statement each.
+/// Runs the script as a DBA would, one statement at a time.
 fn run_script(town: &Town<'_>, site: &Site<'_>) -> anyhow::Result<()> {
     let mut client = town.admin()?;
     let statements = script(&check(site, 3)?);
@@ -73,11 +75,12 @@ fn run_script(town: &Town<'_>, site: &Site<'_>) -> anyhow::Result<()> {
 fn copies_an_import_that_changes_each_row_twice_and_one_row_forty_thousand_times(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    // WHEN one transaction makes 40,000 persons and changes each, and another changes one row more often than versions count
+    // WHEN one transaction makes 40,000 persons and changes each, and another changes one row more
+    // often than versions can count
     let mut client = town.admin()?;
     client.batch_execute(
         "DO $$ DECLARE p bigint; BEGIN FOR i IN 1..40000 LOOP
@@ -91,19 +94,19 @@ fn copies_an_import_that_changes_each_row_twice_and_one_row_forty_thousand_times
             UPDATE posthog_person SET is_identified = true WHERE id = 2 AND i = 39000;
          END LOOP; DELETE FROM posthog_person WHERE id = 3; END $$",
     )?;
-    // WHEN a row is larger than everything else that may be in flight
+    // WHEN one row is larger than the limit for bytes in flight
     client.batch_execute(
         "UPDATE posthog_person SET properties = jsonb_build_object('x', repeat('x', 70000000)) WHERE id = 5",
     )?;
     client.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id = 4")?;
     site.answers("SELECT max(length(properties)) > 70000000 FROM {db}.person", "1", LIMIT)?;
     client.batch_execute("UPDATE posthog_person SET properties = '{}' WHERE id = 5")?;
-    // THEN all of them arrive, and what comes behind them; the row is named
+    // THEN all of them and all later changes arrive, and the log names the row
     same(site, &town, &daemon)?;
     daemon.says("more often than versions count").map(drop)
 }
 
-/// The application's table of persons as it is since 2025-11, with fewer partitions.
+/// The application's table of persons in its form since 2025-11, with fewer partitions.
 fn partitioned(town: &Town<'_>) -> anyhow::Result<()> {
     let mut client = town.admin()?;
     client.batch_execute(
@@ -133,24 +136,25 @@ fn partitioned(town: &Town<'_>) -> anyhow::Result<()> {
 fn asks_for_the_identity_of_partitions_and_follows_them_when_they_come_and_go(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a partitioned table whose parent alone has an identity
+    // GIVEN a partitioned table with a replica identity on the parent only
     let town = town(site, Rules { identity: Identity::Default, ..Rules::default() })?;
     partitioned(&town)?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     client.batch_execute("ALTER TABLE posthog_person REPLICA IDENTITY FULL")?;
-    // WHEN posthouse starts THEN it names the partitions, and publishes nothing
+    // WHEN posthouse starts THEN it names the partitions and publishes no row
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("deletions of 2 of 2 partitions do not have uuid")?;
     ensure!(log.contains("posthog_person_p1, posthog_person_p2"), "{log}");
-    // WHEN the script of the check is run THEN deletions arrive
+    // WHEN the check's script is run THEN deletions arrive
     run_script(&town, site)?;
     same(site, &town, &daemon)?;
     client.batch_execute(
         "DELETE FROM posthog_persondistinctid WHERE person_id % 2 = 0; DELETE FROM posthog_person WHERE id % 2 = 0",
     )?;
     same(site, &town, &daemon)?;
-    // WHEN a partition comes without an identity THEN it is named, and once it has one its rows are as on PostgreSQL
+    // WHEN a partition without an identity is added THEN it is named, and with an identity its rows
+    // match PostgreSQL
     client.batch_execute(
         "CREATE TABLE posthog_person_p3 PARTITION OF posthog_person FOR VALUES IN (6);
          INSERT INTO posthog_person (id, team_id) SELECT n, 6 FROM generate_series(1000, 1009) AS n",
@@ -160,7 +164,8 @@ fn asks_for_the_identity_of_partitions_and_follows_them_when_they_come_and_go(
     run_script(&town, site)?;
     same(site, &town, &daemon)?;
     daemon.is_ready()?;
-    // WHEN partitions are detached, emptied and attached with other rows, of which the WAL has nothing
+    // WHEN partitions are detached, truncated and attached with other rows, none of which is in the
+    // WAL
     client.batch_execute(
         "ALTER TABLE posthog_person DETACH PARTITION posthog_person_p3; TRUNCATE posthog_person_p2;
          UPDATE posthog_person_p3 SET is_identified = true;",
@@ -173,13 +178,13 @@ fn asks_for_the_identity_of_partitions_and_follows_them_when_they_come_and_go(
 }
 
 fn names_a_swapped_table_and_repairs_once_it_is_published(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN another table takes the name of a table, as a migration does, and is changed
+    // WHEN another table takes over a table's name, as in a migration, and is changed
     client.batch_execute(
         "BEGIN;
          CREATE TABLE posthog_person_new (LIKE posthog_person INCLUDING ALL);
@@ -192,15 +197,16 @@ fn names_a_swapped_table_and_repairs_once_it_is_published(site: &mut Site<'_>) -
          DELETE FROM posthog_person WHERE id < 20;
          UPDATE posthog_person SET is_identified = true WHERE id < 40;",
     )?;
-    // THEN it says that the publication lacks it
+    // THEN posthouse reports that the publication lacks it
     is_impaired(&daemon, "does not have table public.posthog_person")?;
-    // WHEN posthouse begins again meanwhile, and the script is run THEN every node has the new table's rows
+    // WHEN posthouse restarts meanwhile, and the script is run THEN every node has the new table's
+    // rows
     ensure!(daemon.end()? == 0, "another exit code");
     let daemon = Daemon::start(site, "off")?;
     daemon.says("does not have table public.posthog_person")?;
     run_script(&town, site)?;
     same(site, &town, &daemon)?;
-    // WHEN the publication is dropped THEN that is a fault, and what it missed is repaired
+    // WHEN the publication is dropped THEN that is a fault, and the missed changes are repaired
     client.batch_execute(&format!("DROP PUBLICATION \"{}\"", town.name()))?;
     client.batch_execute(
         "UPDATE posthog_person SET is_identified = true; DELETE FROM posthog_person WHERE id = 23",
@@ -208,7 +214,8 @@ fn names_a_swapped_table_and_repairs_once_it_is_published(site: &mut Site<'_>) -
     daemon.says("does not exist any more, though the slot does")?;
     run_script(&town, site)?;
     same(site, &town, &daemon)?;
-    // WHEN a table is taken out and in again between two looks THEN what it missed is repaired too
+    // WHEN a table leaves the publication and returns between two checks THEN the missed changes
+    // are repaired too
     client.batch_execute(&format!("ALTER PUBLICATION \"{}\" DROP TABLE posthog_person", town.name()))?;
     client.batch_execute("DELETE FROM posthog_person WHERE id = 22")?;
     client.batch_execute(&format!("ALTER PUBLICATION \"{}\" ADD TABLE posthog_person", town.name()))?;
@@ -219,7 +226,7 @@ fn names_a_swapped_table_and_repairs_once_it_is_published(site: &mut Site<'_>) -
 }
 
 fn refuses_hidden_rows_and_deletes_nothing_for_them(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a table whose rows a policy hides from posthouse, and another role's tables
+    // GIVEN a table with a policy that hides rows from posthouse, owned by another role
     let town = town(site, Rules { owned: false, ..Rules::default() })?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -228,13 +235,14 @@ fn refuses_hidden_rows_and_deletes_nothing_for_them(site: &mut Site<'_>) -> anyh
         "CREATE PUBLICATION \"{}\" FOR TABLE posthog_person, posthog_persondistinctid",
         town.name()
     ))?;
-    // WHEN posthouse starts THEN it refuses, with the statement
+    // WHEN posthouse starts THEN it refuses, and the log has the statement that fixes it
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("would hide rows")?;
     ensure!(log.contains("BYPASSRLS;"), "{log}");
     client.batch_execute("ALTER TABLE posthog_person DISABLE ROW LEVEL SECURITY")?;
     same(site, &town, &daemon)?;
-    // WHEN rows are hidden while it streams THEN that is a fault, and no audit takes them for deleted
+    // WHEN rows are hidden while it streams THEN that is a fault, and no audit takes them for
+    // deleted
     client.batch_execute("ALTER TABLE posthog_person ENABLE ROW LEVEL SECURITY")?;
     is_impaired(&daemon, "would hide rows")?;
     let audit = site.posthouse(&["persons", "audit", "--repair"])?;
@@ -245,13 +253,14 @@ fn refuses_hidden_rows_and_deletes_nothing_for_them(site: &mut Site<'_>) -> anyh
 }
 
 fn counts_deletions_without_a_key_and_repairs_them(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN the identity is taken away, rows are deleted and get other keys, and it is given back
+    // WHEN the identity is removed, rows are deleted and get other keys, and the identity is
+    // restored
     client.batch_execute(
         "ALTER TABLE posthog_person REPLICA IDENTITY DEFAULT; ALTER TABLE posthog_persondistinctid REPLICA IDENTITY DEFAULT",
     )?;
@@ -259,12 +268,12 @@ fn counts_deletions_without_a_key_and_repairs_them(site: &mut Site<'_>) -> anyho
         "DELETE FROM posthog_persondistinctid WHERE person_id <= 100; DELETE FROM posthog_person WHERE id <= 100;
          UPDATE posthog_person SET uuid = gen_random_uuid() WHERE id = 150",
     )?;
-    // THEN they are counted, and the loss is an error
+    // THEN these changes are counted, and the loss is logged as an error
     daemon.wait("posthouse_persons_keyless_changes_total", |changes| changes == 200)?;
     daemon.says("changes came without the columns by which ClickHouse knows the row")?;
     is_impaired(&daemon, "deletions do not have")?;
     run_script(&town, site)?;
-    // THEN every node follows without being asked to
+    // THEN every node follows without a command
     same(site, &town, &daemon)
 }
 
@@ -278,7 +287,7 @@ fn deletes_no_large_part_of_a_table_unasked(site: &mut Site<'_>) -> anyhow::Resu
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
-    // WHEN half of them are gone, some are changed, and the slot was moved behind that
+    // WHEN half of them are deleted, some are changed, and the slot is advanced past these changes
     client.batch_execute(
         "DELETE FROM posthog_person WHERE id % 2 = 0; UPDATE posthog_person SET is_identified = true WHERE id < 100",
     )?;
@@ -291,7 +300,7 @@ fn deletes_no_large_part_of_a_table_unasked(site: &mut Site<'_>) -> anyhow::Resu
     });
     advanced?;
     let daemon = Daemon::start(site, "off")?;
-    // THEN the copy is made again, and no such deletion is carried out: that is an error with the command
+    // THEN a new initial snapshot deletes no rows, and an error names the command that does
     daemon.says("PostgreSQL can't be followed from where posthouse left it")?;
     let log = daemon.says("a repair would delete 2000 of 4000 rows of person on node ")?;
     ensure!(log.contains("persons audit --repair --yes-delete"), "{log}");
@@ -307,7 +316,7 @@ fn deletes_no_large_part_of_a_table_unasked(site: &mut Site<'_>) -> anyhow::Resu
     )?;
     let refused = site.posthouse(&["persons", "audit", "--repair"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("--yes-delete"), "{refused}");
-    // WHEN it is confirmed THEN every node has what PostgreSQL has
+    // WHEN it is confirmed THEN every node matches PostgreSQL
     site.must(&["persons", "audit", "--repair", "--yes-delete"])?;
     same(site, &town, &daemon)
 }
@@ -315,7 +324,7 @@ fn deletes_no_large_part_of_a_table_unasked(site: &mut Site<'_>) -> anyhow::Resu
 fn follows_persons_that_come_after_their_distinct_ids_and_go_before_them(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN tables without a foreign key, and a posthouse that streams
+    // GIVEN tables without a foreign key, and a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(
@@ -324,7 +333,8 @@ fn follows_persons_that_come_after_their_distinct_ids_and_go_before_them(
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN persons go and their distinct ids stay, distinct ids come before their person, and a person is replaced
+    // WHEN persons go before their distinct ids, distinct ids come before their person, and a
+    // person is replaced
     for statement in [
         "DELETE FROM posthog_person WHERE id = 1",
         "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES (1, 'early', 300), (1, 'late', 1)",
@@ -339,14 +349,14 @@ fn follows_persons_that_come_after_their_distinct_ids_and_go_before_them(
         "UPDATE posthog_persondistinctid SET version = 7 WHERE person_id = 5",
     ] {
         client.batch_execute(statement)?;
-        // THEN every node is the same at once, without an audit
+        // THEN every node follows at once, without an audit
         follows(site, &town, &daemon)?;
     }
     same(site, &town, &daemon)
 }
 
 fn keeps_a_person_whose_twin_is_deleted(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN two rows of one team and uuid, and a posthouse that streams
+    // GIVEN two rows of one team and uuid, and a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -358,10 +368,10 @@ fn keeps_a_person_whose_twin_is_deleted(site: &mut Site<'_>) -> anyhow::Result<(
     )?;
     let live = "SELECT argMax(is_deleted, version) FROM {db}.person WHERE properties LIKE '%twin%' OR properties = '{\"n\": 7}'";
     site.answers("SELECT count() > 0 FROM {db}.person WHERE properties LIKE '%twin%'", "1", LIMIT)?;
-    // THEN an audit counts them, and takes neither for wrong
+    // THEN an audit counts them as duplicates, and neither as a difference
     let audit: Value = serde_json::from_str(&site.must(&["persons", "audit", "--json"])?.stdout)?;
     ensure!(audit["tables"][0]["duplicates"] == 1, "{audit:#}");
-    // WHEN one of them goes THEN the other one stays
+    // WHEN one of them is deleted THEN the other one stays
     client.batch_execute("DELETE FROM posthog_person WHERE id = 500")?;
     same(site, &town, &daemon)?;
     site.answers(live, "0", LIMIT)
@@ -370,7 +380,7 @@ fn keeps_a_person_whose_twin_is_deleted(site: &mut Site<'_>) -> anyhow::Result<(
 fn keeps_a_person_whose_twin_is_deleted_with_the_application_s_versions(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN two persons with one uuid, and versions that the application counts
+    // GIVEN two persons with one uuid, and versions from the application's column
     let rules = Rules { identity: Identity::Full, ..Rules::default() };
     let town = Town::with(site.stack.postgres()?, site.name(), rules)?;
     town.configure(site)?;
@@ -385,7 +395,7 @@ fn keeps_a_person_whose_twin_is_deleted_with_the_application_s_versions(
             SELECT 500, uuid, team_id, '{\"twin\": 1}' FROM posthog_person WHERE id = 7",
     )?;
     site.answers("SELECT count() > 0 FROM {db}.person WHERE properties LIKE '%twin%'", "1", LIMIT)?;
-    // WHEN one of them goes, and another person that has no twin THEN only the latter is gone
+    // WHEN one of them is deleted, and so is a person without a twin THEN only the latter is gone
     client.batch_execute(
         "DELETE FROM posthog_person WHERE id = 500;
          DELETE FROM posthog_persondistinctid WHERE id = 9; DELETE FROM posthog_person WHERE id = 9",
@@ -399,7 +409,7 @@ fn keeps_a_person_whose_twin_is_deleted_with_the_application_s_versions(
 fn follows_a_publication_with_capital_letters_and_rows_without_a_time(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a publication whose name has capital letters, and a person without a time
+    // GIVEN a publication with capital letters in its name, and a person without a timestamp
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -414,7 +424,7 @@ fn follows_a_publication_with_capital_letters_and_rows_without_a_time(
     same(site, &town, &daemon)?;
     client.batch_execute("UPDATE posthog_person SET is_identified = true")?;
     same(site, &town, &daemon)?;
-    // THEN a row without a time is the same on both sides
+    // THEN a row without a timestamp is the same on both sides
     client.batch_execute("UPDATE posthog_person SET created_at = NULL WHERE id = 8")?;
     let stored = "SELECT count() FROM (SELECT argMax(created_at, version) AS t FROM {db}.person GROUP BY id HAVING t = toDateTime64(0, 3, 'UTC'))";
     site.answers(stored, "1", LIMIT)?;
@@ -422,12 +432,12 @@ fn follows_a_publication_with_capital_letters_and_rows_without_a_time(
 }
 
 fn follows_a_database_in_another_encoding(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a database that is not in UTF-8, with letters that it writes otherwise
+    // GIVEN a database in another encoding than UTF-8, with letters outside ASCII
     let town = town(site, Rules { encoding: "LATIN1", ..Rules::default() })?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     client.batch_execute("UPDATE posthog_persondistinctid SET distinct_id = 'é' || id WHERE id < 50")?;
-    // WHEN it is copied and changed THEN every node has the same, and an audit says so
+    // WHEN it is copied and changed THEN every node has the same rows, and an audit confirms it
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
     client.batch_execute(
@@ -435,19 +445,20 @@ fn follows_a_database_in_another_encoding(site: &mut Site<'_>) -> anyhow::Result
          UPDATE posthog_persondistinctid SET distinct_id = 'ü' || id WHERE id BETWEEN 40 AND 60",
     )?;
     same(site, &town, &daemon)?;
-    // WHEN a node has rows whose keys that encoding can't write, and others that are gone
+    // WHEN a node has extra rows, some with keys that this encoding can't express
     site.query_on(
         1,
         "INSERT INTO {db}.person_distinct_id (team_id, distinct_id, person_id, is_deleted, version)
          SELECT 1, arrayJoin(['𝕏', 'ж1', 'gone', '名前']), generateUUIDv4(), 0, 1",
     )?;
-    // THEN a repair takes them out
+    // THEN a repair removes them
     site.must(&["persons", "audit", "--repair"])?;
     same(site, &town, &daemon)
 }
 
 fn follows_by_a_role_with_settings_of_its_own(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a role whose settings change how statements are read, how values are written, and how long sessions live
+    // GIVEN a role whose settings change the parsing of statements, the format of values and the
+    // lifetime of sessions
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -474,7 +485,8 @@ fn follows_by_a_role_with_settings_of_its_own(site: &mut Site<'_>) -> anyhow::Re
     for setting in settings {
         client.batch_execute(&format!("ALTER ROLE {USER} IN DATABASE {database} SET {setting}"))?;
     }
-    // WHEN posthouse copies, waits longer than these sessions would live, and follows changes with texts that other settings misread
+    // WHEN posthouse copies, waits longer than these sessions live, and follows changes with texts
+    // that other settings would misread
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
     std::thread::sleep(Duration::from_secs(3));
@@ -484,14 +496,14 @@ fn follows_by_a_role_with_settings_of_its_own(site: &mut Site<'_>) -> anyhow::Re
            DELETE FROM posthog_persondistinctid WHERE id = 20"#,
     )?;
     same(site, &town, &daemon)?;
-    // THEN every node follows, also by a repair that asks for such keys
+    // THEN every node follows, and a repair finds these keys too
     site.query_on(1, "TRUNCATE TABLE {db}.person_distinct_id SYNC")?;
     site.must(&["persons", "audit", "--repair"])?;
     same(site, &town, &daemon)
 }
 
 fn keeps_values_at_the_ends_of_their_types(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN rows at the ends of every type, half of them from before posthouse
+    // GIVEN rows at the limits of every type, half of them older than posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(
@@ -505,7 +517,7 @@ fn keeps_values_at_the_ends_of_their_types(site: &mut Site<'_>) -> anyhow::Resul
     )?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    // WHEN others come, with distinct ids of every kind of text
+    // WHEN more rows come, with distinct ids of every kind of text
     client.batch_execute(
         r#"INSERT INTO posthog_person (id, uuid, team_id, created_at, properties, is_identified) VALUES
             (102, gen_random_uuid(), 1, '2299-12-31 23:59:59.9999+00', '{"é\u2028": "\ud83d\ude80"}', false),
@@ -522,12 +534,12 @@ fn keeps_values_at_the_ends_of_their_types(site: &mut Site<'_>) -> anyhow::Resul
         UPDATE posthog_persondistinctid SET person_id = 101 WHERE distinct_id = '\N';
         DELETE FROM posthog_persondistinctid WHERE distinct_id IN ('', E'e\u0301')"#,
     )?;
-    // THEN every node has the same, byte for byte
+    // THEN every node has the same rows, byte for byte
     same(site, &town, &daemon)
 }
 
 fn follows_rewrites_of_its_tables(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams, and rows that are stored apart
+    // GIVEN a streaming posthouse, and rows in TOAST storage
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -536,7 +548,8 @@ fn follows_rewrites_of_its_tables(site: &mut Site<'_>) -> anyhow::Result<()> {
     )?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN tables and indexes are rewritten, columns come, go and change their types, and rows change in between
+    // WHEN tables and indexes are rewritten, columns are added, dropped and retyped, and rows
+    // change in between
     for statement in [
         "VACUUM FULL posthog_person",
         "CLUSTER posthog_person USING posthog_person_pkey",
@@ -562,13 +575,14 @@ fn follows_rewrites_of_its_tables(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn follows_every_way_to_change_a_row(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN rows change by MERGE, ON CONFLICT, a trigger, WITH and savepoints, and get other keys and teams
+    // WHEN rows change by MERGE, ON CONFLICT, a trigger, WITH and savepoints, and get other keys
+    // and teams
     for statements in [
         "MERGE INTO posthog_person AS p USING (SELECT n FROM generate_series(195, 210) AS n) AS s ON p.id = s.n
             WHEN MATCHED AND s.n = 196 THEN DO NOTHING
@@ -595,12 +609,12 @@ fn follows_every_way_to_change_a_row(site: &mut Site<'_>) -> anyhow::Result<()> 
     ] {
         client.batch_execute(statements).context(statements)?;
     }
-    // THEN every node is as PostgreSQL
+    // THEN every node matches PostgreSQL
     same(site, &town, &daemon)
 }
 
 fn refuses_a_slot_of_prepared_transactions(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a slot that was made with two_phase
+    // GIVEN a slot made with two_phase
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -608,7 +622,7 @@ fn refuses_a_slot_of_prepared_transactions(site: &mut Site<'_>) -> anyhow::Resul
         "SELECT pg_create_logical_replication_slot($1::text::name, 'pgoutput', false, true)",
         &[&town.name()],
     )?;
-    // WHEN posthouse starts THEN it refuses it, and goes on once the script has dropped it
+    // WHEN posthouse starts THEN it refuses the slot, and continues once the script has dropped it
     let daemon = Daemon::start(site, "off")?;
     daemon.says("was made with two_phase")?;
     run_script(&town, site)?;
@@ -618,7 +632,8 @@ fn refuses_a_slot_of_prepared_transactions(site: &mut Site<'_>) -> anyhow::Resul
 fn follows_persons_that_are_deleted_or_merged_though_their_rows_stay(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN an application that keeps rows of deleted and merged persons, some of them from before
+    // GIVEN an application that keeps the rows of deleted and merged persons, some of them from
+    // before posthouse
     let town = town(site, Rules { deletion: Deletion::Soft, ..Rules::default() })?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
@@ -628,7 +643,7 @@ fn follows_persons_that_are_deleted_or_merged_though_their_rows_stay(
          UPDATE posthog_persondistinctid SET is_deleted = true WHERE id = 4",
     )?;
     let daemon = Daemon::start(site, "off")?;
-    // WHEN that is copied, and persons are deleted, merged, merged on, revived and parted again
+    // WHEN these are copied, and persons are deleted, merged, merged further, revived and separated
     for statement in [
         "SELECT 1",
         "UPDATE posthog_person SET is_deleted = true WHERE id = 10",
@@ -642,7 +657,8 @@ fn follows_persons_that_are_deleted_or_merged_though_their_rows_stay(
         "UPDATE posthog_persondistinctid SET is_deleted = false WHERE id = 4",
         "BEGIN; UPDATE posthog_person SET merged_into_id = 21 WHERE id = 20; UPDATE posthog_person SET is_deleted = true WHERE id = 21; COMMIT",
         "UPDATE posthog_person SET uuid = gen_random_uuid() WHERE id = 13",
-        // In one batch: a merge and a distinct id of the merged person; a revival and a distinct id that comes before it.
+        // In one batch: a merge, then a distinct id of the merged person. A distinct id, then the
+        // revival of its person.
         "UPDATE posthog_person SET merged_into_id = 31 WHERE id = 30;
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES (1, 'after a merge', 30)",
         "UPDATE posthog_person SET is_deleted = true WHERE id = 40",
@@ -651,11 +667,11 @@ fn follows_persons_that_are_deleted_or_merged_though_their_rows_stay(
         "UPDATE posthog_person SET is_deleted = true, merged_into_id = 51 WHERE id = 50",
         "DELETE FROM posthog_persondistinctid WHERE person_id = 31; DELETE FROM posthog_person WHERE id = 31",
     ] {
-        // THEN every node shows the persons that are left, and their distinct ids
+        // THEN every node shows the remaining persons and their distinct ids
         client.batch_execute(statement)?;
         follows(site, &town, &daemon).with_context(|| statement.to_owned())?;
     }
-    // THEN an audit finds the same
+    // THEN an audit agrees
     let audit = site.must(&["persons", "audit"])?;
     ensure!(audit.stdout.contains("every node has what PostgreSQL has"), "{audit}");
     ensure!(daemon.end()? == 0, "another exit code");
@@ -673,7 +689,7 @@ fn recognizes_a_restored_database_and_has_every_node_follow_it() -> anyhow::Resu
     let postgres = stack.postgres()?;
     let backup = tempfile::tempdir()?;
     postgres.backup(backup.path())?;
-    // WHEN changes follow, and the files are restored, so that these changes never were, and others come
+    // WHEN changes follow, a restore of the files undoes them, and other changes come
     for round in 0..3 {
         town.admin()?.batch_execute(&format!(
             "UPDATE posthog_person SET properties = jsonb_build_object('lost', {round}) WHERE id <= 100;
@@ -689,12 +705,14 @@ fn recognizes_a_restored_database_and_has_every_node_follow_it() -> anyhow::Resu
         "UPDATE posthog_person SET properties = '{\"after\": 1}' WHERE id BETWEEN 50 AND 60;
          INSERT INTO posthog_person (id, uuid, team_id) VALUES (2000, gen_random_uuid(), 3)",
     )?;
-    // THEN it is recognized, versions are raised above those that were published, and every node follows
+    // THEN posthouse recognizes the restore, raises versions above the published ones, and every
+    // node follows
     daemon.says("PostgreSQL can't be followed from where posthouse left it")?;
     follows(&site, &town, &daemon)?;
     town.admin()?.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id < 20")?;
     same(&site, &town, &daemon)?;
-    // WHEN it is restored once more, and has written more WAL than before when posthouse sees it
+    // WHEN the backup is restored a second time, and PostgreSQL has written more WAL than before by
+    // the time posthouse connects
     ensure!(daemon.end()? == 0, "another exit code");
     postgres.restore(backup.path())?;
     town.admin()?.batch_execute(
@@ -702,7 +720,7 @@ fn recognizes_a_restored_database_and_has_every_node_follow_it() -> anyhow::Resu
          UPDATE posthog_person SET properties = '{\"again\": 1}' WHERE id BETWEEN 90 AND 110",
     )?;
     let daemon = Daemon::start(&mut site, "off")?;
-    // THEN that is recognized by its history
+    // THEN posthouse recognizes the restore by its WAL history
     let log = daemon.says("PostgreSQL can't be followed from where posthouse left it")?;
     ensure!(log.contains("has another history") || log.contains("further on"), "{log}");
     same(&site, &town, &daemon)?;
@@ -722,7 +740,8 @@ fn recognizes_a_restored_database_and_has_every_node_follow_it() -> anyhow::Resu
         town.admin()?.batch_execute("SELECT pg_switch_wal()")?;
         town.admin()?.batch_execute("CHECKPOINT")?;
     }
-    // THEN it says why the slot is lost, makes it again, and every node follows
+    // THEN the log has the reason for the lost slot, posthouse makes a new slot, and every node
+    // follows
     let daemon = Daemon::start(&mut site, "off")?;
     daemon.says("(wal_removed)")?;
     same(&site, &town, &daemon)

@@ -1,4 +1,4 @@
-//! Events with their persons: each shard joins its own events with its own copy of the distinct ids.
+//! Events with their persons, joined on each shard with local distinct ids.
 
 use std::collections::BTreeMap;
 
@@ -57,11 +57,11 @@ fn events_get_the_person_of_now_from_the_copy_of_their_own_shard(site: &mut Site
         put(site, true, &[tie.to_string().into_bytes()])?;
     }
     latest.insert("user-0".to_owned(), (50, true, String::new()));
-    // WHEN all of it is consumed
+    // WHEN all messages are consumed
     put(site, true, &versions)?;
     produce(site, &messages.iter().map(|message| Some(message.as_bytes())).collect::<Vec<_>>())?;
     consumed(site)?;
-    // THEN every node gives every event the person that a model gives it, and none where it has none
+    // THEN every node gives every event the same person as a model, or none
     let always = "team_id = 7, since = '2026-01-01', until = '2027-01-01'";
     let person = |distinct_id: &String| match latest.get(distinct_id) {
         Some((_, false, person)) => person.clone(),
@@ -87,7 +87,8 @@ fn events_get_the_person_of_now_from_the_copy_of_their_own_shard(site: &mut Site
         "SELECT distinct_id, toString(person_id) FROM {db}.person_distinct_ids(team_id = 7) ORDER BY distinct_id",
     )?;
     ensure!(found == ids, "{found:?} are not {ids:?}");
-    // WHEN the copy of one node alone is changed THEN whoever is asked, only that shard's events change
+    // WHEN the distinct ids of one node alone are changed THEN on any initiating node only that
+    // shard's events change
     let somebody = uuid(&mut random);
     site.query_on(1, &format!("INSERT INTO {{db}}.person_distinct_id (team_id, distinct_id, person_id, version) SELECT 7, 'user-' || toString(number), '{somebody}', 1000 FROM numbers(60)"))?;
     for node in 0..site.stack.nodes().len() {

@@ -1,5 +1,6 @@
-//! What is away, refused or missing is said by a running posthouse, which goes on when it is mended; and the short size of
-//! `make torture TEST=persons`.
+//! Faults of person sync that posthouse reports and survives.
+//!
+//! Also the short size of `make torture TEST=persons`.
 
 use std::ops::ControlFlow;
 
@@ -28,7 +29,7 @@ const ROUNDS: u32 = 3;
 fn a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN people, a role whose password is another one, and no topics
+    // GIVEN persons, a role with another password, and no topics
     let town = Town::with(site.stack.postgres()?, site.name(), Rules::default())?;
     town.configure(site)?;
     let (role, mut client) = (format!("{}_role", town.name()), town.admin()?);
@@ -38,31 +39,31 @@ fn a_missing_topic_and_a_wrong_password_are_said_and_mended_while_it_runs(
         "CREATE ROLE \"{role}\" LOGIN REPLICATION IN ROLE {USER} PASSWORD 'another'"
     ))?;
     town.set(site, "user", role.as_str())?;
-    // WHEN posthouse starts THEN it says that the password is wrong, and where it stands
+    // WHEN posthouse starts THEN it reports the wrong password, and the setting's name
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("password authentication failed")?;
     ensure!(log.contains("persons.postgres.address") && !log.contains(PASSWORD), "{log}");
-    // WHEN the role gets the right one THEN the topic is what is missing
+    // WHEN the role gets the right one THEN the missing topic is reported
     client.batch_execute(&format!("ALTER ROLE \"{role}\" PASSWORD '{literal}'"))?;
     daemon.says(&format!("kafka has no topic {}: add it to topics.toml", site.person_topics().0))?;
-    // WHEN topics and tables are made THEN it goes on
+    // WHEN topics and tables are created THEN posthouse continues
     site.apply()?;
     same(site, &town, &daemon)
 }
 
 fn an_idle_slot_keeps_no_wal_though_others_write(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams, and nobody who changes people
+    // GIVEN a streaming posthouse, and persons that don't change
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    // WHEN others write in the same database, and in another one
+    // WHEN other tables are written in the same database, and in another one
     let others = "CREATE TABLE others AS SELECT n, repeat('x', 100) AS x FROM generate_series(1, 20000) AS n";
     let mut client = town.admin()?;
     client.batch_execute(others)?;
     let written: String = client.query_one("SELECT pg_current_wal_lsn()::text", &[])?.get(0);
     let mut elsewhere = site.stack.postgres()?.admin("postgres")?;
     elsewhere.batch_execute(&format!("{others}; DROP TABLE others"))?;
-    // THEN the slot goes on without a change of its own
+    // THEN the slot advances without a change of persons
     let passed =
         "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2";
     wait_until("the slot to pass what others wrote", LIMIT, || {
@@ -74,19 +75,19 @@ fn an_idle_slot_keeps_no_wal_though_others_write(site: &mut Site<'_>) -> anyhow:
 }
 
 fn a_postgres_that_is_away_is_said_and_found_again(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams, and a network to PostgreSQL that can be cut
+    // GIVEN a streaming posthouse, and a proxy before PostgreSQL
     let town = town(site, Rules::default())?;
     let address = site.stack.postgres()?.address();
     let network = Proxy::start(address.parse().with_context(|| address.clone())?)?;
     town.set(site, "address", network.address().to_string())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    // WHEN it is cut while people come THEN that is said
+    // WHEN the proxy cuts while persons are inserted THEN that is reported
     network.cut();
     town.admin()?.batch_execute(PEOPLE)?;
     daemon.says(&format!("PostgreSQL does not answer at {}", network.address()))?;
     daemon.wait("posthouse_persons_leader", |leads| leads == 0)?;
-    // WHEN it is back THEN they arrive, and nothing is copied anew
+    // WHEN the network is back THEN they arrive, without another snapshot
     network.restore();
     same(site, &town, &daemon)?;
     let log = daemon.log()?;

@@ -1,4 +1,7 @@
-//! Broken messages of persons: each is a dead letter on every node, with its bytes, its place and the reason, and no good one is.
+//! Invalid messages of persons, and their dead letters on every node.
+//!
+//! A dead letter has the message's bytes, its topic, partition and offset, and the reason. Valid
+//! messages never become dead letters.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ tests! {
     Shared whatever_json_can_say_of_a_person_arrives_byte_for_byte,
 }
 
-/// A broken message, what its reason must say, and its second in Kafka.
+/// An invalid message, the text that its reason must have, and its second in Kafka.
 type Letter = (Vec<u8>, String, u64);
 
 const ID: &str = "018f5a7e-0000-4000-8000-000000000001";
@@ -27,7 +30,7 @@ fn distinct_id() -> Value {
     json!({"distinct_id": "user-1", "person_id": ID, "team_id": 7, "version": 3, "is_deleted": 0})
 }
 
-/// `message` with one field at another value, or without it.
+/// `message` with one field replaced or removed.
 fn with(mut message: Value, field: &str, value: Option<&Value>) -> String {
     match (message.as_object_mut(), value) {
         (Some(fields), Some(value)) => drop(fields.insert(field.to_owned(), value.clone())),
@@ -37,7 +40,7 @@ fn with(mut message: Value, field: &str, value: Option<&Value>) -> String {
     message.to_string()
 }
 
-/// What no field of this kind may be.
+/// Invalid values for this field.
 fn never(field: &str) -> Vec<Value> {
     let numbers = vec![json!(1.5), json!(1e30), json!("abc"), json!(""), json!([7]), json!(true), json!({})];
     match field {
@@ -63,7 +66,7 @@ fn never(field: &str) -> Vec<Value> {
     }
 }
 
-/// Every broken message of a topic with the one field that its reason names, or the whole reason.
+/// Every invalid message of a topic with the one field that its reason names, or the whole reason.
 fn broken(sound: &Value) -> Vec<(Vec<u8>, String)> {
     let text = sound.to_string();
     let mut broken: Vec<(Vec<u8>, String)> = Vec::new();
@@ -107,7 +110,7 @@ fn everywhere_consumed(site: &Site<'_>) -> anyhow::Result<()> {
 fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a site with persons
     site.with_persons()?.apply()?;
-    // WHEN broken messages are produced into both topics, each before a good one
+    // WHEN invalid messages are produced into both topics, each before a valid one
     let (person_topic, distinct_id_topic) = site.person_topics();
     let mut wanted: BTreeMap<(String, i32, i64), Letter> = BTreeMap::new();
     let mut good = Vec::new();
@@ -129,7 +132,7 @@ fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Sit
     }
     everywhere_consumed(site)?;
     for node in 0..site.stack.nodes().len() {
-        // THEN every broken one is a dead letter once: where it lies, why, and byte by byte
+        // THEN every invalid one is a dead letter once, with its position, the reason and its bytes
         let letters = site.query_on(
             node,
             "SELECT topic, partition, offset, toUnixTimestamp(_timestamp), hex(raw_message), error \
@@ -148,7 +151,7 @@ fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Sit
             ensure!(bad == b"{}" || !error.contains("; "), "{text}: {error:?} blames more than {reason:?}");
         }
         ensure!(left.is_empty(), "no dead letters on node {node} of {left:?}");
-        // THEN the good ones are stored, every version of them, and nothing else is
+        // THEN the valid ones are stored, in every version, and no others
         let stored = site.query_on(
             node,
             "SELECT (SELECT max(version) + 1 FROM {db}.person), (SELECT max(version) + 1 FROM {db}.person_distinct_id), \
@@ -162,7 +165,7 @@ fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Sit
     Ok(())
 }
 
-/// Properties that JSON can say, as they stand inside of the message's string.
+/// Properties within the limits of JSON, as in the message's string.
 fn properties() -> Vec<String> {
     let big = format!("{{\"text\": \"{}\"}}", "é".repeat(500_000));
     [
@@ -184,7 +187,8 @@ fn whatever_json_can_say_of_a_person_arrives_byte_for_byte(site: &mut Site<'_>) 
     // GIVEN a site with persons
     site.with_persons()?.apply()?;
     let (person_topic, distinct_id_topic) = site.person_topics();
-    // WHEN persons with all kinds of properties and distinct ids with all kinds of texts are produced
+    // WHEN persons with all kinds of properties and distinct ids with all kinds of texts are
+    // produced
     let id = |number: usize| format!("018f5a7e-0000-4000-8000-{number:012}");
     let properties = properties();
     let mut messages: Vec<String> = Vec::new();
@@ -195,7 +199,7 @@ fn whatever_json_can_say_of_a_person_arrives_byte_for_byte(site: &mut Site<'_>) 
         message["unknown"] = json!({"nested": [1, null]});
         messages.push(message.to_string());
     }
-    // Deletions are clear whatever else they say or do not say.
+    // A deletion is valid whatever its other fields are, or without them.
     for (number, more) in [
         json!({}),
         json!({"created_at": null, "properties": null}),

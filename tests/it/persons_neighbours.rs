@@ -1,5 +1,7 @@
-//! Persons beside another producer: its messages are never hidden unasked, and it can have its
-//! topics back.
+//! Person sync beside another producer.
+//!
+//! Posthouse never hides the producer's messages without confirmation, and can hand its topics
+//! back.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -25,14 +27,14 @@ tests! {
     Shared gives_topics_and_tables_back_to_another_producer,
 }
 
-/// A person that PostgreSQL and the other producer both have.
+/// A person in PostgreSQL and from the other producer.
 const ANNA: &str = "018f5a7e-0000-4000-8000-00000000000a";
-/// Of posthouse's metrics.
+/// A metric of posthouse.
 const FOREIGN: &str = "posthouse_persons_foreign_messages_total";
-/// For one answer of a broker.
+/// For one response of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Anna and her distinct id in PostgreSQL, as the application wrote them with `version`.
+/// Inserts Anna and her distinct id into PostgreSQL, as the application with `version`.
 fn insert_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
     Ok(town.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (id, uuid, team_id, created_at, properties, version)
@@ -41,7 +43,7 @@ fn insert_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
     ))?)
 }
 
-/// The application's next change of both.
+/// Makes the application's next change of both.
 fn update_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
     Ok(town.admin()?.batch_execute(&format!(
         "UPDATE posthog_person SET properties = '{{\"v\": {version}}}', version = {version};
@@ -49,7 +51,7 @@ fn update_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
     ))?)
 }
 
-/// The other producer's messages about both with `version`; every node reads them.
+/// Sends the other producer's messages about both with `version`. Every node reads them.
 fn produce_anna(site: &Site<'_>, version: u64, is_deleted: u8) -> anyhow::Result<()> {
     let person = json!({"id": ANNA, "team_id": 2, "created_at": "2026-11-01 10:42:06.502", "is_identified": 0,
         "properties": format!("{{\"v\": {version}}}"), "is_deleted": is_deleted, "version": version});
@@ -58,7 +60,7 @@ fn produce_anna(site: &Site<'_>, version: u64, is_deleted: u8) -> anyhow::Result
     put(site, true, &[distinct_id.to_string().into_bytes()])
 }
 
-/// Waits until a query answers the same on every node.
+/// Waits until a query has the same result on every node.
 fn answers_everywhere(site: &Site<'_>, sql: &str, wanted: &str) -> anyhow::Result<()> {
     (0..site.stack.nodes().len()).try_for_each(|node| {
         wait_until(&format!("{sql} to answer {wanted} on node {node}"), LIMIT, || {
@@ -71,7 +73,7 @@ fn answers_everywhere(site: &Site<'_>, sql: &str, wanted: &str) -> anyhow::Resul
     })
 }
 
-/// Waits until every node shows Anna as the message with `version` has her.
+/// Waits until every node shows Anna as in the message with `version`.
 fn shows_anna(site: &Site<'_>, version: u64) -> anyhow::Result<()> {
     let properties = "SELECT properties FROM {db}.persons(team_id = 2)";
     answers_everywhere(site, properties, &format!("{{\"v\": {version}}}"))?;
@@ -79,7 +81,7 @@ fn shows_anna(site: &Site<'_>, version: u64) -> anyhow::Result<()> {
     answers_everywhere(site, latest, &version.to_string())
 }
 
-/// What `posthouse persons check` says, which ends with `code`.
+/// Runs `posthouse persons check` and returns its JSON. Fails on another exit code than `code`.
 fn check(site: &Site<'_>, code: i32) -> anyhow::Result<Value> {
     let checked: Outcome = site.posthouse(&["persons", "check", "--json"])?;
     ensure!(checked.code == code, "{checked}");
@@ -89,14 +91,14 @@ fn check(site: &Site<'_>, code: i32) -> anyhow::Result<Value> {
 fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a producer that counts versions 0, 1, 2 in the topics that posthouse is given
+    // GIVEN a producer that counts versions 0, 1, 2 in the topics that posthouse is configured for
     let town = town(site, Rules::default())?;
     let (topic, _) = site.person_topics();
     insert_anna(&town, 2)?;
     for version in 0..=2 {
         produce_anna(site, version, 0)?;
     }
-    // WHEN posthouse starts THEN it names the messages and rows, and the ways
+    // WHEN posthouse starts THEN it names the messages and rows, and the possible fixes
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("another producer fills")?;
     for named in [
@@ -109,7 +111,8 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
         ensure!(log.contains(&named), "{named} is not in {log}");
     }
     daemon.wait("posthouse_persons_conflicts", |conflicts| conflicts == 6 + 12)?;
-    // THEN nothing is published or made, and the producer's next message counts
+    // THEN it publishes and creates neither messages nor slot, and the producer's next message
+    // counts
     produce_anna(site, 3, 0)?;
     shows_anna(site, 3)?;
     ensure!(daemon.metric("posthouse_persons_messages_total")? == Some(0), "it published");
@@ -117,7 +120,7 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
         + (SELECT count(*) FROM pg_publication WHERE pubname = $1)";
     let made: i64 = town.admin()?.query_one(made, &[&town.name()])?.get(0);
     ensure!(made == 0, "it made a slot or a publication");
-    // THEN the verb says so too, and so does the check of topics
+    // THEN `persons check` and `topics check` report it too
     let checked = check(site, 3)?;
     ensure!(checked["refused"].is_string() && checked["has_published"] == false, "{checked}");
     let newest = &checked["conflicts"]["topics"][0]["newest"];
@@ -134,14 +137,14 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
         findings["findings"].as_array().is_some_and(|all| all.iter().any(|one| ours(&one))),
         "{findings}"
     );
-    // WHEN the producer was stopped for good, and the config says when, THEN posthouse takes over
+    // WHEN the producer is stopped, and the config has its end, THEN posthouse takes over
     let times = [0, 1].map(|topic| checked["conflicts"]["topics"][topic]["newest"]["timestamp"].as_str());
     town.set(site, "other_producer_stopped_at", times.into_iter().flatten().max().context("no time")?)?;
     drop(daemon);
     ensure!(check(site, 0)?["refused"].is_null(), "it is refused");
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN the producer goes on all the same THEN that is reported, and after a start again
+    // WHEN the producer resumes nonetheless THEN that is reported, also after a restart
     produce_anna(site, 4, 0)?;
     daemon.wait(FOREIGN, |messages| messages == 2)?;
     daemon.says("another producer sends into the topics")?;
@@ -151,7 +154,7 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     let daemon = Daemon::start(site, "off")?;
     daemon.wait(FOREIGN, |messages| messages == 2)?;
     same(site, &town, &daemon)?;
-    // WHEN a row differs where nothing is known to be published THEN a repair is refused too
+    // WHEN a row differs and the checkpoint shows no publication THEN a repair is refused too
     town.set(site, "state_topic", format!("{}_state_2", town.name()))?;
     site.query_on(
         1,
@@ -163,7 +166,7 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
 }
 
 fn refuses_to_publish_into_the_tables_of_another_program(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN empty topics, and tables as a PostHog has them, whose messages are no more
+    // GIVEN empty topics, and PostHog's tables, the messages of which are gone
     let town = Town::with(site.stack.postgres()?, site.name(), Rules::default())?;
     town.configure(site)?;
     site.must(&["topics", "apply"])?;
@@ -176,11 +179,11 @@ fn refuses_to_publish_into_the_tables_of_another_program(site: &mut Site<'_>) ->
             ORDER BY (team_id, distinct_id)",
     ];
     make.iter().try_for_each(|sql| site.query(sql).map(drop))?;
-    // WHEN the one table has another program's columns THEN that is why nothing is published
+    // WHEN one table has another program's columns THEN that is the reason for the refusal
     let checked = check(site, 3)?;
     let refused = checked["refused"].as_str().unwrap_or_default();
     ensure!(refused.starts_with("table person_distinct_id on ch1 has no version"), "{checked}");
-    // WHEN the other one has versions that no WAL gives THEN these are
+    // WHEN the other one has versions that can't come from a WAL THEN these are the reason
     site.query("INSERT INTO {db}.person_distinct_id2 SELECT 2, toString(number), generateUUIDv4(), 0, number, now(), 0 FROM numbers(3)")?;
     let checked = check(site, 3)?;
     let refused = checked["refused"].as_str().unwrap_or_default();
@@ -209,7 +212,7 @@ fn publishes_column_versions_beside_another_producer(site: &mut Site<'_>) -> any
     shows_anna(site, 4)?;
     update_anna(&town, 4)?;
     same(site, &town, &daemon)?;
-    // WHEN both publish a deletion, the producer as version + 100, THEN she is gone
+    // WHEN both publish a deletion, the producer as version + 100, THEN Anna is gone
     produce_anna(site, 104, 1)?;
     town.admin()?.batch_execute("DELETE FROM posthog_persondistinctid; DELETE FROM posthog_person")?;
     for table in ["person", "person_distinct_id"] {
@@ -218,8 +221,8 @@ fn publishes_column_versions_beside_another_producer(site: &mut Site<'_>) -> any
         answers_everywhere(site, &deletions, "[5,104]")?;
     }
     same(site, &town, &daemon)?;
-    // WHEN she is made again at version 0 THEN no node shows her: that is what these versions can't
-    // do
+    // WHEN she is inserted at version 0 THEN no node shows her, which is the limit of these
+    // versions
     insert_anna(&town, 0)?;
     produce_anna(site, 0, 0)?;
     let found = site.posthouse(&["persons", "audit", "--json"])?;
@@ -254,7 +257,7 @@ fn read_all(site: &Site<'_>, topic: &str) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8
     Ok(all)
 }
 
-/// Produces messages as a release does that has no headers.
+/// Produces messages without headers, as an old release does.
 fn produce_without_headers(
     site: &Site<'_>,
     topic: &str,
@@ -269,8 +272,8 @@ fn produce_without_headers(
 }
 
 fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN topics, tables and a state as a release left them that knew neither headers nor what it
-    // published
+    // GIVEN topics, tables and a checkpoint of a release that knew neither headers nor the
+    // `published` field
     let town = town(site, Rules::default())?;
     insert_anna(&town, 2)?;
     let daemon = Daemon::start(site, "off")?;
@@ -283,11 +286,12 @@ fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) 
     produce_without_headers(site, &state, &[(key, last.to_string().into_bytes())])?;
     let (person, distinct_id) = site.person_topics();
     for topic in [person, distinct_id] {
-        // More of them than a look reads.
+        // More messages than one check reads.
         let old: Vec<_> = read_all(site, &topic)?.into_iter().cycle().take(1200).collect();
         produce_without_headers(site, &topic, &old)?;
     }
-    // WHEN this release is asked THEN nothing conflicts, with the state and without it
+    // WHEN the current release checks them THEN it finds no conflict, with the checkpoint and
+    // without it
     let checked = check(site, 0)?;
     ensure!(
         checked["has_published"] == true && checked["conflicts"]["topics"][0]["read"] == 500,
@@ -295,7 +299,7 @@ fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) 
     );
     town.set(site, "state_topic", format!("{state}_2"))?;
     ensure!(check(site, 0)?["has_published"] == false, "a state that is not there");
-    // WHEN it starts THEN it goes on
+    // WHEN it starts THEN it resumes
     town.set(site, "state_topic", state)?;
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("streaming changes")?;
@@ -305,13 +309,13 @@ fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) 
 }
 
 fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that published versions of the WAL, and is stopped
+    // GIVEN a posthouse that has published WAL versions, and is stopped
     let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
     insert_anna(&town, 2)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
-    // WHEN the application's versions are to count again THEN the WAL's are named
+    // WHEN the application's versions are configured THEN the WAL versions are named as a conflict
     town.set(site, "version", "column")?;
     let checked = check(site, 3)?;
     let refused = checked["refused"].as_str().unwrap_or_default();
@@ -319,7 +323,7 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
     let daemon = Daemon::start(site, "off")?;
     daemon.says("versions of the WAL are in the topics and tables")?;
     drop(daemon);
-    // WHEN consumers are dropped, topics deleted and made again, and tables emptied
+    // WHEN consumers are dropped, topics deleted and recreated, and tables truncated
     let (person, distinct_id) = site.person_topics();
     for node in 0..site.stack.nodes().len() {
         for table in ["kafka_person", "kafka_person_distinct_id"] {
@@ -333,7 +337,7 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
     let topics = site.config_mut().get("kafka").and_then(|kafka| kafka.get("topics")).cloned();
     site.set("kafka", "topics", file.display().to_string());
     let confirmed = ["topics", "apply", "--yes-delete", &person, "--yes-delete", &distinct_id];
-    // The brokers may still count the consumers that were dropped.
+    // The brokers may still count the dropped consumers.
     wait_until("the topics to be deleted", LIMIT, || match site.posthouse(&confirmed) {
         Ok(done) if done.code == 0 => ControlFlow::Break(Ok(())),
         Ok(refused) => ControlFlow::Continue(anyhow!("{refused}")),
@@ -347,7 +351,7 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
         }
     }
     site.must(&["schema", "apply"])?;
-    // THEN posthouse fills them again with the application's versions
+    // THEN posthouse fills them with the application's versions
     ensure!(check(site, 0)?["refused"].is_null(), "it is refused");
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;

@@ -1,4 +1,4 @@
-//! The schema of persons: only where the config asks for it, repeatable, and one table where tables are replicated.
+//! The schema of persons: optional, idempotent, replicated over all shards.
 
 use anyhow::ensure;
 use posthouse_tests::site::Site;
@@ -26,9 +26,10 @@ fn tables_of_persons_are_made_when_the_config_asks_for_them_and_no_earlier(
         let found = site.query_on(node, OF_PERSONS)?;
         ensure!(found == "0", "{found} tables of persons on node {node}");
     }
-    // WHEN it gets one and is applied
+    // WHEN it gets [persons] and is applied
     site.with_persons()?.apply()?;
-    // THEN every node has them, a second apply changes nothing, and nothing is wrong with groups and topics
+    // THEN every node has the tables, a second apply changes none, and the check of groups and
+    // topics has no finding
     let fingerprints = || {
         (0..site.stack.nodes().len())
             .map(|node| site.query_on(node, FINGERPRINT))
@@ -44,7 +45,7 @@ fn tables_of_persons_are_made_when_the_config_asks_for_them_and_no_earlier(
     ensure!(again.stdout.starts_with("0 steps done") && fingerprints()? == before, "{again}");
     let check = site.posthouse(&["topics", "check"])?;
     ensure!(!check.stdout.contains(&format!("{}_person", site.name())), "{check}");
-    // WHEN the flush changes THEN only the consumers are made again
+    // WHEN the flush interval changes THEN only the consumers are recreated
     site.set("persons", "flush_ms", 100);
     let plan = site.posthouse(&["schema", "plan"])?;
     ensure!(plan.code == 3 && plan.stdout.contains("kafka_person_distinct_id"), "{plan}");
@@ -89,7 +90,7 @@ fn every_replica_holds_every_person() -> anyhow::Result<()> {
     let stack = stack()?;
     let mut site = Site::new(&stack, "persons_replicated")?;
     site.with_persons()?.apply()?;
-    // WHEN persons are produced, which each are read by one node
+    // WHEN persons are produced, each read by one node only
     let message = |number: u32| {
         let message = json!({"id": format!("018f5a7e-0000-4000-8000-{number:012}"), "team_id": 2, "properties": "{}",
             "created_at": "2026-11-01 10:42:06.502000", "is_identified": 0, "is_deleted": 0, "version": number});

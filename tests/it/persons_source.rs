@@ -1,4 +1,6 @@
-//! From PostgreSQL to every node: what was there is copied, changes follow, and no seam shows between the two.
+//! From PostgreSQL to every node: initial snapshot, then changes.
+//!
+//! No row is lost or stale between the two.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
@@ -24,10 +26,10 @@ tests! {
     Shared a_distinct_id_finds_its_person_however_few_are_remembered,
 }
 
-/// For what is on its way to arrive: many times what it takes.
+/// For changes in flight to arrive: many times the usual duration.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// A town that posthouse is pointed at, with topics and tables on nodes where nothing merges.
+/// A person database in posthouse's config, with topics, and tables without merges.
 pub(crate) fn town<'s>(site: &mut Site<'s>, rules: Rules) -> anyhow::Result<Town<'s>> {
     let town = Town::with(site.stack.postgres()?, site.name(), rules)?;
     town.configure(site)?;
@@ -36,7 +38,7 @@ pub(crate) fn town<'s>(site: &mut Site<'s>, rules: Rules) -> anyhow::Result<Town
     Ok(town)
 }
 
-/// Waits until every node shows what PostgreSQL has; then an audit has to say so too.
+/// Waits until every node matches PostgreSQL. Then fails unless an audit agrees.
 pub(crate) fn same(site: &Site<'_>, town: &Town<'_>, daemon: &Daemon) -> anyhow::Result<()> {
     follows(site, town, daemon)?;
     let audit = site.must(&["persons", "audit", "--json"])?;
@@ -52,7 +54,7 @@ pub(crate) fn same(site: &Site<'_>, town: &Town<'_>, daemon: &Daemon) -> anyhow:
     Ok(())
 }
 
-/// Waits until every node shows what PostgreSQL has, by plain argMax.
+/// Waits until every node matches PostgreSQL, by plain argMax.
 pub(crate) fn follows(site: &Site<'_>, town: &Town<'_>, daemon: &Daemon) -> anyhow::Result<()> {
     let waited = wait_until("every node to show what PostgreSQL has", LIMIT, || match on_nodes(site, town) {
         Ok(left) if left.is_empty() => ControlFlow::Break(Ok(())),
@@ -67,16 +69,16 @@ fn live(town: &Town<'_>, name: &str, changes: u64) -> anyhow::Result<()> {
 }
 
 fn rows_are_copied_and_their_changes_follow_to_every_node(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN people who are there before posthouse is
+    // GIVEN persons that are older than posthouse
     let town = town(site, Rules::default())?;
     live(&town, site.name(), 300)?;
     // WHEN it starts THEN every node has them
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN they live on THEN every node follows
+    // WHEN the workload continues THEN every node follows
     live(&town, site.name(), 300)?;
     same(site, &town, &daemon)?;
-    // WHEN a person goes THEN a tombstone hides it
+    // WHEN a person is deleted THEN a tombstone hides it
     let uuid = "018f5a7e-0000-4000-8000-000000000001";
     let mut client = town.admin()?;
     let insert = format!(
@@ -88,7 +90,7 @@ fn rows_are_copied_and_their_changes_follow_to_every_node(site: &mut Site<'_>) -
     let last = format!("SELECT argMax(is_deleted, version) FROM {{db}}.person WHERE id = '{uuid}'");
     site.answers(&last, "1", LIMIT)?;
     same(site, &town, &daemon)?;
-    // WHEN it is made again with the same uuid, and a version that begins again THEN it is visible
+    // WHEN it is inserted with the same uuid, and a version that restarts at 0, THEN it is visible
     client.batch_execute(&insert)?;
     site.answers("SELECT toString(id) FROM {db}.persons(team_id = 9)", uuid, LIMIT)?;
     same(site, &town, &daemon)?;
@@ -99,7 +101,7 @@ fn rows_are_copied_and_their_changes_follow_to_every_node(site: &mut Site<'_>) -
 fn a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN many people at rest, so that a copy takes a while
+    // GIVEN many unchanging persons, so that a snapshot takes a while
     let town = town(site, Rules::default())?;
     town.admin()?.batch_execute(
         "INSERT INTO posthog_person (uuid, team_id, properties)
@@ -108,62 +110,62 @@ fn a_history_that_goes_on_during_the_copy_and_an_audit_leaves_no_seam(
             SELECT team_id, uuid::text, id FROM posthog_person;",
     )?;
     live(&town, site.name(), 300)?;
-    // WHEN others live while everything is copied, and audits look meanwhile
+    // WHEN others change during the snapshot, and audits run meanwhile
     let lives = Lives { pace: Duration::from_millis(5), ..Lives::new(seed(site.name())?, 2_000) };
     let daemon = thread::scope(|scope| {
         let living = scope.spawn(|| lives.run(&town, &AtomicBool::new(false)));
         let daemon = Daemon::start(site, "off")?;
         daemon.says("streaming changes")?;
         while !living.is_finished() {
-            // THEN no audit takes for wrong what is on its way
+            // THEN no audit takes changes in flight for differences
             site.must(&["persons", "audit"]).with_context(|| daemon.log().unwrap_or_default())?;
         }
         living.join().ok().context("a panic")??;
         anyhow::Ok(daemon)
     })?;
-    // THEN nothing is missing, stale or extra
+    // THEN no row is missing, stale or extra
     same(site, &town, &daemon)
 }
 
 fn with_whole_rows_as_identity_every_change_arrives(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN REPLICA IDENTITY FULL, and properties that are stored apart
+    // GIVEN REPLICA IDENTITY FULL, and properties in TOAST storage
     let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
     live(&town, site.name(), 200)?;
     let daemon = Daemon::start(site, "off")?;
-    // WHEN people live THEN every node follows
+    // WHEN persons change THEN every node follows
     live(&town, site.name(), 500)?;
     same(site, &town, &daemon)
 }
 
 fn follows_a_random_history_in_partitions(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN persons in partitions, whose rows stay when they are deleted or merged
+    // GIVEN persons in partitions, with rows that stay after a deletion or merge
     let rules = Rules { layout: Layout::Partitioned, deletion: Deletion::Soft, ..Rules::default() };
     let town = town(site, rules)?;
     live(&town, site.name(), 200)?;
     let daemon = Daemon::start(site, "off")?;
-    // WHEN people live THEN every node follows
+    // WHEN persons change THEN every node follows
     live(&town, site.name(), 500)?;
     same(site, &town, &daemon)
 }
 
 fn a_distinct_id_may_be_written_before_its_person(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN a transaction writes a distinct id first and its person then, as a deferred foreign key lets it
+    // WHEN a transaction writes a distinct id before its person, as a deferred foreign key allows
     town.admin()?.batch_execute(
         "BEGIN;
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) VALUES (1, 'early', 77);
          INSERT INTO posthog_person (id, uuid, team_id) VALUES (77, gen_random_uuid(), 1);
          COMMIT;",
     )?;
-    // THEN it is that person's
+    // THEN it belongs to that person
     same(site, &town, &daemon)
 }
 
 fn a_distinct_id_finds_its_person_however_few_are_remembered(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a posthouse that remembers one person, and knows the first
+    // GIVEN a posthouse with a cache for one person, and the first person in it
     let town = town(site, Rules::default())?;
     town.set(site, "cached_persons", 1)?;
     let daemon = Daemon::start(site, "off")?;

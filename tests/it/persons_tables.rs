@@ -1,4 +1,4 @@
-//! Tables of the source as they should not be, or are no longer: said, and gone on with once they are.
+//! Invalid or changed tables of the person source: errors, and recovery.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::daemon::Daemon;
@@ -21,22 +21,22 @@ const PEOPLE: &str = "INSERT INTO posthog_person (id, uuid, team_id, version)
 fn a_table_whose_deletions_tell_too_little_is_refused_with_what_mends_it(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN tables whose deletions tell only the primary key
+    // GIVEN tables whose deletions have the primary key only
     let town = town(site, Rules { identity: Identity::Default, ..Rules::default() })?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     // WHEN posthouse starts
     let daemon = Daemon::start(site, "off")?;
-    // THEN it says what to run for both tables
+    // THEN it logs the statements to run for both tables
     let log =
         daemon.says("ALTER TABLE \"public\".\"posthog_persondistinctid\" REPLICA IDENTITY USING INDEX")?;
     let statements: Vec<&str> = log.lines().map(str::trim).filter(|line| line.ends_with(';')).collect();
     ensure!(statements.len() >= 4, "{log}");
-    // WHEN that is run, each statement by itself
+    // WHEN they are run one by one
     for statement in &statements[..4] {
         client.batch_execute(statement).with_context(|| (*statement).to_owned())?;
     }
-    // THEN it goes on by itself, and deletions arrive
+    // THEN it continues without a restart, and deletions arrive
     same(site, &town, &daemon)?;
     client.batch_execute(
         "DELETE FROM posthog_persondistinctid WHERE id < 4; DELETE FROM posthog_person WHERE id < 4",
@@ -47,28 +47,29 @@ fn a_table_whose_deletions_tell_too_little_is_refused_with_what_mends_it(
 fn columns_may_come_and_those_that_go_stop_the_copy_until_they_are_back(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams
+    // GIVEN a streaming posthouse
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
     same(site, &town, &daemon)?;
-    // WHEN a column comes, before and behind which others stand THEN it is ignored
+    // WHEN a column is added THEN it is ignored
     client.batch_execute(
         "ALTER TABLE posthog_person ADD COLUMN extra text DEFAULT 'x';
          UPDATE posthog_person SET extra = 'y', properties = '{\"extra\": 1}'",
     )?;
     same(site, &town, &daemon)?;
-    // WHEN a column goes by another name THEN it is named with its table
+    // WHEN a column is renamed THEN it is named with its table
     client.batch_execute(
         "ALTER TABLE posthog_person RENAME COLUMN is_identified TO known; UPDATE posthog_person SET known = true",
     )?;
     daemon.says("table public.posthog_person has no column is_identified")?;
-    // WHEN it is back THEN it goes on by itself, though changes of the time between lack it
+    // WHEN the name is restored THEN posthouse continues without a restart, although earlier
+    // changes lack the column
     client.batch_execute("ALTER TABLE posthog_person RENAME COLUMN known TO is_identified")?;
     client.batch_execute("UPDATE posthog_person SET properties = '{\"back\": 1}' WHERE id = 1")?;
     same(site, &town, &daemon)?;
-    // WHEN a column gets a type that is not its own THEN column, table and what it must be are named
+    // WHEN a column gets an unsupported type THEN column, table and the right type are named
     client.batch_execute(
         "ALTER TABLE posthog_person ALTER COLUMN is_identified DROP DEFAULT,
             ALTER COLUMN is_identified TYPE integer USING is_identified::integer;
@@ -76,7 +77,7 @@ fn columns_may_come_and_those_that_go_stop_the_copy_until_they_are_back(
     )?;
     daemon
         .says("column is_identified of table public.posthog_person is of a type that posthouse can't copy")?;
-    // WHEN it is a boolean again THEN it goes on by itself
+    // WHEN its type is boolean as before THEN posthouse continues without a restart
     client.batch_execute(
         "ALTER TABLE posthog_person ALTER COLUMN is_identified TYPE boolean USING is_identified = 1;
          UPDATE posthog_person SET properties = '{\"back\": 2}'",
@@ -85,15 +86,15 @@ fn columns_may_come_and_those_that_go_stop_the_copy_until_they_are_back(
 }
 
 fn versions_come_from_the_application_where_the_config_says_so(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a config that takes versions from the column, and tables whose deletions do not tell it
+    // GIVEN a config with versions from the column, and tables whose deletions lack it
     let town = town(site, Rules::default())?;
     town.set(site, "version", "column")?;
     let mut client = town.admin()?;
     client.batch_execute(PEOPLE)?;
     let daemon = Daemon::start(site, "off")?;
-    // THEN it is refused
+    // THEN they are refused
     daemon.says("table public.posthog_person: deletions do not have version")?;
-    // WHEN they do THEN everything is copied and followed
+    // WHEN deletions have it THEN all rows are copied and followed
     client.batch_execute(
         "ALTER TABLE posthog_person REPLICA IDENTITY FULL; ALTER TABLE posthog_persondistinctid REPLICA IDENTITY FULL;",
     )?;

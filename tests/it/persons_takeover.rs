@@ -1,4 +1,4 @@
-//! Who copies: one of several at a time, another one when it is killed, and from where it stopped.
+//! Leader and standby of person sync: takeover, replay, resumed snapshots.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ tests! {
 const LEADER: &str = "posthouse_persons_leader";
 
 fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN two posthouse, the first of which leads, while people live
+    // GIVEN two posthouse daemons, the first of them the leader, during a person workload
     let town = town(site, Rules::default())?;
     let first = Daemon::start(site, "off")?;
     first.wait(LEADER, |leads| leads == 1)?;
@@ -48,7 +48,7 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
         living.join().ok().context("a panic")??;
         taken
     })?;
-    // THEN nothing is lost, and nothing was copied a second time
+    // THEN no change is lost, and no row was copied a second time
     same(site, &town, &second)?;
     let log = second.log()?;
     ensure!(!log.contains("copying everything") && !log.contains("made anew"), "{log}");
@@ -71,7 +71,7 @@ fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -
     let mut again = 0;
     for person in 1..=PERSONS {
         let before: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[])?.get(0);
-        // WHEN a transaction gives a person another uuid, changes its distinct id, and another person twice
+        // WHEN a transaction changes a person's uuid and its distinct id, and another person twice
         client.batch_execute(&format!(
             "BEGIN;
              UPDATE posthog_person SET uuid = gen_random_uuid() WHERE id = {person};
@@ -89,7 +89,7 @@ fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -
         );
         let acknowledged: bool = client.query_one(&acknowledged, &[])?.get(0);
         again += u32::from(!acknowledged);
-        // and the distinct id is another person's when the transaction comes again
+        // and the distinct id belongs to another person when the transaction is replayed
         client.batch_execute(&format!(
             "UPDATE posthog_persondistinctid SET person_id = 0 WHERE person_id = {person}"
         ))?;
@@ -122,7 +122,7 @@ fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::R
             FROM generate_series(1, {PERSONS}) AS n"
     );
     town.admin()?.batch_execute(&people)?;
-    // WHEN posthouse is killed when a part of them is remembered as copied
+    // WHEN posthouse is killed once the checkpoint has a part of them
     let first = Daemon::start(site, "off")?;
     let part = wait_until("a part of the copy", LIMIT, || match first.metric(COPIED) {
         Ok(Some(rows)) if rows > 0 => ControlFlow::Break(Ok(rows)),
@@ -132,7 +132,7 @@ fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::R
     drop(first);
     let (topic, _) = site.person_topics();
     let produced = messages(site, &topic)?;
-    // THEN another one goes on
+    // THEN another one resumes
     let second = Daemon::start(site, "off")?;
     follows(site, &town, &second)?;
     let log = second.log()?;
@@ -147,7 +147,7 @@ fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::R
 fn a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN people who were copied by a posthouse that is gone
+    // GIVEN persons copied by a posthouse that is gone
     let town = town(site, Rules::default())?;
     let mut client = town.admin()?;
     client.batch_execute(
@@ -158,7 +158,7 @@ fn a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again(
     let first = Daemon::start(site, "off")?;
     same(site, &town, &first)?;
     ensure!(first.end()? == 0, "another exit code");
-    // WHEN its slot is dropped, and people change, come and go while there is none
+    // WHEN its slot is dropped, and persons change, come and go without a slot
     let drops = "SELECT pg_drop_replication_slot($1)";
     client.execute(drops, &[&town.name()])?;
     client.batch_execute(
@@ -168,10 +168,10 @@ fn a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again(
          DELETE FROM posthog_person WHERE id < 4;
          INSERT INTO posthog_person (id, uuid, team_id) VALUES (30, gen_random_uuid(), 1);",
     )?;
-    // THEN another posthouse makes it anew, says so, and copies again
+    // THEN another posthouse creates a new slot, logs this, and takes a new initial snapshot
     let second = Daemon::start(site, "off")?;
     let log = second.says("streaming changes")?;
     ensure!(log.contains("Everything is copied again"), "{log}");
-    // THEN every node has what PostgreSQL has, and nothing of what went meanwhile
+    // THEN every node matches PostgreSQL, without the persons that went meanwhile
     same(site, &town, &second)
 }

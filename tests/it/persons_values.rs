@@ -1,4 +1,4 @@
-//! Values and numbers beyond the usual: a distinct id that never rests, a person of a hundred thousand, a megabyte of properties.
+//! Extreme values: frequent moves, many distinct ids, large properties.
 
 use anyhow::ensure;
 use posthouse_tests::daemon::Daemon;
@@ -29,7 +29,7 @@ fn a_distinct_id_that_moves_a_thousand_times_is_where_it_went_last(
         "INSERT INTO posthog_person (id, uuid, team_id) VALUES (1, gen_random_uuid(), 1), (2, gen_random_uuid(), 1);
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) VALUES (1, 'restless', 1, 0);",
     )?;
-    // WHEN it moves to and fro, in transactions of its own and many times within one
+    // WHEN it moves back and forth, in separate transactions and many times within one
     let moves = "UPDATE posthog_persondistinctid SET person_id = 3 - person_id, version = version + 1";
     for _ in 0..500 {
         client.batch_execute(moves)?;
@@ -39,14 +39,14 @@ fn a_distinct_id_that_moves_a_thousand_times_is_where_it_went_last(
         tx.batch_execute(moves)?;
     }
     tx.commit()?;
-    // THEN it is with the second one everywhere
+    // THEN it belongs to the second one everywhere
     let last = client.query_one("SELECT person_id, version FROM posthog_persondistinctid", &[])?;
     ensure!((last.get::<_, i64>(0), last.get::<_, i64>(1)) == (2, 1001), "{last:?}");
     same(site, &town, &daemon)
 }
 
 fn a_person_with_a_hundred_thousand_distinct_ids_is_merged(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a person with a hundred thousand distinct ids, made at once while posthouse streams
+    // GIVEN a person with a hundred thousand distinct ids, inserted at once while posthouse streams
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
@@ -56,7 +56,7 @@ fn a_person_with_a_hundred_thousand_distinct_ids_is_merged(site: &mut Site<'_>) 
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version)
             SELECT 1, 'id ' || n, 1, 0 FROM generate_series(1, 100000) AS n;",
     )?;
-    // WHEN it is merged into another THEN all are the other's
+    // WHEN it is merged into another THEN all belong to the other one
     client.batch_execute(
         "BEGIN;
          UPDATE posthog_persondistinctid SET person_id = 2, version = version + 1;
@@ -67,7 +67,7 @@ fn a_person_with_a_hundred_thousand_distinct_ids_is_merged(site: &mut Site<'_>) 
 }
 
 fn properties_that_were_not_sent_are_looked_up(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN properties that PostgreSQL stores apart, since they do not shrink
+    // GIVEN properties in TOAST storage, because they do not compress
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     let mut client = town.admin()?;
@@ -78,7 +78,8 @@ fn properties_that_were_not_sent_are_looked_up(site: &mut Site<'_>) -> anyhow::R
             FROM generate_series(1, 20) AS n",
     )?;
     follows(site, &town, &daemon)?;
-    // WHEN other columns change, once and several times within a transaction, one before its person goes
+    // WHEN other columns change, once and several times within a transaction, one before its person
+    // goes
     client.batch_execute(
         "UPDATE posthog_person SET is_identified = true;
          BEGIN;
@@ -89,12 +90,12 @@ fn properties_that_were_not_sent_are_looked_up(site: &mut Site<'_>) -> anyhow::R
          COMMIT;
          DELETE FROM posthog_person WHERE id = 7;",
     )?;
-    // THEN the properties are still there
+    // THEN the properties are unchanged
     same(site, &town, &daemon)
 }
 
-/// Every sort of character that JSON escapes, and some that others trip over; a NUL is text in jsonb only when its backslash is.
-/// A topic's limit is for what is left of a message when it is compressed: so the rest is random.
+/// Every character that JSON escapes, and some that parsers often break. A NUL is text in jsonb
+/// only when its backslash is. The rest is random, because a topic's limit counts compressed bytes.
 fn odd(length: usize, random: &mut StdRng) -> String {
     let odd = "\u{1}\u{1f}\u{7f}\"\\\\u0001\\u0000/\n\r\t\u{2028}\u{feff}\u{fffd}\u{10ffff}e\u{301}👩🏽\u{200d}🚀'$${}";
     let random = (0..length).map(|_| char::from(random.random_range(b' '..=b'~')));
@@ -104,7 +105,7 @@ fn odd(length: usize, random: &mut StdRng) -> String {
 fn a_megabyte_of_odd_properties_waits_for_its_topic_and_arrives_byte_for_byte(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a posthouse that streams into topics that take a megabyte at most
+    // GIVEN a posthouse that streams into topics with a limit of a megabyte
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
@@ -125,7 +126,7 @@ fn a_megabyte_of_odd_properties_waits_for_its_topic_and_arrives_byte_for_byte(
     // THEN the person, the topic and the setting are named
     let log = daemon.says("raise max.message.bytes of the topic")?;
     ensure!(log.contains(&format!("1:{uuid}")) && log.contains(&topic), "{log}");
-    // WHEN the topic is given more room THEN it goes on by itself
+    // WHEN the topic's limit is raised THEN streaming continues without a restart
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("topics.toml");
     let room = "partitions = 2\nreplication_factor = 1\nconfig = { \"max.message.bytes\" = 8000000 }\n";

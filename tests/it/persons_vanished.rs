@@ -1,4 +1,4 @@
-//! Rows that vanish without a word of which: an emptied table, and deletions while nobody kept the WAL.
+//! Persons that vanish without WAL deletions: TRUNCATE, and a lost slot.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -13,7 +13,7 @@ tests! {
     Own rows_of_an_emptied_table_vanish_on_every_node,
 }
 
-/// For the copy, a session that ends, and a repair.
+/// For the snapshot, the end of a session, and a repair.
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id) \
          SELECT team_id, 'of ' || id, id FROM posthog_person ON CONFLICT DO NOTHING";
 
-    // GIVEN a town whose people are on every node
+    // GIVEN a person database with its persons on every node
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::Silent)?;
     let town = Town::new(stack.postgres()?, "vanished")?;
     let mut site = Site::new(&stack, "vanished")?;
@@ -32,12 +32,12 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
     let running = Daemon::start(&mut site, "off")?;
     same(&town, &site, 300)?;
 
-    // WHEN both tables are emptied, and some people come again in the same transaction
+    // WHEN both tables are truncated, and persons are inserted in the same transaction
     client.batch_execute(&format!("BEGIN; TRUNCATE posthog_person CASCADE; {PEOPLE}; COMMIT"))?;
-    // THEN every node has those only
+    // THEN every node has only the new ones
     same(&town, &site, 300)?;
 
-    // WHEN people are deleted while there is no slot, and others made
+    // WHEN persons are deleted without a slot, and others inserted
     drop(running);
     wait_until("the slot to be dropped", LIMIT, || {
         let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
@@ -51,7 +51,7 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
          DELETE FROM posthog_person WHERE id NOT IN (SELECT person_id FROM posthog_persondistinctid); \
          INSERT INTO posthog_person (uuid, team_id) SELECT gen_random_uuid(), 2 FROM generate_series(1, 50)",
     )?;
-    // THEN a new slot is made, and every node follows all the same
+    // THEN a new slot is created, and every node follows nonetheless
     let running = Daemon::start(&mut site, "off")?;
     same(&town, &site, 250)?;
     let audit = site.posthouse(&["persons", "audit"])?;
@@ -60,7 +60,7 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until every node shows what PostgreSQL has, which is this many persons.
+/// Waits until every node matches PostgreSQL. Fails unless that has this many persons.
 fn same(town: &Town, site: &Site<'_>, persons: usize) -> anyhow::Result<()> {
     let truth = town.people()?;
     ensure!(truth.persons.len() == persons, "{} persons", truth.persons.len());

@@ -1,5 +1,4 @@
-//! Messages exactly as a test wants them, down to the one without a value, with the place that each was
-//! given.
+//! Producers of exact messages, tombstones included, and waits for consumers.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,30 +10,29 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// Beyond what the default of 1 MB allows a message with its envelope.
+/// Above the default of 1 MB for a message with its envelope.
 const LARGEST_MESSAGE: &str = "2000000";
-/// For one answer of a broker.
+/// For one response of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
-/// For everything to be consumed: many times what it takes, for a busy machine.
+/// For consumers to read all messages: many times the usual duration, for a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Where a message lies in its topic, and when it was produced.
+/// The position and time of a produced message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The partition.
     pub(crate) partition: i32,
-    /// The offset within it.
+    /// The offset within the partition.
     pub(crate) offset: i64,
-    /// The message's timestamp, in seconds of Unix time as `_timestamp` has it.
+    /// The message's timestamp, in seconds of Unix time as in `_timestamp`.
     pub(crate) second: u64,
 }
 
-/// Produces `values` into the site's topic, spread over its partitions; `None` is a tombstone.
+/// Produces `values` into the site's topic, spread over its partitions. `None` is a tombstone.
 pub(crate) fn produce(site: &Site<'_>, values: &[Option<&[u8]>]) -> anyhow::Result<Vec<Place>> {
     produce_into(site, site.name(), values)
 }
 
-/// The same into any topic.
+/// Produces `values` into any topic.
 pub(crate) fn produce_into(
     site: &Site<'_>,
     topic: &str,
@@ -64,8 +62,8 @@ pub(crate) fn produce_into(
     })
 }
 
-/// Produces an empty message with each key, as the Java client's default partitioner spreads them, and returns the keys
-/// with the partitions that they were delivered to.
+/// Produces an empty message with each key, partitioned as by the Java client's default. Returns
+/// each key with the partition of its delivery.
 pub(crate) fn partitions_of(site: &Site<'_>, keys: &[Vec<u8>]) -> anyhow::Result<Vec<(Vec<u8>, i32)>> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", site.brokers())
@@ -88,13 +86,13 @@ pub(crate) fn partitions_of(site: &Site<'_>, keys: &[Vec<u8>]) -> anyhow::Result
     })
 }
 
-/// Waits until the site's group has committed everything that is in its topic. After that no message of now
-/// can become another row, so that what is there can be compared exactly.
+/// Waits until the site's group has committed the end of its topic. After that no present message
+/// can become another row, so the stored rows can be compared exactly.
 pub(crate) fn consumed(site: &Site<'_>) -> anyhow::Result<()> {
     consumed_by(site, site.name(), site.name())
 }
 
-/// The same for any group and topic.
+/// Waits until any group has committed the end of any topic.
 pub(crate) fn consumed_by(site: &Site<'_>, group: &str, name: &str) -> anyhow::Result<()> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", site.brokers()).set("group.id", group).create()?;
@@ -123,7 +121,7 @@ pub(crate) fn consumed_by(site: &Site<'_>, group: &str, name: &str) -> anyhow::R
     })
 }
 
-/// How many messages a topic has.
+/// The number of messages in a topic.
 pub(crate) fn messages(site: &Site<'_>, name: &str) -> anyhow::Result<u64> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
     let metadata = consumer.fetch_metadata(Some(name), ANSWER)?;

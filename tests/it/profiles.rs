@@ -1,4 +1,4 @@
-//! posthouse as a user whose profile has another value for everything that its statements rely on.
+//! posthouse under a profile that changes every setting its statements rely on.
 
 use std::fmt::Write;
 
@@ -21,8 +21,9 @@ tests! {
 pub(crate) const STRANGER: &str = "<stranger><password></password><networks><ip>127.0.0.1</ip></networks>\
     <profile>strange</profile><quota>default</quota></stranger>";
 
-/// Most made a command fail or would make an answer wrong here. A limit that is reached, a shard that is skipped, and rows deleted by
-/// the lightweight way would have to be there as well: of these only the settings are.
+/// Most of these made a command fail or would make a result wrong here. For a reached limit, a
+/// skipped shard and lightweight deletes only the settings are covered, because the test has no
+/// matching data.
 const STRANGE: &[(&str, &str)] = &[
     ("final", "1"),
     ("apply_deleted_mask", "0"),
@@ -73,7 +74,8 @@ pub(crate) fn profile() -> String {
 }
 
 fn everything_is_done_and_proven_under_a_strange_profile(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN that what we send is what the server has by default, and a user whose profile has another value for each
+    // GIVEN that posthouse sends the server's defaults, and a user whose profile has another value
+    // for each
     for ((name, value), (strange, other)) in SETTINGS.iter().zip(STRANGE) {
         let default = site.query(&format!("SELECT default FROM system.settings WHERE name = '{name}'"))?;
         ensure!(default == *value, "{name} is {default:?} by default, not {value:?}");
@@ -86,23 +88,25 @@ fn everything_is_done_and_proven_under_a_strange_profile(site: &mut Site<'_>) ->
     let settings = site.query("SELECT count() FROM system.settings_profile_elements WHERE profile_name = 'strange' AND value IS NOT NULL")?;
     ensure!(settings == STRANGE.len().to_string(), "{settings} settings");
     site.set("clickhouse", "user", "stranger");
-    // WHEN topics and schema are applied, persons are copied, and an audit is made THEN every node has what PostgreSQL has
+    // WHEN topics and schema are applied, persons are copied, and an audit is made THEN every node
+    // matches PostgreSQL
     let town = town(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     town.admin()?.batch_execute(PEOPLE)?;
     same(site, &town, &daemon)?;
     site.must(&["schema", "check"])?;
-    // WHEN functions are installed THEN they are proven
+    // WHEN functions are installed THEN their check succeeds
     site.must(&["udf", "install"])?;
     site.must(&["udf", "check"])?;
-    // WHEN history is loaded either way THEN every row is there once, on its shard, and counted as such
+    // WHEN a history is loaded by either route THEN every row is stored once, on its shard, and
+    // counted
     for (number, route) in [(1, "direct"), (2, "distributed")] {
         let (folder, _) = history(&format!("{}_{route}", site.name()), ROWS)?;
         let done = loaded(site, &folder, &["--route", route, "--slice", "1"])?;
         ensure!(done["stored"] == ROWS && done["proof"]["found"] == ROWS, "{done:#}");
         ensure!(site.query(STORED)? == format!("{0}\t{0}\t0", ROWS * number), "{}", site.query(STORED)?);
     }
-    // THEN jobs show it, whose files were in several pieces
+    // THEN the list of jobs shows all rows, although the files had several slices
     let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
     let stored = jobs.as_array().map(|jobs| jobs.iter().map(|job| job["stored"].clone()).collect::<Vec<_>>());
     ensure!(stored == Some(vec![ROWS.into(), ROWS.into()]), "{jobs:#}");

@@ -1,4 +1,4 @@
-//! The parameterized views: each counts what it says, and leaves the counting to the shards.
+//! The parameterized views: correct counts, aggregated on the shards.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::events::Profile;
@@ -20,7 +20,7 @@ const EVENTS: u64 = 20_000;
 const ALWAYS: &str = "since = '2000-01-01', until = '2100-01-01'";
 
 fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
-    // GIVEN events, some sent again by the producer, on a stack where no merge removes a copy
+    // GIVEN events, some produced twice, on a stack where no merge removes a duplicate
     let stack = ingest::stack(&Progress::Silent)?;
     let site = Site::new(&stack, "queries")?;
     site.apply()?;
@@ -31,7 +31,8 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
     consumed(&site)?;
     let rows = produced.events + produced.again;
 
-    // WHEN the shards' rows are asked for THEN they are what the key says, beside what the weights promise
+    // WHEN rows per shard are queried THEN they match the key, beside the shares expected from the
+    // weights
     let counted = site.query(&format!(
         "SELECT groupArray((shard, rows)), sum(rows), groupArray(expected_share) \
          FROM {{db}}.shard_rows(weights = [1, 3], {ALWAYS})"
@@ -42,7 +43,7 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
     )?;
     ensure!(counted == by_key && counted.contains(&format!("\t{rows}\t")), "{counted}, by key {by_key}");
 
-    // WHEN wrong shards are looked for THEN there are none, until a row is put there
+    // WHEN rows on wrong shards are queried THEN there are none, until one is inserted
     let wrong = format!("SELECT * FROM {{db}}.wrong_shard_rows(weights = [1, 3], {ALWAYS})");
     ensure!(site.query(&wrong)?.is_empty(), "{}", site.query(&wrong)?);
     site.query(
@@ -54,7 +55,8 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
     ensure!(found.starts_with("1\t2\t1\t"), "{found}");
     site.query("ALTER TABLE {db}.sharded_events DELETE WHERE event = 'astray' SETTINGS mutations_sync = 2")?;
 
-    // WHEN duplicates are counted THEN those of the producer are told from rows that were stored again
+    // WHEN duplicates are counted THEN the producer's are distinguished from rows that were stored
+    // twice
     let duplicates = format!(
         "SELECT sum(rows), sum(events), sum(sent_again), sum(stored_again) FROM {{db}}.duplicate_events({ALWAYS})"
     );
@@ -70,7 +72,8 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
         "{after}, {produced:?}"
     );
 
-    // WHEN weights change THEN the plan names what moves, by the rule of the table's own key
+    // WHEN weights change THEN the plan names the rows that move, by the rule of the table's own
+    // key
     let moves = "SELECT countIf(moves), sumIf(rows, moves), min(bytes) > 100 FROM {db}.reshard_plan";
     let same = site.query(&format!("{moves}(old_weights = [1, 3], new_weights = [1, 3], {ALWAYS})"))?;
     ensure!(same == "0\t0\t1", "{same}");
@@ -83,7 +86,7 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
     plans_leave_the_work_to_the_shards(&site)
 }
 
-/// Shards aggregate their own rows, and the node that was asked only merges.
+/// Fails unless shards aggregate their own rows, and the initiating node only merges.
 fn plans_leave_the_work_to_the_shards(site: &Site<'_>) -> anyhow::Result<()> {
     let weights = "weights = [1, 3]";
     let calls = [

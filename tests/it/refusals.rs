@@ -1,5 +1,4 @@
-//! What `posthouse schema` refuses before it writes anything: another cluster than the config's, upgrades
-//! that changed.
+//! Refusals of `posthouse schema` before any write: another cluster, changed upgrades.
 
 use anyhow::{Context, ensure};
 use posthouse_tests::site::Site;
@@ -13,7 +12,7 @@ tests! {
     Shared an_unknown_upgrade_is_refused,
 }
 
-/// Changes a config so that it no longer is the nodes' cluster.
+/// Changes a config so that it no longer matches the nodes' cluster.
 type Falsify = fn(&mut Table) -> anyhow::Result<()>;
 
 fn first_replica(config: &mut Table) -> &mut Value {
@@ -37,7 +36,7 @@ fn a_cluster_that_differs_from_the_config_is_refused(site: &mut Site<'_>) -> any
         ("shard 3 replica 1 is ch3", |config| {
             let shards = config["shards"].as_array_mut().context("a list")?;
             let mut third = shards[0].clone();
-            // localhost, so that neither is there twice.
+            // localhost, so that neither address is a duplicate.
             let url =
                 third["replicas"][0]["url"].as_str().context("a URL")?.replace("127.0.0.1", "localhost");
             third["replicas"][0]["url"] = url.into();
@@ -53,13 +52,13 @@ fn a_cluster_that_differs_from_the_config_is_refused(site: &mut Site<'_>) -> any
     ];
     let right = site.config_mut().clone();
     for (said, falsify) in wrong {
-        // GIVEN a config with another cluster than the nodes know
+        // GIVEN a config for another cluster than the nodes'
         *site.config_mut() = right.clone();
         falsify(site.config_mut())?;
         for verb in [["schema", "plan"], ["schema", "apply"]] {
             // WHEN the schema is compared or applied
             let outcome = site.posthouse(&verb)?;
-            // THEN it is refused with what differs, and nothing was written
+            // THEN it is refused with the difference, and no database is created
             ensure!(outcome.code == 1 && outcome.stderr.contains(said), "no {said:?}: {outcome}");
             ensure!(outcome.stderr.contains("nothing was written"), "{outcome}");
             for node in 0..site.stack.nodes().len() {
@@ -72,8 +71,8 @@ fn a_cluster_that_differs_from_the_config_is_refused(site: &mut Site<'_>) -> any
     Ok(())
 }
 
-/// WHEN something else differs as well THEN apply refuses for the upgrade's sake, says why, and touches
-/// nothing.
+/// WHEN another difference exists as well THEN apply is refused because of the upgrade, with the
+/// reason, and changes no table.
 fn refused(site: &Site<'_>, said: &[&str]) -> anyhow::Result<()> {
     site.query("DROP TABLE {db}.events SYNC")?;
     let before = [site.query_on(0, FINGERPRINT)?, site.query_on(1, FINGERPRINT)?];
@@ -90,7 +89,7 @@ fn refused(site: &Site<'_>, said: &[&str]) -> anyhow::Result<()> {
 }
 
 fn a_changed_upgrade_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a node that has had another file of the same name
+    // GIVEN a node that has applied another file of the same name
     site.apply()?;
     site.query_on(
         1,
@@ -100,7 +99,7 @@ fn a_changed_upgrade_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn an_unknown_upgrade_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a node that has had an upgrade of a later posthouse
+    // GIVEN a node that has applied an upgrade of a later posthouse
     site.apply()?;
     site.query_on(1, "INSERT INTO {db}.posthouse_upgrades VALUES ('9999_later', 'beef', now64(3))")?;
     refused(site, &["9999_later", "ch2", "newer"])

@@ -27,7 +27,7 @@ fn replicas_of_a_shard_share_their_tables() -> anyhow::Result<()> {
     site.materialize(&["$current_url"]);
     // WHEN the schema is applied
     site.apply()?;
-    // THEN every node has replicated tables, with the path of its shard and a name of its own
+    // THEN every node has replicated tables, with its shard's path and a unique replica name
     for (index, node) in stack.nodes().iter().enumerate() {
         for (table, engine) in [
             ("sharded_events", "ReplicatedReplacingMergeTree"),
@@ -47,7 +47,7 @@ fn replicas_of_a_shard_share_their_tables() -> anyhow::Result<()> {
             ensure!(found == wanted, "{}: {found:?} is not {wanted:?}", node.name());
         }
     }
-    // THEN the plan is clean, and a second apply touches nothing
+    // THEN the plan is clean, and a second apply changes no table
     let fingerprints = || {
         (0..stack.nodes().len()).map(|node| site.query_on(node, FINGERPRINT)).collect::<Result<Vec<_>, _>>()
     };
@@ -57,7 +57,7 @@ fn replicas_of_a_shard_share_their_tables() -> anyhow::Result<()> {
     let again = site.must(&["schema", "apply"])?;
     ensure!(again.stdout.starts_with("0 steps done, all 4 nodes"), "{again}");
     ensure!(fingerprints()? == before, "{before:#?} became {:#?}", fingerprints()?);
-    // WHEN somebody gives a shard a replica with another definition
+    // WHEN a shard is given a replica with another definition
     let stranger = site.query(
         "CREATE TABLE {db}.stranger (uuid UUID, distinct_id String) \
          ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{db}.sharded_events', 'stranger') \
@@ -80,12 +80,12 @@ fn replicas_of_a_shard_hold_the_same_events() -> anyhow::Result<()> {
     let stack = stack()?;
     let site = Site::new(&stack, "replicated")?;
     site.apply()?;
-    // WHEN events and broken messages are produced
+    // WHEN events and invalid messages are produced
     let profile = Profile { broken: 200, ..PROFILE };
     let load = Load::start(&site.brokers(), site.name(), profile, seed("replicated")?, 10_000, 50_000)?;
     let produced = load.wait()?;
     consumed(&site)?;
-    // THEN each is there once
+    // THEN each is stored once
     let stored = site.stored()?;
     ensure!((stored.rows, stored.events) == (produced.events, produced.events), "{stored:?} of {produced:?}");
     ensure!(

@@ -1,4 +1,4 @@
-//! Rows go to the shards that our rule names, for any weights and any bytes.
+//! Routing of rows to shards, for any weights and any bytes.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -19,10 +19,10 @@ tests! {
 
 /// Strings to route.
 const ROWS: usize = 20_000;
-/// The heaviest weight that is drawn.
+/// The maximum of the random weights.
 const HEAVIEST: u32 = 12;
 
-/// An id as people have them, a unicode one, random bytes, or a long one; the first is empty.
+/// A typical id, a unicode one, random bytes, or a long one. The first is empty.
 fn id(number: usize, random: &mut StdRng) -> Vec<u8> {
     match (number, random.random_range(0..100)) {
         (0, _) => Vec::new(),
@@ -64,7 +64,7 @@ fn rows_are_on_the_shards_that_rust_and_the_function_name() -> anyhow::Result<()
         wanted.insert(uuid, (hex, chooser.shard_of(shard_key(&id))));
     }
     site.query(&insert)?;
-    // THEN every row is there once, as it was, on the shard that Rust and the function name
+    // THEN every row is stored once, unchanged, on the shard that Rust and the function compute
     let rows = site.query(&format!(
         "SELECT uuid, hex(distinct_id), _shard_num, shardOf(distinct_id, {weights:?}) FROM {{db}}.events"
     ))?;

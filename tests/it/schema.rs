@@ -1,5 +1,6 @@
-//! `posthouse schema apply`: what it makes, that it can be repeated, and that `render` shows the same without
-//! a server.
+//! `posthouse schema apply`, `plan`, `check` and `render`.
+//!
+//! Apply is idempotent, and `render` shows the same statements without a server.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ tests! {
     Shared tables_that_posthouse_does_not_know_are_left_alone,
 }
 
-/// The columns that the product documents, as the server writes their types.
+/// The product's documented columns, with types in the server's notation.
 const DOCUMENTED: [(&str, &str); 11] = [
     ("uuid", "UUID"),
     ("event", "String"),
@@ -31,17 +32,17 @@ const DOCUMENTED: [(&str, &str); 11] = [
     ("elements_chain", "String"),
 ];
 
-/// Everything that a change of a table would change.
+/// Changes with any change of a table.
 pub(crate) const FINGERPRINT: &str = "SELECT name, uuid, metadata_modification_time, \
     cityHash64(create_table_query) \
     FROM system.tables WHERE database = '{db}' ORDER BY name";
 
-/// What a verb printed with `--json`.
+/// The JSON output of a command with `--json`.
 pub(crate) fn json(outcome: &Outcome) -> anyhow::Result<Value> {
     serde_json::from_str(&outcome.stdout).with_context(|| format!("not JSON: {outcome}"))
 }
 
-/// The changes that `schema plan --json` names for the node at `index`, as (object, what is done).
+/// The changes in `schema plan --json` for the node at `index`, as (object, action).
 pub(crate) fn changes(planned: &Value, index: usize) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let changes = planned["nodes"][index]["changes"].as_array();
@@ -66,8 +67,8 @@ fn the_documented_columns_are_there_in_order(site: &mut Site<'_>) -> anyhow::Res
     site.materialize(&["$current_url", "plan"]);
     // WHEN the schema is applied
     site.apply()?;
-    // THEN every table of the journey has the documented columns in order, and two of them the materialized
-    // ones
+    // THEN every table of an event's path has the documented columns in order, and two of them the
+    // materialized ones
     let materialized = |kind: &str| {
         let expression =
             |property| format!("replaceRegexpAll(JSONExtractRaw(properties, '{property}'), '^\"|\"$', '')");
@@ -102,20 +103,20 @@ fn the_documented_columns_are_there_in_order(site: &mut Site<'_>) -> anyhow::Res
 }
 
 fn apply_a_second_time_changes_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a schema that has been applied
+    // GIVEN an applied schema
     site.materialize(&["$browser"]);
     site.must(&["topics", "apply"])?;
     let first = json(&site.must(&["schema", "apply", "--json"])?)?;
     ensure!(first["done"].as_array().is_some_and(|done| done.len() > 10), "{first:#}");
     let before = fingerprints(site)?;
-    // WHEN it is compared THEN there is nothing to do
+    // WHEN it is compared THEN the plan is empty
     let plan = json(&site.must(&["schema", "plan", "--json"])?)?;
     ensure!(plan["steps"].as_array().is_some_and(Vec::is_empty), "{plan:#}");
     let check = site.must(&["schema", "check"])?;
     ensure!(check.stdout == "all 2 nodes are as the config wants them\n", "{check}");
     let check = json(&site.must(&["schema", "check", "--json"])?)?;
     ensure!(changes(&check, 0).is_empty() && changes(&check, 1).is_empty(), "{check:#}");
-    // WHEN it is applied again THEN no table was touched
+    // WHEN it is applied a second time THEN no table changes
     let second = site.must(&["schema", "apply"])?;
     ensure!(second.stdout.starts_with("0 steps done"), "{second}");
     ensure!(fingerprints(site)? == before, "{before:#?} became {:#?}", fingerprints(site)?);
@@ -123,7 +124,7 @@ fn apply_a_second_time_changes_nothing(site: &mut Site<'_>) -> anyhow::Result<()
 }
 
 fn render_needs_no_server_and_shows_what_apply_makes(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a config, first with nodes on whose ports nothing listens
+    // GIVEN a config, first with nodes at closed ports
     site.materialize(&["$current_url"]);
     let true_config = site.config_mut().clone();
     let mut rendered = Vec::new();
@@ -146,7 +147,7 @@ fn render_needs_no_server_and_shows_what_apply_makes(site: &mut Site<'_>) -> any
     // WHEN the true config is applied
     *site.config_mut() = true_config;
     site.apply()?;
-    // THEN each node has exactly these tables, letter by letter as the server writes them
+    // THEN each node has exactly these tables, in the server's own formatting
     for (node, rendered) in rendered.iter().enumerate() {
         let names =
             site.query_on(node, "SELECT name FROM system.tables WHERE database = '{db}' ORDER BY name")?;
@@ -176,7 +177,7 @@ fn a_dry_run_makes_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
     for line in [&["schema", "plan"][..], &["schema", "apply", "--dry-run"], &["schema", "check"]] {
         // WHEN it is compared in every way
         let outcome = site.posthouse(line)?;
-        // THEN differences are found, and nothing is made
+        // THEN differences are reported, and no object is created
         ensure!(outcome.code == 3 && outcome.stdout.contains("sharded_events"), "{outcome}");
         for node in 0..site.stack.nodes().len() {
             let found = site.query_on(node, "SELECT count() FROM system.databases WHERE name = '{db}'")?;
@@ -191,7 +192,7 @@ fn upgrades_are_recorded_once_on_every_node(site: &mut Site<'_>) -> anyhow::Resu
     site.apply()?;
     site.must(&["schema", "apply"])?;
     for node in 0..site.stack.nodes().len() {
-        // THEN each upgrade was done, and is recorded once with the checksum of its file
+        // THEN each upgrade was applied, and is recorded once with the checksum of its file
         let recorded = site.query_on(
             node,
             "SELECT name, count(), any(length(checksum)) FROM {db}.posthouse_upgrades GROUP BY name",
@@ -204,11 +205,11 @@ fn upgrades_are_recorded_once_on_every_node(site: &mut Site<'_>) -> anyhow::Resu
 }
 
 fn tables_that_posthouse_does_not_know_are_left_alone(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a table of somebody else in the database
+    // GIVEN a foreign table in the database
     site.apply()?;
     site.query("CREATE TABLE {db}.notes (n UInt8) ENGINE = MergeTree ORDER BY n")?;
     site.query("INSERT INTO {db}.notes VALUES (7)")?;
-    // WHEN the schema is compared and applied THEN it is clean, and the table is as it was
+    // WHEN the schema is compared and applied THEN it has no difference, and the table is unchanged
     site.must(&["schema", "check"])?;
     let applied = site.must(&["schema", "apply"])?;
     ensure!(applied.stdout.starts_with("0 steps done"), "{applied}");

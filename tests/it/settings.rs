@@ -1,4 +1,6 @@
-//! Functions under the settings of a query: the server writes the pipe as the query's settings say.
+//! Functions under the settings of a query.
+//!
+//! The server writes to the pipe with the query's settings.
 
 use anyhow::{bail, ensure};
 use posthouse_tests::site::Site;
@@ -9,7 +11,8 @@ tests! {
     Single no_setting_of_a_query_makes_an_answer_wrong,
 }
 
-/// The switches under which the question is refused: two for what they do to the pipe, the others by the server for reasons of its own.
+/// Switches that make the server refuse the query: two because of their effect on the pipe, the
+/// others for the server's own reasons.
 const REFUSED: [&str; 5] = [
     "implicit_transaction",
     "input_format_native_decode_types_in_binary_format",
@@ -18,7 +21,7 @@ const REFUSED: [&str; 5] = [
     "use_query_cache",
 ];
 
-/// How many of the functions' examples are answered otherwise than they should be.
+/// An expression for the number of wrong results among the functions' examples.
 fn wrong_answers(functions: &[&Function]) -> String {
     let examples = functions.iter().flat_map(|function| function.examples);
     let wrong = examples.map(|it| format!("(ifNull(toString({}), 'NULL') != '{}')", it.call, it.answer));
@@ -29,7 +32,7 @@ fn types_in_binary_are_refused_at_once(site: &mut Site<'_>) -> anyhow::Result<()
     site.must(&["udf", "install"])?;
     for function in FUNCTIONS {
         let question = format!("SELECT {}", wrong_answers(&[function]));
-        // WHEN a query has types written or read in binary, which ClickHouse then does on the pipe too
+        // WHEN a query writes or reads types in binary, which ClickHouse then does on the pipe too
         for (setting, reason) in [
             (
                 "output_format_native_encode_types_in_binary_format",
@@ -38,12 +41,12 @@ fn types_in_binary_are_refused_at_once(site: &mut Site<'_>) -> anyhow::Result<()
             ("input_format_native_decode_types_in_binary_format", "Unknown type code"),
         ] {
             let refused = site.query(&format!("{question} SETTINGS {setting} = 1"));
-            // THEN it fails with the reason, and not because nobody went on
+            // THEN it fails with the reason, and not by a timeout
             let Err(error) = refused else { bail!("{setting}: {function} answered {}", refused?) };
             let text = format!("{error:#}");
             ensure!(text.contains(reason), "{setting}: {function}: no {reason:?} in {text}");
         }
-        // THEN other queries are answered as ever
+        // THEN other queries still succeed
         let answer = site.query(&question)?;
         ensure!(answer == "0", "{function}: {answer} answers are wrong");
     }
@@ -51,7 +54,7 @@ fn types_in_binary_are_refused_at_once(site: &mut Site<'_>) -> anyhow::Result<()
 }
 
 fn no_setting_of_a_query_makes_an_answer_wrong(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a question that calls every function, one of them for many rows
+    // GIVEN a query that calls every function, one of them for many rows
     site.must(&["udf", "install"])?;
     let question = format!(
         "SELECT countIf(shardKey(toString(number)) != sipHash64(toString(number))) + {} FROM numbers(100)",
@@ -62,15 +65,15 @@ fn no_setting_of_a_query_makes_an_answer_wrong(site: &mut Site<'_>) -> anyhow::R
         "SELECT name, value IN ('0', 'false') FROM system.settings WHERE type = 'Bool' AND NOT is_obsolete ORDER BY name",
     )?;
     ensure!(switches.lines().count() > 500, "{switches}");
-    // WHEN it is asked under each switch of the server's, the other way round
+    // WHEN it runs with each of the server's switches inverted
     let mut refused = Vec::new();
     for (name, other) in switches.lines().filter_map(|line| line.split_once('\t')) {
         match site.query(&format!("{question} SETTINGS {name} = {other}")) {
-            // THEN it is answered as before (whatever else a switch adds to the output),
+            // THEN its result is the same (apart from additional output of a switch),
             Ok(answer) => {
                 ensure!(answer.split_whitespace().next() == Some("0"), "{name} = {other}: {answer}");
             }
-            // or refused by the server, which did not wait in vain
+            // or the server refuses it without a timeout
             Err(error) => {
                 let text = format!("{error:#}");
                 let waited = !text.contains("DB::Exception") || text.contains("TIMEOUT_EXCEEDED");
@@ -79,7 +82,7 @@ fn no_setting_of_a_query_makes_an_answer_wrong(site: &mut Site<'_>) -> anyhow::R
             }
         }
     }
-    // THEN those are known
+    // THEN the refused ones are the known ones
     ensure!(refused == REFUSED, "{refused:?} are refused");
     Ok(())
 }

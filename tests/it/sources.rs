@@ -1,4 +1,4 @@
-//! Where history comes from: what addresses find in real stores, and that what is read there is what was written.
+//! Parquet sources in real object stores: listing, reading, identity.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -30,10 +30,10 @@ tests! {
     Free a_replaced_object_is_refused,
 }
 
-/// What a signed address is valid for: longer than any test.
+/// Validity of a signed address, longer than any test.
 const VALID: Duration = Duration::from_secs(3600);
 
-/// The sources that a server gives, and what runs their requests.
+/// The sources of a server, and the runtime for their requests.
 pub(crate) struct Access {
     pub(crate) runtime: Runtime,
     pub(crate) sources: Sources,
@@ -59,7 +59,7 @@ impl Access {
     }
 }
 
-/// A Parquet file of some megabytes in several row groups, most of which does not compress.
+/// A Parquet file of some megabytes in several row groups, most of it incompressible.
 pub(crate) fn parquet_file(random: &mut StdRng) -> anyhow::Result<Vec<u8>> {
     let rows = 60_000;
     let number = Int64Array::from_iter_values((0..rows).map(|_| random.random()));
@@ -73,7 +73,7 @@ pub(crate) fn parquet_file(random: &mut StdRng) -> anyhow::Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-/// All rows, column chunk by column chunk as a load reads them.
+/// All rows, read by column chunk as in a load.
 pub(crate) fn rows(reader: impl ChunkReader + 'static) -> anyhow::Result<Vec<RecordBatch>> {
     let batches = ParquetRecordBatchReaderBuilder::try_new(reader)?.with_batch_size(1_000).build()?;
     Ok(batches.collect::<Result<_, _>>()?)
@@ -84,17 +84,17 @@ fn locations(objects: &[Object]) -> Vec<&str> {
 }
 
 fn a_bucket_is_listed_page_by_page() -> anyhow::Result<()> {
-    // GIVEN more objects than S3 lists at once
+    // GIVEN more objects than S3 lists in one page
     let server = S3Server::start(Readers::Signed)?;
     let count = 2_345;
     for number in 0..count {
         server.put("events", &format!("y={}/{number:05}.parquet", number % 7), b"x")?;
     }
     server.put("events", "y=3/manifest.json", b"{}")?;
-    // WHEN they are asked for
+    // WHEN they are listed
     let access = Access::to(&server)?;
     let objects = access.expand(&["s3://events/"])?;
-    // THEN all are there, in order, and each is known by its tag
+    // THEN all are found, in order, each with its ETag
     ensure!(objects.len() == count, "{} of {count}", objects.len());
     ensure!(locations(&objects).is_sorted() && objects[0].location == "s3://events/y=0/00000.parquet");
     ensure!(
@@ -102,7 +102,7 @@ fn a_bucket_is_listed_page_by_page() -> anyhow::Result<()> {
         "an object without a tag"
     );
     ensure!(server.requests() == 3, "{} requests for three pages", server.requests());
-    // AND a glob takes its part
+    // AND a glob selects its part
     let some = access.expand(&["s3://events/y=[34]/*00.parquet"])?;
     let expected = (0..count).filter(|number| [3, 4].contains(&(number % 7)) && number % 100 == 0).count();
     ensure!(some.len() == expected, "{} of {expected}", some.len());
@@ -184,7 +184,7 @@ fn a_file_read_from_a_store_is_that_of_the_disk() -> anyhow::Result<()> {
         );
     }
     remote.unchanged()?;
-    // AND a broken file is told from a broken connection
+    // AND a broken file is distinguished from a broken connection
     server.put("events", "broken.parquet", &bytes[..bytes.len() - 1])?;
     let error = footer_hash(&access.open("s3://events/broken.parquet")?).err().context("a footer")?;
     ensure!(matches!(error, SourceError::NotParquet { .. }), "{error}");
@@ -203,7 +203,8 @@ fn a_signed_address_is_read_and_not_shown() -> anyhow::Result<()> {
         .with_access_key_id(ACCESS_KEY)
         .with_secret_access_key(SECRET_KEY)
         .build()?;
-    // WHEN it is read without any settings THEN it is the object, under an address without the signature
+    // WHEN it is read without any settings THEN it is the object, under an address without the
+    // signature
     let access = Access::new(Vec::new())?;
     let address =
         |key: &str| access.runtime.block_on(store.signed_url(reqwest::Method::GET, &key.into(), VALID));
@@ -215,7 +216,7 @@ fn a_signed_address_is_read_and_not_shown() -> anyhow::Result<()> {
     );
     let reader = access.open(signed.as_str())?;
     ensure!(rows(reader)? == rows(bytes::Bytes::from(bytes))?, "other rows");
-    // AND what does not work does not show it either
+    // AND errors don't show the signature either
     let digit =
         signed.as_str().split_once("X-Amz-Signature=").and_then(|(_, signature)| signature.chars().next());
     let other = if digit == Some('0') { "X-Amz-Signature=1" } else { "X-Amz-Signature=0" };
@@ -227,14 +228,14 @@ fn a_signed_address_is_read_and_not_shown() -> anyhow::Result<()> {
         let text = format!("{error} {error:?}");
         ensure!(text.contains(words) && !text.contains("X-Amz-"), "{text}");
     }
-    // AND two that differ only in what is not shown are not taken for one
+    // AND two addresses that differ only in hidden parts are not merged into one
     let error = access.expand(&[signed.as_str(), &format!("{signed}&x=1")]).err().context("read")?;
     ensure!(matches!(error, SourceError::Argument { .. }), "{error}");
     Ok(())
 }
 
 fn gs_addresses_are_read() -> anyhow::Result<()> {
-    // GIVEN a server that answers as the XML interface of GCS does, to everybody
+    // GIVEN a server with the XML interface of GCS, open to everyone
     eprintln!(
         "NOT RUN: sources::gs_addresses_are_read signs nothing: there is no Google account to sign with"
     );
@@ -248,7 +249,7 @@ fn gs_addresses_are_read() -> anyhow::Result<()> {
         ("GOOGLE_SKIP_SIGNATURE", "true".to_owned()),
     ]);
     let access = Access::new(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())?;
-    // WHEN a bucket is listed and an object is read THEN they are what was stored
+    // WHEN a bucket is listed and an object is read THEN they equal the stored ones
     let found = access.expand(&["gs://events/y=*/"])?;
     ensure!(locations(&found) == ["gs://events/y=1/a.parquet", "gs://events/y=2/b.parquet"], "{found:?}");
     ensure!(
@@ -261,7 +262,7 @@ fn gs_addresses_are_read() -> anyhow::Result<()> {
 }
 
 fn a_replaced_object_is_refused() -> anyhow::Result<()> {
-    // GIVEN an object that was found, and one that is being read
+    // GIVEN an object that was listed, with an open reader
     let mut random = StdRng::seed_from_u64(seed("a_replaced_object")?);
     let server = S3Server::start(Readers::Signed)?;
     let (old, new) = (parquet_file(&mut random)?, parquet_file(&mut random)?);
@@ -270,9 +271,9 @@ fn a_replaced_object_is_refused() -> anyhow::Result<()> {
     let object = access.expand(&["s3://events/a.parquet"])?.remove(0);
     let reader = access.runtime.block_on(object.open())?;
     ensure!(reader.get_bytes(0, 4)? == b"PAR1"[..]);
-    // WHEN another takes its place
+    // WHEN another object replaces it
     server.put("events", "a.parquet", &new)?;
-    // THEN it is not what was recorded, and no byte of it gets in
+    // THEN its identity has changed, and none of its bytes are read
     let again = access.expand(&["s3://events/a.parquet"])?.remove(0);
     ensure!(
         matches!(again.still_is(&object.identity()), Err(SourceError::Changed { .. })),

@@ -1,4 +1,4 @@
-//! The stack itself, as tests rely on it: it notices a node that dies, and two of them do not meet.
+//! The stack's own guarantees: restarts, isolation of two stacks, PostgreSQL's durability.
 
 use std::ops::ControlFlow;
 
@@ -25,21 +25,21 @@ fn a_node_that_dies_is_started_again_and_counted() -> anyhow::Result<()> {
     node.query("CREATE TABLE default.kept (n UInt8) ENGINE = MergeTree ORDER BY n")?;
     node.query("INSERT INTO default.kept VALUES (7)")?;
     for deaths in 1..=2 {
-        // WHEN it is killed behind the harness's back
+        // WHEN it is killed without the harness
         let before = node.pid().context("no process")?;
         let pid = Pid::from_raw(before.try_into()?).context("no process id")?;
         kill_process(pid, Signal::KILL)?;
-        // THEN the harness starts another process, which has the same data, and counts the death
+        // THEN the harness starts another process with the same data, and counts the abort
         wait_until("another process", LIMIT, || match node.pid() {
             Some(pid) if pid != before => ControlFlow::Break(Ok(())),
             pid => ControlFlow::Continue(anyhow!("{pid:?} after {before}")),
         })?;
-        // Starts nothing: it waits until the harness has seen the process answer.
+        // Starts no process. It waits until the harness has an answer from the new one.
         node.start()?;
         ensure!(node.query("SELECT n FROM default.kept")? == "7\n", "the data is gone");
         ensure!(node.aborts() == deaths, "{} deaths are counted, not {deaths}", node.aborts());
     }
-    // WHEN the harness kills it THEN it stays down until it is started, and that does not count
+    // WHEN the harness kills it THEN it stays down until a start, and that does not count
     node.kill();
     ensure!(node.pid().is_none() && node.query("SELECT 1").is_err(), "it is up");
     node.start()?;
@@ -59,7 +59,7 @@ fn two_stacks_do_not_meet() -> anyhow::Result<()> {
         let seed = seed("two_stacks")?;
         let produced = Load::start(&site.brokers(), site.name(), PROFILE, seed, 10_000, count)?.wait()?;
         consumed(site)?;
-        // THEN each has its own
+        // THEN each has its own events
         let stored = site.stored()?;
         ensure!(produced.events == count && stored.rows == count, "{stored:?} of {produced:?}");
     }
@@ -87,19 +87,19 @@ fn postgres_keeps_what_was_committed_when_it_is_killed() -> anyhow::Result<()> {
     postgres.kill()?;
     ensure!(open.execute("SELECT 1", &[]).is_err() && postgres.admin("postgres").is_err(), "it is up");
     drop(open);
-    // WHEN it is started again THEN it has what was committed, and the slot
+    // WHEN it is restarted THEN it has the committed row, and the slot
     postgres.start()?;
     let mut client = postgres.admin("postgres")?;
     let rows: i64 = client.query_one("SELECT sum(n) FROM kept", &[])?.get(0);
     let slots: i64 = client.query_one("SELECT count(*) FROM pg_replication_slots", &[])?.get(0);
     ensure!((rows, slots) == (7, 1), "{rows} {slots}");
-    // WHEN posthouse's role logs in THEN it is let in with its password only
+    // WHEN posthouse's role logs in THEN this succeeds only with its password
     postgres.client("postgres")?;
     let (host, port) =
         postgres.address().split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).context("no port")?;
     let wrong = format!("host={host} port={port} user={USER} password=wrong dbname=postgres");
     ensure!(::postgres::Client::connect(&wrong, ::postgres::NoTls).is_err(), "any password will do");
-    // WHEN it is stopped while a client is connected THEN it does not wait for it
+    // WHEN it is stopped with a client connected THEN it does not wait for the client
     postgres.stop();
     ensure!(!postgres.is_running() && client.execute("SELECT 1", &[]).is_err(), "it is up");
     Ok(())

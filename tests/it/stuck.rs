@@ -1,4 +1,4 @@
-//! Consumers that stand still or are missing, and the age of unread messages.
+//! Stalled and missing consumers, and the age of unread messages.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -24,12 +24,12 @@ tests! {
     Shared counts_no_transaction_marker_as_a_message,
 }
 
-/// For one answer of a broker.
+/// For one response of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Longer ago than a consumer may stand still without a finding.
+/// Longer than a consumer may stall without a finding.
 const AGO_MS: i64 = 120_000;
 
-/// Produces messages that were made at this time, in milliseconds since 1970.
+/// Produces messages with this timestamp, in milliseconds since 1970.
 fn send(site: &Site<'_>, topic: &str, values: &[Vec<u8>], time: i64) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?;
     for (number, value) in values.iter().enumerate() {
@@ -58,14 +58,14 @@ fn persons(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(message).collect()
 }
 
-/// Texts and next steps of the faults of this thing, of one run of `topics check`.
+/// Texts and hints of the faults about one object, from one run of `topics check`.
 fn faults(findings: &[Value], about: &str) -> Vec<(String, String)> {
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
     let own = findings.iter().filter(|finding| finding["severity"] == "fault" && finding["about"] == about);
     own.map(|finding| (text(finding, "found"), text(finding, "next"))).collect()
 }
 
-/// That one of the faults has all `parts` in its text, and `next` in its next step.
+/// Fails unless one of the faults has all `parts` in its text, and `next` in its hint.
 fn has(faults: &[(String, String)], parts: &[&str], next: &str) -> anyhow::Result<()> {
     let is = |(found, way): &&(String, String)| {
         parts.iter().all(|part| found.contains(part)) && way.contains(next)
@@ -75,8 +75,8 @@ fn has(faults: &[(String, String)], parts: &[&str], next: &str) -> anyhow::Resul
 }
 
 fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN consumers that work, one of them with its offsets in the group, and storage that is
-    // detached
+    // GIVEN working consumers, one of them with its offsets in the group, and detached storage
+    // tables
     site.with_persons()?.apply()?;
     let plain = format!("{}_plain", site.name());
     idle_table(site, 0, "plain", site.name(), &plain)?;
@@ -97,7 +97,8 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
     send(site, &name, &events(500), now()? - AGO_MS)?;
     send(site, &person, &persons(10), now()? - AGO_MS)?;
     consumed_by(site, &format!("{name}_persons_ch2"), &person)?;
-    // THEN both groups are named, with what waits and why; the group that goes on is not
+    // THEN the stalled groups are named, with their unread messages and the reason. The moving
+    // group is not
     let (outcome, findings) = check(site)?;
     let of = |group: &str| faults(&findings, &format!("group {group}"));
     let waits = format!("500 messages of {name} wait");
@@ -114,7 +115,7 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
         .with_context(|| outcome.to_string())?;
     let well = of(&format!("{name}_persons_ch2"));
     ensure!(well.is_empty(), "{well:#?}");
-    // THEN a running posthouse measures it, and logs the finding once
+    // THEN a running posthouse exports it as metrics, and logs the finding once
     let running = Daemon::start(site, "check")?;
     let of = |metric: &str, group: &str, topic: &str| {
         format!("posthouse_consumer_{metric}{{group=\"{group}\",topic=\"{topic}\"}}")
@@ -126,7 +127,7 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
     running.wait(&of("stalled_seconds", &stuck, &person), |seconds| seconds >= 60)?;
     let log = running.says(&format!("group {name}: "))?;
     ensure!(log.matches(&format!("group {name}: ")).count() == 1, "{log}");
-    // WHEN storage is back THEN everything moves, and nothing is found of them
+    // WHEN the storage tables are attached THEN every group moves, and the findings are gone
     for node in 0..2 {
         site.query_on(node, "ATTACH TABLE {db}.sharded_events")?;
     }
@@ -148,14 +149,14 @@ fn names_too_many_parts_and_stores_every_event_once_when_they_are_merged(
 ) -> anyhow::Result<()> {
     const EVENTS: usize = 400;
 
-    // GIVEN a shard that takes one part of a month and then no more until parts are merged
+    // GIVEN a shard that accepts one part of a month and then none until parts are merged
     site.apply()?;
     site.query_on(1, "SYSTEM STOP MERGES {db}.sharded_events")?;
     site.query_on(
         1,
         "ALTER TABLE {db}.sharded_events MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 0",
     )?;
-    // WHEN events of four partitions come, of which one poll makes that part
+    // WHEN events come in four partitions, and one poll makes that part
     send(site, site.name(), &events(EVENTS), now()? - AGO_MS)?;
     // THEN the consumers are named, with the server's reason
     let about = format!("group {}", site.name());
@@ -171,7 +172,7 @@ fn names_too_many_parts_and_stores_every_event_once_when_they_are_merged(
             Err(error) => ControlFlow::Continue(error),
         }
     })?;
-    // WHEN the table takes parts again THEN every event is there, and none is stored twice
+    // WHEN the table accepts parts THEN every event is stored, and none twice
     site.query_on(
         1,
         "ALTER TABLE {db}.sharded_events RESET SETTING parts_to_throw_insert, parts_to_delay_insert",
@@ -184,14 +185,14 @@ fn names_too_many_parts_and_stores_every_event_once_when_they_are_merged(
 }
 
 fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a schema of which nothing was ever committed
+    // GIVEN a schema without committed offsets
     site.with_persons()?.apply()?;
-    // WHEN a pause is left behind on all nodes, and a consumer is detached for good on one
+    // WHEN a pause is left behind on all nodes, and a consumer is detached permanently on one
     for node in 0..2 {
         site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
     }
     site.query_on(1, "DETACH TABLE {db}.kafka_person PERMANENTLY SYNC")?;
-    // THEN each is named with its nodes and the way back
+    // THEN each is named with its nodes and a hint
     let name = site.name().to_owned();
     let (_, findings) = check(site)?;
     let of = |table: &str| faults(&findings, &format!("table {name}.{table}"));
@@ -208,7 +209,7 @@ fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -
     running.says(&format!("table {name}.kafka_person: "))?;
     ensure!(running.end()? == 0, "another exit code");
     site.set("kafka", "topics", "topics.toml");
-    // WHEN the next steps are taken THEN nothing is found
+    // WHEN the hints are followed THEN the findings are gone
     site.query_on(1, "ATTACH TABLE {db}.kafka_person")?;
     site.must(&["schema", "apply"])?;
     let (outcome, findings) = check(site)?;
@@ -218,7 +219,7 @@ fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -
     Ok(())
 }
 
-/// What the lag of a group says, once it shows this many unread messages.
+/// The lag of a group, once it has this many unread messages.
 fn lag_of(site: &Site<'_>, group: &str, wanted: u64) -> anyhow::Result<Value> {
     wait_until(&format!("{group} to lag by {wanted}"), LIMIT, || {
         let shown = || -> anyhow::Result<Value> {
@@ -235,7 +236,7 @@ fn lag_of(site: &Site<'_>, group: &str, wanted: u64) -> anyhow::Result<Value> {
 }
 
 fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic for each codec, which the broker compresses itself
+    // GIVEN a topic for each codec, compressed by the broker itself
     let (name, time) = (site.name().to_owned(), now()? - AGO_MS);
     let codecs = ["uncompressed", "gzip", "snappy", "lz4", "zstd"];
     let folder = tempfile::tempdir()?;
@@ -250,7 +251,7 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
     site.set("kafka", "topics", path.display().to_string());
     site.must(&["topics", "apply"])?;
     site.query("CREATE DATABASE {db}")?;
-    // WHEN messages are unread THEN the time of the oldest is known
+    // WHEN messages are unread THEN the timestamp of the oldest is known
     for codec in codecs {
         let topic = format!("{name}_{codec}");
         idle_table(site, 0, &format!("k_{codec}"), &topic, &topic)?;
@@ -272,8 +273,7 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
 }
 
 fn counts_no_transaction_marker_as_a_message(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a group that has read all messages of a transaction, whose marker has an offset of its
-    // own
+    // GIVEN a group that has read all messages of a transaction, where the marker has an offset too
     site.must(&["topics", "apply"])?;
     let group = format!("{}_read", site.name());
     let producer: BaseProducer = ClientConfig::new()
@@ -289,7 +289,7 @@ fn counts_no_transaction_marker_as_a_message(site: &mut Site<'_>) -> anyhow::Res
         }
     }
     producer.commit_transaction(ANSWER)?;
-    // THEN what is behind it counts, and the marker does not
+    // THEN unread messages count, and the marker does not
     commit(site, &group, 2)?;
     lag_of(site, &group, 8)?;
     commit(site, &group, 3)?;

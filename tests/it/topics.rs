@@ -1,4 +1,4 @@
-//! `posthouse topics plan`, `apply` and `import`: what they do, and above all what they refuse.
+//! `posthouse topics plan`, `apply` and `import`: their changes and refusals.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ tests! {
 /// For one request to a broker.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a broker says of a topic: partitions, and the configs it was given.
+/// A topic on the broker: number of partitions, and the configs set on the topic itself.
 type Topic = (usize, Vec<(String, String)>);
 
 pub(crate) struct Broker {
@@ -52,7 +52,7 @@ impl Broker {
     }
 
     pub(crate) fn topic(&self, name: &str) -> anyhow::Result<Option<Topic>> {
-        // All topics: to ask for one by name could make it.
+        // Fetches all topics, because a request for one name could create it.
         let metadata = self.admin.inner().fetch_metadata(None, LIMIT)?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
@@ -74,15 +74,16 @@ impl Broker {
         for created in created {
             created.map_err(|(name, code)| anyhow!("can't create {name}: {code}"))?;
         }
-        // The controller has it; brokers hear of it a moment later.
+        // The controller has the topic. The brokers learn of it slightly later.
         wait_until(&format!("{name} to be seen"), LIMIT, || match self.topic(name) {
             Ok(Some(_)) => ControlFlow::Break(Ok(())),
             seen => ControlFlow::Continue(anyhow!("{seen:?}")),
         })
     }
 
-    /// Deletes a group once its last consumer has left. Posthouse can't tell that a group of the newer protocol is empty, so
-    /// that no topic could be deleted on this cluster as long as it is there.
+    /// Deletes a group once its last consumer has left. As long as a group of the newer protocol
+    /// exists, no topic could be deleted on this cluster, because posthouse can't see that the
+    /// group is empty.
     fn delete_group(&self, group: &str) -> anyhow::Result<()> {
         let options = AdminOptions::new();
         wait_until(&format!("{group} to be deleted"), LIMIT, || {
@@ -94,7 +95,7 @@ impl Broker {
     }
 }
 
-/// A topics file in the place of the site's own.
+/// Writes a topics file and uses it instead of the site's own.
 pub(crate) fn write_topics(
     site: &mut Site<'_>,
     folder: &tempfile::TempDir,
@@ -110,7 +111,7 @@ fn json(text: &str) -> anyhow::Result<Value> {
     serde_json::from_str(text).with_context(|| format!("not JSON: {text}"))
 }
 
-/// What `topics` gives with this exit code.
+/// Runs `topics`. Fails on another exit code than `code`.
 fn topics(site: &Site<'_>, arguments: &[&str], code: i32) -> anyhow::Result<Outcome> {
     let outcome = site.posthouse(&[&["topics"], arguments].concat())?;
     ensure!(outcome.code == code, "{arguments:?} gave {outcome}");
@@ -122,7 +123,7 @@ pub(crate) fn own(key: &str, value: &str) -> (String, String) {
 }
 
 fn what_is_missing_is_made_and_the_second_time_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN two topics in the file, none of them on the broker, and one of somebody else
+    // GIVEN two topics in the file that the broker lacks, and one topic outside the file
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let (first, second, other) = (format!("{name}_a"), format!("{name}.b-2"), format!("{name}_other"));
     broker.create(&other, 2, &[("retention.ms", "777000")])?;
@@ -136,7 +137,7 @@ fn what_is_missing_is_made_and_the_second_time_nothing(site: &mut Site<'_>) -> a
     let planned = topics(site, &["plan", "--json"], 3)?;
     ensure!(json(&planned.stdout)?["steps"].as_array().map(Vec::len) == Some(2), "{planned}");
     let applied = topics(site, &["apply"], 0)?;
-    // THEN they are there as the file has them
+    // THEN they exist with the file's settings
     for name in [&first, &second] {
         ensure!(applied.stdout.contains(&format!("+ {name}: partitions ")), "{applied}");
     }
@@ -144,13 +145,13 @@ fn what_is_missing_is_made_and_the_second_time_nothing(site: &mut Site<'_>) -> a
     ensure!(broker.topic(&first)? == Some((3, vec![retention()])), "{:?}", broker.topic(&first)?);
     let compact = own("cleanup.policy", "compact");
     ensure!(broker.topic(&second)? == Some((5, vec![compact, retention()])), "{:?}", broker.topic(&second)?);
-    // THEN there is nothing left to do, and doing it again changes nothing
+    // THEN the plan is empty, and a second apply changes no topic
     let clean = topics(site, &["plan"], 0)?;
     ensure!(clean.stdout.contains("0 to change in 0 topics, 0 refused, 2 in line"), "{clean}");
     let before = (broker.topic(&first)?, broker.topic(&second)?);
     topics(site, &["apply"], 0)?;
     ensure!(before == (broker.topic(&first)?, broker.topic(&second)?), "changed by the second apply");
-    // THEN the other topic is as it was
+    // THEN the other topic is unchanged
     let kept = broker.topic(&other)?;
     ensure!(kept == Some((2, vec![own("retention.ms", "777000")])), "{kept:?}");
     Ok(())
@@ -183,21 +184,21 @@ fn what_is_imported_is_clean(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn partitions_grow_and_one_config_changes_while_others_stay(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic with two configs of its own
+    // GIVEN a topic with two configs
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     broker.create(&name, 2, &[("compression.type", "zstd"), ("retention.ms", "777000")])?;
-    // WHEN the file names another retention and more partitions
+    // WHEN the file has another retention and more partitions
     let text = format!(
         "[topics.{name}]\npartitions = 6\nreplication_factor = 1\nconfig = {{ \"retention.ms\" = 888000 }}\n"
     );
     write_topics(site, &folder, &text)?;
     let applied = topics(site, &["apply"], 0)?;
-    // THEN these change, with a warning about keys, and the other config stays
+    // THEN both change, with a warning about keys, and the other config stays
     ensure!(applied.stdout.contains(&format!("~ {name}: partitions 2 → 6")), "{applied}");
     ensure!(applied.stdout.contains("messages of one key go to another partition"), "{applied}");
     let both = vec![own("compression.type", "zstd"), own("retention.ms", "888000")];
     ensure!(broker.topic(&name)? == Some((6, both)), "{:?}", broker.topic(&name)?);
-    // THEN pruning leaves it to the broker again
+    // THEN pruning resets the other config to the broker's default
     topics(site, &["apply", "--prune"], 0)?;
     ensure!(
         broker.topic(&name)? == Some((6, vec![own("retention.ms", "888000")])),
@@ -208,7 +209,7 @@ fn partitions_grow_and_one_config_changes_while_others_stay(site: &mut Site<'_>)
 }
 
 fn what_is_refused_leaves_its_topic_alone(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN topics of which the file wants what loses data or can't be done, and one that is missing
+    // GIVEN a file with unsafe or impossible changes of topics, and one topic that is missing
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let one = "partitions = 1\nreplication_factor = 1\nconfig = { \"compression.type\" = \"lz4\", ";
     let cases = [
@@ -244,19 +245,20 @@ fn what_is_refused_leaves_its_topic_alone(site: &mut Site<'_>) -> anyhow::Result
     // WHEN it is planned and applied
     for verb in ["plan", "apply"] {
         let outcome = topics(site, &[verb], 3)?;
-        // THEN each is refused with its way out
+        // THEN each is refused with its hint
         for (case, _, _, way_out) in &cases {
             let refused = outcome.stdout.lines().find(|line| line.starts_with(&format!("! {name}_{case}: ")));
             ensure!(refused.is_some_and(|line| line.contains(way_out)), "{case}: {outcome}");
         }
     }
-    // THEN they are as they were, the compression that was harmless included, and the good one is made
+    // THEN these topics are unchanged, the harmless compression included, and the good one is
+    // created
     for ((case, ..), before) in cases.iter().zip(before) {
         let after = broker.topic(&format!("{name}_{case}"))?;
         ensure!(after == before, "{case}: {before:?} became {after:?}");
     }
     ensure!(broker.topic(&format!("{name}_good"))?.is_some(), "the good one is missing");
-    // THEN what was confirmed is done
+    // THEN a confirmed change is applied
     let confirmed = format!("{name}_compact");
     topics(site, &["apply", "--yes-loss", &confirmed], 3)?;
     let compact = vec![own("cleanup.policy", "compact"), own("compression.type", "lz4")];
@@ -265,7 +267,7 @@ fn what_is_refused_leaves_its_topic_alone(site: &mut Site<'_>) -> anyhow::Result
 }
 
 fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic that keeps five hours of messages, all of them young
+    // GIVEN a topic with a retention of five hours and only recent messages
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let hour = 3_600_000;
     broker.create(&name, 1, &[("retention.ms", &(5 * hour).to_string())])?;
@@ -273,7 +275,7 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
         "[topics.{name}]\npartitions = 1\nreplication_factor = 1\nconfig = {{ \"retention.ms\" = {hour} }}\n"
     );
     write_topics(site, &folder, &text)?;
-    // WHEN it is to keep one, and may drop by two at once
+    // WHEN the retention is to become one hour, in steps of at most two hours
     let mut seen = Vec::new();
     for code in [3, 0, 0] {
         let applied = topics(site, &["apply", "--max-retention-drop", "2h"], code)?;
@@ -286,34 +288,34 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
         }
         seen.extend(broker.topic(&name)?.map(|(_, configs)| configs[0].1.clone()));
     }
-    // THEN a step of nothing is refused
+    // THEN a step of zero is refused
     let none = topics(site, &["plan", "--max-retention-drop", "0s"], 2)?;
     ensure!(none.stderr.contains("give at least 1ms"), "{none}");
-    // THEN it goes there in two steps, and stays
+    // THEN the retention reaches its value in two steps, and stays
     ensure!(seen == ["10800000", "3600000", "3600000"], "{seen:?}");
-    // GIVEN one that keeps messages for longer than there are times
+    // GIVEN a topic with a retention longer than the time since the Unix epoch
     let forever = format!("{name}_forever");
     broker.create(&forever, 1, &[("retention.ms", "2000000000000")])?;
     write_topics(site, &folder, &text.replace(&name, &forever))?;
-    // WHEN it is to keep a bit less THEN it can be told what that frees
+    // WHEN the retention is reduced slightly THEN the plan can estimate the reclaimed bytes
     let planned = topics(site, &["plan"], 3)?;
     ensure!(planned.stdout.contains("frees 0 messages, about 0 B on all brokers"), "{planned}");
     Ok(())
 }
 
 fn a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic that the file wants deleted, and that a Kafka table reads
+    // GIVEN a topic that the file deletes and a Kafka table reads
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     site.apply()?;
     write_topics(site, &folder, &format!("[topics.{name}]\ndelete = true\n"))?;
     let confirmed = ["apply", "--yes-delete", &name];
-    // WHEN it is confirmed THEN it is refused all the same
+    // WHEN the deletion is confirmed THEN it is refused nonetheless
     let refused = topics(site, &confirmed, 3)?;
     ensure!(refused.stdout.contains(&format!("table {name}.kafka_events on ch")), "{refused}");
     for node in 0..site.stack.nodes().len() {
         site.query_on(node, "DROP TABLE {db}.kafka_events SYNC")?;
     }
-    // WHEN a consumer of somebody reads it THEN it is refused
+    // WHEN a foreign consumer reads it THEN the deletion is refused
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", site.brokers())
         .set("group.id", format!("{name}_readers"))
@@ -334,14 +336,14 @@ fn a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so(site: &mut Site<
     );
     consumer.unsubscribe();
     drop(consumer);
-    // WHEN nobody reads it and nobody has confirmed THEN it is refused
+    // WHEN it has no reader and no confirmation THEN the deletion is refused
     let unconfirmed = topics(site, &["apply"], 3)?;
     ensure!(unconfirmed.stdout.contains(&format!("confirm it with --yes-delete {name}")), "{unconfirmed}");
     ensure!(broker.topic(&name)?.is_some(), "it is gone");
-    // WHEN another name is confirmed THEN that is a wrong command line
+    // WHEN another name is confirmed THEN that is a usage error
     let misspelt = topics(site, &["apply", "--yes-delete", &format!("{name}s")], 2)?;
     ensure!(misspelt.stderr.contains(&format!("does not name {name}s")), "{misspelt}");
-    // WHEN it is confirmed THEN it is gone, and the plan is clean
+    // WHEN the deletion is confirmed THEN the topic is gone, and the plan is clean
     let deleted = topics(site, &confirmed, 0)?;
     ensure!(deleted.stdout.contains(&format!("- {name}: deleted with all messages")), "{deleted}");
     ensure!(broker.topic(&name)?.is_none(), "it is still there");
@@ -352,7 +354,7 @@ fn a_topic_is_deleted_when_nobody_reads_it_and_somebody_says_so(site: &mut Site<
 fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
-    // GIVEN a topic that the file wants deleted, read by a consumer of the newer protocol (KIP-848)
+    // GIVEN a topic that the file deletes, read by a consumer of the newer protocol (KIP-848)
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     broker.create(&name, 1, &[])?;
     write_topics(site, &folder, &format!("[topics.{name}]\ndelete = true\n"))?;
@@ -369,11 +371,11 @@ fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
             seen => ControlFlow::Continue(anyhow!("{seen:?}")),
         }
     })?;
-    // WHEN it is confirmed THEN it is refused, and the group is named
+    // WHEN the deletion is confirmed THEN it is refused, and the group is named
     let refused = topics(site, &["apply", "--yes-delete", &name], 3)?;
     ensure!(refused.stdout.contains(&format!("group {name}_readers")), "{refused}");
     ensure!(broker.topic(&name)?.is_some(), "it is gone");
-    // THEN its offsets are not reset either
+    // THEN a reset of its offsets is refused too
     let group = format!("{name}_readers");
     let refused = topics(site, &["reset", &group, "--topic", &name, "--to", "earliest", "--execute"], 1)?;
     ensure!(refused.stderr.contains("the brokers don't tell who is in it"), "{refused}");
@@ -382,7 +384,7 @@ fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
 }
 
 fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a kept plan that makes one topic and changes another
+    // GIVEN a saved plan that creates one topic and changes another
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     broker.create(&name, 1, &[("retention.ms", "777000")])?;
     let text = |retention: u32| {
@@ -394,7 +396,7 @@ fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) 
     write_topics(site, &folder, &text(888_000))?;
     let kept = folder.path().join("kept.plan").display().to_string();
     let planned = topics(site, &["plan", "-o", &kept], 3)?;
-    // WHEN the file changes afterwards THEN the plan is done as it was kept
+    // WHEN the file changes afterwards THEN the plan is applied as saved
     write_topics(site, &folder, &text(999_000))?;
     topics(site, &["apply", &kept], 0)?;
     ensure!(planned.stdout.contains("888000"), "{planned}");
@@ -403,14 +405,14 @@ fn a_kept_plan_is_done_only_while_the_cluster_is_as_it_was(site: &mut Site<'_>) 
         "{:?}",
         broker.topic(&name)?
     );
-    // WHEN it is done again THEN it is refused, since the cluster is another one now
+    // WHEN it is applied a second time THEN it is refused, because the cluster has changed
     let again = topics(site, &["apply", &kept], 1)?;
     ensure!(again.stderr.contains("retention.ms 777000 became 888000"), "{again}");
     ensure!(again.stderr.contains(&format!("{name}_new: it exists now")), "{again}");
-    // THEN what a plan was made with can't be said again for it
+    // THEN an option of the plan can't be repeated for its apply
     let other = topics(site, &["apply", &kept, "--max-retention-drop", "1h"], 2)?;
     ensure!(other.stderr.contains("cannot be used with"), "{other}");
-    // THEN what is no plan is refused as such
+    // THEN a file that is no plan is refused
     std::fs::write(&kept, "{}")?;
     let foreign = topics(site, &["apply", &kept], 1)?;
     ensure!(foreign.stderr.contains("is no plan of this version"), "{foreign}");
@@ -423,7 +425,7 @@ fn another_cluster_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
     let text =
         format!("cluster_id = \"elsewhere\"\n[topics.{name}]\npartitions = 1\nreplication_factor = 1\n");
     write_topics(site, &folder, &text)?;
-    // WHEN it is planned or applied THEN both clusters are named, and nothing is made
+    // WHEN it is planned or applied THEN both clusters are named, and no topic is created
     for verb in ["plan", "apply"] {
         let outcome = topics(site, &[verb], 1)?;
         ensure!(
@@ -436,7 +438,7 @@ fn another_cluster_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN somebody who holds the lock
+    // GIVEN a holder of the lock
     let (broker, name, runtime) = (Broker::of(site)?, site.name().to_owned(), Runtime::new()?);
     let addresses = site.brokers();
     let brokers = addresses.split(',').map(|address| {
@@ -448,13 +450,13 @@ fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
     let lock = runtime.block_on(Lock::take(&client, &LockScope::topics()))?;
     // WHEN an apply begins
     let mut waiting = site.spawn(&["topics", "apply"])?;
-    // THEN the holder goes on undisturbed, and nothing is made
+    // THEN the holder keeps the lock, and no topic is created
     for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(100));
         runtime.block_on(lock.check())?;
     }
     ensure!(waiting.try_wait()?.is_none() && broker.topic(&name)?.is_none(), "it did not wait");
-    // WHEN the holder ends THEN the other one does its work
+    // WHEN the holder ends THEN the apply completes
     drop(lock);
     let ended = waiting.wait()?;
     ensure!(ended.success() && broker.topic(&name)?.is_some(), "it ended with {ended}");
@@ -471,7 +473,7 @@ fn a_dry_run_writes_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
         &["topics", "apply", "--dry-run", "--json"],
     ] {
         let outcome = site.posthouse(line)?;
-        // THEN it is named, and not made
+        // THEN it is named, and not created
         ensure!(outcome.code == 3 && outcome.stdout.contains(site.name()), "{outcome}");
         ensure!(broker.topic(site.name())?.is_none(), "{line:?} made the topic");
     }
@@ -479,8 +481,8 @@ fn a_dry_run_writes_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn a_topic_that_the_broker_refuses_fails_without_the_others(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a topic with more copies than there are brokers, one with a config that Kafka does not know, and
-    // a good one
+    // GIVEN a topic with more replicas than there are brokers, one with a config unknown to Kafka,
+    // and a good one
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let text = format!(
         "[defaults]\npartitions = 1\nreplication_factor = 1\n[topics.{name}]\n\
@@ -490,7 +492,7 @@ fn a_topic_that_the_broker_refuses_fails_without_the_others(site: &mut Site<'_>)
     write_topics(site, &folder, &text)?;
     // WHEN they are applied
     let outcome = site.posthouse(&["topics", "apply"])?;
-    // THEN the good one is made, and each of the others is named with its reason
+    // THEN the good one is created, and each of the others is named with its reason
     ensure!(outcome.code == 1 && outcome.stdout.contains(&format!("+ {name}: ")), "{outcome}");
     let said = [
         (format!("! failed + {name}_copies: "), "cannot be reached because only 1 broker(s) are registered"),

@@ -1,5 +1,4 @@
-//! `posthouse udf`: the functions are on every node, answer as the server's own do, outlive wrong questions, and
-//! leave as they came.
+//! Installation, checks and removal of the functions by `posthouse udf`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +32,7 @@ fn functions_are_missed_installed_and_proven(site: &mut Site<'_>) -> anyhow::Res
         let _ = std::fs::remove_file(node.functions_xml());
         node.query("SYSTEM RELOAD FUNCTIONS")?;
     }
-    // WHEN they are checked THEN every node and function that is missing is named
+    // WHEN they are checked THEN every missing function is named with its node
     let missing = site.posthouse(&["udf", "check"])?;
     ensure!(missing.code == 3, "{missing}");
     for node in ["ch1", "ch2"] {
@@ -41,7 +40,7 @@ fn functions_are_missed_installed_and_proven(site: &mut Site<'_>) -> anyhow::Res
             ensure!(missing.stdout.contains(&format!("node {node} has no function {function}")), "{missing}");
         }
     }
-    // WHEN they are installed THEN they are written on both nodes, and right
+    // WHEN they are installed THEN they are written on both nodes, and correct
     let installed = json(&site.must(&["udf", "install", "--json"])?)?;
     ensure!(installed.as_array().map(Vec::len) == Some(2), "{installed:#}");
     for node in installed.as_array().context("a list")? {
@@ -57,7 +56,7 @@ fn functions_are_missed_installed_and_proven(site: &mut Site<'_>) -> anyhow::Res
             ensure!(counts[0] == 100_000 && counts[1] > 10_000 && counts[2] == 0, "{compared:#}");
         }
     }
-    // WHEN they are installed again THEN nothing changes
+    // WHEN they are installed a second time THEN no file changes
     let again = json(&site.must(&["udf", "install", "--json"])?)?;
     for node in again.as_array().context("a list")? {
         ensure!(node["program"] == "unchanged" && node["functions"] == "unchanged", "{again:#}");
@@ -70,7 +69,7 @@ fn the_key_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::R
     site.must(&["udf", "install"])?;
     let seed = seed(site.name())?;
     for (what, ids) in nasty_ids(seed) {
-        // WHEN both hash them THEN they agree on every row
+        // WHEN function and server hash them THEN they agree on every row
         let answer = site.query(&format!(
             "SELECT countIf(shardKey(id) != sipHash64(id)), \
              countIf(shardOf(id, [1, 3]) != if(sipHash64(id) % 4 < 1, 1, 2)) FROM ({ids})"
@@ -80,7 +79,7 @@ fn the_key_is_that_of_the_server_for_any_bytes(site: &mut Site<'_>) -> anyhow::R
     Ok(())
 }
 
-/// Queries for distinct ids that a function may stumble over, by name.
+/// Queries for distinct ids that may break a function, by name.
 pub(crate) fn nasty_ids(seed: u64) -> Vec<(&'static str, String)> {
     let bytes = format!("arrayMap(i -> char(sipHash64({seed}, number, i) % 256), range(number % 80))");
     vec![
@@ -114,13 +113,13 @@ pub(crate) fn nasty_ids(seed: u64) -> Vec<(&'static str, String)> {
 }
 
 fn every_event_is_on_the_shard_that_the_function_names(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN nodes with functions, and events that came through Kafka
+    // GIVEN nodes with functions, and events from Kafka
     site.apply()?;
     site.must(&["udf", "install"])?;
     let load = Load::start(&site.brokers(), site.name(), PROFILE, seed(site.name())?, 20_000, 20_000)?;
     let produced = load.wait()?;
     consumed(site)?;
-    // WHEN every row is asked for the shard that the function names THEN it stands there
+    // WHEN every row's shard is computed by the function THEN the row is stored there
     for node in 0..site.stack.nodes().len() {
         let answer = site.query_on(
             node,
@@ -132,15 +131,15 @@ fn every_event_is_on_the_shard_that_the_function_names(site: &mut Site<'_>) -> a
     Ok(())
 }
 
-/// A call that only a node with our functions answers.
+/// A call that succeeds only on a node with posthouse's functions.
 const CALL: &str = "SELECT shardKey('user-2') = sipHash64('user-2')";
 
 fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN nodes with nothing of posthouse, which the list says
+    // GIVEN nodes without a release, and the list shows this
     site.must(&["udf", "uninstall"])?;
     let empty = site.must(&["udf", "list"])?;
     ensure!(empty.stdout.contains("node ch2 has no release: run posthouse udf install"), "{empty}");
-    // WHEN the functions are installed THEN the release is listed as the one that all of them run
+    // WHEN the functions are installed THEN the list shows the release as running on all nodes
     let installed = json(&site.must(&["udf", "install", "--json"])?)?;
     let release = text(&installed[0]["release"])?;
     let listed = json(&site.must(&["udf", "list", "--json"])?)?;
@@ -153,7 +152,7 @@ fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Sit
             ensure!(function["state"] == "running" && function["release"] == release, "{node:#}");
         }
     }
-    // WHEN the config does not give the disk of ch2 THEN the same is known from the node alone
+    // WHEN the config lacks the disk of ch2 THEN the node itself reports the same
     let whole = site.config_mut().clone();
     forget_disk_of_ch2(site)?;
     let listed = json(&site.must(&["udf", "list", "--json"])?)?;
@@ -162,11 +161,11 @@ fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Sit
     ensure!(elsewhere["disk"] == "elsewhere" && elsewhere["releases"][0]["release"] == release, "{listed:#}");
     ensure!(elsewhere["releases"][0]["written_unix_s"].is_null(), "{listed:#}");
 
-    // WHEN an uninstall is tried dry THEN the plan is shown and everything works on
+    // WHEN an uninstall is run dry THEN the plan is shown and the functions still work
     let planned = site.posthouse(&["udf", "uninstall", "--dry-run", "--json"])?;
     ensure!(planned.code == 3, "{planned}");
     ensure!(site.query_on(1, CALL)? == "1", "a dry run changed something");
-    // WHEN it is done THEN it was as planned, and file, functions and folders are gone
+    // WHEN it is executed THEN it follows the plan, and file, functions and folders are gone
     let done = site.must(&["udf", "uninstall", "--json"])?;
     ensure!(json(&done)? == json(&planned)?, "planned {planned}, done {done}");
     for (index, node) in site.stack.nodes().iter().enumerate() {
@@ -175,11 +174,11 @@ fn installed_functions_are_listed_uninstalled_and_installed_again(site: &mut Sit
         ensure!(!node.functions_xml().exists(), "the file of {} is there", node.name());
         ensure!(releases(node)?.is_empty(), "{:?}", releases(node)?);
     }
-    // WHEN it is done again THEN nothing changes, and that is said
+    // WHEN it is repeated THEN it changes no file, and reports this
     let again = site.must(&["udf", "uninstall"])?;
     ensure!(again.stdout.contains("no changes"), "{again}");
     site.must(&["udf", "uninstall", "--dry-run"])?;
-    // WHEN the functions are installed again THEN they answer
+    // WHEN the functions are installed after that THEN they answer
     site.must(&["udf", "install"])?;
     ensure!(site.query_on(1, CALL)? == "1", "no function after the second install");
     Ok(())
@@ -204,14 +203,16 @@ fn the_previous_release_is_kept_and_older_ones_go(site: &mut Site<'_>) -> anyhow
         listed.stdout.lines().any(|line| line.contains(release) && line.contains(state))
     };
     ensure!(line(&second, "idle") && line(&third, "running"), "{listed}");
-    // WHEN the second is installed again, and then another one, beside a folder that holds more than a program
+    // WHEN the second is reinstalled, and then a fourth, beside a folder that holds more than a
+    // program
     let lookalike = site.stack.nodes()[0].user_scripts().join("posthouse-0.0.1-00000000");
     fs::create_dir(&lookalike)?;
     fs::write(lookalike.join("posthouse-udf"), "program")?;
     fs::write(lookalike.join("notes.txt"), "notes")?;
     installed_release(site, &program("2")?)?;
     let (_, removed) = installed_release(site, &program("4")?)?;
-    // THEN the one that ran is kept and the newer one removed, and the folder stays, after an uninstall as well
+    // THEN the release that ran last is kept and the newer one removed, and the folder stays, also
+    // after an uninstall
     ensure!(removed == [third.as_str()], "removed {removed:?}, not {third}");
     ensure!(site.query(CALL)? == "1", "no answer");
     let uninstalled = site.must(&["udf", "uninstall"])?;
@@ -239,18 +240,18 @@ fn nodes_that_share_a_folder_keep_what_each_of_them_ran() -> anyhow::Result<()> 
     *site.config_mut() = whole;
     // WHEN both get the third
     let (third, removed) = installed_release(&site, &program("3")?)?;
-    // THEN what either ran before is there to go back to
+    // THEN the previous release of either is kept for a rollback
     let there = releases(one)?;
     ensure!(there.len() == 3 && there.contains(&first) && there.contains(&third), "{there:?}, not {first}");
     ensure!(removed.is_empty(), "{removed:?} went");
-    // WHEN both get a fourth THEN both of those go, once
+    // WHEN both get a fourth THEN both previous releases are removed, once
     let (fourth, removed) = installed_release(&site, &program("4")?)?;
     ensure!(removed.len() == 2 && removed.contains(&first), "{removed:?} went, not {first}");
     ensure!(releases(one)? == BTreeSet::from([third, fourth]), "{:?}", releases(one)?);
     Ok(())
 }
 
-/// Takes the place of ch2's disk out of the config, as if another machine had it.
+/// Removes the path of ch2's disk from the config, as if ch2 were on another machine.
 fn forget_disk_of_ch2(site: &mut Site<'_>) -> anyhow::Result<()> {
     for key in ["user_scripts", "functions"] {
         let replica = site.config_mut().get_mut("shards").and_then(|shards| shards[1]["replicas"].get_mut(0));
@@ -260,7 +261,7 @@ fn forget_disk_of_ch2(site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 fn a_functions_file_of_somebody_else_is_refused(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN two nodes with functions, of which the second has a file that posthouse did not write
+    // GIVEN two nodes with functions, the second with a file that posthouse did not write
     site.must(&["udf", "install"])?;
     let path = site.stack.nodes()[1].functions_xml();
     let ours = fs::read_to_string(&path)?;
@@ -269,7 +270,7 @@ fn a_functions_file_of_somebody_else_is_refused(site: &mut Site<'_>) -> anyhow::
     for arguments in [&["udf", "uninstall", "--dry-run"][..], &["udf", "uninstall"]] {
         // WHEN they are uninstalled
         let refused = site.posthouse(arguments)?;
-        // THEN the file is named, and nothing went on either node
+        // THEN the file is named, and both nodes keep their functions
         ensure!(refused.code == 1 && refused.stderr.contains(&path.display().to_string()), "{refused}");
         ensure!(fs::read_to_string(&path)? == content, "the file was changed");
         for (index, node) in site.stack.nodes().iter().enumerate() {
@@ -281,7 +282,7 @@ fn a_functions_file_of_somebody_else_is_refused(site: &mut Site<'_>) -> anyhow::
 }
 
 fn programs_stay_while_another_file_names_them(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a function of somebody else that runs a program of ours
+    // GIVEN a foreign function that runs a program of posthouse
     let installed = json(&site.must(&["udf", "install", "--json"])?)?;
     let release = text(&installed[0]["release"])?;
     let node = &site.stack.nodes()[0];
@@ -289,14 +290,15 @@ fn programs_stay_while_another_file_names_them(site: &mut Site<'_>) -> anyhow::R
     let ours = fs::read_to_string(node.functions_xml())?;
     let (_, theirs) = ours.split_once('\n').context("a header")?;
     fs::write(&other, theirs.replace("<name>shardKey</name>", "<name>theirKey</name>"))?;
-    // WHEN ours are uninstalled THEN it ends with that function's name, and its program is there
+    // WHEN posthouse's functions are uninstalled THEN this fails with that function's name, and its
+    // program is kept
     let refused = site.posthouse(&["udf", "uninstall"]);
     let there = releases(node);
     fs::remove_file(&other)?;
     let (refused, there) = (refused?, there?);
     ensure!(refused.code == 1 && refused.stderr.contains("node ch1 still has"), "{refused}");
     ensure!(there.contains(&release), "{release} is not among {there:?}");
-    // WHEN the other file is gone THEN the rest goes, though our file went before
+    // WHEN the other file is gone THEN the rest is removed, although posthouse's file went before
     site.must(&["udf", "uninstall"])?;
     for node in site.stack.nodes() {
         ensure!(releases(node)?.is_empty(), "{:?}", releases(node)?);
@@ -305,7 +307,8 @@ fn programs_stay_while_another_file_names_them(site: &mut Site<'_>) -> anyhow::R
     Ok(())
 }
 
-/// A program that does the same and has another checksum: what follows an executable's end is not looked at.
+/// Makes a program with the same behavior and another checksum, because bytes after an executable's
+/// end are ignored.
 fn another_program(folder: &Path, build: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(build);
     fs::copy(binary("posthouse-udf")?, &path)?;
@@ -315,7 +318,7 @@ fn another_program(folder: &Path, build: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Installs `program`: its release, and the ones that were removed from every node.
+/// Installs `program`. Returns its release, and the releases that were removed from every node.
 fn installed_release(site: &Site<'_>, program: &Path) -> anyhow::Result<(String, Vec<String>)> {
     let program = program.to_str().context("a path in UTF-8")?;
     let installed = json(&site.must(&["udf", "install", "--json", "--binary", program])?)?;
@@ -325,7 +328,7 @@ fn installed_release(site: &Site<'_>, program: &Path) -> anyhow::Result<(String,
     Ok((text(&one["release"])?, removed))
 }
 
-/// What stands in a node's folder of programs under a release's name.
+/// The names of releases in a node's folder of programs.
 fn releases(node: &Node) -> anyhow::Result<BTreeSet<String>> {
     let names = fs::read_dir(node.user_scripts())?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
@@ -351,7 +354,7 @@ fn wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on(
             ("[4294967295, 1]", 1, "weights of 2 shards sum to more than 4294967295"),
             ("if(number = 6, [0, 0], [1, 3])", 7, "all 2 weights are 0"),
         ] {
-            // WHEN one row of a block has weights of which no shard can be chosen
+            // WHEN one row of a block has weights that no shard can be chosen from
             let sql = format!("SELECT shardOf(toString(number), {weights}) FROM numbers(10)");
             let refused = site.query(&sql);
             // THEN the query fails and names row, column and reason
@@ -359,10 +362,10 @@ fn wrong_weights_are_an_error_that_names_the_row_and_the_pool_goes_on(
             let (text, place) = (format!("{error:#}"), format!("row {row}, column weights: {reason}"));
             ensure!(text.contains(&place), "no {place:?} in {text}");
         }
-        // THEN the next question is answered
+        // THEN the next query succeeds
         ensure!(site.query(right)? == answer, "another answer after the error");
     }
-    // THEN the pool serves many threads at once as well
+    // THEN the pool also serves many threads at once
     let many =
         site.query("SELECT countIf(shardOf(toString(number), [1, 3]) = 1) > 0 FROM numbers_mt(200000)")?;
     ensure!(many == "1", "{many}");

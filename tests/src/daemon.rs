@@ -1,4 +1,6 @@
-//! A running `posthouse run`: where it answers, what it measures, what it has logged; killed when it is dropped.
+//! Handle of a running `posthouse run`: HTTP answers, metrics, log.
+//!
+//! The process is killed when the handle is dropped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,24 +16,25 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::site::{self, Site};
 use crate::stack::wait_until;
 
-/// For what it does by itself, and for the process to come: many times what it takes.
+/// Limit for the start and for background work, many times the usual time.
 const LIMIT: Duration = Duration::from_secs(60);
-/// For the process to go: it promises 10 s, and the system may be slow to say so.
+/// Limit for the end of the process: it guarantees 10 s, and the system may be slow to report it.
 const END_LIMIT: Duration = Duration::from_secs(15);
 
-/// See the module.
+/// A running `posthouse run` process.
 pub struct Daemon {
     child: Child,
-    /// Where it answers HTTP.
+    /// Address of its HTTP endpoint.
     pub address: String,
     log: File,
 }
 
 impl Daemon {
-    /// Starts it on a free port, to look at topics every second as `topics` says, and waits until it answers.
+    /// Starts it on a free port with `topics` as its topics mode and a period of one second.
+    /// Returns once it answers.
     ///
     /// # Errors
-    /// When it ends at once, or does not answer.
+    /// Fails if the process ends at once or doesn't answer.
     pub fn start(site: &mut Site<'_>, topics: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
         site.set("daemon", "listen", address.as_str()).set("daemon", "topics", topics);
@@ -39,10 +42,10 @@ impl Daemon {
         Self::with(&site.write_config()?, address)
     }
 
-    /// Starts it with a config that has it answer at `address`, and waits until it does.
+    /// Starts it with a config whose HTTP endpoint is `address`, and waits until it answers.
     ///
     /// # Errors
-    /// When it ends at once, or does not answer.
+    /// Fails if the process ends at once or doesn't answer.
     pub fn with(config: &Path, address: String) -> anyhow::Result<Self> {
         let log = tempfile::tempfile()?;
         let mut daemon = Self::logging_to(log.try_clone()?, config, address)?;
@@ -50,10 +53,10 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The same; what it logs goes to `stderr` alone.
+    /// Like [`Daemon::with`], but logs to `stderr` only.
     ///
     /// # Errors
-    /// When it ends at once, or does not answer.
+    /// Fails if the process ends at once or doesn't answer.
     pub fn logging_to(stderr: impl Into<Stdio>, config: &Path, address: String) -> anyhow::Result<Self> {
         let child = site::spawn(config, &["run"], stderr)?;
         let mut daemon = Self { child, address, log: tempfile::tempfile()? };
@@ -65,20 +68,20 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// What it answers to a GET.
+    /// Returns the body of the answer to a GET.
     ///
     /// # Errors
-    /// When it does not, or with another status than 200.
+    /// Fails without an answer, or on another status than 200.
     pub fn get(&self, path: &str) -> anyhow::Result<String> {
         let (status, body) = self.answer(path)?;
         ensure!(status == 200, "{status}: {body}");
         Ok(body)
     }
 
-    /// The status and the body that it answers to a GET.
+    /// Returns the status and body of the answer to a GET.
     ///
     /// # Errors
-    /// When it does not.
+    /// Fails without an answer.
     pub fn answer(&self, path: &str) -> anyhow::Result<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(LIMIT))?;
@@ -91,20 +94,20 @@ impl Daemon {
         Ok((status.with_context(|| answer.clone())?, body.to_owned()))
     }
 
-    /// The value of a metric; `None` while it was not measured.
+    /// Returns the value of a metric; `None` before its first measurement.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// Fails without an answer.
     pub fn metric(&self, name: &str) -> anyhow::Result<Option<u64>> {
         let all = self.get("metrics")?;
         let mut lines = all.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         lines.next().map(|value| value.parse().context(all.clone())).transpose()
     }
 
-    /// Waits until a metric has a value that is right.
+    /// Waits until a metric's value satisfies `is`.
     ///
     /// # Errors
-    /// When it has not in time, with the last value and the log.
+    /// Fails after the time limit, with the last value and the log.
     pub fn wait(&self, name: &str, is: impl Fn(u64) -> bool) -> anyhow::Result<()> {
         wait_until(name, LIMIT, || match self.metric(name) {
             Ok(Some(value)) if is(value) => ControlFlow::Break(Ok(())),
@@ -114,10 +117,10 @@ impl Daemon {
         .with_context(|| self.log().unwrap_or_default())
     }
 
-    /// Waits until it is not ready for a reason that contains `text`; returns the whole reason.
+    /// Waits until it isn't ready for a reason that contains `text`, and returns the whole reason.
     ///
     /// # Errors
-    /// When it is not in time, with what it says instead.
+    /// Fails after the time limit, with the last answer.
     pub fn is_not_ready(&self, text: &str) -> anyhow::Result<String> {
         wait_until(&format!("posthouse not to be ready because {text:?}"), LIMIT, || {
             match self.answer("ready") {
@@ -128,10 +131,10 @@ impl Daemon {
         .with_context(|| self.log().unwrap_or_default())
     }
 
-    /// Waits until all of its tasks do their work.
+    /// Waits until all of its tasks are ready.
     ///
     /// # Errors
-    /// When they do not in time, with the reason.
+    /// Fails after the time limit, with the reason.
     pub fn is_ready(&self) -> anyhow::Result<()> {
         wait_until("posthouse to be ready", LIMIT, || match self.answer("ready") {
             Ok((200, _)) => ControlFlow::Break(Ok(())),
@@ -140,23 +143,22 @@ impl Daemon {
         .with_context(|| self.log().unwrap_or_default())
     }
 
-    /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// All that it has logged.
+    /// Returns the whole log.
     ///
     /// # Errors
-    /// When that can't be read.
+    /// Fails if the log can't be read.
     pub fn log(&self) -> anyhow::Result<String> {
         site::whole(&mut self.log.try_clone()?)
     }
 
-    /// Waits until it has logged `text`; returns the whole log.
+    /// Waits until the log contains `text`, and returns the whole log.
     ///
     /// # Errors
-    /// When it has not in time, with what it has.
+    /// Fails after the time limit, with the log.
     pub fn says(&self, text: &str) -> anyhow::Result<String> {
         wait_until(&format!("posthouse to say {text:?}"), LIMIT, || match self.log() {
             Ok(log) if log.contains(text) => ControlFlow::Break(Ok(log)),
@@ -165,26 +167,26 @@ impl Daemon {
         })
     }
 
-    /// Whether its process runs.
+    /// Whether the process runs.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// Fails if the system doesn't report it.
     pub fn lives(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Ends it as a service manager does; its exit code.
+    /// Ends the process with SIGTERM, as a service manager does, and returns its exit code.
     ///
     /// # Errors
-    /// When it does not end, or by a signal.
+    /// Fails if it doesn't end, or ends by a signal.
     pub fn end(self) -> anyhow::Result<i32> {
         self.end_by(Signal::TERM)
     }
 
-    /// Ends it by a signal; its exit code.
+    /// Ends the process with `signal` and returns its exit code.
     ///
     /// # Errors
-    /// When it does not end in time, with its log, or by the signal itself.
+    /// Fails if it doesn't end in time, with its log, or if the signal itself ends it.
     pub fn end_by(mut self, signal: Signal) -> anyhow::Result<i32> {
         kill_process(self.pid(), signal)?;
         let log = || self.log.try_clone().map(|mut log| site::whole(&mut log).unwrap_or_default());
@@ -198,16 +200,16 @@ impl Daemon {
     }
 }
 
-/// An address that nobody listens on.
+/// Returns a free loopback address.
 ///
 /// # Errors
-/// When the system has none.
+/// Fails if the system has no free port.
 pub fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 impl Drop for Daemon {
-    /// SIGKILL. One that has ended already has nothing to be killed.
+    /// Sends SIGKILL. Errors are ignored, because the process may have ended already.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,5 +1,7 @@
-//! Generated events as a product sends them: skewed teams and people, JSON properties of 300 to 800 bytes, and on
-//! request some that are sent again or broken. The same seed gives the same events.
+//! Generated product events, reproducible by seed.
+//!
+//! Teams and people are skewed, JSON properties have 300 to 800 bytes. On request some messages are
+//! repeated or broken.
 
 use std::fmt::Write;
 
@@ -8,7 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use uuid::{Builder, Uuid};
 
-/// Different property objects; messages share them, so that a generator keeps up with 50,000 events a second.
+/// Number of distinct property objects. Messages share them, so that a generator keeps up with
+/// 50,000 events per second.
 const PROPERTY_SETS: usize = 997;
 /// Pages of the imaginary site, from the most visited to the least.
 const PAGES: [&str; 8] =
@@ -18,24 +21,24 @@ const SYSTEMS: [&str; 5] = ["Mac OS X", "Windows", "iOS", "Android", "Linux"];
 const EVENTS: [&str; 5] = ["$pageview", "$pageview", "$autocapture", "$identify", "purchase"];
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// What to generate.
+/// Parameters of the generator.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
-    /// Teams, the first with the most events.
+    /// Number of teams; the first has the most events.
     pub teams: u32,
-    /// People of all teams; a tenth of them sends most events.
+    /// Number of people in all teams; a tenth of them sends most events.
     pub people: u32,
     /// Days before `until` over which timestamps spread.
     pub days: u32,
     /// The latest timestamp, µs since 1970, UTC.
     pub until: i64,
-    /// Of 10,000 messages, how many are an earlier one again.
+    /// Repeated earlier messages, per 10,000 messages.
     pub again: u32,
-    /// Of 10,000 messages, how many are broken.
+    /// Broken messages, per 10,000 messages.
     pub broken: u32,
 }
 
-/// What a message is, for whoever counts afterwards.
+/// Kind of a message, for the count afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A new event.
@@ -49,28 +52,22 @@ pub enum Kind {
 /// One message for the topic.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Its key: the event's uuid, as the product sends it.
+    /// The event's uuid, as the product sends it.
     pub key: String,
-    /// Its value.
     pub payload: Vec<u8>,
-    /// What it is.
     pub kind: Kind,
 }
 
-/// One event, as its fields.
+/// The fields of one event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its uuid.
     pub uuid: Uuid,
-    /// Its name.
     pub event: &'static str,
-    /// Which of [`Generator::properties`] it has.
+    /// Index for [`Generator::properties`].
     pub properties: usize,
     /// µs since 1970, UTC.
     pub timestamp: i64,
-    /// Its team.
     pub team_id: i64,
-    /// Who did it.
     pub distinct_id: String,
 }
 
@@ -79,13 +76,13 @@ pub struct Generator {
     random: StdRng,
     profile: Profile,
     properties: Vec<String>,
-    /// The same, escaped as JSON strings.
+    /// The same objects, escaped for JSON strings.
     escaped: Vec<String>,
     earlier: Option<Message>,
 }
 
 impl Generator {
-    /// A generator of `profile`'s messages from `seed`.
+    /// Creates a generator of `profile`'s messages from `seed`.
     pub fn new(profile: Profile, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let properties: Vec<String> = (0..PROPERTY_SETS).map(|_| properties(&mut random)).collect();
@@ -93,12 +90,12 @@ impl Generator {
         Self { random, profile, properties, escaped, earlier: None }
     }
 
-    /// A set of properties: a JSON object.
+    /// Returns a property set: a JSON object.
     pub fn properties(&self, index: usize) -> &str {
         self.properties.get(index).map_or("{}", String::as_str)
     }
 
-    /// The next event, which is new.
+    /// Returns the next event, always a new one.
     pub fn event(&mut self) -> Event {
         let uuid = self.uuid();
         let random = &mut self.random;
@@ -116,7 +113,7 @@ impl Generator {
         let (key, properties) = (uuid.to_string(), &self.escaped[properties]);
         let mut payload = String::with_capacity(properties.len() + 320);
         let time = moment(timestamp);
-        // Writing to a String cannot fail.
+        // Writing to a `String` can't fail.
         let _ = write!(
             payload,
             r#"{{"uuid":"{key}","event":"{event}","properties":"{properties}","timestamp":"{time}","team_id":{team_id},"distinct_id":"{distinct_id}","elements_chain":"","created_at":"{time}","source":"web"}}"#
@@ -129,7 +126,8 @@ impl Generator {
         Builder::from_random_bytes(bytes).into_uuid()
     }
 
-    /// One of the ways in which real messages are broken, each unique by its uuid where it has one.
+    /// Returns a message broken in a way that real messages are. Each is unique by its uuid where
+    /// it has one.
     fn broken(&mut self) -> Message {
         let event = self.message();
         let text = String::from_utf8_lossy(&event.payload).into_owned();
@@ -166,13 +164,13 @@ impl Iterator for Generator {
     }
 }
 
-/// A number below `end` of which small ones are likelier: the square of a uniform one.
+/// Returns a number below `end` that is likelier to be small: the square of a uniform one.
 fn skewed(random: &mut StdRng, end: u32) -> u32 {
     let uniform: f64 = random.random();
     (uniform * uniform * f64::from(end)) as u32
 }
 
-/// A JSON object of up to 800 bytes as a JSON string, in which quotes are escaped.
+/// Returns a JSON object of up to 800 bytes.
 fn properties(random: &mut StdRng) -> String {
     let page = PAGES[skewed(random, PAGES.len() as u32) as usize];
     let (browser, system) = (random.random_range(0..BROWSERS.len()), random.random_range(0..SYSTEMS.len()));
@@ -193,7 +191,7 @@ fn properties(random: &mut StdRng) -> String {
     object
 }
 
-/// `2026-11-01 10:42:06.502000` of microseconds since 1970.
+/// Formats microseconds since 1970 like `2026-11-01 10:42:06.502000`.
 fn moment(micros: i64) -> String {
     let timestamp = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH);
     timestamp.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()

@@ -1,4 +1,6 @@
-//! History as Parquet: generated events in the columns of the product's own batch exports, the same for the same seed.
+//! History as Parquet files, in the columns of the product's batch exports.
+//!
+//! The same seed gives the same events.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,42 +16,42 @@ use parquet::schema::types::ColumnPath;
 
 use crate::events::{Event, Generator, Profile};
 
-/// Rows that are turned into columns at once; a row group may have any number of them.
+/// Rows converted to columns at once. A row group may have any number of rows.
 const WRITTEN_AT_ONCE: usize = 50_000;
 
-/// What to write.
+/// Parameters of the generated history.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
     /// Rows of all files.
     pub rows: usize,
-    /// How they are told apart into files.
+    /// How rows are split into files.
     pub files: Files,
-    /// Rows of a row group.
+    /// Rows per row group.
     pub row_group: usize,
     /// Days before [`History::until`] over which timestamps spread.
     pub days: u32,
     /// The latest timestamp, µs since 1970, UTC.
     pub until: i64,
-    /// Different people.
+    /// Number of distinct people.
     pub people: u32,
-    /// Repeats the events.
+    /// The same seed repeats the events.
     pub seed: u64,
 }
 
-/// Which rows share a file.
+/// How rows are split into files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// So many files, with equal shares of the rows: `export-001.parquet` and so on.
+    /// This number of files with equal shares of the rows: `export-001.parquet` and so on.
     Equal(usize),
-    /// One for each month that has rows: `2025-01.parquet` and so on.
+    /// One file for each month that has rows: `2025-01.parquet` and so on.
     Monthly,
 }
 
 impl History {
-    /// Writes the files into `folder`, one after another in time, and returns their paths.
+    /// Writes the files into `folder` in order of time, and returns their paths.
     ///
     /// # Errors
-    /// When they can't be written.
+    /// Fails if the files can't be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder)?;
         let profile = Profile {
@@ -83,7 +85,7 @@ impl History {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_max_row_group_row_count(Some(self.row_group))
-            // Real properties are all different: no dictionary would hold them.
+            // Real properties are all distinct, so a dictionary would be useless.
             .set_column_dictionary_enabled(ColumnPath::from("properties"), false)
             .build();
         let mut writer = None;
@@ -114,7 +116,7 @@ fn monthly(events: &[Event]) -> Vec<(String, &[Event])> {
     files.filter_map(|events| Some((month(events.first()?), events))).collect()
 }
 
-/// `2025-01`, in UTC.
+/// Returns the month like `2025-01`, in UTC.
 fn month(event: &Event) -> String {
     let timestamp = Timestamp::from_microsecond(event.timestamp).unwrap_or(Timestamp::UNIX_EPOCH);
     timestamp.strftime("%Y-%m").to_string()

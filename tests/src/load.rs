@@ -1,4 +1,6 @@
-//! Load on a topic: generated messages at a steady rate, by an idempotent producer, with what was delivered counted.
+//! Load on a topic: generated messages from an idempotent producer.
+//!
+//! Messages are sent at a steady rate, and acknowledged ones are counted.
 
 use std::ops::Add;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,24 +17,24 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::events::{Generator, Kind, Profile};
 
-/// How often the rate is checked: small enough that a block of 100 ms sees an even stream.
+/// Interval of rate checks, short enough that a block of 100 ms gets an even stream.
 const TICK: Duration = Duration::from_millis(5);
-/// For the last messages to arrive, a broker's outage included.
+/// Limit for the last messages to be acknowledged, including a broker outage.
 const FLUSH_LIMIT: Duration = Duration::from_secs(120);
 
-/// What has been produced so far; a message counts when the broker has acknowledged it.
+/// Counts of messages acknowledged by the broker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Produced {
     /// New events.
     pub events: u64,
-    /// Events sent again.
+    /// Repeated events.
     pub again: u64,
     /// Broken messages.
     pub broken: u64,
 }
 
 impl Produced {
-    /// All messages.
+    /// Returns the number of all messages.
     pub fn messages(&self) -> u64 {
         self.events + self.again + self.broken
     }
@@ -56,7 +58,7 @@ pub struct Producer {
     topic: String,
 }
 
-/// Counts what the broker acknowledged and keeps the first refusal.
+/// Counts acknowledgements and keeps the first refusal.
 #[derive(Default)]
 struct Acknowledgements {
     counts: [AtomicU64; 3],
@@ -64,7 +66,7 @@ struct Acknowledgements {
 }
 
 impl ClientContext for Acknowledgements {
-    // A broker that is killed on purpose is not news.
+    // Brokers are killed on purpose, so the client's log is noise.
     fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, _facility: &str, _message: &str) {}
     fn error(&self, _error: rdkafka::error::KafkaError, _reason: &str) {}
 }
@@ -84,10 +86,11 @@ impl ProducerContext for Acknowledgements {
 }
 
 impl Producer {
-    /// A producer for `topic` on `brokers`; it outlives outages of a broker and delivers each message once.
+    /// Creates a producer for `topic` on `brokers`. It survives broker outages and delivers each
+    /// message once.
     ///
     /// # Errors
-    /// When the client library refuses its configuration.
+    /// Fails if the client library refuses its configuration.
     pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Self> {
         let inner = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -103,10 +106,10 @@ impl Producer {
         Ok(Self { inner, topic: topic.to_owned() })
     }
 
-    /// Queues one message; waits while the queue is full.
+    /// Queues one message. Waits while the queue is full.
     ///
     /// # Errors
-    /// When the client library refuses it.
+    /// Fails if the client library refuses the message.
     pub fn send(&self, key: &str, payload: &[u8], kind: Kind) -> anyhow::Result<()> {
         let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(kind)).key(key).payload(payload);
         loop {
@@ -121,10 +124,10 @@ impl Producer {
         }
     }
 
-    /// Waits until everything is acknowledged.
+    /// Waits until all messages are acknowledged.
     ///
     /// # Errors
-    /// When a message was refused or the time is over.
+    /// Fails if a message was refused or the time limit is over.
     pub fn flush(&self) -> anyhow::Result<Produced> {
         self.inner
             .flush(FLUSH_LIMIT)
@@ -136,7 +139,7 @@ impl Producer {
         Ok(self.acknowledged())
     }
 
-    /// What has been acknowledged so far.
+    /// Returns the counts of messages acknowledged so far.
     pub fn acknowledged(&self) -> Produced {
         let [events, again, broken] = &self.inner.context().counts;
         Produced {
@@ -154,10 +157,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to produce `per_second` messages of `profile`, at most `limit` of them.
+    /// Starts producing `per_second` messages of `profile`, at most `limit` in total.
     ///
     /// # Errors
-    /// When the producer can't be made.
+    /// Fails if the producer can't be created.
     pub fn start(
         brokers: &str,
         topic: &str,
@@ -185,24 +188,24 @@ impl Load {
         Ok(Self { stop, thread })
     }
 
-    /// Whether everything up to the limit has been delivered.
+    /// Whether the thread has ended, normally because all messages up to the limit are delivered.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Ends it, and returns what was produced once all of that is acknowledged.
+    /// Stops the load, and returns the counts once all its messages are acknowledged.
     ///
     /// # Errors
-    /// When a message could not be delivered.
+    /// Fails if a message couldn't be delivered.
     pub fn finish(self) -> anyhow::Result<Produced> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Waits for the limit, and returns what was produced.
+    /// Waits for the limit, and returns the counts.
     ///
     /// # Errors
-    /// When a message could not be delivered.
+    /// Fails if a message couldn't be delivered.
     pub fn wait(self) -> anyhow::Result<Produced> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

@@ -1,4 +1,6 @@
-//! A test's own place on a stack: a database, a topic and a consumer group of one name, made by the `posthouse` binary.
+//! A test's site on a stack: database, topic and consumer group.
+//!
+//! All three have the site's name, and the `posthouse` binary creates them.
 
 use std::fmt;
 use std::fs::File;
@@ -17,50 +19,51 @@ use crate::stack::{Broker, Stack, wait_until};
 
 /// Partitions of a site's topic: two for each of two nodes.
 const PARTITIONS: i64 = 4;
-/// Two for each topic of persons: the versions of a person come by either, in any order.
+/// Partitions of each person topic. With two, versions of a person arrive through either, in any
+/// order.
 const PERSON_PARTITIONS: i64 = 2;
-/// For one run of `posthouse`: beyond everything that it waits for itself, so that one that hangs fails its
-/// test.
+/// Limit for one run of `posthouse`. It exceeds all of posthouse's own timeouts, so that a hanging
+/// run fails its test.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 /// A database, a topic and a group on a stack, with a `posthouse.toml` that names them.
 pub struct Site<'s> {
-    /// The servers it stands on.
+    /// The stack that runs the servers.
     pub stack: &'s Stack,
     name: String,
     folder: TempDir,
     config: Table,
 }
 
-/// How a run of `posthouse` ended.
+/// Result of a `posthouse` run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Its exit code; -1 if a signal ended it.
+    /// The exit code; -1 if a signal ended it.
     pub code: i32,
-    /// What it printed.
     pub stdout: String,
-    /// What it logged.
+    /// Its log, written to stderr.
     pub stderr: String,
 }
 
-/// What arrived on all shards, counted row by row.
+/// Stored rows on all shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Rows in `sharded_events` of all shards.
     pub rows: u64,
-    /// Different events among them.
+    /// Distinct events among them.
     pub events: u64,
     /// Rows in `sharded_events_dead_letter` of all shards.
     pub dead_rows: u64,
-    /// Different places in the topic among them.
+    /// Distinct topic partitions and offsets among them.
     pub dead: u64,
 }
 
 impl<'s> Site<'s> {
-    /// A site called `name` (an identifier), with a topic file beside its config. Nothing is applied yet.
+    /// Creates a site called `name` (an identifier), with a topics file next to its config. Applies
+    /// no changes yet.
     ///
     /// # Errors
-    /// When the files can't be written.
+    /// Fails if the files can't be written.
     pub fn new(stack: &'s Stack, name: &str) -> anyhow::Result<Self> {
         let mut config: Table = toml::from_str(&stack.posthouse_toml()?)?;
         config.insert("database".to_owned(), name.into());
@@ -71,7 +74,7 @@ impl<'s> Site<'s> {
         Ok(site)
     }
 
-    /// Gives a key of a section another value; takes effect with the next run of `posthouse`.
+    /// Sets a key of a config section. Takes effect with the next run of `posthouse`.
     pub fn set(&mut self, section: &str, key: &str, value: impl Into<Value>) -> &mut Self {
         let table = self.config.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(table) = table {
@@ -80,7 +83,7 @@ impl<'s> Site<'s> {
         self
     }
 
-    /// Names the properties that get a column of their own, called `mat_` and the property.
+    /// Configures materialized columns for properties, each named `mat_` plus the property.
     pub fn materialize(&mut self, properties: &[&str]) -> &mut Self {
         let column = |property: &&str| {
             let mut column = Table::new();
@@ -91,10 +94,11 @@ impl<'s> Site<'s> {
         self.set("events", "materialized", properties.iter().map(column).collect::<Vec<_>>())
     }
 
-    /// Asks for persons, with topics and a group of the site's own: `NAME_person`, `NAME_person_distinct_id`, `NAME_persons`.
+    /// Enables persons, with separate topics and group: `NAME_person`, `NAME_person_distinct_id`,
+    /// `NAME_persons`.
     ///
     /// # Errors
-    /// When the topics file can't be written.
+    /// Fails if the topics file can't be written.
     pub fn with_persons(&mut self) -> anyhow::Result<&mut Self> {
         let (person, distinct_id) = self.person_topics();
         self.set("persons", "topic", person);
@@ -104,15 +108,15 @@ impl<'s> Site<'s> {
         Ok(self)
     }
 
-    /// The topics of persons and of distinct ids.
+    /// Returns the topics of persons and of distinct ids.
     pub fn person_topics(&self) -> (String, String) {
         (format!("{}_person", self.name), format!("{}_person_distinct_id", self.name))
     }
 
-    /// Writes the topics file anew; the topics of persons, if there are any, always have two partitions.
+    /// Rewrites the topics file. The topics of persons, if enabled, always have two partitions.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Fails if the file can't be written.
     pub fn write_topics(&self, partitions: i64) -> anyhow::Result<()> {
         let mut text = format!(
             "[defaults]\nreplication_factor = 1\n\n[topics.{}]\npartitions = {partitions}\n",
@@ -127,12 +131,12 @@ impl<'s> Site<'s> {
         Ok(std::fs::write(self.folder.path().join("topics.toml"), text)?)
     }
 
-    /// The name of its database, topic and group.
+    /// Name of the database, topic and group.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The configuration as it stands, to be changed by hand.
+    /// Returns the current config for direct changes.
     pub fn config_mut(&mut self) -> &mut Table {
         &mut self.config
     }
@@ -140,25 +144,25 @@ impl<'s> Site<'s> {
     /// Runs `posthouse` with this site's config.
     ///
     /// # Errors
-    /// When the binary is not there or does not start.
+    /// Fails if the binary is missing or doesn't start.
     pub fn posthouse(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
         run(&self.write_config()?, arguments)
     }
 
-    /// Writes the configuration as it stands to its file.
+    /// Writes the current config to its file.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Fails if the file can't be written.
     pub fn write_config(&self) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join("posthouse.toml");
         std::fs::write(&path, toml::to_string(&self.config)?)?;
         Ok(path)
     }
 
-    /// Starts `posthouse` with this site's config and leaves it to itself; what it prints goes nowhere.
+    /// Starts `posthouse` with this site's config in the background. Its output is discarded.
     ///
     /// # Errors
-    /// When the binary is not there or does not start.
+    /// Fails if the binary is missing or doesn't start.
     pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
         spawn(&self.write_config()?, arguments, Stdio::null())
     }
@@ -166,49 +170,50 @@ impl<'s> Site<'s> {
     /// Runs `posthouse` and expects exit code 0.
     ///
     /// # Errors
-    /// With everything it printed, when it ends otherwise.
+    /// Fails on another exit code, with the whole output.
     pub fn must(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
         let outcome = self.posthouse(arguments)?;
         ensure!(outcome.code == 0, "posthouse {}: {outcome}", arguments.join(" "));
         Ok(outcome)
     }
 
-    /// Applies topic and schema.
+    /// Applies topics and schema.
     ///
     /// # Errors
-    /// When one of them fails.
+    /// Fails if one of them fails.
     pub fn apply(&self) -> anyhow::Result<()> {
         self.must(&["topics", "apply"])?;
         self.must(&["schema", "apply"])?;
         Ok(())
     }
 
-    /// Where the brokers are.
+    /// Returns the addresses of the brokers.
     pub fn brokers(&self) -> String {
         self.stack.brokers().iter().map(Broker::address).collect::<Vec<_>>().join(",")
     }
 
-    /// A query on the first node, `{db}` standing for the database: the answer without its last line break.
+    /// Runs a query on the first node with `{db}` replaced by the database. Returns the answer
+    /// without its last line break.
     ///
     /// # Errors
-    /// What the node says.
+    /// Returns the node's error.
     pub fn query(&self, sql: &str) -> anyhow::Result<String> {
         self.query_on(0, sql)
     }
 
-    /// The same on the node at `index`.
+    /// Like [`Site::query`], on the node at `index`.
     ///
     /// # Errors
-    /// What the node says.
+    /// Returns the node's error.
     pub fn query_on(&self, index: usize, sql: &str) -> anyhow::Result<String> {
         let node = self.stack.nodes().get(index).with_context(|| format!("there is no node {index}"))?;
         Ok(node.query(&sql.replace("{db}", &self.name))?.trim_end_matches('\n').to_owned())
     }
 
-    /// Waits until a query on the first node answers `wanted`.
+    /// Waits until a query on the first node returns `wanted`.
     ///
     /// # Errors
-    /// When it does not within `limit`, with its last answer.
+    /// Fails after `limit`, with the last answer.
     pub fn answers(&self, sql: &str, wanted: &str, limit: Duration) -> anyhow::Result<()> {
         wait_until(&format!("{sql} to answer {wanted}"), limit, || match self.query(sql) {
             Ok(answer) if answer == wanted => ControlFlow::Break(Ok(())),
@@ -217,10 +222,10 @@ impl<'s> Site<'s> {
         })
     }
 
-    /// Counts what is stored, shard by shard.
+    /// Counts the stored rows of all shards.
     ///
     /// # Errors
-    /// When a node does not answer.
+    /// Fails if a node doesn't answer.
     pub fn stored(&self) -> anyhow::Result<Stored> {
         let answer = self.query(
             "SELECT (SELECT count() FROM {db}.events), (SELECT uniqExact(uuid) FROM {db}.events), \
@@ -234,11 +239,11 @@ impl<'s> Site<'s> {
         Ok(Stored { rows, events, dead_rows, dead })
     }
 
-    /// Waits until all that was produced is stored. A total that has not moved for `quiet` ends the wait as well, so
-    /// that what was lost can be counted.
+    /// Waits until all produced messages are stored. The wait also ends if the counts don't change
+    /// for `quiet`, so that lost messages can be counted.
     ///
     /// # Errors
-    /// When it goes on for longer than `limit`.
+    /// Fails after `limit`.
     pub fn drained(&self, produced: Produced, quiet: Duration, limit: Duration) -> anyhow::Result<Stored> {
         let mut last = (Stored::default(), std::time::Instant::now());
         wait_until("all messages to be stored", limit, || match self.stored() {
@@ -260,7 +265,7 @@ impl<'s> Site<'s> {
     /// Removes the database from every node, consumers first.
     ///
     /// # Errors
-    /// When a node does not answer.
+    /// Fails if a node doesn't answer.
     pub fn remove(&self) -> anyhow::Result<()> {
         for index in 0..self.stack.nodes().len() {
             for consumer in ["kafka_events", "kafka_person", "kafka_person_distinct_id"] {
@@ -278,20 +283,20 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs the `posthouse` binary that was built beside this executable.
+/// Runs the `posthouse` binary built next to this executable.
 ///
 /// # Errors
-/// When it is not there, does not start or hangs.
+/// Fails if the binary is missing, doesn't start or hangs.
 pub fn run(config: &Path, arguments: &[&str]) -> anyhow::Result<Outcome> {
     run_within(config, arguments, RUN_LIMIT)
 }
 
-/// The same, killed when it takes longer than `limit`.
+/// Like [`run`], but kills it after `limit`.
 ///
 /// # Errors
-/// When it is not there, does not start or does not end in time.
+/// Fails if the binary is missing, doesn't start or doesn't end in time.
 pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow::Result<Outcome> {
-    // Files, not pipes: nobody has to read while it runs.
+    // Files instead of pipes, so that no reader is needed while it runs.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut command = Command::new(binary("posthouse")?);
     command.arg("--config").arg(config).args(arguments).stdin(Stdio::null());
@@ -310,20 +315,20 @@ pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow:
     Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
 }
 
-/// Starts `posthouse` and leaves it to itself; what it prints goes nowhere, what it logs to `stderr`.
+/// Starts `posthouse` in the background. Its stdout is discarded, its log goes to `stderr`.
 ///
 /// # Errors
-/// When it is not there or does not start.
+/// Fails if the binary is missing or doesn't start.
 pub fn spawn(config: &Path, arguments: &[&str], stderr: impl Into<Stdio>) -> anyhow::Result<Child> {
     let mut command = Command::new(binary("posthouse")?);
     command.arg("--config").arg(config).args(arguments);
     Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn()?)
 }
 
-/// All that a file has, from its beginning.
+/// Reads a whole file from its start.
 ///
 /// # Errors
-/// When it can't be read.
+/// Fails if the file can't be read.
 pub fn whole(file: &mut File) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -331,10 +336,11 @@ pub fn whole(file: &mut File) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A binary of this workspace, built beside the running executable, which may be a test in `deps`.
+/// Finds a binary of this workspace, built next to the running executable, which may be a test in
+/// `deps`.
 ///
 /// # Errors
-/// When it is not there.
+/// Fails if the binary is missing.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let places = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));

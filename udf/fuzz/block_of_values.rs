@@ -1,9 +1,9 @@
-//! A well-formed block of any values for one of the functions, made of a fuzzer's bytes.
+//! Builds a well-formed block of arguments from a fuzzer's bytes.
 
 use crate::functions::{FUNCTIONS, Function, Type};
 use arbitrary::Unstructured;
 
-/// The function, the count of rows and the block; nothing if there are no bytes to choose with.
+/// Returns a function, the row count and a block of its arguments; `None` if `data` is empty.
 pub(crate) fn block_of_values(data: &[u8]) -> Option<(&'static Function, u8, Vec<u8>)> {
     let mut values = Unstructured::new(data);
     let function = values.choose(FUNCTIONS).ok()?;

@@ -1,4 +1,6 @@
-//! Replays the inputs by which the fuzzer reached new code: each is answered or refused, and none panics.
+//! Replay of the fuzz corpus.
+//!
+//! Each input is answered or refused without a panic.
 
 #[path = "../fuzz/block_of_values.rs"]
 mod block_of_values;
@@ -9,7 +11,7 @@ use std::path::Path;
 use crate::functions::FUNCTIONS;
 use crate::serve::{ServeError, serve};
 
-/// The inputs that are kept for a fuzz target.
+/// Returns the corpus of a fuzz target.
 fn inputs(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(folder).unwrap();

@@ -1,4 +1,6 @@
-//! `FUNCTIONS.md`, made from the registry: what each function does, returns on bad input, and what to use instead.
+//! Generator of `FUNCTIONS.md` from the function registry.
+//!
+//! For each function: meaning, behaviour on bad input, and the alternative to use instead.
 
 use std::fmt::Write;
 
@@ -43,7 +45,7 @@ needs them must not call functions in the same query; in a profile of a user who
 switch of 26.7 changes an answer: a test turns each of them round.
 ";
 
-/// The whole file.
+/// Returns the full text of `FUNCTIONS.md`.
 pub fn functions_md() -> String {
     let mut text = INTRODUCTION.to_owned();
     for function in FUNCTIONS {
@@ -53,7 +55,7 @@ pub fn functions_md() -> String {
 }
 
 fn section(text: &mut String, function: &Function) {
-    // Writing to a string does not fail.
+    // Writing to a `String` can't fail.
     let _ = write!(
         text,
         "\n## {}\n\n    {function}\n\n{}\n\n**Bad input.** {}\n\n**Instead.** {}\n\n",

@@ -1,29 +1,32 @@
-//! What makes an event the same event when it is sent again: a fingerprint that stays the same for ever.
+//! Event fingerprint: a hash shared by all copies of an event.
+//!
+//! It must never change, because stored fingerprints are compared with new ones.
 
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// What a producer decides about an event; everything else may differ when it is sent again.
+/// The columns that identify an event. All other columns may differ when a producer resends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// The team it belongs to.
+    /// Team that the event belongs to.
     pub team_id: i64,
-    /// Its id, as 16 bytes in the order of the text.
+    /// Event id: 16 bytes in the order of the text form.
     pub uuid: [u8; 16],
-    /// Its name.
+    /// Event name, e.g. `$pageview`.
     pub name: &'a [u8],
-    /// Who did it.
+    /// Distinct id of the person who caused the event.
     pub distinct_id: &'a [u8],
-    /// When, in microseconds since 1970, UTC.
+    /// Event time in microseconds since 1970, UTC.
     pub timestamp: i64,
 }
 
-/// The event's fingerprint, as the 16 bytes of a UUID in the order of the text.
+/// Returns the event's fingerprint: the 16 bytes of a UUID in the order of the text form.
 ///
-/// It is SipHash-2-4 with 128 bits and a key of zeros (`sipHash128Reference` in SQL) of: team id, uuid, timestamp (64, 128
-/// and 64 bits, integers little endian), and then name and distinct id, each after its length in bytes (64 bits, little
-/// endian), so that no two events are the same text. Version (8: custom) and variant are set as RFC 9562 wants them.
+/// The hash is SipHash-2-4 with 128 bits and a zero key (`sipHash128Reference` in SQL) over team
+/// id, uuid and timestamp (64, 128 and 64 bits, integers little endian), then name and distinct id,
+/// each after its length in bytes (64 bits, little endian). The lengths make the hashed bytes of
+/// two different events differ. Version (8: custom) and variant are set as RFC 9562 requires.
 pub fn fingerprint(event: &Event<'_>) -> [u8; 16] {
     let mut hasher = SipHasher24::new();
     hasher.write(&event.team_id.to_le_bytes());

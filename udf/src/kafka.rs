@@ -1,15 +1,16 @@
-//! Kafka's own choice of a partition for a message with a key.
+//! Kafka's default partitioner for messages with a key.
 
 use std::num::NonZeroU32;
 
-/// The seed of Kafka's hash, a constant of its Java client (`org.apache.kafka.common.utils.Utils.murmur2`).
+/// Seed of Kafka's hash, a constant of its Java client
+/// (`org.apache.kafka.common.utils.Utils.murmur2`).
 const SEED: u32 = 0x9747_b28c;
-/// The multiplier of MurmurHash2.
+/// Multiplier of MurmurHash2.
 const M: u32 = 0x5bd1_e995;
 
-/// MurmurHash2 of 32 bits with Kafka's seed.
+/// 32-bit MurmurHash2 with Kafka's seed.
 fn murmur2(key: &[u8]) -> u32 {
-    // Keys of 4 GiB and more do not exist; the hash takes the length modulo 2^32 in any case.
+    // The hash takes the length modulo 2^32. Keys of 4 GiB and more don't exist.
     let [b0, b1, b2, b3, ..] = key.len().to_le_bytes();
     let mut hash = SEED ^ u32::from_le_bytes([b0, b1, b2, b3]);
     let (words, rest) = key.as_chunks::<4>();
@@ -27,10 +28,11 @@ fn murmur2(key: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// The partition, from 0, that Kafka's default partitioner picks for a message with this key, as the Java client and
-/// librdkafka's `murmur2_random` do. Other producers may pick otherwise: librdkafka's own default is CRC32.
+/// Returns the partition, from 0, that Kafka's default partitioner picks for a message with this
+/// key. The Java client and librdkafka's `murmur2_random` agree. Other producers may differ:
+/// librdkafka's default is CRC32.
 pub fn partition(key: &[u8], partitions: NonZeroU32) -> u32 {
-    // The Java client clears the sign, as its integers have one.
+    // The Java client clears the sign bit, because its integers are signed.
     (murmur2(key) & 0x7fff_ffff) % partitions
 }
 
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_the_java_client() {
-        // The cases of the Java client's own test of murmur2, as it prints them: signed.
+        // Test cases of the Java client's own murmur2 test, signed as printed there.
         let cases: [(&str, i32); 6] = [
             ("21", -973932308),
             ("foobar", -790332482),

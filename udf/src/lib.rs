@@ -1,8 +1,8 @@
-//! The functions that ClickHouse runs inside its queries.
+//! Executable functions that ClickHouse runs inside its queries.
 //!
-//! ClickHouse starts `posthouse-udf FUNCTION` as an `executable_pool` function and keeps it: it writes one
-//! `Native` block of arguments, reads one `Native` block with the result, and repeats until it closes the
-//! pipe.
+//! ClickHouse starts `posthouse-udf FUNCTION` as an `executable_pool` function and keeps the
+//! process. It writes one `Native` block of arguments, reads one `Native` block with the result,
+//! and repeats until it closes the pipe.
 
 #![warn(missing_docs)]
 #![cfg_attr(

@@ -1,4 +1,4 @@
-//! `posthouse-udf FUNCTION`: serves one function on standard input and output, as ClickHouse's child.
+//! `posthouse-udf FUNCTION`: serves one function on stdin and stdout for ClickHouse.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use posthouse_udf::functions::{FUNCTIONS, Function, find};
 use posthouse_udf::process::{close_inherited_descriptors, pipes};
 use posthouse_udf::serve::{ServeError, serve};
 
-/// The exit code of wrong usage; 1 is that of work that failed.
+/// Exit code for wrong usage. Exit code 1 means that the work failed.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a text that was asked for; unlike `println!` it does not panic if the reader has gone.
+/// Prints `text`. Unlike `println!` it doesn't panic if the reader has closed the pipe.
 fn print(text: &str) -> ExitCode {
     match writeln!(io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,13 +49,13 @@ fn run(function: &Function) -> ExitCode {
 }
 
 fn serve_pipes(function: &Function) -> Result<(), Box<dyn Error>> {
-    // SAFETY: this is the only thread, and it has opened nothing yet.
+    // SAFETY: this is the only thread, and it hasn't opened any descriptor yet.
     unsafe { close_inherited_descriptors()? };
     let (input, output) = pipes()?;
     Ok(serve(function, input, output)?)
 }
 
-/// The error and its causes in one line, because ClickHouse quotes what stands on standard error.
+/// Formats the error and its causes as one line, because ClickHouse quotes stderr in its own error.
 fn with_causes(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,42 +1,44 @@
-//! THE person de-duplication rule: which of a row's versions counts, and whether it is a deletion.
+//! Person deduplication rule: the current version, and whether it is a deletion.
 
 use thiserror::Error;
 
-/// Versions that do not belong together.
+/// Error for arrays of different lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "{versions} versions, {person_ids} person ids and {deleted} deletion flags: give one of each for every version"
 )]
 pub struct Uneven {
-    /// How many versions there are.
+    /// Number of versions.
     pub versions: usize,
-    /// How many person ids.
+    /// Number of person ids.
     pub person_ids: usize,
-    /// How many deletion flags.
+    /// Number of deletion flags.
     pub deleted: usize,
 }
 
-/// One version of what PostgreSQL said about a distinct id.
+/// One version of a distinct id's person, as read from PostgreSQL.
 ///
-/// The order is the rule: the greatest version wins; of equal ones a deletion; of equal deletions (or of none) the
-/// greatest person id, in ClickHouse's order of UUIDs. It is that of SQL's
-/// `argMax(…, (version, is_deleted != 0, person_id))`.
+/// The derived order is the rule: the greatest version wins; among equal versions a deletion; among
+/// equal deletions (or non-deletions) the greatest person id, in ClickHouse's order of UUIDs. SQL's
+/// `argMax(…, (version, is_deleted != 0, person_id))` gives the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// Its number, which rises with every change.
+    /// Version number, which rises with every change.
     pub version: i64,
-    /// Whether it says that there is no such person any more.
+    /// Whether this version deletes the person.
     pub is_deleted: bool,
-    /// The person's id as a number in ClickHouse's order: the half that is written last in text counts first.
+    /// Person id as an integer in ClickHouse's order: the half written last in the text form is the
+    /// more significant one.
     pub person_id: u128,
 }
 
-/// The version that counts, if there is any.
+/// Returns the current version; `None` without versions.
 pub fn latest(versions: impl Iterator<Item = Version>) -> Option<Version> {
     versions.max()
 }
 
-/// The person of the version that counts; none if that is a deletion, or if there is no version.
+/// Returns the person id of the current version; `None` if it is a deletion or if there are no
+/// versions.
 pub fn latest_person(versions: impl Iterator<Item = Version>) -> Option<u128> {
     latest(versions).filter(|latest| !latest.is_deleted).map(|latest| latest.person_id)
 }

@@ -1,4 +1,7 @@
-//! The loop of a pooled process: read a block, decide, write, flush, until the server closes the pipe.
+//! Main loop of a pooled process.
+//!
+//! Each round reads a block, computes its answer, writes and flushes it. The loop ends when the
+//! server closes the pipe.
 
 use std::io::{self, Read, Write};
 
@@ -7,36 +10,36 @@ use thiserror::Error;
 use crate::functions::{Function, RuleError};
 use crate::wire::{Answer, BlockReader, WireError};
 
-/// Why a process stops before the server closes its input.
+/// Reason why a process stops before the server closes its input.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// A block cannot be read, or its answer is malformed.
+    /// A block can't be read, or its answer is malformed.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// A block has no answer.
     #[error(transparent)]
     Rule(#[from] RuleError),
-    /// The answer cannot be written.
+    /// The answer can't be written.
     #[error("cannot write the answer")]
     Write(#[source] io::Error),
 }
 
 impl ServeError {
-    /// Whether the server has gone or given up the query: nobody is left to read an error.
+    /// Whether the server has exited or cancelled the query, so that an error would have no reader.
     pub fn is_abandoned(&self) -> bool {
         matches!(self, Self::Write(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// Answers every block of `input` with one block on `output`, in order, until `input` ends between two
-/// blocks.
+/// Answers every block of `input` with one block on `output`, in order, until `input` ends between
+/// two blocks.
 ///
-/// Nothing of a block's answer is written unless all its rows have one and nothing is left of it. Neither end needs buffering: both are
-/// read and written in large pieces.
+/// An answer is written only if all rows of its block have one and no bytes of the block are left.
+/// Neither end needs buffering, because both are read and written in large pieces.
 ///
 /// # Errors
-/// The first block that cannot be read, answered or written; or the one before it, if both came at once and the first does not
-/// look like a block. All before have been answered.
+/// Fails on the first block that can't be read, answered or written. If two blocks arrived
+/// together, an invalid start of the second fails the first. All earlier blocks have been answered.
 pub fn serve(function: &Function, input: impl Read, mut output: impl Write) -> Result<(), ServeError> {
     let mut blocks = BlockReader::new(function.arguments, input)?;
     let mut answer = Answer::new(function.returns);
@@ -69,9 +72,10 @@ mod tests {
     const KEY_ANSWER: &[u8] = b"\x01\x03\x06result\x86\0UInt64\
         \x46\xaf\xa2\x40\x29\x7e\x85\x4f\xd7\x00\x77\x73\x9d\x4b\x92\x1e\xd6\x94\xae\x0e\x6d\x37\x8a\xb1";
 
-    // SELECT ['user-2', 'user-3', 'user-3', 'user-7', 'user-0', 'user-2'][number + 1] AS distinct_id,
-    // [[3,0,2], [3,0,2], [9,1], [9,1], [0,5,0,7,1], [0,5,0,7,1]][number + 1]::Array(UInt32) AS weights
-    // FROM numbers(6) FORMAT Native
+    // SELECT ['user-2', 'user-3', 'user-3', 'user-7', 'user-0', 'user-2'][number + 1]
+    //   AS distinct_id,
+    // [[3,0,2], [3,0,2], [9,1], [9,1], [0,5,0,7,1], [0,5,0,7,1]][number + 1]::Array(UInt32)
+    //   AS weights FROM numbers(6) FORMAT Native
     const SHARD_BLOCK: &[u8] = b"\x02\x06\x0bdistinct_id\x06String\
         \x06user-2\x06user-3\x06user-3\x06user-7\x06user-0\x06user-2\
         \x07weights\x0dArray(UInt32)\
@@ -81,19 +85,19 @@ mod tests {
         \x09\0\0\0\x01\0\0\0\x09\0\0\0\x01\0\0\0\
         \0\0\0\0\x05\0\0\0\0\0\0\0\x07\0\0\0\x01\0\0\0\
         \0\0\0\0\x05\0\0\0\0\0\0\0\x07\0\0\0\x01\0\0\0";
-    // SELECT [3, 3, 2, 2, 2, 4][number + 1]::UInt32 AS result FROM numbers(6) FORMAT Native, where the
-    // numbers are the shards in which a Distributed table with these weights put these rows
+    // SELECT [3, 3, 2, 2, 2, 4][number + 1]::UInt32 AS result FROM numbers(6) FORMAT Native.
+    // The numbers are the shards where a Distributed table with these weights put these rows.
     const SHARD_ANSWER: &[u8] = b"\x01\x06\x06result\x86\0UInt32\
         \x03\0\0\0\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02\0\0\0\x04\0\0\0";
 
-    /// What a process that serves `name` writes, and how it ends.
+    /// Returns the output of a process that serves `name`, and its final result.
     fn run(name: &str, input: impl Read) -> (Vec<u8>, Result<(), ServeError>) {
         let mut output = Vec::new();
         let end = serve(find(name).unwrap(), input, &mut output);
         (output, end)
     }
 
-    /// The error with its causes, as the binary prints it.
+    /// Returns the error with its causes, as the binary prints it.
     fn refusal(name: &str, input: &[u8]) -> String {
         let (output, end) = run(name, input);
         assert!(output.is_empty(), "an answer was written before the error");
@@ -118,7 +122,7 @@ mod tests {
         [&varint(bytes.len()), bytes].concat()
     }
 
-    /// As an answer has it: the length in two bytes.
+    /// Encodes a type name as answers do: the length takes two bytes.
     fn type_name(name: &str) -> Vec<u8> {
         [&[name.len() as u8 | 0x80, 0], name.as_bytes()].concat()
     }
@@ -133,14 +137,14 @@ mod tests {
         [vec![1], varint(ids.len()), text(b"result"), type_name("UInt64"), keys].concat()
     }
 
-    /// Random numbers from a printed seed; `SEED=… cargo test` replays it.
+    /// Random generator with a printed seed; `SEED=… cargo test` replays it.
     fn random() -> StdRng {
         let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
         println!("SEED={seed}");
         StdRng::seed_from_u64(seed)
     }
 
-    /// A pipe that gives 1 to `most` bytes a read, and now and then is interrupted.
+    /// A pipe that returns 1 to `most` bytes per read, with occasional interrupts.
     struct Trickle<'a>(&'a [u8], usize, StdRng);
 
     impl Read for Trickle<'_> {
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn blocks_without_rows_are_answered_without_rows() {
-        // ClickHouse calls no function for no rows, and Native leaves such blocks out.
+        // ClickHouse doesn't call a function for zero rows, and Native omits empty blocks.
         let (output, end) =
             run("shardOf", &b"\x02\x00\x0bdistinct_id\x06String\x07weights\x0dArray(UInt32)"[..]);
         end.unwrap();
@@ -223,14 +227,14 @@ mod tests {
         }
     }
 
-    /// All of different lengths, or of the same but for some of them.
+    /// Returns ids of different lengths, or of one length with a few exceptions.
     fn any_ids(random: &mut StdRng) -> Vec<Vec<u8>> {
         let (first, others) = (any_id(random), [0.0, 0.03, 1.0][random.random_range(0..3)]);
         let rows = random.random_range(0..300);
         (0..rows).map(|_| if random.random_bool(others) { any_id(random) } else { first.clone() }).collect()
     }
 
-    /// Mostly short, sometimes longer than one or two bytes of length can say.
+    /// Returns an id that is mostly short, sometimes too long for a length of one or two bytes.
     fn any_id(random: &mut StdRng) -> Vec<u8> {
         let most = [10, 200, 20_000][random.random_range(0..40_usize).saturating_sub(37)];
         let mut id = vec![0; random.random_range(0..most)];
@@ -266,8 +270,8 @@ mod tests {
             for function in FUNCTIONS {
                 run(function.name, &*garbage).1.unwrap_err();
             }
-            // A block with one wrong byte may still be a block, or a shorter one; what is answered is
-            // answered whole.
+            // A block with one wrong byte may still be a valid block, or a shorter one. Any output
+            // must consist of complete answers.
             for (name, block, width) in [("shardKey", KEY_BLOCK, 8), ("shardOf", SHARD_BLOCK, 4)] {
                 let mut block = block.to_vec();
                 let place = random.random_range(0..block.len());
@@ -278,7 +282,7 @@ mod tests {
         }
     }
 
-    /// Whether these are answers, one after another, of less than 128 rows of `width` bytes each.
+    /// Whether `output` is a sequence of answers, each with less than 128 rows of `width` bytes.
     fn is_whole_answers(mut output: &[u8], width: usize) -> bool {
         let header = KEY_ANSWER.len() - 3 * 8;
         while let [1, rows @ ..0x80, rest @ ..] = output {
@@ -291,7 +295,8 @@ mod tests {
 
     #[test]
     fn other_columns_than_the_signature_has_are_refused() {
-        // SELECT 'a' AS c1 FORMAT Native: the name ClickHouse sends where the XML gives an argument none
+        // SELECT 'a' AS c1 FORMAT Native: the name that ClickHouse sends if the XML doesn't name an
+        // argument
         assert_eq!(
             refusal("shardKey", b"\x01\x01\x02c1\x06String\x01a"),
             "the name of column 1: expected distinct_id, found c1: \
@@ -324,7 +329,7 @@ mod tests {
             ),
             format!("the type of column 2: expected the name Array(UInt32), {hint}")
         );
-        // A name of as many bytes as the code says.
+        // The name has as many bytes as the binary type's code.
         let long = refusal("shardKey", b"\x01\x01\x0bdistinct_id\x15Array(Nullable(Int8))");
         assert!(long.contains("expected String, found Array(Nullable(Int8))"), "{long}");
     }
@@ -348,7 +353,8 @@ mod tests {
 
     #[test]
     fn impossible_counts_are_refused_at_once() {
-        // Counts of 2^63 rows, of 2^35 bytes in row 2, of 2^40 items in array 1; nothing follows them.
+        // Counts of 2^63 rows, of 2^35 bytes in row 2, of 2^40 items in array 1, each at the end of
+        // input.
         let rows = refusal("shardKey", b"\x01\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01");
         assert!(rows.starts_with("the count of rows: 9223372036854775808 is more than 4294967296"), "{rows}");
         let length = refusal("shardKey", b"\x01\x02\x0bdistinct_id\x06String\x01a\x80\x80\x80\x80\x80\x01");

@@ -1,19 +1,19 @@
-//! What a function takes and returns, in ClickHouse's own names.
+//! Argument and result types of functions, in ClickHouse's names.
 
 use std::fmt;
 
-/// The name of the result column, as ClickHouse expects it when the function's XML sets no `return_name`.
+/// Name of the result column that ClickHouse expects when the function's XML sets no `return_name`.
 ///
-/// ClickHouse looks the column up by name and silently answers defaults (zeros) where it is missing, so the
-/// XML must never name another one.
+/// ClickHouse looks up the column by name and silently returns defaults (zeros) if it is missing.
+/// The XML must therefore never set another name.
 pub const RESULT_NAME: &str = "result";
 
-/// A ClickHouse data type that functions take or return. `Display` writes it exactly as ClickHouse does.
+/// A ClickHouse data type of arguments or results. `Display` writes it exactly as ClickHouse does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// Bytes of any length and content.
     String,
-    /// 8 bits, unsigned; also what a `Bool` or a flag is sent as.
+    /// 8 bits, unsigned. ClickHouse also sends `Bool` and flags in this type.
     UInt8,
     /// 32 bits, unsigned.
     UInt32,
@@ -21,7 +21,7 @@ pub enum Type {
     UInt64,
     /// 64 bits, signed.
     Int64,
-    /// 128 bits, on the wire as two little-endian halves, the one that is written first in text first.
+    /// 128 bits. On the wire: two little-endian halves, the first half of the text form first.
     Uuid,
     /// `DateTime64(6)`: microseconds since 1970 in UTC, 64 bits, signed.
     Micros,
@@ -29,12 +29,13 @@ pub enum Type {
     Array(&'static Type),
     /// A value or `NULL`.
     Nullable(&'static Type),
-    /// Named values, one of each type. Names as ClickHouse writes them: in backquotes where they are keywords.
+    /// Named values, one of each type. Names are in ClickHouse's spelling: keywords in backquotes.
     Tuple(&'static [(&'static str, Type)]),
 }
 
 impl Type {
-    /// Bytes one value takes on the wire, for types whose values all take the same and lie in one piece.
+    /// Bytes of one value on the wire; `None` for types with values of variable width or in several
+    /// pieces.
     pub fn width(self) -> Option<usize> {
         match self {
             Self::UInt8 => Some(size_of::<u8>()),
@@ -45,20 +46,21 @@ impl Type {
         }
     }
 
-    /// Whether a column whose header names `found` has values of this type.
+    /// Whether a column whose header says `found` has values of this type.
     ///
-    /// ClickHouse casts arguments to the declared types, except that types which differ in their time zone alone are the
-    /// same to it: a `DateTime64(6, 'UTC')` comes under its own name. Its values count from 1970 in UTC in any zone.
+    /// ClickHouse casts arguments to the declared types, but treats types that differ only in time
+    /// zone as equal: a `DateTime64(6, 'UTC')` is sent under that name. Its values count from 1970
+    /// in UTC in every zone.
     pub fn is_named(self, found: &str) -> bool {
         let zoned = |rest: &str| rest.starts_with(", '") && rest.ends_with("')");
         found == self.to_string()
             || (self == Self::Micros && found.strip_prefix("DateTime64(6").is_some_and(zoned))
     }
 
-    /// The types whose columns stand on the wire one after the other, where one column of this type is expected.
+    /// Returns the types of the consecutive columns on the wire that form one column of this type.
     pub fn pieces(self) -> Vec<Self> {
         match self {
-            // One byte a row says whether it is NULL; then all values, those of NULLs too.
+            // One byte per row marks NULL. All values follow, including placeholders for NULLs.
             Self::Nullable(value) => [vec![Self::UInt8], value.pieces()].concat(),
             Self::Tuple(items) => items.iter().flat_map(|(_, item)| item.pieces()).collect(),
             single => vec![single],
@@ -90,12 +92,12 @@ impl fmt::Display for Type {
     }
 }
 
-/// One argument of a function.
+/// One parameter of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// The `name` of the argument in the function's XML, which ClickHouse sends as the column's name.
+    /// The argument's `name` in the function's XML, which ClickHouse sends as the column name.
     pub name: &'static str,
-    /// Its type. ClickHouse casts the values of the query to it before it sends them.
+    /// Declared type, to which ClickHouse casts the query's values before sending.
     pub data_type: Type,
 }
 
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn types_are_spelled_as_clickhouse_spells_them() {
-        // SELECT x FORMAT Native shows the name in the header of the column.
+        // SELECT x FORMAT Native shows the name in the column header.
         const PAIR: Type = Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]);
         let written = [
             (Type::String, "String"),

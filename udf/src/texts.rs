@@ -1,15 +1,16 @@
-//! Texts in order, and many at once where they are of one length, as ids mostly are.
+//! Sequences of strings, with fast access to runs of equal length.
 //!
-//! Where a text on the wire starts is known when the length of the one before is. Texts of one length are found without that
-//! wait: each says at a known place that it is one.
+//! Ids mostly have equal lengths. On the wire a string's start is known only after the length of
+//! the one before. A run of equal length needs no wait, because each length byte is at a known
+//! position.
 
-/// Texts in order.
+/// An iterator over strings that can also return a run of equal length.
 pub trait Texts<'a>: Iterator<Item = &'a [u8]> {
-    /// The next `N` texts, if they are [`Alike`]; else none is taken.
+    /// Returns the next `N` strings if they form an [`Alike`]. Otherwise it consumes none.
     fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>>;
 }
 
-/// `N` texts of one length, below 128 bytes, each behind a byte that says so.
+/// `N` strings of equal length below 128 bytes, each after its length byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Alike<'a, const N: usize> {
     bytes: &'a [u8],
@@ -17,7 +18,8 @@ pub struct Alike<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Alike<'a, N> {
-    /// Those that `bytes` start with, and what follows them.
+    /// Splits a run of `N` strings from the start of `bytes`, and returns it with the rest; `None`
+    /// if `bytes` doesn't start with one.
     #[inline(always)]
     pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let length = *bytes.first().filter(|length| length.is_ascii())?;
@@ -30,19 +32,20 @@ impl<'a, const N: usize> Alike<'a, N> {
         (others == 0).then_some((Self { bytes, length }, rest))
     }
 
-    /// Bytes of each text.
+    /// Bytes of each string.
     #[inline]
     pub fn length(&self) -> u8 {
         self.length
     }
 
-    /// The texts, each behind its byte: `N` times [`Alike::length`] and one, which unsafe code may rely on.
+    /// The strings, each after its length byte: exactly `N * (length + 1)` bytes. Unsafe code
+    /// relies on this size.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The text at `place`, from 0, of [`Alike::length`] bytes; nothing from `N` on.
+    /// Returns the string at `place`, from 0, of [`Alike::length`] bytes; `None` from `N` on.
     #[inline]
     pub fn get(&self, place: usize) -> Option<&'a [u8]> {
         let length = usize::from(self.length);
@@ -51,7 +54,7 @@ impl<'a, const N: usize> Alike<'a, N> {
     }
 }
 
-/// Texts that lie anywhere: none is known to be like the next.
+/// Strings at arbitrary addresses, without runs of equal length.
 #[derive(Clone, Debug)]
 pub struct Apart<I>(pub I);
 
@@ -91,7 +94,8 @@ mod tests {
     #[test]
     fn others_are_left_to_be_read_one_by_one() {
         let long = [&[0x80, 1][..], &[7; 128]].concat().repeat(2);
-        // One is shorter; one is longer; the last is not there whole; nothing is; a length of two bytes.
+        // One is shorter; one is longer; the last is incomplete; empty input; a length of two
+        // bytes.
         for bytes in [&b"\x02ab\x01c\x02de"[..], b"\x02ab\x03cde\x02fg", b"\x02ab\x02cd\x02e", b"", &long] {
             assert!(Alike::<3>::split(bytes).is_none(), "{bytes:?}");
         }

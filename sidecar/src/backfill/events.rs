@@ -1,43 +1,40 @@
-//! Rows of history as the columns of `writable_events`: decoded, checked, not yet routed.
+//! Decoded rows, as the columns of `writable_events`.
 
 use arrow_array::BinaryViewArray;
 
-/// Some rows in the order of their source, column by column; all columns have the same length. Texts are views: they stand where
-/// the source's pages were decompressed to, and are copied once, into their blocks.
+/// Rows in source order, column by column. All columns have the same length. Strings are views of
+/// the decompressed pages, and are copied once, into their blocks.
 ///
-/// `_offset` is not among them: the loader fills it with the row's place in the source.
+/// `_offset` is missing because the loader sets it to the row id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Events {
-    /// As the text reads it: the most significant byte is the first pair of digits.
+    /// Numeric value of the text form: the most significant byte is the first pair of digits.
     pub uuid: Vec<u128>,
-    /// The event's name.
     pub event: BinaryViewArray,
-    /// A JSON object as text.
+    /// A JSON object as a string.
     pub properties: BinaryViewArray,
-    /// Microseconds since 1970 in UTC, from 1900 to 2299: what `DateTime64(6)` holds on every version.
+    /// Microseconds since 1970 in UTC, from 1900 to 2299, the range of `DateTime64(6)` in every
+    /// version.
     pub timestamp: Vec<i64>,
-    /// The team.
     pub team_id: Vec<i64>,
-    /// What the shard is picked by.
+    /// Selects the shard.
     pub distinct_id: BinaryViewArray,
-    /// Empty where the source has none.
+    /// Empty if the source has none.
     pub elements_hash: BinaryViewArray,
-    /// Microseconds since 1970 in UTC, in the bounds of `timestamp`.
+    /// Microseconds since 1970 in UTC, with the range of `timestamp`.
     pub created_at: Vec<i64>,
-    /// Seconds since 1970 in UTC; 0 where the source does not say when the row was ingested, so that the same event from
-    /// Kafka is the later version.
+    /// Seconds since 1970 in UTC. 0 if the source has no time of ingestion, so that the same event
+    /// from Kafka is the later version.
     pub ingested_at: Vec<u32>,
-    /// Empty where the source has none.
+    /// Empty if the source has none.
     pub elements_chain: BinaryViewArray,
 }
 
 impl Events {
-    /// How many rows there are.
     pub fn len(&self) -> usize {
         self.uuid.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.uuid.is_empty()
     }

@@ -1,4 +1,6 @@
-//! History from Parquet, exactly once: `source → plan → read → map → shard → insert → ledger → verify`.
+//! Exactly-once backfill from Parquet.
+//!
+//! The stages are `source → plan → read → map → shard → insert → ledger → verify`.
 
 pub mod source;
 pub mod read;

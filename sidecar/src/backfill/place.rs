@@ -1,39 +1,42 @@
-//! Where a loaded row comes from, in the 64 bits of `_offset`, and the ids of what it belongs to.
+//! Row ids in `_offset`, and ids of units and slices.
 //!
-//! An event from Kafka has its message's offset there, which is never negative. A row of history has the highest bit set,
-//! then 43 bits that name its slice, then its number in the slice. So every loaded row is known one by one: it can be looked
-//! for, counted and compared long after the deduplication window has forgotten its block.
+//! For an event from Kafka, `_offset` is the message's offset, which is never negative. For a row
+//! from Parquet, `_offset` has the highest bit set, followed by 43 bits of the slice id and 20 bits
+//! of the row's number in the slice. Every loaded row can therefore be found, counted and compared
+//! long after the deduplication window has forgotten its block.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Bits of `_offset` that number the rows of a slice.
+/// Bits of `_offset` for the row's number in its slice.
 pub const ROW_BITS: u32 = 20;
-/// Rows a slice may have: no more than a block of ClickHouse's own making (`min_insert_block_size_rows`, 1,048,449).
+/// Maximum rows of a slice, below the size of ClickHouse's own blocks
+/// (`min_insert_block_size_rows`, 1,048,449).
 pub const SLICE_ROWS: u32 = 1 << ROW_BITS;
-/// Set in the `_offset` of every row of history and of no message.
+/// Set in the `_offset` of every row from Parquet and of no message.
 const LOADED: u64 = 1 << 63;
 
-/// A run of row groups of one file, under one mapping: the same bytes in the same cut have the same id, on any machine.
+/// Id of consecutive row groups of one file under one mapping. The same bytes in the same cut have
+/// the same id on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitId(u128);
 
-/// Consecutive rows of a unit; its blocks are sent together. 43 bits.
+/// Id of consecutive rows of a unit whose blocks are sent together. 43 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceId(u64);
 
 impl UnitId {
-    /// The id of what these parts describe; their order and borders count.
+    /// Id of these parts. Their order and boundaries matter.
     pub fn of(parts: &[&str]) -> Self {
         let digest = digest(parts);
         Self(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
     }
 
-    /// The id of the unit's slice with this number, from 0.
+    /// Id of the unit's slice with this number, from 0.
     ///
-    /// Slices of other units have the same id with a chance of 2⁻⁴³ a pair; the proof, which compares checksums of every
-    /// column, would find it.
+    /// Two slices of different units have the same id with a probability of 2⁻⁴³. The verification,
+    /// which compares checksums of every column, would detect this.
     pub fn slice(self, number: u32) -> SliceId {
         let digest = digest(&[&self.to_string(), &number.to_string()]);
         let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
@@ -41,7 +44,7 @@ impl UnitId {
     }
 }
 
-/// Thirty-two digits, as the ledger keeps it.
+/// 32 hexadecimal digits, as in the ledger.
 impl fmt::Display for UnitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -49,7 +52,7 @@ impl fmt::Display for UnitId {
 }
 
 impl SliceId {
-    /// The number itself, as the ledger keeps it.
+    /// The number, as in the ledger.
     pub fn number(self) -> u64 {
         self.0
     }
@@ -60,7 +63,7 @@ impl SliceId {
     }
 }
 
-/// SHA-256 over the parts, each with its length before it.
+/// SHA-256 of the parts, each preceded by its length.
 fn digest(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -70,7 +73,7 @@ fn digest(parts: &[&str]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Sixteen digits that name what these parts describe.
+/// Id of these parts in 16 hexadecimal digits.
 pub fn short_id(parts: &[&str]) -> String {
     digest(parts).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -81,7 +84,8 @@ mod tests {
 
     #[test]
     fn ids_never_change() {
-        // Ledgers of released versions hold these: another value would load files a second time.
+        // Ledgers of released versions contain these ids. Other values would load files a second
+        // time.
         let unit = UnitId::of(&["a", "bc"]);
         assert_eq!(unit.to_string(), "9a8acca1b6c6c0befd3fbc756aed625d");
         assert_eq!(unit.slice(7).offset(5), 16_431_860_373_252_997_125);

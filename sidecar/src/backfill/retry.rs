@@ -1,24 +1,25 @@
-//! Which failures of a node are worth another try, and when.
+//! Classification of transient node errors, and the backoff between retries.
 
 use std::time::Duration;
 
 use crate::node::NodeError;
 
-/// The wait before the second try; it doubles with each further one.
+/// Wait before the second attempt. Doubles with each further attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// The longest wait between two tries: a node that restarts is back within seconds.
+/// Maximum wait between two attempts. A node that restarts is back within seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long one statement is tried: longer than a node's restart, a rolling upgrade or a failover of Keeper.
+/// Time limit for retries of one statement. Longer than a node's restart, a rolling upgrade or a
+/// failover of Keeper.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
-/// ClickHouse's codes for conditions that pass: the same insert may succeed later, or on another replica.
+/// ClickHouse's codes of transient errors: the same insert may succeed later or on another replica.
 const PASSING: [u32; 29] = [
     3,   // UNEXPECTED_END_OF_FILE: the connection broke while the block was read
-    32,  // ATTEMPT_TO_READ_AFTER_EOF: the same
+    32,  // ATTEMPT_TO_READ_AFTER_EOF: same cause
     95,  // CANNOT_READ_FROM_SOCKET
     159, // TIMEOUT_EXCEEDED
     198, // DNS_ERROR
-    201, // QUOTA_EXCEEDED: its interval ends
+    201, // QUOTA_EXCEEDED: until its interval ends
     202, // TOO_MANY_SIMULTANEOUS_QUERIES
     203, // NO_FREE_CONNECTION
     209, // SOCKET_TIMEOUT
@@ -48,7 +49,8 @@ const PASSING: [u32; 29] = [
 pub(crate) fn is_passing(error: &NodeError) -> bool {
     match error {
         NodeError::Unreachable { .. } => true,
-        // An answer without a code comes from something between: a balancer whose servers are away answers 502 to 504.
+        // A response without a code comes from an intermediary. For example, a load balancer
+        // without available servers responds with 502 to 504.
         NodeError::Refused { message, .. } => match error.code() {
             Some(code) => PASSING.contains(&code),
             None => ["502", "503", "504"].iter().any(|status| message.starts_with(status)),
@@ -57,7 +59,7 @@ pub(crate) fn is_passing(error: &NodeError) -> bool {
     }
 }
 
-/// The wait before try number `tries + 1`.
+/// Wait before attempt number `tries + 1`.
 pub(crate) fn wait(tries: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST_WAIT)
 }
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn what_passes_is_told_from_what_stays() {
         assert!(is_passing(&refused(252)) && is_passing(&refused(241)));
-        // UNKNOWN_TABLE, ACCESS_DENIED, and an answer without a code.
+        // UNKNOWN_TABLE, ACCESS_DENIED, and a response without a code.
         assert!(!is_passing(&refused(60)) && !is_passing(&refused(497)) && !is_passing(&refused(0)));
     }
 

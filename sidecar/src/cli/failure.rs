@@ -1,4 +1,4 @@
-//! Report of a failed command on stderr: for people, or as one line of JSON.
+//! Report of a failed command on stderr, as text or JSON.
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::WRONG_CONFIG;
 use super::notices::note;
 
-/// What stderr ends with where `--json` was given.
+/// The last line of stderr with `--json`.
 #[derive(Debug, Serialize)]
 struct Failure {
     error: Report,
@@ -21,7 +21,7 @@ struct Report {
     exit_code: u8,
 }
 
-/// Writes why a command failed as the last line of stderr.
+/// Writes the error of a command as the last line of stderr.
 pub(super) fn report(error: &anyhow::Error, exit_code: u8, json: bool) {
     let line = if json {
         let causes = error.chain().skip(1).map(ToString::to_string).collect();
@@ -32,7 +32,7 @@ pub(super) fn report(error: &anyhow::Error, exit_code: u8, json: bool) {
     note(line);
 }
 
-/// Reports a command line that is wrong, or prints the help or version that it asks for.
+/// Reports an invalid command line, or prints the requested help or version.
 pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !wants_json() {
         error.exit();
@@ -44,7 +44,7 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(WRONG_CONFIG)
 }
 
-/// Whether `--json` is among the options, on a command line that could not be parsed.
+/// Whether `--json` is among the options of a command line that could not be parsed.
 fn wants_json() -> bool {
     std::env::args_os()
         .skip(1)
@@ -53,7 +53,7 @@ fn wants_json() -> bool {
 }
 
 fn as_json(error: Report) -> String {
-    // Texts and numbers always have a JSON form.
+    // Strings and numbers always have a JSON form.
     serde_json::to_string(&Failure { error }).unwrap_or_default()
 }
 

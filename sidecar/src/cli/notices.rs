@@ -1,7 +1,7 @@
-//! Standard error that neither fails nor blocks: progress, logs and the last error.
+//! Output to stderr that neither fails nor blocks: progress, logs, errors.
 //!
-//! Work never ends because a reader of its log has: `2>&1 | head -1` closes the pipe after a line, and a paused reader leaves it
-//! full.
+//! Work must not end because the reader of its log is gone: `2>&1 | head -1` closes the pipe after
+//! a line, and a paused reader leaves it full.
 
 use std::fmt::Display;
 use std::io::{self, Write, stderr};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// A pipe that is ready takes so many bytes without blocking (PIPE_BUF of Linux).
+/// Bytes that a writable pipe takes without blocking (PIPE_BUF of Linux).
 const CHUNK_BYTES: usize = 4096;
-/// How long a full pipe is waited for. It is not waited for again before it has taken something.
+/// Longest wait for a full pipe. Further writes do not wait until the pipe has taken some bytes.
 const FULL_PIPE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Whether the last write found no room.
+/// Whether the last write found the pipe full.
 static IS_FULL: AtomicBool = AtomicBool::new(false);
-/// Writes that found no room, until that could be said.
+/// Writes dropped since the last notice about them.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Writes a line for people to standard error.
+/// Writes a line to standard error.
 pub(super) fn note(text: impl Display) {
     write(format!("{text}\n").as_bytes());
 }
@@ -39,7 +39,7 @@ impl Write for Log {
     }
 }
 
-/// Whatever goes wrong, there is nowhere to report it.
+/// Ignores errors, because there is no place to report them.
 fn write(bytes: &[u8]) {
     let mut stderr = stderr().lock();
     let dropped = DROPPED.load(Ordering::Relaxed);

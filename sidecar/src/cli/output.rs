@@ -1,4 +1,4 @@
-//! How results are printed: as JSON, as lines, or as a table with aligned columns.
+//! Output of results as JSON, lines, or aligned tables.
 
 use std::io::{ErrorKind, Write, stdout};
 
@@ -7,15 +7,15 @@ use serde::Serialize;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// Where results go, and in which form.
+/// Format of the results on stdout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
-    /// One JSON document instead of text for people.
+    /// One JSON document instead of text.
     pub(super) json: bool,
 }
 
 impl Output {
-    /// Prints `result`: as JSON if that was asked for, else what `text` makes of it.
+    /// Prints `result` as JSON if requested, else the text that `text` formats.
     pub(super) fn print<T: Serialize>(
         self,
         result: &T,
@@ -29,16 +29,16 @@ impl Output {
     }
 }
 
-/// Prints a text as it is.
+/// Prints a text unchanged.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     match stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough, as `head` does.
+        // The reader has closed the pipe, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
 
-/// Lines with columns as wide as their widest cell; the first row is the heading.
+/// Formats rows with columns as wide as their widest cell; the first row is the heading.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {

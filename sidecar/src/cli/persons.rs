@@ -1,4 +1,4 @@
-//! `posthouse persons`: what would be published, whether the copies of persons are right, and their repair.
+//! `posthouse persons`: check, audit and repair of persons.
 
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
@@ -9,21 +9,21 @@ use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Persons {
-    /// Check everything that posthouse run needs of PostgreSQL and Kafka, and show what it would publish
+    /// Check all requirements on PostgreSQL and Kafka, and show the tables and topics to publish
     #[command(after_help = CHECK)]
     Check,
-    /// Compare every node with PostgreSQL, row by row
+    /// Compare persons and distinct ids of every node with PostgreSQL, row by row
     #[command(after_help = AUDIT)]
     Audit(AuditArguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
-    /// Publish the rows that differ again, and compare once more
+    /// Republish the rows that differ, then repeat the comparison
     #[arg(long)]
     repair: bool,
 
-    /// Delete rows that PostgreSQL does not have from the nodes, however many they are
+    /// Delete all rows of the nodes that PostgreSQL does not have, regardless of their number
     #[arg(long, requires = "repair")]
     yes_delete: bool,
 }
@@ -134,7 +134,7 @@ fn preflight_text(preflight: &Preflight) -> String {
     requirements_text(&preflight.requirements) + &lines.join("\n")
 }
 
-/// The list, and the SQL that meets what is not met.
+/// Formats the requirements, and the SQL that meets the unmet ones.
 fn requirements_text(requirements: &[Requirement]) -> String {
     let row = |requirement: &Requirement| {
         let state = format!("{:?}", requirement.state).to_lowercase();
@@ -149,7 +149,7 @@ fn requirements_text(requirements: &[Requirement]) -> String {
     text
 }
 
-/// A slot that nobody reads keeps WAL on PostgreSQL's disk.
+/// Reports a slot without a reader, because it keeps WAL on PostgreSQL's disk.
 fn idle_slot(preflight: &Preflight) -> String {
     match preflight.slot_state {
         SlotState::Free => format!(

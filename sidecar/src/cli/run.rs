@@ -1,4 +1,4 @@
-//! `posthouse run`: the sidecar itself.
+//! `posthouse run`: the sidecar.
 
 use posthouse::config::Config;
 use posthouse::daemon;

@@ -1,6 +1,7 @@
-//! Signals to a running posthouse: the first ends it in order, the second at once.
+//! Signals to a running posthouse.
 //!
-//! They are watched by a thread of their own, so that they count even if every other thread hangs.
+//! The first signal ends it in order, the second at once. A separate thread watches the signals, so
+//! that they work even if every other thread hangs.
 
 use std::io;
 use std::sync::mpsc;
@@ -13,20 +14,20 @@ use tokio::time::sleep;
 
 use super::FAILED;
 
-/// How long an orderly end may take: service managers and orchestrators wait for 10 s or more.
+/// Longest orderly end: service managers and orchestrators wait for 10 s or more.
 const STOP_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Begins to watch signals. The future ends with the first SIGTERM or SIGINT.
+/// Starts the watch of signals. The future ends with the first SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the system lets nobody watch.
+/// Fails if the system refuses the thread or the signal handlers.
 pub(super) fn first_signal() -> io::Result<impl Future<Output = ()>> {
     let (first, told) = oneshot::channel();
     let (installed, ready) = mpsc::channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let watched = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let watched = watched.and_then(|runtime| runtime.block_on(watch(&installed, first)));
-        // Nobody waits for it any more once signals are watched.
+        // The receiver is gone once signals are watched.
         let _ = installed.send(watched);
     })?;
     ready.recv().map_err(io::Error::other)??;
@@ -37,7 +38,7 @@ pub(super) fn first_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends with the process, or with what the system refuses.
+/// Ends with the process, or with an error of the system.
 async fn watch(installed: &mpsc::Sender<io::Result<()>>, first: oneshot::Sender<()>) -> io::Result<()> {
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,
@@ -62,7 +63,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// The next signal that ends a process. SIGHUP does not.
+    /// Waits for the next signal that ends a process. SIGHUP does not.
     async fn next(&mut self) -> &'static str {
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! `posthouse.toml`: everything posthouse knows about one cluster, strictly read.
+//! `posthouse.toml`: the config of one cluster, strictly parsed.
 
 pub(crate) mod reader;
 pub(crate) mod rules;
@@ -20,58 +20,63 @@ pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH;
 pub use self::persons::{Audit, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
 pub use self::reader::Fault;
 
-/// Database and cluster have one name, the documented one.
+/// Database and cluster share the documented name.
 pub const DEFAULT_DATABASE: &str = "posthog";
-/// See [`DEFAULT_DATABASE`].
 pub const DEFAULT_CLUSTER: &str = "posthog";
-/// Replication needs a Keeper and macros on every node, so it has to be asked for.
+/// Replication needs a Keeper and macros on every node, so the config must ask for it.
 pub const DEFAULT_REPLICATED: bool = false;
-/// The user every ClickHouse server has from the start.
+/// The user that every ClickHouse server has from the start.
 pub const DEFAULT_USER: &str = "default";
-/// `clickhouse.server_profile`, as a server has it without `<system_profile>` and `<default_profile>`.
+/// `clickhouse.server_profile`: the profile of a server without `<system_profile>` and
+/// `<default_profile>`.
 pub const DEFAULT_SERVER_PROFILE: &str = "default";
-/// A healthy node answers `SELECT 1` in milliseconds; ten seconds outlast a pause for a merge or a lost packet
-/// and are still short for somebody who waits.
+/// A healthy node answers `SELECT 1` in milliseconds. Ten seconds outlast a pause for a merge or a
+/// lost packet and are still short for an operator who waits.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Only this machine may ask, unless somebody says otherwise.
+/// Loopback only, unless the config says otherwise.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 9365);
-/// Differences are told, and mended by somebody who has looked at them.
+/// Differences are reported, and an operator fixes them after a look.
 pub const DEFAULT_RECONCILE: Reconcile = Reconcile::Check;
-/// Topics change seldom; a minute is soon enough to hear of it.
+/// Topics change seldom, so a check per minute is enough.
 pub const DEFAULT_TOPICS_PERIOD: Duration = Duration::from_secs(60);
-/// All shards alike; also ClickHouse's own default.
+/// Equal weights; also ClickHouse's own default.
 pub const DEFAULT_WEIGHT: u32 = 1;
-/// The topics file stands beside the config.
+/// A file beside the config.
 pub const DEFAULT_TOPICS: &str = "topics.toml";
 /// The documented topic of events.
 pub const DEFAULT_TOPIC: &str = "clickhouse_events_json";
 /// The consumer group of `kafka_events`.
 pub const DEFAULT_GROUP: &str = "clickhouse_events";
-/// Exactly once unless somebody decides otherwise: the other choice can repeat rows.
+/// Exactly-once by default, because the other choice can repeat rows.
 pub const DEFAULT_OFFSETS: Offsets = Offsets::Keeper;
-/// One path for all nodes of all shards: partitions are locks below it, so that a dead node's are taken over.
+/// One path for all nodes of all shards. Partitions are locks below it, so the partitions of a dead
+/// node are taken over.
 pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
-/// The engine (26.7) lets every consumer hold as many partitions as there are for a node, so the first consumer of a node
-/// takes them all and a second one finds none. Newer engines share a node's partitions among its consumers.
+/// The engine (26.7) lets every consumer hold as many partitions as there are for a node. The first
+/// consumer of a node takes them all and a second one finds none. Newer engines share a node's
+/// partitions among its consumers.
 pub const DEFAULT_CONSUMERS: u32 = 1;
-/// One poll is one block is one insert, so this bounds a block's memory and is what a backlog is read in. A block that
-/// is read again after a crash must come back in one poll, so it has to fit into one answer of the broker:
-/// `batch_rows` times the size of a message as sent (compressed, if the producer does) must stay below
-/// `fetch_message_max_bytes` in the node's `<kafka>` section (ARCHITECTURE.md).
+/// One poll is one block is one insert. This limit bounds the memory of a block and sets the unit
+/// in which a backlog is read. A block replayed after a crash must come back in one poll, so it has
+/// to fit into one response of the broker: `batch_rows` times the size of a message as sent
+/// (compressed, if the producer compresses) must stay below `fetch_message_max_bytes` in the node's
+/// `<kafka>` section (docs/operations/capacity.md).
 pub const DEFAULT_BATCH_ROWS: u32 = 65_536;
-/// How long a poll waits for a block to fill: the larger part of the time from produced to queryable, since a consumer
-/// polls its partitions one after the other. The price of a short timeout is parts: each poll makes at least one on
-/// every shard.
+/// Longest wait of a poll for a block to fill. It is the larger part of the time from produced to
+/// queryable, because a consumer polls its partitions one after the other. A short timeout costs
+/// parts: each poll creates at least one on every shard.
 pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Every poll of every consumer of all nodes can give a shard a block: with two nodes and the default
-/// timeout, this is a quarter of an hour of full load, longer than the others need to take over a dead node's
-/// partitions or than a node needs to restart and send its last blocks again.
+/// Every poll of every consumer of all nodes can give a shard a block. With two nodes and the
+/// default timeout, this window is a quarter of an hour of full load. That is longer than the other
+/// nodes need to take over a dead node's partitions, or than a node needs to restart and resend its
+/// last blocks.
 pub const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 
-/// posthouse makes the consumers unless the config leaves them to another program.
+/// posthouse creates the consumers unless the config leaves them to another program.
 pub const DEFAULT_CONSUMER: Consumer = Consumer::Own;
 
-/// The columns of `events` that exist before any materialized one; none of those may be named like them.
+/// The columns of `events` that exist before any configured one. Configured columns can't use
+/// these names.
 pub const EVENT_COLUMNS: [&str; 11] = [
     "uuid",
     "event",
@@ -86,7 +91,7 @@ pub const EVENT_COLUMNS: [&str; 11] = [
     "elements_chain",
 ];
 
-/// One cluster, as `posthouse.example.toml` describes it key by key.
+/// The config of one cluster; `posthouse.example.toml` describes every key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Database of all tables; an identifier that needs no quotes.
@@ -95,82 +100,80 @@ pub struct Config {
     pub cluster: String,
     /// Whether tables are `Replicated*MergeTree`. If not, every shard has exactly one replica.
     pub replicated: bool,
-    /// How to speak to the nodes.
+    /// Access to the nodes.
     pub clickhouse: ClickHouse,
     /// The shards in the order of `remote_servers`: at least one, and not all of weight 0.
     pub shards: Vec<Shard>,
-    /// The brokers, and what topics they should hold.
     pub kafka: Kafka,
-    /// How events come in.
+    /// Ingestion of events.
     pub events: Events,
-    /// How persons come in; `None` where they don't.
+    /// Ingestion of persons; `None` without `[persons]`.
     pub persons: Option<Persons>,
     /// Accepted differences of tables, each `TABLE PART` as the plan prints it.
     pub unmanaged: BTreeSet<String>,
-    /// What a running posthouse does.
     pub daemon: Daemon,
 }
 
-/// What a running posthouse does.
+/// Settings of `posthouse run`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Daemon {
-    /// Where it answers HTTP.
+    /// Address of the HTTP interface.
     pub listen: HostPort,
-    /// What it does about topics.
+    /// Handling of differences in topics.
     pub topics: Reconcile,
-    /// How often it looks at them.
+    /// Interval of the topic checks.
     pub topics_period: Duration,
 }
 
-/// What is done about differences.
+/// Handling of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconcile {
-    /// Nobody looks.
+    /// No checks.
     Off,
-    /// They are told.
+    /// Differences are reported.
     Check,
-    /// They are mended, as far as nothing is deleted by it.
+    /// Differences are fixed, except where a fix deletes data.
     Apply,
 }
 
-/// How posthouse speaks to every ClickHouse node.
+/// Access of posthouse to every ClickHouse node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClickHouse {
-    /// Name of the user.
     pub user: String,
-    /// File the password is read from, where the environment does not give it.
+    /// File of the password, read if the environment has none.
     pub password_file: Option<PathBuf>,
     /// The password, from the environment or the file. `None` for a user without one.
     pub password: Option<Password>,
     /// A node that does not answer within this time is unreachable.
     pub timeout: Duration,
-    /// The settings profile that the nodes themselves run with, and with them Kafka tables and their views.
+    /// The settings profile of the nodes themselves, used by Kafka tables and their views.
     pub server_profile: String,
 }
 
 /// One shard of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shard {
-    /// How many slots of the sum of all weights the shard takes, as in `remote_servers`. 0 takes no new rows.
+    /// Slots of the shard in the sum of all weights, as in `remote_servers`. A shard with 0 takes
+    /// no new rows.
     pub weight: u32,
-    /// Its nodes: at least one.
+    /// At least one node.
     pub replicas: Vec<Replica>,
 }
 
 /// One node of a shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replica {
-    /// How posthouse speaks of the node; unique.
+    /// Name of the node in posthouse's output; unique.
     pub name: String,
     /// Its HTTP interface; unique.
     pub url: Url,
-    /// Its native interface as `remote_servers` has it; unique.
+    /// Its native interface as in `remote_servers`; unique.
     pub address: HostPort,
-    /// Where functions are installed, if this machine holds the node's disk.
+    /// Paths for functions, if this machine holds the node's disk.
     pub files: Option<NodeFiles>,
 }
 
-/// The files of a node that are on this machine.
+/// Paths of a node's files on this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeFiles {
     /// The node's `user_scripts_path`.
@@ -179,100 +182,95 @@ pub struct NodeFiles {
     pub functions: PathBuf,
 }
 
-/// The Kafka cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
-    /// Where to begin: at least one broker.
+    /// Bootstrap addresses: at least one broker.
     pub brokers: Vec<HostPort>,
-    /// The topics file.
+    /// Path of the topics file.
     pub topics: PathBuf,
-    /// Who posthouse is to the brokers; `None` where they ask nobody.
+    /// `None` if the brokers need no login.
     pub login: Option<Login>,
 }
 
 /// A user of the brokers, by SASL PLAIN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Login {
-    /// The name.
     pub user: String,
     /// From [`KAFKA_PASSWORD_VARIABLE`] or the file that the config names.
     pub password: Password,
 }
 
-/// The way of events from their topic into `sharded_events`.
+/// Ingestion of events from their topic into `sharded_events`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Events {
-    /// The topic events come from.
     pub topic: String,
-    /// The consumer group.
     pub group: String,
-    /// Who reads the topic into the tables.
+    /// The reader of the topic into the tables.
     pub consumer: Consumer,
-    /// Where offsets live.
+    /// Storage of the offsets.
     pub offsets: Offsets,
-    /// Keeper path of the offsets, `{database}` replaced; unused with [`Offsets::Group`].
+    /// Keeper path of the offsets, with `{database}` replaced; unused with [`Offsets::Group`].
     pub keeper_path: String,
-    /// Consumers of one node, each a thread.
+    /// Consumers per node, each a thread.
     pub consumers: u32,
-    /// At most this many messages make a block; see [`DEFAULT_BATCH_ROWS`].
+    /// Maximum number of messages in a block; see [`DEFAULT_BATCH_ROWS`].
     pub batch_rows: u32,
-    /// How long a block may take to fill; see [`DEFAULT_POLL_TIMEOUT`].
+    /// Longest time for a block to fill; see [`DEFAULT_POLL_TIMEOUT`].
     pub poll_timeout: Duration,
-    /// How many of a shard's last blocks are remembered, so that one sent again is dropped.
+    /// Number of a shard's last blocks that are remembered, so that a replayed block is dropped.
     pub deduplication_window: u32,
     /// Columns that messages fill, beyond [`EVENT_COLUMNS`].
     pub columns: Vec<EventColumn>,
-    /// Properties with a column of their own.
+    /// Properties stored as separate columns.
     pub materialized: Vec<Materialized>,
 }
 
-/// Who reads a topic into the tables.
+/// The reader of a topic into the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consumer {
-    /// The Kafka table and the views that posthouse makes.
+    /// posthouse's own Kafka table and views.
     Own,
-    /// Another program or another schema; posthouse makes no Kafka table and no view.
+    /// Another program or another schema; posthouse creates no Kafka table and no view.
     None,
 }
 
 /// A column of events that each message fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventColumn {
-    /// The column; safe between backticks.
+    /// Safe between backticks.
     pub name: String,
-    /// Its ClickHouse type; checked to be a type and nothing else.
+    /// Its ClickHouse type; checked to be only a type.
     pub kind: String,
-    /// What fills it.
     pub value: ColumnValue,
 }
 
-/// What fills a column of events.
+/// Source of a column of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnValue {
-    /// This field of the message; a missing or invalid value is the type's default. Safe between
+    /// A field of the message; a missing or invalid value gives the type's default. Safe between
     /// single quotes and backticks.
     Field(String),
-    /// The timestamp of the Kafka message, the same however often it is read.
+    /// The timestamp of the Kafka message, the same on every read.
     MessageTimestamp,
     /// The partition of the Kafka message.
     Partition,
 }
 
-/// Where the Kafka engine keeps its offsets, and so how often an event arrives.
+/// Storage of the Kafka engine's offsets, and the delivery guarantee that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offsets {
-    /// In Keeper, with the size of the block under way: exactly once.
+    /// In Keeper, with the size of the block in flight: exactly once.
     Keeper,
-    /// In the consumer group: at least once, a crash can repeat a block.
+    /// In the consumer group: at least once, because a crash can repeat a block.
     Group,
 }
 
-/// A property kept as a column of its own.
+/// A property stored as a separate column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Materialized {
-    /// The column; safe between backticks.
+    /// Name of the column; safe between backticks.
     pub name: String,
-    /// The property's key; safe between single quotes.
+    /// Key of the property; safe between single quotes.
     pub property: String,
 }
 
@@ -294,29 +292,26 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Why there is no [`Config`]; each of them is exit code 2.
+/// Reason why no [`Config`] was read; every variant exits with code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("can't read the config file {path}: give its place with --config or POSTHOUSE_CONFIG")]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The file can be read but is not right: every fault, in the order of lines.
+    /// The file is readable but invalid; lists every fault in the order of lines.
     #[error("{}", report(.path.as_deref(), .faults))]
     Faulty {
-        /// The file, where there is one.
+        /// `None` for a text without a file.
         path: Option<PathBuf>,
-        /// At least one.
+        /// At least one fault.
         faults: Vec<Fault>,
     },
 }
 
-/// A heading and one line a fault.
+/// Formats a heading and one line per fault.
 pub(crate) fn report(path: Option<&Path>, faults: &[Fault]) -> String {
     let name = path.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
     let plural = if faults.len() == 1 { "fault" } else { "faults" };
@@ -342,7 +337,7 @@ impl Config {
         })
     }
 
-    /// Reads `text`; relative paths in it begin at `base_dir`.
+    /// Parses `text`; relative paths in it begin at `base_dir`.
     ///
     /// # Errors
     /// [`ConfigError::Faulty`] with every fault at once.

@@ -1,4 +1,4 @@
-//! Passwords: where they come from, and a type that never prints one.
+//! Passwords: their sources, and a type that never prints one.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::reader::Table;
 use super::rules;
 
-/// The environment variable that gives ClickHouse's password; it wins over `clickhouse.password_file`.
+/// Environment variable of ClickHouse's password; it wins over `clickhouse.password_file`.
 pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
-/// The environment variable that gives Kafka's password; it wins over `kafka.password_file`.
+/// Environment variable of Kafka's password; it wins over `kafka.password_file`.
 pub const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
-/// The environment variable that gives PostgreSQL's password; it wins over `persons.postgres.password_file`.
+/// Environment variable of PostgreSQL's password; it wins over `persons.postgres.password_file`.
 pub const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
 
 /// A password; only [`Password::reveal`] shows it.
@@ -18,17 +18,18 @@ pub const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
 pub struct Password(String);
 
 impl Password {
-    /// The secret itself, for the one place that sends it.
+    /// Returns the secret itself, for the one caller that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What an environment variable holds; an empty one is as good as none.
+    /// Reads an environment variable; an empty one counts as unset.
     pub(super) fn from_environment(variable: &str) -> Option<Self> {
         std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Self)
     }
 
-    /// The first line of a file: editors and `echo` end it with a newline that is no part of the password.
+    /// Reads the first line of a file. Editors and `echo` end it with a newline that does not
+    /// belong to the password.
     pub(super) fn from_file(path: &Path, variable: &str) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             format!("can't read {}: {error}: make it readable, or set {variable}", path.display())
@@ -44,7 +45,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The file that `password_file` names, and the password from the environment or from there.
+/// Returns the path in `password_file`, and the password from the environment or that file.
 pub(super) fn password(
     table: &mut Table<'_>,
     base: &Path,

@@ -1,4 +1,4 @@
-//! `[persons]`: how persons come from PostgreSQL to every node, and what their tables are called.
+//! `[persons]`: replication of persons from PostgreSQL, and names of their tables.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,132 +11,126 @@ use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, password, 
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
 /// The documented topic of distinct ids.
 pub(super) const DEFAULT_DISTINCT_ID_TOPIC: &str = "clickhouse_person_distinct_id";
-/// The consumer group of `kafka_person`; `kafka_person_distinct_id` adds `_distinct_id`, and with tables that are not
-/// replicated each node adds its name.
+/// The consumer group of `kafka_person`; `kafka_person_distinct_id` adds `_distinct_id`. With
+/// tables that are not replicated, each node adds its name.
 pub(super) const DEFAULT_PERSONS_GROUP: &str = "clickhouse_persons";
-/// How long rows wait for others before they become a part: the larger share of the time from a change to its being
-/// seen. Each wait makes a part on every node.
+/// Wait of rows for others before they become a part. It is the larger share of the time from a
+/// change until it is queryable. Each wait makes a part on every node.
 pub(crate) const DEFAULT_PERSONS_FLUSH: Duration = Duration::from_millis(500);
-/// Slot and publication are called alike.
+/// Name of both the slot and the publication.
 pub(super) const DEFAULT_SLOT: &str = "posthouse";
-/// Where posthouse remembers what it has copied: in the same Kafka as the copies, so that both are lost together.
+/// Topic of the checkpoint. It is in the same Kafka as the published rows, so that both are
+/// lost together.
 pub(super) const DEFAULT_STATE_TOPIC: &str = "posthouse_persons";
-/// So many MiB of WAL behind, somebody should look: PostgreSQL keeps it all on its disk.
+/// MiB of WAL lag at which an operator should act, because PostgreSQL keeps all of it on its disk.
 pub(super) const DEFAULT_LAG_LIMIT_MIB: u64 = 4096;
-/// Connections that read a table at once while it is copied whole.
+/// Parallel connections per table during the initial snapshot.
 pub(super) const DEFAULT_READERS: u32 = 2;
-/// Persons whose uuid is kept in memory: 40 bytes each.
+/// Persons whose uuid is cached in memory, at 40 bytes each.
 pub(super) const DEFAULT_CACHED_PERSONS: u32 = 1_000_000;
 /// An audit reads both tables whole, on PostgreSQL and on each node.
 pub(super) const DEFAULT_AUDIT_PERIOD: Duration = Duration::from_secs(6 * 3600);
 
-/// Longer than this nobody waits to see a person.
+/// Longest acceptable wait until a person is queryable.
 const LONGEST_FLUSH_MS: u64 = 60_000;
-/// 16 TiB: no disk for WAL is larger.
+/// 16 TiB, more than any disk for WAL holds.
 const LARGEST_LAG_MIB: u64 = 16 << 20;
-/// More connections than this are felt by PostgreSQL.
+/// More connections are a load that PostgreSQL notices.
 const MOST_READERS: u32 = 32;
 /// Four gigabytes of cache.
 const MOST_CACHED: u32 = 100_000_000;
-/// Who looks less than once in a month does not look.
+/// 31 days. A longer interval would be as good as no audit.
 const LONGEST_AUDIT_S: u64 = 31 * 86_400;
 
-/// The way of persons and their distinct ids to every node.
+/// Replication of persons and their distinct ids to every node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Persons {
-    /// The topic of persons.
     pub topic: String,
-    /// The topic of distinct ids.
     pub distinct_id_topic: String,
-    /// The consumer group; see [`DEFAULT_PERSONS_GROUP`].
+    /// See [`DEFAULT_PERSONS_GROUP`].
     pub group: String,
-    /// Who reads the topics into the tables.
+    /// The reader of the topics into the tables.
     pub consumer: Consumer,
     /// See [`DEFAULT_PERSONS_FLUSH`].
     pub flush: Duration,
-    /// Where they come from; `None` where somebody else fills the topics.
+    /// Source of the persons; `None` if another program fills the topics.
     pub postgres: Option<Postgres>,
 }
 
 /// The source of truth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Postgres {
-    /// The primary.
+    /// Address of the primary.
     pub address: HostPort,
-    /// The database in it.
     pub database: String,
     /// A role with REPLICATION that may read both tables.
     pub user: String,
     /// From [`POSTGRES_PASSWORD_VARIABLE`] or the file that the config names.
     pub password: Option<Password>,
-    /// The logical replication slot.
+    /// Name of the logical replication slot.
     pub slot: String,
-    /// The publication.
     pub publication: String,
     /// See [`DEFAULT_STATE_TOPIC`].
     pub state_topic: String,
-    /// What a row's version is.
+    /// Source of a row's version.
     pub version: VersionRule,
-    /// What is added to every version that follows the WAL: above all that is stored, when a new cluster begins at a lower WAL
-    /// position.
+    /// Added to every version that follows the WAL. It must exceed all stored versions when a new
+    /// cluster begins at a lower WAL position.
     pub version_base: u64,
-    /// When another producer of persons was stopped for good: what it made until then does not keep posthouse from publishing.
+    /// End time of another producer of persons. Its messages up to then do not keep posthouse
+    /// from publishing.
     pub other_producer_stopped_at: Option<jiff::Timestamp>,
-    /// Bytes of WAL that the slot may hold back before it is an alarm.
+    /// Bytes of WAL that the slot may hold back before an alarm.
     pub lag_limit: u64,
-    /// Connections that copy a table.
+    /// Connections per table during the initial snapshot.
     pub readers: u32,
-    /// Persons whose uuid is kept in memory.
+    /// Persons whose uuid is cached in memory.
     pub cached_persons: u32,
-    /// What the daemon does about differences.
+    /// Handling of differences by the daemon.
     pub audit: Audit,
-    /// How often it looks.
+    /// Interval of the audits.
     pub audit_period: Duration,
-    /// Where persons stand.
+    /// Source table of persons.
     pub person: PersonTable,
-    /// Where their distinct ids stand.
+    /// Source table of distinct ids.
     pub distinct_id: DistinctIdTable,
 }
 
-/// What a row's version is.
+/// Source of a row's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionRule {
-    /// Its change's place in the WAL.
+    /// Position of the change in the WAL.
     Wal,
     /// A column that the application raises with every change.
     Column,
 }
 
-/// What the daemon does about differences between PostgreSQL and the nodes.
+/// Handling of differences between PostgreSQL and the nodes by the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audit {
-    /// Nobody looks.
+    /// No audits.
     Off,
-    /// They are told.
+    /// Differences are reported.
     Check,
-    /// They are published again.
+    /// Rows that differ are republished.
     Repair,
 }
 
-/// A table in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
-    /// Its schema.
     pub schema: String,
-    /// Its name in it.
     pub name: String,
 }
 
 /// The persons' table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonTable {
-    /// The table.
     pub table: TableName,
     /// Primary key, an integer.
     pub id: String,
-    /// What ClickHouse knows the person by.
+    /// The person's id in ClickHouse.
     pub uuid: String,
-    /// Whose person it is.
+    /// Team of the person.
     pub team_id: String,
     /// JSON.
     pub properties: String,
@@ -146,28 +140,27 @@ pub struct PersonTable {
     pub created_at: String,
     /// Only read with [`VersionRule::Column`].
     pub version: String,
-    /// A boolean: whether the person is deleted, though its row stays.
+    /// A boolean: whether the person is deleted although its row stays.
     pub is_deleted: Option<String>,
-    /// An integer: the person that this one was merged into, whose its distinct ids are then.
+    /// An integer: the person that this one was merged into. It owns the distinct ids of
+    /// this person.
     pub merged_into_id: Option<String>,
 }
 
 /// The distinct ids' table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DistinctIdTable {
-    /// The table.
     pub table: TableName,
     /// Primary key, an integer.
     pub id: String,
-    /// Whose distinct id it is.
+    /// Team of the distinct id.
     pub team_id: String,
-    /// The distinct id.
     pub distinct_id: String,
     /// The person, by [`PersonTable::id`].
     pub person_id: String,
     /// Only read with [`VersionRule::Column`].
     pub version: String,
-    /// A boolean: whether the distinct id is deleted, though its row stays.
+    /// A boolean: whether the distinct id is deleted although its row stays.
     pub is_deleted: Option<String>,
 }
 
@@ -256,7 +249,7 @@ fn distinct_id_table(table: &mut Table<'_>) -> DistinctIdTable {
     }
 }
 
-/// Keys are called as the columns are by default.
+/// Reads the name of a column; key and default are the same word.
 fn column(table: &mut Table<'_>, name: &'static str) -> String {
     table.or(name, name, rules::text)
 }

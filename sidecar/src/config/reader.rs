@@ -1,4 +1,6 @@
-//! Reads TOML tables and collects every fault with its line, where serde would stop at the first.
+//! Reader of TOML tables that collects every fault with its line.
+//!
+//! serde would stop at the first fault.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,24 +10,25 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// How alike two keys must be (Jaro-Winkler, 0 to 1) for one to be offered in place of the other:
-/// one or two wrong letters reach it, an unrelated word does not.
+/// Minimum similarity (Jaro-Winkler, 0 to 1) of a known key for it to be suggested. One or two
+/// wrong letters reach it, an unrelated word does not.
 const DID_YOU_MEAN: f64 = 0.85;
 
-/// Faulty values are quoted up to this many characters, so that a report stays one line a fault.
+/// Maximum number of characters quoted from a faulty value, so that each fault fits on one line.
 const VALUE_SHOWN: usize = 60;
 
-/// One thing that is wrong in a file.
+/// One fault in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Line of the file, counted from 1.
     pub line: usize,
-    /// Path of the key from the top of the file; items of lists are counted from 1, as shards are.
-    /// Empty when the file is not TOML at this place.
+    /// Path of the key from the top of the file; items of lists are counted from 1, like shards.
+    /// Empty if the file is not TOML at this line.
     pub key: String,
-    /// The value as it stands in the file, shortened. `None` where there is none, or where it may be a secret.
+    /// The value as written in the file, shortened. `None` if there is none, or if it may
+    /// be a secret.
     pub value: Option<String>,
-    /// What is wrong, and what to write instead.
+    /// Names the fault and the text to write instead.
     pub problem: String,
 }
 
@@ -41,14 +44,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Turns a value into what it means, or says what to write instead.
+/// Converts a value, or returns the hint for a corrected one.
 pub(crate) trait Rule<T>: Fn(&DeValue<'_>) -> Result<T, String> {}
 impl<T, F: Fn(&DeValue<'_>) -> Result<T, String>> Rule<T> for F {}
 
-/// Parses `text` and has `shape` read it; any fault found on the way makes the whole an error.
+/// Parses `text` and reads it with `shape`. Any fault makes the result an error.
 ///
-/// Where the text is not TOML, those places are reported together with what could be read of the rest;
-/// keys are not called missing then, because they may stand in the unreadable part.
+/// Where the text is not TOML, these faults are reported together with the faults in the readable
+/// rest. Keys are not reported as missing then, because they may be in the unreadable part.
 pub(crate) fn read<T>(text: &str, shape: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Result<T, Vec<Fault>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source { text, broken: !errors.is_empty(), faults: RefCell::default() };
@@ -68,7 +71,7 @@ pub(crate) fn read<T>(text: &str, shape: impl FnOnce(&mut Table<'_>) -> Option<T
     }
 }
 
-/// The text of a file and the faults found in it so far.
+/// The text of a file and the faults found so far.
 struct Source<'t> {
     text: &'t str,
     broken: bool,
@@ -82,7 +85,7 @@ impl Source<'_> {
 
     fn shown(&self, span: Range<usize>) -> Option<String> {
         let text = self.text.get(span)?.lines().next()?;
-        // A password in a URL is refused, but must not be repeated by the refusal.
+        // A password in a URL is refused, and the refusal must not repeat it.
         if text.contains('@') {
             return None;
         }
@@ -95,7 +98,8 @@ impl Source<'_> {
     }
 }
 
-/// One table of the file; it remembers which keys were asked for, so that the others can be called unknown.
+/// One table of the file. It records the keys that were read, so that other keys are
+/// reported as unknown.
 pub(crate) struct Table<'s> {
     source: &'s Source<'s>,
     entries: &'s DeTable<'s>,
@@ -109,18 +113,18 @@ impl<'s> Table<'s> {
         Self { source, entries, path, line, asked: Vec::new() }
     }
 
-    /// The value of a key that may be left out.
+    /// Returns the value of an optional key.
     pub(crate) fn optional<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> Option<T> {
         let value = self.ask(key)?;
         rule(value.get_ref()).map_err(|problem| self.fault(key, problem)).ok()
     }
 
-    /// The value of a key, or `default` where it is left out (or faulty, which is reported).
+    /// Returns the value of a key, or `default` if it is absent or faulty. A fault is reported.
     pub(crate) fn or<T>(&mut self, key: &'static str, default: impl Into<T>, rule: impl Rule<T>) -> T {
         self.optional(key, rule).unwrap_or_else(|| default.into())
     }
 
-    /// The value of a key that must be there; `example` is shown where it is not.
+    /// Returns the value of a required key; the report of an absent key shows `example`.
     pub(crate) fn required<T>(&mut self, key: &'static str, example: &str, rule: impl Rule<T>) -> Option<T> {
         let value = self.optional(key, rule);
         if !self.holds(key) {
@@ -129,7 +133,8 @@ impl<'s> Table<'s> {
         value
     }
 
-    /// A table inside this one; where it is left out, `shape` sees an empty one and so yields defaults.
+    /// Reads a table inside this one. If it is absent, `shape` reads an empty table and so
+    /// yields defaults.
     pub(crate) fn section<T>(&mut self, key: &'static str, shape: impl FnOnce(&mut Table<'_>) -> T) -> T {
         let empty = DeTable::new();
         let entries = self.ask(key).and_then(|value| self.as_table(key, value));
@@ -140,7 +145,7 @@ impl<'s> Table<'s> {
         value
     }
 
-    /// A list of tables (`[[key]]`), in the order of the file; an absent one is an empty list.
+    /// Reads a list of tables (`[[key]]`), in the order of the file; an absent list is empty.
     pub(crate) fn list<T>(
         &mut self,
         key: &'static str,
@@ -167,7 +172,7 @@ impl<'s> Table<'s> {
         read
     }
 
-    /// A table whose keys are names of the user's choice; `shape` reads the table behind each.
+    /// Reads a table whose keys are names of the user's choice, with `shape` for the table of each.
     pub(crate) fn named<T>(
         &mut self,
         key: &'static str,
@@ -188,7 +193,7 @@ impl<'s> Table<'s> {
         read
     }
 
-    /// A table of free names and values that all follow one rule; an absent one is empty.
+    /// Reads a table of free names and values that all follow one rule; an absent table is empty.
     pub(crate) fn map<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> BTreeMap<String, T> {
         let Some((entries, line)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return BTreeMap::new();
@@ -205,7 +210,8 @@ impl<'s> Table<'s> {
         read
     }
 
-    /// Reports `key` of this table: on its own line with its value, or on the table's line where it is absent.
+    /// Reports `key` of this table, on its own line with its value, or on the table's line if
+    /// it is absent.
     pub(crate) fn fault(&self, key: &str, problem: impl Into<String>) {
         let entry = self.entries.get_key_value(key);
         let line = entry.map_or(self.line, |(key, _)| self.source.line(key.span()));
@@ -215,29 +221,30 @@ impl<'s> Table<'s> {
         self.source.report(Fault { line, key: self.key_path(key), value, problem: problem.into() });
     }
 
-    /// Whether `key` is there, right or wrong.
+    /// Whether `key` is present, valid or not.
     pub(crate) fn holds(&self, key: &str) -> bool {
         self.entries.get(key).is_some()
     }
 
-    /// Whether `key` is there and a table, for keys that may be a value as well.
+    /// Whether `key` is present and a table, for keys that may also be a value.
     pub(crate) fn holds_table(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// Reports this table itself, such as for its name.
+    /// Reports this table itself, for example because of its name.
     pub(crate) fn refuse(&self, problem: String) {
         self.source.report(Fault { line: self.line, key: self.path.clone(), value: None, problem });
     }
 
-    /// Reports that `key` is absent; `example` is what to add.
+    /// Reports that `key` is absent; `example` is the text to add.
     pub(crate) fn missing(&self, key: &str, example: &str) {
         if !self.source.broken {
             self.fault(key, format!("is required: add {example}"));
         }
     }
 
-    /// Reports `key` if another table had its value before, and says which; `seen` maps values to tables.
+    /// Reports `key` if another table has the same value, and names that table. `seen` maps
+    /// values to tables.
     pub(crate) fn unique(
         &self,
         seen: &mut BTreeMap<String, String>,
@@ -271,7 +278,7 @@ impl<'s> Table<'s> {
         if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
-    /// Unknown keys are reported without their values: one of them may be a password.
+    /// Reports unknown keys without their values, because one of them may be a password.
     fn report_unknown(&self) {
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
@@ -288,14 +295,15 @@ impl<'s> Table<'s> {
     }
 }
 
-/// The one of `known` that somebody who wrote `name` may have meant.
+/// Returns the most similar name of `known`, if it is similar enough to `name` for a suggestion.
 pub(crate) fn most_alike<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let alike = known.map(|known| (strsim::jaro_winkler(name, known), known));
     let nearest = alike.max_by(|a, b| a.0.total_cmp(&b.0));
     nearest.filter(|(likeness, _)| *likeness >= DID_YOU_MEAN).map(|(_, known)| known)
 }
 
-/// A table, or a list of tables: its text is a heading, which says nothing about it.
+/// Whether the value is a table or a list of tables. Its text is only a heading, so it
+/// is not quoted.
 fn holds_tables(value: &DeValue<'_>) -> bool {
     let tables = value.as_array().is_some_and(|items| items.iter().any(|item| item.get_ref().is_table()));
     tables || value.is_table()

@@ -1,4 +1,6 @@
-//! What one value of a configuration file may be; every refusal says what to write instead.
+//! Rules for single values of a configuration file.
+//!
+//! Every refusal names a value to write instead.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +12,8 @@ use super::HostPort;
 /// Kafka refuses longer topic names (`Topic.MAX_NAME_LENGTH`).
 const TOPIC_NAME_LENGTH: usize = 249;
 
-/// Longest identifier or name accepted: the rest of a table's file name needs room in 255 bytes.
+/// Maximum length of an identifier or name. The rest of a table's file name needs room
+/// in 255 bytes.
 const NAME_LENGTH: usize = 128;
 
 type Checked<T> = Result<T, String>;
@@ -44,7 +47,7 @@ pub(crate) fn text(value: &DeValue<'_>) -> Checked<String> {
     Ok(text.to_owned())
 }
 
-/// A string that may stand inside a SQL literal as it is: no quotes of any kind, no backslash.
+/// A string that is safe inside a SQL literal: no quotes of any kind, no backslash.
 pub(crate) fn literal(value: &DeValue<'_>) -> Checked<String> {
     let text = text(value)?;
     if text.contains(['\'', '"', '`', '\\']) {
@@ -53,8 +56,8 @@ pub(crate) fn literal(value: &DeValue<'_>) -> Checked<String> {
     Ok(text)
 }
 
-/// The type of a column, such as `Enum8('a' = 0)`: it goes into SQL, so brackets and quotes are closed
-/// and nothing ends the type early.
+/// The type of a column, for example `Enum8('a' = 0)`. It becomes part of SQL, so brackets and
+/// quotes must be closed and no character may end the type early.
 pub(crate) fn column_type(value: &DeValue<'_>) -> Checked<String> {
     let kind = text(value)?;
     let (mut depth, mut quoted, mut valid) = (0_i32, false, true);
@@ -97,18 +100,17 @@ pub(crate) fn node_name(value: &DeValue<'_>) -> Checked<String> {
         .ok_or_else(|| format!("use letters, digits, dots, dashes and underscores, at most {NAME_LENGTH}"))
 }
 
-/// Whether a node may be called so.
 pub(crate) fn is_node_name(name: &str) -> bool {
     is_plain(name) && name.len() <= NAME_LENGTH
 }
 
-/// A topic's name as Kafka allows it.
+/// A topic name that Kafka accepts.
 pub(crate) fn topic_name(value: &DeValue<'_>) -> Checked<String> {
     let name = text(value)?;
     check_topic_name(&name).map(|()| name)
 }
 
-/// As [`topic_name`], for a name that is a key.
+/// Like [`topic_name`], for a name that is a key.
 pub(crate) fn check_topic_name(name: &str) -> Checked<()> {
     let good = is_plain(name) && name.len() <= TOPIC_NAME_LENGTH && name != "." && name != "..";
     good.then_some(()).ok_or_else(|| {
@@ -122,7 +124,8 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// The address of an HTTP interface. Credentials in it are refused: they would end up in messages.
+/// The URL of an HTTP interface. Credentials in it are refused, because they would appear
+/// in messages.
 pub(crate) fn http_url(value: &DeValue<'_>) -> Checked<Url> {
     let text = value.as_str().ok_or("give a URL in quotes, such as \"http://127.0.0.1:8123\"")?;
     let url =
@@ -155,7 +158,7 @@ pub(crate) fn host_port(value: &DeValue<'_>) -> Checked<HostPort> {
     Ok(HostPort { host, port })
 }
 
-/// A list that is not empty and holds nothing twice; every item follows `rule`.
+/// A non-empty list without duplicates; every item follows `rule`.
 pub(crate) fn list_of<T: PartialEq>(
     rule: impl Fn(&DeValue<'_>) -> Checked<T>,
 ) -> impl Fn(&DeValue<'_>) -> Checked<Vec<T>> {
@@ -185,7 +188,7 @@ pub(crate) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
     }
 }
 
-/// A point in time with its offset from UTC.
+/// A timestamp with its offset from UTC.
 pub(crate) fn timestamp(value: &DeValue<'_>) -> Checked<jiff::Timestamp> {
     let timestamp = value.as_str().and_then(|text| text.parse().ok());
     timestamp

@@ -1,4 +1,4 @@
-//! The shape of `posthouse.toml`, section by section, with the rules that bind several keys.
+//! Sections of `posthouse.toml`, with the rules across several keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,24 +17,24 @@ use super::{
     Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Reconcile, Replica, Shard, rules,
 };
 
-/// Who looks less than once a day does not look.
+/// A check less than once a day would be as good as none.
 const LONGEST_PERIOD_S: u64 = 86_400;
-/// A node that is silent for ten minutes is not slow but gone.
+/// A node that is silent for ten minutes is down, not slow.
 const LONGEST_TIMEOUT_S: u64 = 600;
 /// ClickHouse keeps one slot in memory for each unit of weight.
 const HEAVIEST_SHARD: u32 = 10_000;
-/// More consumers than this want more nodes: each is a thread with buffers of its own.
+/// A load that needs more consumers needs more nodes, because each consumer is a thread with its
+/// own buffers.
 const MOST_CONSUMERS: u32 = 64;
 /// A block is built in memory: a million events of a kilobyte are a gigabyte.
 const LARGEST_BATCH: u32 = 1_000_000;
-/// Beyond a minute a consumer is near the limits at which the group throws it out.
+/// Beyond a minute, a consumer is near the limits at which the group removes it.
 const LONGEST_POLL_MS: u64 = 60_000;
 /// Each remembered block is a node in Keeper, or a line of a log that is read at start.
 const LARGEST_WINDOW: u32 = 1_000_000;
 
 const OFFSETS: &[(&str, Offsets)] = &[("keeper", Offsets::Keeper), ("group", Offsets::Group)];
 
-/// The whole file.
 pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
     let database = top.or("database", DEFAULT_DATABASE, rules::identifier);
     let cluster = top.or("cluster", DEFAULT_CLUSTER, rules::identifier);
@@ -71,7 +71,7 @@ fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
     ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s), server_profile }
 }
 
-/// What must not occur twice in the cluster, each with the replica that had it first.
+/// Values that must be unique in the cluster, each with the first replica that has it.
 #[derive(Default)]
 struct Seen {
     names: BTreeMap<String, String>,
@@ -121,7 +121,8 @@ fn replica(table: &mut Table<'_>, base: &Path, seen: &mut Seen) -> Option<Replic
     Some(Replica { name: name?, url: url?, address: address?, files })
 }
 
-/// Both places or none: a function's program is of no use without the file that declares it.
+/// Both paths or neither, because a function's program is useless without the file that
+/// declares it.
 fn files(table: &mut Table<'_>, base: &Path) -> Option<NodeFiles> {
     let scripts = table.optional("user_scripts", rules::path);
     let functions = table.optional("functions", rules::path);
@@ -159,7 +160,7 @@ fn login(table: &mut Table<'_>, base: &Path) -> Option<Login> {
             table.fault("user", problem);
             None
         }
-        // The variable may be there for others.
+        // The variable may be set for other programs.
         _ => None,
     }
 }
@@ -196,10 +197,10 @@ fn unmanaged(schema: &mut Table<'_>) -> BTreeSet<String> {
     parts.unwrap_or_default().into_iter().collect()
 }
 
-/// Makes a value of the name of a field.
+/// Builds a value from the name of a field.
 type ValueOf = fn(String) -> ColumnValue;
 
-/// What may fill a column.
+/// Sources of a column.
 const VALUES: &[(&str, ValueOf)] = &[
     ("field", ColumnValue::Field),
     ("message_timestamp", |_| ColumnValue::MessageTimestamp),

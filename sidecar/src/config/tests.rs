@@ -1,4 +1,4 @@
-//! What `posthouse.toml` may and may not say.
+//! Tests of valid and invalid `posthouse.toml` files.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/base"))
 }
 
-/// The faults of `text`, one line each.
+/// Returns the faults of `text`, one per line.
 fn faults(text: &str) -> Vec<String> {
     match parse(text) {
         Err(ConfigError::Faulty { faults, .. }) => faults.iter().map(ToString::to_string).collect(),

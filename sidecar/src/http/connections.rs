@@ -15,24 +15,24 @@ use tokio::time::{sleep, timeout};
 
 use crate::supervise::{Heartbeat, stopped};
 
-/// Connections at once. A further one takes the place of the oldest, which is one that sends nothing: a request takes
-/// milliseconds.
+/// Maximum number of open connections. A further one replaces the oldest. The oldest is one that
+/// sends no data, because a request takes milliseconds.
 const MAX_CONNECTIONS: usize = 64;
-/// How long the head of a request may take.
+/// Longest time to receive the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take, with its one request and the answer.
+/// Longest life of a connection, with its one request and the response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a request's head.
+/// Maximum size of a request's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// After a refusal of the system, such as too many open files.
+/// Pause after the system refuses a connection, for example because of too many open files.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often the loop beats without connections.
+/// Interval of heartbeats without connections.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const BEAT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long requests may go on when the interface is told to stop.
+/// Time for open requests to finish when the interface stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers requests until `stop` says so, and then finishes those that it has begun.
+/// Answers requests until `stop` is set, and then finishes the requests in flight.
 pub async fn serve(
     listener: Arc<TcpListener>,
     router: Router,
@@ -61,7 +61,7 @@ pub async fn serve(
     }
     let finished = async {
         for connection in &mut open {
-            // That a connection failed is its client's business.
+            // A failed connection concerns only its client.
             let _ = connection.await;
         }
     };

@@ -24,40 +24,35 @@ use crate::supervise::Board;
 
 /// The text format of Prometheus.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long a name server may take to resolve the address.
+/// Longest time for a name server to resolve the address.
 const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP interface could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("can't answer HTTP at {address}: free the address, or give another one as daemon.listen")]
 pub struct HttpError {
-    /// Where.
     pub address: HostPort,
-    /// What the system said.
     #[source]
     pub source: io::Error,
 }
 
-/// What is reported over HTTP.
+/// The data of the HTTP endpoints.
 #[derive(Debug, Clone)]
 pub struct Reported {
-    /// The health of all tasks.
     pub board: Board,
-    /// The values of all metrics.
     pub metrics: Arc<Metrics>,
 }
 
-/// Takes the address, so that whoever starts posthouse twice hears of it at once.
+/// Binds the address, so that a second start of posthouse fails at once.
 ///
 /// # Errors
-/// [`HttpError`].
+/// [`HttpError`] if the address can't be bound, or does not resolve in time.
 pub async fn bind(address: &HostPort) -> Result<TcpListener, HttpError> {
     let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;
     let bound = bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     bound.map_err(|source| HttpError { address: address.clone(), source })
 }
 
-/// All that is answered.
+/// Returns the router of all endpoints.
 pub fn router(reported: Reported) -> Router {
     Router::new()
         .route("/live", get(live))
@@ -99,7 +94,7 @@ async fn exposition(State(reported): State<Reported>) -> impl IntoResponse {
     ([(CONTENT_TYPE, EXPOSITION)], metrics.to_string())
 }
 
-/// No request here needs a body, so none is read.
+/// Refuses request bodies, because no endpoint needs one.
 async fn refuse_body(request: Request, next: Next) -> Response {
     use axum::body::HttpBody as _;
 

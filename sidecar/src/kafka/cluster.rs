@@ -1,4 +1,4 @@
-//! What the brokers hold: which of them are up, every topic with the places of its partitions, and its configs.
+//! State of the Kafka cluster: brokers, topics, partition layouts and configs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,59 +7,56 @@ use serde::{Deserialize, Serialize};
 
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
-/// Topics of one request for configs: an answer has about 35 configs a topic.
+/// Topics per request for configs: an answer has about 35 configs a topic.
 const DESCRIBED_AT_ONCE: usize = 500;
 
-/// The whole cluster, as one broker tells it.
+/// The whole cluster, as one broker reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// What the cluster calls itself; brokers of old versions do not say.
+    /// Id of the cluster; old brokers report none.
     pub id: Option<String>,
-    /// The brokers that are up.
+    /// Brokers that are up.
     pub brokers: BTreeSet<i32>,
-    /// Every topic by name, with those internal to Kafka.
+    /// All topics by name, including Kafka's internal ones.
     pub topics: BTreeMap<String, Layout>,
 }
 
-/// Where a topic is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Layout {
-    /// Its partitions in order.
+    /// In order of their numbers.
     pub partitions: Vec<Partition>,
 }
 
-/// Where a partition is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
-    /// The broker that takes its messages; `None` while there is none.
+    /// `None` while no broker leads it.
     pub leader: Option<i32>,
-    /// The brokers that should have it.
+    /// Assigned brokers.
     pub replicas: Vec<i32>,
-    /// The brokers that have all of it.
+    /// Brokers that have all of its messages.
     pub in_sync: Vec<i32>,
 }
 
 impl Layout {
-    /// On how many brokers each partition should be: the least of them.
+    /// The smallest replica count of the partitions.
     pub fn replication_factor(&self) -> usize {
         self.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default()
     }
 }
 
-/// A config of a topic, with the value that counts.
+/// A config of a topic with its effective value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// As text; `None` for one that the broker keeps to itself.
+    /// `None` if the broker hides the value.
     pub value: Option<String>,
-    /// Where the value comes from.
     pub source: Source,
 }
 
-/// Where the value of a config comes from.
+/// Origin of a config's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// It was given to the topic.
+    /// Set on the topic.
     Topic,
     /// The brokers' own configuration.
     Broker,
@@ -68,7 +65,7 @@ pub enum Source {
 }
 
 impl Client {
-    /// What the brokers hold now.
+    /// Reads brokers, topics and partition layouts.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers within seconds.
@@ -96,10 +93,10 @@ impl Client {
         .await
     }
 
-    /// All configs of these topics, by topic and name. A topic that has gone in the meantime is left out.
+    /// All configs of these topics, by topic and name. Topics deleted in the meantime are left out.
     ///
     /// # Errors
-    /// [`KafkaError::Failed`], also if this user may not see configs.
+    /// [`KafkaError::Failed`], also if this user may not read configs.
     pub async fn configs(
         &self,
         topics: &BTreeSet<String>,

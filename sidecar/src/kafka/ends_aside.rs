@@ -1,10 +1,11 @@
-//! Values whose end may block: they end on a thread of their own.
+//! Values whose drop may block, dropped on a separate thread.
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::thread;
 
-/// A client of the library. Its end waits for the library's threads, and these may wait for a name server.
+/// A client of the library. Its drop waits for the library's threads, and these may wait for a name
+/// server.
 pub(super) struct EndsAside<T: Send + 'static>(ManuallyDrop<T>);
 
 impl<T: Send + 'static> EndsAside<T> {
@@ -23,9 +24,10 @@ impl<T: Send + 'static> Deref for EndsAside<T> {
 
 impl<T: Send + 'static> Drop for EndsAside<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is taken once, here, and nobody can reach it afterwards.
+        // SAFETY: the value is taken once, here, and no code can reach it afterwards.
         let value = unsafe { ManuallyDrop::take(&mut self.0) };
-        // Without a thread to be had it ends here: a closure that is not spawned is dropped.
+        // If no thread can be spawned, the value is dropped here, because a closure that is not
+        // spawned is dropped.
         let _ = thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(value));
     }
 }

@@ -1,4 +1,4 @@
-//! Consumer groups and who is in them.
+//! Consumer groups and their members.
 
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 use serde::Serialize;
@@ -6,35 +6,31 @@ use serde::Serialize;
 use super::wire::Reader;
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
-/// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Its name.
     pub name: String,
-    /// Kafka's word for how it is: `Stable`, `Empty`, `PreparingRebalance`, `Dead`, …
+    /// Kafka's name of the state: `Stable`, `Empty`, `PreparingRebalance`, `Dead`, …
     pub state: String,
-    /// Who consumes in it now.
     pub members: Vec<Member>,
 }
 
-/// A consumer of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
-    /// The group's name for it.
+    /// Member id, assigned by the group.
     pub id: String,
-    /// What it calls itself.
+    /// Client id, chosen by the consumer.
     pub client: String,
-    /// Where it connects from.
+    /// Address that it connects from.
     pub host: String,
-    /// The partitions that it was given, by topic; `None` if they can't be read.
+    /// Assigned partitions by topic; `None` if the assignment can't be decoded.
     pub assigned: Option<Vec<(String, Vec<i32>)>>,
 }
 
 impl Client {
-    /// All groups, or the one of this name if there is one.
+    /// Returns all groups, or only the one with this name, if it exists.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
         let name = name.map(str::to_owned);
         self.blocking("list consumer groups", move |admin| {
@@ -61,7 +57,8 @@ fn member(info: &GroupMemberInfo) -> Member {
     }
 }
 
-/// The partitions of a member by Kafka's consumer protocol: a version, and for each topic its name and partitions.
+/// Decodes an assignment of Kafka's consumer protocol: a version, then a name and partitions for
+/// each topic.
 fn assigned(bytes: &[u8]) -> Option<Vec<(String, Vec<i32>)>> {
     if bytes.is_empty() {
         return Some(Vec::new());
@@ -84,7 +81,7 @@ mod tests {
         for length in 1..bytes.len() {
             assert_eq!(assigned(&bytes[..length]), None, "{length}");
         }
-        // A count that lies takes no memory.
+        // A count beyond the end allocates no memory.
         assert_eq!(assigned(b"\0\0\x7f\xff\xff\xff"), None);
     }
 }

@@ -1,4 +1,6 @@
-//! How many bytes partitions take on the brokers' disks, which librdkafka can't ask for.
+//! Bytes of partitions on the brokers' disks.
+//!
+//! librdkafka lacks this request, so it goes over [`super::wire`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,13 +9,13 @@ use super::offsets::Place;
 use super::wire::{Connection, Reader, Writer};
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
-/// Kafka's number for the request.
+/// API key of the request.
 const DESCRIBE_LOG_DIRS: i16 = 35;
-/// The newest version in the classic form; brokers from 1.0 to 4.x know it.
+/// The newest non-flexible version; brokers from 1.0 to 4.x support it.
 const VERSION: i16 = 1;
 
 impl Client {
-    /// The bytes of every partition, all of its copies together; `None` if some broker does not tell.
+    /// Bytes of every partition, summed over all replicas; `None` if a broker does not report them.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers at all.
@@ -27,7 +29,7 @@ impl Client {
                 let asked =
                     Connection::open(broker.host(), port, login.as_ref()).and_then(|mut connection| {
                         let mut all = Writer::default();
-                        // No list of topics stands for all of them.
+                        // A null list means all topics.
                         all.i32(-1);
                         connection.ask(DESCRIBE_LOG_DIRS, VERSION, &all.0)
                     });
@@ -49,8 +51,8 @@ impl Client {
     }
 }
 
-/// The partitions of one broker; a folder that failed has none. `None` if the answer is not of this form, or if this user may
-/// not ask.
+/// The partitions of one broker. A failed log folder counts as empty. `None` if the answer is
+/// malformed or this user lacks the right.
 fn read(answer: &[u8]) -> Option<Vec<(Place, u64)>> {
     let mut answer = Reader(answer);
     let _throttled_ms = answer.i32()?;
@@ -62,7 +64,7 @@ fn read(answer: &[u8]) -> Option<Vec<(Place, u64)>> {
             let partitions = topic.list(|partition| {
                 let (number, size) = (partition.i32()?, partition.i64()?);
                 let (_lag, is_future) = (partition.i64()?, partition.i8()?);
-                // A copy that is being moved between disks is not there yet.
+                // A replica that is moving between disks does not count yet.
                 Some((number, if is_future == 0 { size.max(0).unsigned_abs() } else { 0 }))
             })?;
             Some((name, partitions))

@@ -1,5 +1,7 @@
-//! Messages that posthouse reads itself, by consumers that join no group: one of each partition to know when it was made, and
-//! the last of a key.
+//! Single messages of partitions, read by consumers without a group.
+//!
+//! [`Client::first_messages`] reads one message of each partition for its timestamp;
+//! [`Client::latest`] reads the last message of a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,35 +13,35 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
 
-/// Between two looks at the clock.
+/// Interval between two checks of the deadline.
 const POLL: Duration = Duration::from_millis(100);
-/// What the first message at or after an offset is.
+/// First message at or after an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstMessage {
-    /// When it was made, in milliseconds since 1970; absent if it does not say.
+    /// Timestamp in milliseconds since 1970; `None` if the message has none.
     Made(Option<i64>),
-    /// There is none up to the end of the partition: what is left are markers of transactions, or
-    /// messages of open ones.
+    /// No message up to the end of the partition. Only transaction markers or messages of open
+    /// transactions are left.
     Nothing,
 }
 
-/// Partitions that are read at once, so that what is fetched beside what is looked at stays little.
+/// Partitions read at once. Bounds the messages that are fetched and not used.
 const READ_AT_ONCE: usize = 200;
 
 impl Client {
-    /// The first message at or after each offset. A partition that does not answer within seconds
-    /// is left out.
+    /// Reads the first message at or after each offset. A partition that does not answer within
+    /// seconds is left out.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn first_messages(
         &self,
         starts: &BTreeMap<Place, i64>,
     ) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
         let starts: Vec<(Place, i64)> = starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
         let mut messages = BTreeMap::new();
-        // Topic by topic, because the library names the partition alone of which it has reached the
-        // end.
+        // Topic by topic, because an end-of-partition event of the library has only the partition
+        // number.
         for topic in starts.chunk_by(|(a, _), (b, _)| a.topic == b.topic) {
             for starts in topic.chunks(READ_AT_ONCE) {
                 messages.extend(self.read(starts.to_vec()).await?);
@@ -70,7 +72,7 @@ impl Client {
                         }
                         continue;
                     }
-                    // The library goes on by itself; what does not come is left out.
+                    // The library retries by itself. Partitions without a reply are left out.
                     Err(error) => {
                         tracing::debug!("read a message: {error}");
                         continue;
@@ -91,10 +93,12 @@ impl Client {
 }
 
 impl Client {
-    /// The last message with this key in a topic of one partition; read from its beginning, so the topic should be compacted.
+    /// Returns the last message with this key in a topic of one partition. Reads from the
+    /// beginning, so the topic should be compacted.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], also if it can't be read to its end within seconds, or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`], also if the topic can't be read to its end within seconds, or
+    /// [`KafkaError::Failed`].
     pub(crate) async fn latest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, KafkaError> {
         const TASK: &str = "read a topic to its end";
         let (topic, key, mut config) = (topic.to_owned(), key.to_owned(), self.library_config());

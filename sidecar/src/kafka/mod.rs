@@ -1,4 +1,4 @@
-//! The brokers over librdkafka: what they hold, changes to it, offsets and groups.
+//! Client of the Kafka brokers over librdkafka: topics, offsets, groups, messages.
 
 mod admin;
 mod cluster;
@@ -33,17 +33,17 @@ pub use self::offsets::{Bounds, Place};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub use self::producer::{DeliveryError, Producer, Receipt};
 
-/// A broker in reach answers in milliseconds; this outlasts an election of a new controller and is still short for
-/// somebody who waits.
+/// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
+/// is short enough for an operator who waits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long brokers may take to take over what another one did: leaders of partitions, and groups with what they have
-/// committed.
+/// Limit for other brokers to take over a broker's work: leadership of partitions, and groups with
+/// their committed offsets.
 const CHANGE_OVER_LIMIT: Duration = Duration::from_secs(15);
-/// Between two questions.
+/// Pause between two attempts.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What can go wrong between posthouse and the brokers.
+/// Errors between posthouse and the brokers.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// No broker answered in time.
@@ -52,38 +52,33 @@ pub enum KafkaError {
          kafka.user and its password are"
     )]
     Unreachable {
-        /// Those of the config.
+        /// Brokers of the config.
         brokers: String,
-        /// How long was waited.
         seconds: u64,
     },
-    /// The client library refused to be set up, or a request failed as a whole.
+    /// The client library could not be set up, or a request failed as a whole.
     #[error("kafka at {brokers} could not {task}")]
     Failed {
-        /// Those of the config.
+        /// Brokers of the config.
         brokers: String,
-        /// What was asked for.
         task: &'static str,
-        /// What the client library said.
         #[source]
         source: rdkafka::error::KafkaError,
     },
     /// A request for changes failed as a whole.
     #[error("kafka at {brokers} did not {task}: {refusal}")]
     Refused {
-        /// Those of the config.
+        /// Brokers of the config.
         brokers: String,
-        /// What was asked for.
         task: &'static str,
-        /// Why.
         refusal: Refusal,
     },
-    /// A thread ended by a fault of posthouse.
+    /// A thread panicked: a bug in posthouse.
     #[error("a thread ended that was to {0}: please report this")]
     Task(&'static str),
 }
 
-/// Sends what librdkafka has to say, retries and refused connections among it, to the debug log.
+/// Sends librdkafka's messages to the debug log, including retries and refused connections.
 pub(crate) struct LibraryLog;
 
 impl ClientContext for LibraryLog {
@@ -92,19 +87,19 @@ impl ClientContext for LibraryLog {
     }
 }
 
-/// The brokers of one config. Cloning is cheap and shares the connections.
+/// Client of the brokers of one config. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Client {
     admin: Arc<EndsAside<AdminClient<LibraryLog>>>,
     config: ClientConfig,
     brokers: String,
     login: Option<Login>,
-    /// How long questions are asked again while brokers change who does what.
+    /// How long requests are retried during an election.
     patience: Duration,
 }
 
 impl Client {
-    /// A client for the brokers of the config; connects in the background.
+    /// Creates a client for the brokers of the config. It connects in the background.
     ///
     /// # Errors
     /// [`KafkaError::Failed`] if the library can't be set up.
@@ -122,22 +117,22 @@ impl Client {
         }
     }
 
-    /// The same, with every question asked once.
+    /// Returns a client that sends every request once, without retries.
     pub(crate) fn impatient(&self) -> Self {
         Self { patience: Duration::ZERO, ..self.clone() }
     }
 
-    /// The brokers as the config has them.
+    /// Brokers as written in the config.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// What a consumer of the same brokers is set up with.
+    /// Configuration for a consumer of the same brokers.
     pub(crate) fn library_config(&self) -> ClientConfig {
         self.config.clone()
     }
 
-    /// Has a thread of its own wait for the library, whose calls block.
+    /// Runs `work` on a separate thread, because the library's calls block.
     async fn blocking<T: Send + 'static>(
         &self,
         task: &'static str,
@@ -161,7 +156,7 @@ impl Client {
     }
 }
 
-/// Does `work` again while brokers are just changing who does what.
+/// Retries `work` while brokers elect leaders or coordinators.
 fn patiently<T>(
     patience: Duration,
     work: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
@@ -189,7 +184,7 @@ fn is_change_over(error: &rdkafka::error::KafkaError) -> bool {
     })
 }
 
-/// The brokers as messages and librdkafka write them.
+/// Comma-separated broker list for messages and librdkafka.
 pub(crate) fn broker_list(kafka: &Kafka) -> String {
     kafka.brokers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
 }

@@ -1,5 +1,6 @@
-//! Requests of librdkafka's admin interface that the rdkafka crate lacks or whose answers it cuts short: configs changed one
-//! by one, and what a broker says in its own words.
+//! Admin requests of librdkafka that the rdkafka crate lacks.
+//!
+//! The crate has no incremental config changes and drops the broker's own error messages.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -14,10 +15,10 @@ use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaResourceType, RDKafkaResp
 
 use super::admin::request::{ConfigChange, NewTopic, Refusal};
 
-/// The answer for each topic of a request, by its name.
+/// Results of a request by topic.
 pub(super) type Answers = BTreeMap<String, Result<(), Refusal>>;
 
-/// Room for what librdkafka says against an argument.
+/// Buffer for librdkafka's message about an invalid argument.
 const MESSAGE_BYTES: usize = 512;
 
 /// A pointer of the library with the function that frees it.
@@ -27,7 +28,7 @@ struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// Takes over a pointer that the library has just made; `None` if it made none.
+    /// Takes ownership of a pointer from the library; `None` for a null pointer.
     fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         (!pointer.is_null()).then_some(Self { pointer, free })
     }
@@ -35,12 +36,14 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from the library, is owned here alone, and `free` is the function for its type.
+        // SAFETY: the pointer came from the library, is owned here alone, and `free` is the
+        // function for its type.
         unsafe { (self.free)(self.pointer) }
     }
 }
 
-/// A request: its operation, what it is about, and how it is sent with options and a queue for the answer.
+/// A request: its operation, its items, and the function that sends it with options and a queue for
+/// the answer.
 struct Request<'c, T> {
     client: &'c RDKafka,
     operation: Operation,
@@ -57,7 +60,7 @@ struct Request<'c, T> {
 /// Creates topics.
 ///
 /// # Errors
-/// If the request failed as a whole; what failed for one topic is in the answers.
+/// Fails if the request failed as a whole. The answers hold the failures of single topics.
 pub(super) fn create_topics(
     client: &RDKafka,
     topics: &[NewTopic],
@@ -66,7 +69,8 @@ pub(super) fn create_topics(
     let items = topics.iter().map(new_topic).collect::<Result<_, _>>()?;
     let (operation, send) = (Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, library::rd_kafka_CreateTopics);
     Request { client, operation, items, send }.answer(limit, |event| {
-        // SAFETY: the event is alive; an event of another kind gives a null result, which `topics` passes over.
+        // SAFETY: the event is alive. An event of another kind gives a null result, and `topics_of`
+        // returns no topics for it.
         unsafe {
             let result = library::rd_kafka_event_CreateTopics_result(event);
             topics_of(result, library::rd_kafka_CreateTopics_result_topics)
@@ -74,7 +78,7 @@ pub(super) fn create_topics(
     })
 }
 
-/// Gives topics more partitions: each its new number in all.
+/// Adds partitions to topics. The map has the new total of each topic.
 ///
 /// # Errors
 /// As [`create_topics`].
@@ -88,7 +92,8 @@ pub(super) fn create_partitions(
         .map(|(name, partitions)| {
             let name = text(name)?;
             explained(|message| {
-                // SAFETY: name and message are alive during the call, and the message has the length that is given.
+                // SAFETY: name and message are alive during the call, and the message has the given
+                // length.
                 let made = unsafe {
                     library::rd_kafka_NewPartitions_new(name.as_ptr(), *partitions, message, MESSAGE_BYTES)
                 };
@@ -135,7 +140,7 @@ pub(super) fn delete_topics(
     })
 }
 
-/// Changes some configs of topics and leaves the others as they are.
+/// Changes the given configs of topics and keeps all others.
 ///
 /// # Errors
 /// As [`create_topics`].
@@ -163,7 +168,7 @@ pub(super) fn alter_configs(
 }
 
 impl<T> Request<'_, T> {
-    /// Sends it and blocks until the answer.
+    /// Sends the request and blocks until the answer.
     fn answer(
         self,
         limit: Duration,
@@ -171,9 +176,10 @@ impl<T> Request<'_, T> {
     ) -> Result<Answers, Refusal> {
         let client = ptr::from_ref(self.client).cast_mut();
         let milliseconds = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
-        // SAFETY: the client is alive for as long as it is borrowed; the library locks what it shares between threads. The
-        // items live until the end of this function, and the library copies them before `send` returns. Everything made
-        // here is freed by its own function, the event after it was read.
+        // SAFETY: the client is alive for as long as it is borrowed, and the library locks its
+        // shared data. The items live until the end of this function, and the library copies them
+        // before `send` returns. Every object made here is freed by its own function, the event
+        // after it was read.
         unsafe {
             let queue = Owned::new(library::rd_kafka_queue_new(client), library::rd_kafka_queue_destroy)
                 .ok_or_else(Refusal::out_of_memory)?;
@@ -183,11 +189,12 @@ impl<T> Request<'_, T> {
             let mut message = [0; MESSAGE_BYTES];
             let (text, bytes) = (message.as_mut_ptr(), MESSAGE_BYTES);
             library::rd_kafka_AdminOptions_set_request_timeout(options.pointer, milliseconds, text, bytes);
-            // Only what waits for other brokers takes it; elsewhere it is refused, and nothing is lost.
+            // Only requests that wait for other brokers accept this option. For the rest the
+            // library rejects it, and the request proceeds.
             library::rd_kafka_AdminOptions_set_operation_timeout(options.pointer, milliseconds, text, bytes);
             let mut items: Vec<*mut T> = self.items.iter().map(|item| item.pointer).collect();
             (self.send)(client, items.as_mut_ptr(), items.len(), options.pointer, queue.pointer);
-            // The library answers in any case, with a timeout of its own if no broker does.
+            // The library always answers, with a timeout error if no broker does.
             let event = loop {
                 let event = library::rd_kafka_queue_poll(queue.pointer, milliseconds);
                 if let Some(event) = Owned::new(event, library::rd_kafka_event_destroy) {
@@ -204,7 +211,7 @@ impl<T> Request<'_, T> {
 fn new_topic(topic: &NewTopic) -> Result<Owned<library::rd_kafka_NewTopic_t>, Refusal> {
     let name = text(&topic.name)?;
     let made = explained(|message| {
-        // SAFETY: name and message are alive during the call, and the message has the length that is given.
+        // SAFETY: name and message are alive during the call, and the message has the given length.
         let made = unsafe {
             let (partitions, copies) = (topic.partitions, topic.replication_factor);
             library::rd_kafka_NewTopic_new(name.as_ptr(), partitions, copies, message, MESSAGE_BYTES)
@@ -241,8 +248,8 @@ fn resource(
         };
         let key = text(key)?;
         let value = value.as_ref().map_or(ptr::null(), |value| value.as_ptr());
-        // SAFETY: all pointers are alive during the call, the library copies what they point to, and an error that it makes
-        // is read and freed here.
+        // SAFETY: all pointers are alive during the call, the library copies the data they point
+        // to, and an error that it makes is read and freed here.
         unsafe {
             let add = library::rd_kafka_ConfigResource_add_incremental_config;
             let error = add(made.pointer, key.as_ptr(), step, value);
@@ -255,10 +262,11 @@ fn resource(
     Ok(made)
 }
 
-/// The list that `read` finds in a result.
+/// The list that `read` returns for a result.
 ///
 /// # Safety
-/// `result` is null or alive for as long as the list is used, and `read` is the function for its type.
+/// `result` is null or alive for as long as the list is used, and `read` is the function for its
+/// type.
 unsafe fn list_of<'a, R, T>(
     result: *const R,
     read: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const T,
@@ -267,7 +275,7 @@ unsafe fn list_of<'a, R, T>(
         return &[];
     }
     let mut count = 0;
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller's contract.
     let list = unsafe { read(result, &raw mut count) };
     if list.is_null() || count == 0 {
         return &[];
@@ -284,7 +292,7 @@ unsafe fn topics_of<R>(
     result: *const R,
     read: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const library::rd_kafka_topic_result_t,
 ) -> Answers {
-    // SAFETY: as the caller promises; each entry lives as long as the result.
+    // SAFETY: the caller's contract; each entry lives as long as the result.
     unsafe {
         let answer = |topic: &*const library::rd_kafka_topic_result_t| {
             let code = library::rd_kafka_topic_result_error(*topic);
@@ -295,12 +303,12 @@ unsafe fn topics_of<R>(
     }
 }
 
-/// What `make` makes, or why it made nothing.
+/// Returns the object that `make` creates, or the library's reason why it failed.
 fn explained<T>(make: impl FnOnce(*mut c_char) -> Option<Owned<T>>) -> Result<Owned<T>, Refusal> {
     let mut message: [c_char; MESSAGE_BYTES] = [0; MESSAGE_BYTES];
     make(message.as_mut_ptr()).ok_or_else(|| Refusal {
         code: RDKafkaErrorCode::InvalidArgument,
-        // SAFETY: the library ends what it writes with a zero, and the array began with zeros.
+        // SAFETY: the library ends its text with a zero, and the array began with zeros.
         message: unsafe { owned(message.as_ptr()) },
     })
 }
@@ -312,17 +320,17 @@ fn text(text: &str) -> Result<CString, Refusal> {
     })
 }
 
-/// The outcome that a code stands for; the message may be null.
+/// Converts a code to an outcome; the message may be null.
 fn outcome(code: RDKafkaRespErr, message: *const c_char) -> Result<(), Refusal> {
     if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Ok(());
     }
-    // SAFETY: the library's messages live as long as what they belong to, which the caller holds.
+    // SAFETY: the library's messages live as long as their owner, and the caller holds that.
     let message = unsafe { owned(message) };
     Err(Refusal { code: code.into(), message })
 }
 
-/// A copy of the library's text; empty for none.
+/// Copies the library's text; empty for a null pointer.
 ///
 /// # Safety
 /// `text` is null or ends with a zero byte.
@@ -330,6 +338,6 @@ unsafe fn owned(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller's contract.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

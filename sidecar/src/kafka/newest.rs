@@ -1,4 +1,4 @@
-//! The newest messages of a topic, read by a consumer that joins no group.
+//! Newest messages of a topic, read by a consumer without a group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,45 +13,42 @@ use super::producer::HEADER;
 use super::{CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Partitions that are read at once: bounds the memory of what was fetched and not looked at.
+/// Bounds the memory of messages that are fetched and not processed.
 const MAX_PARTITIONS_AT_ONCE: usize = 50;
-/// Of one answer for one partition; a larger message comes alone.
+/// Limit of one answer for one partition. A larger message comes alone.
 const MAX_FETCH_BYTES: &str = "262144";
-/// Of all that was fetched and not looked at.
+/// Limit of all messages that are fetched and not processed.
 const MAX_QUEUED_KIB: &str = "4096";
 
-/// A message as it lies in its partition.
+/// A message with its position in the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// The partition.
     pub place: Place,
-    /// Its offset.
     pub offset: i64,
-    /// When it was made, in milliseconds since 1970, where the message says so.
+    /// In milliseconds since 1970; `None` if the message has none.
     pub timestamp: Option<i64>,
-    /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its value; empty for a tombstone.
+    /// Empty for a tombstone.
     pub payload: Vec<u8>,
-    /// Whether it has the header of a posthouse.
+    /// Whether the message has posthouse's header.
     pub is_marked: bool,
 }
 
-/// What became of the newest messages.
+/// Result of reading the newest messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Newest<T> {
-    /// Messages that were read.
+    /// Number of messages read.
     pub read: u64,
-    /// What was made of those that count.
+    /// Results of `pick`.
     pub picked: Vec<T>,
-    /// Where each partition ended; the next look goes on from there.
+    /// End offset of each partition, for the `from` of the next call.
     pub ends: BTreeMap<Place, i64>,
 }
 
 impl Client {
-    /// Reads the last `limit` offsets of each partition of a topic, none before its offset in
-    /// `from`, and keeps what `pick` makes of them. A topic that is not there, and a partition that
-    /// no broker leads, have none.
+    /// Reads the last `limit` offsets of each partition of a topic, but none before its offset in
+    /// `from`, and keeps the results of `pick`. A missing topic and a partition without a leader
+    /// have no messages.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`], also if a partition can't be read to its end within seconds, or
@@ -70,7 +67,7 @@ impl Client {
         let mut newest = Newest { read: 0, picked: Vec::new(), ends: BTreeMap::new() };
         let mut ranges = Vec::new();
         for (place, bounds) in bounds {
-            // A topic that was made again begins at 0.
+            // A recreated topic begins at 0.
             let from = from.get(&place).copied().filter(|from| *from <= bounds.end).unwrap_or(0);
             let start = from.max(bounds.first).max(bounds.end.saturating_sub(limit));
             newest.ends.insert(place.clone(), bounds.end);
@@ -119,7 +116,7 @@ impl Client {
                 let Some(polled) = consumer.poll(POLL_TIMEOUT) else { continue };
                 let message = match polled {
                     Ok(message) => message,
-                    // What a broker deleted or compacted leaves fewer messages than offsets.
+                    // Deleted and compacted messages leave fewer messages than offsets.
                     Err(LibraryError::PartitionEOF(partition)) => {
                         open.remove(&partition);
                         continue;
@@ -129,7 +126,7 @@ impl Client {
                     {
                         return Err(error);
                     }
-                    // The library goes on by itself.
+                    // The library retries by itself.
                     Err(error) => {
                         tracing::debug!("{TASK}: {error}");
                         continue;

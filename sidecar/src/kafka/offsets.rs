@@ -1,4 +1,4 @@
-//! Offsets: where partitions begin and end, where they were at a time, and what a group has committed.
+//! Offsets of partitions and groups: bounds, offsets at a time, commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,36 +10,32 @@ use serde::Serialize;
 
 use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, patiently};
 
-/// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
-    /// The topic.
     pub topic: String,
-    /// The partition.
     pub partition: i32,
 }
 
-/// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bounds {
-    /// The offset of its first message.
+    /// Offset of the first message.
     pub first: i64,
-    /// The offset that its next message will have.
+    /// Offset of the next message to be written.
     pub end: i64,
 }
 
-/// Kafka's special times: before the first message, and after the last.
+/// Kafka's special time before the first message.
 const EARLIEST: i64 = -2;
-/// See [`EARLIEST`].
+/// Kafka's special time after the last message.
 const LATEST: i64 = -1;
 
 impl rdkafka::consumer::ConsumerContext for LibraryLog {}
 
 impl Client {
-    /// Where these partitions begin and end. One that no broker leads is left out.
+    /// Returns the bounds of these partitions. A partition without a leader is left out.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn bounds(&self, places: BTreeSet<Place>) -> Result<BTreeMap<Place, Bounds>, KafkaError> {
         let (first, end) = (self.at(places.clone(), EARLIEST).await?, self.at(places, LATEST).await?);
         let bounds = first.into_iter().filter_map(|(place, first)| {
@@ -49,11 +45,12 @@ impl Client {
         Ok(bounds.collect())
     }
 
-    /// The first offset of each partition whose message is not older than `time`, in milliseconds since 1970; `None` if all
-    /// are older. A partition that no broker leads is left out.
+    /// Returns each partition's first offset whose message is not older than `time`, in
+    /// milliseconds since 1970; `None` if all messages are older. A partition without a leader is
+    /// left out.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn at(
         &self,
         places: BTreeSet<Place>,
@@ -61,7 +58,7 @@ impl Client {
     ) -> Result<BTreeMap<Place, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::from_raw(time))));
         self.consumer("look for offsets", None, move |consumer| {
-            // A list without partitions is refused by the library.
+            // The library rejects a list without partitions.
             if places.is_empty() {
                 return Ok(BTreeMap::new());
             }
@@ -70,10 +67,11 @@ impl Client {
         .await
     }
 
-    /// What a group has committed of these partitions; `None` if nothing.
+    /// Returns the offsets that a group has committed for these partitions; `None` without a
+    /// commit.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn committed(
         &self,
         group: &str,
@@ -89,10 +87,11 @@ impl Client {
         .await
     }
 
-    /// Commits offsets for a group in which nobody is; the broker refuses it if somebody is.
+    /// Commits offsets for a group without members. The broker rejects the commit if the group has
+    /// any.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`], or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn commit(&self, group: &str, offsets: &BTreeMap<Place, i64>) -> Result<(), KafkaError> {
         let wanted = list(offsets.iter().map(|(place, offset)| (place, Offset::Offset(*offset))));
         self.consumer("commit a group's offsets", Some(group), move |consumer| {
@@ -101,7 +100,8 @@ impl Client {
         .await
     }
 
-    /// Has a consumer of `group`, which joins nothing, do some work in a thread of its own.
+    /// Runs `work` with a consumer of `group` on a separate thread. The consumer does not join the
+    /// group.
     pub(super) async fn consumer<T: Send + 'static>(
         &self,
         task: &'static str,
@@ -113,7 +113,8 @@ impl Client {
             .set("group.id", group.unwrap_or("posthouse"))
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            // One message of a partition is looked at, if any: the first is sent however large it is.
+            // At most one message of a partition is needed. The broker sends the first message
+            // however large it is.
             .set("fetch.message.max.bytes", "1")
             .set("auto.offset.reset", "earliest");
         let patience = self.patience;
@@ -133,7 +134,7 @@ fn list<'p>(places: impl Iterator<Item = (&'p Place, Offset)>) -> Result<TopicPa
     Ok(list)
 }
 
-/// The offsets of a list's partitions, those with an error left out.
+/// The offsets of a list's partitions, without partitions that have an error.
 fn offsets(list: &TopicPartitionList) -> BTreeMap<Place, Option<i64>> {
     let sound = list.elements();
     let sound = sound.iter().filter(|element| element.error().is_ok());

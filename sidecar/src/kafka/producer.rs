@@ -1,4 +1,4 @@
-//! Messages to the brokers: each is delivered once and in the order of its partition, and a batch knows when all are.
+//! Producer with ordered, idempotent delivery and a receipt per batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,50 +15,50 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ends_aside::EndsAside;
 use super::{Client, KafkaError, LibraryLog};
 
-/// Bytes of messages in flight, unless a single one has more: what one batch of a large table takes, and little beside the rest.
-/// The library's own bound would keep a larger message out for good.
+/// Bytes of messages in flight, unless a single message has more. Enough for one batch of a large
+/// table, and small beside the rest of the process. librdkafka's own limit would block a larger
+/// message forever.
 const MAX_IN_FLIGHT: usize = 64 << 20;
-/// A message is sent when so much time has passed, or a batch is full: long enough for a batch to compress, and little in what
-/// a reader waits.
+/// A batch is sent after this time, or when it is full. Long enough for a batch to compress well,
+/// and short for a reader.
 const LINGER_MS: u32 = 5;
-/// The largest message that is tried; the topic's own `max.message.bytes` decides. PostgreSQL's jsonb ends at 255 MiB.
+/// Largest message that is sent to a broker; the topic's own `max.message.bytes` decides.
+/// PostgreSQL's jsonb ends at 255 MiB.
 const LARGEST_MESSAGE: u32 = 256 << 20;
-/// The library's bound, which is never reached.
+/// librdkafka's own limit. It is never reached.
 const LIBRARY_QUEUE_KIB: u32 = (LARGEST_MESSAGE >> 10) * 2;
-/// Between two tries while the queue is full.
+/// Pause between two attempts while the queue is full.
 const FULL: Duration = Duration::from_millis(5);
-/// How long brokers may take nothing of a batch, or of a full queue: an election needs seconds.
+/// How long brokers may accept no message of a batch or of a full queue: an election takes seconds.
 pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The header of every message of posthouse, with its release as the value: by it posthouse tells its own messages from those of
-/// another producer.
+/// Header of every message of posthouse, with its release as the value. It marks posthouse's own
+/// messages against other producers'.
 pub(super) const HEADER: &str = "posthouse";
 
-/// A producer of its own connections.
+/// A producer with its own connections.
 pub struct Producer {
     inner: EndsAside<ThreadedProducer<Deliveries>>,
     headers: OwnedHeaders,
-    /// In flight.
+    /// Bytes in flight.
     bytes: Arc<AtomicUsize>,
 }
 
-/// Why a message was not delivered. What came after it was not either, or may not have been.
+/// Reason of a failed delivery. Later messages also failed, or may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// No retry helps.
+    /// A retry does not help.
     #[error(
         "kafka does not take message {key} of {bytes} bytes into topic {topic}: it is too large: raise max.message.bytes of the \
          topic above that (topics.toml)"
     )]
     TooLarge {
-        /// The topic.
         topic: String,
-        /// The message's key.
         key: String,
-        /// Its size before compression.
+        /// Size before compression.
         bytes: usize,
     },
-    /// Nothing was taken for [`DELIVERY_TIMEOUT`].
+    /// No broker accepted a message for [`DELIVERY_TIMEOUT`].
     #[error(
         "kafka has taken no message for {} s: check that the brokers run and that the partitions of the topics have leaders \
          (posthouse topics check)",
@@ -67,17 +67,10 @@ pub enum DeliveryError {
     Silent,
     /// The library gave up.
     #[error("kafka did not take message {key} into topic {topic}: {said}")]
-    Failed {
-        /// The topic.
-        topic: String,
-        /// The message's key.
-        key: String,
-        /// What the library said.
-        said: String,
-    },
+    Failed { topic: String, key: String, said: String },
 }
 
-/// Messages that belong together, and whether all of them have been delivered.
+/// Delivery status of messages that belong together.
 #[derive(Default)]
 pub struct Receipt {
     open: AtomicUsize,
@@ -86,13 +79,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Waits until every message that was sent for this receipt is delivered. Nothing may be sent for it any more.
+    /// Waits until every message of this receipt is delivered. No message may be sent with it
+    /// afterwards.
     ///
     /// # Errors
-    /// The first message that was not, or [`DeliveryError::Silent`].
+    /// The first failed delivery, or [`DeliveryError::Silent`].
     pub async fn delivered(&self) -> Result<(), DeliveryError> {
         loop {
-            // Asked for first, so that what happens between the look and the wait is not missed.
+            // Subscribed first, so that a delivery between the check and the wait is not missed.
             let changed = self.changed.notified();
             if let Some(done) = self.state() {
                 return done;
@@ -101,7 +95,7 @@ impl Receipt {
         }
     }
 
-    /// The same without waiting: nothing while messages are under way.
+    /// Returns the status without waiting; `None` while messages are in flight.
     pub fn state(&self) -> Option<Result<(), DeliveryError>> {
         if let Some(failure) = self.failure.get() {
             return Some(Err(failure.clone()));
@@ -110,12 +104,12 @@ impl Receipt {
     }
 
     fn fail(&self, error: DeliveryError) {
-        // The first says why; those after it follow from it.
+        // The first failure is the cause; the later ones follow from it.
         let _ = self.failure.set(error);
     }
 }
 
-/// Counts what is in flight.
+/// Counts the bytes in flight.
 #[derive(Clone, Default)]
 struct Deliveries {
     bytes: Arc<AtomicUsize>,
@@ -153,7 +147,7 @@ fn failure(error: &rdkafka::error::KafkaError, topic: &str, key: &[u8], bytes: u
 }
 
 impl Client {
-    /// A producer that waits for as long as brokers are away: whoever fills it is held back instead.
+    /// Creates a producer that waits while brokers are away. Senders are blocked meanwhile.
     ///
     /// # Errors
     /// [`KafkaError::Failed`] if the library can't be set up.
@@ -163,7 +157,7 @@ impl Client {
             .set("enable.idempotence", "true")
             .set("compression.codec", "lz4")
             .set("linger.ms", LINGER_MS.to_string())
-            // Never: a message that is given up leaves a hole that nobody sees.
+            // Never expire: an expired message would be a silent gap.
             .set("message.timeout.ms", "0")
             .set("message.max.bytes", LARGEST_MESSAGE.to_string())
             .set("queue.buffering.max.kbytes", LIBRARY_QUEUE_KIB.to_string());
@@ -183,13 +177,13 @@ impl Client {
     }
 }
 
-/// Bytes that a message counts.
+/// Bytes of a message that count as in flight.
 fn size(key: Option<&[u8]>, payload: Option<&[u8]>) -> usize {
     key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len)
 }
 
 impl Producer {
-    /// Waits until a message fits beside those in flight; one that is alone always does.
+    /// Waits until a message fits beside those in flight. A message that is alone always fits.
     async fn reserve(&self, size: usize, deadline: Instant) -> Result<(), DeliveryError> {
         let fits = |bytes: usize| (bytes == 0 || bytes + size <= MAX_IN_FLIGHT).then_some(bytes + size);
         while self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_err() {
@@ -201,16 +195,17 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes back what was counted of a message that is not sent.
+    /// Gives back the bytes of a message that is not sent.
     fn release(&self, size: usize, receipt: &Receipt) {
         self.bytes.fetch_sub(size, Ordering::AcqRel);
         receipt.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Hands a message over; waits while too much is under way.
+    /// Queues a message. Waits while too many bytes are in flight.
     ///
     /// # Errors
-    /// [`DeliveryError`] if the library does not take it at all, or has no room for it for long.
+    /// [`DeliveryError`] if the library rejects the message, or has no room for it during
+    /// [`DELIVERY_TIMEOUT`].
     pub async fn send(
         &self,
         topic: &str,
@@ -246,7 +241,7 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // What nobody waits for any more will be sent again: it must not arrive after that.
+        // Unacknowledged messages will be resent. The old copies must not arrive after that.
         self.inner.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
     }
 }

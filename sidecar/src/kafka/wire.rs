@@ -1,4 +1,6 @@
-//! Kafka's own protocol, for requests that librdkafka does not have: one connection, one request at a time.
+//! Kafka's wire protocol, for requests that librdkafka lacks.
+//!
+//! A connection has one request at a time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -6,15 +8,14 @@ use std::net::{TcpStream, ToSocketAddrs};
 use super::ANSWER_LIMIT;
 use crate::config::Login;
 
-/// Names the client in the brokers' logs.
+/// Client id in the brokers' logs.
 const CLIENT_ID: &str = "posthouse";
-/// An answer larger than this is none: the sizes of a million partitions take a third of it.
+/// Largest answer that is accepted. The sizes of a million partitions take a third of it.
 const LARGEST_ANSWER: u32 = 64 << 20;
 
 const SASL_HANDSHAKE: i16 = 17;
 const SASL_AUTHENTICATE: i16 = 36;
 
-/// A connection to one broker.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -22,10 +23,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, and logs in where a login is given.
+    /// Connects, and logs in if a login is given.
     ///
     /// # Errors
-    /// If the broker can't be reached or does not take the login.
+    /// Fails if the broker is unreachable or rejects the login.
     pub fn open(host: &str, port: u16, login: Option<&Login>) -> io::Result<Self> {
         let address = (host, port).to_socket_addrs()?.next();
         let address =
@@ -41,10 +42,10 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends one request in its classic form (not the flexible one) and gives the answer without its header.
+    /// Sends one request in its non-flexible form and returns the answer without its header.
     ///
     /// # Errors
-    /// If the broker ends the connection, as it does on requests that it does not know, or is silent.
+    /// Fails if the broker is silent or closes the connection, as it does on unknown requests.
     pub fn ask(&mut self, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
         self.requests += 1;
         let mut request = Writer::default();
@@ -68,7 +69,7 @@ impl Connection {
         Ok(answer.to_vec())
     }
 
-    /// By SASL PLAIN, in Kafka's own frames.
+    /// Logs in by SASL PLAIN, in Kafka's own frames.
     fn log_in(&mut self, login: &Login) -> io::Result<()> {
         let mut mechanism = Writer::default();
         mechanism.text("PLAIN");
@@ -93,30 +94,27 @@ fn broken(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("not Kafka's protocol: {what}"))
 }
 
-/// Writes values in Kafka's classic form.
+/// Writer of values in Kafka's non-flexible encoding.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Writer(pub Vec<u8>);
 
 impl Writer {
-    /// One byte.
     pub fn i8(&mut self, value: i8) -> &mut Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    /// Two bytes.
     pub fn i16(&mut self, value: i16) -> &mut Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    /// Four bytes.
     pub fn i32(&mut self, value: i32) -> &mut Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    /// A text with its length before it; what does not fit 32 KiB is cut, which no name reaches.
+    /// Writes a text after its length, cut at 32 KiB. No name is as long.
     pub fn text(&mut self, text: &str) -> &mut Self {
         let bytes = &text.as_bytes()[..text.len().min(i16::MAX as usize)];
         self.i16(bytes.len() as i16);
@@ -124,7 +122,7 @@ impl Writer {
         self
     }
 
-    /// Bytes with their length before them.
+    /// Writes bytes after their length.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.i32(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
         self.0.extend_from_slice(bytes);
@@ -132,38 +130,34 @@ impl Writer {
     }
 }
 
-/// Reads values in Kafka's classic form; `None` where there are too few bytes.
+/// Reader of values in Kafka's non-flexible encoding; `None` where there are too few bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl Reader<'_> {
-    /// One byte.
     pub fn i8(&mut self) -> Option<i8> {
         Some(i8::from_be_bytes(*self.0.split_off(..1)?.first_chunk()?))
     }
 
-    /// Two bytes.
     pub fn i16(&mut self) -> Option<i16> {
         Some(i16::from_be_bytes(*self.0.split_off(..2)?.first_chunk()?))
     }
 
-    /// Four bytes.
     pub fn i32(&mut self) -> Option<i32> {
         Some(i32::from_be_bytes(*self.0.split_off(..4)?.first_chunk()?))
     }
 
-    /// Eight bytes.
     pub fn i64(&mut self) -> Option<i64> {
         Some(i64::from_be_bytes(*self.0.split_off(..8)?.first_chunk()?))
     }
 
-    /// A text; an absent one is empty.
+    /// Reads a text; a null text is empty.
     pub fn text(&mut self) -> Option<String> {
         let length = usize::try_from(self.i16()?).unwrap_or_default();
         Some(String::from_utf8_lossy(self.0.split_off(..length)?).into_owned())
     }
 
-    /// A list whose items `item` reads; an absent one is empty. A count that lies takes no memory.
+    /// Reads a list with `item`; a null list is empty. A count beyond the end allocates no memory.
     pub fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.i32()?;
         let mut items = Vec::new();

@@ -1,4 +1,4 @@
-//! How requests to a node are made: the connection, the user, and the settings that our statements rely on.
+//! HTTP client of a node: connection, user and settings of requests.
 
 use std::time::Duration;
 
@@ -9,17 +9,19 @@ use url::Url;
 
 use crate::config::ClickHouse;
 
-/// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped config); letting go
-/// before that avoids writing into one that is just being closed.
+/// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped
+/// config). A shorter limit avoids writing into a connection that the server is closing.
 const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 
-/// What our statements rely on, whatever the user's profile says: the defaults of 26.7. Where they are the profile's too, even a user
-/// who may change no settings may send them.
+/// Settings that our statements rely on, whatever the user's profile says. The values are the
+/// defaults of 26.7. A user who may change no settings may still send a value that equals the
+/// profile's.
 ///
-/// With another value an answer can be wrong, or a statement fails; `tests/it/profiles.rs` has one for each. Settings that only tests
-/// and experiments use are not among them: an older server does not know them, and would refuse everything.
+/// With another value a result can be wrong or a statement fails; `tests/it/profiles.rs` has a case
+/// for each. Settings that only tests and experiments use are left out, because an older server
+/// does not know them and would reject every request.
 pub const SETTINGS: [(&str, &str); 36] = [
-    // An answer has all rows and no others, as they stand.
+    // A result has all rows of the query, unchanged, and no others.
     ("final", "0"),
     ("apply_deleted_mask", "1"),
     ("limit", "0"),
@@ -40,7 +42,7 @@ pub const SETTINGS: [(&str, &str); 36] = [
     ("set_overflow_mode", "throw"),
     ("join_overflow_mode", "throw"),
     ("transfer_overflow_mode", "throw"),
-    // The language.
+    // SQL semantics.
     ("aggregate_functions_null_for_empty", "0"),
     ("empty_result_for_aggregation_by_empty_set", "0"),
     ("join_use_nulls", "0"),
@@ -50,7 +52,7 @@ pub const SETTINGS: [(&str, &str); 36] = [
     ("prefer_column_name_to_alias", "0"),
     ("force_primary_key", "0"),
     ("show_table_uuid_in_table_create_query_if_not_nil", "0"),
-    // What goes over the wire.
+    // Wire formats.
     ("input_format_native_decode_types_in_binary_format", "0"),
     ("input_format_defaults_for_omitted_fields", "1"),
     ("input_format_force_null_for_omitted_fields", "0"),
@@ -61,10 +63,11 @@ pub const SETTINGS: [(&str, &str); 36] = [
     ("date_time_output_format", "simple"),
 ];
 
-/// Requests to the node at `url`, as `access` says.
+/// Returns the client for the node at `url`, with user and timeouts from `access`.
 pub(super) fn client(url: &Url, access: &ClickHouse) -> Client {
     let client = match url.scheme() {
-        // The crate's own client panics on a machine without CA certificates, even where none is needed.
+        // The crate's own client panics on a machine without CA certificates, even where none is
+        // needed.
         "http" => {
             let mut connector = HttpConnector::new();
             connector.set_connect_timeout(Some(access.timeout));

@@ -1,49 +1,36 @@
-//! What can go wrong between posthouse and a node.
+//! Errors between posthouse and a node.
 
 use std::error::Error;
 use std::fmt;
 
-/// ClickHouse's code for an exception that came without one.
+/// Code for an exception without one of ClickHouse's.
 const NO_CODE: u32 = 0;
 
-/// Its codes for a user or password that is not right: `UNKNOWN_USER`, `WRONG_PASSWORD`, `REQUIRED_PASSWORD`,
-/// `AUTHENTICATION_FAILED`.
+/// ClickHouse's codes for a wrong user or password: `UNKNOWN_USER`, `WRONG_PASSWORD`,
+/// `REQUIRED_PASSWORD`, `AUTHENTICATION_FAILED`.
 const NO_ACCESS: [u32; 4] = [192, 193, 194, 516];
 
-/// What can go wrong between posthouse and a node.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// No answer: nothing listens, the connection broke, or the node was silent for `clickhouse.timeout_s`.
-    /// A statement that was under way may or may not have been done.
+    /// No reply: the port is closed, the connection broke, or the node was silent for
+    /// `clickhouse.timeout_s`. A statement in flight may or may not have been executed.
     #[error("node {name} is unreachable at {url}: {problem}: check that it runs and that url is right")]
-    Unreachable {
-        /// The node.
-        name: String,
-        /// Where it was expected.
-        url: String,
-        /// What happened instead of an answer.
-        problem: String,
-    },
-    /// The server answered with an exception.
+    Unreachable { name: String, url: String, problem: String },
+    /// The server replied with an exception.
     #[error("node {name} at {url} refused with code {code}: {message}")]
     Refused {
-        /// The node.
         name: String,
-        /// Where it is.
         url: String,
         /// ClickHouse's error code (`system.errors.code`); 0 if it gave none.
         code: u32,
-        /// What the server said.
         message: String,
     },
-    /// Rows of another shape than asked for, not ClickHouse at all, or parameters that can't be sent.
+    /// Rows of an unexpected shape, a server that is not ClickHouse, or parameters that can't be
+    /// sent.
     #[error("node {name} at {url}: the request or its answer is malformed")]
     Answer {
-        /// The node.
         name: String,
-        /// Where it is.
         url: String,
-        /// What is wrong with it.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -59,7 +46,7 @@ impl NodeError {
     }
 }
 
-/// Every node that can't be used, so that all of them can be mended at once.
+/// All unusable nodes, so that an operator can fix them in one go.
 #[derive(Debug)]
 pub struct NodesError(
     /// At least one, in the order of the nodes.
@@ -80,7 +67,8 @@ impl fmt::Display for NodesError {
 
 /// Code and message of `Code: 60. DB::Exception: Unknown table … (UNKNOWN_TABLE) (version 26.7…)`.
 ///
-/// The client hands over `Code: 60` alone where the message is not UTF-8, such as one that quotes an id.
+/// The client passes on `Code: 60` alone if the message is not UTF-8, for example because it quotes
+/// an id.
 pub(super) fn exception(text: &str) -> (u32, String) {
     let text = text.trim();
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
@@ -104,7 +92,7 @@ pub(super) fn exception(text: &str) -> (u32, String) {
     (code, message)
 }
 
-/// The innermost cause: the layers around it only say "client error" and "tcp connect error".
+/// Innermost cause: the outer layers only say "client error" and "tcp connect error".
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

@@ -1,4 +1,4 @@
-//! One ClickHouse node over HTTP: statements, rows, and whether it can be reached.
+//! One ClickHouse node over HTTP: statements, rows and reachability.
 
 mod client;
 mod error;
@@ -24,13 +24,14 @@ pub use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
 use crate::config::{Config, HostPort, NodeFiles};
 
-/// Bytes of an insert that are handed to the connection at once, and compressed as one frame.
+/// Bytes of an insert that go to the connection at once and are compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
 
-/// A row of a streamed answer, at most.
+/// Largest row of a streamed result.
 const MAX_ROW_BYTES: usize = 64 << 20;
 
-/// How long one statement may take, though its node answers others meanwhile: none of ours needs as long.
+/// Limit of one statement while its node still answers probes. No statement of posthouse needs as
+/// long.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
 const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
@@ -38,26 +39,26 @@ const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 /// One ClickHouse node. Cloning is cheap and shares the connections.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// How the config calls it.
+    /// Name in the config.
     pub name: String,
-    /// Its shard, counted from 1 as in `system.clusters.shard_num`.
+    /// Shard number, counted from 1 as in `system.clusters.shard_num`.
     pub shard: usize,
-    /// Its place within the shard, counted from 1 as in `system.clusters.replica_num`.
+    /// Replica number within the shard, counted from 1 as in `system.clusters.replica_num`.
     pub replica: usize,
-    /// Its HTTP interface.
+    /// HTTP interface.
     pub url: Url,
-    /// Its native interface, as `remote_servers` has it.
+    /// Native interface, as in `remote_servers`.
     pub address: HostPort,
-    /// Where its files are, if this machine holds them.
+    /// Folders of the node's files, if they are on this machine.
     pub files: Option<NodeFiles>,
     client: Client,
     timeout: Duration,
 }
 
-/// Asks all nodes at once whether they answer queries.
+/// Checks in parallel whether all nodes answer queries.
 ///
 /// # Errors
-/// Every node that does not, after at most `clickhouse.timeout_s` in all.
+/// Lists every node that does not, after at most `clickhouse.timeout_s` in all.
 pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
     let mut asked = JoinSet::new();
     for (index, node) in nodes.iter().cloned().enumerate() {
@@ -78,7 +79,7 @@ pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
 }
 
 impl Node {
-    /// All nodes of the config, by shard and replica. Connects to none of them.
+    /// All nodes of the config, by shard and replica. Opens no connection.
     pub fn all(config: &Config) -> Vec<Self> {
         let mut nodes = Vec::new();
         for (shard, replicas) in (1..).zip(config.shards.iter().map(|shard| &shard.replicas)) {
@@ -98,30 +99,25 @@ impl Node {
         nodes
     }
 
-    /// Does one statement, sent exactly as it stands.
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Executes one statement, sent verbatim.
     pub async fn execute(&self, sql: &str) -> Result<(), NodeError> {
         self.query(sql).execute().await
     }
 
-    /// The rows of one `SELECT`, sent exactly as it stands (without `FORMAT`).
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Returns the rows of one `SELECT`, sent verbatim (without `FORMAT`).
     pub async fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, NodeError> {
         self.query(sql).rows().await
     }
 
-    /// One statement to which parameters and settings can be added. A `?` in it is just a `?`.
+    /// Starts a statement that takes parameters and settings. A `?` in it is literal.
     pub fn query(&self, sql: &str) -> Query<'_> {
         Query { node: self, query: self.client.query_raw(sql) }
     }
 
-    /// An `INSERT … FORMAT …` whose rows follow as bytes of that format.
+    /// Starts an `INSERT … FORMAT …` whose rows follow as bytes of that format.
     ///
-    /// They are compressed unless the node is on this machine, where a copy is cheaper than LZ4.
+    /// The bytes are compressed unless the node is on this machine, where a copy is cheaper than
+    /// LZ4.
     pub fn insert(&self, sql: &str) -> Insert<'_> {
         let compression = if self.is_local() { Compression::None } else { Compression::Lz4 };
         let client = self.client.clone().with_compression(compression);
@@ -137,10 +133,11 @@ impl Node {
         }
     }
 
-    /// Whether the node answers a query.
+    /// Checks that the node answers a query.
     ///
     /// # Errors
-    /// [`NodeError::Unreachable`] after at most `clickhouse.timeout_s`; [`NodeError::Refused`] for a wrong password.
+    /// [`NodeError::Unreachable`] after at most `clickhouse.timeout_s`; [`NodeError::Refused`] for
+    /// a wrong password.
     pub async fn reach(&self) -> Result<(), NodeError> {
         self.probe(self.timeout).await
     }
@@ -152,9 +149,9 @@ impl Node {
             .map_err(|error| self.explain(error))
     }
 
-    /// Waits for as long as the statement takes, provided that the node goes on answering probes: a long ALTER is
-    /// not an outage. The limit is [`STATEMENT_TIMEOUT`]. Half of the time is for the first silence and half for the probe, so that a dead node is
-    /// known as such within `clickhouse.timeout_s`.
+    /// Waits for `work` as long as the node answers probes, because a long ALTER is no outage. The
+    /// limit is [`STATEMENT_TIMEOUT`]. The first silence and the probe get half of the time each,
+    /// so that a dead node is detected within `clickhouse.timeout_s`.
     async fn answered<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, NodeError> {
         let half = self.timeout / 2;
         let mut work = pin!(work);
@@ -189,7 +186,7 @@ impl Node {
     }
 }
 
-/// Rows for one node, sent as they stand. See [`Node::insert`].
+/// Rows for one node, sent verbatim. See [`Node::insert`].
 #[must_use = "nothing is sent before send"]
 pub struct Insert<'n> {
     node: &'n Node,
@@ -197,24 +194,25 @@ pub struct Insert<'n> {
 }
 
 impl Insert<'_> {
-    /// A ClickHouse setting for this statement alone.
+    /// Sets a ClickHouse setting for this statement alone.
     pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.insert = self.insert.with_setting(name, value.to_string());
         self
     }
 
-    /// Sends `head` and then the pieces, and returns when the server has stored all rows.
+    /// Sends `head`, then the pieces, and returns when the server has stored all rows.
     ///
-    /// A piece leaves `pieces` when the connection has taken it, so that its memory goes back while others are sent. As long
-    /// as there is no connection none is taken.
+    /// A piece leaves `pieces` when the connection has taken it, so that its memory is freed while
+    /// others are sent. Without a connection all pieces stay.
     ///
     /// # Errors
-    /// See [`NodeError`]. After [`NodeError::Unreachable`] the rows may or may not be stored.
+    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
     pub async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
         let mut insert = self.insert;
         self.node
             .answered(async move {
-                // The client holds one piece until the connection asks for it, so the first of `pieces` waits for that.
+                // The client holds one piece until the connection asks for it. The first of
+                // `pieces` waits for that.
                 insert.send(head).await?;
                 while let Some(piece) = pieces.front_mut() {
                     let next = piece.slice(..piece.len().min(SENT_AT_ONCE));
@@ -231,7 +229,6 @@ impl Insert<'_> {
     }
 }
 
-/// One statement for one node.
 #[must_use = "a query does nothing until it is executed or its rows are read"]
 pub struct Query<'n> {
     node: &'n Node,
@@ -239,41 +236,33 @@ pub struct Query<'n> {
 }
 
 impl<'n> Query<'n> {
-    /// The value of `{name:Type}` in the statement.
+    /// Sets the value of `{name:Type}` in the statement.
     pub fn param(mut self, name: &str, value: impl Serialize) -> Self {
         self.query = self.query.param(name, value);
         self
     }
 
-    /// A ClickHouse setting for this statement alone.
+    /// Sets a ClickHouse setting for this statement alone.
     pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.query = self.query.with_setting(name, value.to_string());
         self
     }
 
-    /// Does the statement; returns when the server is through with it.
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Executes the statement and returns when the server has finished it.
     pub async fn execute(self) -> Result<(), NodeError> {
-        // Without it the server may answer 200 first and fail later.
+        // Otherwise the server may answer 200 first and fail later.
         let query = self.query.with_setting("wait_end_of_query", "1");
         self.node.answered(query.execute()).await
     }
 
-    /// Its rows, one after the other as they come.
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Returns the rows one by one as they arrive.
     pub fn stream<T: DeserializeOwned>(self) -> Result<RowStream<'n, T>, NodeError> {
         let cursor = self.query.fetch_bytes("JSONEachRow").map_err(|error| self.node.explain(error))?;
         Ok(RowStream { node: self.node, cursor, buffer: BytesMut::new(), rows: PhantomData })
     }
 
-    /// Its rows, all in memory. 64-bit integers arrive as numbers; strings must be UTF-8 (else have SQL `hex()` them).
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Returns all rows, held in memory. 64-bit integers arrive as numbers. Strings must be UTF-8;
+    /// `hex()` other ones in SQL.
     pub async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
         let bytes =
             self.node.answered(async { self.query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
@@ -290,16 +279,13 @@ impl<'n> Query<'n> {
 pub struct RowStream<'n, T> {
     node: &'n Node,
     cursor: clickhouse::query::BytesCursor,
-    /// What came behind the last row that was read.
+    /// Bytes after the last row that was read.
     buffer: BytesMut,
     rows: PhantomData<T>,
 }
 
 impl<T: DeserializeOwned> RowStream<'_, T> {
-    /// The next row; nothing behind the last one. A row may have [`MAX_ROW_BYTES`].
-    ///
-    /// # Errors
-    /// See [`NodeError`].
+    /// Returns the next row, or `None` after the last one. A row may have [`MAX_ROW_BYTES`].
     pub async fn next(&mut self) -> Result<Option<T>, NodeError> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
@@ -340,7 +326,7 @@ mod tests {
         Node::all(&Config::parse(&text, Path::new("")).expect("a config"))
     }
 
-    /// A port on which nothing listens: bound and let go.
+    /// A port without a listener: bound and released.
     fn closed_port() -> u16 {
         listener().local_addr().expect("an address").port()
     }

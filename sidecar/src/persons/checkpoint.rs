@@ -1,5 +1,8 @@
-//! What posthouse remembers of its copy, in a compacted topic: what has been copied, and how far the slot may have been
-//! acknowledged. It stands in the same Kafka as the copies, so that both are lost together, and then all is copied anew.
+//! Checkpoint of one slot in a compacted topic.
+//!
+//! It records the progress of the initial snapshot and the position up to which the slot may be
+//! acknowledged. It is stored in the same Kafka as the published rows, so that both are lost
+//! together and a new snapshot follows.
 
 use std::sync::Arc;
 
@@ -9,49 +12,55 @@ use tokio::sync::Mutex;
 use crate::config::{Persons, Postgres, VersionRule};
 use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receipt};
 
-/// See the module.
+/// The checkpoint of one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
-    /// PostgreSQL's own number.
+    /// PostgreSQL's system identifier.
     pub system: String,
-    /// Where the slot stood when the copy began: what copies have as their version.
+    /// The slot's position when the snapshot began. It determines the version of snapshot rows.
     pub begins: u64,
-    /// The slot is never acknowledged beyond this. One that stands further on is another slot of the same name, and what
-    /// happened in between was missed.
+    /// The slot is never acknowledged beyond this position. A slot that is further ahead is another
+    /// slot of the same name, and the changes in between were missed.
     pub acknowledged: u64,
-    /// What has been copied of each table; absent before it has begun.
+    /// Snapshot progress of the table; absent before the snapshot has begun.
     pub persons: Option<Copied>,
-    /// The same.
     pub distinct_ids: Option<Copied>,
-    /// How often rows vanished whose keys nobody told, so that only a repair finds them on the nodes.
+    /// Counts the events in which rows vanished and their keys are unknown. Only a repair finds
+    /// these rows on the nodes.
     pub vanished: u64,
-    /// How many of these have been repaired.
+    /// How many of these events have been repaired.
     pub repaired: u64,
-    /// Whether a table was emptied since the last repair, so that any number of rows may have vanished.
+    /// Whether a table was emptied since the last repair, so that any number of rows may have
+    /// vanished.
     #[serde(default)]
     pub truncated: bool,
     /// Changes without the row's key since the last repair.
     #[serde(default)]
     pub keyless: u64,
-    /// The last acknowledged transaction: it comes again, or lies before the slot's place; else the history is another one.
+    /// The last acknowledged transaction. It is replayed, or lies before the slot's position.
+    /// Otherwise the WAL has a different history.
     #[serde(default)]
     pub last_commit: Option<Commit>,
-    /// The server's timeline, which a failover and a point-in-time recovery change; absent in what older releases remembered.
+    /// The server's timeline. A failover and a point-in-time recovery change it. Absent in
+    /// checkpoints of older releases.
     #[serde(default)]
     pub timeline: Option<u32>,
-    /// Whether the stream had another history than what was acknowledged.
+    /// Whether the stream's history differed from the acknowledged one.
     #[serde(default)]
     pub diverged: bool,
-    /// The source's [`Catalog::fingerprint`](super::requirements::Catalog::fingerprint) when its changes were last followed.
+    /// The source's [`Catalog::fingerprint`](super::requirements::Catalog::fingerprint) when its
+    /// changes were last followed.
     #[serde(default)]
     pub fingerprint: Option<u64>,
-    /// Whether it did not meet requirements then, so that changes may have been missed.
+    /// Whether the source did not meet the requirements at that time, so that changes may have been
+    /// missed.
     #[serde(default)]
     pub faulty: bool,
-    /// What is added to versions of the WAL, beside `version_base` of the config, since WAL was lost.
+    /// Offset that is added to WAL versions since WAL was lost, beside `version_base` of the
+    /// config.
     #[serde(default)]
     pub base: u64,
-    /// What is published; absent in what older releases remembered.
+    /// Topics and version rule that were published; absent in checkpoints of older releases.
     #[serde(default)]
     pub published: Option<Published>,
 }
@@ -66,14 +75,14 @@ pub(super) struct Commit {
 }
 
 impl State {
-    /// Whether both tables have been copied whole.
+    /// Whether the snapshot of both tables is complete.
     pub(super) fn is_copied(&self) -> bool {
         [&self.persons, &self.distinct_ids]
             .into_iter()
             .all(|copied| copied.as_ref().is_some_and(|copied| copied.left.is_empty()))
     }
 
-    /// What is added to versions of the WAL.
+    /// The offset that is added to WAL versions.
     pub(super) fn version_base(&self, postgres: &Postgres) -> u64 {
         postgres.version_base.max(self.base)
     }
@@ -82,7 +91,7 @@ impl State {
 /// The name of [`VersionRule::Wal`], the default.
 const WAL: &str = "wal";
 
-/// Where rows are published, and with which versions. With others everything is copied again.
+/// Topics and version rule of published rows. If they change, a new snapshot is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Published {
     /// `version` of the config.
@@ -92,7 +101,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// As the config has it.
+    /// Reads both from the config.
     pub(super) fn new(persons: &Persons, postgres: &Postgres) -> Self {
         let version = match postgres.version {
             VersionRule::Wal => WAL,
@@ -102,8 +111,9 @@ impl Published {
         Self { version: version.to_owned(), topics }
     }
 
-    /// Whether this has been published already, so that whatever it hides is hidden. An older release that published other
-    /// versions than the WAL's is asked again, which is safe.
+    /// Whether these topics were filled with these versions already, so that the rows they hide are
+    /// hidden already. A checkpoint of an older release counts as WAL versions. With column
+    /// versions the check for conflicts is repeated, which is safe.
     pub(super) fn is_accepted(&self, state: Option<&State>) -> bool {
         state.is_some_and(|state| match &state.published {
             Some(published) => published == self,
@@ -111,52 +121,48 @@ impl Published {
         })
     }
 
-    /// Whether a state is of the same topics and versions. Older releases did not remember them.
+    /// Whether a checkpoint has the same topics and versions. Older releases did not record them.
     pub(super) fn is_of(&self, state: &State) -> bool {
         state.published.as_ref().is_none_or(|published| published == self)
     }
 }
 
-/// How far the copy of a table is.
+/// Snapshot progress of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Copied {
     /// Ranges of primary keys that are still to be read.
     pub left: Vec<Range>,
-    /// Rows that were copied.
+    /// Number of rows read so far.
     pub rows: u64,
 }
 
-/// Primary keys from the first to the last, both included.
+/// Primary keys, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
-    /// The first.
     pub from: i64,
-    /// The last.
     pub to: i64,
 }
 
-/// Why the state is not known or not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The brokers can't be asked.
+    /// The brokers can't be queried.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// They did not take it.
+    /// The brokers did not accept the checkpoint.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// The topic can't be made.
+    /// The topic can't be created.
     #[error(
         "topic {topic} can't be made: {said}: make it yourself, with one partition and cleanup.policy = compact"
     )]
     Topic {
-        /// Its name.
         topic: String,
-        /// What the broker said.
+        /// The broker's answer.
         said: String,
     },
 }
 
-/// The state of one slot, and where it is kept.
+/// Store of one slot's checkpoint.
 pub(super) struct Store<'a> {
     client: &'a Client,
     producer: &'a Producer,
@@ -166,10 +172,7 @@ pub(super) struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    /// Makes the topic if it is not there.
-    ///
-    /// # Errors
-    /// See [`StateError`].
+    /// Opens the store; creates the topic if it is missing.
     pub(super) async fn open(
         client: &'a Client,
         producer: &'a Producer,
@@ -181,7 +184,7 @@ impl<'a> Store<'a> {
         if !client.cluster().await?.topics.contains_key(topic) {
             let configs = [("cleanup.policy", "compact"), ("segment.ms", "3600000")];
             let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            // As many copies as the brokers make by themselves.
+            // -1 is the brokers' default replication factor.
             let new = NewTopic { name: topic.clone(), partitions: 1, replication_factor: -1, configs };
             for (_, refused) in client.create_topics(vec![new]).await? {
                 if let Err(refusal) = refused
@@ -194,23 +197,19 @@ impl<'a> Store<'a> {
         Ok(Self { client, producer, topic, key: key(config), state: Mutex::default() })
     }
 
-    /// What is remembered; nothing if that can't be read: then everything is copied anew, which is right, if slow.
-    ///
-    /// # Errors
-    /// See [`StateError`].
+    /// Returns the checkpoint, or `None` if it can't be parsed. A new snapshot is then correct,
+    /// though slow.
     pub(super) async fn read(&self) -> Result<Option<State>, StateError> {
         read(self.client, self.topic, &self.key).await
     }
 
-    /// The state now.
+    /// The current checkpoint in memory.
     pub(super) async fn now(&self) -> State {
         self.state.lock().await.clone()
     }
 
-    /// Has the next turn copy everything, where there is a checkpoint: its slot is about to be made again.
-    ///
-    /// # Errors
-    /// See [`StateError`].
+    /// Forces the next leader to take a new snapshot if a checkpoint exists, because its slot is
+    /// about to be recreated.
     pub(super) async fn invalidate(&self) -> Result<(), StateError> {
         match self.read().await? {
             Some(state) => self.change(|own| *own = State { diverged: true, ..state }).await,
@@ -218,26 +217,21 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Changes the state, remembers it, and waits until the brokers have it.
-    ///
-    /// # Errors
-    /// See [`StateError`].
+    /// Changes the checkpoint, writes it, and waits for the brokers' acknowledgement.
     pub(super) async fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
-        // Held until the brokers have it: the last one that they take must be the last.
+        // Locked until the brokers have acknowledged, so that the last record in the topic is the
+        // newest.
         let mut state = self.state.lock().await;
         change(&mut state);
         let receipt = Arc::new(Receipt::default());
-        // A state of numbers and texts always has a JSON form.
+        // Serializing numbers and strings can't fail.
         let payload = serde_json::to_vec(&*state).unwrap_or_default();
         self.producer.send(self.topic, self.key.as_bytes(), &payload, &receipt).await?;
         Ok(receipt.delivered().await?)
     }
 }
 
-/// What is remembered of the config's slot, without making the topic where there is none.
-///
-/// # Errors
-/// See [`StateError`].
+/// Reads the checkpoint of the config's slot; does not create a missing topic.
 pub(super) async fn remembered(client: &Client, config: &Postgres) -> Result<Option<State>, StateError> {
     match client.cluster().await?.topics.contains_key(&config.state_topic) {
         true => read(client, &config.state_topic, &key(config)).await,

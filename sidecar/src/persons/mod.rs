@@ -1,6 +1,6 @@
-//! Persons and their distinct ids: from PostgreSQL's WAL to the topics that every node reads.
+//! Sync of persons and distinct ids from PostgreSQL to Kafka.
 //!
-//! slot → copy → stream → change → message → delivered → acknowledged.
+//! Flow: slot → snapshot → stream → change → message → delivered → acknowledged.
 
 mod postgres;
 mod requirements;

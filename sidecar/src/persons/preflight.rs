@@ -1,4 +1,4 @@
-//! Preflight of `posthouse run`: what it would publish, from where, and what conflicts with it.
+//! Preflight check of `posthouse run`: source, target and conflicts.
 
 use minijinja::context;
 use serde::Serialize;
@@ -14,77 +14,70 @@ use super::publish::version::{VersionError, of_copy};
 use super::requirements::{self, Catalog, Requirement};
 use super::version_guard::{self, NewestError};
 
-/// What `posthouse run` would do.
+/// The settings and checks that `posthouse run` would start with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Preflight {
-    /// The PostgreSQL that persons come from.
+    /// Address of the source PostgreSQL.
     pub address: String,
-    /// Its database.
     pub database: String,
-    /// What PostgreSQL and Kafka must be or have, met or not.
+    /// Requirements for PostgreSQL and Kafka, met or not.
     pub requirements: Vec<Requirement>,
-    /// Both tables with their rows, persons first.
+    /// Both tables with their row counts, persons first.
     pub tables: Vec<SourceTable>,
-    /// The replication slot.
     pub slot: String,
-    /// Whether the slot is there, and held.
     pub slot_state: SlotState,
-    /// The versions that are published: `wal` or `column`.
+    /// The version rule: `wal` or `column`.
     pub version: &'static str,
-    /// The version of every row of an initial snapshot that began now, with versions of the WAL.
+    /// With WAL versions, the version of every row of an initial snapshot that began now.
     pub snapshot_version: Option<u64>,
     /// Whether these topics were filled with these versions before.
     pub has_published: bool,
-    /// What conflicts.
     pub conflicts: Conflicts,
-    /// Why `posthouse run` would publish nothing; absent where it would.
+    /// Why `posthouse run` would not publish; absent where it would.
     pub refused: Option<String>,
 }
 
-/// A table of the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceTable {
-    /// Its name.
     pub table: String,
-    /// Its rows; absent where it can't be read.
+    /// Number of rows; absent where the table can't be read.
     pub rows: Option<u64>,
-    /// The topic that they are published to.
+    /// The topic that its rows are published to.
     pub topic: String,
 }
 
-/// A replication slot as `posthouse run` would find it.
+/// The state of the replication slot before `posthouse run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
-    /// It would be made.
+    /// It would be created.
     Missing,
-    /// It would be taken.
+    /// It would be used.
     Free,
-    /// A posthouse holds it.
+    /// Another posthouse holds it.
     Held,
-    /// PostgreSQL has removed the WAL that it needs: it would be made again.
+    /// PostgreSQL has removed the WAL that it needs. It would be recreated.
     Lost,
 }
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// The config does not say where persons come from.
+    /// The config has no `[persons.postgres]` section.
     #[error("posthouse publishes no persons: add [persons.postgres] to the config")]
     NoSource,
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// What was published is not known.
+    /// The checkpoint can't be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Topics or tables can't be looked at.
+    /// Topics or tables can't be inspected.
     #[error(transparent)]
     Look(#[from] LookError),
-    /// The WAL has come too far.
+    /// The WAL position is beyond the limit of versions.
     #[error(transparent)]
     Version(#[from] VersionError),
     /// The tables can't be compared with the WAL.
@@ -92,10 +85,7 @@ pub enum PreflightError {
     Newest(NewestError),
 }
 
-/// Looks at PostgreSQL, both topics and all nodes. Nothing is made or changed.
-///
-/// # Errors
-/// See [`PreflightError`].
+/// Inspects PostgreSQL, both topics and all nodes. Read-only.
 pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
     let (persons, postgres) = super::source::source(config).ok_or(PreflightError::NoSource)?;
     let client = Client::new(&config.kafka)?;
@@ -166,7 +156,7 @@ fn slot_state(catalog: &Catalog) -> SlotState {
     }
 }
 
-/// Both topics, as requirements.
+/// The requirements for both topics.
 async fn topics(persons: &Persons, client: &Client) -> Result<Vec<Requirement>, KafkaError> {
     let topics = client.cluster().await?.topics;
     let requirement = |topic: &String| match topics.get(topic) {

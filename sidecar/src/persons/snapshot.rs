@@ -1,9 +1,10 @@
-//! The first copy of both tables: by ranges of primary keys, several at once, going on where it was stopped.
+//! Resumable initial snapshot of both tables by primary key ranges.
 //!
-//! Rows are read after the slot was made, whenever that is, and have a version below everything that the slot gives. A row that
-//! was changed in between comes again with that change, and one that was deleted with its deletion: so nothing has to be read as
-//! of one moment. Only transactions that were committed before the slot began and can't be seen yet would be missed: they are
-//! waited for.
+//! Rows are read after the slot was created, at any time, and get a version below every version
+//! that the slot yields. A row that was changed in between arrives later with that change, and a
+//! deleted row with its deletion. The snapshot therefore needs no consistent view. Only
+//! transactions that committed before the slot began and are not visible yet would be missed, so
+//! the snapshot waits for them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,55 +30,49 @@ use super::publish::version::{VersionError, of_copy};
 use super::publish::{PublishError, Publisher};
 use super::requirements::Guarantees;
 
-/// Rows that are read at once, at most and at first, before it is known how large they are.
+/// Maximum number of rows per page, and the number before their size is known.
 const PAGE_ROWS: (usize, usize) = (10_000, 100);
-/// Bytes of values that a page should have; one of four times as much is cut.
+/// Target size of a page in bytes. A page is cut at four times this size.
 const PAGE_BYTES: usize = 8 << 20;
-/// Ranges for each reader, so that none is left alone with a dense one for long.
+/// Ranges per reader, so that no single reader is left with a dense range for long.
 const RANGES_EACH: i64 = 8;
-/// How often progress is remembered.
+/// How often progress is written.
 const REMEMBER: Duration = Duration::from_secs(2);
-/// How long a beat may be missing: longer than brokers may take nothing.
+/// Heartbeat timeout. It is longer than brokers may be unavailable.
 const COPY_BEAT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Between two looks whether old transactions have ended.
+/// Interval between two checks whether old transactions have ended.
 const ENDED_AGAIN: Duration = Duration::from_millis(200);
 
-/// Why a copy stopped. The next one goes on from there.
+/// Why a snapshot stopped. The next one resumes from there.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// Rows were not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// Progress was not remembered.
+    /// Progress was not written.
     #[error(transparent)]
     State(#[from] StateError),
-    /// There is no version for copies.
+    /// There is no valid version for snapshot rows.
     #[error(transparent)]
     Version(#[from] VersionError),
 }
 
-/// What a copy works with.
 pub(super) struct Copy<'a> {
-    /// Where rows go.
     pub producer: &'a Producer,
-    /// Under which names.
+    /// Names of the topics.
     pub persons: &'a Persons,
-    /// Where they come from.
     pub postgres: &'a Postgres,
-    /// Where progress is remembered.
+    /// Store of the checkpoint.
     pub store: &'a Store<'a>,
-    /// Beats with progress.
+    /// Receives a heartbeat with progress.
     pub heartbeat: &'a Heartbeat,
 }
 
 impl Copy<'_> {
-    /// Copies what is left, persons first, and remembers that. `told` is called with the rows copied so far.
-    ///
-    /// # Errors
-    /// See [`CopyError`].
+    /// Reads the remaining ranges, persons first, and writes the progress. `told` is called with
+    /// the number of rows read so far.
     pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
         if self.store.now().await.is_copied() {
             return Ok(());
@@ -119,7 +114,7 @@ impl Copy<'_> {
             self.remember(table.kind, Copied { left, rows }).await?;
             self.heartbeat.beat("copying a table", COPY_BEAT_TIMEOUT);
             self.heartbeat.ready();
-            // Told when it is remembered: what is told is not copied again.
+            // Reported after the checkpoint is written, so that reported rows are not read twice.
             told(table.kind, rows);
             if is_done {
                 return Ok(());
@@ -131,7 +126,7 @@ impl Copy<'_> {
         Ok(self.store.change(|state| *progress(state, kind) = Some(copied)).await?)
     }
 
-    /// One reader: takes range after range.
+    /// Runs one reader, which takes range after range.
     async fn read(&self, table: &Table, version: u64, work: &Work) -> Result<(), CopyError> {
         let versions = match self.postgres.version {
             crate::config::VersionRule::Wal => Versions::Copy(version),
@@ -152,7 +147,7 @@ impl Copy<'_> {
                 let mut changes: Vec<_> =
                     page.rows.into_iter().map(|row| Change::read(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
-                // While this one is on its way the next one is read.
+                // The next page is read while this one is in flight.
                 if let Some(before) = under_way.take() {
                     before.delivered(work, index).await?;
                 }
@@ -169,7 +164,7 @@ impl Copy<'_> {
     }
 }
 
-/// Ranges for the readers, and how far they are.
+/// Ranges for the readers, and their progress.
 struct Work {
     queue: Mutex<Vec<usize>>,
     copied: Mutex<Copied>,
@@ -185,16 +180,15 @@ impl Work {
     }
 }
 
-/// Rows that were read.
 struct Page {
     rows: Vec<Vec<Cell>>,
     bytes: usize,
-    /// Whether the range has no more.
+    /// Whether the range has no more rows.
     is_last: bool,
 }
 
 impl Page {
-    /// The first key that may come after it.
+    /// The lowest key that can follow the page.
     fn next(&self) -> i64 {
         let last = self.rows.last().and_then(|row| text(row.get(person::ID)?).parse::<i64>().ok());
         match last.filter(|_| !self.is_last) {
@@ -203,7 +197,7 @@ impl Page {
         }
     }
 
-    /// How many rows of their size make a page.
+    /// The number of rows of this size that fill a page.
     fn next_limit(&self, limit: usize) -> usize {
         match self.bytes / self.rows.len().max(1) {
             0 => limit,
@@ -212,7 +206,7 @@ impl Page {
     }
 }
 
-/// A page on its way to the brokers.
+/// A page in flight to the brokers.
 struct OnItsWay {
     receipt: Arc<Receipt>,
     rows: u64,
@@ -242,7 +236,7 @@ fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
     }
 }
 
-/// How far the WAL is written, and the first transaction that has not begun.
+/// The current WAL write position, and the first transaction that has not begun.
 pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
     let [place, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
     let place = Lsn::parse(&place).map_err(|_| session.odd("tell where it is", place))?;
@@ -273,13 +267,13 @@ pub(super) async fn wait_for_old_transactions(
     }
 }
 
-/// The table's keys in ranges of equal width; dense and empty ones follow each other as they come.
+/// Splits the table's keys into ranges of equal width. Their density is not known.
 async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Range>, PostgresError> {
     let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
     let [first, last] = session
         .row_within(SCAN_TIMEOUT, "tell a table's first and last key", "postgres/bounds.sql", values)
         .await?;
-    // An empty table has none.
+    // An empty table has no keys.
     let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) else { return Ok(Vec::new()) };
     Ok(split(first, last, i64::from(readers) * RANGES_EACH))
 }
@@ -290,7 +284,7 @@ fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
     let mut from = i128::from(first);
     while from <= i128::from(last) {
         let to = (from + width - 1).min(i128::from(last));
-        // Both lie between two i64.
+        // Both values are within the i64 range.
         ranges.extend(
             i64::try_from(from).ok().zip(i64::try_from(to).ok()).map(|(from, to)| Range { from, to }),
         );

@@ -1,8 +1,7 @@
-//! The sections of the config that name the source of persons.
+//! Config sections that name the source of persons.
 
 use crate::config::{Config, Persons, Postgres};
 
-/// The sections that say where persons come from.
 pub(super) fn source(config: &Config) -> Option<(&Persons, &Postgres)> {
     let persons = config.persons.as_ref()?;
     Some((persons, persons.postgres.as_ref()?))

@@ -1,4 +1,4 @@
-//! The stream of changes: read, publish, and acknowledge what has been delivered.
+//! Change stream: read, publish and acknowledge WAL changes.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -21,50 +21,49 @@ use super::publish::change::Change;
 use super::publish::{PublishError, Publisher};
 use super::requirements::{self, SourceError};
 
-/// Changes that are published together, at most.
+/// Maximum number of changes in a batch.
 const BATCH_CHANGES: usize = 5_000;
-/// Bytes of values in them, roughly.
+/// Approximate maximum size of a batch's values, in bytes.
 const BATCH_BYTES: usize = 8 << 20;
-/// What a value counts that has to be looked up: it is large, or it would not be stored apart.
+/// Assumed size of a value that has to be looked up. It is large, or it would not be TOASTed.
 const LOOKED_UP_BYTES: usize = 32 << 10;
-/// How long others of a batch are waited for: it saves lookups, and adds little to what a reader waits.
+/// Time to wait for the next change of a batch. Batching saves lookups and adds little latency.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
-/// The same for the batch as a whole.
+/// Time limit for filling a batch.
 const BATCH_LIMIT: Duration = Duration::from_millis(20);
-/// How often PostgreSQL hears how far we are. After a takeover changes since then come again, which is harmless.
+/// How often PostgreSQL receives the acknowledged position. After a takeover, later changes are
+/// replayed, which is harmless.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
-/// How long a step may take before the task is aborted: each part of it has a shorter deadline of its own.
+/// Time limit of a step before the task is aborted. Each part of a step has a shorter deadline.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
-/// From here on a batch that is on its way is reported.
+/// Age at which a batch in flight is reported.
 const SLOW_DELIVERY: Duration = Duration::from_secs(30);
-/// How long a batch may take to be completed and handed to the brokers.
+/// Time limit for completing a batch and handing it to the brokers.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(300);
-/// Batches that are on their way to the brokers.
+/// Maximum number of batches in flight to the brokers.
 const UNDER_WAY: usize = 64;
 
-/// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// The connection, or PostgreSQL's side of it.
+    /// The connection failed, or PostgreSQL closed it.
     #[error("the stream of changes from PostgreSQL ended: {0}")]
     Connection(#[from] PgWireError),
-    /// A batch takes too long.
+    /// A batch takes longer than `PUBLISH_TIMEOUT`.
     #[error(
         "changes could not be handed to kafka within {} s: PostgreSQL does not show what it has committed (a synchronous standby \
          away?), or brokers are slow",
         PUBLISH_TIMEOUT.as_secs()
     )]
     Slow,
-    /// A message can't be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A row of a table that was not described.
+    /// A row belongs to a table without a preceding relation message.
     #[error("PostgreSQL sent a row of a table ({0}) that it did not describe: please report this")]
     Undescribed(u32),
-    /// A table is not as it must be, so that what changes lack can't be read from it either.
+    /// A table does not meet the requirements, so missing columns can't be read from it either.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// What was acknowledged is not in the WAL.
+    /// The last acknowledged transaction is not in the WAL.
     #[error(
         "the WAL has another history than what was published: transaction {transaction}, which was committed at {end}, is not in it. \
          PostgreSQL was restored, or a standby that lagged has taken over"
@@ -75,10 +74,9 @@ pub enum StreamError {
         /// The end of its commit record.
         end: Lsn,
     },
-    /// Changes were not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// How far they were was not remembered.
+    /// The checkpoint was not written.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -89,81 +87,74 @@ impl From<DeliveryError> for StreamError {
     }
 }
 
-/// What made a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Insert,
     Other,
 }
 
-/// A described table, and where the columns that are read stand in its rows. Nothing for tables of others.
+/// Described tables by relation id, with the index of each column in the relation's rows. `None`
+/// for tables that posthouse does not read.
 type Tables = HashMap<u32, Option<(Table, Vec<Option<usize>>)>>;
 
-/// What a stream works with.
 pub(super) struct Stream<'a> {
     /// The connection; replication has begun.
     pub client: &'a mut ReplicationClient,
-    /// Where changes go.
     pub publisher: Publisher<'a>,
-    /// Where progress is remembered.
+    /// Store of the checkpoint.
     pub store: &'a Store<'a>,
-    /// The slot's place when the stream began.
+    /// The slot's position when the stream began.
     pub begins: Lsn,
-    /// The tables.
     pub config: &'a Postgres,
-    /// Told when rows vanished whose keys nobody tells.
+    /// Notified when rows vanished and their keys are unknown.
     pub vanished: &'a Notify,
-    /// What is told of it.
     pub metrics: &'a Metrics,
-    /// Beats with each batch.
+    /// Receives a heartbeat with each batch.
     pub heartbeat: &'a Heartbeat,
 }
 
-/// Batches on their way: when one is delivered, everything before its place is.
+/// Batches in flight, in order. When a batch is delivered, so is everything before its position.
 #[derive(Default)]
 struct UnderWay(VecDeque<InFlight>);
 
-/// A batch on its way.
 struct InFlight {
     receipt: Arc<Receipt>,
     place: Lsn,
-    /// The last transaction before that place.
+    /// The last transaction before that position.
     commit: Option<Commit>,
     since: Instant,
 }
 
-/// What is being read.
+/// State of the transaction and batch being read.
 #[derive(Default)]
 struct Reading {
     tables: Tables,
-    /// Commit and number of the transaction that is being read.
+    /// Commit position and number of the transaction being read.
     transaction: Option<(Lsn, u32)>,
     batch: Vec<Change>,
     bytes: usize,
-    /// Everything before this has been read.
+    /// Everything before this position has been read.
     read: Lsn,
-    /// Whether the transaction that is being read has changes.
+    /// Whether the transaction being read has changes.
     has_changes: bool,
     /// The last transaction with changes that has been read.
     commit: Option<Commit>,
-    /// A transaction that must come before anything behind it.
+    /// The last acknowledged transaction. It must appear before any later position.
     expected: Option<Commit>,
     truncated: bool,
-    /// Changes without what ClickHouse knows the row by.
+    /// Changes without the row's key in ClickHouse.
     keyless: u64,
-    /// Whether a table was described otherwise than it must be: these changes are from before somebody mended it, or nobody has.
+    /// Whether a table's description lacks columns. The changes were written before the table was
+    /// fixed, or the table is still wrong.
     outdated: bool,
 }
 
 impl Stream<'_> {
-    /// Streams until something goes wrong.
-    ///
-    /// # Errors
-    /// See [`StreamError`].
+    /// Streams until an error occurs.
     pub(super) async fn run(mut self) -> Result<Infallible, StreamError> {
         let state = self.store.now().await;
         let begins = Lsn::from_u64(state.acknowledged);
-        // What lies before the slot's place does not come again.
+        // Transactions before the slot's position are not replayed.
         let expected = state.last_commit.filter(|commit| commit.end > self.begins.as_u64());
         let mut reading = Reading { read: begins, expected, ..Reading::default() };
         let mut under_way = UnderWay::default();
@@ -185,7 +176,8 @@ impl Stream<'_> {
                 let waiting = "waiting for kafka to take changes";
                 self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.make_room()).await?;
                 if reading.outdated {
-                    // What can't be told from the changes is read from the tables, once they are as they must be.
+                    // Columns missing from the changes are read from the tables, so the tables must
+                    // meet the requirements first.
                     requirements::require(self.publisher.lookup().session(), self.config).await?;
                 }
                 let receipt = Arc::new(Receipt::default());
@@ -203,10 +195,10 @@ impl Stream<'_> {
                 reading.outdated = reading.lacks_columns();
                 under_way.push(receipt, &reading);
             } else if under_way.0.back().map_or(delivered.0, |batch| batch.place) < reading.read {
-                // Nothing of ours, but the WAL goes on.
+                // The WAL advances without changes of our tables.
                 under_way.push(Arc::default(), &reading);
             }
-            // Remembered before that transaction can be acknowledged.
+            // Persisted before that transaction can be acknowledged.
             self.remember_vanished(&mut reading).await?;
             delivered = under_way.delivered()?.unwrap_or(delivered);
             if Instant::now() >= due {
@@ -217,7 +209,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Has an audit find rows that vanished without their keys.
+    /// Records that rows vanished without their keys, and requests an audit to find them.
     async fn remember_vanished(&mut self, reading: &mut Reading) -> Result<(), StateError> {
         let (truncated, keyless) =
             (std::mem::take(&mut reading.truncated), std::mem::take(&mut reading.keyless));
@@ -248,7 +240,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Reads events until a batch is full or nothing comes for a moment.
+    /// Reads events until a batch is full or no event arrives within `BATCH_WAIT`.
     async fn fill(&mut self, reading: &mut Reading, due: Instant) -> Result<(), StreamError> {
         let Ok(first) = timeout_at(due, self.client.recv()).await else { return Ok(()) };
         let limit = Instant::now() + BATCH_LIMIT;
@@ -276,7 +268,8 @@ impl Stream<'_> {
                 reading.has_changes = false;
             }
             ReplicationEvent::Commit { end_lsn, .. } => reading.commit(end_lsn)?,
-            // Between transactions everything before it has been sent. An idle database moves on by this.
+            // Between transactions, everything before this position has been sent. An idle database
+            // advances only by keepalives.
             ReplicationEvent::KeepAlive { wal_end, .. } if reading.transaction.is_none() => {
                 reading.passes(wal_end)?;
                 reading.read = reading.read.max(wal_end);
@@ -290,7 +283,8 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Remembers first and acknowledges then: a slot that stands beyond what is remembered is another one.
+    /// Writes the checkpoint before acknowledging. A slot that is ahead of the checkpoint is
+    /// therefore a different slot.
     async fn acknowledge(&self, (place, commit): (Lsn, Option<Commit>)) -> Result<(), StreamError> {
         if place.as_u64() > self.store.now().await.acknowledged {
             self.store
@@ -318,7 +312,8 @@ impl Reading {
         self.passes(end)
     }
 
-    /// Everything before `place` has come: the expected transaction too, or it never will.
+    /// Checks that the expected transaction is not missing. Everything before `place` has been
+    /// read, so an expected transaction before it will never appear.
     fn passes(&self, place: Lsn) -> Result<(), StreamError> {
         match self.expected {
             Some(Commit { end, transaction }) if end <= place.as_u64() => {
@@ -396,12 +391,13 @@ impl UnderWay {
         self.0.push_back(InFlight { receipt, place, commit, since: Instant::now() });
     }
 
-    /// How long the oldest batch is on its way.
+    /// The age of the oldest batch in flight.
     fn age(&self) -> Duration {
         self.0.front().map_or(Duration::ZERO, |batch| batch.since.elapsed())
     }
 
-    /// Up to where everything is delivered, with the last transaction before that; nothing if no batch more is.
+    /// The position up to which everything is delivered, and the last transaction before it. `None`
+    /// if no further batch has been delivered.
     fn delivered(&mut self) -> Result<Option<(Lsn, Option<Commit>)>, DeliveryError> {
         let mut delivered = None;
         while let Some(state) = self.0.front().and_then(|batch| batch.receipt.state()) {

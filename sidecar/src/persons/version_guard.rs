@@ -1,5 +1,7 @@
-//! Whether the nodes have versions that this PostgreSQL's WAL could not have given: those of another PostgreSQL, or of another
-//! program. They would hide everything that is copied.
+//! Check for node versions above any possible WAL version.
+//!
+//! Rows from another PostgreSQL or another program can have higher versions. They would hide every
+//! published row.
 
 use pgwire_replication::Lsn;
 use serde::Deserialize;
@@ -12,13 +14,14 @@ use super::postgres::session::{PostgresError, Session};
 use super::publish::version::{VersionError, of_copy};
 use super::snapshot::now;
 
-/// So far may the WAL have gone on since it was asked for: versions of changes are at most those of its end.
+/// Allowance for WAL written since the position was read, in bytes. Versions of changes are at most
+/// the version at the end of the WAL.
 const ASKED_BEFORE: u64 = 1 << 20;
 
-/// Why copying does not begin.
+/// Why a snapshot can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum NewestError {
-    /// They would hide what is copied.
+    /// Rows on a node would hide the snapshot.
     #[error(
         "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL, or \
          another program wrote them, and would hide everything that is copied. Set persons.postgres.version_base to {} (and leave it \
@@ -26,23 +29,22 @@ pub enum NewestError {
         .stored + 1
     )]
     Hidden {
-        /// The node.
         node: String,
-        /// Its greatest version.
+        /// The node's greatest version.
         stored: u64,
-        /// The greatest that the WAL could have given.
+        /// The greatest version that the WAL could have produced.
         given: u64,
     },
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// A node has no such tables, or refuses to tell.
+    /// A node lacks the tables or rejects the query.
     #[error("{0}: persons can be copied when posthouse schema apply has been run")]
     Node(#[from] NodeError),
-    /// The WAL has come too far.
+    /// The WAL position is beyond the limit of versions.
     #[error(transparent)]
     Version(#[from] VersionError),
-    /// A fault of posthouse.
+    /// A bug in posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -52,10 +54,7 @@ struct Newest {
     version: u64,
 }
 
-/// Asks every node that answers.
-///
-/// # Errors
-/// See [`NewestError`].
+/// Queries every reachable node.
 pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Result<(), NewestError> {
     let (place, _) = now(session).await?;
     let given = of_copy(Lsn::from_u64(place.as_u64() + ASKED_BEFORE), base)?;
@@ -69,7 +68,8 @@ pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Resu
                     return Err(NewestError::Hidden { node: node.name, stored, given });
                 }
             }
-            // It will read what comes, and the audit tells if that is hidden there.
+            // The node will consume the messages later, and the audit reports rows that are hidden
+            // there.
             Err(error @ NodeError::Unreachable { .. }) => tracing::warn!("persons: {error}"),
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,6 @@
-//! Carries out steps stage after stage and stops where one fails; running again goes on from there.
+//! Execution of steps, stage by stage.
+//!
+//! Apply stops at the first failed step. The next run continues from there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,41 +12,38 @@ use crate::sql::{self, RenderError};
 
 use super::steps::Step;
 
-/// Settings that a statement needs beyond the server's defaults, with the reason.
+/// Settings that the statements need beyond the server's defaults, with the reason.
 const SETTINGS: [(&str, &str); 2] = [
-    // Offsets in Keeper are still called experimental in 26.7.
+    // ClickHouse 26.7 still marks offsets in Keeper as experimental.
     ("allow_experimental_kafka_offsets_storage_in_keeper", "1"),
-    // Views are made before the Kafka table they read, so that it never streams to one of two.
+    // Views are created before the Kafka table that they read, so that it never streams
+    // to one of two.
     ("allow_materialized_view_with_bad_select", "1"),
 ];
 
-/// Why steps are left. Those before are done, and the same command does the rest.
+/// Reason why steps are left. The steps before are done; the same command does the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// A step failed.
     #[error("step {number} of {count} ({}: {}) failed; the steps before it are done{}: fix the cause and run apply again",
         .step.node, .step.summary, resumption(.left))]
     Failed {
-        /// Which, counted from 1.
+        /// Counted from 1.
         number: usize,
-        /// Of how many.
         count: usize,
-        /// The step.
         step: Box<Step>,
-        /// Why the node's ingestion could not be resumed; `None` if it was not paused, or was resumed.
+        /// The error that kept the node's ingestion from resuming; `None` if it was not paused, or
+        /// was resumed.
         left: Option<String>,
-        /// Why.
         #[source]
         source: StepError,
     },
-    /// A signal came.
+    /// A signal stopped the apply.
     #[error(
         "stopped by a signal after step {number} of {count}; no node was left paused: run apply again for the rest"
     )]
     Stopped {
-        /// How many are done.
+        /// Number of steps done.
         number: usize,
-        /// Of how many.
         count: usize,
     },
 }
@@ -53,22 +52,22 @@ fn resumption(left: &Option<String>) -> String {
     left.as_ref().map(|why| format!(", and ingestion is PAUSED there ({why})")).unwrap_or_default()
 }
 
-/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The node refused the statement or is gone.
+    /// The node refused the statement or does not answer.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// What records an upgrade does not render, which is a fault of posthouse.
+    /// The statement that records an upgrade does not render, a bug of posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-/// Carries out `steps`; `done` hears of each, with its number from 1. Once `stop` is set it ends at the
-/// next step after which no node is paused.
+/// Carries out `steps`, and calls `done` after each with its number, counted from 1. Once `stop` is
+/// set, it ends before the next stage at which no node is paused.
 ///
 /// # Errors
-/// The first that fails, once the others of its stage have ended and the node's ingestion is resumed.
+/// Returns the first failure, after the other steps of its stage have ended and the node's
+/// ingestion is resumed.
 pub async fn apply(
     config: &Config,
     nodes: &[Node],
@@ -100,8 +99,8 @@ pub async fn apply(
     Ok(())
 }
 
-/// After a step failed in a pause: makes the node's views and consumers again, which the pause dropped.
-/// The failed step is tried first if it makes one of them, because a consumer must not stream to one view of two.
+/// Recreates the node's views and consumers after a step failed during a pause. The failed step is
+/// retried first if it creates one of them, because a consumer must not stream to one of two views.
 async fn resume(config: &Config, nodes: &[Node], failed: &Step, rest: &[Step]) -> Result<(), StepError> {
     // The pause ends with the first step after which the node is not paused.
     let length = rest.iter().position(|step| !step.paused).map_or(rest.len(), |last| last + 1);

@@ -1,4 +1,4 @@
-//! Compares the config's shards, weights and addresses with the cluster that each node itself knows.
+//! Comparison of the config's shards, weights and addresses with each node's `remote_servers`.
 
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub host: String,
     pub address: String,
     pub port: u16,
-    /// Whether the node takes this address for its own; 0 for all of them where it can't tell.
+    /// Whether the node recognizes the address as its own; 0 in all rows if it recognizes none.
     pub is_local: u8,
 }
 
@@ -26,15 +26,16 @@ struct Macro {
     substitution: String,
 }
 
-/// The config and a node know different clusters, so that rows would be sent to other shards than queries expect.
+/// The config and a node disagree about the cluster, so rows would go to other shards than
+/// queries expect.
 #[derive(Debug, thiserror::Error)]
 #[error("the config and the nodes know different clusters; nothing was written\n  {}", .0.join("\n  "))]
 pub struct ClusterError(
-    /// Every difference, at least one.
+    /// At least one difference.
     pub Vec<String>,
 );
 
-/// Everything in which the cluster of `node` differs from the config.
+/// Returns all differences between the cluster of `node` and the config.
 pub(crate) async fn differences(config: &Config, node: &Node) -> Result<Vec<String>, NodeError> {
     let query = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
     let rows = query.param("cluster", &config.cluster).rows().await?;
@@ -70,7 +71,7 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
                             row.host, row.port
                         ));
                     }
-                    // A weight is its shard's, so it is said once.
+                    // Replicas of a shard share its weight, so it is reported once.
                     if place == 1 && row.weight != shard.weight {
                         differences.push(format!(
                             "{node}: shard {number} has weight {} there and {} in the config",
@@ -94,7 +95,8 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
     differences
 }
 
-/// Whether the URL leads to another node of the cluster: a direct load would go to the wrong shard.
+/// Returns a difference if the URL leads to another node of the cluster, because a direct load
+/// would go to the wrong shard.
 fn another_node(node: &Node, rows: &[Row]) -> Option<String> {
     let is_here = |row: &&Row| (row.shard, row.replica) == (node.shard, node.replica);
     let local = rows.iter().find(|row| row.is_local == 1)?;
@@ -107,7 +109,8 @@ fn another_node(node: &Node, rows: &[Row]) -> Option<String> {
     })
 }
 
-/// Replicated paths are made of `{shard}` and `{replica}`: a wrong macro would join two shards into one table.
+/// Compares the macros that replicated paths are built from, `{shard}` and `{replica}`. A wrong
+/// macro would join two shards into one table.
 fn compare_macros(node: &Node, macros: &[Macro]) -> Vec<String> {
     let value = |name: &str| {
         macros.iter().find(|found| found.r#macro == name).map(|found| found.substitution.as_str())

@@ -1,20 +1,21 @@
-//! A column's declaration, taken apart.
+//! Parsing of a column declaration.
 
-/// `name Type [DEFAULT …] [COMMENT …] [CODEC(…)] [STATISTICS(…)] [TTL …] [SETTINGS(…)]`, in parts.
+/// The parts of `name Type [DEFAULT …] [COMMENT …] [CODEC(…)] [STATISTICS(…)] [TTL …]
+/// [SETTINGS(…)]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ColumnDeclaration {
-    /// With its backticks.
+    /// With backticks.
     pub name: String,
     pub kind: String,
     /// `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`, and the expression.
     pub default: Option<(String, String)>,
     pub comment: Option<String>,
     pub codec: Option<String>,
-    /// TTL, statistics, settings: never part of our own columns.
+    /// TTL, statistics and settings. Our own columns have none of them.
     pub rest: Vec<String>,
 }
 
-/// What may follow a column's type in the text of `formatQuery`.
+/// Keywords that `formatQuery` writes after a column's type.
 const KEYWORDS: [&str; 10] = [
     "DEFAULT",
     "MATERIALIZED",
@@ -29,7 +30,7 @@ const KEYWORDS: [&str; 10] = [
 ];
 
 impl ColumnDeclaration {
-    /// Takes apart an item of `formatQuery`; `None` if it isn't a column.
+    /// Parses an item of `formatQuery`; `None` if it isn't a column.
     pub(super) fn parse(item: &str) -> Option<Self> {
         let end = item.strip_prefix('`')?.find('`')? + 2;
         let (name, declared) = item.split_at_checked(end)?;
@@ -49,19 +50,19 @@ impl ColumnDeclaration {
         Some(column)
     }
 
-    /// Whether an INSERT may name it.
+    /// Whether an INSERT may name the column.
     pub(super) fn is_stored_as_sent(&self) -> bool {
         self.default.as_ref().is_none_or(|(kind, _)| kind == "DEFAULT")
     }
 
-    /// Name and type alone, as a Distributed table lists it.
+    /// Name and type alone, as a Distributed table lists them.
     pub(super) fn plain(&self) -> String {
         format!("{} {}", self.name, self.kind)
     }
 }
 
-/// The type under an empty keyword, then each clause with its keyword. Keywords inside brackets or
-/// quotes belong to an expression.
+/// Returns the type under an empty keyword, then each clause with its keyword. Keywords inside
+/// brackets or quotes belong to an expression.
 fn clauses(text: &str) -> Vec<(&'static str, String)> {
     let mut clauses = vec![("", String::new())];
     let (mut depth, mut quote, mut escaped) = (0_i32, None, false);

@@ -1,4 +1,4 @@
-//! The parts in which a table's definition differs from the desired one.
+//! Comparison of a table's observed definition with the desired one.
 
 use std::collections::BTreeSet;
 
@@ -11,43 +11,42 @@ use super::objects::Role;
 /// One part of a definition that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The column, index, clause or setting.
+    /// Name of the column, index, clause or setting.
     pub part: String,
-    /// How it should be; `None` if it should not be there.
+    /// The desired text; `None` if the part should not exist.
     pub wanted: Option<String>,
-    /// How it is; `None` if it is not there.
+    /// The observed text; `None` if the part does not exist.
     pub found: Option<String>,
 }
 
-/// A part that differs and stays as it is: an operator's own, or accepted in the config.
+/// A part that differs and stays: an operator's own, or accepted in the config.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Unmanaged {
-    /// The table or view.
     pub object: String,
     /// The column, index, clause or setting; empty for a whole table that posthouse does not know.
     pub part: String,
-    /// As it is.
     pub observed: String,
 }
 
 /// The columns of the table behind a Distributed one, over all nodes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StorageColumns {
-    /// Names that at least one node has.
+    /// Names of columns that at least one node has.
     pub anywhere: BTreeSet<String>,
-    /// Columns that all nodes have with one type, and that the config does not name.
+    /// Columns that all nodes have with the same type and the config does not name.
     pub extra: Vec<ColumnDeclaration>,
 }
 
-/// What the comparison of one object found.
+/// The result of comparing one object.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     pub differences: Vec<Difference>,
-    /// Part and text of each part that stays.
+    /// Name and text of each part that stays.
     pub unmanaged: Vec<(String, String)>,
 }
 
-/// Compares one object; `accepted` says which of its parts the config leaves as they are.
+/// Compares one object. `accepted` returns whether the config accepts a difference of
+/// the named part.
 pub(super) fn compare(
     desired: &Definition,
     observed: &Definition,
@@ -79,8 +78,8 @@ pub(super) fn compare(
     list.comparison
 }
 
-/// Whether an item that the config does not name stays: everything of a table with data, and columns
-/// of a Distributed table that its storage has.
+/// Whether an item that the config does not name stays. A table with data keeps all items, a
+/// Distributed table the columns that its storage has.
 fn is_kept(key: &str, role: Role, storage: &StorageColumns) -> bool {
     match role {
         Role::Storage => true,
@@ -113,8 +112,8 @@ impl<A: Fn(&str) -> bool> List<A> {
         self.comparison.unmanaged.push((part.to_owned(), text.to_owned()));
     }
 
-    /// A column is as desired if its type and default are, and its codec and comment where the config
-    /// has one. Codecs and comments of a Distributed table mean nothing.
+    /// A column is as desired if its type and default are equal, and its codec and comment where
+    /// the config has one. Codecs and comments of a Distributed table have no effect.
     fn item(&mut self, key: &str, desired: &str, observed: Option<&str>, role: Role) {
         let parsed = (ColumnDeclaration::parse(desired), observed.and_then(ColumnDeclaration::parse));
         let (Some(wanted), Some(found)) = parsed else { return self.part(key, Some(desired), observed) };
@@ -145,7 +144,8 @@ impl<A: Fn(&str) -> bool> List<A> {
         {
             let (part, text) = (format!("setting {name}"), format!("{name} = {value}"));
             match role {
-                // A consumer's settings decide what a block is: one more may cost exactly-once.
+                // The settings of a consumer define its blocks, so an additional one may break
+                // exactly-once.
                 Role::Consumer => self.part(&part, None, Some(&text)),
                 _ => self.keep(&part, &text),
             }

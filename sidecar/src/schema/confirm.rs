@@ -18,7 +18,6 @@ pub struct Confirmed {
     pub replays: BTreeSet<String>,
 }
 
-/// One confirmation, as the command line takes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
@@ -34,7 +33,7 @@ impl fmt::Display for Confirmation {
             Self::Drop(name) => ("--yes-drop", name),
             Self::Replay(name) => ("--yes-replay", name),
         };
-        // Column names may hold a dollar sign, which a shell replaces.
+        // A column name may hold a dollar sign, and a shell would expand it.
         match name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')) {
             true => write!(f, "{option} {name}"),
             false => write!(f, "{option} '{name}'"),
@@ -42,28 +41,25 @@ impl fmt::Display for Confirmation {
     }
 }
 
-/// Why a plan is not carried out. Nothing was changed.
+/// Reason why a plan is refused. Every variant means that no statement ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
-    /// Rows would come twice, or poorer than they are.
+    /// Another consumer writes the tables, so rows would be stored twice or with fewer columns.
     #[error(
         "these tables are fed by another consumer already:\n  {}\nNothing was changed. Choose: consumer = \"none\" in \
          the config leaves ingestion to it; posthouse schema apply --adopt {adopted} takes over",
         .lines.join("\n  ")
     )]
     Fed {
-        /// One for each consumer and node.
+        /// One line for each consumer and node.
         lines: Vec<String>,
-        /// The first that can be taken over.
+        /// The first of these consumers.
         adopted: String,
     },
-    /// A table that can't be written to.
+    /// The object differs in its kind or engine, or is detached.
     #[error("{} differ in a way that apply can't change; nothing was changed\n  {}", .0.len(), .0.join("\n  "))]
-    Blocked(
-        /// One for each object and node.
-        Vec<String>,
-    ),
-    /// Something would be dropped or read again.
+    Blocked(Vec<String>),
+    /// The plan drops an object or replays a topic without a confirmation.
     #[error(
         "the plan has {} destructive steps that were not confirmed; nothing was changed. To confirm them: posthouse schema \
          apply {}",
@@ -73,17 +69,16 @@ pub enum RefusalReason {
         /// At least one.
         BTreeSet<Confirmation>,
     ),
-    /// A name that nothing has.
+    /// No object of the schema has this name.
     #[error("{0} is no table, view or TABLE.COLUMN of the schema: see posthouse schema plan")]
     Unknown(String),
 }
 
-/// The options, one after the other.
 pub fn joined(confirmations: &BTreeSet<Confirmation>) -> String {
     confirmations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Everything in the plans that has to be confirmed.
+/// Returns all confirmations that the plans need.
 pub fn confirmations(plans: &[Plan]) -> BTreeSet<Confirmation> {
     plans.iter().flat_map(|plan| &plan.changes).flat_map(of_change).collect()
 }
@@ -108,7 +103,7 @@ fn of_change(change: &Change) -> Vec<Confirmation> {
     }
 }
 
-/// Settings that say which messages a consumer reads, and where it goes on.
+/// Settings that select the messages of a consumer, and the offsets where it resumes.
 const PLACE_SETTINGS: [&str; 5] = [
     "setting kafka_broker_list",
     "setting kafka_topic_list",
@@ -117,7 +112,8 @@ const PLACE_SETTINGS: [&str; 5] = [
     "setting kafka_replica_name",
 ];
 
-/// Whether a consumer goes on at the same place, as after any pause, with other settings.
+/// Whether only tuning settings differ, so that the consumer resumes at the same offsets as
+/// after any pause.
 fn is_only_tuned(change: &Change) -> bool {
     let is_tuning = |difference: &Difference| {
         difference.part.starts_with("setting ") && !PLACE_SETTINGS.contains(&difference.part.as_str())
@@ -125,10 +121,10 @@ fn is_only_tuned(change: &Change) -> bool {
     change.role == Some(Role::Consumer) && change.differences.iter().all(is_tuning)
 }
 
-/// Whether the plans may be carried out.
+/// Checks that the plans may be carried out.
 ///
 /// # Errors
-/// See [`RefusalReason`].
+/// A [`RefusalReason`]; no statement has run.
 pub fn check(plans: &[Plan], confirmed: &Confirmed) -> Result<(), RefusalReason> {
     if let Some(name) = confirmed.drops.union(&confirmed.replays).find(|name| !is_known(plans, name)) {
         return Err(RefusalReason::Unknown(name.clone()));

@@ -1,25 +1,25 @@
-//! A table's definition taken apart, from the text that the server's own formatter writes.
+//! Parsing of a table's definition as `formatQuery` writes it.
 //!
-//! Both sides of a comparison, what is wanted and what stands on the node, go through the same server's `formatQuery`:
-//! so no SQL parser is needed here, and a difference in writing is never a difference in meaning.
+//! The desired and the observed definition pass through the `formatQuery` of the same server.
+//! Therefore no SQL parser is needed, and a different spelling is never a difference.
 
 use std::collections::BTreeMap;
 
 /// A `CREATE` statement in parts that compare letter by letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// The first line, such as `CREATE TABLE posthog.events`.
+    /// The first line, for example `CREATE TABLE posthog.events`.
     pub head: String,
-    /// Columns, indexes, projections and constraints in their order: the key is `` `name` `` or
+    /// Columns, indexes, projections and constraints in order. The key is `` `name` `` or
     /// `INDEX name`, the value the whole item.
     pub items: Vec<(String, String)>,
-    /// What follows the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
+    /// The clauses after the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
     pub clauses: BTreeMap<String, String>,
-    /// The values of settings by their names.
     pub settings: BTreeMap<String, String>,
 }
 
-/// Clauses that `formatQuery` begins a line with. `AS SELECT` starts a view's query, which is kept as one text.
+/// Keywords at which `formatQuery` begins a line. `AS SELECT` starts a view's query, kept
+/// as one text.
 const KEYWORDS: [&str; 9] = [
     "ENGINE",
     "PARTITION BY",
@@ -33,7 +33,8 @@ const KEYWORDS: [&str; 9] = [
 ];
 
 impl Definition {
-    /// Takes apart what `formatQuery` wrote. Text of another shape gives a definition that differs from any wanted one.
+    /// Parses output of `formatQuery`. Text of another shape gives a definition that differs from
+    /// any desired one.
     pub(super) fn parse(formatted: &str) -> Self {
         let mut lines = formatted.lines().peekable();
         let mut definition = Self { head: lines.next().unwrap_or_default().to_owned(), ..Self::default() };
@@ -45,7 +46,8 @@ impl Definition {
         for line in lines {
             let keyword = KEYWORDS.iter().find(|keyword| line.starts_with(**keyword));
             match (&mut current, keyword) {
-                // Everything after AS SELECT belongs to the view's query, its own SETTINGS and ORDER BY too.
+                // All lines after AS SELECT belong to the view's query, including its own SETTINGS
+                // and ORDER BY.
                 (Some((name, text)), _) if name == "AS SELECT" => extend(text, line),
                 (Some((_, text)), None) => extend(text, line),
                 (_, Some(keyword)) => {
@@ -66,7 +68,6 @@ impl Definition {
         }
     }
 
-    /// The whole item called `key`.
     pub(super) fn item(&self, key: &str) -> Option<&str> {
         self.items.iter().find_map(|(name, item)| (name == key).then_some(item.as_str()))
     }
@@ -77,7 +78,8 @@ fn extend(text: &mut String, line: &str) {
     text.push_str(line);
 }
 
-/// An item begins at four spaces; deeper lines and the brackets of a projection belong to the one before.
+/// An item begins at four spaces. Deeper lines and the brackets of a projection belong to the
+/// item before.
 fn items(lines: &[&str]) -> Vec<(String, String)> {
     let mut items: Vec<String> = Vec::new();
     for line in lines {
@@ -100,7 +102,7 @@ fn item_key(item: &str) -> String {
     item.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// `SETTINGS a = 1, b = 'x, y'`: a comma inside quotes does not separate.
+/// Parses `SETTINGS a = 1, b = 'x, y'`; a comma inside quotes does not separate.
 fn settings(text: &str) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     let mut quoted = false;
@@ -118,7 +120,8 @@ fn settings(text: &str) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    /// `SELECT formatQuery(create_table_query) FROM system.tables WHERE name = 'sharded_events'` on 26.7, shortened.
+    /// `SELECT formatQuery(create_table_query) FROM system.tables WHERE name = 'sharded_events'` on
+    /// 26.7, shortened.
     const TABLE: &str = "CREATE TABLE posthog.sharded_events
 (
     `uuid` UUID,

@@ -12,32 +12,32 @@ use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's codes for a kind of database without `system.detached_tables` (`NOT_IMPLEMENTED`), and for
-/// a user who may not read it (`ACCESS_DENIED`).
+/// ClickHouse's error codes for a database engine without `system.detached_tables`
+/// (`NOT_IMPLEMENTED`) and for a user without access to it (`ACCESS_DENIED`).
 const NOT_TOLD: [u32; 2] = [48, 497];
 
-/// A consumer or view that is not ours and puts rows into one of our tables, or takes messages of our group.
+/// A foreign consumer or view that inserts into one of our tables or reads messages of our group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Feeder {
     /// The table that the view reads, with its database.
     pub source: String,
-    /// Its definition, if it is a Kafka table that exists.
+    /// Definition of the source, if it is an existing Kafka table.
     pub consumer: Option<KafkaTable>,
-    /// Messages that its group has not read; absent where the brokers could not be asked.
+    /// Messages that its group has not read; `None` if the brokers did not answer.
     pub lag: Option<i64>,
-    /// Whether the source was detached permanently, as by an adoption.
+    /// Whether the source is detached permanently, as after an adoption.
     pub paused: bool,
     /// The view with its database; empty for a Kafka table that only shares our group.
     pub view: String,
-    /// Our table that it writes; empty likewise.
+    /// Our table that the view writes; empty for a Kafka table that only shares our group.
     pub target: String,
-    /// The columns that the view fills, with their backticks.
+    /// The columns that the view fills, with backticks.
     pub columns: Vec<String>,
-    /// Those that our own view would leave empty.
+    /// Columns that our own view would leave empty.
     pub lost: Vec<String>,
-    /// Other views that the source feeds.
+    /// Other views that read the source.
     pub others: Vec<String>,
-    /// Whether our own consumer writes the same tables, so that rows would come twice.
+    /// Whether our own consumer writes the same tables, so that rows would be stored twice.
     pub conflicts: bool,
 }
 
@@ -83,20 +83,17 @@ struct Detached {
     name: String,
 }
 
-/// The tables and views of one node that matter to ingestion, of every database.
+/// The tables and views of one node that matter to ingestion, across all databases.
 #[derive(Default)]
 struct Neighbours {
     views: Vec<ViewRow>,
     sources: Vec<SourceRow>,
     kafka: Vec<KafkaTable>,
-    /// Full names.
+    /// Names with their database.
     detached: BTreeSet<String>,
 }
 
-/// The feeders of `node`.
-///
-/// # Errors
-/// See [`NodeError`].
+/// Returns the feeders of `node`.
 pub(super) async fn feeders(config: &Config, node: &Node) -> Result<Vec<Feeder>, NodeError> {
     let views = node.query(sql::text("inspect/views.sql").unwrap_or_default());
     let views: Vec<ViewRow> = views.param("database", &config.database).rows().await?;
@@ -111,7 +108,7 @@ pub(super) async fn feeders(config: &Config, node: &Node) -> Result<Vec<Feeder>,
     Ok(judge(config, &Neighbours { views, sources, kafka, detached }))
 }
 
-/// Names of the detached tables of a database; none where the server can't tell.
+/// Names of the detached tables of a database; empty if the server can't list them.
 pub(super) async fn detached_tables(node: &Node, database: &str) -> Result<Vec<String>, NodeError> {
     let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
     let tables: Vec<Detached> = match query.param("database", database).rows().await {
@@ -133,7 +130,7 @@ fn judge(config: &Config, neighbours: &Neighbours) -> Vec<Feeder> {
             .iter()
             .filter_map(|table| sharer(config, table))
             .filter(|sharer| {
-                // A table whose views write to ours was found by them.
+                // Its views already identified this table as a feeder.
                 !feeders.iter().any(|feeder| feeder.source == sharer.source)
             })
             .collect::<Vec<_>>(),
@@ -141,7 +138,7 @@ fn judge(config: &Config, neighbours: &Neighbours) -> Vec<Feeder> {
     feeders
 }
 
-/// A feeder for each source of a foreign view that writes one of our tables.
+/// Returns a feeder for each source of a foreign view that writes one of our tables.
 fn of_view(config: &Config, neighbours: &Neighbours, view: &ViewRow) -> Vec<Feeder> {
     let definition = Definition::parse(&view.definition);
     let Some(target) = our_target(config, &definition) else { return Vec::new() };
@@ -189,7 +186,7 @@ fn feeder(config: &Config, source: String, view: &str, target: &Object, definiti
     }
 }
 
-/// A Kafka table that is not ours and reads in our group: each message goes to only one of the two.
+/// A foreign Kafka table that reads in our group. Each message reaches only one of the two tables.
 fn sharer(config: &Config, table: &KafkaTable) -> Option<Feeder> {
     let ours = table.database == config.database && is_ours(&table.name);
     let shares = table.group == config.events.group
@@ -231,7 +228,7 @@ fn views(source: &SourceRow) -> impl Iterator<Item = String> {
     source.view_databases.iter().zip(&source.view_names).map(|(database, name)| full_name(database, name))
 }
 
-/// Whether a view's query names a table as one of its sources.
+/// Whether a view's query names the table as one of its sources.
 fn reads(query: &str, table: &str) -> bool {
     let is_end = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
     ["FROM ", "JOIN "].iter().any(|keyword| {

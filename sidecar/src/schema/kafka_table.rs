@@ -1,38 +1,34 @@
-//! The tables that read from Kafka, on every node, whoever made them.
+//! Kafka tables of every node, ours and foreign.
 
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's codes for a table or database that is not there: `UNKNOWN_TABLE`,
-/// `UNKNOWN_DATABASE`, `CANNOT_GET_CREATE_TABLE_QUERY`.
+/// ClickHouse's error codes for a missing table or database: `UNKNOWN_TABLE`, `UNKNOWN_DATABASE`,
+/// `CANNOT_GET_CREATE_TABLE_QUERY`.
 const NO_SUCH_TABLE: [u32; 3] = [60, 81, 390];
 
 /// A table of the Kafka engine on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KafkaTable {
-    /// The node, as the config calls it.
+    /// Name of the node in the config.
     pub node: String,
-    /// Its database.
     pub database: String,
-    /// Its name.
     pub name: String,
-    /// The brokers it asks, as its definition has them.
+    /// Brokers in its definition.
     pub brokers: String,
-    /// The topics it reads.
     pub topics: Vec<String>,
-    /// Its consumer group.
     pub group: String,
-    /// How many consumers it has on this node.
+    /// Number of consumers on this node.
     pub consumers: u32,
-    /// Where its offsets are in Keeper, if they are kept there.
+    /// Keeper path of its offsets, if they are kept in Keeper.
     pub keeper_path: Option<String>,
-    /// What Keeper calls it below that path.
+    /// Name of the replica below that path.
     pub replica: Option<String>,
-    /// How many materialized views read from it; without one it reads nothing.
+    /// Number of materialized views that read the table. Without a view it reads no messages.
     pub views: u64,
-    /// What follows SETTINGS in its definition.
+    /// Text after SETTINGS in its definition.
     #[serde(skip)]
     pub(crate) settings: String,
 }
@@ -51,31 +47,25 @@ struct Row {
 }
 
 impl KafkaTable {
-    /// A setting of its definition.
+    /// Returns a setting of its definition.
     pub(super) fn setting(&self, name: &str) -> Option<String> {
         setting(&self.settings, name)
     }
 
-    /// Its name with its database.
+    /// Returns the name with its database.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.name)
     }
 }
 
-/// The Kafka tables of a node.
-///
-/// # Errors
-/// See [`NodeError`].
+/// Returns the Kafka tables of a node.
 pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
     let rows: Vec<Row> = node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
     Ok(rows.into_iter().map(|row| table(node, row)).collect())
 }
 
-/// Whether a table is detached: the server keeps the definition of such a table. One that is made
-/// between the two questions is there.
-///
-/// # Errors
-/// See [`NodeError`].
+/// Whether a table is detached: the server has its definition, but the table does not exist. A
+/// table created between the two queries counts as existing.
 pub(crate) async fn is_detached(node: &Node, database: &str, name: &str) -> Result<bool, NodeError> {
     let ask = |file| {
         let query = node.query(sql::text(file).unwrap_or_default());
@@ -94,7 +84,7 @@ pub(crate) async fn is_detached(node: &Node, database: &str, name: &str) -> Resu
 fn table(node: &Node, row: Row) -> KafkaTable {
     let engine = row.engine_full;
     let (positional, settings) = engine.split_once(" SETTINGS ").unwrap_or((engine.as_str(), ""));
-    // Kafka('brokers', 'topics', 'group', 'format'), as it was written before there were settings.
+    // Kafka('brokers', 'topics', 'group', 'format'), the form before settings existed.
     let arguments: Vec<String> = positional
         .split_once('(')
         .map(|(_, arguments)| literals(arguments).map(|(_, literal)| literal).collect())
@@ -117,7 +107,7 @@ fn table(node: &Node, row: Row) -> KafkaTable {
     }
 }
 
-/// The value of a setting in `a = 1, b = 'x'`, where quoted values may hold anything.
+/// Returns the value of a setting in `a = 1, b = 'x'`. Quoted values may hold any characters.
 fn setting(settings: &str, name: &str) -> Option<String> {
     let mut outside = String::new();
     let mut rest = settings;
@@ -139,7 +129,7 @@ fn setting(settings: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The quoted texts of some SQL, each with the bytes it takes there with its quotes.
+/// Returns the quoted texts of some SQL, each with its length in bytes there, quotes included.
 fn literals(sql: &str) -> impl Iterator<Item = (usize, String)> {
     let mut rest = sql;
     std::iter::from_fn(move || {

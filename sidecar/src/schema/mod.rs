@@ -1,4 +1,6 @@
-//! The schema of every node, kept as the config wants it: `objects → render → observe → plan → apply`.
+//! Schema of every node.
+//!
+//! The modules follow the flow `objects → render → observe → plan → apply`.
 
 mod objects;
 

@@ -1,31 +1,30 @@
-//! The registry of tables and views: what each is called, which file makes it, and what part it plays.
+//! Registry of the schema's tables and views.
 
 use crate::config::{Config, Consumer};
 
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object {
-    /// Its name in the database.
     pub name: &'static str,
-    /// Its file below `sql/`.
+    /// Path below `sql/`.
     pub file: &'static str,
-    /// Its part, which decides when it is made and how it may be changed.
+    /// Decides when the object is created and how it may change.
     pub role: Role,
-    /// Which section of the config asks for it.
+    /// The section of the config that asks for the object.
     pub section: Section,
 }
 
-/// The section of the config without which an object is not made.
+/// A section of the config; without it, its objects are not created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// `[events]`, which every cluster has.
+    /// `[events]`, part of every config.
     Events,
-    /// `[persons]`, without which the topics of persons do not exist.
+    /// `[persons]`; without it the person topics do not exist.
     Persons,
 }
 
 impl Section {
-    /// Who feeds the tables of the section.
+    /// Returns the reader of the section's topics, as the config has it.
     pub fn consumer(self, config: &Config) -> Consumer {
         match self {
             Self::Events => config.events.consumer,
@@ -34,27 +33,29 @@ impl Section {
     }
 }
 
-/// What an object is in its journey, in the order in which objects are made.
+/// The role of an object in ingestion, in the order of creation.
 ///
-/// A consumer comes after its views: the engine streams as soon as one view is attached, so that a consumer with one
-/// of its two views would advance the offsets past messages that belong to the other.
+/// A consumer comes after its views. The engine streams as soon as one view is attached, so
+/// a consumer with one of its two views would advance the offsets past messages that belong
+/// to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// A MergeTree that holds data: altered, never dropped.
     Storage,
-    /// A Distributed table that rows are written through: its columns are altered; otherwise it is flushed and made again.
+    /// A Distributed table for writes. Its columns are altered; for any other change it is flushed
+    /// and recreated.
     Route,
-    /// A materialized view: made again while nothing streams through it.
+    /// A materialized view: recreated while no messages stream through it.
     View,
-    /// A Kafka table: made again; its offsets live in Keeper or in the group.
+    /// A Kafka table: recreated. Its offsets live in Keeper or in the group.
     Consumer,
-    /// A Distributed table that is only read: changed last, when every shard has what it lists.
+    /// A Distributed table for reads: changed last, when every shard has the columns that it lists.
     Front,
-    /// A view with parameters, which holds nothing: made again whenever it differs.
+    /// A parameterized view without data: recreated on any difference.
     Query,
 }
 
-/// Every object, in the order of its journey's files.
+/// All objects, in the order of their files.
 pub const OBJECTS: &[Object] = &[
     events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
     events("kafka_events", "events/1_kafka_events.sql", Role::Consumer),
@@ -101,24 +102,24 @@ const fn persons(name: &'static str, file: &'static str, role: Role) -> Object {
 }
 
 impl Object {
-    /// The objects that `config` asks for.
+    /// Returns the objects of the sections that `config` has.
     pub fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
         let persons = config.persons.is_some();
         OBJECTS.iter().filter(move |object| object.section == Section::Events || persons)
     }
 
-    /// Whether it is of use only to a consumer of ours: the Kafka table, its views, and the dead letters.
+    /// Whether only our own consumer needs the object: the Kafka table, its views, and the
+    /// dead letters.
     pub fn ingests(&self) -> bool {
         matches!(self.role, Role::Consumer | Role::View) || self.name.ends_with("dead_letter")
     }
 
-    /// Whether the config asks for it; an object that only a consumer of ours needs is not asked for
-    /// where ingestion is left to another one.
+    /// Whether the config asks for the object. Objects that only our own consumer needs are not
+    /// desired if another program ingests.
     pub fn is_desired(&self, config: &Config) -> bool {
         !self.ingests() || self.section.consumer(config) == Consumer::Own
     }
 
-    /// The object called `name`.
     pub fn find(name: &str) -> Option<&'static Self> {
         OBJECTS.iter().find(|object| object.name == name)
     }

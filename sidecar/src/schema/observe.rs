@@ -1,4 +1,6 @@
-//! Asks every node what exists there, and has it write what is desired in its own hand, so that both compare.
+//! Observation of every node, and its comparison with the config.
+//!
+//! Each node formats the desired statements with its own formatter, so that both sides compare.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +19,24 @@ use crate::config::Config;
 use crate::node::{Node, NodeError, NodesError, reach_all};
 use crate::sql::{self, RenderError};
 
-/// Where a node's upgrades are recorded.
+/// Records the upgrades of a node.
 const UPGRADES_TABLE: &str = "posthouse_upgrades";
 
-/// Why a plan can't be made. Nothing was written.
+/// Reason why no plan is made. No statement has changed anything.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// One or more nodes do not answer.
+    /// At least one node does not answer.
     #[error(transparent)]
     Unreachable(#[from] NodesError),
-    /// A node refused a question.
+    /// A node refused a query.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The nodes know another cluster than the config.
+    /// The nodes and the config disagree about the cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A released upgrade has changed, or is of a later posthouse.
+    /// A released upgrade has changed, or belongs to a later posthouse.
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
-    /// A template does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -57,21 +58,18 @@ struct Recorded {
     checksum: String,
 }
 
-/// Why a consumer that is to be made would read its topic from the beginning though its rows are stored,
-/// by the consumer's name.
+/// The reason why creating a consumer would read its topic from the beginning although its rows are
+/// stored, by the consumer's name.
 pub type Replays = BTreeMap<&'static str, String>;
 
-/// One node, before it is compared.
+/// Desired and observed state of one node.
 struct Side {
     desired: Vec<Desired>,
     observed: Observed,
     pending: Vec<Upgrade>,
 }
 
-/// The plan of every node, in the order of the nodes. Checks the cluster first.
-///
-/// # Errors
-/// See [`ObserveError`].
+/// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
 pub async fn observe(config: &Config, nodes: &[Node], replays: Replays) -> Result<Vec<Plan>, ObserveError> {
     reach_all(nodes).await?;
     let mut differences = Vec::new();
@@ -96,7 +94,7 @@ pub async fn observe(config: &Config, nodes: &[Node], replays: Replays) -> Resul
     Ok(plans.collect())
 }
 
-/// The columns of every table behind a Distributed one.
+/// Returns the columns of every table behind a Distributed one.
 fn storage(sides: &[Side]) -> BTreeMap<String, StorageColumns> {
     let targets = sides.iter().flat_map(|side| &side.desired).filter_map(|desired| {
         matches!(desired.object.role, Role::Route | Role::Front)
@@ -151,7 +149,7 @@ async fn observed(config: &Config, node: &Node) -> Result<Observed, NodeError> {
     Ok(Observed { database, tables, detached, feeders: feeders(config, node).await? })
 }
 
-/// The definitions of every table and view of the database.
+/// Returns the definitions of all tables and views of the database.
 pub(super) async fn tables(config: &Config, node: &Node) -> Result<BTreeMap<String, Definition>, NodeError> {
     let query = node.query(sql::text("inspect/tables.sql").unwrap_or_default());
     let tables: Vec<Table> = query.param("database", &config.database).rows().await?;

@@ -1,4 +1,4 @@
-//! Decides what a node lacks, what differs and what is extra, and what is done about each.
+//! Planning of the schema changes of one node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,104 +12,94 @@ use super::objects::{Object, Role};
 use super::upgrades::Upgrade;
 use crate::config::Config;
 
-/// An object as the config has it, on one node.
+/// An object on one node, as the config describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Desired {
-    /// Which object.
     pub object: &'static Object,
-    /// The statement that makes it.
     pub sql: String,
-    /// The same, taken apart after the node itself has formatted it.
+    /// `sql` after the node's own formatter, parsed.
     pub definition: Definition,
-    /// Whether the config asks for it. Objects of a consumer that the config leaves to others are
-    /// rendered too, so that ours are known where they exist.
+    /// Whether the config asks for the object. The objects of a consumer that another program
+    /// replaces are rendered too, so that leftovers of ours are recognized.
     pub asked_for: bool,
 }
 
-/// One node as it is.
+/// The observed state of one node.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Observed {
-    /// Whether the database exists.
     pub database: bool,
-    /// Every table and view in it.
+    /// All tables and views of the database.
     pub tables: BTreeMap<String, Definition>,
-    /// The names of those that are detached, and can be neither used nor made.
+    /// Names of detached tables. A detached table can be neither used nor created.
     pub detached: BTreeSet<String>,
-    /// Foreign consumers of our topics and views that write our tables.
     pub feeders: Vec<Feeder>,
 }
 
 /// The changes of one node, and the facts that their steps need.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
-    /// The node.
     pub node: String,
-    /// Consumers that are not ours and write our tables, or take messages from our group.
+    /// Foreign consumers that write our tables or read messages of our group.
     pub feeders: Vec<Feeder>,
-    /// What differs, in the order of roles; empty when the node is as desired.
+    /// Differences in the order of roles; empty if the node is as desired.
     pub changes: Vec<Change>,
-    /// Our Kafka tables that exist now, with the statement that makes each again after a pause.
+    /// Our existing Kafka tables, with the statement that recreates each after a pause.
     #[serde(skip)]
     pub consumers: Vec<(&'static Object, String)>,
-    /// Parts that differ and stay: an operator's tables, columns, indexes, settings and accepted differences.
+    /// Parts that differ and stay: an operator's tables, columns, indexes, settings and accepted
+    /// differences.
     pub unmanaged: Vec<Unmanaged>,
 }
 
 /// One object that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// The table, view, upgrade or database.
+    /// Name of the table, view or upgrade, or `database`.
     pub object: String,
-    /// What is done about it.
     pub action: Action,
-    /// What was found against what is wanted; empty for what is missing altogether.
+    /// Empty if the object is missing altogether.
     pub differences: Vec<Difference>,
-    /// Its part in the schema; absent for the database and for upgrades.
+    /// `None` for the database and for upgrades.
     #[serde(skip)]
     pub role: Option<Role>,
 }
 
-/// What is done about a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum Action {
-    /// The database is made.
     CreateDatabase,
-    /// A missing object is made.
     Create {
-        /// Its statement.
         sql: String,
-        /// Columns that its storage has beyond the config, to be added.
+        /// Columns of the storage that the config does not name; added after the creation.
         keep: Vec<String>,
-        /// Why the consumer would read its topic from the beginning though rows are stored.
+        /// The reason why the consumer would read its topic from the beginning although
+        /// rows are stored.
         replay: Option<String>,
     },
-    /// Something that holds no data is dropped and made again.
+    /// Drops and recreates an object that holds no data.
     Recreate {
-        /// Its statement.
         sql: String,
-        /// Columns of the dropped table that its storage has beyond the config, to be added again.
+        /// Columns of the storage that the config does not name; added after the recreation.
         keep: Vec<String>,
-        /// Why the consumer would read its topic from the beginning though rows are stored.
+        /// The reason why the consumer would read its topic from the beginning although
+        /// rows are stored.
         replay: Option<String>,
     },
-    /// Our consumer or view is dropped, because the config leaves ingestion to others.
+    /// Drops our consumer or view, because the config leaves ingestion to another program.
     Drop,
-    /// A table is altered in place.
     Alter {
-        /// One each for a statement.
+        /// One statement each.
         alterations: Vec<Alteration>,
     },
-    /// posthouse leaves it alone, because changing it could lose data or needs a copy.
+    /// Leaves the object unchanged, because a change could lose data or needs a copy.
     Leave {
-        /// What a person can do.
+        /// An instruction for the operator.
         next_step: String,
-        /// Whether nothing may be applied before that is done.
+        /// Whether apply is refused until the operator has acted.
         blocks: bool,
     },
-    /// A numbered upgrade that the node has not had.
+    /// A numbered upgrade that the node lacks.
     Upgrade {
-        /// Which.
         upgrade: Upgrade,
     },
 }
@@ -118,15 +108,15 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Alteration {
-    /// A column or index that is missing.
+    /// A missing column or index.
     Add(String),
     /// A column that differs, with its type, default and codec; or `` `name` REMOVE DEFAULT ``.
     Modify(String),
-    /// A column whose codec or comment differs; its values stay the same.
+    /// A column whose codec or comment differs. Its values stay the same.
     Annotate(String),
     /// A column of a Distributed table that no storage has.
     Drop(String),
-    /// A setting of a MergeTree, `name = value`.
+    /// A setting of a MergeTree table, `name = value`.
     Setting(String),
 }
 
@@ -137,16 +127,16 @@ const READ_ONLY_SETTINGS: [&str; 3] = [
     "setting enable_mixed_granularity_parts",
 ];
 
-/// The facts of all nodes that the plan of each one needs.
+/// The facts of all nodes that each node's plan needs.
 pub(super) struct Surroundings<'a> {
     pub config: &'a Config,
-    /// By the name of the storage.
+    /// Keyed by the name of the storage table.
     pub storage: BTreeMap<String, StorageColumns>,
-    /// Why a consumer that is to be made would read its topic from the beginning, by its name.
+    /// Keyed by consumer: the reason why creating it would read its topic from the beginning.
     pub replays: BTreeMap<&'static str, String>,
 }
 
-/// The changes that make `node` as desired.
+/// Returns the changes that bring `node` to the desired state.
 pub(super) fn plan(
     node: &str,
     desired: &[Desired],
@@ -185,7 +175,7 @@ pub(super) fn plan(
     plan
 }
 
-/// The columns that a foreign view fills and ours would not.
+/// Sets the columns that a foreign view fills and ours would not.
 fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
     let section = Object::find(&feeder.target).map(|object| object.section);
     let writes = |desired: &&Desired| desired.definition.head.ends_with(&format!(".{}", feeder.target));
@@ -196,7 +186,7 @@ fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
     Feeder { lost, ..feeder.clone() }
 }
 
-/// Adds the changes of one object: none, one, or an alteration and a difference that is left beside it.
+/// Adds the changes of one object: none, one, or an alteration and a difference left beside it.
 fn judge(plan: &mut Plan, desired: &Desired, observed: &Observed, surroundings: &Surroundings<'_>) {
     let object = desired.object;
     let found = observed.tables.get(object.name);
@@ -260,8 +250,9 @@ fn judge(plan: &mut Plan, desired: &Desired, observed: &Observed, surroundings: 
     }));
 }
 
-/// Columns that all storages have beyond the config and that a Distributed table lacks: all of them for
-/// queries; for writes those that a foreign view fills, which would be lost otherwise.
+/// Columns of all storages that the config does not name and a Distributed table lacks. For queries
+/// these are all such columns. For writes they are the columns that a foreign view fills, because
+/// their values would be lost otherwise.
 fn carried(role: Role, storage: &StorageColumns, found: &Definition, feeders: &[Feeder]) -> Vec<String> {
     let is_filled = |column: &ColumnDeclaration| {
         column.is_stored_as_sent() && feeders.iter().any(|feeder| feeder.columns.contains(&column.name))
@@ -280,7 +271,7 @@ pub(super) fn distributed_target(definition: &Definition) -> Option<&str> {
     definition.clauses.get("ENGINE")?.strip_prefix("ENGINE = Distributed(")?.split('\'').nth(5)
 }
 
-/// What is done about the differences of an object that exists; `again` makes it again.
+/// Returns the actions for the differences of an existing object; `again` recreates it.
 fn actions(object: &Object, differences: Vec<Difference>, again: Action) -> Vec<(Action, Vec<Difference>)> {
     let role = object.role;
     if differences.is_empty() {
@@ -325,7 +316,8 @@ fn leave(object: &Object, left: &[Difference]) -> Action {
     Action::Leave { next_step, blocks }
 }
 
-/// The `ALTER`s that remove a difference, if the server takes them and no data is lost or rewritten.
+/// The `ALTER`s that remove a difference. Empty if the server refuses them, or if they lose or
+/// rewrite data.
 fn alterations(difference: &Difference, role: Role) -> Vec<Alteration> {
     if matches!(role, Role::View | Role::Consumer | Role::Query) {
         return Vec::new();
@@ -347,8 +339,8 @@ fn alterations(difference: &Difference, role: Role) -> Vec<Alteration> {
     }
 }
 
-/// Of a column with data only the default, codec and comment: another type rewrites every part, and
-/// values that don't fit it are lost.
+/// Changes only the default, codec and comment of a column with data. Another type rewrites every
+/// part and loses values that don't fit it.
 fn modifications(wanted: &str, found: &str, role: Role) -> Vec<Alteration> {
     let parsed = (ColumnDeclaration::parse(wanted), ColumnDeclaration::parse(found));
     let (Some(desired), Some(observed)) = parsed else { return Vec::new() };

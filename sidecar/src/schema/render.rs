@@ -1,4 +1,6 @@
-//! Renders the statements of one node from the config; one SQL source serves every topology.
+//! Rendering of a node's statements from the config.
+//!
+//! One set of SQL files serves every topology.
 
 use serde::Serialize;
 
@@ -7,16 +9,15 @@ use crate::config::{ColumnValue, Config, EventColumn, Offsets};
 use crate::node::Node;
 use crate::sql::{self, RenderError};
 
-/// One object's `CREATE` statement, as posthouse wants it on one node.
+/// One object's desired `CREATE` statement on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// What it makes.
     pub object: &'static Object,
-    /// The statement, with the comments of its file.
+    /// Includes the comments of its file.
     pub sql: String,
 }
 
-/// What the templates may ask for.
+/// Values for the templates.
 #[derive(Serialize)]
 struct Values<'a> {
     database: &'a str,
@@ -25,7 +26,7 @@ struct Values<'a> {
     node: NodeValues<'a>,
     kafka: KafkaValues,
     events: EventsValues<'a>,
-    /// Absent where no object asks for it.
+    /// `None` if the config has no `[persons]`.
     persons: Option<PersonsValues<'a>>,
 }
 
@@ -43,7 +44,7 @@ struct KafkaValues {
 struct EventsValues<'a> {
     topic: &'a str,
     group: &'a str,
-    /// Absent where the group keeps the offsets.
+    /// `None` if the group keeps the offsets.
     keeper_path: Option<&'a str>,
     consumers: u32,
     batch_rows: u32,
@@ -60,13 +61,13 @@ struct ColumnValues<'a> {
     r#type: &'a str,
     /// `field`, `message_timestamp` or `partition`.
     value: &'static str,
-    /// The field of the message; absent for other values.
+    /// The field of the message; `None` for other values.
     field: Option<&'a str>,
     /// The type that the field is read as.
     json_type: String,
-    /// Whether that type has NULL for a missing or invalid value.
+    /// Whether `json_type` yields NULL for a missing or invalid value.
     nullable_in_json: bool,
-    /// Digits below the second of a timestamp, which is read as text.
+    /// Fractional digits of a timestamp, which is read as text.
     digits: Option<u8>,
 }
 
@@ -85,10 +86,10 @@ struct PersonsValues<'a> {
     flush_ms: u128,
 }
 
-/// All statements of one node, in the order in which they are made.
+/// Returns all statements of one node, in the order of creation.
 ///
 /// # Errors
-/// [`RenderError`], which is a fault of posthouse.
+/// [`RenderError`], a bug of posthouse.
 pub fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
     let values = values(config, node);
     let mut statements = Object::wanted(config)
@@ -123,7 +124,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
                 .collect(),
         },
         persons: config.persons.as_ref().map(|persons| {
-            // Who shares a group shares its messages: only replicas may.
+            // Consumers of one group share its messages, so only replicas may share a group.
             let own = if config.replicated { String::new() } else { format!("_{}", node.name) };
             PersonsValues {
                 topic: &persons.topic,
@@ -136,7 +137,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
     }
 }
 
-/// Types that can't be inside `Nullable`: JSON gives their default for a missing or invalid value.
+/// Types that can't be inside `Nullable`. JSON gives their default for a missing or invalid value.
 const NEVER_NULLABLE: [&str; 8] =
     ["Nullable", "Array", "Map", "Tuple", "LowCardinality", "Variant", "Dynamic", "JSON"];
 
@@ -158,7 +159,7 @@ fn column(column: &EventColumn) -> ColumnValues<'_> {
     ColumnValues { name: &column.name, r#type: kind, value, field, json_type, nullable_in_json, digits }
 }
 
-/// The digits below the second of `DateTime` and `DateTime64(3, 'UTC')`; nothing for other types.
+/// Fractional digits of `DateTime` and `DateTime64(3, 'UTC')`; `None` for other types.
 fn timestamp_digits(kind: &str) -> Option<u8> {
     match kind.split_once('(') {
         Some(("DateTime64", rest)) => {
@@ -179,7 +180,7 @@ mod tests {
         [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n\
         [[shards.replicas]]\nname = \"b\"\nurl = \"http://b:8123\"\naddress = \"b:9000\"\n";
 
-    /// The statements of every node.
+    /// Returns the statements of every node.
     fn rendered(config: &str) -> Vec<Vec<Statement>> {
         let config = Config::parse(config, Path::new("")).expect("a config");
         let nodes = Node::all(&config);

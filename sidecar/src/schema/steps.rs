@@ -1,13 +1,16 @@
-//! Puts the changes of all nodes into the one order in which nothing is lost, nothing repeated and no query broken.
+//! Order of the schema changes of all nodes, as statements.
 //!
-//! What is missing is made first everywhere, tables before what writes to them. Then node after node pauses, changes
-//! and resumes: the others go on consuming, and the offsets' Keeper path keeps a live replica, without which dropping
-//! the Kafka table would drop the record of a block under way. Consumers that did not stand start on all nodes at once:
-//! the first to look takes the partitions of every node that it does not see yet, and gives them back 15 polls later.
-//! What queries read is changed last, when every shard has what it lists.
+//! Missing tables are created first on all nodes, before the views and consumers that write to
+//! them. Then each node in turn pauses, changes and resumes. The other nodes keep consuming, and
+//! the Keeper path of the offsets keeps a live replica. Without a live replica, dropping the Kafka
+//! table would drop the record of a block in flight. New consumers start on all nodes at once: the
+//! first consumer takes the partitions of every node that has not joined yet, and returns them 15
+//! polls later. Tables and views that queries read change last, when every shard has the columns
+//! that they list.
 //!
-//! A pause drops the Kafka table *before* its views, and a resume makes it *after* them. With one view gone and the
-//! other attached the engine would stream on and commit offsets past messages that belong to the missing view.
+//! A pause drops the Kafka table *before* its views, and a resume creates it *after* them. With one
+//! view missing and the other attached, the engine would continue to stream and commit offsets past
+//! messages that belong to the missing view.
 
 use serde::Serialize;
 
@@ -19,34 +22,31 @@ use crate::sql::{self, RenderError};
 /// One statement for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// The node.
     pub node: String,
-    /// Steps of the same stage depend on nothing in each other and are taken at once. Counted from 1.
+    /// Steps of one stage are independent of each other and run at the same time. Counted from 1.
     pub stage: usize,
-    /// What it does, in a few words.
     pub summary: String,
-    /// The statement.
     pub sql: String,
     /// Recorded as done after the statement.
     #[serde(skip)]
     pub upgrade: Option<Upgrade>,
-    /// Whether the node lacks its consumers until a later step makes them again.
+    /// Whether the node lacks its consumers until a later step recreates them.
     #[serde(skip)]
     pub paused: bool,
 }
 
 impl Step {
-    /// Whether it makes a view or a consumer, without which a paused node stays paused.
+    /// Whether the step creates a view or consumer without which a paused node stays paused.
     pub(super) fn resumes(&self) -> bool {
         let made = self.summary.strip_prefix("create ").and_then(Object::find);
         made.is_some_and(|object| matches!(object.role, Role::View | Role::Consumer))
     }
 }
 
-/// The statements that carry out `plans`, in order.
+/// Returns the statements that carry out `plans`, in order.
 ///
 /// # Errors
-/// [`RenderError`], which is a fault of posthouse.
+/// [`RenderError`], a bug of posthouse.
 pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
     let mut list = List { database, stage: 0, steps: Vec::new() };
     for plan in plans {
@@ -106,7 +106,7 @@ impl List<'_> {
         Ok(())
     }
 
-    /// Columns that the table's storage has beyond the config.
+    /// Adds the columns of the table's storage that the config does not name.
     fn keep(&mut self, plan: &Plan, table: &str, columns: &[String]) -> Result<(), RenderError> {
         for column in columns {
             self.push(plan, format!("alter {table}: add {column}"), "add", table, column)?;
@@ -114,7 +114,7 @@ impl List<'_> {
         Ok(())
     }
 
-    /// Pause, change, resume what stood; nothing if the node's ingestion can stay as it is.
+    /// Pauses, changes and resumes the node's consumers. Does nothing if no change needs a pause.
     fn rolling(&mut self, plan: &Plan) -> Result<(), RenderError> {
         self.gentle(plan)?;
         if !plan.changes.iter().any(pauses) {
@@ -149,7 +149,7 @@ impl List<'_> {
         Ok(())
     }
 
-    /// Changes of tables with data and of routes that ingestion does not notice.
+    /// Alters storage and route tables where ingestion needs no pause.
     fn gentle(&mut self, plan: &Plan) -> Result<(), RenderError> {
         for role in [Role::Storage, Role::Route] {
             for change in of_role(plan, role).filter(|change| !pauses(change)) {
@@ -159,7 +159,7 @@ impl List<'_> {
         Ok(())
     }
 
-    /// The consumers that did not stand, all in one stage.
+    /// Creates the new consumers of all nodes in one stage.
     fn starts(&mut self, plans: &[Plan]) {
         self.stage += 1;
         for plan in plans {
@@ -269,7 +269,7 @@ fn of_role(plan: &Plan, role: Role) -> impl Iterator<Item = &Change> {
     plan.changes.iter().filter(move |change| change.role == Some(role))
 }
 
-/// Whether a Kafka table stands there already, to be dropped and made again with every pause.
+/// Whether the Kafka table exists already, so that every pause drops and recreates it.
 fn stands(plan: &Plan, name: &str) -> bool {
     plan.consumers.iter().any(|(consumer, _): &(&Object, String)| consumer.name == name)
 }
@@ -282,8 +282,8 @@ fn is_dropped(change: &Change) -> bool {
     }
 }
 
-/// Whether ingestion pauses on the node while the change is made. A block that is sent again must
-/// give the same part, so that no column may appear or change between the two.
+/// Whether ingestion pauses on the node during the change. A replayed block must give the same
+/// part, so no column may appear or change between the two attempts.
 fn pauses(change: &Change) -> bool {
     let is_read = matches!(change.role, Some(Role::Front | Role::Query));
     match (&change.action, change.role) {

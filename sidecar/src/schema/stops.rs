@@ -1,4 +1,6 @@
-//! Stops consumers without changing anything else: their tables are dropped, and the next apply makes them again.
+//! Stopping of consumers by dropping their Kafka tables.
+//!
+//! The next apply recreates the tables.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +8,11 @@ use super::plan::Plan;
 use super::steps::Step;
 use crate::sql::{self, RenderError};
 
-/// Drops of the Kafka tables of these names, one after the other. Their views stay: nothing streams without its Kafka table.
+/// Drops the named Kafka tables one after the other. Their views stay, because a view without its
+/// Kafka table receives no rows.
 ///
 /// # Errors
-/// [`RenderError`], which is a fault of posthouse.
+/// [`RenderError`], a bug of posthouse.
 pub fn stops(database: &str, plans: &[Plan], names: &BTreeSet<String>) -> Result<Vec<Step>, RenderError> {
     let stand =
         plans.iter().flat_map(|plan| plan.consumers.iter().map(move |(object, _)| (plan, object.name)));

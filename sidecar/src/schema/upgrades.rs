@@ -1,4 +1,6 @@
-//! Numbered upgrades: what a comparison of definitions cannot express, done once on every node.
+//! Numbered upgrades, each run once on every node.
+//!
+//! An upgrade makes a change that a comparison of definitions cannot express.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +9,40 @@ use sha2::{Digest, Sha256};
 
 use crate::sql;
 
-/// One numbered file of `sql/upgrades/`: a single statement that may be run twice without harm.
+/// One numbered file of `sql/upgrades/`: a single statement that is safe to repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Upgrade {
-    /// Number and name, such as `0001_database_comment`.
+    /// Number and name, for example `0001_database_comment`.
     pub name: &'static str,
-    /// Its file below `sql/`.
+    /// Path below `sql/`.
     #[serde(skip)]
     pub file: &'static str,
 }
 
-/// Why upgrades are refused, before anything is written.
+/// Reason why upgrades are refused, before any statement runs.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// A released file is not what the node has had.
+    /// A released file differs from the one that the node has run.
     #[error(
         "upgrade {name} is not the one that node {node} has had (checksum {recorded} there, {ours} here): \
          a released upgrade never changes; put the file back and write a new one"
     )]
     Changed {
-        /// The node.
         node: String,
-        /// The upgrade.
         name: String,
-        /// As the node recorded it.
+        /// Checksum that the node recorded.
         recorded: String,
-        /// Of the file this program holds.
+        /// Checksum of the file in this binary.
         ours: String,
     },
-    /// A later posthouse was here.
+    /// A later posthouse has run on the node.
     #[error(
         "node {node} has had upgrade {name}, which this posthouse does not know: use the newer one that made it"
     )]
-    Unknown {
-        /// The node.
-        node: String,
-        /// The upgrade.
-        name: String,
-    },
+    Unknown { node: String, name: String },
 }
 
-/// All upgrades in the order of their numbers.
+/// Returns all upgrades in the order of their numbers.
 pub(super) fn all() -> impl Iterator<Item = Upgrade> {
     sql::paths("upgrades/").filter_map(|file| {
         let name = file.strip_prefix("upgrades/")?.strip_suffix(".sql")?;
@@ -56,14 +51,15 @@ pub(super) fn all() -> impl Iterator<Item = Upgrade> {
 }
 
 impl Upgrade {
-    /// SHA-256 of the file as it is released, in hex.
+    /// SHA-256 of the file as released, in hex.
     pub(super) fn checksum(&self) -> String {
         let digest = Sha256::digest(sql::text(self.file).unwrap_or_default());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// The upgrades a node has still to get, given name and checksum of those it has had.
+/// Returns the upgrades that the node lacks; `recorded` has the checksum of each upgrade
+/// run, by name.
 pub(super) fn pending(node: &str, recorded: &BTreeMap<String, String>) -> Result<Vec<Upgrade>, UpgradeError> {
     if let Some(name) = recorded.keys().find(|name| !all().any(|upgrade| upgrade.name == name.as_str())) {
         return Err(UpgradeError::Unknown { node: node.to_owned(), name: name.clone() });
@@ -90,7 +86,7 @@ pub(super) fn pending(node: &str, recorded: &BTreeMap<String, String>) -> Result
 mod tests {
     use super::*;
 
-    /// The checksums of all released upgrades: a line is added with a new file, and none is ever changed.
+    /// Checksums of all released upgrades. Each new file adds a line; existing lines never change.
     const RELEASED: &[(&str, &str)] =
         &[("0001_database_comment", "56cc9c80124779bc41b29fba068221ee621f21b39ff1d60995d52037a958a7bd")];
 

@@ -7,24 +7,21 @@ use tokio::time::Instant;
 
 use super::heartbeat::Pulse;
 
-/// How long after a missed beat a task counts as dead: until then it is aborted and started again.
+/// Time after a missed beat until a task counts as dead. It leaves time for an abort and a restart.
 const RESTART_GRACE: Duration = Duration::from_secs(20);
 
-/// What is known of a task at one time.
+/// Health of a task at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskHealth {
-    /// The task.
     pub name: &'static str,
-    /// Its heartbeat.
     pub pulse: Pulse,
-    /// Its last fault, while it is not started again.
+    /// Last fault, until the task is restarted.
     pub fault: Option<String>,
-    /// How often it was started again.
     pub restarts: u64,
 }
 
 impl TaskHealth {
-    /// Why it does not do its work; `None` if it does.
+    /// Why the task does not do its work; `None` if it does.
     pub fn problem(&self, now: Instant) -> Option<String> {
         if let Some(fault) = &self.fault {
             return Some(fault.clone());
@@ -40,23 +37,22 @@ impl TaskHealth {
         })
     }
 
-    /// Whether its heartbeat is missing for longer than a restart takes.
+    /// Whether the heartbeat is missing for longer than a restart takes.
     fn is_dead(&self, now: Instant) -> bool {
         self.fault.is_none() && now >= self.pulse.due + RESTART_GRACE
     }
 }
 
-/// The health of all tasks at one time.
+/// Health of all tasks at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Every task, in the order of their start.
+    /// All tasks in the order of their start.
     pub tasks: Vec<TaskHealth>,
-    /// The time.
     pub now: Instant,
 }
 
 impl Health {
-    /// Whether every heartbeat beats, or its task is being restarted.
+    /// Whether each task has its heartbeat or is being restarted.
     pub fn is_live(&self) -> bool {
         !self.tasks.iter().any(|task| task.is_dead(self.now))
     }
@@ -66,19 +62,19 @@ impl Health {
         self.tasks.iter().all(|task| task.problem(self.now).is_none())
     }
 
-    /// A line for each dead task, or one that says that there is none.
+    /// A line for each dead task, or a line that says that all are alive.
     pub fn live_text(&self) -> String {
         let dead = self.tasks.iter().filter(|task| task.is_dead(self.now));
         self.lines("alive\n", dead)
     }
 
-    /// A line for each task that does not do its work, or one that says that there is none.
+    /// A line for each task that does not do its work, or a line that says that all are ready.
     pub fn ready_text(&self) -> String {
         let idle = self.tasks.iter().filter(|task| task.problem(self.now).is_some());
         self.lines("ready\n", idle)
     }
 
-    /// Whether the process is alive, and a line for each task.
+    /// Liveness of the process, and a line for each task.
     pub fn text(&self) -> String {
         let mut text = if self.is_live() { "alive\n" } else { "not alive\n" }.to_owned();
         for task in &self.tasks {
@@ -109,7 +105,7 @@ impl Health {
     }
 }
 
-/// Text of other programs as one line without control characters.
+/// Text from other programs as one line without control characters.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

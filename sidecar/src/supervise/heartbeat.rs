@@ -1,4 +1,4 @@
-//! Heartbeat of a task: the last sign of life, and whether it does its work.
+//! Heartbeat of a task: last beat, next deadline and readiness.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,31 +6,31 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// A deadline for work that has none.
+/// Deadline for work without one.
 const NO_DEADLINE: Duration = Duration::from_secs(100 * 365 * 86_400);
-/// From here on a step is reported as what keeps the task from its work.
+/// A step that takes longer makes the task not ready.
 const SLOW_STEP: Duration = Duration::from_secs(30);
-/// How often a heartbeat is looked at.
+/// Interval between checks of a heartbeat.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a task may take from its spawn to its first beat.
+/// Maximum time from a task's spawn to its first beat.
 const FIRST_BEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The heartbeat of one task. Clones beat for the same task.
+/// The heartbeat of one task. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Heartbeat(Arc<Mutex<Pulse>>);
 
-/// What a heartbeat last said.
+/// Last state of a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulse {
-    /// When it beat.
+    /// Time of the last beat.
     pub beat: Instant,
-    /// When it must have beaten again.
+    /// Deadline of the next beat.
     pub due: Instant,
-    /// What the task does in between.
+    /// Activity until the next beat.
     pub doing: String,
     /// Why the task can't do its work, and since when; `None` while it can.
     pub problem: Option<(String, Instant)>,
-    /// A fault beside the task's own work, which goes on; and since when.
+    /// A fault that does not stop the task's own work, and since when.
     pub impairment: Option<(String, Instant)>,
 }
 
@@ -65,7 +65,7 @@ impl Heartbeat {
         pulse.doing = doing.into();
     }
 
-    /// Beats, and does a step of the work, which should end within `limit`. A step that takes long is a problem meanwhile, and
+    /// Beats, and runs a step of the work that should end within `limit`. A slow step is a problem
     /// until [`Heartbeat::ready`].
     pub async fn during<T>(
         &self,
@@ -85,49 +85,47 @@ impl Heartbeat {
         }
     }
 
-    /// Beats, and promises nothing: there is no work.
+    /// Beats, and promises no further beat because there is no work.
     pub fn rest(&self, doing: impl Into<String>) {
         self.beat(doing, NO_DEADLINE);
         self.ready();
     }
 
-    /// Begins again: as of a task that was just spawned. A problem stays until the task says otherwise.
+    /// Resets the heartbeat for a spawned task. A problem remains until the task reports otherwise.
     pub fn begin(&self) {
         self.beat("starting", FIRST_BEAT_TIMEOUT);
     }
 
-    /// The task does its work.
     pub fn ready(&self) {
         self.lock().problem = None;
     }
 
-    /// The task can't do its work.
     pub fn not_ready(&self, reason: impl Into<String>) {
         let mut pulse = self.lock();
         let since = pulse.problem.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         pulse.problem = Some((reason.into(), since));
     }
 
-    /// A fault beside the task's own work, or that there is none. [`Heartbeat::ready`] does not end it.
+    /// Sets or clears a fault that does not stop the task's own work. [`Heartbeat::ready`] does not
+    /// clear it.
     pub fn impaired(&self, reason: Option<String>) {
         let mut pulse = self.lock();
         let since = pulse.impairment.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         pulse.impairment = reason.map(|reason| (reason, since));
     }
 
-    /// What it last said.
     pub fn pulse(&self) -> Pulse {
         self.lock().clone()
     }
 
-    /// Waits until a beat is missing; returns the last one.
+    /// Waits until a beat is missing. Returns the last pulse.
     pub async fn overdue(&self) -> Pulse {
         loop {
             let pulse = self.pulse();
             if pulse.is_overdue(Instant::now()) {
                 return pulse;
             }
-            // The next beat may promise another one sooner.
+            // A later beat may set an earlier deadline.
             sleep_until(pulse.due.min(Instant::now() + CHECK_INTERVAL)).await;
         }
     }

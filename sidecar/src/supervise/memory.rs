@@ -1,9 +1,10 @@
-//! Memory that was freed, given back to the system.
+//! Return of freed memory to the system.
 
-/// Gives it back: glibc keeps what a large task freed for the next one, which may never come. Elsewhere the allocator decides.
+/// Returns freed memory to the system. glibc keeps the memory that a large task freed for a next
+/// one, even if none follows. On other platforms the allocator decides.
 pub(crate) fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it returns pages that nothing uses, and takes locks of the allocator meanwhile.
+    // SAFETY: `malloc_trim` returns only unused pages, and holds the allocator's locks meanwhile.
     unsafe {
         libc::malloc_trim(0);
     }

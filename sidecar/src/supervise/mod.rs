@@ -1,4 +1,4 @@
-//! Supervision of tasks that run until the process ends: heartbeats, restarts, health.
+//! Supervision of long-running tasks: heartbeats, restarts and health.
 
 mod health;
 mod heartbeat;
@@ -29,26 +29,26 @@ struct Entry {
     record: Mutex<Record>,
 }
 
-/// What the supervisor knows of a task.
+/// The supervisor's record of a task.
 #[derive(Debug, Default)]
 struct Record {
     fault: Option<String>,
     restarts: u64,
 }
 
-/// Waits until `stop` says so, or nobody can say it any more.
+/// Waits until `stop` is true or its sender is dropped.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // What it gives back must not be kept: it locks the channel.
+    // The returned reference must be dropped, because it locks the channel.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Board {
-    /// The heartbeat of a task that another one runs and watches.
+    /// Heartbeat of a task that is run and watched by another task.
     pub fn heartbeat(&self, name: &'static str) -> Heartbeat {
         self.enter(name).heartbeat.clone()
     }
 
-    /// The health of all tasks now.
+    /// Current health of all tasks.
     pub fn health(&self) -> Health {
         let health = |entry: &Arc<Entry>| {
             let (pulse, record) = (entry.heartbeat.pulse(), entry.record());

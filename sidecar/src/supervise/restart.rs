@@ -1,27 +1,27 @@
-//! Decision after a fault of a task: start it again, or give up.
+//! Restart decision after a task's fault.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A run of this length forgets the faults before it.
+/// Earlier faults are forgotten after a run of this length.
 const STABLE_RUN: Duration = Duration::from_secs(600);
-/// Faults in a row after which the process ends: a fresh process is the last remedy.
+/// Consecutive faults after which the process ends: a fresh process is the last remedy.
 const MAX_FAULTS: u32 = 5;
-/// Before the first restart; doubled with each fault in a row.
+/// Wait before the first restart. Doubles with each consecutive fault.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How a run of a task ended that should have gone on.
+/// Unexpected end of a task's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It returned.
+    /// The run returned.
     Ended,
-    /// It panicked, with this message.
+    /// The run panicked with this message.
     Panicked(String),
-    /// Its heartbeat is missing; it was aborted.
+    /// The heartbeat was missing and the run was aborted.
     Stalled {
-        /// What it did last.
+        /// Last activity.
         doing: String,
-        /// How long after its last beat it was aborted.
+        /// Time from the last beat to the abort.
         silence: Duration,
     },
 }
@@ -38,16 +38,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What comes after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterFault {
-    /// The task is started again after this time.
+    /// Restarts the task after this time.
     Restart(Duration),
-    /// The process ends.
+    /// Ends the process.
     GiveUp,
 }
 
-/// Faults of a task in a row.
+/// Consecutive faults of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FaultCount {
     count: u32,
@@ -55,7 +54,7 @@ pub(super) struct FaultCount {
 }
 
 impl FaultCount {
-    /// None so far; the first restart waits for `min_backoff`.
+    /// Starts at zero. The first restart waits for `min_backoff`.
     pub(super) fn new(min_backoff: Duration) -> Self {
         Self { count: 0, min_backoff }
     }

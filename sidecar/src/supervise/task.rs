@@ -1,4 +1,4 @@
-//! Life of one task: spawned, watched, started again after a fault, ended within its time.
+//! Lifecycle of a task: spawn, watch, restart and stop.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::restart::{AfterFault, Fault, FaultCount, MIN_BACKOFF};
 use super::{Board, Entry, Heartbeat, stopped};
 
-/// How long an aborted task may take to let go of its thread.
+/// Time for an aborted task to release its thread.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A task that runs until it is told to stop.
+/// A task that runs until it is stopped.
 pub struct Task {
     name: &'static str,
     stop_timeout: Duration,
@@ -24,62 +24,49 @@ pub struct Task {
     run: Box<dyn Fn(Heartbeat, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
-/// Why a task is not started again.
+/// Why a task is not restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// It failed again and again.
+    /// Consecutive faults exceeded the limit.
     #[error("task {task} failed again and again, the last time because {fault}: see the log")]
-    Failing {
-        /// Its name.
-        task: &'static str,
-        /// The last fault.
-        fault: Fault,
-    },
-    /// It blocks a thread, which nothing can take away from it.
+    Failing { task: &'static str, fault: Fault },
+    /// The task blocks a thread, so it can't be aborted.
     #[error("task {task} hangs and can't be aborted ({doing}): please report this")]
     Wedged {
-        /// Its name.
         task: &'static str,
-        /// What it did last.
+        /// Last activity.
         doing: String,
     },
-    /// It did not end well.
+    /// The task did not stop cleanly.
     #[error(transparent)]
     Stop(#[from] StopError),
 }
 
-/// Why a task did not end well when it was told to stop.
+/// Why a task did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
-    /// It took too long.
+    /// The task exceeded its stop timeout.
     #[error("task {task} was aborted, because it did not end within {} s: {doing}", .timeout.as_secs())]
     Aborted {
-        /// Its name.
         task: &'static str,
-        /// What it did last.
+        /// Last activity.
         doing: String,
-        /// How long it had.
         timeout: Duration,
     },
-    /// It panicked.
     #[error("task {task} panicked when it was to end: {message}")]
-    Panicked {
-        /// Its name.
-        task: &'static str,
-        /// What it said.
-        message: String,
-    },
+    Panicked { task: &'static str, message: String },
 }
 
 impl StopError {
-    /// The supervisor itself panicked.
+    /// Error for a panic of the supervisor itself.
     pub(crate) fn of_supervisor(error: JoinError) -> Self {
         Self::Panicked { task: "supervisor", message: panic_message(error) }
     }
 }
 
 impl Task {
-    /// A task called `name`, which ends within `stop_timeout` when it is told to stop. `run` is called again after a fault.
+    /// Creates a task that ends within `stop_timeout` after a stop request. `run` is called for
+    /// every restart too.
     pub fn new<F: Future<Output = ()> + Send + 'static>(
         name: &'static str,
         stop_timeout: Duration,
@@ -89,10 +76,11 @@ impl Task {
         Self { name, stop_timeout, min_backoff: MIN_BACKOFF, run }
     }
 
-    /// Runs it until `stop` says so; `restarted` is called for each fault after which it is started again.
+    /// Runs the task until `stop` is true. `restarted` is called for each fault that leads to a
+    /// restart.
     ///
     /// # Errors
-    /// See [`TaskError`].
+    /// Fails if the task keeps failing, can't be aborted, or does not stop cleanly.
     pub async fn supervise(
         self,
         board: &Board,
@@ -106,7 +94,7 @@ impl Task {
             entry.heartbeat.begin();
             let mut running = tokio::spawn((self.run)(entry.heartbeat.clone(), stop.clone()));
             let fault = tokio::select! {
-                // One that ends because it is told to has no fault.
+                // A task that ends because of a stop request has no fault.
                 biased;
                 () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
                 ended = &mut running => match ended {
@@ -146,7 +134,7 @@ impl Task {
             Ok(Err(error)) => Err(StopError::Panicked { task, message: panic_message(error) }),
             Err(_) => {
                 let doing = entry.heartbeat.pulse().doing;
-                // One that holds its thread ends with the process.
+                // A task that blocks its thread ends with the process.
                 is_aborted(&mut running).await;
                 Err(StopError::Aborted { task, doing, timeout: self.stop_timeout })
             }
@@ -192,7 +180,8 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(1);
 
-    /// Supervises a task with short times, and stops it when it rests; how it ended, and how often it was started again.
+    /// Supervises a task with short timeouts, and stops it once it is ready. Returns the result and
+    /// the number of restarts.
     async fn supervise<F: Future<Output = ()> + Send + 'static>(
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
     ) -> (Result<(), TaskError>, u64) {

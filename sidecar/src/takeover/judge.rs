@@ -1,88 +1,76 @@
-//! Whether a foreign consumer can be taken over or brought back.
+//! Checks before a takeover and before its reversal.
 
 use std::collections::BTreeSet;
 
 use crate::config::{Config, Consumer};
 use crate::schema::{Feeder, Plan};
 
-/// Why a takeover or its return is refused. Nothing was changed.
+/// Reason why a takeover or its reversal is refused. Every variant means that no step ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TakeoverRefusal {
-    /// No such consumer.
+    /// No consumer of this name feeds the tables.
     #[error("no consumer {name} feeds these tables: posthouse schema plan names those that do{}", listed(.known))]
     Unknown {
-        /// As it was given.
         name: String,
-        /// Those that do.
+        /// The consumers that feed the tables.
         known: BTreeSet<String>,
     },
-    /// It is not a Kafka table.
+    /// The source is not a Kafka table.
     #[error(
         "{0} is no Kafka table, so its offsets can't be taken over: stop what fills it, or set consumer = \"none\" in the config"
     )]
     NotKafka(String),
-    /// It reads in another group.
+    /// The consumer reads another topic or group.
     #[error(
         "{name} reads topic {topic} in group {group}, and the config has topic {own_topic} and group {own_group}: set events.topic and events.group to those of {name}, so that ours begins where it ends"
     )]
     OtherGroup {
-        /// The consumer.
         name: String,
-        /// Its topics.
         topic: String,
-        /// Its group.
         group: String,
-        /// The config's.
+        /// `events.topic` of the config.
         own_topic: String,
-        /// The config's.
+        /// `events.group` of the config.
         own_group: String,
     },
-    /// Its offsets are in Keeper.
+    /// The consumer keeps its offsets in Keeper.
     #[error(
         "{name} keeps its offsets in Keeper at {path}, which ours would not find: leave ingestion to it with consumer = \"none\" in the config"
     )]
     InKeeper {
-        /// The consumer.
         name: String,
-        /// Where.
+        /// Keeper path of the offsets.
         path: String,
     },
-    /// Ours would begin elsewhere.
+    /// Our consumer would begin at offsets in Keeper instead of the group's.
     #[error(
         "Keeper still has offsets at {path}, of replicas {replicas} without a table, and ours would begin there instead of at the group's: remove them, or set another events.keeper_path"
     )]
     StaleOffsets {
-        /// Our path.
+        /// Our Keeper path.
         path: String,
-        /// The replicas.
+        /// Replicas without a table.
         replicas: String,
     },
-    /// Columns would be empty from then on.
+    /// Columns would be empty from the takeover on.
     #[error(
         "the view of {name} fills columns of {target} that this config does not, so they would be empty from then on: {columns}. Name them as [[events.columns]] in the config; posthouse schema import writes them"
     )]
     LostColumns {
-        /// The consumer.
         name: String,
-        /// Our table.
+        /// Our table that the view writes.
         target: String,
-        /// The columns.
         columns: String,
     },
-    /// It has other views.
+    /// The consumer feeds other views.
     #[error(
         "{name} feeds {others} too, which would get nothing from then on: give these a Kafka table and a group of their own first"
     )]
-    OtherViews {
-        /// The consumer.
-        name: String,
-        /// Its other views.
-        others: String,
-    },
-    /// The config leaves ingestion to others.
+    OtherViews { name: String, others: String },
+    /// The config has `consumer = "none"`.
     #[error("the config has consumer = \"none\" in [events]: set it to \"own\" to take over")]
     NotWanted,
-    /// The config has ours.
+    /// The config has `consumer = "own"`.
     #[error("set consumer = \"none\" in [events] of the config first, so that ours is not made again")]
     StillWanted,
 }
@@ -92,7 +80,7 @@ fn listed(names: &BTreeSet<String>) -> String {
     if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }
 
-/// The feeders of all nodes that come from `name`.
+/// Returns the feeders of all nodes that read `name`.
 fn of<'p>(plans: &'p [Plan], name: &str) -> Result<Vec<&'p Feeder>, TakeoverRefusal> {
     let feeders = || plans.iter().flat_map(|plan| &plan.feeders);
     let found: Vec<&Feeder> = feeders().filter(|feeder| feeder.source == name).collect();
@@ -100,7 +88,7 @@ fn of<'p>(plans: &'p [Plan], name: &str) -> Result<Vec<&'p Feeder>, TakeoverRefu
     if found.is_empty() { Err(TakeoverRefusal::Unknown { name: name.to_owned(), known }) } else { Ok(found) }
 }
 
-/// Whether ours can take over from the consumer called `name`.
+/// Whether our consumer can take over from the consumer `name`.
 pub(super) fn adoption(config: &Config, plans: &[Plan], name: &str) -> Result<(), TakeoverRefusal> {
     let feeders = of(plans, name)?;
     if config.events.consumer == Consumer::None {
@@ -142,7 +130,7 @@ fn judge(config: &Config, feeder: &Feeder) -> Result<(), TakeoverRefusal> {
     }
 }
 
-/// Whether the consumer called `name` can be brought back.
+/// Whether the consumer `name` can be reattached.
 pub(super) fn hand_back(config: &Config, plans: &[Plan], name: &str) -> Result<(), TakeoverRefusal> {
     of(plans, name)?;
     match config.events.consumer {

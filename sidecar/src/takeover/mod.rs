@@ -1,8 +1,8 @@
-//! Takeover of a foreign consumer of events, and its return.
+//! Takeover of a foreign consumer of events, and its reversal.
 //!
-//! Both consumers use one group, so that the group's offsets are the place where one ends and the other
-//! begins: ours takes them when it is created. The foreign table is detached and not dropped, so that every
-//! step can be undone until an operator removes it by name.
+//! Both consumers use one group. The offsets of the group mark the end of one consumer and the
+//! start of the other, because ours reads them when it is created. The foreign table is detached
+//! and not dropped, so that every step can be undone until an operator removes the table by name.
 
 mod judge;
 mod steps;
@@ -25,29 +25,29 @@ pub use self::judge::TakeoverRefusal;
 pub use self::steps::removal_steps;
 pub use self::verify::Verified;
 
-/// How long consumers of detached tables may stay in the group: the default session of the engine is 45 s.
+/// Longest stay in the group of consumers of detached tables: the default session of the
+/// engine is 45 s.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 const LEAVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Why a takeover or its return was not carried out, or not to its end.
+/// Reason why a takeover or its reversal was not carried out, or only in part.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeoverError {
-    /// Nothing was changed.
+    /// No step ran.
     #[error(transparent)]
     Refused(#[from] TakeoverRefusal),
-    /// The plan beside it is refused; nothing was changed.
+    /// The remaining plan is refused; no step ran.
     #[error(transparent)]
     Plan(#[from] RefusalReason),
-    /// A node can't be asked or compared.
+    /// A node does not answer, or can't be compared.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// A node can't be asked.
+    /// A node does not answer or refuses a query.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The brokers can't be asked.
+    /// The brokers do not answer or refuse a request.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// A statement does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
     /// A step failed. The same command does the rest.
@@ -55,9 +55,8 @@ pub enum TakeoverError {
         "{consumer} is paused: run the same command again, or go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}"
     )]
     Apply {
-        /// The foreign consumer.
         consumer: String,
-        /// Which step, and why.
+        /// Names the failed step.
         #[source]
         source: Box<ApplyError>,
     },
@@ -65,40 +64,29 @@ pub enum TakeoverError {
     #[error(
         "{consumer} is paused, and {members} members are still in group {group}: stop them, then run the same command again"
     )]
-    Members {
-        /// The foreign consumer.
-        consumer: String,
-        /// The group.
-        group: String,
-        /// How many.
-        members: usize,
-    },
+    Members { consumer: String, group: String, members: usize },
     /// Our consumer does not read.
     #[error("{waiting} messages still wait {} s after the takeover: see posthouse topics check; go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}", .seconds)]
     Unread {
-        /// The foreign consumer.
         consumer: String,
-        /// Messages that were there at the takeover and are not read.
+        /// Messages present at the takeover and still unread.
         waiting: i64,
-        /// How long was waited.
+        /// Time waited.
         seconds: u64,
     },
 }
 
-/// The servers and the way to report steps.
+/// The servers of a takeover, and its stop signal.
 pub struct Takeover<'a> {
-    /// The config.
     pub config: &'a Config,
-    /// The brokers.
     pub client: &'a Client,
-    /// Every node.
     pub nodes: &'a [Node],
     /// Set by a signal.
     pub stop: &'a AtomicBool,
 }
 
 impl Takeover<'_> {
-    /// Whether `consumer` could be taken over now.
+    /// Checks that `consumer` could be taken over now.
     ///
     /// # Errors
     /// [`TakeoverError::Refused`] or [`TakeoverError::Plan`], with the reason.
@@ -110,10 +98,8 @@ impl Takeover<'_> {
         Ok(schema::check(&without, confirmed)?)
     }
 
-    /// Pauses the foreign consumer, makes ours at the same offsets, and waits until it has read what was there.
-    ///
-    /// # Errors
-    /// See [`TakeoverError`].
+    /// Pauses the foreign consumer, creates ours at the same offsets, and waits until ours has read
+    /// the messages present at the takeover.
     pub async fn adopt(
         &self,
         consumer: &str,
@@ -135,11 +121,9 @@ impl Takeover<'_> {
         verify::verify(self, consumer, since, before).await
     }
 
-    /// Drops our consumer and brings the foreign one back, at the offsets where ours ended. Until the group
-    /// has these offsets ours is only detached, so that a return that was killed knows them the next time.
-    ///
-    /// # Errors
-    /// See [`TakeoverError`].
+    /// Drops our consumer and reattaches the foreign one at the offsets where ours ended. Our
+    /// consumer is only detached until the group has these offsets, so that a repeated run after a
+    /// kill still finds them.
     pub async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> Result<(), TakeoverError> {
         let plans = self.plans().await?;
         judge::hand_back(self.config, &plans, consumer)?;
@@ -151,7 +135,8 @@ impl Takeover<'_> {
         let kept = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
         self.carry_out(consumer, &steps::pause_own_steps(&plans, database)?, &mut report).await?;
         self.wait_until_empty(consumer).await?;
-        // The engine commits to the group after Keeper, so that a broker's outage may leave the group behind.
+        // The engine commits to the group after Keeper, so an outage of the brokers can leave the
+        // group behind.
         let committed = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
         let behind: BTreeMap<Place, i64> = kept
             .into_iter()
@@ -165,7 +150,7 @@ impl Takeover<'_> {
         self.carry_out(consumer, &resume, &mut report).await
     }
 
-    /// Nodes on which our consumer is detached: a return was killed.
+    /// Nodes on which our consumer is detached because a reversal was killed.
     async fn nodes_with_own_paused(&self) -> Result<Vec<String>, TakeoverError> {
         let mut paused = Vec::new();
         for node in self.nodes {
@@ -176,8 +161,8 @@ impl Takeover<'_> {
         Ok(paused)
     }
 
-    /// Replicas below our Keeper path, without a table of ours, keep offsets that would win over the group's:
-    /// ours would read again what the other consumer has stored.
+    /// Refuses replicas below our Keeper path that have no table. Their offsets would win over the
+    /// group's, and our consumer would replay messages that the other consumer has stored.
     async fn refuse_stale_offsets(&self, plans: &[Plan]) -> Result<(), TakeoverError> {
         let (path, Some(node)) = (&self.config.events.keeper_path, self.nodes.first()) else { return Ok(()) };
         let exists = plans
@@ -232,7 +217,7 @@ impl Takeover<'_> {
     }
 }
 
-/// Where a group is in each partition: what Keeper has, or what the brokers have.
+/// Returns the offset of a group in each partition, from Keeper or from the brokers.
 fn positions(seen: &groups::Seen, group: &str) -> BTreeMap<Place, i64> {
     let places = |lag: Lag| {
         lag.partitions.into_iter().filter_map(move |partition| {

@@ -1,11 +1,11 @@
-//! Steps that pause, resume and remove a consumer of events, the foreign one or ours.
+//! Steps that pause, resume and remove a consumer of events.
 
 use std::collections::BTreeSet;
 
 use crate::schema::{Action, Confirmed, Object, Plan, Role, Section, Step};
 use crate::sql::{self, RenderError};
 
-/// The Kafka table of events that posthouse makes.
+/// Name of our Kafka table of events.
 pub(super) const OWN_CONSUMER: &str = "kafka_events";
 
 /// Detaches the consumer on every node that has it.
@@ -16,20 +16,20 @@ pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, R
     one_each(nodes, "detach", "detach_consumer", consumer)
 }
 
-/// Attaches it on every node that has a view of it.
+/// Attaches the consumer on every node that has a view of it.
 pub(super) fn resume_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, RenderError> {
     let known = |plan: &&Plan| plan.feeders.iter().any(|feeder| feeder.source == consumer);
     let nodes = plans.iter().filter(known).map(|plan| plan.node.as_str());
     one_each(nodes, "attach", "attach_consumer", consumer)
 }
 
-/// Detaches our consumer on every node that has it and need not keep it.
+/// Detaches our consumer on every node whose plan drops it.
 pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
     let dropped = dropped(plans, Role::Consumer);
     one_each(dropped.map(|(node, _)| node), "detach", "detach_consumer", &own_consumer(database))
 }
 
-/// Attaches our consumer again on these nodes.
+/// Reattaches our consumer on the given nodes.
 pub(super) fn resume_own_steps<'p>(
     nodes: impl Iterator<Item = &'p str>,
     database: &str,
@@ -37,8 +37,8 @@ pub(super) fn resume_own_steps<'p>(
     one_each(nodes, "attach", "attach_consumer", &own_consumer(database))
 }
 
-/// Removes our paused consumer and its views. The views go first: a table that is attached without a view
-/// reads nothing.
+/// Removes our paused consumer and its views. The views go first, because an attached table without
+/// a view reads no messages.
 pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
     let consumer = own_consumer(database);
     let mut steps = Vec::new();
@@ -53,12 +53,12 @@ pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Ste
     Ok(in_turn(steps))
 }
 
-/// Our consumer of events, with its database.
+/// Name of our consumer of events, with its database.
 fn own_consumer(database: &str) -> String {
     format!("{database}.{OWN_CONSUMER}")
 }
 
-/// Node and name of what the plans drop of our consumer of events and its views.
+/// Node and name of the objects of our events ingestion that the plans drop, by role.
 fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
     let of_events =
         |object: &str| Object::find(object).is_some_and(|object| object.section == Section::Events);
@@ -70,11 +70,11 @@ fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Removes paused consumers and their views whose names were confirmed. The view goes
-/// first: a table that is attached without a view reads nothing.
+/// Removes paused consumers and their views whose names were confirmed. The view goes first,
+/// because an attached table without a view reads no messages.
 ///
 /// # Errors
-/// [`RenderError`], which is a fault of posthouse.
+/// [`RenderError`], a bug of posthouse.
 pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<Step>, RenderError> {
     let mut steps = Vec::new();
     for plan in plans {
@@ -99,7 +99,7 @@ pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<Step>,
     Ok(in_turn(steps))
 }
 
-/// One step after the other.
+/// Gives each step its own stage, in order.
 fn in_turn(mut steps: Vec<Step>) -> Vec<Step> {
     for (stage, step) in (1..).zip(&mut steps) {
         step.stage = stage;

@@ -1,4 +1,4 @@
-//! Proof that our consumer has read everything once after a takeover.
+//! Proof that our consumer read all messages once after a takeover.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,18 +13,17 @@ use crate::node::Node;
 use crate::sql;
 use crate::topics::groups;
 
-/// For everything that waits at the takeover to be read.
+/// Time to read the messages present at the takeover.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 const READ_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Messages of the last hour are looked at: more than two consumers can have had in flight.
+/// Seconds of messages that are checked: one hour, more than two consumers can have in flight.
 const LOOK_BACK: u64 = 3600;
 
-/// The result of a takeover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Partitions of which our consumer has read everything that was there at the takeover.
+    /// Partitions whose messages at the takeover our consumer has read completely.
     pub partitions: usize,
-    /// Rows of the last hour that are stored twice and were not before.
+    /// Rows of the last hour that are stored twice since the takeover.
     pub twice: u64,
 }
 
@@ -33,7 +32,8 @@ struct Twice {
     twice: u64,
 }
 
-/// Rows of messages since an hour before `since` (seconds since 1970) that are stored more than once.
+/// Returns the number of rows that are stored more than once, of messages since an hour before
+/// `since` (seconds since 1970).
 pub(super) async fn twice(config: &Config, nodes: &[Node], since: u64) -> Result<u64, TakeoverError> {
     let Some(node) = nodes.first() else { return Ok(0) };
     let text = sql::render("inspect/stored_twice.sql", minijinja::context! { database => &config.database })?;
@@ -42,7 +42,8 @@ pub(super) async fn twice(config: &Config, nodes: &[Node], since: u64) -> Result
     Ok(rows.into_iter().map(|row| row.twice).sum())
 }
 
-/// Waits until our consumer has read all that is in the topic now; `before` is what was stored twice before.
+/// Waits until our consumer has read all messages now in the topic. `before` is the number of rows
+/// stored twice before the takeover.
 pub(super) async fn verify(
     takeover: &Takeover<'_>,
     consumer: &str,

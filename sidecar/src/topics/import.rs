@@ -1,14 +1,11 @@
-//! A topics file written from what the brokers hold, so that a plan against it is clean.
+//! Topics file from the cluster's state, so that its plan is empty.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::kafka::{Client, KafkaError, Source};
 
-/// The text of a topics file with every topic of the cluster but Kafka's own.
-///
-/// # Errors
-/// See [`KafkaError`].
+/// Text of a topics file with every topic of the cluster, except Kafka's own.
 pub async fn import(client: &Client) -> Result<String, KafkaError> {
     let cluster = client.cluster().await?;
     let own = |name: &&String| !super::plan::is_internal(name);
@@ -46,7 +43,7 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// A TOML key: a dot in a topic's name is no level.
+/// A TOML key, quoted if the topic's name has a dot, so that the dot opens no level.
 fn key(name: &str) -> String {
     let is_bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_bare { name.to_owned() } else { quoted(name) }

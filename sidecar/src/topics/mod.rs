@@ -1,4 +1,6 @@
-//! Topics as code: `topics.toml` and what the brokers hold, compared, and brought in line as far as nothing is lost by it.
+//! Topics as code: comparison of `topics.toml` with the brokers, and changes.
+//!
+//! Changes that lose messages need a confirmation.
 
 mod spec_reader;
 pub mod spec;
@@ -25,10 +27,8 @@ pub use self::plan::{Change, Observed, Options, Plan};
 pub use self::reconcile::reconcile;
 pub use self::spec::{Spec, SpecError, load};
 
-/// Looks at the cluster and compares it with the file: what to do, and what it was made from.
-///
-/// # Errors
-/// [`PlanError`]; nothing was changed.
+/// Observes the cluster and compares it with the file. Returns the plan and its input. Changes
+/// neither.
 pub async fn compare(
     client: &Client,
     nodes: &[Node],
@@ -46,26 +46,23 @@ pub async fn compare(
     Ok((plan, observed))
 }
 
-/// Why there is no plan.
+/// Reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The brokers can't be asked.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// Somebody confirms what is not in the file; exit code 2.
+    /// A confirmation names a topic that is missing in the file; exit code 2.
     #[error(
         "--yes-delete and --yes-loss are for topics of the topics file, and it does not name {topics}: correct the name"
     )]
-    Unnamed {
-        /// Which.
-        topics: String,
-    },
-    /// They are the wrong ones.
+    Unnamed { topics: String },
+    /// The brokers belong to another cluster.
     #[error(transparent)]
     OtherCluster(#[from] OtherCluster),
 }
 
-/// The brokers are not those that the topics file is for.
+/// The brokers are not the cluster of the topics file.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the topics file is for cluster {wanted}, and the brokers are of cluster {found}: check kafka.brokers in the config, or \
@@ -76,7 +73,7 @@ pub struct OtherCluster {
     found: String,
 }
 
-/// An error if the file names a cluster and the brokers are of another one.
+/// Fails if the file names a cluster and the brokers are of another one.
 fn guard(spec: &Spec, cluster: &Cluster) -> Result<(), OtherCluster> {
     match &spec.cluster_id {
         Some(wanted) if cluster.id.as_ref() != Some(wanted) => {

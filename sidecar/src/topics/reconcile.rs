@@ -1,4 +1,4 @@
-//! The loop of a running posthouse: looks at topics again and again, and brings them in line where that is wanted.
+//! Loop of the daemon that checks topics and applies harmless changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,12 +19,13 @@ use crate::kafka::Client;
 use crate::node::Node;
 use crate::supervise::{Heartbeat, stopped};
 
-/// How long a stage of a look may take: a peer that answers probes may still never finish a request.
+/// Limit of one stage. A peer that answers probes may still never finish a request.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(240);
-/// How long a heartbeat may be missing: longer than a stage, and than the changes of one apply.
+/// Longest gap between heartbeats. Longer than a stage, and than the changes of one apply.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Looks every period until `stop` says so. What fails is logged and counted, and tried again with the next look.
+/// Checks topics every period until `stop` is set. Errors are logged and counted, and the next
+/// period retries.
 pub async fn reconcile(
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -69,7 +70,7 @@ pub async fn reconcile(
     }
 }
 
-/// What looks work with.
+/// State of the loop.
 struct Reconciler<'a> {
     spec: SpecReader,
     watcher: Watcher,
@@ -82,19 +83,19 @@ struct Reconciler<'a> {
 impl Reconciler<'_> {
     async fn look(&mut self) -> anyhow::Result<()> {
         let (client, nodes) = (Client::new(&self.config.kafka)?, Node::all(self.config));
-        // Read again, so that an edited file takes effect.
+        // Read in every period, so that an edited file takes effect.
         let reading = self.spec.read();
         let spec = interruptible(self.heartbeat, &mut self.stop, "reading the topics file", reading).await;
         let kept = match &spec {
             Ok(spec) => check::kept_of(self.config, spec),
-            // A file that can't be read is reported below, and hides no consumer.
+            // The unreadable file is reported below. Consumers are still checked.
             Err(_) => BTreeSet::from([self.config.events.topic.clone()]),
         };
         let compared = match spec {
             Ok(spec) => self.compare_and_apply(&client, &nodes, &spec).await,
             Err(error) => Err(error),
         };
-        // Consumers are looked at in any case: they may stand still for the same reason.
+        // Consumers are always checked, because they may stall for the same reason.
         let looking = self.watcher.look(self.config, &client, &nodes, kept, self.metrics);
         let watched =
             interruptible(self.heartbeat, &mut self.stop, "checking groups and Kafka tables", looking).await;
@@ -120,7 +121,7 @@ impl Reconciler<'_> {
                 Ok(lock) => {
                     plan = self.stage("comparing topics with the file", comparing()).await?;
                     self.heartbeat.beat("changing topics", BEAT_TIMEOUT);
-                    // Not interrupted when the process is to end: that would leave steps half done.
+                    // Not interrupted at shutdown, because that would leave steps half done.
                     bring_in_line(client, &lock, &plan, self.metrics).await?;
                     drop(lock);
                     plan = self.stage("comparing topics with the file", comparing()).await?;
@@ -135,7 +136,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// A stage that changes nothing.
+    /// Runs a read-only stage.
     async fn stage<T>(
         &mut self,
         doing: &str,
@@ -145,7 +146,7 @@ impl Reconciler<'_> {
     }
 }
 
-/// Does `work` with a heartbeat; fails when the process is to end.
+/// Runs `work` with a heartbeat. Fails at shutdown.
 async fn interruptible<T>(
     heartbeat: &Heartbeat,
     stop: &mut watch::Receiver<bool>,
@@ -162,7 +163,7 @@ async fn interruptible<T>(
     }
 }
 
-/// Whether a loop may take a step by itself: what deletes messages waits for somebody who looks.
+/// Whether the loop may take a step unattended. Steps that delete messages need an operator.
 fn is_harmless(step: &Step) -> bool {
     step.change.deletes().is_none()
 }

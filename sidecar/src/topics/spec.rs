@@ -1,4 +1,4 @@
-//! `topics.toml`: the topics that should exist, strictly read.
+//! Strict parser of `topics.toml`, the file of desired topics.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,72 +9,61 @@ use toml::de::DeValue;
 use crate::config::reader::{self, Table};
 use crate::config::{Fault, report, rules};
 
-/// A partition is files and memory on a broker; whoever wants more than this meant something else.
+/// A partition costs files and memory on a broker, so a larger number is a mistake.
 const MOST_PARTITIONS: i32 = 10_000;
-/// Copies live on different brokers, and no cluster keeps this many of one message.
+/// Replicas are on different brokers, and no cluster keeps this many of one message.
 const MOST_REPLICAS: i32 = 32;
 
-/// What a topics file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
-    /// The cluster that it is for: any other one is refused.
+    /// Cluster of the file. Any other cluster is refused.
     pub cluster_id: Option<String>,
     /// In the order of their names.
     pub topics: Vec<Topic>,
 }
 
-/// One topic of the file, defaults filled in.
+/// A topic of the file, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name.
     pub name: String,
-    /// What is to be done about it.
     pub manage: Manage,
-    /// Topic configs by Kafka's names, such as `retention.ms`; those not named are left to the broker.
+    /// By Kafka's names, for example `retention.ms`. The broker decides all others.
     pub config: BTreeMap<String, String>,
-    /// Whom to ask; for people only.
+    /// Contact for people; not used by posthouse.
     pub owner: Option<String>,
 }
 
-/// What is to be done about a topic.
+/// How posthouse manages a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
-    /// It is made if it is missing, and brought in line.
-    Full {
-        /// How many partitions.
-        partitions: i32,
-        /// On how many brokers each partition is kept.
-        replication_factor: i32,
-    },
-    /// Somebody else makes it; what the file names is brought in line.
+    /// Created if missing, and changed to match the file.
+    Full { partitions: i32, replication_factor: i32 },
+    /// Created by another program. Posthouse changes the settings that the file names.
     Adopt {
-        /// How many partitions, if that is named.
+        /// Absent if the file does not name it.
         partitions: Option<i32>,
-        /// On how many brokers each partition is kept, if that is named.
+        /// Absent if the file does not name it.
         replication_factor: Option<i32>,
     },
-    /// It is somebody else's, and only named.
+    /// Owned by another program and only listed.
     Ignore,
-    /// It is to be deleted.
+    /// Deleted.
     Delete,
 }
 
-/// Why `topics.toml` can't be used; exit code 2.
+/// Reason why `topics.toml` can't be used; exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The file cannot be read.
+    /// The file can't be read.
     #[error("can't read the topics file {path}: give its place as kafka.topics in the config")]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The file can be read but is not right: every fault, in the order of lines.
+    /// The file is invalid: all faults, in the order of lines.
     #[error("{}", report(Some(.path), .faults))]
     Faulty {
-        /// The file.
         path: PathBuf,
         /// At least one.
         faults: Vec<Fault>,
@@ -84,17 +73,17 @@ pub enum SpecError {
 /// Reads the file at `path`.
 ///
 /// # Errors
-/// [`SpecError::Unreadable`], or [`SpecError::Faulty`] with every fault at once.
+/// [`SpecError::Unreadable`], or [`SpecError::Faulty`] with all faults.
 pub fn load(path: &Path) -> Result<Spec, SpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
     parse(&text).map_err(|faults| SpecError::Faulty { path: path.to_owned(), faults })
 }
 
-/// Reads the text of a topics file.
+/// Parses the text of a topics file.
 ///
 /// # Errors
-/// Every fault, in the order of lines.
+/// All faults, in the order of lines.
 pub fn parse(text: &str) -> Result<Spec, Vec<Fault>> {
     reader::read(text, |top| {
         let cluster_id = top.optional("cluster_id", rules::text);
@@ -106,7 +95,7 @@ pub fn parse(text: &str) -> Result<Spec, Vec<Fault>> {
     })
 }
 
-/// What `[defaults]` and each topic may both say.
+/// Keys of both `[defaults]` and each topic.
 struct Settings {
     partitions: Option<i32>,
     replication_factor: Option<i32>,
@@ -123,7 +112,6 @@ impl Settings {
     }
 }
 
-/// The words of `manage`.
 const MANAGE: &[(&str, Word)] = &[("full", Word::Full), ("adopt", Word::Adopt), ("ignore", Word::Ignore)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,7 +138,7 @@ fn topic(name: &str, table: &mut Table<'_>, defaults: &Settings) -> Option<Topic
             Some(topic(Manage::Delete, BTreeMap::new()))
         }
         Word::Ignore => Some(topic(Manage::Ignore, BTreeMap::new())),
-        // Defaults are for topics of the file's own making.
+        // Defaults apply only to topics that posthouse creates.
         Word::Adopt => {
             let Settings { partitions, replication_factor, config } = own;
             Some(topic(Manage::Adopt { partitions, replication_factor }, config))
@@ -167,7 +155,8 @@ fn topic(name: &str, table: &mut Table<'_>, defaults: &Settings) -> Option<Topic
     }
 }
 
-/// The topic's own value, else the default; there is no built-in one, since only the user knows the brokers.
+/// Returns the topic's own value, else the default of the file. There is no built-in default, since
+/// only the user knows the brokers.
 fn given(table: &Table<'_>, key: &str, own: Option<i32>, default: Option<i32>) -> Option<i32> {
     let value = own.or(default);
     if value.is_none() && !table.holds(key) {
@@ -176,7 +165,7 @@ fn given(table: &Table<'_>, key: &str, own: Option<i32>, default: Option<i32>) -
     value
 }
 
-/// Kafka takes every config as text; numbers and booleans may be written as such.
+/// Kafka takes every config as text. The file may also have numbers and booleans.
 fn config_value(value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),

@@ -1,4 +1,4 @@
-//! Reads of the topics file that never block the loop.
+//! Non-blocking reader of the topics file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use super::{Spec, SpecError, load};
 
-/// A file that takes longer is on a file system that hangs.
+/// A read that takes longer means that the file system hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads one file again and again, one read at a time: one that hangs costs one thread.
+/// Reads one file repeatedly, one read at a time, so that a hanging file system costs one thread.
 pub(super) struct SpecReader {
     path: PathBuf,
     reading: Option<JoinHandle<Result<Spec, SpecError>>>,
@@ -23,10 +23,10 @@ impl SpecReader {
         Self { path, reading: None }
     }
 
-    /// The file as it is now.
+    /// Reads the current file.
     ///
     /// # Errors
-    /// [`SpecError`], or a read that does not end in time. The next call waits for that one again.
+    /// [`SpecError`], or a read that exceeds its timeout. The next call waits for the same read.
     pub(super) async fn read(&mut self) -> anyhow::Result<Spec> {
         let path = self.path.clone();
         let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || load(&path)));

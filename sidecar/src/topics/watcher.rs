@@ -1,5 +1,4 @@
-//! The look of a running posthouse at topics, groups and consumers: metrics, and a log of what is
-//! found and gone.
+//! Periodic check of topics, groups and consumers, with metrics and log.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +9,20 @@ use crate::http::{Labels, Metric, Metrics};
 use crate::kafka::Client;
 use crate::node::Node;
 
-/// What one look leaves for the next.
+/// State from one check to the next.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
     sightings: Sightings,
-    /// Findings that are logged: their text changes with every look, what they are about does not.
+    /// Logged findings by subject, because their text changes with every check.
     logged: BTreeSet<(Severity, String)>,
 }
 
 impl Watcher {
-    /// Compares `topics`, measures, and logs each finding once. If it fails, figures of consumers are absent and not old.
+    /// Checks `topics`, sets metrics, and logs each finding once. After an error the consumer
+    /// metrics are absent, because old values would mislead.
     ///
     /// # Errors
-    /// If the brokers can't be read.
+    /// Fails if the brokers can't be read.
     pub(super) async fn look(
         &mut self,
         config: &Config,
@@ -71,7 +71,7 @@ fn key(finding: &Finding) -> (Severity, String) {
     (finding.severity, finding.about.clone())
 }
 
-/// How far every group is in our topics.
+/// Sets the consumer metrics for topics that posthouse manages or a table reads.
 fn measure(found: &Found, metrics: &Metrics) {
     let labels = |group: &str, topic: &str| -> Labels {
         vec![("group", group.to_owned()), ("topic", topic.to_owned())]

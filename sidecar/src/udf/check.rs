@@ -1,4 +1,7 @@
-//! Whether our functions are on a node, answer their examples, and agree with the server's own on generated ids.
+//! Check of the UDFs on a node.
+//!
+//! All functions must exist and return their examples' results. The shard functions must agree with
+//! ClickHouse's own functions on generated ids.
 
 use posthouse_udf::functions::FUNCTIONS;
 use serde::{Deserialize, Serialize};
@@ -10,28 +13,28 @@ use crate::node::Node;
 
 const COMPARE: &str = include_str!("../../../sql/inspect/udf_check.sql");
 
-/// Generated ids for each list of weights: more than one block, of all kinds, and still less than a second.
+/// Generated ids for each list of weights. Covers several blocks and all kinds of ids in less than
+/// a second.
 pub const CHECK_ROWS: u64 = 100_000;
 
-/// Shard weights that are tried besides the config's own: one shard, equal ones, unequal ones, and some that take
-/// nothing, at either end and in between.
+/// Shard weights checked besides the config's: one shard, equal weights, unequal weights, and zero
+/// weights at either end and in between.
 const OTHER_WEIGHTS: [&[u32]; 5] = [&[1], &[1, 1, 1], &[9, 1], &[3, 0, 2], &[0, 5, 0, 7, 1, 0]];
 
-/// What one node answered.
+/// Results of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The node.
     pub node: String,
-    /// Functions that it does not have; the others can't be compared then.
+    /// Functions that the node lacks. The others can't be compared then.
     pub missing: Vec<&'static str>,
-    /// Examples of the registry that it answers otherwise.
+    /// Examples of the registry with other results on the node.
     pub mismatches: Vec<Mismatch>,
-    /// One comparison for each list of weights, the config's own first.
+    /// One comparison for each list of weights, the config's first.
     pub compared: Vec<Compared>,
 }
 
 impl Check {
-    /// Whether all functions are there and every answer was right.
+    /// Whether all functions exist and every result is correct.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty()
             && self.mismatches.is_empty()
@@ -39,51 +42,51 @@ impl Check {
     }
 }
 
-/// The comparison for one list of shard weights.
+/// Comparison for one list of shard weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compared {
-    /// The weights.
     pub weights: Vec<u32>,
-    /// What came out.
     #[serde(flatten)]
     pub answer: Answer,
 }
 
-/// What the node counted.
+/// Counts of one comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Ids compared.
+    /// Number of compared ids.
     pub rows: u64,
-    /// Those without a byte.
+    /// Number of empty ids.
     pub empty_ids: u64,
-    /// Those that are not UTF-8.
+    /// Number of ids that are not UTF-8.
     pub not_utf8: u64,
-    /// Those for which key or shard is not what the server's own functions say.
+    /// Number of ids whose key or shard differs from the result of ClickHouse's own functions.
     pub differing: u64,
-    /// The first of those.
+    /// The first differing ids.
     pub first: Vec<Difference>,
 }
 
-/// An id with two answers.
+/// An id with two results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The id's bytes in hex.
+    /// Bytes of the id in hexadecimal.
     pub distinct_id_hex: String,
-    /// What `shardKey` says.
+    /// Result of `shardKey`.
     pub key: u64,
-    /// What `sipHash64` says.
+    /// Result of `sipHash64`.
     pub expected_key: u64,
-    /// What `shardOf` says.
+    /// Result of `shardOf`.
     pub shard: u32,
-    /// The shard that owns the key's slot.
+    /// Shard that owns the key's slot.
     pub expected_shard: u32,
 }
 
-/// Looks for every function on `node`, asks it for the registry's examples, and compares the shard functions on [`CHECK_ROWS`] ids that depend only on `seed`, for the
-/// `weights` of the config and some others.
+/// Checks that `node` has every function, evaluates the registry's examples, and compares the shard
+/// functions on [`CHECK_ROWS`] ids that depend only on `seed`, for the config's `weights` and
+/// others.
 ///
 /// # Errors
-/// [`UdfError::Node`] if the node is unreachable or a function fails; wrong answers are in the result.
+/// Fails if the node is unreachable or a function fails. Wrong results are part of the return
+/// value.
 pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Check, UdfError> {
     let registered = registered(node).await?;
     let missing: Vec<&str> = FUNCTIONS
@@ -103,7 +106,7 @@ pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Check, Udf
     Ok(Check { node: node.name.clone(), missing, mismatches, compared })
 }
 
-/// One comparison on `rows` ids.
+/// One comparison of `rows` ids.
 pub(super) async fn differs_for(
     node: &Node,
     weights: &[u32],

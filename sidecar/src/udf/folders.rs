@@ -1,4 +1,4 @@
-//! The release folders below a node's `user_scripts`: which are ours, and how they go.
+//! Release folders below a node's `user_scripts`.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,36 +9,35 @@ use std::time::SystemTime;
 use super::UdfError;
 use super::release::{CHECKSUM_BYTES, PROGRAM};
 
-/// How a file ends that is being written; one is left behind only by a crash.
+/// Suffix of a file that is being written. Only a crash leaves a file with it behind.
 pub(super) const TEMPORARY: &str = ".posthouse-tmp";
 
-/// A folder that has the name of a release and holds our program and nothing else.
+/// A folder with the name of a release that contains only the posthouse program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReleaseFolder {
-    /// Its name, such as `posthouse-0.1.0-1a2b3c4d`.
+    /// For example `posthouse-0.1.0-1a2b3c4d`.
     pub(super) name: String,
-    /// Where it is.
     pub(super) path: PathBuf,
-    /// When its program was written.
+    /// Modification time of the program.
     pub(super) written: SystemTime,
 }
 
-/// What is below `user_scripts` under the names of releases.
+/// Folders below `user_scripts` with the names of releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Folders {
-    /// Ours, the newest first.
+    /// Posthouse's releases, newest first.
     pub(super) releases: Vec<ReleaseFolder>,
-    /// Named as ours are, but without our program or with other files: never touched.
+    /// Folders without the program or with other files. Never touched.
     pub(super) lookalikes: Vec<PathBuf>,
 }
 
-/// Whether `name` is exactly what a release is called: `posthouse-VERSION-CHECKSUM`.
+/// Whether `name` has exactly the form `posthouse-VERSION-CHECKSUM`.
 pub(super) fn is_release(name: &str) -> bool {
     let parts = name.strip_prefix("posthouse-").and_then(|rest| rest.rsplit_once('-'));
     parts.is_some_and(|(version, checksum)| is_version(version) && is_checksum(checksum))
 }
 
-/// Three numbers, then what semver allows after `-` or `+`.
+/// Three numbers, then the characters that semver allows after `-` or `+`.
 fn is_version(text: &str) -> bool {
     let (core, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -53,16 +52,14 @@ fn is_checksum(text: &str) -> bool {
     text.len() == 2 * CHECKSUM_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The release that a function's command names, wherever in it: declarations by others may have paths or a shell.
+/// Returns the release in a function's command. Its position varies, because foreign declarations
+/// may use absolute paths or a shell.
 pub(super) fn release_in(command: &str) -> Option<&str> {
     let between = |character: char| character.is_whitespace() || "/'\"=;".contains(character);
     command.split(between).find(|part| is_release(part))
 }
 
-/// Looks through `user_scripts`; a folder that is not there holds nothing.
-///
-/// # Errors
-/// [`UdfError::Read`] if it can't be read.
+/// Lists the releases in `user_scripts`. A missing folder has none.
 pub(super) fn find(user_scripts: &Path) -> Result<Folders, UdfError> {
     find_in(user_scripts).map_err(|source| UdfError::Read { path: user_scripts.to_owned(), source })
 }
@@ -90,7 +87,7 @@ fn find_in(user_scripts: &Path) -> io::Result<Folders> {
     Ok(folders)
 }
 
-/// When the program in `folder` was written, if that is a folder (not a link to one) with nothing else in it.
+/// Modification time of the program in `folder`. `None` if `folder` is a link or has other files.
 fn program_alone(folder: &Path) -> io::Result<Option<SystemTime>> {
     if !fs::symlink_metadata(folder)?.is_dir() {
         return Ok(None);
@@ -112,13 +109,13 @@ fn is_temporary(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(TEMPORARY))
 }
 
-/// Removes the release folder at `path`; one that is gone already is no error.
+/// Removes the release folder at `path`. A missing folder is not an error.
 ///
-/// The program goes last, so that a removal which was cut short is found and ended by the next one; a file that
-/// somebody put there in the meantime stays, as the folder does then.
+/// The program is removed last, so that an interrupted removal is found and completed by the next
+/// one. A file that was added in the meantime is kept, and so is the folder.
 ///
 /// # Errors
-/// [`UdfError::Remove`].
+/// Fails if the folder can't be emptied and removed.
 pub(super) fn remove(path: &Path) -> Result<(), UdfError> {
     let removed = (|| {
         for entry in fs::read_dir(path)? {
@@ -133,10 +130,7 @@ pub(super) fn remove(path: &Path) -> Result<(), UdfError> {
     unless_gone(removed, path)
 }
 
-/// Removes a file, for good before anything else is done; one that is gone already is no error.
-///
-/// # Errors
-/// [`UdfError::Remove`].
+/// Removes a file durably before the next step. A missing file is not an error.
 pub(super) fn remove_file(path: &Path) -> Result<(), UdfError> {
     let removed = fs::remove_file(path).and_then(|()| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),

@@ -1,4 +1,6 @@
-//! The registry's examples on a live node: every answer and its type must be what they have been for ever.
+//! Check of the registry's examples on a live node.
+//!
+//! Every result and its type must stay the same in all versions.
 
 use minijinja::context;
 use posthouse_udf::functions::FUNCTIONS;
@@ -8,14 +10,14 @@ use super::UdfError;
 use crate::node::Node;
 use crate::sql;
 
-/// An example whose answer is another one on the node.
+/// An example with a different result on the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mismatch {
-    /// The expression.
+    /// Expression of the example.
     pub call: &'static str,
-    /// The answer that it must have, and its type.
+    /// Expected result and its type.
     pub expected: String,
-    /// What the node answers, and its type.
+    /// The node's result and its type.
     pub found: String,
 }
 
@@ -25,10 +27,10 @@ struct Row {
     answer: String,
 }
 
-/// Asks `node` for every example of every function. All functions must be there.
+/// Evaluates every example of every function on `node`, which must have all functions.
 ///
 /// # Errors
-/// [`UdfError::Node`] if the node is unreachable or refuses an example, which names the function then.
+/// Fails if the node is unreachable or refuses an example. The error names the function.
 pub async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
     let examples: Vec<_> = FUNCTIONS
         .iter()
@@ -50,7 +52,7 @@ pub async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
     Ok(mismatches)
 }
 
-/// A type as it stands in a column's header: `toTypeName` breaks tuples into lines.
+/// A type as in a column's header. `toTypeName` splits tuples into lines.
 fn one_line(data_type: &str) -> String {
     data_type.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(")
 }

@@ -1,4 +1,4 @@
-//! Brings the program and its declaration to a node's disk, has the node load them, and proves that it did.
+//! Installation of the UDFs on a node, with verification.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -20,55 +20,53 @@ use super::{RELOAD, Release, UdfError};
 use crate::config::NodeFiles;
 use crate::node::Node;
 
-/// Ids the proof compares: a few blocks' worth would prove no more than some of every kind.
+/// Ids compared after an install. A few ids of every kind suffice; whole blocks would prove no
+/// more.
 const PROOF_ROWS: u64 = 2_000;
 
-/// How much later a file is than the one it replaces, at least: a node reads a declaration again only if its time of
-/// modification is another one, in whole seconds.
+/// Minimum time between the old file and its replacement. A node rereads a declaration only if its
+/// modification time differs, in whole seconds.
 const FILE_TIME_STEP: Duration = Duration::from_secs(1);
 
 const PROGRAM_MODE: u32 = 0o755;
 const DECLARATION_MODE: u32 = 0o644;
 
-/// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
-    /// It is new, or was different.
+    /// New or different.
     Written,
-    /// It was there already, byte by byte.
+    /// Identical to the existing file.
     Unchanged,
 }
 
-/// What was done for one node.
+/// Result of an install on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Installed {
-    /// The node.
     pub node: String,
-    /// The folder of the program it runs now.
+    /// Folder of the program that the node runs now.
     pub release: String,
-    /// The program.
     pub program: FileState,
-    /// The file that declares the functions.
+    /// State of the declaration file.
     pub functions: FileState,
-    /// The folders of older releases that were removed, by [`prune`].
+    /// Folders of older releases that [`prune`] removed.
     pub removed: Vec<String>,
-    /// What the node's functions ran before.
+    /// Functions of the node before the install.
     #[serde(skip)]
     before: Vec<Loaded>,
-    /// What they run now.
+    /// Functions after the install.
     #[serde(skip)]
     now: Vec<Loaded>,
 }
 
-/// Installs `release` for `node`, whose disk is at `files`; doing it again changes nothing.
+/// Installs `release` for `node`, whose disk is at `files`. Idempotent.
 ///
-/// Queries that are running go on with the program they have: the new one stands in a folder of its own, and the
-/// declaration is replaced in one step. All older releases stay, for [`prune`] to judge. Safe to repeat after any
-/// failure.
+/// Running queries continue with their program, because the new one has a separate folder and the
+/// declaration is replaced atomically. Older releases are kept for [`prune`]. Safe to repeat after
+/// any failure.
 ///
 /// # Errors
-/// [`UdfError`]; whatever the step, the node runs either the old program or the new one.
+/// After a failure in any step, the node runs either the old program or the new one.
 pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Result<Installed, UdfError> {
     let before = loaded(node).await?;
     let (program, functions) = write_files(files, release)?;
@@ -85,12 +83,14 @@ pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Resul
     })
 }
 
-/// Removes the releases that none of these nodes needs any more, each with its disk, once all of them have `release`.
+/// Removes the releases that none of these nodes needs, each with its disk, once all of them have
+/// `release`.
 ///
-/// Nodes that share a folder of programs are judged together: what one of them ran before stays for all.
+/// Nodes that share a folder of programs form a group: a release that one of them ran before is
+/// kept for all.
 ///
 /// # Errors
-/// [`UdfError::Read`] and [`UdfError::Remove`]; safe to repeat.
+/// Fails if a release can't be read or removed. Safe to repeat.
 pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed]) -> Result<(), UdfError> {
     let folders: Vec<_> = disks.iter().map(|files| files.user_scripts.as_path()).collect();
     for sharers in by_folder(&folders) {
@@ -119,7 +119,7 @@ fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileS
     let folder = files.user_scripts.join(release.folder());
     let failed = |source| UdfError::Write { path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
-    // The server is another user than the one who installs.
+    // The server runs as another user than the installer.
     fs::set_permissions(&folder, Permissions::from_mode(PROGRAM_MODE)).map_err(failed)?;
     let program = place(&folder.join(PROGRAM), release.bytes(), PROGRAM_MODE)?;
     let xml = functions_xml(&release.program())?;
@@ -127,7 +127,8 @@ fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileS
     Ok((program, functions))
 }
 
-/// Makes `path` hold `content`: at any moment it is whole, old or new, even after a crash.
+/// Writes `content` to `path` atomically: the file is always complete, old or new, even after a
+/// crash.
 fn place(path: &Path, content: &[u8], mode: u32) -> Result<FileState, UdfError> {
     if holds(path, content, mode) {
         return Ok(FileState::Unchanged);
@@ -145,7 +146,7 @@ fn holds(path: &Path, content: &[u8], mode: u32) -> bool {
 
 fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // No `.xml` at its end: the server must not read a half-written declaration.
+    // Without the suffix `.xml`, because the server must not read an incomplete declaration.
     let mut file = NamedTempFile::with_suffix_in(TEMPORARY, folder)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
@@ -157,10 +158,11 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The node names our command for every function, and answers with it as its own functions do.
+/// Verifies that the node has posthouse's command for every function, and that the results equal
+/// those of ClickHouse's own functions.
 ///
-/// Reloading alone proves nothing: a declaration that the server can't read, or does not look for, leaves the old
-/// functions in place without an error.
+/// A reload alone is no proof. If the server can't parse a declaration, or does not look for it,
+/// the old functions stay in place without an error.
 async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<Loaded>, UdfError> {
     let loaded = loaded(node).await?;
     check_commands(node, files, release, &loaded)?;

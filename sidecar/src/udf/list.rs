@@ -1,4 +1,4 @@
-//! Which releases a node has, which of them it runs, and what became of each function.
+//! Releases and functions of a node, with their states.
 
 use std::time::SystemTime;
 
@@ -10,44 +10,42 @@ use super::folders::{self, ReleaseFolder};
 use super::loaded::{Loaded, loaded};
 use crate::node::Node;
 
-/// What one node has from us.
+/// UDFs of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
-    /// The node.
     pub node: String,
-    /// Whether its disk was looked at; if not, its releases are those that its functions name.
+    /// Location of the node's disk. Without access to it, `releases` has only those named by
+    /// functions.
     pub disk: Disk,
-    /// Its releases, the newest first.
+    /// Newest first.
     pub releases: Vec<ListedRelease>,
-    /// Our functions, and whatever else runs a release of ours.
+    /// All posthouse functions, and other functions that run a posthouse release.
     pub functions: Vec<ListedFunction>,
 }
 
-/// Where a node's disk is.
+/// Location of a node's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disk {
-    /// On this machine, as the config has it.
+    /// On this machine, according to the config.
     Here,
-    /// The config does not say.
+    /// The config has no path.
     Elsewhere,
 }
 
-/// A release of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListedRelease {
-    /// Its folder below `user_scripts`.
+    /// Name of the folder below `user_scripts`.
     pub release: String,
-    /// What it is to the node.
     pub state: ReleaseState,
-    /// When its program was written (in JSON: seconds since 1970 in UTC), if this machine holds it.
+    /// Modification time of the program, if this machine has it. In JSON: seconds since 1970 in
+    /// UTC.
     #[serde(rename = "written_unix_s", serialize_with = "unix_seconds")]
     pub written: Option<SystemTime>,
-    /// The functions that run it.
+    /// Functions that run the release.
     pub functions: Vec<String>,
 }
 
-/// What a release is to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseState {
@@ -55,51 +53,44 @@ pub enum ReleaseState {
     Running,
     /// It is on the disk, and no function runs it.
     Idle,
-    /// Functions name it, and it is not on the disk: their queries fail.
+    /// Functions name it, but it is missing from the disk, so their queries fail.
     Lost,
-    /// The node is too old to say.
+    /// The node is too old to report it.
     Unknown,
 }
 
-/// A function of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListedFunction {
-    /// Its name in queries.
+    /// Name in queries.
     pub name: String,
-    /// What became of it.
     #[serde(flatten)]
     pub state: FunctionState,
 }
 
-/// What became of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum FunctionState {
-    /// It runs a release of ours.
+    /// It runs a posthouse release.
     Running {
-        /// The release.
         release: String,
     },
-    /// It runs something else.
+    /// It runs another command.
     Foreign {
-        /// What.
         command: String,
     },
-    /// The node did not take it.
+    /// The node failed to load it.
     Failed {
-        /// Why.
         problem: String,
     },
-    /// The node has it and is too old to say what it runs.
+    /// The node has it but is too old to report its command.
     Unknown,
-    /// The node does not have it.
     Missing,
 }
 
-/// Looks at the disk of `node`, if this machine holds it, and asks the node what it runs.
+/// Reads the disk of `node`, if it is on this machine, and queries the node's functions.
 ///
 /// # Errors
-/// [`UdfError::Read`] for its folder, [`UdfError::Node`] if it can't be asked.
+/// Fails if the folder can't be read or the node can't be queried.
 pub async fn list(node: &Node) -> Result<Listed, UdfError> {
     let found = match &node.files {
         Some(files) => Some(folders::find(&files.user_scripts)?.releases),
@@ -114,7 +105,7 @@ pub async fn list(node: &Node) -> Result<Listed, UdfError> {
     })
 }
 
-/// The releases on the disk, then those that only functions name.
+/// Releases on the disk, followed by releases that only functions name.
 fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRelease> {
     let running = |release: &str| -> Vec<String> {
         let functions = loaded.iter().filter(|function| function.release() == Some(release));
@@ -141,7 +132,7 @@ fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRel
     releases
 }
 
-/// Every function of the registry, then others that run a release of ours.
+/// Every function of the registry, followed by others that run a posthouse release.
 fn functions(loaded: &[Loaded]) -> Vec<ListedFunction> {
     let ours = FUNCTIONS.iter().map(|function| function.name);
     let others = loaded.iter().filter(|function| function.release().is_some());

@@ -1,4 +1,4 @@
-//! Our functions on the nodes: installed beside running ones, and proven against the server's own.
+//! UDFs on the nodes: installation, listing, checks and removal.
 
 pub mod check;
 mod folders;
@@ -24,26 +24,21 @@ pub use self::uninstall::{Removal, plan_removal, remove_functions, remove_releas
 
 const RELOAD: &str = include_str!("../../../sql/inspect/udf_reload.sql");
 
-/// What can go wrong with functions.
 #[derive(Debug, thiserror::Error)]
 pub enum UdfError {
     /// The program can't be read.
     #[error("can't read the program {path}: build it, or give its place with --binary")]
     Program {
-        /// Where it was looked for.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The program does not run here, so it was installed nowhere.
+    /// The program fails its trial on this machine. It was not installed on any node.
     #[error("{path} does not serve {function}: {problem}: give the program of this posthouse with --binary")]
     Unfit {
-        /// The program.
         path: PathBuf,
-        /// The function it was tried with.
+        /// The function that the program was tried with.
         function: &'static str,
-        /// What it did instead.
         problem: String,
     },
     /// A file of a node can't be written.
@@ -51,9 +46,8 @@ pub enum UdfError {
         "can't write {path}: let this user write there, or correct user_scripts and functions in the config"
     )]
     Write {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
@@ -62,62 +56,46 @@ pub enum UdfError {
         "can't read {path}: let this user read there, or correct user_scripts and functions in the config"
     )]
     Read {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
     /// A file of a node can't be removed.
     #[error("can't remove {path}: let this user write there, then run the same again")]
     Remove {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The file that declares the functions is somebody else's, so nothing was written or removed.
+    /// The declaration file was not written by posthouse, so no file was written or removed.
     #[error(
         "{path} was not written by posthouse udf install: correct functions in the config, or move it away"
     )]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A node has a function that runs a program of ours, though our file is gone; the programs were left.
+    NotOurs { path: PathBuf },
+    /// A node still has a function that runs a posthouse program, although posthouse's declaration
+    /// is gone. The programs were not removed.
     #[error(
         "node {node} still has {function}, which runs {command:?}: remove the other file that declares it, then \
          run posthouse udf uninstall again"
     )]
-    StillThere {
-        /// The node.
-        node: String,
-        /// The function.
-        function: String,
-        /// What it runs.
-        command: String,
-    },
-    /// The node did not take a function from our file.
+    StillThere { node: String, function: String, command: String },
+    /// The node did not load a function from posthouse's declaration.
     #[error("node {node} does not run {function} from our file: {problem}")]
     NotTaken {
-        /// The node.
         node: String,
-        /// The function.
         function: &'static str,
-        /// What it does instead, and what to do.
+        /// The problem, with a hint.
         problem: String,
     },
-    /// A function is installed and answers wrongly.
+    /// A function is installed and returns wrong values.
     #[error("node {node} answers with wrong values: see posthouse udf check")]
-    Wrong {
-        /// The node.
-        node: String,
-    },
+    Wrong { node: String },
     /// A statement failed, or the node is unreachable.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// Our own templates are wrong.
+    /// A built-in template is invalid.
     #[error("can't render a template: please report this")]
     Render(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

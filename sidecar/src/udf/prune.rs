@@ -1,4 +1,4 @@
-//! Which releases an install leaves on the disk, and which it may remove.
+//! Selection of releases that an install may remove.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::folders::ReleaseFolder;
 use super::loaded::Loaded;
 
-/// The places in `folders` that are the same folder, also under another name.
+/// Groups the indexes of `folders` by real folder, because links can give a folder several names.
 pub(super) fn by_folder(folders: &[&Path]) -> Vec<Vec<usize>> {
     let mut groups: Vec<(_, Vec<usize>)> = Vec::new();
     for (place, folder) in folders.iter().enumerate() {
@@ -19,11 +19,12 @@ pub(super) fn by_folder(folders: &[&Path]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, places)| places).collect()
 }
 
-/// The folders that nothing needs once `current` runs.
+/// Folders that are no longer needed once `current` runs.
 ///
-/// The previous release stays, for queries that began with it (they may still start processes of it) and to go back
-/// to: it is what the functions ran `before` the install or, if that was none of these folders, the newest other
-/// one. What functions run `now` stays in any case; a node that can't tell keeps everything.
+/// The previous release is kept for a rollback, and because queries that started with it may still
+/// start its processes. It is the release that the functions ran `before` the install, or else the
+/// newest other one. Releases that functions run `now` are always kept. All releases are kept if a
+/// node can't report its commands.
 pub(super) fn superseded<'f>(
     found: &'f [ReleaseFolder],
     current: &str,
@@ -78,9 +79,9 @@ mod tests {
     #[test]
     fn what_ran_before_stays_and_older_ones_go() {
         assert_eq!(removed(&[3, 2, 1], 3, &[2], &[3]), [name(1)]);
-        // Back and forth: not the newest other one, but the one that ran.
+        // A rollback followed by an upgrade: keeps the release that ran, not the newest other one.
         assert_eq!(removed(&[3, 2, 1], 3, &[1], &[3]), [name(2)]);
-        // Going back to an older one.
+        // A rollback to an older release.
         assert_eq!(removed(&[3, 2, 1], 1, &[3], &[1]), [name(2)]);
     }
 

@@ -1,4 +1,6 @@
-//! The program of our functions as it is installed: named after its version and content, tried before it goes out.
+//! The UDF program as a release.
+//!
+//! A release is named after its version and content, and is tried out before it is installed.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -12,16 +14,16 @@ use tokio::time::timeout;
 
 use super::UdfError;
 
-/// The program's file name.
 pub const PROGRAM: &str = "posthouse-udf";
 
-/// Bytes of the checksum in the folder's name (twice as many characters): enough to tell builds of one version apart.
+/// Bytes of the checksum in the folder's name (two characters each), enough to distinguish builds
+/// of one version.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
-/// A program without input ends at once; one that does not in this time serves something else.
+/// A program without input exits at once. A program that exceeds this timeout is not a posthouse
+/// UDF.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A program to install.
 #[derive(Debug, Clone)]
 pub struct Release {
     path: PathBuf,
@@ -31,11 +33,8 @@ pub struct Release {
 
 impl Release {
     /// Reads the program at `path`.
-    ///
-    /// # Errors
-    /// [`UdfError::Program`] if it can't be read.
     pub fn read(path: &Path) -> Result<Self, UdfError> {
-        // A bare name would be looked for in PATH when it is tried out.
+        // Absolute, because a bare name would be looked up in PATH when it is tried out.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let bytes =
             std::fs::read(&path).map_err(|source| UdfError::Program { path: path.clone(), source })?;
@@ -47,13 +46,13 @@ impl Release {
         Ok(Self { path, folder, bytes })
     }
 
-    /// The folder below `user_scripts`, such as `posthouse-0.1.0-1a2b3c4d`: another program has another one, so that
-    /// a running program is never overwritten.
+    /// Folder below `user_scripts`, for example `posthouse-0.1.0-1a2b3c4d`. Every program has its
+    /// own folder, so that a running program is never overwritten.
     pub fn folder(&self) -> &str {
         &self.folder
     }
 
-    /// The program's path below `user_scripts`, as the functions' commands have it.
+    /// Path of the program below `user_scripts`, as in the functions' commands.
     pub fn program(&self) -> String {
         format!("{}/{PROGRAM}", self.folder)
     }
@@ -62,10 +61,11 @@ impl Release {
         &self.bytes
     }
 
-    /// Starts every function once without input, on this machine: a wrong file fails here and not in queries.
+    /// Starts every function once without input, on this machine, so that a wrong file fails here
+    /// and not in queries.
     ///
     /// # Errors
-    /// [`UdfError::Unfit`] naming the first function it does not serve.
+    /// Fails with the first function that the program does not serve.
     pub async fn try_out(&self) -> Result<(), UdfError> {
         for function in FUNCTIONS {
             let mut command = Command::new(&self.path);
@@ -83,7 +83,7 @@ impl Release {
     }
 }
 
-/// What is wrong with a program that ended; a function that got no block must say nothing.
+/// Problem of a program that exited, if any. Without a block, a function must not write any output.
 fn complaint(output: &Output) -> Option<String> {
     if output.status.success() && output.stdout.is_empty() {
         return None;

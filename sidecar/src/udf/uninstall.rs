@@ -1,4 +1,6 @@
-//! Takes our functions from a node: first the functions, proven gone, then the programs that they ran.
+//! Removal of the UDFs from a node.
+//!
+//! The functions are removed and verified as gone before the programs that they run.
 
 use std::fmt;
 use std::fs;
@@ -14,33 +16,25 @@ use super::{RELOAD, UdfError, xml};
 use crate::config::NodeFiles;
 use crate::node::Node;
 
-/// What is to be done for one node, in this order.
+/// Steps for one node, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removal {
-    /// The node.
     pub node: String,
-    /// What changes; empty if nothing of ours is there.
+    /// Empty if the node has no UDFs of posthouse.
     pub changes: Vec<Change>,
-    /// Folders that are named as our releases are, but don't hold our program alone: they stay.
+    /// Folders named like releases that don't contain only the posthouse program. They are kept.
     pub left: Vec<PathBuf>,
 }
 
-/// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
-    /// The file that declares the functions goes.
-    RemoveFunctions {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The node reads its function files again.
+    /// Removes the declaration file.
+    RemoveFunctions { path: PathBuf },
+    /// Reloads the function files of the node.
     ReloadFunctions,
-    /// A program goes, with its folder.
-    RemoveRelease {
-        /// The folder.
-        path: PathBuf,
-    },
+    /// Removes a program and its folder.
+    RemoveRelease { path: PathBuf },
 }
 
 impl fmt::Display for Change {
@@ -54,7 +48,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Whose the file is that declares the functions.
+/// Owner of the declaration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Declaration {
     Absent,
@@ -62,11 +56,10 @@ enum Declaration {
     Foreign,
 }
 
-/// Looks at `node`, whose disk is at `files`, and says what is to be removed; changes nothing.
+/// Plans the removal for `node`, whose disk is at `files`. Changes no file.
 ///
 /// # Errors
-/// [`UdfError::NotOurs`] if somebody else wrote the functions' file, [`UdfError::Read`] for what can't be read, and
-/// [`UdfError::Node`] if the node can't be asked.
+/// Fails if the declaration file is foreign, a file can't be read, or the node can't be queried.
 pub async fn plan_removal(node: &Node, files: &NodeFiles) -> Result<Removal, UdfError> {
     let declaration = declaration(&files.functions)?;
     let (found, loaded) = (folders::find(&files.user_scripts)?, loaded(node).await?);
@@ -95,7 +88,7 @@ fn changes(
         Declaration::Ours => changes.push(Change::RemoveFunctions { path: functions.to_owned() }),
         Declaration::Absent => {}
     }
-    // Also without the file: a run before this one may have ended between the two.
+    // Reloads without the file too, because an earlier run may have ended between the two steps.
     if declaration == Declaration::Ours || remaining(loaded).is_some() {
         changes.push(Change::ReloadFunctions);
     }
@@ -104,7 +97,7 @@ fn changes(
     Ok(changes)
 }
 
-/// The first function that still runs, or may run, a program of ours.
+/// The first function that still runs, or may run, a posthouse program.
 fn remaining(loaded: &[Loaded]) -> Option<&Loaded> {
     let named_as_ours = |name: &str| FUNCTIONS.iter().any(|function| function.name == name);
     loaded.iter().find(|function| match function.command {
@@ -113,13 +106,13 @@ fn remaining(loaded: &[Loaded]) -> Option<&Loaded> {
     })
 }
 
-/// Does the first half of `removal`: `node` has no function of ours afterwards, and said so itself.
+/// Removes the functions of `removal` from `node`, and verifies with the node that they are gone.
 ///
-/// Queries that are running keep the processes they have.
+/// Running queries keep their processes.
 ///
 /// # Errors
-/// [`UdfError::Remove`] for the file, [`UdfError::StillThere`] if another file declares a function that runs a
-/// release of ours, [`UdfError::Node`] if the node can't be asked. All programs are there then; safe to repeat.
+/// Fails if the file can't be removed, another file declares a function that runs a posthouse
+/// release, or the node can't be queried. All programs are then still in place. Safe to repeat.
 pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfError> {
     if removal.changes.is_empty() {
         return Ok(());
@@ -141,10 +134,11 @@ pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfE
     }
 }
 
-/// Does the second half of `removal`, once [`remove_functions`] succeeded for every node that shares the disk.
+/// Removes the releases of `removal`, after [`remove_functions`] succeeded for every node that
+/// shares the disk.
 ///
 /// # Errors
-/// [`UdfError::Remove`]; safe to repeat.
+/// Fails if a release can't be removed. Safe to repeat.
 pub fn remove_releases(removal: &Removal) -> Result<(), UdfError> {
     removal.changes.iter().try_for_each(|change| match change {
         Change::RemoveRelease { path } => folders::remove(path),
@@ -189,7 +183,8 @@ mod tests {
             planned(Declaration::Ours, &[RELEASE], &ours),
             [file.as_str(), "reload functions", folder.as_str()]
         );
-        // After a run that ended before the reload, and one that ended before the programs went.
+        // After a run that ended before the reload, and one that ended before the programs were
+        // removed.
         assert_eq!(planned(Declaration::Absent, &[RELEASE], &ours), ["reload functions", folder.as_str()]);
         assert_eq!(planned(Declaration::Absent, &[RELEASE], &theirs), [folder.as_str()]);
         assert!(planned(Declaration::Absent, &[], &theirs).is_empty());

@@ -1,8 +1,9 @@
-//! The XML that declares our functions to a node, made from the registry.
+//! Generated XML declaration of the UDFs.
 //!
-//! What is the same for all functions stands in the template: `stderr_reaction` is `throw`, because a program writes
-//! there only why it gives up, and that belongs into the query's error; `deterministic`, because an answer depends
-//! on nothing but the block; `lifetime` 0, because the file changes only with an install, which reloads.
+//! The template sets the values that all functions share. `stderr_reaction` is `throw`, because a
+//! program writes to stderr only why it fails, and this belongs in the query's error.
+//! `deterministic` is set because a result depends only on the block. `lifetime` is 0 because the
+//! file changes only with an install, which reloads it.
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use posthouse_udf::functions::{FUNCTIONS, RESULT_NAME};
@@ -11,33 +12,36 @@ use super::UdfError;
 
 const TEMPLATE: &str = include_str!("functions.xml.jinja");
 
-/// Processes a node keeps for each function: as many blocks are answered at once. It is ClickHouse's default and the
-/// threads of a query on most machines; an idle process costs a few MiB, and further threads wait for a free one.
+/// Processes per function on a node, which is the number of blocks processed at once. 16 is
+/// ClickHouse's default and matches the threads of a query on most machines. An idle process costs
+/// a few MiB, and further threads wait for a free process.
 const POOL_SIZE: u32 = 16;
 
-/// Seconds (of which ClickHouse makes ten times as many) that a block waits for a free process before the query
-/// fails. Only queries that together have far more threads than processes wait at all; ClickHouse's default.
+/// Seconds that a block waits for a free process before the query fails (ClickHouse waits ten times
+/// as long). Only queries with far more threads in total than processes wait at all. ClickHouse's
+/// default.
 const WAIT_FOR_PROCESS_S: u32 = 10;
 
-/// Milliseconds in which the program must take or give the next bytes of a block. A block is answered in
-/// milliseconds; three times ClickHouse's default lets a node swap or stall for a while before queries fail.
+/// Milliseconds in which the program must read or write the next bytes of a block. A block takes
+/// milliseconds. Three times ClickHouse's default lets a node swap or stall for a while before
+/// queries fail.
 const BLOCK_TIMEOUT_MS: u32 = 30_000;
 
-/// Seconds between the end of a program's input and SIGTERM. It ends by itself at once.
+/// Seconds between the end of a program's input and SIGTERM. A program exits at once by itself.
 const TERMINATION_TIMEOUT_S: u32 = 5;
 
-/// How every file that we wrote begins.
+/// Start of every declaration file written by posthouse.
 const HEADER: &[u8] = b"<!-- Written by `posthouse udf install`";
 
-/// Whether a functions' file with this content was written by us, whatever the version.
+/// Whether any version of posthouse wrote a declaration file with this content.
 pub(super) fn is_ours(content: &[u8]) -> bool {
     content.starts_with(HEADER)
 }
 
-/// The whole file, for the program at `program` (a path below `user_scripts`).
+/// The declaration file for the program at `program`, a path below `user_scripts`.
 ///
 /// # Errors
-/// [`UdfError::Render`], which is a fault of ours.
+/// Fails only because of a bug in the template.
 pub fn functions_xml(program: &str) -> Result<String, UdfError> {
     let functions: Vec<_> = FUNCTIONS
         .iter()

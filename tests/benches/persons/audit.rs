@@ -1,4 +1,6 @@
-//! Audit and repair of a million persons: a node that has lost all of them, and a table that was emptied.
+//! Audit and repair of a million persons.
+//!
+//! One node loses all persons, then the table in PostgreSQL is truncated.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -14,7 +16,7 @@ use serde_json::json;
 use crate::report::Report;
 
 const PERSONS: u64 = 1_000_000;
-/// What somebody on call would wait for.
+/// Acceptable waiting times for an operator on call.
 const WANTED_AUDIT_S: f64 = 10.0;
 const WANTED_REPAIR_S: f64 = 120.0;
 const LIMIT: Duration = Duration::from_secs(900);
@@ -104,7 +106,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     ])
 }
 
-/// Resident memory of a process, in KiB.
+/// Returns the resident memory of a process, in KiB.
 fn memory(process: i32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

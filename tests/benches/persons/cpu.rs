@@ -1,4 +1,4 @@
-//! Processor time of the servers and of posthouse, so that what limits a benchmark can be named.
+//! CPU time of the servers and posthouse, to identify a benchmark's bottleneck.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,16 +6,17 @@ use std::fs;
 use anyhow::Context;
 use posthouse_tests::stack::Stack;
 
-/// Of the kernel's clock that processes are told in (USER_HZ), the same on every Linux.
+/// Ticks of the kernel's user-space clock (USER_HZ), the same on every Linux.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// Seconds by name, each with its children.
+/// CPU seconds by process name, including child processes.
 pub(super) type Cpu = BTreeMap<String, f64>;
 
-/// What they have used since they began. PostgreSQL is its processes, running and ended ones.
+/// Returns the CPU time since each process started. PostgreSQL's figure sums its running and ended
+/// processes.
 ///
 /// # Errors
-/// When the system does not tell.
+/// Fails if the system doesn't report it.
 pub(super) fn used(stack: &Stack) -> anyhow::Result<Cpu> {
     let processes = processes()?;
     let mut roots =
@@ -31,7 +32,8 @@ pub(super) fn used(stack: &Stack) -> anyhow::Result<Cpu> {
     Ok(cpu)
 }
 
-/// What was used between two looks; whoever was not there at the first began with nothing.
+/// Returns the CPU time used between two snapshots. Processes missing in the first snapshot started
+/// at zero.
 pub(super) fn between(before: &Cpu, after: &Cpu) -> Cpu {
     after.iter().map(|(name, used)| (name.clone(), used - before.get(name).unwrap_or(&0.0))).collect()
 }
@@ -40,9 +42,9 @@ struct Process {
     pid: u32,
     parent: u32,
     name: String,
-    /// Seconds of its own.
+    /// Seconds used by the process itself.
     own: f64,
-    /// Seconds of children that have ended.
+    /// Seconds used by its ended children.
     ended: f64,
 }
 
@@ -53,10 +55,10 @@ fn processes() -> anyhow::Result<Vec<Process>> {
     Ok(pids.filter_map(process).collect())
 }
 
-/// Nothing where it has ended just now.
+/// Returns `None` if the process has just ended.
 fn process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses, and may have some itself.
+    // The name is in parentheses, and may contain parentheses itself.
     let (head, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let seconds = |from: usize| -> Option<f64> {

@@ -1,4 +1,6 @@
-//! From COMMIT in PostgreSQL to visible on every node, beside 500 changes a second, and what each stage has of it.
+//! Latency from COMMIT in PostgreSQL to visible on every node, by stage.
+//!
+//! Measured under a load of 500 changes per second.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -22,14 +24,15 @@ use crate::report::Report;
 
 const CHANGES_A_SECOND: u64 = 500;
 const CONNECTIONS: u64 = 4;
-/// Persons of the load, each with a distinct id; copied before anything is measured.
+/// Persons of the load, each with one distinct id. The initial snapshot reads them before the
+/// measurement.
 const PERSONS: u64 = 50_000;
 /// Caches, consumers and connections are new.
 const WARM_UP: Duration = Duration::from_secs(10);
 const MEASURED: Duration = Duration::from_secs(30);
-/// For the last probes to be seen: many times what they take.
+/// Time for the last probes to become visible, many times their usual latency.
 const LATEST: Duration = Duration::from_secs(15);
-/// What somebody who has just identified a person is ready to wait.
+/// Acceptable delay for a user who has just identified a person.
 const PATIENCE_S: f64 = 3.0;
 
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
@@ -70,7 +73,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     }])
 }
 
-/// The way of a change, stage by stage; together they are the whole.
+/// Stages of a change, in order. Their times add up to the total latency.
 const STAGES: [&str; 3] =
     ["commit to handed over", "handed over to readable in Kafka", "readable to every node"];
 
@@ -82,7 +85,7 @@ struct Measured {
     cpu_s: cpu::Cpu,
 }
 
-/// Seconds.
+/// Statistics in seconds.
 #[derive(Serialize)]
 struct Spread {
     mean: f64,
@@ -146,8 +149,8 @@ fn measure(stack: &Stack, site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Me
     })
 }
 
-/// One connection's share of the load, a transaction for each change: most update properties, some move distinct ids, some make
-/// a person with one.
+/// Runs one connection's share of the load, one transaction per change. Most update properties,
+/// some move distinct ids, some insert a person with a distinct id.
 fn change(
     town: &Town<'_>,
     connection: u64,
@@ -172,11 +175,12 @@ fn change(
         let due = (begin.elapsed().as_secs_f64() * (CHANGES_A_SECOND / CONNECTIONS) as f64) as u64;
         for number in done..due {
             let number = i64::try_from(number * CONNECTIONS + connection)?;
-            // A step that has no divisor with the number of persons: all come in turn, none close to the last.
+            // The step is coprime to the number of persons, so all are visited in turn, and
+            // consecutive ones are far apart.
             let id = 1 + number * 7_919 % i64::try_from(PERSONS)?;
             match number / i64::try_from(CONNECTIONS)? % 10 {
                 0..=5 => client.execute(&update, &[&id, &number])?,
-                // Teams come in turn too: so many further on is a person of the same one.
+                // Teams are assigned in turn too, so the person at this distance has the same team.
                 6 | 7 => client.execute(&moves, &[&id, &(1 + (id + 739) % i64::try_from(PERSONS)?)])?,
                 _ => client.execute(&insert, &[&number])?,
             };
@@ -188,7 +192,8 @@ fn change(
     Ok(())
 }
 
-/// Of the probes after the warm-up; one that is not seen everywhere is an error.
+/// Returns statistics of the probes after the warm-up. Fails if a probe isn't visible on every
+/// node.
 fn stages(
     committed: &Times,
     passed: &BTreeMap<u64, Passed>,

@@ -1,5 +1,7 @@
-//! Persons from PostgreSQL: how soon a change is seen on every node, how fast both tables are copied the first time, and how
-//! long audits and repairs take.
+//! Benchmarks of person sync from PostgreSQL.
+//!
+//! They measure the latency of a change to every node, the speed of the initial snapshot, and the
+//! time of audits and repairs.
 
 mod audit;
 mod cpu;

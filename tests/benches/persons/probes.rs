@@ -1,4 +1,4 @@
-//! Probes: changes of a team of its own, committed one by one and then asked for on every node.
+//! Probes: single changes of a separate team, tracked on every node.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,26 +12,28 @@ use postgres::Client;
 use posthouse_tests::people::Town;
 use posthouse_tests::site::Site;
 
-/// A team of their own makes probes cheap to find.
+/// A separate team makes probes cheap to find.
 pub(super) const TEAM: i64 = 999_999;
-/// One probe each, and between two questions to a node: the resolution of the figures.
+/// Interval of probes, and of queries to each node. It is the resolution of the figures.
 const EVERY: Duration = Duration::from_millis(50);
-/// What is numbered `probe-N`.
+/// Prefix of numbered names `probe-N`.
 const PREFIX: &str = "probe-";
-/// What a view shows of each probe: an update shows in `persons`, a move in `person_distinct_ids`, an insert in both.
+/// Selects the probes that the views show. An update shows in `persons`, a move in
+/// `person_distinct_ids`, an insert in both.
 const VISIBLE: &str = "SELECT n FROM (\
     SELECT 1 AS view, JSONExtractUInt(properties, 'probe') AS n FROM {db}.persons(team_id = 999999) WHERE n > 0 UNION ALL \
     SELECT 2 AS view, toUInt64(substring(distinct_id, 7)) AS n FROM {db}.person_distinct_ids(team_id = 999999) \
     WHERE person_id != '00000000-0000-4000-8000-000000000000') \
     GROUP BY n HAVING uniqExact(view) = if(n % 3 = 2, 2, 1) SETTINGS max_threads = 1";
 
-/// When each probe was somewhere, in ms of Unix time.
+/// Time of each probe at one stage, in ms of Unix time.
 pub(super) type Times = BTreeMap<u64, i64>;
 
-/// What the probes `0..count` change: persons, and distinct ids of one person, whose uuid is zero but for its version.
+/// Inserts the rows that probes `0..count` change: persons, and distinct ids of one person. Its
+/// uuid is zero except for the version.
 ///
 /// # Errors
-/// When PostgreSQL refuses it.
+/// Fails if PostgreSQL refuses a statement.
 pub(super) fn prepare(town: &Town<'_>, count: u64) -> anyhow::Result<()> {
     town.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id) VALUES ('00000000-0000-4000-8000-000000000000', {TEAM});
@@ -45,15 +47,16 @@ pub(super) fn prepare(town: &Town<'_>, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The number of a probe's distinct id; 0 where it is none.
+/// Returns the probe number of a distinct id; 0 if it isn't a probe.
 pub(super) fn number(distinct_id: &str) -> u64 {
     distinct_id.strip_prefix(PREFIX).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Makes probes for so long, one after the other; returns when each was about to be committed.
+/// Commits probes one after the other for the duration `lasts`. Returns the time just before each
+/// commit.
 ///
 /// # Errors
-/// When PostgreSQL refuses one.
+/// Fails if PostgreSQL refuses a probe.
 pub(super) fn make(town: &Town<'_>, lasts: Duration, made: &AtomicU64) -> anyhow::Result<Times> {
     let mut client = town.admin()?;
     let owner = "SELECT max(id) FROM posthog_person WHERE team_id = $1::bigint AND properties ? 'number'";
@@ -71,7 +74,7 @@ pub(super) fn make(town: &Town<'_>, lasts: Duration, made: &AtomicU64) -> anyhow
     Ok(committed)
 }
 
-/// An update of a person, the move of a distinct id, or a new person with a distinct id, in turn.
+/// Updates a person, moves a distinct id, or inserts a person with a distinct id, in turn.
 fn probe(client: &mut Client, number: u64, owner: i64) -> anyhow::Result<i64> {
     let (text, distinct_id) = (number.to_string(), format!("{PREFIX}{number}"));
     let mut transaction = client.transaction()?;
@@ -99,10 +102,10 @@ fn probe(client: &mut Client, number: u64, owner: i64) -> anyhow::Result<i64> {
     Ok(now)
 }
 
-/// Asks the node at `index` until `stop`, and notes when it first showed each probe.
+/// Queries the node at `index` until `stop`, and records when it first showed each probe.
 ///
 /// # Errors
-/// When it does not answer.
+/// Fails if the node doesn't answer.
 pub(super) fn ask(
     site: &Site<'_>,
     index: usize,

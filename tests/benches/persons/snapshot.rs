@@ -1,4 +1,7 @@
-//! The first copy of both tables: rows a second from the start of `posthouse run` to its end, and until every node has all.
+//! Speed of the initial snapshot of both tables, in rows per second.
+//!
+//! Measured from the start of `posthouse run` to the end of the snapshot, and until every node has
+//! all rows.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -14,9 +17,9 @@ use serde_json::json;
 use super::cpu;
 use crate::report::Report;
 
-/// Persons, and as many distinct ids.
+/// Number of persons, and of distinct ids.
 const PERSONS: u64 = 300_000;
-/// What somebody who turns it on wants at least, with all servers on two cores.
+/// Minimum acceptable rate at first use, with all servers on two cores.
 const WANTED_ROWS_PER_S: f64 = 50_000.0;
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -92,7 +95,7 @@ fn people(town: &Town<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds that PostgreSQL takes to give both tables to somebody who throws them away.
+/// Returns the seconds that PostgreSQL takes to copy both tables to a client that discards them.
 fn alone(town: &Town<'_>) -> anyhow::Result<f64> {
     let (mut client, begin) = (town.admin()?, Instant::now());
     for table in ["posthog_person", "posthog_persondistinctid"] {
@@ -103,7 +106,7 @@ fn alone(town: &Town<'_>) -> anyhow::Result<f64> {
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Persons and distinct ids that each node has.
+/// Returns the number of persons and distinct ids on each node.
 fn rows(site: &Site<'_>) -> anyhow::Result<Vec<u64>> {
     let tables = (0..site.stack.nodes().len())
         .flat_map(|node| ["person", "person_distinct_id"].map(|table| (node, table)));
@@ -114,7 +117,7 @@ fn rows(site: &Site<'_>) -> anyhow::Result<Vec<u64>> {
         .collect()
 }
 
-/// Who used most, in order.
+/// Formats the largest CPU users, in descending order.
 fn most(cpu: &cpu::Cpu) -> String {
     let mut all: Vec<_> = cpu.iter().filter(|(_, used)| **used >= 0.1).collect();
     all.sort_by(|one, other| other.1.total_cmp(one.1));

@@ -1,4 +1,4 @@
-//! What a reader of both topics sees of the probes: when posthouse handed each message over, and when it could be read.
+//! Probe messages in both person topics: producer timestamp and time of reading.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +15,16 @@ use super::probes::{self, TEAM};
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Of one probe, in ms of Unix time; of two messages the later one counts.
+/// Times of one probe, in ms of Unix time. If a probe has two messages, the later one counts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Passed {
-    /// The message's timestamp, which posthouse's producer sets.
+    /// The message's timestamp, set by posthouse's producer.
     pub(super) handed_over: i64,
-    /// When it was read here.
+    /// Time when this consumer read it.
     pub(super) readable: i64,
 }
 
-/// Of a message of either topic.
+/// Payload of a message in either topic.
 #[derive(Deserialize)]
 struct Payload {
     team_id: i64,
@@ -35,7 +35,7 @@ struct Payload {
 /// Reads both topics from their beginning until `stop`.
 ///
 /// # Errors
-/// When a message is not as posthouse writes them.
+/// Fails if a message isn't in posthouse's format.
 pub(super) fn watch(site: &Site<'_>, stop: &AtomicBool) -> anyhow::Result<BTreeMap<u64, Passed>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", site.brokers())
@@ -62,7 +62,7 @@ pub(super) fn watch(site: &Site<'_>, stop: &AtomicBool) -> anyhow::Result<BTreeM
     Ok(seen)
 }
 
-/// 0 where it is none.
+/// Returns the probe number; 0 if the message isn't a probe.
 fn probe(payload: &Payload) -> anyhow::Result<u64> {
     #[derive(Deserialize)]
     struct Properties {

@@ -1,4 +1,4 @@
-//! `demo`: what posthouse does, on real servers, in a minute; `make demo` builds and runs it.
+//! `demo`: one-minute demo of posthouse on real servers (`make demo`).
 
 use std::process::ExitCode;
 
@@ -6,8 +6,8 @@ use clap::Parser;
 use posthouse_tests::demo::run;
 use posthouse_tests::stack::{INTERRUPTED, watch_signals};
 
-/// Sends 200,000 messages through Kafka into a sharded ClickHouse, loads a year of history from Parquet, kills a node and
-/// the loader on the way, and counts.
+/// Send 200,000 messages through Kafka into a sharded ClickHouse, load a year of history from
+/// Parquet, kill a node and the loader on the way, and count the rows.
 #[derive(Parser)]
 #[command(
     name = "demo",
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match run(arguments.keep, &signals) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Every wait was told to fail, so the error says nothing new.
+        // Every wait has failed because of the signal, so the error adds no information.
         Err(_) if signals.try_recv().is_ok() => {
             eprintln!("demo: interrupted; the servers are stopped");
             ExitCode::from(INTERRUPTED)

@@ -1,4 +1,6 @@
-//! A function that reads what `shardKey` reads and answers zeros: what the pipes and the format cost by themselves.
+//! `noop` function: reads the input of `shardKey` and answers zeros.
+//!
+//! It measures the cost of the pipes and the format alone.
 
 use posthouse_udf::functions::{Argument, Function, Type};
 use posthouse_udf::process::pipes;

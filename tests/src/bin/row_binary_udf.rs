@@ -1,5 +1,6 @@
-//! `shardKey` over the other typed format, RowBinaryWithNamesAndTypes after chunk headers: what the choice of Native
-//! is measured against. It reads, hashes and answers in the same pieces as the function of Native does.
+//! `shardKey` over RowBinaryWithNamesAndTypes with chunk headers, as the peer of Native.
+//!
+//! It reads, hashes and answers in pieces of the same size as the Native function.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -9,10 +10,10 @@ use posthouse_udf::process::{InputPipe, pipes};
 use posthouse_udf::shard::shard_keys;
 use posthouse_udf::texts::Apart;
 
-/// Asked of the pipe at once, as by the function of Native.
+/// Bytes per read, as in the Native function.
 const READ_BYTES: usize = 1 << 17;
 
-/// What a block of answers begins with: one column, its name and its type.
+/// Header of an answer block: one column, its name and its type.
 const ANSWER_HEADER: &[u8] = b"\x01\x06result\x06UInt64";
 
 fn main() -> anyhow::Result<()> {
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The pipe, with what has come of it from `position` to `filled`.
+/// The pipe, with unread bytes from `position` to `filled`.
 struct Input {
     source: InputPipe,
     buffer: Vec<u8>,
@@ -55,7 +56,7 @@ struct Input {
 }
 
 impl Input {
-    /// Makes room at the front and reads once; whether anything came.
+    /// Moves unread bytes to the front and reads once. Returns whether bytes arrived.
     fn fill(&mut self) -> io::Result<bool> {
         self.buffer.copy_within(self.position..self.filled, 0);
         (self.filled, self.position) = (self.filled - self.position, 0);
@@ -75,7 +76,7 @@ impl Input {
         Ok(self.buffer[self.position - 1])
     }
 
-    /// Up to the line break, which goes too.
+    /// Reads up to a line break, and consumes it.
     fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         loop {
@@ -86,12 +87,12 @@ impl Input {
         }
     }
 
-    /// A short name or type.
+    /// Reads a short name or type.
     fn text(&mut self) -> anyhow::Result<Vec<u8>> {
         (0..self.byte()?).map(|_| self.byte()).collect()
     }
 
-    /// Up to `most` strings of up to 16,383 bytes that have come whole.
+    /// Collects up to `most` complete strings of up to 16,383 bytes.
     fn texts_at_hand(&mut self, most: usize, found: &mut Vec<Range<usize>>) {
         let bytes = &self.buffer[..self.filled];
         let mut position = self.position;

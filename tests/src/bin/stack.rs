@@ -1,4 +1,4 @@
-//! `stack`: the dev stack in the foreground, and the way to find and stop one from another shell.
+//! `stack`: starts, lists and stops dev stacks.
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
@@ -13,11 +13,12 @@ use posthouse_tests::stack::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-/// For a stack to stop: its nodes, its brokers and its Keeper one after the other, each with a time of its
-/// own.
+/// Limit for a stack to stop: its nodes, its brokers and its Keeper one after the other, each with
+/// a separate time limit.
 const DOWN_LIMIT: Duration = Duration::from_secs(90);
 
-/// Real ClickHouse, Apache Kafka and Apache ZooKeeper on free loopback ports, without containers.
+/// Run real ClickHouse, Apache Kafka and Apache ZooKeeper on free loopback ports, without
+/// containers.
 #[derive(Parser)]
 #[command(
     name = "stack",
@@ -45,7 +46,7 @@ struct Arguments {
 enum Verb {
     /// Start a stack and keep it running until Ctrl-C, SIGTERM or `stack down`
     Up {
-        /// The shards' weights
+        /// Weights of the shards
         #[arg(long, value_delimiter = ',', default_value = "1,3")]
         shards: Vec<NonZeroU32>,
         /// Replicas of every shard
@@ -54,21 +55,21 @@ enum Verb {
         /// Apache Kafka brokers
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
         brokers: u8,
-        /// A PostgreSQL beside it
+        /// Start a PostgreSQL server too
         #[arg(long)]
         postgres: bool,
     },
-    /// Stop a stack that `stack up` runs
+    /// Stop a stack started by `stack up`
     Down {
-        /// Which one: the name of its scratch folder, as `stack status` shows it
+        /// Name of the stack's scratch folder, as shown by `stack status`
         name: Option<String>,
-        /// Every one of them
+        /// Stop every stack
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
     /// Show running stacks
     Status {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -178,7 +179,7 @@ fn down(wanted: Option<&str>, all: bool) -> anyhow::Result<()> {
     stacks.iter().try_for_each(stop)
 }
 
-/// The marker in its folder is locked, so the process id in it belongs to the stack and to nobody else.
+/// Stops a stack. The marker in its folder is locked, so the process id in it belongs to the stack.
 fn stop(found: &Found) -> anyhow::Result<()> {
     let (name, folder) = (name(&found.path), &found.path);
     let pid =
@@ -195,7 +196,7 @@ fn stop(found: &Found) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The last part of its path.
+/// Returns the last component of the path.
 fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! `make torture`: the kill tests in their long form, one report each in `target/torture`.
+//! `make torture`: long kill tests, with one report each in `target/torture`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,29 +9,29 @@ use posthouse_tests::torture::Report;
 use posthouse_tests::torture::ingest::{self, Offsets};
 use posthouse_tests::torture::{backfill, persons, topics};
 
-/// Kills servers at random moments and counts what was lost or came twice.
+/// Kill servers at random times and count lost and duplicate rows.
 #[derive(Parser)]
 #[command(after_help = "Example:\n  torture --test ingest --rounds 30 --seed 7")]
 struct Arguments {
-    /// Run the tests whose name begins so; all without it.
+    /// Run the tests whose name starts with this prefix; all by default.
     #[arg(long, default_value = "")]
     test: String,
-    /// Faults of each test.
+    /// Faults per test.
     #[arg(long, default_value_t = 30)]
     rounds: u32,
-    /// Repeats a run's choices; a random one is printed otherwise.
+    /// Seed that repeats a run's choices; random by default, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Where reports go.
+    /// Folder for reports.
     #[arg(long, default_value = "target/torture")]
     reports: PathBuf,
 }
 
-/// What a test's faults are, and what they must not do.
+/// A kill test: its faults, and the expected result.
 struct Test {
     name: &'static str,
     run: fn(u32, u64) -> anyhow::Result<Report>,
-    /// Rows beyond the first: a failure, or what the test shows.
+    /// Whether duplicate rows are a failure, or the effect that the test shows.
     twice: Twice,
 }
 

@@ -1,4 +1,4 @@
-//! A `posthouse` that works beside the demo; killed when nobody waits for it any more.
+//! Background `posthouse` process of the demo, killed on drop.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,32 +8,31 @@ use anyhow::anyhow;
 
 use crate::site;
 
-/// See the module.
+/// A running `posthouse` process.
 pub(super) struct Beside {
     child: Child,
     log: File,
 }
 
 impl Beside {
-    /// Starts it.
+    /// Starts it with `arguments`.
     ///
     /// # Errors
-    /// When the binary is not there or does not start.
+    /// Fails if the binary is missing or doesn't start.
     pub(super) fn start(config: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let log = tempfile::tempfile()?;
         let child = site::spawn(config, arguments, log.try_clone()?)?;
         Ok(Self { child, log })
     }
 
-    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// All that it has logged.
+    /// Returns the whole log.
     ///
     /// # Errors
-    /// When it has ended, with its log.
+    /// Fails if the process has ended, with its log.
     pub(super) fn log(&mut self) -> anyhow::Result<String> {
         let ended = self.child.try_wait()?;
         let log = site::whole(&mut self.log)?;
@@ -46,7 +45,7 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // One that has ended already has nothing to be killed.
+        // Errors are ignored, because the process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

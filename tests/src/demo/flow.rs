@@ -1,4 +1,6 @@
-//! The load: messages produced at a steady rate, a node killed in the middle, and the wait until all can be queried.
+//! Event load of the demo, with a node killed halfway.
+//!
+//! Messages are produced at a steady rate; the load ends when all can be queried.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,45 +20,47 @@ use crate::events::{Generator, Profile};
 use crate::load::{Produced, Producer};
 use crate::stack::{Node, wait_until};
 
-/// The documented topic of events, also the config's default.
+/// The documented events topic, also the config's default.
 pub(super) const TOPIC: &str = "clickhouse_events_json";
-/// All generated messages: re-sent and broken ones count.
+/// All generated messages, including re-sent and broken ones.
 pub(super) const MESSAGES: u64 = 200_000;
-/// A rate that two cores hold while they also run every server, none of which has warmed up.
+/// Messages per second. Two cores hold this rate while they also run every server without warm-up.
 pub(super) const PER_SECOND: u64 = 5_000;
-/// The same messages in every run, their timestamps aside.
+/// The same messages in every run, apart from their timestamps.
 const SEED: u64 = 1;
-/// How often the rate is checked.
+/// Interval of rate checks.
 const TICK: Duration = Duration::from_millis(5);
-/// Between two looks at what is queryable.
+/// Interval of counting queryable messages.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the killed node stays down, so that its absence is felt.
+/// Downtime of the killed node, long enough to have an effect.
 const DOWN: Duration = Duration::from_secs(2);
-/// Without a new row for so long nothing more will come: longer than every session, retry and back-off.
+/// Without a new row for this time the load ends. It is longer than every session, retry and
+/// backoff.
 const QUIET: Duration = Duration::from_secs(75);
-/// What is delivered a second time comes while consumers still retry; a poll takes 0.4 s.
+/// Time for duplicates to arrive: consumers deliver them while they still retry, and a poll takes
+/// 0.4 s.
 const SETTLE: Duration = Duration::from_secs(3);
-/// For everything to arrive.
+/// Limit for all messages to become queryable.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What happened.
+/// Results of the load.
 pub(super) struct Flow {
-    /// What the broker acknowledged, probes among the events.
+    /// Messages acknowledged by the broker, including probes.
     pub(super) produced: Produced,
-    /// When the first message was sent.
+    /// Time of the first message.
     pub(super) begun: Instant,
-    /// Every probe that was seen.
+    /// Probes that became visible.
     pub(super) probes: Vec<Probe>,
-    /// The node that was killed.
+    /// Name of the killed node.
     pub(super) victim: String,
-    /// When.
+    /// Time of the kill.
     pub(super) killed: Instant,
 }
 
-/// Produces everything and returns when it can be queried, or when nothing more comes.
+/// Produces all messages, and returns when all can be queried or when no more arrive.
 ///
 /// # Errors
-/// When a message can't be produced, the killed node does not come back, or after an interrupt.
+/// Fails if a message can't be produced, if the killed node doesn't restart, or after an interrupt.
 pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Flow> {
     screen.heading(&format!("{} messages, {} a second", HumanCount(MESSAGES), HumanCount(PER_SECOND)));
     let producer = Producer::new(&ground.stack.broker().address(), TOPIC)?;
@@ -73,7 +77,7 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Flow> {
         let fault = scope.spawn(|| fault(order, ground.victim(), &meter));
 
         let drained = watch(ground, &producer, &sending, &meter, || _ = kill_now.send(()));
-        // Whatever the reason: the other threads must end now.
+        // On success and on failure, the other threads must end now.
         drop(kill_now);
         sending.store(false, Ordering::Relaxed);
         watching.store(false, Ordering::Relaxed);
@@ -91,7 +95,7 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Flow> {
     })
 }
 
-/// Sends all generated messages, evenly, unless `sending` ends before.
+/// Sends all generated messages at a steady rate. Stops early if `sending` becomes false.
 fn generate(producer: &Producer, sending: &AtomicBool) -> anyhow::Result<()> {
     let until = Timestamp::now().as_microsecond();
     let profile = Profile { teams: 20, people: 50_000, days: 14, until, again: 100, broken: 5 };
@@ -108,7 +112,8 @@ fn generate(producer: &Producer, sending: &AtomicBool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows what is produced and queryable, gives the sign for the kill at half time, and returns when all is there.
+/// Shows produced and queryable messages, calls `kill` at half of them, and returns when all are
+/// queryable.
 fn watch(
     ground: &Ground,
     producer: &Producer,
@@ -150,7 +155,8 @@ fn count(node: &Node) -> anyhow::Result<u64> {
     Ok(node.query(queries::QUERYABLE)?.trim_end().parse()?)
 }
 
-/// On the order, kills the node and starts it again. Nothing when the order never comes.
+/// Kills and restarts the node when the order arrives. Returns `None` if the sender is dropped
+/// first.
 fn fault(order: Receiver<()>, node: &Node, meter: &Meter) -> anyhow::Result<Option<Instant>> {
     if order.recv().is_err() {
         return Ok(None);

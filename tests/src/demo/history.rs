@@ -1,4 +1,6 @@
-//! A year of history from Parquet: planned, its loader killed half-way, looked at, gone on with, proven, and counted.
+//! History load of the demo: a year of Parquet, killed halfway.
+//!
+//! Steps: plan, run until the kill, status, second run, verification, count.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -27,26 +29,27 @@ const HISTORY: History = History {
     people: 50_000,
     seed: 1,
 };
-/// Its files, beside the servers' own.
+/// Folder of the files, next to the servers' folders.
 const FOLDER: &str = "history";
-/// A team of its own, beyond those of the messages; `queries::HISTORY` names it too.
+/// A separate team, beyond the teams of the messages. `queries::HISTORY` uses it too.
 const TEAM: &str = "2025";
-/// For the half of it to be stored: the whole takes seconds.
+/// Limit for half of the history to be stored. The whole takes seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What became of it.
+/// Result of the history load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Loaded {
     /// Rows of the files.
     pub(super) rows: u64,
-    /// Whether each of them is there once, and proven.
+    /// Whether each row is stored exactly once and verified.
     pub(super) once: bool,
 }
 
-/// Loads the history in two runs with a kill between them.
+/// Loads the history in two runs, with a kill in between.
 ///
 /// # Errors
-/// When the files can't be written, `posthouse` fails, or the first run ends before it can be killed.
+/// Fails if the files can't be written, if `posthouse` fails, or if the first run ends before the
+/// kill.
 pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Loaded> {
     let folder = ground.stack.dir().join(FOLDER);
     let files = HISTORY.write(&folder)?;
@@ -77,7 +80,7 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Loaded> {
     Ok(Loaded { rows, once: done.code == 0 && counted.is_once() })
 }
 
-/// Starts the load, and ends it with SIGKILL when half of its rows are stored.
+/// Starts the load, and kills it with SIGKILL when half of its rows are stored.
 fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::Result<()> {
     let (meter, begin) = (screen.gauge("stored", HISTORY.rows as u64), Instant::now());
     let mut loader = Beside::start(&ground.record.config, &[&["backfill", "run"], source].concat())?;
@@ -102,8 +105,8 @@ fn kill_half_way(ground: &Ground, screen: &Screen, source: &[&str]) -> anyhow::R
     Ok(())
 }
 
-/// Runs one verb of `posthouse backfill` and prints it with what `said` makes of its answer. A run that found
-/// differences is none that failed.
+/// Runs one verb of `posthouse backfill` and prints it with the summary from `said`. Exit code 3
+/// (differences found) isn't a failure.
 fn verb(
     ground: &Ground,
     screen: &Screen,
@@ -120,7 +123,7 @@ fn verb(
     Ok(outcome)
 }
 
-/// The value behind a name at the beginning of a line.
+/// Returns the value after a name at the start of a line.
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("  "));
     values.next().map(str::trim)

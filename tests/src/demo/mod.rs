@@ -1,5 +1,7 @@
-//! `make demo`: the real servers, the real `posthouse`, a topics file that changes, 200,000 messages, persons that change, a year
-//! of history, kills on the way, and the count.
+//! `make demo`: a tour of posthouse on real servers.
+//!
+//! Steps: a changing topics file, 200,000 messages, changing persons, a year of history, kills on
+//! the way, and a count of the rows.
 
 mod beside;
 mod flow;
@@ -18,11 +20,12 @@ use std::time::Instant;
 use screen::Screen;
 use setup::Ground;
 
-/// Runs the demo. With `keep` the servers then stay up until `signals` has a signal. True when every message and
-/// every row of history is there exactly once.
+/// Runs the demo. With `keep`, the servers then stay up until `signals` has a signal. Returns true
+/// if every message and every row of history is stored exactly once.
 ///
 /// # Errors
-/// When the stack does not start, `posthouse` fails, a server does not come back, or a signal ends it halfway.
+/// Fails if the stack doesn't start, `posthouse` fails, a server doesn't restart, or a signal
+/// interrupts it.
 pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
     let (screen, begin) = (Screen::on_stdout(), Instant::now());
     screen.title(
@@ -59,7 +62,7 @@ const NEXT: [(&str, &str); 5] = [
     ("make up", "the empty stack, to point posthouse at"),
 ];
 
-/// What the servers are good for while they are up.
+/// Prints commands to try while the servers are up.
 fn stay(ground: &Ground, screen: &Screen) {
     screen.heading("The servers are up until Ctrl-C, or until `make down` in another shell");
     print!("{}", ground.record.table());

@@ -1,5 +1,7 @@
-//! Persons from PostgreSQL: copied, then merged, deleted and made again while `posthouse run` follows, with the answers of the
-//! same two queries on every node after each; at the end every row of every node is compared.
+//! Person sync of the demo: initial snapshot, merges, deletions and recreations.
+//!
+//! After each step, two queries are checked on every node while `posthouse run` follows PostgreSQL.
+//! At the end every row of every node is compared.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,9 +27,9 @@ use crate::people::Town;
 use crate::site::{self, Outcome};
 use crate::stack::{Node, wait_until};
 
-/// A team of their own, which `queries` names too.
+/// A separate team, also used in `queries`.
 const TEAM: u32 = 2026;
-/// What the topics file gets.
+/// Text appended to the topics file.
 const TOPICS: &str = "
 [topics.clickhouse_person]
 partitions = 2
@@ -35,14 +37,14 @@ partitions = 2
 [topics.clickhouse_person_distinct_id]
 partitions = 2
 ";
-/// Each person has a distinct id, and each distinct id has events.
+/// Events per distinct id. Each person has one distinct id.
 const EVENTS_EACH: u64 = 3;
-/// All persons that there ever are.
+/// Number of all persons, including later deleted ones.
 const PERSONS: u64 = 1_200;
-/// For a change to be seen by every node.
+/// Limit for a change to become visible on every node.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What happens in PostgreSQL, and what the queries answer then.
+/// A change in PostgreSQL, and the expected results of the queries after it.
 struct Step {
     what: &'static str,
     sql: &'static str,
@@ -50,7 +52,8 @@ struct Step {
     events: u64,
 }
 
-/// Persons that are there before posthouse is. The uuid is made from the distinct id, so that one comes back with the same.
+/// Persons that exist before posthouse starts. The uuid is derived from the distinct id, so a
+/// recreated person has the same uuid.
 const FIRST: Step = Step {
     what: "1,000 that were there: copied",
     sql: "
@@ -63,10 +66,10 @@ INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
     events: 3_000,
 };
 
-/// Events with a person, their people, and persons.
+/// Number of events with a person, of distinct persons among them, and of persons.
 type Answers = [u64; 3];
 
-/// Each is one transaction.
+/// Each step is one transaction.
 const STEPS: [Step; 4] = [
     Step {
         what: "200 more, with a distinct id each",
@@ -113,16 +116,17 @@ INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
     },
 ];
 
-/// PostgreSQL's database, and the posthouse that follows it: both go on until this is dropped, posthouse first.
+/// PostgreSQL's database and the posthouse process that follows it. Both run until dropped,
+/// posthouse first.
 pub(super) struct Followed<'g> {
     _posthouse: Beside,
     _town: Town<'g>,
 }
 
-/// Sets persons up on the running cluster, has them change, and compares.
+/// Sets up person sync on the running cluster, changes persons, and compares.
 ///
 /// # Errors
-/// When PostgreSQL or `posthouse` fails, or a node does not answer what it should.
+/// Fails if PostgreSQL or `posthouse` fails, or if a node returns an unexpected result.
 pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Followed<'g>> {
     screen.heading("Persons: they change in PostgreSQL, and every node follows");
     let town = Town::new(ground.stack.postgres()?, "posthog")?;
@@ -159,7 +163,7 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
     Ok(Followed { _posthouse: posthouse, _town: town })
 }
 
-/// Adds both topics to the topics file, and where persons come from to the config.
+/// Adds both topics to the topics file, and the PostgreSQL source to the config.
 fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
     let config = &ground.record.config;
     let append = |path, text: &str| -> anyhow::Result<()> {
@@ -167,7 +171,7 @@ fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
         Ok(file.write_all(text.as_bytes())?)
     };
     append(config.with_file_name("topics.toml"), TOPICS)?;
-    // Another posthouse of this machine may be at the usual address.
+    // Another posthouse on this machine may use the default address.
     let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let section = |key: &str, value: toml::Value| Table::from_iter([(key.to_owned(), value)]);
     let sections = Table::from_iter([
@@ -177,7 +181,7 @@ fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
     append(config.clone(), &format!("\n{}", toml::to_string(&sections)?))
 }
 
-/// A few events of every distinct id; returns when they can be queried.
+/// Produces events for every distinct id, and returns when they can be queried.
 fn events(ground: &Ground) -> anyhow::Result<()> {
     let producer = Producer::new(&ground.stack.broker().address(), TOPIC)?;
     for number in 0..PERSONS * EVENTS_EACH {
@@ -196,7 +200,7 @@ fn events(ground: &Ground) -> anyhow::Result<()> {
     })
 }
 
-/// Starts the posthouse that follows; returns when both tables are copied.
+/// Starts `posthouse run`, and returns after the initial snapshot of both tables.
 fn follow(ground: &Ground) -> anyhow::Result<Beside> {
     let mut posthouse = Beside::start(&ground.record.config, &["run"])?;
     wait_until("the copy of persons", LIMIT, || match posthouse.log() {
@@ -207,7 +211,7 @@ fn follow(ground: &Ground) -> anyhow::Result<Beside> {
     Ok(posthouse)
 }
 
-/// Waits until both queries answer so on every node: events that have a person, the people they are of, and persons.
+/// Waits until both queries return the step's expected counts on every node.
 fn every_node_answers(ground: &Ground, step: &Step) -> anyhow::Result<Answers> {
     let wanted = [step.events, step.persons, step.persons];
     let answers = || -> anyhow::Result<Vec<Answers>> {
@@ -225,7 +229,7 @@ fn every_node_answers(ground: &Ground, step: &Step) -> anyhow::Result<Answers> {
     })
 }
 
-/// What happened, and every answer before and after it.
+/// Prints a step with the query results before and after it.
 fn line(what: &str, before: Option<&Answers>, after: &Answers, took: Duration) {
     let change = |place: usize| {
         let after = HumanCount(after[place]);
@@ -235,7 +239,7 @@ fn line(what: &str, before: Option<&Answers>, after: &Answers, took: Duration) {
     println!("  {what:<46}{:>16}{:>16}{:>16}{seconds:>14.1} s", change(0), change(1), change(2));
 }
 
-/// Runs one verb of `posthouse`, which must end well.
+/// Runs one verb of `posthouse`, which must exit with 0.
 fn verb(ground: &Ground, screen: &Screen, verb: &[&str], said: &str) -> anyhow::Result<Outcome> {
     let begin = Instant::now();
     let outcome = site::run(&ground.record.config, verb)?;

@@ -1,4 +1,4 @@
-//! From produced to queryable, measured from outside: events of a team of their own, sent and then asked for.
+//! Latency from produced to queryable, measured with probes of a separate team.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,24 +13,24 @@ use crate::events::Kind;
 use crate::load::Producer;
 use crate::stack::Node;
 
-/// One probe each, and between two questions: the resolution of the figures.
+/// Interval of probes and of queries for them: the resolution of the figures.
 const EVERY: Duration = Duration::from_millis(100);
-/// A team of their own makes probes cheap to find; `queries::PROBES` names it too.
+/// A separate team makes probes cheap to find. `queries::PROBES` uses it too.
 const TEAM: u32 = 999_999;
 
-/// One probe that was seen.
+/// A probe that became visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe {
-    /// When it was handed to the producer.
+    /// Time when it was handed to the producer.
     pub(super) sent: Instant,
-    /// How long until a query had it.
+    /// Time until a query returned it.
     pub(super) waited: Duration,
 }
 
-/// Sends probes while `sending`, and asks for them until all are seen or `watching` ends.
+/// Sends probes while `sending`, and queries for them until all are visible or `watching` ends.
 ///
 /// # Errors
-/// When the producer refuses one.
+/// Fails if the producer refuses a probe.
 pub(super) fn run(
     node: &Node,
     producer: &Producer,
@@ -46,7 +46,8 @@ pub(super) fn run(
             waiting.insert(number, Instant::now());
             producer.send(&key, payload.as_bytes(), Kind::New)?;
         }
-        // While a shard is down there is no answer: those probes wait, and that is what is measured.
+        // While a shard is down the query fails, and probes wait. The measured latency includes
+        // this time.
         if let Ok(answer) = node.query(queries::PROBES) {
             let arrived = answer.lines().filter_map(|line| waiting.remove(&line.parse().ok()?));
             seen.extend(arrived.map(|sent: Instant| Probe { sent, waited: sent.elapsed() }));
@@ -56,7 +57,7 @@ pub(super) fn run(
     Ok(seen)
 }
 
-/// Key and value of a probe.
+/// Returns the key and value of a probe.
 fn message(number: u64) -> (String, String) {
     let key = Uuid::from_u128(number.into()).to_string();
     let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S.%6f");
@@ -66,7 +67,7 @@ fn message(number: u64) -> (String, String) {
     (key, payload)
 }
 
-/// The wait that this share of `probes` did not exceed; nothing without probes.
+/// Returns the given quantile of the probes' waits; `None` without probes.
 pub(super) fn quantile(probes: &[Probe], share: f64) -> Option<Duration> {
     let mut waits: Vec<_> = probes.iter().map(|probe| probe.waited).collect();
     waits.sort();

@@ -1,63 +1,70 @@
-//! Every query the demo asks, in the order of its output; each can be pasted into a client as it is.
+//! All queries of the demo, in the order of its output.
+//!
+//! Each can be pasted into a client unchanged.
 
-/// Messages that a query sees, as events or as dead letters.
+/// Visible messages: events and dead letters.
 pub(super) const QUERYABLE: &str = "\
     SELECT (SELECT count() FROM posthog.events) + (SELECT count() FROM posthog.events_dead_letter)";
 
-/// The probes that have arrived: those of the demo's own team.
+/// Probes that have arrived, selected by the demo's probe team.
 pub(super) const PROBES: &str = "\
     SELECT DISTINCT toUInt64(substring(distinct_id, 7)) FROM posthog.events WHERE team_id = 999999";
 
-/// Rows, messages among them, events among those, and the rows that ReplacingMergeTree leaves after merging.
+/// Rows, distinct messages, distinct events, and the rows that ReplacingMergeTree leaves after
+/// merging.
 ///
-/// An event that the producer sent twice has one uuid, so one key, so one partition of the topic: there the offset
-/// tells the two messages apart. The same uuid and offset twice is one message that was delivered twice.
+/// An event that the producer sent twice has one uuid, hence one key and one partition of the
+/// topic, where the offset distinguishes the two messages. The same uuid and offset twice is one
+/// message delivered twice.
 pub(super) const EVENTS: &str = "\
     SELECT count(), uniqExact(uuid, _offset), uniqExact(uuid), (SELECT count() FROM posthog.events FINAL) \
     FROM posthog.events";
 
-/// Rows, and messages among them: a place in the topic is one message.
+/// Rows and distinct messages. A topic partition and offset identify one message.
 pub(super) const DEAD: &str = "\
     SELECT count(), uniqExact(partition, offset) FROM posthog.events_dead_letter";
 
-/// Where rows are, and where the function says they belong. `WEIGHTS` is the list of all shards' weights.
+/// Actual shard of each row, and the owning shard by `shardOf`. `WEIGHTS` is the list of all
+/// shards' weights.
 pub(super) const SHARDS: &str = "\
     SELECT _shard_num AS is_on, shardOf(distinct_id, WEIGHTS) AS belongs_on, count() \
     FROM posthog.events GROUP BY is_on, belongs_on ORDER BY is_on, belongs_on";
 
-/// Different events of each day.
+/// Distinct events of each day.
 pub(super) const DAYS: &str = "\
     SELECT formatDateTime(toDate(timestamp) AS day, '%b %d'), uniqExact(uuid) \
     FROM posthog.events GROUP BY day ORDER BY day";
 
-/// The pages most viewed, from the materialized column.
+/// Most viewed pages, from the materialized column.
 pub(super) const PAGES: &str = "\
     SELECT `mat_$current_url` AS page, uniqExact(uuid) AS views, uniqExact(distinct_id) AS people \
     FROM posthog.events WHERE event = '$pageview' GROUP BY page ORDER BY views DESC LIMIT 5";
 
-/// Why messages are dead letters.
+/// Number of dead letters by reason.
 pub(super) const REASONS: &str = "\
     SELECT error, count() FROM posthog.events_dead_letter GROUP BY error ORDER BY count() DESC, error";
 
 /// Events of the team whose persons change.
 pub(super) const VISITS: &str = "SELECT count() FROM posthog.events WHERE team_id = 2026";
 
-/// Its events that have a person, and whom they are of: by whom each distinct id belongs to now.
+/// The team's events with a person, and the distinct persons, by the current owner of each distinct
+/// id.
 pub(super) const PEOPLE: &str = "\
     SELECT count(), uniqExact(person_id)\n\
     FROM posthog.events_with_person(team_id = 2026, since = '2000-01-01', until = '2200-01-01')\n\
     WHERE person_id != toUUID('00000000-0000-0000-0000-000000000000')";
 
-/// Its persons as they are now.
+/// The team's current persons.
 pub(super) const PERSONS: &str = "SELECT count() FROM posthog.persons(team_id = 2026)";
 
-/// Rows of history, and events among them: those of the demo's own team.
+/// Rows of history and distinct events, selected by the demo's history team.
 pub(super) const HISTORY: &str = "\
     SELECT count(), uniqExact(uuid) FROM posthog.events WHERE team_id = 2025";
 
-/// One dead letter, for the user to look at. No character of it means anything to a shell in double quotes.
+/// One dead letter, for the user to inspect. None of its characters is special to a shell in double
+/// quotes.
 pub(super) const ONE_DEAD_LETTER: &str = "SELECT * FROM posthog.events_dead_letter LIMIT 1";
 
-/// What is on the node's disk, for the user to look at.
+/// Parts on the node's disk, for the user to inspect.
 pub(super) const PARTS: &str = "\
     SELECT table, count(), sum(rows) FROM system.parts WHERE active AND database = 'posthog' GROUP BY table";

@@ -1,4 +1,4 @@
-//! What the demo found, section by section, asked from the servers.
+//! Results of the demo, section by section, queried from the servers.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use super::screen::Screen;
 use super::setup::Ground;
 use crate::load::Produced;
 
-/// Consumers and caches are new: probes of the first moments measure that.
+/// Probes of this first period are ignored, because consumers and caches are new.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Probes sent so shortly before the kill may have met it.
+/// Probes sent this shortly before the kill may be affected by it.
 const BEFORE_KILL: Duration = Duration::from_secs(1);
-/// Days in one line.
+/// Number of days per line.
 const DAYS_A_LINE: usize = 5;
 
-/// Messages, or rows of files, as they stand there, against what was produced.
+/// Stored messages, or rows of files, against the number produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
     /// Acknowledged by the broker, or written to files.
     pub(super) produced: u64,
-    /// Those that have a row.
+    /// Distinct messages with a row.
     pub(super) stored: u64,
-    /// All their rows.
+    /// All rows, including duplicates.
     pub(super) rows: u64,
 }
 
@@ -40,16 +40,17 @@ impl Count {
         self.rows.saturating_sub(self.stored)
     }
 
-    /// Whether nothing is lost and nothing there twice.
+    /// Whether no message is lost or duplicate.
     pub(super) fn is_once(self) -> bool {
         self.lost() == 0 && self.twice() == 0
     }
 }
 
-/// Prints everything; true when nothing was lost and nothing came twice.
+/// Prints all sections. Returns true if no message was lost or duplicate, and every row is on its
+/// shard.
 ///
 /// # Errors
-/// When a query fails.
+/// Fails if a query fails.
 pub(super) fn print(ground: &Ground, flow: &Flow, screen: &Screen) -> anyhow::Result<bool> {
     let once = exactly_once(ground, flow.produced, screen)?;
     latency(ground, flow, screen);
@@ -82,12 +83,12 @@ fn exactly_once(ground: &Ground, produced: Produced, screen: &Screen) -> anyhow:
     Ok([events, dead].iter().all(|count| count.is_once()))
 }
 
-/// The heading of [`line`]s, for the counts whose names depend on what is counted.
+/// Prints the heading of [`line`]s. The names of two columns depend on the counted things.
 pub(super) fn columns(produced: &str, twice: &str) {
     println!("  {:<26}{produced:>12}{:>12}{:>9}{twice:>18}", "", "stored", "lost");
 }
 
-/// One line of counts.
+/// Prints one line of counts.
 pub(super) fn line(name: &str, messages: Count, screen: &Screen) {
     let (lost, twice) = (messages.lost(), messages.twice());
     println!(
@@ -131,7 +132,7 @@ fn latency(ground: &Ground, flow: &Flow, screen: &Screen) {
     }
 }
 
-/// Prints where rows are; true when all are where the function says.
+/// Prints the rows per shard. Returns true if each row is on the shard that `shardOf` returns.
 fn shards(ground: &Ground, screen: &Screen) -> anyhow::Result<bool> {
     let weights: Vec<u32> = ground.stack.spec().shards.iter().map(|shard| shard.weight).collect();
     let answer = ask(ground, &queries::SHARDS.replace("WEIGHTS", &format!("{weights:?}")))?;
@@ -191,15 +192,15 @@ fn ask(ground: &Ground, sql: &str) -> anyhow::Result<String> {
     ground.first().query(sql)
 }
 
-/// The numbers of an answer of one row.
+/// Returns the numbers of a one-row result.
 ///
 /// # Errors
-/// When there is none, or one of another shape.
+/// Fails if the result has another shape.
 pub(super) fn numbers<const N: usize>(ground: &Ground, sql: &str) -> anyhow::Result<[u64; N]> {
     fields(ask(ground, sql)?.trim_end())
 }
 
-/// Rows of a name and a number.
+/// Returns rows of a name and a number.
 fn pairs(ground: &Ground, sql: &str) -> anyhow::Result<Vec<(String, u64)>> {
     let answer = ask(ground, sql)?;
     let pair = |line: &str| {
@@ -209,10 +210,10 @@ fn pairs(ground: &Ground, sql: &str) -> anyhow::Result<Vec<(String, u64)>> {
     answer.lines().map(pair).collect()
 }
 
-/// The fields of one row.
+/// Parses the fields of one row.
 ///
 /// # Errors
-/// When it has others.
+/// Fails if the row has another number or type of fields.
 pub(super) fn fields<T: FromStr, const N: usize>(line: &str) -> anyhow::Result<[T; N]> {
     let wrong = || anyhow!("{N} numbers, not {line:?}");
     let fields: Vec<T> = line.split('\t').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;

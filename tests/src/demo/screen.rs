@@ -1,4 +1,4 @@
-//! How the demo looks: colours and bars on a terminal, plain lines elsewhere.
+//! Output of the demo: styled with progress bars, or plain lines.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use super::flow::Flow;
 use super::history::Loaded;
 
-/// Between two lines where there is no bar.
+/// Interval of progress lines where no bar is shown.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
 const BOLD: &str = "1";
@@ -18,7 +18,7 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const CYAN: &str = "36";
 
-/// Standard output.
+/// Writer of styled lines to stdout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     colours: bool,
@@ -41,14 +41,14 @@ impl Screen {
         println!("\n{}", self.paint(BOLD, text));
     }
 
-    /// An aside, line by line.
+    /// Prints a remark, line by line.
     pub(super) fn dim(self, text: &str) {
         for line in text.lines() {
             println!("  {}", self.paint(DIM, line));
         }
     }
 
-    /// What a command printed, line by line below it.
+    /// Prints a command's output, line by line.
     pub(super) fn quote(self, text: &str) {
         for line in text.lines() {
             println!("    {}", self.paint(DIM, line));
@@ -59,7 +59,7 @@ impl Screen {
         println!();
     }
 
-    /// Something that went down.
+    /// Prints a failure.
     pub(super) fn bad(self, text: &str) {
         println!("{}", self.mark(RED, "✗", text));
     }
@@ -68,17 +68,17 @@ impl Screen {
         format!("  {}", self.paint(colour, &format!("{mark} {text}")))
     }
 
-    /// Green when it is as it should be, red otherwise.
+    /// Paints `text` green if `good`, otherwise red.
     pub(super) fn judged(self, good: bool, text: &str) -> String {
         self.paint(if good { GREEN } else { RED }, text)
     }
 
-    /// A command that was run, how long it took, and what it said.
+    /// Prints a command with its duration and a summary.
     pub(super) fn command(self, command: &str, took: Duration, said: &str) {
         println!("  {command:<29}{:>5.1} s   {}", took.as_secs_f32(), self.paint(DIM, said));
     }
 
-    /// Commands for the user, each with what it shows.
+    /// Prints commands for the user, each with its purpose.
     pub(super) fn commands(self, commands: &[(&str, &str)]) {
         for (command, meaning) in commands {
             println!("\n  {}\n  {}", self.paint(DIM, &format!("# {meaning}")), self.paint(CYAN, command));
@@ -86,7 +86,7 @@ impl Screen {
         println!();
     }
 
-    /// Short commands for the user, in one table.
+    /// Prints short commands for the user, in one table.
     pub(super) fn next(self, commands: &[(&str, &str)]) {
         self.heading("Next");
         let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Screen {
         }
     }
 
-    /// The last word.
+    /// Prints the final result.
     pub(super) fn verdict(self, once: bool, flow: &Flow, history: &Loaded, took: Duration) {
         let (messages, rows) = (HumanCount(flow.produced.messages()), HumanCount(history.rows));
         let what = format!(
@@ -114,7 +114,7 @@ impl Screen {
         );
     }
 
-    /// One bar for a load of `total` rows; nothing where there is no terminal.
+    /// Returns a progress bar for a load of `total` rows, hidden without a terminal.
     pub(super) fn gauge(self, name: &'static str, total: u64) -> ProgressBar {
         if stdout().is_terminal() && stderr().is_terminal() {
             bar(name, "green", total)
@@ -123,7 +123,7 @@ impl Screen {
         }
     }
 
-    /// What shows the load, of `total` messages.
+    /// Returns the progress display for a load of `total` messages.
     pub(super) fn meter(self, total: u64) -> Meter {
         let bars = (stdout().is_terminal() && stderr().is_terminal()).then(|| {
             let all = MultiProgress::new();
@@ -141,7 +141,7 @@ fn bar(name: &'static str, colour: &str, total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style.progress_chars("━╸━")).with_prefix(name)
 }
 
-/// Two bars, or a line from time to time.
+/// Two progress bars, or a line at intervals.
 pub(super) struct Meter {
     screen: Screen,
     bars: Option<Bars>,
@@ -156,10 +156,11 @@ struct Bars {
 }
 
 impl Meter {
-    /// What is produced and queryable by now; nothing while a query gets no answer.
+    /// Shows the number of produced and queryable messages. `queryable` is `None` while the query
+    /// fails.
     pub(super) fn show(&self, produced: u64, queryable: Option<u64>) {
         if let Some(bars) = &self.bars {
-            // Probes come on top of what was announced.
+            // Probes come on top of `total`.
             bars.produced.set_length(bars.produced.length().unwrap_or_default().max(produced));
             bars.queryable.set_length(bars.produced.length().unwrap_or_default());
             bars.produced.set_position(produced);
@@ -186,12 +187,12 @@ impl Meter {
         }
     }
 
-    /// A line above the bars about something that went down.
+    /// Prints a line above the bars about a failure.
     pub(super) fn bad(&self, text: &str) {
         self.line(RED, "✗", text);
     }
 
-    /// A line above the bars about something that came up.
+    /// Prints a line above the bars about a recovery.
     pub(super) fn good(&self, text: &str) {
         self.line(GREEN, "✓", text);
     }
@@ -204,7 +205,7 @@ impl Meter {
         }
     }
 
-    /// Leaves the bars as they are.
+    /// Leaves the bars at their current position.
     pub(super) fn finish(&self) {
         if let Some(bars) = &self.bars {
             bars.produced.abandon();

@@ -1,4 +1,4 @@
-//! The ground the demo stands on: the servers, a config with a materialized column, and what `posthouse` makes of it.
+//! Setup of the demo: servers, config, and posthouse's setup commands.
 
 use std::fs;
 use std::time::Instant;
@@ -12,17 +12,17 @@ use crate::site;
 use crate::stack::{Engine, Node, Progress, Record, Stack};
 use crate::torture::ingest;
 
-/// Appended to the stack's config: everything else is at its default.
+/// Appended to the stack's config; all other keys have their defaults.
 const MATERIALIZED: &str = "
 [[events.materialized]]
 name = \"mat_$current_url\"
 property = \"$current_url\"
 ";
 
-/// What a verb printed, in one line.
+/// Summarizes a verb's output in one line.
 type Summary = fn(&str) -> Option<String>;
 
-/// In the order in which a new cluster needs them.
+/// Setup commands in the order that a new cluster needs.
 const VERBS: [(&[&str], Summary); 4] = [
     (&["topics", "apply"], last_line),
     (&["schema", "apply"], last_line),
@@ -32,26 +32,25 @@ const VERBS: [(&[&str], Summary); 4] = [
 
 /// Running servers with topic, tables and functions.
 pub(super) struct Ground {
-    /// The servers.
     pub(super) stack: Stack,
-    /// Where they are, and the config.
+    /// Addresses of the servers, and the config.
     pub(super) record: Record,
 }
 
 impl Ground {
-    /// The node that is asked.
+    /// The node that runs the queries.
     pub(super) fn first(&self) -> &Node {
-        // A stack without nodes is refused at its start.
+        // A stack without nodes fails to start.
         &self.stack.nodes()[0]
     }
 
-    /// The node that is killed: another, that of the heaviest shard.
+    /// The node to kill: the one of the heaviest shard except the first node.
     pub(super) fn victim(&self) -> &Node {
         let others = self.stack.nodes().iter().skip(1);
         others.max_by_key(|node| node.weight()).unwrap_or_else(|| self.first())
     }
 
-    /// The binary, as a shell in this folder can call it.
+    /// Returns the binary's path, relative to the current folder if possible.
     pub(super) fn posthouse(&self) -> String {
         let Ok(path) = site::binary("posthouse") else { return "posthouse".to_owned() };
         let here = std::env::current_dir().unwrap_or_default();
@@ -62,10 +61,10 @@ impl Ground {
 /// Starts the servers and has `posthouse` set them up.
 ///
 /// # Errors
-/// When a server does not start or a verb fails: with all it printed.
+/// Fails if a server doesn't start, or if a verb fails, with its whole output.
 pub(super) fn prepare(screen: &Screen) -> anyhow::Result<Ground> {
     screen.heading("Real servers, on this machine alone");
-    // The kill test's stack: nothing merges, so that no row that arrived twice can hide.
+    // The kill test's stack. Merges are off, so that a duplicate row stays visible.
     let stack = Stack::start(ingest::spec().postgres(), &Progress::on_stderr())?;
     let record = Record::write(&stack)?;
     let ground = Ground { stack, record };
@@ -119,26 +118,26 @@ fn checked(stdout: &str) -> Option<String> {
     Some(format!("{ids} ids compared with the server's own functions, {differing} differ"))
 }
 
-/// Of what `udf install --json` prints.
+/// Part of the output of `udf install --json`.
 #[derive(Deserialize)]
 struct Installed {
     node: String,
     release: String,
 }
 
-/// Of what `udf check --json` prints.
+/// Part of the output of `udf check --json`.
 #[derive(Deserialize)]
 struct Checked {
     nodes: Vec<CheckedNode>,
 }
 
-/// One node's comparisons.
+/// Comparisons on one node.
 #[derive(Deserialize)]
 struct CheckedNode {
     compared: Vec<Compared>,
 }
 
-/// One list of weights.
+/// Comparison for one list of weights.
 #[derive(Deserialize)]
 struct Compared {
     rows: u64,

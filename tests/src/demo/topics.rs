@@ -1,4 +1,7 @@
-//! Topics as code: the file changes, and the brokers follow; what would lose messages is refused, though it was confirmed.
+//! Topics-as-code part of the demo.
+//!
+//! The topics file changes and the brokers follow. Changes that would lose messages are refused,
+//! even if confirmed.
 
 use std::time::Instant;
 
@@ -9,20 +12,21 @@ use super::setup::Ground;
 use crate::site::{self, Outcome};
 use crate::stack::TOPICS_TOML;
 
-/// The events' topic as the file has it, and its retention there.
+/// The events topic and its retention in the stack's topics file.
 const EVENTS: &str =
     "[topics.clickhouse_events_json]\npartitions = 4\nconfig = { \"retention.ms\" = \"604800000\" }\n";
-/// The same with a retention that is shorter by two days, and another topic.
+/// The same topic with a retention shorter by two days, and another topic.
 const LESS: &str = "[topics.clickhouse_events_json]\npartitions = 4\nconfig = { \"retention.ms\" = 432_000_000 }\n\
                     \n[topics.exports]\npartitions = 2\nconfig = { \"cleanup.policy\" = \"compact\" }\n";
-/// The events' topic is to go, which the Kafka tables read, and the other one to have fewer partitions.
+/// Deletes the events topic, which the Kafka tables read, and takes a partition from the other one.
 const DANGEROUS: &str =
     "[topics.clickhouse_events_json]\ndelete = true\n\n[topics.exports]\npartitions = 1\n";
 
-/// Changes the topics file, applies it, and has what is dangerous refused. Leaves the file and the events' topic as they were.
+/// Changes the topics file, applies it, and checks that dangerous changes are refused. Leaves the
+/// file and the events topic unchanged.
 ///
 /// # Errors
-/// When `posthouse` fails, does what it should refuse, or says something else than it should.
+/// Fails if `posthouse` fails, applies a dangerous change, or prints unexpected output.
 pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<()> {
     screen.heading("Topics as code: topics.toml changes, the brokers follow");
     write(ground, LESS)?;
@@ -54,7 +58,7 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts another topic of events into the stack's topics file.
+/// Replaces the events topic in the stack's topics file.
 fn write(ground: &Ground, events: &str) -> anyhow::Result<()> {
     ensure!(TOPICS_TOML.contains(EVENTS), "the stack's topics file has no such topic: {EVENTS}");
     let file = ground.record.config.with_file_name("topics.toml");
@@ -67,7 +71,7 @@ fn verb(ground: &Ground, screen: &Screen, verb: &[&str], code: i32, said: &str) 
     let begin = Instant::now();
     let outcome = site::run(&ground.record.config, &[&["topics"], verb].concat())?;
     ensure!(outcome.code == code, "posthouse topics {}: {outcome}", verb.join(" "));
-    // Options are said beside it: the line is short.
+    // Options appear in the summary, because the command column is narrow.
     screen.command(&format!("posthouse topics {}", verb[0]), begin.elapsed(), said);
     Ok(outcome)
 }

@@ -1,7 +1,7 @@
 //! Prices of integration tests: measured, recorded and compared.
 //!
-//! A run writes `target/it/times.json`. Its copy in `tests/it/prices.json` is the recorded price,
-//! against which later runs are compared.
+//! A run writes `target/it/times.json`. Its copy in `tests/it/prices.json` is the recorded price
+//! that later runs are compared with.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Class;
 
-/// Tests listed at the end of a run.
+/// Number of tests listed at the end of a run.
 const MAX_LISTED: usize = 15;
-/// A test above this multiple of its recorded price is named.
+/// A test above this multiple of its recorded price is reported.
 const SLOWER_RATIO: f64 = 1.5;
-/// A test below this many seconds is never named: the scheduler alone may double it.
+/// A test below this many seconds is never reported, because scheduling alone may double it.
 const MIN_NAMED_S: f64 = 5.0;
 
 /// The price of one test.
@@ -24,35 +24,34 @@ const MIN_NAMED_S: f64 = 5.0;
 pub struct Price {
     /// `file::test`, as the harness prints it.
     pub name: String,
-    /// What it needs.
     pub class: Class,
     /// Wall time, without the wait for its turn.
     pub seconds: f64,
 }
 
-/// The end of a run: its prices beside the recorded ones.
+/// Summary of a run: its prices and the recorded ones.
 #[derive(Debug)]
 pub struct Bill<'p> {
     /// The prices of this run.
     pub paid: &'p [Price],
-    /// The recorded prices; those of other tests don't matter.
+    /// The recorded prices. Prices of other tests are ignored.
     pub recorded: &'p [Price],
 }
 
 /// Reads prices from a file.
 ///
 /// # Errors
-/// If the file can't be read or isn't a list of prices.
+/// Fails if the file can't be read or isn't a list of prices.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Price>> {
     let text = std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{} has no list of prices", path.display()))
 }
 
-/// Writes prices to a file, sorted by name and rounded to hundredths, so that two runs compare line by
-/// line.
+/// Writes prices to a file, sorted by name and rounded to hundredths, so that two runs compare line
+/// by line.
 ///
 /// # Errors
-/// If the file can't be written.
+/// Fails if the file can't be written.
 pub fn write(path: &Path, prices: &[Price]) -> anyhow::Result<()> {
     let mut prices = prices.to_vec();
     prices.sort_by(|a, b| a.name.cmp(&b.name));
@@ -69,7 +68,7 @@ pub fn write(path: &Path, prices: &[Price]) -> anyhow::Result<()> {
 }
 
 impl Bill<'_> {
-    /// The most expensive tests, dearest first.
+    /// Returns the slowest tests, slowest first.
     fn slowest(&self) -> Vec<&Price> {
         let mut prices: Vec<&Price> = self.paid.iter().collect();
         prices.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -77,7 +76,7 @@ impl Bill<'_> {
         prices
     }
 
-    /// Tests and seconds of each class.
+    /// Returns the number of tests and their total seconds by class.
     fn totals(&self) -> BTreeMap<Class, (usize, f64)> {
         let mut totals = BTreeMap::new();
         for price in self.paid {
@@ -88,7 +87,7 @@ impl Bill<'_> {
         totals
     }
 
-    /// Tests that cost far more than recorded, each with its recorded seconds.
+    /// Returns tests far above their recorded price, each with its recorded seconds.
     fn slower(&self) -> Vec<(&Price, f64)> {
         let recorded: BTreeMap<&str, f64> =
             self.recorded.iter().map(|price| (&*price.name, price.seconds)).collect();
@@ -101,7 +100,7 @@ impl Bill<'_> {
         slower
     }
 
-    /// Tests without a recorded price.
+    /// Returns tests without a recorded price.
     fn unrecorded(&self) -> Vec<&Price> {
         let known = |price: &Price| self.recorded.iter().any(|recorded| recorded.name == price.name);
         self.paid.iter().filter(|price| !known(price)).collect()

@@ -1,4 +1,4 @@
-//! Admission of integration tests: which of the waiting ones run now.
+//! Admission of integration tests: the order and concurrency of running tests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,34 +6,34 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// What a test needs, and therefore which tests may run beside it.
+/// Servers that a test needs. The class decides which tests may run at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// No server.
     Free,
-    /// A site on the shared stack, beside other tests.
+    /// A site on the shared stack, next to other tests.
     Shared,
-    /// A site on the shared stack, beside shared tests, and one of its class at a time: functions
-    /// belong to a node, the lock of topics to the cluster.
+    /// A site on the shared stack, next to shared tests, but only one test of this class at a time:
+    /// functions belong to a node, and the topics lock belongs to the cluster.
     Single,
-    /// A site on the shared stack while no other test is on it: lists of all topics and Keeper's
+    /// A site on the shared stack while no other test uses it: lists of all topics and Keeper's
     /// offsets belong to the whole stack.
     Alone,
-    /// A stack that no other test uses.
+    /// A separate stack that no other test uses.
     Own,
 }
 
-/// How many tests run at once.
+/// Limits on concurrent tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of all classes together.
+    /// Limit on tests of all classes.
     pub tests: usize,
-    /// With a stack of their own.
+    /// Limit on tests with a separate stack.
     pub own: usize,
 }
 
-/// The tests that wait and the tests that run.
+/// The waiting tests and the running tests.
 #[derive(Debug)]
 pub struct Schedule {
     limits: Limits,
@@ -41,7 +41,7 @@ pub struct Schedule {
     changed: Condvar,
 }
 
-/// The right to run, until it is dropped.
+/// Permission to run, released on drop.
 #[derive(Debug)]
 pub struct Turn<'s> {
     schedule: &'s Schedule,
@@ -50,12 +50,12 @@ pub struct Turn<'s> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By place in the order of the tests.
+    /// By position in the order of the tests.
     waiting: BTreeMap<usize, Class>,
     running: Running,
 }
 
-/// Tests that run, by class.
+/// Number of running tests by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Running {
     free: usize,
@@ -66,12 +66,12 @@ struct Running {
 }
 
 impl Schedule {
-    /// Admits nothing beyond these limits.
+    /// Creates a schedule that never exceeds `limits`.
     pub fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Waits until the test at `place` in the order may run.
+    /// Waits until the test at position `place` in the order may run.
     pub fn turn(&self, place: usize, class: Class) -> Turn<'_> {
         let mut state = self.lock();
         state.waiting.insert(place, class);
@@ -98,7 +98,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Limits {
-    /// The first waiting test that may run beside those that do.
+    /// Returns the first waiting test that may run next to the running ones.
     fn next(self, waiting: &BTreeMap<usize, Class>, running: Running) -> Option<usize> {
         let admitted = waiting.iter().find(|(_, class)| self.admits(running, **class));
         admitted.map(|(place, _)| *place)

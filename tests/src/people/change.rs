@@ -1,4 +1,4 @@
-//! What happens to people: one change within a transaction, on rows picked by chance.
+//! Changes of the person workload, applied to random rows in a transaction.
 
 use postgres::{Error, Transaction};
 use rand::RngExt;
@@ -11,31 +11,33 @@ use super::town::Deletion;
 /// A kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A person is made, with distinct ids; one that was there before comes back with its uuid, at version 0.
+    /// Inserts a person with distinct ids. A deleted row is recreated with its uuid, at version 0;
+    /// a soft-deleted row is restored, at the next version.
     Create,
-    /// Its properties change.
+    /// Changes a person's properties.
     Update,
-    /// It is identified, or no more; its properties stay, and if they are large, PostgreSQL does not tell them.
+    /// Toggles `is_identified`. The properties are unchanged, and PostgreSQL omits large unchanged
+    /// values from the WAL.
     Identify,
-    /// A distinct id is made, or made again.
+    /// Adds or restores a distinct id.
     AddId,
-    /// A distinct id goes.
+    /// Deletes a distinct id.
     DeleteId,
-    /// A distinct id moves to another person.
+    /// Moves a distinct id to another person.
     MoveId,
-    /// All distinct ids of a person move to another, and the person goes.
+    /// Moves all distinct ids of a person to another one, and deletes the first.
     Merge,
-    /// A person goes, with its distinct ids.
+    /// Deletes a person and its distinct ids.
     Delete,
-    /// The same row changes several times.
+    /// Changes the same row several times.
     Churn,
-    /// A person goes and comes back with the same uuid.
+    /// Deletes a person and recreates it with the same uuid.
     Renew,
-    /// The same, in two transactions at once: see [`super::lives`].
+    /// Deletes and recreates a person in two overlapping transactions: see [`super::lives`].
     Overlap,
 }
 
-/// Those of one transaction, with their shares.
+/// The kinds within one transaction, with their relative frequency.
 const SHARES: &[(Kind, u32)] = &[
     (Kind::Create, 24),
     (Kind::Update, 20),
@@ -49,7 +51,7 @@ const SHARES: &[(Kind, u32)] = &[
     (Kind::Renew, 3),
 ];
 
-/// A person as it is picked.
+/// A randomly picked person.
 pub(super) struct Picked {
     pub(super) id: i64,
     pub(super) team: i32,
@@ -57,7 +59,7 @@ pub(super) struct Picked {
 }
 
 impl Kind {
-    /// All kinds.
+    /// Returns all kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         SHARES.iter().map(|(kind, _)| *kind).chain([Self::Overlap])
     }
@@ -73,7 +75,7 @@ impl Kind {
         Self::Update
     }
 
-    /// Makes the change; false where there was nothing to change.
+    /// Applies the change. Returns false if no row could be changed.
     pub(super) fn make(
         self,
         tx: &mut Transaction<'_>,
@@ -126,7 +128,7 @@ impl Kind {
     }
 }
 
-/// The next person of a random team from a random uuid on.
+/// Picks the first person of a random team at or after a random uuid.
 pub(super) fn person(
     tx: &mut Transaction<'_>,
     lives: &Lives,
@@ -151,7 +153,8 @@ fn distinct_id_of(
     Ok(tx.query_opt(next, &[&team, &from])?.map(|row| row.get(0)))
 }
 
-/// Whoever makes a person of this uuid holds this lock until the end: nothing else keeps two from having it.
+/// Locks a uuid until the end of the transaction. Every insert takes this lock, because no other
+/// constraint prevents two persons with the same uuid.
 pub(super) fn lock(tx: &mut Transaction<'_>, uuid: &str) -> Result<(), Error> {
     tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&uuid]).map(drop)
 }
@@ -183,7 +186,7 @@ pub(super) fn insert(
     uuid: &str,
     random: &mut StdRng,
 ) -> Result<i64, Error> {
-    // With microseconds, of which ClickHouse keeps none.
+    // With microseconds, which ClickHouse truncates.
     let created_at_us = random.random_range(0..2_000_000_000_000_000_i64);
     let inserts = "INSERT INTO posthog_person (uuid, team_id, properties, created_at, version) \
         VALUES ($1::text::uuid, $2, $3::text::jsonb, to_timestamp(0) + $4::bigint * interval '1 microsecond', 0) \

@@ -1,26 +1,26 @@
-//! How what a node shows differs from the truth: missing, stale, extra, with a few examples of each.
+//! Differences between a node's rows and PostgreSQL's, with examples.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
-/// Examples of each sort; their text is cut after so many characters.
+/// Limits on the examples per sort, and on the characters of each.
 const EXAMPLES: usize = 3;
 const EXAMPLE_CHARACTERS: usize = 300;
 
-/// The rows that differ.
+/// Rows that differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// In PostgreSQL, and not to be seen.
+    /// In PostgreSQL, but missing on the node.
     pub missing: u64,
-    /// To be seen, but not as PostgreSQL has it.
+    /// On the node, but different from PostgreSQL.
     pub stale: u64,
-    /// To be seen, but not in PostgreSQL.
+    /// On the node, but not in PostgreSQL.
     pub extra: u64,
-    /// A line each.
+    /// One line per example.
     pub examples: Vec<String>,
 }
 
-/// What `seen` has otherwise than `truth`; `what` calls a row in the examples.
+/// Compares `seen` with `truth`. `what` names a row in the examples.
 pub fn differences<K: Ord + Debug, V: Eq + Debug>(
     what: &str,
     truth: &BTreeMap<K, V>,
@@ -46,17 +46,17 @@ pub fn differences<K: Ord + Debug, V: Eq + Debug>(
 }
 
 impl Differences {
-    /// Whether there are none.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    /// How many rows differ.
+    /// Returns the number of rows that differ.
     pub fn count(&self) -> u64 {
         self.missing + self.stale + self.extra
     }
 
-    /// These and those.
+    /// Returns the sum of both.
     pub fn and(mut self, other: Self) -> Self {
         self.missing += other.missing;
         self.stale += other.stale;
@@ -65,7 +65,7 @@ impl Differences {
         self
     }
 
-    /// Counts them, and keeps the first as examples.
+    /// Counts the lines, and keeps the first as examples.
     fn keep(&mut self, lines: impl Iterator<Item = String>) -> u64 {
         (1..)
             .zip(lines)

@@ -1,4 +1,6 @@
-//! Lives of a town's people: several connections change them at once, in transactions that overlap, fail and are rolled back.
+//! Person workload: concurrent transactions on a person database.
+//!
+//! Several connections change the same rows. Their transactions overlap, fail and are rolled back.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,58 +17,60 @@ use super::change::{self, Kind, Picked};
 use super::town::{Deletion, Town};
 use crate::stack::wait_until;
 
-/// For a killed PostgreSQL to be back.
+/// Limit for a killed PostgreSQL to restart.
 const BACK_LIMIT: Duration = Duration::from_secs(120);
-/// A wait that goes round over two connections of one thread is not seen by PostgreSQL: this ends it.
+/// PostgreSQL doesn't detect a deadlock across two connections of one thread. The timeout ends it.
 const SESSION: &str = "SET lock_timeout = '2s'";
 
-/// How people live.
+/// Parameters of a person workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Lives {
-    /// Their teams.
+    /// Number of teams.
     pub teams: i32,
-    /// Persons that a team may have. Few: then they come back often.
+    /// Limit on persons per team. With few persons, deleted ones are often recreated.
     pub persons: u32,
-    /// Distinct ids that a team may have.
+    /// Limit on distinct ids per team.
     pub distinct_ids: u32,
-    /// Connections that change them at once.
+    /// Number of concurrent connections.
     pub connections: u32,
-    /// Changes that are made, whether they are committed or not.
+    /// Number of attempted changes, committed or not.
     pub changes: u64,
-    /// Between two transactions of a connection.
+    /// Pause between two transactions of a connection.
     pub pace: Duration,
-    /// Repeats what each connection tries; what comes of it depends on who is first.
+    /// Repeats the changes that each connection attempts. Their results depend on the order of the
+    /// connections.
     pub seed: u64,
-    /// What becomes of deleted rows; that of the town counts.
+    /// How rows are deleted. The person database's own rule overrides it.
     pub deletion: Deletion,
 }
 
-/// What came of it: changes that were committed, by kind, and transactions that were not.
+/// Results of a workload: committed changes by kind, and failed transactions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Committed changes.
     pub committed: BTreeMap<Kind, u64>,
-    /// Transactions that were rolled back on purpose.
+    /// Transactions rolled back on purpose.
     pub rolled_back: u64,
-    /// Savepoints that were rolled back to.
+    /// Savepoints rolled back.
     pub savepoints: u64,
-    /// Transactions that PostgreSQL refused: conflicts, deadlocks, persons that had gone.
+    /// Transactions refused by PostgreSQL: conflicts, deadlocks, persons deleted meanwhile.
     pub refused: u64,
-    /// Connections that were lost.
+    /// Connections lost.
     pub lost: u64,
 }
 
 impl Lives {
-    /// Two teams and three connections.
+    /// Creates a workload with two teams and three connections.
     pub fn new(seed: u64, changes: u64) -> Self {
         let (pace, deletion) = (Duration::ZERO, Deletion::Hard);
         Self { teams: 2, persons: 60, distinct_ids: 200, connections: 3, changes, pace, seed, deletion }
     }
 
-    /// Lives until all changes are made, or `stop` is set. PostgreSQL may be killed and started meanwhile.
+    /// Runs until all changes are attempted or `stop` is set. PostgreSQL may be killed and
+    /// restarted meanwhile.
     ///
     /// # Errors
-    /// When PostgreSQL does not come back.
+    /// Fails if PostgreSQL doesn't restart.
     pub fn run(&self, town: &Town<'_>, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let made = AtomicU64::new(0);
         let lives = Self { deletion: town.rules().deletion, ..*self };
@@ -90,7 +94,7 @@ impl Lives {
     }
 }
 
-/// One connection's.
+/// State of one connection.
 struct Life<'a> {
     lives: &'a Lives,
     town: &'a Town<'a>,
@@ -102,7 +106,7 @@ impl Life<'_> {
     fn live(mut self, made: &AtomicU64, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let (mut client, mut other) = (self.connect()?, self.connect()?);
         while !stop.load(Ordering::Relaxed) {
-            // A row that stays has its uuid for itself.
+            // A soft-deleted row keeps its uuid, so another row can't use it.
             let overlaps = self.random.random_range(0..25) == 0 && self.lives.deletion == Deletion::Hard;
             let changes = if overlaps { 1 } else { self.random.random_range(1..7) };
             if made.fetch_add(changes, Ordering::Relaxed) >= self.lives.changes {
@@ -144,7 +148,7 @@ impl Life<'_> {
         })
     }
 
-    /// Several changes; returns those that were committed.
+    /// Runs several changes in a transaction, and returns the committed ones.
     fn transaction(&mut self, client: &mut Client, changes: u64) -> Result<Vec<Kind>, Error> {
         let (lives, random) = (self.lives, &mut self.random);
         let mut tx = client.transaction()?;
@@ -178,8 +182,8 @@ impl Life<'_> {
         Ok(made)
     }
 
-    /// A person goes in one transaction and comes back in another, which begins before the first has ended: the new row is
-    /// written before the old one's deletion or after it, and committed after it.
+    /// Deletes a person in one transaction and recreates it in another that begins before the first
+    /// ends. The new row is written before or after the deletion, and committed after it.
     fn overlap(&mut self, client: &mut Client, other: &mut Client) -> Result<Vec<Kind>, Error> {
         let (lives, random) = (self.lives, &mut self.random);
         let (mut going, mut coming) = (client.transaction()?, other.transaction()?);
@@ -203,13 +207,14 @@ impl Life<'_> {
     }
 }
 
-/// Whether the connection is gone, or goes now: a server whose postmaster was killed still says so (class 57, operator
-/// intervention) before its connection is closed.
+/// Whether the connection is closed or about to be. A server whose postmaster was killed still
+/// reports it (class 57, operator intervention) before it closes the connection.
 fn lost(error: &Error) -> bool {
     error.code().is_none_or(|code| code.code().starts_with("57P"))
 }
 
-/// What is to be expected of others at work: conflicts and persons that had gone, deadlocks, waits that took too long.
+/// Whether the error is expected with concurrent transactions: conflicts, persons deleted
+/// meanwhile, deadlocks, lock timeouts.
 fn refused(error: &Error) -> bool {
     let class = error.code().and_then(|code| code.code().get(..2));
     class.is_some_and(|class| ["23", "40", "55"].contains(&class))

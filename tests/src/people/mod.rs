@@ -1,4 +1,4 @@
-//! People as the application keeps them in PostgreSQL: the tables, lives that change them, and what of it a node shows.
+//! Person databases for tests: the application's tables, workloads, and comparison.
 
 mod change;
 mod difference;

@@ -1,17 +1,18 @@
-//! Properties, names and uuids that lives are made of: small, large and odd.
+//! Random properties, distinct ids and uuids: small, large and odd values.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// PostgreSQL stores what is beyond 2 kB apart, and what does not shrink stays large: no other column's change tells it.
+/// PostgreSQL stores values above 2 kB out of line, and random text doesn't compress. The WAL omits
+/// them when only other columns change.
 const LARGE_CHARACTERS: usize = 12_000;
-/// Every so many properties are large.
+/// One in this many properties is large.
 const LARGE_EVERY: u32 = 10;
 
 const PLANS: &[&str] = &["free", "pro", "team"];
-/// What breaks who does not expect it; `jsonb` has no U+0000.
+/// Strings that break careless code; `jsonb` has no U+0000.
 const ODD: &[&str] = &[
     "",
     "'; DROP TABLE person --",
@@ -24,7 +25,7 @@ const ODD: &[&str] = &[
     "e\u{301} \u{2028} \u{feff} \u{fffd} \u{10ffff}",
 ];
 
-/// A JSON object.
+/// Returns random properties as a JSON object.
 pub(super) fn properties(random: &mut StdRng) -> String {
     let mut value = json!({
         "plan": PLANS[random.random_range(0..PLANS.len())],
@@ -39,7 +40,7 @@ pub(super) fn properties(random: &mut StdRng) -> String {
         value[odd(random)] = json!({ "list": [null, true, odd(random), {}], "empty": [] });
     }
     let text = value.to_string();
-    // Numbers beyond what a double holds: jsonb keeps them digit by digit.
+    // Numbers beyond the range of a double: jsonb keeps every digit.
     match random.random_range(0..8) {
         0 => text.replacen('{', r#"{"digits": 12345678901234567890.00010, "huge": 1e40, "#, 1),
         _ => text,
@@ -54,13 +55,13 @@ fn text(random: &mut StdRng, characters: usize) -> String {
     (0..characters).map(|_| char::from(random.random_range(b' '..=b'~'))).collect()
 }
 
-/// The distinct id of a number: some are odd, all are different.
+/// Returns the distinct id of a number. Some are odd, all are distinct.
 pub(super) fn distinct_id(number: u32) -> String {
     let odd = ODD[number as usize % ODD.len()];
     format!("{number:04}{odd}")
 }
 
-/// The uuid of a team's person: the same whenever it is made again.
+/// Returns the uuid of a team's person, the same at each recreation.
 pub(super) fn uuid(team: i32, number: u32) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{team}:{number}").as_bytes()).to_string()
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL database of a test's own, with the application's two tables and what posthouse needs of them.
+//! Person database of a test: the application's two tables and posthouse's requirements.
 
 use anyhow::Context;
 use postgres::Client;
@@ -10,10 +10,11 @@ use super::truth::{self, DistinctIds, People, Persons};
 use crate::site::Site;
 use crate::stack::{PASSWORD, Postgres, USER};
 
-/// PostgreSQL cuts longer names off (63 bytes), and refuses them for slots. So much of a name is kept as it is.
+/// Bytes of a name kept unchanged. PostgreSQL truncates names above 63 bytes, and refuses them for
+/// slots.
 const NAME_BYTES: usize = 48;
 
-/// Columns of the first table.
+/// Columns of `posthog_person`.
 const PERSON: &str = "
     uuid uuid NOT NULL,
     team_id integer NOT NULL,
@@ -24,7 +25,7 @@ const PERSON: &str = "
     is_deleted boolean NOT NULL DEFAULT false,
     merged_into_id bigint NULL";
 
-/// The tables as the application makes them.
+/// Returns the DDL of the application's tables.
 fn tables(layout: Layout) -> String {
     let (person, reference) = match layout {
         Layout::Plain => (
@@ -66,7 +67,7 @@ fn tables(layout: Layout) -> String {
     )
 }
 
-/// The database; dropping it removes it, with its slots.
+/// A person database. Dropping it removes the database and its slots.
 #[derive(Debug)]
 pub struct Town<'s> {
     postgres: &'s Postgres,
@@ -76,55 +77,54 @@ pub struct Town<'s> {
     folder: TempDir,
 }
 
-/// What a deletion tells of its row.
+/// Columns of a deleted row in the WAL (replica identity).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// The columns of an index: those that ClickHouse knows the row by.
+    /// The columns of an index: ClickHouse's key columns.
     Index,
     /// All columns.
     Full,
-    /// The primary key: too little for posthouse, which refuses such a table.
+    /// The primary key. It lacks key columns, so posthouse refuses such a table.
     Default,
 }
 
-/// What becomes of rows that are deleted or merged.
+/// Effect of a deletion or merge on a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// They go.
+    /// The row is deleted.
     Hard,
-    /// They stay, and say so, as the application has it since 2026-07.
+    /// The row stays and is marked, as in the application since 2026-07.
     Soft,
 }
 
-/// How persons are stored.
+/// Storage of persons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// In one table.
     Plain,
-    /// In partitions by team, as the application has them since 2025-11; fewer of them.
+    /// In partitions by team, as in the application since 2025-11, but fewer.
     Partitioned,
 }
 
 /// Partitions of [`Layout::Partitioned`].
 const PARTITIONS: usize = 4;
 
-/// How the tables are set up.
+/// Setup of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// How persons are stored.
     pub layout: Layout,
-    /// What a deletion tells.
     pub identity: Identity,
-    /// What becomes of deleted rows.
     pub deletion: Deletion,
-    /// The database's.
+    /// Encoding of the database.
     pub encoding: &'static str,
-    /// Whether posthouse's role owns the tables, and so may make a publication of them; it may read them anyway.
+    /// Whether posthouse's role owns the tables and so may create a publication of them. It may
+    /// read them in any case.
     pub owned: bool,
 }
 
 impl Rules {
-    /// Those of a seed: every layout with every identity that posthouse takes, and either kind of deletion.
+    /// Returns the rules of a seed: every layout with every identity that posthouse accepts, and
+    /// either kind of deletion.
     pub fn of(seed: u64) -> Self {
         let layout = if seed & 1 == 0 { Layout::Plain } else { Layout::Partitioned };
         let identity = if seed & 2 == 0 { Identity::Index } else { Identity::Full };
@@ -146,18 +146,18 @@ impl Default for Rules {
 }
 
 impl<'s> Town<'s> {
-    /// A database called as `name` is, if that is not too long, with empty tables.
+    /// Creates a database called `name` (shortened if too long) with empty tables.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// Fails if the database can't be created.
     pub fn new(postgres: &'s Postgres, name: &str) -> anyhow::Result<Self> {
         Self::with(postgres, name, Rules::default())
     }
 
-    /// The same with other rules.
+    /// Like [`Town::new`], with other rules.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// Fails if the database can't be created.
     pub fn with(postgres: &'s Postgres, name: &str, rules: Rules) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
@@ -173,40 +173,38 @@ impl<'s> Town<'s> {
         Ok(town)
     }
 
-    /// The name of the database, of the slot and of the publication.
+    /// Name of the database, the slot and the publication.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How its tables are set up.
     pub fn rules(&self) -> Rules {
         self.rules
     }
 
-    /// The server it is on.
     pub fn postgres(&self) -> &'s Postgres {
         self.postgres
     }
 
-    /// A connection of the superuser.
+    /// Connects as superuser.
     ///
     /// # Errors
-    /// When it is refused.
+    /// Fails if the connection is refused.
     pub fn admin(&self) -> anyhow::Result<Client> {
         self.postgres.admin(&self.name)
     }
 
-    /// Points a site at this database, with topics, a group, a slot and a publication of its own. Takes effect with the next
-    /// run of `posthouse`.
+    /// Points a site at this database, with separate topics, group, slot and publication. Takes
+    /// effect with the next run of `posthouse`.
     ///
     /// # Errors
-    /// When the site's topics file can't be written.
+    /// Fails if the site's topics file can't be written.
     pub fn configure(&self, site: &mut Site<'_>) -> anyhow::Result<()> {
         site.with_persons()?.set("persons", "postgres", self.source());
         Ok(())
     }
 
-    /// The section of a config that names this database, with a slot and a publication of its own.
+    /// Returns the config section for this database, with a separate slot and publication.
     pub fn source(&self) -> Table {
         let mut source = Table::new();
         let password_file = self.folder.path().join("password").display().to_string();
@@ -232,10 +230,10 @@ impl<'s> Town<'s> {
         source
     }
 
-    /// Gives a key of `[persons.postgres]` of a configured site another value.
+    /// Sets a key of `[persons.postgres]` of a configured site.
     ///
     /// # Errors
-    /// When the site is not configured.
+    /// Fails if the site is not configured.
     pub fn set(&self, site: &mut Site<'_>, key: &str, value: impl Into<Value>) -> anyhow::Result<()> {
         let persons = site.config_mut().get_mut("persons").and_then(Value::as_table_mut);
         let source = persons.and_then(|persons| persons.get_mut("postgres")?.as_table_mut());
@@ -243,37 +241,38 @@ impl<'s> Town<'s> {
         Ok(())
     }
 
-    /// The truth: what both tables have at one moment.
+    /// Returns the expected rows: both tables in one PostgreSQL snapshot.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer.
+    /// Fails if PostgreSQL doesn't answer.
     pub fn people(&self) -> anyhow::Result<People> {
         truth::in_postgres(&mut self.admin()?)
     }
 
-    /// The persons of [`Town::people`].
+    /// Returns the persons of [`Town::people`].
     ///
     /// # Errors
-    /// When PostgreSQL does not answer.
+    /// Fails if PostgreSQL doesn't answer.
     pub fn persons(&self) -> anyhow::Result<Persons> {
         Ok(self.people()?.persons)
     }
 
-    /// The distinct ids of [`Town::people`].
+    /// Returns the distinct ids of [`Town::people`].
     ///
     /// # Errors
-    /// When PostgreSQL does not answer.
+    /// Fails if PostgreSQL doesn't answer.
     pub fn distinct_ids(&self) -> anyhow::Result<DistinctIds> {
         Ok(self.people()?.distinct_ids)
     }
 
-    /// Drops the database and its slots: whoever is connected is thrown out. Dropping does it too.
+    /// Drops the database and its slots, and closes their connections. Dropping the handle does the
+    /// same.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer.
+    /// Fails if PostgreSQL doesn't answer.
     pub fn remove(&self) -> anyhow::Result<()> {
         let mut client = self.postgres.admin("postgres")?;
-        // A slot is only free when its reader has gone, which takes a moment: 10 s at most.
+        // A slot stays active until its reader has ended, so this waits up to 10 s.
         let ends = "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots \
             WHERE database = $1 AND active";
         client.query(ends, &[&self.name])?;
@@ -296,7 +295,7 @@ impl Drop for Town<'_> {
     }
 }
 
-/// The name itself, or its beginning and a digest of it.
+/// Returns the name itself, or its start and a digest.
 fn short(name: &str) -> String {
     if name.len() <= NAME_BYTES {
         return name.to_owned();
@@ -309,7 +308,7 @@ fn short(name: &str) -> String {
 fn identities(rules: Rules) -> String {
     let persons: Vec<String> = match rules.layout {
         Layout::Plain => vec!["posthog_person".to_owned()],
-        // That of the parent would not reach them.
+        // Partitions don't inherit the parent's replica identity.
         Layout::Partitioned => (0..PARTITIONS).map(|number| format!("posthog_person_p{number}")).collect(),
     };
     let of = |(table, columns): (&str, &str)| match rules.identity {

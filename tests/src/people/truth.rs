@@ -1,4 +1,4 @@
-//! What PostgreSQL has, and what a node shows by plain SQL: the same rows in the same shape.
+//! Person rows in PostgreSQL and on a node, in one comparable form.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,22 @@ pub type Persons = BTreeMap<(i64, String), Person>;
 /// The person's uuid, by team and distinct id.
 pub type DistinctIds = BTreeMap<(i64, String), String>;
 
-/// What is known of a person.
+/// The compared columns of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// As PostgreSQL writes its `jsonb`.
+    /// As PostgreSQL prints its `jsonb`.
     pub properties: String,
-    /// Whether somebody knows who it is.
     pub is_identified: bool,
-    /// In whole milliseconds since 1970, UTC, within what ClickHouse holds: 1900 to 2299.
+    /// In whole milliseconds since 1970, UTC, clamped to ClickHouse's range: 1900 to 2299.
     pub created_at_ms: i64,
 }
 
-/// Both tables.
+/// Rows of both tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct People {
-    /// Persons that are there.
+    /// Persons that aren't deleted or merged.
     pub persons: Persons,
-    /// Distinct ids that are there.
+    /// Distinct ids of these persons.
     pub distinct_ids: DistinctIds,
 }
 
@@ -40,9 +39,9 @@ const POSTGRES_PERSONS: &str = "SELECT team_id::bigint, uuid::text, properties::
     FROM posthog_person";
 const POSTGRES_DISTINCT_IDS: &str =
     "SELECT team_id::bigint, distinct_id, person_id FROM posthog_persondistinctid WHERE NOT is_deleted";
-/// A person that was merged more often is nobody, as one that was merged in a circle.
+/// Limit on merges followed for a distinct id. A longer chain, or a circle, has no person.
 const MAX_MERGES: usize = 16;
-/// The one deletion rule: the latest version says whether a row is there.
+/// The deletion rule: the latest version says whether the row exists.
 const NODE_PERSONS: &str = "SELECT toString(team_id), toString(id), argMax(properties, version), \
     toString(argMax(is_identified, version)), \
     toString(toUnixTimestamp64Milli(argMax(created_at, version))) \
@@ -52,7 +51,7 @@ const NODE_DISTINCT_IDS: &str = "SELECT toString(team_id), distinct_id, toString
     HAVING argMax(is_deleted, version) = 0 FORMAT JSONCompactEachRow";
 
 impl People {
-    /// What `seen` has otherwise, this being the truth.
+    /// Compares `seen` with these rows as the truth.
     pub fn differences(&self, seen: &Self) -> Differences {
         differences("person", &self.persons, &seen.persons).and(differences(
             "distinct id",
@@ -62,12 +61,12 @@ impl People {
     }
 }
 
-/// Both tables of a town at one moment.
+/// Reads both tables of a person database in one snapshot.
 pub(super) fn in_postgres(client: &mut Client) -> anyhow::Result<People> {
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let mut snapshot = snapshot.start()?;
     let mut people = People::default();
-    // By the primary key: the uuid, whether it is deleted, and whom it was merged into.
+    // By primary key: uuid, whether the person is deleted, and the merge target.
     let mut rows: BTreeMap<i64, (String, bool, Option<i64>)> = BTreeMap::new();
     for row in snapshot.query(POSTGRES_PERSONS, &[])? {
         let (uuid, is_deleted, merged_into): (String, bool, Option<i64>) =
@@ -95,10 +94,10 @@ pub(super) fn in_postgres(client: &mut Client) -> anyhow::Result<People> {
     Ok(people)
 }
 
-/// What the node at `index` shows of the tables `person` and `person_distinct_id` of a site.
+/// Reads a site's tables `person` and `person_distinct_id` on the node at `index`.
 ///
 /// # Errors
-/// When the node does not answer, or with something else.
+/// Fails if the node doesn't answer, or returns other columns.
 pub fn on_node(site: &Site<'_>, index: usize) -> anyhow::Result<People> {
     let mut people = People::default();
     for line in site.query_on(index, NODE_PERSONS)?.lines() {
@@ -117,10 +116,10 @@ pub fn on_node(site: &Site<'_>, index: usize) -> anyhow::Result<People> {
     Ok(people)
 }
 
-/// What the nodes of a site show otherwise than a town has it, all together.
+/// Compares all nodes of a site with a person database, and returns the sum of differences.
 ///
 /// # Errors
-/// When PostgreSQL or a node does not answer.
+/// Fails if PostgreSQL or a node doesn't answer.
 pub fn on_nodes(site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Differences> {
     let truth = town.people()?;
     (0..site.stack.nodes().len())

@@ -1,5 +1,6 @@
-//! The cache of downloads, outside the checkout and shared by all stacks: a package is there whole or not at
-//! all.
+//! The cache of downloads, outside the checkout and shared by all stacks.
+//!
+//! A package is either complete or absent.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,7 +11,7 @@ use anyhow::{Context, bail};
 use super::packages::Package;
 use super::progress::{Progress, Step};
 
-/// Downloads that are not finished; what a killed start left is removed by the next one that downloads.
+/// Prefix of unfinished downloads. The next download removes leftovers of a killed start.
 const PARTIAL: &str = ".partial-";
 
 /// The folder that holds one folder per package.
@@ -28,7 +29,7 @@ impl Cache {
             .or_else(|| Some(env::home_dir()?.join(".cache/posthouse")))
             .context("no folder for downloads: set POSTHOUSE_CACHE")?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
-        // Children get paths in here, and run in other folders.
+        // Absolute, because children get paths in it and run in other folders.
         let root = root.canonicalize()?;
         Ok(Self { root })
     }
@@ -37,7 +38,7 @@ impl Cache {
         self.folder(package).is_dir()
     }
 
-    /// The folder of a package, downloaded unless it is there.
+    /// The folder of a package, downloaded unless it exists.
     pub(crate) fn get(&self, package: &Package, progress: &Progress) -> anyhow::Result<PathBuf> {
         let folder = self.folder(package);
         if folder.is_dir() {
@@ -45,7 +46,7 @@ impl Cache {
         }
         let step = progress.step(format!("downloading {}", package.title));
         let _turn = self.turn(&step)?;
-        // Another start may have brought it while we waited.
+        // Another start may have downloaded it during the wait.
         if !folder.is_dir() {
             self.download(package, &folder, &step)
                 .with_context(|| format!("cannot get {} into {}", package.title, self.root.display()))?;
@@ -71,7 +72,7 @@ impl Cache {
         Ok(())
     }
 
-    /// One process downloads at a time.
+    /// Locks the cache, because one process downloads at a time.
     fn turn(&self, step: &Step) -> anyhow::Result<File> {
         let path = self.root.join(".lock");
         let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;

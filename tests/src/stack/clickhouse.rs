@@ -1,4 +1,4 @@
-//! ClickHouse nodes: their ports, folders and configuration, and the command that runs one.
+//! ClickHouse nodes: ports, folders, configuration and command.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,34 +16,35 @@ use super::server::{Launch, OnEnd, Server, StopBy};
 use super::spec::{NodeOptions, StackSpec};
 use super::{http, template};
 
-/// The name of the cluster in `remote_servers`, which is the database's default name too.
+/// The name of the cluster in `remote_servers`, and the default name of the database.
 pub const CLUSTER: &str = "posthog";
 
-/// How long Keeper remembers a dead node, and with it the locks on its Kafka partitions: the longest that
-/// ZooKeeper grants at its tick. Shorter would let a busy machine's pause look like a death.
+/// How long Keeper keeps a dead node's session and its locks on Kafka partitions: the longest that
+/// ZooKeeper grants at its tick. Under a shorter one a busy machine's pause would look like a
+/// death.
 const KEEPER_SESSION: Duration = Duration::from_secs(10);
 /// The shortest that a broker grants by default (`group.min.session.timeout.ms`).
 const KAFKA_SESSION: Duration = Duration::from_secs(6);
-/// All nodes together may take this share of the machine's memory.
+/// The share of the machine's memory for all nodes together.
 const MEMORY_SHARE: f64 = 0.8;
-/// For one statement of the harness; tests that move many rows bring a client of their own.
+/// For one statement of the harness. Tests that move many rows use their own client.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
-/// For one question whether the node is up.
+/// For one probe of a node.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Opens both listeners, then lives until its standard input ends, and shuts down in order.
+/// Opens both listeners, waits for the end of standard input, and shuts down in order.
 const LISTEN: &str = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; \
     SELECT count() FROM file('-', LineAsString) FORMAT Null";
 
-/// One ClickHouse node. As a [`Server`] it can be killed, stopped and started again.
+/// One ClickHouse node. As a [`Server`] it can be killed, stopped and restarted.
 #[derive(Debug)]
 pub struct Node {
     server: Server,
     seat: Seat,
 }
 
-/// A node's place in the cluster: fixed before anything is started, since each node's config names all
-/// others.
+/// A node's position and ports in the cluster. They are fixed before any start, because each node's
+/// config names all others.
 #[derive(Debug)]
 pub(crate) struct Seat {
     name: String,
@@ -75,7 +76,7 @@ impl Seat {
 }
 
 impl Node {
-    /// Writes the folders and files of one seat, without starting anything.
+    /// Writes the folders and files of one seat, without a start.
     pub(crate) fn prepare(
         engine: &Engine,
         options: &NodeOptions,
@@ -90,7 +91,8 @@ impl Node {
         let (http, tcp) = (seat.http.number(), seat.tcp.number());
         let stop_by = match engine {
             Engine::Server { .. } => StopBy::Terminate,
-            // SIGTERM would end it on the spot: with its Keeper session open and its Kafka partitions locked.
+            // SIGTERM would end it at once, with its Keeper session open and its Kafka partitions
+            // locked.
             Engine::Library { .. } => StopBy::EndOfInput,
         };
         let (engine, options, dir) = (engine.clone(), options.clone(), seat.dir.clone());
@@ -116,7 +118,6 @@ impl Node {
         self.seat.replica
     }
 
-    /// The weight of its shard.
     pub fn weight(&self) -> u32 {
         self.seat.weight
     }
@@ -126,12 +127,12 @@ impl Node {
         format!("http://127.0.0.1:{}", self.seat.http.number())
     }
 
-    /// `host:port` of the native protocol, as `remote_servers` has it.
+    /// `host:port` of the native protocol, as in `remote_servers`.
     pub fn native_address(&self) -> String {
         format!("127.0.0.1:{}", self.seat.tcp.number())
     }
 
-    /// Its folder: config.xml, users.xml, data, log.
+    /// Its folder, with config.xml, users.xml, data and log.
     pub fn dir(&self) -> &Path {
         &self.seat.dir
     }
@@ -141,17 +142,17 @@ impl Node {
         self.seat.dir.join("user_scripts")
     }
 
-    /// The file that posthouse writes its functions to; absent at first. `SYSTEM RELOAD FUNCTIONS` reads it
-    /// again.
+    /// The file for posthouse's functions. It does not exist at first. `SYSTEM RELOAD FUNCTIONS`
+    /// rereads it.
     pub fn functions_xml(&self) -> PathBuf {
         self.seat.dir.join("functions/posthouse_functions.xml")
     }
 
-    /// Runs one statement as `default` and returns the answer as it came, tab-separated unless it says
-    /// otherwise.
+    /// Runs one statement as `default` and returns the unparsed response, tab-separated unless the
+    /// statement has another format.
     ///
     /// # Errors
-    /// The node's own message when it refuses; what went wrong with the connection otherwise.
+    /// If the node refuses it, with the node's message, or if the connection fails.
     pub fn query(&self, sql: &str) -> anyhow::Result<String> {
         http::query(self.seat.http.number(), sql, QUERY_LIMIT)
             .with_context(|| format!("{} on: {sql}", self.name()))
@@ -226,7 +227,7 @@ fn command(engine: &Engine, options: &NodeOptions, dir: &Path) -> Command {
             let mut command = Command::new(launcher);
             command.env("POSTHOUSE_LIBCHDB", library);
             command.arg("--config-file").arg(config).arg("--path").arg(dir.join("data"));
-            // The config's own level is not read by `clickhouse local`.
+            // `clickhouse local` does not read the config's level.
             command.args(["--log-level", "information"]);
             // Background work runs with the command line's settings, HTTP and TCP sessions with the
             // profile's.
@@ -241,7 +242,8 @@ fn command(engine: &Engine, options: &NodeOptions, dir: &Path) -> Command {
     command
 }
 
-/// Both interfaces must answer: posthouse speaks HTTP, the other nodes the native protocol.
+/// Both interfaces must answer, because posthouse uses HTTP, and the other nodes use the native
+/// protocol.
 fn probe(http: u16, tcp: u16) -> anyhow::Result<()> {
     let answer = http::query(http, "SELECT 1", PROBE_LIMIT)?;
     ensure!(answer == "1\n", "SELECT 1 gave {answer:?}");

@@ -1,4 +1,4 @@
-//! The configuration that points `posthouse` at a stack.
+//! The configuration of `posthouse` for a stack.
 
 use std::path::PathBuf;
 
@@ -43,10 +43,11 @@ struct Kafka {
 }
 
 impl Stack {
-    /// A `posthouse.toml` for this stack, every other key at its default. It reads `topics.toml` beside it.
+    /// A `posthouse.toml` for this stack, with defaults for all other keys. It refers to
+    /// `topics.toml` beside it.
     ///
     /// # Errors
-    /// When a path is not UTF-8.
+    /// If a path is not UTF-8.
     pub fn posthouse_toml(&self) -> anyhow::Result<String> {
         let shards = self.spec().shards.iter().zip(1..).map(|(shard, number)| {
             let replicas = self.nodes().iter().filter(|node| node.shard() == number).map(replica);
@@ -65,10 +66,11 @@ impl Stack {
         toml::to_string(&config).context("cannot write posthouse.toml")
     }
 
-    /// Writes `posthouse.toml` and `topics.toml` into the scratch folder and returns the path of the first.
+    /// Writes `posthouse.toml` and `topics.toml` into the scratch folder and returns the path of
+    /// the first.
     ///
     /// # Errors
-    /// When they can't be written.
+    /// If they can't be written.
     pub fn write_config(&self) -> anyhow::Result<PathBuf> {
         let path = self.dir().join("posthouse.toml");
         std::fs::write(&path, self.posthouse_toml()?)?;

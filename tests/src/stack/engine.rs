@@ -1,28 +1,26 @@
-//! Which ClickHouse runs the nodes: a server binary where there is one, else the engine's library in our
-//! launcher.
+//! The ClickHouse of the nodes: a server binary, or the engine's library.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-/// Names a `clickhouse` binary to run the nodes with.
+/// Names a `clickhouse` binary for the nodes.
 const BINARY_VARIABLE: &str = "CLICKHOUSE_BINARY";
-/// Our own binary that runs the library.
+/// This workspace's binary that runs the library.
 const LAUNCHER: &str = "clickhouse-launcher";
 
-/// What runs the nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// `clickhouse server`: everything works.
+    /// `clickhouse server`, with all features.
     Server {
         /// The `clickhouse` binary.
         path: PathBuf,
     },
-    /// `libchdb.so`, run as `clickhouse local` that listens. It has no interserver port, so Replicated tables
-    /// stay read-only; no ON CLUSTER, no CREATE USER, no `system.zookeeper`, `query_log` or `part_log`.
+    /// `libchdb.so`, run as `clickhouse local` that listens. It has no interserver port, so
+    /// Replicated tables stay read-only. It lacks ON CLUSTER, CREATE USER, `system.zookeeper`,
+    /// `query_log` and `part_log`.
     Library {
-        /// Our launcher.
         launcher: PathBuf,
         /// `libchdb.so`.
         library: PathBuf,
@@ -32,7 +30,7 @@ pub enum Engine {
 /// The server binary of this machine: `$CLICKHOUSE_BINARY`, else `clickhouse` on PATH.
 ///
 /// # Errors
-/// When the variable names what is not a file.
+/// If the variable doesn't name a file.
 pub fn server_binary() -> anyhow::Result<Option<PathBuf>> {
     let Some(named) = env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty()) else {
         return Ok(on_path("clickhouse"));

@@ -1,5 +1,6 @@
-//! The smallest HTTP client that can ask a ClickHouse node: one POST a connection, and a torn answer is an
-//! error.
+//! A minimal HTTP client for ClickHouse: one POST per connection.
+//!
+//! A response that ends early is an error.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,20 +10,20 @@ use anyhow::{Context, bail};
 
 /// Loopback either connects at once or not at all.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// One line of a response's head or a chunk's: ClickHouse's are shorter.
+/// One line of a response's head or chunk. ClickHouse's lines are shorter.
 const LINE_LIMIT: u64 = 16 * 1024;
 
-/// Sends one statement and returns what the node answers. `limit` bounds each wait for bytes.
+/// Sends one statement and returns the node's response. `limit` bounds each wait for bytes.
 ///
 /// # Errors
-/// The node's own text when it refuses the statement; otherwise what went wrong with the connection.
+/// If the node refuses the statement, with the node's own text, or if the connection fails.
 pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
         .with_context(|| format!("cannot connect to http://{address}"))?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    // wait_end_of_query: an error after the first rows must still come as an error.
+    // wait_end_of_query, so that an error after the first rows still comes as an error.
     write!(
         stream,
         "POST /?wait_end_of_query=1 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
@@ -38,7 +39,7 @@ pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<Str
     Ok(body)
 }
 
-/// Reads one response: status and body, chunked or of a stated length.
+/// Reads one response: status and body, chunked or with Content-Length.
 fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
     let status = line(&mut stream)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());

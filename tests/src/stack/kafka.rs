@@ -1,4 +1,4 @@
-//! Apache Kafka brokers (KRaft): their configuration, formatted once, and the command that runs one.
+//! Apache Kafka brokers (KRaft): configuration, formatting, command.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -18,20 +18,20 @@ use super::server::{Launch, OnEnd, Server, StopBy};
 use super::spec::StackSpec;
 use super::{process, template};
 
-/// 22 characters of base64: brokers of one cluster have one id.
+/// 22 characters of base64. Brokers of one cluster have one id.
 const CLUSTER_ID: &str = "cG9zdGhvdXNlLXN0YWNrMQ";
-/// Enough for a million small events a topic, small enough for a laptop.
+/// Enough for a million small events per topic, small enough for a laptop.
 const HEAP_MIB: u32 = 512;
 /// The tool that formats a folder needs little.
 const FORMAT_HEAP_MIB: u32 = 128;
 /// For the tool, which takes a second or two on idle cores.
 const FORMAT_LIMIT: Duration = Duration::from_secs(120);
-/// Copies of Kafka's own topics, where there are as many brokers.
+/// Replicas of Kafka's internal topics, if there are as many brokers.
 const INTERNAL_REPLICAS: usize = 3;
-/// For one question whether the broker is up.
+/// For one probe of a broker.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// One broker. As a [`Server`] it can be killed, stopped and started again.
+/// One broker. As a [`Server`] it can be killed, stopped and restarted.
 #[derive(Debug)]
 pub struct Broker {
     server: Server,
@@ -43,7 +43,7 @@ pub struct Broker {
 struct Seat {
     id: i32,
     port: Port,
-    /// Where users log in, if there are any.
+    /// The listener with logins, if the stack has users.
     guarded: Option<Port>,
     /// Broker 1 is the controller too.
     controller: Option<Port>,
@@ -51,7 +51,7 @@ struct Seat {
 }
 
 impl Broker {
-    /// Writes the configuration of all brokers, without starting anything.
+    /// Writes the configuration of all brokers, without a start.
     pub(crate) fn prepare_all(spec: &StackSpec, jars: &Path, scratch: &Path) -> anyhow::Result<Vec<Self>> {
         let logins: Vec<String> =
             spec.users.iter().map(|user| format!("user_{}=\"{}\"", user.name, user.password)).collect();
@@ -88,7 +88,7 @@ impl Broker {
     /// Formats the data folder on the first start, and starts the broker.
     ///
     /// # Errors
-    /// As [`Server::start`]; with the tool's output when formatting fails.
+    /// As [`Server::start`]. If formatting fails, with the tool's output.
     pub fn start(&self) -> anyhow::Result<()> {
         if !self.seat.dir.join("data/meta.properties").exists() {
             self.format()?;
@@ -112,12 +112,12 @@ impl Broker {
         format!("127.0.0.1:{}", self.seat.port.number())
     }
 
-    /// `host:port` where users log in, if the stack has any.
+    /// `host:port` of the listener with logins, if the stack has users.
     pub fn guarded_address(&self) -> Option<String> {
         Some(format!("127.0.0.1:{}", self.seat.guarded.as_ref()?.number()))
     }
 
-    /// Its folder: server.properties, data, log.
+    /// Its folder, with server.properties, data and log.
     pub fn dir(&self) -> &Path {
         &self.seat.dir
     }
@@ -155,7 +155,7 @@ fn launch(seat: &Seat, jars: &Path) -> Launch {
     }
 }
 
-/// The broker must list itself: before that it is fenced, and gives no partition to anybody.
+/// The broker must list itself. Before that it is fenced, and clients get no partition from it.
 fn probe(id: i32, port: u16) -> anyhow::Result<()> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("cannot connect to 127.0.0.1:{port}"))?;

@@ -1,4 +1,6 @@
-//! An older version of the engine, which can't listen: every query is a `clickhouse local` of its own.
+//! An older version of the engine, run as `clickhouse local` per query.
+//!
+//! This version can't listen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,10 @@ use super::cache::Cache;
 use super::progress::Progress;
 use super::{engine, machine, packages, process, template};
 
-/// For one query; the longest moves some hundred megabytes through a debug build of a function.
+/// For one query. The longest moves some hundred megabytes through a debug build of a function.
 const QUERY_LIMIT: Duration = Duration::from_secs(120);
 
-/// The engine with a folder of its own, in which functions may be installed.
+/// The engine with a separate folder for functions.
 #[derive(Debug)]
 pub struct LocalEngine {
     launcher: PathBuf,
@@ -25,10 +27,11 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
-    /// Finds or downloads it and writes its configuration. Nothing where no engine is pinned for this platform.
+    /// Finds or downloads it and writes its configuration. Returns None if no engine is pinned for
+    /// this platform.
     ///
     /// # Errors
-    /// When a tool for the download or our launcher is missing, or the download fails.
+    /// If a tool for the download or the launcher is missing, or the download fails.
     pub fn older(progress: &Progress) -> anyhow::Result<Option<Self>> {
         if packages::engine().is_err() {
             return Ok(None);
@@ -53,15 +56,15 @@ impl LocalEngine {
         self.folder.path().join("user_scripts")
     }
 
-    /// A file that declares functions; absent at first.
+    /// A file that declares functions. It does not exist at first.
     pub fn functions_xml(&self) -> PathBuf {
         self.folder.path().join("functions/posthouse_functions.xml")
     }
 
-    /// Runs one query: the answer, tab-separated, without its last line break.
+    /// Runs one query. Returns its result, tab-separated, without the last line break.
     ///
     /// # Errors
-    /// What the engine says when it refuses.
+    /// If the engine refuses it, with the engine's text.
     pub fn query(&self, sql: &str) -> anyhow::Result<String> {
         let file = |name: &str| self.folder.path().join(name);
         let mut command = Command::new(&self.launcher);
@@ -70,7 +73,7 @@ impl LocalEngine {
         let output: &Path = &file("output.log");
         process::run(command, output, QUERY_LIMIT, || ()).with_context(|| sql.to_owned())?;
         let answer = fs::read_to_string(output)?.trim_end_matches('\n').to_owned();
-        // This version gives its refusals as answers.
+        // This version prints errors to its output.
         ensure!(!answer.contains("DB::Exception"), "{answer}");
         Ok(answer)
     }

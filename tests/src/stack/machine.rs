@@ -1,4 +1,6 @@
-//! What the machine lacks: checked before anything is downloaded or started, and named all at once.
+//! Tools of this machine, checked before any download or start.
+//!
+//! All missing tools are named at once.
 
 use std::process::Command;
 
@@ -18,24 +20,20 @@ pub(crate) struct Tool {
     macos: &'static str,
 }
 
-/// Fetches the ClickHouse engine and PostgreSQL.
 pub(crate) const NPM: Tool =
     Tool { program: "npm", purpose: "downloads ClickHouse and PostgreSQL", debian: "npm", macos: "node" };
-/// Unpacks them.
 pub(crate) const TAR: Tool = Tool {
     program: "tar",
     purpose: "unpacks ClickHouse and PostgreSQL",
     debian: "tar gzip",
     macos: "gnu-tar",
 };
-/// Fetches Apache Kafka and Apache ZooKeeper.
 pub(crate) const MAVEN: Tool = Tool {
     program: "mvn",
     purpose: "downloads Apache Kafka and Apache ZooKeeper",
     debian: "maven",
     macos: "maven",
 };
-/// Runs both.
 pub(crate) const JAVA_RUNTIME: Tool = Tool {
     program: "java",
     purpose: "runs Apache Kafka and Apache ZooKeeper; version 17 or newer",
@@ -44,7 +42,8 @@ pub(crate) const JAVA_RUNTIME: Tool = Tool {
 };
 
 /// # Errors
-/// When one of `needed` is missing or too old: every such tool, each with the command that installs it.
+/// If one of `needed` is missing or too old. The error has every such tool, each with the command
+/// that installs it.
 pub(crate) fn check(needed: &[Tool]) -> anyhow::Result<()> {
     let missing = needed.iter().filter(|tool| !present(tool)).copied().collect::<Vec<_>>();
     if missing.is_empty() { Ok(()) } else { bail!("{}", report(&missing)) }
@@ -55,14 +54,14 @@ fn present(tool: &Tool) -> bool {
     if *tool != JAVA_RUNTIME {
         return true;
     }
-    // macOS has a `java` that only says where to get one.
+    // macOS has a `java` that only prints an installation hint.
     let output = Command::new(path).arg("-version").output();
     let version = output.ok().and_then(|output| java_version(&String::from_utf8_lossy(&output.stderr)));
     version.is_some_and(|version| version >= JAVA)
 }
 
-/// The feature release in what `java -version` says: 17 of `openjdk version "17.0.15"`, 1 of `java version
-/// "1.8.0"`.
+/// The feature release in the output of `java -version`: 17 of `openjdk version "17.0.15"`, 1 of
+/// `java version "1.8.0"`.
 fn java_version(text: &str) -> Option<u32> {
     let quoted = text.split('"').nth(1)?;
     quoted.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

@@ -1,13 +1,14 @@
-//! The dev stack: real ClickHouse, Apache Kafka and Apache ZooKeeper, and PostgreSQL where it is wanted, as child
-//! processes on free loopback ports.
+//! The dev stack: real servers as child processes on free loopback ports.
 //!
-//! A start goes: check the machine → download what the cache lacks → make a scratch folder, reserve ports,
-//! write configuration → start all servers and wait until each answers. Dropping the [`Stack`] stops nodes,
-//! then brokers, then the Keeper and PostgreSQL, and removes the folder. However the process ends, the kernel kills the
-//! servers with it.
+//! They are ClickHouse, Apache Kafka and Apache ZooKeeper, and PostgreSQL on request.
 //!
-//! Beside the stack, and without it, tests start an [`S3Server`] in their own process, and a [`Proxy`] before any server
-//! whose network is to be bad.
+//! A start checks the machine, downloads packages that the cache lacks, creates a scratch folder,
+//! reserves ports and writes configuration. Then it starts all servers and waits until each
+//! answers. Dropping the [`Stack`] stops nodes, then brokers, then the Keeper and PostgreSQL, and
+//! removes the folder. However the process ends, the kernel kills the servers with it.
+//!
+//! With or without the stack, tests start an [`S3Server`] in their own process, and a [`Proxy`] to
+//! simulate a bad network before any server.
 
 mod cache;
 mod clickhouse;
@@ -69,16 +70,16 @@ pub struct Stack {
     brokers: Vec<Broker>,
     keeper: Keeper,
     postgres: Option<Postgres>,
-    // Last: the folder goes when everything in it has stopped.
+    // Last, because the folder is removed after all servers in it have stopped.
     scratch: Scratch,
 }
 
 impl Stack {
-    /// Starts every server and returns when all answer.
+    /// Starts every server. Returns when all answer.
     ///
     /// # Errors
-    /// When the machine lacks a tool, a download fails, or a server does not come up (with the end of its
-    /// log). What had been started is stopped.
+    /// If the machine lacks a tool, a download fails, or a server does not start (with the end of
+    /// its log). Servers that were started are stopped.
     pub fn start(spec: StackSpec, progress: &Progress) -> anyhow::Result<Self> {
         spec.validate()?;
         let Programs { engine, kafka, zookeeper, postgres } = fetch(&spec, progress)?;
@@ -100,8 +101,8 @@ impl Stack {
         started.map(|()| stack)
     }
 
-    /// All at once: no server needs another to come up, except that brokers look for their controller by
-    /// themselves.
+    /// Starts all at once, because no server needs another one for its start. Brokers retry until
+    /// their controller is up.
     fn start_all(&self, progress: &Progress) -> anyhow::Result<()> {
         let start = |server: &Server, start: &dyn Fn() -> anyhow::Result<()>| {
             let step = progress.step(format!("starting {}", server.name()));
@@ -122,28 +123,29 @@ impl Stack {
         })
     }
 
-    /// Has node after node open its session: the engine gives every node that is a library the same id, and two that
-    /// open their first session at the same moment are refused ("Node exists").
+    /// Opens a Keeper session on one node after the other. The engine gives every node that is a
+    /// library the same id, and two nodes that open their first session at the same time are
+    /// refused ("Node exists").
     fn greet_keeper(&self) -> anyhow::Result<()> {
         self.nodes.iter().try_for_each(|node| node.query("SELECT generateSerialID('session')").map(drop))
     }
 
-    /// Stops every server, those first that need others. Dropping does it too.
+    /// Stops every server, dependent servers first. Dropping does it too.
     pub fn stop(&self) {
         stop_all(self.nodes.iter().map(|node| &**node));
-        // The controller, broker 1, last: the others hand their partitions over through it.
+        // The controller, broker 1, stops last, because the others hand over their partitions
+        // through it.
         stop_all(self.brokers.iter().skip(1).map(|broker| &**broker));
         stop_all(self.brokers.iter().take(1).map(|broker| &**broker));
         self.keeper.stop();
         stop_all(self.postgres.iter().map(|postgres| &**postgres));
     }
 
-    /// What it was started from.
     pub fn spec(&self) -> &StackSpec {
         &self.spec
     }
 
-    /// What runs the nodes.
+    /// The engine of the nodes.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -153,31 +155,27 @@ impl Stack {
         &self.nodes
     }
 
-    /// The first broker.
     pub fn broker(&self) -> &Broker {
         // A spec without brokers is refused at the start.
         &self.brokers[0]
     }
 
-    /// All brokers.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
     }
 
-    /// The Keeper.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
     }
 
-    /// PostgreSQL.
+    /// The PostgreSQL server.
     ///
     /// # Errors
-    /// When the stack was started without one.
+    /// If the stack was started without one.
     pub fn postgres(&self) -> anyhow::Result<&Postgres> {
         self.postgres.as_ref().context("this stack has no PostgreSQL: start it with StackSpec::postgres()")
     }
 
-    /// The scratch folder.
     pub fn dir(&self) -> &Path {
         self.scratch.path()
     }
@@ -193,7 +191,7 @@ fn stop_all<'a>(servers: impl Iterator<Item = &'a Server>) {
     thread::scope(|scope| servers.for_each(|server| drop(scope.spawn(|| server.stop()))));
 }
 
-/// Where the programs are.
+/// Paths of the programs.
 struct Programs {
     engine: Engine,
     kafka: PathBuf,
@@ -201,7 +199,7 @@ struct Programs {
     postgres: Option<PathBuf>,
 }
 
-/// Finds or downloads the programs that a stack needs.
+/// Finds or downloads the programs of a stack.
 fn fetch(spec: &StackSpec, progress: &Progress) -> anyhow::Result<Programs> {
     let (binary, cache) = (engine::server_binary()?, Cache::open()?);
     let library = if binary.is_none() { Some((engine::launcher()?, packages::engine()?)) } else { None };

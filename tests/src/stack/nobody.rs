@@ -1,4 +1,6 @@
-//! What it takes to run a server that refuses to be root as somebody else: programs and folders that are open to them.
+//! Programs and folders for PostgreSQL's unprivileged user.
+//!
+//! The server refuses to run as root.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -6,11 +8,11 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-/// The user whom systems call nobody.
+/// The id of the user `nobody`.
 pub(super) const NOBODY: u32 = 65_534;
 
-/// The programs at a second place: the cache may be in a home folder that is closed to others. A hard link costs nothing;
-/// across file systems it is a copy of 60 MB.
+/// Links the programs into a second folder, because the cache may be in a home folder that is
+/// closed to other users. A hard link costs no space. Across file systems it is a copy of 60 MB.
 pub(super) fn link_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
@@ -28,7 +30,8 @@ pub(super) fn link_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o755))?)
 }
 
-/// Gives the server its folder, and lets it through the scratch folder, which is closed to others at first.
+/// Gives the server its folder, and opens the scratch folder, which is closed to other users at
+/// first.
 pub(super) fn let_in(scratch: &Path, dir: &Path) -> anyhow::Result<()> {
     fs::set_permissions(scratch, fs::Permissions::from_mode(0o711))?;
     chown(dir, Some(NOBODY), Some(NOBODY))?;

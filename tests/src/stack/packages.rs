@@ -1,5 +1,6 @@
-//! What is downloaded: pinned versions through the user's own npm and Maven, every byte checked against a
-//! digest.
+//! Downloads: pinned versions from npm and Maven, verified by digest.
+//!
+//! They go through the user's own clients.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,17 +23,17 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// For half a gigabyte on a slow disk.
 const UNPACK_LIMIT: Duration = Duration::from_secs(5 * 60);
-/// How much of a file is hashed at a time.
+/// Bytes hashed at a time.
 const READ_BYTES: usize = 1 << 20;
 
 /// A version of a package in the npm registry.
 struct Pinned {
     package: &'static str,
-    /// The registry's `dist.integrity` of it (sha512), in hex.
+    /// The registry's `dist.integrity` (sha512), in hex.
     sha512: &'static str,
 }
 
-/// What the nodes run.
+/// The nodes' engine.
 const ENGINE: Pinned = Pinned {
     package: "@chdb/lib-linux-x64-gnu@26.7.3-stable.1",
     sha512: "5cff7b98caa7739b59a4a432c11f0dedc2d3b073624e61ebdf4a42e66ce8de35\
@@ -57,15 +58,16 @@ const ZOOKEEPER_JARS: &str = include_str!("../../fixtures/stack/zookeeper.sha256
 /// One package of the cache.
 #[derive(Debug)]
 pub(crate) struct Package {
-    /// How messages call it.
+    /// The package's name in messages.
     pub(crate) title: &'static str,
-    /// Its folder in the cache. Other contents need another name: a folder that is there is taken as it is.
+    /// Its folder in the cache. Other contents need another name, because an existing folder is
+    /// used unchecked.
     pub(crate) folder: String,
-    /// Fills the second folder, with the first for its own files.
+    /// Fills the second folder. The first is for its own files.
     pub(crate) fetch: fn(&Path, &Path, &Step) -> anyhow::Result<()>,
 }
 
-/// `libchdb.so`, where this project has a pinned one.
+/// `libchdb.so`, on platforms with a pinned version.
 pub(crate) fn engine() -> anyhow::Result<Package> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")),
@@ -77,14 +79,14 @@ pub(crate) fn engine() -> anyhow::Result<Package> {
     Ok(Package { title: "ClickHouse 26.7 (178 MB, unpacked 566 MB)", folder, fetch })
 }
 
-/// `libchdb.so` of an older version; only where [`engine`] is.
+/// `libchdb.so` of an older version, on the platforms of [`engine`] only.
 pub(crate) fn older_engine() -> Package {
     let folder = "clickhouse-26.5.3-linux-x64".into();
     let fetch = |work: &Path, whole: &Path, step: &Step| fetch_engine(&OLDER_ENGINE, work, whole, step);
     Package { title: "ClickHouse 26.5 (167 MB, unpacked 559 MB)", folder, fetch }
 }
 
-/// PostgreSQL's server, where this project has a pinned one.
+/// PostgreSQL's server, on platforms with a pinned version.
 pub(crate) fn postgres() -> anyhow::Result<Package> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")),
@@ -94,13 +96,11 @@ pub(crate) fn postgres() -> anyhow::Result<Package> {
     Ok(Package { title: "PostgreSQL 18.4 (24 MB, unpacked 60 MB)", folder, fetch: fetch_postgres })
 }
 
-/// The jars of Apache Kafka.
 pub(crate) fn kafka() -> Package {
     let fetch = |work: &Path, whole: &Path, step: &Step| fetch_jars(KAFKA_POM, KAFKA_JARS, work, whole, step);
     Package { title: "Apache Kafka 4.1.1 (43 MB)", folder: jar_folder("kafka-4.1.1", KAFKA_JARS), fetch }
 }
 
-/// The jars of Apache ZooKeeper.
 pub(crate) fn zookeeper() -> Package {
     let fetch =
         |work: &Path, whole: &Path, step: &Step| fetch_jars(ZOOKEEPER_POM, ZOOKEEPER_JARS, work, whole, step);
@@ -108,7 +108,7 @@ pub(crate) fn zookeeper() -> Package {
     Package { title: "Apache ZooKeeper 3.9.4 (13 MB)", folder, fetch }
 }
 
-/// Named after the list of digests too, so that another set of jars is another folder.
+/// A folder named after the digests too, so that another set of jars is another folder.
 fn jar_folder(name: &str, digests: &str) -> String {
     format!("{name}-{}", &hex(&Sha256::digest(digests))[..8])
 }
@@ -117,7 +117,7 @@ fn fetch_engine(engine: &Pinned, work: &Path, whole: &Path, step: &Step) -> anyh
     fetch_npm(engine, "package/libchdb.so", work, whole, step)
 }
 
-/// The package itself has no symbolic links, since npm drops them: it lists them, to be made after unpacking.
+/// npm drops symbolic links, so the package lists them instead. They are created after unpacking.
 fn fetch_postgres(work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> {
     #[derive(serde::Deserialize)]
     struct Link {
@@ -168,12 +168,12 @@ fn fetch_jars(pom: &str, digests: &str, work: &Path, whole: &Path, step: &Step) 
     check_jars(whole, digests)
 }
 
-/// Runs a client, and tells the bytes that have arrived in `work` meanwhile.
+/// Runs a client, and shows the number of bytes in `work` meanwhile.
 fn download(client: Command, work: &Path, step: &Step) -> anyhow::Result<()> {
     process::run(client, &work.join("client.log"), DOWNLOAD_LIMIT, || step.note(HumanBytes(size(work))))
 }
 
-/// The bytes in a folder and the folders in it; what vanishes meanwhile does not count.
+/// The bytes in a folder and its subfolders. Files that vanish meanwhile don't count.
 fn size(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries
@@ -186,7 +186,8 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-/// Every listed jar must be there with its digest, and no other: all of them are loaded.
+/// Fails unless every listed jar exists with its digest, and no others do, because all of them are
+/// loaded.
 fn check_jars(folder: &Path, digests: &str) -> anyhow::Result<()> {
     let mut wanted = digests
         .lines()

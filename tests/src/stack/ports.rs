@@ -1,5 +1,6 @@
-//! Loopback ports that stay ours: chosen below the ephemeral range and held by a locked file for the stack's
-//! life.
+//! Reserved loopback ports below the ephemeral range.
+//!
+//! A locked file holds each for the stack's life.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,16 +10,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// Below Linux's and macOS's ephemeral ranges (32768 and 49152 upwards), so that no outgoing connection takes
-/// the port of a server that is down for a moment; above the registered ports of well-known servers.
+/// Below Linux's and macOS's ephemeral ranges (32768 and 49152 upwards), so that no outgoing
+/// connection takes the port of a server that is briefly down. Above the registered ports of
+/// well-known servers.
 pub(crate) const RANGE: Range<u16> = 20_000..32_000;
 
-/// A port reserved against every other stack of this user, also while no server listens on it.
+/// A port reserved against every other stack of this user, even while no server listens on it.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
     path: PathBuf,
-    // The lock itself; released by the system however this process ends.
+    // The lock itself. The kernel releases it however this process ends.
     _lock: File,
 }
 
@@ -30,7 +32,8 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        // Still locked, so nobody else holds this file; see `lock` for those who opened it a moment ago.
+        // Still locked, so no other process holds this file. See `lock` for a process that opened
+        // it just before.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -38,22 +41,22 @@ impl Drop for Port {
 /// Reserves one free loopback port.
 ///
 /// # Errors
-/// When the whole range is taken.
+/// If the whole range is taken.
 pub(crate) fn reserve() -> anyhow::Result<Port> {
-    // A folder of each user's own: nobody can lock a file that another user made.
+    // One folder per user, because no user can lock a file that another one made.
     let folder = std::env::temp_dir().join(format!("posthouse-ports-{}", rustix::process::getuid().as_raw()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     reserve_in(&folder, RANGE)
 }
 
-/// Starts at a random port, so that two stacks starting at once seldom meet.
+/// Begins at a random port, so that two concurrent starts seldom collide.
 fn reserve_in(folder: &Path, range: Range<u16>) -> anyhow::Result<Port> {
     let start = rand::random_range(range.clone());
     for number in (start..range.end).chain(range.start..start) {
         let path = folder.join(number.to_string());
         let Some(lock) = lock(&path) else { continue };
         let port = Port { number, path, _lock: lock };
-        // A foreign server may listen there; `port` then gives the reservation back.
+        // A foreign server may listen there. Then dropping `port` releases the reservation.
         if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
             return Ok(port);
         }
@@ -65,12 +68,12 @@ fn reserve_in(folder: &Path, range: Range<u16>) -> anyhow::Result<Port> {
     );
 }
 
-/// The locked file, or nothing when it is another's.
+/// Returns the locked file, or None if another process holds it.
 fn lock(path: &Path) -> Option<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).ok()?;
     file.try_lock().ok()?;
-    // Its last holder may have removed it after we opened it: then our lock is on a file nobody else will
-    // find.
+    // Its last holder may have removed it after the open. Then the lock is on a file without a
+    // name.
     let found = fs::metadata(path).ok()?;
     (found.ino() == file.metadata().ok()?.ino()).then_some(file)
 }
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn a_port_is_held_until_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        // Three ports of our own above the stacks' range.
+        // Three ports of this test above the stacks' range.
         let range = 32_100..32_103;
         let first = reserve_in(folder.path(), range.clone()).unwrap();
         let second = reserve_in(folder.path(), range.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! The PostgreSQL of a stack: its data folder, its logins, and the command that runs it.
+//! PostgreSQL of a stack: data folder, logins, command.
 
 use std::fs;
 use std::ops::{ControlFlow, Deref};
@@ -17,42 +17,42 @@ use super::process;
 use super::server::{Launch, OnEnd, Server, StopBy};
 use super::wait::wait_until;
 
-/// The role that posthouse logs in with: REPLICATION, and what a test grants it.
+/// The role of posthouse. It has REPLICATION, and further grants by the tests.
 pub const USER: &str = "posthouse";
-/// Its password, which is asked for; the superuser `postgres` needs none.
+/// The role's password, which is required. The superuser `postgres` needs none.
 pub const PASSWORD: &str = "a password: with 'quotes'";
 
 /// For initdb, which takes a second.
 const INIT_LIMIT: Duration = Duration::from_secs(120);
 /// For the processes of a killed server to end.
 const ORPHANS_LIMIT: Duration = Duration::from_secs(30);
-/// For one question whether it is up.
+/// For one probe of the server.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The first line that fits a login counts.
+/// The first matching line counts.
 const HBA: &str = "host all postgres 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
 host replication all 127.0.0.1/32 scram-sha-256
 ";
 
-/// Beside the defaults. Nothing that a client was told is lost with a killed process, since the system has what was
-/// written; so nothing is synced. Full pages stay on: a kill may tear a page in two.
+/// Settings beside the defaults. A killed process loses no acknowledged write, because the kernel
+/// has it, so fsync is off. Full pages stay on, because a kill may tear a page.
 const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
     ("unix_socket_directories", ""),
     ("wal_level", "logical"),
     ("fsync", "off"),
-    // Tests that share a server have slots of their own, and many connections.
+    // Tests that share a server each have their own slots and many connections.
     ("max_wal_senders", "64"),
     ("max_replication_slots", "64"),
     ("max_connections", "200"),
-    // In the data folder, so that a killed server leaves nothing in /dev/shm.
+    // In the data folder, so that a killed server leaves no file in /dev/shm.
     ("dynamic_shared_memory_type", "mmap"),
     ("timezone", "UTC"),
     ("log_timezone", "UTC"),
 ];
 
-/// PostgreSQL. It can be killed, and as a [`Server`] stopped and started again.
+/// A PostgreSQL server. It can be killed, and as a [`Server`] stopped and restarted.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
@@ -62,7 +62,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes its folder and brings the programs to where its user may read them, without starting anything.
+    /// Creates its folder and links the programs where its user may read them, without a start.
     pub(crate) fn prepare(package: &Path, scratch: &Path) -> anyhow::Result<Self> {
         let (port, dir) = (ports::reserve()?, scratch.join("postgres"));
         fs::create_dir_all(&dir)?;
@@ -80,7 +80,7 @@ impl Postgres {
             output: dir.join("postgres.log"),
             logs: Vec::new(),
             command: Box::new(move || {
-                // If one lives on, the server says so in its log.
+                // If one survives, the server reports it in its log.
                 let _ = end_orphans(&data);
                 let mut command = command(&postgres, &data);
                 command.arg("-D").arg(&data).arg("-p").arg(number.to_string());
@@ -96,10 +96,10 @@ impl Postgres {
         Ok(Self { server, port, bin, dir })
     }
 
-    /// Makes the data folder and [`USER`] on the first start, and starts the server.
+    /// Creates the data folder and [`USER`] on the first start, and starts the server.
     ///
     /// # Errors
-    /// As [`Server::start`]; with the tool's output when the data folder can't be made.
+    /// As [`Server::start`]. If the data folder can't be created, with the tool's output.
     pub fn start(&self) -> anyhow::Result<()> {
         if self.dir.join("data/PG_VERSION").exists() {
             return self.server.start();
@@ -111,29 +111,29 @@ impl Postgres {
         self.admin("postgres")?.batch_execute(&role).context("cannot make the role of posthouse")
     }
 
-    /// SIGKILL to all of its processes. Returns when they are gone.
+    /// Sends SIGKILL to all of its processes. Returns when they are gone.
     ///
     /// # Errors
-    /// When one lives on.
+    /// If one survives.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.server.kill();
         end_orphans(&self.dir.join("data"))
     }
 
-    /// Copies its files, as a snapshot of the disk would; it is stopped meanwhile.
+    /// Copies its files, as a snapshot of the disk would. The server is stopped meanwhile.
     ///
     /// # Errors
-    /// When it does not come back, or files can't be copied.
+    /// If the server does not restart, or files can't be copied.
     pub fn backup(&self, folder: &Path) -> anyhow::Result<()> {
         self.server.stop();
         copy_all(&self.dir.join("data"), &folder.join("data"))?;
         self.server.start()
     }
 
-    /// Brings the files of a backup back, in place of its own.
+    /// Replaces its files with a backup's.
     ///
     /// # Errors
-    /// When it does not come back, or files can't be copied.
+    /// If the server does not restart, or files can't be copied.
     pub fn restore(&self, folder: &Path) -> anyhow::Result<()> {
         self.server.stop();
         fs::remove_dir_all(self.dir.join("data"))?;
@@ -158,16 +158,16 @@ impl Postgres {
     /// A connection of the superuser `postgres` to a database.
     ///
     /// # Errors
-    /// When it is refused.
+    /// If it is refused.
     pub fn admin(&self, database: &str) -> anyhow::Result<Client> {
         let connected = admin(self.port.number()).dbname(database).connect(NoTls);
         connected.with_context(|| format!("cannot connect to database {database} of {}", self.address()))
     }
 
-    /// A connection of [`USER`], who has to give the password.
+    /// A connection of [`USER`], with the password.
     ///
     /// # Errors
-    /// When it is refused.
+    /// If it is refused.
     pub fn client(&self, database: &str) -> anyhow::Result<Client> {
         let mut login = admin(self.port.number());
         let connected = login.user(USER).password(PASSWORD).dbname(database).connect(NoTls);
@@ -194,8 +194,8 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// One of its programs, run by a user that it accepts. The user is changed before the child asks to die with us: the system
-/// forgets that wish at a change of user.
+/// A command for one of its programs, run by a user that it accepts. The user is changed before the
+/// parent-death signal is set, because the kernel clears that signal at a change of user.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").current_dir(folder);
@@ -205,8 +205,9 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Ends what a killed server leaves: its processes would end by themselves, but some go on to serve their client for a moment,
-/// and the next server refuses the data as long as one lives. Each has the data folder as its working folder.
+/// Kills the processes of a killed server. They would end without this, but some serve their client
+/// a little longer, and the next server refuses the data folder as long as one lives. Each has the
+/// data folder as its working directory.
 fn end_orphans(data: &Path) -> anyhow::Result<()> {
     wait_until("the processes of a killed PostgreSQL to end", ORPHANS_LIMIT, || {
         let orphans = orphans(data);
@@ -229,7 +230,7 @@ fn orphans(data: &Path) -> Vec<Pid> {
         .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
         .collect()
 }
-/// With owners and modes, which PostgreSQL looks at.
+/// Copies with owners and modes, because PostgreSQL checks them.
 fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
     anyhow::ensure!(copied.success(), "cannot copy {} to {}", from.display(), to.display());

@@ -1,4 +1,4 @@
-//! Child processes that die with us: every one is spawned by one thread that never ends.
+//! Child processes that die with this process, spawned by one permanent thread.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,16 +16,16 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::wait::wait_until;
 
-/// How much of a log an error shows: enough for a stack trace, short enough for a terminal.
+/// Lines of a log in an error: enough for a stack trace, short enough for a terminal.
 const TAIL_LINES: usize = 25;
-/// How much of a log is read for its tail.
+/// Bytes read for the tail of a log.
 const TAIL_BYTES: u64 = 64 * 1024;
 
 type Request = (Command, Sender<io::Result<Child>>);
 
-/// The death signal of Linux is tied to the parent *thread*: a child spawned by a test's thread would be
-/// killed when that test ends, long before the process does. So one thread spawns all children and never
-/// returns.
+/// Linux ties the parent-death signal to the parent *thread*. A child spawned by a test's thread
+/// would be killed at the end of that test, long before the end of the process. So one thread
+/// spawns all children and never returns.
 static SPAWNER: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
     let (sender, requests) = channel();
     thread::Builder::new()
@@ -35,9 +35,9 @@ static SPAWNER: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
     Mutex::new(sender)
 });
 
-/// Spawns `command` in a process group of its own (Ctrl-C in the terminal does not reach it), to be killed by
-/// the kernel when this process ends in whatever way. Elsewhere than on Linux a child survives our own `kill
-/// -9`.
+/// Spawns `command` in a separate process group, so that Ctrl-C in the terminal does not reach it.
+/// The kernel kills it when this process ends in any way. Except on Linux, a child survives a `kill
+/// -9` of this process.
 pub(crate) fn spawn(command: Command) -> anyhow::Result<Child> {
     let program = command.get_program().display().to_string();
     let (answer, child) = channel();
@@ -54,7 +54,7 @@ fn serve(requests: &Receiver<Request>) {
     while let Ok((mut command, answer)) = requests.recv() {
         command.process_group(0);
         die_with_parent(&mut command);
-        // Nobody waits for the answer only if its thread panicked.
+        // The receiver is gone only if its thread panicked.
         let _ = answer.send(command.spawn());
     }
 }
@@ -62,12 +62,12 @@ fn serve(requests: &Receiver<Request>) {
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe; nothing is
-    // allocated.
+    // SAFETY: between fork and exec only two system calls are made, both async-signal-safe. There
+    // is no allocation.
     unsafe {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-            // The parent may have died before the call above: then no signal will ever come.
+            // If the parent died before the call above, no signal will ever come.
             if rustix::process::getppid() != Some(parent) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
@@ -79,20 +79,19 @@ fn die_with_parent(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_: &mut Command) {}
 
-/// Blocks until the process has ended, and leaves it to be reaped: until then its id can't be given to
-/// another.
+/// Blocks until the process has ended, but doesn't reap it. Until then its id can't be reused.
 pub(crate) fn wait_for_end(pid: Pid) {
     while let Err(rustix::io::Errno::INTR) =
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
     {}
 }
 
-/// Runs a command that must end well, such as a download; `meanwhile` is called again and again until it
-/// ends.
+/// Runs a command that must succeed, for example a download. `meanwhile` is called repeatedly until
+/// it ends.
 ///
 /// # Errors
-/// When it can't be started, does not end within `limit` (it is killed then), or fails: with the end of
-/// `output`.
+/// If it can't be started, does not end within `limit` (it is killed then), or fails. The error has
+/// the end of `output`.
 pub(crate) fn run(
     mut command: Command,
     output: &Path,

@@ -1,4 +1,4 @@
-//! What a start tells its user: spinners with the time so far on a terminal, plain lines elsewhere.
+//! Progress of a start: spinners on a terminal, plain lines elsewhere.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -9,24 +9,23 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// Between two frames of a spinner.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// Where the steps of a start are shown.
+/// The output for the steps of a start.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    /// One spinner a step.
+    /// One spinner per step.
     Terminal(MultiProgress),
     /// A line on stderr when a step begins, and one when it ends.
     Lines,
-    /// Nothing.
     Silent,
 }
 
 impl Progress {
-    /// Spinners when stderr is a terminal, lines otherwise.
+    /// Spinners if stderr is a terminal, lines otherwise.
     pub fn on_stderr() -> Self {
         if std::io::stderr().is_terminal() { Self::Terminal(MultiProgress::new()) } else { Self::Lines }
     }
 
-    /// Begins a step; it ends with [`Step::done`], or fails when dropped.
+    /// Begins a step. It ends with [`Step::done`], or fails when dropped.
     pub(crate) fn step(&self, what: impl Display) -> Step {
         let what = what.to_string();
         let spinner = match self {
@@ -47,7 +46,7 @@ impl Progress {
     }
 }
 
-/// One step under way.
+/// One step in progress.
 #[derive(Debug)]
 pub(crate) struct Step {
     what: String,
@@ -57,7 +56,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Adds what is known by now, bytes for instance.
+    /// Shows a note beside the step, for example the number of bytes.
     pub(crate) fn note(&self, note: impl Display) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(format!("{}: {note}", self.what));

@@ -1,5 +1,6 @@
-//! What a stack in the foreground tells other shells: its servers and how to reach them, in its scratch
-//! folder.
+//! The record of a foreground stack for other shells.
+//!
+//! A file in the scratch folder has its servers and their addresses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use super::Stack;
 
 const FILE: &str = "stack.json";
 
-/// A stack that `stack up` runs. Only those have one, so that nobody stops the stack of a running test.
+/// A stack run by `stack up`. Stacks of tests have no record, so that `stack down` doesn't stop
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// When all servers answered, in seconds of Unix time.
+    /// The time at which all servers answered, in seconds of Unix time.
     pub since_unix_s: u64,
     /// The configuration for `posthouse`.
     pub config: PathBuf,
-    /// Each server's name and where it answers.
+    /// Each server's name and address.
     pub servers: Vec<(String, String)>,
 }
 
@@ -27,7 +29,7 @@ impl Record {
     /// Writes the record of a running stack, and its configuration files.
     ///
     /// # Errors
-    /// When a file can't be written.
+    /// If a file can't be written.
     pub fn write(stack: &Stack) -> anyhow::Result<Self> {
         let mut servers = Vec::new();
         for node in stack.nodes() {
@@ -49,12 +51,12 @@ impl Record {
         Ok(record)
     }
 
-    /// The record in a scratch folder, if its stack is one of `stack up`.
+    /// The record in a scratch folder, if its stack is run by `stack up`.
     pub fn read(scratch: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(scratch.join(FILE)).ok()?).ok()
     }
 
-    /// One aligned line a server.
+    /// One aligned line per server.
     pub fn table(&self) -> String {
         let width = self.servers.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         self.servers.iter().map(|(name, address)| format!("  {name:<width$}  {address}\n")).collect()

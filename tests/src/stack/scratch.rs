@@ -1,4 +1,6 @@
-//! Scratch folders: one a stack, removed with it; what crashed stacks left is removed at the next start.
+//! Scratch folders: one per stack, removed with it.
+//!
+//! The next start removes the folders of crashed stacks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,16 +8,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Every scratch folder's name starts so.
+/// The start of every scratch folder's name.
 const PREFIX: &str = "posthouse-stack-";
-/// Locked as long as the stack lives, in each scratch folder. Holds the process id.
+/// A file in each scratch folder, locked as long as the stack lives. Holds the process id.
 const ALIVE: &str = "alive.lock";
 
 /// The folder of one living stack.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
-    // Children do not inherit it (close-on-exec), so the lock falls with this process alone.
+    // Children do not inherit it (close-on-exec), so the lock ends with this process alone.
     _alive: File,
     on_drop: OnDrop,
 }
@@ -27,14 +29,15 @@ enum OnDrop {
 }
 
 impl Scratch {
-    /// Removes what crashed stacks left, and makes a fresh folder.
+    /// Removes the folders of crashed stacks, and creates a new one.
     pub(crate) fn create() -> anyhow::Result<Self> {
         Self::create_in(&root())
     }
 
     fn create_in(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        // One at a time: otherwise a folder made but not yet locked would look like a leftover.
+        // One at a time. Otherwise a folder that is created but not yet locked would look like a
+        // leftover.
         let _turn = turn(root)?;
         for found in list_in(root).into_iter().filter(|found| !found.alive) {
             remove(&found.path).with_context(|| {
@@ -52,7 +55,7 @@ impl Scratch {
         Ok(Self { path, _alive: alive, on_drop: OnDrop::Remove })
     }
 
-    /// Leaves the folder for a look when the stack goes; the next start removes it.
+    /// Leaves the folder for inspection after the stack's end. The next start removes it.
     pub(crate) fn keep(&mut self) {
         self.on_drop = OnDrop::Keep;
     }
@@ -72,7 +75,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes a scratch folder, its marker last, so that nobody takes the rest for a leftover meanwhile.
+/// Removes a scratch folder, its marker last, so that no other process takes the rest for a
+/// leftover meanwhile.
 fn remove(scratch: &Path) -> io::Result<()> {
     for entry in fs::read_dir(scratch)? {
         let entry = entry?;
@@ -83,7 +87,7 @@ fn remove(scratch: &Path) -> io::Result<()> {
         }
     }
     match fs::remove_dir_all(scratch) {
-        // Two starts may clear the same leftover.
+        // Two starts may remove the same leftover.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
     }
@@ -92,11 +96,11 @@ fn remove(scratch: &Path) -> io::Result<()> {
 /// A scratch folder as another process sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The folder.
     pub path: PathBuf,
-    /// Whether its stack lives: the marker's lock is held by it, so the process id in there is not another's.
+    /// Whether its stack lives. Then the stack holds the marker's lock, so the process id in it is
+    /// not reused.
     pub alive: bool,
-    /// The process that made it.
+    /// The process that created it.
     pub pid: Option<i32>,
 }
 
@@ -119,7 +123,7 @@ fn list_in(root: &Path) -> Vec<Found> {
     found
 }
 
-/// Nothing when the folder can't be read: another user's.
+/// Returns None if the folder can't be read, because it is another user's.
 fn inspect(path: PathBuf) -> Option<Found> {
     fs::read_dir(&path).ok()?;
     let marker = path.join(ALIVE);

@@ -1,5 +1,6 @@
-//! One server of the stack: started until it answers, killed, stopped and started again on the same data and
-//! ports.
+//! One server process of the stack: start, kill, stop, restart.
+//!
+//! A restarted server keeps its data and ports.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -16,49 +17,46 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::process;
 use super::wait::{interrupted, wait_until};
 
-/// For a server to answer after its start. The slowest needs some four seconds on two idle cores and a minute
-/// on busy ones; a node may have to load what a kill test has left.
+/// For a server to answer after its start. The slowest needs about four seconds on two idle cores
+/// and a minute on busy ones. A node may have to load the parts that a kill test has left.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 /// For a server to end after SIGTERM, before SIGKILL. A broker moves its partitions away first.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// How often in a row a node that ended by itself is started again without ever answering.
+/// Maximum of consecutive restarts of a node that aborted, without an answer in between.
 const RESTARTS: u32 = 5;
 
-/// What to run and how to know that it answers.
+/// The command of a server, and the probe that shows when it answers.
 pub(crate) struct Launch {
-    /// How the server is called in messages.
+    /// The server's name in messages.
     pub(crate) name: String,
-    /// The command, made anew for each start.
+    /// Builds the command, for each start.
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// Asks the server once, with a timeout of its own of a second or so.
+    /// Sends one request to the server, with a timeout of about a second.
     pub(crate) probe: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
-    /// Where stdout and stderr go.
+    /// Receives stdout and stderr.
     pub(crate) output: PathBuf,
-    /// The logs to show when it does not come up, `output` aside.
+    /// The logs to show when the server does not start, besides `output`.
     pub(crate) logs: Vec<PathBuf>,
-    /// How it is asked to end.
     pub(crate) stop_by: StopBy,
-    /// What happens when it ends and nobody asked for it.
     pub(crate) on_end: OnEnd,
 }
 
 /// How a server is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopBy {
-    /// SIGTERM.
     Terminate,
-    /// SIGINT: PostgreSQL would wait for every client to leave after SIGTERM.
+    /// SIGINT, because PostgreSQL waits for every client to leave after SIGTERM.
     Interrupt,
     /// The end of its standard input.
     EndOfInput,
 }
 
-/// What happens when a server that had answered ends by itself.
+/// The reaction to an abort of a server that had answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnEnd {
-    /// Say so, and leave it down.
+    /// Log it, and leave the server down.
     Report,
-    /// Say so, and start it again.
+    /// Log it, and restart the server.
     Restart,
 }
 
@@ -74,23 +72,23 @@ struct Inner {
 
 struct State {
     phase: Phase,
-    /// Some from the spawn until the process was reaped, whatever the phase.
+    /// Some from the spawn until the process is reaped, in every phase.
     child: Option<Child>,
-    /// Counts the processes started so far, so that whoever waits for one to end is not fooled by the next.
+    /// Number of processes started so far, so that a wait for the end of one isn't confused by the
+    /// next.
     life: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Nobody wants it to run.
+    /// Stopped on request, or never started.
     Down,
     /// Started on request, does not answer yet.
     Starting,
-    /// Answered.
     Ready,
-    /// Ended by itself; the supervisor is starting it again.
+    /// Aborted, and the supervisor is restarting it.
     Restarting,
-    /// Ended by itself, and stays down.
+    /// Aborted, and stays down.
     Failed(ExitStatus),
 }
 
@@ -100,15 +98,16 @@ impl Server {
         Self(Arc::new(Inner { launch, state, changed: Condvar::new(), aborts: AtomicU32::new(0) }))
     }
 
-    /// How messages call it.
+    /// The server's name in messages.
     pub fn name(&self) -> &str {
         &self.0.launch.name
     }
 
-    /// Starts it, unless it runs, and returns when it answers.
+    /// Starts the server unless it runs. Returns when it answers.
     ///
     /// # Errors
-    /// When it ends before it answers, or does not answer in time: with the end of its logs. It is down then.
+    /// If it ends before it answers, or exceeds the limit. The error has the end of its logs. The
+    /// server is down afterwards.
     pub fn start(&self) -> anyhow::Result<()> {
         let mut state = self.0.lock();
         // Another thread may be waiting for the killed process to end.
@@ -127,7 +126,8 @@ impl Server {
         answered
     }
 
-    /// SIGKILL. Returns when the process is gone. It is not started again until [`Server::start`].
+    /// Sends SIGKILL. Returns when the process is gone. The server stays down until
+    /// [`Server::start`].
     pub fn kill(&self) {
         let mut state = self.0.lock();
         state.phase = Phase::Down;
@@ -135,17 +135,17 @@ impl Server {
         self.0.wait_for_end(state, None);
     }
 
-    /// SIGSTOP: its connections stay, and nothing answers on them, until [`Server::resume`].
+    /// Sends SIGSTOP. Connections stay open without a response until [`Server::resume`].
     pub fn suspend(&self) {
         self.0.lock().signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.0.lock().signal(Signal::CONT);
     }
 
-    /// Asks it to end, and kills it when it does not. Returns when the process is gone.
+    /// Asks the server to end, and kills it after the limit. Returns when the process is gone.
     pub fn stop(&self) {
         let mut state = self.0.lock();
         state.phase = Phase::Down;
@@ -160,17 +160,17 @@ impl Server {
         }
     }
 
-    /// Whether its process runs, answering or not.
+    /// Whether the process runs, even without an answer.
     pub fn is_running(&self) -> bool {
         self.0.lock().child.is_some()
     }
 
-    /// Its process id, while it runs.
+    /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.0.lock().child.as_ref().map(Child::id)
     }
 
-    /// How often it ended by itself after it had answered.
+    /// Number of aborts after the server had answered.
     pub fn aborts(&self) -> u32 {
         self.0.aborts.load(Ordering::SeqCst)
     }
@@ -190,8 +190,8 @@ impl fmt::Debug for Server {
 
 impl State {
     fn signal(&self, signal: Signal) {
-        // The child is not reaped yet (see `watch`), so its id is its own. An error means that it has just
-        // ended.
+        // The child is not reaped yet (see `watch`), so its id is not reused. An error means that
+        // it has just ended.
         if let Some(child) = &self.child {
             let _ = kill_process(Pid::from_child(child), signal);
         }
@@ -203,7 +203,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the present process is gone; false when it still is there after `limit`.
+    /// Waits until the current process is gone. Returns false if it still exists after `limit`.
     fn wait_for_end(&self, state: MutexGuard<'_, State>, limit: Option<Duration>) -> bool {
         let life = state.life;
         let lives = |state: &mut State| state.child.is_some() && state.life == life;
@@ -217,7 +217,7 @@ impl Inner {
         true
     }
 
-    /// Starts the process and the thread that sees it end.
+    /// Starts the process and the thread that waits for its end.
     fn spawn(self: &Arc<Self>, state: &mut State) -> anyhow::Result<()> {
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&self.launch.output);
         let output = output.with_context(|| format!("cannot write {}", self.launch.output.display()))?;
@@ -235,12 +235,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Sees one process end, and decides what follows.
+    /// Waits for the end of one process, then updates the phase.
     fn watch(self: &Arc<Self>, pid: Pid) {
         process::wait_for_end(pid);
         let mut state = self.lock();
-        // It has ended, so this does not block. Reaped under the lock: nobody can signal a pid that is no
-        // longer ours.
+        // The process has ended, so this does not block. It is reaped under the lock, so that no
+        // thread can signal a reused pid.
         let Some(Ok(status)) = state.child.take().map(|mut child| child.wait()) else { return };
         let by_itself = matches!(state.phase, Phase::Ready);
         state.phase = match (state.phase, self.launch.on_end) {
@@ -261,7 +261,7 @@ impl Inner {
         }
     }
 
-    /// Starts an ended node again, a few times if need be, unless somebody stops it meanwhile.
+    /// Restarts an aborted node, up to [`RESTARTS`] times, unless it is stopped meanwhile.
     fn restart(self: &Arc<Self>, status: ExitStatus) {
         for _ in 0..RESTARTS {
             let mut state = self.lock();
@@ -309,7 +309,7 @@ impl Inner {
                 return ControlFlow::Continue(error);
             }
             let mut state = self.lock();
-            // It may have answered with its last breath.
+            // The server may have ended right after its answer.
             if state.child.is_some() && matches!(state.phase, Phase::Starting | Phase::Restarting) {
                 state.phase = Phase::Ready;
             }

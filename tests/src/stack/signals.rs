@@ -1,4 +1,4 @@
-//! Ctrl-C: once for an orderly end, twice for an end at once.
+//! Ctrl-C: once for an orderly end, twice for an immediate one.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -8,14 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::interrupt;
 
-/// What a shell reports of a process that Ctrl-C has ended.
+/// A shell's exit code for a process that was ended by Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
-/// The first SIGINT or SIGTERM makes every wait on the stack fail, so that its servers are stopped, and is told to the
-/// receiver. The second ends the process, and the kernel kills the servers with it.
+/// The first SIGINT or SIGTERM makes every wait on the stack fail, so that its servers are stopped,
+/// and sends a message to the receiver. The second ends the process, and the kernel kills the
+/// servers with it.
 ///
 /// # Errors
-/// When the system does not let us watch.
+/// If the signal handlers can't be installed.
 pub fn watch_signals() -> anyhow::Result<Receiver<()>> {
     let (sender, receiver) = channel();
     let (installed, ready) = channel();

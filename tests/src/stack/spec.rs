@@ -1,44 +1,40 @@
-//! What a stack is made of: shards, replicas, brokers, PostgreSQL, and what its nodes have beyond the defaults.
+//! Specification of a stack: shards, brokers, PostgreSQL, node options.
 
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-/// What to start.
+/// The servers of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackSpec {
     /// The shards of the cluster, in the order of `remote_servers`.
     pub shards: Vec<ShardSpec>,
-    /// Apache Kafka brokers; the first is the controller too.
+    /// Apache Kafka brokers. The first is the controller too.
     pub brokers: usize,
-    /// Who the brokers let in beside everybody at their open door: see [`StackSpec::guarded`].
+    /// Users of the guarded listener, see [`StackSpec::guarded`]. The open listener needs no login.
     pub users: Vec<User>,
-    /// Whether there is a PostgreSQL.
     pub postgres: bool,
     /// The same for every ClickHouse node.
     pub nodes: NodeOptions,
 }
 
-/// A user of the brokers' guarded door, who may do what rules of the brokers allow.
+/// A user of the brokers' guarded listener, with rights by the brokers' ACLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
-    /// The name.
     pub name: &'static str,
-    /// The password.
     pub password: &'static str,
 }
 
-/// One shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardSpec {
-    /// Its share of the rows, against the sum of all weights.
+    /// Its share of the rows, relative to the sum of all weights.
     pub weight: u32,
-    /// ClickHouse nodes that hold it.
+    /// Number of its ClickHouse nodes.
     pub replicas: usize,
 }
 
-/// What a ClickHouse node has beyond the defaults of the stack; a later value replaces an earlier or default
-/// one.
+/// Options of a ClickHouse node beyond the stack's defaults. A later value replaces an earlier or
+/// default one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeOptions {
     pub(crate) settings: BTreeMap<String, String>,
@@ -49,9 +45,10 @@ pub struct NodeOptions {
     pub(crate) fetch_bytes: u32,
 }
 
-/// One answer of the broker, for one partition: a block of 65,536 messages of 400 bytes, which is what they have when
-/// compressed. Two partitions fit into librdkafka's and the broker's default limits (50 and 55 MiB). A block that is
-/// read again after a crash must come back in one poll, and so in one answer.
+/// Maximum bytes of one partition in one response of the broker: a block of 65,536 messages of 400
+/// bytes, their compressed size. Two partitions fit into librdkafka's and the broker's default
+/// limits (50 and 55 MiB). A block that is reread after a crash must come back in one poll, and so
+/// in one response.
 const FETCH_BYTES: u32 = 25 << 20;
 
 impl Default for StackSpec {
@@ -73,32 +70,32 @@ impl StackSpec {
         }
     }
 
-    /// The same with this many replicas of every shard.
+    /// Sets the number of replicas of every shard.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.shards.iter_mut().for_each(|shard| shard.replicas = replicas);
         self
     }
 
-    /// The same with this many brokers.
+    /// Sets the number of brokers.
     pub fn brokers(mut self, brokers: usize) -> Self {
         self.brokers = brokers;
         self
     }
 
-    /// The same with a second door to every broker, where these users log in by SASL PLAIN and may do what the brokers' rules
-    /// allow; whoever comes by the first door may do everything.
+    /// Adds a second listener to every broker. There these users log in by SASL PLAIN, with rights
+    /// by the brokers' ACLs. Clients of the first listener have all rights.
     pub fn guarded(mut self, users: &[User]) -> Self {
         self.users = users.to_vec();
         self
     }
 
-    /// The same with a PostgreSQL beside it.
+    /// Adds a PostgreSQL.
     pub fn postgres(mut self) -> Self {
         self.postgres = true;
         self
     }
 
-    /// The same with these options for every node.
+    /// Sets the options for every node.
     pub fn nodes(mut self, nodes: NodeOptions) -> Self {
         self.nodes = nodes;
         self
@@ -131,50 +128,51 @@ impl Default for NodeOptions {
             fetch_bytes: FETCH_BYTES,
         };
         none
-            // An insert returns when all shards have it, as a production profile has it.
+            // An insert returns when all shards have it, as in a production profile.
             .setting("distributed_foreground_insert", "1")
-            // Kafka tables whose offsets live in Keeper are still behind this setting.
+            // Kafka tables with offsets in Keeper still need this setting.
             .setting("allow_experimental_kafka_offsets_storage_in_keeper", "1")
-            // Every month that `sharded_events` has a partition for may come in one block.
+            // One block may have events of every month that `sharded_events` has a partition for.
             .setting("max_partitions_per_insert_block", "192")
-            // `clickhouse local` takes a bare `1` for `SELECT 1`; a server does not.
+            // `clickhouse local` takes a bare `1` for `SELECT 1`, and a server does not.
             .setting("implicit_select", "0")
     }
 }
 
 impl NodeOptions {
-    /// A setting of the default profile, for queries and for background work (Kafka, Distributed) alike.
+    /// Adds a setting of the default profile, for queries and for background work (Kafka,
+    /// Distributed) alike.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.into(), value.into());
         self
     }
 
-    /// A default of every MergeTree table, such as `max_bytes_to_merge_at_max_space_in_pool` = `1` against
-    /// merges.
+    /// Adds a default of every MergeTree table, for example
+    /// `max_bytes_to_merge_at_max_space_in_pool` = `1` against merges.
     pub fn merge_tree(mut self, name: &str, value: &str) -> Self {
         self.merge_tree.insert(name.into(), value.into());
         self
     }
 
-    /// A piece of XML inside `<clickhouse>` of the node's config.xml.
+    /// Adds XML inside `<clickhouse>` of the node's config.xml.
     pub fn xml(mut self, snippet: &str) -> Self {
         self.xml.push(snippet.into());
         self
     }
 
-    /// How much of a partition one answer of the broker may hold, instead of 25 MiB.
+    /// Sets the maximum bytes of a partition in one response of the broker, instead of 25 MiB.
     pub fn fetch_bytes(mut self, bytes: u32) -> Self {
         self.fetch_bytes = bytes;
         self
     }
 
-    /// A piece of XML inside `<users>` of the node's users.xml.
+    /// Adds XML inside `<users>` of the node's users.xml.
     pub fn users_xml(mut self, snippet: &str) -> Self {
         self.users_xml.push(snippet.into());
         self
     }
 
-    /// A piece of XML inside `<profiles>` of the node's users.xml.
+    /// Adds XML inside `<profiles>` of the node's users.xml.
     pub fn profiles_xml(mut self, snippet: impl Into<String>) -> Self {
         self.profiles_xml.push(snippet.into());
         self

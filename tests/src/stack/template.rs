@@ -1,4 +1,4 @@
-//! Renders the servers' configuration files from the templates in `fixtures/stack`.
+//! Rendering of the servers' configuration from templates in `fixtures/stack`.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
-/// Renders one template; a name it does not know is an error.
+/// Renders one template. An unknown name in it is an error.
 pub(crate) fn render(template: &str, values: minijinja::Value) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -21,7 +21,7 @@ pub(crate) fn write(path: &Path, template: &str, values: minijinja::Value) -> an
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Text as XML content.
+/// Escapes text for XML content.
 fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,5 +1,4 @@
-//! Waiting for a condition with a deadline: the condition is asked again and again, and the last answer is
-//! told.
+//! Polling for a condition, with a deadline and the last observed value.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 
-/// Between the first two questions: short against any server's start.
+/// Between the first two probes: short against any server's start.
 const MIN_POLL: Duration = Duration::from_millis(20);
-/// Between two questions after a while: a question may read whole tables, and others need the two cores.
+/// Between two probes after a while. A probe may read whole tables, and other processes need the
+/// two cores.
 const MAX_POLL: Duration = Duration::from_millis(200);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes every wait of this process fail, so that a start under way stops what it started and returns.
+/// Makes every wait of this process fail, so that a start in progress stops its servers and
+/// returns.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
@@ -25,11 +26,11 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Waits until `probe` answers. `what` names the condition in the error, `Continue` carries what was seen
-/// instead.
+/// Waits until `probe` breaks. `what` names the condition in the error, and `Continue` carries the
+/// observed value.
 ///
 /// # Errors
-/// When `probe` breaks with an error, when `limit` has passed, and after [`interrupt`].
+/// If `probe` breaks with an error, if `limit` has passed, and after [`interrupt`].
 pub fn wait_until<T>(
     what: &str,
     limit: Duration,

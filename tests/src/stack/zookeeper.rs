@@ -19,10 +19,10 @@ use super::template;
 const TICK: Duration = Duration::from_millis(500);
 /// Offsets of a few topics and the metadata of a few tables.
 const HEAP_MIB: u32 = 256;
-/// For one question whether it is up.
+/// For one probe of the server.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The Keeper. As a [`Server`] it can be killed, stopped and started again.
+/// The Keeper. As a [`Server`] it can be killed, stopped and restarted.
 #[derive(Debug)]
 pub struct Keeper {
     server: Server,
@@ -30,7 +30,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Writes its configuration, without starting anything.
+    /// Writes its configuration, without a start.
     pub(crate) fn prepare(jars: &Path, scratch: &Path) -> anyhow::Result<Self> {
         let (port, dir) = (ports::reserve()?, scratch.join("zookeeper"));
         fs::create_dir_all(&dir)?;
@@ -80,7 +80,7 @@ impl Deref for Keeper {
     }
 }
 
-/// `srvr` names the mode only when it serves requests; `ruok` answers before.
+/// `srvr` has the mode only when the server serves requests. `ruok` answers earlier.
 fn probe(port: u16) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PROBE_LIMIT)?;
     stream.set_read_timeout(Some(PROBE_LIMIT))?;

@@ -1,4 +1,4 @@
-//! Kills the loader, a shard or both, and cuts the network to a shard, in the middle of backfills.
+//! Kill test of backfills: loader, shard or network fails during a load.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -20,27 +20,29 @@ use crate::stack::{Proxy, Stack, wait_until};
 
 /// Rows of a round's history.
 const ROWS: usize = 60_000;
-/// 2026-11-10 12:00:00 UTC in µs; with [`DAYS`] before it, history lies in two partitions.
+/// 2026-11-10 12:00:00 UTC in µs. The [`DAYS`] before it lie in two partitions.
 const UNTIL: i64 = 1_794_312_000_000_000;
 /// See [`UNTIL`].
 const DAYS: u32 = 20;
-/// Small, so that a round makes dozens of blocks and a fault falls between any two steps.
+/// Small, so that a round has dozens of blocks and a fault can hit any pair of steps.
 const SLICE_MIB: &str = "4";
-/// So little that the next slice waits for bytes of the last: a quarter of it is for blocks.
+/// A quarter of it is for blocks. It is small enough that the next slice waits for bytes of the
+/// last.
 const MEMORY_MIB: &str = "24";
-/// What a load of [`ROWS`] sends, about: faults come at a random part of it.
+/// Approximate bytes sent by a load of [`ROWS`]. Faults occur at a random point of it.
 const SENT_BYTES: u64 = 35_000_000;
-/// So few that a shard has long forgotten a block's token when the load goes on.
+/// Deduplication window, small enough that a shard has forgotten a block's token when the load
+/// resumes.
 const WINDOW: i64 = 10;
-/// Blocks of somebody else that push the tokens out.
+/// Unrelated blocks that push the tokens out of the window.
 const OTHERS: usize = 12;
-/// The team of these.
+/// Team of the unrelated blocks.
 const OTHERS_TEAM: i64 = -1;
-/// How long a shard or the network stays away: a restart, not an outage that a loader would give up on.
+/// Downtime of a shard or the network: a restart, not an outage on which a loader would give up.
 const OUTAGE_MS: (u64, u64) = (200, 4_000);
-/// For a load to end, whatever happens to it.
+/// Limit for a load to end after any fault.
 const LOAD_LIMIT: Duration = Duration::from_secs(240);
-/// How often a load that failed is begun again; a shard that is just starting refuses the first.
+/// Limit on attempts to repeat a failed load. A starting shard refuses the first ones.
 const TRIES: u32 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,19 +55,21 @@ enum Fault {
 }
 
 const FAULTS: [Fault; 5] = [Fault::Loader, Fault::Shard, Fault::Both, Fault::Network, Fault::Pause];
-/// How long the ledger's answer holds for a loader: shorter than a pause, longer than any other round trip.
+/// Time for which a loader trusts the ledger's answer: shorter than a pause, longer than any other
+/// round trip.
 const ANSWER_HOLDS: &str = "8s";
-/// How long a paused loader sleeps at least, while another one does its work: longer than [`ANSWER_HOLDS`].
+/// Minimum pause of a loader while another one does its work: longer than [`ANSWER_HOLDS`].
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The HTTP interfaces of all shards, each behind a line that can be cut.
+/// Proxies in front of all shards' HTTP interfaces; each can be cut.
 struct Lines(Vec<Proxy>);
 
-/// Runs `rounds` loads with a fault each on a site of `stack` (that of [`ingest::stack`](super::ingest::stack)); `say`
-/// hears of each.
+/// Runs `rounds` loads with one fault each on a site of `stack` (made by
+/// [`ingest::stack`](super::ingest::stack)), and reports each to `say`.
 ///
 /// # Errors
-/// When a server does not come back or a load never succeeds; never because of what it counts.
+/// Fails if a server doesn't restart or a load never succeeds. Lost or duplicate rows aren't an
+/// error.
 pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
     let mut site = Site::new(stack, "backfill")?;
     site.set("events", "deduplication_window", WINDOW);
@@ -100,12 +104,13 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             "--route",
             route,
         ];
-        // Only a loader that sleeps shall take the ledger's answer for an old one.
+        // Only a paused loader should treat the ledger's answer as outdated.
         let holds: &[&str] = if fault == Fault::Pause { &["--recheck-after", ANSWER_HOLDS] } else { &[] };
         let mut child = site.spawn(&[&arguments[..], &["--no-verify"], holds].concat())?;
         let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
         kills += killed;
-        // With a shard or the network away for a while; not if that was while it asked its first questions.
+        // The load may succeed despite an outage of a shard or the network. It fails if its initial
+        // queries met the outage.
         let alone = if child.wait()?.success() { ", went on by itself" } else { "" };
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
@@ -136,7 +141,7 @@ fn write(folder: &Path, seed: u64) -> anyhow::Result<()> {
 }
 
 impl Lines {
-    /// Has the site's config name a proxy for each node.
+    /// Replaces each node's address in the site's config by a proxy.
     fn lay(site: &mut Site<'_>) -> anyhow::Result<Self> {
         let mut lines = Vec::new();
         let config = site.config_mut();
@@ -162,7 +167,8 @@ impl Lines {
     }
 }
 
-/// One fault at a random part of the load, and the recovery from it. Returns the number of processes killed.
+/// Injects one fault at a random point of the load, and recovers from it. Returns the number of
+/// processes killed.
 fn inflict(
     site: &Site<'_>,
     lines: &Lines,
@@ -215,11 +221,12 @@ fn inflict(
     Ok(kills)
 }
 
-/// Stops the loader where it is, has another one do all of its work and the shards forget it, and lets it go on.
+/// Pauses the loader, has another one do all of its work and the shards forget it, and resumes the
+/// first.
 fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process")?;
     let begin = Instant::now();
-    // One that has ended already can't be stopped, and then nothing is to be seen.
+    // A loader that has already ended can't be paused; the round then tests no pause.
     let _ = kill_process(pid, Signal::STOP);
     go_on(site, arguments)?;
     forget(site)?;
@@ -228,8 +235,9 @@ fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<(
     Ok(())
 }
 
-/// Has every shard forget the tokens of the load: by values, since the engine keeps no token of an `INSERT … SELECT` (26.7). A node may have ended by itself when the other one was killed, and starts
-/// again; what is inserted twice then is somebody else's.
+/// Pushes the load's tokens out of every shard's window. The rows are inserted as values, because
+/// ClickHouse keeps no token of an `INSERT … SELECT` (26.7). A node may have ended by itself when
+/// the other one was killed, and restarts. Duplicate rows after that belong to the unrelated team.
 fn forget(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for _ in 0..OTHERS {
@@ -248,7 +256,7 @@ fn forget(site: &Site<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the same command until it succeeds. True if the load was then proven.
+/// Repeats the command until it succeeds. Returns true if the load was then verified.
 fn go_on(site: &Site<'_>, arguments: &[&str]) -> anyhow::Result<bool> {
     let mut last = None;
     for _ in 0..TRIES {
@@ -274,7 +282,7 @@ fn report(site: &Site<'_>, rounds: u32, kills: u32, unproven: u32, seed: u64) ->
     let [rows, uuids, places] = numbers[..] else { bail!("three numbers, not {counted}") };
     let produced = u64::from(rounds) * ROWS as u64;
     ensure!(uuids == places, "{uuids} different events stand at {places} different places");
-    // What the proof says is counted too: it must see what the counts see.
+    // Verification and this count must agree.
     let differs = rows != produced || uuids != produced;
     ensure!(
         differs || unproven == 0,

@@ -1,5 +1,7 @@
-//! Kills ClickHouse nodes, the broker and ZooKeeper while events flow, most of them just after a part was written, and
-//! stops nodes, which then answer nothing.
+//! Kill test of ingestion: ClickHouse nodes, broker and ZooKeeper.
+//!
+//! Most kills come just after a part was written. Some nodes are suspended instead, and then don't
+//! answer.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -14,13 +16,15 @@ use crate::load::Load;
 use crate::site::Site;
 use crate::stack::{NodeOptions, Progress, Stack, StackSpec};
 
-/// Enough that every poll finds messages, little enough that two cores also run the servers that come back.
+/// Enough that every poll finds messages, and few enough that two cores can also run restarting
+/// servers.
 const EVENTS_PER_SECOND: u64 = 10_000;
-/// Waits in the topic before the first consumer exists, so that the first kills hit blocks as large as they get.
+/// Messages per round in the topic before the first consumer exists, so that the first kills hit
+/// blocks of maximum size.
 const BACKLOG_PER_ROUND: u64 = 50_000;
-/// As fast as one producer goes.
+/// Above the speed of one producer, so that the rate is unlimited.
 const UNLIMITED: u64 = 10_000_000;
-/// In these rounds the first faults come in order, so that even a short run has each kind.
+/// Faults of the first rounds, in order, so that even a short run has each kind.
 const FAULTS: [Fault; 8] = [
     Fault::Node,
     Fault::BothNodes,
@@ -31,39 +35,42 @@ const FAULTS: [Fault; 8] = [
     Fault::NodeSilent,
     Fault::NodeSilentBeyondSession,
 ];
-/// A short outage ends before any session does; a long one outlasts Keeper's (10 s) and the broker's (6 s).
+/// A short outage ends before any session. A long one outlasts Keeper's session (10 s) and the
+/// broker's (6 s).
 const SHORT: (u64, u64) = (200, 3_000);
-/// A silence that inserts of the other node do not wait for, and that Keeper's session outlasts.
+/// Suspension longer than other nodes' inserts wait, and shorter than Keeper's session.
 const SILENCE: (u64, u64) = (5_000, 8_000);
-/// How long an insert waits for a shard that does not answer; a server waits 300 s.
+/// Time an insert waits for a shard that doesn't answer. The server's default is 300 s.
 const RECEIVE_TIMEOUT_S: &str = "3";
 /// See [`SHORT`].
 const LONG: (u64, u64) = (13_000, 16_000);
-/// How long a kill waits for the next part; without ingestion there is none.
+/// Time a kill waits for the next part. Without ingestion no part appears.
 const PART_LIMIT: Duration = Duration::from_secs(10);
-/// Between a part's appearance and the kill, at most: the time in which the block is committed to Keeper and group.
+/// Maximum delay between a part's appearance and the kill: the time in which the block is committed
+/// to Keeper and group.
 const AFTER_PART_MS: u64 = 40;
-/// Without a new row for so long nothing more will come: longer than every session, retry and back-off.
+/// Without a new row for this time the wait ends. It is longer than every session, retry and
+/// backoff.
 const QUIET: Duration = Duration::from_secs(75);
-/// For everything to arrive at the end.
+/// Limit for all messages to be stored at the end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
 
-/// librdkafka's own `fetch.message.max.bytes`.
+/// librdkafka's default of `fetch.message.max.bytes`.
 const LIBRDKAFKA_FETCH_BYTES: u32 = 1 << 20;
 
-/// Where the engine keeps its offsets.
+/// Storage of the Kafka engine's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offsets {
     /// The default: exactly once.
     Keeper,
     /// For comparison: at least once.
     Group,
-    /// For comparison: in Keeper, but blocks are larger than what one poll brings back after a crash.
+    /// For comparison: in Keeper, but with blocks larger than one poll returns after a crash.
     Hasty,
 }
 
 impl Offsets {
-    /// The name of the test, its site and its report.
+    /// Name of the test, its site and its report.
     pub fn test_name(self) -> &'static str {
         match self {
             Self::Keeper => "ingest",
@@ -72,15 +79,15 @@ impl Offsets {
         }
     }
 
-    /// The stack for it, whose nodes wait for each other no longer than a few seconds.
+    /// Starts the stack for this test. Its nodes wait for each other at most a few seconds.
     ///
     /// # Errors
-    /// When the stack does not start.
+    /// Fails if the stack doesn't start.
     pub fn stack(self, progress: &Progress) -> anyhow::Result<Stack> {
         let nodes = unmerged().setting("receive_timeout", RECEIVE_TIMEOUT_S);
         let nodes = match self {
             Self::Keeper | Self::Group => nodes,
-            // As small as librdkafka has the broker's answers by default.
+            // librdkafka's small default for the broker's answers.
             Self::Hasty => nodes.fetch_bytes(LIBRDKAFKA_FETCH_BYTES),
         };
         Stack::start(StackSpec::default().nodes(nodes), progress)
@@ -99,21 +106,21 @@ enum Fault {
     NodeSilentBeyondSession,
 }
 
-/// The stack for it: nothing merges and no block is collapsed as it is written, so that every row that arrived twice
-/// stands there twice. (A ReplacingMergeTree would hide it sooner or later.)
+/// Starts the stack for kill tests. Merges are off and blocks aren't collapsed on insert, so that
+/// every duplicate row stays visible. (A ReplacingMergeTree would remove it sooner or later.)
 ///
 /// # Errors
-/// When the stack does not start.
+/// Fails if the stack doesn't start.
 pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
     Stack::start(spec(), progress)
 }
 
-/// What it is made of: nothing merges, so that no row that arrived twice can hide.
+/// Returns a spec without merges, so that duplicate rows stay visible.
 pub fn spec() -> StackSpec {
     StackSpec::default().nodes(unmerged())
 }
 
-/// Nodes on which every row stays as it came.
+/// Returns node options that keep every row as inserted.
 pub(super) fn unmerged() -> NodeOptions {
     NodeOptions::default()
         .merge_tree("max_bytes_to_merge_at_max_space_in_pool", "1")
@@ -122,10 +129,11 @@ pub(super) fn unmerged() -> NodeOptions {
         .setting("optimize_on_insert", "0")
 }
 
-/// Runs `rounds` faults on a site of `stack`; `say` hears of each.
+/// Runs `rounds` faults on a site of `stack`, and reports each to `say`.
 ///
 /// # Errors
-/// When a server does not come back or the harness itself fails; never because of what it counts.
+/// Fails if a server doesn't restart or the harness itself fails. Lost or duplicate rows aren't an
+/// error.
 pub fn run(
     stack: &Stack,
     offsets: Offsets,
@@ -180,15 +188,16 @@ pub fn run(
     })
 }
 
-/// Where repeated rows come from: their offsets and the second in which they were produced name the fault.
+/// Origin of duplicate rows. Their offsets and the second of production identify the fault.
 const REPEATED: &str = "SELECT toString(time), shard, copies, count(), min(offset), max(offset) FROM (\
     SELECT any(_timestamp) AS time, any(_shard_num) AS shard, count() AS copies, any(_offset) AS offset \
     FROM {db}.events GROUP BY uuid HAVING copies > 1) GROUP BY time, shard, copies ORDER BY time, shard";
 
-/// 2026-11-10 12:00:00 UTC in µs: all generated days fall into one month, so that a block makes one part a shard.
+/// 2026-11-10 12:00:00 UTC in µs. All generated days are in one month, so that a block makes one
+/// part per shard.
 const NOON: i64 = 1_794_312_000_000_000;
 
-/// One fault and the recovery from it. Returns the number of processes killed.
+/// Injects one fault and recovers from it. Returns the number of processes killed.
 fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdRng) -> anyhow::Result<u32> {
     let stack = site.stack;
     let victim = random.random_range(0..stack.nodes().len());
@@ -235,13 +244,14 @@ fn inflict(site: &Site<'_>, folders: &[PathBuf], fault: Fault, random: &mut StdR
     Ok(kills)
 }
 
-/// Where `sharded_events` keeps its parts, on each node. Asked for once: later a node may just be down.
+/// Returns the folder of `sharded_events`' parts on each node. Called once, because a node may be
+/// down later.
 fn part_folders(site: &Site<'_>) -> anyhow::Result<Vec<PathBuf>> {
     let sql = "SELECT data_paths[1] FROM system.tables WHERE database = '{db}' AND name = 'sharded_events'";
     (0..site.stack.nodes().len()).map(|node| Ok(PathBuf::from(site.query_on(node, sql)?))).collect()
 }
 
-/// Returns as soon as `folder` has a part that it did not have, or when none comes.
+/// Returns once `folder` has a new part, or after [`PART_LIMIT`].
 fn after_a_part(folder: &Path) -> anyhow::Result<()> {
     let parts = || -> anyhow::Result<usize> {
         let entries = std::fs::read_dir(folder)?;

@@ -1,6 +1,6 @@
-//! Kill tests: faults at random moments while the production path works, then a count of what was lost or came twice.
+//! Kill tests: random faults on the production path, then a count.
 //!
-//! One code, two sizes: a short one in `make test`, a long one in `make torture`.
+//! The same code runs as a short version in `make test` and a long one in `make torture`.
 
 pub mod backfill;
 pub mod ingest;
@@ -12,32 +12,32 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-/// What a kill test found; written to `target/torture/NAME.json`.
+/// Result of a kill test, written to `target/torture/NAME.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Which test.
     pub name: String,
-    /// Faults injected, one a round.
+    /// Faults injected, one per round.
     pub rounds: u32,
     /// Processes killed with SIGKILL.
     pub kills: u32,
-    /// Messages acknowledged by the broker; rows of files; changes wanted of topics; committed changes of persons.
+    /// Messages acknowledged by the broker, rows of files, desired changes of topics, or committed
+    /// changes of persons.
     pub produced: u64,
-    /// Those of them that arrived.
+    /// Number of these that are stored.
     pub stored: u64,
-    /// Those that did not.
+    /// Number of these that are missing.
     pub lost: u64,
-    /// What came beyond the first, rows being counted where no merge hides them.
+    /// Duplicate rows. They are counted where no merge hides them.
     pub twice: u64,
     /// Repeats the choice of faults and of messages.
     pub seed: u64,
 }
 
 impl Report {
-    /// Writes it below `folder` as `NAME.json`.
+    /// Writes the report to `NAME.json` in `folder`.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// Fails if the file can't be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}.json", self.name));

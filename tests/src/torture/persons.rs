@@ -1,4 +1,6 @@
-//! Kills the leading posthouse, the broker, a node and PostgreSQL while people live, then compares every node with PostgreSQL.
+//! Kill test of person sync: leader, broker, node and PostgreSQL.
+//!
+//! A workload changes persons meanwhile. At the end every node is compared with PostgreSQL.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,22 +19,24 @@ use crate::people::{Differences, Lives, Rules, Tally, Town, on_nodes};
 use crate::site::Site;
 use crate::stack::{Progress, Stack, StackSpec, wait_until};
 
-/// Changes before the first posthouse starts: what is copied, not streamed.
+/// Changes before the first posthouse starts. They arrive by the initial snapshot, not by
+/// streaming.
 const COPIED: u64 = 2_000;
-/// Between two transactions of a connection: a few hundred changes a second, 50,000 and more in 30 rounds, and little enough that
-/// two cores also run the servers that come back.
+/// Pause between two transactions of a connection. It gives a few hundred changes per second,
+/// 50,000 and more in 30 rounds, and leaves two cores enough time to run restarting servers.
 const PACE: Duration = Duration::from_millis(12);
-/// A short outage ends before any session does; a long one outlasts the broker's (6 s).
+/// A short outage ends before any session. A long one outlasts the broker's (6 s).
 const SHORT_MS: (u64, u64) = (200, 3_000);
 /// See [`SHORT_MS`].
 const LONG_MS: (u64, u64) = (7_000, 10_000);
-/// How long people live on after a recovery before the next fault.
+/// Time between a recovery and the next fault.
 const BETWEEN_MS: (u64, u64) = (500, 6_000);
-/// For one of two posthouse to lead.
+/// Limit for one of two posthouse processes to become leader.
 const LEADER_LIMIT: Duration = Duration::from_secs(180);
-/// When differences have not changed for so long they stay: longer than every session, retry and back-off.
+/// Differences unchanged for this time are final. It is longer than every session, retry and
+/// backoff.
 const QUIET: Duration = Duration::from_secs(90);
-/// For the nodes to follow at the end.
+/// Limit for the nodes to catch up at the end.
 const END_LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,18 +49,20 @@ enum Fault {
 
 const FAULTS: [Fault; 4] = [Fault::Leader, Fault::Broker, Fault::Node, Fault::Postgres];
 
-/// The stack for it: nothing merges, so that every version that arrived stands beside the one that counts.
+/// Starts the stack for this test. Merges are off, so that every version that arrived stays visible
+/// next to the current one.
 ///
 /// # Errors
-/// When the stack does not start.
+/// Fails if the stack doesn't start.
 pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
     Stack::start(StackSpec::default().postgres().nodes(unmerged()), progress)
 }
 
-/// Runs `rounds` faults on a site of `stack`; `say` hears of each.
+/// Runs `rounds` faults on a site of `stack`, and reports each to `say`.
 ///
 /// # Errors
-/// When a server does not come back, nobody leads, or the audit sees what a count does not; never because of what is counted.
+/// Fails if a server doesn't restart, if there is no leader, or if the audit reports differences
+/// that the count misses. Counted differences aren't an error.
 pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
     let mut site = Site::new(stack, "torture_persons")?;
     let rules = Rules::of(seed);
@@ -100,7 +106,7 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
     })
 }
 
-/// One fault after another; returns the number of processes killed.
+/// Injects the faults in sequence. Returns the number of processes killed.
 fn torture(
     site: &mut Site<'_>,
     daemons: &mut Vec<Daemon>,
@@ -113,7 +119,7 @@ fn torture(
     let mut faults = Vec::new();
     for round in 1..=rounds {
         if faults.is_empty() {
-            // Each kind once, in whatever order, and again.
+            // Each kind once per cycle, in random order.
             faults = FAULTS.to_vec();
             faults.shuffle(&mut random);
         }
@@ -152,7 +158,7 @@ fn inflict(
     Ok(())
 }
 
-/// Which of them leads, as soon as one does.
+/// Waits for a leader among the daemons, and returns its index.
 fn leader(daemons: &[Daemon]) -> anyhow::Result<usize> {
     wait_until("one posthouse to lead", LEADER_LIMIT, || {
         let leads = |daemon: &Daemon| matches!(daemon.metric("posthouse_persons_leader"), Ok(Some(1)));
@@ -163,7 +169,7 @@ fn leader(daemons: &[Daemon]) -> anyhow::Result<usize> {
     })
 }
 
-/// What is still different when nothing moves any more.
+/// Returns the differences that remain when they no longer change.
 fn settled(site: &Site<'_>, town: &Town<'_>, say: &dyn Fn(String)) -> anyhow::Result<Differences> {
     let mut last = (None, Instant::now());
     wait_until("the nodes to have what PostgreSQL has", END_LIMIT, || match on_nodes(site, town) {

@@ -1,5 +1,7 @@
-//! Kills `posthouse topics apply`, the broker, or both while topics are made, grown, changed and deleted; then compares what
-//! the broker holds with what was wanted, topic by topic.
+//! Kill test of `posthouse topics apply`: the command, the broker or both.
+//!
+//! Topics are created, enlarged, changed and deleted. At the end the broker's topics are compared
+//! with the desired ones.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,16 +21,16 @@ use super::Report;
 use crate::site::Site;
 use crate::stack::Stack;
 
-/// Topics that a round may change.
+/// Number of topics that a round may change.
 const TOPICS: usize = 24;
-/// Within an apply's run, which takes less than a second: most of it is taking the lock.
+/// Within the run of an apply, which takes less than a second, mostly for taking the lock.
 const KILLED_WITHIN_MS: u64 = 900;
-/// How often an apply that failed is begun again; a broker that is just starting refuses the first.
+/// Limit on attempts to repeat a failed apply. A starting broker refuses the first ones.
 const TRIES: u32 = 20;
-/// For one request to the broker.
+/// Timeout of one request to the broker.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What the file says of a topic; `None` for one that is to be deleted or was never there.
+/// Desired topics of the file; `None` for a topic to delete or one that never existed.
 type Wanted = BTreeMap<String, Option<Topic>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +44,17 @@ enum Fault {
     Apply,
     Broker,
     Both,
-    /// A second apply begins, and the first is killed.
+    /// A second apply starts, and the first is killed.
     Rival,
 }
 
 const FAULTS: [Fault; 4] = [Fault::Apply, Fault::Broker, Fault::Both, Fault::Rival];
 
-/// Runs `rounds` applies with a fault each on a site of `stack`; `say` hears of each.
+/// Runs `rounds` applies with one fault each on a site of `stack`, and reports each to `say`.
 ///
 /// # Errors
-/// When the broker does not come back or an apply never succeeds; never because of what it counts.
+/// Fails if the broker doesn't restart or an apply never succeeds. Missing or extra changes aren't
+/// an error.
 pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
     let mut site = Site::new(stack, "topics_apply")?;
     let folder = tempfile::tempdir()?;
@@ -91,7 +94,7 @@ fn empty() -> Report {
     Report { name: String::new(), rounds: 0, kills: 0, produced: 0, stored: 0, lost: 0, twice: 0, seed: 0 }
 }
 
-/// Wants something else of about half of the topics.
+/// Changes about half of the desired topics.
 fn change(wanted: &mut Wanted, random: &mut StdRng) {
     for number in 0..TOPICS {
         let topic = wanted.entry(format!("torture_{number}")).or_default();
@@ -115,7 +118,7 @@ fn change(wanted: &mut Wanted, random: &mut StdRng) {
 fn text(wanted: &Wanted) -> String {
     let mut text = "[defaults]\nreplication_factor = 1\n".to_owned();
     for (name, topic) in wanted {
-        // Writing to a string never fails.
+        // Writing to a `String` can't fail.
         let _ = match topic {
             Some(Topic { partitions, configs }) => {
                 let configs: Vec<String> =
@@ -143,7 +146,7 @@ fn line<'a>(verb: &[&'a str], arguments: &'a [String]) -> Vec<&'a str> {
     verb.iter().copied().chain(arguments.iter().map(String::as_str)).collect()
 }
 
-/// How many changes the plan has; none may be refused.
+/// Returns the number of changes in the plan. Fails if one is refused.
 fn planned(site: &Site<'_>, arguments: &[String]) -> anyhow::Result<u64> {
     let planned = site.posthouse(&line(&["topics", "plan", "--json"], arguments))?;
     ensure!(planned.code == 0 || planned.code == 3, "{planned}");
@@ -153,7 +156,7 @@ fn planned(site: &Site<'_>, arguments: &[String]) -> anyhow::Result<u64> {
     Ok(plan["steps"].as_array().context("no steps")?.len() as u64)
 }
 
-/// Begins an apply and has the fault happen during it. Returns how many processes were killed.
+/// Starts an apply and injects the fault during it. Returns the number of processes killed.
 fn inflict(site: &Site<'_>, arguments: &[String], fault: Fault, random: &mut StdRng) -> anyhow::Result<u32> {
     let apply = line(&["topics", "apply"], arguments);
     let mut child = site.spawn(&apply)?;
@@ -184,7 +187,7 @@ fn inflict(site: &Site<'_>, arguments: &[String], fault: Fault, random: &mut Std
     Ok(kills)
 }
 
-/// Applies until it succeeds.
+/// Repeats the apply until it succeeds.
 fn go_on(site: &Site<'_>, arguments: &[String]) -> anyhow::Result<()> {
     let mut last = None;
     for _ in 0..TRIES {
@@ -205,7 +208,8 @@ fn broker(site: &Site<'_>) -> anyhow::Result<AdminClient<DefaultClientContext>> 
     Ok(ClientConfig::new().set("bootstrap.servers", site.brokers()).create()?)
 }
 
-/// How many topics lack something that is wanted, and how many have something beyond it, as the broker itself says.
+/// Compares the broker's topics with the desired ones. Returns the number of topics with missing
+/// settings, and of topics with extra ones.
 fn differences(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted) -> anyhow::Result<(u64, u64)> {
     let metadata = admin.inner().fetch_metadata(None, LIMIT)?;
     let held: BTreeMap<&str, usize> =
@@ -230,7 +234,7 @@ fn differences(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted) -> an
     Ok((missing, beyond))
 }
 
-/// The configs that a topic was given.
+/// Returns the configs set on the topic itself.
 fn configs(
     admin: &AdminClient<DefaultClientContext>,
     name: &str,

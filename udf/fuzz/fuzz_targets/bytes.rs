@@ -1,4 +1,6 @@
-//! Any bytes to any function: an answer or an error, never a panic, a hang or a read beyond the input.
+//! Fuzz target: arbitrary bytes as input of any function.
+//!
+//! Each input ends in an answer or an error, never in a panic, a hang or an out-of-bounds read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

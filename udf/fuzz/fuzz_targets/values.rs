@@ -1,4 +1,6 @@
-//! Well-formed blocks of any values to any function: a whole answer, or an error that is not about the form.
+//! Fuzz target: well-formed blocks of arbitrary values for any function.
+//!
+//! Each block gets a complete answer, or an error about a value and not about the format.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +9,8 @@ use posthouse_udf::serve::{ServeError, serve};
 #[path = "../block_of_values.rs"]
 mod block_of_values;
 
-/// The generator names the registry as the library does itself, whose unit tests use it too.
+/// `block_of_values` uses the path `crate::functions`, because the library's unit tests include it
+/// too.
 use posthouse_udf::functions;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,4 +1,4 @@
-//! The functions about events and their messages: the partition of a key, and what makes an event the same again.
+//! Functions on events and Kafka messages: partition of a key, event fingerprint.
 
 use std::iter;
 use std::num::NonZeroU32;
@@ -86,7 +86,7 @@ fn answer_event_fingerprint(block: &Block<'_>, answer: &mut Answer) -> Result<()
     Ok(())
 }
 
-/// A UUID between the order of the wire (two little-endian halves) and that of the text.
+/// Converts a UUID between wire order (two little-endian halves) and text order.
 fn swap_halves(uuid: [u8; 16]) -> [u8; 16] {
     let mut bytes = uuid;
     let (first, second) = bytes.split_at_mut(size_of::<u64>());

@@ -1,4 +1,6 @@
-//! THE registry of functions: XML, docs, tests and benchmarks are all made from it.
+//! Registry of all functions.
+//!
+//! XML, docs, tests and benchmarks are generated from it.
 
 mod events;
 mod persons;
@@ -12,41 +14,43 @@ use thiserror::Error;
 pub use crate::signature::{Argument, RESULT_NAME, Type};
 use crate::wire::{Answer, Block, WireError};
 
-/// Answers some rows of a block: exactly one value for each, in order, that depends on nothing but the row. It reads all
-/// arguments to the end of the shortest.
+/// Answers some rows of a block: one value for each row, in order, computed from that row alone. A
+/// rule reads all arguments to the end of the shortest one.
 pub type Rule = fn(&Block<'_>, &mut Answer) -> Result<(), RuleError>;
 
 /// A function that ClickHouse can call in a query.
 #[derive(Debug)]
 pub struct Function {
-    /// Its name in queries, and the argument of the binary that makes it serve this function.
+    /// The function's name in queries. It is also the command-line argument that selects the
+    /// function.
     pub name: &'static str,
-    /// What it takes, in order.
+    /// Parameters, in order.
     pub arguments: &'static [Argument],
-    /// What it returns for each row; the result column's name is [`RESULT_NAME`].
+    /// Type of the value returned for each row. The result column is named [`RESULT_NAME`].
     pub returns: Type,
-    /// What it means: one sentence, and what its users have to know.
+    /// Meaning in one sentence, plus facts that users need.
     pub doc: &'static str,
-    /// What it does with values that have no answer.
+    /// Behaviour on values without an answer.
     pub bad_input: &'static str,
-    /// What to use instead, and when.
+    /// The alternative to this function, and when to use it.
     pub instead: &'static str,
-    /// Calls with known answers, which never change; every node is checked against them.
+    /// Calls with known answers that never change. Every node is checked against them.
     pub examples: &'static [Example],
-    /// How a block is answered.
+    /// Computes the answer to a block.
     pub rule: Rule,
 }
 
-/// A golden vector: a call as a query has it, and its answer.
+/// A golden vector: a call as written in a query, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// An SQL expression. Its arguments have exactly the types of the signature: not every version converts them.
+    /// An SQL expression. Its arguments have exactly the types of the signature, because some
+    /// ClickHouse versions don't convert them.
     pub call: &'static str,
-    /// What `toString` of it gives; `NULL` for a null.
+    /// Result of `toString` on the call; `NULL` for a null.
     pub answer: &'static str,
 }
 
-/// Writes the signature, such as `shardKey(distinct_id String) → UInt64`.
+/// Writes the signature, e.g. `shardKey(distinct_id String) → UInt64`.
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.name)?;
@@ -58,17 +62,17 @@ impl fmt::Display for Function {
     }
 }
 
-/// A block that a rule does not answer.
+/// Error of a rule that can't answer a block.
 #[derive(Debug, Error)]
 pub enum RuleError {
-    /// A row's value has no answer. Rows count from 1 within the block.
+    /// A row's value has no answer. Rows are counted from 1 within the block.
     #[error("row {row}, column {column}")]
     Row {
-        /// The row's number in its block.
+        /// Row number within the block, from 1.
         row: usize,
-        /// The argument whose value is wrong.
+        /// Argument with the invalid value.
         column: &'static str,
-        /// What is wrong with it.
+        /// Why the value is invalid.
         #[source]
         reason: Box<dyn Error + Send + Sync>,
     },
@@ -83,7 +87,7 @@ impl RuleError {
     }
 }
 
-/// Every function of the binary, in the order in which they are shown.
+/// All functions of the binary, in display order.
 pub static FUNCTIONS: &[&Function] = &[
     &sharding::SHARD_KEY,
     &sharding::SHARD_OF,
@@ -96,7 +100,7 @@ pub static FUNCTIONS: &[&Function] = &[
 
 const DISTINCT_ID: Argument = Argument { name: "distinct_id", data_type: Type::String };
 
-/// The function of that name, which is case-sensitive as in ClickHouse.
+/// Returns the function with this name. Names are case-sensitive, as in ClickHouse.
 pub fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name).copied()
 }

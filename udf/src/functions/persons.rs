@@ -1,4 +1,4 @@
-//! The functions about persons: which of many versions counts.
+//! Functions on persons: choosing the current one of many versions.
 
 use std::iter;
 
@@ -75,7 +75,7 @@ pub(super) static PERSON_IS_LIVE: Function = Function {
     },
 };
 
-/// Gives the versions of each row to `decide`.
+/// Calls `decide` with the versions of each row.
 fn each(
     block: &Block<'_>,
     mut decide: impl FnMut(&mut dyn Iterator<Item = Version>),
@@ -91,7 +91,8 @@ fn each(
             |((version, person_id), [deleted])| Version {
                 version: i64::from_le_bytes(version),
                 is_deleted: deleted != 0,
-                // The wire's second half is the more significant one in ClickHouse's order, as in this number.
+                // In ClickHouse's order the second half on the wire is the more significant one, as
+                // in this integer.
                 person_id: u128::from_le_bytes(person_id),
             },
         );

@@ -1,10 +1,10 @@
-//! The functions about shards: the key, the shard that owns it, and what another list of weights moves.
+//! Functions on shards: shard key, owning shard, moves after a weight change.
 
 use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
 use crate::shard::{Weights, shard_keys};
 use crate::wire::{Answer, Block, Packed};
 
-/// Bytes of a weight.
+/// Bytes of one weight.
 const WEIGHT: usize = size_of::<u32>();
 
 const WEIGHTS_TYPE: Type = Type::Array(&Type::UInt32);
@@ -85,7 +85,8 @@ fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleE
     Ok(())
 }
 
-/// Weights are nearly always one constant, so they are built only where a row's differ from the row before.
+/// Caches the weights of the previous row. Weights are nearly always one constant, so they are
+/// rebuilt only when a row's weights differ from the row before.
 struct LastWeights<'a> {
     column: &'static str,
     last: Option<(Packed<'a, WEIGHT>, Weights)>,

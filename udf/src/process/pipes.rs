@@ -1,8 +1,9 @@
-//! The pipes between the server and us: large while large blocks come, and else as the kernel makes them.
+//! Pipes to and from the server, enlarged while large blocks arrive.
 //!
-//! Linux grants a user 64 MiB in all pipes together (`/proc/sys/fs/pipe-user-pages-soft`). Beyond that it refuses larger ones
-//! and makes new ones of two pages, for the server as well. The functions' pools have 112 processes, which live as long as
-//! the server does, so those that wait must not keep what those at work need.
+//! Linux grants a user 64 MiB in all pipes together (`/proc/sys/fs/pipe-user-pages-soft`). Above
+//! that limit it refuses to enlarge pipes and creates new ones of two pages, for the server as
+//! well. The functions' pools have 112 processes, which live as long as the server. Idle processes
+//! must therefore return their share for the busy ones.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -11,24 +12,25 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Bytes asked for in the pipe from the server, which holds a block of up to a million bytes (`preferred_block_size_bytes`), so
-/// that the server need not wait in the middle of it.
+/// Requested size of the input pipe. It holds a block of up to a million bytes
+/// (`preferred_block_size_bytes`), so that the server needn't wait in the middle of a block.
 const WHOLE_BLOCK_BYTES: usize = 1 << 20;
 
-/// Bytes asked for where blocks are larger than that and the server has to wait anyway: what is in the pipe then stays in the
-/// processor's cache.
+/// Requested size of the input pipe when blocks are larger than [`WHOLE_BLOCK_BYTES`] and the
+/// server has to wait anyway. The smaller pipe's content stays in the processor's cache.
 const PART_OF_BLOCK_BYTES: usize = 1 << 18;
 
-/// Bytes asked for in the pipe to the server: a block with a million bytes of 40-byte strings is answered with less.
+/// Requested size of the output pipe. The answer to a block with a million bytes of 40-byte strings
+/// is smaller.
 const OUTPUT_BYTES: usize = 1 << 18;
 
-/// How long large pipes are kept while nothing comes.
+/// Time without input after which large pipes shrink to their usual size.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Standard input and output, as the pipes they are: `Stdout` looks for the end of lines in what it writes.
+/// Returns stdin and stdout as raw pipes, because `Stdout` searches its output for line ends.
 ///
 /// # Errors
-/// One of them is closed.
+/// Fails if one of them is closed.
 pub fn pipes() -> io::Result<(InputPipe, OutputPipe)> {
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -42,7 +44,7 @@ fn joined(input: File, output: File) -> io::Result<(InputPipe, OutputPipe)> {
     Ok((input, OutputPipe { output, answered }))
 }
 
-/// Standard output, which tells that a block was answered.
+/// Standard output. It notes that a block was answered.
 pub struct OutputPipe {
     output: File,
     answered: Rc<Cell<bool>>,
@@ -59,20 +61,21 @@ impl Write for OutputPipe {
     }
 }
 
-/// Standard input, which sees how large blocks are, and when none come.
+/// Standard input. It tracks the size of blocks and the time without blocks.
 pub struct InputPipe {
     input: Pipe,
     output: Pipe,
-    /// Bytes that the pipe from the server has, while both are larger than usual.
+    /// Size in bytes of the input pipe while both pipes are enlarged.
     large: Option<usize>,
-    /// What has come of the block.
+    /// Bytes of the current block that have arrived.
     block_bytes: usize,
-    /// Whether the block was answered, so that what comes is the next.
+    /// Whether the current block was answered, so that the next bytes begin a new block.
     answered: Rc<Cell<bool>>,
 }
 
 impl InputPipe {
-    /// Fits the large pipe to blocks like the last. After its answer nothing is in the pipe that would not fit into a smaller one.
+    /// Resizes an enlarged pipe to fit blocks like the last one. Shrinking is safe: after a block's
+    /// answer the pipe's content fits into the smaller size.
     fn fit(&mut self) {
         let wanted =
             if self.block_bytes > WHOLE_BLOCK_BYTES { PART_OF_BLOCK_BYTES } else { WHOLE_BLOCK_BYTES };
@@ -82,7 +85,7 @@ impl InputPipe {
         }
     }
 
-    /// Waits for a while, and gives the large pipes back if nothing comes.
+    /// Waits for input up to `idle`, and returns the large pipes if none arrives.
     fn wait(&mut self, idle: Duration) {
         if self.large.is_some() && !self.input.is_readable_within(idle) {
             self.input.resize(self.input.usual_bytes);
@@ -91,11 +94,13 @@ impl InputPipe {
         }
     }
 
-    /// Has larger pipes if so many bytes filled the usual one: then the server waits for us to make room.
+    /// Enlarges the pipes if one read of `count` bytes filled the usual pipe: the server then waits
+    /// for room in it.
     fn grow(&mut self, count: usize) {
         self.block_bytes = self.block_bytes.saturating_add(count);
         if self.large.is_none() && count >= self.input.usual_bytes {
-            // Refused when the user's share is used up, and asked again with the next block: others may have given theirs back.
+            // The kernel refuses when the user's share is used up. The next block retries, because
+            // other processes may have returned theirs.
             self.large = self.input.resize(WHOLE_BLOCK_BYTES).then_some(WHOLE_BLOCK_BYTES);
             if self.large.is_some() {
                 self.output.resize(OUTPUT_BYTES);
@@ -116,7 +121,7 @@ impl Read for InputPipe {
     }
 }
 
-/// One pipe, if it is one: a file or a terminal does as well, and has no size.
+/// A pipe, file or terminal. Files and terminals have no pipe size.
 struct Pipe {
     file: File,
     usual_bytes: usize,
@@ -129,12 +134,13 @@ impl Pipe {
         Self { file, usual_bytes }
     }
 
-    /// Whether the kernel agreed.
+    /// Requests a pipe size, and returns whether the kernel granted it.
     fn resize(&self, bytes: usize) -> bool {
         rustix::pipe::fcntl_setpipe_size(&self.file, bytes).is_ok()
     }
 
-    /// Whether a read would not wait longer than this. The end of the input and errors are the read's to tell.
+    /// Whether a read would return within `time`. End of input and errors count as readable; the
+    /// read reports them.
     fn is_readable_within(&self, time: Duration) -> bool {
         use rustix::event::{PollFd, PollFlags, poll};
         let timeout = time.try_into().ok();
@@ -142,7 +148,7 @@ impl Pipe {
     }
 }
 
-/// Elsewhere sizes can't be asked for.
+/// Other systems can't change a pipe's size.
 #[cfg(not(target_os = "linux"))]
 impl Pipe {
     fn new(file: File) -> Self {
@@ -166,7 +172,8 @@ mod tests {
 
     use super::*;
 
-    /// Blocks from the server, our ends of both pipes, and what it would read answers from.
+    /// Returns the server's writer of blocks, our ends of both pipes, and the server's reader of
+    /// answers.
     fn pair() -> (PipeWriter, InputPipe, OutputPipe, PipeReader) {
         let ((blocks, server), (answers, results)) = (io::pipe().unwrap(), io::pipe().unwrap());
         let (pipes, output) = joined(OwnedFd::from(blocks).into(), OwnedFd::from(results).into()).unwrap();
@@ -177,7 +184,7 @@ mod tests {
         [&pipes.input, &pipes.output].map(|pipe| rustix::pipe::fcntl_getpipe_size(&pipe.file).unwrap())
     }
 
-    /// A block of so many bytes, which the usual pipe holds, comes and is read.
+    /// Sends a block of `bytes` bytes, which fits into the usual pipe, and reads it.
     fn block(server: &mut PipeWriter, pipes: &mut InputPipe, bytes: usize) {
         server.write_all(&vec![7; bytes]).unwrap();
         assert_eq!(pipes.read(&mut vec![0; 1 << 17]).unwrap(), bytes);
@@ -187,7 +194,7 @@ mod tests {
     fn pipes_are_large_while_large_blocks_come() {
         let (mut server, mut pipes, _output, _answers) = pair();
         let usual = sizes(&pipes);
-        // Small blocks do not add up to a large one.
+        // Small blocks don't add up to a large one.
         for _ in 0..20 {
             block(&mut server, &mut pipes, usual[0] / 2);
         }
@@ -195,12 +202,12 @@ mod tests {
         for _ in 0..2 {
             block(&mut server, &mut pipes, usual[0]);
             assert_eq!(sizes(&pipes), [WHOLE_BLOCK_BYTES, OUTPUT_BYTES]);
-            // Something is there.
+            // Input is waiting.
             server.write_all(&[7]).unwrap();
             pipes.wait(Duration::ZERO);
             assert_eq!(sizes(&pipes), [WHOLE_BLOCK_BYTES, OUTPUT_BYTES]);
             assert_eq!(pipes.read(&mut [0; 2]).unwrap(), 1);
-            // Nothing is.
+            // No input is waiting.
             pipes.wait(Duration::ZERO);
             assert_eq!(sizes(&pipes), usual);
         }
@@ -211,7 +218,7 @@ mod tests {
     #[test]
     fn blocks_that_no_pipe_holds_get_a_smaller_one_until_others_come() {
         let (mut server, mut pipes, mut output, mut answers) = pair();
-        // The usual pipe holds no more.
+        // Capacity of the usual pipe.
         const PART: usize = 1 << 16;
         for parts in [17, 24, 1, 16, 20] {
             for _ in 0..parts {

@@ -1,4 +1,6 @@
-//! THE shard rule: which shard of a Distributed table sharded by `sipHash64(distinct_id)` owns a distinct id.
+//! Shard rule: the owning shard of a distinct id.
+//!
+//! It matches a Distributed table sharded by `sipHash64(distinct_id)`.
 
 mod siphash;
 
@@ -11,61 +13,64 @@ use thiserror::Error;
 pub use self::siphash::Hashes;
 use crate::texts::Texts;
 
-/// Weights from which no shard can be chosen.
+/// Error for weights that can't select a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ShardError {
-    /// No shards at all.
+    /// The list of weights is empty.
     #[error("weights are empty: give one weight a shard, in the order of the cluster's shards")]
     Empty,
-    /// Shards, but none that may own a row.
+    /// All weights are 0, so that no shard may own a row.
     #[error("all {shards} weights are 0: give at least one shard a weight above 0")]
     AllZero {
-        /// How many shards there are.
+        /// Number of shards.
         shards: usize,
     },
-    /// More slots, or more shards, than fit into 32 bits; ClickHouse keeps a table with one entry a slot.
+    /// The number of slots or shards exceeds 32 bits. ClickHouse keeps a table with one entry per
+    /// slot.
     #[error(
         "weights of {shards} shards sum to more than {}: use smaller weights in the same ratio",
         u32::MAX
     )]
     Overflow {
-        /// How many shards there are.
+        /// Number of shards.
         shards: usize,
     },
 }
 
-/// ClickHouse's `sipHash64(distinct_id)` of a `String`: SipHash-2-4 with a key of zeros over the raw bytes.
+/// ClickHouse's `sipHash64(distinct_id)` of a `String`: SipHash-2-4 with a zero key over the raw
+/// bytes.
 pub fn shard_key(distinct_id: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new();
     hasher.write(distinct_id);
     hasher.finish()
 }
 
-/// [`shard_key`] of many distinct ids, in order, some at once.
+/// [`shard_key`] of many distinct ids, in order, several at a time.
 pub fn shard_keys<'a>(distinct_ids: impl Texts<'a>) -> Hashes<impl Texts<'a>> {
     siphash::hashes(distinct_ids)
 }
 
-/// The weights of a cluster's shards, ready to choose from.
+/// Weights of a cluster's shards, prepared for shard lookup.
 ///
-/// The rule is that of ClickHouse's `Cluster` (`slot_to_shard`): there are as many slots as the weights sum
-/// to, each shard in order owns as many consecutive slots as its weight, and a key falls into slot `key %
-/// slots`.
+/// The rule is that of ClickHouse's `Cluster` (`slot_to_shard`). The number of slots is the sum of
+/// the weights. Each shard in order owns as many consecutive slots as its weight, and a key belongs
+/// to slot `key % slots`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weights {
-    /// The shards that own slots, as (first slot after this shard's, shard's number).
+    /// Shards that own slots, as (first slot after the shard's slots, shard number).
     owners: Vec<(u64, u32)>,
-    /// The number of the last shard that owns slots.
+    /// Number of the last shard that owns slots.
     last_owner: u32,
-    /// The sum of the weights.
+    /// Sum of the weights.
     slots: NonZeroU64,
 }
 
 impl Weights {
-    /// Takes the weights in the order of the cluster's shards; a weight of 0 owns no slot.
+    /// Prepares the weights, given in the order of the cluster's shards. A weight of 0 owns no
+    /// slot.
     ///
     /// # Errors
-    /// No weights, only zeros, or a sum above `u32::MAX`.
+    /// Fails if there are no weights, if all are 0, or if their sum is above `u32::MAX`.
     pub fn new(weights: &[u32]) -> Result<Self, ShardError> {
         let shards = weights.len();
         if shards == 0 {
@@ -85,7 +90,7 @@ impl Weights {
         Ok(Self { owners, last_owner, slots })
     }
 
-    /// The number, from 1, of the shard that owns a key made by [`shard_key`].
+    /// Returns the number, from 1, of the shard that owns a key made by [`shard_key`].
     pub fn shard_of(&self, key: u64) -> u32 {
         let slot = key % self.slots;
         let owner = self.owners.partition_point(|&(end, _)| end <= slot);
@@ -99,8 +104,10 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_the_engine() {
-        // SELECT number n, sipHash64(substring('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH', 1, n))
-        // FROM numbers(42) WHERE n IN (0, 1, 7, 8, 9, 15, 16, 17, 40, 41): around the hash's 8-byte words
+        // SELECT number n,
+        // sipHash64(substring('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH', 1, n))
+        // FROM numbers(42) WHERE n IN (0, 1, 7, 8, 9, 15, 16, 17, 40, 41):
+        // lengths around the hash's 8-byte words
         let text = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH";
         let by_length = [
             (0, 2202906307356721367),
@@ -121,16 +128,18 @@ mod tests {
 
     #[test]
     fn keys_of_odd_bytes_are_those_of_the_engine() {
-        // SELECT sipHash64('\xff\xfe\x00'), sipHash64(concat(repeat('a', 1000000), repeat('a', 48576)))
+        // SELECT sipHash64('\xff\xfe\x00'),
+        // sipHash64(concat(repeat('a', 1000000), repeat('a', 48576)))
         assert_eq!(shard_key(b"\xff\xfe\0"), 12793098633036600534);
         assert_eq!(shard_key(&[b'a'; 1 << 20]), 2183096522228563537);
     }
 
     #[test]
     fn shards_are_those_a_distributed_table_picks() {
-        // INSERT INTO Distributed(cluster, '', t, sipHash64(d)) SELECT concat('user-', toString(number)) FROM
-        // numbers(40), in foreground, each shard's table in a database of its own; the shard in which each
-        // row was then found, in the order of number.
+        // INSERT INTO Distributed(cluster, '', t, sipHash64(d))
+        // SELECT concat('user-', toString(number)) FROM numbers(40),
+        // in foreground, with each shard's table in a separate database. The strings list the shard
+        // in which each row was then found, in the order of number.
         let found: [(&[u32], &str); 4] = [
             (&[1, 1], "1122121221211111121211222211222222111121"),
             (&[3, 0, 2], "1133111311331331113131311133133113131111"),

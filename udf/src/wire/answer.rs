@@ -1,19 +1,19 @@
-//! Blocks of results: one column, as many rows as the block of arguments has.
+//! Result blocks: one column with the row count of the argument block.
 
 use super::{RETAINED_BYTES, WireError, varint};
 use crate::signature::{RESULT_NAME, Type};
 
-/// The result of one block, built row by row in the form in which ClickHouse reads it.
+/// The result of one block, built row by row in ClickHouse's wire format.
 #[derive(Debug)]
 pub struct Answer {
     data_type: Type,
-    /// The header and the values of the first piece of the type; see [`Type::pieces`].
+    /// The header, then the values of the type's first piece; see [`Type::pieces`].
     first: Vec<u8>,
     /// The values of the other pieces.
     others: Vec<Vec<u8>>,
-    /// Bytes that a value takes in each piece.
+    /// Bytes of a value in each piece.
     widths: Vec<Option<usize>>,
-    /// Rows the block of arguments has.
+    /// Row count of the argument block.
     expected: usize,
     /// Rows answered so far.
     rows: usize,
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Answers with values of `data_type`.
+    /// Creates an empty answer for values of `data_type`.
     pub fn new(data_type: Type) -> Self {
         let widths: Vec<_> = data_type.pieces().into_iter().map(Type::width).collect();
         let others = vec![Vec::new(); widths.len().saturating_sub(1)];
@@ -42,22 +42,22 @@ impl Answer {
         (self.expected, self.rows, self.header) = (rows, 0, self.first.len());
     }
 
-    /// Answers the next row of a function that returns `UInt8`.
+    /// Appends the next row of a function that returns `UInt8`.
     pub fn push_u8(&mut self, value: u8) {
         self.push(&[value], &[]);
     }
 
-    /// Answers the next row of a function that returns `UInt32`.
+    /// Appends the next row of a function that returns `UInt32`.
     pub fn push_u32(&mut self, value: u32) {
         self.push(&value.to_le_bytes(), &[]);
     }
 
-    /// Answers the next row of a function that returns `UInt64`.
+    /// Appends the next row of a function that returns `UInt64`.
     pub fn push_u64(&mut self, value: u64) {
         self.push(&value.to_le_bytes(), &[]);
     }
 
-    /// Answers the next rows of a function that returns `UInt64`.
+    /// Appends the next rows of a function that returns `UInt64`.
     #[inline]
     pub fn push_u64s(&mut self, values: &[u64]) {
         self.rows += values.len();
@@ -70,17 +70,17 @@ impl Answer {
         }
     }
 
-    /// Answers the next row of a function that returns `UUID`, in the form of the wire.
+    /// Appends the next row of a function that returns `UUID`, in wire order.
     pub fn push_uuid(&mut self, value: [u8; 16]) {
         self.push(&value, &[]);
     }
 
-    /// Answers the next row of a function that returns `Nullable(UUID)`.
+    /// Appends the next row of a function that returns `Nullable(UUID)`.
     pub fn push_nullable_uuid(&mut self, value: Option<[u8; 16]>) {
         self.push(&[u8::from(value.is_none())], &value.unwrap_or_default());
     }
 
-    /// Answers the next row of a function that returns a tuple of two `UInt32`.
+    /// Appends the next row of a function that returns a tuple of two `UInt32`.
     pub fn push_u32_pair(&mut self, first: u32, second: u32) {
         self.push(&first.to_le_bytes(), &second.to_le_bytes());
     }
@@ -93,10 +93,11 @@ impl Answer {
         }
     }
 
-    /// The whole block, ready for the pipe.
+    /// Returns the whole block, ready for the pipe.
     ///
     /// # Errors
-    /// The rule answered another number of rows, or values of another width than its type has.
+    /// Fails if the rule answered another number of rows, or values of another width than its type
+    /// has.
     pub fn finish(&mut self) -> Result<&[u8], WireError> {
         let first = self.first.len().saturating_sub(self.header);
         let lengths = || std::iter::once(first).chain(self.others.iter().map(Vec::len));
@@ -119,11 +120,13 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Appends the name of a type with its length in two bytes, though one is enough.
+/// Appends a type name with its length in two bytes, though one would be enough.
 ///
-/// Where a query sets `input_format_native_decode_types_in_binary_format`, the server takes the first byte for the code of a type,
-/// the length of `UInt64` for that of `UInt256`, and waits for values of that width until its timeout. No code is above 127
-/// ([the codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)): so it refuses at once.
+/// If a query sets `input_format_native_decode_types_in_binary_format`, the server reads the first
+/// byte as a type code. It would read the length of `UInt64` as the code of `UInt256`, and wait for
+/// values of that width until its timeout. No code is above 127 ([the
+/// codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)), so a
+/// two-byte length makes it refuse at once.
 fn push_type(bytes: &mut Vec<u8>, name: &str) {
     match u8::try_from(name.len()) {
         Ok(length @ ..0x80) => {
@@ -138,7 +141,7 @@ fn push_type(bytes: &mut Vec<u8>, name: &str) {
 mod tests {
     use super::*;
 
-    // What the engine writes, but for the two bytes in which a type says how long its name is.
+    // Expected bytes are ClickHouse's own output, except for the two-byte length of type names.
 
     #[test]
     fn an_answer_is_the_block_that_the_engine_writes() {
@@ -146,7 +149,7 @@ mod tests {
         let written = b"\x01\x03\x06result\x86\0UInt64\
             \x46\xaf\xa2\x40\x29\x7e\x85\x4f\xd7\x00\x77\x73\x9d\x4b\x92\x1e\xd6\x94\xae\x0e\x6d\x37\x8a\xb1";
         let mut answer = Answer::new(Type::UInt64);
-        // The second round shows that nothing of the first is left.
+        // The second round checks that no bytes of the first are left.
         for _ in 0..2 {
             answer.begin(3);
             for key in [5730124816541986630, 2202906307356721367, 12793098633036600534] {
@@ -177,7 +180,8 @@ mod tests {
         let written = [&b"\x01\x02\x06result\x8e\0Nullable(UUID)\x01\x00"[..], &[0; 16], &uuid].concat();
         assert_eq!(answer.finish().unwrap(), written);
 
-        // SELECT CAST((number + 1, number + 8), 'Tuple(from UInt32, to UInt32)') AS result FROM numbers(2)
+        // SELECT CAST((number + 1, number + 8), 'Tuple(from UInt32, to UInt32)') AS result FROM
+        // numbers(2)
         let mut answer = Answer::new(Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]));
         for _ in 0..2 {
             answer.begin(2);

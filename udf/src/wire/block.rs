@@ -1,4 +1,4 @@
-//! Blocks of arguments, each column's header checked against the signature before its rows are read.
+//! Argument blocks, read column by column after a check of each header.
 
 use std::fmt;
 use std::io::Read;
@@ -10,30 +10,32 @@ use super::strings::{Strings, Taken};
 use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError, varint};
 use crate::signature::{Argument, Type};
 
-/// Reads the blocks of one function's arguments, one after another, into the same memory.
+/// Reads the argument blocks of one function, one after another, into the same memory.
 pub struct BlockReader<R> {
     input: Input<R>,
     arguments: &'static [Argument],
     columns: Vec<Column>,
-    /// Rows of the block being read.
+    /// Row count of the current block.
     rows: usize,
-    /// How many of them have been taken.
+    /// Rows taken so far.
     done: usize,
-    /// Whether some have been handed out.
+    /// Whether rows of this block have been handed out.
     handed: bool,
-    /// Whether they are handed out as they come: the last column is the only one of strings.
+    /// Whether rows are handed out as they arrive. This requires that the last column is the only
+    /// one of strings.
     in_pieces: bool,
-    /// Where the values of the last column start.
+    /// Start of the last column's values.
     last: usize,
-    /// How many strings were read since rows were handed out.
+    /// Number of strings read since rows were last handed out.
     taken: Taken,
 }
 
 impl<R: Read> BlockReader<R> {
-    /// Blocks from `source` must have exactly the columns that `arguments` names.
+    /// Creates a reader of blocks from `source`, which must have exactly the columns in
+    /// `arguments`.
     ///
     /// # Errors
-    /// An argument is of a type that can only be answered: the registry is wrong.
+    /// Fails if an argument has a type that only results may have: the registry is wrong.
     pub fn new(arguments: &'static [Argument], source: R) -> Result<Self, WireError> {
         let column = |(index, argument): (usize, &Argument)| {
             Column::new(argument.data_type).ok_or_else(|| disagree(index, "of a type that arguments have"))
@@ -46,11 +48,12 @@ impl<R: Read> BlockReader<R> {
         Ok(Self { input, arguments, columns, rows: 0, done: 0, handed: false, in_pieces, last: 0, taken })
     }
 
-    /// Begins the next block and returns its count of rows, or nothing if the input ended where a block may
-    /// end. All rows of the block before must have been taken.
+    /// Begins the next block and returns its row count, or `None` if the input ended between two
+    /// blocks. All rows of the previous block must have been taken.
     ///
     /// # Errors
-    /// The input fails, ends inside the block, is not `Native`, or has other columns than the signature.
+    /// Fails if the input can't be read, ends inside the block, is not `Native`, or has other
+    /// columns than the signature.
     pub fn next_block(&mut self) -> Result<Option<usize>, WireError> {
         if !self.input.next_block()? {
             return Ok(None);
@@ -61,7 +64,7 @@ impl<R: Read> BlockReader<R> {
             let name = |found: &str| found == argument.name;
             check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
             check_type(&mut self.input, number, argument.data_type)?;
-            // What comes in pieces comes with `next_rows`.
+            // In pieces mode, `next_rows` reads the last column.
             if number < last || !self.in_pieces {
                 column.read(&mut self.input, self.rows, argument.name)?;
             }
@@ -70,12 +73,13 @@ impl<R: Read> BlockReader<R> {
         Ok(Some(self.rows))
     }
 
-    /// The next rows of the block, or nothing after its last. If the last column is the only one of strings, they come in as
-    /// many pieces as the pipe delivers, so that some rows are answered while the server still writes others. A piece takes
-    /// the place of the one before.
+    /// Returns the next rows of the block, or `None` after its last row. If the last column is the
+    /// only one of strings, rows come in as many pieces as the pipe delivers. The function then
+    /// answers some rows while the server still writes others. Each piece replaces the one before.
     ///
     /// # Errors
-    /// As for [`BlockReader::next_block`]; or the rule has not read the strings of the piece before.
+    /// Fails like [`BlockReader::next_block`], or if the rule hasn't read the strings of the
+    /// previous piece.
     pub fn next_rows(&mut self) -> Result<Option<Block<'_>>, WireError> {
         if self.in_pieces {
             self.next_piece()?;
@@ -90,22 +94,26 @@ impl<R: Read> BlockReader<R> {
         Ok(Some(Block { rows: self.done..self.rows, bytes: input.bytes(), columns, taken }))
     }
 
-    /// Makes sure, when all rows of a block have been taken, that what has come by then can only be another block.
+    /// Checks, after the last row of a block, that the bytes already received can only start
+    /// another block.
     ///
-    /// The server waits for a block's answer before it sends another. More that comes was mostly read wrongly, because the server
-    /// writes values in another form under the same type. A ClickHouse after 26.7 does so where a query sets
-    /// `output_format_native_write_string_with_size_stream` (pull request 110320): all ends of the strings, then their bytes. That is
-    /// found unless those bytes happen to be strings in our form to the last, which the ends of two short ones can be. Other blocks
-    /// may follow where somebody feeds a process by hand.
+    /// The server waits for a block's answer before it sends the next block. Trailing bytes
+    /// therefore mostly mean that values were decoded wrongly, because the server uses another
+    /// encoding under the same type. A ClickHouse after 26.7 does so if a query sets
+    /// `output_format_native_write_string_with_size_stream` (pull request 110320): all ends of the
+    /// strings, then their bytes. The check fails in this case unless the remaining bytes happen to
+    /// be exactly strings in the default encoding. The ends of two short strings can be. Other
+    /// blocks may follow if a process is fed by hand.
     ///
     /// # Errors
-    /// It is no block's beginning.
+    /// Fails if the bytes can't be the start of a block.
     pub fn expect_end(&self) -> Result<(), WireError> {
         let rest = self.input.rest();
         if self.may_begin(rest) { Ok(()) } else { Err(WireError::Rest { bytes: rest.len() }) }
     }
 
-    /// Whether `bytes` are what has come of a block, as far as its counts and the name of its first column tell.
+    /// Whether `bytes` can be the start of a block. Only the counts and the name of the first
+    /// column are checked.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         let Ok(columns) = varint::split(bytes) else { return false };
         let Some((columns, bytes)) = columns else { return bytes.is_empty() };
@@ -118,7 +126,7 @@ impl<R: Read> BlockReader<R> {
             })
     }
 
-    /// Forgets the strings that were taken, and waits until the next is there.
+    /// Drops the strings that were taken, and waits for the next one.
     fn next_piece(&mut self) -> Result<(), WireError> {
         let (Some(column), Some(argument)) = (self.columns.last_mut(), self.arguments.last()) else {
             return Ok(());
@@ -140,7 +148,7 @@ impl<R: Read> BlockReader<R> {
         Ok(())
     }
 
-    /// Reads the counts of columns and rows, and returns that of rows.
+    /// Reads the column count and the row count, and returns the row count.
     fn counts(&mut self) -> Result<usize, WireError> {
         let expected = self.arguments.len();
         let found = self.input.varint(Place::ColumnCount)?;
@@ -153,10 +161,11 @@ impl<R: Read> BlockReader<R> {
     }
 }
 
-/// Reads a column's name or type, which must be `expected` or something that `is_right`.
+/// Reads a column's name or type, which must pass `is_right`. `expected` is for the error only.
 ///
-/// Names are checked because ClickHouse sends those of the function's XML, whatever the query says: another
-/// name means an XML of another version, whose arguments may have changed places without changing types.
+/// Names are checked because ClickHouse sends the names in the function's XML, regardless of the
+/// query. Another name means an XML of another version, whose arguments may have changed places
+/// without changing types.
 fn check_label<R: Read>(
     input: &mut Input<R>,
     place: Place,
@@ -172,10 +181,12 @@ fn check_label<R: Read>(
     Err(WireError::Label { place, expected: expected.to_string(), found })
 }
 
-/// Reads a column's type, which must be `expected`, by name.
+/// Reads a column's type, which must be the name of `expected`.
 ///
-/// Names start with a capital letter. A type in binary is a code, which would be read as a length and waited for, and what belongs
-/// to it or the first value ([the codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)).
+/// Type names start with a capital letter. A type in binary starts with a code ([the
+/// codes](https://clickhouse.com/docs/sql-reference/data-types/data-types-binary-encoding)),
+/// followed by its parameters or the first value. The code would be read as a length, and the
+/// reader would wait for a name of that length.
 fn check_type<R: Read>(input: &mut Input<R>, column: usize, expected: Type) -> Result<(), WireError> {
     let place = Place::DataType { column };
     let [length, first] = input.next_two(place)?;
@@ -185,11 +196,11 @@ fn check_type<R: Read>(input: &mut Input<R>, column: usize, expected: Type) -> R
     check_label(input, place, &expected, |found| expected.is_named(found))
 }
 
-/// Consecutive rows of a block. A rule reads argument `i` (from 0) as what the signature says it is, to its end: there are
-/// as many rows as the shortest argument has.
+/// Consecutive rows of a block. A rule reads argument `i` (from 0) as the type in the signature, to
+/// its end. The row count is that of the shortest argument.
 #[derive(Debug)]
 pub struct Block<'a> {
-    /// Those that are left. Strings in the last column may end before.
+    /// Rows of the block not yet answered. Strings in the last column may end earlier.
     rows: Range<usize>,
     bytes: &'a [u8],
     columns: &'a [Column],
@@ -197,24 +208,24 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The numbers of these rows in the whole block, from 1, and on.
+    /// Returns the row numbers within the whole block, from 1, without an end.
     pub fn numbers(&self) -> RangeFrom<usize> {
         self.rows.start.saturating_add(1)..
     }
 
-    /// Argument `index`, a `String`.
+    /// Returns argument `index`, a `String`.
     ///
     /// # Errors
-    /// The signature does not say so.
+    /// Fails if the signature has another type there.
     pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
         let strings = |column: &'a Column| column.strings(self.bytes, self.rows.len(), self.taken);
         self.columns.get(index).and_then(strings).ok_or_else(|| disagree(index, "strings"))
     }
 
-    /// Argument `index`, of a type whose values take `N` bytes each.
+    /// Returns argument `index`, of a type whose values take `N` bytes each.
     ///
     /// # Errors
-    /// The signature does not say so.
+    /// Fails if the signature has another type there.
     pub fn packed<const N: usize>(&self, index: usize) -> Result<Packed<'a, N>, WireError> {
         let packed = self.columns.get(index).and_then(|column| column.packed(self.bytes));
         packed
@@ -222,10 +233,10 @@ impl<'a> Block<'a> {
             .ok_or_else(|| disagree(index, "values of that width"))
     }
 
-    /// Argument `index`, an `Array` whose items take `N` bytes each.
+    /// Returns argument `index`, an `Array` whose items take `N` bytes each.
     ///
     /// # Errors
-    /// The signature does not say so.
+    /// Fails if the signature has another type there.
     pub fn arrays<const N: usize>(&self, index: usize) -> Result<Arrays<'a, N>, WireError> {
         let arrays = match self.columns.get(index) {
             Some(Column::Arrays { ends, items }) => items
@@ -287,7 +298,7 @@ mod tests {
             let names: Vec<_> = block.strings(1).unwrap().iter().map(<[u8]>::to_vec).collect();
             pieces.push((block.numbers(), sizes(&block, 0), names));
         }
-        // The sizes are there before the ids are.
+        // The sizes arrive before the ids.
         let early = (1.., vec![vec![1, 2], vec![], vec![300]], vec![b"".to_vec(), b"b".to_vec()]);
         assert_eq!(pieces, [early, (3.., vec![vec![300]], vec![b"c".to_vec()])]);
     }

@@ -1,4 +1,4 @@
-//! Columns as they lie in the block's bytes, and the views through which rules read them.
+//! Columns as byte ranges of a block, and typed views for rules.
 
 use std::io::Read;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use crate::signature::Type;
 /// Bytes of an array's end on the wire.
 const END_BYTES: usize = size_of::<u64>();
 
-/// Where the values of one column lie. Nothing is copied out of the block.
+/// Byte ranges of one column's values. Values aren't copied out of the block.
 #[derive(Debug)]
 pub(super) enum Column {
-    /// The length and the bytes of each row.
+    /// Length and bytes of each row.
     Strings(Range<usize>),
     /// All values, `width` bytes each.
     Packed { width: usize, values: Range<usize> },
@@ -23,7 +23,8 @@ pub(super) enum Column {
 }
 
 impl Column {
-    /// For values of `data_type`; nothing for the types that no function takes.
+    /// Creates an empty column for values of `data_type`; `None` for types that only results may
+    /// have.
     pub(super) fn new(data_type: Type) -> Option<Self> {
         match (data_type, data_type.width()) {
             (_, Some(width)) => Some(Self::Packed { width, values: 0..0 }),
@@ -35,12 +36,12 @@ impl Column {
         }
     }
 
-    /// Whether its values are strings, of which some may be read before others come.
+    /// Whether the values are strings. Strings can be read before the whole column has arrived.
     pub(super) fn is_strings(&self) -> bool {
         matches!(self, Self::Strings(_))
     }
 
-    /// Reads all of the values of `rows` rows.
+    /// Reads the values of all `rows` rows.
     pub(super) fn read<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -61,14 +62,14 @@ impl Column {
         Ok(())
     }
 
-    /// Up to `most` rows, if they are strings.
+    /// Returns up to `most` rows if the column is one of strings.
     pub(super) fn strings<'a>(&self, bytes: &'a [u8], most: usize, taken: &'a Taken) -> Option<Strings<'a>> {
         let Self::Strings(values) = self else { return None };
-        // The range was cut from these very bytes: there is always something to get.
+        // The range was cut from these bytes, so `get` always returns a slice.
         Some(Strings::new(bytes.get(values.clone()).unwrap_or_default(), most, taken))
     }
 
-    /// The values, if they are packed with `N` bytes each.
+    /// Returns the values if they take `N` bytes each.
     pub(super) fn packed<'a, const N: usize>(&self, bytes: &'a [u8]) -> Option<Packed<'a, N>> {
         match self {
             Self::Packed { width, values } if *width == N => Some(Packed::new(bytes, values)),
@@ -77,7 +78,7 @@ impl Column {
     }
 }
 
-/// Steps over the strings of `rows` rows, and returns where they lie.
+/// Reads the strings of `rows` rows, and returns their byte range.
 fn read_strings<R: Read>(
     input: &mut Input<R>,
     rows: usize,
@@ -97,7 +98,7 @@ fn read_strings<R: Read>(
     Ok(start..input.position())
 }
 
-/// Checks that no array ends before it starts, and returns how many items all of them have.
+/// Checks that no array ends before it starts, and returns the total number of items.
 fn count_items(ends: Packed<'_, END_BYTES>, column: &'static str) -> Result<usize, WireError> {
     let mut start = 0;
     for (index, end) in ends.iter().map(u64::from_le_bytes).enumerate() {
@@ -110,28 +111,28 @@ fn count_items(ends: Packed<'_, END_BYTES>, column: &'static str) -> Result<usiz
     count.ok_or(WireError::TooMany { place: Place::Ends { column }, found: start, limit: MAX_ROWS })
 }
 
-/// A column of values of `N` bytes each, as they came: little endian.
+/// A column of values of `N` bytes each in wire order: little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed<'a, const N: usize>(&'a [[u8; N]]);
 
 impl<'a, const N: usize> Packed<'a, N> {
     pub(super) fn new(bytes: &'a [u8], range: &Range<usize>) -> Self {
-        // The range was cut from these bytes, for a whole number of values.
+        // The range was cut from these bytes for a whole number of values.
         let (values, _) = bytes.get(range.clone()).unwrap_or_default().as_chunks();
         Self(values)
     }
 
-    /// The bytes of each value.
+    /// Returns the bytes of each value.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = [u8; N]> + use<'a, N> {
         self.0.iter().copied()
     }
 
-    /// How many there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -144,20 +145,20 @@ impl<'a, const N: usize> Packed<'a, N> {
 /// An `Array` column whose items take `N` bytes each.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrays<'a, const N: usize> {
-    /// Where the first row's items start.
+    /// Index of the first row's first item.
     start: usize,
     ends: Packed<'a, END_BYTES>,
     items: Packed<'a, N>,
 }
 
 impl<'a, const N: usize> Arrays<'a, N> {
-    /// `rows` of a column with these ends and items.
+    /// Creates a view of `rows` of a column with these ends and items.
     pub(super) fn new(ends: Packed<'a, END_BYTES>, items: Packed<'a, N>, rows: Range<usize>) -> Self {
         let before = ends.slice(0..rows.start).iter().next_back();
         Self { start: before.map_or(0, index), ends: ends.slice(rows), items }
     }
 
-    /// The items of each row.
+    /// Returns the items of each row.
     pub fn iter(&self) -> impl Iterator<Item = Packed<'a, N>> + use<'a, N> {
         let items = self.items;
         self.ends.iter().map(index).scan(self.start, move |start, end| {
@@ -168,7 +169,8 @@ impl<'a, const N: usize> Arrays<'a, N> {
     }
 }
 
-/// An array's end, which fits: reading the column has shown that the ends rise to a count in memory.
+/// Converts an array's end to an index. It fits, because reading the column has checked that the
+/// ends rise to a count in memory.
 fn index(end: [u8; END_BYTES]) -> usize {
     usize::try_from(u64::from_le_bytes(end)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a block, and where.
+//! Errors of blocks, with the part of the block at fault.
 
 use std::{fmt, io};
 
@@ -6,38 +6,38 @@ use thiserror::Error;
 
 use crate::signature::Type;
 
-/// A part of a block. Columns and rows count from 1, as people do.
+/// A part of a block. Columns and rows count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The count of columns, with which a block starts.
+    /// The column count at the start of a block.
     ColumnCount,
-    /// The count of rows.
+    /// The row count.
     RowCount,
     /// The name of a column.
     Name {
-        /// The column's number.
+        /// Column number, from 1.
         column: usize,
     },
     /// The type of a column.
     DataType {
-        /// The column's number.
+        /// Column number, from 1.
         column: usize,
     },
-    /// The value in one row, or one item among those of an array column.
+    /// The value in one row, or one item of an array column.
     Value {
-        /// The column's name.
+        /// Name of the column.
         column: &'static str,
-        /// The row's number.
+        /// Row number, from 1.
         row: usize,
     },
     /// All packed values of a column.
     Values {
-        /// The column's name.
+        /// Name of the column.
         column: &'static str,
     },
-    /// The ends of the arrays of a column.
+    /// The array ends of a column.
     Ends {
-        /// The column's name.
+        /// Name of the column.
         column: &'static str,
     },
 }
@@ -56,99 +56,99 @@ impl fmt::Display for Place {
     }
 }
 
-/// A block that cannot be read or answered.
+/// A block can't be read or answered.
 #[derive(Debug, Error)]
 pub enum WireError {
-    /// The pipe failed.
+    /// Reading from the pipe failed.
     #[error("cannot read {place}")]
     Read {
-        /// What was being read.
+        /// The part being read.
         place: Place,
-        /// Why it failed.
+        /// The error of the read.
         #[source]
         cause: io::Error,
     },
     /// The input ended after a block had begun.
     #[error("the input ended inside a block: expected {place}")]
     End {
-        /// What should have come.
+        /// The part expected next.
         place: Place,
     },
-    /// A varint of more than 64 bits.
+    /// A varint has more than 64 bits.
     #[error("{place}: a number has more than 64 bits; the function's format must be Native")]
     Varint {
-        /// Where it stands.
+        /// The part with this varint.
         place: Place,
     },
-    /// A count or length beyond its bound.
+    /// A count or length is above its limit.
     #[error("{place}: {found} is more than {limit}; the function's format must be Native")]
     TooMany {
-        /// What was counted.
+        /// The part counted.
         place: Place,
-        /// The number that came.
+        /// The received number.
         found: u64,
-        /// The most there may be.
+        /// The limit for this part.
         limit: u64,
     },
-    /// Another number of columns than the function has arguments.
+    /// The number of columns differs from the number of arguments.
     #[error("expected {expected} columns, found {found}: the function's XML is not of this version")]
     Columns {
-        /// How many arguments the function has.
+        /// Number of arguments of the function.
         expected: usize,
-        /// How many columns came.
+        /// Number of columns received.
         found: u64,
     },
-    /// A column whose name or type is not that of the argument.
+    /// A column's name or type differs from the argument's.
     #[error("{place}: expected {expected}, found {found}: {}", next_step(*place))]
     Label {
-        /// Which name or type.
+        /// The name or type at fault.
         place: Place,
-        /// What the function's signature says.
+        /// The name or type in the signature.
         expected: String,
-        /// What came.
+        /// The name or type received.
         found: String,
     },
-    /// A type in binary, where its name is expected.
+    /// A type is in binary where its name is expected.
     #[error(
         "{place}: expected the name {expected}, found a type in binary: \
          set output_format_native_encode_types_in_binary_format = 0 in this query"
     )]
     Binary {
-        /// Which type.
+        /// The type at fault.
         place: Place,
-        /// What the function's signature says.
+        /// The type in the signature.
         expected: Type,
     },
-    /// Bytes that begin no block, where the server waits for the answer to this one.
+    /// Bytes follow that begin no block, while the server waits for the answer to this one.
     #[error(
         "{bytes} bytes follow the last row: values do not come as Native has them by default; \
          leave out the settings output_format_native_… in this query"
     )]
     Rest {
-        /// How many came.
+        /// Number of bytes that follow.
         bytes: usize,
     },
-    /// An array that ends before it starts.
+    /// An array ends before it starts.
     #[error("row {row} of column {column}: the array ends at item {end}, before it starts at item {start}")]
     Ends {
-        /// The column's name.
+        /// Name of the column.
         column: &'static str,
-        /// The row's number.
+        /// Row number, from 1.
         row: usize,
-        /// The end of the row before.
+        /// End of the row before.
         start: u64,
-        /// The end of this row.
+        /// End of this row.
         end: u64,
     },
-    /// A rule asked for a column that its signature does not give it: the registry is wrong.
+    /// A rule reads an argument as another type than its signature has: the registry is wrong.
     #[error("argument {argument} of the signature is not {wanted}: the rule and the registry disagree")]
     Argument {
-        /// The argument's number.
+        /// Number of the argument, from 1.
         argument: usize,
-        /// What the rule wants.
+        /// The type that the rule expects.
         wanted: &'static str,
     },
-    /// A rule answered another number of rows, or values of another type: the registry is wrong.
+    /// A rule answered another number of rows, or values of another width: the registry is wrong.
     #[error("the rule answered {rows} rows in {bytes} bytes to a block of {expected} rows of {data_type}")]
     Answer {
         /// Rows in the block.
@@ -157,12 +157,12 @@ pub enum WireError {
         rows: usize,
         /// Bytes of all values answered.
         bytes: usize,
-        /// The type the function returns.
+        /// The function's result type.
         data_type: Type,
     },
 }
 
-/// What to do about a label that is not that of the signature.
+/// Returns the hint for a name or type that differs from the signature.
 fn next_step(place: Place) -> &'static str {
     match place {
         Place::DataType { .. } => {

@@ -1,17 +1,18 @@
-//! The bytes of one block: read in large pieces, kept in one buffer, handed out as ranges of it.
+//! Buffered input of one block: large reads, parts returned as ranges.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use super::{Place, READ_BYTES, RETAINED_BYTES, WireError, varint};
 
-/// A reader with the bytes that have come since the block began.
+/// A reader with the bytes that have arrived since the block began.
 pub(super) struct Input<R> {
     source: R,
-    /// Initialised all the way, so that the pipe is read straight into it: `filled` says how much of it came.
+    /// Fully initialized, so that reads go straight into it. `filled` is the number of bytes
+    /// received.
     buffer: Vec<u8>,
     filled: usize,
-    /// Where the next part of the block starts.
+    /// Start of the next part of the block.
     position: usize,
 }
 
@@ -20,7 +21,7 @@ impl<R: Read> Input<R> {
         Self { source, buffer: Vec::new(), filled: 0, position: 0 }
     }
 
-    /// Forgets the bytes of the block just read, so that ranges of it are valid no more, and tells whether
+    /// Drops the bytes of the block just read, which invalidates their ranges, and returns whether
     /// another block follows.
     pub(super) fn next_block(&mut self) -> Result<bool, WireError> {
         self.forget(0);
@@ -31,13 +32,13 @@ impl<R: Read> Input<R> {
         Ok(self.filled > 0 || self.fill(Place::ColumnCount)?)
     }
 
-    /// Where the next part of the block starts.
+    /// Start of the next part of the block.
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
-    /// Forgets what was read from `start` on, so that what comes next takes its place: memory that is used again soon
-    /// stays in the processor's cache.
+    /// Drops the bytes from `start` to the current position, so that the bytes after them move
+    /// there. Memory that is reused soon stays in the processor's cache.
     pub(super) fn forget(&mut self, start: usize) {
         let start = start.min(self.position);
         self.buffer.copy_within(self.position..self.filled, start);
@@ -45,7 +46,7 @@ impl<R: Read> Input<R> {
         self.position = start;
     }
 
-    /// The bytes of the block that are there; ranges handed out refer to them.
+    /// The block's bytes received so far. Returned ranges refer to them.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
@@ -65,7 +66,7 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// Reads a varint length of at most `limit`, then as many bytes.
+    /// Reads a varint length of at most `limit`, then that many bytes.
     #[inline]
     pub(super) fn text(&mut self, limit: u64, place: Place) -> Result<Range<usize>, WireError> {
         let found = self.varint(place)?;
@@ -73,7 +74,7 @@ impl<R: Read> Input<R> {
         self.take(length.ok_or(WireError::TooMany { place, found, limit })?, place)
     }
 
-    /// Waits until a text of at most `limit` bytes is there as a whole, and stays in front of it.
+    /// Waits for a complete string of at most `limit` bytes, without consuming it.
     pub(super) fn wait_for_text(&mut self, limit: u64, place: Place) -> Result<(), WireError> {
         let start = self.position;
         self.text(limit, place)?;
@@ -81,7 +82,7 @@ impl<R: Read> Input<R> {
         Ok(())
     }
 
-    /// The next two bytes, still to be read.
+    /// Returns the next two bytes without consuming them.
     pub(super) fn next_two(&mut self, place: Place) -> Result<[u8; 2], WireError> {
         loop {
             if let [first, second, ..] = self.rest() {
@@ -93,17 +94,17 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// The bytes that are there and still to be read.
+    /// The bytes received and not yet consumed.
     pub(super) fn rest(&self) -> &[u8] {
         self.bytes().get(self.position..).unwrap_or_default()
     }
 
-    /// Steps over `length` bytes that are there.
+    /// Skips up to `length` received bytes.
     pub(super) fn skip(&mut self, length: usize) {
         self.position = self.position.saturating_add(length).min(self.filled);
     }
 
-    /// Waits until `length` bytes have come and steps over them.
+    /// Waits for `length` bytes, consumes them, and returns their range.
     #[inline]
     pub(super) fn take(&mut self, length: usize, place: Place) -> Result<Range<usize>, WireError> {
         let start = self.position;
@@ -117,7 +118,8 @@ impl<R: Read> Input<R> {
         Ok(start..end)
     }
 
-    /// Reads what has come, once, and tells whether anything has; a full buffer doubles first.
+    /// Reads once into the free part of the buffer, and returns whether bytes arrived. A full
+    /// buffer doubles first.
     #[cold]
     fn fill(&mut self, place: Place) -> Result<bool, WireError> {
         if self.filled == self.buffer.len() {

@@ -1,13 +1,13 @@
-//! ClickHouse's `Native` format in and out, as it is spoken over the pipes of an executable function.
+//! ClickHouse's `Native` format, as used on the pipes of executable functions.
 //!
-//! A block is: varint count of columns, varint count of rows, then for each column its name and its type
-//! (each a varint length and bytes) and, if there are rows, their values. `String`: a varint length and the
-//! bytes of each row. Numbers: packed, little endian. `Array(T)`: for each row the 64-bit end of its items
-//! among all items, then all items as a column of `T`. ClickHouse writes to a function at protocol revision
-//! 0, which knows neither sparse nor other special serializations.
+//! A block is: varint count of columns, varint count of rows, then for each column its name and its
+//! type (each a varint length and bytes) and, if there are rows, their values. `String`: a varint
+//! length and the bytes of each row. Numbers: packed, little endian. `Array(T)`: for each row the
+//! 64-bit end of its items among all items, then all items as a column of `T`. ClickHouse writes to
+//! a function at protocol revision 0, which has neither sparse nor other special serializations.
 //!
-//! Everything read here comes from another process: lengths are checked before use, memory grows only as
-//! bytes arrive, and a fault is an error that says what was expected where.
+//! All input comes from another process. Lengths are checked before use, memory grows only as bytes
+//! arrive, and errors name the expected part and its location.
 
 mod answer;
 mod block;
@@ -23,22 +23,24 @@ pub use column::{Arrays, Packed};
 pub use error::{Place, WireError};
 pub use strings::Strings;
 
-/// The input buffer's first size, and so the most that is asked of the pipe at once until a block outgrows it. Small
-/// enough for the piece to stay in a core's second cache. A fuzzer would do little but
-/// clear it.
+/// Initial size of the input buffer, and so the largest read until a block outgrows it. It is small
+/// enough for the piece to stay in a core's L2 cache. A fuzzer would spend most of its time
+/// clearing a larger one.
 pub(crate) const READ_BYTES: usize = if cfg!(fuzzing) { 1 << 10 } else { 1 << 17 };
 
-/// Bytes of buffer kept from one block to the next. Blocks of 65,409 rows (ClickHouse's default) of up to 256
-/// bytes fit; after a larger one memory goes back, because pooled processes live as long as the server.
+/// Bytes of buffer kept between blocks. Blocks of 65,409 rows (ClickHouse's default) of up to 256
+/// bytes fit. Memory for a larger one is returned, because pooled processes live as long as the
+/// server.
 pub(crate) const RETAINED_BYTES: usize = 1 << 24;
 
-/// Rows a column may have, and items an array column may have in all. ClickHouse's blocks have 65,409 rows by
-/// default; a greater count means that the stream is not `Native`, and waiting for its rows would hang the
-/// query.
+/// Limit on the rows of a column, and on the total items of an array column. ClickHouse's blocks
+/// have 65,409 rows by default. A greater count means that the stream is not `Native`, and waiting
+/// for its rows would hang the query.
 pub(crate) const MAX_ROWS: u64 = 1 << 32;
 
-/// Bytes a string may have: ClickHouse's own default bound (`format_binary_max_string_size`).
+/// Limit on the bytes of a string: ClickHouse's own default (`format_binary_max_string_size`).
 pub(crate) const MAX_STRING_BYTES: u64 = 1 << 30;
 
-/// Bytes a column's name or type may have, far above any in the registry: what comes is shown in an error.
+/// Limit on the bytes of a column's name or type, far above any in the registry. Received bytes are
+/// shown in errors.
 pub(crate) const MAX_LABEL_BYTES: u64 = 1 << 12;

@@ -1,14 +1,15 @@
-//! A column of strings, each of which is found while it is read.
+//! A column of strings, located lazily during iteration.
 //!
-//! Where a string starts is known when the length of the one before is. That takes a processor as long as a fast hash, but
-//! other parts of it: both are done at once where strings are not listed first.
+//! A string's start is known only after the length of the one before. This wait takes a processor
+//! as long as a fast hash, but uses other parts of it. Without a list of all strings beforehand,
+//! both overlap.
 
 use std::cell::Cell;
 
 use super::varint;
 use crate::texts::{Alike, Texts};
 
-/// A `String` column, or as many of its rows as have come.
+/// A `String` column, or the part of its rows that has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Strings<'a> {
     bytes: &'a [u8],
@@ -16,45 +17,47 @@ pub struct Strings<'a> {
     taken: &'a Taken,
 }
 
-/// How far strings were read: rows, and the bytes that these take.
+/// Progress of reading strings: number of rows, and their bytes.
 #[derive(Debug, Default)]
 pub(super) struct Taken(Cell<(usize, usize)>);
 
 impl Taken {
-    /// What was read since this was asked before.
+    /// Returns the progress since the previous call, and resets it.
     pub(super) fn take(&self) -> (usize, usize) {
         self.0.take()
     }
 }
 
 impl<'a> Strings<'a> {
-    /// Up to `most` strings that `bytes` start with; `taken` is told how many there were once all have been read.
+    /// Creates a view of up to `most` strings at the start of `bytes`. `taken` is set once
+    /// iteration ends.
     pub(super) fn new(bytes: &'a [u8], most: usize, taken: &'a Taken) -> Self {
         Self { bytes, most, taken }
     }
 
-    /// The bytes of each row, which need not be UTF-8.
+    /// Returns the bytes of each row, which need not be UTF-8.
     #[inline]
     pub fn iter(&self) -> impl Texts<'a> + use<'a> {
         Rows { all: *self, rest: self.bytes, done: 0 }
     }
 }
 
-/// The strings of a column, in order.
+/// An iterator over the strings of a column.
 struct Rows<'a> {
     all: Strings<'a>,
-    /// What follows the strings that were read.
+    /// Bytes after the strings read so far.
     rest: &'a [u8],
-    /// How many were.
+    /// Number of strings read.
     done: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Goes on behind the next `rows` strings.
+    /// Continues after the next `rows` strings.
     #[inline(always)]
     fn advance(&mut self, rows: usize, rest: &'a [u8]) {
         (self.done, self.rest) = (self.done + rows, rest);
-        // Also with the last row: whoever reads other columns along may not ask for more.
+        // Also set with the last row, because a rule that zips several columns may not ask for
+        // another.
         if self.done == self.all.most {
             self.end();
         }
@@ -92,7 +95,7 @@ impl<'a> Texts<'a> for Rows<'a> {
     }
 }
 
-/// The text that `bytes` start with, and what follows it, if it is there whole.
+/// Splits the first string off `bytes`; `None` if it is incomplete.
 #[inline]
 fn split_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, text) = varint::split(bytes).ok()??;
@@ -139,11 +142,11 @@ mod tests {
         let alike = rows.next_alike::<3>().unwrap();
         assert_eq!([0, 1, 2].map(|place| alike.get(place).unwrap()), [b"bc", b"de", b"fg"]);
         assert_eq!(taken.take(), (0, 0));
-        // With the last row it is told, also of more than one.
+        // The last row sets `taken`, also when several rows are read at once.
         assert_eq!(rows.next_alike::<2>().unwrap().length(), 1);
         assert_eq!(taken.take(), (6, bytes.len()));
         assert_eq!(rows.next(), None);
-        // What follows the last row is no string.
+        // Bytes after the last row aren't a string.
         let mut rows = Strings::new(b"\x01a\x01b", 1, &taken).iter();
         assert!(rows.next_alike::<2>().is_none());
         assert_eq!((rows.next(), rows.next()), (Some(&b"a"[..]), None));

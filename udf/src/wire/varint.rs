@@ -1,13 +1,15 @@
-//! Numbers of any size: seven bits a byte, the lowest first; a byte's eighth bit says that another follows.
+//! Varints: seven bits per byte, lowest first.
+//!
+//! The eighth bit of a byte is set if another byte follows.
 
 /// Bits of a byte that carry the number.
 const BITS: u32 = 7;
 
-/// A number of more than 64 bits.
+/// Error for a number of more than 64 bits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// The number that `bytes` start with, and what follows it; nothing if it goes on where they end.
+/// Splits the first number off `bytes`; `None` if it is incomplete.
 #[inline]
 pub(super) fn split(bytes: &[u8]) -> Result<Option<(u64, &[u8])>, TooLong> {
     match bytes {
@@ -22,7 +24,7 @@ fn split_long(bytes: &[u8]) -> Result<Option<(u64, &[u8])>, TooLong> {
     let (mut value, mut shift, mut rest) = (0_u64, 0, bytes);
     while let [byte, after @ ..] = rest {
         let bits = u64::from(byte & 0x7f);
-        // A shift that loses bits cannot be undone.
+        // A shift that loses bits can't be undone.
         let shifted = bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits);
         value |= shifted.ok_or(TooLong)?;
         if *byte < 0x80 {
@@ -49,7 +51,8 @@ pub(super) fn push(bytes: &mut Vec<u8>, mut value: usize) {
 mod tests {
     use super::*;
 
-    /// As ClickHouse writes them: the count of rows of `SELECT … FROM numbers(N) FORMAT Native`.
+    /// Numbers as ClickHouse writes them: the row count of `SELECT … FROM numbers(N) FORMAT
+    /// Native`.
     const NUMBERS: [(u64, &[u8]); 7] = [
         (1, b"\x01"),
         (127, b"\x7f"),

@@ -1,18 +1,20 @@
-//! Tokens that a shard remembers without having their parts: a node without replication writes a token down before its part is
-//! in place, so that one that is killed in between drops the block when it comes again, and says that it is stored.
+//! Stale tokens: known to a shard although their parts are missing.
+//!
+//! A node without replication records a token before its part is in place. If the node is killed in
+//! between, it drops the block on retry and reports it as stored.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How often each block's token turned out to be a ghost in this run.
+/// Number of stale tokens of each block in this run.
 ///
-/// The next token is counted, not random: a block that is still being written by an attempt whose line was cut must be
-/// known by its token when it is sent again.
+/// The next token is a counter instead of a random number. A block that a disconnected attempt is
+/// still writing must be recognized by its token on the next attempt.
 #[derive(Debug, Default)]
 pub struct Ghosts(Mutex<BTreeMap<String, u32>>);
 
 impl Ghosts {
-    /// The token to send a block with, whose first one is `token`.
+    /// Token for sending a block, given its first token.
     pub(super) fn token(&self, token: &str) -> String {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
             Some(ghosts) => format!("{token}-{ghosts}"),
@@ -20,7 +22,7 @@ impl Ghosts {
         }
     }
 
-    /// The block was acknowledged under its token, and is not there.
+    /// Records that the block was acknowledged under its token but is missing.
     pub(super) fn found(&self, token: &str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(token.to_owned()).or_default() += 1;
     }

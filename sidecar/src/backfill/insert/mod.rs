@@ -1,4 +1,4 @@
-//! Blocks on their way into their shards: which node, how fast, and what to do when it does not answer.
+//! Inserting blocks into shards: routing, throttling and retries.
 
 mod ghosts;
 mod pace;

@@ -1,4 +1,6 @@
-//! How fast a node may be fed: slower before ClickHouse itself delays or refuses, and always with the reason.
+//! Throttling of inserts by a node's load.
+//!
+//! Inserts slow down before ClickHouse delays or refuses them, and the reason is always reported.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,67 +10,57 @@ use serde::Deserialize;
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// From this share of the parts at which ClickHouse delays inserts (`parts_to_delay_insert`, or what is left below
-/// `parts_to_throw_insert`) we wait between blocks, so that merges keep up.
+/// Inserts wait between blocks from this share of the part limit, so that merges keep up. The limit
+/// is `parts_to_delay_insert`, or `parts_to_throw_insert` if that is lower.
 const SLOW_FROM: f64 = 0.5;
-/// From this share on we hold: ingestion from Kafka needs the rest.
+/// Inserts pause from this share on, because ingestion from Kafka needs the rest.
 const HOLD_FROM: f64 = 0.9;
-/// The wait between two blocks just before we hold.
+/// Wait between two blocks just below the share at which inserts pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A disk with less than this share free is left alone: merges need room for a copy of what they merge.
+/// Inserts pause if less than this share of a disk is free, because merges need room for a copy of
+/// the merged parts.
 const FREE_SHARE: f64 = 0.05;
-/// What may wait on a node's disk for other shards before we hold: more only moves the queue from here to there.
+/// Maximum bytes on a node's disk that wait for other shards. More would only move the backlog from
+/// here to the node.
 const MOST_WAITING: u64 = 1 << 30;
 
-/// How hard a node is pressed, as `sql/backfill/pressure.sql` sees it.
+/// Load of a node, from `sql/backfill/pressure.sql`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Pressure {
-    /// Active parts of the month of `sharded_events` that has most.
+    /// Active parts in the month of `sharded_events` with the most parts.
     pub parts: u64,
     /// `parts_to_delay_insert`.
     pub delay_at: u64,
     /// `parts_to_throw_insert`.
     pub throw_at: u64,
-    /// Merges of `sharded_events` under way.
+    /// Merges of `sharded_events` in progress.
     pub merges: u64,
-    /// Bytes that wait on its disk for other shards.
+    /// Bytes on its disk that wait for other shards.
     pub waiting_bytes: u64,
     /// Free bytes of its fullest disk.
     pub free: u64,
-    /// All bytes of that disk.
+    /// Total bytes of that disk.
     pub total: u64,
 }
 
-/// What a node's pressure means for the next block.
+/// Throttle for the next block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pace {
-    /// At once.
+    /// Inserts without a wait.
     Full,
-    /// After a pause.
-    Slow {
-        /// How long.
-        pause: Duration,
-        /// Why.
-        reason: String,
-    },
-    /// Not before the pressure is gone.
-    Hold {
-        /// Why.
-        reason: String,
-    },
+    /// Inserts after a pause.
+    Slow { pause: Duration, reason: String },
+    /// Waits until the load is lower.
+    Hold { reason: String },
 }
 
-/// Asks a node how hard it is pressed.
-///
-/// # Errors
-/// See [`NodeError`].
+/// Queries a node's load.
 pub async fn observe(node: &Node, database: &str) -> Result<Option<Pressure>, NodeError> {
     let query = node.query(sql::text("backfill/pressure.sql").unwrap_or_default());
     Ok(query.param("database", database).rows().await?.into_iter().next())
 }
 
 impl Pace {
-    /// The decision.
     pub fn of(pressure: &Pressure) -> Self {
         if (pressure.free as f64) < FREE_SHARE * pressure.total as f64 {
             let free = pressure.free >> 20;
@@ -96,7 +88,7 @@ impl Pace {
 }
 
 impl Pace {
-    /// The slower one of two.
+    /// The slower of two.
     pub fn slower(self, other: Self) -> Self {
         let rank = |pace: &Self| match pace {
             Self::Full => Duration::ZERO,
@@ -145,7 +137,7 @@ mod tests {
         };
         assert!(pause(500) < pause(700) && pause(700) < pause(899) && pause(899) <= LONGEST_PAUSE);
         assert!(matches!(Pace::of(&pressed(900)), Pace::Hold { .. }));
-        // A table that refuses earlier than it delays.
+        // This table refuses inserts before it delays them.
         assert!(matches!(Pace::of(&Pressure { throw_at: 100, ..pressed(95) }), Pace::Hold { .. }));
     }
 

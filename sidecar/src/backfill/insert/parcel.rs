@@ -1,4 +1,4 @@
-//! A block with what it is looked for and known by, on its way to its shard.
+//! A pending insert: a block with its token and row ids.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 use crate::backfill::shard::{Block, Native};
 
-/// A block with its places, on its way. What was sent of it is no longer in memory.
+/// A block that is being sent, with its range of row ids. Sent pieces are no longer in memory.
 pub struct Parcel {
     pub(super) shard: u32,
     pub(super) month: u32,
@@ -22,7 +22,8 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    /// The block of `unit`'s slice. Its token depends on the source's bytes and the cut alone.
+    /// Creates the insert of a block in `unit`'s slice. Its token depends only on the source's
+    /// bytes and the cut.
     pub fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
         let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
         let (number, checksum, times) = (slice.number(), block.checksum, (block.first, block.last));
@@ -40,7 +41,7 @@ impl Parcel {
         }
     }
 
-    /// Whether it can be sent (once more) from its start.
+    /// Whether no piece was sent yet, so that the block can be sent from its start.
     pub(super) fn is_whole(&self) -> bool {
         bytes(&self.pieces) == self.bytes
     }

@@ -1,4 +1,6 @@
-//! The two ways into the shards, with the same blocks and the same result.
+//! Routes for blocks into the shards: direct or distributed.
+//!
+//! Both routes send the same blocks and give the same result.
 
 use std::fmt;
 
@@ -11,78 +13,74 @@ use crate::node::{Node, NodeError, NodesError};
 use crate::schema::{ClusterError, cluster_differences};
 use crate::sql::{self, RenderError};
 
-/// How blocks get to their shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// To a node of the shard, into `sharded_events`.
     Direct,
-    /// To any node, into `writable_events`, which passes them on.
+    /// To any node, into `writable_events`, which forwards them.
     Distributed,
 }
 
-/// Which way somebody wants.
+/// Route requested by the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RouteChoice {
-    /// Direct if every shard can be reached from here, else through others.
+    /// Direct if every shard is reachable from here, else distributed.
     #[default]
     Auto,
-    /// Direct, or not at all.
+    /// Fails if direct is impossible.
     Direct,
     /// Through `writable_events`.
     Distributed,
 }
 
-/// Where a shard's blocks go.
+/// Target of a shard's blocks.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
-    /// The first slot that it owns, by which ledger records find it.
+    /// The first slot that the shard owns, used to find its ledger records.
     pub slot: u32,
-    /// The nodes that take its blocks, each as good as the others; never empty.
+    /// Interchangeable nodes that accept the shard's blocks; never empty.
     pub nodes: Vec<Node>,
-    /// The table blocks are inserted into.
+    /// Table for inserts.
     pub events: &'static str,
-    /// The table in which they can be looked for.
+    /// Table in which stored blocks are looked up.
     pub stored: &'static str,
-    /// The table of its ledger.
+    /// Table of the shard's ledger.
     pub ledger: &'static str,
-    /// Settings of every insert beside the loader's own, as the nodes' version has them.
+    /// Insert settings beyond the loader's, depending on the nodes' version.
     pub settings: Vec<(&'static str, &'static str)>,
 }
 
-/// The way into every shard that takes rows.
+/// The route to every shard that takes rows.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Which one it is.
     pub way: Way,
     /// One for each shard with a weight, in order.
     pub destinations: Vec<Destination>,
-    /// The rule by which rows are routed, the same as the live cluster's.
+    /// The shard rule, the same as the live cluster's.
     pub rule: Weights,
-    /// The weights that the rule is made of, in the order of shards.
+    /// Weights of the shards in order, which define the rule.
     pub shard_weights: Vec<u32>,
-    /// Nodes that answer, for what any node can be asked; never empty.
+    /// Reachable nodes, for queries that any node can answer; never empty.
     pub nodes: Vec<Node>,
 }
 
-/// Why there is no way.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    /// No node answers, or one that the chosen way needs does not.
+    /// No node is reachable, or a node that the chosen route needs is not.
     #[error(transparent)]
     Unreachable(#[from] NodesError),
-    /// A node refused a question.
+    /// A node refused a query.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The nodes route by other weights than the config.
+    /// The nodes' weights differ from the config.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A template does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// The config's weights choose no shard.
+    /// The config's weights select no shard.
     #[error(transparent)]
     Weights(#[from] ShardError),
 }
@@ -97,10 +95,8 @@ impl fmt::Display for Way {
 }
 
 impl Route {
-    /// Asks the nodes, compares their cluster with the config, and chooses.
-    ///
-    /// # Errors
-    /// See [`RouteError`]; nothing was written.
+    /// Queries the nodes, compares their cluster with the config, and chooses a route. Writes no
+    /// data.
     pub async fn choose(config: &Config, choice: RouteChoice) -> Result<Self, RouteError> {
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
         let rule = Weights::new(&weights)?;
@@ -151,22 +147,19 @@ impl Route {
         Ok(Self { way, destinations: destinations.collect(), rule, shard_weights: weights, nodes })
     }
 
-    /// A node for what any node can be asked.
+    /// A node for queries that any node can answer.
     pub fn any(&self) -> &Node {
-        // `reachable` gives at least one.
+        // `reachable` returns at least one.
         &self.nodes[0]
     }
 
-    /// The shards that take rows.
+    /// Shards that take rows.
     pub fn shards(&self) -> Vec<u32> {
         self.destinations.iter().map(|destination| destination.shard).collect()
     }
 }
 
-/// Has each of these replicas catch up with what others have acknowledged of a replicated table, before it is asked.
-///
-/// # Errors
-/// See [`RouteError`].
+/// Waits until these replicas have every acknowledged change of a replicated table.
 pub async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), RouteError> {
     let sql = sql::render("backfill/sync_replica.sql", minijinja::context! { database, table })?;
     for node in nodes {
@@ -175,7 +168,7 @@ pub async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), R
     Ok(())
 }
 
-/// A setting of newer versions that would make a node take a token for nothing, if a profile has it so.
+/// Settings of newer versions without which a profile could make a node ignore the token.
 async fn insert_settings(node: &Node) -> Result<Vec<(&'static str, &'static str)>, NodeError> {
     let query = node.query(sql::text("backfill/known_settings.sql").unwrap_or_default());
     let known: Vec<Setting> = query.rows().await?;
@@ -188,14 +181,14 @@ struct Setting {
     name: String,
 }
 
-/// All nodes, those of the shard first: their `writable_events` writes its rows without another hop.
+/// All nodes, the shard's first: their `writable_events` stores rows without another hop.
 fn nearest(nodes: &[Node], shard: u32) -> Vec<Node> {
     let mut nodes = nodes.to_vec();
     nodes.sort_by_key(|node| node.shard != shard as usize);
     nodes
 }
 
-/// Each shard that owns slots, with the first of them.
+/// Each shard that owns slots, with its first slot.
 fn slots(weights: &[u32]) -> Vec<(u32, u32)> {
     let mut next = 0;
     let mut slots = Vec::new();
@@ -208,7 +201,7 @@ fn slots(weights: &[u32]) -> Vec<(u32, u32)> {
     slots
 }
 
-/// The nodes that answer, at least one, and why the others do not.
+/// Reachable nodes, at least one, and the errors of the others.
 async fn reachable(nodes: Vec<Node>) -> Result<(Vec<Node>, Vec<NodeError>), NodesError> {
     let reached = join_all(nodes.iter().map(Node::reach)).await;
     let (mut answering, mut errors) = (Vec::new(), Vec::new());

@@ -1,4 +1,6 @@
-//! One block into its shard, for sure and once: a try, and after any doubt a look before the next.
+//! Storage of a block in its shard, exactly once.
+//!
+//! After a failed attempt, the shard is queried for the block before the next one.
 
 use std::time::Instant;
 
@@ -13,77 +15,63 @@ use crate::backfill::retry::{PATIENCE, is_passing, wait};
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
-/// How a block came to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// By this insert.
+    /// Stored by this insert.
     Now,
-    /// By an earlier one, of this or another run, whose answer was lost.
+    /// Stored by an earlier insert of this or another run, whose acknowledgement was lost.
     Before,
 }
 
-/// A block that is not stored, or not as it should be.
+/// A block is not stored, or not exactly once.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The shard did not take it.
+    /// The shard did not accept the block.
     #[error("shard {shard} did not take a block of month {month} in {tries} tries")]
     Refused {
-        /// The shard.
         shard: u32,
-        /// The block's month.
         month: u32,
-        /// How often it was sent.
+        /// Number of attempts.
         tries: u32,
-        /// What the last answer was.
+        /// The last response.
         #[source]
         source: NodeError,
     },
-    /// The shard did not take it, for a reason that passes, and its rows are sent already: they must be read again.
+    /// A transient error occurred after rows were sent. The rows are no longer in memory, so the
+    /// source must be reread.
     #[error(
         "shard {shard} did not take a block of month {month}, whose rows are no longer in memory: the same command goes on from there"
     )]
     Gone {
-        /// The shard.
         shard: u32,
-        /// The block's month.
         month: u32,
-        /// What the answer was.
         #[source]
         source: NodeError,
     },
-    /// The shard acknowledged it and has not one of its rows: it knew its token without having its part. It is sent under
-    /// another one when its rows are read again.
+    /// The shard acknowledged the block but has none of its rows: the token is stale. The block is
+    /// sent with another token after the source is reread.
     #[error(
         "shard {shard} knew the token of a block of month {month} and has no row of it, as after a kill: the same command goes on from there"
     )]
-    Ghost {
-        /// The shard.
-        shard: u32,
-        /// The block's month.
-        month: u32,
-    },
-    /// More rows stand at the block's places than it has.
+    Ghost { shard: u32, month: u32 },
+    /// The shard has more rows with the block's row ids than the block has.
     #[error(
         "shard {shard} holds {found} rows at places of a block of month {month} that has {rows}: stored twice, or not by \
          posthouse; look at them with SELECT * FROM {database}.events WHERE _offset BETWEEN {first} AND {last}"
     )]
     Twice {
-        /// The shard.
         shard: u32,
-        /// The database.
         database: String,
-        /// The block's month.
         month: u32,
-        /// Its rows.
+        /// Rows of the block.
         rows: u64,
-        /// What stands there.
+        /// Rows in the shard.
         found: u64,
-        /// The first place.
+        /// First row id.
         first: u64,
-        /// The last place.
+        /// Last row id.
         last: u64,
     },
-    /// A template does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -93,16 +81,17 @@ struct Found {
     rows: u64,
 }
 
-/// Stores a block. While `in_doubt` says so, another run may have sent it; `again` hears of failures that may pass before
-/// any row was sent, such as a node that is not reached, and says whether to try once more.
+/// Stores a block. `in_doubt` returns whether another run may have sent it. `again` is called after
+/// a transient failure before any row was sent, such as an unreachable node, and returns whether to
+/// retry.
 ///
-/// The token makes the shard drop what it has just seen; a shard that has forgotten the token still has the rows, which
-/// their places tell. An insert of one part is there whole or not at all. A block in doubt is looked for after it was sent
-/// too, since its token may be one of `ghosts`.
+/// The token makes the shard drop a block that it has just stored. A shard that has forgotten the
+/// token still has the rows, which are found by their row ids. An insert of one part is atomic. A
+/// block in doubt is also looked up after the insert, because its token may be one of `ghosts`.
 ///
 /// # Errors
-/// See [`StoreError`]: a fault that does not pass, one that did not pass in [`PATIENCE`], or one that came when rows were
-/// sent.
+/// Fails on a permanent error, on a transient one that lasts longer than [`PATIENCE`], and on any
+/// error after rows were sent.
 pub async fn store(
     database: &str,
     destination: &Destination,
@@ -171,17 +160,18 @@ async fn attempt(
     insert
         .setting("insert_deduplication_token", ghosts.token(&parcel.token))
         .setting("insert_deduplicate", 1)
-        // The block as it stands, as one part, before the answer.
+        // Inserts the block unchanged, as one part, before the acknowledgement.
         .setting("async_insert", 0)
         .setting("distributed_foreground_insert", 1)
         .setting("min_insert_block_size_rows", 0)
         .setting("min_insert_block_size_bytes", 0)
         .setting("max_insert_block_size", SLICE_ROWS)
-        // Every row of the source, so that it can be counted; merges collapse what is equal, as ever.
+        // Keeps every source row so that rows can be counted. Merges collapse equal rows later.
         .setting("optimize_on_insert", 0)
         .send(parcel.head.clone(), &mut parcel.pieces)
         .await?;
-    // The shard takes one insert into a table after the other, so what another attempt was writing is there by now.
+    // A shard processes inserts into a table one after the other, so another attempt's insert is
+    // complete by now.
     if in_doubt && !is_anywhere(database, destination, node, parcel).await? {
         ghosts.found(&parcel.token);
         return Err(AttemptError::Store(StoreError::Ghost { shard: parcel.shard, month: parcel.month }));
@@ -189,8 +179,8 @@ async fn attempt(
     Ok(Stored::Now)
 }
 
-/// Whether the shard has the block's rows. A replica may not have yet what another one has acknowledged, so each that answers
-/// is asked.
+/// Whether the shard has the block's rows. Queries every reachable replica, because one replica may
+/// lack rows that another has acknowledged.
 async fn is_anywhere(
     database: &str,
     destination: &Destination,
@@ -209,7 +199,8 @@ async fn is_anywhere(
     Ok(false)
 }
 
-/// Whether the block's rows are there. Fewer rows than it has were merged since, or changed by somebody: a part comes whole.
+/// Whether the block's rows exist. Fewer rows than in the block count too: a part is stored
+/// completely, so the other rows were merged or changed since.
 async fn is_there(
     database: &str,
     destination: &Destination,

@@ -1,4 +1,4 @@
-//! What earlier runs, of any job and from any machine, left in the ledger.
+//! Ledger records of earlier runs, of any job and from any machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,43 +9,40 @@ use super::LedgerError;
 use crate::node::Node;
 use crate::sql;
 
-/// Names that one question holds: its parameters travel in the URL, and a server takes up to 128 KiB of each
-/// (`http_max_field_value_size`).
+/// Maximum names per query. Parameters are sent in the URL, and a server accepts up to 128 KiB for
+/// each (`http_max_field_value_size`).
 const NAMES_A_QUESTION: usize = 500;
 
-/// A file whose load was begun once.
+/// A file whose load was begun by an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct KnownFile {
-    /// The job that began it.
     pub job: String,
-    /// What the ledger knows it by: this file, loaded in this way.
+    /// Id of the file and its load settings.
     pub file: String,
-    /// Where it was.
     pub location: String,
-    /// What its bytes were known by.
+    /// Identity of the file's bytes.
     pub identity: String,
-    /// What the mapping meant.
+    /// Hash of the mapping's meaning.
     pub mapping_fingerprint: String,
-    /// The weights of the shards then.
+    /// Weights of the shards at that time.
     pub weights: Vec<u32>,
-    /// Where its slices were cut.
+    /// Size limit of its slices.
     pub slice_bytes: u64,
-    /// Where its units were cut.
+    /// Size limit of its units.
     pub unit_bytes: u64,
-    /// When.
     pub at: String,
 }
 
-/// What is known of the units of some files.
+/// Ledger records of some files' units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Units of which blocks may have been sent.
+    /// Units whose blocks may have been sent.
     begun: BTreeSet<String>,
-    /// The shards that have all blocks of a unit.
+    /// Shards that have all blocks of a unit.
     done: BTreeMap<String, BTreeSet<u32>>,
-    /// Unit, shard, slice and month of every block acknowledged.
+    /// Unit, shard, slice and month of every acknowledged block.
     stored: BTreeSet<(String, u32, u64, u32)>,
-    /// Rows rejected, by unit.
+    /// Number of rejected rows by unit.
     rejected: BTreeMap<String, u64>,
 }
 
@@ -81,7 +78,7 @@ impl Known {
         self.begun.contains(unit)
     }
 
-    /// Whether every one of `shards` has all blocks of the unit.
+    /// Whether each of `shards` has all blocks of the unit.
     pub fn is_done(&self, unit: &str, shards: &[u32]) -> bool {
         self.done.get(unit).is_some_and(|done| shards.iter().all(|shard| done.contains(shard)))
     }
@@ -91,17 +88,14 @@ impl Known {
         self.stored.contains(&(unit.to_owned(), shard, slice, month))
     }
 
-    /// Rows of a unit that were rejected, once a shard has all its blocks.
+    /// Rejected rows of a unit, known once a shard has all its blocks.
     pub fn rejected(&self, unit: &str) -> u64 {
         self.rejected.get(unit).copied().unwrap_or_default()
     }
 }
 
-/// What is remembered of files at `locations`, and of files with the bytes `identities` elsewhere; oldest first. `node` may
-/// be any.
-///
-/// # Errors
-/// See [`LedgerError`].
+/// Known files at `locations`, and known files elsewhere with the bytes `identities`, oldest first.
+/// `node` may be any node.
 pub async fn known_files(
     node: &Node,
     database: &str,
@@ -117,16 +111,13 @@ pub async fn known_files(
             node.query(&sql).param("locations", hashes(locations)).param("identities", hashes(identities));
         files.extend(query.rows::<KnownFile>().await?);
     }
-    // A file whose place and whose bytes are asked for in two questions comes twice.
+    // Removes duplicates: a file whose location and identity are in two queries is returned twice.
     files.sort_by(|one, other| one.at.cmp(&other.at).then_with(|| one.file.cmp(&other.file)));
     files.dedup();
     Ok(files)
 }
 
-/// What the ledger has of `files`; `node` may be any.
-///
-/// # Errors
-/// See [`LedgerError`].
+/// Records of `files`. `node` may be any node.
 pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let mut rows = Vec::new();
@@ -137,10 +128,7 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
     Ok(Known::of(rows))
 }
 
-/// What the ledger has of one unit, at this moment; `node` may be any.
-///
-/// # Errors
-/// See [`LedgerError`].
+/// Current records of one unit. `node` may be any node.
 pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let query = node.query(&sql).param("files", vec![file]).param("unit", unit);

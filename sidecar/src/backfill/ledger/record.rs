@@ -1,4 +1,4 @@
-//! The records that a load adds to the ledger; none is ever changed.
+//! Records of a load in the ledger. Records are never changed.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::backfill::retry::{PATIENCE, is_passing, wait};
 use crate::node::Node;
 use crate::sql;
 
-/// What has happened to a unit or one of its blocks, on one shard.
+/// State of a unit or block on one shard, or of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -23,85 +23,82 @@ pub enum State {
     Stored,
     /// The shard has acknowledged all blocks of the unit.
     Done,
-    /// Somebody wants the job to stop.
+    /// A user requested that the job stop.
     Cancelled,
-    /// The job's blocks were compared with what is stored, and nothing differed.
+    /// The job's blocks were compared with the stored rows, without a difference.
     Proven,
 }
 
-/// One line of `backfill_ledger`.
+/// Row of `backfill_ledger`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// The job that added it.
+    /// The job that added the record.
     pub job: String,
-    /// The file, loaded in one way; empty for what concerns the whole job.
+    /// Id of the file and its load settings; empty for a record of the whole job.
     pub file: String,
-    /// The unit's id; empty for what concerns the whole job.
+    /// Id of the unit; empty for a record of the whole job.
     pub unit: String,
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
-    /// The first slot that the shard owns, by which the record finds it.
+    /// First slot that the shard owns, used to find the record.
     pub slot: u32,
-    /// What happened.
     pub state: State,
-    /// The block's slice; 0 unless a block is meant.
+    /// Slice of the block; 0 for other records.
     pub slice: u64,
-    /// The block's month; 0 unless a block is meant.
+    /// Month of the block; 0 for other records.
     pub month: u32,
     /// Rows of the block, or of all the unit's blocks on this shard.
     pub rows: u64,
-    /// The sum of the block's row hashes; 0 unless a block is meant.
+    /// Sum of the block's row hashes; 0 for other records.
     pub checksum: u64,
-    /// Rows of the whole unit that were rejected.
+    /// Rejected rows of the whole unit.
     pub rejected: u64,
 }
 
-/// One line of `backfill_files`.
+/// Row of `backfill_files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileRecord {
-    /// The job that loads it.
     pub job: String,
-    /// What the ledger knows it by: this file, loaded in this way.
+    /// Id of the file and its load settings.
     pub file: String,
-    /// Where it is, without secrets.
+    /// Location without secrets.
     pub location: String,
-    /// What its bytes are known by.
+    /// Identity of the file's bytes.
     pub identity: String,
-    /// The mapping's text.
     pub mapping: String,
-    /// What the mapping means, as a hash.
+    /// Hash of the mapping's meaning.
     pub mapping_fingerprint: String,
-    /// The team of all rows, where it is given.
+    /// Team of all rows, if it is given.
     pub team_id: Option<i64>,
-    /// The weights by which its rows were routed.
+    /// Weights by which its rows were routed.
     pub weights: Vec<u32>,
-    /// Where its slices were cut.
+    /// Size limit of its slices.
     pub slice_bytes: u64,
-    /// Where its units were cut.
+    /// Size limit of its units.
     pub unit_bytes: u64,
-    /// Its rows, by its footer.
+    /// From the file's footer.
     pub rows: u64,
-    /// Its size.
     pub bytes: u64,
 }
 
 impl Record {
-    /// A record of a unit on a shard, without a block.
+    /// Record of a unit on a shard, without a block.
     pub fn new(job: &str, file: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
         Self { file: file.to_owned(), unit: unit.to_string(), ..Self::of_job(job, shard, slot, state) }
     }
 
-    /// A record of a job as a whole.
+    /// Record of a whole job.
     pub fn of_job(job: &str, shard: u32, slot: u32, state: State) -> Self {
         let (job, file, unit) = (job.to_owned(), String::new(), String::new());
         Self { job, file, unit, shard, slot, state, slice: 0, month: 0, rows: 0, checksum: 0, rejected: 0 }
     }
 }
 
-/// Adds records to the ledger table called `table` on one of `nodes`, each as good as the others.
+/// Inserts records into the ledger table `table` through one of `nodes`, which are interchangeable.
+/// Idempotent.
 ///
 /// # Errors
-/// See [`LedgerError`], after a fault that does not pass. Adding them again does no harm.
+/// Fails on a permanent error, and on a transient one that lasts longer than [`PATIENCE`].
 pub async fn record(
     nodes: &[Node],
     database: &str,
@@ -112,10 +109,7 @@ pub async fn record(
     insert(nodes, &sql, records).await
 }
 
-/// Adds files to `backfill_files` through one of `nodes`.
-///
-/// # Errors
-/// See [`LedgerError`]. Adding them again does no harm.
+/// Inserts files into `backfill_files` through one of `nodes`. Idempotent.
 pub async fn record_files(nodes: &[Node], database: &str, files: &[FileRecord]) -> Result<(), LedgerError> {
     let sql = sql::render("backfill/record_files.sql", minijinja::context! { database })?;
     insert(nodes, &sql, files).await
@@ -132,7 +126,7 @@ async fn insert<T: Serialize>(nodes: &[Node], sql: &str, rows: &[T]) -> Result<(
     }
     let (lines, begin) = (Bytes::from(lines), Instant::now());
     for (tries, node) in (1_u32..).zip(nodes.iter().cycle()) {
-        // Acknowledged means stored, on the shard it belongs to.
+        // An acknowledgement means that the row is stored on its shard.
         let insert = node.insert(sql).setting("async_insert", 0).setting("distributed_foreground_insert", 1);
         match insert.send(lines.clone(), &mut VecDeque::new()).await {
             Err(error) if is_passing(&error) && begin.elapsed() < PATIENCE => sleep(wait(tries)).await,

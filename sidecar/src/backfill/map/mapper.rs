@@ -1,4 +1,4 @@
-//! A mapping bound to one file's columns: batches in, events and rejects out.
+//! Mapper from a file's batches to events and rejected rows.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
@@ -11,16 +11,16 @@ use super::columns::uuid::Uuids;
 use super::reject::{Faults, Reject};
 use crate::backfill::events::Events;
 
-/// What became of a batch: every row is in one of the two.
+/// Result of mapping a batch. Every row is in exactly one of the two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapped {
-    /// The good rows, in their order.
+    /// Valid rows in their order.
     pub events: Events,
-    /// The bad rows, in their order.
+    /// Rejected rows in their order.
     pub rejects: Vec<Reject>,
 }
 
-/// A mapping that fits the columns of a file; made by [`Mapping::bind`](super::Mapping::bind).
+/// A mapping bound to a file's columns by [`Mapping::bind`](super::Mapping::bind).
 #[derive(Debug, Clone)]
 pub struct Mapper {
     pub(super) uuid: Uuids,
@@ -38,28 +38,29 @@ pub struct Mapper {
 }
 
 impl Mapper {
-    /// The leaf columns of the file that are used, in ascending order and counted as Parquet counts them.
+    /// Leaf columns that the mapping uses, in ascending order and numbered as in Parquet.
     pub fn projection(&self) -> &[usize] {
         &self.leaves
     }
 
-    /// The column that timestamps come from, where it is one of the file's.
+    /// Source column of `timestamp`, unless it is a constant.
     pub fn timestamp_column(&self) -> Option<&str> {
         self.timestamp.column()
     }
 
-    /// These values of [`Mapper::timestamp_column`] as a load reads them: microseconds since 1970 in UTC, or nothing where
-    /// one of them is no moment.
+    /// Decodes values of [`Mapper::timestamp_column`] like a load: microseconds since 1970 in UTC.
+    /// Returns `None` if one is not a timestamp.
     pub fn timestamps(&self, values: &ArrayRef) -> Option<Vec<i64>> {
         self.timestamp.of(values)
     }
 
-    /// What the mapping means, with the team of the command line; part of a unit's identity.
+    /// Fingerprint of the mapping and the command line's team; part of a unit's identity.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Maps `batch`, which has the file's columns, or at least those of [`Mapper::projection`].
+    /// Maps `batch`, which has all of the file's columns or at least those in
+    /// [`Mapper::projection`].
     pub fn map(&self, batch: &RecordBatch) -> Mapped {
         let mut faults = Faults::default();
         let timestamp = self.timestamp.read(batch, &[], &mut faults);
@@ -83,7 +84,6 @@ impl Mapper {
     }
 }
 
-/// `events` without the rejected rows.
 fn without(events: &Events, rejects: &[Reject]) -> Events {
     let mut good = vec![true; events.len()];
     for reject in rejects {
@@ -94,7 +94,7 @@ fn without(events: &Events, rejects: &[Reject]) -> Events {
     let mask = BooleanArray::from(good.clone());
     let texts = |array: &BinaryViewArray| match filter(array, &mask) {
         Ok(kept) => kept.as_binary_view().clone(),
-        // Not reached: array and mask have the batch's length.
+        // Unreachable: array and mask have the batch's length.
         Err(_) => BinaryViewArray::from_iter_values(kept(&good, array.iter().map(Option::unwrap_or_default))),
     };
     Events {

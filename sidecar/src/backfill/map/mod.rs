@@ -1,20 +1,24 @@
-//! Arrow batches as events, by a mapping that is checked before the first row.
+//! Conversion of Arrow batches to events by a mapping.
 //!
-//! A mapping is read ([`Mapping`]), bound to a file's schema at plan time ([`Mapping::bind`]: every fault at once), and maps
-//! batch after batch ([`Mapper::map`]): good rows are events, bad rows are rejects with every reason. What is decided
-//! here, where a message from Kafka leaves no question:
+//! A mapping is parsed ([`Mapping`]), bound to a file's schema at plan time ([`Mapping::bind`]
+//! reports all errors at once), and applied to each batch ([`Mapper::map`]). Valid rows become
+//! events. Invalid rows become rejects with all their reasons. The rules where Parquet allows more
+//! than a message from Kafka:
 //!
-//! - `uuid`, `event`, `timestamp`, `team_id` and `distinct_id` are required: null is a reject, unless the mapping gives a
-//!   `default`. Empty texts are values.
-//! - Null `properties`, `elements_hash` and `elements_chain` are empty, as `events_mv` has them. A null `created_at` is the
-//!   row's timestamp: there is no message whose time could stand for it. A null `_timestamp` is 0, so that the same
-//!   event from Kafka is the later version.
-//! - Texts are UTF-8, or the row is a reject, as a message is that is not UTF-8. `properties` is not parsed.
-//! - Texts of timestamps follow `sql/events/message.sql`: full date and time, years 1900 to 2299, up to nine digits behind
-//!   the second. What is finer than a microsecond is cut off, in texts and in timestamps alike.
-//! - Timestamps, dates and texts that have no zone are in the mapping's (UTC unless it says so). A local time that does not
-//!   exist is a reject; one that comes twice is too, unless the mapping says which.
-//! - Numbers are moments only by the mapping's `unit`, and a team only if they are whole: nothing is rounded.
+//! - `uuid`, `event`, `timestamp`, `team_id` and `distinct_id` are required. A null is rejected
+//!   unless the mapping gives a `default`. Empty strings are values.
+//! - Null `properties`, `elements_hash` and `elements_chain` become empty, as in `events_mv`. A
+//!   null `created_at` becomes the row's timestamp, because a row has no message time. A null
+//!   `_timestamp` becomes 0, so that the same event from Kafka is the later version.
+//! - Strings must be UTF-8, like messages. Other rows are rejected. `properties` is not parsed.
+//! - String timestamps follow `sql/events/message.sql`: full date and time, years 1900 to 2299, up
+//!   to nine fractional digits. Digits beyond microseconds are cut off, in strings and timestamps
+//!   alike.
+//! - Timestamps, dates and strings without a zone use the mapping's zone (default UTC). A local
+//!   time that does not exist is rejected. A local time that occurs twice is rejected unless the
+//!   mapping selects one of the two.
+//! - Numbers are timestamps only with the mapping's `unit`, and teams only if they are whole.
+//!   Numbers are never rounded.
 
 mod error;
 mod reject;

@@ -1,4 +1,7 @@
-//! Rejected rows as a Parquet file: what they were made of, where they stood and why, to be mended and loaded again.
+//! Parquet quarantine files of rejected rows.
+//!
+//! A quarantine file has the source columns, the position and the reason of each rejected row, so
+//! that the rows can be fixed and reloaded.
 
 use std::fs::File;
 use std::io;
@@ -18,38 +21,33 @@ use tempfile::NamedTempFile;
 use super::reject::Reject;
 use crate::backfill::read::{Batch, Footer};
 
-/// A row group is written when this much has come together, so that many rejects don't fill the memory.
+/// Maximum size of a buffered row group, which bounds memory when many rows are rejected.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
-/// Why rejected rows can't be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum QuarantineError {
-    /// The file can't be made, written or put in its place.
+    /// Creating, writing or renaming the file failed.
     #[error("can't write the quarantine file {path}: make room or give another folder, then run again")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The rows have no form in Parquet.
+    /// The rows can't be written as Parquet.
     #[error("can't write rejected rows to the quarantine file {path}")]
     Rows {
-        /// The file.
         path: PathBuf,
-        /// What the library said.
         #[source]
         source: ParquetError,
     },
 }
 
-/// The rejects of one unit on their way into a file. It appears under its name when it is whole, by
-/// [`Quarantine::finish`]; dropped before, nothing is left.
+/// Writer of one unit's rejected rows. The file appears under its name only when it is complete, by
+/// [`Quarantine::finish`]. A writer that is dropped earlier leaves no file.
 ///
-/// A row has the columns of the source that the mapping uses, with the types that they have there (INT96 becomes a
-/// timestamp in microseconds), and `_file`, `_row_group`, `_row` (both from 0) and `_reason`. The same mapping reads it,
-/// since it takes no notice of further columns.
+/// Each row has the source columns that the mapping uses, with their types in the source (INT96
+/// becomes a timestamp in microseconds), and `_file`, `_row_group`, `_row` (both from 0) and
+/// `_reason`. The same mapping can load the file, because a mapping ignores other columns.
 pub struct Quarantine {
     path: PathBuf,
     file: Arc<str>,
@@ -59,10 +57,8 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Begins the file `path` for rows of the file that `footer` describes; `columns` is the schema of its batches.
-    ///
-    /// # Errors
-    /// [`QuarantineError`].
+    /// Creates the file `path` for rejected rows of the source that `footer` describes. `columns`
+    /// is the schema of the source's batches.
     pub fn create(path: &Path, footer: &Footer, columns: &Schema) -> Result<Self, QuarantineError> {
         let io = |source| QuarantineError::Io { path: path.to_owned(), source };
         let rows = |source| QuarantineError::Rows { path: path.to_owned(), source };
@@ -75,17 +71,14 @@ impl Quarantine {
             .with_properties(properties)
             .with_parquet_schema(parquet)
             .with_skip_arrow_metadata(true);
-        // In the same folder, so that the rename at the end is one.
+        // In the same folder, because a rename is atomic only within one file system.
         let temporary = NamedTempFile::new_in(folder(path)).map_err(io)?;
         let schema = Arc::new(schema);
         let writer = ArrowWriter::try_new_with_options(temporary, schema.clone(), options).map_err(rows)?;
         Ok(Self { path: path.to_owned(), file: footer.file().into(), rows: 0, schema, writer })
     }
 
-    /// Adds the rejected rows of `batch`.
-    ///
-    /// # Errors
-    /// [`QuarantineError`].
+    /// Appends the rejected rows of `batch`.
     pub fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
         let rows = self.rows_of(batch, rejects).map_err(|error| self.failed(error.into()))?;
         self.writer.write(&rows).map_err(|error| self.failed(error))?;
@@ -96,10 +89,8 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Puts the file in its place, durably; an older one of this name is replaced. Returns how many rows it has.
-    ///
-    /// # Errors
-    /// [`QuarantineError`].
+    /// Renames the file to its final path, replacing an older one, and syncs it and its folder.
+    /// Returns the number of rows.
     pub fn finish(self) -> Result<u64, QuarantineError> {
         let Self { path, rows, writer, .. } = self;
         let io = |source| QuarantineError::Io { path: path.clone(), source };
@@ -137,7 +128,8 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// `fields` and the four columns of ours, which step aside where the source has their names.
+/// `fields` plus the four quarantine columns. A quarantine column whose name is taken gets a
+/// leading underscore.
 fn with_place(mut fields: Vec<FieldRef>) -> Schema {
     let text = DataType::Utf8;
     let number = DataType::Int64;
@@ -153,7 +145,8 @@ fn with_place(mut fields: Vec<FieldRef>) -> Schema {
     Schema::new(fields)
 }
 
-/// Text is text again, as the source declares it, even where it is not UTF-8: that may be why the row is here.
+/// Declares string columns as UTF-8 like the source, even with invalid bytes, because invalid bytes
+/// may be the reason of the reject.
 fn declared(field: &FieldRef, source: &Schema) -> FieldRef {
     let said = source.field_with_name(field.name()).map(Field::data_type);
     match (field.data_type(), said) {

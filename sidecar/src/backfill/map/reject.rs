@@ -1,24 +1,23 @@
-//! Rejected rows, each with every reason.
+//! Rejected rows and their reasons.
 
 use std::collections::BTreeMap;
 
 /// A row that is not a valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// Its index in the batch, from 0.
+    /// Index in the batch, from 0.
     pub row: usize,
-    /// Every reason, separated by semicolons.
+    /// All reasons, separated by semicolons.
     pub reason: String,
 }
 
-/// The reasons of a batch's rejects, by row.
+/// Reasons of a batch's rejected rows, by row.
 #[derive(Default)]
 pub(super) struct Faults {
     reasons: BTreeMap<usize, String>,
 }
 
 impl Faults {
-    /// Adds a reason to those of `row`.
     pub(super) fn add(&mut self, row: usize, reason: &str) {
         let reasons = self.reasons.entry(row).or_default();
         if !reasons.is_empty() {

@@ -1,39 +1,39 @@
-//! Whether files may be loaded, given what the ledger remembers of them: nothing is loaded twice by mistake.
+//! Check of files against previous loads.
+//!
+//! No file is loaded twice by mistake.
 
 use super::units::Cut;
 use crate::backfill::ledger::KnownFile;
 
-/// A file that is to be loaded.
+/// A file of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted<'a> {
-    /// Where it is.
     pub(super) location: &'a str,
-    /// What its bytes are known by.
+    /// Identity of the file's bytes.
     pub(super) identity: &'a str,
-    /// What the mapping means for it, with the team of the command line.
+    /// Fingerprint of the mapping for this file, with the team of the command line.
     pub(super) mapping: &'a str,
 }
 
-/// How files are loaded that nobody has begun.
+/// Settings for the load of new files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct How {
     /// The weights of the shards.
     pub(super) weights: Vec<u32>,
-    /// The cut.
     pub(super) cut: Cut,
 }
 
-/// What to do about files that were loaded in another form.
+/// Treatment of files that were loaded in another form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// They are refused.
+    /// Refuse to load them.
     Refuse,
-    /// Their rows come in addition to those that are there.
+    /// Load their rows in addition to the existing ones.
     Allow,
 }
 
-/// How each file is loaded, in the order of `files`, or every reason against loading them. A file that was begun is loaded as
-/// it was begun.
+/// Returns the settings of each file, in the order of `files`, or every reason to refuse them. A
+/// file that was begun keeps its settings.
 pub(super) fn claim(
     files: &[Wanted<'_>],
     known_files: &[KnownFile],
@@ -60,18 +60,18 @@ pub(super) fn claim(
     if faults.is_empty() { Ok(hows) } else { Err(faults) }
 }
 
-/// The shards that take rows under these weights.
+/// Returns the shards that take rows under these weights.
 pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
     (1..).zip(weights).filter(|(_, weight)| **weight > 0).map(|(shard, _)| shard).collect()
 }
 
-/// Why a file that nobody has begun in this form is better not loaded.
+/// Returns the reason to refuse a file that was not begun in this form.
 fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]) -> Option<String> {
     let Wanted { location, identity, .. } = file;
     let next =
         |job: &str| format!("posthouse backfill status {job} shows it; --again loads the file in addition");
     let here = known_files.iter().rfind(|known| known.location == *location);
-    // A copy that is loaded along with its original is wanted.
+    // A copy in the same load as its original is intended.
     let copied = |known: &&KnownFile| {
         known.identity == *identity
             && known.mapping_fingerprint == file.mapping
@@ -134,7 +134,7 @@ mod tests {
     fn a_new_file_is_loaded_as_wanted_and_a_begun_one_as_it_was() {
         assert_eq!(claimed(&[], Repeat::Refuse), Ok(vec![how(&[1, 3], CUT)]));
         assert_eq!(claimed(&[known()], Repeat::Refuse), Ok(vec![how(&[1, 3], OLD)]));
-        // Begun under other weights: they are what tells whether it is done.
+        // Begun under other weights, which decide whether it is done.
         let other = KnownFile { weights: vec![1], ..known() };
         assert_eq!(claimed(&[other], Repeat::Refuse), Ok(vec![how(&[1], OLD)]));
     }

@@ -1,4 +1,4 @@
-//! Makes a plan: lists the sources, reads every footer, binds the mapping, asks the ledger.
+//! Making of a plan from sources, footers, mapping and ledger.
 
 use std::collections::BTreeSet;
 
@@ -17,29 +17,26 @@ use crate::backfill::source::{Object, Sources, footer_hash};
 /// Footers read at once: enough to hide the round trips of an object store.
 const FOOTERS_AT_ONCE: usize = 16;
 
-/// What somebody wants to be loaded.
+/// A requested load.
 #[derive(Debug)]
 pub struct Request {
     /// Paths, globs and addresses.
     pub sources: Vec<String>,
-    /// How rows become events.
+    /// Conversion of rows to events.
     pub mapping: Mapping,
-    /// The mapping's name or text, for whoever looks at the job later.
+    /// The mapping's name or text, for later readers of the job.
     pub mapping_text: String,
-    /// The team of all rows, where the files do not say it.
+    /// The team of all rows, if the files don't hold it.
     pub team_id: Option<i64>,
-    /// Where files that nobody has begun are cut.
+    /// Boundaries of units and slices for new files.
     pub cut: Cut,
-    /// What to do about files that were loaded in another form.
+    /// Treatment of files that were loaded in another form.
     pub repeat: Repeat,
     /// This machine's share.
     pub split: Split,
 }
 
-/// Makes the plan of `request` for the shards of `route`; nothing is written.
-///
-/// # Errors
-/// See [`PlanError`].
+/// Makes the plan of `request` for the shards of `route`. Only reads.
 pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Plan, PlanError> {
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
@@ -70,7 +67,8 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     })
 }
 
-/// Why files can't be finished that were begun under other weights: their rows would be cut into other blocks.
+/// Returns a fault for each unfinished file that was begun under other weights, because its rows
+/// would be cut into other blocks.
 fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
     let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &files[unit.file].shards());
     let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.file).collect();
@@ -86,10 +84,10 @@ fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32])
     faulty.map(fault).collect()
 }
 
-/// Makes the plan of a job once more, from what the ledger remembers of it; nothing is written.
+/// Makes the plan of a recorded job from the ledger. Only reads.
 ///
 /// # Errors
-/// See [`PlanError`]: its files must be there still.
+/// Fails if the files of the job no longer exist, among other faults of [`PlanError`].
 pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Result<Plan, PlanError> {
     let files = job_files(route.any(), database, job).await?;
     let first = files.first();
@@ -126,7 +124,7 @@ async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {
 
 type Bound = (Object, String, Footer, Mapper);
 
-/// Has every file loaded as it was begun, or refuses what would be loaded twice.
+/// Keeps the settings of files that were begun. Refuses files that would be loaded twice.
 async fn claim_all(
     database: &str,
     route: &Route,
@@ -163,8 +161,9 @@ async fn known_of(database: &str, route: &Route, wanted: &[Wanted<'_>]) -> Resul
     Ok(known_files(route.any(), database, &locations, &identities).await?)
 }
 
-/// Whether the ledger, after the plan's files were recorded, has each as this plan has it. Another run that began at the same
-/// moment may have been first with another cut: then nobody has sent anything yet, and this run must not.
+/// Checks that the ledger, after the plan's files were recorded, has each file as in this plan. A
+/// concurrent run may have recorded it first with another cut. This run has sent no rows yet, and
+/// must not send any.
 ///
 /// # Errors
 /// [`PlanError::Claimed`].

@@ -1,4 +1,6 @@
-//! What a load would do: files, units, what earlier runs have left of it; nothing is written.
+//! Plan of a load: files, units and progress of earlier runs.
+//!
+//! Making a plan only reads.
 
 mod claim;
 mod make;
@@ -22,18 +24,18 @@ use super::map::{Mapper, MappingError};
 use super::read::{Footer, ReadError};
 use super::source::{Object, SourceError};
 
-/// What is to be loaded, and how, down to the units.
+/// The files and units of a load, and its settings.
 #[derive(Debug)]
 pub struct Plan {
-    /// The same files under the same mapping have the same job.
+    /// Equal for the same files under the same mapping.
     pub job: String,
-    /// The files, sorted by location.
+    /// Sorted by location.
     pub files: Vec<File>,
     /// The units of this machine's share, in the order of files.
     pub units: Vec<Unit>,
-    /// What earlier runs have left of them.
+    /// Progress of earlier runs on these units.
     pub known: Known,
-    /// Files that the ledger knows as this job's.
+    /// Files of this job that are in the ledger.
     recorded: BTreeSet<String>,
     mapping: String,
     team_id: Option<i64>,
@@ -42,21 +44,19 @@ pub struct Plan {
 /// A file of the plan, with its footer.
 #[derive(Debug)]
 pub struct File {
-    /// Where it is.
     pub object: Object,
-    /// What its bytes are known by: the object's identity and the footer's hash.
+    /// Identity of its bytes: the object's identity and the footer's hash.
     pub identity: String,
-    /// Its footer.
     pub footer: Footer,
-    /// The mapping, bound to its columns.
+    /// The mapping, bound to the file's columns.
     pub mapper: Mapper,
-    /// What the ledger knows it by: this file, loaded in this way.
+    /// Its id in the ledger, for this file under these settings.
     pub id: String,
-    /// The weights by which its rows are routed, and where its units and slices end.
+    /// The weights that route its rows, and the boundaries of its units and slices.
     how: How,
 }
 
-/// Why there is no plan.
+/// A plan that can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A source can't be listed or opened.
@@ -68,9 +68,7 @@ pub enum PlanError {
     /// The mapping does not fit a file.
     #[error("{location}")]
     Mapping {
-        /// The file.
         location: String,
-        /// What does not fit.
         #[source]
         source: MappingError,
     },
@@ -80,7 +78,7 @@ pub enum PlanError {
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The mapping that a job was begun with can't be used.
+    /// The recorded mapping of a job can't be used.
     #[error("the mapping that the job was begun with")]
     Recorded(#[source] MappingError),
 }
@@ -90,17 +88,17 @@ fn files(count: usize) -> String {
 }
 
 impl File {
-    /// Where its slices end.
+    /// Returns the size at which its slices end, in bytes of values.
     pub fn slice_bytes(&self) -> u64 {
         self.how.cut.slice_bytes
     }
 
-    /// The shards that its rows go to.
+    /// Returns the shards that receive its rows.
     pub fn shards(&self) -> Vec<u32> {
         owners(&self.how.weights)
     }
 
-    /// Its rows, by its footer.
+    /// Returns its number of rows, by the footer.
     pub fn rows(&self) -> u64 {
         // The footer was checked: no count in it is negative.
         u64::try_from(self.footer.metadata().file_metadata().num_rows()).unwrap_or_default()
@@ -108,7 +106,7 @@ impl File {
 }
 
 impl Plan {
-    /// What the ledger is to remember of the files, and does not yet.
+    /// Returns the records of files that the ledger does not have yet.
     pub fn records(&self) -> Vec<FileRecord> {
         let record = |file: &File| FileRecord {
             job: self.job.clone(),
@@ -127,7 +125,7 @@ impl Plan {
         self.files.iter().filter(|file| !self.recorded.contains(&file.id)).map(record).collect()
     }
 
-    /// Rows of this machine's share.
+    /// Returns the rows of this machine's share.
     pub fn rows(&self) -> u64 {
         self.units.iter().map(|unit| unit.rows).sum()
     }
@@ -137,7 +135,7 @@ impl Plan {
         self.known.is_done(&unit.id.to_string(), &self.files[unit.file].shards())
     }
 
-    /// Rows that were rejected in units that are done.
+    /// Returns the rejected rows of units that are done.
     pub fn rejected(&self) -> u64 {
         let done = self.units.iter().filter(|unit| self.is_done(unit));
         done.map(|unit| self.known.rejected(&unit.id.to_string())).sum()
@@ -145,7 +143,7 @@ impl Plan {
 }
 
 impl Cut {
-    /// The cut for slices of so many bytes.
+    /// Returns the cut for slices of `bytes` bytes.
     pub fn slices_of(bytes: NonZeroU64) -> Self {
         let bytes = bytes.get();
         let unit_bytes = bytes.saturating_mul(SLICES_A_UNIT) - bytes / 2;
@@ -153,7 +151,8 @@ impl Cut {
     }
 }
 
-/// What a run that was killed, or whose shard failed while it was sent rows, reads once more is at most a unit. A unit ends
-/// behind the row group that reaches its bytes, so half a slice less is asked for: else it would often end a little behind
-/// its last full slice, and the rest be a slice of its own with as many parts.
+/// Slices per unit. A run that was killed, or whose shard failed during an insert, reads at most
+/// one unit twice. A unit ends behind the row group that reaches its bytes, so the limit is half a
+/// slice less. Otherwise a unit would often end a little behind its last full slice, and the rest
+/// would be a separate slice with as many parts.
 const SLICES_A_UNIT: u64 = 4;

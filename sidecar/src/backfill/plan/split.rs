@@ -1,4 +1,6 @@
-//! `--split i/n`: which units this machine takes, so that n machines share a job without talking to each other.
+//! `--split i/n`: the units of one of n machines.
+//!
+//! The n machines share a job without communication.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +14,7 @@ pub struct Split {
     count: usize,
 }
 
-/// All of it.
+/// The whole job.
 impl Default for Split {
     fn default() -> Self {
         Self { index: 1, count: 1 }
@@ -20,7 +22,7 @@ impl Default for Split {
 }
 
 impl Split {
-    /// Every `count`-th of these, from the `index`-th on.
+    /// Returns every `count`-th element, from the `index`-th on.
     pub fn share<T>(self, all: Vec<T>) -> Vec<T> {
         all.into_iter().skip(self.index - 1).step_by(self.count).collect()
     }

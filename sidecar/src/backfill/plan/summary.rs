@@ -1,4 +1,4 @@
-//! A plan in figures, for whoever decides whether to begin.
+//! Figures of a plan, shown before the load begins.
 
 use std::collections::BTreeSet;
 
@@ -10,43 +10,41 @@ use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
 
-/// Rows a second that one core of a shard stores; measured with events of 400 bytes (`make bench BENCH=backfill`). What
-/// takes the time is sorting and compressing on the shards, so more shards are faster as long as this machine can read.
+/// Rows per second that one core of a shard stores; measured with events of 400 bytes (`make bench
+/// BENCH=backfill`). The shards' sorting and compression is the bottleneck, so more shards are
+/// faster as long as this machine can read.
 const ROWS_A_SECOND_A_SHARD: u64 = 100_000;
 
-/// A plan in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// The job.
     pub job: String,
-    /// Files.
     pub files: usize,
-    /// Their bytes.
+    /// Bytes of all files.
     pub bytes: u64,
     /// Rows of this machine's share.
     pub rows: u64,
     /// Units of this machine's share.
     pub units: usize,
-    /// Those that are not done.
+    /// Units that are not done.
     pub units_left: usize,
-    /// Rows of these.
+    /// Rows of the units that are not done.
     pub rows_left: u64,
-    /// The team of all rows, where it is given.
+    /// The team of all rows, if one is given.
     pub team_id: Option<i64>,
-    /// The earliest and the latest timestamp, as the footers' statistics say, in microseconds; `None` where they do not.
+    /// The earliest and the latest timestamp by the footers' statistics, in microseconds; `None`
+    /// without statistics.
     pub timestamps: Option<Range>,
-    /// Partitions of `sharded_events` between the two.
+    /// Partitions of `sharded_events` between the two timestamps.
     pub months: Option<usize>,
-    /// About how many parts will be made.
+    /// Estimated number of new parts.
     pub parts: Option<u64>,
-    /// About how long it will take.
+    /// Estimated duration.
     pub seconds: u64,
-    /// How rows get to their shards.
+    /// The route of rows to their shards.
     pub route: String,
 }
 
 impl Summary {
-    /// The figures of `plan` on `route`.
     pub fn of(plan: &Plan, route: &Route) -> Self {
         let shards = route.shards();
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
@@ -80,15 +78,15 @@ impl Summary {
     }
 }
 
-/// The partitions from the earliest to the latest timestamp.
+/// Returns the partitions from the earliest to the latest timestamp.
 fn months(range: Range) -> BTreeSet<u32> {
     /// Less than any month, in microseconds.
     const STEP: i64 = 20 * 86_400_000_000;
     /// Before 2020, in microseconds.
     const FIRST: i64 = 1_570_000_000_000_000;
-    /// After 2035.
+    /// After 2035, in microseconds.
     const LAST: i64 = 2_090_000_000_000_000;
-    // Months before the first and after the last partition are no partitions of their own.
+    // Months before the first and after the last partition have no separate partition.
     let (first, last) = (range.first.clamp(FIRST, LAST), range.last.clamp(FIRST, LAST));
     (first..=last).step_by(STEP as usize).chain([last]).map(month).collect()
 }

@@ -1,54 +1,57 @@
-//! Cuts a file into units: runs of row groups that are read, stored and remembered together.
+//! Units of a file: runs of row groups.
+//!
+//! The row groups of a unit are read, stored and recorded together.
 
 use std::ops::Range;
 
 use crate::backfill::place::UnitId;
 
-/// Where units and slices end. Part of every unit's id, so it is remembered with a file and kept until the file is done.
+/// Boundaries of units and slices. They are part of every unit's id, so they are recorded with a
+/// file and kept until the file is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// A slice ends with the row that reaches so many bytes of values.
+    /// A slice ends with the row that reaches this many bytes of values.
     pub slice_bytes: u64,
-    /// A unit ends with the row group that reaches so many bytes, as the footer counts them before compression.
+    /// A unit ends with the row group that reaches this many bytes, as the footer counts them
+    /// before compression.
     pub unit_bytes: u64,
 }
 
-/// What a unit's id is made of beside its row groups: the same rows under another mapping are other rows.
+/// Inputs of a unit's id besides its row groups. The same rows under another mapping are other
+/// rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin<'a> {
-    /// Where the file is.
+    /// The file's location.
     pub(super) location: &'a str,
-    /// What its bytes are known by.
+    /// Identity of the file's bytes.
     pub(super) identity: &'a str,
-    /// What the mapping means, with the team of the command line.
+    /// Fingerprint of the mapping, with the team of the command line.
     pub(super) mapping: &'a str,
 }
 
-/// A row group, as the footer has it.
+/// A row group, as in the footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RowGroup {
-    /// Its rows.
     pub(super) rows: u64,
     /// Bytes of its columns before compression.
     pub(super) bytes: u64,
 }
 
-/// Some row groups of one file.
+/// Consecutive row groups of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// What the ledger knows it by.
+    /// Its id in the ledger.
     pub id: UnitId,
-    /// The file's place in the plan.
+    /// Index of the file in the plan.
     pub file: usize,
-    /// Its row groups.
     pub row_groups: Range<usize>,
-    /// Their rows.
     pub rows: u64,
-    /// Their bytes before compression.
+    /// Bytes before compression.
     pub bytes: u64,
 }
 
-/// The units of the plan's file number `file`. Row groups without rows belong to the unit around them.
+/// Returns the units of the plan's file with index `file`. Row groups without rows belong to the
+/// unit around them.
 pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cut: Cut) -> Vec<Unit> {
     let mut units = Vec::new();
     let (mut from, mut rows, mut bytes) = (0, 0, 0);
@@ -64,7 +67,8 @@ pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cu
     units
 }
 
-/// Grows with any change of the rules by which rows become slices and blocks: the same places would name other rows.
+/// Increment on any change of the rules that cut rows into slices and blocks, because the same row
+/// ids would then name other rows.
 const CUT_RULES: &str = "cut 1";
 
 fn id(origin: Origin<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {

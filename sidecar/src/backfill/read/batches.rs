@@ -1,4 +1,6 @@
-//! The rows of row groups as Arrow batches of about equal size, and that they are as many as the footer says.
+//! Rows of row groups as Arrow batches of similar size.
+//!
+//! The number of rows read must match the footer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,25 +16,26 @@ use super::footer::Footer;
 use super::gauge::{Bounds, Cause, Gauge, Trouble};
 use super::row_group::RowGroup;
 
-/// Batches of more rows gain nothing, however short the rows are.
+/// Batches of more rows bring no benefit, however short the rows are.
 const MOST_ROWS: u64 = 65_536;
 
 /// Consecutive rows of one row group.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The row group, from 0.
+    /// From 0.
     pub row_group: usize,
-    /// The place of the first row in the row group, from 0.
+    /// Index of the first row in the row group, from 0.
     pub first_row: u64,
     /// The rows, with the projected columns.
     pub rows: RecordBatch,
 }
 
-/// Reads the row groups `row_groups` of `input` in the order given: the leaf columns `projection` (at least one), page by
-/// page, so that a row group may be larger than memory.
+/// Reads the row groups `row_groups` of `input` in the given order. Only the leaf columns
+/// `projection` (at least one) are read, page by page, so that a row group may be larger than
+/// memory.
 ///
-/// `input` must answer each call on its own: two readers must not share one [`std::fs::File`], whose position they would
-/// take from each other.
+/// `input` must answer each call independently. Two readers must not share one [`std::fs::File`],
+/// because each would move the other's position.
 pub fn batches<R: ChunkReader + 'static>(
     input: Arc<R>,
     footer: &Footer,
@@ -50,7 +53,7 @@ pub fn batches<R: ChunkReader + 'static>(
     }
 }
 
-/// Batches one after the other; nothing follows an error. Made by [`batches()`].
+/// Iterator over batches, made by [`batches()`]. It ends after an error.
 pub struct Batches<R> {
     input: Arc<R>,
     footer: Footer,
@@ -63,7 +66,7 @@ pub struct Batches<R> {
 /// The row group that is being read.
 struct Current {
     row_group: usize,
-    /// What the footer says.
+    /// As in the footer.
     rows: u64,
     read: u64,
     reader: ParquetRecordBatchReader,
@@ -120,7 +123,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
         })
     }
 
-    /// Begins to read a row group behind its first `read` rows, `batch_rows` rows at once.
+    /// Opens a row group behind its first `read` rows, with batches of `batch_rows` rows.
     fn open(&self, row_group: usize, read: u64, batch_rows: usize) -> Result<Current, ReadError> {
         let rows = u64::try_from(self.row_group(row_group)?.num_rows()).unwrap_or(0);
         let gauge = Arc::new(Gauge::new(self.bounds, self.projection.len(), batch_rows));
@@ -133,7 +136,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
                 projection: self.projection.clone(),
                 gauge: gauge.clone(),
             };
-            // Selected to one row more than there should be, so that too many are found out.
+            // One row more than expected is selected, so that extra rows are detected.
             let (skipped, left) = (as_rows(read), as_rows(rows.saturating_sub(read).saturating_add(1)));
             let rest = [RowSelector::skip(skipped), RowSelector::select(left)];
             let selection = (read > 0).then(|| RowSelection::from(rest.to_vec()));
@@ -143,7 +146,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
         Ok(Current { row_group, rows, read, reader, gauge })
     }
 
-    /// A batch was read: tells its place, and that the footer knows of these rows.
+    /// Returns a batch with its position. Fails if the footer has fewer rows.
     fn count(file: &str, current: &mut Current, rows: RecordBatch) -> Result<Batch, ReadError> {
         let (row_group, first_row) = (current.row_group, current.read);
         current.read = current.read.saturating_add(rows.num_rows() as u64);
@@ -154,7 +157,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
         Ok(Batch { row_group, first_row, rows })
     }
 
-    /// The row group is at its end: all of its rows must have come.
+    /// Fails if the row group ends before all of its rows were read.
     fn check_count(&self) -> Result<(), ReadError> {
         match &self.current {
             Some(Current { row_group, rows, read, .. }) if rows != read => Err(ReadError::RowCount {
@@ -167,7 +170,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
         }
     }
 
-    /// What stopped the reading: what a page's reader reported, or else what the decoder said.
+    /// Returns the error of a read: the one that a page reader reported, or else the decoder's.
     fn error(&self, row_group: usize, row: u64, trouble: Option<Trouble>, problem: String) -> ReadError {
         let file = self.footer.file().to_owned();
         let Some(Trouble { column, offset, cause }) = trouble else {
@@ -190,13 +193,13 @@ impl<R: ChunkReader + 'static> Batches<R> {
     }
 }
 
-/// How many rows have about the bytes that a batch is meant to hold.
+/// Returns the number of rows with about the target size of a batch.
 fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: Bounds) -> usize {
     let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
     let mut bytes = 0_u64;
     for column in projection.iter().filter_map(|leaf| group.columns().get(*leaf)) {
         let pages = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-        // Some writers say how long the values are once they are out of their dictionary.
+        // Some writers record the size of the values without their dictionary.
         let values = column.unencoded_byte_array_data_bytes().and_then(|bytes| u64::try_from(bytes).ok());
         let width = u64::try_from(column.column_descr().type_length()).unwrap_or(0).saturating_mul(rows);
         bytes = bytes.saturating_add(pages.max(values.unwrap_or(0)).max(width));
@@ -209,7 +212,7 @@ fn as_rows(rows: u64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
-/// The one place where decoding may panic: an error or a panic becomes its text.
+/// Runs the decoder, the only code here that may panic. An error or a panic becomes its text.
 fn caught<T, E: ToString>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(decoded) => decoded.map_err(|error| error.to_string()),

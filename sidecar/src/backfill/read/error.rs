@@ -1,84 +1,73 @@
-//! Why a file can't be read: always with the file and the place in it.
+//! Errors of reading a file, each with its position.
 
 use std::any::Any;
 
 use parquet::errors::ParquetError;
 
-/// Why a file can't be read.
+/// A failed read of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file is no Parquet, or what it says about itself is wrong.
+    /// The file is no Parquet, or its metadata is wrong.
     #[error("the footer of {file} can't be used: {problem}: get the file again from where it was written")]
-    Footer {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A row group was asked for that the file does not have.
+    Footer { file: String, problem: String },
+    /// The requested row group does not exist.
     #[error("{file} has no row group {row_group}: it has {row_groups}, counted from 0: plan again")]
     NoRowGroup {
-        /// The file.
         file: String,
-        /// What was asked for, from 0.
+        /// The requested index, from 0.
         row_group: usize,
-        /// How many there are.
         row_groups: usize,
     },
-    /// Bytes of the file can't be had; reading again may help.
+    /// Bytes of the file can't be read; a retry may help.
     #[error("can't read {file} at byte {offset} (row group {row_group}, column {column})")]
     Input {
-        /// The file.
         file: String,
-        /// The row group, from 0.
+        /// From 0.
         row_group: usize,
         /// The column's path.
         column: String,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
-        /// What the input said.
+        /// The input's error.
         #[source]
         source: ParquetError,
     },
-    /// Pages don't hold what they should.
+    /// Pages don't match their metadata.
     #[error(
         "{file} is damaged in row group {row_group} after row {row}{}: {problem}: get the file again from where it was \
          written",
         place(.column.as_deref(), *.offset)
     )]
     Damaged {
-        /// The file.
         file: String,
-        /// The row group, from 0.
+        /// From 0.
         row_group: usize,
-        /// How many of its rows could be read.
+        /// Rows that could be read before the fault.
         row: u64,
-        /// The column's path, where one is known.
+        /// The column's path, if known.
         column: Option<String>,
-        /// The page's place in the file, where one is known.
+        /// The page's byte offset in the file, if known.
         offset: Option<u64>,
-        /// What is wrong.
         problem: String,
     },
-    /// What would have to be in memory at once is larger than the bound.
+    /// Data that must be in memory at once exceeds the budget.
     #[error(
         "row group {row_group} of {file} needs {bytes} bytes for {what} of column {column} at byte {offset}, and {bound} \
          are allowed: if the file is to be trusted, give more memory or write it again with smaller pages"
     )]
     TooLarge {
-        /// The file.
         file: String,
-        /// The row group, from 0.
+        /// From 0.
         row_group: usize,
         /// The column's path.
         column: String,
-        /// The page's place in the file.
+        /// The page's byte offset in the file.
         offset: u64,
-        /// What is too large.
+        /// The data that is too large.
         what: &'static str,
-        /// How many bytes it says it has.
+        /// The declared size.
         bytes: u64,
-        /// How many are allowed.
+        /// The permitted size.
         bound: u64,
     },
     /// The footer and the pages disagree on the number of rows.
@@ -87,13 +76,12 @@ pub enum ReadError {
          was written"
     )]
     RowCount {
-        /// The file.
         file: String,
-        /// The row group, from 0.
+        /// From 0.
         row_group: usize,
-        /// What the footer says.
+        /// Rows by the footer.
         footer: u64,
-        /// What the pages hold; at least this many where they hold more.
+        /// Rows in the pages, a lower bound if there are more than in the footer.
         read: u64,
     },
 }
@@ -106,7 +94,7 @@ fn place(column: Option<&str>, offset: Option<u64>) -> String {
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())

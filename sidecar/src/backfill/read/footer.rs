@@ -1,4 +1,4 @@
-//! What a file says about itself: its schema and row groups, checked before anything is read by them.
+//! A file's schema and row groups, checked before use.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use parquet::file::reader::ChunkReader;
 use super::error::{ReadError, panic_text};
 use super::schema;
 
-/// Larger footers are refused. One of events takes about a kilobyte for each row group, so this is far from any that
-/// was written with care, and its parsed form still fits into memory.
+/// Larger footers are refused. A footer of events takes about a kilobyte per row group, so a
+/// careful writer stays far below the limit. The parsed form of the largest footer still fits into
+/// memory.
 const MOST_FOOTER_BYTES: u64 = 64 << 20;
-/// A file's last bytes: the footer's length and the magic.
+/// The footer's length and the magic at a file's end.
 const TAIL_BYTES: u64 = 8;
 
-/// What a file says about itself.
+/// A file's metadata.
 #[derive(Debug, Clone)]
 pub struct Footer {
     pub(super) file: Arc<str>,
@@ -28,15 +29,15 @@ pub struct Footer {
     pub(super) decoded: schema::Decoded,
 }
 
-/// Reads the footer of `input`; `file` is what messages call it. An Arrow schema that the writer embedded is not looked
-/// at: types come from Parquet's own schema alone.
+/// Reads the footer of `input`; `file` is its name in messages. An embedded Arrow schema is
+/// ignored: types come from Parquet's own schema alone.
 ///
 /// # Errors
 /// [`ReadError::Footer`].
 pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError> {
     let wrong = |problem: String| ReadError::Footer { file: file.to_owned(), problem };
     check_length(input).map_err(wrong)?;
-    // The parser's own checks are many, but it promises no more than that it was made with care.
+    // The parser has many checks, but no guarantee that it never panics.
     let read = catch_unwind(AssertUnwindSafe(|| {
         let metadata =
             ParquetMetaDataReader::new().parse_and_finish(input).map_err(|error| error.to_string())?;
@@ -51,28 +52,28 @@ pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError
 }
 
 impl Footer {
-    /// What messages call the file.
+    /// Returns the file's name in messages.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// All of it, as the Parquet library has it: row groups, their rows, bytes and statistics.
+    /// Returns the Parquet library's metadata: row groups with rows, bytes and statistics.
     pub fn metadata(&self) -> &Arc<ParquetMetaData> {
         &self.metadata
     }
 
-    /// The types that batches have: texts at the top are `BinaryView` (nobody has checked that they are UTF-8), INT96
-    /// is a timestamp in microseconds.
+    /// Returns the types of the batches. Top-level strings are `BinaryView`, because their UTF-8 is
+    /// not checked yet; INT96 is a timestamp in microseconds.
     pub fn schema(&self) -> &SchemaRef {
         &self.decoded.schema
     }
 
-    /// The types as the file declares them, such as `Utf8` for texts.
+    /// Returns the types that the file declares, for example `Utf8` for strings.
     pub fn declared(&self) -> &SchemaRef {
         &self.decoded.declared
     }
 
-    /// How to decode the leaf columns `leaves`.
+    /// Returns the decoding levels of the leaf columns `leaves`.
     pub(super) fn levels(&self, leaves: &[usize]) -> parquet::errors::Result<FieldLevels> {
         let mask = ProjectionMask::leaves(&self.decoded.parquet, leaves.iter().copied());
         parquet_to_arrow_field_levels(&self.decoded.parquet, mask, Some(self.decoded.schema.fields()))
@@ -103,7 +104,7 @@ fn check_length<R: ChunkReader>(input: &R) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether counts and places can be right at all.
+/// Checks that counts and byte offsets are possible.
 fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
     let mut rows = 0_i64;
     for (index, group) in metadata.row_groups().iter().enumerate() {
@@ -143,7 +144,8 @@ fn check_columns(
     Ok(())
 }
 
-/// Where a column chunk begins and how many bytes it has. Some writers set a dictionary's place where there is none.
+/// Returns the byte offset and length of a column chunk. Some writers set a dictionary offset
+/// without a dictionary.
 pub(super) fn place(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
     let data = column.data_page_offset();
     let dictionary = column.dictionary_page_offset().filter(|offset| (1..data).contains(offset));

@@ -1,34 +1,37 @@
-//! How much is in memory while one row group is read, and whether that is still within bounds.
+//! Memory budget of the row group that is being read.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use parquet::errors::ParquetError;
 
-/// Batches above this size gain nothing: it is past what caches hold, and what an insert takes several of.
+/// Larger batches bring no benefit: they exceed the caches, and an insert block takes several of
+/// them.
 const MOST_BATCH_BYTES: usize = 8 << 20;
-/// Smaller ones cost more in calls than in rows.
+/// Smaller batches cost more for calls than for rows.
 const LEAST_BATCH_BYTES: usize = 64 << 10;
 
-/// What may be in memory at once while one row group is read, in bytes.
+/// Limits, in bytes, on memory in use while one row group is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// What a batch is meant to hold.
+    /// Target size of a batch.
     pub batch: usize,
-    /// The most that the pages being decoded may hold together, one page (and a dictionary) for each column, and the
-    /// most that a batch may grow to. A page is decompressed whole, so this must not be less than the largest page.
+    /// Limit on the pages being decoded together, one page (and a dictionary) for each column, and
+    /// on the size of a batch. A page is decompressed whole, so this must not be less than the
+    /// largest page.
     pub decoded: usize,
 }
 
 impl Bounds {
-    /// The bounds for a reader that may use `memory` bytes. A quarter is for pages and a quarter for the rows of a batch;
-    /// the rest is for the compressed form of a page, and for the copies that growing buffers make.
+    /// Returns the limits for a reader that may use `memory` bytes. A quarter is for pages and a
+    /// quarter for the rows of a batch. The rest is for the compressed form of a page, and for the
+    /// copies that growing buffers make.
     pub fn within(memory: usize) -> Self {
         let batch = (memory / 64).clamp(LEAST_BATCH_BYTES, MOST_BATCH_BYTES);
         Self { batch, decoded: (memory / 4).max(LEAST_BATCH_BYTES) }
     }
 }
 
-/// What is wrong with a page, or with getting it.
+/// A fault of a page or of its read.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) column: String,
@@ -36,7 +39,7 @@ pub(super) struct Trouble {
     pub(super) cause: Cause,
 }
 
-/// See [`Trouble`].
+/// Cause of a [`Trouble`].
 #[derive(Debug)]
 pub(super) enum Cause {
     Input(ParquetError),
@@ -44,20 +47,20 @@ pub(super) enum Cause {
     TooLarge { what: &'static str, bytes: u64, bound: u64 },
 }
 
-/// What a page adds to memory when it is decoded.
+/// Memory that a decoded page adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weight {
-    /// Values that stand in the page itself: a batch takes no more than its bytes.
+    /// Values inside the page itself: a batch takes at most the page's bytes.
     Plain,
-    /// Values that refer to others: each of them may be as long as `longest`.
+    /// References to values elsewhere: each may be as long as `longest`.
     Shared { longest: u64 },
 }
 
-/// What to do about a page.
+/// Admission of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fits,
-    /// The rows of the batch would be too many: begin it again with this many.
+    /// The batch has too many rows: restart it with this many.
     Fewer(usize),
     TooLarge {
         what: &'static str,
@@ -65,7 +68,7 @@ pub(super) enum Verdict {
     },
 }
 
-/// Accounts for the pages of the columns of one row group; shared by their readers.
+/// Accounting for the pages of one row group, shared by the readers of its columns.
 #[derive(Debug)]
 pub(super) struct Gauge {
     bounds: Bounds,
@@ -74,10 +77,10 @@ pub(super) struct Gauge {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Rows of a batch.
+    /// Per batch.
     rows: usize,
     columns: Vec<Column>,
-    /// Bytes of the pages that this batch has used up.
+    /// Bytes of the pages that this batch has consumed.
     used_up: u64,
     fewer: Option<usize>,
     trouble: Option<Trouble>,
@@ -87,24 +90,24 @@ struct State {
 struct Column {
     dictionary: u64,
     page: u64,
-    /// Of the page that is being decoded, what the batch will have taken of it when the next one comes.
+    /// Bytes of the page being decoded that the batch will have taken when the next page comes.
     taken: u64,
     longest: u64,
 }
 
 impl Gauge {
-    /// A gauge for `columns` columns and batches of `rows` rows.
     pub(super) fn new(bounds: Bounds, columns: usize, rows: usize) -> Self {
         let state = State { rows, columns: vec![Column::default(); columns], ..State::default() };
         Self { bounds, state: Mutex::new(state) }
     }
 
-    /// The most that a page may have.
+    /// Returns the largest permitted size of a page, in bytes.
     pub(super) fn bound(&self) -> u64 {
         self.bounds.decoded.try_into().unwrap_or(u64::MAX)
     }
 
-    /// Whether a page of `bytes` bytes may be read into memory now, in place of the last one of its column.
+    /// Whether a page of `bytes` bytes may be read into memory now, replacing the previous page of
+    /// its column.
     pub(super) fn admits(&self, column: usize, bytes: u64) -> Verdict {
         let state = self.lock();
         let others = state
@@ -119,7 +122,7 @@ impl Gauge {
         Verdict::Fits
     }
 
-    /// A new batch begins.
+    /// Resets the counts of the batch.
     pub(super) fn begin_batch(&self) {
         let mut state = self.lock();
         state.used_up = 0;
@@ -128,15 +131,15 @@ impl Gauge {
         }
     }
 
-    /// The dictionary of `column` has been read.
+    /// Records the dictionary of `column`.
     pub(super) fn dictionary(&self, column: usize, bytes: u64) {
         if let Some(column) = self.lock().columns.get_mut(column) {
             column.dictionary = bytes;
         }
     }
 
-    /// A page of `column` with `bytes` bytes has been read. `values` is how many values it has where a row may have many
-    /// of them.
+    /// Records a page of `column` with `bytes` bytes. `values` is its number of values if a row may
+    /// have many.
     pub(super) fn page(&self, column: usize, bytes: u64, weight: Weight, values: Option<u64>) -> Verdict {
         let mut state = self.lock();
         let Some(entry) = state.columns.get_mut(column) else { return Verdict::Fits };
@@ -159,17 +162,17 @@ impl Gauge {
         verdict
     }
 
-    /// Remembers what is wrong, since the decoder would pass on its text alone.
+    /// Keeps the fault, because the decoder passes on its text alone.
     pub(super) fn report(&self, trouble: Trouble) {
         self.lock().trouble.get_or_insert(trouble);
     }
 
-    /// What was reported since the last call, if anything.
+    /// Takes the fault reported since the last call.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.lock().trouble.take()
     }
 
-    /// The number of rows with which the batch should begin again, if it should.
+    /// Takes the number of rows to restart the batch with.
     pub(super) fn fewer(&self) -> Option<usize> {
         self.lock().fewer.take()
     }
@@ -180,7 +183,7 @@ impl Gauge {
 }
 
 impl State {
-    /// Whether a batch stays within `bound`, as far as its pages are known.
+    /// Whether a batch stays within `bound`, by the pages read so far.
     fn verdict(&self, bound: u64) -> Verdict {
         let longest: u64 = self.columns.iter().map(|column| column.longest).fold(0, u64::saturating_add);
         let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
@@ -191,7 +194,8 @@ impl State {
         if self.rows <= 1 {
             return Verdict::TooLarge { what: "one row", bytes: shared.saturating_add(self.used_up) };
         }
-        // Where values are shared we know how many rows fit; else half as many, and so on.
+        // The length of shared values gives the number of rows that fit. Without it, each attempt
+        // halves the rows.
         let half = self.rows / 2;
         let fitting = (bound / 2).checked_div(longest).and_then(|rows| usize::try_from(rows).ok());
         Verdict::Fewer(fitting.map_or(half, |rows| rows.clamp(1, half)))

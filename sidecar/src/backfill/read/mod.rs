@@ -1,7 +1,8 @@
-//! Parquet row groups as Arrow batches, with memory bounded whatever the file.
+//! Parquet row groups as Arrow batches within a memory budget.
 //!
-//! [`footer()`] reads what a file says about itself, [`batches()`] its rows, page by page. Nothing a file says is believed
-//! before it is checked: sizes against bounds, counts against what is there; and a decoder that panics is an error.
+//! [`footer()`] reads a file's metadata, [`batches()`] its rows, page by page. Sizes are checked
+//! against the budget and counts against the actual data before use. A panic of the decoder becomes
+//! an error.
 
 mod batches;
 mod error;

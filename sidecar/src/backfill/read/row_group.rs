@@ -1,4 +1,4 @@
-//! One row group, as the Parquet library wants it given: for each leaf column a reader of its pages.
+//! A row group for the Parquet decoder: page readers by leaf column.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ pub(super) struct RowGroup<R> {
     pub(super) input: Arc<R>,
     pub(super) metadata: Arc<ParquetMetaData>,
     pub(super) row_group: usize,
-    /// The leaf columns that are read; the gauge knows them by their places in this list.
+    /// The leaf columns that are read. The memory budget identifies them by their index in this
+    /// list.
     pub(super) projection: Vec<usize>,
     pub(super) gauge: Arc<Gauge>,
 }
@@ -45,7 +46,7 @@ impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
     }
 }
 
-/// The chunks of a column: there is one in a row group.
+/// The chunks of a column: a row group has one.
 struct Chunks(Option<Box<dyn PageReader>>);
 
 impl Iterator for Chunks {

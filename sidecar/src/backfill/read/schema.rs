@@ -1,4 +1,6 @@
-//! The Arrow types that a file's columns are decoded to: from its Parquet schema alone, the cheapest that lose nothing.
+//! Arrow types of decoded columns, derived from the Parquet schema alone.
+//!
+//! Each column gets the cheapest type that loses no information.
 
 use std::sync::Arc;
 
@@ -8,22 +10,22 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::errors::ParquetError;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
-/// Nesting deeper than this is refused: decoding and JSON go into the depth by recursion.
+/// Deeper nesting is refused, because decoding and JSON recurse into it.
 const MOST_DEPTH: usize = 64;
 
-/// How a file's columns are decoded.
+/// Decoding of a file's columns.
 #[derive(Debug, Clone)]
 pub(super) struct Decoded {
-    /// The file's schema, with texts at the top as plain bytes.
+    /// The file's schema, with top-level strings as plain bytes.
     pub(super) parquet: Arc<SchemaDescriptor>,
-    /// What comes out.
+    /// The types of the batches.
     pub(super) schema: SchemaRef,
-    /// What the file declares.
+    /// The types that the file declares.
     pub(super) declared: SchemaRef,
 }
 
 /// # Errors
-/// What in the schema can't be decoded.
+/// Names the part of the schema that can't be decoded.
 pub(super) fn decoded(file: &SchemaDescriptor) -> Result<Decoded, String> {
     let text = |error: ParquetError| error.to_string();
     check_depth(file.root_schema(), 0)?;
@@ -50,8 +52,8 @@ fn check_depth(node: &Type, depth: usize) -> Result<(), String> {
     }
 }
 
-/// The same schema with every text column at the top as plain bytes: whoever needs UTF-8 checks it row by row, where the
-/// decoder would give up the whole file.
+/// Returns the schema with every top-level string column as plain bytes. UTF-8 is checked later,
+/// row by row, because the decoder would give up the whole file.
 fn texts_as_bytes(root: &Type) -> Result<Type, ParquetError> {
     let mut fields = Vec::with_capacity(root.get_fields().len());
     for field in root.get_fields() {
@@ -80,7 +82,8 @@ fn is_text(field: &Type) -> bool {
     }
 }
 
-/// Bytes at the top as views: they stay where their page was decompressed to, which is as much memory as their copy would take.
+/// Turns top-level bytes into views. The values stay in their decompressed page, which takes as
+/// much memory as a copy would.
 fn as_views(field: FieldRef) -> FieldRef {
     match field.data_type() {
         DataType::LargeBinary => Arc::new(Field::clone(&field).with_data_type(DataType::BinaryView)),
@@ -88,7 +91,8 @@ fn as_views(field: FieldRef) -> FieldRef {
     }
 }
 
-/// The field with 64-bit offsets, so that no batch is too long for it, and INT96 in microseconds, which hold every year.
+/// Returns the field with 64-bit offsets, so that no batch is too long for it, and with INT96 in
+/// microseconds, which can hold every year.
 fn cheapest(field: &FieldRef, parquet: &SchemaDescriptor, leaf: &mut usize) -> FieldRef {
     let mut inner = |field: &FieldRef| cheapest(field, parquet, leaf);
     let data_type = match field.data_type() {

@@ -1,4 +1,7 @@
-//! The load itself: one thread reads, maps and cuts; each shard has a worker that stores; memory between them is bounded.
+//! Execution of a load by a reader thread and shard workers.
+//!
+//! One thread reads, maps and cuts rows. Each shard has a worker that stores blocks. The memory
+//! between them is bounded.
 
 mod pass;
 mod progress;
@@ -30,29 +33,31 @@ use super::retry::is_passing;
 use super::source::SourceError;
 use crate::config::Config;
 
-/// How often somebody's wish to cancel is looked for.
+/// Interval of the checks for a cancellation.
 const CANCEL_PERIOD: Duration = Duration::from_secs(2);
 
-/// How long the ledger's answer holds by default. A run that was paused for longer may have been overtaken by another one, and
-/// the shards may have forgotten its tokens.
+/// Default validity of the ledger's answer. During a longer pause of this run, another run may have
+/// overtaken it, and the shards may have forgotten its tokens.
 pub const DEFAULT_ANSWER_HOLDS: Duration = Duration::from_secs(60);
 
-/// What a load keeps to.
+/// Limits of a load.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes that blocks may take which are built and not yet sent.
+    /// Bytes of blocks that are built and not yet sent.
     pub block_bytes: u64,
-    /// What may be in memory while rows are decoded.
+    /// Memory budget for decoding.
     pub decoding: Bounds,
-    /// How many rows may be rejected.
+    /// Limit on rejected rows.
     pub rejects: RejectLimit,
-    /// The folder that rejected rows go to; `None` if they are there already.
+    /// The folder for rejected rows; `None` if they are stored already.
     pub quarantine: Option<PathBuf>,
-    /// How long the ledger's answer holds: a block of a unit that was asked for earlier is looked for before it is sent.
+    /// Validity of the ledger's answer. If the answer for a unit is older, each of its blocks is
+    /// looked up before it is sent.
     pub answer_holds: Duration,
 }
 
-/// A load that could not go on. What had been acknowledged is in the ledger, and the same command goes on from there.
+/// A load that could not continue. Acknowledged blocks are in the ledger, and the same command
+/// resumes from there.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file can't be opened, or has changed.
@@ -61,7 +66,7 @@ pub enum RunError {
     /// Rows can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Rejected rows can't be put aside.
+    /// Rejected rows can't be written to the quarantine.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
     /// Too many rows were rejected.
@@ -70,25 +75,25 @@ pub enum RunError {
     /// A block can't be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another run was first with another cut.
+    /// Another run recorded the files first, with another cut.
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger does not say what is known of a unit.
+    /// The ledger can't be read for the progress of a unit.
     #[error(transparent)]
     Asked(LedgerError),
-    /// Somebody asked for an end.
+    /// A user stopped the load, or another part of it failed.
     #[error("stopped")]
     Stopped(Stop),
-    /// A task ended by a fault of posthouse.
+    /// A task panicked or was aborted, which is a bug in posthouse.
     #[error("a task of the load ended: please report this")]
     Task(#[from] JoinError),
 }
 
 impl RunError {
-    /// Whether another pass over the plan may do what this one could not.
+    /// Whether another pass over the plan may succeed.
     fn is_passing(&self) -> bool {
         match self {
             Self::Store(StoreError::Gone { .. } | StoreError::Ghost { .. }) => true,
@@ -97,7 +102,7 @@ impl RunError {
         }
     }
 
-    /// How much of an end it is: nobody's fault, one that passes, one that stays.
+    /// Severity: 0 for a stop, 1 for a temporary fault, 2 for a permanent one.
     fn weight(&self) -> u8 {
         match self {
             Self::Stopped(_) => 0,
@@ -107,7 +112,7 @@ impl RunError {
     }
 }
 
-/// What two parts of a load came to: its worst fault, and of two alike the first.
+/// Returns the worse fault of two parts of a load, or the first of two with equal severity.
 fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), RunError> {
     match (one, other) {
         (Err(one), Err(other)) => Err(if other.weight() > one.weight() { other } else { one }),
@@ -115,10 +120,11 @@ fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), R
     }
 }
 
-/// Loads what the plan has and earlier runs have not done. Returns why it ended early, if somebody wanted that.
+/// Loads the units of the plan that earlier runs have not done. Returns the reason of an early
+/// stop, if there was one.
 ///
 /// # Errors
-/// See [`RunError`]; never [`RunError::Stopped`].
+/// Never [`RunError::Stopped`].
 pub async fn run(
     config: &Config,
     route: &Route,
@@ -144,12 +150,13 @@ pub async fn run(
     loaded.map(|()| progress.stopped())
 }
 
-/// Stops the load when somebody has cancelled the job, from any machine, more often than when it began.
+/// Stops the load if the job's cancellations, from any machine, outnumber the cancellations at its
+/// start.
 async fn watch_for_cancel(database: String, route: Route, job: String, before: u64, progress: Arc<Progress>) {
     let mut ticks = interval(CANCEL_PERIOD);
     for node in route.nodes.iter().cycle() {
         ticks.tick().await;
-        // A node that does not answer is passed over.
+        // A node that does not answer is skipped.
         if cancellations(node, &database, &job).await.is_ok_and(|now| now > before) {
             return progress.stop(Stop::Cancelled);
         }

@@ -1,5 +1,8 @@
-//! Passes over the plan: one is enough, unless a shard fails while rows are sent that are then no longer in memory. The next
-//! pass does what the same command would do: it skips what is stored, looks for what may be, and reads the rest again.
+//! Passes over the plan.
+//!
+//! One pass is enough, unless a shard fails during an insert whose rows are no longer in memory.
+//! The next pass works as a run of the same command would: it skips stored blocks, looks up blocks
+//! that may be stored, and reads the rest a second time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,25 +24,25 @@ use crate::backfill::retry::{PATIENCE, wait};
 use crate::backfill::shard::Memory;
 use crate::node::Node;
 
-/// Steps that wait for a shard's worker; the memory of blocks is bounded by itself.
+/// Steps that wait for a shard's worker. The memory of blocks has a separate limit.
 const INBOX: usize = 4;
 
-/// What every pass needs.
+/// Inputs of every pass.
 pub(super) struct Load<'a> {
     pub(super) database: &'a str,
     pub(super) route: &'a Route,
     pub(super) plan: Arc<Plan>,
     pub(super) limits: &'a Limits,
     pub(super) progress: Arc<Progress>,
-    /// Of all passes.
+    /// Shared by all passes.
     pub(super) ghosts: Arc<Ghosts>,
 }
 
 impl Load<'_> {
-    /// Passes over the plan until everything is stored or somebody wants an end.
+    /// Repeats passes over the plan until all blocks are stored or a stop is requested.
     ///
     /// # Errors
-    /// A fault that does not pass, or one that did not while no block was stored for [`PATIENCE`].
+    /// A permanent fault, or a temporary one that persists for [`PATIENCE`] without a stored block.
     pub(super) async fn passes(&self) -> Result<(), RunError> {
         let begun = Arc::new(AtomicUsize::new(0));
         // Faults in a row, without a block stored since the first.
@@ -47,7 +50,7 @@ impl Load<'_> {
         loop {
             let node = self.route.nodes[tries as usize % self.route.nodes.len()].clone();
             let fault = match self.pass(node, begun.clone()).await {
-                // Whoever wanted the end knows why.
+                // The reason is known to the requester of the stop.
                 Ok(()) | Err(RunError::Stopped(_)) => return Ok(()),
                 Err(fault) => fault,
             };
@@ -68,8 +71,8 @@ impl Load<'_> {
         }
     }
 
-    /// One pass over the plan, which asks `node` for what is known. Before the unit number `begun`, earlier passes may have
-    /// sent blocks.
+    /// Makes one pass over the plan, and queries `node` for the ledger. Earlier passes may have
+    /// sent blocks of the first `begun` units.
     async fn pass(&self, node: Node, begun: Arc<AtomicUsize>) -> Result<(), RunError> {
         self.progress.begin_pass();
         let mut tasks = JoinSet::new();

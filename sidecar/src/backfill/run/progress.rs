@@ -1,4 +1,4 @@
-//! What a running load has done so far, for whoever shows it.
+//! Progress of a running load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Why a load ends before its plan does.
+/// Reason of an early stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// Ctrl-C or SIGTERM.
     Interrupted,
-    /// `posthouse backfill cancel`, here or elsewhere.
+    /// `posthouse backfill cancel`, on any machine.
     Cancelled,
-    /// A part of it failed, which is reported by itself.
+    /// A failed part of the load, which reports its own error.
     Failed,
 }
 
-/// A counter that grows, also when the same is counted again from its beginning.
+/// A counter that never decreases, even if the same rows are counted a second time.
 #[derive(Debug, Default)]
 pub struct Count {
     now: AtomicI64,
@@ -25,7 +25,6 @@ pub struct Count {
 }
 
 impl Count {
-    /// Its value.
     pub fn get(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
@@ -36,28 +35,28 @@ impl Count {
         self.most.fetch_max(u64::try_from(now).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// The same will be counted again, and with it `beside` that another counter has. Nothing is added until there is more.
+    /// Restarts the count without lowering the value. The same rows will be counted a second time,
+    /// plus `beside` rows of another counter. The value stays until the new count exceeds it.
     fn again(&self, beside: u64) {
         self.now.store(i64::try_from(beside).map_or(i64::MIN, |beside| -beside), Ordering::Relaxed);
     }
 }
 
-/// Counters that grow, and what is in the way. Rows are those of the source.
+/// Counters of a load, and causes of delay. Rows are rows of the source.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Rows read, mapped and routed.
     pub read: Count,
     /// Rows in blocks that were sent and acknowledged by this run.
     pub stored: Count,
-    /// Rows in blocks that were there before.
+    /// Rows in blocks that were stored before.
     pub before: Count,
-    /// Rows that were rejected.
     pub rejected: Count,
     /// Bytes of the blocks sent and acknowledged.
     pub bytes: Count,
-    /// Blocks sent and acknowledged, each a part.
+    /// Blocks sent and acknowledged; each becomes a part.
     pub blocks: Count,
-    /// What slows each shard down, by its number.
+    /// The cause of each shard's delay, by shard number.
     slowed: Mutex<BTreeMap<u32, String>>,
     stop: watch::Sender<Option<Stop>>,
     /// Whether this pass over the plan is to end; another may follow.
@@ -65,7 +64,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Says what slows a shard down, or that nothing does.
+    /// Sets or clears the cause of a shard's delay.
     pub(super) fn slow(&self, shard: u32, reason: Option<String>) {
         let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {
@@ -74,13 +73,13 @@ impl Progress {
         }
     }
 
-    /// What slows which shard down.
+    /// Returns the delayed shards with their causes.
     pub fn slowed(&self) -> Vec<(u32, String)> {
         let slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
         slowed.iter().map(|(shard, reason)| (*shard, reason.clone())).collect()
     }
 
-    /// Asks for an end after the blocks under way; the first reason stays.
+    /// Requests a stop after the blocks in flight. The first reason wins.
     pub fn stop(&self, reason: Stop) {
         self.stop.send_if_modified(|stop| {
             let first = stop.is_none();
@@ -89,18 +88,18 @@ impl Progress {
         });
     }
 
-    /// Whether and why somebody asked for an end.
+    /// Returns the reason of a requested stop.
     pub fn stopped(&self) -> Option<Stop> {
         *self.stop.borrow()
     }
 
-    /// Returns when somebody asks for an end.
+    /// Returns after a stop is requested.
     pub(super) async fn until_stopped(&self) {
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = self.stop.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// A pass over the plan begins, which meets what the last one has stored as rows that were there before.
+    /// Begins a pass over the plan. The pass counts blocks of earlier passes as stored before.
     pub(super) fn begin_pass(&self) {
         self.read.again(0);
         self.rejected.again(0);
@@ -108,12 +107,12 @@ impl Progress {
         self.ending.store(false, Ordering::Relaxed);
     }
 
-    /// Asks for an end of this pass after the blocks under way.
+    /// Requests an end of this pass after the blocks in flight.
     pub(super) fn end_pass(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether and why nothing more is to be begun: the load or this pass is to end.
+    /// Returns the reason to begin no more work: the load or this pass is to end.
     pub(super) fn ending(&self) -> Option<Stop> {
         self.stopped().or_else(|| self.ending.load(Ordering::Relaxed).then_some(Stop::Failed))
     }
@@ -123,7 +122,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// What a pass counts: rows before, stored, rejected.
+    /// The counts of a pass: rows before, stored, rejected.
     fn count(progress: &Progress, [before, stored, rejected]: [u64; 3]) -> [u64; 3] {
         progress.before.add(before);
         progress.stored.add(stored);
@@ -136,11 +135,12 @@ mod tests {
         let progress = Progress::default();
         progress.begin_pass();
         assert_eq!(count(&progress, [10, 5, 1]), [10, 5, 1]);
-        // It meets the fifteen and the reject, finds two whose answer was lost, stores three and rejects one more.
+        // The pass meets the fifteen rows and the reject, finds two rows whose answer was lost,
+        // stores three and rejects one more.
         progress.begin_pass();
         assert_eq!(count(&progress, [12, 0, 1]), [10, 5, 1]);
         assert_eq!(count(&progress, [5, 3, 1]), [12, 8, 2]);
-        // It ends where it has just met all of them.
+        // The pass ends after it has met all of them.
         progress.begin_pass();
         assert_eq!(count(&progress, [20, 0, 2]), [12, 8, 2]);
     }

@@ -1,4 +1,4 @@
-//! The one thread that reads: units in order, and their blocks to the shards as memory allows.
+//! Reader thread: units in order, blocks to the shards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::backfill::plan::{File, Unit};
 use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
 
-/// Reads a plan's units and hands their blocks to the shards.
+/// Reads a plan's units and passes their blocks to the shards.
 pub(super) struct Reader {
     pub(super) reading: Reading,
     pub(super) shards: BTreeMap<u32, mpsc::Sender<Work>>,
     pub(super) database: String,
     pub(super) node: Node,
-    /// How many units of the plan this run has begun, in this pass or an earlier one.
+    /// Units of the plan that this run has begun, in this pass or an earlier one.
     pub(super) begun: Arc<AtomicUsize>,
 }
 
@@ -31,7 +31,7 @@ impl Reader {
     /// Reads all units that are not done.
     ///
     /// # Errors
-    /// The first fault; or [`RunError::Stopped`], which is none.
+    /// The first fault, or [`RunError::Stopped`], which is no fault.
     pub(super) fn read(self) -> Result<(), RunError> {
         let plan = self.reading.plan.clone();
         (0..).zip(&plan.units).try_for_each(|(number, unit)| self.unit(number, unit, &plan.files[unit.file]))
@@ -42,14 +42,15 @@ impl Reader {
             return Err(RunError::Stopped(stop));
         }
         let (id, asked_at) = (unit.id.to_string(), SystemTime::now());
-        // Asked anew for each unit: another run, here or on another machine, may be at the same job.
+        // Queried for each unit, because another run, here or on another machine, may work on the
+        // same job.
         let asked = known_unit(&self.node, &self.database, &file.id, &id);
         let known = self.reading.runtime.block_on(asked).map_err(RunError::Asked)?;
         let progress = &self.reading.progress;
         if known.is_done(&id, &file.shards()) {
             let rejected = known.rejected(&id);
             progress.before.add(unit.rows.saturating_sub(rejected));
-            // Those of units that were done when the plan was made are counted there.
+            // The plan counts the rejected rows of units that were done when it was made.
             progress.rejected.add(if self.reading.plan.is_done(unit) { 0 } else { rejected });
             return Ok(());
         }
@@ -74,7 +75,7 @@ impl Reader {
         })
     }
 
-    /// Sends a slice's blocks; counts their rows by shard.
+    /// Sends a slice's blocks and counts their rows by shard.
     fn hand_over(
         &self,
         unit: &Arc<UnitOnShard>,
@@ -110,7 +111,8 @@ impl Reader {
         self.shards.keys().try_for_each(|shard| self.send(*shard, work(*shard)))
     }
 
-    /// A shard whose worker has ended has failed, which it reports itself.
+    /// Sends a step to a shard's worker. A worker that has ended has failed, and reports its own
+    /// error.
     fn send(&self, shard: u32, work: Work) -> Result<(), RunError> {
         let sent = self.shards.get(&shard).map(|inbox| inbox.blocking_send(work));
         match sent {

@@ -1,4 +1,6 @@
-//! `--dry-run`: everything is read, mapped and cut, and nothing is written.
+//! `--dry-run`: a load without inserts.
+//!
+//! All rows are read, mapped and cut. Only rejected rows are written, to the quarantine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +15,25 @@ use crate::backfill::insert::Route;
 use crate::backfill::plan::Plan;
 use crate::backfill::shard::Memory;
 
-/// What a load would send to one shard and month.
+/// Rows and blocks that a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Share {
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
     /// The partition.
     pub month: u32,
-    /// Rows.
     pub rows: u64,
-    /// Blocks, each a part.
+    /// Each becomes a part.
     pub blocks: u64,
-    /// Bytes of their values.
+    /// Bytes of values.
     pub bytes: u64,
 }
 
-/// Reads all units of the plan, also those that are done, and counts. Rejects are put aside as a load would do it.
+/// Reads and counts all units of the plan, including units that are done. Rejected rows are written
+/// to the quarantine, as in a load.
 ///
 /// # Errors
-/// See [`RunError`]; never [`RunError::Stopped`].
+/// Never [`RunError::Stopped`].
 pub async fn rehearse(
     route: &Route,
     plan: Arc<Plan>,

@@ -1,42 +1,39 @@
-//! How many rows may be rejected before a load stops.
+//! Limit on the rejected rows of a load.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `--max-rejects`: a number of rows, or a share of all rows of the plan.
+/// `--max-rejects`: a number of rows, or a percentage of all rows of the plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectLimit {
-    /// So many rows.
     Rows(u64),
-    /// So many of a hundred rows.
+    /// From 0 to 100.
     Percent(f64),
 }
 
-/// More rows were rejected than may be.
+/// The rejected rows exceed the limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{rejected} rows were rejected, and --max-rejects is {limit}: the first of them is row {row} of row group {row_group} of \
      {location}: {reason}. Mend the file or the mapping, or allow more; the rejected rows are in {quarantine}"
 )]
 pub struct TooManyRejects {
-    /// How many, at least.
+    /// A lower bound.
     pub rejected: u64,
-    /// How many may be.
     pub limit: RejectLimit,
-    /// The file of one of them.
+    /// The file of one of the rows.
     pub location: String,
     /// Its row group, from 0.
     pub row_group: usize,
-    /// Its place in the row group, from 0.
+    /// Its index in the row group, from 0.
     pub row: u64,
-    /// What is wrong with it.
     pub reason: String,
-    /// Where rejected rows are put.
+    /// The folder for rejected rows.
     pub quarantine: String,
 }
 
 impl RejectLimit {
-    /// How many of `rows` may be rejected.
+    /// Returns the permitted number of rejected rows among `rows`.
     pub fn of(self, rows: u64) -> u64 {
         match self {
             Self::Rows(limit) => limit,

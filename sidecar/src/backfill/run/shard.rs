@@ -1,4 +1,6 @@
-//! One shard's worker: stores its blocks in order, at most a few at once, and keeps its ledger.
+//! Worker of one shard: inserts, throttle and ledger.
+//!
+//! Blocks are stored in order, at most a few at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +16,12 @@ use crate::backfill::insert::{Destination, Ghosts, Pace, StoreError, Stored, obs
 use crate::backfill::ledger::{Record, State, record};
 use crate::node::NodeError;
 
-/// Inserts under way at once on a shard: while one is written, the next is on its way.
+/// Inserts in flight per shard: while one is written, the next is being sent.
 const INSERTS_A_SHARD: usize = 2;
-/// How often a shard's nodes are asked how hard they are pressed.
+/// Interval of the pressure measurements on a shard's nodes.
 const PRESSURE_PERIOD: Duration = Duration::from_secs(1);
 
-/// One shard and what its worker needs.
+/// One shard, with the inputs of its worker.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) job: String,
@@ -30,10 +32,10 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Does all the work that comes, until no more can come.
+    /// Carries out all steps from the reader until its channel closes.
     ///
     /// # Errors
-    /// The first block or record that can't be stored. What had been acknowledged is in the ledger.
+    /// The first block or record that can't be stored. Acknowledged blocks are in the ledger.
     pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<Work>) -> Result<(), RunError> {
         let (pace, mut allowed) = watch::channel(Pace::Full);
         let watcher = tokio::spawn(self.clone().watch(pace));
@@ -45,7 +47,7 @@ impl Shard {
                 break;
             }
         }
-        // What is under way is finished even after a fault, so that the ledger knows it.
+        // Blocks in flight are finished even after a fault, so that the ledger records them.
         let finished = finish(&mut under_way).await;
         watcher.abort();
         worse(worked, finished)
@@ -79,7 +81,7 @@ impl Shard {
     async fn store(self: Arc<Self>, mut block: Box<BlockWork>) -> Result<(), RunError> {
         let shard = self.destination.shard;
         let unit = block.unit.clone();
-        // Says what it waits for, and whether it is to wait any longer.
+        // Reports the cause of the wait. Returns whether to retry.
         let again = |error: &NodeError| {
             tracing::warn!("shard {shard}: {error}; trying again");
             self.progress.slow(shard, Some(format!("waits: {error}")));
@@ -108,7 +110,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Has the pass end at once if a block's rows must be read again, and says so.
+    /// If a block's rows must be read a second time, logs the cause and ends the pass at once.
     fn gone(&self, unit: &UnitOnShard, error: &StoreError) {
         let (shard, month, cause) = match error {
             StoreError::Gone { shard, month, source } => (*shard, month, source.to_string()),
@@ -135,10 +137,10 @@ impl Shard {
         Ok(record(&self.destination.nodes, &self.database, ledger, &[line]).await?)
     }
 
-    /// Returns when the next block may be sent.
+    /// Waits until the next block may be sent.
     ///
     /// # Errors
-    /// [`RunError::Stopped`] if the load is to end while no block may be sent.
+    /// [`RunError::Stopped`] if the load is to end while inserts are paused.
     async fn wait(&self, allowed: &mut watch::Receiver<Pace>) -> Result<(), RunError> {
         loop {
             let pace = allowed.borrow_and_update().clone();
@@ -149,13 +151,13 @@ impl Shard {
                     return Ok(());
                 }
                 (Pace::Hold { .. }, Some(stop)) => return Err(RunError::Stopped(stop)),
-                // The watcher speaks every second, for as long as the worker lives.
+                // The watcher sends every second while the worker lives.
                 (Pace::Hold { .. }, None) => _ = allowed.changed().await,
             }
         }
     }
 
-    /// Watches the shard's nodes; the one that is pressed hardest sets the pace.
+    /// Watches the shard's nodes. The node under the most pressure sets the throttle.
     async fn watch(self: Arc<Self>, pace: watch::Sender<Pace>) {
         let mut ticks = interval(PRESSURE_PERIOD);
         loop {
@@ -163,7 +165,7 @@ impl Shard {
             let mut hardest = Pace::Full;
             let nodes = self.destination.nodes.iter();
             for node in nodes.filter(|node| node.shard == self.destination.shard as usize) {
-                // A node that does not answer is the inserts' business.
+                // The inserts handle a node that does not answer.
                 if let Ok(Some(pressure)) = observe(node, &self.database).await {
                     hardest = hardest.slower(Pace::of(&pressure));
                 }
@@ -175,7 +177,7 @@ impl Shard {
     }
 }
 
-/// Waits for every insert under way; the worst fault is returned when all have ended.
+/// Waits for every insert in flight, then returns the worst fault.
 async fn finish(under_way: &mut JoinSet<Result<(), RunError>>) -> Result<(), RunError> {
     let mut finished = Ok(());
     while let Some(ended) = under_way.join_next().await {

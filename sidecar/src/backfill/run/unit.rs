@@ -1,4 +1,4 @@
-//! One unit, read: batch by batch, mapped, what is no event put aside, the rest cut into slices.
+//! Reading of one unit: batches, mapping, rejected rows, slices.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use crate::backfill::plan::{File, Plan, Unit};
 use crate::backfill::read::{Batch, batches};
 use crate::backfill::shard::{Memory, Slice, Slicer};
 
-/// What every unit of a plan is read with.
+/// Shared inputs for reading the units of a plan.
 pub(crate) struct Reading {
     pub(crate) plan: Arc<Plan>,
     pub(crate) rule: Weights,
     pub(crate) limits: Limits,
-    /// What the blocks of all slices may take.
+    /// Memory budget for the blocks of all slices.
     pub(crate) memory: Arc<Memory>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) runtime: Handle,
 }
 
 impl Reading {
-    /// Reads one unit; `full` gets its slices in order. Returns how many rows were rejected.
+    /// Reads one unit and passes its slices in order to `full`. Returns the number of rejected
+    /// rows.
     ///
     /// # Errors
-    /// The first fault, that of `full` included; or [`RunError::Stopped`], which is none.
+    /// The first fault, including a fault of `full`, or [`RunError::Stopped`], which is no fault.
     pub(crate) fn unit(
         &self,
         unit: &Unit,
@@ -51,12 +52,12 @@ impl Reading {
                 self.progress.rejected.add(mapped.rejects.len() as u64);
                 aside.put(&batch, &mapped.rejects)?;
                 if let Some(too_many) = self.too_many(file, &batch, first) {
-                    // What was found so far is there to be looked at.
+                    // Finished here, so that the rejected rows so far can be inspected.
                     aside.finish()?;
                     return Err(too_many.into());
                 }
             }
-            // No slice leaves before it is known that the file is still the one that was planned.
+            // Before a slice is sent, check that the file still matches the plan.
             slicer.push(&mapped.events, |slice| {
                 input.unchanged()?;
                 full(slice)
@@ -67,7 +68,7 @@ impl Reading {
         Ok(aside.finish()?)
     }
 
-    /// The fault, if more rows were rejected than may be.
+    /// Returns the fault if the rejected rows exceed the limit.
     fn too_many(&self, file: &File, batch: &Batch, first: &Reject) -> Option<TooManyRejects> {
         let limit = self.limits.rejects;
         let rejected = self.plan.rejected() + self.progress.rejected.get();
@@ -91,7 +92,7 @@ impl Reading {
     }
 }
 
-/// Where a unit's rejects go; no file is made for a unit without any.
+/// Destination of a unit's rejected rows. A unit without any gets no file.
 struct Aside<'a> {
     path: Option<PathBuf>,
     file: &'a File,

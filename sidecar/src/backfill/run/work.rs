@@ -1,4 +1,4 @@
-//! What the reader hands to a shard, in order.
+//! Steps from the reader to a shard's worker, in order.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,31 +16,32 @@ pub(super) enum Work {
     End(Arc<UnitOnShard>, End),
 }
 
-/// A unit, as a shard sees it.
+/// A unit on one shard.
 #[derive(Debug)]
 pub(super) struct UnitOnShard {
     pub(super) id: UnitId,
-    /// What the ledger knows its file by.
+    /// The file's id in the ledger.
     pub(super) file: String,
-    /// Whether the ledger says that it was begun.
+    /// Whether the ledger has the unit as begun.
     pub(super) begun: bool,
     /// Whether another run, or an earlier pass of this one, may have sent blocks of it.
     pub(super) in_doubt: bool,
-    /// When the ledger was asked for that.
+    /// Time of the ledger's answer on `begun`.
     pub(super) asked_at: SystemTime,
-    /// How long its answer holds.
+    /// Validity of the ledger's answer.
     pub(super) answer_holds: Duration,
 }
 
 impl UnitOnShard {
-    /// Whether a block of it may be there already, so that it must be looked for.
+    /// Whether a block of the unit may be stored already and must be looked up before it is sent.
     pub(super) fn in_doubt(&self) -> bool {
-        // By the clock on the wall, which goes on while a process or a machine sleeps; one that was set back is no proof.
+        // Uses the wall clock, because it advances while a process or a machine sleeps. A clock
+        // that was set back is no sign of age.
         self.in_doubt || self.asked_at.elapsed().is_ok_and(|age| age > self.answer_holds)
     }
 }
 
-/// How a unit ended.
+/// Result of a unit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     /// Rows of the unit on this shard.
@@ -49,7 +50,7 @@ pub(super) struct End {
     pub(super) rejected: u64,
 }
 
-/// A block on its way.
+/// A block to be sent.
 pub(super) struct BlockWork {
     pub(super) unit: Arc<UnitOnShard>,
     pub(super) slice: SliceId,

@@ -1,4 +1,6 @@
-//! Rows of one shard and one month, kept column by column as ClickHouse's `Native` format has them.
+//! Rows of one shard and month in ClickHouse's `Native` format.
+//!
+//! Values are kept column by column, so that a block is sent without a copy.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ const COLUMNS: [(&str, &str); 11] = [
     ("elements_chain", "String"),
 ];
 
-/// A column's name, by its place in `COLUMNS`.
+/// Index of a column in `COLUMNS`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Name {
     Uuid,
@@ -42,20 +44,19 @@ pub(super) enum Name {
     ElementsChain,
 }
 
-/// What one insert sends, and what the ledger remembers of it.
+/// The rows of one insert, with the facts that the ledger records.
 #[derive(Debug)]
 pub struct Block {
-    /// The shard that owns every row, from 1.
+    /// Shard that owns every row, from 1.
     pub shard: u32,
-    /// The partition that every row belongs to, so that the block becomes one part.
+    /// Partition of every row, so that the block becomes one part.
     pub month: u32,
-    /// How many rows it has.
     pub rows: u32,
-    /// The sum of the hashes of its rows, modulo 2⁶⁴.
+    /// Sum of the row hashes, modulo 2⁶⁴.
     pub checksum: u64,
-    /// The earliest timestamp, in microseconds.
+    /// Earliest timestamp, in microseconds.
     pub first: i64,
-    /// The latest timestamp, in microseconds.
+    /// Latest timestamp, in microseconds.
     pub last: i64,
     columns: [Column; COLUMNS.len()],
     memory: Arc<Memory>,
@@ -64,21 +65,22 @@ pub struct Block {
 /// A block in `Native` format.
 #[derive(Debug)]
 pub struct Native {
-    /// What stands before the first value: few bytes.
+    /// The bytes before the first value; only a few.
     pub head: Bytes,
-    /// The rest, in pieces that need not be joined. The memory of each is given back when it is dropped.
+    /// The remaining bytes, in pieces that need not be joined. Each piece releases its memory when
+    /// dropped.
     pub pieces: VecDeque<Bytes>,
 }
 
 impl Block {
-    /// A block without rows, whose values will stand in `memory`.
+    /// Creates an empty block whose values are counted in `memory`.
     pub(super) fn new(shard: u32, month: u32, memory: Arc<Memory>) -> Self {
         let columns = Default::default();
         Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns, memory }
     }
 
-    /// Appends `rows` of `events`, one column after the other, so that the processor's caches see few at once; `offset` tells
-    /// the place of each in its source.
+    /// Appends `rows` of `events` column by column, so that the processor's caches see few columns
+    /// at once. `offset` returns the `_offset` of a row.
     pub(super) fn extend(&mut self, events: &Events, rows: &[usize], offset: impl Fn(usize) -> u64) {
         for &row in rows {
             self.count(events.timestamp[row], row_hash(events, row, offset(row)));
@@ -108,12 +110,11 @@ impl Block {
         self.columns[name as usize].extend(rows.iter().map(|row| value(*row)), &self.memory);
     }
 
-    /// Bytes of all values.
+    /// Size of all values in bytes.
     pub fn bytes(&self) -> u64 {
         self.columns.iter().map(Column::bytes).sum()
     }
 
-    /// The block as it is sent.
     pub fn into_native(self) -> Native {
         let mut head = Vec::new();
         push_varint(&mut head, COLUMNS.len() as u64);
@@ -131,12 +132,12 @@ impl Block {
         Native { head, pieces }
     }
 
-    /// The values of a column of `N` bytes each.
+    /// The values of a column with `N` bytes per value.
     pub(super) fn fixed<const N: usize>(&self, name: Name) -> impl Iterator<Item = &[u8; N]> {
         self.columns[name as usize].pieces().flat_map(|piece| piece.as_chunks().0)
     }
 
-    /// The values of a column of texts.
+    /// The values of a string column.
     pub(super) fn texts(&self, name: Name) -> impl Iterator<Item = &[u8]> {
         self.columns[name as usize].pieces().flat_map(|mut rest| {
             std::iter::from_fn(move || {
@@ -170,7 +171,7 @@ fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
     .hash()
 }
 
-/// The columns of texts.
+/// The string columns.
 pub(super) fn texts(events: &Events) -> [(Name, &BinaryViewArray); 5] {
     [
         (Name::Event, &events.event),
@@ -181,19 +182,19 @@ pub(super) fn texts(events: &Events) -> [(Name, &BinaryViewArray); 5] {
     ]
 }
 
-/// The length of a text, with which its view begins.
+/// Length of a string, stored in the first bytes of its view.
 pub(super) fn length(texts: &BinaryViewArray, row: usize) -> usize {
     texts.views()[row] as u32 as usize
 }
 
-/// Bytes that a text takes in a column.
+/// Bytes of a string in a column, including its length prefix.
 pub(super) fn text_bytes(length: usize) -> u64 {
     let length = length as u64;
     let bits = u64::from(u64::BITS - (length | 1).leading_zeros());
     bits.div_ceil(7) + length
 }
 
-/// Bytes that a row's other values take.
+/// Bytes of a row's values of fixed size.
 pub(super) const FIXED_BYTES: u64 = 16 + 4 * 8 + 4;
 
 fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -204,7 +205,7 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
-/// The number that `bytes` begin with, and what follows it.
+/// Decodes the number at the start of `bytes`. Returns it and the remaining bytes.
 fn split_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let length = bytes.iter().position(|byte| *byte < 0x80)? + 1;
     let (number, rest) = bytes.split_at(length);
@@ -218,10 +219,11 @@ mod tests {
 
     #[test]
     fn a_block_is_native_as_the_server_writes_it() {
-        // SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') AS uuid, 'e' AS event, '{}' AS properties,
-        // fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id, repeat('d', 200) AS distinct_id,
-        // '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC') AS created_at, toDateTime(4) AS _timestamp,
-        // toUInt64(5) AS _offset, 'c' AS elements_chain FORMAT Native
+        // SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') AS uuid, 'e' AS event, '{}' AS
+        // properties, fromUnixTimestamp64Micro(1, 'UTC') AS timestamp, toInt64(-2) AS team_id,
+        // repeat('d', 200) AS distinct_id, '' AS elements_hash, fromUnixTimestamp64Micro(3, 'UTC')
+        // AS created_at, toDateTime(4) AS _timestamp, toUInt64(5) AS _offset, 'c' AS elements_chain
+        // FORMAT Native
         let texts = |text: &str| BinaryViewArray::from_iter_values([text]);
         let events = Events {
             uuid: vec![0x0011_2233_4455_6677_8899_aabb_ccdd_eeff],

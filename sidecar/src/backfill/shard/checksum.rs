@@ -1,11 +1,11 @@
-//! The hash of a row of history, the same as `sql/backfill/row_hash.sql` computes from what is stored.
+//! Hash of a row, equal to `sql/backfill/row_hash.sql`.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that are hashed for a row: 16 of the uuid, four numbers of 8, one of 4, and five hashes of texts.
+/// Bytes hashed per row: 16 of the uuid, four numbers of 8, one of 4, and five hashes of strings.
 const BYTES: usize = 16 + 4 * 8 + 4 + 5 * 8;
 
-/// One row, as it will be stored.
+/// A row as it will be stored.
 pub(super) struct Row<'a> {
     pub(super) uuid: u128,
     pub(super) team_id: i64,
@@ -39,7 +39,7 @@ impl Row<'_> {
     }
 }
 
-/// A UUID as ClickHouse stores it: two halves, each little endian.
+/// A UUID in ClickHouse's layout: two little-endian halves.
 pub(super) fn wire_uuid(uuid: u128) -> [u8; 16] {
     uuid.rotate_left(64).to_le_bytes()
 }
@@ -50,10 +50,11 @@ mod tests {
 
     #[test]
     fn a_row_has_the_hash_that_the_server_gives_it() {
-        // SELECT {row_hash} FROM (SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') AS uuid, toInt64(-7) AS team_id,
-        // fromUnixTimestamp64Micro(1700000000123456, 'UTC') AS timestamp, fromUnixTimestamp64Micro(-5, 'UTC') AS created_at,
-        // toDateTime(9, 'UTC') AS _timestamp, toUInt64(9223372036854775809) AS _offset, '$pageview' AS event,
-        // '{"a":1}' AS properties, 'user-1' AS distinct_id, '' AS elements_hash, 'a:b' AS elements_chain)
+        // SELECT {row_hash} FROM (SELECT toUUID('00112233-4455-6677-8899-aabbccddeeff') AS uuid,
+        // toInt64(-7) AS team_id, fromUnixTimestamp64Micro(1700000000123456, 'UTC') AS timestamp,
+        // fromUnixTimestamp64Micro(-5, 'UTC') AS created_at, toDateTime(9, 'UTC') AS _timestamp,
+        // toUInt64(9223372036854775809) AS _offset, '$pageview' AS event, '{"a":1}' AS properties,
+        // 'user-1' AS distinct_id, '' AS elements_hash, 'a:b' AS elements_chain)
         let row = Row {
             uuid: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
             team_id: -7,

@@ -1,4 +1,6 @@
-//! The values of one column of a block, in chunks that are never moved and can be sent one by one.
+//! Values of one column of a block, in chunks.
+//!
+//! Chunks are never moved and can be sent one by one.
 
 use std::sync::Arc;
 
@@ -6,14 +8,14 @@ use bytes::Bytes;
 
 use super::memory::{CHUNK, Chunk, Memory};
 
-/// The first chunks: many shards and months make many columns, of which most are small.
+/// Size of the first chunks. It is small because many shards and months make many short columns.
 const SMALLEST_CHUNK: usize = 4 << 10;
-/// A chunk has this part (one in so many) of what its column has already, so that little is taken and not used.
+/// A chunk has 1/8 of its column's current size, so that little memory is reserved and unused.
 const GROWTH: usize = 8;
-/// From this part (one in so many) of a chunk on, what its next value does not fit into is given back.
+/// A full chunk is shrunk if more than 1/16 of its capacity is unused.
 const WORTH_GIVING_BACK: usize = 16;
 
-/// Values one after the other. None lies across two chunks.
+/// Values in sequence. No value spans two chunks.
 #[derive(Debug, Default)]
 pub(super) struct Column {
     chunks: Vec<Chunk>,
@@ -21,7 +23,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// The end of the last chunk, with room for a value of `bytes` bytes.
+    /// Returns the end of the last chunk, with room for a value of `bytes` bytes.
     pub(super) fn end(&mut self, bytes: usize, memory: &Arc<Memory>) -> &mut Vec<u8> {
         let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes;
         if !self.chunks.last().is_some_and(fits) {
@@ -34,7 +36,7 @@ impl Column {
         &mut self.chunks[last].bytes
     }
 
-    /// Appends values of as many bytes each, as many at once as a chunk has room for.
+    /// Appends values of equal size, as many at once as fit into a chunk.
     pub(super) fn extend<const N: usize>(
         &mut self,
         mut values: impl ExactSizeIterator<Item = [u8; N]>,
@@ -45,15 +47,15 @@ impl Column {
             let (start, room) = (end.len(), (end.capacity() - end.len()) / N);
             let bytes = room.min(values.len()) * N;
             end.resize(start + bytes, 0);
-            // The slots go first: the iterator that ends asks the other for no value more.
+            // `slots` must come first, because `zip` takes no value after its first iterator ends.
             let slots = end[start..].as_chunks_mut().0.iter_mut();
             slots.zip(values.by_ref()).for_each(|(slot, value)| *slot = value);
-            // `end` has counted one.
+            // `end` has already counted one value.
             self.bytes += bytes - N;
         }
     }
 
-    /// Gives back what the last chunk does not need, if that is much.
+    /// Releases the unused end of the last chunk if it is large.
     fn close(&mut self) {
         let Some(chunk) = self.chunks.last_mut() else { return };
         let bytes = &chunk.bytes;
@@ -62,17 +64,17 @@ impl Column {
         }
     }
 
-    /// Bytes of all values.
+    /// Size of all values in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes as u64
     }
 
-    /// All values, in pieces; the memory of each is given back when it is dropped.
+    /// All values in pieces. Each piece releases its memory when dropped.
     pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
         self.chunks.into_iter().map(Bytes::from_owner)
     }
 
-    /// All values, in pieces that hold whole ones.
+    /// All values, in pieces that contain whole values.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.chunks.iter().map(AsRef::as_ref)
     }
@@ -112,7 +114,7 @@ mod tests {
         }
         let pieces: Vec<usize> = column.pieces().map(<[u8]>::len).collect();
         assert_eq!(pieces, [10, 5 << 20, 10]);
-        // What the first did not need was given back.
+        // The unused end of the first chunk was released.
         assert!(memory.taken() < (5 << 20) + CHUNK + 64, "{}", memory.taken());
     }
 

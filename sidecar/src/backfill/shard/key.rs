@@ -1,31 +1,30 @@
-//! A block's rows by what `sharded_events` sorts them by: rows with the same key are one event to its merges.
+//! Sorting keys of `sharded_events`, read from a block's rows.
+//!
+//! Rows with the same key are one event to merges.
 
 use super::block::{Block, Name};
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
-/// What merges know a row by, and its place.
+/// Sorting key of a row, with its row id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
-    /// The team.
     pub team_id: i64,
     /// Days since 1970 in UTC.
     pub day: i64,
-    /// The event's name.
     pub event: Vec<u8>,
-    /// Who did it.
     pub distinct_id: Vec<u8>,
-    /// As the text reads it.
+    /// Numeric value of the UUID's text form.
     pub uuid: u128,
-    /// `_offset`.
+    /// The row id, `_offset`.
     pub place: u64,
 }
 
 impl Block {
-    /// The keys of all rows, in order.
+    /// Keys of all rows, in order.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let uuids = self.fixed::<16>(Name::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
         let longs = |column| self.fixed::<8>(column).map(|bytes| i64::from_le_bytes(*bytes));

@@ -1,11 +1,11 @@
-//! How many bytes blocks may take, from the moment their rows are built until they have been sent.
+//! Memory budget of blocks, from building until sent.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What most chunks have: as much as is handed to a connection at once.
+/// Size of most chunks: the amount handed to a connection at once.
 pub(super) const CHUNK: usize = 1 << 20;
 
-/// The bytes that blocks may take. Whoever builds the next slice waits for those of the last to be sent.
+/// Memory budget of blocks. Building a slice waits until enough blocks of earlier slices are sent.
 #[derive(Debug)]
 pub struct Memory {
     all: usize,
@@ -15,24 +15,25 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What all blocks have.
+    /// Bytes of all blocks.
     taken: usize,
-    /// What those of the slice that is being built have.
+    /// Bytes of the slice that is being built.
     building: usize,
-    /// Chunks of [`CHUNK`] bytes that were sent. They are kept for the next, since an allocator that gets them back cuts
-    /// them up for what is decoded, and then takes more from the system.
+    /// Sent chunks of [`CHUNK`] bytes, kept for reuse. An allocator that gets them back splits them
+    /// for decoded values and then requests more memory from the system.
     idle: Vec<Vec<u8>>,
 }
 
 impl Memory {
-    /// Memory of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes: u64) -> Arc<Self> {
         let all = usize::try_from(bytes).unwrap_or(usize::MAX);
         Arc::new(Self { all, state: Mutex::default(), given_back: Condvar::new() })
     }
 
-    /// Waits until `bytes` more are free, and takes them for the slice that is being built. One that is larger than
-    /// everything takes more, once it is alone: to wait for itself would be to wait for ever.
+    /// Waits until the budget has room for `bytes`, and reserves them for the slice that is being
+    /// built. A slice larger than the whole budget may exceed it once it is alone, because waiting
+    /// for itself would never end.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Chunk {
         let blocked =
             |state: &mut State| state.taken.saturating_add(bytes) > self.all && state.taken > state.building;
@@ -46,12 +47,12 @@ impl Memory {
         Chunk { bytes: idle.unwrap_or_else(|| Vec::with_capacity(bytes)), taken: bytes, memory: self.clone() }
     }
 
-    /// The slice is built: from here on its bytes go back without whoever built it.
+    /// Ends the slice that is being built. From here on its bytes are released independently of the
+    /// slicer.
     pub(super) fn built(&self) {
         self.lock().building = 0;
     }
 
-    /// What is taken.
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.lock().taken
@@ -63,23 +64,23 @@ impl Memory {
 }
 
 impl State {
-    /// Lets go of idle chunks for which there is no room beside what is taken.
+    /// Frees idle chunks that no longer fit beside the reserved bytes.
     fn bound(&mut self, all: usize) {
         self.idle.truncate(all.saturating_sub(self.taken) / CHUNK);
     }
 }
 
-/// Some of a [`Memory`], given back when it is dropped.
+/// A reservation in a [`Memory`], released when dropped.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// What is written; it never has more than was taken.
+    /// The written bytes, never more than reserved.
     pub(super) bytes: Vec<u8>,
     taken: usize,
     memory: Arc<Memory>,
 }
 
 impl Chunk {
-    /// Gives back what is not written, while the slice is being built.
+    /// Releases unwritten bytes while the slice is being built.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
         let less = self.taken - self.bytes.len();
@@ -128,7 +129,7 @@ mod tests {
             taken.send(other.taken()).expect("somebody listens");
             drop(chunks);
         });
-        // Nine are taken: one more fits, five more do not before five go back.
+        // Nine bytes are reserved. One more fits; five more don't until five are released.
         drop(second);
         assert_eq!(waits.recv(), Ok(10));
         building.join().expect("no panic");
@@ -157,7 +158,7 @@ mod tests {
         drop([chunk, memory.take(CHUNK), memory.take(5)]);
         let again = memory.take(CHUNK);
         assert!(again.bytes.is_empty());
-        // A large one needs the room of those that are idle.
+        // A large chunk needs the room of the idle ones.
         let large = memory.take(2 * CHUNK);
         assert!(memory.lock().idle.is_empty());
         drop(large);

@@ -1,4 +1,7 @@
-//! Which block a row goes to: its shard by THE rule, its month by the partition key; blocks cut alike on every run.
+//! Assignment of rows to blocks by shard and month.
+//!
+//! The shard follows the shard rule and the month the partition key. Every run cuts the same
+//! blocks.
 
 mod block;
 mod checksum;

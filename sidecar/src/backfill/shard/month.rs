@@ -1,8 +1,8 @@
-//! The partition of a timestamp, as `sharded_events` computes it.
+//! Partition of a timestamp, as in `sharded_events`.
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
-/// The first and the last month that is a partition of its own (`clamp` in `sql/events/4_sharded_events.sql`).
+/// First and last month with a separate partition (`clamp` in `sql/events/4_sharded_events.sql`).
 const MONTHS: (u32, u32) = (202_001, 203_512);
 
 /// `clamp(toYYYYMM(timestamp), 202001, 203512)` of microseconds since 1970 in UTC.
@@ -14,7 +14,8 @@ pub fn month(timestamp: i64) -> u32 {
 
 /// Year and month of a day since 1970 in the proleptic Gregorian calendar.
 ///
-/// Years are counted from March, so that the leap day is a year's last, in eras of 400 years, which all have 146,097 days.
+/// Years start in March, so that the leap day is the last day. An era has 400 years and always
+/// 146,097 days.
 fn civil(day: i64) -> (i64, i64) {
     let since_march_0 = day + 719_468;
     let (era, of_era) = (since_march_0.div_euclid(146_097), since_march_0.rem_euclid(146_097));

@@ -1,5 +1,7 @@
-//! Cuts a unit's rows into slices, and each slice into blocks by shard and month: the same cut for the same rows, however
-//! they arrive.
+//! Cutting of a unit's rows into slices and blocks.
+//!
+//! A slice has one block per shard and month. The cut depends only on the rows, not on the batches
+//! that they arrive in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,37 +15,39 @@ use super::month::month;
 use crate::backfill::events::Events;
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 
-/// Consecutive rows of a unit, as blocks in the order of shard and month.
+/// Consecutive rows of a unit, as blocks ordered by shard and month.
 #[derive(Debug)]
 pub struct Slice {
-    /// What `_offset` says of its rows.
+    /// The part of `_offset` that its rows share.
     pub id: SliceId,
-    /// Rows of all blocks.
+    /// Number of rows in all blocks.
     pub rows: u32,
     /// At least one, unless the unit has no rows.
     pub blocks: Vec<Block>,
 }
 
-/// Takes a unit's rows in order and gives slices.
+/// Splits a unit's rows, in order, into slices.
 #[derive(Debug)]
 pub struct Slicer<'w> {
     unit: UnitId,
     weights: &'w Weights,
-    /// A slice ends with the row that reaches so many bytes of values, or with row [`SLICE_ROWS`].
+    /// A slice ends with the row that reaches this many bytes of values, or with row
+    /// [`SLICE_ROWS`].
     limit: u64,
     memory: Arc<Memory>,
     number: u32,
     rows: u32,
     bytes: u64,
     blocks: Vec<Block>,
-    /// The rows at hand that belong to each of them.
+    /// Rows of the current batch, by index in `blocks`.
     rows_of: Vec<Vec<usize>>,
-    /// The index in `blocks` of each shard and month.
+    /// Index in `blocks` by shard and month.
     index: BTreeMap<(u32, u32), usize>,
 }
 
 impl<'w> Slicer<'w> {
-    /// A slicer for the rows of `unit`, whose blocks stand in `memory`; `limit` in bytes.
+    /// Creates a slicer for the rows of `unit`. Its blocks are counted in `memory`; `limit` is in
+    /// bytes.
     pub fn new(unit: UnitId, weights: &'w Weights, limit: u64, memory: Arc<Memory>) -> Self {
         Self {
             unit,
@@ -59,10 +63,10 @@ impl<'w> Slicer<'w> {
         }
     }
 
-    /// Takes some rows; `full` gets each slice that they complete, and ends the work by an error.
+    /// Adds rows and calls `full` with each completed slice.
     ///
     /// # Errors
-    /// That of `full`.
+    /// Stops at the first error of `full`.
     pub fn push<E>(
         &mut self,
         events: &Events,
@@ -80,7 +84,7 @@ impl<'w> Slicer<'w> {
         Ok(())
     }
 
-    /// The rows since the last full slice, if there are any.
+    /// Returns the rows since the last full slice, if any.
     pub fn finish(mut self) -> Option<Slice> {
         (self.rows > 0).then(|| self.take())
     }
@@ -89,7 +93,8 @@ impl<'w> Slicer<'w> {
         self.bytes >= self.limit || self.rows >= SLICE_ROWS
     }
 
-    /// Counts rows from `from` on until the slice is full, and returns the first that does not belong to it.
+    /// Counts rows from `from` until the slice is full. Returns the first row that is not part of
+    /// it.
     fn cut(&mut self, events: &Events, from: usize) -> usize {
         let mut to = from;
         while to < events.len() && !self.is_full() {
@@ -112,7 +117,7 @@ impl<'w> Slicer<'w> {
         }
     }
 
-    /// Finds the block of each row, and makes it where it is missing.
+    /// Assigns each row to its block, and creates missing blocks.
     fn assign(&mut self, events: &Events, from: usize, to: usize) {
         self.rows_of.iter_mut().for_each(Vec::clear);
         let keys = shard_keys(Apart((from..to).map(|row| events.distinct_id.value(row))));
@@ -208,7 +213,7 @@ mod tests {
         slices
     }
 
-    /// All that is sent of them.
+    /// Everything that is sent for the slices.
     fn sent(slices: Vec<Slice>) -> Vec<(SliceId, u32, u32, u64, Vec<u8>)> {
         let blocks =
             slices.into_iter().flat_map(|slice| slice.blocks.into_iter().map(move |block| (slice.id, block)));

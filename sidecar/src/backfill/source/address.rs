@@ -1,4 +1,6 @@
-//! What an argument of the command line names, and how it is shown: never with a password, a token or a signature.
+//! Parsing and redaction of source arguments.
+//!
+//! A displayed address never has a password, a token or a signature.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,19 +9,18 @@ use url::Url;
 
 use super::error::SourceError;
 
-/// What stands for an address that can't be shown, since nobody knows which part of it is secret.
+/// Replaces an address that can't be shown, because the position of its secret is unknown.
 const HIDDEN: &str = "…";
 
-/// Where an argument points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// A file, a folder or a glob on this machine.
     Local(PathBuf),
-    /// A key, the beginning of keys up to a slash, or a glob.
+    /// A key, a key prefix up to a slash, or a glob.
     Bucket {
         store: Store,
         name: String,
-        /// As the store has it, without percent-encoding; may be empty.
+        /// As in the store, without percent-encoding; may be empty.
         key: String,
     },
     /// One file on a web server.
@@ -43,7 +44,7 @@ impl fmt::Display for Store {
 }
 
 /// # Errors
-/// [`SourceError::Argument`] for an address that can't be one, or that holds credentials for a bucket.
+/// [`SourceError::Argument`] for an invalid address, or for one with credentials for a bucket.
 pub(super) fn parse(argument: &str) -> Result<Place, SourceError> {
     let wrong =
         |problem: &str| SourceError::Argument { argument: shown(argument), problem: problem.to_owned() };
@@ -97,13 +98,14 @@ fn web(argument: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-/// An argument or address as logs, errors and records may have it: without user, password, query and fragment.
+/// Returns an argument or address for logs, errors and records: without user, password, query and
+/// fragment.
 pub(super) fn shown(argument: &str) -> String {
     let Some((scheme, rest)) = argument.split_once("://") else { return argument.to_owned() };
     match scheme.to_ascii_lowercase().as_str() {
         "s3" | "s3a" | "gs" => {
             let name = rest.split('/').next().unwrap_or_default();
-            // A secret key may hold slashes, so that it goes on beyond what looks like the bucket.
+            // A secret key may hold slashes and so extend beyond the apparent bucket name.
             if name.contains([':', '@']) {
                 return format!("{scheme}://{HIDDEN}");
             }
@@ -118,17 +120,18 @@ pub(super) fn shown(argument: &str) -> String {
     }
 }
 
-/// As [`shown`], for an address that was parsed.
+/// As [`shown`], for a parsed address.
 pub(super) fn shown_url(url: &Url) -> String {
     let mut shown = url.clone();
-    // Neither fails for an address with a host; for one without there is nothing to hide.
+    // Neither call fails for an address with a host. An address without a host has no credentials.
     let _ = (shown.set_username(""), shown.set_password(None));
     shown.set_query(None);
     shown.set_fragment(None);
     shown.to_string()
 }
 
-/// Where a query begins in what may also be a key or glob with `?`: at `?name=`.
+/// Returns the byte offset at which a query begins, at `?name=`. The text may also be a key or a
+/// glob with `?`.
 fn query(text: &str) -> Option<usize> {
     text.match_indices('?').map(|(at, _)| at).find(|at| {
         let rest = text.get(at + 1..).unwrap_or_default();
@@ -139,7 +142,7 @@ fn query(text: &str) -> Option<usize> {
     })
 }
 
-/// What kind of store it is, by what its users set it up with.
+/// Kind of store, by the way its users configure it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Aws,

@@ -1,5 +1,4 @@
-//! A remote object in memory, a few blocks at a time: fetched when they are needed or just before, and forgotten
-//! again.
+//! Block cache of a remote object, with one block of read-ahead.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -13,17 +12,17 @@ use tokio::sync::OnceCell;
 use super::error::SourceError;
 use super::fetch::RemoteFile;
 
-/// What is fetched at once: large enough that a request's delay counts little, small enough that the ends of a column
-/// that are fetched in vain do.
+/// Bytes fetched at once: large enough that a request's delay counts little, and small enough that
+/// unused bytes at the ends of a column count little.
 const BLOCK: u64 = 1 << 20;
-/// How many are kept. A reader of Parquet goes through its columns side by side, each with a block and the next one;
-/// the columns of events are eleven.
+/// Blocks in the cache. A Parquet reader goes through its columns side by side, each with a block
+/// and the next one; events have eleven columns.
 const BLOCKS: usize = 32;
 /// From this size on a range is fetched as a whole instead of block by block.
 const WHOLE: u64 = 2 * BLOCK;
 
-/// A remote object that blocking threads read. It holds at most [`BLOCKS`] blocks of 1 MiB, and those that are being
-/// fetched when they are forgotten; the ranges that it hands out are copies.
+/// A remote object that blocking threads read. It holds at most [`BLOCKS`] blocks of 1 MiB, plus
+/// evicted blocks with a fetch in flight. Ranges that it returns are copies.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks {
     file: Arc<RemoteFile>,
@@ -32,7 +31,7 @@ pub(super) struct Blocks {
     kept: Arc<Mutex<Vec<(u64, Block)>>>,
 }
 
-/// A block that is fetched once, whoever asks first.
+/// A block that is fetched once, by its first reader.
 type Block = Arc<OnceCell<Bytes>>;
 
 impl Blocks {
@@ -45,7 +44,7 @@ impl Blocks {
         &self.file
     }
 
-    /// The bytes of a range that lies within the object.
+    /// Returns the bytes of a range that lies within the object.
     pub(super) fn bytes(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         if range.end - range.start >= WHOLE {
             let file = Arc::clone(&self.file);
@@ -62,18 +61,18 @@ impl Blocks {
         Ok(bytes.freeze())
     }
 
-    /// Whether the store has the same object still.
+    /// Checks that the store still has the same object.
     pub(super) fn unchanged(&self) -> Result<(), SourceError> {
         let file = Arc::clone(&self.file);
         self.wait(async move { file.unchanged().await })
     }
 
-    /// The bytes from a position within the object to the end of its block; at least one.
+    /// Returns the bytes from a position within the object to the end of its block; at least one.
     fn rest_of_block(&self, position: u64) -> Result<Bytes, SourceError> {
         let index = position / BLOCK;
         let (block, next) = self.enter(index);
         if let Some(next) = next {
-            // Its error comes up when it is needed and fetched once more.
+            // An error is dropped here, because the fetch is retried when the block is needed.
             self.runtime.spawn(load(Arc::clone(&self.file), index + 1, next));
         }
         let bytes = match block.get() {
@@ -84,8 +83,8 @@ impl Blocks {
         Ok(bytes.slice(offset.min(bytes.len())..))
     }
 
-    /// A block, now the most recently used; and the next one, if reading seems to go on there and it is not known
-    /// yet.
+    /// Returns a block, now the most recently used. Also returns the next block if reads appear
+    /// sequential and the cache does not have it yet.
     fn enter(&self, index: u64) -> (Block, Option<Block>) {
         let mut kept = self.kept();
         let goes_on = index > 0 && kept.iter().any(|(known, _)| *known == index - 1);
@@ -99,24 +98,24 @@ impl Blocks {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a request on the runtime and waits for it on this thread.
+    /// Runs a request on the runtime and blocks this thread until it ends.
     fn wait<T: Send + 'static>(
         &self,
         request: impl Future<Output = Result<T, SourceError>> + Send + 'static,
     ) -> Result<T, SourceError> {
         let (answer, answered) = sync_channel(1);
         self.runtime.spawn(async move {
-            // Nobody waits any more only if the waiting thread is gone.
+            // Sending fails only if the waiting thread is gone.
             let _ = answer.send(request.await);
         });
-        // The runtime drops what it runs when it is shut down.
+        // A runtime drops its tasks at shutdown.
         answered
             .recv()
             .unwrap_or_else(|_| Err(SourceError::Stopped { location: self.file.location().to_owned() }))
     }
 }
 
-/// Takes a block out of the kept ones, or makes it, and puts it at their end.
+/// Moves a block to the end of the cache, adding it if needed.
 fn touch(kept: &mut Vec<(u64, Block)>, index: u64) -> Block {
     let known = kept.iter().position(|(known, _)| *known == index);
     let block = known.map(|at| kept.remove(at).1).unwrap_or_default();
@@ -132,12 +131,12 @@ async fn load(file: Arc<RemoteFile>, index: u64, block: Block) -> Result<Bytes, 
     block.get_or_try_init(|| file.fetch(range)).await.cloned()
 }
 
-/// A remote object from some place on, with a place of its own.
+/// A remote object from an offset on, with an independent cursor.
 #[derive(Debug)]
 pub(super) struct RemoteRange {
     blocks: Blocks,
     position: u64,
-    // What is left of the block that was read last, so that small reads need no lock.
+    // The rest of the block that was read last, so that small reads need no lock.
     at_hand: Bytes,
 }
 

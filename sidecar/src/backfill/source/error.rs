@@ -1,27 +1,27 @@
-//! What can go wrong between posthouse and a file of history; never holds a secret.
+//! Errors of history sources; they never hold a secret.
 
 use std::error::Error;
 use std::io;
 
 use parquet::errors::ParquetError;
 
-/// What can go wrong between posthouse and a file of history. `location` is where the file is, as it may be shown.
+/// A failed access to a file of history. `location` is the file's address without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// An argument that can't name a source.
+    /// An invalid source argument.
     #[error("{argument} is no source: {problem}")]
     Argument {
-        /// The argument as it may be shown.
+        /// Without secrets.
         argument: String,
-        /// What is wrong with it and what to do.
+        /// The fault and the next step.
         problem: String,
     },
-    /// An argument that names nothing to read.
+    /// An argument without any file to read.
     #[error("{argument} names no Parquet file: {hint}")]
     Nothing {
-        /// The argument as it may be shown.
+        /// Without secrets.
         argument: String,
-        /// What was seen there, and what to do.
+        /// The observation and the next step.
         hint: String,
     },
     /// A local file that can't be read.
@@ -29,27 +29,24 @@ pub enum SourceError {
     File {
         /// The file or folder.
         location: String,
-        /// What the system says.
         source: io::Error,
     },
-    /// Other bytes than those that were recorded, or bytes that changed while they were read.
+    /// Other bytes than the recorded ones, or bytes that changed during the read.
     #[error(
         "{location} has changed: recorded as {recorded}, found as {found}: plan again, or bring the recorded file back"
     )]
     Changed {
-        /// The file.
         location: String,
-        /// The identity it had.
+        /// The recorded identity.
         recorded: String,
-        /// What is there now.
+        /// The present identity.
         found: String,
     },
-    /// A file that is not Parquet as far as its last bytes tell.
+    /// A file that is not Parquet, by its last bytes.
     #[error("{location} is not a whole Parquet file: {problem}: leave it out, or write it again")]
     NotParquet {
-        /// The file.
         location: String,
-        /// What its last bytes lack.
+        /// The fault of its last bytes.
         problem: String,
     },
     /// Settings in the environment that no client can be made from.
@@ -57,55 +54,48 @@ pub enum SourceError {
     Settings {
         /// The bucket or file.
         location: String,
-        /// Which variable is wrong, and what to do.
+        /// The wrong variable, and the next step.
         problem: String,
     },
     /// No object under this key or address.
     #[error("{location} is not there: {hint}")]
-    Missing {
-        /// The object.
-        location: String,
-        /// What to do.
-        hint: &'static str,
-    },
+    Missing { location: String, hint: &'static str },
     /// No bucket of this name.
     #[error("the bucket of {location} does not exist at {endpoint}: {hint}")]
     NoBucket {
         /// The object or bucket.
         location: String,
-        /// The store that was asked.
+        /// The address of the store.
         endpoint: String,
-        /// What to do.
         hint: &'static str,
     },
-    /// Credentials that are right and do not suffice, or a signed address that is too old.
+    /// Valid credentials without permission, or a signed address that is too old.
     #[error("{location}: access denied ({said}): {hint}")]
     Denied {
         /// The object or bucket.
         location: String,
-        /// What the store said.
+        /// The store's message.
         said: String,
-        /// What to do.
         hint: &'static str,
     },
-    /// Temporary credentials that were right once.
+    /// Temporary credentials that have expired.
     #[error("{location}: the credentials have expired ({said}): {hint}")]
     Expired {
         /// The object or bucket.
         location: String,
-        /// What the store said.
+        /// The store's message.
         said: String,
-        /// Which variables to set.
+        /// The variables to set.
         hint: &'static str,
     },
-    /// Credentials that are wrong, or none.
+    /// Invalid or missing credentials.
     #[error("{location}: no valid credentials ({said}): {hint}")]
     Credentials {
         /// The object or bucket.
         location: String,
-        /// What the store said.
+        /// The store's message.
         said: String,
-        /// Which variables to set.
+        /// The variables to set.
         hint: &'static str,
     },
     /// A bucket of another region.
@@ -113,36 +103,33 @@ pub enum SourceError {
     Region {
         /// The object or bucket.
         location: String,
-        /// Which variable to set.
+        /// The variable to set.
         hint: &'static str,
     },
-    /// No answer, a torn one, or one that says to try later; after all retries.
+    /// No answer, an incomplete one, or one that asks to try later; after all retries.
     #[error(
         "{location}: no whole answer from {endpoint}: {problem}: check the network and run the same command again"
     )]
     Unreachable {
         /// The object or bucket.
         location: String,
-        /// The store that was asked.
+        /// The address of the store.
         endpoint: String,
-        /// What came instead.
+        /// The fault of the last answer.
         problem: String,
     },
     /// A web server that sends whole files only.
     #[error("{location}: the server can't send parts of a file: download it and name the local copy")]
-    NoRanges {
-        /// The file.
-        location: String,
-    },
+    NoRanges { location: String },
     /// Any other answer of a store.
     #[error("{location}: the store's answer can't be used: {said}")]
     Store {
         /// The object or bucket.
         location: String,
-        /// What it said.
+        /// The store's message.
         said: String,
     },
-    /// The process is being stopped.
+    /// The process is stopping.
     #[error(
         "{location} was not read to its end: posthouse is stopping: run the same command again to resume"
     )]
@@ -153,15 +140,15 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The source's error behind what the Parquet library returned, so that a lost connection can be told from a
-    /// broken file.
+    /// Returns the source's error behind an error of the Parquet library, so that a lost connection
+    /// can be distinguished from a broken file.
     pub fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found);
             }
-            // Neither names the error it holds as its source, but that error's source.
+            // Neither type returns the error it holds as its source, but that error's source.
             cause = match (error.downcast_ref::<io::Error>(), error.downcast_ref::<ParquetError>()) {
                 (Some(io), _) => io.get_ref().map(|held| held as &(dyn Error + 'static)),
                 (_, Some(ParquetError::External(held))) => Some(held.as_ref() as &(dyn Error + 'static)),

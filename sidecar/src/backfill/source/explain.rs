@@ -1,4 +1,6 @@
-//! What a store's client reports, as the fault it means and the next step; addresses and keys in it are left out.
+//! Translation of store client errors into faults with next steps.
+//!
+//! Addresses and keys in a client's error are left out.
 
 use std::error::Error;
 
@@ -8,35 +10,36 @@ use super::address::Kind;
 use super::error::SourceError;
 use super::variables::Variables;
 
-/// How much of a store's own message is shown.
+/// Characters of a store's own message that are shown.
 const MESSAGE_LIMIT: usize = 300;
-/// The client's words before a status and the body that came with it.
+/// The client's text before a status and the body that came with it.
 const STATUS: &str = "Server returned non-2xx status code: ";
-/// Its words for an answer that says 200 and means an error.
+/// The client's text for an answer with status 200 that holds an error.
 const ERROR_BODY: &str = "Server returned error response: ";
-/// Its words for a redirect to nowhere, which S3 sends for another region's bucket.
+/// The client's text for a redirect without a target, which S3 sends for another region's bucket.
 const BARE_REDIRECT: &str = "Received redirect without LOCATION";
-/// Where credentials come from on the providers' own machines: asked when there are none in the environment.
+/// Hosts that give credentials on the providers' own machines. The client asks them if the
+/// environment has no credentials.
 const METADATA: [&str; 3] = ["169.254.169.254", "169.254.170.2", "metadata.google.internal"];
 
-/// What came instead of bytes.
+/// The failed answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// A status, with the store's own code and message where it sent them.
+    /// A status, with the store's own code and message if it sent them.
     Refused { status: u16, code: String, message: String },
     /// A redirect without an address.
     Redirect,
-    /// No answer, or a torn one.
+    /// No answer, or an incomplete one.
     Broken(String),
-    /// A whole file where a part was asked for.
+    /// A whole file instead of the requested range.
     NoRanges,
-    /// Nobody had credentials to give.
+    /// No source of credentials had any.
     NoCredentials,
-    /// Something that the client could not use.
+    /// An answer that the client could not use.
     Odd(String),
 }
 
-/// The fault behind a client's error.
+/// Returns the fault behind a client's error.
 pub(super) fn explain(
     error: &object_store::Error,
     location: &str,
@@ -69,7 +72,7 @@ pub(super) fn explain(
     }
 }
 
-/// Why no client can be made from the settings.
+/// Returns the reason that no client can be made from the settings.
 pub(super) fn unusable(error: &object_store::Error, location: &str, variables: &Variables) -> SourceError {
     let innermost = layers(error).last().map(ToString::to_string).unwrap_or_default();
     let said = variables.hide(&brief(&innermost));
@@ -104,7 +107,7 @@ fn refused(
         }
         (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
         | (301 | 307 | 308, _) => SourceError::Region { location, hint: hints.region },
-        // An archived object: to be restored first, as the store says.
+        // An archived object: it must be restored first, as the store's message says.
         (_, "InvalidObjectState") => SourceError::Store { location, said },
         (403, _) => SourceError::Denied { location, said, hint: hints.denied },
         (404 | 410, _) => SourceError::Missing { location, hint: hints.missing },
@@ -119,7 +122,6 @@ fn refused(
     }
 }
 
-/// The next steps for each kind of store.
 struct Hints {
     expired: &'static str,
     credentials: &'static str,
@@ -160,8 +162,8 @@ const fn hints(kind: Kind) -> Hints {
     }
 }
 
-/// What came instead of bytes, out of the layers of the client's error. Only the innermost ones are shown: the outer
-/// ones repeat the whole address, which may be signed.
+/// Extracts the failed answer from the layers of a client's error. Only the innermost layers are
+/// shown, because the outer ones repeat the whole address, and it may be signed.
 fn answer(error: &object_store::Error, kind: Kind) -> Answer {
     let layers = layers(error);
     let texts: Vec<String> = layers.iter().map(ToString::to_string).collect();
@@ -194,7 +196,7 @@ fn answer(error: &object_store::Error, kind: Kind) -> Answer {
     }
 }
 
-/// An error and all that it wraps, outermost first.
+/// An error and all errors that it wraps, outermost first.
 fn layers(error: &object_store::Error) -> Vec<&(dyn Error + 'static)> {
     let mut layers = Vec::new();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
@@ -205,8 +207,8 @@ fn layers(error: &object_store::Error) -> Vec<&(dyn Error + 'static)> {
     layers
 }
 
-/// `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Only code and message are taken:
-/// stores repeat keys and tokens beside them.
+/// Parses `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Takes only
+/// code and message, because stores repeat keys and tokens beside them.
 fn refusal(text: &str) -> Answer {
     let status = text.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_default();
     let inside = |tag: &str| {
@@ -220,7 +222,7 @@ fn refusal(text: &str) -> Answer {
     }
 }
 
-/// One short line.
+/// Returns the text as one short line.
 fn brief(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(MESSAGE_LIMIT).collect()

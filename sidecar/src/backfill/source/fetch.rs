@@ -1,5 +1,6 @@
-//! An object of a store, fetched range by range: connections may break, and every answer must be about the same
-//! bytes.
+//! Range requests for a store object, resumed after broken connections.
+//!
+//! Every answer must have the recorded identity of the object.
 
 use std::ops::Range;
 
@@ -14,10 +15,10 @@ use super::remote::modified;
 use super::retry::pause;
 use super::stores::Remote;
 
-/// How often in a row a range is asked for without a byte coming, before the source counts as gone.
+/// Tries in a row without a byte before the source counts as gone.
 const TRIES: u32 = 9;
 
-/// An object that is read: every answer must be about the bytes that were found.
+/// An object that is being read. Every answer must have the recorded identity.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteFile {
     object: Object,
@@ -38,7 +39,8 @@ impl RemoteFile {
         self.object.size
     }
 
-    /// The bytes of a range. A connection that breaks is made again, and what has arrived is kept.
+    /// Returns the bytes of a range. Reconnects after a broken connection and keeps the bytes that
+    /// have arrived.
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default();
         let mut bytes = BytesMut::with_capacity(length);
@@ -61,7 +63,7 @@ impl RemoteFile {
         Ok(bytes.freeze())
     }
 
-    /// One request, whose bytes are added as they come, also those before an error.
+    /// Sends one request and appends its bytes as they arrive, including the bytes before an error.
     async fn fetch_once(&self, range: Range<u64>, bytes: &mut BytesMut) -> Result<(), SourceError> {
         let explain = |error| self.remote.explain(&error, &self.object.location);
         let mut left = range.end - range.start;
@@ -71,7 +73,7 @@ impl RemoteFile {
         let mut stream = answer.into_stream();
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(explain)?;
-            // A server that sends more than was asked for must not fill the memory.
+            // A server that sends more than the requested range must not fill the memory.
             let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             bytes.extend_from_slice(piece.get(..wanted).unwrap_or_default());
             left -= wanted as u64;
@@ -86,12 +88,12 @@ impl RemoteFile {
         })
     }
 
-    /// The tag to compare on the server; a weak one never equals anything there.
+    /// Returns the tag for comparison on the server, which never matches a weak tag.
     fn strong_tag(&self) -> Option<String> {
         self.object.etag.clone().filter(|tag| !tag.starts_with("W/"))
     }
 
-    /// Not every server heeds the condition of a request, so its answers are compared here too.
+    /// Compares the identity of an answer, because some servers ignore the condition of a request.
     fn check(&self, meta: &ObjectMeta) -> Result<(), SourceError> {
         let bare = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
         let same = meta.size == self.object.size
@@ -109,7 +111,7 @@ impl RemoteFile {
         Err(changed(&self.object.location, self.object.identity(), found))
     }
 
-    /// Whether the store has the same object still.
+    /// Checks that the store still has the same object.
     pub(super) async fn unchanged(&self) -> Result<(), SourceError> {
         let meta = self.remote.probe(&self.object.location, &self.path).await?;
         self.check(&meta)

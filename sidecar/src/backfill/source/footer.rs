@@ -1,4 +1,6 @@
-//! The hash of a Parquet file's footer, which names every page's place and so changes with almost any rewrite.
+//! Hash of a Parquet file's footer.
+//!
+//! The footer holds the byte offset of every page and so changes with almost any rewrite.
 
 use parquet::file::reader::Length;
 use sha2::{Digest, Sha256};
@@ -8,15 +10,16 @@ use super::reader::Reader;
 
 /// The footer's length and the magic at a file's end.
 const TAIL: u64 = 8;
-/// The magic at its beginning.
+/// The magic at a file's beginning.
 const HEAD: u64 = 4;
-/// How much is hashed at once: a footer of gigabytes, real or claimed, must not fill the memory.
+/// Bytes hashed at once: a footer of gigabytes, real or claimed, must not fill the memory.
 const PIECE: u64 = 64 * 1024;
 
-/// SHA-256 of the footer with its length and magic, read from the end of the file. It blocks.
+/// Returns the SHA-256 of the footer with its length and magic, read from the end of the file.
+/// Blocks.
 ///
 /// # Errors
-/// [`SourceError::NotParquet`] when the last bytes are no footer; what keeps the file from being read.
+/// [`SourceError::NotParquet`] if the last bytes are no footer, or any error of reading the file.
 pub fn footer_hash(reader: &Reader) -> Result<[u8; 32], SourceError> {
     let not_parquet =
         |problem: String| Err(SourceError::NotParquet { location: reader.location().to_owned(), problem });

@@ -1,4 +1,4 @@
-//! Files of this machine: found by path, folder or glob, and read at any place without a shared cursor.
+//! Local files: lookup by path, folder or glob, and positioned reads.
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -15,14 +15,15 @@ use super::error::SourceError;
 use super::object::{Access, Object, changed, identity};
 use super::pattern::{self, Pattern};
 
-/// The files that a path names: itself, those below it, or those that it matches as a glob.
+/// Returns the files that a path names: the file itself, the files below a folder, or the matches
+/// of a glob.
 pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
     let text = path.to_string_lossy();
     let found = match std::fs::metadata(path) {
-        // A file that is called like a glob is meant, not the glob.
+        // An existing path wins over a glob of the same spelling.
         Ok(metadata) if metadata.is_dir() => below(path, pattern::is_data)?,
         Ok(metadata) if metadata.is_file() => vec![object(path, &metadata)?],
-        // A pipe would keep us waiting, and could not be read twice.
+        // A pipe would block the load, and could not be read twice.
         Ok(_) => {
             let problem = "it is neither a file nor a folder".to_owned();
             return Err(SourceError::Argument { argument: text.into_owned(), problem });
@@ -43,12 +44,12 @@ pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
     Ok(found)
 }
 
-/// The files below a folder that `takes` wants, asked with the path below it and the size.
+/// Returns the files below a folder that `takes` accepts by relative path and size.
 fn below(base: &Path, takes: impl Fn(&str, u64) -> bool) -> Result<Vec<Object>, SourceError> {
     let (mut found, mut folders, mut seen) = (Vec::new(), vec![base.to_owned()], HashSet::new());
     while let Some(folder) = folders.pop() {
         let here = std::fs::metadata(&folder).map_err(|error| failed(&folder, error))?;
-        // Links may lead in circles.
+        // Links may form a cycle.
         if !seen.insert((here.dev(), here.ino())) {
             continue;
         }
@@ -56,7 +57,7 @@ fn below(base: &Path, takes: impl Fn(&str, u64) -> bool) -> Result<Vec<Object>, 
             let path = entry.map_err(|error| failed(&folder, error))?.path();
             let metadata = match std::fs::metadata(&path) {
                 Ok(metadata) => metadata,
-                // A link to nothing, or a file that has just gone.
+                // A dangling link, or a file that was just deleted.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed(&path, error)),
             };
@@ -89,7 +90,7 @@ fn failed(path: &Path, source: io::Error) -> SourceError {
     SourceError::File { location: path.to_string_lossy().into_owned(), source }
 }
 
-/// An open file that was checked to be the one found before.
+/// An open file with the identity that was found before.
 #[derive(Debug, Clone)]
 pub(super) struct LocalFile {
     file: Arc<File>,
@@ -121,8 +122,8 @@ impl LocalFile {
         &self.location
     }
 
-    /// Whether both the open file and the one that has its name now are as they were: it may have been written to, or
-    /// replaced.
+    /// Fails if the open file, or the file that has its name now, differs from the recorded
+    /// identity: it may have been written to, or replaced.
     pub(super) fn unchanged(&self) -> Result<(), SourceError> {
         let open = self.file.metadata().map_err(|error| failed(&self.path, error))?;
         let named = std::fs::metadata(&self.path).map_err(|error| failed(&self.path, error))?;
@@ -149,7 +150,7 @@ impl LocalFile {
         }
     }
 
-    /// What it means that bytes which were there when the file was opened are not there any more.
+    /// Returns the error for a file that became shorter since it was opened.
     fn shorter(&self) -> SourceError {
         match self.unchanged() {
             Err(error) => error,
@@ -158,7 +159,7 @@ impl LocalFile {
     }
 }
 
-/// A local file from some place on, with a place of its own.
+/// A local file from an offset on, with an independent cursor.
 #[derive(Debug)]
 pub(super) struct LocalRange {
     file: LocalFile,

@@ -1,4 +1,4 @@
-//! Where Parquet comes from: local files and globs, S3, GCS, HTTP; what an object is known by.
+//! Parquet sources: local files, globs, S3, GCS and HTTP; object identity.
 
 mod variables;
 mod address;
@@ -29,10 +29,10 @@ pub use self::reader::{RangeReader, Reader};
 use self::stores::Stores;
 use self::variables::Variables;
 
-/// How many arguments are looked up at once: a shell may make thousands of them out of a pattern.
+/// Arguments that are looked up at once: a shell may expand a pattern to thousands of them.
 const AT_ONCE: usize = 16;
 
-/// The places that history can be read from: this machine, and the stores as their settings make them reachable.
+/// Locations from which history can be read: this machine, and the stores that the settings reach.
 #[derive(Default)]
 pub struct Sources {
     stores: Stores,
@@ -40,34 +40,37 @@ pub struct Sources {
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys and tokens are among the settings.
+        // The settings hold keys and tokens.
         f.debug_struct("Sources").finish_non_exhaustive()
     }
 }
 
 impl Sources {
-    /// With the settings of the environment: `AWS_…` for S3 and `GOOGLE_…` for GCS, as `object_store` names them.
+    /// Takes the settings from the environment: `AWS_…` for S3 and `GOOGLE_…` for GCS, named as in
+    /// `object_store`.
     pub fn from_env() -> Self {
         Self { stores: Stores::new(Variables::from_env()) }
     }
 
-    /// With settings given as names and values, of which those of other programs are ignored.
+    /// Takes the settings as names and values. Settings of other programs are ignored.
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { stores: Stores::new(Variables::new(settings)) }
     }
 
-    /// The Parquet objects that arguments name, sorted by location, each once.
+    /// Returns the Parquet objects that the arguments name, sorted by location and without
+    /// duplicates.
     ///
-    /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`, `{…}`), or an
-    /// address: `s3://bucket/…` and `gs://bucket/…` with a key, a folder or a glob, `http(s)://…` with a file. What
-    /// stands beside the data (`manifest.json`, `_SUCCESS`, hidden files, empty markers) is left out, unless an
-    /// argument names it.
+    /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`,
+    /// `{…}`), or an address: `s3://bucket/…` and `gs://bucket/…` with a key, a folder or a glob,
+    /// `http(s)://…` with a file. Companion files (`manifest.json`, `_SUCCESS`, hidden files, empty
+    /// markers) are left out, unless an argument names them.
     ///
     /// # Errors
-    /// When an argument names nothing or can't be asked: see [`SourceError`].
+    /// Fails if an argument names no Parquet file, or if its source can't be read.
     pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
         told_apart(arguments)?;
-        // Collected first: the compiler can't see that a stream of borrowed arguments may move between threads.
+        // Collected first: the compiler can't see that a stream of borrowed arguments may move
+        // between threads.
         let lookups: Vec<_> = arguments.iter().map(|argument| self.expand_one(argument)).collect();
         let found = stream::iter(lookups).buffered(AT_ONCE);
         let mut objects: Vec<Object> = found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
@@ -85,14 +88,14 @@ impl Sources {
     }
 
     async fn expand_local(&self, argument: &str, path: PathBuf) -> Result<Vec<Object>, SourceError> {
-        // A tree can be large and its disk slow.
+        // Blocking, because a tree can be large and its disk slow.
         let found = tokio::task::spawn_blocking(move || local::expand(&path)).await;
         let found = found.map_err(|_| SourceError::Stopped { location: argument.to_owned() })??;
         Ok(found)
     }
 }
 
-/// Addresses that differ only in what is not shown would be taken for one file.
+/// Refuses addresses that differ only in a hidden part, because they would count as one file.
 fn told_apart(arguments: &[String]) -> Result<(), SourceError> {
     let mut seen = HashMap::new();
     for argument in arguments {

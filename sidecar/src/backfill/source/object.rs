@@ -1,4 +1,4 @@
-//! One object of history: where it is, what it is known by, and whether it still is what it was.
+//! One object of history: location, identity and access.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,42 +9,44 @@ use object_store::path::Path;
 use super::error::SourceError;
 use super::stores::Remote;
 
-/// One file, local or remote, as it was found. Cloning is cheap and shares the connections.
+/// One file, local or remote, with the metadata of its lookup. Cloning is cheap and shares the
+/// connections.
 #[derive(Clone)]
 pub struct Object {
-    /// The absolute path, or the address without user, password, query and fragment. The same file always has the
-    /// same.
+    /// The absolute path, or the address without user, password, query and fragment. Always the
+    /// same for the same file.
     pub location: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
-    /// When it was written; whole seconds for remote objects, `None` where the server does not say.
+    /// Time of the last write; whole seconds for remote objects, `None` if the server does not
+    /// report it.
     pub modified: Option<Timestamp>,
-    /// The store's own tag of these bytes, where it gives one.
+    /// The store's own tag of these bytes, if it has one.
     pub etag: Option<String>,
     pub(super) access: Access,
 }
 
-/// How the bytes are reached.
+/// Access to the bytes.
 #[derive(Clone)]
 pub(super) enum Access {
     Local(PathBuf),
     Remote { remote: Remote, path: Path },
 }
 
-/// What an object is known by, as text that can be stored and compared: its ETag and size where the store gives a
-/// tag, otherwise its size and when it was written.
+/// Identity of an object, as text that can be stored and compared: ETag and size if the store gives
+/// a tag, otherwise size and time of the last write.
 ///
-/// Whoever plans adds [`footer_hash`](super::footer_hash), since a local file can change within its clock's tick.
+/// The plan adds [`footer_hash`](super::footer_hash), because a local file can change within its
+/// clock's tick.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity(String);
 
 impl Identity {
-    /// An identity that was stored.
+    /// Wraps a stored identity.
     pub fn recorded(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text to store.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,12 +59,11 @@ impl fmt::Display for Identity {
 }
 
 impl Object {
-    /// What the object is known by.
     pub fn identity(&self) -> Identity {
         Identity(identity(self.size, self.modified, self.etag.as_deref()))
     }
 
-    /// Whether this is the object that was recorded.
+    /// Checks that this is the recorded object.
     ///
     /// # Errors
     /// [`SourceError::Changed`] with both identities.
@@ -74,7 +75,7 @@ impl Object {
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not how it is reached: a store holds keys.
+        // Not the access, because a store holds keys.
         f.debug_struct("Object")
             .field("location", &self.location)
             .field("identity", &self.identity().0)

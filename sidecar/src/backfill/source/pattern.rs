@@ -1,14 +1,14 @@
-//! Globs over paths and keys, and which files beside the data are left out.
+//! Globs over paths and keys, and the filter for companion files.
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// Ends of a name that make a file Parquet. Batch exports name the compression of the pages too, though the file
-/// itself is not compressed.
+/// Suffixes of Parquet file names. Batch exports also name the compression of the pages, though the
+/// file itself is not compressed.
 const PARQUET: [&str; 2] = [".parquet", ".pq"];
 const COMPRESSIONS: [&str; 10] =
     [".zst", ".zstd", ".sz", ".snappy", ".gz", ".gzip", ".br", ".brotli", ".lz4", ".lzo"];
 
-/// A glob: folders without wildcards, and a pattern for what is below them.
+/// A glob: folders without wildcards, and a pattern for the paths below them.
 #[derive(Debug)]
 pub(super) struct Pattern {
     base: String,
@@ -16,30 +16,30 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// Whether a text has wildcards at all.
     pub(super) fn is_glob(text: &str) -> bool {
         text.contains(['*', '?', '[', '{'])
     }
 
     /// # Errors
-    /// What is wrong with the pattern, in words.
+    /// Fails, in words, if the pattern is invalid.
     pub(super) fn new(text: &str) -> Result<Self, String> {
         let wildcard = text.find(['*', '?', '[', '{']).unwrap_or(text.len());
         let below = text.get(..wildcard).and_then(|literal| literal.rfind('/')).map_or(0, |slash| slash + 1);
         let (base, below) = text.split_at(below);
-        // A wildcard stays within its folder; `**` goes below.
+        // A wildcard stays within its folder; `**` crosses folders.
         let glob = GlobBuilder::new(below.trim_end_matches('/')).literal_separator(true).build();
         let glob = glob.map_err(|error| format!("the pattern is wrong: {}", error.kind()))?;
         Ok(Self { base: base.to_owned(), below: glob.compile_matcher() })
     }
 
-    /// The folders before the first wildcard, with the slash at their end; empty if there are none.
+    /// Returns the folders before the first wildcard, with a trailing slash; empty if there are
+    /// none.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Whether the file at `path`, relative to the base, is to be read: because the pattern is its own, or that of a
-    /// folder which it stands in.
+    /// Whether the file at `path`, relative to the base, is to be read, because the pattern matches
+    /// the file or one of its folders.
     pub(super) fn takes(&self, path: &str, size: u64) -> bool {
         if self.below.is_match(path) {
             return !is_companion(path, size);
@@ -49,13 +49,13 @@ impl Pattern {
     }
 }
 
-/// Whether a file of a folder, by its path below it, is data.
+/// Whether a file of a folder is data, by its path relative to the folder.
 pub(super) fn is_data(path: &str, size: u64) -> bool {
     has_parquet_name(path) && !is_companion(path, size)
 }
 
-/// Whether a file stands beside the data: hidden, a manifest, or an empty marker. An empty file that calls itself
-/// Parquet is none: it was cut short, and must not be passed over.
+/// Whether a file is a companion of the data: hidden, a manifest, or an empty marker. An empty file
+/// with a Parquet name is none: it was truncated, and must not be skipped.
 fn is_companion(path: &str, size: u64) -> bool {
     let hidden = path.split('/').any(|part| part.starts_with(['.', '_']));
     let name = path.rsplit('/').next().unwrap_or(path);

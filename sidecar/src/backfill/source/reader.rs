@@ -1,4 +1,4 @@
-//! An open object as the Parquet library reads it: any range, from any blocking thread.
+//! An open object for the Parquet library: any range, any blocking thread.
 
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -14,10 +14,11 @@ use super::fetch::RemoteFile;
 use super::local::{LocalFile, LocalRange};
 use super::object::{Access, Object};
 
-/// An open object. It can be read by many threads at once; cloning shares the file or connection.
+/// An open object. Many threads can read it at once; cloning shares the file or connection.
 ///
-/// All reading blocks: use it where blocking is allowed (`spawn_blocking`, a thread of one's own), while the runtime
-/// on which the object was opened goes on. A remote object that is read holds up to 32 MiB, whatever its size.
+/// All reads block: use it where blocking is allowed (`spawn_blocking`, a separate thread), while
+/// the runtime that opened the object keeps running. A remote object holds up to 32 MiB during
+/// reads, whatever its size.
 #[derive(Debug, Clone)]
 pub struct Reader(Inner);
 
@@ -27,7 +28,7 @@ enum Inner {
     Remote(Blocks),
 }
 
-/// The bytes of an object from some place on.
+/// The bytes of an object from an offset on.
 #[derive(Debug)]
 pub struct RangeReader(RangeInner);
 
@@ -38,10 +39,10 @@ enum RangeInner {
 }
 
 impl Object {
-    /// Opens the object as it was found.
+    /// Opens the object with its recorded identity.
     ///
     /// # Errors
-    /// [`SourceError::Changed`] when other bytes are there by now, and whatever keeps it from being opened.
+    /// [`SourceError::Changed`] if the bytes have changed, or any error of opening the object.
     pub async fn open(&self) -> Result<Reader, SourceError> {
         match &self.access {
             Access::Local(path) => {
@@ -51,7 +52,7 @@ impl Object {
                 let file = opened.map_err(|_| SourceError::Stopped { location: self.location.clone() })??;
                 Ok(Reader(Inner::Local(file)))
             }
-            // Every request says which object it means, so nothing needs to be asked yet.
+            // Every request names the expected object, so opening needs no request.
             Access::Remote { remote, path } => {
                 let file = RemoteFile::new(self, remote, path);
                 Ok(Reader(Inner::Remote(Blocks::new(file, Handle::current()))))
@@ -61,7 +62,7 @@ impl Object {
 }
 
 impl Reader {
-    /// Where the object is, as it may be shown.
+    /// The address without secrets.
     pub fn location(&self) -> &str {
         match &self.0 {
             Inner::Local(file) => file.location(),
@@ -69,11 +70,11 @@ impl Reader {
         }
     }
 
-    /// Whether all that was read belongs to the object as it was found: to be asked after the last read, before
-    /// anything is made of the bytes.
+    /// Checks that all bytes read belong to the recorded object. Call it after the last read and
+    /// before any use of the bytes.
     ///
     /// # Errors
-    /// [`SourceError::Changed`], or what keeps a local file from being looked at.
+    /// [`SourceError::Changed`], or an error of reading a local file's metadata.
     pub fn unchanged(&self) -> Result<(), SourceError> {
         match &self.0 {
             Inner::Local(file) => file.unchanged(),
@@ -81,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// Bytes that are there: the range must lie within the object.
+    /// Returns existing bytes: the range must lie within the object.
     pub(super) fn within(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         match &self.0 {
             Inner::Local(file) => file.bytes(range),
@@ -118,7 +119,8 @@ impl ChunkReader for Reader {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        // A broken file's own numbers lead here: nothing is allocated for bytes that are not there.
+        // A broken file's own numbers lead here, so no memory is allocated for bytes beyond the
+        // end.
         match start.checked_add(length as u64).filter(|end| *end <= self.len()) {
             Some(end) => Ok(self.within(start..end)?),
             None => Err(self.beyond(start, length)),

@@ -1,4 +1,4 @@
-//! Objects of stores, found by key, folder, glob or address.
+//! Lookup of store objects by key, folder, glob or address.
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
@@ -14,10 +14,11 @@ use super::pattern::{self, Pattern};
 use super::retry::pause;
 use super::stores::{Remote, Stores};
 
-/// How often a listing is begun, since it can't go on where it broke off. Few, so that a wrong address is told soon.
+/// Tries of a listing, which can't resume after a break. Few, so that a wrong address is reported
+/// soon.
 const LISTINGS: u32 = 4;
 
-/// The objects that an address in a bucket names.
+/// Returns the objects that an address in a bucket names.
 pub(super) async fn expand(
     stores: &Stores,
     store: Store,
@@ -30,7 +31,7 @@ pub(super) async fn expand(
         let wrong = |problem| SourceError::Argument { argument: argument.clone(), problem };
         let glob = Pattern::new(key).map_err(wrong)?;
         match place.list(glob.base(), |key, size| glob.takes(key, size)).await? {
-            // It may be a key that only looks like a glob.
+            // The key may only look like a glob.
             none if none.is_empty() => place.key(key).await?,
             found => found,
         }
@@ -46,21 +47,21 @@ pub(super) async fn expand(
     Ok(found)
 }
 
-/// The file at an address on a web server.
+/// Returns the file at an address on a web server.
 pub(super) async fn web(stores: &Stores, url: &Url) -> Result<Object, SourceError> {
     let (location, remote) = (shown_url(url), stores.web(url)?);
     let meta = remote.probe(&location, &Path::default()).await?;
     Ok(object(location, remote, &meta))
 }
 
-/// One bucket and the beginning of its locations.
+/// One bucket, with the prefix of its locations.
 struct Bucket {
     root: String,
     remote: Remote,
 }
 
 impl Bucket {
-    /// A key that exists is meant, else the folder of that name.
+    /// An existing key wins over the folder of the same name.
     async fn key_or_folder(&self, key: &str) -> Result<Vec<Object>, SourceError> {
         match self.key(key).await? {
             none if none.is_empty() => self.list(key, pattern::is_data).await,
@@ -68,7 +69,7 @@ impl Bucket {
         }
     }
 
-    /// The object of a key, if there is one.
+    /// Returns the object of a key, if it exists.
     async fn key(&self, key: &str) -> Result<Vec<Object>, SourceError> {
         let location = format!("{}{key}", self.root);
         match self.remote.probe(&location, &self.path(key)?).await {
@@ -78,7 +79,7 @@ impl Bucket {
         }
     }
 
-    /// All keys below a folder that `takes` wants, asked with the key below it and the size.
+    /// Returns all objects below a folder that `takes` accepts by relative key and size.
     async fn list(
         &self,
         folder: &str,
@@ -117,7 +118,7 @@ impl Bucket {
     }
 
     fn path(&self, key: &str) -> Result<Path, SourceError> {
-        // The library would take a slash at the beginning away, and ask for another key.
+        // The library would strip a leading slash, and ask for another key.
         let path = Path::parse(key).ok().filter(|_| !key.starts_with('/'));
         path.ok_or_else(|| {
             let problem =
@@ -132,16 +133,16 @@ fn object(location: String, remote: Remote, meta: &ObjectMeta) -> Object {
     Object { location, size, modified, etag, access: Access::Remote { remote, path: meta.location.clone() } }
 }
 
-/// In whole seconds, as the answers to requests have it; listings are finer.
+/// In whole seconds, as in the answers to requests; listings are finer.
 pub(super) fn modified(meta: &ObjectMeta) -> Option<Timestamp> {
-    // The client's way to say that the server did not.
+    // The client reports 0 if the server sent no time.
     let second = Some(meta.last_modified.timestamp()).filter(|second| *second != 0)?;
     Timestamp::from_second(second).ok()
 }
 
 impl Remote {
-    /// What is known of an object. Asked with GET, since the answer to HEAD says nothing about an error, and a signed
-    /// address is often signed for GET alone.
+    /// Returns the metadata of an object. Uses GET, because the answer to HEAD has no details of an
+    /// error, and a signed address is often signed for GET alone.
     pub(super) async fn probe(&self, location: &str, path: &Path) -> Result<ObjectMeta, SourceError> {
         let first = GetOptions::new().with_range(Some(0..1));
         match self.client.get_opts(path, first).await {

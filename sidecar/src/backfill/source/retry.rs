@@ -1,4 +1,4 @@
-//! Waiting between tries of a store.
+//! Backoff between tries of a store.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::error::SourceError;
 /// Before the second try; doubled for each further one, which makes a minute for a range.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// Waits before another try, the longer the more there were.
+/// Waits before the next try, longer with each one.
 pub(super) async fn pause(error: &SourceError, tries: u32) {
     let pause = BACKOFF * 2_u32.saturating_pow(tries.saturating_sub(1));
     tracing::info!("{error}; trying again in {} ms", pause.as_millis());

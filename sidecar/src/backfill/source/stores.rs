@@ -1,4 +1,4 @@
-//! Clients of S3, GCS and web servers, made from the settings; one a bucket.
+//! Clients of S3, GCS and web servers, one per bucket.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,40 +18,41 @@ use super::error::SourceError;
 use super::explain::unusable;
 use super::variables::Variables;
 
-/// For a connection to be made: other continents answer within half a second.
+/// Limit for a connect: other continents answer within half a second.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For the next bytes of an answer. There is no limit for all of it: a slow line is no error as long as it brings
-/// something.
+/// Limit for the next bytes of an answer. The whole answer has no limit, because a slow connection
+/// is no error while bytes arrive.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// Tries of one request, so that listing fails within seconds when nothing listens. Reading tries again by itself.
+/// Retries of one request: few, so that a listing fails within seconds if no server listens. Reads
+/// have their own retries.
 const RETRIES: usize = 3;
-/// No new try of one request after this time.
+/// No retry of one request after this time.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
-/// Between the first tries, and at most.
+/// Between the first two tries, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The connected stores. Clients are shared by all objects of a bucket.
+/// Connected stores. All objects of a bucket share one client.
 #[derive(Default)]
 pub(super) struct Stores {
     variables: Arc<Variables>,
     buckets: Mutex<HashMap<(Store, String), Remote>>,
-    // By scheme; those for addresses with a user are not among them.
+    // By scheme, without clients for addresses with a user.
     web: Mutex<HashMap<String, HttpClient>>,
 }
 
-/// A connected store, and what explains its errors.
+/// A connected store, with the data that explains its errors.
 #[derive(Clone)]
 pub(super) struct Remote {
     pub(super) client: Arc<dyn ObjectStore>,
     pub(super) kind: Kind,
-    /// The address that requests go to, as it may be shown.
+    /// The address of the requests, without secrets.
     pub(super) endpoint: String,
     pub(super) variables: Arc<Variables>,
 }
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the client: it holds keys.
+        // Not the client, because it holds keys.
         f.debug_struct("Remote")
             .field("kind", &self.kind)
             .field("endpoint", &self.endpoint)
@@ -64,7 +65,7 @@ impl Stores {
         Self { variables: Arc::new(variables), ..Self::default() }
     }
 
-    /// The store of a bucket. Connects to nothing.
+    /// Returns the store of a bucket, without connecting.
     pub(super) fn bucket(&self, store: Store, name: &str) -> Result<Remote, SourceError> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (store, name.to_owned());
@@ -116,14 +117,15 @@ impl Stores {
         self.remote(Kind::Google, &location, shown, endpoint.as_ref(), build)
     }
 
-    /// A store that holds the one file of an address, so that the query stays as it is: it may be signed.
+    /// Returns a store that holds the single file of an address. This keeps the query as it is,
+    /// because it may be signed.
     pub(super) fn web(&self, url: &Url) -> Result<Remote, SourceError> {
         let location = shown_url(url);
         let mut bare = url.clone();
         let _ = (bare.set_username(""), bare.set_password(None));
         bare.set_fragment(None);
         let build = |options: ClientOptions| {
-            // An http:// address was asked for by name.
+            // The user asked for http:// explicitly.
             let options = options.with_allow_http(url.scheme() == "http");
             let client = match basic_authorization(url) {
                 Some(header) => {
@@ -140,7 +142,8 @@ impl Stores {
         self.remote(Kind::Web, &location, host, Some(url), build)
     }
 
-    /// The client for all addresses of a scheme: each one loads the machine's certificates.
+    /// Returns the shared client of a scheme, because each new client loads the machine's
+    /// certificates.
     fn web_client(&self, scheme: &str, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let mut clients = self.web.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(scheme) {
@@ -166,7 +169,8 @@ impl Stores {
     ) -> Result<Remote, SourceError> {
         install_crypto();
         let built = match build(options()) {
-            // A machine without CA certificates can't make a client for https, and needs none for http.
+            // A machine without CA certificates can't make a client for https, and needs none for
+            // http.
             Err(_) if address.is_some_and(|url| url.scheme() == "http") => {
                 build(options().with_config(ClientConfigKey::NoSystemCertificates, "true"))
             }
@@ -180,7 +184,7 @@ impl Stores {
     }
 }
 
-/// A client that is there already.
+/// An existing client.
 #[derive(Debug)]
 struct Connected(HttpClient);
 
@@ -190,7 +194,7 @@ impl HttpConnector for Connected {
     }
 }
 
-/// TLS by ring, for this whole process; somebody may have chosen already.
+/// Installs ring as the TLS provider of the process, unless a provider is installed already.
 fn install_crypto() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -213,7 +217,7 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// User and password of an address as the header that carries them.
+/// Returns the header that carries the user and password of an address.
 fn basic_authorization(url: &Url) -> Option<HeaderValue> {
     let decoded = |text: &str| percent_decoded(text);
     if url.username().is_empty() && url.password().is_none() {
@@ -222,7 +226,7 @@ fn basic_authorization(url: &Url) -> Option<HeaderValue> {
     let mut bare = url.clone();
     let _ = (bare.set_username(""), bare.set_password(None));
     install_crypto();
-    // The library's own encoding; the request is never sent, so it needs no certificates.
+    // Uses the library's own encoding. The request is never sent, so it needs no certificates.
     let client = reqwest::Client::builder().tls_certs_only([]).build().ok()?;
     let request =
         client.get(bare).basic_auth(decoded(url.username()), url.password().map(decoded)).build().ok()?;

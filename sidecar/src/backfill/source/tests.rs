@@ -1,4 +1,4 @@
-//! What the sources as a whole must never do: let a secret into a log, an error or a record.
+//! Tests that no secret reaches a log, an error or a record.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -38,7 +38,7 @@ fn server(answers: Vec<String>) -> u16 {
 
 #[test]
 fn no_log_of_any_library_has_a_secret_at_any_level() {
-    // A server that is busy, then torn, then has the file, then refuses.
+    // The server is busy, then breaks off, then has the file, then refuses.
     let (close, body) = ("Connection: close\r\nContent-Length:", "\r\n\r\n");
     let answers = [
         format!("HTTP/1.1 503 Busy\r\n{close} 0{body}"),
@@ -53,7 +53,7 @@ fn no_log_of_any_library_has_a_secret_at_any_level() {
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
     tracing::subscriber::with_default(subscriber.finish(), || {
-        // One thread for everything, so that this subscriber sees it.
+        // A single thread, so that this subscriber sees all events.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let address = format!("http://me:s3cret@127.0.0.1:{port}/a.parquet?X-Amz-Signature=s3cret#s3cret");
         let objects = runtime.block_on(Sources::default().expand(&[address])).expect("an object");

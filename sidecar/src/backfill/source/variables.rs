@@ -1,4 +1,4 @@
-//! The settings of the stores as the environment gives them, and which of them must never be shown.
+//! Store settings from the environment, and redaction of their secrets.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -6,11 +6,11 @@ use std::fmt;
 
 use url::Url;
 
-/// Beginnings of the names that stores are set up by.
+/// Prefixes of the names of store settings.
 const PREFIXES: [&str; 3] = ["AWS_", "GOOGLE_", "SERVICE_ACCOUNT"];
-/// What the name of a secret has in it.
+/// Parts of a name that mark a secret.
 const SECRET: [&str; 4] = ["KEY", "SECRET", "TOKEN", "PASSWORD"];
-/// What stands for a secret in a text.
+/// Replaces a secret in a text.
 const HIDDEN: &str = "(hidden)";
 
 /// Names and values of the settings.
@@ -18,7 +18,6 @@ const HIDDEN: &str = "(hidden)";
 pub(super) struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Those of the environment.
     pub(super) fn from_env() -> Self {
         Self::new(
             env::vars_os()
@@ -26,34 +25,35 @@ impl Variables {
         )
     }
 
-    /// Those among `all` that are a store's.
+    /// Keeps the store settings among `all`.
     pub(super) fn new(all: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         Self(all.into_iter().filter(|(name, value)| ours(name) && !value.is_empty()).collect())
     }
 
-    /// The first of `names` that is set, with its value.
+    /// Returns the first of `names` that is set, with its value.
     pub(super) fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, &str)> {
         names.iter().find_map(|name| Some((*name, self.0.get(*name)?.as_str())))
     }
 
-    /// All settings whose names begin so, named as `object_store` names them.
+    /// Returns all settings whose names begin with `prefix`, named as in `object_store`.
     pub(super) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
         let ours = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
         ours.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
     }
 
-    /// A text without any secret among the settings, wherever it got it from.
+    /// Returns the text without any of the secrets among the settings.
     pub(super) fn hide(&self, text: &str) -> String {
         let secret = |name: &str| SECRET.iter().any(|part| name.contains(part)) && !name.ends_with("_FILE");
         let secrets = self.0.iter().filter(|(name, _)| secret(name));
         secrets.fold(text.to_owned(), |text, (_, value)| text.replace(value.as_str(), HIDDEN))
     }
 
-    /// The address of a store that is not its provider's own.
+    /// Returns the address of a custom endpoint, if one is set.
     ///
     /// # Errors
-    /// In words, when it is none or would send requests unencrypted although `allow` (a variable) does not say so.
+    /// Fails, in words, if the value is no address, or if requests would be unencrypted without
+    /// permission by the variable `allow`.
     pub(super) fn endpoint(&self, names: &[&str], allow: &str) -> Result<Option<Url>, String> {
         let Some((name, value)) = self.first(names) else { return Ok(None) };
         let url =

@@ -1,4 +1,4 @@
-//! Expected and found, block by block, summed up by shard and month.
+//! Comparison of expected and observed blocks, by shard and month.
 
 use std::collections::BTreeMap;
 
@@ -7,51 +7,52 @@ use serde::Serialize;
 use super::BlockSum;
 use crate::backfill::ledger::Job;
 
-/// What the comparison of a job came to.
+/// Result of the comparison for a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Proof {
     /// Rows of the job's files.
     pub source_rows: u64,
-    /// Those that were rejected, and so are not to be there.
+    /// Source rows that were rejected, and so are not expected.
     pub rejected: u64,
-    /// Whether every row is accounted for; if not, nothing was counted.
+    /// Whether every row is accounted for. If not, the stored rows were not counted.
     pub complete: bool,
-    /// Blocks that the ledger has.
+    /// Blocks in the ledger.
     pub blocks: u64,
-    /// Rows that it expects.
+    /// Rows that the ledger expects.
     pub rows: u64,
-    /// Rows that are there.
+    /// Stored rows.
     pub found: u64,
-    /// Expected rows that are there no more because merges keep one row of an event, which is there.
+    /// Expected rows that merges removed because they keep one row of an event. The kept row
+    /// exists.
     pub merged: u64,
-    /// Shards and months in which something differs; none if all is proven.
+    /// Shards and months with a difference; empty if all rows are proven.
     pub differences: Vec<Difference>,
-    /// Blocks of which rows are missing and nothing else is wrong.
+    /// Blocks with missing rows and no other fault.
     #[serde(skip)]
     pub(super) short: Vec<BlockSum>,
 }
 
-/// A shard's month in which rows are missing, too many, changed, or on the wrong shard.
+/// A shard's month with missing, extra, changed or misplaced rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
     /// The partition.
     pub month: u32,
     /// Rows expected of the blocks that differ.
     pub rows: u64,
-    /// Rows that are not there, counted block by block.
+    /// Rows that are absent, counted block by block.
     pub missing: u64,
-    /// Rows beyond those expected, counted block by block.
+    /// Rows beyond the expected ones, counted block by block.
     pub extra: u64,
-    /// Blocks whose rows are as many as expected, but not the same.
+    /// Blocks with the expected number of rows but another checksum.
     pub changed_blocks: u64,
     /// Rows that the shard rule gives to another shard.
     pub wrong_shard: u64,
 }
 
 impl Proof {
-    /// Takes `rows` missing rows of a shard and month for merged.
+    /// Counts `rows` missing rows of a shard and month as merged.
     pub(super) fn forgive(&mut self, shard: u32, month: u32, rows: u64) {
         let place = |difference: &&mut Difference| (difference.shard, difference.month) == (shard, month);
         if let Some(difference) = self.differences.iter_mut().find(place) {
@@ -64,12 +65,12 @@ impl Proof {
         self.differences.retain(differs);
     }
 
-    /// Whether everything is as expected.
+    /// Whether all rows are as expected.
     pub fn is_proven(&self) -> bool {
         self.complete && self.differences.is_empty()
     }
 
-    /// That of a job of which rows are missing yet.
+    /// Returns the proof of a job that is not complete, without counts of stored rows.
     pub(super) fn incomplete(job: &Job) -> Self {
         let Job { rows, stored, rejected, blocks, .. } = *job;
         let (differences, short) = (Vec::new(), Vec::new());

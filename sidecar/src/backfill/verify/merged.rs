@@ -1,7 +1,9 @@
-//! Missing rows that are no loss: `sharded_events` keeps one row of an event, so a merge takes the others away.
+//! Missing rows that were merged into other rows of their events.
 //!
-//! A source may hold an event twice, or one that came through Kafka as well. So the units of blocks that are short are read
-//! once more, and for each row that is gone its event is looked for: if it stands on the same shard, the row was merged.
+//! `sharded_events` keeps one row of an event, so a merge removes the others. A source may hold an
+//! event twice, or hold one that also came through Kafka. The units of short blocks are therefore
+//! read a second time, and the event of each missing row is looked up. If it exists on the same
+//! shard, the row was merged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::backfill::shard::{Key, Memory};
 use crate::node::Node;
 use crate::sql;
 
-/// Events that one question names: its parameters travel in the URL, which servers take up to 1 MiB of.
+/// Events per query: its parameters travel in the URL, and servers accept up to 1 MiB of it.
 const EVENTS_A_QUESTION: usize = 200;
 
 /// A block, by shard, slice and month.
@@ -37,10 +39,10 @@ struct Standing {
     events: u64,
 }
 
-/// Looks for the events of missing rows, and takes those that are there out of the proof's differences.
+/// Looks up the events of missing rows, and removes existing ones from the proof's differences.
 ///
 /// # Errors
-/// See [`RunError`]: the files must be there still.
+/// Fails if the files of the job no longer exist, among other faults of [`RunError`].
 pub async fn explain(
     database: &str,
     route: &Route,
@@ -66,7 +68,7 @@ pub async fn explain(
             quarantine: None,
             answer_holds: DEFAULT_ANSWER_HOLDS,
         },
-        // Each slice is looked through and dropped before the next is built.
+        // Each slice is checked and dropped before the next is built.
         memory: Memory::new(0),
         progress: Arc::new(Progress::default()),
         runtime: Handle::current(),
@@ -80,7 +82,7 @@ pub async fn explain(
     Ok(())
 }
 
-/// The places of a block's rows that are there.
+/// Returns the row ids of a block that are stored.
 async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet<u64>, LedgerError> {
     let sql = sql::render("backfill/present_rows.sql", minijinja::context! { database })?;
     let first = 1 << 63 | block.slice << ROW_BITS;
@@ -90,7 +92,7 @@ async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet
     Ok(rows.into_iter().map(|row| row.place).collect())
 }
 
-/// The keys of rows that the files have and the shards have not.
+/// Returns the keys of rows that the files have and the shards don't.
 fn missing(
     reading: &Reading,
     units: &BTreeSet<String>,
@@ -112,7 +114,7 @@ fn missing(
     Ok(missing)
 }
 
-/// Whether every event stands on the shard.
+/// Whether every event exists on the shard.
 async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<bool, LedgerError> {
     let sql = sql::render("backfill/standing_events.sql", minijinja::context! { database })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -139,7 +141,7 @@ async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<
     Ok(true)
 }
 
-/// A row without its place.
+/// The key without its row id.
 fn event(key: &Key) -> (i64, i64, &[u8], &[u8], u128) {
     (key.team_id, key.day, &key.event, &key.distinct_id, key.uuid)
 }

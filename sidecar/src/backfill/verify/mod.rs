@@ -1,4 +1,4 @@
-//! The proof: what stands in ClickHouse, counted on every shard, against what the source's rows came to.
+//! Proof of a load: stored rows against expected rows, by shard.
 
 mod compare;
 mod merged;
@@ -16,32 +16,27 @@ use crate::config::Config;
 use crate::node::Node;
 use crate::sql;
 
-/// Rows of one slice and month on one shard, expected or found.
+/// Rows of one slice and month on one shard, expected or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct BlockSum {
-    /// The shard, from 1.
+    /// From 1.
     pub shard: u32,
-    /// The slice.
     pub slice: u64,
     /// The partition.
     pub month: u32,
-    /// Rows.
     pub rows: u64,
-    /// The sum of their hashes.
+    /// The sum of the rows' hashes.
     pub checksum: u64,
     /// Rows that the shard rule gives to another shard.
     #[serde(default)]
     pub wrong_shard: u64,
-    /// The unit, where it is expected.
+    /// Set for expected blocks only.
     #[serde(default)]
     pub unit: String,
 }
 
-/// Compares all blocks of a job's files that their shards acknowledged with what they hold now, month after month. `say`
-/// hears of each month before it is counted. A job that is not complete is not counted.
-///
-/// # Errors
-/// See [`LedgerError`].
+/// Compares all acknowledged blocks of a job's files with the rows on their shards, month by month.
+/// Calls `say` with each month before its count. Skips the counts if the job is not complete.
 pub async fn verify(
     config: &Config,
     node: &Node,

@@ -1,4 +1,4 @@
-//! How a running load is shown: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a running load, as a bar or as lines.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -8,31 +8,32 @@ use posthouse::backfill::run::{Count, Progress};
 
 use crate::cli::notices::note;
 
-/// How often a terminal is drawn anew.
+/// Interval of redraws on a terminal.
 const FRAME: Duration = Duration::from_millis(200);
-/// How often a line is written where there is no terminal.
+/// Interval of lines without a terminal.
 const LINE: Duration = Duration::from_secs(10);
-/// Rates are those since the last so many seconds, so that a pause shows.
+/// Time window of the rates, short enough to show a pause.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
-/// What a load does that was asked to end.
+/// Status of a load that was asked to stop.
 const STOPPING: &str = "stopping after the blocks under way; once more stops at once";
 
-/// Says that a load ends soon; a bar says it by itself.
+/// Reports that the load stops soon. The bar shows this on a terminal.
 pub(super) fn say_stopping() {
     if !stderr().is_terminal() {
         note(STOPPING);
     }
 }
 
-/// Shows `progress` until it is dropped by whoever waits for the load.
+/// Shows `progress` until the future is dropped.
 pub(super) async fn show(progress: &Progress, rows: u64) {
     if stderr().is_terminal() { bar(progress, rows).await } else { lines(progress, rows).await }
 }
 
 async fn bar(progress: &Progress, rows: u64) {
     let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
-    // Two lines, the second cut where the terminal ends: one that wraps is in the way when the next is drawn.
+    // Two lines, the second cut where the terminal ends. A wrapped line would disturb the
+    // next redraw.
     let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {prefix}\n{wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let clear = Clear(bar);
@@ -46,7 +47,7 @@ async fn bar(progress: &Progress, rows: u64) {
     }
 }
 
-/// Takes the bar away however the wait ends.
+/// Clears the bar when dropped, on every way out of the wait.
 struct Clear(ProgressBar);
 
 impl Drop for Clear {
@@ -65,16 +66,16 @@ async fn lines(progress: &Progress, rows: u64) {
     }
 }
 
-/// Rows that need nothing more.
+/// Rows that need no further work.
 fn done(progress: &Progress) -> u64 {
     [&progress.stored, &progress.before, &progress.rejected].map(Count::get).iter().sum()
 }
 
-/// A load in words.
+/// Status of a load as text.
 struct State {
-    /// How far it is.
+    /// Rows done, and the time left.
     far: String,
-    /// How fast it goes, and what slows it down.
+    /// Speed, and the reason of a slowdown.
     pace: String,
 }
 
@@ -87,7 +88,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
         speed => format!("ETA {}", HumanDuration(Duration::from_secs(left / speed + 1))),
     };
     let pace = match progress.slowed().first() {
-        // Shards that are slow to answer, or do not.
+        // Some shards are slow to answer, or do not answer.
         None if rows_a_second == 0 => "waiting for the next block".to_owned(),
         None => "full speed".to_owned(),
         Some((shard, reason)) => format!("shard {shard} {reason}"),
@@ -104,7 +105,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
     }
 }
 
-/// What was done when, within [`RATE_WINDOW`].
+/// Samples of time, rows and bytes within [`RATE_WINDOW`].
 struct Rate(Vec<(Instant, u64, u64)>);
 
 impl Rate {
@@ -112,7 +113,7 @@ impl Rate {
         Self(vec![(Instant::now(), 0, 0)])
     }
 
-    /// Rows and bytes a second.
+    /// Returns rows and bytes per second.
     fn of(&mut self, rows: u64, bytes: u64) -> (u64, u64) {
         let now = Instant::now();
         self.0.push((now, rows, bytes));

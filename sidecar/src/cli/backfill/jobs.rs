@@ -1,4 +1,4 @@
-//! `posthouse backfill list`, `status` and `cancel`: what the ledger knows of jobs.
+//! `posthouse backfill list`, `status` and `cancel`: jobs in the ledger.
 
 use anyhow::{Context, bail};
 use indicatif::{HumanBytes, HumanCount};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
-/// What `cancel --json` prints.
+/// JSON output of `cancel`.
 #[derive(Serialize)]
 struct Cancelled<'a> {
     cancelled: &'a str,
@@ -51,7 +51,7 @@ pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow
     Ok(Outcome::Clean)
 }
 
-/// The job called `name`; an id that nothing was loaded under is an error.
+/// Returns the job `name`. An id without any load is an error.
 pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::Result<Job> {
     let found = ledger::jobs(route.any(), &config.database, Some(name)).await?;
     if found.len() > 1 {
@@ -61,7 +61,7 @@ pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::
     job.with_context(|| format!("there is no job {name}: posthouse backfill list shows all"))
 }
 
-/// What a job is at, in a word or two.
+/// Returns the state of a job in a word or two.
 fn state(job: &Job) -> &'static str {
     match (job.is_complete(), job.proven_at.is_empty()) {
         (true, false) => "proven",
@@ -71,7 +71,7 @@ fn state(job: &Job) -> &'static str {
     }
 }
 
-/// What to do about a job next.
+/// Returns a hint for the next step of a job.
 fn next(job: &Job) -> Option<String> {
     match state(job) {
         "proven" => None,

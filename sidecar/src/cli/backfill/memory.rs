@@ -1,13 +1,14 @@
-//! How `--memory` is shared out: blocks that are built and not yet sent, and what is decoded.
+//! Division of `--memory` between decoding and blocks that await sending.
 
 use std::num::NonZeroU64;
 
 use posthouse::backfill::read::Bounds;
 
-/// Bytes that decoding takes at least: pages of a mebibyte for each column, which is what writers make.
+/// Minimum memory for decoding, in bytes: pages of a mebibyte for each column, the size that
+/// writers make.
 const LEAST_DECODING: u64 = 64 << 20;
 
-/// What of `memory` may be used while rows are decoded.
+/// Returns the part of `memory` for decoding rows.
 pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
     Bounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
 }
@@ -16,19 +17,20 @@ fn decoding_bytes(memory: NonZeroU64) -> u64 {
     (memory.get() / 16).saturating_mul(3).max(LEAST_DECODING)
 }
 
-/// What of `memory` blocks may take until they are sent.
+/// Returns the part of `memory` for blocks until they are sent, in bytes.
 pub(super) fn block_bytes(memory: NonZeroU64) -> u64 {
     let memory_bytes = memory.get();
     memory_bytes.saturating_sub(decoding_bytes(memory)).max(memory_bytes / 4)
 }
 
-/// The largest slice for which `memory` is enough: the ends of its columns' memory are not full.
+/// Returns the largest slice that fits into `memory`. The slice is smaller than the memory for
+/// blocks, because the allocations of its columns are not filled to the end.
 pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
     let bytes = block_bytes(memory);
     NonZeroU64::new(bytes - bytes / 32).unwrap_or(NonZeroU64::MIN)
 }
 
-/// The least `--memory`, in MiB, that is enough for slices of so many bytes.
+/// Returns the smallest `--memory`, in MiB, for slices of `slice` bytes.
 pub(super) fn memory_for(slice: u64) -> u64 {
     let blocks = (slice / 31).saturating_mul(32).saturating_add(64);
     let beside_decoding = (blocks / 13).saturating_mul(16).max(blocks.saturating_add(LEAST_DECODING));

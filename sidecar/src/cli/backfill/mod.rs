@@ -1,4 +1,4 @@
-//! `posthouse backfill`: history from Parquet into the shards, exactly once.
+//! `posthouse backfill`: loads of Parquet files into the shards, exactly once.
 
 mod bar;
 mod jobs;
@@ -54,26 +54,26 @@ Exit code 3 if a row is missing, extra, changed, on the wrong shard, or not load
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Backfill {
-    /// Show what a load would do: files, rows, partitions, time, parts
+    /// Show the plan of a load: files, rows, partitions, time, parts
     #[command(after_help = PLAN)]
     Plan(Sources),
-    /// Load the files, or go on with a load that was stopped, and prove it
+    /// Load the files, or resume a stopped load, and verify the result
     #[command(after_help = RUN)]
     Run(Load),
-    /// Show one job: how far it has come
+    /// Show the progress of one job
     Status(JobName),
-    /// Show all jobs
+    /// List all jobs
     List,
-    /// Ask a running load to stop, on whatever machine it runs; rows that are stored stay
+    /// Stop a running load, on any machine; stored rows stay
     Cancel(JobName),
-    /// Count what stands in ClickHouse against what the files held
+    /// Compare the rows in ClickHouse with the rows of the files
     #[command(after_help = VERIFY)]
     Verify(JobName),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct JobName {
-    /// The job, as plan, run and list print it
+    /// The job id, as plan, run and list print it
     #[arg(value_name = "JOB", value_parser = NonEmptyStringValueParser::new())]
     job: String,
 }

@@ -1,4 +1,4 @@
-//! `posthouse backfill plan`: a load in figures, before it begins.
+//! `posthouse backfill plan`: summary of a load before it begins.
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
@@ -18,7 +18,6 @@ pub(super) async fn plan(config: &Config, sources: &Sources, output: Output) -> 
     Ok(Outcome::Clean)
 }
 
-/// The summary for people.
 pub(super) fn text(summary: &Summary) -> String {
     let unknown = || "unknown before reading: the footers do not say".to_owned();
     let day = |micros: i64| match Timestamp::from_microsecond(micros) {

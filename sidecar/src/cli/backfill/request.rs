@@ -1,4 +1,4 @@
-//! What the command line says about a load, turned into a request.
+//! Command-line options of a load, and the request built from them.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use posthouse::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 use super::memory::{decoding, largest_slice};
 
-/// Room for slices of as many rows as ClickHouse's own blocks have, if they take up to 400 bytes each, and for decoding.
+/// MiB for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes, and
+/// for decoding.
 const DEFAULT_MEMORY: &str = "512";
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
@@ -24,32 +25,34 @@ pub(in crate::cli) struct Sources {
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
 
-    /// How rows become events: posthog-export, identity, or the path of a mapping.toml (see plan --help)
+    /// Mapping of rows to events: posthog-export, identity, or the path of a mapping.toml (see
+    /// plan --help)
     #[arg(long, value_name = "NAME|PATH")]
     mapping: String,
 
-    /// The team of all rows, for files that do not say it
+    /// Team of all rows, for files without one
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     team_id: Option<i64>,
 
-    /// The way into the shards
+    /// Route of the rows into the shards
     #[arg(long, value_enum, default_value_t = Way::Auto)]
     route: Way,
 
-    /// Load files in addition that were loaded before in another version or under another mapping
+    /// Also load files that were loaded before in another version or under another mapping
     #[arg(long)]
     again: bool,
 
-    /// Take the i-th of n shares, on each of n machines
+    /// Load the i-th of n shares, one on each of n machines
     #[arg(long, value_name = "I/N")]
     split: Option<Split>,
 
-    /// Cut files that nobody has begun into slices of so many MiB, instead of what --memory is enough for (403 for 512), each of
-    /// at most 1,048,576 rows; each makes a part per shard and month
+    /// Cut files that were not begun yet into slices of this size in MiB, instead of the size that
+    /// fits into --memory (403 for 512), each of at most 1,048,576 rows; each slice makes a part
+    /// per shard and month
     #[arg(long, value_name = "MIB", value_parser = mebibytes)]
     slice: Option<NonZeroU64>,
 
-    /// Memory to use, in MiB, whatever the files are like; decoding takes at least 64
+    /// Memory to use, in MiB, for files of any shape; decoding takes at least 64
     #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
     memory: NonZeroU64,
 }
@@ -59,39 +62,41 @@ pub(in crate::cli) struct Load {
     #[command(flatten)]
     pub(super) sources: Sources,
 
-    /// Rows that may be rejected before the load stops: a number, or a share of all rows such as 0.1%
+    /// Rows that may be rejected before the load stops: a number, or a share of all rows
+    /// such as 0.1%
     #[arg(long, value_name = "N|P%", default_value = "0")]
     pub(super) max_rejects: RejectLimit,
 
-    /// The folder that rejected rows go to, with their place and reason: in one folder a job
+    /// Folder for rejected rows with their row id and reason: one subfolder per job
     #[arg(long, value_name = "PATH", default_value = "quarantine")]
     pub(super) quarantine: PathBuf,
 
-    /// Read, map and count all rows, and write nothing
+    /// Read, map and count all rows without writing any
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Look for a block on the shards before it is sent if the ledger's answer is older (default: 60s); kill tests make
-    /// it short
+    /// Look for a block on the shards before it is sent if the ledger's answer is older (default:
+    /// 60s); kill tests use a short time
     #[arg(long, value_name = "DURATION", value_parser = recheck_after, hide = true)]
     pub(super) recheck_after: Option<Duration>,
 
-    /// Leave out the proof at the end; posthouse backfill verify brings it later
+    /// Skip the verification at the end; posthouse backfill verify does it later
     #[arg(long)]
     pub(super) no_verify: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Way {
-    /// Straight into every shard if all can be reached, else through writable_events
+    /// Directly into every shard if all are reachable, else through writable_events
     Auto,
-    /// Straight into sharded_events of every shard
+    /// Directly into sharded_events of every shard
     Direct,
     /// Through writable_events
     Distributed,
 }
 
-/// The age of the ledger's answer from which it is doubted: never more than the default, which exactly once rests on.
+/// Parses the age at which the ledger's answer is no longer trusted. The default is the maximum,
+/// because exactly-once depends on it.
 fn recheck_after(text: &str) -> Result<Duration, String> {
     let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let most = DEFAULT_ANSWER_HOLDS;
@@ -132,7 +137,7 @@ impl Sources {
         self.slice.map_or_else(|| largest_slice(self.memory_bytes()), |slice| slice.saturating_mul(MIB))
     }
 
-    /// What may be in memory while rows are decoded.
+    /// Returns the memory bounds of decoding.
     pub(super) fn decoding(&self) -> Bounds {
         decoding(self.memory_bytes())
     }
@@ -143,7 +148,7 @@ impl Sources {
         }
         let path = Path::new(&self.mapping);
         let mapping = Mapping::load(path)?;
-        // It was read just now; the text is for whoever looks at the job later.
+        // The file was readable just now. The text documents the job for a later reader.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok((mapping, text))
     }

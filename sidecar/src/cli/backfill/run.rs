@@ -1,4 +1,4 @@
-//! `posthouse backfill run`: loads, shows how far it is, stops cleanly, and proves at the end.
+//! `posthouse backfill run`: load, progress, clean stop and verification.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::cli::notices::note;
 use crate::cli::output::{Output, table};
 use crate::cli::{FAILED, Outcome};
 
-/// What `run --json` prints.
+/// JSON output of `run`.
 #[derive(Serialize)]
 struct Loaded {
     job: String,
-    /// Rows stored by this run, and those that were there before.
+    /// Rows stored by this run, and rows stored before it.
     stored: u64,
     before: u64,
     /// Rows rejected by this run, and in units that earlier runs did.
@@ -36,11 +36,11 @@ struct Loaded {
     blocks: u64,
     bytes: u64,
     seconds: f64,
-    /// Why it ended early, if it did.
+    /// Reason of an early end.
     stopped: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
-    /// Where rejected rows are.
+    /// Folder of the rejected rows.
     quarantine: String,
     #[serde(skip)]
     no_verify: bool,
@@ -78,7 +78,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
         _ => None,
     };
     let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof);
-    // A share is done before the job is.
+    // A share of a split load is done before the whole job is.
     let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
     if let Some(stopped) = loaded.stopped {
@@ -87,7 +87,7 @@ pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow:
     Ok(Outcome::differs_if(differs))
 }
 
-/// A file that was begun keeps its cut, whatever this machine's memory is.
+/// A file that was begun keeps its slices, regardless of this machine's memory.
 fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
     let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
     if largest > largest_slice(memory).get() {
@@ -96,7 +96,7 @@ fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
     }
 }
 
-/// What `run --dry-run --json` prints.
+/// JSON output of `run --dry-run`.
 #[derive(Serialize)]
 struct Rehearsed {
     job: String,
@@ -147,7 +147,8 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     text
 }
 
-/// Asks for an end at the first Ctrl-C or SIGTERM. The second ends it at once, which is as safe as any kill.
+/// Stops the load in order at the first Ctrl-C or SIGTERM. The second signal ends it at once, as
+/// safely as any kill.
 async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -216,7 +217,7 @@ fn text(loaded: &Loaded) -> String {
     }
     match &loaded.proof {
         Some(proof) => text.push_str(&verify::text(proof)),
-        // What comes next is said where it ends.
+        // The error of the stopped load names the next step.
         None if loaded.stopped.is_some() => {}
         None if loaded.no_verify => {
             text.push_str(&format!("not verified: posthouse backfill verify {}", loaded.job));

@@ -1,4 +1,4 @@
-//! `posthouse backfill verify`: the proof, and what differs.
+//! `posthouse backfill verify`: proof of a load, and its differences.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::memory::decoding;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
-/// Memory for reading files again.
+/// Memory for rereading files.
 const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");
 
 pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
@@ -39,7 +39,7 @@ pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow
     Ok(Outcome::differs_if(!proof.is_proven()))
 }
 
-/// The proof at the end of a load.
+/// Returns the proof at the end of a load.
 pub(super) async fn prove(
     config: &Config,
     route: &Route,
@@ -61,7 +61,7 @@ async fn count(config: &Config, route: &Route, job: &Job) -> anyhow::Result<Proo
     Ok(compare(config, route.any(), job, say).await?)
 }
 
-/// Remembers that a job is proven.
+/// Records in the ledger that a job is proven.
 async fn conclude(config: &Config, route: &Route, job: &str, proof: &Proof) -> anyhow::Result<()> {
     if proof.is_proven() {
         note(route, &config.database, job, State::Proven).await?;
@@ -69,7 +69,6 @@ async fn conclude(config: &Config, route: &Route, job: &str, proof: &Proof) -> a
     Ok(())
 }
 
-/// The proof for people.
 pub(super) fn text(proof: &Proof) -> String {
     if proof.is_proven() {
         let merged = match proof.merged {

@@ -1,4 +1,4 @@
-//! `posthouse schema apply`: carries out a plan under the lock.
+//! `posthouse schema apply`: execution of a plan under the lock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,32 +23,34 @@ use super::{Planned, plan};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
-    /// Only show what would be done; exit code 3 if there is anything
+    /// Only show the changes; exit code 3 if there are any
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Drop this view, consumer or Distributed table, to make it again as the config has it, or this column of a
-    /// Distributed table (TABLE.COLUMN); may be given again
+    /// Drop this view, consumer or Distributed table to recreate it as configured, or this column
+    /// of a Distributed table (TABLE.COLUMN); may be repeated
     #[arg(long, value_name = "NAME")]
     yes_drop: Vec<String>,
 
-    /// Let this consumer read its topic from the beginning though rows are stored; may be given again
+    /// Let this consumer read its topic from the beginning although rows are stored; may
+    /// be repeated
     #[arg(long, value_name = "CONSUMER")]
     yes_replay: Vec<String>,
 
-    /// Take over from this consumer (DATABASE.TABLE), which is paused, at its offsets; nothing of it is removed
+    /// Take over from this consumer (DATABASE.TABLE) at its offsets; it is paused, and no part of
+    /// it is removed
     #[arg(long, value_name = "CONSUMER", conflicts_with = "hand_back")]
     adopt: Option<String>,
 
-    /// Go back to this consumer at our offsets; the config has consumer = "none" by then
+    /// Return to this consumer at our offsets; set consumer = "none" in the config first
     #[arg(long, value_name = "CONSUMER", conflicts_with_all = ["yes_drop", "yes_replay"])]
     hand_back: Option<String>,
 }
 
-/// The JSON of `apply --json`.
+/// JSON output of `apply`.
 #[derive(Serialize)]
 struct Applied {
-    /// Each step as `NODE WHAT`.
+    /// Each step as `NODE SUMMARY`.
     done: Vec<String>,
     left: Vec<Plan>,
 }
@@ -100,7 +102,7 @@ async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyh
     }
 }
 
-/// Which way ingestion changes hands.
+/// Direction of a takeover.
 enum Direction<'a> {
     Adopt(&'a str),
     HandBack(&'a str),
@@ -138,13 +140,14 @@ async fn change_hands(
     Ok(done)
 }
 
-/// Plans again under the lock, since the first plan may have seen another apply's half-done work.
+/// Repeats the plan under the lock, because the first plan may have seen the half-done work of
+/// another apply.
 async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
     let client = Client::new(&config.kafka)?;
     let lock = lock(&client, &config.database).await?;
     let Planned { nodes: plans, mut steps, .. } = plan(config, nodes).await?;
     schema::check(&plans, confirmed)?;
-    // Stages only say what may be done at once: those of the removal come after all others.
+    // Steps of one stage run at the same time, so the removal steps get stages after all others.
     let last = steps.last().map_or(0, |step| step.stage);
     steps.extend(
         takeover::removal_steps(&plans, confirmed)?
@@ -162,7 +165,8 @@ async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyho
     Ok(steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect())
 }
 
-/// The lock of the schema. Without any broker there is none: tables can be changed all the same.
+/// Takes the lock of the schema. Without any broker there is no lock, because tables can
+/// still be changed.
 async fn lock(client: &Client, database: &str) -> anyhow::Result<Option<Lock>> {
     match Lock::take(client, &LockScope::schema(database)).await {
         Ok(lock) => Ok(Some(lock)),
@@ -174,7 +178,8 @@ async fn lock(client: &Client, database: &str) -> anyhow::Result<Option<Lock>> {
     }
 }
 
-/// Set by the first SIGINT or SIGTERM: apply ends once no node is paused. The second ends the process.
+/// Returns a flag that the first SIGINT or SIGTERM sets, so that apply ends once no node is paused.
+/// The second signal ends the process.
 fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

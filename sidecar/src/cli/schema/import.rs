@@ -1,4 +1,4 @@
-//! `posthouse schema import`: writes the config of a living cluster.
+//! `posthouse schema import`: the config of a running cluster.
 
 use clap::Args;
 use posthouse::schema::{self, ImportRequest};
@@ -10,24 +10,24 @@ use super::super::output::Output;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
-    /// The HTTP interface of any node; the password comes from POSTHOUSE_CLICKHOUSE_PASSWORD
+    /// HTTP interface of any node; the password comes from POSTHOUSE_CLICKHOUSE_PASSWORD
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8123")]
     url: Url,
 
-    /// The user
+    /// Name of the ClickHouse user
     #[arg(long, value_name = "NAME", default_value = "default")]
     user: String,
 
-    /// The cluster in the node's remote_servers
+    /// Name of the cluster in the node's remote_servers
     #[arg(long, value_name = "NAME", default_value = "posthog")]
     cluster: String,
 
-    /// The database of the tables
+    /// Database of the tables
     #[arg(long, value_name = "NAME", default_value = "posthog")]
     database: String,
 }
 
-/// The JSON of `import --json`.
+/// JSON output of `import`.
 #[derive(Serialize)]
 struct Imported {
     config: String,

@@ -1,4 +1,4 @@
-//! `posthouse schema`: shows, compares and brings about the tables of every node.
+//! `posthouse schema`: tables and views of every node.
 
 mod apply;
 mod import;
@@ -42,41 +42,43 @@ Example:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schema {
-    /// Print the statements of a node, without connecting to anything
+    /// Print the SQL statements of a node without any connection
     #[command(after_help = RENDER)]
     Render(Render),
-    /// Show what is missing, different or extra, and the steps that apply would take
+    /// Show the differences of every node from the config, and the steps of apply
     #[command(after_help = PLAN)]
     Plan,
-    /// Take the steps of the plan, then compare again
+    /// Carry out the steps of the plan, then repeat the comparison
     #[command(after_help = APPLY)]
     Apply(Apply),
-    /// Say whether anything differs; exit code 3 if so
+    /// Compare every node with the config; exit code 3 if there are differences
     Check,
-    /// Write the config of a living cluster, with which the first plan is empty or small; needs no config
+    /// Write the config of a running cluster, whose first plan is empty or small; needs
+    /// no config file
     #[command(after_help = IMPORT)]
     Import(Import),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Render {
-    /// The node, by its name in the config; the first if left out
+    /// Name of the node in the config; defaults to the first node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 }
 
-/// What `plan --json` and `check --json` print.
+/// JSON output of `plan` and `check`.
 #[derive(Serialize)]
 struct Planned {
     nodes: Vec<Plan>,
-    /// Groups that read the topic of events and are neither ours nor a feeder's: nobody knows where they write.
+    /// Groups that read the topic of events and are neither ours nor a feeder's. The tables that
+    /// they write are unknown.
     readers: Vec<TopicReader>,
-    /// Settings of the nodes that the tables can't work with, or that are worth knowing.
+    /// Settings of the nodes that break the tables, or that an operator should know.
     settings: Vec<SettingFinding>,
     steps: Vec<Step>,
 }
 
-/// What `render --json` prints.
+/// JSON output of `render`.
 #[derive(Serialize)]
 struct Rendered {
     object: &'static str,
@@ -143,8 +145,8 @@ async fn plan(config: &Config, nodes: &[Node]) -> anyhow::Result<Planned> {
     Ok(Planned { nodes: plans, readers, settings, steps })
 }
 
-/// Sets the lag of feeders and returns the groups of no feeder. Brokers that can't be asked
-/// are no reason to show no plan.
+/// Sets the lag of feeders and returns the groups that belong to no feeder. Returns no groups if
+/// the brokers do not answer, so that the plan is shown all the same.
 async fn other_readers(
     config: &Config,
     client: &Client,

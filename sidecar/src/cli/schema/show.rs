@@ -1,4 +1,4 @@
-//! A plan as text.
+//! Text of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -23,7 +23,7 @@ pub(super) fn plan_text(planned: &Planned) -> String {
     text + &unmanaged_text(&planned.nodes) + &summary(&planned.nodes)
 }
 
-/// Who else feeds the tables, before everything else.
+/// Formats the other consumers of the tables, shown before all other text.
 pub(super) fn feeders_text(plans: &[Plan]) -> String {
     let lines = |conflicts: bool| -> String {
         let feeders = plans.iter().flat_map(|plan| plan.feeders.iter().map(move |feeder| (plan, feeder)));
@@ -90,7 +90,8 @@ fn change_text(change: &Change) -> String {
     text
 }
 
-/// The lines that one side has and the other lacks; whole clauses would hide the one word that differs.
+/// Shows only the lines that one side has and the other lacks. Whole clauses would hide the one
+/// word that differs.
 fn difference_text(difference: &Difference) -> String {
     let lines = |side: &Option<String>| {
         side.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<Vec<_>>()
@@ -105,7 +106,7 @@ fn difference_text(difference: &Difference) -> String {
     format!("      {}\n{}{}", difference.part, only('-', &found, &wanted), only('+', &wanted, &found))
 }
 
-/// Groups of programs that are not ClickHouse's, or of tables that feed none of ours.
+/// Formats the groups of other programs, and of tables that feed none of ours.
 pub(super) fn readers_text(readers: &[TopicReader]) -> String {
     let lines = readers.iter().map(|TopicReader { group, members, lag }| {
         format!("  group {group}, {members} members, lag {lag}\n")
@@ -119,7 +120,7 @@ pub(super) fn readers_text(readers: &[TopicReader]) -> String {
     }
 }
 
-/// Parts that differ and stay, one line for each object.
+/// Formats the parts that differ and stay, one line per object.
 pub(super) fn unmanaged_text(plans: &[Plan]) -> String {
     let mut objects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for plan in plans {
@@ -140,7 +141,7 @@ pub(super) fn unmanaged_text(plans: &[Plan]) -> String {
     if text.is_empty() { text } else { format!("Unmanaged, left as they are:\n{text}\n") }
 }
 
-/// The last line: how many differences, and what has to be confirmed.
+/// Formats the last line: the number of differences, and the confirmations needed.
 pub(super) fn summary(plans: &[Plan]) -> String {
     let differing = plans.iter().filter(|plan| !plan.changes.is_empty()).count();
     let changes: usize = plans.iter().map(|plan| plan.changes.len()).sum();

@@ -1,4 +1,4 @@
-//! What the command line allows beyond what is harmless, the same for plan and apply.
+//! Options for risky changes, the same for plan and apply.
 
 use std::time::Duration;
 
@@ -7,24 +7,26 @@ use posthouse::topics::Options;
 
 #[derive(Debug, Args)]
 pub(super) struct Allowed {
-    /// Leave configs to the brokers again that the file no longer names
+    /// Reset configs that the file no longer names to the brokers' defaults
     #[arg(long)]
     prune: bool,
 
-    /// By how much a retention may drop at once, such as 12h or 3d: brokers delete what is older. --yes-loss does not change it
+    /// Largest drop of a retention in one apply, such as 12h or 3d, because brokers delete older
+    /// messages; --yes-loss does not change it
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = drop_at_once)]
     max_retention_drop: Duration,
 
-    /// Delete this topic, which the file wants deleted; may be given again
+    /// Delete this topic, which the file marks for deletion; may be repeated
     #[arg(long, value_name = "TOPIC")]
     yes_delete: Vec<String>,
 
-    /// Change configs of this topic even if the brokers delete messages by it at once; may be given again
+    /// Change configs of this topic even if the brokers then delete messages at once;
+    /// may be repeated
     #[arg(long, value_name = "TOPIC")]
     yes_loss: Vec<String>,
 }
 
-/// A time that a retention can drop by.
+/// Parses the time by which a retention may drop.
 fn drop_at_once(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     // Kafka counts in milliseconds.

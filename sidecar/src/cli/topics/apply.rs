@@ -1,4 +1,4 @@
-//! `posthouse topics apply`: does a plan, made now or kept in a file, under the lock.
+//! `posthouse topics apply`: execution of a plan, new or saved.
 
 use std::path::PathBuf;
 
@@ -17,19 +17,19 @@ use super::plan::{painted, rest, step_text, text};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
-    /// A plan kept by posthouse topics plan -o FILE; without it the topics file is compared now
+    /// A plan saved by posthouse topics plan -o FILE; without it the topics file is compared now
     #[arg(value_name = "FILE", conflicts_with_all = ["prune", "max_retention_drop", "yes_delete", "yes_loss"])]
     plan: Option<PathBuf>,
 
     #[command(flatten)]
     allowed: Allowed,
 
-    /// Only show what would be done; exit code 3 if there is anything
+    /// Only show the changes; exit code 3 if there are any
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What `topics apply --json` prints.
+/// JSON output of `topics apply`.
 #[derive(Serialize)]
 struct Result {
     applied: Vec<Applied>,
@@ -47,7 +47,7 @@ pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow
         return Ok(Outcome::differs_if(plan.differs()));
     }
     let lock = Lock::take(&client, &LockScope::topics()).await?;
-    // What was seen before the lock may have been somebody else's half-done work.
+    // The comparison before the lock may have seen the half-done work of another apply.
     let plan = match &verb.plan {
         Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
         None => fresh(config, &client, verb).await?,

@@ -1,4 +1,4 @@
-//! `posthouse topics check`: what does not fit between topics, groups and Kafka tables.
+//! `posthouse topics check`: findings on topics, groups and Kafka tables.
 
 use std::io::{IsTerminal, stdout};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::Outcome;
 use super::super::output::Output;
 
-/// What `topics check --json` prints.
+/// JSON output of `topics check`.
 #[derive(Serialize)]
 struct Checked {
     findings: Vec<Finding>,

@@ -1,4 +1,4 @@
-//! `posthouse topics groups`: how far consumer groups are.
+//! `posthouse topics groups`: offsets and lag of consumer groups.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,11 +21,11 @@ pub(in crate::cli) struct Groups {
     group: Option<String>,
 }
 
-/// What `topics groups --json` prints.
+/// JSON output of `topics groups`.
 #[derive(Serialize)]
 struct Shown {
     groups: Vec<Lag>,
-    /// Groups of which nothing is known but their names.
+    /// Groups of which only the names are known.
     without_topics: Vec<String>,
     notes: Vec<String>,
 }
@@ -119,7 +119,7 @@ fn tables(tables: &BTreeMap<String, Vec<String>>) -> String {
     }
 }
 
-/// How long ago a time in milliseconds since 1970 is, in whole seconds.
+/// Formats the age of a time in milliseconds since 1970, in whole seconds.
 fn age(time: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let then = Duration::from_millis(u64::try_from(time).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! `posthouse topics import`: a topics file from a live cluster.
+//! `posthouse topics import`: the topics file of a running cluster.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,12 +16,12 @@ use super::super::output::Output;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
-    /// The file to write; it must not be there yet
+    /// Path of the file to write; it must not exist yet
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// What `topics import --output FILE --json` prints.
+/// JSON output of `topics import --output FILE`.
 #[derive(Serialize)]
 struct Written<'p> {
     written: &'p Path,

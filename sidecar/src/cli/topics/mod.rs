@@ -1,4 +1,4 @@
-//! `posthouse topics`: topics as code.
+//! `posthouse topics`: topics and consumer groups.
 
 mod allowed;
 mod apply;
@@ -106,22 +106,22 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {
-    /// Show what apply would do; exit code 3 if there is anything
+    /// Show the changes that apply would make; exit code 3 if there are any
     #[command(after_help = FILE)]
     Plan(plan::Plan),
-    /// Create, change and delete topics as the file says, and refuse what would lose data
+    /// Create, change and delete topics as configured, and refuse changes that would lose data
     #[command(after_help = APPLY)]
     Apply(apply::Apply),
-    /// Write a topics file from what the brokers hold
+    /// Write a topics file from the topics of the brokers
     #[command(after_help = IMPORT)]
     Import(import::Import),
-    /// Show how far consumer groups are, by the offsets that count
+    /// Show offsets and lag of consumer groups
     #[command(after_help = GROUPS)]
     Groups(groups::Groups),
-    /// Have a consumer group go on elsewhere; shows what it comes to unless told to do it
+    /// Reset a consumer group's offsets (dry run unless --execute)
     #[command(after_help = RESET)]
     Reset(reset::Reset),
-    /// Compare topics, groups and Kafka tables with each other; exit code 3 if something does not fit
+    /// Compare topics, groups and Kafka tables; exit code 3 if there are findings
     #[command(after_help = CHECK)]
     Check,
 }

@@ -1,4 +1,4 @@
-//! `posthouse topics plan`: the differences, as a diff, as JSON, or kept in a file.
+//! `posthouse topics plan`: differences as a diff, JSON, or a saved plan.
 
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Plan {
     #[command(flatten)]
     allowed: Allowed,
 
-    /// Keep the plan in this file, for posthouse topics apply FILE
+    /// Save the plan to this file, for posthouse topics apply FILE
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ pub(super) fn text(plan: &topics::Plan) -> String {
     text + &rest(plan) + &counts(plan)
 }
 
-/// Notes, one a line.
+/// Formats the notes, one per line.
 pub(super) fn rest(plan: &topics::Plan) -> String {
     plan.notes.iter().map(|note| format!("{note}\n")).collect()
 }
@@ -69,7 +69,7 @@ fn counts(plan: &topics::Plan) -> String {
     )
 }
 
-/// A line in the colour of its first character, on a terminal that wants colours.
+/// Returns a line in the colour of its first character, on a terminal without NO_COLOR.
 pub(super) fn painted(line: &str) -> String {
     let colour = match line.chars().next() {
         Some('+') => "32",

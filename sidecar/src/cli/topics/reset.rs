@@ -1,4 +1,4 @@
-//! `posthouse topics reset`: shows where a group would go on, and has it go on there.
+//! `posthouse topics reset`: new offsets of a consumer group.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use super::super::output::{Output, table};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reset {
-    /// The consumer group
+    /// Name of the consumer group
     #[arg(value_name = "GROUP")]
     group: String,
 
-    /// Where it is to go on: earliest, latest, a time, how long ago, or offsets by partition
+    /// New position: earliest, latest, a time, an age, or offsets by partition
     #[arg(long, value_name = "WHERE")]
     to: Target,
 
-    /// Only this topic; may be given again. Without it all that the group reads
+    /// Reset only this topic; may be repeated. Defaults to all topics of the group
     #[arg(long, value_name = "TOPIC")]
     topic: Vec<String>,
 
-    /// Do it; without it nothing is changed
+    /// Change the offsets; without it the command only shows the changes
     #[arg(long)]
     execute: bool,
 }
 
-/// What `topics reset --json` prints.
+/// JSON output of `topics reset`.
 #[derive(Serialize)]
 struct Shown {
     executed: bool,

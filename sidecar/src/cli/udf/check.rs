@@ -1,4 +1,4 @@
-//! `posthouse udf check`: the functions of every node against the server's own.
+//! `posthouse udf check`: functions of every node against the server's own.
 
 use clap::Args;
 use posthouse::config::Config;
@@ -20,12 +20,12 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
-    /// What the ids are generated from [default: random]
+    /// Seed of the generated ids [default: random]
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// What `udf check --json` prints.
+/// JSON output of `udf check`.
 #[derive(Serialize)]
 struct Checked {
     seed: u64,

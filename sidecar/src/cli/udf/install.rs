@@ -1,4 +1,4 @@
-//! `posthouse udf install`: the program and its declaration, on every node of this machine.
+//! `posthouse udf install`: installation on every node of this machine.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Install {
-    /// The program to install [default: posthouse-udf beside posthouse]
+    /// Path of the program to install [default: posthouse-udf beside posthouse]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }

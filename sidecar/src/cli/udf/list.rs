@@ -1,4 +1,4 @@
-//! `posthouse udf list`: the releases of every node, and what its functions run.
+//! `posthouse udf list`: releases of every node, and their use by functions.
 
 use std::time::{Duration, SystemTime};
 
@@ -85,7 +85,8 @@ fn state(state: ReleaseState) -> &'static str {
     }
 }
 
-/// How long ago, in the largest unit of which at least one is full; a clock that was set back makes it 0 s.
+/// Formats an age in the largest unit of which at least one is full. A clock that was set
+/// back gives 0 s.
 fn age(written: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(written).unwrap_or(Duration::ZERO).as_secs();
     let (count, unit) = match seconds {

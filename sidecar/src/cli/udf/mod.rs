@@ -1,4 +1,4 @@
-//! `posthouse udf`: the functions on the nodes, from installing them to taking them away.
+//! `posthouse udf`: installation, checks and removal of the functions.
 
 mod check;
 mod install;
@@ -18,16 +18,16 @@ use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Udf {
-    /// Put the functions on every node whose disk this machine holds
+    /// Install the functions on every node whose disk this machine holds
     #[command(after_help = install::HELP)]
     Install(Install),
     /// Compare the functions of every node with the server's own; exit code 3 if they differ
     #[command(after_help = check::HELP)]
     Check(Check),
-    /// Show the releases of every node, which one it runs, and what its functions lack
+    /// List the releases and missing functions of every node, and the release it runs
     #[command(after_help = list::HELP)]
     List,
-    /// Take the functions and their programs from every node whose disk this machine holds
+    /// Remove the functions and their programs from every node whose disk this machine holds
     #[command(after_help = uninstall::HELP)]
     Uninstall(Uninstall),
 }
@@ -44,7 +44,8 @@ impl Udf {
     }
 }
 
-/// The nodes whose disk this machine holds, all of which answer; the others are named in the log.
+/// Returns the nodes whose disk this machine holds, after all of them answered. Logs the names
+/// of the others.
 async fn on_this_machine(nodes: &[Node]) -> anyhow::Result<Vec<(Node, NodeFiles)>> {
     let mut here = Vec::new();
     for node in nodes {

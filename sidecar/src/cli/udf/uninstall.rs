@@ -1,4 +1,4 @@
-//! `posthouse udf uninstall`: our functions and their programs leave every node of this machine.
+//! `posthouse udf uninstall`: removal from every node of this machine.
 
 use clap::Args;
 use posthouse::node::Node;
@@ -18,7 +18,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Uninstall {
-    /// Only show what would be removed; exit code 3 if there is anything
+    /// Only show the removals; exit code 3 if there are any
     #[arg(long)]
     dry_run: bool,
 }
@@ -26,7 +26,8 @@ pub(in crate::cli) struct Uninstall {
 impl Uninstall {
     pub(super) async fn run(&self, nodes: &[Node], output: Output) -> anyhow::Result<Outcome> {
         let here = on_this_machine(nodes).await?;
-        // All plans before the first change: a file that is not ours stops it while everything still stands.
+        // All plans come before the first change, so that a foreign file stops the command before
+        // any removal.
         let mut removals = Vec::new();
         for (node, files) in &here {
             removals.push(udf::plan_removal(node, files).await?);

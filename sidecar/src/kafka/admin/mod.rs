@@ -1,4 +1,4 @@
-//! Topics made, changed and taken away, with what the broker says about each.
+//! Requests that create, change and delete topics, with the broker's answers.
 
 pub(super) mod request;
 
@@ -12,20 +12,21 @@ use self::request::{ConfigChange, NewTopic, Refusal};
 use super::native::{self, Answers};
 use super::{Client, KafkaError};
 
-/// How long the controller may take: it writes each partition to its log, which takes milliseconds, or seconds for
-/// thousands of them.
+/// Limit for the controller. It writes each partition to its log, which takes milliseconds, or
+/// seconds for thousands of partitions.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 
 impl Client {
     /// Creates topics.
     ///
     /// # Errors
-    /// [`KafkaError::Refused`] if the request failed as a whole; what failed for one topic is in the answers.
+    /// [`KafkaError::Refused`] if the request failed as a whole. The answers hold the failures of
+    /// single topics.
     pub async fn create_topics(&self, topics: Vec<NewTopic>) -> Result<Answers, KafkaError> {
         self.change("create topics", move |client| native::create_topics(client, &topics, CHANGE_LIMIT)).await
     }
 
-    /// Gives topics more partitions: each its new number in all.
+    /// Adds partitions to topics. The map has the new total of each topic.
     ///
     /// # Errors
     /// As [`Client::create_topics`].
@@ -34,7 +35,7 @@ impl Client {
         self.change("add partitions", ask).await
     }
 
-    /// Changes configs of topics; those not named stay as they are.
+    /// Changes the given configs of topics and keeps all others.
     ///
     /// # Errors
     /// As [`Client::create_topics`].
@@ -54,7 +55,7 @@ impl Client {
         self.change("delete topics", move |client| native::delete_topics(client, &topics, CHANGE_LIMIT)).await
     }
 
-    /// Has a thread of its own wait for the answer.
+    /// Sends the request and waits for its answer on a separate thread.
     async fn change(
         &self,
         task: &'static str,
@@ -62,7 +63,7 @@ impl Client {
     ) -> Result<Answers, KafkaError> {
         let admin = Arc::clone(&self.admin);
         let asked = tokio::task::spawn_blocking(move || {
-            // SAFETY: the client lives as long as `admin`, which this closure holds.
+            // SAFETY: the client lives as long as `admin`, and this closure holds it.
             ask(unsafe { &*admin.inner().native_ptr() })
         });
         let answers = asked.await.map_err(|_| KafkaError::Task(task))?;

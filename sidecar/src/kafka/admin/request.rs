@@ -1,4 +1,4 @@
-//! Requests of the admin client and the refusals that answer them.
+//! Requests of the admin client and their refusals.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,42 +6,33 @@ use std::fmt;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
-/// A topic to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTopic {
-    /// Its name.
     pub name: String,
-    /// How many partitions.
     pub partitions: i32,
-    /// On how many brokers each partition is kept.
     pub replication_factor: i32,
-    /// Configs by Kafka's names; those not named are left to the broker.
+    /// By Kafka's names. The broker decides all others.
     pub configs: BTreeMap<String, String>,
 }
 
-/// One config of one topic to be changed; those not named stay as they are.
+/// A change of one topic config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigChange {
-    /// Set on the topic.
     Set {
-        /// By Kafka's name.
         key: String,
-        /// As text.
         value: String,
     },
-    /// Left to the broker again.
+    /// Back to the brokers' value.
     Reset {
-        /// By Kafka's name.
         key: String,
     },
 }
 
-/// Why a broker, or the library before it, did not do something.
+/// Reason of a broker, or of the library, for rejecting a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Kafka's code.
     pub code: RDKafkaErrorCode,
-    /// In the broker's own words; may be empty.
+    /// The broker's own text; may be empty.
     pub message: String,
 }
 
@@ -50,7 +41,7 @@ impl Refusal {
         Self { code: RDKafkaErrorCode::Fail, message: "out of memory".to_owned() }
     }
 
-    /// Whether the request may have been done all the same, since its answer never came.
+    /// Whether the request may have been executed although its answer was lost.
     pub fn is_in_doubt(&self) -> bool {
         use RDKafkaErrorCode as Code;
         matches!(

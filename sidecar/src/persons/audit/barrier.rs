@@ -1,4 +1,6 @@
-//! Waits until every node has what PostgreSQL had at a moment: acknowledged by the slot, delivered, and read by the nodes.
+//! Barrier until every node has the changes before a WAL position.
+//!
+//! These changes must be acknowledged by the slot, delivered, and consumed by the nodes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,13 +16,12 @@ use crate::persons::postgres::slot;
 
 use super::AuditError;
 
-/// Without progress for so long something does not run.
+/// Maximum time without progress. Beyond it, a component is not running.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
-/// A leader may be changing for so long.
+/// Maximum duration of a leader change.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(12);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Who reads the topics.
 pub(super) struct Barrier<'a> {
     pub(super) config: &'a Config,
     pub(super) persons: &'a Persons,
@@ -58,7 +59,7 @@ impl Barrier<'_> {
         }
     }
 
-    /// Waits until all nodes have what is in the topics now.
+    /// Waits until all nodes have consumed the topics up to their current ends.
     pub(super) async fn read(&self) -> Result<(), AuditError> {
         let ends = self.kafka.bounds(self.places().await?).await?;
         for (group, topic) in self.groups() {
@@ -108,8 +109,8 @@ impl Barrier<'_> {
         Ok(places)
     }
 
-    /// The groups of the Kafka tables as the schema names them, each with its topic: one for all replicas, or one for each
-    /// node.
+    /// The consumer groups of the Kafka tables as the schema names them, each with its topic: one
+    /// for all replicas, or one for each node.
     fn groups(&self) -> Vec<(String, &str)> {
         let Persons { group, topic, distinct_id_topic, .. } = self.persons;
         let of_topic = |group: String, topic| match self.config.replicated {

@@ -1,26 +1,29 @@
-//! Differences between PostgreSQL and a node: pure decisions over what both have.
+//! Comparison of PostgreSQL's rows with a node's rows.
 //!
-//! A node is asked before PostgreSQL, and again when it has had time to follow. What it had both times is the newest that
-//! had been committed when PostgreSQL was asked, for anything newer would have arrived: so it is what PostgreSQL had, or it is
-//! wrong. Rows of PostgreSQL alone can't show that: one that changes and changes back looks the same before and after.
+//! The comparison is pure. A node is queried before PostgreSQL, and once more when it has had time
+//! to catch up. A row version that the node returned both times is the newest that had been
+//! committed when PostgreSQL was queried, because anything newer would have arrived. So it equals
+//! PostgreSQL's row, or it is wrong. Comparing only PostgreSQL's rows can't show that: a row that
+//! changes and changes back looks the same before and after.
 //!
-//! Rows are compared by a digest of their key, so that a page of them has a fixed size in memory. Two keys of one digest
-//! (MD5) would be taken for one row; that needs somebody who makes them on purpose, and hides only their own rows.
+//! Rows are compared by a digest of their key, so that a page of them has a fixed size in memory.
+//! Two keys with the same digest (MD5) would count as one row. That requires deliberate collisions,
+//! and hides only the rows of their author.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Rows of a bucket of keys, and the sum of their hashes.
+/// Row count of a bucket of keys, and the sum of the rows' hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub count: u64,
     pub sum: u64,
-    /// Rows with tombstones, which are read too.
+    /// Rows including tombstones, which are read too.
     pub stored: u64,
 }
 
-/// Buckets with rows, by their number: the first 16 bits of the digest.
+/// Non-empty buckets by number, which is the first 16 bits of the digest.
 pub(super) type Sums = HashMap<u16, Sum>;
 
 /// The MD5 of a row's key.
@@ -32,17 +35,17 @@ pub(super) struct SourceRow {
     pub digest: Digest,
     /// The primary key.
     pub id: i64,
-    /// Of its content.
+    /// Hash of its content.
     pub hash: u64,
 }
 
-/// The newest that a node has of a row: it, or its tombstone.
+/// A node's newest version of a row: live row or tombstone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeRow {
     pub hash: u64,
     pub newest: u64,
     pub is_deleted: bool,
-    /// Whether a tombstone of it is still stored, of whatever version.
+    /// Whether a tombstone of any version is still stored.
     pub was_deleted: bool,
 }
 
@@ -51,7 +54,7 @@ impl NodeRow {
         (!self.is_deleted).then_some(self.hash)
     }
 
-    /// Whether nothing has arrived since. That an older tombstone is merged away is nothing.
+    /// Whether no change has arrived since. The merge of an older tombstone does not count.
     fn still(&self, later: &Self) -> bool {
         (self.newest, self.visible()) == (later.newest, later.visible())
     }
@@ -63,11 +66,11 @@ impl NodeRow {
 pub enum Difference {
     /// PostgreSQL has it, the node does not.
     Missing,
-    /// Both have it, with other contents.
+    /// Both have it, with different contents.
     Stale,
-    /// It was deleted on the node, and is visible there again, though PostgreSQL does not have it.
+    /// It was deleted on the node and is visible there again, but PostgreSQL does not have it.
     Resurrected,
-    /// It is visible on the node, and PostgreSQL does not have it.
+    /// It is visible on the node, but PostgreSQL does not have it.
     Extra,
 }
 
@@ -78,13 +81,13 @@ pub(super) struct Wrong {
     pub difference: Difference,
     /// Its primary key; absent if PostgreSQL does not have it.
     pub id: Option<i64>,
-    /// As the node has it; absent if it does not.
+    /// Its key on the node; absent if the node does not have it.
     pub key: Option<String>,
-    /// The greatest version that the node has of it; 0 if it has none.
+    /// The node's greatest version of it; 0 if there is none.
     pub newest: u64,
 }
 
-/// Buckets that differ, with the rows that either side has there.
+/// Returns the buckets that differ, each with its total number of rows on all sides.
 pub(super) fn differing(source: &Sums, nodes: &[Sums]) -> Vec<(u16, u64)> {
     let content = |sums: &Sums, bucket: u16| sums.get(&bucket).map_or((0, 0), |sum| (sum.count, sum.sum));
     let differs = |bucket: &u16| nodes.iter().any(|node| content(node, *bucket) != content(source, *bucket));
@@ -93,35 +96,35 @@ pub(super) fn differing(source: &Sums, nodes: &[Sums]) -> Vec<(u16, u64)> {
     (0..=u16::MAX).filter(differs).map(|bucket| (bucket, rows(bucket))).collect()
 }
 
-/// What one row of PostgreSQL looked like on the node.
+/// How a node's row compares with PostgreSQL's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Match {
     /// No row of PostgreSQL had its digest.
     None,
     Same,
-    /// The row of PostgreSQL differed.
+    /// PostgreSQL's row with this primary key differed.
     Differs(i64),
 }
 
-/// A page of a node's rows, compared with those of PostgreSQL as they come.
+/// A page of a node's rows, compared with PostgreSQL's rows as they arrive.
 #[derive(Debug, Default)]
 pub(super) struct NodePage {
     rows: Vec<(Digest, NodeRow, Match)>,
-    /// Rows of PostgreSQL that the node does not have.
+    /// PostgreSQL's rows that the node does not have.
     missing: Vec<(Digest, i64)>,
-    /// Rows of PostgreSQL with the key of another one.
+    /// PostgreSQL's rows with the key of another row.
     pub duplicates: u64,
 }
 
 impl NodePage {
-    /// The rows of the first look, in any order.
+    /// Creates a page from the rows of the first read, in any order.
     pub(super) fn new(rows: impl IntoIterator<Item = (Digest, NodeRow)>) -> Self {
         let mut rows: Vec<_> = rows.into_iter().map(|(digest, row)| (digest, row, Match::None)).collect();
         rows.sort_unstable_by_key(|(digest, ..)| *digest);
         Self { rows, ..Self::default() }
     }
 
-    /// Takes a row of PostgreSQL.
+    /// Compares a row of PostgreSQL.
     pub(super) fn compare(&mut self, source: SourceRow) {
         let Ok(place) = self.rows.binary_search_by_key(&source.digest, |(digest, ..)| *digest) else {
             self.missing.push((source.digest, source.id));
@@ -134,13 +137,13 @@ impl NodePage {
             (Match::None, false) => Match::Differs(source.id),
             (before, _) => {
                 self.duplicates += 1;
-                // Either of them is right.
+                // Either of the rows is correct.
                 if same { Match::Same } else { before }
             }
         };
     }
 
-    /// Whether nothing differs, so that there is no need to look again.
+    /// Whether there is no difference, so that a second read is not needed.
     pub(super) fn is_same(&self) -> bool {
         let same = |(_, row, matched): &(Digest, NodeRow, Match)| match matched {
             Match::Same => true,
@@ -150,10 +153,10 @@ impl NodePage {
         self.missing.is_empty() && self.rows.iter().all(same)
     }
 
-    /// The second look, for the rows of which the first one differed.
+    /// Starts the second read, for rows that differed in the first one.
     pub(super) fn look_again(mut self) -> SecondLook {
         self.missing.sort_unstable();
-        // Rows of PostgreSQL of one key are one row.
+        // PostgreSQL's rows with the same key count as one row.
         self.missing.dedup_by_key(|(digest, _)| *digest);
         let still = vec![false; self.rows.len()];
         let arrived = vec![false; self.missing.len()];
@@ -165,15 +168,15 @@ impl NodePage {
 #[derive(Debug)]
 pub(super) struct SecondLook {
     page: NodePage,
-    /// Of the rows of the first look, those that were there again.
+    /// For each row of the first read, whether the second read returned it unchanged.
     still: Vec<bool>,
-    /// Of the missing ones, those that have come.
+    /// For each missing row, whether it has arrived.
     arrived: Vec<bool>,
     wrong: Vec<Wrong>,
 }
 
 impl SecondLook {
-    /// Takes a row of the node as it is when everything that PostgreSQL had has arrived.
+    /// Takes a row of the node, read after all of PostgreSQL's changes have arrived.
     pub(super) fn take(&mut self, digest: Digest, key: &str, later: &NodeRow) {
         let Ok(place) = self.page.rows.binary_search_by_key(&digest, |(digest, ..)| *digest) else {
             if let Ok(place) = self.page.missing.binary_search_by_key(&digest, |(digest, _)| *digest) {
@@ -197,7 +200,8 @@ impl SecondLook {
         self.wrong.push(Wrong { digest, difference, id, key: Some(key.to_owned()), newest: row.newest });
     }
 
-    /// The wrong rows, and how many were changed meanwhile, so that they are not judged.
+    /// Returns the wrong rows, and the number of rows that are left out because they changed
+    /// meanwhile.
     pub(super) fn end(self) -> (Vec<Wrong>, usize) {
         let Self { page, still, arrived, mut wrong } = self;
         let suspect = |((_, row, matched), still): &(&(Digest, NodeRow, Match), bool)| match matched {
@@ -231,7 +235,8 @@ mod tests {
         NodeRow { hash: 0, newest, is_deleted: true, was_deleted: true }
     }
 
-    /// Compares, looks again, and returns key or id, difference and version of what is wrong, and how many moved.
+    /// Runs both reads. Returns key or id, difference and version of each wrong row, and the number
+    /// of rows that changed meanwhile.
     fn judged(
         first: &[(&str, NodeRow)],
         source: &[(&str, u64)],
@@ -283,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_changed_on_the_node_meanwhile_is_not_judged() {
-        // All of them had come and gone, or changed and changed back, when PostgreSQL was asked.
+        // Between the two reads of the node, each row came and went, or changed and changed back.
         let source = [("to and fro", 1), ("away and here", 2), ("written again", 3)];
         let rows = [("to and fro", row(5, 9)), ("away and here", tombstone(5)), ("here and away", row(5, 4))];
         let later = [
@@ -312,7 +317,7 @@ mod tests {
         );
         assert_eq!(differing(&source, &[node.clone(), source.clone()]), [(2, 3), (3, 2), (4, 1)]);
         assert_eq!(differing(&source, std::slice::from_ref(&source)), []);
-        // Tombstones alone are nothing, and count for what a page takes.
+        // Tombstones alone are no difference, but count towards the size of a page.
         let tombstones = Sums::from([(5, Sum { count: 0, sum: 0, stored: 7 })]);
         assert_eq!(differing(&Sums::new(), std::slice::from_ref(&tombstones)), []);
         assert_eq!(differing(&Sums::from([(5, sum(1))]), &[tombstones]), [(5, 8)]);

@@ -1,8 +1,9 @@
-//! The audit: whether every node has exactly what PostgreSQL has, and the repair of what it has not.
+//! Audit of all nodes against PostgreSQL, and repair.
 //!
-//! Sums of buckets on both sides → pages of those that differ, bounded in rows → the rows of the nodes, then those of PostgreSQL →
-//! barrier → the nodes' rows again → what is still there and is not what PostgreSQL had is wrong. Repairs are published again with
-//! the version of a copy, so that they can't undo anything newer.
+//! Both sides' sums per bucket → pages of differing buckets, bounded in rows → the nodes' rows,
+//! then PostgreSQL's rows → barrier → the nodes' rows once more. A row that is unchanged there and
+//! differs from PostgreSQL is wrong. Repairs are published with the version of a snapshot, so that
+//! they can't undo newer changes.
 
 mod error;
 mod barrier;
@@ -35,12 +36,11 @@ use super::postgres::session::Session;
 use super::postgres::table::Kind;
 use super::snapshot::now;
 
-/// Differences of a node that are shown; all are counted.
+/// Number of example differences per node in a report. All differences are counted.
 const EXAMPLES: usize = 5;
-/// How long a stage may take: each reads a table once or twice on every side.
+/// Time limit of a stage. Each stage reads a table once or twice on every side.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// What an audit works with.
 pub struct Audit<'a> {
     config: &'a Config,
     persons: &'a Persons,
@@ -50,7 +50,8 @@ pub struct Audit<'a> {
     heartbeat: Heartbeat,
 }
 
-/// The wrong rows of a page on each node, and how many could not be judged.
+/// The wrong rows of a page on each node, and the number of rows left out because they changed
+/// meanwhile.
 type PageResult = Vec<(Vec<Wrong>, usize)>;
 
 impl Kind {
@@ -64,7 +65,7 @@ impl Kind {
 }
 
 impl<'a> Audit<'a> {
-    /// Connects to nothing yet.
+    /// Creates an audit without connecting.
     ///
     /// # Errors
     /// [`AuditError::NoSource`], or [`AuditError::Kafka`] if the library can't be set up.
@@ -72,7 +73,7 @@ impl<'a> Audit<'a> {
         Self::with_heartbeat(config, Heartbeat::default())
     }
 
-    /// The same; `heartbeat` beats with each stage.
+    /// Creates an audit that sends a heartbeat with each stage.
     pub(super) fn with_heartbeat(config: &'a Config, heartbeat: Heartbeat) -> Result<Self, AuditError> {
         let (persons, postgres) = super::source::source(config).ok_or(AuditError::NoSource)?;
         let (kafka, nodes) = (Client::new(&config.kafka)?, Node::all(config));
@@ -80,17 +81,12 @@ impl<'a> Audit<'a> {
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
-    ///
-    /// # Errors
-    /// See [`AuditError`].
     pub async fn check(&self) -> Result<Report, AuditError> {
         self.look(None).await
     }
 
-    /// The same, and publishes what is wrong, waits until the nodes have read it, and compares again. Returns both results.
-    ///
-    /// # Errors
-    /// See [`AuditError`].
+    /// Compares both tables, publishes the wrong rows, waits until the nodes have consumed them,
+    /// and repeats the comparison. Returns both reports.
     pub async fn repair(&self, deletions: Deletions) -> Result<(Report, Report), AuditError> {
         let mut repair = Repair::new(self, deletions);
         let before = self.look(Some(&mut repair)).await?;
@@ -104,10 +100,8 @@ impl<'a> Audit<'a> {
         Ok((before, after))
     }
 
-    /// Waits until nodes have read what PostgreSQL has now: after a copy that saves the comparison of every row that is in flight.
-    ///
-    /// # Errors
-    /// See [`AuditError`].
+    /// Waits until the nodes have consumed PostgreSQL's current state. After a snapshot this avoids
+    /// comparing every row in flight.
     pub(super) async fn settle(&self) -> Result<(), AuditError> {
         self.heartbeat.beat("waiting for nodes to read what is in flight", STAGE_TIMEOUT);
         let session = Session::connect(self.postgres).await?;
@@ -159,8 +153,8 @@ impl<'a> Audit<'a> {
         Ok(report)
     }
 
-    /// What is wrong on a page: the rows of the nodes, then those of PostgreSQL, and when the nodes have had time to follow, what
-    /// they have where these differed.
+    /// Finds the wrong rows of a page. Reads the nodes' rows and then PostgreSQL's. If they differ,
+    /// reads the nodes once more when they have had time to catch up.
     async fn page(
         &self,
         session: &Session,
@@ -184,7 +178,7 @@ impl<'a> Audit<'a> {
         try_join_all(looks.collect::<Vec<_>>()).await
     }
 
-    /// Adds what was found on a page to the report.
+    /// Adds the result of a page to the report.
     async fn count(
         &self,
         session: &Session,

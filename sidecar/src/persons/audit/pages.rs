@@ -1,11 +1,11 @@
-//! Pages of an audit: buckets of keys that are compared at once, bounded in rows.
+//! Pages of an audit: sets of key buckets, bounded in rows.
 
 use std::fmt::Write;
 
-/// Rows of PostgreSQL and of all nodes that a page has, unless a single bucket has more. A row takes 64 bytes while it is
-/// compared, and 120 where it is wrong.
+/// Maximum number of rows per page, of PostgreSQL and all nodes, unless a single bucket has more. A
+/// row takes 64 bytes during the comparison, and 120 if it is wrong.
 const PAGE_ROWS: u64 = 400_000;
-/// Buckets of keys: the first 16 bits of their digest.
+/// Number of key buckets: one for each value of the digest's first 16 bits.
 const BUCKETS: usize = 1 << 16;
 
 /// A set of buckets.
@@ -23,19 +23,19 @@ impl Page {
         self.bits[usize::from(bucket / 8)] |= 1 << (bucket % 8);
     }
 
-    /// Its bits as PostgreSQL's `get_bit` and ClickHouse's `bitTest` count them, in hexadecimal. A list of buckets
-    /// would not fit into a statement where all of them differ.
+    /// Returns its bits in hexadecimal, in the bit order of PostgreSQL's `get_bit` and ClickHouse's
+    /// `bitTest`. A list of all buckets would exceed the size of a statement.
     pub(super) fn hex(&self) -> String {
         let mut text = String::with_capacity(2 * self.bits.len());
         for byte in &self.bits {
-            // Writing to a string does not fail.
+            // Writing to a String can't fail.
             let _ = write!(text, "{byte:02x}");
         }
         text
     }
 }
 
-/// The pages of buckets, each given with its rows.
+/// Groups buckets with their row counts into pages.
 pub(super) fn pages(buckets: &[(u16, u64)]) -> Vec<Page> {
     let mut pages = Vec::new();
     let (mut page, mut rows) = (Page::empty(), 0);

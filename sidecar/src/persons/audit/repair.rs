@@ -1,4 +1,6 @@
-//! Repair: rows that nodes have wrong are published again as PostgreSQL has them, and those that it does not have as deleted.
+//! Repair of wrong rows on nodes by publishing PostgreSQL's rows.
+//!
+//! Rows that PostgreSQL does not have are published as deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,37 +26,39 @@ use crate::persons::publish::{PublishError, Publisher};
 use crate::persons::requirements::Guarantees;
 use crate::persons::snapshot::{self, wait_for_old_transactions};
 
-/// Rows that are asked for at once.
+/// Number of rows per lookup.
 const CHUNK: usize = 1_000;
-/// So many rows of a table may be deleted on a node unasked: a share of its rows, and as many as nobody would miss the check for.
+/// Limit of deletions without confirmation, per table and node: one row in `DELETED_SHARE`, or
+/// `DELETED_ROWS` if that is more. So few deletions need no check by an operator.
 const DELETED_SHARE: u64 = 20;
 const DELETED_ROWS: u64 = 1_000;
-/// Rows that are remembered until it is known how many are to be deleted, in about 100 MB.
+/// Maximum number of extra rows in memory, about 100 MB, until the number of deletions is known.
 const MAX_HELD: u64 = 500_000;
 
 /// Which rows a repair may delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletions {
-    /// 5 % of a node's rows or 1,000, and those that the WAL had without their keys.
+    /// 5 % of a node's rows or 1,000 rows, plus the changes that the WAL had without their keys; at
+    /// most `MAX_HELD`.
     Guarded {
-        /// These.
+        /// The number of changes without keys.
         expected: u64,
     },
-    /// Any number: a person has confirmed it, or the WAL had a TRUNCATE.
+    /// Any number, because an operator has confirmed it or the WAL had a TRUNCATE.
     Confirmed,
 }
 
-/// Rows that PostgreSQL does not have, with the greatest version that a node has of each.
+/// Keys of rows that PostgreSQL does not have, each with the greatest version on any node.
 type Extras = BTreeMap<String, u64>;
 
-/// A repair while pages are compared.
+/// A repair during the comparison of pages.
 pub(super) struct Repair<'r, 'a> {
     audit: &'r Audit<'a>,
     deletions: Deletions,
     producer: Option<Producer>,
-    /// Extras of both tables that wait for the end: only then it is known how many there are.
+    /// Extra rows of both tables, held until the end because only then their number is known.
     held: [Extras; 2],
-    /// Extras by table and node.
+    /// Number of extra rows by table and node.
     counted: BTreeMap<(Kind, usize), u64>,
     refused: Option<AuditError>,
 }
@@ -65,7 +69,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         Self { audit, deletions, producer: None, held, counted, refused: None }
     }
 
-    /// Publishes what is wrong on a page.
+    /// Publishes the wrong rows of a page.
     pub(super) async fn page(
         &mut self,
         kind: Kind,
@@ -98,7 +102,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         self.publish(kind, &ids.into_iter().collect::<Vec<_>>(), extras, &newest).await
     }
 
-    /// Notes where too much would be deleted.
+    /// Records an error if too many rows would be deleted.
     fn guard(&mut self, kind: Kind, report: &TableReport) {
         let Deletions::Guarded { expected } = self.deletions else { return };
         for ((_, place), deletions) in self.counted.iter().filter(|((of, _), _)| *of == kind) {
@@ -114,13 +118,13 @@ impl<'r, 'a> Repair<'r, 'a> {
 
     fn hold(&mut self, kind: Kind, extras: Extras) {
         match self.refused {
-            // None of them will be deleted, so none has to be remembered.
+            // None of them will be deleted, so none is kept.
             Some(_) => self.held = Default::default(),
             None => self.held[kind as usize].extend(extras),
         }
     }
 
-    /// Deletes what was held, unless that is too much.
+    /// Deletes the held rows, unless there are too many.
     pub(super) async fn end(mut self) -> Result<(), AuditError> {
         if let Some(refused) = self.refused.take() {
             return Err(refused);
@@ -134,7 +138,8 @@ impl<'r, 'a> Repair<'r, 'a> {
         Ok(())
     }
 
-    /// Publishes rows by their primary keys, and deletes extras that PostgreSQL still does not have.
+    /// Publishes rows by their primary keys, and deletes extra rows that PostgreSQL still does not
+    /// have.
     async fn publish(
         &mut self,
         kind: Kind,
@@ -153,7 +158,8 @@ impl<'r, 'a> Repair<'r, 'a> {
         };
         let producer = &*self.producer.insert(producer);
         let session = Session::connect(audit.postgres).await?;
-        // Rows are read after this place, so nothing that was committed before it is missed, and its version is below all later.
+        // Rows are read after this position, so every earlier commit is included. Its version is
+        // below all later ones.
         let (place, _) = snapshot::now(&session).await?;
         wait_for_old_transactions(&session, &audit.heartbeat).await?;
         let state = checkpoint::remembered(&audit.kafka, audit.postgres).await?;
@@ -206,9 +212,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Publishes deletions, each with its version, of what has not come meanwhile.
+    /// Publishes deletions, each with its version, except for rows that PostgreSQL has by now.
     async fn delete(&mut self, extras: &[(Key, u64)]) -> Result<(), AuditError> {
-        // PostgreSQL has no text with NUL, and refuses to look for one.
+        // PostgreSQL's text can't have NUL, and a lookup with NUL fails.
         let keys = extras.iter().map(|(key, _)| key).filter(|key| !key.to_string().contains('\0'));
         let keys: Vec<Key> = keys.cloned().collect();
         let rows = rows_by_key(&self.session, &self.table, &keys).await?;
@@ -226,7 +232,7 @@ impl Writer<'_> {
     }
 }
 
-/// A node with a greater version would keep what it has.
+/// Fails if a node has a greater version, because the node would keep its row.
 fn check_versions(
     audit: &Audit<'_>,
     kind: Kind,

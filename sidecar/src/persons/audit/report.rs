@@ -1,4 +1,4 @@
-//! What an audit found, as it is shown.
+//! Reports of an audit.
 
 use std::collections::BTreeMap;
 
@@ -6,49 +6,47 @@ use serde::Serialize;
 
 use super::compare::Difference;
 
-/// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// For each table, persons first.
+    /// One for each table, persons first.
     pub tables: Vec<TableReport>,
 }
 
-/// What an audit found of one table.
+/// The result for one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableReport {
     /// `person` or `person_distinct_id`.
     pub table: &'static str,
     /// Rows in PostgreSQL.
     pub rows: u64,
-    /// Rows of PostgreSQL that have the team and key of another one, where they were compared: ClickHouse knows both as one.
+    /// PostgreSQL's rows with the team and key of another row, among the compared rows. ClickHouse
+    /// treats both as one.
     pub duplicates: u64,
-    /// For each node.
     pub nodes: Vec<NodeReport>,
 }
 
-/// What an audit found of one table on one node.
+/// The result for one table on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeReport {
-    /// The node.
     pub node: String,
-    /// Live rows it has.
+    /// Its live rows.
     pub rows: u64,
     /// Rows that PostgreSQL has and the node does not.
     pub missing: usize,
-    /// Rows with other contents.
+    /// Rows with different contents.
     pub stale: usize,
     /// Rows that were deleted and are visible again.
     pub resurrected: usize,
     /// Other rows that PostgreSQL does not have.
     pub extra: usize,
-    /// Rows that were changed while the audit looked, and so are not judged.
+    /// Rows that changed during the audit and are therefore left out.
     pub moving: usize,
     /// Some of the wrong rows, as `team:key`.
     pub examples: BTreeMap<String, Difference>,
 }
 
 impl NodeReport {
-    /// Of a node of which nothing is wrong so far.
+    /// A node without differences so far.
     pub(super) fn new(node: &str, rows: u64) -> Self {
         Self {
             node: node.to_owned(),
@@ -72,14 +70,14 @@ impl NodeReport {
         *count += 1;
     }
 
-    /// Rows that are wrong.
+    /// Number of wrong rows.
     pub fn differences(&self) -> usize {
         self.missing + self.stale + self.resurrected + self.extra
     }
 }
 
 impl Report {
-    /// Rows that are wrong, on all nodes together.
+    /// Number of wrong rows, on all nodes together.
     pub fn differences(&self) -> usize {
         self.tables.iter().flat_map(|table| &table.nodes).map(NodeReport::differences).sum()
     }

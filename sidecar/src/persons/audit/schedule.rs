@@ -1,4 +1,6 @@
-//! The leader's audits: every period, and at once when rows vanished whose keys nobody told.
+//! Schedule of the leader's audits and repairs.
+//!
+//! They run once per period, and at once when rows vanished and their keys are unknown.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,34 +15,32 @@ use crate::supervise::{Heartbeat, trim};
 use crate::persons::audit::{Audit, AuditError, Deletions, Report};
 use crate::persons::checkpoint::{State, Store};
 
-/// How soon a repair that failed, or left differences, is tried again the first time.
+/// Initial backoff after a repair that failed or left differences.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
-/// How soon at most, and one that a person has to confirm: whether it still has to.
+/// Maximum backoff, and the interval of retries while a repair needs confirmation.
 const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Whether a repair is the last try.
+/// Whether a repair is the last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
     No,
     Yes,
 }
 
-/// What audits work with.
 pub(crate) struct Audits<'a> {
-    /// Which nodes, and how they are reached.
+    /// The nodes and their addresses.
     pub config: &'a Config,
-    /// What was repaired is remembered here.
+    /// The checkpoint, which records repairs.
     pub store: &'a Store<'a>,
-    /// Told when rows vanished.
+    /// Notified when rows vanished.
     pub vanished: &'a Notify,
-    /// What was found.
     pub metrics: &'a Metrics,
-    /// Beats with each audit.
+    /// Receives a heartbeat with each audit.
     pub heartbeat: &'a Heartbeat,
 }
 
 impl Audits<'_> {
-    /// Audits for ever. What fails is told, and tried again.
+    /// Audits forever. Errors are logged and retried.
     pub(crate) async fn run(&self, postgres: &Postgres) -> Infallible {
         let mut next = Instant::now() + postgres.audit_period;
         let mut backoff = REPAIR_INTERVAL;
@@ -72,7 +72,7 @@ impl Audits<'_> {
                     self.heartbeat.impaired(Some(error.to_string()));
                     again = CONFIRMATION_INTERVAL;
                 }
-                // After a copy the nodes have much to read.
+                // After a snapshot the nodes have many messages to consume.
                 Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
                     tracing::info!("persons: audit: {error}");
                 }
@@ -104,7 +104,7 @@ impl Audits<'_> {
         Ok(())
     }
 
-    /// `state` is the checkpoint before it began.
+    /// `state` is the checkpoint before the repair began.
     async fn repair(&self, state: &State, last: Last) -> Result<(), AuditError> {
         let deletions = match state.truncated {
             true => Deletions::Confirmed,
@@ -130,7 +130,7 @@ impl Audits<'_> {
         Ok(self
             .store
             .change(|state| {
-                // What vanished since then is not repaired yet.
+                // Rows that vanished since then are not repaired yet.
                 state.truncated &= state.vanished > vanished;
                 state.keyless = state.keyless.saturating_sub(keyless);
                 state.repaired = vanished;

@@ -1,4 +1,4 @@
-//! The rows of each side: sums of buckets, and the rows of a page.
+//! Queries of an audit: sums of buckets, and rows of pages.
 
 use futures_util::StreamExt;
 use minijinja::{Value, context};
@@ -29,7 +29,7 @@ const SUMS: &str = "sum up a table";
 const ROWS: &str = "give rows with their hashes";
 const KEYS: &str = "name rows";
 
-/// The sums of PostgreSQL.
+/// PostgreSQL's sums.
 pub(super) async fn source_sums(
     session: &Session,
     config: &Postgres,
@@ -52,7 +52,7 @@ fn wrapped(sum: &str) -> Option<u64> {
     u64::try_from(sum & u128::from(u64::MAX)).ok()
 }
 
-/// Compares the rows of PostgreSQL on a page with every node's.
+/// Compares PostgreSQL's rows on a page with every node's rows.
 pub(super) async fn compare_source(
     session: &Session,
     config: &Postgres,
@@ -78,7 +78,7 @@ fn source_row(row: &[Cell]) -> Option<SourceRow> {
     Some(SourceRow { digest, id: text(id).parse().ok()?, hash: text(hash).parse().ok()? })
 }
 
-/// What ClickHouse knows rows by, given their primary keys.
+/// Returns the keys in ClickHouse of rows, by their primary keys.
 pub(super) async fn keys_of(
     session: &Session,
     config: &Postgres,
@@ -136,7 +136,7 @@ struct HashRow {
     was_deleted: u8,
 }
 
-/// The sums of a node.
+/// A node's sums.
 pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result<Sums, AuditError> {
     let values = context! { database, kind => kind.file(), page => () };
     let sql = sql::render("audit/node_sums.sql", values)?;
@@ -145,7 +145,7 @@ pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result
     Ok(rows.into_iter().map(sum).collect())
 }
 
-/// A node's rows of a page, tombstones among them.
+/// A node's rows on a page, including tombstones.
 pub(super) async fn node_page(
     node: &Node,
     database: &str,
@@ -162,7 +162,7 @@ pub(super) async fn node_page(
     Ok(NodePage::new(rows))
 }
 
-/// The same rows once more, against what the first look found.
+/// Reads the same rows once more and compares them with the first read.
 pub(super) async fn look_again(
     node: &Node,
     database: &str,
@@ -193,6 +193,7 @@ async fn next(
 }
 
 fn ask<'n>(node: &'n Node, sql: &str) -> crate::node::Query<'n> {
-    // In the order of the tables' keys, so that one row's versions are in memory at a time and not all.
+    // Aggregates in the order of the table's key, so that only one row's versions are in memory at
+    // a time.
     node.query(sql).setting("optimize_aggregation_in_order", 1)
 }

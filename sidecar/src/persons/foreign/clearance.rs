@@ -1,4 +1,7 @@
-//! Clearance to publish: given to who has published the same before, else where nothing conflicts.
+//! Clearance to publish persons beside possible other producers.
+//!
+//! It is granted if posthouse has published to the same topics before, or if there are no
+//! conflicts.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +11,23 @@ use crate::kafka::{Client, Place};
 use super::{ConflictError, LookError, look};
 use crate::persons::checkpoint::{self, Published, StateError};
 
-/// Why nothing may be published.
+/// Why publishing is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ClearanceError {
-    /// Another producer's persons are where posthouse would publish.
+    /// Another producer's persons are in the topics or tables.
     #[error(transparent)]
     Conflict(#[from] Box<ConflictError>),
-    /// It is not known whether there are any.
+    /// The search for other producers failed.
     #[error(transparent)]
     Look(#[from] Box<LookError>),
-    /// It is not known what was published.
+    /// The checkpoint can't be read.
     #[error(transparent)]
     State(#[from] Box<StateError>),
 }
 
-/// Gives clearance, with the ends of partitions up to which nothing conflicts. There are none for
-/// who has published before: it goes on whatever conflicts, since a stop would bring nothing back
-/// and PostgreSQL would keep the WAL.
-///
-/// # Errors
-/// See [`ClearanceError`].
+/// Grants clearance and returns the offset per topic partition up to which there are no conflicts.
+/// The map is empty if posthouse has published before. In that case it continues despite conflicts,
+/// since a stop would not restore any rows and PostgreSQL would retain the WAL.
 pub(in super::super) async fn clear(
     config: &Config,
     persons: &Persons,

@@ -1,9 +1,8 @@
-//! Judgement of messages in the topics of persons: which of them conflict with what posthouse
-//! publishes.
+//! Decision whether messages and rows conflict with posthouse's own.
 //!
-//! Nodes keep the greatest version of a row. With versions of the WAL, whatever another producer
-//! sends is hidden for good. With versions of the column posthouse counts as the application does,
-//! and is itself hidden by versions of the WAL.
+//! Nodes keep the greatest version of a row. WAL versions hide all rows of another producer
+//! forever. Column versions count as the application does, and are themselves hidden by WAL
+//! versions.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,17 +18,15 @@ use crate::persons::publish::version::LEAST_WAL_VERSION;
 /// A message that conflicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForeignMessage {
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
-    /// Its version; absent where it has none that is a number.
+    /// Its version; absent where it is not a number.
     pub version: Option<u64>,
-    /// When it was made; absent where the message does not say.
+    /// Its Kafka timestamp; absent where the message has none.
     pub timestamp: Option<String>,
 }
 
-/// What conflicts, by the config.
+/// Decides about conflicts, by the config.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Judge {
     rule: VersionRule,
@@ -37,13 +34,12 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// As the config has it.
     pub(super) fn new(postgres: &Postgres) -> Self {
         Self { rule: postgres.version, stopped_at: postgres.other_producer_stopped_at }
     }
 
-    /// The rows of a table that conflict: how their version compares with a bound, and the second
-    /// since 1970 after which they were made.
+    /// The condition for conflicting rows of a table: operator and bound for their version, and the
+    /// time in seconds since 1970 after which they were created.
     pub(super) fn rows(self) -> (&'static str, u64, i64) {
         match self.rule {
             VersionRule::Wal => ("<", LEAST_WAL_VERSION, self.stopped_at.map_or(-1, Timestamp::as_second)),
@@ -51,7 +47,7 @@ impl Judge {
         }
     }
 
-    /// The message, if it conflicts.
+    /// Returns the message if it conflicts.
     pub(super) fn message(self, kind: Kind, record: &Record) -> Option<ForeignMessage> {
         let fields: Fields = serde_json::from_slice(&record.payload).unwrap_or_default();
         let version = fields.version();
@@ -59,7 +55,7 @@ impl Judge {
         let conflicts = match self.rule {
             VersionRule::Column => is_of_wal,
             VersionRule::Wal => {
-                // Releases before the header: their keys are those of rows.
+                // Releases before the header have no mark, but their keys are row keys.
                 let is_own = record.is_marked || is_of_wal && fields.key(kind) == record.key;
                 !is_own && !self.is_from_before(record)
             }
@@ -75,14 +71,14 @@ impl Judge {
         })
     }
 
-    /// Whether it was made before the other producer was stopped.
+    /// Whether it was created before the other producer was stopped.
     fn is_from_before(self, record: &Record) -> bool {
         let stopped_at = self.stopped_at.map(Timestamp::as_millisecond);
         record.timestamp.zip(stopped_at).is_some_and(|(made, stopped)| made <= stopped)
     }
 }
 
-/// What tells messages apart.
+/// The fields that distinguish messages.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -101,7 +97,7 @@ impl Fields {
         }
     }
 
-    /// The key that posthouse gives such a message.
+    /// The key that posthouse uses for the row of this message.
     fn key(&self, kind: Kind) -> Option<Vec<u8>> {
         let team_id = self.team_id.as_i64()?;
         let key = match kind {
@@ -148,12 +144,11 @@ mod tests {
             ("\"2\"", None, true),
             ("null", None, true),
             ("no JSON", None, true),
-            // A version of the same size under another key, and the key of a row with a small
-            // version.
+            // A version of the same size under another key, and a row key with a small version.
             (of_wal.as_str(), None, true),
             (&of_wal, Some("2:other"), true),
             ("2", Some(&own), true),
-            // As releases before the header made it.
+            // A message of a release before the header.
             (&of_wal, Some(&own), false),
         ] {
             let record = record(version, key);

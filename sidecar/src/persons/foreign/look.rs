@@ -1,4 +1,6 @@
-//! The newest messages of both topics and the versions on every node, as far as they conflict.
+//! Search for conflicts in both topics and on every node.
+//!
+//! It reads the newest messages of the topics and the versions on the nodes.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +17,15 @@ use super::judge::Judge;
 use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
 use crate::persons::postgres::table::Kind;
 
-/// Offsets of a partition that a look before or while publishing reads, the newest ones.
+/// Maximum number of newest offsets per partition that a search before or while publishing reads.
 const MAX_OFFSETS: i64 = 500;
-/// The same of a look of every minute, on every node.
+/// The same limit for the search that every node runs each minute.
 const MAX_OFFSETS_PER_MINUTE: i64 = 50;
-/// Tables that may have persons: posthouse's own names, and that of distinct ids in a PostHog.
+/// Tables that may have persons: posthouse's names, and PostHog's name for distinct ids.
 const TABLES: [&str; 3] = ["person", "person_distinct_id", "person_distinct_id2"];
-/// ClickHouse's codes of a table and of a database that is not there.
+/// ClickHouse's error codes for a missing table and a missing database.
 const UNKNOWN_TABLE: [u32; 2] = [60, 81];
-/// ClickHouse's code of a column that is not there.
+/// ClickHouse's error code for a missing column.
 const UNKNOWN_COLUMN: u32 = 47;
 
 #[derive(Deserialize)]
@@ -36,10 +38,8 @@ struct Versions {
     latest: i64,
 }
 
-/// Conflicts in both topics and on all nodes, and where partitions ended.
-///
-/// # Errors
-/// See [`LookError`]. A node that does not answer is named in the result.
+/// Finds conflicts in both topics and on all nodes. Also returns the ends of the topic partitions.
+/// An unreachable node is named in the result and is no error.
 pub(in super::super) async fn look(
     config: &Config,
     persons: &Persons,
@@ -73,10 +73,8 @@ pub(in super::super) async fn look(
     Ok((conflicts, ends))
 }
 
-/// Conflicts in both topics, from these offsets on, and where partitions ended.
-///
-/// # Errors
-/// See [`KafkaError`].
+/// Finds conflicts in both topics from these offsets on. Also returns the ends of the topic
+/// partitions.
 pub(in super::super) async fn look_at_topics(
     persons: &Persons,
     postgres: &Postgres,
@@ -109,10 +107,7 @@ async fn read_topics(
     Ok((topics, ends))
 }
 
-/// The same of the config's topics; none where it does not say that posthouse publishes persons.
-///
-/// # Errors
-/// See [`KafkaError`].
+/// Finds conflicts in the config's topics; empty where the config has no source of persons.
 pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConflicts>, KafkaError> {
     match super::super::source::source(config) {
         Some((persons, postgres)) => {

@@ -1,5 +1,4 @@
-//! Other producers of persons: their messages and rows, and whether posthouse may publish beside
-//! them.
+//! Other producers of persons, and conflicts with their messages and rows.
 
 mod clearance;
 mod judge;
@@ -22,81 +21,77 @@ pub use self::look::topics_of;
 pub(super) use self::look::{look, look_at_topics};
 pub(super) use self::watch::Watch;
 
-/// Places of conflicts that an error names.
+/// Maximum number of conflicts that an error names.
 const MAX_NAMED: usize = 4;
 
-/// Messages and rows that conflict with what posthouse would publish.
+/// Messages and rows that conflict with posthouse's versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Conflicts {
-    /// Of each topic.
+    /// One for each topic.
     pub topics: Vec<TopicConflicts>,
-    /// Of each table of persons on each node that has it.
+    /// One for each table of persons on each node that has it.
     pub tables: Vec<TableConflicts>,
     /// Nodes that did not answer.
     pub unreachable: Vec<String>,
-    /// Tables without the columns of persons: another program's.
+    /// Tables without the columns of persons, which belong to another program.
     pub unreadable: Vec<String>,
 }
 
 /// Messages of a topic that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TopicConflicts {
-    /// The topic.
     pub topic: String,
-    /// Messages that were read: the newest of each partition.
+    /// Messages read: the newest of each partition.
     pub read: u64,
     /// How many of these conflict.
     pub conflicting: u64,
-    /// The newest of them.
+    /// The newest conflicting message.
     pub newest: Option<ForeignMessage>,
 }
 
 /// Rows of a table that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableConflicts {
-    /// The node.
     pub node: String,
-    /// The table.
     pub table: String,
-    /// All of its rows, every version counted.
+    /// All of its rows, counting every version.
     pub rows: u64,
     /// The greatest version of any row.
     pub greatest: u64,
     /// Rows that conflict.
     pub conflicting: u64,
-    /// Their versions, the least and the greatest.
+    /// Their least and greatest version.
     pub versions: Option<(u64, u64)>,
-    /// When the last of them was made.
+    /// Timestamp of the newest conflicting row.
     pub latest: Option<String>,
 }
 
-/// Why it is not known whether others produce.
+/// Why the search for other producers failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// A node refused to tell.
+    /// A node rejected the query.
     #[error("{0}: versions of persons can't be compared")]
     Node(#[from] NodeError),
-    /// Tables of other columns.
+    /// Tables have other columns.
     #[error(
         "{} has no version or no _timestamp, so it is another program's table of that name: give posthouse a database of its own, or \
          move that table away",
         .0.join(", ")
     )]
     Unreadable(Vec<String>),
-    /// A fault of posthouse.
+    /// A bug in posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-/// Nothing is published beside another producer.
+/// Publishing is refused because of another producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictError {
-    /// What was found.
     pub conflicts: Conflicts,
-    /// The versions that posthouse would publish.
+    /// The version rule of the config.
     pub rule: VersionRule,
 }
 
@@ -107,7 +102,7 @@ impl Conflicts {
         messages.chain(self.tables.iter().map(|table| table.conflicting)).sum()
     }
 
-    /// Each topic and table that has conflicts or other columns, in words.
+    /// One line for each topic and table with conflicts or other columns.
     pub fn lines(&self) -> Vec<String> {
         let topics = self.topics.iter().filter(|topic| topic.conflicting > 0).map(ToString::to_string);
         let tables = self.tables.iter().filter(|table| table.conflicting > 0).map(ToString::to_string);
@@ -115,7 +110,7 @@ impl Conflicts {
         topics.chain(tables).chain(unreadable).collect()
     }
 
-    /// The first of these lines, for one line of a log.
+    /// The first of these lines, for a single log line.
     fn summary(&self) -> String {
         let lines = self.lines();
         let more = match lines.len().saturating_sub(MAX_NAMED) {

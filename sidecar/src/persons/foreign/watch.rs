@@ -1,4 +1,4 @@
-//! The watch over both topics while posthouse publishes.
+//! Watch for other producers' messages while posthouse publishes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,26 +12,24 @@ use crate::kafka::{Client, Place};
 
 use super::{Conflicts, TopicConflicts, look_at_topics};
 
-/// Between two looks. With the bound on what a look reads it decides how much is read again.
+/// Interval between two reads. Together with the limit per read it determines the amount of re-read
+/// messages.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
-/// A producer that goes on would fill the log.
+/// Interval between two log lines, so that a continuing producer does not fill the log.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Watch over both topics.
 pub(in super::super) struct Watch<'a> {
-    /// The topics.
     pub persons: &'a Persons,
-    /// Which messages conflict.
+    /// Determines which messages conflict.
     pub postgres: &'a Postgres,
-    /// The brokers.
     pub client: &'a Client,
-    /// Conflicting messages are counted here.
+    /// Counts conflicting messages.
     pub metrics: &'a Metrics,
 }
 
 impl Watch<'_> {
-    /// Looks at the newest messages for ever, from these offsets on. What conflicts is logged and
-    /// counted.
+    /// Reads the newest messages forever, from these offsets on. Logs and counts conflicts.
     pub(in super::super) async fn run(&self, from: &mut BTreeMap<Place, i64>) -> Infallible {
         let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! The replication slot: made where there is none, taken, and watched while it is held.
+//! Replication slot of the leader: creation, takeover, monitoring.
 
 use std::time::Duration;
 
@@ -6,44 +6,42 @@ use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::requirements::Catalog;
-use super::{LeadError, Leader};
+use super::{HOLD_TIMEOUT, LeadError, Leader};
 use crate::config::HostPort;
 use crate::http::Metric;
 use crate::persons::checkpoint::Store;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
 use crate::persons::postgres::{slot, slot_creation};
 
-/// Between two looks at how much WAL waits.
+/// Interval between two checks of the slot's lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
-/// How long PostgreSQL may take to hand over the slot.
-pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two tries to drop a slot.
+/// Interval between two attempts to drop a slot.
 const DROP_INTERVAL: Duration = Duration::from_millis(200);
-/// How often in a row the slot must seem to be nobody's before it is taken for lost.
+/// How many consecutive checks must find the slot unheld before it counts as lost.
 const LOST_LOOKS: u32 = 2;
-/// Messages between the connection and us. Each may be as large as a row.
+/// Messages buffered between the connection and the stream. Each may be as large as a row.
 const BUFFERED: usize = 256;
 
-/// Where a slot comes from.
+/// Whether a slot existed or was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It existed before this turn.
+    /// It existed before this attempt.
     Kept,
-    /// This turn made it.
+    /// This attempt created it.
     Made,
 }
 
-/// The server that streams, and which of its histories.
+/// The server that streams, and its timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct History {
-    /// The cluster's own number.
+    /// PostgreSQL's system identifier.
     pub system: String,
-    /// Another one after each failover and point-in-time recovery.
+    /// Changes with each failover and point-in-time recovery.
     pub timeline: u32,
 }
 
 impl Leader<'_> {
-    /// Makes the slot where there is none. Returns nothing if another one holds it.
+    /// Creates the slot if it is missing or lost. Returns `None` if another process holds it.
     pub(super) async fn slot(
         &self,
         session: &Session,
@@ -75,7 +73,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Takes the slot: nothing if another one was faster. Also returns which server it is.
+    /// Takes the slot and returns the server's identity. Returns `None` if another process was
+    /// faster.
     pub(super) async fn hold(&self) -> Result<Option<(HeldSlot, History)>, LeadError> {
         let postgres = self.postgres;
         let password = postgres.password.as_ref().map_or("", |password| password.reveal());
@@ -98,7 +97,8 @@ impl Leader<'_> {
             slot: postgres.slot.clone(),
             source,
         };
-        // It only spawns a task: from here on that task ends with what is returned, or with this function.
+        // This call only spawns a task. The task ends with the returned value or with this
+        // function.
         let mut held = HeldSlot(ReplicationClient::connect_gated(config).await.map_err(begin)?);
         let client = &mut held.0;
         let started = timeout(HOLD_TIMEOUT, async {
@@ -119,7 +119,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Drops a slot whose WAL can't be decoded; the next turn makes it again and copies everything.
+    /// Drops a slot whose WAL can't be decoded. The next attempt recreates it and takes a new
+    /// snapshot.
     pub(super) async fn give_up_slot(&self, session: &Session, store: &Store<'_>) -> Result<(), LeadError> {
         tracing::error!(
             "persons: publication {} was dropped and made again, and PostgreSQL can't decode WAL from before it: slot {} is made \
@@ -131,14 +132,14 @@ impl Leader<'_> {
         let deadline = Instant::now() + HOLD_TIMEOUT;
         loop {
             match slot::drop(session, self.postgres).await {
-                // The server ends our session within a moment.
+                // The server takes a moment to end our session.
                 Err(_) if Instant::now() < deadline => sleep(DROP_INTERVAL).await,
                 done => return Ok(done?),
             }
         }
     }
 
-    /// Measures how much WAL waits, and looks whether the slot is held, for ever; ends with what went wrong.
+    /// Measures the slot's lag and checks that the slot is held; returns the first error.
     pub(super) async fn watch_slot(&self, session: &Session) -> LeadError {
         let mut ticks = interval(LAG_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,13 +171,14 @@ impl Leader<'_> {
     }
 }
 
-/// The connection that holds the slot. The library leaves its task alone when it is dropped, and a silent server would keep that
-/// for ever.
+/// The connection that holds the slot. The library does not stop its task on drop, so a silent
+/// server would keep the connection open forever.
 pub(super) struct HeldSlot(pub ReplicationClient);
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        // Ends the session at once: the server gives the slot to the next one when it sees that, within a second.
+        // Ends the session at once. The server notices within a second and gives the slot to the
+        // next standby.
         self.0.abort();
     }
 }

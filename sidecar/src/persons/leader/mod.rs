@@ -1,7 +1,7 @@
-//! The life of the copy: waits for the slot, holds it, copies what is not copied yet, streams, and begins again after what fails.
+//! Leader loop: take the slot, finish the snapshot, stream changes, retry.
 //!
-//! PostgreSQL gives a slot to one session at a time, which makes its holder the leader: no other election is needed. When the
-//! leader's connection ends, the next one gets it within a second.
+//! PostgreSQL gives a slot to one session at a time, so its holder is the leader and no other
+//! election is needed. When the leader's connection ends, a standby gets the slot within a second.
 
 mod error;
 mod hold;
@@ -36,20 +36,23 @@ use super::stream::Stream;
 
 pub use self::error::LeadError;
 
-/// How often a standby looks whether the slot is free.
+/// Interval between two checks of a standby whether the slot is free.
 const FREE_AGAIN: Duration = Duration::from_secs(1);
-/// Waits after what failed: the first and the longest.
+/// First and longest pause after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// How often the same fault is told.
+/// Interval between two log lines of the same error.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-/// How long a step towards the stream may take: a peer that answers probes may still never finish a request.
+/// Time limit of a step before the stream. A peer that answers probes may still never finish a
+/// request.
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a heartbeat may be missing: longer than a step.
+/// Time limit for PostgreSQL to hand over the slot.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Heartbeat timeout; longer than a step.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Another posthouse holds the slot.
 struct Standby;
 
-/// Copies persons until `stop` says so. `audit` beats for the audits of the leader.
+/// Syncs persons until `stop` is set. `audit` is the heartbeat of the leader's audits.
 pub async fn lead(
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -82,7 +85,7 @@ pub async fn lead(
         let began = Instant::now();
         let turn = tokio::select! {
             turn = leader.turn(&mut watched) => turn,
-            // Wherever it is: what it has not finished comes again.
+            // At any point: unfinished changes are replayed.
             () = stopped(&mut stop) => break,
         };
         audit.rest("not the leader");
@@ -98,11 +101,11 @@ pub async fn lead(
                 metrics.add(Metric::PersonsErrors, 1);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 heartbeat.not_ready(error.as_str());
-                // The same fault every ten seconds would hide everything else.
+                // The same error every ten seconds would hide all other log lines.
                 if error == said.0 && said.1.elapsed() < SAY_AGAIN {
                     tracing::debug!("persons: {error}");
                 } else {
-                    // Statements follow in lines of their own.
+                    // SQL statements follow on separate lines.
                     let (fault, statements) = error.split_once('\n').unwrap_or((&error, ""));
                     tracing::error!("persons: {fault}; trying again\n{statements}");
                     said = (error, Instant::now());
@@ -133,7 +136,8 @@ struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// `watched` is up to where partitions of the topics were looked at for other producers.
+    /// One attempt to lead. `watched` has the offset per topic partition up to which messages of
+    /// other producers were searched.
     async fn turn(&self, watched: &mut BTreeMap<Place, i64>) -> Result<Standby, LeadError> {
         let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
         let looking = slot::observe(&session, self.postgres);
@@ -143,7 +147,8 @@ impl Leader<'_> {
         }
         let client = Client::new(&self.config.kafka)?;
         self.step("looking for topics", self.topics(&client)).await?;
-        // Before anything is made in PostgreSQL: a slot would keep WAL for as long as nothing is published.
+        // Checked before creating anything in PostgreSQL, because a slot retains WAL for as long as
+        // no changes are published.
         let clearing = self.clear(&client);
         watched.extend(self.step("looking for another producer", clearing).await?);
         let catalog = self.source(&session).await?;
@@ -215,7 +220,7 @@ impl Leader<'_> {
         ended
     }
 
-    /// A step before the stream.
+    /// Runs a step before the stream with a time limit.
     async fn step<T, E: Into<LeadError>>(
         &self,
         doing: &'static str,
@@ -227,7 +232,7 @@ impl Leader<'_> {
         }
     }
 
-    /// Fails unless the source meets every requirement, and makes the publication where there is none.
+    /// Fails unless the source meets every requirement; creates the publication if it is missing.
     async fn source(&self, session: &Session) -> Result<Catalog, LeadError> {
         let looking = requirements::look(session, self.postgres);
         let (found, catalog) = self.step("checking tables and publication", looking).await?;
@@ -253,7 +258,8 @@ impl Leader<'_> {
         missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
     }
 
-    /// Refuses to begin beside another producer. Returns up to where partitions of the topics were looked at.
+    /// Fails if another producer writes persons. Returns the offset per topic partition up to which
+    /// messages were searched.
     async fn clear(&self, client: &Client) -> Result<BTreeMap<Place, i64>, LeadError> {
         let cleared = foreign::clear(self.config, self.persons, self.postgres, client).await;
         let conflicts = match &cleared {

@@ -1,4 +1,4 @@
-//! Where a turn begins: where the last one ended, or again from the tables.
+//! Start of a leader: from the checkpoint, or with a new snapshot.
 
 use std::fmt;
 
@@ -15,18 +15,17 @@ use crate::persons::publish::version::{AHEAD, of_copy, of_dependents};
 use crate::persons::snapshot;
 use crate::persons::version_guard::{self, NewestError};
 
-/// How a turn begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
-    /// Where the last one ended.
+    /// At the checkpoint.
     GoesOn,
-    /// There was nothing before.
+    /// There is no checkpoint.
     First,
-    /// What lies between is gone, or never was.
+    /// Changes since the checkpoint are missing, or the history differs.
     Gap(Gap),
 }
 
-/// Why a turn can't go on where the last one ended.
+/// Why the stream can't resume from the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     SlotMade,
@@ -38,7 +37,7 @@ enum Gap {
 }
 
 impl Gap {
-    /// Whether the WAL may be behind what was published.
+    /// Whether the WAL may be behind the published versions.
     fn may_go_back(self) -> bool {
         !matches!(self, Self::SlotMade | Self::SlotMoved)
     }
@@ -64,11 +63,11 @@ impl fmt::Display for Gap {
     }
 }
 
-/// The source as a turn finds it.
+/// The observed source.
 struct Source {
     history: History,
     origin: Origin,
-    /// The slot's place.
+    /// The slot's position.
     confirmed: Lsn,
     /// The end of the WAL.
     end: Lsn,
@@ -77,7 +76,8 @@ struct Source {
 }
 
 impl Leader<'_> {
-    /// Goes on from the checkpoint, if it is of this slot and history; else begins again. Returns the slot's place.
+    /// Resumes from the checkpoint if it belongs to this slot and history; otherwise starts over.
+    /// Returns the slot's position.
     pub(super) async fn resume(
         &self,
         session: &Session,
@@ -110,7 +110,7 @@ impl Leader<'_> {
         Ok(confirmed)
     }
 
-    /// Raises what is added to versions, where what posthouse itself has published would hide what it copies.
+    /// Raises the version offset if rows published by posthouse would hide the snapshot.
     async fn settle_base(
         &self,
         session: &Session,
@@ -121,12 +121,12 @@ impl Leader<'_> {
         let base = begins.version_base(self.postgres);
         let hidden = match version_guard::check(self.config, session, base).await {
             Ok(()) => None,
-            // Nobody knows whose versions these are.
+            // The origin of these versions is unknown.
             Err(error @ NewestError::Hidden { .. }) if remembered.is_none() => return Err(error.into()),
             Err(NewestError::Hidden { stored, .. }) => Some(stored),
             Err(error) => return Err(error.into()),
         };
-        // Nodes may not have read all of it yet.
+        // Nodes may not have consumed all of it yet.
         let published = match (beginning, remembered) {
             (Beginning::Gap(gap), Some(state)) if gap.may_go_back() => {
                 let ahead = Lsn::from_u64(state.acknowledged.saturating_add(AHEAD));
@@ -149,11 +149,12 @@ impl Leader<'_> {
     }
 }
 
-/// The checkpoint to go on with, given the last one and the source as it is.
+/// Returns the checkpoint to start with, given the last one and the observed source.
 fn resume(remembered: Option<&State>, source: &Source, published: Published) -> (State, Beginning) {
     let Source { history, confirmed, .. } = source;
     let place = confirmed.as_u64();
-    // What the nodes have from before may not exist in PostgreSQL any more, and no change says so.
+    // Rows that the nodes already have may no longer exist in PostgreSQL, and no change reports
+    // that.
     let fresh = State {
         system: history.system.clone(),
         timeline: Some(history.timeline),
@@ -170,8 +171,8 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
         Some(gap) => (fresh, Beginning::Gap(gap)),
         None => {
             let mut state = State { published: Some(published), ..state.clone() };
-            // What was published in the last seconds before a failover may never have been; and what was changed beside the stream
-            // is not known.
+            // Changes published in the last seconds before a failover may not exist in the new
+            // timeline, and changes made outside the stream are unknown.
             let was =
                 (state.timeline.replace(history.timeline), state.fingerprint.replace(source.fingerprint));
             let is_same = was.0.is_none_or(|timeline| timeline == history.timeline)
@@ -183,16 +184,17 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
     }
 }
 
-/// Why the stream would not have every change since the checkpoint. A slot before it is none: PostgreSQL does not
-/// write down every acknowledgement before a crash. Whether the history in between is the same the stream itself
-/// finds out (see `Stream`).
+/// Why the stream would lack changes since the checkpoint. A slot before the checkpoint is no
+/// reason, because PostgreSQL does not persist every acknowledgement before a crash. The stream
+/// itself checks whether the history in between is the same (see `Stream`).
 fn gap(state: &State, source: &Source) -> Option<Gap> {
     let (place, end) = (source.confirmed.as_u64(), source.end.as_u64());
     let same_timeline = state.timeline.is_none_or(|timeline| timeline == source.history.timeline);
     let cases = [
         (state.system != source.history.system, Gap::OtherSystem),
         (state.diverged, Gap::OtherHistory),
-        // Without a transaction to look for nothing shows that a new timeline has what was published.
+        // Without a transaction to look for, there is no proof that a new timeline has the
+        // published changes.
         (
             !same_timeline && (state.last_commit.is_none() || source.origin == Origin::Made),
             Gap::OtherTimeline,
@@ -274,7 +276,7 @@ mod tests {
             assert_eq!((fresh.persons, fresh.distinct_ids, fresh.vanished), (None, None, 1));
         }
         assert_eq!(resume(None, &source(8), published("wal")).1, Beginning::First);
-        // What changed beside the stream is repaired.
+        // Changes made outside the stream are repaired.
         let repaired = State { vanished: 1, ..state() };
         assert_eq!(begins(|state, _| state.faulty = true, 80), (repaired.clone(), Beginning::GoesOn));
         assert_eq!(begins(|state, _| state.fingerprint = Some(8), 80), (repaired, Beginning::GoesOn));
@@ -287,7 +289,7 @@ mod tests {
         let older = State { published: None, timeline: None, last_commit: None, ..state() };
         let (state, beginning) = resume(Some(&older), &source(80), published("wal"));
         assert_eq!((state.published, beginning), (Some(published("wal")), Beginning::GoesOn));
-        // Its versions may have been those of the WAL, which hide those of the column.
+        // Its versions may have been WAL versions, which hide column versions.
         assert!(published("wal").is_accepted(Some(&older)) && !published("column").is_accepted(Some(&older)));
         assert!(!published("wal").is_accepted(None));
     }

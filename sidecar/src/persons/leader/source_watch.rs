@@ -1,4 +1,6 @@
-//! The source's requirements while its changes are streamed: DBAs change tables, publications and roles.
+//! Periodic check of the source's requirements while changes are streamed.
+//!
+//! DBAs change tables, publications and roles.
 
 use std::time::Duration;
 
@@ -11,26 +13,27 @@ use crate::http::Metric;
 use crate::persons::checkpoint::{State, Store};
 use crate::persons::postgres::session::{PostgresError, Session};
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What was found at the last look.
+/// State of the last check.
 pub(super) struct SourceWatch<'a> {
     leader: &'a Leader<'a>,
     store: &'a Store<'a>,
     vanished: &'a Notify,
     /// See [`Catalog::fingerprint`].
     fingerprint: u64,
-    /// What the stream relies on.
+    /// Constraints that the stream relies on.
     guarantees: Guarantees,
-    /// The faults that were logged, and when.
+    /// The logged faults, and their time.
     logged: Option<(String, Instant)>,
-    /// Of its own: a look waits for locks of the tables, and nothing else has to wait with it.
+    /// A separate session, because a check waits for table locks and must not delay other
+    /// statements.
     session: Option<Session>,
 }
 
 impl<'a> SourceWatch<'a> {
-    /// With the source as it was found when the stream began.
+    /// Starts from the source as observed when the stream began.
     pub(super) fn new(
         leader: &'a Leader<'a>,
         store: &'a Store<'a>,
@@ -48,7 +51,7 @@ impl<'a> SourceWatch<'a> {
         }
     }
 
-    /// Looks until the stream has to begin again.
+    /// Checks until the stream has to restart.
     pub(super) async fn run(mut self) -> LeadError {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,7 +59,7 @@ impl<'a> SourceWatch<'a> {
             ticks.tick().await;
             match self.look().await {
                 Ok(()) => {}
-                // The stream says for itself when PostgreSQL is away.
+                // The stream itself reports an unreachable PostgreSQL.
                 Err(LeadError::Postgres(error)) => {
                     tracing::warn!("persons: the source's requirements can't be looked at: {error}");
                     self.session = None;

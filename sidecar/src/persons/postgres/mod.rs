@@ -1,4 +1,4 @@
-//! PostgreSQL: sessions, tables, the replication slot and its protocol.
+//! PostgreSQL sessions, tables, replication slot and replication protocol.
 
 pub(super) mod session;
 

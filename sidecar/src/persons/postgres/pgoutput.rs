@@ -1,66 +1,51 @@
-//! What PostgreSQL's `pgoutput` says of a change, decoded: protocol version 1, values as text.
+//! Decoder for `pgoutput` messages, protocol version 1, values as text.
 //!
-//! Layout: <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>. Begin and Commit are taken
-//! off by the connection before.
+//! Layout: <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>. The
+//! connection removes Begin and Commit beforehand.
 
 use bytes::{Buf, Bytes};
 
-/// A message that posthouse has a use for.
+/// A message that posthouse uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// A table as the rows after it have it. Comes again when it has changed.
+    /// The layout of a table for the rows that follow. Sent once more when it has changed.
     Relation(Relation),
-    /// A row that was made.
-    Insert {
-        /// Its table.
-        relation: u32,
-        /// Its values.
-        new: Vec<Cell>,
-    },
-    /// A row that was changed.
+    /// An inserted row.
+    Insert { relation: u32, new: Vec<Cell> },
+    /// An updated row.
     Update {
-        /// Its table.
         relation: u32,
-        /// Values of the replica identity before, or all values; absent where the identity has not changed.
+        /// Old values of the replica identity, or all old values; absent if the identity is
+        /// unchanged.
         old: Option<Vec<Cell>>,
-        /// Its values.
         new: Vec<Cell>,
     },
-    /// A row that was taken away.
+    /// A deleted row.
     Delete {
-        /// Its table.
         relation: u32,
         /// Values of the replica identity, or all values.
         old: Vec<Cell>,
     },
-    /// All rows of these tables were taken away.
-    Truncate {
-        /// The tables.
-        relations: Vec<u32>,
-    },
-    /// Nothing that counts here: types, origins, messages.
+    /// All rows of these tables were deleted.
+    Truncate { relations: Vec<u32> },
+    /// Messages without relevance here: types, origins, logical messages.
     Other,
 }
 
-/// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
-    /// How rows name it.
+    /// The id that rows refer to.
     pub id: u32,
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
     /// Its columns, in the order of a row's values.
     pub columns: Vec<RelationColumn>,
 }
 
-/// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RelationColumn {
-    /// Its name.
     pub name: String,
-    /// Its type, by PostgreSQL's number.
+    /// PostgreSQL's OID of its type.
     pub type_id: u32,
     /// Whether it belongs to the replica identity.
     pub is_identity: bool,
@@ -69,16 +54,16 @@ pub(crate) struct RelationColumn {
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Cell {
-    /// NULL, or not told: of a row before a change only the replica identity is.
+    /// NULL, or not sent: an old row may have only its replica identity.
     Null,
-    /// It is stored apart (TOAST) and has not changed, so that PostgreSQL does not send it.
+    /// An unchanged TOASTed value, not sent by PostgreSQL.
     Unchanged,
-    /// As text in UTF-8.
+    /// A value as UTF-8 text.
     Text(Bytes),
 }
 
 impl Cell {
-    /// Bytes of its text.
+    /// Length of its text in bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -87,33 +72,26 @@ impl Cell {
     }
 }
 
-/// Why bytes are no message.
+/// Why a message can't be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// They end too early.
+    /// The message ends too early.
     #[error("a pgoutput message of type {kind} ends before its {part}")]
     End {
-        /// The message's type.
         kind: char,
-        /// What should have come.
+        /// The missing part.
         part: &'static str,
     },
-    /// Something else stands there.
+    /// A byte has an unexpected value.
     #[error("a pgoutput message of type {kind} has {found} as its {part}")]
     Wrong {
-        /// The message's type.
         kind: char,
-        /// What it should have been.
+        /// The expected part.
         part: &'static str,
-        /// The byte that was found.
         found: u8,
     },
 }
 
-/// Decodes one message.
-///
-/// # Errors
-/// See [`DecodeError`].
 pub(crate) fn decode(data: Bytes) -> Result<Message, DecodeError> {
     let mut input = Input { kind: ' ', data };
     let kind = input.byte("type")?;
@@ -155,7 +133,7 @@ pub(crate) fn decode(data: Bytes) -> Result<Message, DecodeError> {
     }
 }
 
-/// What is left of a message.
+/// The rest of a message.
 struct Input {
     kind: char,
     data: Bytes,
@@ -239,7 +217,8 @@ impl Input {
 mod tests {
     use super::*;
 
-    /// An update with the row before, as the server sends it: `old` has one value, `new` a NULL, an unchanged one and a text.
+    /// An update with the old row, as the server sends it. `old` has one value, `new` a NULL, an
+    /// unchanged value and a text.
     const UPDATE: &[u8] = b"U\0\0\x40\x01K\0\x01t\0\0\0\x017N\0\x03nut\0\0\0\x02ab";
 
     #[test]

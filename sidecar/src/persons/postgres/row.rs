@@ -1,4 +1,4 @@
-//! Rows of the source as what they are: persons and distinct ids, read from values in PostgreSQL's text form.
+//! Parsing of person and distinct id rows from PostgreSQL's text form.
 
 use std::fmt;
 
@@ -7,35 +7,29 @@ use uuid::Uuid;
 use super::pgoutput::Cell;
 use super::table::{Kind, Table, distinct_id, person};
 
-/// What ClickHouse knows a person by.
+/// The key of a person in ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PersonKey {
-    /// Whose person.
     pub team_id: i64,
-    /// Which.
     pub uuid: Uuid,
 }
 
-/// What ClickHouse knows a distinct id by.
+/// The key of a distinct id in ClickHouse.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DistinctIdKey {
-    /// Whose.
     pub team_id: i64,
-    /// Which.
     pub distinct_id: String,
 }
 
-/// What ClickHouse knows a row by.
+/// The key of a row in ClickHouse.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    /// A person.
     Person(PersonKey),
-    /// A distinct id.
     DistinctId(DistinctIdKey),
 }
 
 impl Key {
-    /// Reads what [`Display`](fmt::Display) writes; nothing if it is no key of this kind.
+    /// Parses the output of [`Display`](fmt::Display); `None` if it is no key of this kind.
     pub(crate) fn parse(kind: Kind, text: &str) -> Option<Self> {
         let (team_id, rest) = text.split_once(':')?;
         let team_id = team_id.parse().ok()?;
@@ -46,7 +40,7 @@ impl Key {
     }
 }
 
-// As the keys of messages and audits tell them.
+// The format in message keys and audit reports.
 impl fmt::Display for PersonKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.team_id, self.uuid)
@@ -68,46 +62,41 @@ impl fmt::Display for Key {
     }
 }
 
-/// A person as PostgreSQL has it.
+/// A person in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
-    /// What distinct ids name it by.
+    /// The primary key, which distinct ids reference.
     pub id: i64,
-    /// What ClickHouse knows it by.
     pub key: PersonKey,
     /// JSON.
     pub properties: String,
-    /// Whether somebody logged in.
+    /// Whether a user has logged in.
     pub is_identified: bool,
-    /// As ClickHouse's `DateTime64(3, 'UTC')` is written; years from 1900 to 2299.
+    /// In the text form of ClickHouse's `DateTime64(3, 'UTC')`; years from 1900 to 2299.
     pub created_at: String,
-    /// Whether it is still a person.
     pub presence: Presence,
 }
 
-/// Whether a person whose row exists is still one.
+/// Whether a person is live, deleted or merged although its row exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// It is.
     Live,
-    /// It is deleted.
     Deleted,
-    /// It was merged into another one, given by [`Person::id`].
+    /// Merged into another person, given by [`Person::id`].
     MergedInto(i64),
 }
 
-/// A distinct id as PostgreSQL has it.
+/// A distinct id in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DistinctId {
-    /// What ClickHouse knows it by.
     pub key: DistinctIdKey,
     /// The person, by [`Person::id`]; absent for NULL.
     pub person_id: Option<i64>,
-    /// Whether it is deleted though its row stays.
+    /// Whether it is deleted although its row exists.
     pub is_deleted: bool,
 }
 
-/// A value that posthouse can't read.
+/// A value that can't be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column {column} of a row in {table} is {found}, which is no {wanted}: please report this")]
 pub struct ValueError {
@@ -117,13 +106,13 @@ pub struct ValueError {
     wanted: &'static str,
 }
 
-/// Reads values of one table.
+/// Parser for the values of one row.
 pub(crate) struct Reader<'a> {
     table: &'a Table,
     cells: &'a [Cell],
 }
 
-/// The earliest and latest times that ClickHouse holds; PostgreSQL's calendar is longer, and has infinity.
+/// The range of ClickHouse's timestamps. PostgreSQL's calendar is longer and has infinity.
 const EARLIEST: &str = "1900-01-01 00:00:00";
 const LATEST: &str = "2299-12-31 23:59:59.999";
 const NEVER: &str = "1970-01-01 00:00:00";
@@ -133,7 +122,7 @@ impl<'a> Reader<'a> {
         Self { table, cells }
     }
 
-    /// The row's key; nothing if a part of it is NULL: then ClickHouse can't know it.
+    /// The row's key; `None` if a part of it is NULL, because ClickHouse can't store it.
     pub(crate) fn key(&self) -> Result<Option<Key>, ValueError> {
         Ok(match self.table.kind {
             Kind::Person => self.person_key()?.map(Key::Person),
@@ -188,17 +177,17 @@ impl<'a> Reader<'a> {
 
     /// The primary key.
     pub(crate) fn id(&self) -> Result<Option<i64>, ValueError> {
-        // Both tables have it first.
+        // It is the first column of both tables.
         self.integer(person::ID)
     }
 
-    /// The version that the application wrote.
+    /// The version written by the application.
     pub(crate) fn version(&self) -> Result<u64, ValueError> {
         let place = match self.table.kind {
             Kind::Person => person::VERSION,
             Kind::DistinctId => distinct_id::VERSION,
         };
-        // A row that was never changed has none in the original's schema.
+        // In the original's schema, a row that was never changed has NULL.
         let version = self.integer(place)?.unwrap_or(0);
         version.try_into().map_err(|_| self.wrong(place, "version of 0 or more"))
     }
@@ -234,7 +223,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// PostgreSQL's `2026-11-01 10:42:06.502+00` without its zone, which is always UTC: every session asks for it.
+/// Converts PostgreSQL's `2026-11-01 10:42:06.502+00` by removing the zone. It is always UTC,
+/// because every session requests it.
 fn moment(text: Option<&str>) -> String {
     let Some(text) = text else { return NEVER.to_owned() };
     if text.starts_with('-') || text.ends_with("BC") {
@@ -245,12 +235,12 @@ fn moment(text: Option<&str>) -> String {
     match year {
         Some(1900..2300) => milliseconds(text),
         Some(..1900) => EARLIEST.to_owned(),
-        // infinity too
+        // Includes infinity.
         Some(2300..) | None => LATEST.to_owned(),
     }
 }
 
-/// Cut, not rounded: the earlier millisecond, before 1970 too.
+/// Truncates to milliseconds, before 1970 too; does not round.
 fn milliseconds(text: &str) -> String {
     let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 4));
     text.get(..end).unwrap_or(text).to_owned()

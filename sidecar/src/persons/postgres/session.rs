@@ -1,4 +1,4 @@
-//! A session with PostgreSQL: statements from `sql/postgres`, answers as text.
+//! PostgreSQL session for statements from `sql/postgres`, with text results.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -16,104 +16,84 @@ use crate::sql::{self, RenderError};
 
 use super::pgoutput::Cell;
 
-/// How long a connection may take to come about.
+/// Time limit of a TCP connection attempt.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// The same with the login.
+/// Time limit of connection and login together.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that has vanished is noticed by the network after so long: idle time, then probes.
+/// TCP keepalive: idle time, then interval and number of probes. It detects a server that has
+/// vanished.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// The same where bytes were sent that nobody has acknowledged.
+/// Time limit for the acknowledgement of sent bytes.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a statement on the catalog or on a few rows may take: longer, it waits for a lock, or the server hangs.
+/// Time limit of a statement on the catalog or on a few rows. Beyond it, the statement waits for a
+/// lock or the server hangs.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for one that reads thousands of rows by their keys, from a cold disk.
+/// Time limit of a statement that reads thousands of rows by their keys, from a cold disk.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(120);
-/// The same for one that reads a table.
+/// Time limit of a statement that reads a table.
 pub(crate) const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
-/// The bytes of values that are read into memory for one statement, at most. A batch looks up at most 256 rows whose values are
-/// stored apart (`BATCH_BYTES` in `stream.rs`), and brokers take a row of 1 MB unless they are told otherwise.
+/// Maximum size of a result in memory, in bytes of values. A batch looks up at most 256 rows with
+/// TOASTed values (`BATCH_BYTES` in `stream.rs`), and brokers accept rows of 1 MB by default.
 const ANSWER_LIMIT: usize = 512 << 20;
-/// So that values have one text form, literals one meaning, and rows that a policy hides are an error, whatever the server's or the
-/// role's defaults are.
+/// Ensures one text form of values and one meaning of literals, and turns rows hidden by a policy
+/// into an error, regardless of the server's or the role's defaults.
 pub(crate) const OPTIONS: &str = "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1 -c row_security=off \
      -c standard_conforming_strings=on";
 
-/// Why PostgreSQL did not answer.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// No connection, or it ended.
+    /// There is no connection, or it ended.
     #[error(
         "PostgreSQL does not answer at {address}: check that it runs, and that persons.postgres.address, database, user and its \
          password are right ({said})"
     )]
     Unreachable {
-        /// Where.
         address: String,
-        /// What the system said.
+        /// The system's message.
         said: String,
     },
-    /// It is connected, and silent.
+    /// The connection exists, but the answer did not arrive in time.
     #[error(
         "PostgreSQL at {address} did not {task} within {} s: it hangs, or the statement waits for a lock (pg_stat_activity has \
          application_name posthouse)",
         .limit.as_secs()
     )]
-    Silent {
-        /// Where.
-        address: String,
-        /// What was asked for.
-        task: &'static str,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// It answered, and refused.
+    Silent { address: String, task: &'static str, limit: Duration },
+    /// PostgreSQL rejected the statement.
     #[error("PostgreSQL at {address} did not {task}: {said}")]
     Refused {
-        /// Where.
         address: String,
-        /// What was asked for.
         task: &'static str,
-        /// What it said, with its code.
+        /// PostgreSQL's message, with its SQLSTATE.
         said: String,
     },
-    /// Its answer does not fit into memory.
+    /// The result exceeds `ANSWER_LIMIT`.
     #[error(
         "PostgreSQL at {address} answered with more than {} MiB when asked to {task}, and posthouse reads no more at once: check that \
          persons.postgres.address is a PostgreSQL, and for rows of many megabytes",
         ANSWER_LIMIT >> 20
     )]
-    TooLarge {
-        /// Where.
-        address: String,
-        /// What was asked for.
-        task: &'static str,
-    },
-    /// Its answer has another shape.
+    TooLarge { address: String, task: &'static str },
+    /// The result has an unexpected shape.
     #[error("PostgreSQL at {address} answered {found:?} when asked to {task}: please report this")]
-    Answer {
-        /// Where.
-        address: String,
-        /// What was asked for.
-        task: &'static str,
-        /// What was answered.
-        found: String,
-    },
-    /// A fault of posthouse.
+    Answer { address: String, task: &'static str, found: String },
+    /// A bug in posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-/// One connection. It ends when it is dropped.
+/// One connection, which ends when it is dropped.
 pub(crate) struct Session {
     client: Client,
     address: String,
-    /// The server's process for it; empty if the server did not say.
+    /// The server process of the session; empty if unknown.
     process: String,
 }
 
-/// Rows as they come.
+/// A stream of rows.
 pub(crate) type Rows<'s> =
     Pin<Box<dyn futures_util::Stream<Item = Result<Vec<Cell>, PostgresError>> + Send + 's>>;
 
@@ -147,7 +127,8 @@ impl Session {
         };
         match connected {
             Ok((client, connection)) => {
-                // It ends with its client, and what went wrong is told to whoever asks next.
+                // The task ends with its client. The next statement reports an error of the
+                // connection.
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!("PostgreSQL's connection ended: {error}");
@@ -166,7 +147,7 @@ impl Session {
     async fn prepared(mut self) -> Result<Self, PostgresError> {
         match self.row("set up a session", "postgres/session.sql", ()).await {
             Ok([process, _, _]) => self.process = process,
-            // Everything works without.
+            // These settings are optional.
             Err(error @ (PostgresError::Refused { .. } | PostgresError::Answer { .. })) => {
                 tracing::debug!("persons: statements go on when posthouse is killed: {error}");
             }
@@ -175,15 +156,12 @@ impl Session {
         Ok(self)
     }
 
-    /// The server's process for this session; empty if the server did not say.
+    /// The server process of the session; empty if unknown.
     pub(crate) fn process(&self) -> &str {
         &self.process
     }
 
     /// The rows of a short statement; see [`Self::rows_within`].
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
     pub(crate) async fn rows(
         &self,
         task: &'static str,
@@ -193,10 +171,7 @@ impl Session {
         self.rows_within(STATEMENT_TIMEOUT, task, path, values).await
     }
 
-    /// The rows of a statement that may take as long as `limit`, with 512 MiB of values at most.
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
+    /// The rows of a statement with a time limit, and at most 512 MiB of values.
     pub(crate) async fn rows_within(
         &self,
         limit: Duration,
@@ -220,9 +195,6 @@ impl Session {
     }
 
     /// The only row of a short statement.
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
     pub(crate) async fn row<const N: usize>(
         &self,
         task: &'static str,
@@ -232,10 +204,7 @@ impl Session {
         self.row_within(STATEMENT_TIMEOUT, task, path, values).await
     }
 
-    /// The only row of a statement that may take as long as `limit`.
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
+    /// The only row of a statement with a time limit.
     pub(crate) async fn row_within<const N: usize>(
         &self,
         limit: Duration,
@@ -252,10 +221,8 @@ impl Session {
         })
     }
 
-    /// The rows of a statement as they come, which wait as long as the server does: whoever reads them has a deadline.
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
+    /// The rows of a statement as they arrive. There is no time limit here, so the caller must set
+    /// one.
     pub(crate) async fn stream(
         &self,
         task: &'static str,
@@ -287,7 +254,7 @@ impl Session {
         }
     }
 
-    /// The server was connected and silent for too long.
+    /// The error for an answer that did not arrive within `limit`.
     pub(crate) fn silent(&self, task: &'static str, limit: Duration) -> PostgresError {
         PostgresError::Silent { address: self.address.clone(), task, limit }
     }
@@ -298,15 +265,15 @@ impl Session {
 }
 
 impl PostgresError {
-    /// Whether another process did the same at the same time.
+    /// Whether another process created the object at the same time.
     pub(crate) fn is_duplicate(&self) -> bool {
-        // duplicate_object
+        // SQLSTATE duplicate_object
         matches!(self, Self::Refused { said, .. } if said.ends_with("(42710)"))
     }
 
     /// Whether the statement has a character that the database's encoding lacks.
     pub(crate) fn is_untranslatable(&self) -> bool {
-        // untranslatable_character
+        // SQLSTATE untranslatable_character
         matches!(self, Self::Refused { said, .. } if said.ends_with("(22P05)"))
     }
 }
@@ -319,7 +286,7 @@ fn cells(row: &SimpleQueryRow) -> Vec<Cell> {
     (0..row.len()).map(cell).collect()
 }
 
-/// A value of the server itself as text; NULL is empty.
+/// A value from the server itself as text; empty for NULL.
 pub(crate) fn text(cell: &Cell) -> String {
     match cell {
         Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -327,7 +294,7 @@ pub(crate) fn text(cell: &Cell) -> String {
     }
 }
 
-/// The next step where the server's words do not say it.
+/// A hint where the server's message has none.
 fn hint(said: &str) -> &'static str {
     let hints = [
         (
@@ -339,25 +306,26 @@ fn hint(said: &str) -> &'static str {
     hints.into_iter().find_map(|(words, hint)| said.contains(words).then_some(hint)).unwrap_or_default()
 }
 
-/// The error with all that stands behind it; the library's own text says only what it was doing.
+/// The error with all its causes, because the library's text names only the failed operation.
 fn causes(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        // Writing to a String does not fail.
+        // Writing to a String can't fail.
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
     text
 }
 
-/// A name between double quotes, as SQL wants it.
+/// An identifier in double quotes.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text between single quotes.
+/// A string literal in single quotes.
 pub(crate) fn literal(text: &str) -> String {
-    // A backslash means nothing in there (standard_conforming_strings, the default since 9.1).
+    // A backslash is an ordinary character here (standard_conforming_strings, the default since
+    // 9.1).
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -1,4 +1,4 @@
-//! Publication and replication slot: creation, and the slot's position.
+//! Publication and replication slot: creation, checks, position.
 
 use minijinja::context;
 use pgwire_replication::Lsn;
@@ -7,46 +7,39 @@ use crate::config::{Postgres, TableName};
 
 use super::session::{PostgresError, Session, literal, quoted, text};
 
-/// A replication slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// Whether a process holds it.
     pub is_active: bool,
-    /// Everything before this was acknowledged.
+    /// Everything before this position was acknowledged.
     pub confirmed: Lsn,
-    /// Whether PostgreSQL has given up the WAL that the slot needs.
+    /// Whether PostgreSQL has removed the WAL that the slot needs.
     pub is_lost: bool,
-    /// Bytes of WAL that are kept for it.
+    /// WAL retained for the slot, in bytes.
     pub lag: u64,
 }
 
 /// Why a slot or publication can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// Another program's slot.
+    /// The slot belongs to another program.
     #[error(
         "replication slot {slot} is of plugin {plugin} in database {database}, not of pgoutput in {wanted}: choose another name as \
          persons.postgres.slot"
     )]
     Foreign {
-        /// Its name.
         slot: String,
-        /// Its plugin.
         plugin: String,
-        /// Its database.
         database: String,
         /// The database of the config.
         wanted: String,
     },
 }
 
-/// Makes the publication of both tables.
-///
-/// # Errors
-/// See [`PostgresError`]; that another process made it meanwhile is none.
+/// Creates the publication of both tables; succeeds if another process created it meanwhile.
 pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> Result<(), PostgresError> {
     let values = context! {
         publication => quoted(&config.publication),
@@ -62,10 +55,10 @@ pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> 
     }
 }
 
-/// The slot as it is; nothing if there is none.
+/// Returns the observed slot, or `None` if it does not exist.
 ///
 /// # Errors
-/// See [`SlotError`].
+/// [`SlotError::Foreign`] if it has another plugin or database.
 pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Option<Slot>, SlotError> {
     const TASK: &str = "tell its replication slots";
     let values = context! { slot => literal(&config.slot) };
@@ -84,7 +77,7 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Opti
         });
     }
     let is_lost = status == "lost";
-    // A lost slot may have no place any more.
+    // A lost slot may have no position.
     let confirmed = match Lsn::parse(confirmed) {
         Ok(place) => place,
         Err(_) if is_lost => Lsn::from_u64(0),
@@ -94,17 +87,13 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Opti
     Ok(Some(Slot { is_active: active == "t", confirmed, is_lost, lag }))
 }
 
-/// Gives up the slot.
-///
-/// # Errors
-/// See [`SlotError`].
 pub(crate) async fn drop(session: &Session, config: &Postgres) -> Result<(), SlotError> {
     let values = context! { slot => literal(&config.slot) };
     session.rows("drop a replication slot", "postgres/drop_slot.sql", values).await?;
     Ok(())
 }
 
-/// A table's name as SQL wants it.
+/// A table's qualified and quoted name.
 pub(crate) fn qualified(table: &TableName) -> String {
     format!("{}.{}", quoted(&table.schema), quoted(&table.name))
 }

@@ -1,6 +1,6 @@
 //! Creation of the replication slot, which waits for older transactions.
 //!
-//! The server drops a slot that is not finished when its client goes: see `sql/postgres/session.sql`.
+//! If the client disconnects, the server drops an unfinished slot; see `sql/postgres/session.sql`.
 
 use std::time::Duration;
 
@@ -13,19 +13,17 @@ use crate::supervise::Heartbeat;
 use super::session::{PostgresError, Session, literal, text};
 use super::slot::SlotError;
 
-/// How long older transactions are waited for: a slot that is not finished keeps WAL too.
+/// Time limit for older transactions. An unfinished slot retains WAL too.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
-/// How often it is looked what the creation waits for.
+/// Interval between two queries for blocking sessions.
 const BLOCKERS_INTERVAL: Duration = Duration::from_secs(5);
-/// How long such a look may take.
+/// Time limit of one query for blocking sessions.
 const BLOCKERS_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often that is logged.
+/// Interval between two log lines about blocking sessions.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Makes the slot when all transactions that run now have ended; reports meanwhile which ones it waits for.
-///
-/// # Errors
-/// See [`SlotError`]; that another process made it meanwhile is none.
+/// Creates the slot when all current transactions have ended, and reports the sessions that block
+/// it; succeeds if another process created it meanwhile.
 pub(crate) async fn create(
     session: &Session,
     config: &Postgres,
@@ -48,7 +46,7 @@ pub(crate) async fn create(
     }
 }
 
-/// Reports what the session waits for, until that can't be seen.
+/// Reports the sessions that block the creation, until they can't be queried.
 async fn report(
     session: &Session,
     config: &Postgres,
@@ -62,7 +60,8 @@ async fn report(
         let slot = &config.slot;
         let blockers = blockers(&observer, session.process()).await?;
         if blockers.is_empty() {
-            // The server writes what runs into the WAL every 15 s, and the creation waits for that.
+            // The server writes the running transactions into the WAL every 15 s, and the creation
+            // waits for that.
             heartbeat.not_ready(format!("replication slot {slot} is being made"));
         } else {
             let reason = format!("replication slot {slot} is made when older transactions end: {blockers}");
@@ -76,7 +75,7 @@ async fn report(
     }
 }
 
-/// The sessions that it waits for; empty if there is none.
+/// Describes the sessions that block the creation; empty if there are none.
 async fn blockers(observer: &Session, process: &str) -> Result<String, PostgresError> {
     if process.is_empty() {
         return Ok("see pg_stat_activity".to_owned());

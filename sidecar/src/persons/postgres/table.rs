@@ -1,19 +1,16 @@
-//! The two tables of the source: which of their columns are read, in which order, and whether they are as posthouse needs them.
+//! Source tables: the columns that posthouse reads, their order and types.
 
 use crate::config::{Postgres, TableName, VersionRule};
 
 use super::pgoutput::{Cell, Relation};
 
-/// What a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Persons.
     Person,
-    /// Distinct ids.
     DistinctId,
 }
 
-/// Types of PostgreSQL, by their numbers (`pg_type.dat`), that a column may have.
+/// Accepted column types, by their PostgreSQL OIDs (`pg_type.dat`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Integer,
@@ -52,32 +49,29 @@ impl Type {
     }
 }
 
-/// A column that is read.
+/// A column that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
     /// Its key in the config.
     key: &'static str,
     name: String,
     data_type: Type,
-    /// Whether a deletion must tell it.
+    /// Whether deletions must include it.
     in_identity: bool,
 }
 
-/// A table of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// What it holds.
     pub kind: Kind,
-    /// What it is called.
     pub name: TableName,
     columns: Vec<Column>,
 }
 
-/// Keys of columns that not every source has; they come last.
+/// Config keys of optional columns, which come last.
 const IS_DELETED: &str = "is_deleted";
 const MERGED_INTO: &str = "merged_into_id";
 
-/// Places of a person's values.
+/// Indexes of a person's values.
 pub(crate) mod person {
     pub(crate) const ID: usize = 0;
     pub(crate) const TEAM: usize = 1;
@@ -88,7 +82,7 @@ pub(crate) mod person {
     pub(crate) const VERSION: usize = 6;
 }
 
-/// Places of a distinct id's values; the primary key stands where a person's does.
+/// Indexes of a distinct id's values. The primary key has the same index as a person's.
 pub(crate) mod distinct_id {
     pub(crate) const TEAM: usize = 1;
     pub(crate) const DISTINCT_ID: usize = 2;
@@ -96,36 +90,32 @@ pub(crate) mod distinct_id {
     pub(crate) const VERSION: usize = 4;
 }
 
-/// Why a table can't be copied.
+/// Why a table can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TableError {
-    /// A column is not there.
+    /// A column is missing.
     #[error(
         "table {table} has no column {column} (any more): nothing of it is copied until it is back, or persons.postgres.\
          {section}.{key} names the column that took its place"
     )]
     NoColumn {
-        /// Its name.
         table: TableName,
         /// Its section in the config.
         section: &'static str,
-        /// The column.
         column: String,
         /// Its key in the config.
         key: &'static str,
     },
-    /// A column has another type.
+    /// A column has an unsupported type.
     #[error(
         "column {column} of table {table} is of a type that posthouse can't copy (number {found} in pg_type): it must be {wanted}"
     )]
     Type {
-        /// Its name.
         table: TableName,
-        /// The column.
         column: String,
-        /// The type's number.
+        /// The type's OID.
         found: u32,
-        /// What it may be.
+        /// The supported types.
         wanted: &'static str,
     },
 }
@@ -173,17 +163,17 @@ impl Table {
         ]
     }
 
-    /// The place of the column that says whether a row is deleted though it stays, if the config names one.
+    /// The index of the column that marks a remaining row as deleted, if configured.
     pub(crate) fn is_deleted(&self) -> Option<usize> {
         self.columns.iter().position(|column| column.key == IS_DELETED)
     }
 
-    /// The place of the column with the person that a person was merged into, if the config names one.
+    /// The index of the column with the person that a person was merged into, if configured.
     pub(crate) fn merged_into(&self) -> Option<usize> {
         self.columns.iter().position(|column| column.key == MERGED_INTO)
     }
 
-    /// Whether rows stay when what they say is deleted or merged.
+    /// Whether rows remain after a deletion or merge.
     pub(crate) fn is_soft(&self) -> bool {
         self.is_deleted().is_some() || self.merged_into().is_some()
     }
@@ -193,7 +183,7 @@ impl Table {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// The name of a column by its place.
+    /// The name of a column by its index.
     pub(crate) fn column(&self, place: usize) -> &str {
         self.columns.get(place).map_or("", |column| &column.name)
     }
@@ -205,7 +195,8 @@ impl Table {
         }
     }
 
-    /// The columns that ClickHouse knows a row by, and the version where the application counts it: every deletion must have them.
+    /// The columns of a row's key in ClickHouse, and the version if the application counts it.
+    /// Every deletion must include them.
     pub(crate) fn key_columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter(|column| column.in_identity).map(|column| column.name.as_str())
     }
@@ -215,21 +206,18 @@ impl Table {
         self.column(person::ID)
     }
 
-    /// Where its columns stand in the rows of `relation`.
-    ///
-    /// # Errors
-    /// See [`TableError`].
+    /// Returns the indexes of its columns in the rows of `relation`.
     pub(crate) fn places(&self, relation: &Relation) -> Result<Vec<usize>, TableError> {
         self.columns.iter().map(|column| self.find(column, relation)).collect()
     }
 
-    /// The same for rows from a time at which the table may have been otherwise: absent for a column that they do not have as it
-    /// must be.
+    /// Returns the same for rows of an earlier table layout; `None` for a column that is missing
+    /// there or has an unsupported type.
     pub(crate) fn places_then(&self, relation: &Relation) -> Vec<Option<usize>> {
         self.columns.iter().map(|column| self.find(column, relation).ok()).collect()
     }
 
-    /// Whether rows at `places` have what tells one from another: everything else can be looked up.
+    /// Whether rows with these columns include the key columns. All other columns can be looked up.
     pub(crate) fn has_key_at(&self, places: &[Option<usize>]) -> bool {
         let is_key = |column: &Column| column.in_identity || column.key == "id";
         self.columns.iter().zip(places).all(|(column, place)| place.is_some() || !is_key(column))
@@ -255,7 +243,7 @@ impl Table {
     }
 }
 
-/// The values of `row` at `places`; without a place they are to be looked up.
+/// The values of `row` at `places`. A value without an index has to be looked up.
 pub(crate) fn pick(row: &[Cell], places: &[Option<usize>]) -> Vec<Cell> {
     let value = |place: &Option<usize>| match place {
         Some(place) => row.get(*place).cloned().unwrap_or(Cell::Null),
@@ -272,7 +260,7 @@ pub(crate) mod tests {
     use crate::config::Config;
     use crate::persons::postgres::pgoutput::RelationColumn;
 
-    /// The tables as they are called where the config says nothing else.
+    /// The tables with their default names.
     pub(crate) fn tables() -> [Table; 2] {
         let text = "kafka.brokers = [\"127.0.0.1:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:1\"\n\
              address = \"a:2\"\n[persons.postgres]\naddress = \"b:3\"\ndatabase = \"c\"\nuser = \"d\"\n";

@@ -1,4 +1,6 @@
-//! From changes of rows to messages: a pure decision once everything that PostgreSQL did not send has been looked up.
+//! Conversion of row changes to messages.
+//!
+//! The conversion is pure: everything that PostgreSQL did not send has been looked up before.
 
 use std::hash::BuildHasher;
 
@@ -12,56 +14,56 @@ use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{Key, Presence, Reader, ValueError};
 use crate::persons::postgres::table::{Kind, Table, distinct_id, person};
 
-/// A change of one row, with the values that posthouse reads.
+/// A change of one row, with the columns that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Where its transaction was committed.
+    /// The commit position of its transaction.
     pub commit: Lsn,
-    /// The lower half of its transaction's number; absent for a row that was read, and so can be seen.
+    /// The lower half of its transaction's number; absent for a row that was read and is therefore
+    /// visible.
     pub transaction: Option<u32>,
-    /// Of which table.
     pub kind: Kind,
-    /// Whether the row was made by it.
+    /// Whether the change inserted the row.
     pub is_insert: bool,
-    /// What the row was known by, where that is told: by every deletion, and by updates that change it.
+    /// The old row or its replica identity columns. Sent with every deletion, and with updates that
+    /// change them.
     pub before: Option<Vec<Cell>>,
-    /// The row; absent if it was deleted.
+    /// The new row; absent if it was deleted.
     pub after: Option<Vec<Cell>>,
 }
 
-/// Why a change is no message.
+/// Why a change can't be converted to a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// A value is not what it must be.
+    /// A value is invalid.
     #[error(transparent)]
     Value(#[from] ValueError),
-    /// It has no version.
+    /// There is no version for the change.
     #[error(transparent)]
     Version(#[from] VersionError),
 }
 
-/// What gives changes their versions.
+/// The source of versions.
 #[derive(Debug)]
 pub(crate) enum Versions {
-    /// The WAL, with what is added.
+    /// Versions from the WAL, plus an offset.
     Wal {
         /// See `version_base` in the config.
         base: u64,
         /// The transaction of the last change.
         transaction: Option<Transaction>,
     },
-    /// The application. A deletion counts as its row's next change.
+    /// Versions from a column that the application writes. A deletion counts as the row's next
+    /// change.
     Column,
-    /// The same for all rows of a copy.
+    /// One version for all rows of a snapshot.
     Copy(u64),
 }
 
 impl Versions {
-    /// The version of a change as the WAL has it, before anything of it is looked up. Each change of a transaction has to pass,
-    /// in order. Absent for a row that its transaction has changed too often.
-    ///
-    /// # Errors
-    /// See [`ChangeError`].
+    /// Returns the version of a change as it is in the WAL, before any lookup. Must be called for
+    /// every change of a transaction, in order. `None` for a row that its transaction has changed
+    /// too often.
     pub(crate) fn next(&mut self, change: &Change, table: &Table) -> Result<Option<u64>, ChangeError> {
         match self {
             Self::Copy(version) => Ok(Some(*version)),
@@ -80,17 +82,14 @@ impl Versions {
         }
     }
 
-    /// Forgets the counts of a transaction that has ended.
+    /// Discards the counts of a transaction that has ended.
     pub(crate) fn end_transaction(&mut self) {
         if let Self::Wal { transaction, .. } = self {
             *transaction = None;
         }
     }
 
-    /// The version of a row that follows from a change of the transaction at `commit`.
-    ///
-    /// # Errors
-    /// See [`ChangeError`].
+    /// Returns the version of a row that depends on a change of the transaction at `commit`.
     pub(crate) fn dependent(&self, commit: Lsn, row: &Reader<'_>) -> Result<u64, ChangeError> {
         match self {
             Self::Copy(version) => Ok(*version),
@@ -99,10 +98,7 @@ impl Versions {
         }
     }
 
-    /// The version of the deletion of a key that no row has after its last change.
-    ///
-    /// # Errors
-    /// See [`ChangeError`].
+    /// Returns the version of the deletion of a key that no row has after its last change.
     pub(crate) fn deletion(&self, last: &LastChange) -> Result<u64, ChangeError> {
         match self {
             Self::Copy(version) => Ok(*version),
@@ -115,23 +111,23 @@ impl Versions {
 /// The last change of a key whose row is read from the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastChange {
-    /// Of its transaction.
+    /// The commit position of its transaction.
     pub commit: Lsn,
     /// Absent for a row that its transaction has changed too often.
     pub version: Option<u64>,
 }
 
 impl Change {
-    /// A row that was read.
+    /// A row that was read from the table.
     pub(crate) fn read(kind: Kind, row: Vec<Cell>) -> Self {
         let (commit, transaction) = (Lsn::from_u64(0), None);
         Self { commit, transaction, kind, is_insert: false, before: None, after: Some(row) }
     }
 
-    /// Whether ClickHouse knows the row by another key from here on, or by none.
+    /// Whether the row's key in ClickHouse changes or disappears with this change.
     ///
     /// # Errors
-    /// [`ValueError`] if a value is not what it must be.
+    /// [`ValueError`] if a value is invalid.
     pub(crate) fn loses_key(&self, table: &Table) -> Result<bool, ValueError> {
         let key = |cells: &Option<Vec<Cell>>| {
             cells.as_deref().map(|cells| Reader::new(table, cells).key()).transpose().map(Option::flatten)
@@ -140,17 +136,17 @@ impl Change {
         Ok(was.is_some() && was != key(&self.after)?)
     }
 
-    /// What ClickHouse knows the row by, before and after.
+    /// Returns the row's keys in ClickHouse, before and after.
     ///
     /// # Errors
-    /// [`ValueError`] if a value is not what it must be.
+    /// [`ValueError`] if a value is invalid.
     pub(crate) fn known_by(&self, table: &Table) -> Result<Vec<Key>, ValueError> {
         let rows = [&self.before, &self.after].into_iter().flatten();
         let keys = rows.map(|cells| Reader::new(table, cells).key());
         Ok(keys.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// Hashes of what the row was and is known by.
+    /// Hashes of the row's old and new key.
     fn keys(&self) -> Vec<u64> {
         let places = match self.kind {
             Kind::Person => [person::TEAM, person::UUID],
@@ -158,7 +154,8 @@ impl Change {
         };
         let hash = |row: &Vec<Cell>| {
             let key = places.map(|place| match (row.get(place), &self.before) {
-                // A key that is stored apart is told with the row before (`id_has_external` in PostgreSQL's heapam.c).
+                // A TOASTed key is sent with the old row (`id_has_external` in PostgreSQL's
+                // heapam.c).
                 (Some(Cell::Unchanged), Some(before)) => before.get(place),
                 (cell, _) => cell,
             });
@@ -168,10 +165,11 @@ impl Change {
     }
 }
 
-/// The messages of a change. `persons` tells a person's uuid by its id, and is told those that pass.
+/// Returns the messages of a change. `persons` resolves a person's uuid by its id, and is updated
+/// with each person that passes.
 ///
 /// # Errors
-/// [`ValueError`] if a value is not what it must be.
+/// [`ValueError`] if a value is invalid.
 pub(crate) fn messages(
     change: &Change,
     table: &Table,
@@ -209,7 +207,8 @@ pub(crate) fn messages(
         }
         Kind::DistinctId => {
             if let Some(row) = after.distinct_id()? {
-                // A person that is gone has lost its distinct ids too, which comes later in the stream: until then it is nobody's.
+                // A missing person has lost its distinct ids too, later in the stream. Until then
+                // the distinct id has no person.
                 let person = row.person_id.and_then(|id| persons.get(id)).filter(|_| !row.is_deleted);
                 messages.push(Outgoing::distinct_id(&row.key, person, version));
             }
@@ -220,11 +219,11 @@ pub(crate) fn messages(
 
 /// Persons by their id.
 pub(crate) trait Persons {
-    /// The uuid; nothing if there is no such person any more.
+    /// The uuid; `None` if the person no longer exists.
     fn get(&mut self, id: i64) -> Option<Uuid>;
-    /// A person has this uuid from here on.
+    /// Records that the person has this uuid from here on.
     fn put(&mut self, id: i64, uuid: Uuid);
-    /// A person is no more one by itself from here on: deleted, or merged.
+    /// Records that the person is deleted or merged from here on.
     fn leave(&mut self, id: i64, presence: Presence);
 }
 
@@ -272,7 +271,7 @@ mod tests {
         Change { commit: Lsn::from_u64(commit), transaction: Some(1), kind, is_insert, before, after }
     }
 
-    /// The messages of changes, in order, without their versions, and the versions.
+    /// The messages of changes in order, without their versions, and the versions.
     fn published(changes: &[Change], known: &mut HashMap<i64, Uuid>) -> (Vec<Value>, Vec<u64>) {
         let [persons, distinct_ids] = tables();
         let mut versions = Versions::Wal { base: 0, transaction: None };
@@ -318,7 +317,7 @@ mod tests {
             published(&[change(Kind::Person, 8, Some(before), Some(anna("{}")))], &mut HashMap::new());
         let told: Vec<_> = messages.iter().map(|message| (&message["id"], &message["is_deleted"])).collect();
         assert_eq!(told, [(&json!(BERT), &json!(1)), (&json!(ANNA), &json!(0))]);
-        // All values are told with REPLICA IDENTITY FULL, and nothing is gone by that.
+        // REPLICA IDENTITY FULL sends all values, and this must not cause a deletion.
         let (messages, _) = published(
             &[change(Kind::Person, 8, Some(anna("{}")), Some(anna("{\"b\": 1}")))],
             &mut HashMap::new(),

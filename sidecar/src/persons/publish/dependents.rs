@@ -1,4 +1,6 @@
-//! Distinct ids that follow their persons: those of a person that gets another uuid, comes, goes, is deleted or merged.
+//! Distinct ids whose person's uuid changes, appears or disappears.
+//!
+//! Causes are a new uuid, an insert, a deletion or a merge of the person.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -11,22 +13,22 @@ use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, Reader};
 use crate::persons::postgres::table::{Kind, Table, distinct_id};
 
-/// A distinct id whose person is known by another uuid, or by none, after a transaction.
+/// A distinct id whose person has another uuid, or none, after a transaction.
 #[derive(Debug)]
 pub(crate) struct Dependent {
-    /// Where the transaction was committed.
+    /// The commit position of the transaction.
     pub commit: Lsn,
-    /// The row, as it was read.
+    /// The row as it was read.
     pub row: Vec<Cell>,
-    /// What ClickHouse knows it by.
+    /// The row's key in ClickHouse.
     pub key: DistinctIdKey,
     /// Its person, if it exists.
     pub person: Option<Uuid>,
 }
 
 impl Lookup {
-    /// Distinct ids of persons that are known by another uuid from here on: their rows do not change. They are read as they are
-    /// now, which is at least as new as the changes.
+    /// Returns the distinct ids of persons whose uuid changes, because their rows do not change.
+    /// They are read in their current state, which is at least as new as the changes.
     pub(crate) async fn dependents(
         &self,
         changes: &[Change],
@@ -57,8 +59,9 @@ impl Lookup {
             let Some((commit, replaced)) = renamed.get(&person_id) else {
                 continue;
             };
-            // With a foreign key it is gone as its person is, which comes later in the stream. Without one a distinct id that is
-            // changed beside its new person has its message already.
+            // With a foreign key the distinct id is deleted along with its person, later in the
+            // stream. Without one, a distinct id that changes beside its new person has its message
+            // already.
             let is_published =
                 person.is_some() && !replaced && published.contains(&Key::DistinctId(key.clone()));
             if (person.is_some() || self.may_be_nobodys()) && !is_published {
@@ -68,8 +71,8 @@ impl Lookup {
         Ok(dependents)
     }
 
-    /// Persons that are known by another uuid from here on, each with whether it had one before. Where no foreign key keeps it from
-    /// happening, distinct ids may be there before their person and after it.
+    /// Persons whose uuid changes, each with whether it had one before. Without a foreign key,
+    /// distinct ids can exist before their person and after it.
     fn renamed(&self, changes: &[Change]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
         let mut renamed = HashMap::new();
         for change in changes.iter().filter(|change| change.kind == Kind::Person) {
@@ -77,7 +80,7 @@ impl Lookup {
             let before = change.before.as_deref().map(reader);
             let after = change.after.as_deref().map(reader);
             let id = match (&before, &after) {
-                // With REPLICA IDENTITY FULL every update has the row before.
+                // With REPLICA IDENTITY FULL every update has the old row.
                 (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
                 (Some(gone), None) if self.may_be_nobodys() => gone.id()?,
                 (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
@@ -93,8 +96,8 @@ impl Lookup {
         Ok(renamed)
     }
 
-    /// The id of a person that is deleted or merged though its row stays, or may have been: what it was before is known of persons
-    /// in the cache alone.
+    /// The id of a person whose row remains although it is, or may have been, deleted or merged.
+    /// The previous state is known only for persons in the cache.
     fn revived_or_gone(&self, after: &Reader<'_>) -> Result<Option<i64>, LookupError> {
         if !self.table(Kind::Person).is_soft() {
             return Ok(None);
@@ -104,12 +107,12 @@ impl Lookup {
         Ok(person.filter(changed).map(|person| person.id))
     }
 
-    /// Whether a distinct id whose row exists may be of no person.
+    /// Whether the row of a distinct id can exist without a person.
     fn may_be_nobodys(&self) -> bool {
         !self.guarantees.has_foreign_key || self.tables.iter().any(Table::is_soft)
     }
 
-    /// Adds the persons that were merged into these: their distinct ids follow too.
+    /// Adds the persons that were merged into these, because their distinct ids follow too.
     async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
         let table = self.table(Kind::Person);
         let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };

@@ -1,5 +1,6 @@
-//! What PostgreSQL does not send with a change, and is asked for in bulk: values that are stored apart and have not changed, and
-//! the uuids of persons.
+//! Bulk lookup of data that PostgreSQL does not send with changes.
+//!
+//! These are unchanged TOASTed values and the uuids of persons.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -21,43 +22,42 @@ use crate::persons::postgres::slot::qualified;
 use crate::persons::postgres::table::{Kind, Table, distinct_id, person};
 use crate::persons::requirements::Guarantees;
 
-/// Between two looks whether a transaction can be seen.
+/// Interval between two checks whether a transaction is visible.
 const SEEN_AGAIN: Duration = Duration::from_millis(10);
 
-/// Why a lookup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// It has something that posthouse can't read.
+    /// A value can't be parsed.
     #[error(transparent)]
     Value(#[from] ValueError),
 }
 
-/// Merges one after the other that are followed; `sql/audit/postgres_distinct_id.sql` has the same number.
+/// Maximum length of a chain of merges. `sql/audit/postgres_distinct_id.sql` has the same number.
 pub(crate) const MAX_MERGES: u32 = 16;
 
-/// The uuid that a person is known by.
+/// The uuid of a person after merges.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolved {
     pub uuid: Uuid,
-    /// Whether it is its own, and not of whom it was merged into.
+    /// Whether it is the person's uuid, not the uuid of the person that it was merged into.
     is_own: bool,
 }
 
-/// The session that is asked, and the persons that are known.
+/// A session for lookups, and the known persons.
 pub(crate) struct Lookup {
     pub(crate) session: Session,
     pub(crate) tables: [Table; 2],
     pub(crate) guarantees: Guarantees,
     pub(crate) known: PersonCache,
-    /// Those that this batch needs, however many they are.
+    /// Persons that this batch needs, without a size limit.
     batch: HashMap<i64, Option<Uuid>>,
 }
 
 impl Lookup {
-    /// Begins with no person known.
+    /// Creates a lookup with an empty cache.
     pub(crate) fn new(session: Session, config: &Postgres, guarantees: Guarantees) -> Self {
         let known = PersonCache::new(config.cached_persons as usize);
         let (tables, batch) = (Table::both(config), HashMap::new());
@@ -69,22 +69,20 @@ impl Lookup {
         self.guarantees.unique[kind as usize]
     }
 
-    /// The session itself.
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Forgets every person: what has become of them is not known.
+    /// Clears the cache, because the state of its persons is unknown.
     pub(crate) fn forget_all(&mut self) {
         self.known.clear();
     }
 
-    /// Forgets a person that was read and not passed by the stream.
+    /// Removes a person that was read from the table before the stream reached it.
     pub(crate) fn forget(&mut self, id: i64) {
         self.known.remove(id);
     }
 
-    /// The table of a kind.
     pub(crate) fn table(&self, kind: Kind) -> &Table {
         let [persons, distinct_ids] = &self.tables;
         match kind {
@@ -93,11 +91,9 @@ impl Lookup {
         }
     }
 
-    /// Reads the values that the changes lack. A row that was deleted since is left out: its deletion comes later in the stream.
-    /// `seen` says whether the transactions of the changes are known to be visible to this session.
-    ///
-    /// # Errors
-    /// See [`LookupError`].
+    /// Reads the values that the changes lack. A row that was deleted since is left out, because
+    /// its deletion arrives later in the stream. `seen` is whether the transactions of the changes
+    /// are known to be visible to this session.
     pub(crate) async fn fill(&mut self, changes: &mut [Change], seen: &mut bool) -> Result<(), LookupError> {
         self.batch.clear();
         for kind in [Kind::Person, Kind::DistinctId] {
@@ -106,7 +102,8 @@ impl Lookup {
         self.persons(changes, seen).await
     }
 
-    /// Values that were not sent. What is read may be newer than the change: then another change comes that has it too.
+    /// Reads values that were not sent. A value may be newer than the change. In that case a later
+    /// change has it too.
     async fn unchanged(
         &self,
         kind: Kind,
@@ -138,8 +135,8 @@ impl Lookup {
         Ok(())
     }
 
-    /// Persons of distinct ids that are neither known nor come earlier in these changes. With a deferred foreign key a distinct
-    /// id may come before its person.
+    /// Looks up persons of distinct ids that are neither cached nor earlier in these changes. With
+    /// a deferred foreign key a distinct id can precede its person.
     async fn persons(&mut self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
         let (mut wanted, mut come) = (BTreeSet::new(), HashSet::new());
         for change in changes {
@@ -158,7 +155,7 @@ impl Lookup {
                         continue;
                     }
                     match self.known.get(person_id) {
-                        // Others of this batch may push it out before it is asked for.
+                        // Other persons of this batch may evict it before it is used.
                         Some(uuid) => _ = self.batch.insert(person_id, Some(uuid)),
                         None => _ = wanted.insert(person_id),
                     }
@@ -174,18 +171,16 @@ impl Lookup {
         for (id, Resolved { uuid, is_own }) in uuids {
             match is_own && !self.table(Kind::Person).is_soft() {
                 true => self.put(id, uuid),
-                // Whom it was merged into may be merged too. And where rows stay what is known is what the stream has passed: only
-                // so a revival shows that was read before it came.
+                // The target of a merge may be merged too. And where deleted rows remain, the cache
+                // must hold only persons that passed the stream: otherwise a revival that was read
+                // early would be missed.
                 false => _ = self.batch.insert(id, Some(uuid)),
             }
         }
         Ok(())
     }
 
-    /// Rows as they are now, once what the changes have done can be seen.
-    ///
-    /// # Errors
-    /// See [`LookupError`].
+    /// Reads rows in their current state, once the changes are visible.
     pub(crate) async fn now(
         &self,
         kind: Kind,
@@ -196,7 +191,7 @@ impl Lookup {
         Ok(rows_by_key(&self.session, self.table(kind), keys).await?)
     }
 
-    /// Waits until queries see what the changes have done.
+    /// Waits until the changes are visible to queries.
     pub(crate) async fn see(&self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
         const TASK: &str = "tell whether a transaction can be seen";
         if *seen {
@@ -231,11 +226,11 @@ impl Lookup {
         self.session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
     }
 
-    /// The uuids of persons, as they are now: of whom they were merged into, if they were.
+    /// Returns the current uuids of persons, after merges.
     pub(crate) async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
         let table = self.table(Kind::Person);
         let mut resolved = HashMap::new();
-        // Whom each of these persons was merged into, as far as it is known.
+        // Persons that are merged into each key, as far as it is resolved.
         let mut pending: BTreeMap<i64, Vec<i64>> = ids.iter().map(|id| (*id, vec![*id])).collect();
         for merges in 0..=MAX_MERGES {
             let asked: BTreeSet<i64> = pending.keys().copied().collect();
@@ -277,23 +272,20 @@ impl Persons for Lookup {
     fn leave(&mut self, id: i64, presence: Presence) {
         self.known.remove(id);
         match presence {
-            // Whom it was merged into was looked up for this batch, if it is needed.
+            // The target of the merge was looked up for this batch if it is needed.
             Presence::MergedInto(_) => {}
             Presence::Live | Presence::Deleted => _ = self.batch.insert(id, None),
         }
     }
 }
 
-/// The columns that are read, as SQL lists them.
+/// The columns that are read, as an SQL list.
 pub(crate) fn columns(table: &Table) -> String {
     table.columns().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-/// Rows by what ClickHouse knows them by, in any order. A key that the database's encoding can't write has no row there; halves of
-/// the keys are tried until it is alone.
-///
-/// # Errors
-/// See [`PostgresError`].
+/// Reads rows by their keys in ClickHouse, in any order. A key that the database's encoding can't
+/// represent has no row. The keys are split in halves until the key is isolated.
 pub(crate) async fn rows_by_key(
     session: &Session,
     table: &Table,

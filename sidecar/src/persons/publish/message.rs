@@ -1,4 +1,6 @@
-//! The messages of the two topics: one JSON object each, as `person_mv` and `person_distinct_id_mv` read them.
+//! Messages of the person and distinct id topics.
+//!
+//! Each is one JSON object, as `person_mv` and `person_distinct_id_mv` read it.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -6,12 +8,11 @@ use uuid::Uuid;
 use crate::persons::postgres::row::{DistinctIdKey, Key, Person, PersonKey};
 use crate::persons::postgres::table::Kind;
 
-/// A message for one of the topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    /// Which topic's.
     pub kind: Kind,
-    /// The row's key, so that all versions of a row are in one partition, and the topic may be compacted.
+    /// The row's key, so that all versions of a row are in one topic partition and the topic can be
+    /// compacted.
     pub key: String,
     /// JSON.
     pub payload: Vec<u8>,
@@ -40,7 +41,7 @@ struct DistinctIdMessage<'a> {
 }
 
 impl Outgoing {
-    /// A person as it is.
+    /// A person that exists.
     pub(crate) fn person(person: &Person, version: u64) -> Self {
         let Person { key, properties, is_identified, created_at, .. } = person;
         Self::new(
@@ -58,7 +59,7 @@ impl Outgoing {
         )
     }
 
-    /// That there is no such row.
+    /// The deletion of a row.
     pub(crate) fn gone(key: &Key, version: u64) -> Self {
         match key {
             Key::Person(PersonKey { team_id, uuid }) => Self::new(
@@ -78,7 +79,7 @@ impl Outgoing {
         }
     }
 
-    /// Whose a distinct id is; nobody's without a person.
+    /// The person of a distinct id; a deletion if there is none.
     pub(crate) fn distinct_id(key: &DistinctIdKey, person: Option<Uuid>, version: u64) -> Self {
         let DistinctIdKey { team_id, distinct_id } = key;
         Self::new(
@@ -95,7 +96,7 @@ impl Outgoing {
     }
 
     fn new(kind: Kind, key: String, message: &impl Serialize) -> Self {
-        // Texts and numbers always have a JSON form, and a Vec takes all bytes.
+        // Serializing strings and numbers into a Vec can't fail.
         let payload = serde_json::to_vec(message).unwrap_or_default();
         Self { kind, key, payload }
     }

@@ -1,4 +1,4 @@
-//! From changes to delivered messages: look up what they lack, decide, send.
+//! Publishing of changes: lookup, conversion to messages, sending.
 
 pub(super) mod version;
 pub(super) mod change;
@@ -22,33 +22,32 @@ use super::postgres::session::{PostgresError, Session};
 use super::postgres::table::{Kind, Table};
 use super::requirements::Guarantees;
 
-/// Why changes were not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// What they lack can't be looked up.
+    /// Missing values can't be looked up.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// They are no messages.
+    /// Changes can't be converted to messages.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// The brokers did not take them.
+    /// The brokers did not accept the messages.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
 }
 
-/// Keys of rows that are read as they are now, each with the last change of it.
+/// Keys whose rows are read in their current state, each with its last change.
 type AsNow = HashMap<Key, LastChange>;
 
-/// What became of changes.
+/// Counts of published changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// Messages that were sent.
+    /// Messages sent.
     pub messages: u64,
-    /// Deletions that don't have what ClickHouse knows the row by: only an audit finds these rows.
+    /// Deletions without the row's key in ClickHouse. Only an audit finds these rows.
     pub keyless: u64,
 }
 
-/// Publishes changes, with a session for what they lack.
+/// Publishes changes, with a session for lookups.
 pub(super) struct Publisher<'a> {
     producer: &'a Producer,
     persons: &'a Persons,
@@ -57,10 +56,10 @@ pub(super) struct Publisher<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    /// With a session of its own.
+    /// Opens a separate session.
     ///
     /// # Errors
-    /// [`PostgresError`] if there is none.
+    /// [`PostgresError`] if the connection fails.
     pub(super) async fn connect(
         producer: &'a Producer,
         persons: &'a Persons,
@@ -72,15 +71,11 @@ impl<'a> Publisher<'a> {
         Ok(Self { producer, persons, lookup, versions })
     }
 
-    /// Who is asked for what changes lack.
     pub(super) fn lookup(&self) -> &Lookup {
         &self.lookup
     }
 
-    /// Sends the messages of `changes`; the receipt says when they are delivered.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
+    /// Sends the messages of `changes`. The receipt reports their delivery.
     pub(super) async fn publish(
         &mut self,
         changes: &mut [Change],
@@ -102,11 +97,11 @@ impl<'a> Publisher<'a> {
             if version.is_none() && !known_by.iter().any(|key| keys.contains_key(key)) {
                 warn_uncounted(change, &table, &known_by);
             }
-            // Of two rows with one key the other one may be left.
+            // If two rows share a key, the other row may remain.
             let may_be_left =
                 change.loses_key(&table).map_err(ChangeError::from)? && !self.lookup.is_unique(change.kind);
             let Some(version) = version.filter(|_| !may_be_left) else {
-                // In the order of commits: the last one counts.
+                // Inserted in commit order, so that the last change wins.
                 let last = LastChange { commit: change.commit, version };
                 keys.extend(known_by.into_iter().map(|key| (key, last)));
                 self.pass_person(change, &table).map_err(ChangeError::from)?;
@@ -129,7 +124,7 @@ impl<'a> Publisher<'a> {
         Ok(sent)
     }
 
-    /// Deletions without what ClickHouse knows the row by.
+    /// Counts deletions without the row's key in ClickHouse.
     fn keyless(&self, changes: &[Change]) -> Result<u64, ChangeError> {
         let mut keyless = 0;
         for change in changes.iter().filter(|change| change.after.is_none()) {
@@ -140,8 +135,9 @@ impl<'a> Publisher<'a> {
         Ok(keyless)
     }
 
-    /// Publishes rows as they are now, which is at least as new as the changes: rows that one transaction changed more often than
-    /// versions count, and keys that more than one row may have.
+    /// Publishes rows in their current state, which is at least as new as the changes. This covers
+    /// rows that one transaction changed more often than versions count, and keys that several rows
+    /// may share.
     async fn publish_as_now(
         &mut self,
         kind: Kind,
@@ -160,7 +156,7 @@ impl<'a> Publisher<'a> {
         let mut sent = 0;
         for change in &now {
             let known_by = change.known_by(&table).map_err(ChangeError::from)?;
-            // Of several rows with one key any one does.
+            // If several rows share a key, any of them will do.
             let Some(last) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
             let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
             let version = self.versions.dependent(last.commit, &reader)?;
@@ -171,7 +167,7 @@ impl<'a> Publisher<'a> {
             if let (Kind::Person, true, Some(id)) =
                 (kind, table.is_soft(), reader.id().map_err(ChangeError::from)?)
             {
-                // The stream has not passed what was read.
+                // The stream has not reached this row version yet.
                 self.lookup.forget(id);
             }
         }
@@ -183,7 +179,8 @@ impl<'a> Publisher<'a> {
         Ok(sent)
     }
 
-    /// What later distinct ids of the batch see of a person that is read again behind them.
+    /// Updates the state of a person for later distinct ids of the batch. The person itself is read
+    /// after them.
     fn pass_person(&mut self, change: &Change, table: &Table) -> Result<(), ValueError> {
         if change.kind != Kind::Person {
             return Ok(());
@@ -207,20 +204,16 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// Forgets every person: what has become of them is not known.
+    /// Clears the person cache, because the state of its persons is unknown.
     pub(super) fn forget_all(&mut self) {
         self.lookup.forget_all();
     }
 
-    /// Forgets what is remembered of a transaction that has ended.
+    /// Discards the counts of a transaction that has ended.
     pub(super) fn end_transaction(&mut self) {
         self.versions.end_transaction();
     }
 
-    /// Sends one message.
-    ///
-    /// # Errors
-    /// See [`DeliveryError`].
     pub(super) async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
         let topic = match message.kind {
             Kind::Person => &self.persons.topic,

@@ -1,8 +1,8 @@
-//! Cache of persons: the uuid by the primary key, bounded in entries.
+//! Bounded cache of person uuids by primary key.
 //!
-//! Two maps of half the size each: the elder one is dropped when the younger is full, and what is asked for moves to the younger.
-//! So what was asked for lately stays, at 24 bytes an entry beside the maps' spare room; a list in the order of use would take
-//! four times as much.
+//! It has two maps of half the size each. When the young map is full, the old one is dropped and
+//! replaced by it. A hit in the old map moves to the young one. So recent entries stay, at 24 bytes
+//! per entry plus the maps' spare capacity. A list in order of use would take four times as much.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -12,17 +12,16 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 type Generation = HashMap<i64, Uuid, BuildHasherDefault<Xxh3Default>>;
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct PersonCache {
     young: Generation,
     old: Generation,
-    /// Entries of one generation, at most.
+    /// Maximum number of entries in one generation.
     limit: usize,
 }
 
 impl PersonCache {
-    /// Remembers at most so many persons, and one at least.
+    /// Creates a cache of at most `limit` persons, and at least one.
     pub(crate) fn new(limit: usize) -> Self {
         Self { young: HashMap::default(), old: HashMap::default(), limit: (limit / 2).max(1) }
     }

@@ -1,13 +1,17 @@
-//! THE version of a row: a number that grows with every change of a row, also over its deletion and its coming back.
+//! Row versions that grow with every change.
 //!
-//! It follows the order of **commits**, not that of the changes' own places in the WAL. A row that is made while another
-//! transaction deletes one of the same key is written to the WAL before it waits for that deletion to commit; by its own place
-//! the deletion would come later and hide it for ever.
+//! A version also grows across a row's deletion and reinsertion.
 //!
-//! A version is the commit's place divided by 8 (places are multiples of it), times 32,768, plus the number of earlier changes
-//! of the same row within the transaction. Changes are counted as the WAL has them, so that a transaction that comes again has
-//! the same versions, whatever has become of its rows meanwhile. A row that is changed more often than that counts is read from
-//! its table instead, as it is after the transaction.
+//! It follows the order of **commits**, not the WAL positions of the changes. Suppose that a
+//! transaction inserts a row while another one deletes a row with the same key. The insert is
+//! written to the WAL before it waits for the deletion to commit. By WAL position the deletion
+//! would be later and would hide the row forever.
+//!
+//! A version is the commit's position divided by 8 (positions are multiples of it), times 32,768,
+//! plus the number of earlier changes of the same row within the transaction. Changes are counted
+//! in WAL order, so that a replayed transaction has the same versions, regardless of later changes
+//! to its rows. A row that is changed more often than that is read from its table instead, in its
+//! state after the transaction.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,36 +20,37 @@ use pgwire_replication::Lsn;
 
 /// Bits of the count of a row's changes.
 const COUNT_BITS: u32 = 15;
-/// No change has the last count: it is that of rows that are read after their transaction.
+/// The last count is reserved for rows that are read after their transaction.
 const LAST_COUNT: u64 = (1 << COUNT_BITS) - 1;
-/// Places are multiples of 8: records of the WAL are aligned (MAXALIGN).
+/// Positions are multiples of 8, because WAL records are aligned (MAXALIGN).
 const ALIGN_BITS: u32 = 3;
-/// Places from here on make versions that no Int64 holds, which `person_distinct_id` has: 2 PiB of WAL.
+/// Positions from here on produce versions beyond Int64, the type in `person_distinct_id`. The
+/// limit is 2 PiB of WAL.
 const PLACE_LIMIT: u64 = 1 << (63 - COUNT_BITS + ALIGN_BITS);
-/// No WAL gives a smaller version: it begins with its second segment, and a segment has at least 1 MiB.
+/// No WAL produces a smaller version. It begins with its second segment, and a segment has at least
+/// 1 MiB.
 pub(crate) const LEAST_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << COUNT_BITS) - 1;
-/// Rows whose changes are counted at once, in about 32 MB. For the ones behind them counts begin above all of these.
+/// Maximum number of rows with a count at the same time, in about 32 MB. When it is exceeded,
+/// counts restart above all counts so far.
 const MAX_COUNTED_ROWS: usize = 1 << 20;
 
-/// So much WAL may what was published be ahead of what was acknowledged: the batches in flight.
+/// Maximum distance of published changes ahead of the acknowledged position, in bytes of WAL: the
+/// batches in flight.
 pub(crate) const AHEAD: u64 = 1 << 30;
 
-/// Why a row has no version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// The WAL has come too far.
+    /// The WAL position is beyond the limit of versions.
     #[error(
         "the WAL has come to {place}, and versions end at {}: please report this",
         Lsn::from_u64(PLACE_LIMIT)
     )]
-    Place {
-        /// Its place.
-        place: Lsn,
-    },
+    Place { place: Lsn },
 }
 
-/// The version of every row that is copied after a slot was made, whenever it is read: less than that of any change
-/// which the slot gives, more than that of any change before.
+/// Returns the version of every row of a snapshot after a slot was created, regardless of when it
+/// is read. It is less than the version of any change that the slot yields, and more than the
+/// version of any change before.
 ///
 /// # Errors
 /// [`VersionError::Place`].
@@ -53,13 +58,15 @@ pub(crate) fn of_copy(slot_begins: Lsn, base: u64) -> Result<u64, VersionError> 
     Ok(first(slot_begins, base)?.saturating_sub(1))
 }
 
-/// The version of rows that follow from a transaction's changes and are read after it, as they are then: more than that of its own
-/// changes, which they include, and less than that of any change of a later one, which will come by itself.
+/// Returns the version of rows that depend on a transaction's changes and are read after it. It is
+/// more than the versions of the transaction's changes, which these rows include. It is less than
+/// the version of any change of a later transaction, which arrives separately.
 ///
 /// # Errors
 /// [`VersionError::Place`].
 pub(crate) fn of_dependents(commit: Lsn, base: u64) -> Result<u64, VersionError> {
-    // No copy has it: places after a commit are further on than by one, its record is longer.
+    // No snapshot has this version. The position after a commit is more than one step further,
+    // because the commit record is longer.
     Ok(first(commit, base)? + LAST_COUNT)
 }
 
@@ -71,7 +78,7 @@ fn first(commit: Lsn, base: u64) -> Result<u64, VersionError> {
         .ok_or(VersionError::Place { place: commit })
 }
 
-/// The versions of one transaction's changes.
+/// Version counter of one transaction's changes.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     commit: Lsn,
@@ -84,7 +91,7 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Begins with the transaction that commits at `commit`.
+    /// Creates a counter for the transaction that commits at `commit`.
     ///
     /// # Errors
     /// [`VersionError::Place`].
@@ -93,13 +100,14 @@ impl Transaction {
         Ok(Self { commit, first, base: 0, greatest: 0, counts })
     }
 
-    /// Where it was committed.
+    /// Its commit position.
     pub(crate) fn commit(&self) -> Lsn {
         self.commit
     }
 
-    /// The version of the next change; `keys` are hashes of what its row is known by, before and after. Absent for a row that was
-    /// changed too often: it has the version of [`of_dependents`], as it is after the transaction.
+    /// Returns the version of the next change. `keys` are hashes of its row's old and new key.
+    /// `None` for a row that was changed too often. That row gets the version of [`of_dependents`],
+    /// in its state after the transaction.
     pub(crate) fn next(&mut self, keys: &[u64]) -> Option<u64> {
         if self.counts.len() + keys.len() > MAX_COUNTED_ROWS {
             self.base = self.greatest + 1;
@@ -116,7 +124,7 @@ impl Transaction {
     }
 }
 
-/// Keys are hashes already.
+/// Pass-through hasher, because the keys are hashes already.
 #[derive(Debug, Default)]
 struct Hashed(u64);
 
@@ -171,13 +179,13 @@ mod tests {
     #[test]
     fn a_transaction_of_any_number_of_rows_has_versions_for_each_of_them() {
         let mut transaction = Transaction::begin(Lsn::from_u64(8), 0).unwrap();
-        // An import that makes each row and changes it twice.
+        // An import that inserts each row and changes it twice.
         let rows = 3 * MAX_COUNTED_ROWS as u64;
         for row in 0..rows {
             let [made, changed, again] = [(); 3].map(|()| transaction.next(&[row]).unwrap());
             assert!(made < changed && changed < again);
         }
-        // Each time that counts begin again they begin above what was counted, for rows that come again too.
+        // Each restart of the counts begins above the previous counts, also for rows that recur.
         let greatest = transaction.first + transaction.greatest;
         assert!(greatest - transaction.first < 16 && transaction.counts.len() <= MAX_COUNTED_ROWS);
         assert!((0..3).all(|row| transaction.next(&[row]).unwrap() > transaction.first + 3));

@@ -1,4 +1,4 @@
-//! The source as PostgreSQL's catalog has it.
+//! The source's state in PostgreSQL's catalog.
 
 use minijinja::context;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use crate::config::{Postgres, TableName};
 use crate::persons::postgres::pgoutput::{Relation, RelationColumn};
 use crate::persons::postgres::session::{PostgresError, Session, literal};
 
-/// One look at the source.
+/// One observation of the source.
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Catalog {
     pub server: Server,
@@ -34,7 +34,7 @@ pub(in super::super) struct Server {
 pub(in super::super) struct Role {
     pub name: String,
     pub may_replicate: bool,
-    /// Whether it may create objects, publications too, in this database.
+    /// Whether it may create objects, including publications, in this database.
     pub may_create: bool,
 }
 
@@ -43,7 +43,7 @@ pub(in super::super) struct Role {
 pub(in super::super) struct SourceRelation {
     pub schema: String,
     pub name: String,
-    /// Another table has another one, also under the same name.
+    /// Changes when another table takes the name.
     pub oid: u64,
     /// As `pg_class.relkind`.
     pub kind: String,
@@ -52,25 +52,25 @@ pub(in super::super) struct SourceRelation {
     /// Whether policies would hide rows from this role.
     pub has_row_security: bool,
     pub columns: Vec<SourceColumn>,
-    /// The columns of each unique index of all rows.
+    /// The columns of each unique index without predicate or expressions.
     pub unique: Vec<Vec<String>>,
-    /// The numbers of tables that it references.
+    /// The OIDs of tables that it references.
     pub references: Vec<u64>,
     /// The tables that hold rows: itself, or the leaves of its partitions.
     pub leaves: Vec<Leaf>,
 }
 
-/// What the source itself keeps from happening, so that it need not be looked for.
+/// Constraints that the source enforces, so that posthouse need not check for violations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Guarantees {
     /// Whether no two persons, and no two distinct ids, have the same team and key.
     pub unique: [bool; 2],
-    /// Whether a distinct id is always of a person that exists, at the end of each transaction.
+    /// Whether every distinct id has an existing person at the end of each transaction.
     pub has_foreign_key: bool,
 }
 
 impl Guarantees {
-    /// Those of a table that is read and not followed: nothing is looked for.
+    /// For a table that is only read, not streamed, so no violations have to be checked.
     pub(in super::super) const ALL: Self = Self { unique: [true; 2], has_foreign_key: true };
 }
 
@@ -89,18 +89,19 @@ pub(in super::super) struct Leaf {
     /// As `pg_class.relkind`.
     pub kind: String,
     pub oid: u64,
-    /// Another one after a TRUNCATE, and after a rewrite.
+    /// Changes with TRUNCATE and with a rewrite.
     pub file: u64,
-    /// The first column of each index of all rows.
+    /// The first column of each index without a predicate.
     pub first_of_indexes: Vec<String>,
-    /// The columns that a deletion has.
+    /// The columns that a deletion includes.
     pub identity: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Publication {
     pub oid: u64,
-    /// The numbers of its entries of both tables: a table that is taken out and in again has another one.
+    /// The OIDs of its entries of both tables. A table that is removed and added back has another
+    /// one.
     pub entries: Vec<u64>,
     pub has_all_kinds: bool,
     pub via_root: bool,
@@ -111,7 +112,7 @@ pub(in super::super) struct Publication {
 pub(in super::super) struct PublishedTable {
     pub schema: String,
     pub name: String,
-    /// Absent before PostgreSQL 15, which publishes all.
+    /// Absent before PostgreSQL 15, which publishes all columns.
     pub columns: Option<Vec<String>>,
     pub filter: Option<String>,
 }
@@ -137,10 +138,7 @@ pub(in super::super) struct PreparedTransaction {
 }
 
 impl Catalog {
-    /// Reads it in one statement, as of one moment.
-    ///
-    /// # Errors
-    /// See [`PostgresError`].
+    /// Reads the catalog in one statement, and so in one consistent view.
     pub(in super::super) async fn read(session: &Session, config: &Postgres) -> Result<Self, PostgresError> {
         const TASK: &str = "describe the source of persons";
         let values = context! {
@@ -163,8 +161,9 @@ impl Catalog {
         })
     }
 
-    /// Another number when the stream may have missed changes: another table of the same name or in the publication; a partition that
-    /// was attached, detached or emptied; or when what the stream relies on has come or gone.
+    /// A number that changes when the stream may have missed changes. Causes are another table of
+    /// the same name or in the publication, a partition that was attached, detached or emptied, and
+    /// a change of the constraints that the stream relies on.
     pub(in super::super) fn fingerprint(&self, config: &Postgres) -> u64 {
         let mut numbers = Vec::new();
         for table in &self.tables {
@@ -184,7 +183,7 @@ impl Catalog {
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
-    /// What the source itself keeps from happening.
+    /// The constraints that the source enforces.
     pub(in super::super) fn guarantees(&self, config: &Postgres) -> Guarantees {
         let (person, distinct_id) = (self.table(&config.person.table), self.table(&config.distinct_id.table));
         let is_unique = |table: Option<&SourceRelation>, key: [&str; 2]| {
@@ -209,7 +208,7 @@ impl Catalog {
 }
 
 impl SourceRelation {
-    /// Whether rows can be looked up by a column, in every partition.
+    /// Whether rows can be looked up by a column in every partition.
     pub(super) fn is_indexed_by(&self, column: &str) -> bool {
         self.leaves.iter().all(|leaf| leaf.first_of_indexes.iter().any(|first| first == column))
     }
@@ -218,7 +217,7 @@ impl SourceRelation {
         self.kind == "p"
     }
 
-    /// As the stream describes it; which columns deletions have is up to the leaves.
+    /// The table as the stream describes it. The leaves determine the columns of deletions.
     pub(super) fn relation(&self) -> Relation {
         let columns = self.columns.iter().map(|column| RelationColumn {
             name: column.name.clone(),

@@ -1,4 +1,4 @@
-//! The judgement of a source: each requirement with what was found and the SQL that meets it.
+//! Evaluation of a source: each requirement, its state and its fix.
 
 use super::catalog::{Catalog, Leaf, Publication, SourceRelation};
 use super::{Requirement, RequirementState};
@@ -7,14 +7,14 @@ use crate::persons::postgres::session::{literal, quoted};
 use crate::persons::postgres::slot::qualified;
 use crate::persons::postgres::table::{Kind, Table};
 
-/// Partitions that a message names; all are counted.
+/// Maximum number of partitions that a message names. The count includes all of them.
 const MAX_NAMED: usize = 3;
-/// The oldest PostgreSQL whose catalog has all that is asked for.
+/// The oldest supported PostgreSQL, whose catalog has every queried column.
 const MIN_VERSION: u32 = 140_000;
-/// Slots and senders beyond those in use: for posthouse, and for its successor during an upgrade.
+/// Slots and senders beyond those in use, for posthouse and for its successor during an upgrade.
 const SPARE: u32 = 2;
 
-/// The requirements of a source, in the order in which a person would meet them.
+/// The requirements of a source, in the order in which an administrator would meet them.
 pub(super) fn judge(config: &Postgres, catalog: &Catalog) -> Vec<Requirement> {
     let tables = Table::both(config);
     let mut requirements = server(catalog);
@@ -85,7 +85,7 @@ fn role(catalog: &Catalog) -> Requirement {
     }
 }
 
-/// What one of the tables lacks; one that it does not.
+/// The unmet requirements of one table, or a single met one.
 fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requirement> {
     let subject = format!("table {}", table.name);
     let role = quoted(&catalog.role.name);
@@ -125,14 +125,15 @@ fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requ
     }
 }
 
-/// The columns that every deletion must have. Where distinct ids may be left without their person they are found by its id.
+/// The columns that every deletion must include. Distinct ids that can outlive their person are
+/// found by the person's id.
 fn needed_columns<'t>(config: &Postgres, catalog: &Catalog, table: &'t Table) -> Vec<&'t str> {
     let id_is_needed =
         table.kind == Kind::Person && (!catalog.guarantees(config).has_foreign_key || table.is_soft());
     table.key_columns().chain(id_is_needed.then(|| table.id_column())).collect()
 }
 
-/// An index that every partition must have, unless rows are to be read whole for each lookup.
+/// Requires an index in every partition, because each lookup would otherwise scan the table.
 fn index(table: &Table, found: &SourceRelation, column: &str, why: &str) -> Option<Requirement> {
     (!found.is_indexed_by(column)).then(|| {
         let concurrently = if found.is_partitioned() { "" } else { "CONCURRENTLY " };
@@ -141,7 +142,7 @@ fn index(table: &Table, found: &SourceRelation, column: &str, why: &str) -> Opti
     })
 }
 
-/// Indexes that lookups of related rows need.
+/// Indexes for lookups of related rows.
 fn lookup_indexes(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Vec<Requirement> {
     let [person, distinct_id] = tables;
     let needs_person_id = !catalog.guarantees(config).has_foreign_key || person.is_soft();
@@ -163,8 +164,8 @@ fn leaves_text(table: &SourceRelation) -> String {
     }
 }
 
-/// Deletions in the WAL have the columns of the leaf's identity alone: the identity of a partitioned table does not
-/// reach its partitions.
+/// Checks the replica identity of the leaves. Deletions in the WAL have only the columns of the
+/// leaf's identity, and a partitioned table's identity does not apply to its partitions.
 fn identity(subject: &str, needed: &[&str], table: &Table, found: &SourceRelation) -> Option<Requirement> {
     let foreign: Vec<&Leaf> = found.leaves.iter().filter(|leaf| leaf.kind == "f").collect();
     if let Some(leaf) = foreign.first() {
@@ -200,9 +201,10 @@ fn named(leaves: &[&Leaf]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// An index needs columns without NULL; where one may have it only whole rows do.
+/// An identity index needs columns without NULL. If a column is nullable, use REPLICA IDENTITY
+/// FULL.
 fn identity_fix(table: &Table, found: &SourceRelation, leaf: &Leaf) -> Vec<String> {
-    // Tables are renamed, and their indexes keep their names.
+    // Named by OID, because a renamed table's indexes keep their names.
     let (name, target) = (format!("posthouse_identity_{}", leaf.oid), qualified(&leaf.name()));
     let columns: Vec<&str> = table.key_columns().chain([table.id_column()]).collect();
     let has_no_null =
@@ -229,7 +231,7 @@ fn publication(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Req
              publish_via_partition_root = true);"
         );
         return match (may, &catalog.slot) {
-            // Without it PostgreSQL decodes nothing, and says so or not.
+            // Without the publication PostgreSQL decodes no changes, with or without an error.
             (_, Some(_)) => missing(subject, "does not exist any more, though the slot does", vec![fix]),
             (true, None) => ok(subject, "posthouse run makes it"),
             (false, None) => {

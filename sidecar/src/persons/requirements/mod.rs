@@ -1,4 +1,6 @@
-//! Requirements of the source of persons: checked before a copy, every few seconds beside it, and by `persons check`.
+//! Requirements of the source of persons.
+//!
+//! They are checked before a snapshot, every few seconds during the stream, and by `persons check`.
 
 mod catalog;
 mod judge;
@@ -14,38 +16,35 @@ use crate::config::Postgres;
 
 pub(super) use self::catalog::{Catalog, Guarantees};
 
-/// Something that the source must be or have.
+/// A property that the source must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Requirement {
     /// The setting, role, table, publication or slot.
     pub subject: String,
-    /// Whether it is met.
     pub state: RequirementState,
-    /// What was found.
+    /// The observed state, with a hint.
     pub found: String,
-    /// SQL that meets it, a statement each; empty where SQL can't.
+    /// SQL that meets it, one statement per entry; empty where SQL can't.
     pub fix: Vec<String>,
 }
 
-/// Whether a requirement is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementState {
-    /// It is.
     Ok,
-    /// Something does not exist or was not granted.
+    /// An object does not exist, or a privilege was not granted.
     Missing,
-    /// Something is otherwise than it must be.
+    /// A setting or object has an invalid state.
     Wrong,
-    /// Something has to end first; posthouse waits for it.
+    /// A transaction has to end first; posthouse waits for it.
     Blocks,
 }
 
-/// How the subject of a topic begins.
+/// Prefix of the subject of a topic.
 const TOPIC: &str = "topic ";
 
 impl Requirement {
-    /// A topic with so many partitions, or none.
+    /// The requirement for a topic, with its number of partitions if it exists.
     pub(super) fn topic(topic: &str, partitions: Option<usize>) -> Self {
         let (state, found) = match partitions {
             Some(count) => (RequirementState::Ok, format!("{count} partitions")),
@@ -62,16 +61,16 @@ impl Requirement {
         self.is_fault() && self.subject.starts_with(TOPIC)
     }
 
-    /// Whether nothing may be published before it is met.
+    /// Whether it must be met before publishing.
     pub fn is_fault(&self) -> bool {
         matches!(self.state, RequirementState::Missing | RequirementState::Wrong)
     }
 }
 
-/// A source that does not meet requirements.
+/// A source that does not meet its requirements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmetError {
-    /// Those alone.
+    /// Only the unmet requirements.
     pub requirements: Vec<Requirement>,
 }
 
@@ -90,11 +89,11 @@ impl fmt::Display for UnmetError {
     }
 }
 
-/// The SQL that meets all of these, a line for each statement.
+/// The SQL that meets all of these, one line per statement.
 pub fn script(requirements: &[Requirement]) -> String {
     let mut lines: Vec<&String> = Vec::new();
     for line in requirements.iter().flat_map(|requirement| &requirement.fix) {
-        // One right may serve several requirements.
+        // One privilege may serve several requirements.
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -102,21 +101,18 @@ pub fn script(requirements: &[Requirement]) -> String {
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Why nothing is known of a source, or it can't be used.
+/// Why a source is unknown or unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// PostgreSQL did not answer as it should.
+    /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// It is not as it must be.
+    /// Requirements are not met.
     #[error(transparent)]
     Unmet(#[from] UnmetError),
 }
 
-/// The requirements of the source as it is, and the catalog that they were judged by.
-///
-/// # Errors
-/// See [`PostgresError`].
+/// Returns the requirements of the observed source, and the catalog they were derived from.
 pub(super) async fn look(
     session: &Session,
     config: &Postgres,
@@ -126,9 +122,6 @@ pub(super) async fn look(
 }
 
 /// Fails unless the source meets every requirement.
-///
-/// # Errors
-/// See [`SourceError`].
 pub(super) async fn require(session: &Session, config: &Postgres) -> Result<Catalog, SourceError> {
     let (requirements, catalog) = look(session, config).await?;
     match unmet(requirements) {
@@ -137,7 +130,7 @@ pub(super) async fn require(session: &Session, config: &Postgres) -> Result<Cata
     }
 }
 
-/// The requirements that are not met; nothing if all are.
+/// The requirements that are not met; `None` if all are.
 pub(super) fn unmet(requirements: Vec<Requirement>) -> Option<UnmetError> {
     let requirements: Vec<Requirement> = requirements.into_iter().filter(Requirement::is_fault).collect();
     (!requirements.is_empty()).then_some(UnmetError { requirements })

@@ -1,4 +1,4 @@
-//! Judgements of catalogs that were changed in one place each.
+//! Evaluation of catalogs with one changed value each.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn config() -> Postgres {
     config.persons.and_then(|persons| persons.postgres).expect("a source")
 }
 
-/// A table with everything, of this kind (`r` or `p`).
+/// A table that meets every requirement, of this kind (`r` or `p`).
 fn table(name: &str, kind: &str, columns: &[(&str, u32)], leaves: &[&str], identity: &[&str]) -> Value {
     let column = |(name, type_id): &(&str, u32)| json!({"name": name, "type_id": type_id, "is_not_null": true, "may_select": true});
     let leaf = |name: &&str| json!({"schema": "public", "name": name, "kind": "r", "oid": 8, "file": 9, "first_of_indexes": ["id"], "identity": identity});
@@ -28,7 +28,7 @@ fn table(name: &str, kind: &str, columns: &[(&str, u32)], leaves: &[&str], ident
     })
 }
 
-/// A source of which nothing is wrong.
+/// A source that meets every requirement.
 fn catalog() -> Value {
     let person = [
         ("id", 20),
@@ -58,7 +58,7 @@ fn catalog() -> Value {
     })
 }
 
-/// What is judged when a value of the catalog is another one.
+/// The requirements of a catalog with one changed value.
 fn judged(pointer: &str, value: Value) -> Vec<Requirement> {
     let mut catalog = catalog();
     *catalog.pointer_mut(pointer).expect("a value") = value;
@@ -66,7 +66,7 @@ fn judged(pointer: &str, value: Value) -> Vec<Requirement> {
     judge(&config(), &catalog)
 }
 
-/// The only fault then, and the script.
+/// The only fault of that catalog, and the script.
 fn fault(pointer: &str, value: Value) -> (String, String) {
     let unmet = unmet(judged(pointer, value)).expect("a fault").requirements;
     let [fault] = &unmet[..] else { panic!("{unmet:#?}") };
@@ -147,7 +147,7 @@ fn names_each_fault_with_its_statement() {
         ("/slot/is_two_phase", json!(true), "two_phase", "SELECT pg_drop_replication_slot('posthouse');"),
     ];
     for (pointer, value, found, statement) in cases {
-        // A table that is not there is not published either.
+        // A missing table is also missing in the publication.
         if pointer.ends_with("/name") {
             let unmet = unmet(judged(pointer, value)).expect("faults").to_string();
             assert!(unmet.contains(found), "{unmet}");

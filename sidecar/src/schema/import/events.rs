@@ -1,4 +1,4 @@
-//! `[kafka]` and `[events]` as the tables have them.
+//! `[kafka]` and `[events]` of an imported config.
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ impl Found {
         engine.is_some_and(|engine| engine.contains("Replicated"))
     }
 
-    /// The line that says so.
+    /// Returns the config line for replication.
     pub(super) fn replicated(&self) -> &'static str {
         match self.is_replicated() {
             true => "replicated = true\n",
@@ -38,7 +38,7 @@ impl Found {
         }
     }
 
-    /// `[kafka]` and `[events]`.
+    /// Returns `[kafka]` and `[events]`.
     pub(super) fn sections(&self) -> String {
         let foreign = self.feeders.iter().find_map(|feeder| Some((feeder, feeder.consumer.as_ref()?)));
         let ours =
@@ -73,7 +73,7 @@ impl Found {
         text + &self.columns() + &self.materialized()
     }
 
-    /// What our own consumer has otherwise than by default.
+    /// Returns the settings of our own consumer that differ from the defaults.
     fn own(&self, consumer: &KafkaTable) -> String {
         let mut text = match &consumer.keeper_path {
             None => "offsets = \"group\"\n".to_owned(),
@@ -99,7 +99,7 @@ impl Found {
         text
     }
 
-    /// Columns that messages fill: those of `writable_events` beyond the documented ones.
+    /// Columns that messages fill: the columns of `writable_events` beyond the documented ones.
     fn columns(&self) -> String {
         let mut text = String::new();
         let storage = self.table("sharded_events");
@@ -130,7 +130,7 @@ impl Found {
         text
     }
 
-    /// Columns of `sharded_events` that are made of a property the way posthouse makes them.
+    /// Columns of `sharded_events` computed from a property with posthouse's own expression.
     fn materialized(&self) -> String {
         let mut text = String::new();
         for (_, item) in self.table("sharded_events").map(|table| table.items.as_slice()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The config of a living cluster, read from its nodes.
+//! Import of the config of a running cluster from its nodes.
 
 mod events;
 mod nodes;
@@ -18,22 +18,21 @@ use super::plan::{Action, Plan};
 use crate::config::{Config, ConfigError};
 use crate::node::Node;
 
-/// Why there is no config.
+/// Reason why no config is written.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// A node can't be asked, or the tables can't be compared.
+    /// A node does not answer, or the tables can't be compared.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// No such cluster.
+    /// The node knows no cluster of this name.
     #[error(
         "remote_servers of {url} has no cluster {cluster}: give its name with --cluster (it has {known})"
     )]
     NoCluster {
-        /// The node that was asked.
+        /// The queried node.
         url: Box<Url>,
-        /// As it was given.
         cluster: String,
-        /// The clusters that the node knows.
+        /// Clusters that the node knows.
         known: String,
     },
     /// Names of the cluster do not fit into a config.
@@ -41,23 +40,20 @@ pub enum ImportError {
     Config(#[from] ConfigError),
 }
 
-/// The node to ask, and the names to look for.
+/// The node to query, and the names to look for.
 #[derive(Debug, Clone)]
 pub struct ImportRequest {
-    /// The HTTP interface of any node.
+    /// HTTP interface of any node.
     pub url: Url,
-    /// The user; the password comes from the environment.
+    /// Its password comes from the environment.
     pub user: String,
-    /// The cluster in `remote_servers`.
+    /// Name of the cluster in `remote_servers`.
     pub cluster: String,
-    /// The database of the tables.
+    /// Database of the tables.
     pub database: String,
 }
 
-/// The text of a config with which the first plan is empty, or small and true.
-///
-/// # Errors
-/// See [`ImportError`].
+/// Returns the text of a config whose first plan is empty, or has only the real differences.
 pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
     let head = head(request);
     let asked = nodes::Replica { name: "import".to_owned(), ..nodes::Replica::at(&request.url) };
@@ -85,7 +81,7 @@ pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
     Ok(text + &unmanaged(&plans))
 }
 
-/// What a config must have and nobody asks before it is known.
+/// Brokers that a config needs to parse; no connection is made to them.
 const NO_BROKERS: &str = "\n[kafka]\nbrokers = [\"localhost:9092\"]\n";
 
 fn parse(text: &str) -> Result<Config, ImportError> {
@@ -102,7 +98,7 @@ fn head(request: &ImportRequest) -> String {
     text
 }
 
-/// `[schema]` with the differences that only a person could remove, so that they stay as they are.
+/// `[schema]` with the differences that only an operator could remove, so that they stay.
 fn unmanaged(plans: &[Plan]) -> String {
     let left = plans
         .iter()
@@ -129,7 +125,7 @@ fn unmanaged(plans: &[Plan]) -> String {
     )
 }
 
-/// A TOML string.
+/// Returns a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

@@ -1,4 +1,4 @@
-//! `[[shards]]` as `system.clusters` and the nodes have them.
+//! `[[shards]]` of an imported config, from `system.clusters` and the nodes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,6 @@ use super::{ImportError, ImportRequest, quoted};
 use crate::node::{Node, NodesError, reach_all};
 use crate::sql;
 
-/// A replica of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replica {
     pub shard: usize,
@@ -37,7 +36,7 @@ struct Name {
 }
 
 impl Replica {
-    /// A node of which nothing but its HTTP interface is known.
+    /// A node of which only the HTTP interface is known.
     pub(super) fn at(url: &Url) -> Self {
         Self {
             shard: 1,
@@ -49,7 +48,7 @@ impl Replica {
     }
 }
 
-/// The replicas of a cluster, called `shard1-1` and so on.
+/// Returns the replicas of a cluster, named `shard1-1` and so on.
 pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> Result<Vec<Replica>, ImportError> {
     let rows = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
     let rows: Vec<Row> = rows.param("cluster", &request.cluster).rows().await.map_err(ObserveError::from)?;
@@ -82,7 +81,8 @@ async fn no_cluster(request: &ImportRequest, node: &Node) -> Result<ImportError,
     Ok(ImportError::NoCluster { url: Box::new(request.url.clone()), cluster: request.cluster.clone(), known })
 }
 
-/// Gives replicas the names under which posthouse made their consumers, where all have one of their own.
+/// Renames replicas after the node names in posthouse's existing consumers, if all replicas have
+/// distinct names.
 pub(super) async fn rename(
     replicas: &mut [Replica],
     nodes: &[Node],
@@ -103,7 +103,7 @@ pub(super) async fn rename(
     Ok(())
 }
 
-/// `[[shards]]` of a config; the replicas of a shard follow each other.
+/// Formats `[[shards]]` of a config; the replicas of a shard must be adjacent.
 pub(super) fn text(replicas: &[Replica]) -> String {
     let mut text = String::new();
     let mut last = None;

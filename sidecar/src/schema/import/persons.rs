@@ -1,17 +1,17 @@
-//! `[persons]` as the consumers of a node have it.
+//! `[persons]` of an imported config, from the consumers of a node.
 
 use super::super::KafkaTable;
 use super::quoted;
 use crate::config::{DEFAULT_PERSONS_FLUSH, rules};
 
-/// Both consumers that posthouse makes, persons first.
+/// Both consumers that posthouse creates, the one of persons first.
 const CONSUMERS: [&str; 2] = ["kafka_person", "kafka_person_distinct_id"];
 
-/// What posthouse adds to the group of persons for that of distinct ids.
+/// Text that posthouse adds to the group of persons for the group of distinct ids.
 const DISTINCT_IDS: &str = "_distinct_id";
 
-/// The section; empty where posthouse has made no consumers of persons. Who publishes persons is not known
-/// to the nodes.
+/// Returns the section; empty if posthouse has created no consumers of persons. The nodes do not
+/// know the publisher of persons.
 pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
     let Some([persons, distinct_ids]) = consumers(kafka, database) else { return String::new() };
     let topic = |table: &KafkaTable| quoted(table.topics.first().map_or("", String::as_str));
@@ -30,7 +30,7 @@ pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
     )
 }
 
-/// The name of a node as posthouse's own consumers there have it.
+/// Returns the name of a node from posthouse's own consumers there.
 pub(super) fn consumer_names(kafka: &[KafkaTable], database: &str) -> Option<String> {
     let events = own(kafka, database, "kafka_events").and_then(|table| table.replica.clone());
     let of_persons = || {
@@ -46,7 +46,8 @@ fn consumers<'k>(kafka: &'k [KafkaTable], database: &str) -> Option<[&'k KafkaTa
     Some([persons?, distinct_ids?])
 }
 
-/// A consumer of ours: other products read these topics too, and none takes messages as raw bytes.
+/// Returns a consumer of ours. Other products read these topics too, but none takes messages
+/// as raw bytes.
 fn own<'k>(kafka: &'k [KafkaTable], database: &str, name: &str) -> Option<&'k KafkaTable> {
     kafka.iter().find(|table| {
         let is_raw = table.setting("kafka_format").is_some_and(|format| format == "RawBLOB");
@@ -54,7 +55,8 @@ fn own<'k>(kafka: &'k [KafkaTable], database: &str, name: &str) -> Option<&'k Ka
     })
 }
 
-/// The group of the config, and what a node adds: `g` and `_ch1` of `g_ch1` and `g_distinct_id_ch1`.
+/// Returns the group of the config and the suffix of a node: `g` and `_ch1` of `g_ch1` and
+/// `g_distinct_id_ch1`.
 fn split_groups<'g>(persons: &'g str, distinct_ids: &str) -> Option<(&'g str, &'g str)> {
     let ends = persons.match_indices('_').map(|(place, _)| place).chain([persons.len()]);
     ends.map(|end| persons.split_at(end))

@@ -1,7 +1,8 @@
-//! Settings of the nodes' own configuration that exactly once and the tables rest on.
+//! Node settings that exactly-once and the tables depend on.
 //!
-//! Kafka tables and their views run with the server's own profile (`<system_profile>`, else `<default_profile>`, else
-//! `default`), whatever profile posthouse's user has. `<kafka>` and the rest of config.xml can't be read through SQL.
+//! Kafka tables and their views run with the server's own profile (`<system_profile>`, else
+//! `<default_profile>`, else `default`), independent of the profile of posthouse's user. `<kafka>`
+//! and the rest of config.xml can't be read through SQL.
 
 mod profile;
 mod rules;
@@ -14,60 +15,54 @@ use crate::config::Config;
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's code for a right that is missing (`ACCESS_DENIED`).
+/// ClickHouse's error code for a missing privilege (`ACCESS_DENIED`).
 const ACCESS_DENIED: u32 = 497;
 
-/// A setting of a node that is not as the tables need it.
+/// A setting of a node that does not fit the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SettingFinding {
-    /// The node.
     pub node: String,
-    /// The setting, or the table that can't be read.
+    /// The setting, or the profile that can't be read.
     pub setting: String,
-    /// Its value; absent if it can't be read.
+    /// `None` if it can't be read.
     pub value: Option<String>,
-    /// What it should be.
     pub desired: String,
-    /// What happens otherwise.
+    /// The effect of the observed value.
     pub consequence: String,
-    /// What to do.
     pub hint: String,
-    /// Whether apply goes on.
+    /// Decides whether apply continues.
     pub severity: Severity,
 }
 
-/// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Events would be lost, repeated or stuck: apply refuses.
     Fault,
-    /// Worth knowing.
+    /// Information only.
     Note,
 }
 
-/// Faults in the nodes' settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the nodes' settings would lose, repeat or block events; nothing was written\n{}", text(.0))]
 pub struct SettingsError(
-    /// The faults, at least one.
+    /// At least one fault.
     pub Vec<SettingFinding>,
 );
 
-/// Why nothing can be applied.
+/// Reason why the user can apply no change.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadOnlyError {
-    /// The user's profile.
+    /// The user's profile has `readonly`.
     #[error(
         "user {user} has readonly set on {nodes}, so nothing can be changed there; name a user without it as clickhouse.user"
     )]
     ReadOnly {
-        /// The user.
         user: String,
-        /// Where.
+        /// Names of the nodes.
         nodes: String,
     },
-    /// A node can't be asked.
+    /// A node does not answer or refuses the query.
     #[error(transparent)]
     Node(#[from] NodeError),
 }
@@ -89,10 +84,10 @@ struct Default {
     alias_for: String,
 }
 
-/// What is wrong with the settings of every node, in the order of the nodes.
+/// Returns the invalid settings of every node, in the order of the nodes.
 ///
 /// # Errors
-/// If a node does not answer.
+/// Fails if a node does not answer.
 pub async fn node_settings(config: &Config, nodes: &[Node]) -> Result<Vec<SettingFinding>, NodeError> {
     let mut findings = Vec::new();
     for node in nodes {
@@ -102,7 +97,8 @@ pub async fn node_settings(config: &Config, nodes: &[Node]) -> Result<Vec<Settin
     Ok(findings)
 }
 
-/// Whether the server makes a UUID of any 36 bytes, as engines do before ClickHouse's pull request 104370.
+/// Whether the server parses any 36 bytes as a UUID, as engines do before ClickHouse's pull
+/// request 104370.
 async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError> {
     let parsed: Vec<Parsed> = node.rows(sql::text("inspect/uuid_probe.sql").unwrap_or_default()).await?;
     Ok(parsed.iter().any(|row| row.parsed == 1).then(|| SettingFinding {
@@ -116,10 +112,7 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
     }))
 }
 
-/// Refuses a user who may not change anything, before the first step.
-///
-/// # Errors
-/// [`ReadOnlyError`], or what the node says.
+/// Refuses a user without write access, before the first step.
 pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), ReadOnlyError> {
     let mut refusing = Vec::new();
     for node in nodes {
@@ -137,16 +130,13 @@ pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), Rea
 }
 
 /// Refuses settings that would lose, repeat or block events.
-///
-/// # Errors
-/// [`SettingsError`] with all faults among `findings`.
 pub fn refuse_faults(findings: &[SettingFinding]) -> Result<(), SettingsError> {
     let faults: Vec<SettingFinding> =
         findings.iter().filter(|finding| finding.severity == Severity::Fault).cloned().collect();
     if faults.is_empty() { Ok(()) } else { Err(SettingsError(faults)) }
 }
 
-/// Findings as lines for people, grouped by node.
+/// Formats findings as lines, grouped by node.
 pub fn text(findings: &[SettingFinding]) -> String {
     let mut text = String::new();
     for group in findings.chunk_by(|one, next| one.node == next.node) {

@@ -1,10 +1,10 @@
-//! Settings profiles with what they inherit.
+//! Settings profiles with their inherited settings.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Profiles that inherit from each other in a circle are not followed further.
+/// Limit on the depth of inheritance, because profiles can inherit from each other in a circle.
 const MAX_DEPTH: usize = 32;
 
 /// One row of `system.settings_profile_elements`: a setting or a parent of a profile.
@@ -16,7 +16,7 @@ pub(super) struct Element {
     parent: Option<String>,
 }
 
-/// Every setting of the profile `name`; of elements for one setting the last counts.
+/// Returns all settings of the profile `name`. Of several elements for one setting the last wins.
 pub(super) fn profile(elements: &[Element], name: &str) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     collect(elements, name, MAX_DEPTH, &mut values);

@@ -1,4 +1,4 @@
-//! Which values the settings of the server's profile must have, and what happens otherwise.
+//! Rules for the settings of the server's profile.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,20 @@ use crate::config::Config;
 
 /// Partitions of `sharded_events` and of its dead letters: the months from 2020 to 2035.
 const MONTHS: f64 = 192.0;
-/// A block of messages and of the rows made of them, in bytes, that no limit may refuse: librdkafka's queue of 64 MiB,
-/// what arrives within a poll, and the same again as rows.
+/// Size in bytes of a block of messages and of the rows made of them that no limit may
+/// refuse: librdkafka's queue of 64 MiB, the messages that arrive within a poll, and the same
+/// size for the rows.
 const MAX_BLOCK_BYTES: f64 = (1_u64 << 30) as f64;
-/// Views see a block's rows as messages and again as what is made of them.
+/// Views read a block's rows as messages, and a second time as the rows made of them.
 const READS_OF_A_ROW: f64 = 2.0;
-/// For a block to be stored on all shards.
+/// Time to store a block on all shards.
 const MAX_BLOCK_SECONDS: f64 = 60.0;
 
 type Values = BTreeMap<String, String>;
 
 /// A condition on one or several settings.
 pub(super) struct Rule {
-    /// The settings that it looks at; the first is the one to change.
+    /// Settings that the condition reads; the first is the one to change.
     pub(super) settings: &'static [&'static str],
     desired: &'static str,
     is_met: fn(&Config, &Values) -> bool,
@@ -36,14 +37,14 @@ pub(super) const RULES: &[Rule] = &[
             !throws || is_limit(values, "max_partitions_per_insert_block", MONTHS)
         },
         consequence: "a block with events of more months is read again without end, and no message behind it arrives",
-        // The server's default is 100, and only device clocks or imports of years exceed it.
+        // The server's default is 100. Only device clocks or imports of years exceed it.
         severity: Severity::Note,
     },
     Rule {
         settings: &["deduplicate_insert", "insert_deduplicate"],
         desired: "enable",
         is_met: |_, values| match values.get("deduplicate_insert").map(String::as_str) {
-            // Engines before 26 know the other setting alone.
+            // Engines before 26 have only the other setting.
             None | Some("backward_compatible_choice") => number(values, "insert_deduplicate") != Some(0.0),
             Some(choice) => choice == "enable",
         },
@@ -111,7 +112,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 impl Rule {
-    /// What `values` of the profile `profile` break.
+    /// Returns a finding if `values` of the profile `profile` break the rule.
     pub(super) fn finding(
         &self,
         node: &str,
@@ -119,7 +120,7 @@ impl Rule {
         config: &Config,
         values: &Values,
     ) -> Option<SettingFinding> {
-        // A server that does not know the setting has no such limit.
+        // A server without the setting has no limit of this kind.
         let (setting, value) = self.settings.iter().find_map(|name| Some((name, values.get(*name)?)))?;
         (!(self.is_met)(config, values)).then(|| SettingFinding {
             node: node.to_owned(),
@@ -133,7 +134,7 @@ impl Rule {
     }
 }
 
-/// A setting as a number; a Boolean is 0 or 1.
+/// Returns a setting as a number; a Boolean is 0 or 1.
 fn number(values: &Values, name: &str) -> Option<f64> {
     match values.get(name)?.as_str() {
         "true" => Some(1.0),
@@ -157,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// The settings of 26.7 without any profile, but for the limit of partitions.
+    /// The settings of 26.7 without any profile, except for the limit of partitions.
     const DEFAULTS: [(&str, &str); 12] = [
         ("max_partitions_per_insert_block", "192"),
         ("throw_on_max_partitions_per_insert_block", "1"),
@@ -173,7 +174,7 @@ mod tests {
         ("distributed_foreground_insert", "1"),
     ];
 
-    /// The settings with findings if `changed` differ from the defaults.
+    /// Returns the settings with findings if `changed` differ from the defaults.
     fn findings(changed: &[(&str, &str)]) -> Vec<String> {
         let text = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
             [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n";

@@ -1,4 +1,4 @@
-//! What a difference leads to, and in which order the steps of two nodes come.
+//! Tests of plans and of the step order on two nodes.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn config(more: &str) -> Config {
     Config::parse(&text, Path::new("")).expect("a config")
 }
 
-/// The storage has what the test says, on every node.
+/// Plans with the given extra columns in the storage of every node.
 fn planned_with(config: &Config, node: &str, observed: &Observed, extra: &[&str]) -> Plan {
     let extra: Vec<ColumnDeclaration> =
         extra.iter().map(|column| ColumnDeclaration::parse(column).expect("a column")).collect();
@@ -217,7 +217,7 @@ fn an_operators_ttl_is_no_difference_and_a_setting_is_altered() {
     assert_eq!(plan.changes.len(), 1);
 }
 
-/// Both Distributed tables with a column more.
+/// Adds a column to both Distributed tables.
 fn with_person_id(name: &str, sql: String) -> String {
     match name {
         "writable_events" | "events" => sql.replace("`uuid` UUID,", "`uuid` UUID,\n    `person_id` UUID,"),

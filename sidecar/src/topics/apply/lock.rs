@@ -1,5 +1,6 @@
-//! One apply at a time: whoever is alone in a consumer group may change topics, or one schema. A holder that dies is put out of the group by
-//! the brokers, so that nothing has to be cleaned up.
+//! Lock of topic and schema changes: sole membership in a consumer group.
+//!
+//! The brokers expel a holder that dies, so a crash needs no cleanup.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -15,12 +16,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
 
-/// The group, the same for everybody who changes topics of one cluster.
+/// Group of the lock for topics, shared by all processes that change topics of one cluster.
 pub const LOCK_GROUP: &str = "posthouse-topics";
-/// What the group of a schema's lock begins with; the database follows.
+/// Prefix of the group of a schema's lock; the database follows.
 const SCHEMA_LOCK_PREFIX: &str = "posthouse-schema-";
 
-/// What one holder at a time may change.
+/// Objects that one holder at a time may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockScope {
     group: String,
@@ -28,12 +29,12 @@ pub struct LockScope {
 }
 
 impl LockScope {
-    /// The topics of the brokers.
+    /// Topics of the brokers.
     pub fn topics() -> Self {
         Self { group: LOCK_GROUP.to_owned(), subject: "topics are".to_owned() }
     }
 
-    /// The tables of a database on every node.
+    /// Tables of a database on every node.
     pub fn schema(database: &str) -> Self {
         Self {
             group: format!("{SCHEMA_LOCK_PREFIX}{database}"),
@@ -42,48 +43,49 @@ impl LockScope {
     }
 }
 
-/// Whether a consumer group is a lock, and reads nothing.
+/// Whether a consumer group is a lock. A lock reads no messages.
 pub(crate) fn is_lock(group: &str) -> bool {
     group == LOCK_GROUP || group.starts_with(SCHEMA_LOCK_PREFIX)
 }
-/// A topic that every cluster has as soon as there is a group. Nothing is read of it.
+/// A topic of every cluster with consumer groups. The lock reads no messages of it.
 const LOCK_TOPIC: &str = "__consumer_offsets";
-/// The least that brokers allow by default (`group.min.session.timeout.ms`): how long a holder that died keeps the lock.
+/// How long a dead holder keeps the lock. The least that brokers allow by default
+/// (`group.min.session.timeout.ms`).
 const SESSION: Duration = Duration::from_secs(6);
-/// How long somebody waits: longer than a dead holder's session, so that a crash only costs time.
+/// How long a process waits for the lock. Longer than a dead holder's session, so that a crash only
+/// costs time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks.
+/// Interval between two checks of the group.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// How long the end of the lock may take.
+/// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the holder speaks to the library, which answers the brokers for it.
+/// Poll interval of the holder's library, which answers the brokers for it.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Why the lock is not held.
+/// Reason why the lock is not held.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else changes topics.
+    /// Another process holds the lock.
     #[error(
         "{subject} being changed by {holder}: wait until that ends; if it was killed, its lock ends {} s later",
         SESSION.as_secs()
     )]
     Held {
-        /// What is being changed, with its verb.
+        /// Objects being changed, with their verb.
         subject: String,
-        /// Who, and from where.
+        /// Clients and hosts of the group's other members.
         holder: String,
     },
-    /// The brokers let nobody into the group.
+    /// The brokers do not admit this process to the group.
     #[error(
         "no lock could be had: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said})"
     )]
     NotJoined {
-        /// The lock's group.
         group: String,
-        /// What the library said last.
+        /// The library's first refusal, or the group's state.
         said: String,
     },
-    /// The brokers have put this process out of the group, and nobody else is in it.
+    /// The brokers expelled this process from the group, and the group is empty.
     #[error(
         "the lock was lost, as by a process that slept: nothing was changed since; the same command does the rest"
     )]
@@ -93,31 +95,31 @@ pub enum LockError {
     Kafka(#[from] KafkaError),
 }
 
-/// The lock. It ends when it is dropped, or when this process does.
+/// The lock. Released on drop, or when this process ends.
 pub struct Lock {
     client: Client,
     scope: LockScope,
     name: String,
-    /// The group's name for this member, as long as it stays in; empty before it is.
+    /// Member id in the group; empty before the brokers admit this member.
     id: String,
     shared: Arc<Shared>,
     /// Disconnected when the member has left.
     left: Mutex<Receiver<()>>,
 }
 
-/// What the member's thread and its owner tell each other.
+/// State shared by the member's thread and its owner.
 #[derive(Default)]
 struct Shared {
     ended: AtomicBool,
-    /// Why the brokers don't let it in.
+    /// Reason why the brokers reject the member.
     refused: OnceLock<String>,
 }
 
 impl Lock {
-    /// Joins the group once nobody else is in it.
+    /// Joins the group once it has no other member.
     ///
     /// # Errors
-    /// [`LockError::Held`] if somebody is for longer than [`PATIENCE`].
+    /// [`LockError::Held`] if another process holds the lock for longer than [`PATIENCE`].
     pub async fn take(client: &Client, scope: &LockScope) -> Result<Self, LockError> {
         let deadline = Instant::now() + PATIENCE;
         let name = format!("posthouse-{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -128,7 +130,7 @@ impl Lock {
                 if lock.alone(deadline).await? {
                     return Ok(lock);
                 }
-                // Somebody came at the same time: both leave, and come again at different times.
+                // Two processes joined at the same time: both leave and retry at different times.
                 drop(lock);
             } else if Instant::now() >= deadline {
                 return Err(held(scope, &others));
@@ -137,11 +139,12 @@ impl Lock {
         }
     }
 
-    /// Whether the lock is still held: a process that was paused may have lost it. Somebody who has joined since does not
-    /// matter, since they see this member and leave.
+    /// Checks that the lock is still held, because a paused process may have lost it. Members that
+    /// joined later do not matter, since they see this member and leave.
     ///
     /// # Errors
-    /// [`LockError::Held`] or [`LockError::Lost`] if the brokers have put this member out of the group.
+    /// [`LockError::Held`] or [`LockError::Lost`] if the brokers expelled this member from the
+    /// group.
     pub async fn check(&self) -> Result<(), LockError> {
         let members = group(&self.client, &self.scope).await?.map(|group| group.members).unwrap_or_default();
         if members.iter().any(|member| member.id == self.id) {
@@ -175,19 +178,19 @@ impl Lock {
                 if let Some(Err(error)) = consumer.poll(POLL) {
                     tracing::debug!("lock: {error}");
                     if is_refusal(&error) {
-                        // The first reason stays.
+                        // Keeps the first reason.
                         let _ = told.refused.set(error.to_string());
                     }
                 }
             }
-            // Leaves the group, so that the next one need not wait.
+            // Leaves the group, so that the next process need not wait for the session to end.
             consumer.unsubscribe();
             drop(consumer);
         });
         Ok(Self { client, scope, name, id: String::new(), shared, left: Mutex::new(left) })
     }
 
-    /// Waits until it is in the group; whether it is alone there.
+    /// Waits until this member is in the group. Returns whether it is the only one.
     async fn alone(&mut self, deadline: Instant) -> Result<bool, LockError> {
         loop {
             let group = group(&self.client, &self.scope).await?;
@@ -211,20 +214,20 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        // It leaves within POLL where a broker answers. Where none does, its session ends.
+        // The member leaves within POLL if a broker answers. Otherwise its session expires.
         let left = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = left.recv_timeout(LEAVE_TIMEOUT);
     }
 }
 
-/// Whether the brokers don't want this user in the group, which waiting does not change.
+/// Whether the brokers deny this user access to the group. Waiting does not change that.
 fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
     code.is_some_and(|code| matches!(code, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed))
 }
 
-/// A member that takes nothing of what it is given: it is there to be there.
+/// Context of a member that takes none of its assigned partitions.
 struct Silent;
 
 impl ClientContext for Silent {

@@ -1,4 +1,4 @@
-//! Does a plan's steps, each topic for itself, and sees that the brokers show them.
+//! Execution of a plan's steps, with a check on the brokers.
 
 pub mod lock;
 
@@ -14,22 +14,22 @@ use super::plan::values::same;
 use super::plan::{Change, Step};
 use crate::kafka::{Client, ConfigChange, KafkaError, NewTopic, Refusal, Source};
 
-/// How long other brokers may take to hear of a change.
+/// How long a change may take to reach the other brokers.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
-/// Between two looks; brokers hear of changes within milliseconds.
+/// Interval between two checks. Changes reach other brokers within milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How one step went.
+/// Result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Done, and the brokers show it.
+    /// Executed, and visible on the brokers.
     Done,
-    /// Somebody else has done it in the meantime.
+    /// Another process did it in the meantime.
     AlreadyDone,
-    /// Not done, or not shown in time.
+    /// Not executed, or not visible in time.
     Failed {
-        /// What went wrong, and what to do.
+        /// The error with a hint.
         reason: String,
     },
 }
@@ -37,18 +37,16 @@ pub enum Outcome {
 /// A step with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Applied {
-    /// What was to be done.
     #[serde(flatten)]
     pub step: Step,
-    /// How it went.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What can end an apply before its end. Steps that were done stay done, and planning again shows what is left.
+/// Error that ends an apply early. Finished steps stay, and a new plan has the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// Somebody else changes topics.
+    /// Another process changes topics.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The brokers can't be asked, or a request failed as a whole.
@@ -56,16 +54,16 @@ pub enum ApplyError {
     Kafka(#[from] KafkaError),
 }
 
-/// Does the steps in their order; one that fails does not keep other topics from being done, but it ends its own topic.
+/// Executes the steps in order. A failed step ends its own topic; other topics go on.
 ///
 /// # Errors
-/// [`ApplyError`]; what failed for one topic is in its outcome.
+/// [`ApplyError`]; the failure of one topic is in its outcome.
 pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<Applied>, ApplyError> {
     let mut applied: Vec<Applied> = Vec::new();
     let mut failed = BTreeSet::new();
     let phases: Vec<&[Step]> = steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)).collect();
     for phase in phases {
-        // A process that slept may have lost it to another one.
+        // A process that slept may have lost the lock.
         lock.check().await?;
         let (given_up, phase): (Vec<&Step>, Vec<&Step>) =
             phase.iter().partition(|step| failed.contains(step.change.topic()));
@@ -78,7 +76,7 @@ pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<A
         wait_until_visible(client, &mut outcomes).await?;
         let left_over = left_over(client, &outcomes).await?;
         if !left_over.is_empty() {
-            // It may have taken a while until the topics were seen.
+            // It may have taken a while until the topics were visible.
             lock.check().await?;
             let mut reset = ask(client, &left_over.iter().collect::<Vec<_>>()).await?;
             wait_until_visible(client, &mut reset).await?;
@@ -94,7 +92,7 @@ pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<A
     Ok(applied)
 }
 
-/// Steps of one kind go to the brokers in one request; sets and resets are of one kind.
+/// Steps of one kind go to the brokers in one request. Sets and resets are of one kind.
 fn kind(change: &Change) -> u8 {
     match change {
         Change::Create(_) => 0,
@@ -135,7 +133,7 @@ async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaErro
         if !made_known.is_empty() {
             answers.extend(client.alter_configs(made_known).await?);
         }
-        // What could not be made known is refused here for the same reason.
+        // A config that failed in the request above fails here for the same reason.
         answers.extend(client.alter_configs(configs).await?);
     }
     if !deletions.is_empty() {
@@ -152,7 +150,8 @@ async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaErro
     Ok(steps.iter().map(outcome).collect())
 }
 
-/// Resets of configs that a topic has which was just created without them: those of its former life, see [`made_known`].
+/// Returns resets of configs that a new topic has and that its creation did not set. They are left
+/// over from a deleted topic of the same name, see [`made_known`].
 async fn left_over(client: &Client, outcomes: &[Applied]) -> Result<Vec<Step>, KafkaError> {
     let created = outcomes.iter().filter(|applied| applied.outcome == Outcome::Done);
     let created: BTreeMap<&str, &NewTopic> = created
@@ -180,9 +179,9 @@ async fn left_over(client: &Client, outcomes: &[Applied]) -> Result<Vec<Step>, K
     Ok(steps)
 }
 
-/// Configs that are to be reset, set to what counts already. A broker that was restarted may hold configs of a topic that was
-/// deleted and made again, of which the controller knows nothing, so that it does nothing to reset them (Kafka 4.1.1, seen
-/// by `make torture TEST=topics_apply`).
+/// Sets configs to their effective value before they are reset. A restarted broker may hold configs
+/// of a topic that was deleted and recreated. The controller does not know them, so it ignores a
+/// reset (Kafka 4.1.1, seen by `make torture TEST=topics_apply`).
 fn made_known(steps: &[&Step]) -> BTreeMap<String, Vec<ConfigChange>> {
     let mut known: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
     for step in steps {
@@ -213,7 +212,7 @@ fn refused(change: &Change, refusal: &Refusal) -> Outcome {
     Outcome::Failed { reason: format!("{refusal}: {next}") }
 }
 
-/// What Kafka's authorizer asks for.
+/// The right that Kafka's authorizer requires.
 fn right(change: &Change) -> String {
     match change {
         Change::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
@@ -225,7 +224,8 @@ fn right(change: &Change) -> String {
     }
 }
 
-/// Until the brokers show every step that is done; what they don't show in time becomes a failure.
+/// Waits until the brokers show every executed step. A step that is not visible in time becomes a
+/// failure.
 async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result<(), KafkaError> {
     let deadline = Instant::now() + VISIBLE_LIMIT;
     loop {
@@ -246,7 +246,7 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result
     }
 }
 
-/// The places of steps that are done and not shown.
+/// Indexes of steps that are executed and not visible.
 async fn hidden(client: &Client, outcomes: &[Applied]) -> Result<Vec<usize>, KafkaError> {
     let done = |applied: &Applied| applied.outcome == Outcome::Done;
     if !outcomes.iter().any(done) {

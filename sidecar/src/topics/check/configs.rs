@@ -1,11 +1,13 @@
-//! Configs of topics that tables read, against what their readers bear.
+//! Checks of topic configs against the limits of their readers.
 
 use super::{Finding, Found, fault, warn};
 use crate::topics::plan::values::bytes;
 
-/// The largest answer that librdkafka in ClickHouse takes (`receive.message.max.bytes`), unless the nodes set it.
+/// Largest answer that ClickHouse's librdkafka accepts (`receive.message.max.bytes`), unless the
+/// nodes set it.
 const RECEIVED: i64 = 100_000_000;
-/// What nodes fetch at once if they are set up as posthouse asks (`fetch_message_max_bytes`): it can't be seen from here.
+/// Bytes that nodes fetch at once if they are set up as posthouse asks (`fetch_message_max_bytes`).
+/// The setting can't be read from here.
 const FETCHED: i64 = 26_214_400;
 
 pub(super) fn check(found: &Found) -> Vec<Finding> {

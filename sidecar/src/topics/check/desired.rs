@@ -1,5 +1,4 @@
-//! Kafka tables that the schema wants on every node, and their replicas in Keeper, against those
-//! that nodes have.
+//! Checks of the schema's Kafka tables and their replicas in Keeper.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +6,8 @@ use super::{Finding, Found, fault, listed};
 use crate::config::Config;
 use crate::schema::{Object, Role};
 
-/// The Kafka tables, with their database, that the config wants on every node. What posthouse
-/// leaves to others is not among them.
+/// Kafka tables, with their database, that the config has on every node. Excludes objects that
+/// posthouse does not manage.
 pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
     let consumers = Object::wanted(config).filter(|object| object.role == Role::Consumer);
     let consumers = consumers.filter(|object| object.is_desired(config));
@@ -26,7 +25,7 @@ pub(super) fn check(found: &Found) -> Vec<Finding> {
     findings
 }
 
-/// Nodes that answer and do not have the table.
+/// Reachable nodes without the table.
 pub(super) fn lacking<'f>(found: &'f Found, table: &str) -> impl Iterator<Item = &'f str> {
     let has: BTreeSet<&String> = found
         .seen
@@ -63,8 +62,7 @@ fn detached(found: &Found, table: &str) -> Option<Finding> {
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
 }
 
-/// Replicas that Keeper knows below a path and that no table has. A node that does not answer may
-/// have them.
+/// Replicas in Keeper below a path without a table. An unreachable node may have the table.
 fn stale(found: &Found) -> Vec<Finding> {
     if !found.seen.silent.is_empty() {
         return Vec::new();
@@ -72,7 +70,7 @@ fn stale(found: &Found) -> Vec<Finding> {
     let stale = |(path, replicas): (&String, &BTreeSet<String>)| {
         let tables = found.seen.tables.iter().filter(|table| table.keeper_path.as_ref() == Some(path));
         let live: Option<BTreeSet<&String>> = tables.map(|table| table.replica.as_ref()).collect();
-        // A macro is another name on each node, and a named collection hides it.
+        // A macro differs from node to node, and a named collection hides the name.
         let live = live.filter(|names| names.iter().all(|name| !name.contains('{')))?;
         let stale: Vec<&str> =
             replicas.iter().filter(|name| !live.contains(name)).map(String::as_str).collect();

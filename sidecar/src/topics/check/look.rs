@@ -1,4 +1,4 @@
-//! Asks for everything that a check compares.
+//! Collection of all observations that a check compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -15,11 +15,11 @@ use crate::persons::{TopicConflicts, topics_of};
 use crate::schema::is_detached;
 use crate::topics::observe::kafka_tables::server_reports;
 
-/// Between two looks at consumers that seem to stand still.
+/// Interval between two observations of consumers that seem stalled.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Looks, and again while consumers seem to stand still, until it is known whether they do:
-/// [`MIN_SIGHTING`] and one look more.
+/// Repeats [`look`] while consumers seem stalled, until the evidence suffices: for [`MIN_SIGHTING`]
+/// and one more observation.
 ///
 /// # Errors
 /// See [`look`].
@@ -40,11 +40,11 @@ pub async fn watch(
     }
 }
 
-/// Looks at brokers, nodes and Keeper; `topics` are those that posthouse keeps. Where partitions
-/// were before is in `sightings`.
+/// Observes brokers, nodes and Keeper. `topics` are managed by posthouse. `sightings` has the
+/// previous offsets of partitions.
 ///
 /// # Errors
-/// See [`KafkaError`]. A node that does not answer becomes a finding.
+/// See [`KafkaError`]. An unreachable node becomes a finding.
 pub async fn look(
     config: &Config,
     client: &Client,
@@ -84,7 +84,7 @@ pub async fn look(
     Ok(found)
 }
 
-/// Tables that are detached on a node. Where a node refuses the question they count as missing.
+/// Tables that are detached on a node. If a node refuses the question, they count as missing.
 async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(String, String)> {
     let mut detached = BTreeSet::new();
     for table in &found.desired {
@@ -101,8 +101,8 @@ async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(S
     detached
 }
 
-/// The replicas below each path of a Kafka table, and below the config's, as far as a node can read
-/// Keeper.
+/// Replicas below each path of a Kafka table, and below the config's path, as far as a node can
+/// read Keeper.
 async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<String, BTreeSet<String>> {
     let own = (config.events.offsets == Offsets::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
@@ -131,13 +131,13 @@ async fn conflicts(config: &Config, client: &Client) -> Vec<TopicConflicts> {
     })
 }
 
-/// The topics that posthouse keeps: those of the topics file, if there is one, and that of events.
+/// Topics that posthouse manages: the events topic, and topics of the topics file, if there is one.
 ///
 /// # Errors
-/// See [`SpecError`].
+/// See [`SpecError`]. A missing file is no error.
 pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
     match spec::load(&config.kafka.topics) {
-        // Without a file the tables alone say which topics there are.
+        // Without a file, only the tables name topics.
         Err(SpecError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {
             Ok([config.events.topic.clone()].into())
         }
@@ -145,7 +145,7 @@ pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
     }
 }
 
-/// The same, of a topics file that was read already.
+/// Same as [`kept`], for a topics file that was read already.
 pub fn kept_of(config: &Config, spec: &Spec) -> BTreeSet<String> {
     let kept = |manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
     let named = spec.topics.iter().filter(|topic| kept(topic.manage)).map(|topic| topic.name.clone());

@@ -1,4 +1,4 @@
-//! Topics, groups and Kafka tables compared with each other: what does not fit, and what is about to be lost.
+//! Checks of topics, groups and Kafka tables against each other.
 
 mod configs;
 mod desired;
@@ -23,72 +23,68 @@ use crate::kafka::Config;
 use crate::persons::TopicConflicts;
 use crate::schema::KafkaTable;
 
-/// How bad something is; the worse comes first.
+/// Severity of a finding; the worse sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Something is lost, or is not read.
+    /// Messages are lost or not read.
     Fault,
-    /// It works, and may not for long.
+    /// It works now, and may soon fail.
     Warn,
 }
 
-/// Something that does not fit.
+/// A problem with a hint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// How bad it is.
     pub severity: Severity,
-    /// The topic, group, table or node.
+    /// Topic, group, table, node or Keeper path.
     pub about: String,
-    /// What was found.
+    /// The problem.
     pub found: String,
-    /// What to do about it.
+    /// The hint.
     pub next: String,
 }
 
-/// Everything that is compared.
+/// Input of all checks.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Who reads what, and how far.
     pub seen: Seen,
-    /// How far every group is, with the times of what it has not read.
+    /// Lags of every group, with timestamps of unread messages.
     pub lags: Vec<Lag>,
-    /// All configs of the topics in question that exist.
+    /// All configs of the checked topics that exist.
     pub configs: BTreeMap<String, BTreeMap<String, Config>>,
-    /// Topics of the topics file that posthouse keeps, with the events' own.
+    /// Topics of the topics file that posthouse manages, and the events topic.
     pub topics: BTreeSet<String>,
     /// Every node of the config.
     pub nodes: BTreeSet<String>,
-    /// The topic of events.
     pub events_topic: String,
-    /// The group of events.
     pub events_group: String,
-    /// The brokers of the config, which are those that were asked.
+    /// Brokers of the config, the ones that were asked.
     pub brokers: BTreeSet<String>,
-    /// Messages in the topics of persons that conflict with what posthouse publishes.
+    /// Messages in the topics of persons that conflict with posthouse's own.
     pub conflicts: Vec<TopicConflicts>,
-    /// Now, in milliseconds since 1970.
+    /// Current time in milliseconds since 1970.
     pub now: i64,
-    /// Kafka tables, with their database, that the schema wants on every node.
+    /// Kafka tables, with their database, that the schema has on every node.
     pub desired: BTreeSet<String>,
-    /// Those of them that are detached: node and table.
+    /// Detached ones of `desired`, as pairs of node and table.
     pub detached: BTreeSet<(String, String)>,
-    /// Replicas of Kafka tables in Keeper, by path; without paths that can't be read.
+    /// Replicas of Kafka tables in Keeper, by path; without unreadable paths.
     pub replicas: BTreeMap<String, BTreeSet<String>>,
-    /// What servers say of their consumers.
+    /// Server reports about their consumers.
     pub reports: ServerReports,
-    /// For how long partitions with unread messages were seen where they are.
+    /// How long partitions with unread messages kept their offset.
     pub still: Still,
 }
 
 impl Found {
-    /// How far groups are in topics that posthouse keeps or a table reads.
+    /// Lags in topics that posthouse manages or a table reads.
     pub fn own_lags(&self) -> impl Iterator<Item = &Lag> {
         let ours = self.ours();
         self.lags.iter().filter(move |lag| ours.contains(lag.topic.as_str()))
     }
 
-    /// Of these the ones that stand still while messages wait.
+    /// Stalled ones of these groups.
     pub fn stalls(&self) -> Vec<Stall> {
         self.own_lags().filter_map(|lag| self.evidence().stall(lag)).collect()
     }
@@ -97,12 +93,12 @@ impl Found {
         Evidence { seen: &self.seen, reports: &self.reports, still: &self.still, now: self.now }
     }
 
-    /// Whether another look may tell of more groups that stand still.
+    /// Whether another observation may find more stalled groups.
     fn is_undecided(&self) -> bool {
         self.own_lags().any(|lag| self.evidence().is_undecided(lag))
     }
 
-    /// Topics of the file, and those that a table reads.
+    /// Topics of the file, and topics that a table reads.
     fn ours(&self) -> BTreeSet<&str> {
         let read = self.seen.tables.iter().flat_map(|table| &table.topics);
         self.topics.iter().chain(read).map(String::as_str).collect()
@@ -127,7 +123,7 @@ impl Found {
     }
 }
 
-/// Everything that does not fit, the worst first.
+/// All findings, the worst first.
 pub fn check(found: &Found) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(desired::check(found));
@@ -149,7 +145,7 @@ fn warn(about: String, found: impl Into<String>, next: impl Into<String>) -> Fin
     Finding { severity: Severity::Warn, about, found: found.into(), next: next.into() }
 }
 
-/// `a, b and c`, each once.
+/// `a, b and c`, without duplicates.
 fn listed<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
     let texts: BTreeSet<&str> = texts.into_iter().collect();
     let texts: Vec<&str> = texts.into_iter().collect();

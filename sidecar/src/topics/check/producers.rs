@@ -1,4 +1,4 @@
-//! Topics of persons against the producers that fill them.
+//! Checks of person topics for messages of other producers.
 
 use super::{Finding, Found, fault};
 

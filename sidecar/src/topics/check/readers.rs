@@ -1,4 +1,4 @@
-//! Consumer groups against the tables that should be in them.
+//! Checks of consumer groups against the tables that should read in them.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ pub(super) fn check(found: &Found) -> Vec<Finding> {
     lags.filter_map(|lag| left(found, lag).or_else(|| never(found, lag)).or_else(|| ahead(lag))).collect()
 }
 
-/// A group with offsets in which nobody reads.
+/// A group with offsets and without readers.
 fn left(found: &Found, lag: &Lag) -> Option<Finding> {
     let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
-    // A node that does not answer may have the table.
+    // An unreachable node may have the table.
     if !committed || !lag.tables.is_empty() || lag.members > 0 || !found.seen.silent.is_empty() {
         return None;
     }
@@ -34,7 +34,7 @@ fn left(found: &Found, lag: &Lag) -> Option<Finding> {
     })
 }
 
-/// Tables that do not read what is there, as long as it is not known that they stand still.
+/// Tables that do not read existing messages, unless they are known as stalled.
 fn never(found: &Found, lag: &Lag) -> Option<Finding> {
     let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
     let evidence = found.evidence();
@@ -55,7 +55,7 @@ fn never(found: &Found, lag: &Lag) -> Option<Finding> {
     Some(fault(format!("group {}", lag.group), text, next))
 }
 
-/// Offsets of a topic that was deleted and made again.
+/// Offsets of a topic that was deleted and recreated.
 fn ahead(lag: &Lag) -> Option<Finding> {
     let mut ahead = lag
         .partitions

@@ -1,14 +1,15 @@
-//! How long topics keep messages, against how long the present lag needs.
+//! Checks of topic retention against the current lag.
 
 use super::super::groups::Lag;
 use super::{Finding, Found, fault, warn};
 use crate::topics::plan::values::{bytes, duration};
 
-/// From this share of the retention on it is time to act, in percent: half, so that as much time is left as has passed.
+/// Share of the retention, in percent, that calls for action. Half leaves as much time as has
+/// passed.
 const MOST_PERCENT: i64 = 50;
 
 pub(super) fn check(found: &Found) -> Vec<Finding> {
-    // Where nobody reads nothing gets lost for anybody; such groups are found elsewhere.
+    // A group without readers can't lose messages. Other checks report it.
     let read = found.lags.iter().filter(|lag| !lag.tables.is_empty() || lag.members > 0);
     let ours = found.ours();
     let mut findings: Vec<Finding> = read
@@ -62,7 +63,8 @@ fn by_size(found: &Found, topic: &str) -> Option<Finding> {
     deletes(found, topic).then(|| warn(format!("topic {topic}"), text, next))
 }
 
-/// Whether the topic deletes what is old; a topic that only compacts keeps the last message of each key.
+/// Whether the topic deletes old messages. A topic that only compacts keeps the last message of
+/// each key.
 fn deletes(found: &Found, topic: &str) -> bool {
     found
         .text(topic, "cleanup.policy")

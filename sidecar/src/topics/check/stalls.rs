@@ -1,10 +1,10 @@
-//! Consumer groups that stand still while messages wait.
+//! Findings about stalled consumer groups.
 
 use super::super::stalls::Stall;
 use super::{Finding, Found, fault, listed};
 use crate::topics::plan::values::duration;
 
-/// More partitions are counted and not named.
+/// With more partitions, only their number is shown.
 const MAX_NAMED: usize = 8;
 
 pub(super) fn check(found: &Found) -> Vec<Finding> {
@@ -25,7 +25,7 @@ fn finding(stall: &Stall) -> Finding {
     fault(format!("group {}", stall.group), text, stall.reason.next())
 }
 
-/// Which, as long as that is shorter than how many.
+/// Partition numbers, or their count if there are more than [`MAX_NAMED`].
 fn partitions(stall: &Stall) -> String {
     let numbers: Vec<String> = stall.partitions.iter().map(ToString::to_string).collect();
     match numbers.len() {

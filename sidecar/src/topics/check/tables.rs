@@ -1,4 +1,4 @@
-//! Kafka tables against topics, and against others of their group.
+//! Checks of Kafka tables against topics and other tables of their group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,13 +22,13 @@ fn silent(node: &str, said: &str) -> Finding {
     warn(format!("node {node}"), format!("its tables are not checked: {said}"), "check again once it answers")
 }
 
-/// The settings of a named collection are not in a table's definition.
+/// The settings of a named collection are missing in a table's definition.
 fn hidden(table: &KafkaTable) -> Finding {
     let about = format!("table {} on {}", table.full_name(), table.node);
     warn(about, "its definition names no topics, so it is not checked", "look into its named collection")
 }
 
-/// Topics that are read and that do not exist.
+/// Missing topics with readers.
 fn missing(found: &Found) -> Vec<Finding> {
     let mut readers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     readers.entry(&found.events_topic).or_default();
@@ -55,14 +55,15 @@ fn missing(found: &Found) -> Vec<Finding> {
     .collect()
 }
 
-/// A table with its node, and its brokers if none of them is the config's: it may be of another cluster.
+/// A table with its node. Adds its brokers if the config has none of them, because the table may
+/// belong to another cluster.
 fn reader(found: &Found, table: &KafkaTable) -> String {
     let known = table.brokers.split(',').any(|broker| found.brokers.contains(broker.trim()));
     let place = if known { String::new() } else { format!(" at {}", table.brokers) };
     format!("{} on {}{place}", table.full_name(), table.node)
 }
 
-/// A partition is read by one consumer of a group.
+/// Finds idle consumers: only one consumer of a group reads a partition.
 fn consumers(found: &Found, group: &str, tables: &[&KafkaTable]) -> Option<Finding> {
     let topics: BTreeSet<&String> = tables.iter().flat_map(|table| &table.topics).collect();
     let count = |topic: &&String| Some(found.seen.cluster.topics.get(*topic)?.partitions.len());
@@ -92,7 +93,7 @@ fn consumers(found: &Found, group: &str, tables: &[&KafkaTable]) -> Option<Findi
     ))
 }
 
-/// Tables of a group have to agree.
+/// Finds tables of a group with different settings.
 fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     let about = || format!("group {group}");
     let names: BTreeSet<String> = tables.iter().map(|table| table.full_name()).collect();
@@ -129,7 +130,7 @@ fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     findings
 }
 
-/// A table that only some nodes have, and that the schema does not want.
+/// Finds tables outside the schema that only some nodes have.
 fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     let mut nodes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for table in tables {
@@ -143,7 +144,7 @@ fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding
         .collect();
     let partial = nodes.into_iter().filter_map(|(table, there)| {
         let missing: Vec<&str> = asked.difference(&there).copied().collect();
-        // A table on one node alone may well be meant so.
+        // A table on a single node may be intended.
         let odd = !missing.is_empty() && there.len() > 1 && !found.desired.contains(&table);
         let about = format!("table {table}");
         let text = format!("group {group} has it on {}, and not on {}", listed(there), listed(missing));

@@ -5,7 +5,7 @@ use super::super::groups::{Seen, lags};
 use super::*;
 use crate::kafka::Source;
 
-/// The sample's group read by a table on each of two nodes, all well.
+/// The sample's group, read by a healthy table on each of two nodes.
 fn found(change: impl FnOnce(&mut Seen)) -> Found {
     let mut seen = seen();
     seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
@@ -36,7 +36,7 @@ fn config(found: &mut Found, key: &str, value: &str) {
     found.configs.entry("t".to_owned()).or_default().insert(key.to_owned(), config);
 }
 
-/// The only finding, as severity, thing and text.
+/// The only finding, as severity, subject and text.
 fn only(found: &Found) -> (Severity, String, String) {
     let findings = check(found);
     let [finding] = findings.as_slice() else { panic!("one: {findings:#?}") };
@@ -174,7 +174,7 @@ fn tables_of_a_group_that_disagree_are_found() {
     let (severity, about, text) = only(&some);
     assert_eq!((severity, about.as_str()), (Severity::Warn, "table d.k"));
     assert_eq!(text, "group g has it on n1 and n3, and not on n2");
-    // One that is on one node alone may be meant so.
+    // A table on a single node may be intended.
     let one = Found { replicas: BTreeMap::new(), ..found(|seen| _ = seen.tables.pop()) };
     assert_eq!(check(&one), []);
 }
@@ -197,7 +197,7 @@ fn names_nodes_without_a_consumer_that_the_schema_wants() {
     let desired =
         |change: fn(&mut Seen)| Found { desired: BTreeSet::from(["d.k".to_owned()]), ..found(change) };
     assert_eq!(check(&desired(|_| ())), []);
-    // Nothing was ever committed, and no node has it.
+    // The group never committed, and no node has the table.
     let mut none = desired(|seen| {
         seen.tables.clear();
         seen.committed.clear();
@@ -206,13 +206,13 @@ fn names_nodes_without_a_consumer_that_the_schema_wants() {
     let (severity, about, text) = only(&none);
     assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.k"));
     assert!(text.starts_with("it is missing on n1 and n2, and the schema wants it on every node"), "{text}");
-    // A node that does not answer may have it.
+    // An unreachable node may have the table.
     let silent = desired(|seen| {
         seen.tables.pop();
         seen.silent.insert("n2".to_owned(), "no answer".to_owned());
     });
     assert_eq!(only(&silent).1, "node n2");
-    // One that is detached has another way back, and its replica stays in Keeper.
+    // A detached table needs another hint, and its replica stays in Keeper.
     let mut detached = desired(|seen| _ = seen.tables.pop());
     detached.detached = BTreeSet::from([("n2".to_owned(), "d.k".to_owned())]);
     let findings = check(&detached);

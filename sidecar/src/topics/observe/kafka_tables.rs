@@ -1,4 +1,4 @@
-//! Consumers of Kafka tables as their servers see them, with what went wrong there.
+//! Consumers of Kafka tables as reported by their servers, with background errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,43 +9,42 @@ use crate::kafka::Place;
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// So much of a server's error is shown: the whole of most, and no trace of any.
+/// Characters of a server's error that are shown. Enough for most messages, without the stack
+/// trace.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// Consumers and errors of all nodes. A node that refuses a question is in [`Self::unreadable`].
+/// Consumers and errors of all nodes. A node that refuses a query is in [`Self::unreadable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerReports {
     /// Every consumer of every Kafka table.
     pub consumers: Vec<ServerConsumer>,
-    /// Errors of work that has no query, by node, the newest first.
+    /// Errors of background work by node, the newest first.
     pub errors: BTreeMap<String, Vec<BackgroundError>>,
-    /// Nodes that refused a question, with the error.
+    /// Nodes that refused a query, with the error.
     pub unreadable: BTreeMap<String, String>,
 }
 
-/// A consumer of a Kafka table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerConsumer {
-    /// The node.
     pub node: String,
-    /// The table, with its database.
+    /// With its database.
     pub table: String,
-    /// Partitions that it has taken.
+    /// Assigned partitions.
     pub assigned: BTreeSet<Place>,
-    /// Seconds since it committed; absent if it never did.
+    /// Seconds since the last commit; absent if it never committed.
     pub committed_s: Option<i64>,
-    /// Views whose target is missing, so that the server does not stream to them.
+    /// Views with a missing target. The server does not stream to them.
     pub missing: Vec<String>,
-    /// Its newest exception, with its age in seconds.
+    /// Newest exception, with its age in seconds.
     pub exception: Option<(i64, String)>,
 }
 
-/// The newest error of a kind that a server met in the background.
+/// Newest background error of one kind on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackgroundError {
-    /// Seconds since it happened.
+    /// Age in seconds.
     pub age_s: i64,
-    /// ClickHouse's name for it and its words, on one line.
+    /// ClickHouse's error name and message, on one line.
     pub text: String,
     /// Whether it comes from the pool that streams from Kafka.
     pub streaming: bool,
@@ -71,8 +70,8 @@ struct ErrorRow {
     age_s: i64,
 }
 
-/// Asks the nodes that answer. A node that reports its consumers but not its errors keeps the
-/// former.
+/// Asks all nodes that `answers` accepts. If only the errors of a node can't be read, its consumers
+/// are kept.
 pub(crate) async fn server_reports(nodes: &[Node], answers: impl Fn(&Node) -> bool) -> ServerReports {
     let asked: Vec<&Node> = nodes.iter().filter(|node| answers(node)).collect();
     let (consumers, errors) =
@@ -118,7 +117,7 @@ fn background_error(row: ErrorRow) -> BackgroundError {
     BackgroundError { age_s: row.age_s, text, streaming: row.streaming != 0 }
 }
 
-/// A server's error without its trace, on one line.
+/// A server's error on one line, without its stack trace.
 fn one_line(text: &str) -> String {
     let text = text.split("Stack trace:").next().unwrap_or_default();
     let words: Vec<&str> = text.split_whitespace().collect();

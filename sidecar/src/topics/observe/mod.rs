@@ -1,4 +1,4 @@
-//! What the brokers hold of the file's topics, and who reads those that are to be deleted.
+//! Observed state of the file's topics, and readers of topics to delete.
 
 pub(super) mod kafka_tables;
 
@@ -11,10 +11,10 @@ use crate::kafka::{Client, Group, KafkaError};
 use crate::node::Node;
 use crate::schema::{KafkaTable, kafka_tables};
 
-/// Asks the brokers, and for topics that are to be deleted the consumer groups and the nodes of ClickHouse too.
+/// Asks the brokers. For topics to delete, also asks the consumer groups and the ClickHouse nodes.
 ///
 /// # Errors
-/// See [`KafkaError`]. A node that does not answer is no error: it counts as a reader, since it may be one.
+/// See [`KafkaError`]. An unreachable node is no error; it counts as a reader, since it may be one.
 pub async fn observe(client: &Client, nodes: &[Node], spec: &Spec) -> Result<Observed, KafkaError> {
     let cluster = client.cluster().await?;
     let wanted = |manage: Manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
@@ -28,7 +28,7 @@ pub async fn observe(client: &Client, nodes: &[Node], spec: &Spec) -> Result<Obs
     Ok(Observed { cluster, configs, readers })
 }
 
-/// Who reads each of these topics, in a few words.
+/// Readers of each of these topics, each as a short text.
 async fn readers(
     client: &Client,
     nodes: &[Node],
@@ -55,8 +55,8 @@ async fn readers(
     Ok(topics.iter().map(of).collect())
 }
 
-/// Whether a group has a member for the topic, or may have: while a group shares partitions out anew nobody tells who reads what,
-/// and a group of the newer protocol (KIP-848) looks dead to the question that we can ask.
+/// Whether a group has a member for the topic, or may have one. During a rebalance no assignment is
+/// known, and a group of the newer protocol (KIP-848) looks dead to our request.
 fn reads(group: &Group, topic: &str) -> bool {
     let is_told = matches!(group.state.as_str(), "Stable" | "Empty");
     (!is_told && !is_lock(&group.name))
@@ -106,7 +106,7 @@ mod tests {
         assert!(reads(&group("Stable", &[None]), "a"));
         assert!(!reads(&group("Stable", &[Some(&["b"])]), "a"));
         assert!(!reads(&group("Empty", &[]), "a"));
-        // While partitions are shared out anew, no member has any.
+        // During a rebalance no member has partitions.
         assert!(reads(&group("PreparingRebalance", &[Some(&[])]), "a"));
         assert!(reads(&group("CompletingRebalance", &[Some(&[])]), "a"));
         assert!(reads(&group("Dead", &[]), "a"));

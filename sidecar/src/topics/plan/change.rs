@@ -1,4 +1,4 @@
-//! One change to a topic, and how it reads.
+//! A change to a topic, and its text.
 
 use std::fmt;
 
@@ -8,77 +8,67 @@ use super::retention::RETENTION;
 use super::values::{bytes, shown};
 use crate::kafka::{Config, NewTopic, Source};
 
-/// One thing to do.
+/// A change to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
-    /// The topic is not there.
+    /// The topic is missing.
     Create(NewTopic),
-    /// It has too few partitions.
+    /// The topic has too few partitions.
     AddPartitions {
-        /// The topic.
         name: String,
-        /// How many it has.
         from: usize,
-        /// How many it gets.
+        /// The new total.
         to: usize,
     },
-    /// A config of the topic has another value, or the value is not the topic's own.
+    /// The config has another value, or the value is not set on the topic.
     SetConfig {
-        /// The topic.
         name: String,
-        /// The config.
         key: String,
-        /// What counts now.
+        /// The effective config.
         from: Config,
-        /// What it becomes.
         to: String,
     },
-    /// The file no longer names the config, and it is to be pruned.
+    /// The file no longer names the config, and pruning is on.
     ResetConfig {
-        /// The topic.
         name: String,
-        /// The config.
         key: String,
-        /// What counts now.
+        /// The effective config.
         from: Config,
     },
-    /// The file wants it gone.
+    /// The file marks the topic for deletion.
     Delete {
-        /// The topic.
         name: String,
-        /// How many partitions it has.
+        /// Number of partitions.
         partitions: usize,
     },
 }
 
-/// A change with what must be known about it.
+/// A change with its side effects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What to do.
     #[serde(flatten)]
     pub change: Change,
-    /// What else it does.
+    /// Side effects for an operator.
     pub warnings: Vec<String>,
-    /// The value that is wanted, if this is one of several steps towards it.
+    /// The desired value, if this is one of several steps towards it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub towards: Option<String>,
-    /// What the brokers will delete by it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub frees: Option<Frees>,
 }
 
-/// What brokers delete, as far as they tell.
+/// Data that brokers reclaim by a change, as far as they report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frees {
     /// Messages older than the new retention.
     pub messages: u64,
-    /// About what they take on all brokers; `None` where brokers do not tell.
+    /// Approximate bytes on all brokers; `None` if the brokers do not report them.
     pub bytes: Option<u64>,
 }
 
 impl Change {
-    /// The topic that it is about.
+    /// The topic of the change.
     pub fn topic(&self) -> &str {
         match self {
             Self::Create(NewTopic { name, .. })
@@ -91,7 +81,8 @@ impl Change {
 }
 
 impl Change {
-    /// Whether brokers delete messages by it, and the age in milliseconds from which on they do; `None` for all of them.
+    /// Whether brokers delete messages by the change: `Some` with the minimum age in milliseconds,
+    /// or with `None` for all messages.
     pub fn deletes(&self) -> Option<Option<i64>> {
         match self {
             Self::Delete { .. } => Some(None),

@@ -1,4 +1,4 @@
-//! Configs of one topic: what is to be set, reset or refused.
+//! Plan of one topic's configs: changes and refusals.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,13 @@ use super::{Change, Options, Step, Verdict};
 use crate::config::reader::most_alike;
 use crate::kafka::{Config, Layout, Source};
 
-/// How many brokers must have a message before its producer hears that it is there.
+/// Number of brokers that must have a message before its producer gets an acknowledgement.
 const LEAST_IN_SYNC: &str = "min.insync.replicas";
-/// Configs by which brokers delete, and of which brokers read more than they write: spaces around them, digits of any script.
+/// Numeric configs that make brokers delete messages. Brokers read more forms of a number than they
+/// write: surrounding spaces, digits of any script.
 const NUMBERS: [&str; 2] = [RETENTION, "retention.bytes"];
 
-/// Compares the topic's configs with what the brokers say counts.
+/// Compares the desired configs with the effective ones.
 pub(super) fn compare(
     topic: &Topic,
     layout: &Layout,
@@ -49,7 +50,7 @@ pub(super) fn compare(
     }
 }
 
-/// Refuses what no topic of so many copies can live with.
+/// Refuses a `min.insync.replicas` above the replication factor.
 pub(super) fn unfit(topic: &Topic, copies: usize, verdict: &mut Verdict) {
     let least = topic.config.get(LEAST_IN_SYNC).and_then(|value| value.parse::<usize>().ok());
     if let Some(least) = least.filter(|least| *least > copies) {
@@ -111,7 +112,7 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
 }
 
 fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &mut Verdict) {
-    // What the brokers will put in its place is known only afterwards.
+    // The value that replaces it is known only after the reset.
     let deletes =
         ["retention.ms", "retention.bytes", "cleanup.policy", "remote.storage.enable"].contains(&key);
     if deletes && !options.yes_loss.contains(&topic.name) {
@@ -124,10 +125,10 @@ fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &m
     verdict.steps.push(Change::ResetConfig { name, key, from: from.clone() }.into());
 }
 
-/// Why a change of a config lets the brokers delete messages at once, if it does.
+/// Reason why a change lets the brokers delete messages at once, if it does.
 fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
-    // As brokers read it.
+    // Same rule as in the broker.
     let is_true = |text: &str| text.trim().eq_ignore_ascii_case("true");
     match key {
         RETENTION if !number(now).is_some_and(is_limit) && number(wanted).is_some_and(is_limit) => {
@@ -138,7 +139,7 @@ fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
             (wanted >= 0 && (now < 0 || wanted < now))
                 .then_some("the brokers delete what is above it at once")
         }
-        // The two together are how what lies in remote storage is deleted.
+        // Only the two configs together delete remote data.
         "remote.storage.enable" if !is_true(wanted) && is_true(now) => {
             Some("the brokers can delete what is in remote storage")
         }
@@ -154,7 +155,7 @@ fn loss(key: &str, now: &str, wanted: &str) -> Option<&'static str> {
     }
 }
 
-/// What a change does beside what it says.
+/// Side effect of a change, if it has one.
 fn warning(key: &str, now: &str, wanted: &str) -> Option<String> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     match key {

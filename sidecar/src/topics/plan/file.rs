@@ -1,4 +1,4 @@
-//! A plan kept in a file, to be looked at by others and applied later, if the cluster is then as it was.
+//! Saved plan: written for review, applied later to an unchanged cluster.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,83 +10,72 @@ use crate::kafka::{Config, Source};
 use crate::topics::plan::{Observed, Plan};
 use crate::topics::spec::{Manage, Spec, Topic};
 
-/// Grows with any change of the file's form.
+/// Incremented with every change of the file's format.
 const FORMAT: u32 = 1;
 
-/// What a plan file holds.
+/// Content of a plan file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPlan {
     format: u32,
-    /// The cluster it was made for.
+    /// Cluster of the plan.
     pub cluster_id: Option<String>,
-    /// What was found of each topic in question.
+    /// Observed state of the topics in the file.
     seen: BTreeMap<String, Seen>,
-    /// What is to be done.
     pub plan: Plan,
 }
 
-/// What a plan depends on; `None` partitions stand for a topic that is not there.
+/// State that a plan depends on; `None` partitions mean a missing topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Seen {
     partitions: Option<usize>,
     replication_factor: usize,
     configs: BTreeMap<String, Option<String>>,
-    /// Who reads it, if that counts.
+    /// Readers, for topics to delete.
     readers: Option<Vec<String>>,
 }
 
-/// Why a plan file can't be used.
+/// Reason why a plan file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
-    /// It can't be read or written.
+    /// The file can't be read or written.
     #[error("can't use the plan file {path}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// It is no plan, or one of another version of posthouse.
+    /// The file is no plan, or a plan of another version of posthouse.
     #[error(
         "{path} is no plan of this version of posthouse ({reason}): make it anew with posthouse topics plan -o {path}"
     )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It was made for another cluster.
+    Foreign { path: PathBuf, reason: String },
+    /// The plan was made for another cluster.
     #[error("the plan was made for cluster {wanted}, and this is {found}: check kafka.brokers in the config")]
     OtherCluster {
-        /// That of the plan.
+        /// Cluster of the plan.
         wanted: String,
-        /// That of the brokers.
+        /// Cluster of the brokers.
         found: String,
     },
-    /// The cluster has changed.
+    /// The cluster has changed since the plan was made.
     #[error(
         "the cluster has changed since the plan was made ({changed}): nothing was done; make the plan anew"
     )]
     Changed {
-        /// Which topics, and how.
+        /// Changed topics with their differences.
         changed: String,
     },
 }
 
 impl SavedPlan {
-    /// A plan with what it depends on.
+    /// Combines a plan with the state that it depends on.
     pub fn new(plan: Plan, spec: &Spec, observed: &Observed) -> Self {
         let looked_at = spec.topics.iter().filter(|topic| topic.manage != Manage::Ignore);
         let seen = looked_at.map(|topic| (topic.name.clone(), Seen::of(&topic.name, observed)));
         Self { format: FORMAT, cluster_id: observed.cluster.id.clone(), seen: seen.collect(), plan }
     }
 
-    /// Writes it as JSON.
-    ///
-    /// # Errors
-    /// [`SavedError::Io`].
+    /// Writes the plan as JSON.
     pub fn write(&self, path: &Path) -> Result<(), SavedError> {
         let io = |source| SavedError::Io { path: path.to_owned(), source };
         let mut text = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))?;
@@ -94,7 +83,7 @@ impl SavedPlan {
         std::fs::write(path, text).map_err(io)
     }
 
-    /// Reads what [`SavedPlan::write`] has written.
+    /// Reads a plan that [`SavedPlan::write`] has written.
     ///
     /// # Errors
     /// [`SavedError::Io`] or [`SavedError::Foreign`].
@@ -108,7 +97,7 @@ impl SavedPlan {
         Ok(saved)
     }
 
-    /// The topics that must be looked at again, in the form in which they were looked at.
+    /// The topics to observe before the plan is applied, as a topics file without desired values.
     pub fn spec(&self) -> Spec {
         let topic = |(name, seen): (&String, &Seen)| Topic {
             name: name.clone(),
@@ -122,7 +111,7 @@ impl SavedPlan {
         Spec { cluster_id: self.cluster_id.clone(), topics: self.seen.iter().map(topic).collect() }
     }
 
-    /// Whether the cluster is as it was when the plan was made.
+    /// Checks that the cluster is unchanged since the plan was made.
     ///
     /// # Errors
     /// [`SavedError::OtherCluster`] or [`SavedError::Changed`].
@@ -154,7 +143,7 @@ impl Seen {
         }
     }
 
-    /// What differs, in a few words.
+    /// The first difference as a short text.
     fn difference(&self, now: &Self) -> Option<String> {
         match (self.partitions, now.partitions) {
             (None, Some(_)) => return Some("it exists now".to_owned()),

@@ -1,4 +1,6 @@
-//! What to change so that the brokers hold what `topics.toml` says, and what is refused: a pure comparison.
+//! Plan of the changes that make the brokers match `topics.toml`.
+//!
+//! A pure comparison of desired and observed state, including refusals.
 
 mod options;
 pub(super) mod values;
@@ -23,49 +25,44 @@ pub use self::options::Options;
 use super::spec::{Manage, Spec, Topic};
 use crate::kafka::{Cluster, Config, Layout, NewTopic};
 
-/// What the brokers hold of the topics in question, and who reads those that are to be deleted.
+/// Observed state of the file's topics, and readers of topics to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The whole cluster.
     pub cluster: Cluster,
     /// All configs of the file's topics that exist.
     pub configs: BTreeMap<String, BTreeMap<String, Config>>,
-    /// Who reads a topic, each in a few words; only for topics that are to be deleted.
+    /// Readers of each topic as short texts; only for topics to delete.
     pub readers: BTreeMap<String, Vec<String>>,
 }
 
-/// Something that posthouse does not do; its topic is left alone as a whole.
+/// A change that posthouse refuses. Its topic is left unchanged as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The topic.
     pub topic: String,
-    /// What is not done, and why.
+    /// The change and the reason.
     pub what: String,
-    /// What to do instead.
+    /// The hint.
     pub way_out: String,
 }
 
-/// Something to know.
+/// A remark about a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The topic.
     pub topic: String,
-    /// What it is.
     pub text: String,
 }
 
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What to do: creations first, deletions last.
+    /// Creations first, deletions last.
     pub steps: Vec<Step>,
-    /// What is refused.
     pub refused: Vec<Refused>,
-    /// What is to be known and nothing is done about.
+    /// Remarks without a step.
     pub notes: Vec<Note>,
-    /// How many topics of the file are as it wants them.
+    /// Number of unchanged topics of the file.
     pub in_line: usize,
-    /// Topics of the cluster that the file does not name; nothing touches them.
+    /// Number of topics that the file does not name. Plans never change them.
     pub unlisted: usize,
 }
 
@@ -76,7 +73,7 @@ impl Plan {
     }
 }
 
-/// What the changes to one topic come to.
+/// Planned steps and refusals of one topic.
 #[derive(Default)]
 struct Verdict {
     steps: Vec<Step>,
@@ -89,7 +86,8 @@ impl Verdict {
     }
 }
 
-/// Compares. Topics that the file does not name are left alone; a topic of which anything is refused is left alone too.
+/// Compares desired and observed state. Skips topics that the file does not name, and topics with
+/// any refusal.
 pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
     let named: BTreeSet<&str> = spec.topics.iter().map(|topic| topic.name.as_str()).collect();
     let others = observed.cluster.topics.keys().filter(|name| !named.contains(name.as_str()));
@@ -122,11 +120,11 @@ pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
     plan
 }
 
-/// Topics in which Kafka looks for what is its own in a partition that depends on how many there are: with more of them it looks
-/// elsewhere, and every group has lost its offsets.
+/// Internal topics whose records Kafka finds by the partition count. With more partitions Kafka
+/// looks in a different partition, and every group loses its offsets.
 const COUNTED: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
-/// Kafka's own topics begin so.
+/// Whether a topic is Kafka's own, by its prefix.
 pub(super) fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
 }
@@ -159,7 +157,7 @@ fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &
     verdict
 }
 
-/// Partitions and copies.
+/// Plans partition count and replication factor.
 fn shape(
     topic: &Topic,
     layout: &Layout,

@@ -1,4 +1,4 @@
-//! What somebody allows beyond what is harmless.
+//! Options of a plan, with confirmations of risky changes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,24 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use super::super::spec::Spec;
 
-/// A retention drops by a day at a time unless somebody says otherwise: a mistake then costs a day of messages.
+/// By default a retention drops by a day per step, so that a mistake costs a day of messages.
 const DEFAULT_RETENTION_DROP: Duration = Duration::from_secs(86_400);
 
-/// What a plan may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// Configs that the file no longer names are left to the brokers again.
+    /// Whether configs that the file no longer names go back to the brokers' value.
     pub prune: bool,
-    /// By how much a retention may drop at once.
+    /// Largest drop of a retention per step.
     pub retention_drop: Duration,
     /// Topics that may be deleted.
     pub yes_delete: BTreeSet<String>,
-    /// Topics of which messages may be lost by a change of configs.
+    /// Topics that may lose messages by a config change.
     pub yes_loss: BTreeSet<String>,
 }
 
 impl Options {
-    /// The topics that are confirmed and not in the file: most likely another one was meant.
+    /// Confirmed topics that the file does not name. Most likely the name is wrong.
     pub(in crate::topics) fn unnamed(&self, spec: &Spec) -> Vec<String> {
         let confirmed = self.yes_delete.union(&self.yes_loss);
         let named = |name: &&String| spec.topics.iter().any(|topic| topic.name == **name);

@@ -1,11 +1,12 @@
-//! Where partitions are: those that lack copies or have fewer than others, and those that crowd on few brokers. Shown only:
-//! moving them is the work of Kafka's own tools.
+//! Findings about a topic's partitions: leaders, replicas and broker skew.
+//!
+//! Findings only, because moving partitions is the work of Kafka's own tools.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kafka::Layout;
 
-/// What is wrong with a topic's places, each in a sentence.
+/// The placement problems of a topic, each as a sentence.
 pub(crate) fn faults(layout: &Layout, brokers: &BTreeSet<i32>) -> Vec<String> {
     let mut faults = Vec::new();
     let leaderless: Vec<usize> = numbers(layout, |partition| partition.leader.is_none());
@@ -42,7 +43,7 @@ pub(crate) fn faults(layout: &Layout, brokers: &BTreeSet<i32>) -> Vec<String> {
     faults
 }
 
-/// Says so if partitions have different numbers of copies: the least counts as the topic's.
+/// Reports different replica counts. The smallest one counts as the topic's.
 fn uneven(layout: &Layout) -> Option<String> {
     let (least, most) = (
         layout.replication_factor(),
@@ -57,7 +58,7 @@ fn uneven(layout: &Layout) -> Option<String> {
     })
 }
 
-/// Says so if some broker has two partitions more than another one could take over.
+/// Reports a broker that holds at least two partitions more than another one.
 fn crowd(layout: &Layout, brokers: &BTreeSet<i32>) -> Option<String> {
     let mut held: BTreeMap<i32, usize> = brokers.iter().map(|id| (*id, 0)).collect();
     for replica in layout.partitions.iter().flat_map(|partition| &partition.replicas) {

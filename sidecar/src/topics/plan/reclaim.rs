@@ -1,4 +1,6 @@
-//! What the brokers will delete by a plan's steps: messages exactly, bytes by the share of a partition that they are.
+//! Messages and bytes that brokers reclaim by a plan's steps.
+//!
+//! Messages are exact. Bytes are the deleted share of a partition's size.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::kafka::{Bounds, Client, Cluster, KafkaError, Place};
 use crate::topics::plan::{Frees, Step};
 
-/// Fills in what steps free, as far as the brokers tell at once: those that have just made a topic need seconds before they
-/// tell its offsets, and no plan waits for them.
+/// Fills in the reclaimed data, without retries. Brokers need seconds before they report offsets of
+/// a new topic, and a plan does not wait for them.
 pub(crate) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Step]) {
     if let Err(error) = ask(&client.impatient(), cluster, steps).await {
         tracing::debug!("what steps free is not known: {error}");
@@ -15,7 +17,8 @@ pub(crate) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Ste
 }
 
 async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(), KafkaError> {
-    // All topics at once, by the time for which they are kept: a request for each topic would be a thousand for a thousand.
+    // One request per retention time, because a request per topic would be too many for a thousand
+    // topics.
     let mut by_time: BTreeMap<Option<i64>, BTreeSet<Place>> = BTreeMap::new();
     for step in steps.iter() {
         if let Some(kept) = step.change.deletes() {
@@ -48,13 +51,13 @@ fn places(cluster: &Cluster, topic: &str) -> BTreeSet<Place> {
     (0..partitions).filter_map(place).collect()
 }
 
-/// The time of the oldest message that is kept. Before 1970 there is none, and the brokers' numbers below 0 have meanings of
-/// their own.
+/// Timestamp of the oldest message that is kept. Not before 1970, because the brokers' negative
+/// times have special meanings.
 fn oldest(now: i64, kept: i64) -> i64 {
     now.saturating_sub(kept).max(0)
 }
 
-/// What lies before `from` in each partition, or all of it where no message is young enough.
+/// Sums the data before `from` in each partition, or all of it if no message is young enough.
 fn freed(
     places: &BTreeSet<Place>,
     bounds: &BTreeMap<Place, Bounds>,

@@ -1,10 +1,13 @@
-//! How far a retention may drop at once: what a broker has deleted nobody brings back.
+//! Steps of a retention drop.
+//!
+//! A drop is limited, because deleted messages can't be restored.
 
 use std::time::Duration;
 
-/// The config that steps are for.
+/// The config that drops in steps.
 pub(crate) const RETENTION: &str = "retention.ms";
-/// Whoever keeps messages for longer than a hundred years means forever: steps of a day from there would never end.
+/// A retention of more than a hundred years means forever. Steps of a day from there would never
+/// end.
 const CENTURY: i64 = 36_525 * 86_400_000;
 
 /// Whether a retention in milliseconds is a limit at all.
@@ -12,17 +15,17 @@ pub(crate) fn is_limit(retention: i64) -> bool {
     (0..=CENTURY).contains(&retention)
 }
 
-/// A step of a retention towards what is wanted.
+/// A step towards the desired retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// The retention after this step, in milliseconds.
+    /// Retention after this step, in milliseconds.
     pub(crate) next: i64,
-    /// Steps that follow it.
+    /// Number of steps after this one.
     pub(crate) left: u64,
 }
 
-/// The next step from `from` to `to`, both in milliseconds; `None` if it must not be taken at all, since there is no telling
-/// how much it deletes: from no limit to one.
+/// Returns the next step from `from` to `to`, both in milliseconds. `None` from no limit to a
+/// limit, because the number of deleted messages is unknown.
 pub(crate) fn step(from: i64, to: i64, most: Duration) -> Option<Step> {
     let most = i64::try_from(most.as_millis()).unwrap_or(i64::MAX).max(1);
     if !is_limit(to) || (is_limit(from) && to >= from) {

@@ -57,7 +57,7 @@ fn partitions_grow_and_never_shrink_and_copies_stay() {
     assert!(grown.steps[0].warnings[0].starts_with("messages of one key go to another partition"));
     let shrunk = lines(&with(2, 2));
     assert!(shrunk[0].starts_with("! a: it has 3 partitions, and Kafka can't take some away"), "{shrunk:?}");
-    // What is refused about a topic keeps the rest of it from being done.
+    // One refusal blocks all changes of its topic.
     let moved = lines(&with(5, 3));
     assert!(moved.len() == 1 && moved[0].starts_with("! a: its replication factor is 2"), "{moved:?}");
 }
@@ -80,7 +80,7 @@ fn configs_are_set_one_by_one_and_pruned_only_on_demand() {
         lines(&plan),
         [
             "~ a: max.message.bytes 1048588 (1.0 MiB), Kafka's default → 1000",
-            // The same value, but from now on the topic's own.
+            // The value is the same, but it becomes the topic's own.
             "~ a: segment.bytes 1073741824 (1.0 GiB), the brokers' own → 1073741824 (1.0 GiB)",
         ]
     );
@@ -130,7 +130,7 @@ fn what_loses_messages_at_once_must_be_confirmed() {
         let options = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
         let confirmed = planned(&file, &observed, &options);
         assert!(confirmed.steps.len() == 1 && confirmed.refused.is_empty(), "{confirmed:?}");
-        // To leave one to the brokers is as dangerous as another value.
+        // A reset to the brokers' value is as dangerous as another value.
         let mut left = configs.to_vec();
         left.remove(place);
         let file = format!("{head}config = {{ {} }}\n", left.join(", "));
@@ -192,7 +192,7 @@ fn a_number_that_only_brokers_can_read_is_refused() {
         [("a", "retention.ms", now.as_str(), Source::Topic), ("a", "retention.bytes", "5000", Source::Topic)];
     let observed = observed(&[("a", 1, 1)], &own);
     let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
-    // Kafka takes all of these but the last for a number.
+    // Kafka reads all of these as numbers, except the last.
     for value in [" 1000", "1000 ", "１０００", "١٠٠٠", "7d"] {
         for key in ["retention.ms", "retention.bytes"] {
             let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";

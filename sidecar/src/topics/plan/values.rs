@@ -1,14 +1,14 @@
-//! Values of topic configs: when two are the same, and how they read.
+//! Comparison and display of topic config values.
 
 use std::collections::BTreeSet;
 
-/// Whether two texts mean the same to a broker, which writes numbers and lists in its own way.
+/// Whether two texts mean the same to a broker, because brokers normalize numbers and lists.
 pub(crate) fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.trim(), b.trim());
     a == b || numbers(a, b).unwrap_or_else(|| list(a) == list(b))
 }
 
-/// Whether they are the same number; `None` if one is none.
+/// Whether both are the same number; `None` if one is no number.
 fn numbers(a: &str, b: &str) -> Option<bool> {
     if let (Ok(a), Ok(b)) = (a.parse::<i64>(), b.parse::<i64>()) {
         return Some(a == b);
@@ -20,7 +20,7 @@ fn list(text: &str) -> BTreeSet<&str> {
     text.split(',').map(str::trim).collect()
 }
 
-/// A value with its unit for people, where its name tells it: `604800000 (7 days)`.
+/// Value with its unit, if the key implies one: `604800000 (7 days)`.
 pub(crate) fn shown(key: &str, value: &str) -> String {
     let meaning = match value.parse::<i64>() {
         Ok(-1) if key.ends_with(".ms") || key.ends_with(".bytes") => Some("no limit".to_owned()),
@@ -51,7 +51,7 @@ pub(crate) fn duration(milliseconds: i64) -> String {
     if parts.is_empty() { format!("{milliseconds} ms") } else { parts.join(" ") }
 }
 
-/// Bytes in the largest unit that leaves a whole number in front.
+/// Bytes in the largest unit with a value of at least 1.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;

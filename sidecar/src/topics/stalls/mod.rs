@@ -1,5 +1,6 @@
-//! Consumers that stand still while messages wait: a pure decision from offsets, time, and what
-//! servers report.
+//! Detection of stalled consumers while messages wait.
+//!
+//! A pure decision from offsets, time and server reports.
 
 mod reason;
 mod sightings;
@@ -16,55 +17,49 @@ use super::observe::kafka_tables::{ServerConsumer, ServerReports};
 use crate::kafka::Place;
 use crate::schema::KafkaTable;
 
-/// Messages that wait for less are no stall: partitions of a node that died, or a return of Keeper,
-/// take 20 to 40 s.
+/// Shorter waits are no stall: a rebalance after a node's death and a return of Keeper take 20 to
+/// 40 s.
 const STALL_LIMIT_S: i64 = 60;
-/// A position is believed to stand still once it was seen for as long: twice the flush of the
-/// engine's default (7.5 s).
+/// An offset counts as stalled after it was observed this long. Twice the engine's default flush
+/// interval (7.5 s).
 pub const MIN_SIGHTING: Duration = Duration::from_secs(15);
 
 pub(super) fn position(lag: &Lag, partition: &PartitionLag) -> Position {
     (lag.group.clone(), Place { topic: lag.topic.clone(), partition: partition.partition })
 }
 
-/// Partitions with a message that is known to be there.
+/// Partitions with a message that is known to exist.
 pub(super) fn waiting(lag: &Lag) -> impl Iterator<Item = &PartitionLag> {
     lag.partitions.iter().filter(|partition| partition.lag > Some(0) && partition.oldest_unread.is_some())
 }
 
-/// A group that stands still in a topic.
+/// A stalled group of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
-    /// The group.
     pub group: String,
-    /// The topic.
     pub topic: String,
-    /// Its partitions that stand still.
+    /// Stalled partitions.
     pub partitions: BTreeSet<i32>,
-    /// Messages that wait in them.
+    /// Messages that wait in these partitions.
     pub messages: i64,
-    /// Age of the oldest of these, in seconds.
+    /// Age of the oldest waiting message, in seconds.
     pub oldest_s: i64,
-    /// For how long the first of them is known not to have moved, in seconds.
+    /// Longest known stall of these partitions, in seconds.
     pub stalled_s: i64,
-    /// Why.
     pub reason: Reason,
 }
 
-/// Everything that a stall is judged by.
+/// Input of the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'e> {
-    /// Who reads what.
     pub seen: &'e Seen,
-    /// What servers say of it.
     pub reports: &'e ServerReports,
-    /// For how long positions were seen.
+    /// How long offsets were observed unchanged.
     pub still: &'e Still,
-    /// Now, in milliseconds since 1970.
+    /// Current time in milliseconds since 1970.
     pub now: i64,
 }
 
-/// Whether a partition moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Moves,
@@ -73,7 +68,7 @@ enum Verdict {
 }
 
 impl Evidence<'_> {
-    /// How the group stands still in the topic, if it does.
+    /// Returns the group's stall in the topic, if it is stalled.
     pub fn stall(&self, lag: &Lag) -> Option<Stall> {
         let stalled: Vec<(&PartitionLag, i64)> = waiting(lag)
             .filter_map(|partition| match self.verdict(lag, partition) {
@@ -94,8 +89,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether another look may decide that the group stands still: a partition has not moved since
-    /// the first one.
+    /// Whether another observation may show a stall: a partition has not moved since the first one.
     pub fn is_undecided(&self, lag: &Lag) -> bool {
         waiting(lag).any(|partition| {
             self.verdict(lag, partition) == Verdict::Undecided
@@ -103,7 +97,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// Why no table of the group can read, if their servers say so.
+    /// Reason why no table of the group can read, if the servers report one.
     pub fn blocked(&self, lag: &Lag) -> Option<Reason> {
         let partitions = lag.partitions.iter().map(|partition| partition.partition).collect();
         (!lag.tables.is_empty() && self.is_blocked(lag)).then(|| self.reason(lag, &partitions, 0))
@@ -117,7 +111,7 @@ impl Evidence<'_> {
         if still < MIN_SIGHTING && !self.is_blocked(lag) {
             return Verdict::Undecided;
         }
-        // A consumer with several partitions may have committed another one: what it says is a
+        // A consumer with several partitions may have committed a different one, so this time is a
         // lower bound.
         let place = position(lag, partition).1;
         let readers = self.consumers(lag).filter(|consumer| consumer.assigned.contains(&place));
@@ -143,14 +137,14 @@ impl Evidence<'_> {
         self.seen.tables_of(&lag.group).filter(|table| table.topics.contains(&lag.topic))
     }
 
-    /// What servers say of the consumers of these tables.
+    /// Server reports about the consumers of these tables.
     fn consumers<'l>(&'l self, lag: &'l Lag) -> impl Iterator<Item = &'l ServerConsumer> {
         self.reports.consumers.iter().filter(move |consumer| {
             lag.tables.get(&consumer.table).is_some_and(|nodes| nodes.contains(&consumer.node))
         })
     }
 
-    /// Whether no table of the group can read at all, by what their servers say.
+    /// Whether the servers report that no table of the group can read.
     fn is_blocked(&self, lag: &Lag) -> bool {
         let waits = |table: &KafkaTable| {
             let mut own = self

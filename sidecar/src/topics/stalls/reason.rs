@@ -1,4 +1,4 @@
-//! Reasons of servers why a group stands still.
+//! Reasons of a stall, as reported by servers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,34 +10,25 @@ use crate::schema::KafkaTable;
 use crate::topics::observe::kafka_tables::ServerConsumer;
 use crate::topics::plan::values::duration;
 
-/// Why a group stands still, as far as its servers report it.
+/// Reason of a stall, as far as the group's servers report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// No view reads from any of its tables: these, with their nodes.
+    /// No view reads from any of these tables, given with their nodes.
     NoView(Vec<String>),
-    /// A view that writes nowhere; the server streams to none of the table's views then.
-    NoTarget {
-        /// The table.
-        table: String,
-        /// The view.
-        view: String,
-        /// The node.
-        node: String,
-    },
+    /// A view has no target table. The server streams to none of the Kafka table's views then.
+    NoTarget { table: String, view: String, node: String },
     /// A server's error.
     Error {
-        /// The node.
         node: String,
-        /// Its age in seconds.
+        /// Age in seconds.
         age_s: i64,
-        /// What was said.
         text: String,
     },
     /// No consumer has these partitions.
     Untaken,
     /// A server refuses to report.
     Unreadable(String),
-    /// Servers know of no error.
+    /// The servers report no error.
     Unknown,
 }
 
@@ -59,7 +50,7 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
-    /// What to do about it.
+    /// The hint.
     pub fn next(&self) -> String {
         match self {
             Self::NoView(_) => "posthouse schema apply makes the schema's views; of another table make them, or drop it".to_owned(),
@@ -83,7 +74,7 @@ impl Reason {
 }
 
 impl Evidence<'_> {
-    /// Why these partitions stand still.
+    /// Reason why these partitions are stalled.
     pub(super) fn reason(&self, lag: &Lag, partitions: &BTreeSet<i32>, stalled_s: i64) -> Reason {
         if self.tables(lag).all(|table| table.views == 0) {
             let named = |table: &KafkaTable| format!("{} on {}", table.full_name(), table.node);
@@ -112,8 +103,9 @@ impl Evidence<'_> {
         }
     }
 
-    /// The newest error since the group stands still: of its consumers, else one of the background
-    /// of their nodes that names the table's database, else any of what streams there.
+    /// Returns the newest error since the stall began. Prefers errors of the consumers, then
+    /// background errors of their nodes that name the table's database, then errors of any
+    /// streaming there.
     fn error(&self, readers: &[&ServerConsumer], stalled_s: i64) -> Option<Reason> {
         let database = |consumer: &&ServerConsumer| Some(format!("{}.", consumer.table.split_once('.')?.0));
         let databases: BTreeSet<String> = readers.iter().filter_map(database).collect();

@@ -1,4 +1,4 @@
-//! Offsets of partitions with unread messages, and for how long they were seen there.
+//! History of the offsets of partitions with unread messages.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use super::super::groups::Lag;
 use super::{position, waiting};
 use crate::kafka::Place;
 
-/// A group's partition.
+/// A partition of a group.
 pub type Position = (String, Place);
 
-/// Where partitions with unread messages were seen, and since when.
+/// Observed offsets of partitions with unread messages, with their first observation.
 #[derive(Debug, Clone, Default)]
 pub struct Sightings {
     began: Option<Instant>,
@@ -23,18 +23,18 @@ struct Sighting {
     since: Instant,
 }
 
-/// How long positions have been seen where they are.
+/// How long offsets were observed unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Still {
-    /// For how long anything was looked at.
+    /// Time since the first observation.
     pub watched: Duration,
-    /// For how long each partition with unread messages was seen at its offset.
+    /// How long each partition with unread messages kept its offset.
     pub positions: BTreeMap<Position, Duration>,
 }
 
 impl Sightings {
-    /// Records a look at `now`. A partition that has moved since the last one, or has read
-    /// everything, starts again from zero.
+    /// Records an observation at `now`. The time restarts for a partition that has moved since the
+    /// last one or has no unread messages.
     pub fn update(&mut self, lags: &[Lag], now: Instant) -> Still {
         let mut seen = BTreeMap::new();
         for (lag, partition) in lags.iter().flat_map(|lag| waiting(lag).map(move |waits| (lag, waits))) {

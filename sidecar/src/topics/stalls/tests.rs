@@ -6,11 +6,11 @@ use super::super::groups::samples::{place, seen, table};
 use super::*;
 use crate::topics::observe::kafka_tables::BackgroundError;
 
-/// The milliseconds of now.
+/// In milliseconds.
 const NOW: i64 = 1_000_000_000;
 
-/// A group of tables on two nodes that is at 5 and at the end, with consumers of one partition
-/// each; the oldest unread message of the first is two minutes old.
+/// A group with tables on two nodes and a consumer of one partition on each. The group is at 5 in
+/// the first partition and at the end of the second. The oldest unread message is two minutes old.
 struct Case {
     seen: Seen,
     reports: ServerReports,
@@ -47,7 +47,7 @@ impl Case {
         lag
     }
 
-    /// Whether it is undecided, and how it stands still.
+    /// Whether the case is undecided, and its stall.
     fn judged(&self) -> (bool, Option<Stall>) {
         let positions = BTreeMap::from([(("g".to_owned(), place(0)), self.still)]);
         let still = Still { watched: self.still, positions };
@@ -68,9 +68,9 @@ fn names_what_waits_and_since_when_it_does() {
     assert_eq!((stall.partitions, stall.messages), (BTreeSet::from([0]), 5));
     // Its consumer committed 90 s ago.
     assert_eq!((stall.oldest_s, stall.stalled_s, stall.reason), (120, 90, Reason::Unknown));
-    // A message that came later than that waits for less.
+    // A message younger than the commit waits for less.
     assert_eq!(Case { age_s: 70, ..case() }.stall().stalled_s, 70);
-    // What was seen for longer than messages say is stalled for as long.
+    // An offset that was observed for longer than its message's age is stalled for as long.
     assert_eq!(Case { age_s: 70, still: Duration::from_secs(600), ..case() }.stall().stalled_s, 600);
 }
 
@@ -87,7 +87,7 @@ fn looks_again_before_it_says_that_a_consumer_stands_still() {
 fn counts_no_time_beside_partitions_of_the_same_consumer_that_move() {
     let mut case = case();
     case.reports.consumers[0].committed_s = Some(1);
-    // It is a stall since the message is old, but is known for no longer than it was seen.
+    // The age of the message makes it a stall. Its known duration is only the observed time.
     assert_eq!(case.stall().stalled_s, 15);
 }
 
@@ -110,7 +110,7 @@ fn knows_at_once_why_tables_cannot_read() {
         consumer.missing = vec!["d.v".to_owned()];
     }
     assert!(matches!(waits.stall().reason, Reason::NoTarget { view, .. } if view == "d.v"));
-    // A node that does not answer may read.
+    // An unreachable node may read.
     waits.seen.silent.insert("n3".to_owned(), "no answer".to_owned());
     assert_eq!(waits.judged(), (true, None));
 }
@@ -125,7 +125,7 @@ fn reports_the_newest_error_that_may_be_the_reason() {
     let mut case = case();
     let errors = vec![error(1, "elsewhere", false), error(2, "some stream", true), error(95, "d.old", false)];
     case.reports.errors.insert("n1".to_owned(), errors);
-    // Those of a node without the partition don't count.
+    // Errors of a node without the partition don't count.
     case.reports.errors.insert("n2".to_owned(), vec![error(0, "d.other", true)]);
     assert_eq!(said(&case), "some stream");
     case.reports.errors.entry("n1".to_owned()).or_default().push(error(5, "Table d.s does not exist", false));

@@ -1,4 +1,6 @@
-//! One connection through the proxy: bytes in both directions until an end, an error or a cut.
+//! One connection through the proxy, in both directions.
+//!
+//! It ends by a close, an error or a cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +12,12 @@ use tokio::time::sleep;
 
 use super::{Control, Weather};
 
-/// What is carried at once. A delay counts for each piece, so this times the delay is a line's speed.
+/// Bytes carried at once. A delay applies to each piece, so the speed is this size per delay.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// Why a connection is over.
+/// The reason why a connection ended.
 enum End {
-    /// One of its ends closed it.
+    /// One of its peers closed it.
     Closed,
     /// The proxy cuts it.
     Cut,
@@ -27,12 +29,12 @@ pub(super) async fn carry(mut client: TcpStream, control: Arc<Control>) {
         Ok(mut server) => {
             let end = both_ways(&mut client, &mut server, &control).await;
             if matches!(end, End::Cut) {
-                // Without lingering, closing sends a reset instead of an orderly end.
+                // With zero linger, closing sends a reset instead of an orderly end.
                 let _ = server.set_zero_linger();
             }
             end
         }
-        // Nothing listens there: the client sees what it would have seen without us, a connection that is refused.
+        // The target has no listener. The client sees a reset in place of a refused connection.
         Err(_) => End::Cut,
     };
     if matches!(end, End::Cut) {
@@ -42,7 +44,7 @@ pub(super) async fn carry(mut client: TcpStream, control: Arc<Control>) {
 }
 
 async fn both_ways(client: &mut TcpStream, server: &mut TcpStream, control: &Control) -> End {
-    // Small answers must not wait for more to come.
+    // Small responses must not wait for more bytes.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let life = AtomicU64::new(control.life());
     let (client_in, client_out) = client.split();
@@ -55,7 +57,7 @@ async fn both_ways(client: &mut TcpStream, server: &mut TcpStream, control: &Con
     };
     let mut weather = control.weather.subscribe();
     tokio::select! {
-        // A cut that is there already comes before any byte.
+        // A cut that is already set comes before any byte.
         biased;
         _ = weather.wait_for(|weather| *weather == Weather::Cut) => End::Cut,
         carried = carried => carried.err().unwrap_or(End::Closed),
@@ -78,7 +80,7 @@ async fn pump(
         // An error means that the proxy is gone.
         weather.wait_for(|weather| *weather != Weather::Stalled).await.map_err(|_| End::Cut)?;
         if read == 0 {
-            // The other direction may still have something to say.
+            // The other direction may still have bytes.
             return to.shutdown().await.map_err(|_| End::Closed);
         }
         let mine = spend(life, read as u64);
@@ -94,7 +96,7 @@ async fn pump(
     }
 }
 
-/// Takes up to `bytes` from what the connection has left.
+/// Takes up to `bytes` from the connection's remaining bytes.
 fn spend(life: &AtomicU64, bytes: u64) -> u64 {
     let before =
         life.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(bytes)));

@@ -1,5 +1,6 @@
-//! A TCP proxy that makes the network bad: it delays, stalls and cuts the connections through it, on command or at
-//! random.
+//! A TCP proxy that simulates a bad network.
+//!
+//! It delays, stalls and cuts connections, on command or at random.
 
 mod link;
 
@@ -15,29 +16,30 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// Listens on a free loopback port and carries every connection to its target. Dropping it ends all of them.
+/// Listens on a free loopback port and carries every connection to its target. Dropping it ends all
+/// of them.
 ///
-/// All methods take effect at once, on connections that are open too, and may be called from any thread.
+/// All methods take effect at once, also on open connections, and may be called from any thread.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     control: Arc<Control>,
-    // Some until dropped; the tasks of all connections live on it.
+    // Some until dropped. The tasks of all connections run on it.
     runtime: Option<Runtime>,
 }
 
-/// What goes through at the moment.
+/// The current state of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weather {
-    /// Everything.
+    /// All bytes pass.
     Fair,
-    /// Nothing, and no connection notices: as when a cable is pulled.
+    /// No byte passes, and connections stay open, as after a pulled cable.
     Stalled,
-    /// No connection: open ones are reset, new ones too, as by a server that was killed.
+    /// Connections are reset, new ones too, as by a killed server.
     Cut,
 }
 
-/// What the connections share.
+/// Shared by the connections.
 #[derive(Debug)]
 struct Control {
     target: SocketAddr,
@@ -51,7 +53,7 @@ struct Rules {
     delay: Duration,
     /// Bytes in both directions until the next cut.
     until_cut: Option<u64>,
-    /// After how many bytes each new connection is reset.
+    /// The range of bytes after which each new connection is reset.
     lives: Option<(StdRng, Range<u64>)>,
     carried: u64,
     connections: u64,
@@ -62,7 +64,7 @@ impl Proxy {
     /// Starts a proxy to `target`.
     ///
     /// # Errors
-    /// When the system gives no port or thread.
+    /// If there is no port or thread for it.
     pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -88,7 +90,7 @@ impl Proxy {
         Ok(Self { address, control, runtime: Some(runtime) })
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -99,18 +101,18 @@ impl Proxy {
         self.control.weather.send_replace(Weather::Cut);
     }
 
-    /// As [`Proxy::cut`], once `bytes` more have gone through, counted in both directions: those are delivered, the
-    /// next is not.
+    /// Like [`Proxy::cut`], after `bytes` more in both directions together. These bytes are
+    /// delivered, the next one is not.
     pub fn cut_after(&self, bytes: u64) {
         self.control.rules().until_cut = Some(bytes);
     }
 
-    /// Holds every byte back until [`Proxy::restore`]; connections stay open and are told nothing.
+    /// Holds all bytes back until [`Proxy::restore`]. Connections stay open without any signal.
     pub fn stall(&self) {
         self.control.weather.send_replace(Weather::Stalled);
     }
 
-    /// Ends a cut, a stall, a delay and random cuts, also those that are still to come.
+    /// Ends a cut, a stall, a delay and random cuts, pending ones included.
     pub fn restore(&self) {
         let mut rules = self.control.rules();
         (rules.delay, rules.until_cut, rules.lives) = (Duration::ZERO, None, None);
@@ -118,13 +120,14 @@ impl Proxy {
         self.control.weather.send_replace(Weather::Fair);
     }
 
-    /// Makes each piece of at most 16 KiB wait, in each direction: a slow line of 16 KiB per `delay`.
+    /// Delays each piece of at most 16 KiB in each direction, which is a slow line of 16 KiB per
+    /// `delay`.
     pub fn delay(&self, delay: Duration) {
         self.control.rules().delay = delay;
     }
 
-    /// Resets each new connection by itself after a random number of bytes out of `bytes`, counted in both
-    /// directions. The same seed gives the same numbers, in the order in which connections come.
+    /// Resets each new connection after a random number of bytes in the range `bytes`, in both
+    /// directions together. The same seed gives the same numbers, in the order of the connections.
     pub fn cut_each_after(&self, bytes: Range<u64>, seed: u64) {
         self.control.rules().lives = Some((StdRng::seed_from_u64(seed), bytes));
     }
@@ -134,12 +137,12 @@ impl Proxy {
         self.control.rules().carried
     }
 
-    /// Connections accepted so far, those that were reset at once included.
+    /// Connections accepted so far, including immediately reset ones.
     pub fn connections(&self) -> u64 {
         self.control.rules().connections
     }
 
-    /// Connections reset so far, new ones during a cut included.
+    /// Connections reset so far, including new ones during a cut.
     pub fn resets(&self) -> u64 {
         self.control.rules().resets
     }
@@ -163,7 +166,7 @@ impl Control {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes a new connection may carry.
+    /// The number of bytes that a new connection may carry.
     fn life(&self) -> u64 {
         match &mut self.rules().lives {
             Some((random, range)) if !range.is_empty() => random.random_range(range.clone()),
@@ -171,7 +174,8 @@ impl Control {
         }
     }
 
-    /// How many of `bytes` may go through now; fewer than asked means that a cut falls due behind them.
+    /// Returns how many of `bytes` may pass now. Fewer than requested means that a cut is due
+    /// behind them.
     fn admit(&self, bytes: u64) -> u64 {
         let mut rules = self.rules();
         let admitted = bytes.min(rules.until_cut.unwrap_or(u64::MAX));
@@ -185,7 +189,8 @@ impl Control {
 
 async fn accept(listener: TcpListener, control: Arc<Control>) {
     loop {
-        // An error is that of one connection, or of a process without file descriptors: others come.
+        // The error concerns one connection, or a process without file descriptors. Other
+        // connections follow.
         match listener.accept().await {
             Ok((client, _)) => {
                 control.rules().connections += 1;

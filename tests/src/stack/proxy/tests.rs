@@ -1,4 +1,4 @@
-//! The proxy against a server that sends back what it gets.
+//! The proxy against an echo server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,9 +6,9 @@ use std::thread;
 
 use super::*;
 
-/// Long enough for any machine; only a proxy that is broken waits for it.
+/// Long enough for any machine. Only a broken proxy takes this long.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Long enough to tell a stalled connection from a slow thread.
+/// Long enough to distinguish a stalled connection from a slow thread.
 const SILENCE: Duration = Duration::from_millis(200);
 
 fn echo() -> SocketAddr {
@@ -72,7 +72,7 @@ fn a_cut_comes_after_exactly_so_many_bytes() {
     let proxy = Proxy::start(echo()).unwrap();
     let mut stream = connect(&proxy);
     proxy.cut_after(7);
-    // Five there, two back.
+    // Five to the server, two back.
     stream.write_all(b"hello").unwrap();
     let mut answer = Vec::new();
     assert!(stream.read_to_end(&mut answer).is_err(), "{answer:?}");
@@ -104,7 +104,7 @@ fn random_lives_are_those_of_the_seed() {
         let carried = |proxy: &Proxy| {
             let before = proxy.carried();
             let mut stream = connect(proxy);
-            // It may be reset before all is written.
+            // The connection may be reset before all bytes are written.
             let _ = stream.write_all(&[1; 2_000]);
             assert!(stream.read_to_end(&mut Vec::new()).is_err());
             proxy.carried() - before

@@ -1,4 +1,4 @@
-//! The objects of a folder as S3 answers for them: listed in pages, read in ranges, under a condition.
+//! A folder as S3: paged lists, range reads, conditional reads.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -15,7 +15,7 @@ use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::PRIVATE_BUCKET;
 
-/// What S3 lists at once at most.
+/// The maximum of one page of S3.
 const PAGE: usize = 1_000;
 
 /// A folder of buckets.
@@ -135,7 +135,7 @@ impl S3 for Folder {
     }
 }
 
-/// An ETag is whatever changes with the bytes: here when and where they were written.
+/// An ETag must change with the bytes. This one has the file's inode, modification time and length.
 fn tag(metadata: &Metadata) -> ETag {
     let (second, nanosecond) = (metadata.mtime(), metadata.mtime_nsec());
     ETag::Strong(format!("{:x}-{second:x}-{nanosecond:x}-{:x}", metadata.ino(), metadata.len()))

@@ -1,4 +1,6 @@
-//! An S3-compatible server in this process: protocol and signatures by `s3s`, objects from a scratch folder.
+//! An S3-compatible server in this process, with objects in a scratch folder.
+//!
+//! `s3s` implements protocol and signatures.
 
 mod folder;
 
@@ -20,13 +22,13 @@ use tokio::runtime::Runtime;
 use self::folder::Folder;
 use super::scratch::Scratch;
 
-/// The one key that is let in.
+/// The only valid access key.
 pub const ACCESS_KEY: &str = "posthouse-tests";
-/// Its secret.
+/// The secret of [`ACCESS_KEY`].
 pub const SECRET_KEY: &str = "a-secret-of-the-tests";
-/// A key whose credentials have expired.
+/// A key with expired credentials.
 pub const EXPIRED_KEY: &str = "expired-tests";
-/// A bucket that exists and that nobody may read.
+/// An existing bucket that denies all access.
 pub const PRIVATE_BUCKET: &str = "private";
 
 /// A running server on a free loopback port. Dropping it ends it and removes its objects.
@@ -39,12 +41,12 @@ pub struct S3Server {
     scratch: Scratch,
 }
 
-/// Who may read.
+/// The readers that the server lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// Those who sign with [`ACCESS_KEY`] and [`SECRET_KEY`].
+    /// Clients that sign with [`ACCESS_KEY`] and [`SECRET_KEY`].
     Signed,
-    /// Everybody, without a signature.
+    /// All clients, without a signature.
     Anyone,
 }
 
@@ -52,7 +54,7 @@ impl S3Server {
     /// Starts a server without buckets.
     ///
     /// # Errors
-    /// When the system gives no folder, port or thread.
+    /// If there is no folder, port or thread for it.
     pub fn start(readers: Readers) -> anyhow::Result<Self> {
         let scratch = Scratch::create()?;
         let root = scratch.path().join("s3");
@@ -75,20 +77,20 @@ impl S3Server {
         Ok(Self { address, requests, runtime: Some(runtime), scratch })
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The folder with a folder for each bucket, in which a key is a file's path.
+    /// The folder with one folder per bucket. A key is a file's path in it.
     pub fn root(&self) -> PathBuf {
         self.scratch.path().join("s3")
     }
 
-    /// Stores an object, and its bucket if need be; an older one is replaced at once.
+    /// Stores an object, and its bucket if it is missing. Replaces an older object atomically.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// If a file can't be written.
     pub fn put(&self, bucket: &str, key: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let path = self.root().join(bucket).join(key);
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -99,8 +101,8 @@ impl S3Server {
         Ok(())
     }
 
-    /// The variables with which a program of the production way reads from `address`: the server's own, or that of a
-    /// proxy to it.
+    /// The environment variables of a program that reads from `address`, which is the server's own
+    /// or a proxy's.
     pub fn environment(&self, address: SocketAddr) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", format!("http://{address}").as_str()),
@@ -113,7 +115,7 @@ impl S3Server {
         .to_vec()
     }
 
-    /// Requests answered so far, refused ones aside.
+    /// Requests answered so far, without refused ones.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
@@ -129,18 +131,18 @@ impl Drop for S3Server {
 
 async fn serve(listener: TcpListener, service: S3Service) {
     loop {
-        // An error is that of one connection: others come.
+        // The error concerns one connection. Others follow.
         let Ok((stream, _)) = listener.accept().await else { continue };
         let service = service.clone();
         tokio::spawn(async move {
             let http = auto::Builder::new(TokioExecutor::new());
-            // A client that goes away is none of the server's errors.
+            // A disconnected client is no error of the server.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// Who has which secret.
+/// The secrets of the access keys.
 struct Keys;
 
 #[async_trait::async_trait]

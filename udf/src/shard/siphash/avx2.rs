@@ -1,6 +1,7 @@
-//! Two groups of four strings of any length at once, in the registers of AVX2.
+//! SipHash of two groups of four strings at once with AVX2.
 //!
-//! The steps of one group wait for each other; those of the other fill the gaps.
+//! Strings may have any length. The steps of one group depend on each other, and steps of the other
+//! group fill the gaps.
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi64, _mm256_blendv_epi8, _mm256_loadu_si256, _mm256_loadu2_m128i, _mm256_or_si256,
@@ -12,16 +13,17 @@ use std::hint::select_unpredictable;
 use super::GROUP;
 use crate::shard::shard_key;
 
-/// Strings whose states fit side by side into the registers.
+/// Number of strings whose states fit side by side into one register.
 const LANES: usize = 4;
 
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 
-/// Words by which the longest string may exceed the shortest; beyond that most lanes would idle.
+/// Limit in words by which the longest string may exceed the shortest. Above it most lanes would
+/// idle.
 const MAX_IDLE_WORDS: usize = 8;
 
-/// The hashes of strings of any length.
+/// Returns the hashes of strings of any length.
 #[target_feature(enable = "avx2")]
 pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     let (mut least, mut most) = (usize::MAX, 0);
@@ -35,7 +37,7 @@ pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     let (these, those) = (Texts::new([a, b, c, d]), Texts::new([e, f, g, h]));
     let mut states = (State::new(), State::new());
     for place in (0..least / 2 * 2).step_by(2) {
-        // SAFETY: each string has `least` whole words.
+        // SAFETY: each string has at least `least` whole words.
         let (this, that) = unsafe { (these.two_words(place), those.two_words(place)) };
         states.0.take(this.0);
         states.1.take(that.0);
@@ -59,7 +61,7 @@ pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// A group of strings, each a number of whole words and a last one.
+/// A group of strings, each split into its whole words and a last word.
 struct Texts<'a> {
     texts: [&'a [u8]; LANES],
     last: [u64; LANES],
@@ -72,16 +74,16 @@ impl<'a> Texts<'a> {
         Self { texts, last: [last_word(a), last_word(b), last_word(c), last_word(d)] }
     }
 
-    /// The word of each string at `place`, and the next one.
+    /// Returns the words of each string at `place` and `place + 1`.
     ///
     /// # Safety
-    /// Each string must have both as whole words.
+    /// Both must be whole words in every string.
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn two_words(&self, place: usize) -> (__m256i, __m256i) {
         let start = place * WORD;
         let [a, b, c, d] = &self.texts;
-        // SAFETY: the caller promises these 16 bytes of each, half a register.
+        // SAFETY: the caller guarantees these 16 bytes of each string, half a register.
         let (ac, bd) = unsafe {
             (
                 _mm256_loadu2_m128i(c.as_ptr().add(start).cast(), a.as_ptr().add(start).cast()),
@@ -91,7 +93,7 @@ impl<'a> Texts<'a> {
         (_mm256_unpacklo_epi64(ac, bd), _mm256_unpackhi_epi64(ac, bd))
     }
 
-    /// The word of each string at `place`, or its last one if it ends before.
+    /// Returns the word of each string at `place`, or its last word if the string ends earlier.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn words(&self, place: usize) -> __m256i {
@@ -99,7 +101,7 @@ impl<'a> Texts<'a> {
         _mm256_set_epi64x(word(d, place, l), word(c, place, k), word(b, place, j), word(a, place, i))
     }
 
-    /// The last word of each string.
+    /// Returns the last word of each string.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn last_words(&self) -> __m256i {
@@ -107,7 +109,7 @@ impl<'a> Texts<'a> {
         unsafe { _mm256_loadu_si256(self.last.as_ptr().cast()) }
     }
 
-    /// Has `state` take the words at `place`, where some strings may end and others have ended.
+    /// Feeds `state` the words at `place`, where some strings may end and others have ended.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn take_ends(&self, state: &mut State, place: usize) {
@@ -121,11 +123,12 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// What is left after the last whole word, and the length modulo 256 in the highest byte.
+/// Returns the bytes after the last whole word, with the length modulo 256 in the highest byte.
 #[inline(always)]
 fn last_word(text: &[u8]) -> u64 {
     let left = match text.last_chunk() {
-        // Read with the whole bytes before them, and those shifted out: no copy of odd length.
+        // Reads the last 8 bytes and shifts out the part that belongs to whole words, which avoids
+        // a copy of odd length.
         Some(eight) => u64::from_le_bytes(*eight) >> 1 >> (63 - 8 * (text.len() % WORD)),
         None => text.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
     };
@@ -133,23 +136,23 @@ fn last_word(text: &[u8]) -> u64 {
     left | (u64::from(length) << 56)
 }
 
-/// The whole word at `place`, or `last` if there is none.
+/// Returns the whole word at `place`, or `last` if the string has none there.
 #[inline(always)]
 fn word(text: &[u8], place: usize, last: u64) -> i64 {
-    // Something is read in any case: where strings end is hard to predict.
+    // Always reads a word, because branches on the end of a string are hard to predict.
     let start = (place * WORD).min(text.len().saturating_sub(WORD));
     let word = text.get(start..).and_then(|rest| rest.first_chunk());
     let word = word.map_or(last, |word| u64::from_le_bytes(*word));
     select_unpredictable(place < text.len() / WORD, word, last).cast_signed()
 }
 
-/// All ones if there is no word at `place`.
+/// Returns all ones if the string has no word at `place`.
 #[inline(always)]
 fn ended(text: &[u8], place: usize) -> i64 {
     if place > text.len() / WORD { -1 } else { 0 }
 }
 
-/// Four states side by side.
+/// Four SipHash states side by side.
 #[derive(Clone, Copy)]
 struct State {
     v0: __m256i,
@@ -159,7 +162,7 @@ struct State {
 }
 
 impl State {
-    /// The beginning for a key of zeros.
+    /// Initial state for a zero key.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new() -> Self {
@@ -171,7 +174,7 @@ impl State {
         }
     }
 
-    /// Takes a word of each string.
+    /// Feeds one word of each string.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn take(&mut self, word: __m256i) {
@@ -196,7 +199,7 @@ impl State {
         self.v2 = swap_halves(self.v2);
     }
 
-    /// Goes back to `before` in the lanes that `ended` fills with ones.
+    /// Restores `before` in the lanes where `ended` is all ones.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn keep(&mut self, before: &Self, ended: __m256i) {
@@ -222,13 +225,13 @@ impl State {
     }
 }
 
-/// Left by `LEFT` bits; `RIGHT` is what is missing to 64.
+/// Rotates left by `LEFT` bits; `RIGHT` is `64 - LEFT`.
 #[target_feature(enable = "avx2")]
 fn rotate<const LEFT: i32, const RIGHT: i32>(lanes: __m256i) -> __m256i {
     _mm256_or_si256(_mm256_slli_epi64::<LEFT>(lanes), _mm256_srli_epi64::<RIGHT>(lanes))
 }
 
-/// Left by 32 bits.
+/// Rotates left by 32 bits.
 #[target_feature(enable = "avx2")]
 fn swap_halves(lanes: __m256i) -> __m256i {
     _mm256_shuffle_epi32::<0b10_11_00_01>(lanes)

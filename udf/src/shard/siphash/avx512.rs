@@ -1,6 +1,7 @@
-//! Two groups of eight short strings at once, in the registers of AVX-512, each of which holds such a string as a whole.
+//! SipHash of two groups of eight short strings at once with AVX-512.
 //!
-//! The steps of one group wait for each other; those of the other fill the gaps.
+//! A register holds a whole string of up to [`MAX_BYTES`]. The steps of one group depend on each
+//! other, and steps of the other group fill the gaps.
 
 use std::arch::x86_64::{
     __m512i, __mmask8, __mmask64, _bzhi_u64, _mm512_add_epi64, _mm512_cmpeq_epu64_mask,
@@ -12,23 +13,24 @@ use std::arch::x86_64::{
 
 use super::{GROUP, TwoAlike};
 
-/// The longest string whose bytes, and then its length in a byte, fit into one register.
+/// Longest string whose bytes fit into one register together with the length byte.
 pub(super) const MAX_BYTES: usize = 63;
 
-/// Whether this processor has what [`hash_all`] needs.
+/// Whether this processor has the features that [`hash_all`] needs.
 pub(super) fn is_there() -> bool {
     std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("bmi2")
 }
 
-/// The hashes of strings of one length.
+/// Returns the hashes of strings of equal length.
 ///
 /// # Safety
-/// It must be [`MAX_BYTES`] at most.
+/// The length must be at most [`MAX_BYTES`].
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
 pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
     let (length, start) = (usize::from(ids.length()), ids.bytes().as_ptr());
     let mask = first_bytes(length);
-    // SAFETY: the strings lie side by side, each behind a byte, and the mask names no more than the bytes of one.
+    // SAFETY: the strings lie side by side, each after its length byte, and the mask selects only
+    // the bytes of one string.
     let text = |place| unsafe { _mm512_maskz_loadu_epi8(mask, start.add(place * (1 + length) + 1).cast()) };
     let these = transpose([text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7)]);
     let those = transpose([text(8), text(9), text(10), text(11), text(12), text(13), text(14), text(15)]);
@@ -46,7 +48,7 @@ pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
     [states.0.finish(), states.1.finish()]
 }
 
-/// The hashes, unless one of the strings is longer than [`MAX_BYTES`].
+/// Returns the hashes; `None` if a string is longer than [`MAX_BYTES`].
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
 pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
     let (mut all, mut any) = (usize::MAX, 0);
@@ -56,7 +58,7 @@ pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
     if any > MAX_BYTES {
         return None;
     }
-    // No string ends in an earlier word than `first_end`, and none in a later one than `last_end`.
+    // No string ends in a word before `first_end` or after `last_end`.
     let (first_end, last_end) = (all / size_of::<u64>(), any / size_of::<u64>());
     let [these, those] = ids;
     let (these, those) = (Texts::new(these), Texts::new(those));
@@ -73,13 +75,13 @@ pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
     Some([states.0.finish(), states.1.finish()])
 }
 
-/// A group of strings.
+/// A group of strings, transposed into words.
 struct Texts {
-    /// Their first words, their second words, and so on, with zeros behind their ends.
+    /// First words of all strings, then their second words, and so on, zero-padded.
     words: [__m512i; GROUP],
-    /// The places of their last words.
+    /// Index of each string's last word.
     last: __m512i,
-    /// Their lengths, where SipHash has them: in the highest byte of the last word.
+    /// Length of each string at SipHash's position: the highest byte of the last word.
     lengths: __m512i,
 }
 
@@ -96,7 +98,7 @@ impl Texts {
         Self { words: transpose(texts), last, lengths }
     }
 
-    /// Has `state` take their words at `place`, where some may end and others have ended.
+    /// Feeds `state` the words at `place`, where some strings may end and others have ended.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn take_ends(&self, state: &mut State, word: __m512i, place: i64) {
@@ -108,15 +110,16 @@ impl Texts {
     }
 }
 
-/// The bytes of a string, and zeros.
+/// Returns the bytes of a string, zero-padded to a register.
 #[inline]
 #[target_feature(enable = "avx512bw,bmi2")]
 fn padded(id: &[u8]) -> __m512i {
-    // SAFETY: a masked load touches only the bytes that its mask names, and those are the string's.
+    // SAFETY: a masked load touches only the bytes in its mask, and these belong to the string.
     unsafe { _mm512_maskz_loadu_epi8(first_bytes(id.len()), id.as_ptr().cast()) }
 }
 
-/// A mask that names the first bytes of a register, up to so many: of a count of 256 and more its lowest byte counts.
+/// Returns a mask of the first `count` bytes of a register. Only the lowest byte of `count` is
+/// used.
 #[inline]
 #[target_feature(enable = "bmi2")]
 fn first_bytes(count: usize) -> __mmask64 {
@@ -124,7 +127,7 @@ fn first_bytes(count: usize) -> __mmask64 {
     _bzhi_u64(u64::MAX, count.into())
 }
 
-/// From the words of each string to the strings' first words, their second words, and so on.
+/// Transposes the words of each string into all first words, all second words, and so on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose([a, b, c, d, e, f, g, h]: [__m512i; GROUP]) -> [__m512i; GROUP] {
@@ -137,7 +140,8 @@ fn transpose([a, b, c, d, e, f, g, h]: [__m512i; GROUP]) -> [__m512i; GROUP] {
     [zero, one, two, three, four, five, six, seven]
 }
 
-/// From the quarters of each register to their first quarters, their second quarters, and so on.
+/// Transposes the quarters of each register into all first quarters, all second quarters, and so
+/// on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn quarters(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
@@ -153,7 +157,7 @@ fn quarters(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// Eight states side by side.
+/// Eight SipHash states side by side.
 #[derive(Clone, Copy)]
 struct State {
     v0: __m512i,
@@ -163,7 +167,7 @@ struct State {
 }
 
 impl State {
-    /// The beginning for a key of zeros.
+    /// Initial state for a zero key.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn new() -> Self {
@@ -175,7 +179,7 @@ impl State {
         }
     }
 
-    /// Takes a word of each string.
+    /// Feeds one word of each string.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn take(&mut self, word: __m512i) {
@@ -200,7 +204,7 @@ impl State {
         self.v2 = _mm512_rol_epi64::<32>(self.v2);
     }
 
-    /// Goes back to `before` in the lanes of strings that have `ended`.
+    /// Restores `before` in the lanes of strings that have `ended`.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn keep(&mut self, before: &Self, ended: __mmask8) {

@@ -1,7 +1,8 @@
-//! SipHash-2-4 with a key of zeros, ClickHouse's `sipHash64`, of several strings at once.
+//! SipHash-2-4 with a zero key (ClickHouse's `sipHash64`) of several strings at once.
 //!
-//! One string's rounds wait for each other; those of several strings do not, and run side by side in wide registers:
-//! sixteen short strings where the processor has AVX-512, eight of any length where it has AVX2, else one after the other.
+//! The rounds of one string depend on each other. Rounds of several strings are independent and run
+//! side by side in wide registers: sixteen short strings with AVX-512, eight of any length with
+//! AVX2, otherwise one by one.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -12,35 +13,35 @@ use std::array;
 
 use crate::texts::{Alike, Texts};
 
-/// Strings in a group whose words fit side by side into the widest registers.
+/// Number of strings in a group, whose words fit side by side into the widest registers.
 const GROUP: usize = 8;
 
-/// Rounds in which strings are taken one by one before it is looked whether the next are of one length.
+/// Rounds of hashing strings one by one before the next check for a run of equal length.
 const ROUNDS: usize = 4;
 
 /// Groups of strings, and their hashes.
 type Strings<'a, const GROUPS: usize> = [[&'a [u8]; GROUP]; GROUPS];
 type Keys<const GROUPS: usize> = [[u64; GROUP]; GROUPS];
 
-/// Two groups of strings of one length.
+/// Two groups of strings of equal length.
 type TwoAlike<'a> = Alike<'a, { 2 * GROUP }>;
 
-/// The hashes of `ids`, one for each, in order.
+/// Returns an iterator over the hashes of `ids`, in order.
 pub(super) fn hashes<'a, T: Texts<'a>>(ids: T) -> Hashes<T> {
     Hashes { ids, ready: [[0; GROUP]; 2], next: 0, count: 0 }
 }
 
-/// The hashes of strings, in order, some at once.
+/// Hashes of strings, in order, computed several at a time.
 pub struct Hashes<T> {
     ids: T,
     ready: Keys<2>,
-    /// The place in `ready` of the hash to give next, and how many of them there are.
+    /// Index in `ready` of the next hash to return, and the number of hashes there.
     next: usize,
     count: usize,
 }
 
 impl<'a, T: Texts<'a>> Hashes<T> {
-    /// Hands out all hashes that are left, in order, as many at once as are there.
+    /// Calls `f` with all remaining hashes, in order, in slices as large as available.
     #[inline]
     pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
         f(self.ready.as_flattened().get(self.next..self.count).unwrap_or_default());
@@ -85,7 +86,7 @@ impl<'a, T: Texts<'a>> Iterator for Hashes<T> {
     }
 }
 
-/// Hashes all strings: those of one length as they are found, others some groups after the other.
+/// Hashes all strings: runs of equal length as found, other strings in groups.
 #[inline(always)]
 fn for_all<'a, const GROUPS: usize>(
     mut ids: impl Texts<'a>,
@@ -101,8 +102,9 @@ fn for_all<'a, const GROUPS: usize>(
     }
 }
 
-/// Hashes strings for some [`ROUNDS`], and tells whether others may be left. The next are found before
-/// those at hand are hashed: neither needs the other, so the processor does both at once.
+/// Hashes strings for [`ROUNDS`] rounds, and returns whether strings may be left. Each step gathers
+/// the next strings before it hashes the current ones. Both are independent, so the processor
+/// overlaps them.
 #[inline(always)]
 fn for_some_groups<'a, const GROUPS: usize>(
     ids: &mut impl Texts<'a>,
@@ -112,7 +114,7 @@ fn for_some_groups<'a, const GROUPS: usize>(
     let mut one: Strings<'_, GROUPS> = [[&[]; GROUP]; GROUPS];
     let mut other = one;
     let mut count = gather(ids, one.as_flattened_mut());
-    // Two steps a round, so that strings stay where they were put.
+    // Two steps per round, so that strings needn't be moved between the buffers.
     for _ in 0..ROUNDS {
         let following = gather(ids, other.as_flattened_mut());
         f(hash(&one).as_flattened().get(..count).unwrap_or_default());
@@ -126,7 +128,7 @@ fn for_some_groups<'a, const GROUPS: usize>(
     true
 }
 
-/// Puts the next strings where they are hashed from, and tells how many there are.
+/// Copies the next strings into `strings`, and returns their number.
 #[inline(always)]
 fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]]) -> usize {
     let mut count = 0;
@@ -137,11 +139,11 @@ fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]]
     count
 }
 
-/// Best where the processor has AVX-512.
+/// Hashes two groups, at once if the processor has AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
     if avx512::is_there()
-        // SAFETY: this processor has what it needs.
+        // SAFETY: `is_there` has checked the processor's features.
         && let Some(hashes) = unsafe { avx512::hash_all(strings) }
     {
         return hashes;
@@ -149,12 +151,14 @@ fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
     strings.map(|group| hash_group(&group))
 }
 
-/// Best where the processor has AVX-512 and the strings are short.
+/// Hashes two groups of equal length, at once if the processor has AVX-512 and the strings are
+/// short.
 #[inline]
 fn hash_alike(ids: &TwoAlike<'_>) -> Keys<2> {
     #[cfg(target_arch = "x86_64")]
     if usize::from(ids.length()) <= avx512::MAX_BYTES && avx512::is_there() {
-        // SAFETY: this processor has what it needs, and the strings are short enough.
+        // SAFETY: `is_there` has checked the processor's features, and the strings are short
+        // enough.
         return unsafe { avx512::hash_alike(ids) };
     }
     [0, GROUP].map(|first| hash_group(&array::from_fn(|lane| ids.get(first + lane).unwrap_or_default())))
@@ -191,7 +195,7 @@ mod tests {
             let (least, most) = [(0, 9), (0, 40), (40, 40), (32, 39), (64, 64), (64, 71), (0, 70), (0, 600)]
                 [random.random_range(0..8)];
             let mut ids = Vec::new();
-            // Runs of one length, some of them long enough to be hashed together.
+            // Runs of equal length, some long enough to be hashed together.
             for _ in 0..random.random_range(0..5) {
                 let (one, is_run) = (random.random_range(least..=most), random.random());
                 for _ in 0..random.random_range(0..40) {
@@ -209,7 +213,7 @@ mod tests {
         }
     }
 
-    /// Both ways to ask for them: one by one, and begun so, then all that are left.
+    /// Checks both interfaces: one by one, and a first `next` followed by slices.
     fn are_hashed<'a>(ids: impl Texts<'a> + Clone, expected: &[u64]) {
         assert_eq!(hashes(ids.clone()).collect::<Vec<_>>(), expected);
         let mut rest = hashes(ids);
@@ -218,7 +222,7 @@ mod tests {
         assert_eq!(folded, expected);
     }
 
-    /// Texts of less than 128 bytes, as they are on the wire.
+    /// Strings of less than 128 bytes in wire format.
     #[derive(Clone)]
     struct SideBySide<'a>(&'a [u8]);
 
@@ -256,7 +260,8 @@ mod tests {
         }
         let text: [u8; 100] = std::array::from_fn(|place| place as u8);
         for length in 0..=90 {
-            // As long as each other, somewhat shorter than each other, and as far apart as side by side pays.
+            // Equal lengths, slightly different lengths, and the largest difference that is hashed
+            // side by side.
             let equal = std::array::from_fn(|lane| &text[lane..lane + length]);
             let near = std::array::from_fn(|lane| &text[lane..lane + length.saturating_sub(7 * lane)]);
             let far = std::array::from_fn(|lane| &text[..length + lane % 2 * (100 - length).min(64)]);

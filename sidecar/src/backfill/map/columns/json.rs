@@ -1,4 +1,4 @@
-//! Structs, maps and lists as JSON text.
+//! Structs, maps and lists as JSON strings.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::backfill::map::mapping::find::{Found, Values};
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::range;
 
-/// What the encoder writes for a timestamp that it can't write. It is looked for only where some value is no date, since
-/// it may be the text of a good value as well.
+/// Output of the encoder for a timestamp that it can't write. A valid value may contain this text
+/// too, so it is searched for only if some value may not be a date.
 const NO_DATE: &[u8] = b"\"ERROR: ";
 
 /// Whether values of this type become JSON.
@@ -30,7 +30,7 @@ pub(crate) fn is_nested(data_type: &DataType) -> bool {
 }
 
 /// # Errors
-/// Why values of this type have no form in JSON.
+/// Fails if values of this type can't be written as JSON.
 pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
     let field = Arc::new(Field::new("", data_type.clone(), true));
     let empty = new_empty_array(data_type);
@@ -38,8 +38,9 @@ pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
     encoder.map_err(|error| format!("has no form in JSON ({error}): give another column"))
 }
 
-/// One JSON text a row, empty where the value is null. Numbers, booleans and nulls stay what they are (NaN and infinity,
-/// which JSON does not have, become null), timestamps become ISO 8601, bytes hexadecimal digits.
+/// Returns one JSON string per row, empty for null. Numbers, booleans and nulls are unchanged,
+/// except that NaN and infinity become null because JSON lacks them. Timestamps become ISO 8601,
+/// and bytes become hexadecimal digits.
 pub(crate) fn texts(
     target: &str,
     column: &Found,
@@ -71,7 +72,7 @@ pub(crate) fn texts(
     Some(texts.finish())
 }
 
-/// Nulls inside are written: a key that the source has is not dropped.
+/// Inner nulls are written so that no key of the source is dropped.
 fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true)
 }

@@ -1,4 +1,4 @@
-//! Readers of one column each, by the field that it fills.
+//! Column readers, one per type of target column.
 
 pub(super) mod text;
 

@@ -1,4 +1,4 @@
-//! Numeric columns of any width, exactly: nothing is rounded into a value.
+//! Exact decoding of numeric columns of any width.
 
 use std::fmt;
 
@@ -10,10 +10,9 @@ use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType};
 
 use crate::backfill::map::mapping::Unit;
 
-/// Floats hold every whole number up to this one: 2^53.
+/// Largest number up to which a float holds every whole number: 2^53.
 const EXACT_IN_A_FLOAT: f64 = 9_007_199_254_740_992.0;
 
-/// A numeric column.
 pub(crate) enum Numbers {
     Signed(Int64Array),
     Unsigned(UInt64Array),
@@ -21,22 +20,21 @@ pub(crate) enum Numbers {
     Decimal(Decimal128Array, i8),
 }
 
-/// One value of it.
+/// A value of a numeric column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Number {
     Whole(i128),
     Float(f64),
-    /// The digits and how many of them stand behind the point.
+    /// The digits, and the number of digits after the decimal point.
     Decimal(i128, i8),
 }
 
-/// Whether a column of this type holds numbers.
 pub(crate) fn is_number(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
 impl Numbers {
-    /// `None` for a column of another type.
+    /// Returns `None` for a column that is not numeric.
     pub(crate) fn new(array: &ArrayRef) -> Option<Self> {
         let data_type = array.data_type();
         if data_type.is_signed_integer() {
@@ -63,13 +61,13 @@ impl Numbers {
         Some(Self::Decimal(wide.as_primitive_opt::<Decimal128Type>()?.clone(), scale))
     }
 
-    /// The value of `row`, which must not be null; `None` where it has more digits than we hold.
+    /// Value of `row`, which must not be null. `None` if it has too many digits.
     pub(crate) fn get(&self, row: usize) -> Option<Number> {
         match self {
             Self::Signed(values) => Some(Number::Whole((*values.values().get(row)?).into())),
             Self::Unsigned(values) => Some(Number::Whole((*values.values().get(row)?).into())),
             Self::Float(values) => Some(Number::Float(*values.values().get(row)?)),
-            // The cast makes null of what does not fit.
+            // The cast turns values that don't fit into null.
             Self::Decimal(values, _) if values.is_null(row) => None,
             Self::Decimal(values, scale) => Some(Number::Decimal(*values.values().get(row)?, *scale)),
         }
@@ -77,7 +75,7 @@ impl Numbers {
 }
 
 impl Number {
-    /// The number, if it is whole.
+    /// Returns the number if it is whole and fits 64 bits.
     pub(crate) fn whole(self) -> Option<i64> {
         match self {
             Self::Whole(value) => value.try_into().ok(),
@@ -86,8 +84,8 @@ impl Number {
         }
     }
 
-    /// Microseconds since 1970 for a number that counts `unit`s. Nanoseconds are cut to the microsecond before; any
-    /// other fraction must come out even.
+    /// Converts a number that counts `unit`s to microseconds since 1970. Nanoseconds are truncated
+    /// to microseconds. In the other units, the result must be a whole number of microseconds.
     pub(crate) fn micros(self, unit: Unit) -> Option<i64> {
         let factor = match unit {
             Unit::Second => 1_000_000,
@@ -103,15 +101,16 @@ impl Number {
     }
 }
 
-/// The microsecond whose nearest float is `value`, if there is one alone. Seconds since 1970 have it until 2106 at least;
-/// later, floats lie too far apart to tell every microsecond from the next.
+/// Returns the microsecond whose nearest float is `value`, if exactly one exists. For seconds since
+/// 1970 this holds until at least 2106. Later floats are too far apart to distinguish every
+/// microsecond.
 fn float_to_micros(value: f64, factor: f64) -> Option<i64> {
     let near = float_to_whole((value * factor).round())?;
     let mut nearest = (near - 1..=near + 1).filter(|micros| *micros as f64 / factor == value);
     nearest.next().filter(|_| nearest.next().is_none())
 }
 
-/// `digits` × `factor` ÷ 10^`scale`, if nothing is left over.
+/// `digits` × `factor` ÷ 10^`scale`, if the result is whole.
 fn scaled(digits: i128, factor: i128, scale: i8) -> Option<i128> {
     let power = 10_i128.checked_pow(scale.unsigned_abs().into())?;
     let product = digits.checked_mul(factor)?;
@@ -122,7 +121,7 @@ fn scaled(digits: i128, factor: i128, scale: i8) -> Option<i128> {
 }
 
 fn float_to_whole(value: f64) -> Option<i64> {
-    // Within these bounds the conversion is exact.
+    // The conversion is exact within these bounds.
     (value.fract() == 0.0 && value.abs() <= EXACT_IN_A_FLOAT).then_some(value as i64)
 }
 

@@ -1,4 +1,6 @@
-//! Teams from integers of any width, decimals and floats without a fraction, or text.
+//! Teams from integers, decimals, floats or strings.
+//!
+//! Integers may have any width. Decimals and floats must be whole.
 
 use arrow_array::{Array, RecordBatch};
 
@@ -7,22 +9,19 @@ use super::text::{absent, bytes, is_text, quoted};
 use crate::backfill::map::mapping::find::{Found, Values};
 use crate::backfill::map::reject::Faults;
 
-/// The source of `team_id`.
 #[derive(Debug, Clone)]
 pub(crate) enum Teams {
-    /// One team for all rows.
     Constant(i64),
-    /// A column of the file.
     Column {
         column: Found,
-        /// In place of null; where there is none, null is a fault.
+        /// Replaces null. Without a default, a null is rejected.
         default: Option<i64>,
     },
 }
 
 impl Teams {
     /// # Errors
-    /// What the type would have to be.
+    /// Fails if the column is neither numeric nor a string.
     pub(crate) fn new(column: Found, default: Option<i64>) -> Result<Self, String> {
         let data_type = column.field.data_type();
         if is_number(data_type) || is_text(data_type) {
@@ -31,7 +30,7 @@ impl Teams {
         Err(format!("{data_type} is no team: give a column of whole numbers"))
     }
 
-    /// One team a row, 0 where it is a fault.
+    /// Returns one team per row, 0 for invalid rows.
     pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> Vec<i64> {
         match self {
             Self::Constant(team) => vec![*team; batch.num_rows()],
@@ -72,7 +71,7 @@ fn rows(column: &str, values: &Values, default: Option<i64>, faults: &mut Faults
     Some(rows.map(|row| team(row, number(row).and_then(Number::whole), &|| shown(row))).collect())
 }
 
-/// Digits with or without a minus, nothing else.
+/// Parses digits with an optional minus sign.
 fn parse(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {

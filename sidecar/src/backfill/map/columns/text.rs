@@ -1,4 +1,6 @@
-//! Text columns: any string or binary type, as views of the bytes where they stand.
+//! String columns from any string or binary type.
+//!
+//! Values are views of the source's bytes, without a copy.
 
 use arrow_array::builder::make_view;
 use arrow_array::cast::AsArray;
@@ -11,26 +13,25 @@ use super::json;
 use crate::backfill::map::mapping::find::{Found, Values};
 use crate::backfill::map::reject::Faults;
 
-/// A message shows up to this many characters of a bad value.
+/// Maximum number of characters of an invalid value in a message.
 const VALUE_SHOWN: usize = 60;
 
-/// The source of a text column of events.
+/// Source of a string column of events.
 #[derive(Debug, Clone)]
 pub(crate) enum Texts {
     /// The same bytes in every row.
     Constant(String),
-    /// A column of the file.
     Column {
-        /// The events' column, for messages.
+        /// Column of events, for messages.
         target: &'static str,
         column: Found,
-        /// In place of null; where there is none, null is a fault.
+        /// Replaces null. Without a default, a null is rejected.
         default: Option<String>,
     },
 }
 
 impl Texts {
-    /// One text a row, empty where it is a fault.
+    /// Returns one string per row, empty for invalid rows.
     pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> BinaryViewArray {
         let (target, column, default) = match self {
             Self::Constant(text) => return repeated(text.as_bytes(), batch.num_rows()),
@@ -51,7 +52,6 @@ impl Texts {
     }
 }
 
-/// Whether a column of this type can be read as text.
 pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
@@ -61,17 +61,17 @@ pub(crate) fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// The bytes of a column of any text type, or the decimal digits of an integer column.
+/// The bytes of a string or binary column, or the decimal digits of an integer column.
 pub(crate) fn bytes(array: &ArrayRef) -> Option<BinaryViewArray> {
     match array.data_type() {
         DataType::BinaryView => array.as_binary_view_opt().cloned(),
-        // Through text: integers have no cast to bytes but that of their memory.
+        // By way of strings, because a cast from integers to bytes gives their memory.
         other if other.is_integer() => bytes(&cast(array, &DataType::Utf8View).ok()?),
         _ => cast(array, &DataType::BinaryView).ok()?.as_binary_view_opt().cloned(),
     }
 }
 
-/// `texts` without nulls, every one of them UTF-8, as the texts of messages from Kafka are.
+/// Replaces nulls in `texts` and rejects values that are not UTF-8, like messages from Kafka.
 fn sound(
     target: &str,
     column: &str,
@@ -102,14 +102,14 @@ fn filled(texts: BinaryViewArray, nulls: Option<&NullBuffer>, default: &[u8]) ->
     BinaryViewArray::new(texts.views().iter().enumerate().map(view).collect(), buffers, None)
 }
 
-/// A view of `text`, which is appended to `buffers`.
+/// Appends `text` to `buffers` and returns a view of it.
 fn view_in(buffers: &mut Vec<Buffer>, text: &[u8]) -> u128 {
     let place = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
     buffers.push(Buffer::from(text));
     make_view(text, place, 0)
 }
 
-/// The rows that `nulls` calls null, in ascending order.
+/// Null rows in ascending order.
 pub(crate) fn null_rows(nulls: &NullBuffer) -> impl Iterator<Item = usize> + '_ {
     (0..nulls.len()).filter(|row| nulls.is_null(*row))
 }
@@ -118,7 +118,8 @@ fn is_utf8(text: &[u8]) -> bool {
     is_ascii(text) || simdutf8::basic::from_utf8(text).is_ok()
 }
 
-/// Most texts are, and whole words show it quickest; the last of them lies over the end.
+/// Most strings are ASCII, and testing 8 bytes at a time is fastest. The last chunk overlaps the
+/// previous one.
 fn is_ascii(text: &[u8]) -> bool {
     const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
     let Some(last) = text.last_chunk() else { return text.is_ascii() };
@@ -127,14 +128,14 @@ fn is_ascii(text: &[u8]) -> bool {
     seen & NOT_ASCII == 0
 }
 
-/// `text` in every one of `rows` rows.
+/// `text` in each of `rows` rows.
 pub(crate) fn repeated(text: &[u8], rows: usize) -> BinaryViewArray {
     let mut buffers = Vec::new();
     let view = view_in(&mut buffers, text);
     BinaryViewArray::new(vec![view; rows].into(), buffers, None)
 }
 
-/// Every row of a batch that lacks `column` is a reject: nothing is made up for it.
+/// Rejects every row of a batch that lacks `column`. No values are invented for it.
 pub(crate) fn absent<T: Clone>(column: &str, batch: &RecordBatch, faults: &mut Faults, filler: T) -> Vec<T> {
     for row in 0..batch.num_rows() {
         faults.add(row, &format!("column {column} can't be read from this batch"));
@@ -142,7 +143,7 @@ pub(crate) fn absent<T: Clone>(column: &str, batch: &RecordBatch, faults: &mut F
     vec![filler; batch.num_rows()]
 }
 
-/// A bad value for a message: shortened, in quotes, nothing unprintable.
+/// An invalid value for a message: shortened, quoted, with unprintable characters escaped.
 pub(crate) fn quoted(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let short: String = text.chars().take(VALUE_SHOWN).collect();

@@ -1,4 +1,4 @@
-//! The columns of events that hold moments: where they come from, and what stands for null.
+//! Timestamp columns of events.
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
@@ -12,17 +12,16 @@ use crate::backfill::map::time::decode::{Instants, plain};
 
 const MICROS: i64 = 1_000_000;
 
-/// The source of `timestamp`, `created_at` or `_timestamp`.
+/// Source of `timestamp`, `created_at` or `_timestamp`.
 #[derive(Debug, Clone)]
 pub(crate) enum Moments {
-    /// The same in every row, or that of the row's own timestamp.
+    /// The same in every row, or the row's own timestamp.
     Constant(Instant),
-    /// A column of the file.
     Column {
-        /// The events' column, for messages.
+        /// Column of events, for messages.
         target: &'static str,
         column: Found,
-        /// In place of null; where there is none, null is a fault.
+        /// Replaces null. Without a default, a null is rejected.
         default: Option<Instant>,
         reading: Reading,
     },
@@ -30,7 +29,7 @@ pub(crate) enum Moments {
 
 impl Moments {
     /// # Errors
-    /// What the type or the mapping would have to be.
+    /// Fails if the type can't be read as a timestamp, or if numbers have no unit in the mapping.
     pub(crate) fn new(
         target: &'static str,
         column: Found,
@@ -52,7 +51,7 @@ impl Moments {
         ))
     }
 
-    /// The column's name, where it is one.
+    /// Name of the source column, unless the source is a constant.
     pub(crate) fn column(&self) -> Option<&str> {
         match self {
             Self::Constant(_) => None,
@@ -60,14 +59,16 @@ impl Moments {
         }
     }
 
-    /// `values`, which are of the column, but of no batch; nothing where one is null or no moment.
+    /// Decodes `values` of the column outside a batch. Returns `None` if one is null or not a
+    /// timestamp.
     pub(crate) fn of(&self, values: &ArrayRef) -> Option<Vec<i64>> {
         let Self::Column { reading, .. } = self else { return None };
         let instants = Instants::new(values, reading).filter(|_| values.null_count() == 0)?;
         (0..values.len()).map(|row| instants.get(row).ok()).collect()
     }
 
-    /// Microseconds since 1970 in UTC for each row, 0 where it is a fault; `timestamp` holds the rows' own timestamps.
+    /// Microseconds since 1970 in UTC for each row, 0 for invalid rows. `timestamp` holds the rows'
+    /// own timestamps.
     pub(crate) fn read(&self, batch: &RecordBatch, timestamp: &[i64], faults: &mut Faults) -> Vec<i64> {
         match self {
             Self::Constant(Instant::At(micros)) => vec![*micros; batch.num_rows()],
@@ -84,7 +85,7 @@ impl Moments {
     }
 }
 
-/// Seconds since 1970 as `DateTime` holds them, from moments that `source` gave.
+/// Seconds since 1970, as stored in `DateTime`. `source` is the origin of `micros`, for messages.
 pub(crate) fn seconds(micros: &[i64], source: &Moments, faults: &mut Faults) -> Vec<u32> {
     let convert = |(row, micros): (usize, &i64)| {
         u32::try_from(micros.div_euclid(MICROS)).unwrap_or_else(|_| {
@@ -102,7 +103,7 @@ pub(crate) fn seconds(micros: &[i64], source: &Moments, faults: &mut Faults) -> 
     micros.iter().enumerate().map(convert).collect()
 }
 
-/// A column's rows on their way to moments.
+/// A column's rows during decoding.
 struct Rows<'a> {
     target: &'static str,
     column: &'a str,
@@ -119,7 +120,8 @@ impl Rows<'_> {
         Some(self.each(timestamp, faults, |row| instants.get(row)))
     }
 
-    /// Has `instant` read every row that is not null; its errors are the value as shown and what is wrong with it.
+    /// Calls `instant` for every row that is not null. Its error is the value for display and the
+    /// problem.
     fn each(
         &self,
         timestamp: &[i64],

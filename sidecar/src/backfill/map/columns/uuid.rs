@@ -1,4 +1,4 @@
-//! UUIDs from text or from sixteen bytes.
+//! UUIDs from strings or sixteen bytes.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryViewArray, RecordBatch};
@@ -8,12 +8,11 @@ use super::text::{bytes, is_text, quoted};
 use crate::backfill::map::mapping::find::{Found, Values};
 use crate::backfill::map::reject::Faults;
 
-/// Bytes of a UUID that is not text.
+/// Length of a binary UUID.
 const BYTES: usize = 16;
-/// Where hyphens stand in a text of 36 characters.
+/// Positions of the hyphens in a string of 36 characters.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// The source of `uuid`.
 #[derive(Debug, Clone)]
 pub(crate) struct Uuids {
     column: Found,
@@ -21,7 +20,7 @@ pub(crate) struct Uuids {
 
 impl Uuids {
     /// # Errors
-    /// What the type would have to be.
+    /// Fails if the column is neither a string nor 16 bytes wide.
     pub(crate) fn new(column: Found) -> Result<Self, String> {
         match column.field.data_type() {
             DataType::FixedSizeBinary(16) => Ok(Self { column }),
@@ -30,7 +29,7 @@ impl Uuids {
         }
     }
 
-    /// One UUID a row, 0 where it is a fault.
+    /// Returns one UUID per row, 0 for invalid rows.
     pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> Vec<u128> {
         let column = &self.column.name;
         let read = self.column.values(batch).and_then(|values| {
@@ -70,7 +69,7 @@ fn rows<'a>(
     uuids
 }
 
-/// 36 characters with hyphens, 32 without, or 16 bytes as they are.
+/// Parses 36 characters with hyphens, 32 without, or 16 raw bytes.
 fn parse(text: &[u8]) -> Option<u128> {
     if let Ok(raw) = <[u8; BYTES]>::try_from(text) {
         return Some(u128::from_be_bytes(raw));
@@ -91,10 +90,10 @@ fn parse(text: &[u8]) -> Option<u128> {
     hexadecimal(&digits)
 }
 
-/// Not a digit; larger than any.
+/// Marks a character that is not a digit. Larger than any digit.
 const NONE: u8 = 0xff;
 
-/// The value of each character as a hexadecimal digit.
+/// Value of each character as a hexadecimal digit.
 const DIGITS: [u8; 256] = {
     let mut digits = [NONE; 256];
     let mut value = 0;
@@ -106,7 +105,7 @@ const DIGITS: [u8; 256] = {
     digits
 };
 
-/// Looks at every digit before it judges, so that the loop has no branch.
+/// Checks validity once after all digits, so that the loop has no branch.
 fn hexadecimal(digits: &[u8; 32]) -> Option<u128> {
     let mut value = 0_u128;
     let mut seen = 0;

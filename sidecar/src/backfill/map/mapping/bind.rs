@@ -1,4 +1,6 @@
-//! Whether a mapping fits a file's columns: every fault at once, before the first row.
+//! Binding of a mapping to a file's schema.
+//!
+//! All errors are reported at once, before the first row is read.
 
 use arrow_schema::{DataType, Fields, Schema};
 
@@ -14,11 +16,11 @@ use crate::backfill::map::error::MappingError;
 use crate::backfill::map::mapper::Mapper;
 
 impl Mapping {
-    /// Fits the mapping to the columns of a file. `schema` is the file's whole schema; `team_id` is the command line's
-    /// team, for a mapping that does not say it.
+    /// Binds the mapping to a file. `schema` is the file's complete schema. `team_id` comes from
+    /// the command line, for a mapping without one.
     ///
     /// # Errors
-    /// [`MappingError::Unfit`] with every fault at once.
+    /// [`MappingError::Unfit`] lists all errors.
     pub fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
         let mut binding =
             Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new(), absent: false };
@@ -60,19 +62,19 @@ impl Mapping {
     }
 }
 
-/// The columns of the file, those found so far, and what is wrong.
+/// State of a binding: the columns found so far and the errors.
 struct Binding<'a> {
     fields: &'a Fields,
     leaves: Vec<usize>,
     faults: Vec<String>,
-    /// Whether a column is not there.
+    /// Whether a column is missing from the file.
     absent: bool,
 }
 
-/// A column that a mapping names.
+/// A column that the mapping names.
 enum Column<T> {
     Found(Found),
-    /// It is not there, and the mapping says what to take.
+    /// The column is missing and the mapping has a default.
     Default(T),
 }
 
@@ -86,7 +88,7 @@ impl Binding<'_> {
             (Ok(None), Some(default)) => return Some(Column::Default(default.clone())),
             (Ok(None), None) => {
                 self.absent = true;
-                // See `file::uuid`.
+                // `uuid` accepts no default: see `file::uuid`.
                 let next =
                     if target == "uuid" { "name another one" } else { "name another one, or give a default" };
                 missing(self.fields, name, next)
@@ -105,7 +107,7 @@ impl Binding<'_> {
         columns.into_iter().chain(own).collect()
     }
 
-    /// Notes what is wrong with a column that is there.
+    /// Records the error of a column that exists.
     fn judge<T>(&mut self, target: &str, name: &str, judged: Result<T, String>) -> Option<T> {
         judged.map_err(|problem| self.faults.push(format!("{target} ← {name}: {problem}"))).ok()
     }
@@ -140,7 +142,7 @@ impl Binding<'_> {
         }
     }
 
-    /// `null` is what null means where the mapping does not say it.
+    /// `null` replaces null values if the mapping has no default.
     fn text(&mut self, target: &'static str, origin: &Origin<String>, null: Option<&str>) -> Option<Texts> {
         self.text_of(target, origin, null, |data_type| {
             let known = is_text(data_type) || data_type.is_integer();
@@ -148,7 +150,8 @@ impl Binding<'_> {
         })
     }
 
-    /// As [`Binding::text`], where null is nothing and structs, maps and lists become JSON.
+    /// Like [`Binding::text`], but null becomes an empty string, and structs, maps and lists become
+    /// JSON.
     fn json(&mut self, target: &'static str, origin: &Origin<String>) -> Option<Texts> {
         self.text_of(target, origin, Some(""), |data_type| {
             if json::is_nested(data_type) {
@@ -195,6 +198,6 @@ impl Binding<'_> {
     }
 }
 
-/// The default of a column that has none.
+/// Default type of a column that accepts no default.
 #[derive(Clone)]
 enum Never {}

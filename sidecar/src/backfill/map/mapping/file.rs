@@ -1,4 +1,6 @@
-//! `mapping.toml`, strictly read: every fault at once, with its line.
+//! Strict parser of `mapping.toml`.
+//!
+//! All errors are reported at once, each with its line.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use crate::backfill::map::time::zone::{Ambiguous, Zone};
 use crate::config::reader::{self, Table};
 use crate::config::{Fault, rules};
 
-/// Mappings that come with posthouse, by name.
+/// Built-in mappings by name.
 pub const PRESETS: [(&str, &str); 2] = [
     ("posthog-export", include_str!("../presets/posthog-export.toml")),
     ("identity", include_str!("../presets/identity.toml")),
@@ -23,7 +25,7 @@ const UNITS: [(&str, Unit); 4] =
 const AMBIGUOUS: [(&str, Ambiguous); 3] =
     [("reject", Ambiguous::Reject), ("earlier", Ambiguous::Earlier), ("later", Ambiguous::Later)];
 
-/// The word that stands for the row's own timestamp.
+/// Keyword for the row's own timestamp.
 const TIMESTAMP: &str = "timestamp";
 
 const MICROS: i64 = 1_000_000;
@@ -32,7 +34,7 @@ impl Mapping {
     /// Reads the mapping at `path`.
     ///
     /// # Errors
-    /// [`MappingError::Unreadable`], or [`MappingError::Faulty`] with every fault at once.
+    /// Fails if the file is unreadable or invalid. [`MappingError::Faulty`] lists all errors.
     pub fn load(path: &Path) -> Result<Self, MappingError> {
         let text = std::fs::read_to_string(path).map_err(|source| MappingError::Unreadable {
             path: path.to_owned(),
@@ -43,18 +45,18 @@ impl Mapping {
             .map_err(|faults| MappingError::Faulty { path: Some(path.to_owned()), faults })
     }
 
-    /// Reads the text of a mapping.
+    /// Parses the text of a mapping.
     ///
     /// # Errors
-    /// [`MappingError::Faulty`] with every fault at once.
+    /// [`MappingError::Faulty`] lists all errors.
     pub fn parse(text: &str) -> Result<Self, MappingError> {
         parse(text, "mapping.toml").map_err(|faults| MappingError::Faulty { path: None, faults })
     }
 
-    /// The preset of this name, one of [`PRESETS`].
+    /// Returns the preset `name`, one of [`PRESETS`].
     ///
     /// # Errors
-    /// [`MappingError::UnknownPreset`].
+    /// Fails if no preset has this name.
     pub fn preset(name: &str) -> Result<Self, MappingError> {
         let Some((name, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
             return Err(MappingError::UnknownPreset { name: name.to_owned(), presets: preset_names() });
@@ -67,7 +69,7 @@ fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
 
-/// Reads `text`; `name` is what messages call it.
+/// `name` is the mapping's name in messages.
 fn parse(text: &str, name: &str) -> Result<Mapping, Vec<Fault>> {
     reader::read(text, |top| mapping(top, name))
 }
@@ -109,7 +111,7 @@ fn mapping(top: &mut Table<'_>, name: &str) -> Option<Mapping> {
     })
 }
 
-/// Events without a uuid of their own would all be the same event, so there is neither constant nor default.
+/// Neither a constant nor a default is allowed, because rows that share a uuid are the same event.
 fn uuid(top: &mut Table<'_>) -> Option<String> {
     if !top.holds("uuid") {
         return top.required("uuid", "\"column\"", column);
@@ -135,7 +137,7 @@ fn required<T: Clone>(
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> Option<Origin<T>> {
     if !top.holds(key) {
-        // None, and the key is among the known ones.
+        // Reports the missing key and registers it as known.
         top.required(key, "\"column\"", column);
         return None;
     }
@@ -151,13 +153,13 @@ fn or<T>(
     if top.holds(key) {
         origin(top, key, value)
     } else {
-        // Asked for all the same, so that it is among the known keys.
+        // Reads the key only to register it as known.
         top.optional(key, column);
         Some(Origin::Constant(otherwise))
     }
 }
 
-/// A source column in quotes, or a table with `column` (and `default`) or `constant`.
+/// Either a source column in quotes, or a table with `column` (and `default`) or `constant`.
 fn origin<T>(
     top: &mut Table<'_>,
     key: &'static str,
@@ -220,14 +222,13 @@ fn reading(table: &mut Table<'_>) -> Reading {
     Reading { zone: zone.unwrap_or_default(), unit }
 }
 
-/// The name of a source column.
 fn column(value: &DeValue<'_>) -> Result<String, String> {
     rules::text(value).map_err(|_| {
         "give a column of the file in quotes, or a table such as { column = \"a\", default = … }".into()
     })
 }
 
-/// Text for a row; it may be empty.
+/// A string for every row; it may be empty.
 fn text(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "give a string in quotes".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Columns of a file by name or dotted path: found in the schema, taken from a batch.
+//! Lookup of columns by name or dotted path.
 
 use std::ops::Range;
 
@@ -7,35 +7,33 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, FieldRef, Fields};
 
-/// How alike a column must be (Jaro-Winkler, 0 to 1) to be offered in place of a missing one.
+/// Minimum Jaro-Winkler similarity (0 to 1) for suggesting a column in place of a missing one.
 const DID_YOU_MEAN: f64 = 0.8;
-/// A message lists up to this many columns of the file.
+/// Maximum number of columns listed in an error.
 const COLUMNS_SHOWN: usize = 30;
 
-/// A column that the file has.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// As the mapping writes it.
+    /// Name as written in the mapping.
     pub(crate) name: String,
-    /// Names from the top; more than one inside structs.
+    /// Names from the top level down; more than one inside structs.
     path: Vec<String>,
-    /// The field itself, by its name in its struct.
     pub(crate) field: FieldRef,
-    /// Which of the file's leaf columns it is made of.
+    /// Range of the column's leaves in the file's schema.
     pub(crate) leaves: Range<usize>,
 }
 
-/// The values of a column in one batch.
 pub(crate) struct Values {
     pub(crate) array: ArrayRef,
-    /// Its nulls and those of the structs around it.
+    /// Nulls of the column combined with the nulls of the enclosing structs.
     pub(crate) nulls: Option<NullBuffer>,
 }
 
-/// The column called `name` in the whole, unprojected schema of a file.
+/// Returns the column `name` from the complete, unprojected schema of a file.
 ///
 /// # Errors
-/// What to do, for a sentence that begins with the column.
+/// Fails if the name occurs more than once. The message continues a sentence that starts with the
+/// column.
 pub(crate) fn find(fields: &Fields, name: &str) -> Result<Option<Found>, String> {
     if fields.iter().filter(|field| field.name() == name).count() > 1 {
         return Err("the file has this column more than once: rename one".to_owned());
@@ -46,7 +44,7 @@ pub(crate) fn find(fields: &Fields, name: &str) -> Result<Option<Found>, String>
     }))
 }
 
-/// A column named `a.b` goes before a column `b` of a struct `a`.
+/// A column named `a.b` has precedence over the field `b` of a struct `a`.
 fn descend(fields: &Fields, name: &str, first_leaf: usize) -> Option<(Vec<String>, FieldRef, usize)> {
     let mut leaf = first_leaf;
     let mut inner = None;
@@ -67,7 +65,7 @@ fn descend(fields: &Fields, name: &str, first_leaf: usize) -> Option<(Vec<String
     inner
 }
 
-/// How many leaf columns a type has in Parquet; both count them in the same order.
+/// Number of leaf columns of a type. Parquet counts leaves in the same order.
 pub(crate) fn leaf_count(data_type: &DataType) -> usize {
     match data_type {
         DataType::Struct(children) => children.iter().map(|child| leaf_count(child.data_type())).sum(),
@@ -81,7 +79,8 @@ pub(crate) fn leaf_count(data_type: &DataType) -> usize {
     }
 }
 
-/// What to tell somebody whose mapping names a column that is not there; `next` is the step where none is alike.
+/// Error for a column that is missing from the file. `next` is the hint if no column has a similar
+/// name.
 pub(crate) fn missing(fields: &Fields, name: &str, next: &str) -> String {
     let names = names(fields, "");
     let nearest =
@@ -92,7 +91,7 @@ pub(crate) fn missing(fields: &Fields, name: &str, next: &str) -> String {
     format!("the file has no column {name:?}{hint}")
 }
 
-/// The columns that the file has, as a mapping can name them.
+/// List of the file's columns, as a mapping can name them.
 pub(crate) fn columns(fields: &Fields) -> String {
     let names = names(fields, "");
     let mut shown = names.iter().take(COLUMNS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -118,7 +117,7 @@ fn names(fields: &Fields, prefix: &str) -> Vec<String> {
 }
 
 impl Found {
-    /// The column's values in `batch`, which may hold all of the file's columns or only the projected ones.
+    /// Values in `batch`, which may hold all columns of the file or only the projected ones.
     pub(crate) fn values(&self, batch: &RecordBatch) -> Option<Values> {
         let (first, inner) = self.path.split_first()?;
         let mut array = batch.column_by_name(first)?.clone();
@@ -133,7 +132,6 @@ impl Found {
 }
 
 impl Values {
-    /// Whether row `row` has no value.
     pub(crate) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

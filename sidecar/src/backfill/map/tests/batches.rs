@@ -1,4 +1,4 @@
-//! Random batches of every accepted type, against a row by row reading of the same values; and some batches by hand.
+//! Batches of every accepted type, compared with row-by-row decoding.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use super::moments::moment_column;
 use super::{Event, events};
 use crate::backfill::map::Mapping;
 
-/// Rounds of a test; each has another type for every column.
+/// Rounds of a test. Every round picks new types for the columns.
 const ROUNDS: usize = 400;
-/// Rows of a batch: some batches have none.
+/// Maximum rows of a batch. Some batches are empty.
 const MOST_ROWS: usize = 40;
 const MICROS: i64 = 1_000_000;
 
@@ -137,7 +137,7 @@ fn local_times_follow_their_zone() {
             .map(|()| mapped.events.timestamp[0])
     };
     let hour = 3600 * MICROS;
-    let autumn = 1_792_886_400 * MICROS; // 2026-10-25 00:00 in UTC; clocks go back an hour later.
+    let autumn = 1_792_886_400 * MICROS; // 2026-10-25 00:00 in UTC; clocks go back one hour later.
     let berlin = "zone = \"Europe/Berlin\"";
     assert_eq!(read(berlin, "2026-10-25 01:59:59.5"), Ok(autumn - 500_000));
     assert_eq!(read(berlin, "2026-10-25 03:00:00"), Ok(autumn + 2 * hour));

@@ -1,4 +1,4 @@
-//! Random columns of every type that texts, UUIDs and teams are read from, and what each row should become.
+//! Random string, UUID and team columns, with expected results.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-/// A column, and what each of its rows should be: `None` for a reject.
+/// A column and the expected value of each row, `None` for a rejected row.
 pub(super) type Column<T> = (ArrayRef, Vec<Option<T>>);
 
 /// One value in eight is null.
@@ -27,7 +27,7 @@ fn texts(random: &mut StdRng, rows: usize) -> Vec<Option<Vec<u8>>> {
     (0..rows).map(|_| (!null(random)).then(|| words.choose(random).expect("some").to_vec())).collect()
 }
 
-/// Any text type. Invalid UTF-8 only where the type allows it.
+/// Any string or binary type. Invalid UTF-8 occurs only where the type allows it.
 pub(super) fn text_column(random: &mut StdRng, rows: usize) -> Column<String> {
     let mut values = texts(random, rows);
     let kind = random.random_range(0..9);
@@ -50,7 +50,7 @@ pub(super) fn text_column(random: &mut StdRng, rows: usize) -> Column<String> {
         5 => Arc::new(bytes.collect::<LargeBinaryArray>()),
         6 => Arc::new(bytes.collect::<BinaryViewArray>()),
         7 => {
-            // Sliced, so that offsets do not begin at zero.
+            // Sliced, so that offsets don't start at zero.
             let padded = std::iter::once(Some(b"\xff".as_slice())).chain(bytes).collect::<LargeBinaryArray>();
             Arc::new(padded.slice(1, rows))
         }
@@ -87,7 +87,7 @@ pub(super) fn uuid_column(random: &mut StdRng, rows: usize) -> Column<u128> {
     }
 }
 
-/// A text of the UUID, or one that is none.
+/// A string of the UUID, or an invalid one.
 fn uuid_text(random: &mut StdRng, value: &mut Option<u128>) -> Option<String> {
     let plain = format!("{:032x}", (*value)?);
     let hyphens = [&plain[..8], &plain[8..12], &plain[12..16], &plain[16..20], &plain[20..]].join("-");

@@ -1,5 +1,6 @@
-//! Files that pyarrow, DuckDB, Polars, fastparquet and ClickHouse wrote (`tests/fixtures/parquet/make.py`): all hold the same
-//! six events, each in its own form.
+//! Files written by pyarrow, DuckDB, Polars, fastparquet and ClickHouse.
+//!
+//! `tests/fixtures/parquet/make.py` writes the same six events with each writer's types.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use crate::backfill::read::{self, Batch};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet");
 
-/// Milliseconds since 1970 of the events' timestamps.
+/// Timestamps of the events in milliseconds since 1970.
 const TIMES: [i64; 6] =
     [1_793_529_726_502, -1, 1_709_164_800_000, 1_782_907_200_001, 946_684_800_000, 7_289_654_399_000];
 /// 2026-11-01 11:00:00.
@@ -20,7 +21,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(FOLDER).join(format!("{name}.parquet"))
 }
 
-/// The events as `make.py` makes them.
+/// The events of `make.py`.
 fn wanted() -> Vec<Event> {
     let names = ["$pageview", "$pageview", "sign up", "ünïcode ☃", "", "$autocapture"];
     let teams = [1, 2, 2, 9_007_199_254_740_992, 5, 1];
@@ -35,7 +36,7 @@ fn wanted() -> Vec<Event> {
             team_id: teams[n],
             distinct_id: ids[n].to_owned(),
             elements_hash: String::new(),
-            // The third has none and so its timestamp.
+            // The third event has no `created_at` and therefore gets its timestamp.
             created_at: TIMES[n] * 1000 + if n == 2 { 0 } else { 1_000_000 },
             ingested_at: 0,
             elements_chain: chains[n].to_owned(),
@@ -43,7 +44,8 @@ fn wanted() -> Vec<Event> {
         .collect()
 }
 
-/// All events of a file; there must be no rejects. A quarantine file of the same rows must give the same events.
+/// All events of a file without rejected rows. A quarantine file of the same rows must give the
+/// same events.
 fn all(name: &str, mapping: &Mapping, team: Option<i64>) -> Vec<Event> {
     let folder = tempfile::tempdir().expect("a folder");
     let kept = folder.path().join("kept.parquet");
@@ -61,7 +63,7 @@ fn all(name: &str, mapping: &Mapping, team: Option<i64>) -> Vec<Event> {
     first
 }
 
-/// Puts every row of `batches` into quarantine, good as they are.
+/// Writes every row of `batches` to a quarantine file, although the rows are valid.
 fn keep_all(source: &Path, batches: &[(Batch, Mapped)], kept: &Path) {
     let footer = read::footer("source", &File::open(source).expect("there")).expect("a footer");
     let (first, _) = batches.first().expect("some rows");
@@ -75,7 +77,7 @@ fn keep_all(source: &Path, batches: &[(Batch, Mapped)], kept: &Path) {
     quarantine.finish().expect("in its place");
 }
 
-/// The identity with other entries for some columns.
+/// The identity preset with replaced entries.
 fn identity_but(entries: &str) -> Mapping {
     let identity = include_str!("../presets/identity.toml");
     let replaced = |line: &&str| {

@@ -1,4 +1,4 @@
-//! What `mapping.toml` may and may not say, and which files it fits.
+//! Valid and invalid mappings, and binding to schemas.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::backfill::map::{Mapping, MappingError, PRESETS};
 
 const SMALL: &str = "uuid = \"id\"\nevent = \"name\"\ntimestamp = \"at\"\ndistinct_id = \"who\"\n";
 
-/// The faults of `text`, one line each.
+/// Errors of `text`, one line each.
 fn faults(text: &str) -> Vec<String> {
     match Mapping::parse(text) {
         Err(MappingError::Faulty { faults, .. }) => faults.iter().map(ToString::to_string).collect(),

@@ -1,4 +1,4 @@
-//! Mappings over files and batches: what others wrote, what chance makes, what is broken and mended.
+//! Tests of mappings with files, random batches and quarantine.
 
 mod batches;
 mod columns;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 use super::{Mapped, Mapping};
 use crate::backfill::read::{self, Batch, Bounds};
 
-/// Enough for every file of these tests, and small enough that some need several batches.
+/// Enough for every file of these tests, and small enough that some files need several batches.
 const MEMORY: usize = 16 << 20;
 
-/// Maps a file; yields each batch with what became of it.
+/// Maps a file and returns each batch with its result.
 fn map_file(path: &Path, mapping: &Mapping, team: Option<i64>) -> Vec<(Batch, Mapped)> {
     let input = Arc::new(File::open(path).expect("it is there"));
     let footer = read::footer(&path.display().to_string(), &*input).expect("a good footer");
@@ -33,7 +33,7 @@ fn map_file(path: &Path, mapping: &Mapping, team: Option<i64>) -> Vec<(Batch, Ma
         .collect()
 }
 
-/// One event, for comparison.
+/// An event for comparison.
 #[derive(Debug, Clone, PartialEq)]
 struct Event {
     uuid: u128,
@@ -48,7 +48,6 @@ struct Event {
     elements_chain: String,
 }
 
-/// The events of a batch, row by row.
 fn events(mapped: &Mapped) -> Vec<Event> {
     let events = &mapped.events;
     let text =

@@ -1,4 +1,4 @@
-//! Random columns of every type that moments are read from, and what each row should become.
+//! Random timestamp columns of every type, with expected results.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ const MICROS: i64 = 1_000_000;
 /// 1900 and 2300 in seconds since 1970.
 const YEARS: Range<i64> = -2_208_988_800..10_413_792_000;
 
-/// Moments in every unit; `unit` is what numbers count.
+/// Returns a column in a random unit; the last value is the mapping's `unit` for numbers.
 pub(super) fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<Option<i64>>, &'static str) {
-    // Some are outside the years that fit.
+    // Includes some timestamps outside the supported years.
     let span = YEARS.start - 1000..YEARS.end + 1000;
     let edges = [YEARS.start, YEARS.start - 1, YEARS.end, YEARS.end - 1, 0, -1];
     let seconds: Vec<Option<i64>> = (0..rows)
@@ -47,7 +47,7 @@ pub(super) fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<
         1 => (Arc::new(TimestampMillisecondArray::from(millis).with_timezone_opt(zone)), in_millis, "s"),
         2 => (Arc::new(TimestampMicrosecondArray::from(micros.clone()).with_timezone_opt(zone)), micros, "s"),
         3 => {
-            // Nanoseconds reach from 1677 to 2262 only.
+            // Nanoseconds cover only 1677 to 2262.
             let nanos: Vec<Option<i64>> =
                 (0..rows).map(|_| (!null(random)).then(|| random.random())).collect();
             let micros = nanos.iter().map(|nano| nano.map(|nano| nano.div_euclid(1000))).collect();
@@ -61,7 +61,7 @@ pub(super) fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<
             (Arc::new(digits.with_precision_and_scale(30, 6).expect("fits")), micros, "s")
         }
         8 => {
-            // Up to 2106 a float of seconds tells microseconds apart.
+            // Until 2106 a float of seconds distinguishes microseconds.
             let near = |milli: &Option<i64>| milli.filter(|milli| milli.abs() < 1000 << 32);
             let near: Vec<Option<i64>> = millis.iter().map(near).collect();
             let floats = near.iter().map(|milli| milli.map(|milli| milli as f64 / 1000.0));
@@ -90,7 +90,7 @@ pub(super) fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<
     (array, wanted, unit)
 }
 
-/// A text of the moment, or one that is none.
+/// An ISO 8601 string of the timestamp, or an invalid one.
 fn iso(random: &mut StdRng, micros: &mut Option<i64>) -> Option<String> {
     let value = (*micros)?;
     let moment = DateTime::from_timestamp_micros(value)?;
@@ -119,7 +119,7 @@ fn iso(random: &mut StdRng, micros: &mut Option<i64>) -> Option<String> {
             .to_string(),
         );
     }
-    // The years of the text itself are checked too, whatever its offset makes of it.
+    // The year in the text is checked too, regardless of its offset.
     let year = |text: &str| text[..4].parse::<i64>().is_ok_and(|year| (1900..2300).contains(&year));
     let text = match random.random_range(0..5) {
         0 => moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),

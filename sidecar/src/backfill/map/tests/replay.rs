@@ -1,4 +1,4 @@
-//! Rejected rows: kept with their place and reason, mended, and loaded again by the same mapping.
+//! Replay of fixed rows from quarantine files.
 
 use std::fs::File;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::backfill::read::{self, Bounds};
 
 const ROWS: usize = 100;
 
-/// Good columns: uuid, event, team, distinct_id, timestamp, and one that no mapping uses.
+/// Valid columns: uuid, event, team, distinct_id, timestamp, and one that no mapping uses.
 fn good() -> [(&'static str, ArrayRef); 6] {
     let rows = || 0..ROWS;
     [
@@ -37,7 +37,7 @@ fn good() -> [(&'static str, ArrayRef); 6] {
     ]
 }
 
-/// Writes `columns` as a file whose texts are declared as such, whatever their bytes are.
+/// Writes `columns` as a file that declares strings as UTF-8, whatever their bytes.
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, true)),
@@ -60,7 +60,7 @@ fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     writer.close().expect("closed");
 }
 
-/// Spoils some rows of the good columns; each with the reason that should be given.
+/// Makes some rows invalid and returns each row with its expected reason.
 fn spoil(columns: &mut [(&'static str, ArrayRef)]) -> Vec<(i64, &'static str)> {
     for (name, array) in columns.iter_mut() {
         match *name {
@@ -105,7 +105,7 @@ fn spoil(columns: &mut [(&'static str, ArrayRef)]) -> Vec<(i64, &'static str)> {
     ]
 }
 
-/// Maps a file into events and, if there are any, a quarantine file.
+/// Maps a file into events and, if rows are rejected, a quarantine file.
 fn load(path: &Path, mapping: &Mapping, quarantine: &Path) -> Vec<Event> {
     let footer = read::footer("source", &File::open(path).expect("there")).expect("a footer");
     let mut kept = None;
@@ -126,7 +126,7 @@ fn load(path: &Path, mapping: &Mapping, quarantine: &Path) -> Vec<Event> {
     all
 }
 
-/// What a quarantine file says about its rows: the file, the row group, the row, the reason.
+/// File, row group, row and reason of each row in a quarantine file.
 fn places(path: &Path) -> Vec<(String, i64, i64, String)> {
     let input = Arc::new(File::open(path).expect("there"));
     let footer = read::footer("quarantine", &*input).expect("a footer");
@@ -159,7 +159,8 @@ fn a_corrupted_file_comes_to_all_its_events_when_its_rejects_are_mended() {
     let first = load(&path("spoiled"), &identity, &path("rejects"));
     assert_eq!(first.len() + reasons.len(), ROWS);
 
-    // The place and the reason are there, and the columns that the mapping uses, as their source declares them.
+    // The file has the row position, the reason, and the mapped columns with their types in the
+    // source.
     let footer = read::footer("rejects", &File::open(path("rejects")).expect("there")).expect("a footer");
     let declared = footer.declared().fields().iter().map(|field| (field.name().as_str(), field.data_type()));
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -191,7 +192,7 @@ fn a_corrupted_file_comes_to_all_its_events_when_its_rejects_are_mended() {
     assert!(!path("none").exists());
 }
 
-/// The rejected rows as they should have been, with the quarantine's columns still there.
+/// The rejected rows with valid values, including the quarantine's columns.
 fn mended(reasons: &[(i64, &'static str)]) -> Vec<(&'static str, ArrayRef)> {
     let rows = Int64Array::from_iter_values(reasons.iter().map(|(row, _)| *row));
     let mut columns: Vec<(&str, ArrayRef)> = good()

@@ -1,4 +1,4 @@
-//! Timestamps as text, from the list that messages are tested with too.
+//! String timestamps, from the list that also tests messages.
 
 use chrono::{DateTime, NaiveDateTime};
 

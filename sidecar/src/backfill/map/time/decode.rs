@@ -1,4 +1,4 @@
-//! Instants from timestamps of any unit, dates, ISO 8601 text and numbers since 1970.
+//! Timestamps from Arrow timestamps, dates, strings and numbers.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -22,17 +22,17 @@ const MILLIS_A_SECOND: i64 = 1_000;
 const NANOS_A_MICROSECOND: i64 = 1_000;
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// What does not even fit into 64 bits of microseconds.
+/// Problem of a value that overflows 64 bits of microseconds.
 const OUT_OF_RANGE: &str = "is out of range";
 
-/// A column of one batch, as what it is to a calendar.
+/// Column of one batch, typed for conversion to timestamps.
 pub(crate) struct Instants<'a> {
     values: Kind,
     zone: &'a Zone,
 }
 
 enum Kind {
-    /// Counted from 1970: in UTC if `zoned`, else in the mapping's zone.
+    /// Counted from 1970, in UTC if `zoned`, else in the mapping's zone.
     Stamps {
         values: ScalarBuffer<i64>,
         unit: TimeUnit,
@@ -45,7 +45,7 @@ enum Kind {
 }
 
 impl<'a> Instants<'a> {
-    /// `None` for a column that is nothing of this kind.
+    /// Returns `None` for a column of another type.
     pub(crate) fn new(array: &ArrayRef, reading: &'a Reading) -> Option<Self> {
         let array = match array.data_type() {
             DataType::Dictionary(_, values) => &cast(array, values).ok()?,
@@ -63,7 +63,8 @@ impl<'a> Instants<'a> {
         Some(Self { values, zone: &reading.zone })
     }
 
-    /// All rows at once, if each is what we want already: microseconds in UTC, within the years that fit.
+    /// Returns all rows without conversion if they are already microseconds in UTC within the
+    /// supported years.
     pub(crate) fn as_they_are(&self) -> Option<Vec<i64>> {
         match &self.values {
             Kind::Stamps { values, unit: TimeUnit::Microsecond, zoned } if *zoned || self.zone.is_utc() => {
@@ -77,7 +78,7 @@ impl<'a> Instants<'a> {
     /// Microseconds since 1970 in UTC for a row that is not null.
     ///
     /// # Errors
-    /// The value as it is shown, and what is wrong with it.
+    /// The value for display, and the problem with it.
     pub(crate) fn get(&self, row: usize) -> Result<i64, (String, String)> {
         match &self.values {
             Kind::Stamps { values, unit, zoned } => {
@@ -114,7 +115,7 @@ impl<'a> Instants<'a> {
     }
 }
 
-/// The type of the values, if they are kept in a dictionary.
+/// The type of the values of a dictionary, or the type itself.
 pub(crate) fn plain(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => values,
@@ -132,7 +133,7 @@ fn stamps(array: &ArrayRef, unit: TimeUnit) -> Option<ScalarBuffer<i64>> {
     Some(values.clone())
 }
 
-/// What is finer than a microsecond is cut off, as ClickHouse does for a message.
+/// Truncates to microseconds, as ClickHouse does for a message.
 fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
     match unit {
         TimeUnit::Second => raw.checked_mul(MICROS),
@@ -142,7 +143,7 @@ fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
     }
 }
 
-/// As a date and time, where the years are those of events.
+/// Formats as date and time within the supported years, else as a raw number.
 fn shown(raw: i64, unit: TimeUnit) -> String {
     let known = micros(raw, unit).filter(|micros| iso8601::in_bounds(*micros).is_ok());
     match known.and_then(DateTime::from_timestamp_micros) {

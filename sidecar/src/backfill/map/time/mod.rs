@@ -1,4 +1,4 @@
-//! Timestamps from Arrow's values and from texts.
+//! Timestamps from Arrow values and strings.
 
 pub(super) mod range;
 

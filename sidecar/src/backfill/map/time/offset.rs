@@ -1,6 +1,6 @@
-//! Offsets from UTC as ISO 8601 writes them.
+//! UTC offsets in ISO 8601 notation.
 
-/// Seconds east of Greenwich; nothing may follow.
+/// Seconds east of Greenwich. `None` if more text follows.
 pub(super) fn offset(text: &[u8]) -> Option<i64> {
     let (sign, hour, minute) = match text {
         [sign, a, b, b':', c, d] | [sign, a, b, c, d] => (sign, number(&[*a, *b])?, number(&[*c, *d])?),
@@ -14,7 +14,6 @@ pub(super) fn offset(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// The value of decimal digits.
 pub(super) fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
 }

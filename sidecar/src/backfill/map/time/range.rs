@@ -1,5 +1,6 @@
-//! Whether the timestamps inside a nested column can be written as dates, since the JSON encoder would write its error
-//! into the text.
+//! Calendar range of timestamps inside nested columns.
+//!
+//! The check exists because the JSON encoder writes its error into the text of the value.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array};
@@ -7,10 +8,11 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
 
 const SECONDS_A_DAY: i64 = 86_400;
-/// Well within the quarter of a million years that the encoder's calendar has on both sides.
+/// Well within the calendar of the encoder, a quarter of a million years in each direction.
 const MOST_SECONDS: i64 = 200_000 * 365 * SECONDS_A_DAY;
 
-/// `false` if any value, however deep, might not be a date or a time of day; values under a null count too.
+/// Returns `false` if any value at any depth might not be a date or a time of day. Values under a
+/// null count too.
 pub(crate) fn all_are_dates(array: &ArrayRef) -> bool {
     match array.data_type() {
         DataType::Struct(_) => array.as_struct().columns().iter().all(all_are_dates),
@@ -24,7 +26,8 @@ pub(crate) fn all_are_dates(array: &ArrayRef) -> bool {
         DataType::Time32(unit) | DataType::Time64(unit) => {
             within(array, per_second(*unit), SECONDS_A_DAY - 1)
         }
-        // Other types are no dates, or too rare to look at twice: their text will be searched.
+        // Other types are not dates, or too rare for a check of the values. Their JSON is searched
+        // for the encoder's error.
         other => !other.is_temporal() && !other.is_nested() && !matches!(other, DataType::Dictionary(..)),
     }
 }

@@ -1,4 +1,4 @@
-//! Time zones for timestamps that have none of their own.
+//! Time zones for timestamps without one.
 
 use std::str::FromStr;
 
@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::offset::offset;
 
 const MICROS: i64 = 1_000_000;
-/// Bytes of an offset of hours alone, such as +02.
+/// Bytes of an offset with hours only, for example `+02`.
 const HOURS: usize = 3;
 
-/// A zone, and what to make of the hour that comes twice in autumn.
+/// A zone, and the rule for the hour that occurs twice in autumn.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Zone {
     name: String,
@@ -21,14 +21,13 @@ pub(crate) struct Zone {
     rules: Rules,
 }
 
-/// Which of two instants a local time means when clocks were put back.
+/// Rule for a local time that occurs twice because clocks were put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Ambiguous {
-    /// None: the row is a reject.
+    /// Rejects the row.
     Reject,
     /// The first, before clocks were put back.
     Earlier,
-    /// The second.
     Later,
 }
 
@@ -51,12 +50,12 @@ impl Default for Zone {
 }
 
 impl Zone {
-    /// The zone `name` (`Europe/Berlin`, `+02:00`).
+    /// Parses a zone name or an offset (`Europe/Berlin`, `+02:00`).
     pub(crate) fn new(name: &str, ambiguous: Ambiguous) -> Result<Self, String> {
         let wrong = || "is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
         let rules = match name {
             "UTC" => Rules::Utc,
-            // arrow takes +02:60 for +03:00.
+            // arrow parses +02:60 as +03:00.
             _ if name.starts_with(['+', '-']) && name.len() > HOURS && offset(name.as_bytes()).is_none() => {
                 return Err(wrong());
             }
@@ -65,15 +64,16 @@ impl Zone {
         Ok(Self { name: name.to_owned(), ambiguous, rules })
     }
 
-    /// Whether local time is UTC, so that [`Zone::utc`] changes nothing.
+    /// Whether local time equals UTC, so that [`Zone::utc`] changes no value.
     pub(crate) fn is_utc(&self) -> bool {
         matches!(self.rules, Rules::Utc)
     }
 
-    /// The instant of a local time; both are microseconds since 1970.
+    /// Converts local time to UTC. Both are microseconds since 1970.
     pub(crate) fn utc(&self, local: i64) -> Result<i64, String> {
         let Rules::Other(zone) = self.rules else { return Ok(local) };
-        // Only whole seconds go through the zone's rules: every offset is one.
+        // Only whole seconds pass through the zone's rules, because every offset is a whole number
+        // of seconds.
         let (second, micros) = (local.div_euclid(MICROS), local.rem_euclid(MICROS));
         let Some(naive) = DateTime::from_timestamp(second, 0).map(|moment| moment.naive_utc()) else {
             return Err("is no date".to_owned());

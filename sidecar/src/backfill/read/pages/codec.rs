@@ -1,4 +1,4 @@
-//! Decompression that ends at the size a page declares, whatever its bytes would unfold to.
+//! Decompression bounded by a page's declared size.
 
 use std::io::{Cursor, Read};
 
@@ -9,7 +9,7 @@ const BROTLI_BUFFER: usize = 64 << 10;
 /// Hadoop's framing of LZ4: two big-endian lengths before each block.
 const HADOOP_HEAD: usize = 8;
 
-/// Decompresses the pages of one column chunk.
+/// Decompressor for the pages of one column chunk.
 pub(super) enum Codec {
     Uncompressed,
     Snappy(snap::raw::Decoder),
@@ -23,7 +23,7 @@ pub(super) enum Codec {
 
 impl Codec {
     /// # Errors
-    /// The codec can't be had.
+    /// Fails if the codec is unsupported or can't be initialized.
     pub(super) fn new(compression: Compression) -> Result<Self, String> {
         Ok(match compression {
             Compression::UNCOMPRESSED => Self::Uncompressed,
@@ -41,7 +41,7 @@ impl Codec {
         })
     }
 
-    /// Whether pages stand in the file as they are.
+    /// Whether pages are stored uncompressed.
     pub(super) fn is_identity(&self) -> bool {
         matches!(self, Self::Uncompressed)
     }
@@ -49,7 +49,7 @@ impl Codec {
     /// Appends exactly `length` bytes to `output`, which has room for them.
     ///
     /// # Errors
-    /// `input` is broken, or unfolds to another length.
+    /// Fails if `input` is broken, or decompresses to another length.
     pub(super) fn decompress(
         &mut self,
         input: &[u8],
@@ -67,7 +67,8 @@ impl Codec {
                 output.truncate(start + written);
             }
             Self::Zstd(decoder) => {
-                // It writes behind the cursor as far as there is room, into memory that nobody has to clear first.
+                // The decoder writes behind the cursor up to the capacity, so that the memory needs
+                // no clearing first.
                 let mut room = Cursor::new(&mut *output);
                 room.set_position(start as u64);
                 decoder.decompress_to_buffer(input, &mut room).map_err(|error| error.to_string())?;
@@ -86,7 +87,7 @@ impl Codec {
     }
 }
 
-/// One byte more than declared is enough to know that it is too long.
+/// One byte more than declared is enough to detect excess output.
 fn bounded(decoder: impl Read, length: usize, output: &mut Vec<u8>) -> Result<(), String> {
     let most = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
     decoder.take(most).read_to_end(output).map(drop).map_err(|error| error.to_string())
@@ -120,7 +121,7 @@ fn lz4(input: &[u8], length: usize, output: &mut Vec<u8>) -> Result<(), String> 
     Ok(())
 }
 
-/// Fills all of `output` from blocks that each say how long they are, or not at all.
+/// Fills all of `output` from length-prefixed blocks, or fails.
 fn hadoop(mut input: &[u8], mut output: &mut [u8]) -> Option<()> {
     while !output.is_empty() {
         let (head, rest) = input.split_at_checked(HADOOP_HEAD)?;

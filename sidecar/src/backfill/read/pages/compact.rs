@@ -1,16 +1,17 @@
-//! Thrift's compact protocol, as far as a page header needs it.
+//! The subset of Thrift's compact protocol that page headers use.
 
-/// Structs in structs that are skipped: a page header has two levels, whoever sends more means harm.
+/// Limit on nested structs in skipped fields. A page header has two levels, so deeper nesting is
+/// malicious.
 const MOST_DEPTH: usize = 8;
 /// Bytes that a variable-length integer of 64 bits may take.
 const MOST_VARINT_BYTES: usize = 10;
 
-/// Why bytes are no such structure.
+/// A failed parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// They end too early; more of them may help.
+    /// The bytes end too early; more of them may help.
     Short,
-    /// They can't be a page header.
+    /// The bytes can't be a page header.
     Wrong,
 }
 
@@ -20,7 +21,7 @@ pub(super) enum Kind {
     True,
     False,
     Byte,
-    /// Of 16, 32 or 64 bits: all are written alike.
+    /// Of 16, 32 or 64 bits: all have the same encoding.
     Integer,
     Double,
     Bytes,
@@ -29,7 +30,7 @@ pub(super) enum Kind {
     Struct,
 }
 
-/// What has not been read yet.
+/// The unread bytes.
 pub(super) struct Compact<'a> {
     rest: &'a [u8],
 }
@@ -39,12 +40,11 @@ impl<'a> Compact<'a> {
         Self { rest: bytes }
     }
 
-    /// How many bytes have not been read yet.
     pub(super) fn left(&self) -> usize {
         self.rest.len()
     }
 
-    /// Has `field` read, or skip, every field of a struct.
+    /// Calls `field` for every field of a struct, to read or skip its value.
     pub(super) fn fields(
         &mut self,
         mut field: impl FnMut(&mut Self, i16, Kind) -> Result<(), Unread>,
@@ -63,21 +63,20 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// A number of up to 64 bits.
+    /// Reads a number of up to 64 bits.
     pub(super) fn integer(&mut self) -> Result<i64, Unread> {
         let zigzag = self.varint()?;
         let half = i64::try_from(zigzag >> 1).map_err(|_| Unread::Wrong)?;
         Ok(if zigzag & 1 == 0 { half } else { -half - 1 })
     }
 
-    /// A number that can't be negative.
+    /// Reads a number that can't be negative.
     pub(super) fn count(&mut self) -> Result<u32, Unread> {
         // The format has 31 bits for it.
         let count = i32::try_from(self.integer()?).map_err(|_| Unread::Wrong)?;
         u32::try_from(count).map_err(|_| Unread::Wrong)
     }
 
-    /// Passes over a value.
     pub(super) fn skip(&mut self, kind: Kind) -> Result<(), Unread> {
         self.skip_at(kind, 0)
     }

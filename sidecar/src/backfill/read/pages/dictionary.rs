@@ -1,8 +1,10 @@
-//! How long the values of a dictionary are, which tells what a page that refers to them may become.
+//! Value lengths of a dictionary.
+//!
+//! They bound the decoded size of a page that refers to the dictionary.
 
 use parquet::basic::Type as Physical;
 
-/// Bytes of one plain value, where all have as many.
+/// Bytes of one plain value, for types of fixed size.
 pub(super) fn width(physical: Physical, type_length: i32) -> Option<u64> {
     match physical {
         Physical::BOOLEAN => Some(1),
@@ -14,7 +16,8 @@ pub(super) fn width(physical: Physical, type_length: i32) -> Option<u64> {
     }
 }
 
-/// The length of a dictionary's longest value; `None` if it has not as many values as it says.
+/// Returns the length of a dictionary's longest value, or `None` if it has fewer values than
+/// declared.
 pub(super) fn longest(dictionary: &[u8], values: u32, physical: Physical, width: Option<u64>) -> Option<u64> {
     if physical != Physical::BYTE_ARRAY {
         let bytes = u64::from(values).checked_mul(width?)?;

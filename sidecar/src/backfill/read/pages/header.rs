@@ -1,4 +1,4 @@
-//! Page headers: what a page says about itself before its bytes are read.
+//! Page headers, read before the bytes of their pages.
 
 use bytes::Bytes;
 use parquet::basic::Encoding;
@@ -6,12 +6,12 @@ use parquet::column::page::Page;
 
 use super::compact::{Compact, Kind, Unread};
 
-/// What a page says about itself.
+/// A page's metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Bytes as they stand in the file.
+    /// In bytes, as stored in the file.
     pub(super) compressed: u32,
-    /// Bytes when decompressed.
+    /// In bytes, after decompression.
     pub(super) uncompressed: u32,
     /// CRC-32 of the bytes in the file.
     pub(super) crc: Option<u32>,
@@ -19,7 +19,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The page with this header whose decompressed bytes are `buf`; `None` if it has no data.
+    /// Returns the page with this header and the decompressed bytes `buf`; `None` if it has no
+    /// data.
     pub(super) fn page(&self, buf: Bytes) -> Option<Page> {
         Some(match self.body {
             Body::Index => return None,
@@ -49,7 +50,7 @@ impl Header {
     }
 }
 
-/// What is in a page.
+/// Kind of a page, with its counts and encodings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
     /// Of no use to a reader of all rows.
@@ -79,7 +80,7 @@ pub(super) struct DataV2 {
     pub(super) is_compressed: bool,
 }
 
-/// Reads the header at the beginning of `bytes`; also tells how many bytes it has.
+/// Reads the header at the beginning of `bytes`. Also returns its length in bytes.
 pub(super) fn read(bytes: &[u8]) -> Result<(Header, usize), Unread> {
     let mut input = Compact::new(bytes);
     let (mut page, mut compressed, mut uncompressed, mut crc, mut body) = (None, None, None, None, None);
@@ -88,7 +89,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Header, usize), Unread> {
             (1, Kind::Integer) => page = Some(input.count()?),
             (2, Kind::Integer) => uncompressed = Some(input.count()?),
             (3, Kind::Integer) => compressed = Some(input.count()?),
-            // Written as a signed number, and by some as an unsigned one: only its 32 bits matter.
+            // Some writers store the checksum as a signed number, others as an unsigned one. Only
+            // its 32 bits matter.
             (4, Kind::Integer) => crc = u32::try_from(input.integer()? & i64::from(u32::MAX)).ok(),
             (5, Kind::Struct) => body = Some((0, data(input)?)),
             (7, Kind::Struct) => body = Some((2, dictionary(input)?)),

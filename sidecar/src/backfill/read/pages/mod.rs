@@ -1,7 +1,7 @@
-//! The pages of one column chunk, one after the other, each checked before the decoder sees it.
+//! Pages of one column chunk, each checked before decoding.
 //!
-//! The Parquet library has a reader of pages too. This one stands in its place because that one believes a header: it
-//! unfolds gzip, brotli and LZ4 to whatever length they have, and makes room for as many values as a page claims.
+//! This replaces the Parquet library's page reader, which trusts page headers: it decompresses
+//! gzip, brotli and LZ4 to any length, and allocates as many values as a page claims.
 
 mod codec;
 mod compact;
@@ -24,37 +24,36 @@ use self::header::{Body, Header};
 use super::footer::place;
 use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
 
-/// A header without statistics has about thirty bytes; most with them are within this.
+/// A header without statistics has about thirty bytes. Most headers with statistics fit too.
 const HEADER_BYTES: u64 = 256;
 /// Statistics may hold two whole values, but no writer puts a megabyte of them into a header.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
 
-/// Reads the pages of one column chunk.
 pub(super) struct Pages<R> {
     input: Arc<R>,
     gauge: Arc<Gauge>,
-    /// The place of the column among those that are read.
+    /// Index of the column in the projection.
     column: usize,
     path: String,
     physical: Physical,
-    /// Bytes of one value, where all have as many.
+    /// Bytes of one value, for types of fixed size.
     width: Option<u64>,
     is_repeated: bool,
     codec: Codec,
-    /// Where the next header, or if that has been read, its page begins.
+    /// Byte offset of the next header, or of its page once the header has been read.
     offset: u64,
     end: u64,
     next: Option<Header>,
-    /// Values that the footer promises and no page has had yet.
+    /// Values in the footer's count and in no page so far.
     values_left: u64,
     longest_in_dictionary: u64,
 }
 
 impl<R: ChunkReader> Pages<R> {
-    /// Of the chunk that `metadata` describes.
+    /// A reader of the chunk that `metadata` describes.
     ///
     /// # Errors
-    /// Its codec is unknown, or its place impossible.
+    /// Fails if its codec is unknown, or if its byte offset or number of values is impossible.
     pub(super) fn new(
         input: Arc<R>,
         metadata: &ColumnChunkMetaData,
@@ -81,7 +80,7 @@ impl<R: ChunkReader> Pages<R> {
         })
     }
 
-    /// Reads the next header unless that was done; `None` behind the last page.
+    /// Reads the next header if necessary; `None` behind the last page.
     fn header(&mut self) -> Result<Option<Header>> {
         while self.next.is_none() && self.offset < self.end {
             let (header, length) = self.read_header()?;
@@ -117,7 +116,8 @@ impl<R: ChunkReader> Pages<R> {
         }
     }
 
-    /// Whether a page with this header may be read into memory, and may be what it says.
+    /// Checks that a page with this header may be read into memory, and that its counts are
+    /// possible.
     fn check(&mut self, header: &Header) -> Result<()> {
         let bytes = u64::from(header.uncompressed.max(header.compressed));
         if let Verdict::TooLarge { what, bytes } = self.gauge.admits(self.column, bytes) {
@@ -174,7 +174,7 @@ impl<R: ChunkReader> Pages<R> {
         };
         let mut output = Vec::with_capacity(length);
         output.extend_from_slice(levels);
-        // Some writers leave nothing at all of a page without values.
+        // Some writers store no bytes at all for a page without values.
         if length > levels.len() {
             let decompressed = self.codec.decompress(values, length - levels.len(), &mut output);
             decompressed.map_err(|problem| self.damaged(problem))?;
@@ -182,7 +182,7 @@ impl<R: ChunkReader> Pages<R> {
         Ok(output.into())
     }
 
-    /// Has the gauge account for `page`.
+    /// Adds `page` to the memory budget.
     fn weigh(&mut self, page: &Page) -> Result<()> {
         let bytes = page.buffer().len() as u64;
         if let Page::DictionaryPage { buf, num_values, .. } = page {

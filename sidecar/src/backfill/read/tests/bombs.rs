@@ -1,4 +1,4 @@
-//! Files that are small and unfold to more than the memory.
+//! Tests of small files that decompress to more than the memory.
 
 use std::sync::Arc;
 
@@ -59,7 +59,8 @@ fn a_page_that_unfolds_to_more_than_it_says_is_refused() {
         let begin =
             footer(FILE, &file).expect("a footer").metadata().row_group(0).column(0).data_page_offset();
         let begin = usize::try_from(begin).expect("small");
-        // Page type, then the uncompressed size as a varint: another last digit makes it smaller by far.
+        // Page type, then the uncompressed size as a varint. Another last digit makes it smaller by
+        // far.
         assert_eq!(file[begin + 2], 0x15, "a number of 32 bits");
         let last = (begin + 3..).find(|place| file[*place] < 0x80).expect("an end");
         let mut lying = file.to_vec();
@@ -73,7 +74,8 @@ fn a_page_that_unfolds_to_more_than_it_says_is_refused() {
     }
 }
 
-/// No batch is larger than the bound, whatever the dictionary or the prefix makes of a few bytes.
+/// Fails if a batch is larger than the budget, however far a dictionary or prefix expands a few
+/// bytes.
 #[track_caller]
 fn all_batches_are_bounded(file: &Bytes, wanted: usize) {
     let bounds = Bounds::within(32 * MIB);
@@ -102,7 +104,7 @@ fn a_long_value_in_a_dictionary_makes_short_batches() {
     let file = written(vec![("properties", Arc::new(texts))], properties);
     assert!(file.len() < 2 * MIB);
     all_batches_are_bounded(&file, 200);
-    // Other writers don't say how long the values are outside of the dictionary.
+    // Other writers don't record the size of the values without their dictionary.
     let silent = relabelled(&file, |metadata| {
         let mut builder = metadata.into_builder();
         let group = builder.take_row_groups().remove(0);

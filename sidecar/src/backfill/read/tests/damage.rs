@@ -1,4 +1,7 @@
-//! Broken files: an error that names file and place, or all rows; never a panic, never fewer rows in silence.
+//! Tests of broken files.
+//!
+//! A broken file gives an error with file and position, or all of its rows. It never causes a
+//! panic, and never silently loses rows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Bounds, FILE, MIB, ReadError, footer, read_all, relabelled, rows, written};
 
-/// Bytes changed in each of the files; more by hand with `FLIPS`.
+/// Bytes changed in each of the files; `FLIPS` overrides it for manual runs.
 const FLIPS: usize = 100;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet");
@@ -109,7 +112,7 @@ fn a_changed_byte_is_an_error_or_leaves_all_rows() {
     assert_eq!(failed, None);
 }
 
-/// Says that the second row group has `rows` rows, and the file as many as that makes.
+/// Claims that the second row group has `rows` rows, with a matching total for the file.
 fn with_rows(file: &Bytes, rows: i64) -> Bytes {
     relabelled(file, |metadata| {
         let file = metadata.file_metadata();

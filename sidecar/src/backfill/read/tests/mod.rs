@@ -1,4 +1,4 @@
-//! Files that are what they say, files that lie, and files that would fill the memory.
+//! Tests of valid files, false metadata and decompression bombs.
 
 mod bombs;
 mod damage;
@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Batch, Bounds, ReadError, batches, footer};
 
-/// What messages call the files of these tests.
+/// Name in messages of the files of these tests.
 const FILE: &str = "dir/history.parquet";
 const MIB: usize = 1 << 20;
 
@@ -44,7 +44,7 @@ fn rows(batches: &[Batch]) -> usize {
     batches.iter().map(|batch| batch.rows.num_rows()).sum()
 }
 
-/// `file` with a footer that `change` made of its own.
+/// Replaces the footer of `file` by the result of `change`.
 fn relabelled(file: &Bytes, change: impl FnOnce(ParquetMetaData) -> ParquetMetaData) -> Bytes {
     let metadata = footer(FILE, file).expect("a footer").metadata().as_ref().clone();
     let mut changed = file.to_vec();

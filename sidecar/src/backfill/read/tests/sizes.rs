@@ -1,4 +1,4 @@
-//! Batches of about equal size, of the projected columns alone, in the cheapest types.
+//! Tests of batch sizes, projection and column types.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn batches_have_about_the_bytes_that_were_asked_for() {
     let bounds = Bounds::within(64 * MIB);
     let read = read_all(&file, bounds).expect("good");
     assert_eq!(rows(&read), 50_000);
-    // The last of each row group is what is left.
+    // Without the last batch of each row group, which holds the remainder.
     let inner = read.iter().filter(|batch| batch.first_row + (batch.rows.num_rows() as u64) < 20_000);
     for batch in inner {
         let bytes = batch.rows.num_rows() * 408;
@@ -37,7 +37,7 @@ fn only_the_projected_columns_are_read() {
     let file = written(columns, WriterProperties::builder().build());
     let mut broken = file.to_vec();
     let metadata = footer(FILE, &file).expect("a footer");
-    // The pages of the column between them are gone, which nobody may notice.
+    // The pages of the unprojected column are overwritten, without any effect on the others.
     let (begin, length) = metadata.metadata().row_group(0).column(1).byte_range();
     let (begin, length) = (usize::try_from(begin).expect("small"), usize::try_from(length).expect("small"));
     broken[begin..begin + length].fill(0xff);
@@ -60,7 +60,7 @@ fn texts_are_bytes_and_what_the_writer_embedded_is_not_believed() {
     let footer = footer(FILE, &file).expect("a footer");
     assert_eq!(footer.schema().field(0).data_type(), &DataType::BinaryView);
     assert_eq!(footer.declared().field(0).data_type(), &DataType::Utf8);
-    // As another writer's, the embedded schema may say anything.
+    // The embedded schema of another writer may be arbitrary.
     let with_nonsense = WriterProperties::builder()
         .set_key_value_metadata(Some(vec![parquet::file::metadata::KeyValue::new(
             "ARROW:schema".to_owned(),

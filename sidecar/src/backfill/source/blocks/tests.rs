@@ -1,4 +1,4 @@
-//! Ranges of a remote object through the blocks, against its bytes.
+//! Tests of cached ranges against the bytes of a remote object.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::super::variables::Variables;
 use super::super::{Reader, SourceError};
 use super::*;
 
-/// An object in a store that is memory.
+/// An object in an in-memory store.
 async fn object(store: &Arc<InMemory>, bytes: Vec<u8>) -> Object {
     let path = Path::from("a.parquet");
     store.put(&path, bytes.into()).await.expect("stored");
@@ -106,7 +106,7 @@ async fn an_object_that_is_replaced_while_it_is_read_is_refused() {
     };
     tokio::task::spawn_blocking(reading).await.expect("refused");
     new.still_is(&old.identity()).expect_err("another identity");
-    // Gone.
+    // Deleted.
     store.delete(&Path::from("a.parquet")).await.expect("deleted");
     let reader = new.open().await.expect("a reader");
     let error = tokio::task::spawn_blocking(move || reader.get_bytes(0, 1))

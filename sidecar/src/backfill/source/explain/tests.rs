@@ -1,10 +1,10 @@
-//! Errors as the client layers them, told as the fault they mean.
+//! Tests of the faults behind layered client errors.
 
 use std::fmt;
 
 use super::*;
 
-/// One layer of an error: its words, and what it wraps.
+/// One layer of an error: its text, and the error it wraps.
 #[derive(Debug)]
 struct Layer(String, Option<Box<Layer>>);
 
@@ -24,7 +24,7 @@ fn variables() -> Variables {
     Variables::new([("AWS_SESSION_TOKEN".to_owned(), "t0ken".to_owned())])
 }
 
-/// The client's error for an answer: an outer layer names the whole address.
+/// The client's error for an answer: an outer layer holds the whole address.
 fn explained(kind: Kind, inner: &str) -> SourceError {
     let address = "Error performing GET http://host/a.parquet?X-Amz-Signature=s1gnature in 1 s - ".to_owned();
     let source = Box::new(Layer(address + inner, Some(Box::new(Layer(inner.to_owned(), None)))));

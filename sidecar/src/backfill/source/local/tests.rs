@@ -1,4 +1,4 @@
-//! Local files: what arguments find, what is read, and that a change is noticed.
+//! Tests of lookup, reads and change detection of local files.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -136,13 +136,13 @@ async fn a_file_that_changes_is_refused_before_and_while_it_is_read() {
     later(&path);
     assert!(changed(reader.unchanged()) && changed(object.open().await.map(drop)));
 
-    // Replaced by another with the same name.
+    // Replaced by another file with the same name.
     let reader = open(&path).await.expect("a reader");
     fs::write(folder.path().join("new"), "y").expect("a file");
     fs::rename(folder.path().join("new"), &path).expect("renamed");
     assert!(changed(reader.unchanged()));
 
-    // Cut short while it is read.
+    // Truncated during a read.
     fs::write(&path, [1; 50_000]).expect("a file");
     let reader = open(&path).await.expect("a reader");
     let mut range = reader.get_read(20_000).expect("a range");
@@ -152,7 +152,7 @@ async fn a_file_that_changes_is_refused_before_and_while_it_is_read() {
     let error = reader.get_bytes(0, 50_000).expect_err("too short");
     assert!(matches!(SourceError::behind(&error), Some(SourceError::Changed { .. })), "{error}");
 
-    // Gone.
+    // Deleted.
     fs::remove_file(&path).expect("removed");
     assert!(matches!(reader.unchanged(), Err(SourceError::File { .. })));
 }
