@@ -25,8 +25,9 @@ test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 test: style lints unit it ## lint, unit and integration tests
 
-lint: style ## formatting, clippy, and cargo-deny where it is installed
+lint: style ## formatting, clippy, rules of the house, and cargo-deny where it is installed
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --lib house::
 
 style: tools
 	cargo fmt --all --check

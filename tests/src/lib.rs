@@ -1,4 +1,4 @@
-//! What the integration tests, kill tests and benchmarks of posthouse stand on: the real servers.
+//! Test library of posthouse: real servers, load generators and kill tests.
 
 pub mod daemon;
 pub mod demo;
@@ -10,3 +10,6 @@ pub mod people;
 pub mod site;
 pub mod stack;
 pub mod torture;
+
+#[cfg(test)]
+mod house;

@@ -1,10 +1,12 @@
-//! The command line: what can be asked for, and how the answer becomes an exit code.
+//! Command line and exit codes.
 
 mod backfill;
 mod failure;
 mod notices;
 mod output;
 mod persons;
+#[cfg(test)]
+mod reference;
 mod run;
 mod schema;
 mod signals;
@@ -26,17 +28,18 @@ pub(crate) use self::failure::wrong_usage;
 use self::notices::Log;
 use self::output::Output;
 
-/// Exit code of work that failed.
+/// Exit code of a command that failed.
 const FAILED: u8 = 1;
-/// Exit code of a wrong command line (clap's own) or a wrong config.
+/// Exit code of an invalid command line (clap's own) or an invalid config.
 const WRONG_CONFIG: u8 = 2;
-/// Exit code of a verb that looked, and found differences.
+/// Exit code of a command that found differences.
 const DIFFERENCES: u8 = 3;
 
-/// How long threads that block may take when the work is done.
+/// Time for blocking threads to end after the command is done.
 const THREADS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What is logged where `RUST_LOG` says nothing. The replication client logs an error whenever somebody else holds the slot.
+/// Log filter without `RUST_LOG`. The replication client logs an error whenever another process
+/// holds the slot.
 const DEFAULT_LOG: &str = "info,pgwire_replication=off";
 
 const EXIT_CODES: &str = "\
@@ -48,11 +51,11 @@ Lines of stderr before it are logs and progress, for people.
 The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from
 clickhouse.password_file; those of Kafka and PostgreSQL likewise.";
 
-/// Keeps the topics, schema, functions and persons of a sharded analytics ClickHouse right.
+/// Manage Kafka topics, schema, UDFs and person sync of a sharded ClickHouse cluster
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 110)]
 pub(crate) struct Arguments {
-    /// The file that describes the cluster; posthouse.example.toml shows every key
+    /// Path of the config file; posthouse.example.toml shows every key
     #[arg(
         long,
         global = true,
@@ -72,32 +75,32 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run as the sidecar: answer health and metrics, keep topics in line, copy persons
+    /// Run the sidecar: serve health and metrics, reconcile topics, replicate persons
     #[command(after_help = run::RUN)]
     Run,
-    /// Tables and views of every node: compare them with the config, bring them in line
+    /// Compare tables and views of every node with the config, and apply the changes
     #[command(subcommand)]
     Schema(schema::Schema),
-    /// Kafka topics as topics.toml has them, and the consumer groups that read them
+    /// Compare Kafka topics with topics.toml, apply changes, and manage consumer groups
     #[command(subcommand)]
     Topics(topics::Topics),
-    /// Persons and their distinct ids: what would be published, and whether every node has what PostgreSQL has
+    /// Check the replication of persons, and compare every node with PostgreSQL
     #[command(subcommand)]
     Persons(persons::Persons),
-    /// Functions that ClickHouse runs in queries: install them, prove them
+    /// Install and check the functions that ClickHouse runs in queries
     #[command(subcommand)]
     Udf(udf::Udf),
-    /// History from Parquet: load it exactly once, and prove it
+    /// Load events from Parquet files exactly once, and verify the result
     #[command(subcommand)]
     Backfill(backfill::Backfill),
 }
 
-/// How a verb ended that did not fail.
+/// Result of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// Done, or nothing to do.
+    /// Done, or no change was needed.
     Clean,
-    /// It looked, and found differences.
+    /// The command found differences.
     Differs,
 }
 
@@ -107,11 +110,12 @@ impl Outcome {
     }
 }
 
-/// Does what `arguments` ask for. Config, then logs, then Tokio: the first can fail without the others.
+/// Runs the command of `arguments`. Reads the config first, then starts logs and Tokio, so that an
+/// invalid config fails without them.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let output = Output { json: arguments.json };
     let done = match &arguments.verb {
-        // It writes the config that the others need.
+        // Import writes the config that the other commands need.
         Verb::Schema(schema::Schema::Import(verb)) => {
             start_logs();
             finish(verb.run(output))
@@ -132,7 +136,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Runs a verb to its end; threads that other programs keep busy are left behind.
+/// Runs a command to its end. Threads that other programs still block are abandoned after
+/// [`THREADS_TIMEOUT`].
 fn finish(verb: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(verb);
@@ -154,7 +159,7 @@ impl Verb {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    // A mapping that does not fit stands behind the file that it does not fit.
+    // A mapping error is the cause of an error that names the file that it does not fit.
     let wrong_config = error
         .chain()
         .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());

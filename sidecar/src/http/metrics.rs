@@ -1,65 +1,54 @@
-//! Metrics, and how Prometheus reads them.
+//! Metrics and their Prometheus text format.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// A metric; its variants in the order in which they are shown.
+/// A metric; the order of the variants is the order of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Differences that an apply would mend.
     TopicsDifferences,
-    /// Differences that are refused.
     TopicsRefused,
-    /// Findings of posthouse topics check, by severity.
+    /// By severity.
     TopicsFindings,
-    /// Changes made.
     TopicsChanges,
-    /// Changes that failed.
     TopicsFailures,
-    /// Looks that failed as a whole.
     TopicsErrors,
-    /// When the last look succeeded.
+    /// Seconds since 1970.
     TopicsLook,
-    /// Messages that a group has not read, by group and topic.
+    /// By group and topic.
     ConsumerLag,
-    /// Age of the oldest of these.
+    /// By group and topic, in seconds.
     ConsumerOldestUnread,
-    /// For how long a group stands still while messages wait.
+    /// In seconds.
     ConsumerStalled,
-    /// Whether this posthouse holds the slot.
     PersonsLeader,
-    /// Messages handed over.
     PersonsMessages,
-    /// Rows of the first copy, by table.
+    /// By table.
     PersonsCopied,
-    /// WAL that waits.
     PersonsSlotLag,
-    /// Turns that failed.
     PersonsErrors,
-    /// Rows that differ, on all nodes, by kind.
+    /// By kind, over all nodes.
     PersonsDifferences,
-    /// When an audit ended.
+    /// Seconds since 1970.
     PersonsAudit,
-    /// Audits that failed.
     PersonsAuditErrors,
-    /// Messages and rows because of which nothing is published.
+    /// Messages and rows that keep posthouse from publishing.
     PersonsConflicts,
-    /// Conflicting messages that came while persons were published.
+    /// Conflicting messages that arrive while posthouse publishes persons.
     PersonsForeignMessages,
-    /// Requirements that the source does not meet.
     PersonsSourceFaults,
     /// Changes without the row's key.
     PersonsKeyless,
-    /// Whether a task does its work, by task.
+    /// By task.
     TaskReady,
-    /// How long ago a task beat, by task.
+    /// Seconds since the last heartbeat, by task.
     TaskHeartbeat,
-    /// Restarts of a task, by task.
+    /// By task.
     TaskRestarts,
 }
 
-/// Values that only grow, or come and go.
+/// Counters only grow; gauges rise and fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Counter,
@@ -197,10 +186,8 @@ impl Metric {
 /// Names and values of labels.
 pub type Labels = Vec<(&'static str, String)>;
 
-/// A metric and its labels.
 type Key = (Metric, Labels);
 
-/// The values of all metrics that have been measured.
 #[derive(Debug, Default)]
 pub struct Metrics(Mutex<BTreeMap<Key, u64>>);
 
@@ -215,19 +202,19 @@ impl Metrics {
         self.values().insert((metric, vec![(label, of.to_owned())]), value);
     }
 
-    /// Replaces all values of a metric, so that labels which are gone are not shown any more.
+    /// Replaces all values of a metric, so that obsolete labels disappear.
     pub fn replace(&self, metric: Metric, values: impl IntoIterator<Item = (Labels, u64)>) {
         let mut all = self.values();
         all.retain(|(known, _), _| *known != metric);
         all.extend(values.into_iter().map(|(labels, value)| ((metric, labels), value)));
     }
 
-    /// Adds to a metric without a label; to add nothing makes it known as 0.
+    /// Adds to a metric without a label; adding 0 publishes it as 0.
     pub fn add(&self, metric: Metric, count: u64) {
         *self.values().entry((metric, Labels::new())).or_default() += count;
     }
 
-    /// Adds to a metric for one value of its label; to add nothing makes it known as 0.
+    /// Adds to a metric for one value of its label; adding 0 publishes it as 0.
     pub fn add_for(&self, metric: Metric, label: &'static str, of: &'static str, count: u64) {
         *self.values().entry((metric, vec![(label, of.to_owned())])).or_default() += count;
     }
@@ -259,7 +246,7 @@ impl fmt::Display for Metrics {
     }
 }
 
-/// A label's value as the text format has it: groups may be called anything.
+/// Escapes a label's value for the text format, because group names may hold any characters.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -302,4 +289,62 @@ mod tests {
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(lines, [r#"posthouse_consumer_lag_messages{group="a\"b\\c\nd",topic="t"} 2"#]);
     }
+
+    const HEAD: &str = "\
+# Metrics
+
+Every metric of `/metrics`. This page is generated: run
+`POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --lib the_page_of_metrics` after a change.
+
+| metric | type | meaning |
+|---|---|---|
+";
+
+    #[test]
+    fn the_page_of_metrics_is_current() {
+        let mut page = HEAD.to_owned();
+        for metric in METRICS {
+            let (name, kind, help) = metric.describe();
+            let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
+            page.push_str(&format!("| `{name}` | {kind} | {help} |\n"));
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics.md");
+        if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
+            std::fs::write(path, &page).expect("the page can be written");
+        }
+        let written = std::fs::read_to_string(path).expect("docs/reference/metrics.md");
+        assert!(
+            written == page,
+            "docs/reference/metrics.md is not current; its first lines say how to make it"
+        );
+    }
+
+    /// In the order in which they are shown.
+    const METRICS: [Metric; 25] = [
+        Metric::TopicsDifferences,
+        Metric::TopicsRefused,
+        Metric::TopicsFindings,
+        Metric::TopicsChanges,
+        Metric::TopicsFailures,
+        Metric::TopicsErrors,
+        Metric::TopicsLook,
+        Metric::ConsumerLag,
+        Metric::ConsumerOldestUnread,
+        Metric::ConsumerStalled,
+        Metric::PersonsLeader,
+        Metric::PersonsMessages,
+        Metric::PersonsCopied,
+        Metric::PersonsSlotLag,
+        Metric::PersonsErrors,
+        Metric::PersonsDifferences,
+        Metric::PersonsAudit,
+        Metric::PersonsAuditErrors,
+        Metric::PersonsConflicts,
+        Metric::PersonsForeignMessages,
+        Metric::PersonsSourceFaults,
+        Metric::PersonsKeyless,
+        Metric::TaskReady,
+        Metric::TaskHeartbeat,
+        Metric::TaskRestarts,
+    ];
 }

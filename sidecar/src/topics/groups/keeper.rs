@@ -1,25 +1,27 @@
-//! The offsets that Kafka tables keep in Keeper, read through a node.
+//! Offsets that Kafka tables keep in Keeper, read through a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::partitions::places;
 use crate::kafka::{Cluster, Place};
 use crate::node::{Node, NodeError};
 use crate::schema::KafkaTable;
 use crate::sql;
 
-/// ClickHouse's code for a table that is not there: a server without a Keeper has no `system.zookeeper`, nor has libchdb.
+/// ClickHouse's code for a missing table. A server without Keeper has no `system.zookeeper`, nor
+/// has libchdb.
 const UNKNOWN_TABLE: u32 = 60;
-/// Its code for everything that Keeper says.
+/// ClickHouse's code for every error of Keeper.
 const KEEPER_EXCEPTION: u32 = 999;
 
-/// What is known of the offsets below one path.
+/// Offsets below one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// What is there; a partition of which no message was read has none.
+    /// Without partitions of which no message was read.
     Offsets(BTreeMap<Place, i64>),
-    /// Why it can't be read.
+    /// Reason why they can't be read.
     Unreadable(String),
 }
 
@@ -34,7 +36,8 @@ struct Child {
     name: String,
 }
 
-/// The offsets of all tables that keep them in Keeper, by path, each read through a node that has the table.
+/// Offsets of all tables that keep them in Keeper, by path. Each path is read through a node that
+/// has the table.
 pub(super) async fn offsets(
     nodes: &[Node],
     tables: &[KafkaTable],
@@ -51,7 +54,7 @@ pub(super) async fn offsets(
             .filter(|table| table.keeper_path.as_ref() == Some(path))
             .flat_map(|t| &t.topics)
             .collect();
-        let places: Vec<Place> = topics.into_iter().flat_map(|topic| super::places(cluster, topic)).collect();
+        let places: Vec<Place> = topics.into_iter().flat_map(|topic| places(cluster, topic)).collect();
         let kept = match read(node, path, places).await {
             Ok(offsets) => Kept::Offsets(offsets),
             Err(error) => Kept::Unreadable(why(&node.name, &error)),
@@ -84,15 +87,12 @@ fn partition_path(path: &str, place: &Place) -> String {
     format!("{}/topics/{}/partitions/{}", path.trim_end_matches('/'), place.topic, place.partition)
 }
 
-/// Replicas of a Kafka table that Keeper still knows; `None` if this node can't tell.
-///
-/// # Errors
-/// See [`NodeError`].
+/// Replicas of a Kafka table in Keeper; `None` if this node has no `system.zookeeper`.
 pub async fn replicas(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
     children(node, &format!("{}/replicas", path.trim_end_matches('/'))).await
 }
 
-/// The names below a path of Keeper; `None` if this node can't tell.
+/// Names below a path of Keeper; `None` if this node has no `system.zookeeper`.
 pub(super) async fn children(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
     let query = node.query(sql::text("inspect/keeper_children.sql").unwrap_or_default());
     match query.param("path", path).rows::<Child>().await {

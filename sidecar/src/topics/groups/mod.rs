@@ -1,5 +1,6 @@
-//! Consumer groups: how far each is, by the offsets that count, and what it has not read.
+//! Offsets and lag of consumer groups.
 
+mod partitions;
 mod keeper;
 mod observe;
 mod readers;
@@ -15,75 +16,71 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 pub use self::keeper::{Kept, replicas};
-pub(super) use self::observe::places;
 pub use self::observe::{Seen, observe};
+pub(super) use self::partitions::places;
 pub use self::readers::{TopicReader, readers};
 pub use self::replay::{ReplayError, replays};
 use crate::kafka::{Client, FirstMessage, KafkaError, Place};
 use crate::schema::KafkaTable;
 
-/// Groups that are asked for at once: each by a consumer with connections of its own.
+/// Groups that are asked for at once, each by a consumer with its own connections.
 const ASKED_AT_ONCE: usize = 8;
 
-/// Where the offsets are that say how far a group is.
+/// Source of a group's effective offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Offsets {
-    /// In the group.
+    /// The consumer group.
     Group,
-    /// In Keeper, where Kafka tables keep them; the group's follow.
+    /// Keeper, for Kafka tables that keep their offsets there. The group's offsets follow.
     Keeper,
-    /// In Keeper, which can't be read: the group's are shown instead.
+    /// The group instead of an unreadable Keeper.
     GroupForKeeper,
 }
 
-/// How far a group is in a topic.
+/// Lag of a group in a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lag {
-    /// The group.
     pub group: String,
-    /// The topic.
     pub topic: String,
-    /// Kafka's word for how the group is; absent if the brokers don't know it. Tables with offsets in Keeper read without being
-    /// members: their group is `Empty` while it is read.
+    /// Kafka's name of the group's state; absent if the brokers don't know the group. Tables with
+    /// offsets in Keeper read without being members, so their group is `Empty` while they read.
     pub state: Option<String>,
-    /// How many consumers are in the group.
+    /// Number of consumers in the group.
     pub members: usize,
-    /// Whose offsets these are.
     pub offsets: Offsets,
-    /// The Kafka tables of the group that read the topic, each with the nodes that have it.
+    /// Kafka tables of the group that read the topic, each with its nodes.
     pub tables: BTreeMap<String, Vec<String>>,
-    /// Messages that were not read.
+    /// Number of unread messages.
     pub lag: i64,
-    /// When the oldest unread message was made, in milliseconds since 1970.
+    /// Timestamp of the oldest unread message, in milliseconds since 1970.
     pub oldest_unread: Option<i64>,
-    /// Each partition.
     pub partitions: Vec<PartitionLag>,
 }
 
-/// How far a group is in a partition.
+/// Lag of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartitionLag {
-    /// The partition.
     pub partition: i32,
-    /// The offset that is read next; absent if the group never committed one.
+    /// Offset of the next message to read; absent if the group never committed one.
     pub committed: Option<i64>,
-    /// The offset of the first message; absent if no broker leads the partition.
+    /// Offset of the first message; absent if no broker leads the partition.
     pub first: Option<i64>,
-    /// The offset of the next message.
+    /// Offset of the next message to be written.
     pub end: Option<i64>,
-    /// Messages that were not read; as far as offsets tell, which transactions and compaction make
-    /// too large. Once the oldest was looked for: 0 if there is none.
+    /// Number of unread messages by offsets. Transactions and compaction make it too large.
+    /// [`date`] sets it to 0 if it finds no message.
     pub lag: Option<i64>,
     /// Messages that were deleted before they were read.
     pub lost: i64,
-    /// When the oldest unread message was made, in milliseconds since 1970.
+    /// Timestamp of the oldest unread message, in milliseconds since 1970.
     pub oldest_unread: Option<i64>,
     /// The member that reads it.
     pub member: Option<String>,
 }
 
-/// How far every group is that the brokers or tables know, by group and topic; with a name, this group alone.
+/// Lags of all groups that the brokers or tables know, by group and topic. With a name, of this
+/// group alone.
 pub fn lags(seen: &Seen, only: Option<&str>) -> Vec<Lag> {
     let names = seen.group_names().into_iter().filter(|name| only.is_none_or(|only| only == *name));
     names
@@ -91,7 +88,7 @@ pub fn lags(seen: &Seen, only: Option<&str>) -> Vec<Lag> {
         .collect()
 }
 
-/// Groups without any topic: nothing is known of what they read.
+/// Groups without any known topic.
 pub fn idle(seen: &Seen) -> Vec<&str> {
     seen.group_names().into_iter().filter(|group| seen.topics_of(group).is_empty()).collect()
 }
@@ -147,7 +144,7 @@ fn partition(seen: &Seen, group: &str, place: &Place) -> PartitionLag {
     }
 }
 
-/// Where the oldest unread message of each lagging partition is.
+/// Offset of the oldest unread message of each lagging partition.
 pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
     let mut unread = BTreeMap::new();
     for lag in lags {
@@ -161,11 +158,8 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
     unread
 }
 
-/// Fills in when the oldest unread messages were made: reads one of each lagging partition. What
-/// turns out to be no message lags no more.
-///
-/// # Errors
-/// See [`KafkaError`].
+/// Fills in the timestamps of the oldest unread messages. Reads one message of each lagging
+/// partition. A partition without one gets lag 0.
 pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
     let mut groups: BTreeMap<String, BTreeMap<Place, i64>> = BTreeMap::new();
     for ((group, place), start) in unread(lags) {
@@ -193,7 +187,7 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
     Ok(())
 }
 
-/// What has to be said beside the figures.
+/// Caveats to show beside the figures.
 pub fn notes(seen: &Seen) -> Vec<String> {
     let silent = seen.silent.iter();
     let mut notes: Vec<String> =

@@ -1,4 +1,4 @@
-//! Asks brokers, nodes and Keeper who reads what, and how far.
+//! Snapshot of groups, their readers and offsets, from brokers, nodes and Keeper.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,32 +7,32 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
+use super::partitions::places;
 use crate::kafka::{Bounds, Client, Cluster, Group, KafkaError, Place};
 use crate::node::Node;
 use crate::schema::{KafkaTable, kafka_tables};
 use crate::topics::apply::lock::is_lock;
 
-/// Who reads what, and how far.
+/// Snapshot of groups, their readers and offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What the brokers hold.
     pub cluster: Cluster,
-    /// Every group but the lock's, by name.
+    /// Every group but the locks', by name.
     pub groups: Vec<Group>,
-    /// The Kafka tables of every node that answers.
+    /// Kafka tables of every reachable node.
     pub tables: Vec<KafkaTable>,
-    /// Nodes that do not answer, with what was said: they may have tables too.
+    /// Unreachable nodes with their errors. They may have tables too.
     pub silent: BTreeMap<String, String>,
-    /// What each group has committed.
+    /// Committed offsets of each group.
     pub committed: BTreeMap<String, BTreeMap<Place, i64>>,
-    /// What tables keep in Keeper, by path.
+    /// Offsets of tables in Keeper, by path.
     pub kept: BTreeMap<String, Kept>,
-    /// Where partitions begin and end, of all that somebody reads; without those that no broker leads.
+    /// Bounds of all partitions with a reader; without partitions that no broker leads.
     pub bounds: BTreeMap<Place, Bounds>,
 }
 
 impl Seen {
-    /// The partitions that a group has committed or a table or member of it reads, by topic.
+    /// Topics of which the group has committed offsets, or that one of its tables or members reads.
     pub(in super::super) fn topics_of(&self, group: &str) -> BTreeSet<String> {
         let committed = self.committed.get(group).into_iter().flatten().map(|(place, _)| place.topic.clone());
         let read = self.tables_of(group).flat_map(|table| table.topics.iter().cloned());
@@ -42,7 +42,6 @@ impl Seen {
         committed.chain(read).chain(assigned).collect()
     }
 
-    /// The tables of a group.
     pub(in super::super) fn tables_of(&self, group: &str) -> impl Iterator<Item = &KafkaTable> {
         self.tables.iter().filter(move |table| table.group == group)
     }
@@ -53,13 +52,14 @@ impl Seen {
         self.groups.iter().map(|group| group.name.as_str()).chain(named).collect()
     }
 
-    /// What says how far the group is in a partition: Keeper if a table keeps its offsets there, else the group.
+    /// Effective offset of a group in a partition: from Keeper if a table keeps its offsets there,
+    /// else from the group.
     pub(in super::super) fn position(&self, group: &str, place: &Place) -> Option<i64> {
         self.kept_position(group, place)
             .or_else(|| self.committed.get(group).and_then(|offsets| offsets.get(place)).copied())
     }
 
-    /// What Keeper says of it.
+    /// Offset of a group in a partition, from Keeper.
     pub(in super::super) fn kept_position(&self, group: &str, place: &Place) -> Option<i64> {
         let mut paths = self.tables_of(group).filter_map(|table| table.keeper_path.as_ref());
         paths.find_map(|path| match self.kept.get(path)? {
@@ -69,17 +69,10 @@ impl Seen {
     }
 }
 
-/// The partitions of a topic that exists.
-pub(in super::super) fn places(cluster: &Cluster, topic: &str) -> impl Iterator<Item = Place> {
-    let count = cluster.topics.get(topic).map(|layout| layout.partitions.len()).unwrap_or_default();
-    let topic = topic.to_owned();
-    (0..).take(count).map(move |partition| Place { topic: topic.clone(), partition })
-}
-
-/// Looks. With `only`, offsets of this group alone are asked for.
+/// Takes a snapshot. With `only`, reads the offsets of this group alone.
 ///
 /// # Errors
-/// See [`KafkaError`]. A node that does not answer is no error: it is among the silent ones.
+/// See [`KafkaError`]. An unreachable node is no error; it is listed in [`Seen::silent`].
 pub async fn observe(client: &Client, nodes: &[Node], only: Option<&str>) -> Result<Seen, KafkaError> {
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;
@@ -132,7 +125,7 @@ async fn bounds(
     client.bounds(places).await
 }
 
-/// The partitions of a topic that a broker leads: a question about another one is never answered.
+/// Partitions of a topic with a leader. Brokers never answer a question about a leaderless one.
 fn led(cluster: &Cluster, topic: &str) -> impl Iterator<Item = Place> {
     let layout = cluster.topics.get(topic);
     let led = move |place: &Place| {

@@ -6,21 +6,17 @@ use super::{lags, observe};
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 
-/// A group with members for a topic.
+/// A group with members that read a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TopicReader {
-    /// The group.
     pub group: String,
-    /// How many members read the topic.
+    /// Number of members that read the topic.
     pub members: usize,
-    /// Messages of the topic that it has not read.
+    /// Unread messages of the topic.
     pub lag: i64,
 }
 
-/// The groups that read `topic`, of ClickHouse or of any other program, with what each has not read.
-///
-/// # Errors
-/// See [`KafkaError`].
+/// Groups that read `topic`, of ClickHouse or of any other program, with their lags.
 pub async fn readers(client: &Client, nodes: &[Node], topic: &str) -> Result<Vec<TopicReader>, KafkaError> {
     let mut readers = Vec::new();
     for group in client.groups(None).await? {

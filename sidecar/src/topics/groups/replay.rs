@@ -1,22 +1,22 @@
-//! Consumers that would read their topic from the beginning.
+//! Detection of consumers that would read their topic from the beginning.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::observe::places;
+use super::partitions::places;
 use crate::config::{Config, Consumer, Offsets};
 use crate::kafka::{Client, KafkaError, Place};
 use crate::node::{Node, NodeError};
 use crate::schema::Replays;
 use crate::sql;
 
-/// The consumer of events; a row of it that comes again is stored again.
+/// Consumer of events. A replayed event is stored twice.
 const CONSUMER: &str = "kafka_events";
-/// Where its rows are.
+/// Table of the stored events.
 const STORAGE: &str = "sharded_events";
 
-/// The lists can't be compared.
+/// Reason why a replay can't be ruled out.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// A node can't be asked.
@@ -32,11 +32,12 @@ struct Stored {
     rows: u64,
 }
 
-/// Why `kafka_events`, if it were made now, would read messages whose rows may be stored. Persons come
-/// again harmlessly: a row of the same version changes nothing.
+/// Returns a reason if a new `kafka_events` would read messages whose rows may be stored. Persons
+/// can be replayed safely, because a row of the same version changes no data.
 ///
 /// # Errors
-/// See [`ReplayError`]. Brokers that can't be asked are a reason, since nobody knows.
+/// [`NodeError`] if the stored rows can't be counted. If brokers or Keeper can't be asked, that is
+/// a reason too.
 pub async fn replays(config: &Config, client: &Client, nodes: &[Node]) -> Result<Replays, NodeError> {
     let stored = stored(config, nodes).await?;
     if config.events.consumer == Consumer::None || stored == 0 {
@@ -66,7 +67,8 @@ async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
     Ok(stored)
 }
 
-/// How many messages a consumer without offsets would read; `None` if there are offsets or no messages.
+/// Number of messages that a consumer without offsets would read; `None` if there are offsets or no
+/// messages.
 async fn from_beginning(
     config: &Config,
     client: &Client,

@@ -1,11 +1,12 @@
-//! What the tests of groups, resets and checks begin with.
+//! Samples for the tests of groups, resets and checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KafkaTable, Seen};
 use crate::kafka::{Bounds, Cluster, Group, Layout, Member, Partition, Place};
 
-/// A cluster with one topic of two partitions, `g` at 5 and nowhere, and messages from 2 to 10.
+/// A cluster with one topic of two partitions. Group `g` is at 5 in the first and has no commit in
+/// the second. Both have messages from 2 to 10.
 pub(in super::super) fn seen() -> Seen {
     let led = Partition { leader: Some(1), replicas: vec![1], in_sync: vec![1] };
     let layout = Layout { partitions: vec![led.clone(), led] };

@@ -1,7 +1,11 @@
-//! Does a reset. For the schema's own tables in the only order in which it holds: with offsets in Keeper they take the
-//! group's only when they are created, and Keeper forgets its own when the last of them is dropped.
+//! Execution of a reset.
 //!
-//! A crash anywhere is mended by the same command again: it finds tables missing or offsets moved, and does the rest.
+//! The order matters for the schema's own tables with offsets in Keeper. They take the group's
+//! offsets only when they are created, and Keeper drops its own with the last table. So all tables
+//! are dropped, the offsets committed, and the tables created.
+//!
+//! After a crash at any point, the same command finds missing tables or changed offsets and does
+//! the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -10,95 +14,38 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::{Found, Own, Refusals, Request, Reset, look, plan};
+use super::{Found, Own, Request, Reset, ResetError, look, plan};
 use crate::config::{Config, Offsets};
-use crate::kafka::{Client, KafkaError, Place};
-use crate::node::{Node, NodeError};
+use crate::kafka::{Client, Place};
+use crate::node::Node;
 use crate::schema::{self, Replays, Step};
-use crate::sql::RenderError;
-use crate::topics::apply::lock::{Lock, LockError, LockScope};
+use crate::topics::apply::lock::{Lock, LockScope};
 
-/// How long consumers of dropped tables may stay in the group: those of a node that died, until its session ends (45 s).
+/// How long consumers of dropped tables may stay in the group. Consumers of a dead node stay until
+/// their session ends (45 s).
 const LEAVE_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Interval between two checks of the group.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Why a reset ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum ResetError {
-    /// Something stands against it; nothing was changed.
-    #[error(transparent)]
-    Refused(#[from] Refusals),
-    /// Somebody else changes topics; nothing was changed.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The brokers can't be asked.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// A node can't be asked.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The schema can't be compared.
-    #[error(transparent)]
-    Schema(#[from] schema::ObserveError),
-    /// A statement does not render.
-    #[error(transparent)]
-    Render(#[from] RenderError),
-    /// A table could not be dropped or made.
-    #[error(transparent)]
-    Apply(#[from] schema::ApplyError),
-    /// Keeper still has what it should have forgotten.
-    #[error(
-        "the tables are dropped, and Keeper still knows {}: the offsets there would win. Remove what belongs to nodes that \
-         are gone", .0.join(", ")
-    )]
-    Kept(Vec<String>),
-    /// Somebody is in the group.
-    #[error("the tables are dropped, and {} still in the group: stop what reads in it", .0.join(", "))]
-    Members(Vec<String>),
-    /// The group has other offsets than were committed.
-    #[error(
-        "{0} partitions have other offsets than were committed: does somebody else commit for the group?"
-    )]
-    NotKept(usize),
-    /// A table came back before its time.
-    #[error(
-        "{0} was created while the offsets were set, and may have begun at the old ones: does somebody else run posthouse schema apply?"
-    )]
-    CameBack(String),
-}
-
-impl ResetError {
-    /// Whether nothing can have been changed.
-    fn is_harmless(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Lock(_))
-    }
-}
-
-/// Why a reset was not done, or not to its end.
+/// Error of a reset, before or after its first change.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// Nothing was changed.
+    /// No change was made.
     #[error(transparent)]
     Before(#[from] ResetError),
-    /// It had begun.
+    /// The reset had begun.
     #[error(
         "the reset of {group} ended before its end: run the same command again; or posthouse schema apply, to go on from the \
          offsets that the group has now"
     )]
     Interrupted {
-        /// The group.
         group: String,
-        /// What happened.
         #[source]
         source: ResetError,
     },
 }
 
-/// Looks again under the lock and does it; `said` hears of each step.
-///
-/// # Errors
-/// See [`ExecuteError`].
+/// Plans the reset under the lock and executes it. Calls `said` for each step.
 pub async fn execute(
     config: &Config,
     client: &Client,
@@ -149,7 +96,7 @@ impl Run<'_> {
         }
     }
 
-    /// Node after node: Keeper forgets the offsets with the last one.
+    /// Drops the tables node by node. Keeper drops the offsets with the last one.
     async fn drop_tables(&self, own: &Own, said: &mut impl FnMut(String)) -> Result<(), ResetError> {
         let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
         let steps = schema::stops(&self.config.database, &plans, &own.names)?;
@@ -159,7 +106,7 @@ impl Run<'_> {
         .await?)
     }
 
-    /// Where a node can tell, that Keeper knows no replica any more.
+    /// Checks that Keeper has no replica left, if a node can read Keeper.
     async fn forgotten(&self) -> Result<(), ResetError> {
         let path = &self.config.events.keeper_path;
         let (Offsets::Keeper, Some(node)) = (self.config.events.offsets, self.nodes.first()) else {
@@ -174,7 +121,7 @@ impl Run<'_> {
         }
     }
 
-    /// Until nobody is in the group: brokers refuse a commit from outside as long as somebody is.
+    /// Waits until the group has no members, because brokers reject an outside commit before that.
     async fn alone(&self, group: &str) -> Result<(), ResetError> {
         let deadline = Instant::now() + LEAVE_LIMIT;
         loop {
@@ -194,8 +141,8 @@ impl Run<'_> {
         }
     }
 
-    /// What is committed: where the partitions go; and for the schema's own tables, what Keeper had of the partitions that
-    /// stay, if the group was behind: that is forgotten now.
+    /// Offsets to commit: the moved partitions. For the schema's own tables also the unmoved
+    /// partitions, with Keeper's offset if the group was behind, because Keeper has dropped it.
     async fn offsets(&self, reset: &Reset, found: &Found) -> Result<BTreeMap<Place, i64>, ResetError> {
         let mut offsets: BTreeMap<Place, i64> =
             reset.moves.iter().map(|step| (step.place.clone(), step.to)).collect();

@@ -1,4 +1,4 @@
-//! Asks for everything that a reset depends on.
+//! Collection of all observations that a reset depends on.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,10 +10,10 @@ use crate::kafka::{Client, Place};
 use crate::node::{Node, NodeError};
 use crate::schema::{self, Action, KafkaTable, OBJECTS, Plan, Replays, Role, is_detached};
 
-/// Looks at brokers, nodes and Keeper. Changes nothing.
+/// Observes brokers, nodes and Keeper. Read-only.
 ///
 /// # Errors
-/// [`ResetError`] if brokers or a node can't be asked; nothing was changed.
+/// [`ResetError`] if brokers or a node can't be asked.
 pub async fn look(
     config: &Config,
     client: &Client,
@@ -34,7 +34,7 @@ pub async fn look(
     let new = wanted.iter().filter(|place| !found.seen.bounds.contains_key(place)).cloned().collect();
     found.seen.bounds.extend(client.bounds(new).await?);
     if let (Target::Time(_) | Target::Ago(_), Some(time)) = (&request.target, request.target.time(now)) {
-        // Before 1970 there is nothing, and the brokers' numbers below 0 have meanings of their own.
+        // Not before 1970, because the brokers' negative times have special meanings.
         found.at = client.at(wanted, time.max(0)).await?;
     }
     Ok(found)
@@ -48,8 +48,8 @@ fn is_led(seen: &Seen, place: &Place) -> bool {
         .is_some_and(|partition| partition.leader.is_some())
 }
 
-/// The schema's own tables of the group. None if it has none, or if nothing of the schema stands yet: then the offsets are
-/// only committed, and the first apply starts there.
+/// The schema's own tables of the group. `None` if it has none, or if the schema does not exist
+/// yet. Then the offsets are only committed, and the first apply starts there.
 async fn own(
     config: &Config,
     nodes: &[Node],
@@ -82,7 +82,7 @@ async fn own(
     Ok(Some(own))
 }
 
-/// The names of the schema's Kafka tables that read the events.
+/// Names of the schema's Kafka tables that read the events.
 fn names() -> BTreeSet<String> {
     let consumers = OBJECTS.iter().filter(|object| object.role == Role::Consumer);
     consumers
@@ -91,7 +91,7 @@ fn names() -> BTreeSet<String> {
         .collect()
 }
 
-/// What apply would do beside making Kafka tables that are missing.
+/// Changes of an apply, except the creation of missing Kafka tables.
 fn drift(plan: &Plan) -> impl Iterator<Item = String> {
     let harmless = |action: &Action, role| match action {
         Action::Create { .. } => role == Some(Role::Consumer),
@@ -102,7 +102,8 @@ fn drift(plan: &Plan) -> impl Iterator<Item = String> {
     changes.map(|change| format!("{} on {}", change.object, plan.node))
 }
 
-/// Replicas below the config's path that no table has; nothing if no node can tell.
+/// Stale replicas below the config's path: no node has their table. Empty if no node can read
+/// Keeper.
 async fn strays(config: &Config, nodes: &[Node], tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
     let path = &config.events.keeper_path;
     let (Offsets::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else { return Ok(Vec::new()) };

@@ -1,5 +1,8 @@
-//! A group's offsets set anew: what moves, and what stands against it. A pure decision; [`execute`] does it.
+//! Plan of an offset reset of a consumer group, with refusals.
+//!
+//! A pure decision; [`execute`] carries it out.
 
+mod error;
 mod execute;
 mod look;
 mod moves;
@@ -12,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::execute::{ExecuteError, ResetError, execute};
+pub use self::error::ResetError;
+pub use self::execute::{ExecuteError, execute};
 pub use self::look::look;
 use self::moves::{moves, topics};
 pub use self::refusal::{Refusal, Refusals};
@@ -22,25 +26,21 @@ use super::groups::{Kept, Seen};
 use crate::kafka::{Member, Place};
 use crate::schema::KafkaTable;
 
-/// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The group.
     pub group: String,
-    /// Topics by name; none for all that the group reads.
+    /// Topics by name; empty for all topics of the group.
     pub topics: BTreeSet<String>,
-    /// Where it is to go on.
     pub target: Target,
 }
 
-/// What is known beside what [`Seen`] has.
+/// Input of a reset plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Who reads what, and how far.
     pub seen: Seen,
-    /// Now, in milliseconds since 1970.
+    /// Current time in milliseconds since 1970.
     pub now: i64,
-    /// Where each partition was at the time that is asked for; `None` after its last message.
+    /// Offset of each partition at the requested time; `None` after its last message.
     pub at: BTreeMap<Place, Option<i64>>,
     /// The schema's own Kafka tables, if the group is theirs.
     pub own: Option<Own>,
@@ -49,19 +49,17 @@ pub struct Found {
 /// The schema's own Kafka tables of the group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Own {
-    /// Their database.
     pub database: String,
-    /// What they are called, on every node.
+    /// Table names, the same on every node.
     pub names: BTreeSet<String>,
-    /// The topics that they read.
     pub topics: BTreeSet<String>,
     /// Every node of the config.
     pub nodes: BTreeSet<String>,
-    /// In what the schema differs besides, so that it can't be relied on to make the tables again.
+    /// Other differences of the schema. With any, apply can't be relied on to recreate the tables.
     pub drift: Vec<String>,
-    /// Tables that are detached, with their nodes.
+    /// Detached tables with their nodes.
     pub detached: Vec<String>,
-    /// Replicas that Keeper knows and no node has.
+    /// Stale replicas: Keeper has them and no node does.
     pub strays: Vec<String>,
 }
 
@@ -70,62 +68,62 @@ impl Own {
         table.database == self.database && self.names.contains(&table.name)
     }
 
-    /// Whether a member is a consumer of one of these tables: ClickHouse calls it by version, host, database and table.
+    /// Whether a member is a consumer of one of these tables. ClickHouse builds its client id from
+    /// version, host, database and table.
     fn is(&self, member: &Member) -> bool {
         let called = |name: &String| member.client.contains(&format!("-{}-{name}", self.database));
         self.names.iter().any(called)
     }
 }
 
-/// One partition's way.
+/// Offset change of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Move {
-    /// Which.
     #[serde(flatten)]
     pub place: Place,
-    /// Where the group is; absent if it never committed.
+    /// Current offset; absent if the group never committed one.
     pub from: Option<i64>,
-    /// Where it will be.
+    /// New offset.
     pub to: i64,
-    /// Messages that are read again.
+    /// Messages that are replayed.
     pub again: i64,
-    /// Messages that are not read.
+    /// Messages that are skipped.
     pub skipped: i64,
 }
 
-/// What a reset does.
+/// The planned reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reset {
-    /// The group.
     pub group: String,
-    /// Every partition that is asked for, also those that stay.
+    /// Every requested partition, including unchanged ones.
     pub moves: Vec<Move>,
-    /// Kafka tables that are dropped on these nodes first, and made again afterwards.
+    /// Kafka tables that are dropped first and recreated afterwards, by name, with their nodes.
     pub dropped: BTreeMap<String, Vec<String>>,
-    /// Kafka tables that are missing and made.
+    /// Missing Kafka tables that are created, by name, with their nodes.
     pub made: BTreeMap<String, Vec<String>>,
-    /// Why it is not known for sure where the tables are; they are dropped and made again in any case then.
+    /// Reason why the tables' offsets are uncertain. With one, the tables are always dropped and
+    /// recreated.
     pub doubt: Option<String>,
-    /// What it costs.
+    /// Costs of the reset.
     pub warnings: Vec<String>,
 }
 
 impl Reset {
-    /// Whether any offset changes, or may.
+    /// Whether any offset changes, or may change.
     pub fn moves(&self) -> bool {
         self.doubt.is_some() || self.moves.iter().any(|step| step.from != Some(step.to))
     }
 
-    /// Whether there is nothing to do at all.
+    /// Whether the reset has no work left.
     pub fn is_done(&self) -> bool {
         !self.moves() && self.made.is_empty()
     }
 }
 
-/// What the request comes to.
+/// Plans the request.
 ///
 /// # Errors
-/// Everything that stands against it.
+/// All refusals of the request.
 pub fn plan(request: &Request, found: &Found) -> Result<Reset, Refusals> {
     let mut refusals = against(request, found);
     let (moves, unfit) = moves(request, found);
@@ -143,7 +141,8 @@ pub fn plan(request: &Request, found: &Found) -> Result<Reset, Refusals> {
     Ok(reset)
 }
 
-/// Somebody may have committed for the group by hand, which tables with offsets in Keeper don't follow.
+/// Reason for doubt about the tables' offsets: an operator may have committed offsets for the
+/// group, and tables with offsets in Keeper don't follow a commit.
 fn doubt(request: &Request, found: &Found) -> Option<String> {
     let mut paths = found.seen.tables_of(&request.group).filter_map(|table| table.keeper_path.as_ref());
     paths.find_map(|path| match found.seen.kept.get(path)? {
@@ -154,7 +153,7 @@ fn doubt(request: &Request, found: &Found) -> Option<String> {
     })
 }
 
-/// What stands against any reset of the group.
+/// Refusals of any reset of the group.
 fn against(request: &Request, found: &Found) -> Vec<Refusal> {
     let (group, seen) = (&request.group, &found.seen);
     let mut refusals = Vec::new();
@@ -163,7 +162,7 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
     }
     refusals.extend(seen.silent.values().map(|said| Refusal::Silent(said.clone())));
     if !seen.silent.is_empty() {
-        // Without them all there is no telling whose tables and members these are.
+        // The owners of tables and members are unknown until all nodes answer.
         return refusals;
     }
     let members = seen.groups.iter().filter(|known| known.name == *group).flat_map(|group| &group.members);
@@ -196,7 +195,7 @@ fn called(member: &Member) -> String {
     format!("{} at {}", member.client, member.host.trim_start_matches('/'))
 }
 
-/// The schema's tables of the group that stand, and those that are missing, each with its nodes.
+/// Kafka tables by name, with their nodes.
 type Standing = BTreeMap<String, Vec<String>>;
 
 fn tables(request: &Request, found: &Found) -> (Standing, Standing) {

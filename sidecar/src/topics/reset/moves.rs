@@ -1,4 +1,4 @@
-//! Where every partition goes that is asked for, and what can't be done of it.
+//! Offset changes of all requested partitions, with refusals.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,6 @@ use super::{Found, Move, Refusal, Request, Target};
 use crate::kafka::{Bounds, Place};
 use crate::topics::groups::places;
 
-/// Where every partition goes that is asked for, and what can't be done of it.
 pub(super) fn moves(request: &Request, found: &Found) -> (Vec<Move>, Vec<Refusal>) {
     let (seen, mut refusals) = (&found.seen, Vec::new());
     let topics = topics(request, found);
@@ -47,7 +46,7 @@ pub(super) fn moves(request: &Request, found: &Found) -> (Vec<Move>, Vec<Refusal
     (moves, refusals)
 }
 
-/// The topics in question.
+/// The requested topics, or all topics of the group.
 pub(super) fn topics(request: &Request, found: &Found) -> BTreeSet<String> {
     if !request.topics.is_empty() {
         return request.topics.clone();
@@ -67,8 +66,8 @@ fn to(request: &Request, found: &Found, place: &Place, bounds: Bounds) -> Option
 }
 
 fn step(from: Option<i64>, to: i64, place: Place, bounds: Bounds) -> Move {
-    // Where nothing was committed a consumer begins at the first message, as ClickHouse's do; so it does where what was
-    // committed is deleted.
+    // Without a commit, ClickHouse's consumers begin at the first message. They do the same if the
+    // committed offset is deleted.
     let begins = from.unwrap_or(bounds.first).clamp(bounds.first, bounds.end);
     Move { place, from, to, again: (begins - to).max(0), skipped: (to - begins).max(0) }
 }

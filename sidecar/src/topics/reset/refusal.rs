@@ -1,41 +1,41 @@
-//! What stands against a reset, each with the way out.
+//! Refusals of a reset, each with a hint.
 
 use std::fmt;
 
 use crate::kafka::{Bounds, Place};
 
-/// Something that stands against a reset.
+/// Reason to refuse a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The group is posthouse's own lock.
     Lock,
     /// A node does not answer, and may read in the group.
     Silent(String),
-    /// Consumers are in the group.
+    /// The group has other consumers.
     Members(Vec<String>),
-    /// The brokers don't tell who is in the group.
+    /// The brokers don't report the group's members.
     Untold,
-    /// Kafka tables read in the group that are not the schema's.
+    /// Kafka tables outside the schema read in the group.
     Tables(Vec<String>),
-    /// The schema differs in something else than missing Kafka tables.
+    /// The schema differs in more than missing Kafka tables.
     Drift(String),
     /// A Kafka table of the schema is detached.
     Detached(String),
-    /// Keeper knows a replica that is none of the config's nodes.
+    /// Keeper has a replica of a node that is not in the config.
     Stray(String),
-    /// Nothing is known of the group.
+    /// No topic of the group is known.
     Unknown,
     /// Offsets are given, and the group has more than one topic.
     Topics(Vec<String>),
-    /// The time is to come.
+    /// The time is in the future.
     Future,
-    /// There is no such topic.
+    /// The topic does not exist.
     NoTopic(String),
-    /// There is no such partition; with how many there are.
+    /// The partition does not exist; with the topic's partition count.
     NoPartition(String, i32, usize),
-    /// Nobody leads the partition.
+    /// No broker leads the partition.
     NoLeader(Place),
-    /// The partition has no such offset.
+    /// The offset is outside the partition's bounds.
     OutOfBounds(Place, i64, Bounds),
 }
 
@@ -96,10 +96,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Everything that stands against a reset; nothing was changed.
+/// All refusals of a reset; no change was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusals {
-    /// The group.
     pub group: String,
     /// At least one.
     pub refusals: Vec<Refusal>,

@@ -1,4 +1,4 @@
-//! Where a group is to go on: what is written on the command line, and what it means for each partition.
+//! Target position of a reset, parsed from the command line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Where a group is to go on.
+/// Position at which a group continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// At the first message of each partition.
+    /// First message of each partition.
     Earliest,
-    /// At the next message of each partition.
+    /// Next message of each partition.
     Latest,
-    /// At the first message that is not older, in milliseconds since 1970.
+    /// First message that is not older than a time, in milliseconds since 1970.
     Time(i64),
-    /// At the first message that is not older than so long ago.
+    /// First message that is not older than this age.
     Ago(Duration),
-    /// At these offsets, by partition; the other partitions stay where they are.
+    /// Offsets by partition. All other partitions keep theirs.
     Offsets(BTreeMap<i32, i64>),
 }
 
-/// A text that says nowhere to go on.
+/// A text that is no valid target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "give earliest, latest, a time (2026-11-01T00:00:00Z), how long ago (24h), or offsets by partition (0:123,1:456)"
@@ -42,7 +42,7 @@ impl FromStr for Target {
         let offsets = || text.split(',').map(offset).collect::<Option<Vec<_>>>();
         if let Some(pairs) = offsets() {
             let offsets: BTreeMap<i32, i64> = pairs.iter().copied().collect();
-            // A partition named twice is a slip, not a wish.
+            // A partition that is given twice is a mistake.
             return if offsets.len() == pairs.len() { Ok(Self::Offsets(offsets)) } else { Err(TargetError) };
         }
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
@@ -59,7 +59,7 @@ fn offset(pair: &str) -> Option<(i32, i64)> {
 }
 
 impl Target {
-    /// The time that it names, in milliseconds since 1970.
+    /// The time of the target, in milliseconds since 1970; `None` for targets without one.
     pub fn time(&self, now: i64) -> Option<i64> {
         match self {
             Self::Time(time) => Some(*time),

@@ -67,7 +67,7 @@ fn whoever_reads_or_may_read_stands_against_it() {
     let wanted =
         [Refusal::Members(vec!["app at 10.0.0.1".to_owned()]), Refusal::Tables(vec!["d.k on n1".to_owned()])];
     assert_eq!(refused(&request("latest"), &found), wanted);
-    // Whose tables these are can't be told while a node is silent.
+    // The owners of tables are unknown while a node is silent.
     found.seen.silent.insert("n2".to_owned(), "node n2 is unreachable".to_owned());
     let silent = Refusal::Silent("node n2 is unreachable".to_owned());
     assert_eq!(refused(&request("latest"), &found), [silent]);

@@ -1,0 +1,59 @@
+//! Errors that end a reset early.
+
+use super::Refusals;
+use crate::kafka::KafkaError;
+use crate::node::NodeError;
+use crate::schema;
+use crate::sql::RenderError;
+use crate::topics::apply::lock::LockError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// The reset is refused; no change was made.
+    #[error(transparent)]
+    Refused(#[from] Refusals),
+    /// Another process changes topics; no change was made.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The brokers can't be asked.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A node can't be asked.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The schema can't be compared.
+    #[error(transparent)]
+    Schema(#[from] schema::ObserveError),
+    /// A statement does not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// A table could not be dropped or created.
+    #[error(transparent)]
+    Apply(#[from] schema::ApplyError),
+    /// Keeper still has replicas of dropped tables.
+    #[error(
+        "the tables are dropped, and Keeper still knows {}: the offsets there would win. Remove what belongs to nodes that \
+         are gone", .0.join(", ")
+    )]
+    Kept(Vec<String>),
+    /// The group still has members.
+    #[error("the tables are dropped, and {} still in the group: stop what reads in it", .0.join(", "))]
+    Members(Vec<String>),
+    /// The group has other offsets than the committed ones.
+    #[error(
+        "{0} partitions have other offsets than were committed: does somebody else commit for the group?"
+    )]
+    NotKept(usize),
+    /// A table was created while the offsets were set.
+    #[error(
+        "{0} was created while the offsets were set, and may have begun at the old ones: does somebody else run posthouse schema apply?"
+    )]
+    CameBack(String),
+}
+
+impl ResetError {
+    /// Whether the error precedes any change.
+    pub(super) fn is_harmless(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Lock(_))
+    }
+}
