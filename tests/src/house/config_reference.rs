@@ -32,7 +32,7 @@ fn the_page_of_the_config_is_current() {
         page.push_str(&format!("## {title}\n\n{about}\n\n```toml\n{}```\n\n", read(path)));
     }
     page.push_str(
-        "## topics.toml\n\n[Manage topics](../guides/manage-topics.md) has every key of the topics file.\n",
+        "## topics.toml\n\n[Manage topics](../guides/manage-topics.md) has every key of the topics file, and\n[Limits](../operations/limits.md) the ranges.\n",
     );
     if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
         fs::write(root().join("docs/reference/config.md"), &page).expect("the page can be written");
