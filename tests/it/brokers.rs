@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use posthouse::kafka::wire::{Connection, Reader, Writer};
+use posthouse::kafka::wire::{Connection, WireReader, WireWriter};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
 use posthouse_tests::torture::topics as kills;
@@ -170,10 +170,10 @@ fn allow(broker: &str, kind: i8, resource: &str, operation: i8) -> anyhow::Resul
     const LITERAL: i8 = 3;
     const ALLOW: i8 = 3;
     let (host, port) = broker.rsplit_once(':').context("host:port")?;
-    let mut rule = Writer::default();
+    let mut rule = WireWriter::default();
     rule.i32(1).i8(kind).text(resource).i8(LITERAL).text("User:reader").text("*").i8(operation).i8(ALLOW);
     let answer = Connection::open(host, port.parse()?, None)?.ask(CREATE_ACLS, 1, &rule.0)?;
-    let mut answer = Reader(&answer);
+    let mut answer = WireReader(&answer);
     let (_throttled_ms, results) =
         (answer.i32(), answer.list(|result| Some((result.i16()?, result.text()?))));
     let results = results.context("the broker's answer is not of its form")?;

@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, Length};
-use posthouse::backfill::source::{Object, Reader, SourceError, Sources, footer_hash};
+use posthouse::backfill::source::{Object, ObjectReader, SourceError, Sources, footer_hash};
 use posthouse_tests::stack::{ACCESS_KEY, Readers, S3Server, SECRET_KEY};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -53,7 +53,7 @@ impl Access {
         self.runtime.block_on(self.sources.expand(&arguments))
     }
 
-    pub(crate) fn open(&self, argument: &str) -> anyhow::Result<Reader> {
+    pub(crate) fn open(&self, argument: &str) -> anyhow::Result<ObjectReader> {
         let object = self.expand(&[argument])?.into_iter().next().context("no object")?;
         Ok(self.runtime.block_on(object.open())?)
     }

@@ -11,11 +11,11 @@ use super::notices::note;
 /// The last line of stderr with `--json`.
 #[derive(Debug, Serialize)]
 struct Failure {
-    error: Report,
+    error: ErrorReport,
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct ErrorReport {
     message: String,
     causes: Vec<String>,
     exit_code: u8,
@@ -25,7 +25,7 @@ struct Report {
 pub(super) fn report(error: &anyhow::Error, exit_code: u8, json: bool) {
     let line = if json {
         let causes = error.chain().skip(1).map(ToString::to_string).collect();
-        as_json(Report { message: error.to_string(), causes, exit_code })
+        as_json(ErrorReport { message: error.to_string(), causes, exit_code })
     } else {
         format!("posthouse: {error:#}")
     };
@@ -39,7 +39,7 @@ pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
-    let line = as_json(Report { message, causes: Vec::new(), exit_code: WRONG_CONFIG });
+    let line = as_json(ErrorReport { message, causes: Vec::new(), exit_code: WRONG_CONFIG });
     note(line);
     ExitCode::from(WRONG_CONFIG)
 }
@@ -52,7 +52,7 @@ fn wants_json() -> bool {
         .any(|argument| argument == "--json")
 }
 
-fn as_json(error: Report) -> String {
+fn as_json(error: ErrorReport) -> String {
     // Strings and numbers always have a JSON form.
     serde_json::to_string(&Failure { error }).unwrap_or_default()
 }
@@ -69,7 +69,7 @@ mod tests {
             .context("can't connect")
             .expect_err("one");
         let causes = error.chain().skip(1).map(ToString::to_string).collect();
-        let line = as_json(Report { message: error.to_string(), causes, exit_code: 1 });
+        let line = as_json(ErrorReport { message: error.to_string(), causes, exit_code: 1 });
         assert_eq!(
             line,
             r#"{"error":{"message":"can't connect","causes":["refused\nby the server"],"exit_code":1}}"#

@@ -86,7 +86,7 @@ enum Verb {
     Topics(topics::Topics),
     /// Check the replication of persons, and compare every node with PostgreSQL
     #[command(subcommand)]
-    Persons(persons::Persons),
+    Persons(persons::PersonsCommand),
     /// Install and check the functions that ClickHouse runs in queries
     #[command(subcommand)]
     Udf(udf::Udf),
@@ -165,8 +165,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());
     let wrong_name = error.chain().any(|cause| {
         matches!(
-            cause.downcast_ref::<posthouse::topics::PlanError>(),
-            Some(posthouse::topics::PlanError::Unnamed { .. })
+            cause.downcast_ref::<posthouse::topics::TopicsPlanError>(),
+            Some(posthouse::topics::TopicsPlanError::Unnamed { .. })
         )
     });
     if wrong_config || wrong_name { WRONG_CONFIG } else { FAILED }

@@ -2,13 +2,15 @@
 
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
-use posthouse::persons::{Audit, Deletions, Preflight, Report, Requirement, SlotState, preflight, script};
+use posthouse::persons::{
+    Audit, AuditReport, Deletions, Preflight, Requirement, SlotState, preflight, script,
+};
 
 use super::Outcome;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Persons {
+pub(super) enum PersonsCommand {
     /// Check all requirements on PostgreSQL and Kafka, and show the tables and topics to publish
     #[command(after_help = CHECK)]
     Check,
@@ -64,7 +66,7 @@ Examples:
   posthouse persons audit --repair
   posthouse persons audit --json | jq '.tables[].nodes[] | select(.missing > 0)'";
 
-impl Persons {
+impl PersonsCommand {
     pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
         match self {
             Self::Check => check(config, output).await,
@@ -160,7 +162,7 @@ fn idle_slot(preflight: &Preflight) -> String {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &AuditReport) -> String {
     let heading =
         ["table", "PostgreSQL", "node", "rows", "missing", "stale", "resurrected", "extra", "moving"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];

@@ -17,7 +17,7 @@ use url::Url;
 
 pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH;
-pub use self::persons::{Audit, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
+pub use self::persons::{AuditMode, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
 pub use self::reader::Fault;
 
 /// Database and cluster share the documented name.
@@ -48,7 +48,7 @@ pub const DEFAULT_TOPIC: &str = "clickhouse_events_json";
 /// The consumer group of `kafka_events`.
 pub const DEFAULT_GROUP: &str = "clickhouse_events";
 /// Exactly-once by default, because the other choice can repeat rows.
-pub const DEFAULT_OFFSETS: Offsets = Offsets::Keeper;
+pub const DEFAULT_OFFSETS: OffsetStorage = OffsetStorage::Keeper;
 /// One path for all nodes of all shards. Partitions are locks below it, so the partitions of a dead
 /// node are taken over.
 pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
@@ -208,8 +208,9 @@ pub struct Events {
     /// The reader of the topic into the tables.
     pub consumer: Consumer,
     /// Storage of the offsets.
-    pub offsets: Offsets,
-    /// Keeper path of the offsets, with `{database}` replaced; unused with [`Offsets::Group`].
+    pub offsets: OffsetStorage,
+    /// Keeper path of the offsets, with `{database}` replaced.
+    /// Unused with [`OffsetStorage::Group`].
     pub keeper_path: String,
     /// Consumers per node, each a thread.
     pub consumers: u32,
@@ -258,7 +259,7 @@ pub enum ColumnValue {
 
 /// Storage of the Kafka engine's offsets, and the delivery guarantee that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offsets {
+pub enum OffsetStorage {
     /// In Keeper, with the size of the block in flight: exactly once.
     Keeper,
     /// In the consumer group: at least once, because a crash can repeat a block.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::reader::Table;
+use super::reader::ConfigTable;
 use super::rules;
 
 /// Environment variable of ClickHouse's password; it wins over `clickhouse.password_file`.
@@ -47,7 +47,7 @@ impl fmt::Debug for Password {
 
 /// Returns the path in `password_file`, and the password from the environment or that file.
 pub(super) fn password(
-    table: &mut Table<'_>,
+    table: &mut ConfigTable<'_>,
     base: &Path,
     variable: &str,
 ) -> (Option<PathBuf>, Option<Password>) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::consumer::consumer;
-use super::reader::Table;
+use super::reader::ConfigTable;
 use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, password, rules};
 
 /// The documented topic of persons.
@@ -87,7 +87,7 @@ pub struct Postgres {
     /// Persons whose uuid is cached in memory.
     pub cached_persons: u32,
     /// Handling of differences by the daemon.
-    pub audit: Audit,
+    pub audit: AuditMode,
     /// Interval of the audits.
     pub audit_period: Duration,
     /// Source table of persons.
@@ -107,7 +107,7 @@ pub enum VersionRule {
 
 /// Handling of differences between PostgreSQL and the nodes by the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audit {
+pub enum AuditMode {
     /// No audits.
     Off,
     /// Differences are reported.
@@ -171,9 +171,10 @@ impl std::fmt::Display for TableName {
 }
 
 const VERSIONS: &[(&str, VersionRule)] = &[("wal", VersionRule::Wal), ("column", VersionRule::Column)];
-const AUDITS: &[(&str, Audit)] = &[("off", Audit::Off), ("check", Audit::Check), ("repair", Audit::Repair)];
+const AUDITS: &[(&str, AuditMode)] =
+    &[("off", AuditMode::Off), ("check", AuditMode::Check), ("repair", AuditMode::Repair)];
 
-pub(super) fn persons(table: &mut Table<'_>, base: &Path) -> Option<Persons> {
+pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path) -> Option<Persons> {
     let flush = table.or("flush_ms", millis(DEFAULT_PERSONS_FLUSH), rules::integer(1..=LONGEST_FLUSH_MS));
     let topic = table.or("topic", DEFAULT_PERSON_TOPIC, rules::topic_name);
     let distinct_id_topic = table.or("distinct_id_topic", DEFAULT_DISTINCT_ID_TOPIC, rules::topic_name);
@@ -190,7 +191,7 @@ pub(super) fn persons(table: &mut Table<'_>, base: &Path) -> Option<Persons> {
     Some(Persons { topic, distinct_id_topic, group, consumer, flush, postgres })
 }
 
-fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {
+fn postgres(table: &mut ConfigTable<'_>, base: &Path) -> Option<Postgres> {
     let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
     let database = table.required("database", r#""posthog""#, rules::text);
     let user = table.required("user", r#""posthouse""#, rules::text);
@@ -207,7 +208,7 @@ fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {
             << 20,
         readers: table.or("readers", DEFAULT_READERS, rules::integer(1..=MOST_READERS)),
         cached_persons: table.or("cached_persons", DEFAULT_CACHED_PERSONS, rules::integer(1..=MOST_CACHED)),
-        audit: table.or("audit", Audit::Check, rules::one_of(AUDITS)),
+        audit: table.or("audit", AuditMode::Check, rules::one_of(AUDITS)),
         audit_period: Duration::from_secs(table.or(
             "audit_period_s",
             period,
@@ -222,7 +223,7 @@ fn postgres(table: &mut Table<'_>, base: &Path) -> Option<Postgres> {
     })
 }
 
-fn person_table(table: &mut Table<'_>) -> PersonTable {
+fn person_table(table: &mut ConfigTable<'_>) -> PersonTable {
     PersonTable {
         table: table_name(table, "posthog_person"),
         id: column(table, "id"),
@@ -237,7 +238,7 @@ fn person_table(table: &mut Table<'_>) -> PersonTable {
     }
 }
 
-fn distinct_id_table(table: &mut Table<'_>) -> DistinctIdTable {
+fn distinct_id_table(table: &mut ConfigTable<'_>) -> DistinctIdTable {
     DistinctIdTable {
         table: table_name(table, "posthog_persondistinctid"),
         id: column(table, "id"),
@@ -250,11 +251,11 @@ fn distinct_id_table(table: &mut Table<'_>) -> DistinctIdTable {
 }
 
 /// Reads the name of a column; key and default are the same word.
-fn column(table: &mut Table<'_>, name: &'static str) -> String {
+fn column(table: &mut ConfigTable<'_>, name: &'static str) -> String {
     table.or(name, name, rules::text)
 }
 
-fn table_name(table: &mut Table<'_>, default: &'static str) -> TableName {
+fn table_name(table: &mut ConfigTable<'_>, default: &'static str) -> TableName {
     TableName {
         schema: table.or("schema", "public", rules::text),
         name: table.or("table", default, rules::text),

@@ -52,15 +52,18 @@ impl<T, F: Fn(&DeValue<'_>) -> Result<T, String>> Rule<T> for F {}
 ///
 /// Where the text is not TOML, these faults are reported together with the faults in the readable
 /// rest. Keys are not reported as missing then, because they may be in the unreadable part.
-pub(crate) fn read<T>(text: &str, shape: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Result<T, Vec<Fault>> {
+pub(crate) fn read<T>(
+    text: &str,
+    shape: impl FnOnce(&mut ConfigTable<'_>) -> Option<T>,
+) -> Result<T, Vec<Fault>> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let source = Source { text, broken: !errors.is_empty(), faults: RefCell::default() };
+    let source = SourceText { text, broken: !errors.is_empty(), faults: RefCell::default() };
     for error in &errors {
         let line = source.line(error.span().unwrap_or_default());
         let problem = format!("{}: correct the TOML here", error.message());
         source.report(Fault { line, key: String::new(), value: None, problem });
     }
-    let mut top = Table::new(&source, document.get_ref(), String::new(), 1);
+    let mut top = ConfigTable::new(&source, document.get_ref(), String::new(), 1);
     let value = shape(&mut top);
     top.report_unknown();
     let mut faults = source.faults.into_inner();
@@ -72,13 +75,13 @@ pub(crate) fn read<T>(text: &str, shape: impl FnOnce(&mut Table<'_>) -> Option<T
 }
 
 /// The text of a file and the faults found so far.
-struct Source<'t> {
+struct SourceText<'t> {
     text: &'t str,
     broken: bool,
     faults: RefCell<Vec<Fault>>,
 }
 
-impl Source<'_> {
+impl SourceText<'_> {
     fn line(&self, span: Range<usize>) -> usize {
         self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
     }
@@ -100,16 +103,16 @@ impl Source<'_> {
 
 /// One table of the file. It records the keys that were read, so that other keys are
 /// reported as unknown.
-pub(crate) struct Table<'s> {
-    source: &'s Source<'s>,
+pub(crate) struct ConfigTable<'s> {
+    source: &'s SourceText<'s>,
     entries: &'s DeTable<'s>,
     path: String,
     line: usize,
     asked: Vec<&'static str>,
 }
 
-impl<'s> Table<'s> {
-    fn new(source: &'s Source<'s>, entries: &'s DeTable<'s>, path: String, line: usize) -> Self {
+impl<'s> ConfigTable<'s> {
+    fn new(source: &'s SourceText<'s>, entries: &'s DeTable<'s>, path: String, line: usize) -> Self {
         Self { source, entries, path, line, asked: Vec::new() }
     }
 
@@ -135,11 +138,15 @@ impl<'s> Table<'s> {
 
     /// Reads a table inside this one. If it is absent, `shape` reads an empty table and so
     /// yields defaults.
-    pub(crate) fn section<T>(&mut self, key: &'static str, shape: impl FnOnce(&mut Table<'_>) -> T) -> T {
+    pub(crate) fn section<T>(
+        &mut self,
+        key: &'static str,
+        shape: impl FnOnce(&mut ConfigTable<'_>) -> T,
+    ) -> T {
         let empty = DeTable::new();
         let entries = self.ask(key).and_then(|value| self.as_table(key, value));
         let (entries, line) = entries.unwrap_or((&empty, self.line));
-        let mut table = Table::new(self.source, entries, self.key_path(key), line);
+        let mut table = ConfigTable::new(self.source, entries, self.key_path(key), line);
         let value = shape(&mut table);
         table.report_unknown();
         value
@@ -149,7 +156,7 @@ impl<'s> Table<'s> {
     pub(crate) fn list<T>(
         &mut self,
         key: &'static str,
-        mut shape: impl FnMut(&mut Table<'_>) -> T,
+        mut shape: impl FnMut(&mut ConfigTable<'_>) -> T,
     ) -> Vec<T> {
         let Some(value) = self.ask(key) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
@@ -165,7 +172,7 @@ impl<'s> Table<'s> {
                 self.source.report(Fault { line, key: path, value: self.source.shown(item.span()), problem });
                 continue;
             };
-            let mut table = Table::new(self.source, entries, path, line);
+            let mut table = ConfigTable::new(self.source, entries, path, line);
             read.push(shape(&mut table));
             table.report_unknown();
         }
@@ -176,17 +183,17 @@ impl<'s> Table<'s> {
     pub(crate) fn named<T>(
         &mut self,
         key: &'static str,
-        mut shape: impl FnMut(&str, &mut Table<'_>) -> T,
+        mut shape: impl FnMut(&str, &mut ConfigTable<'_>) -> T,
     ) -> Vec<T> {
         let Some((entries, _)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return Vec::new();
         };
-        let outer = Table::new(self.source, entries, self.key_path(key), self.line);
+        let outer = ConfigTable::new(self.source, entries, self.key_path(key), self.line);
         let mut read = Vec::with_capacity(entries.len());
         for (name, value) in entries {
             let name = name.get_ref().as_ref();
             let Some((inner, line)) = outer.as_table(name, value) else { continue };
-            let mut table = Table::new(self.source, inner, outer.key_path(name), line);
+            let mut table = ConfigTable::new(self.source, inner, outer.key_path(name), line);
             read.push(shape(name, &mut table));
             table.report_unknown();
         }
@@ -198,7 +205,7 @@ impl<'s> Table<'s> {
         let Some((entries, line)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return BTreeMap::new();
         };
-        let inner = Table::new(self.source, entries, self.key_path(key), line);
+        let inner = ConfigTable::new(self.source, entries, self.key_path(key), line);
         let mut read = BTreeMap::new();
         for (name, value) in entries {
             let name = name.get_ref().as_ref();

@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::consumer::consumer;
 use super::password::password;
 use super::persons::persons;
-use super::reader::Table;
+use super::reader::ConfigTable;
 use super::{
     ClickHouse, ColumnValue, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS,
     DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN,
     DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE,
     DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT,
     Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login,
-    Materialized, NodeFiles, Offsets, PASSWORD_VARIABLE, Reconcile, Replica, Shard, rules,
+    Materialized, NodeFiles, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -33,9 +33,10 @@ const LONGEST_POLL_MS: u64 = 60_000;
 /// Each remembered block is a node in Keeper, or a line of a log that is read at start.
 const LARGEST_WINDOW: u32 = 1_000_000;
 
-const OFFSETS: &[(&str, Offsets)] = &[("keeper", Offsets::Keeper), ("group", Offsets::Group)];
+const OFFSETS: &[(&str, OffsetStorage)] =
+    &[("keeper", OffsetStorage::Keeper), ("group", OffsetStorage::Group)];
 
-pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
+pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     let database = top.or("database", DEFAULT_DATABASE, rules::identifier);
     let cluster = top.or("cluster", DEFAULT_CLUSTER, rules::identifier);
     let replicated = top.or("replicated", DEFAULT_REPLICATED, rules::boolean);
@@ -63,7 +64,7 @@ pub(super) fn config(top: &mut Table<'_>, base: &Path) -> Option<Config> {
     })
 }
 
-fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
+fn clickhouse(table: &mut ConfigTable<'_>, base: &Path) -> ClickHouse {
     let user = table.or("user", DEFAULT_USER, rules::literal);
     let timeout_s = table.or("timeout_s", DEFAULT_TIMEOUT.as_secs(), rules::integer(1..=LONGEST_TIMEOUT_S));
     let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
@@ -73,14 +74,14 @@ fn clickhouse(table: &mut Table<'_>, base: &Path) -> ClickHouse {
 
 /// Values that must be unique in the cluster, each with the first replica that has it.
 #[derive(Default)]
-struct Seen {
+struct TakenNames {
     names: BTreeMap<String, String>,
     urls: BTreeMap<String, String>,
     addresses: BTreeMap<String, String>,
 }
 
-fn shards(top: &mut Table<'_>, replicated: bool, base: &Path) -> Option<Vec<Shard>> {
-    let mut seen = Seen::default();
+fn shards(top: &mut ConfigTable<'_>, replicated: bool, base: &Path) -> Option<Vec<Shard>> {
+    let mut seen = TakenNames::default();
     let shards = top.list("shards", |table| shard(table, replicated, base, &mut seen));
     if shards.is_empty() {
         top.missing("shards", "[[shards]] with [[shards.replicas]] below it");
@@ -92,7 +93,7 @@ fn shards(top: &mut Table<'_>, replicated: bool, base: &Path) -> Option<Vec<Shar
     Some(shards)
 }
 
-fn shard(table: &mut Table<'_>, replicated: bool, base: &Path, seen: &mut Seen) -> Option<Shard> {
+fn shard(table: &mut ConfigTable<'_>, replicated: bool, base: &Path, seen: &mut TakenNames) -> Option<Shard> {
     let weight = table.or("weight", DEFAULT_WEIGHT, rules::integer(0..=HEAVIEST_SHARD));
     let replicas = table.list("replicas", |table| replica(table, base, seen));
     if replicas.is_empty() {
@@ -110,7 +111,7 @@ fn shard(table: &mut Table<'_>, replicated: bool, base: &Path, seen: &mut Seen) 
     Some(Shard { weight, replicas: replicas.into_iter().collect::<Option<_>>()? })
 }
 
-fn replica(table: &mut Table<'_>, base: &Path, seen: &mut Seen) -> Option<Replica> {
+fn replica(table: &mut ConfigTable<'_>, base: &Path, seen: &mut TakenNames) -> Option<Replica> {
     let name = table.required("name", r#""ch1""#, rules::node_name);
     let url = table.required("url", r#""http://127.0.0.1:8123""#, rules::http_url);
     let address = table.required("address", r#""127.0.0.1:9000""#, rules::host_port);
@@ -123,7 +124,7 @@ fn replica(table: &mut Table<'_>, base: &Path, seen: &mut Seen) -> Option<Replic
 
 /// Both paths or neither, because a function's program is useless without the file that
 /// declares it.
-fn files(table: &mut Table<'_>, base: &Path) -> Option<NodeFiles> {
+fn files(table: &mut ConfigTable<'_>, base: &Path) -> Option<NodeFiles> {
     let scripts = table.optional("user_scripts", rules::path);
     let functions = table.optional("functions", rules::path);
     match (scripts, functions) {
@@ -142,7 +143,7 @@ fn files(table: &mut Table<'_>, base: &Path) -> Option<NodeFiles> {
     }
 }
 
-fn kafka(table: &mut Table<'_>, base: &Path) -> Option<Kafka> {
+fn kafka(table: &mut ConfigTable<'_>, base: &Path) -> Option<Kafka> {
     let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
     let topics = table.or("topics", DEFAULT_TOPICS, rules::path);
     let login = login(table, base);
@@ -150,7 +151,7 @@ fn kafka(table: &mut Table<'_>, base: &Path) -> Option<Kafka> {
 }
 
 /// A user and a password, or neither.
-fn login(table: &mut Table<'_>, base: &Path) -> Option<Login> {
+fn login(table: &mut ConfigTable<'_>, base: &Path) -> Option<Login> {
     let user = table.optional("user", rules::text);
     let (_, password) = password(table, base, KAFKA_PASSWORD_VARIABLE);
     match (user, password) {
@@ -165,7 +166,7 @@ fn login(table: &mut Table<'_>, base: &Path) -> Option<Login> {
     }
 }
 
-fn events(table: &mut Table<'_>, database: &str) -> Events {
+fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
     let keeper_path = table.or("keeper_path", DEFAULT_KEEPER_PATH, rules::literal);
     if !keeper_path.starts_with('/') {
         table.fault("keeper_path", format!("begin it with a slash, as {DEFAULT_KEEPER_PATH} does"));
@@ -192,7 +193,7 @@ fn events(table: &mut Table<'_>, database: &str) -> Events {
     }
 }
 
-fn unmanaged(schema: &mut Table<'_>) -> BTreeSet<String> {
+fn unmanaged(schema: &mut ConfigTable<'_>) -> BTreeSet<String> {
     let parts = schema.optional("unmanaged", rules::list_of(rules::text));
     parts.unwrap_or_default().into_iter().collect()
 }
@@ -207,7 +208,7 @@ const VALUES: &[(&str, ValueOf)] = &[
     ("partition", |_| ColumnValue::Partition),
 ];
 
-fn columns(events: &mut Table<'_>) -> Vec<EventColumn> {
+fn columns(events: &mut ConfigTable<'_>) -> Vec<EventColumn> {
     let (mut names, mut fields) = (BTreeMap::new(), BTreeMap::new());
     let columns = events.list("columns", |table| {
         let name = table.required("name", r#""person_id""#, rules::literal);
@@ -232,7 +233,7 @@ fn columns(events: &mut Table<'_>) -> Vec<EventColumn> {
 const RECONCILE: &[(&str, Reconcile)] =
     &[("off", Reconcile::Off), ("check", Reconcile::Check), ("apply", Reconcile::Apply)];
 
-fn daemon(table: &mut Table<'_>) -> Daemon {
+fn daemon(table: &mut ConfigTable<'_>) -> Daemon {
     let default = HostPort { host: DEFAULT_LISTEN.0.to_owned(), port: DEFAULT_LISTEN.1 };
     let listen = table.or("listen", default, rules::host_port);
     let topics = table.or("topics", DEFAULT_RECONCILE, rules::one_of(RECONCILE));
@@ -241,7 +242,7 @@ fn daemon(table: &mut Table<'_>) -> Daemon {
     Daemon { listen, topics, topics_period: Duration::from_secs(period) }
 }
 
-fn materialized(events: &mut Table<'_>) -> Vec<Materialized> {
+fn materialized(events: &mut ConfigTable<'_>) -> Vec<Materialized> {
     let mut seen = BTreeMap::new();
     let columns = events.list("materialized", |table| {
         let name = table.required("name", r#""mat_$current_url""#, rules::literal);

@@ -50,133 +50,133 @@ pub enum Metric {
 
 /// Counters only grow; gauges rise and fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
 }
 
 impl Metric {
-    fn describe(self) -> (&'static str, Kind, &'static str) {
+    fn describe(self) -> (&'static str, MetricKind, &'static str) {
         match self {
             Self::TopicsDifferences => (
                 "posthouse_topics_differences",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Differences between topics.toml and the brokers that an apply would mend.",
             ),
             Self::TopicsRefused => (
                 "posthouse_topics_refused",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Differences between topics.toml and the brokers that posthouse refuses to mend.",
             ),
             Self::TopicsFindings => (
                 "posthouse_topics_findings",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "What does not fit between topics, consumer groups and Kafka tables (posthouse topics check).",
             ),
             Self::TopicsChanges => {
-                ("posthouse_topics_changes_total", Kind::Counter, "Changes of topics that were made.")
+                ("posthouse_topics_changes_total", MetricKind::Counter, "Changes of topics that were made.")
             }
             Self::TopicsFailures => {
-                ("posthouse_topics_failures_total", Kind::Counter, "Changes of topics that failed.")
+                ("posthouse_topics_failures_total", MetricKind::Counter, "Changes of topics that failed.")
             }
             Self::TopicsErrors => (
                 "posthouse_topics_errors_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Looks at topics that failed as a whole; the log says why.",
             ),
             Self::TopicsLook => (
                 "posthouse_topics_last_success_timestamp_seconds",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "When topics were last looked at with success, in seconds since 1970.",
             ),
             Self::ConsumerLag => (
                 "posthouse_consumer_lag_messages",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Messages of a topic that a consumer group has not read.",
             ),
             Self::ConsumerOldestUnread => (
                 "posthouse_consumer_oldest_unread_seconds",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Age of the oldest message that a consumer group has not read; 0 if it has read all, absent if it is not known.",
             ),
             Self::ConsumerStalled => (
                 "posthouse_consumer_stalled_seconds",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "For how long a consumer group has not moved while messages wait for more than a minute; 0 if it moves.",
             ),
             Self::PersonsLeader => (
                 "posthouse_persons_leader",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "1 where this posthouse holds the replication slot; over all of them it must be 1.",
             ),
             Self::PersonsMessages => (
                 "posthouse_persons_messages_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Changes of persons and distinct ids that were handed to the brokers.",
             ),
             Self::PersonsCopied => (
                 "posthouse_persons_copied_rows",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Rows that the copy of a whole table has read so far.",
             ),
             Self::PersonsSlotLag => (
                 "posthouse_persons_slot_lag_bytes",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "WAL that PostgreSQL keeps for the replication slot.",
             ),
             Self::PersonsErrors => (
                 "posthouse_persons_errors_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Times that the copy of persons had to begin again; the log says why.",
             ),
             Self::PersonsDifferences => (
                 "posthouse_persons_differences",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Rows of person and person_distinct_id that differ from PostgreSQL, on all nodes together.",
             ),
             Self::PersonsAudit => (
                 "posthouse_persons_last_audit_timestamp_seconds",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "When nodes were last compared with PostgreSQL, in seconds since 1970.",
             ),
             Self::PersonsAuditErrors => (
                 "posthouse_persons_audit_errors_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Audits that failed; the log says why.",
             ),
             Self::PersonsConflicts => (
                 "posthouse_persons_conflicts",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Messages and rows of another producer that keep posthouse from publishing persons (posthouse persons check).",
             ),
             Self::PersonsForeignMessages => (
                 "posthouse_persons_foreign_messages_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Messages of another producer that were seen in the topics of persons while posthouse publishes.",
             ),
             Self::PersonsSourceFaults => (
                 "posthouse_persons_source_faults",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Requirements that PostgreSQL, its tables or its publication do not meet (posthouse persons check).",
             ),
             Self::PersonsKeyless => (
                 "posthouse_persons_keyless_changes_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Changes without the columns by which ClickHouse knows the row; an audit repairs what they changed.",
             ),
             Self::TaskReady => (
                 "posthouse_task_ready",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "1 where a task of this posthouse does its work; /ready says why it does not.",
             ),
             Self::TaskHeartbeat => (
                 "posthouse_task_heartbeat_age_seconds",
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "Seconds since the last heartbeat of a task.",
             ),
             Self::TaskRestarts => (
                 "posthouse_task_restarts_total",
-                Kind::Counter,
+                MetricKind::Counter,
                 "Times that a task ended, panicked or stalled and was started again; the log says why.",
             ),
         }
@@ -186,10 +186,10 @@ impl Metric {
 /// Names and values of labels.
 pub type Labels = Vec<(&'static str, String)>;
 
-type Key = (Metric, Labels);
+type MetricKey = (Metric, Labels);
 
 #[derive(Debug, Default)]
-pub struct Metrics(Mutex<BTreeMap<Key, u64>>);
+pub struct Metrics(Mutex<BTreeMap<MetricKey, u64>>);
 
 impl Metrics {
     /// Sets a metric without a label.
@@ -219,7 +219,7 @@ impl Metrics {
         *self.values().entry((metric, vec![(label, of.to_owned())])).or_default() += count;
     }
 
-    fn values(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, u64>> {
+    fn values(&self) -> std::sync::MutexGuard<'_, BTreeMap<MetricKey, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -231,7 +231,7 @@ impl fmt::Display for Metrics {
         for ((metric, labels), value) in values {
             let (name, kind, help) = metric.describe();
             if shown != Some(metric) {
-                let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
+                let kind = if kind == MetricKind::Counter { "counter" } else { "gauge" };
                 writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
                 shown = Some(metric);
             }
@@ -305,7 +305,7 @@ Every metric of `/metrics`. This page is generated: run
         let mut page = HEAD.to_owned();
         for metric in METRICS {
             let (name, kind, help) = metric.describe();
-            let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
+            let kind = if kind == MetricKind::Counter { "counter" } else { "gauge" };
             page.push_str(&format!("| `{name}` | {kind} | {help} |\n"));
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics.md");

@@ -46,7 +46,7 @@ impl Layout {
 
 /// A config of a topic with its effective value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
+pub struct TopicConfig {
     /// `None` if the broker hides the value.
     pub value: Option<String>,
     pub source: Source,
@@ -100,7 +100,7 @@ impl Client {
     pub async fn configs(
         &self,
         topics: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, BTreeMap<String, Config>>, KafkaError> {
+    ) -> Result<BTreeMap<String, BTreeMap<String, TopicConfig>>, KafkaError> {
         let task = "describe the configs of topics";
         let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
         let names: Vec<&String> = topics.iter().collect();
@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-fn config(entry: ConfigEntry) -> (String, Config) {
+fn config(entry: ConfigEntry) -> (String, TopicConfig) {
     let source = match entry.source {
         ConfigSource::DynamicTopic => Source::Topic,
         ConfigSource::Default | ConfigSource::Unknown => Source::Default,
@@ -134,7 +134,7 @@ fn config(entry: ConfigEntry) -> (String, Config) {
             Source::Broker
         }
     };
-    (entry.name, Config { value: entry.value, source })
+    (entry.name, TopicConfig { value: entry.value, source })
 }
 
 #[cfg(test)]

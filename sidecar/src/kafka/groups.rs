@@ -3,7 +3,7 @@
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 use serde::Serialize;
 
-use super::wire::Reader;
+use super::wire::WireReader;
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,9 +63,9 @@ fn assigned(bytes: &[u8]) -> Option<Vec<(String, Vec<i32>)>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let mut reader = Reader(bytes);
+    let mut reader = WireReader(bytes);
     let _version = reader.i16()?;
-    reader.list(|topic| Some((topic.text()?, topic.list(Reader::i32)?)))
+    reader.list(|topic| Some((topic.text()?, topic.list(WireReader::i32)?)))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::offsets::Place;
-use super::wire::{Connection, Reader, Writer};
+use super::offsets::TopicPartition;
+use super::wire::{Connection, WireReader, WireWriter};
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
 /// API key of the request.
@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers at all.
-    pub async fn sizes(&self) -> Result<Option<BTreeMap<Place, u64>>, KafkaError> {
+    pub async fn sizes(&self) -> Result<Option<BTreeMap<TopicPartition, u64>>, KafkaError> {
         let login = self.login.clone();
         self.blocking("look at the brokers' disks", move |admin| {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
@@ -28,7 +28,7 @@ impl Client {
                 let port = u16::try_from(broker.port()).unwrap_or_default();
                 let asked =
                     Connection::open(broker.host(), port, login.as_ref()).and_then(|mut connection| {
-                        let mut all = Writer::default();
+                        let mut all = WireWriter::default();
                         // A null list means all topics.
                         all.i32(-1);
                         connection.ask(DESCRIBE_LOG_DIRS, VERSION, &all.0)
@@ -53,8 +53,8 @@ impl Client {
 
 /// The partitions of one broker. A failed log folder counts as empty. `None` if the answer is
 /// malformed or this user lacks the right.
-fn read(answer: &[u8]) -> Option<Vec<(Place, u64)>> {
-    let mut answer = Reader(answer);
+fn read(answer: &[u8]) -> Option<Vec<(TopicPartition, u64)>> {
+    let mut answer = WireReader(answer);
     let _throttled_ms = answer.i32()?;
     let folders = answer.list(|folder| {
         let error = folder.i16()?;
@@ -76,7 +76,9 @@ fn read(answer: &[u8]) -> Option<Vec<(Place, u64)>> {
     }
     let sound = folders.into_iter().filter(|(error, _)| *error == 0).flat_map(|(_, topics)| topics);
     let places = sound.flat_map(|(topic, partitions)| {
-        partitions.into_iter().map(move |(partition, size)| (Place { topic: topic.clone(), partition }, size))
+        partitions
+            .into_iter()
+            .map(move |(partition, size)| (TopicPartition { topic: topic.clone(), partition }, size))
     });
     Some(places.collect())
 }
@@ -87,12 +89,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_broken_answers_refused() {
-        let mut answer = Writer::default();
+        let mut answer = WireWriter::default();
         answer.i32(0).i32(2);
         answer.i16(0).text("/data").i32(1).text("a").i32(1).i32(3).i32(0).i32(500).i32(0).i32(0).i8(0);
         answer.i16(56).text("/broken").i32(0);
         let sizes = read(&answer.0).expect("right");
-        assert_eq!(sizes, [(Place { topic: "a".to_owned(), partition: 3 }, 500)]);
+        assert_eq!(sizes, [(TopicPartition { topic: "a".to_owned(), partition: 3 }, 500)]);
         for length in 0..answer.0.len() {
             assert_eq!(read(&answer.0[..length]), None, "{length}");
         }

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
+use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, TopicPartition};
 
 /// Interval between two checks of the deadline.
 const POLL: Duration = Duration::from_millis(100);
@@ -36,9 +36,10 @@ impl Client {
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn first_messages(
         &self,
-        starts: &BTreeMap<Place, i64>,
-    ) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
-        let starts: Vec<(Place, i64)> = starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, FirstMessage>, KafkaError> {
+        let starts: Vec<(TopicPartition, i64)> =
+            starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
         let mut messages = BTreeMap::new();
         // Topic by topic, because an end-of-partition event of the library has only the partition
         // number.
@@ -51,13 +52,16 @@ impl Client {
     }
 
     /// Reads partitions of one topic.
-    async fn read(&self, starts: Vec<(Place, i64)>) -> Result<BTreeMap<Place, FirstMessage>, KafkaError> {
+    async fn read(
+        &self,
+        starts: Vec<(TopicPartition, i64)>,
+    ) -> Result<BTreeMap<TopicPartition, FirstMessage>, KafkaError> {
         self.consumer("read a message of each partition", None, move |consumer| {
             let mut list = TopicPartitionList::new();
             for (place, offset) in &starts {
                 list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset))?;
             }
-            let mut wanted: BTreeSet<&Place> = starts.iter().map(|(place, _)| place).collect();
+            let mut wanted: BTreeSet<&TopicPartition> = starts.iter().map(|(place, _)| place).collect();
             let mut messages = BTreeMap::new();
             consumer.assign(&list)?;
             let deadline = Instant::now() + ANSWER_LIMIT;
@@ -78,7 +82,8 @@ impl Client {
                         continue;
                     }
                 };
-                let place = Place { topic: message.topic().to_owned(), partition: message.partition() };
+                let place =
+                    TopicPartition { topic: message.topic().to_owned(), partition: message.partition() };
                 if wanted.remove(&place) {
                     let mut read = TopicPartitionList::new();
                     read.add_partition(&place.topic, place.partition);

@@ -24,12 +24,12 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::config::{HostPort, Kafka, Login};
 
 pub use self::admin::request::{ConfigChange, NewTopic, Refusal};
-pub use self::cluster::{Cluster, Config, Layout, Partition, Source};
+pub use self::cluster::{Cluster, Layout, Partition, Source, TopicConfig};
 use self::ends_aside::EndsAside;
 pub use self::groups::{Group, Member};
 pub use self::messages::FirstMessage;
-pub(crate) use self::newest::{Newest, Record};
-pub use self::offsets::{Bounds, Place};
+pub(crate) use self::newest::{Newest, TopicRecord};
+pub use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub use self::producer::{DeliveryError, Producer, Receipt};
 

@@ -44,7 +44,7 @@ impl<T> Drop for Owned<T> {
 
 /// A request: its operation, its items, and the function that sends it with options and a queue for
 /// the answer.
-struct Request<'c, T> {
+struct AdminRequest<'c, T> {
     client: &'c RDKafka,
     operation: Operation,
     items: Vec<Owned<T>>,
@@ -68,7 +68,7 @@ pub(super) fn create_topics(
 ) -> Result<Answers, Refusal> {
     let items = topics.iter().map(new_topic).collect::<Result<_, _>>()?;
     let (operation, send) = (Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, library::rd_kafka_CreateTopics);
-    Request { client, operation, items, send }.answer(limit, |event| {
+    AdminRequest { client, operation, items, send }.answer(limit, |event| {
         // SAFETY: the event is alive. An event of another kind gives a null result, and `topics_of`
         // returns no topics for it.
         unsafe {
@@ -103,7 +103,7 @@ pub(super) fn create_partitions(
         .collect::<Result<_, _>>()?;
     let (operation, send) =
         (Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, library::rd_kafka_CreatePartitions);
-    Request { client, operation, items, send }.answer(limit, |event| {
+    AdminRequest { client, operation, items, send }.answer(limit, |event| {
         // SAFETY: as in `create_topics`.
         unsafe {
             let result = library::rd_kafka_event_CreatePartitions_result(event);
@@ -131,7 +131,7 @@ pub(super) fn delete_topics(
         })
         .collect::<Result<_, _>>()?;
     let (operation, send) = (Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS, library::rd_kafka_DeleteTopics);
-    Request { client, operation, items, send }.answer(limit, |event| {
+    AdminRequest { client, operation, items, send }.answer(limit, |event| {
         // SAFETY: as in `create_topics`.
         unsafe {
             let result = library::rd_kafka_event_DeleteTopics_result(event);
@@ -152,7 +152,7 @@ pub(super) fn alter_configs(
     let items = topics.iter().map(|(name, changes)| resource(name, changes)).collect::<Result<_, _>>()?;
     let (operation, send) =
         (Operation::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, library::rd_kafka_IncrementalAlterConfigs);
-    Request { client, operation, items, send }.answer(limit, |event| {
+    AdminRequest { client, operation, items, send }.answer(limit, |event| {
         // SAFETY: the event is alive and owns the resources, as many as are counted.
         unsafe {
             let result = library::rd_kafka_event_IncrementalAlterConfigs_result(event);
@@ -167,7 +167,7 @@ pub(super) fn alter_configs(
     })
 }
 
-impl<T> Request<'_, T> {
+impl<T> AdminRequest<'_, T> {
     /// Sends the request and blocks until the answer.
     fn answer(
         self,

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::producer::HEADER;
-use super::{CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, Place};
+use super::{CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, TopicPartition};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bounds the memory of messages that are fetched and not processed.
@@ -22,8 +22,8 @@ const MAX_QUEUED_KIB: &str = "4096";
 
 /// A message with its position in the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub place: Place,
+pub(crate) struct TopicRecord {
+    pub place: TopicPartition,
     pub offset: i64,
     /// In milliseconds since 1970; `None` if the message has none.
     pub timestamp: Option<i64>,
@@ -42,7 +42,7 @@ pub(crate) struct Newest<T> {
     /// Results of `pick`.
     pub picked: Vec<T>,
     /// End offset of each partition, for the `from` of the next call.
-    pub ends: BTreeMap<Place, i64>,
+    pub ends: BTreeMap<TopicPartition, i64>,
 }
 
 impl Client {
@@ -56,13 +56,15 @@ impl Client {
     pub(crate) async fn newest<T: Send + 'static>(
         &self,
         topic: &str,
-        from: &BTreeMap<Place, i64>,
+        from: &BTreeMap<TopicPartition, i64>,
         limit: i64,
-        pick: impl Fn(&Record) -> Option<T> + Clone + Send + 'static,
+        pick: impl Fn(&TopicRecord) -> Option<T> + Clone + Send + 'static,
     ) -> Result<Newest<T>, KafkaError> {
         let partitions = self.cluster().await?.topics.get(topic).map_or(0, |layout| layout.partitions.len());
-        let places: BTreeSet<Place> =
-            (0..).take(partitions).map(|partition| Place { topic: topic.to_owned(), partition }).collect();
+        let places: BTreeSet<TopicPartition> = (0..)
+            .take(partitions)
+            .map(|partition| TopicPartition { topic: topic.to_owned(), partition })
+            .collect();
         let bounds = self.bounds(places).await?;
         let mut newest = Newest { read: 0, picked: Vec::new(), ends: BTreeMap::new() };
         let mut ranges = Vec::new();
@@ -88,7 +90,7 @@ impl Client {
         &self,
         topic: &str,
         ranges: Vec<(i32, i64, i64)>,
-        pick: impl Fn(&Record) -> Option<T> + Send + 'static,
+        pick: impl Fn(&TopicRecord) -> Option<T> + Send + 'static,
     ) -> Result<(u64, Vec<T>), KafkaError> {
         const TASK: &str = "read a topic's newest messages";
         let (topic, mut config) = (topic.to_owned(), self.library_config());
@@ -152,9 +154,9 @@ impl Client {
     }
 }
 
-fn record(message: &impl Message) -> Record {
-    Record {
-        place: Place { topic: message.topic().to_owned(), partition: message.partition() },
+fn record(message: &impl Message) -> TopicRecord {
+    TopicRecord {
+        place: TopicPartition { topic: message.topic().to_owned(), partition: message.partition() },
         offset: message.offset(),
         timestamp: message.timestamp().to_millis(),
         key: message.key().map(<[u8]>::to_vec),

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, patiently};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Place {
+pub struct TopicPartition {
     pub topic: String,
     pub partition: i32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Bounds {
+pub struct OffsetBounds {
     /// Offset of the first message.
     pub first: i64,
     /// Offset of the next message to be written.
@@ -36,11 +36,14 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn bounds(&self, places: BTreeSet<Place>) -> Result<BTreeMap<Place, Bounds>, KafkaError> {
+    pub async fn bounds(
+        &self,
+        places: BTreeSet<TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, OffsetBounds>, KafkaError> {
         let (first, end) = (self.at(places.clone(), EARLIEST).await?, self.at(places, LATEST).await?);
         let bounds = first.into_iter().filter_map(|(place, first)| {
             let end = *end.get(&place)?;
-            Some((place, Bounds { first: first?, end: end? }))
+            Some((place, OffsetBounds { first: first?, end: end? }))
         });
         Ok(bounds.collect())
     }
@@ -53,9 +56,9 @@ impl Client {
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub async fn at(
         &self,
-        places: BTreeSet<Place>,
+        places: BTreeSet<TopicPartition>,
         time: i64,
-    ) -> Result<BTreeMap<Place, Option<i64>>, KafkaError> {
+    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::from_raw(time))));
         self.consumer("look for offsets", None, move |consumer| {
             // The library rejects a list without partitions.
@@ -75,8 +78,8 @@ impl Client {
     pub async fn committed(
         &self,
         group: &str,
-        places: BTreeSet<Place>,
-    ) -> Result<BTreeMap<Place, Option<i64>>, KafkaError> {
+        places: BTreeSet<TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::Invalid)));
         self.consumer("read a group's offsets", Some(group), move |consumer| {
             if places.is_empty() {
@@ -92,7 +95,11 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn commit(&self, group: &str, offsets: &BTreeMap<Place, i64>) -> Result<(), KafkaError> {
+    pub async fn commit(
+        &self,
+        group: &str,
+        offsets: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), KafkaError> {
         let wanted = list(offsets.iter().map(|(place, offset)| (place, Offset::Offset(*offset))));
         self.consumer("commit a group's offsets", Some(group), move |consumer| {
             consumer.commit(&wanted.clone()?, CommitMode::Sync)
@@ -126,7 +133,9 @@ impl Client {
     }
 }
 
-fn list<'p>(places: impl Iterator<Item = (&'p Place, Offset)>) -> Result<TopicPartitionList, LibraryError> {
+fn list<'p>(
+    places: impl Iterator<Item = (&'p TopicPartition, Offset)>,
+) -> Result<TopicPartitionList, LibraryError> {
     let mut list = TopicPartitionList::new();
     for (place, offset) in places {
         list.add_partition_offset(&place.topic, place.partition, offset)?;
@@ -135,7 +144,7 @@ fn list<'p>(places: impl Iterator<Item = (&'p Place, Offset)>) -> Result<TopicPa
 }
 
 /// The offsets of a list's partitions, without partitions that have an error.
-fn offsets(list: &TopicPartitionList) -> BTreeMap<Place, Option<i64>> {
+fn offsets(list: &TopicPartitionList) -> BTreeMap<TopicPartition, Option<i64>> {
     let sound = list.elements();
     let sound = sound.iter().filter(|element| element.error().is_ok());
     let offset = |offset| match offset {
@@ -144,7 +153,7 @@ fn offsets(list: &TopicPartitionList) -> BTreeMap<Place, Option<i64>> {
     };
     sound
         .map(|element| {
-            let place = Place { topic: element.topic().to_owned(), partition: element.partition() };
+            let place = TopicPartition { topic: element.topic().to_owned(), partition: element.partition() };
             (place, offset(element.offset()))
         })
         .collect()

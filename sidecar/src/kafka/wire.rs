@@ -48,7 +48,7 @@ impl Connection {
     /// Fails if the broker is silent or closes the connection, as it does on unknown requests.
     pub fn ask(&mut self, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
         self.requests += 1;
-        let mut request = Writer::default();
+        let mut request = WireWriter::default();
         request.i16(api).i16(version).i32(self.requests).text(CLIENT_ID);
         request.0.extend_from_slice(body);
         let length = u32::try_from(request.0.len()).map_err(|_| broken("a request too large"))?;
@@ -71,17 +71,17 @@ impl Connection {
 
     /// Logs in by SASL PLAIN, in Kafka's own frames.
     fn log_in(&mut self, login: &Login) -> io::Result<()> {
-        let mut mechanism = Writer::default();
+        let mut mechanism = WireWriter::default();
         mechanism.text("PLAIN");
         let answer = self.ask(SASL_HANDSHAKE, 1, &mechanism.0)?;
-        if Reader(&answer).i16() != Some(0) {
+        if WireReader(&answer).i16() != Some(0) {
             return Err(io::Error::new(ErrorKind::PermissionDenied, "the broker does not know SASL PLAIN"));
         }
         let token = format!("\0{}\0{}", login.user, login.password.reveal());
-        let mut body = Writer::default();
+        let mut body = WireWriter::default();
         body.bytes(token.as_bytes());
         let answer = self.ask(SASL_AUTHENTICATE, 0, &body.0)?;
-        let mut answer = Reader(&answer);
+        let mut answer = WireReader(&answer);
         match (answer.i16(), answer.text()) {
             (Some(0), _) => Ok(()),
             (_, Some(message)) => Err(io::Error::new(ErrorKind::PermissionDenied, message)),
@@ -96,9 +96,9 @@ fn broken(what: &str) -> io::Error {
 
 /// Writer of values in Kafka's non-flexible encoding.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Writer(pub Vec<u8>);
+pub struct WireWriter(pub Vec<u8>);
 
-impl Writer {
+impl WireWriter {
     pub fn i8(&mut self, value: i8) -> &mut Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
@@ -132,9 +132,9 @@ impl Writer {
 
 /// Reader of values in Kafka's non-flexible encoding; `None` where there are too few bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct WireReader<'a>(pub &'a [u8]);
 
-impl Reader<'_> {
+impl WireReader<'_> {
     pub fn i8(&mut self) -> Option<i8> {
         Some(i8::from_be_bytes(*self.0.split_off(..1)?.first_chunk()?))
     }
@@ -174,17 +174,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_nothing_is_read_beyond_the_end() {
-        let mut written = Writer::default();
+        let mut written = WireWriter::default();
         written.i8(-3).i16(-300).i32(70_000).text("näme").i32(2).i16(1).i16(2);
         let read = |bytes| {
-            let mut reader = Reader(bytes);
-            Some((reader.i8()?, reader.i16()?, reader.i32()?, reader.text()?, reader.list(Reader::i16)?))
+            let mut reader = WireReader(bytes);
+            Some((reader.i8()?, reader.i16()?, reader.i32()?, reader.text()?, reader.list(WireReader::i16)?))
         };
         assert_eq!(read(&written.0), Some((-3, -300, 70_000, "näme".to_owned(), vec![1, 2])));
         for length in 0..written.0.len() {
             assert_eq!(read(&written.0[..length]), None, "{length}");
         }
-        assert_eq!(Reader(b"\x7f\xff\xff\xff").list(Reader::i8), None);
-        assert_eq!(Reader(b"\xff\xff\xff\xff").list(Reader::i8), Some(vec![]));
+        assert_eq!(WireReader(b"\x7f\xff\xff\xff").list(WireReader::i8), None);
+        assert_eq!(WireReader(b"\xff\xff\xff\xff").list(WireReader::i8), Some(vec![]));
     }
 }

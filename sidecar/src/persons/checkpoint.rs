@@ -14,7 +14,7 @@ use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receip
 
 /// The checkpoint of one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct Checkpoint {
     /// PostgreSQL's system identifier.
     pub system: String,
     /// The slot's position when the snapshot began. It determines the version of snapshot rows.
@@ -74,7 +74,7 @@ pub(super) struct Commit {
     pub transaction: u32,
 }
 
-impl State {
+impl Checkpoint {
     /// Whether the snapshot of both tables is complete.
     pub(super) fn is_copied(&self) -> bool {
         [&self.persons, &self.distinct_ids]
@@ -114,7 +114,7 @@ impl Published {
     /// Whether these topics were filled with these versions already, so that the rows they hide are
     /// hidden already. A checkpoint of an older release counts as WAL versions. With column
     /// versions the check for conflicts is repeated, which is safe.
-    pub(super) fn is_accepted(&self, state: Option<&State>) -> bool {
+    pub(super) fn is_accepted(&self, state: Option<&Checkpoint>) -> bool {
         state.is_some_and(|state| match &state.published {
             Some(published) => published == self,
             None => self.version == WAL,
@@ -122,7 +122,7 @@ impl Published {
     }
 
     /// Whether a checkpoint has the same topics and versions. Older releases did not record them.
-    pub(super) fn is_of(&self, state: &State) -> bool {
+    pub(super) fn is_of(&self, state: &Checkpoint) -> bool {
         state.published.as_ref().is_none_or(|published| published == self)
     }
 }
@@ -131,14 +131,14 @@ impl Published {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Copied {
     /// Ranges of primary keys that are still to be read.
-    pub left: Vec<Range>,
+    pub left: Vec<KeyRange>,
     /// Number of rows read so far.
     pub rows: u64,
 }
 
 /// Primary keys, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Range {
+pub(super) struct KeyRange {
     pub from: i64,
     pub to: i64,
 }
@@ -163,15 +163,15 @@ pub enum StateError {
 }
 
 /// Store of one slot's checkpoint.
-pub(super) struct Store<'a> {
+pub(super) struct CheckpointStore<'a> {
     client: &'a Client,
     producer: &'a Producer,
     topic: &'a str,
     key: String,
-    state: Mutex<State>,
+    state: Mutex<Checkpoint>,
 }
 
-impl<'a> Store<'a> {
+impl<'a> CheckpointStore<'a> {
     /// Opens the store; creates the topic if it is missing.
     pub(super) async fn open(
         client: &'a Client,
@@ -199,12 +199,12 @@ impl<'a> Store<'a> {
 
     /// Returns the checkpoint, or `None` if it can't be parsed. A new snapshot is then correct,
     /// though slow.
-    pub(super) async fn read(&self) -> Result<Option<State>, StateError> {
+    pub(super) async fn read(&self) -> Result<Option<Checkpoint>, StateError> {
         read(self.client, self.topic, &self.key).await
     }
 
     /// The current checkpoint in memory.
-    pub(super) async fn now(&self) -> State {
+    pub(super) async fn now(&self) -> Checkpoint {
         self.state.lock().await.clone()
     }
 
@@ -212,13 +212,13 @@ impl<'a> Store<'a> {
     /// about to be recreated.
     pub(super) async fn invalidate(&self) -> Result<(), StateError> {
         match self.read().await? {
-            Some(state) => self.change(|own| *own = State { diverged: true, ..state }).await,
+            Some(state) => self.change(|own| *own = Checkpoint { diverged: true, ..state }).await,
             None => Ok(()),
         }
     }
 
     /// Changes the checkpoint, writes it, and waits for the brokers' acknowledgement.
-    pub(super) async fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
+    pub(super) async fn change(&self, change: impl FnOnce(&mut Checkpoint)) -> Result<(), StateError> {
         // Locked until the brokers have acknowledged, so that the last record in the topic is the
         // newest.
         let mut state = self.state.lock().await;
@@ -232,7 +232,7 @@ impl<'a> Store<'a> {
 }
 
 /// Reads the checkpoint of the config's slot; does not create a missing topic.
-pub(super) async fn remembered(client: &Client, config: &Postgres) -> Result<Option<State>, StateError> {
+pub(super) async fn remembered(client: &Client, config: &Postgres) -> Result<Option<Checkpoint>, StateError> {
     match client.cluster().await?.topics.contains_key(&config.state_topic) {
         true => read(client, &config.state_topic, &key(config)).await,
         false => Ok(None),
@@ -243,7 +243,7 @@ fn key(config: &Postgres) -> String {
     format!("{}/{}", config.database, config.slot)
 }
 
-async fn read(client: &Client, topic: &str, key: &str) -> Result<Option<State>, StateError> {
+async fn read(client: &Client, topic: &str, key: &str) -> Result<Option<Checkpoint>, StateError> {
     let latest = client.latest(topic, key.as_bytes()).await?;
     let parsed = latest.map(|payload| serde_json::from_slice(&payload));
     Ok(parsed.transpose().unwrap_or_else(|error| {

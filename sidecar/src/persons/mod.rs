@@ -15,7 +15,7 @@ mod checkpoint;
 mod leader;
 mod audit;
 
-pub use self::audit::{Audit, AuditError, Deletions, Difference, NodeReport, Report, TableReport};
+pub use self::audit::{Audit, AuditError, AuditReport, Deletions, Difference, NodeReport, TableReport};
 pub use self::foreign::{
     ClearanceError, ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts,
     topics_of,

@@ -19,12 +19,12 @@ use crate::config::{Persons, Postgres};
 use crate::kafka::{Producer, Receipt};
 use crate::supervise::Heartbeat;
 
-use super::checkpoint::{Copied, Range, State, StateError, Store};
+use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange, StateError};
 use super::postgres::pgoutput::Cell;
 use super::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use super::postgres::slot::qualified;
-use super::postgres::table::{Kind, Table, person};
-use super::publish::change::{Change, Versions};
+use super::postgres::table::{Table, TableKind, person};
+use super::publish::change::{RowChange, Versions};
 use super::publish::lookup::columns;
 use super::publish::version::{VersionError, of_copy};
 use super::publish::{PublishError, Publisher};
@@ -65,7 +65,7 @@ pub(super) struct Copy<'a> {
     pub persons: &'a Persons,
     pub postgres: &'a Postgres,
     /// Store of the checkpoint.
-    pub store: &'a Store<'a>,
+    pub store: &'a CheckpointStore<'a>,
     /// Receives a heartbeat with progress.
     pub heartbeat: &'a Heartbeat,
 }
@@ -73,7 +73,7 @@ pub(super) struct Copy<'a> {
 impl Copy<'_> {
     /// Reads the remaining ranges, persons first, and writes the progress. `told` is called with
     /// the number of rows read so far.
-    pub(super) async fn run(&self, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+    pub(super) async fn run(&self, told: &(dyn Fn(TableKind, u64) + Sync)) -> Result<(), CopyError> {
         if self.store.now().await.is_copied() {
             return Ok(());
         }
@@ -90,14 +90,15 @@ impl Copy<'_> {
         Ok(())
     }
 
-    async fn table(&self, table: &Table, told: &(dyn Fn(Kind, u64) + Sync)) -> Result<(), CopyError> {
+    async fn table(&self, table: &Table, told: &(dyn Fn(TableKind, u64) + Sync)) -> Result<(), CopyError> {
         let mut state = self.store.now().await;
         let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.postgres))?;
         let copied = progress(&mut state, table.kind).take().unwrap_or_default();
         if copied.left.is_empty() {
             return Ok(());
         }
-        let work = Work { queue: Mutex::new((0..copied.left.len()).collect()), copied: Mutex::new(copied) };
+        let work =
+            SnapshotWork { queue: Mutex::new((0..copied.left.len()).collect()), copied: Mutex::new(copied) };
         let readers = (0..self.postgres.readers).map(|_| self.read(table, version, &work));
         let mut readers: FuturesUnordered<_> = readers.collect();
         let mut ticks = interval(REMEMBER);
@@ -122,12 +123,12 @@ impl Copy<'_> {
         }
     }
 
-    async fn remember(&self, kind: Kind, copied: Copied) -> Result<(), CopyError> {
+    async fn remember(&self, kind: TableKind, copied: Copied) -> Result<(), CopyError> {
         Ok(self.store.change(|state| *progress(state, kind) = Some(copied)).await?)
     }
 
     /// Runs one reader, which takes range after range.
-    async fn read(&self, table: &Table, version: u64, work: &Work) -> Result<(), CopyError> {
+    async fn read(&self, table: &Table, version: u64, work: &SnapshotWork) -> Result<(), CopyError> {
         let versions = match self.postgres.version {
             crate::config::VersionRule::Wal => Versions::Copy(version),
             crate::config::VersionRule::Column => Versions::Column,
@@ -145,7 +146,7 @@ impl Copy<'_> {
                 let rows = page.rows.len() as u64;
                 let receipt = Arc::new(Receipt::default());
                 let mut changes: Vec<_> =
-                    page.rows.into_iter().map(|row| Change::read(table.kind, row)).collect();
+                    page.rows.into_iter().map(|row| RowChange::read(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
                 // The next page is read while this one is in flight.
                 if let Some(before) = under_way.take() {
@@ -165,29 +166,29 @@ impl Copy<'_> {
 }
 
 /// Ranges for the readers, and their progress.
-struct Work {
+struct SnapshotWork {
     queue: Mutex<Vec<usize>>,
     copied: Mutex<Copied>,
 }
 
-impl Work {
+impl SnapshotWork {
     fn take(&self) -> Option<usize> {
         lock(&self.queue).pop()
     }
 
-    fn range(&self, index: usize) -> Range {
-        lock(&self.copied).left.get(index).copied().unwrap_or(Range { from: 1, to: 0 })
+    fn range(&self, index: usize) -> KeyRange {
+        lock(&self.copied).left.get(index).copied().unwrap_or(KeyRange { from: 1, to: 0 })
     }
 }
 
-struct Page {
+struct SnapshotPage {
     rows: Vec<Vec<Cell>>,
     bytes: usize,
     /// Whether the range has no more rows.
     is_last: bool,
 }
 
-impl Page {
+impl SnapshotPage {
     /// The lowest key that can follow the page.
     fn next(&self) -> i64 {
         let last = self.rows.last().and_then(|row| text(row.get(person::ID)?).parse::<i64>().ok());
@@ -214,7 +215,7 @@ struct OnItsWay {
 }
 
 impl OnItsWay {
-    async fn delivered(self, work: &Work, index: usize) -> Result<(), CopyError> {
+    async fn delivered(self, work: &SnapshotWork, index: usize) -> Result<(), CopyError> {
         self.receipt.delivered().await.map_err(PublishError::from)?;
         let mut copied = lock(&work.copied);
         copied.rows += self.rows;
@@ -229,10 +230,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn progress(state: &mut State, kind: Kind) -> &mut Option<Copied> {
+fn progress(state: &mut Checkpoint, kind: TableKind) -> &mut Option<Copied> {
     match kind {
-        Kind::Person => &mut state.persons,
-        Kind::DistinctId => &mut state.distinct_ids,
+        TableKind::Person => &mut state.persons,
+        TableKind::DistinctId => &mut state.distinct_ids,
     }
 }
 
@@ -268,7 +269,7 @@ pub(super) async fn wait_for_old_transactions(
 }
 
 /// Splits the table's keys into ranges of equal width. Their density is not known.
-async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Range>, PostgresError> {
+async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<KeyRange>, PostgresError> {
     let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
     let [first, last] = session
         .row_within(SCAN_TIMEOUT, "tell a table's first and last key", "postgres/bounds.sql", values)
@@ -278,7 +279,7 @@ async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<Ra
     Ok(split(first, last, i64::from(readers) * RANGES_EACH))
 }
 
-fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
+fn split(first: i64, last: i64, count: i64) -> Vec<KeyRange> {
     let width = (i128::from(last) - i128::from(first)) / i128::from(count.max(1)) + 1;
     let mut ranges = Vec::new();
     let mut from = i128::from(first);
@@ -286,14 +287,19 @@ fn split(first: i64, last: i64, count: i64) -> Vec<Range> {
         let to = (from + width - 1).min(i128::from(last));
         // Both values are within the i64 range.
         ranges.extend(
-            i64::try_from(from).ok().zip(i64::try_from(to).ok()).map(|(from, to)| Range { from, to }),
+            i64::try_from(from).ok().zip(i64::try_from(to).ok()).map(|(from, to)| KeyRange { from, to }),
         );
         from = to + 1;
     }
     ranges
 }
 
-async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> Result<Page, PostgresError> {
+async fn page(
+    session: &Session,
+    table: &Table,
+    range: KeyRange,
+    limit: usize,
+) -> Result<SnapshotPage, PostgresError> {
     let values = context! {
         columns => columns(table),
         table => qualified(&table.name),
@@ -305,7 +311,7 @@ async fn page(session: &Session, table: &Table, range: Range, limit: usize) -> R
     const TASK: &str = "give rows by their keys";
     let read = async {
         let mut stream = session.stream(TASK, "postgres/copy.sql", values).await?;
-        let mut page = Page { rows: Vec::new(), bytes: 0, is_last: false };
+        let mut page = SnapshotPage { rows: Vec::new(), bytes: 0, is_last: false };
         while let Some(row) = stream.next().await.transpose()? {
             page.bytes += row.iter().map(Cell::len).sum::<usize>();
             page.rows.push(row);

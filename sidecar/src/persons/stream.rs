@@ -14,12 +14,12 @@ use crate::http::{Metric, Metrics};
 use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, Receipt};
 use crate::supervise::Heartbeat;
 
-use super::checkpoint::{Commit, StateError, Store};
+use super::checkpoint::{CheckpointStore, Commit, StateError};
 use super::postgres::pgoutput::{Cell, DecodeError, Message, Relation, decode};
 use super::postgres::table::{Table, pick};
-use super::publish::change::Change;
+use super::publish::change::RowChange;
 use super::publish::{PublishError, Publisher};
-use super::requirements::{self, SourceError};
+use super::requirements::{self, RequirementsError};
 
 /// Maximum number of changes in a batch.
 const BATCH_CHANGES: usize = 5_000;
@@ -62,7 +62,7 @@ pub enum StreamError {
     Undescribed(u32),
     /// A table does not meet the requirements, so missing columns can't be read from it either.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] RequirementsError),
     /// The last acknowledged transaction is not in the WAL.
     #[error(
         "the WAL has another history than what was published: transaction {transaction}, which was committed at {end}, is not in it. \
@@ -88,7 +88,7 @@ impl From<DeliveryError> for StreamError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
+enum ChangeKind {
     Insert,
     Other,
 }
@@ -102,7 +102,7 @@ pub(super) struct Stream<'a> {
     pub client: &'a mut ReplicationClient,
     pub publisher: Publisher<'a>,
     /// Store of the checkpoint.
-    pub store: &'a Store<'a>,
+    pub store: &'a CheckpointStore<'a>,
     /// The slot's position when the stream began.
     pub begins: Lsn,
     pub config: &'a Postgres,
@@ -127,11 +127,11 @@ struct InFlight {
 
 /// State of the transaction and batch being read.
 #[derive(Default)]
-struct Reading {
+struct BatchInProgress {
     tables: Tables,
     /// Commit position and number of the transaction being read.
     transaction: Option<(Lsn, u32)>,
-    batch: Vec<Change>,
+    batch: Vec<RowChange>,
     bytes: usize,
     /// Everything before this position has been read.
     read: Lsn,
@@ -156,7 +156,7 @@ impl Stream<'_> {
         let begins = Lsn::from_u64(state.acknowledged);
         // Transactions before the slot's position are not replayed.
         let expected = state.last_commit.filter(|commit| commit.end > self.begins.as_u64());
-        let mut reading = Reading { read: begins, expected, ..Reading::default() };
+        let mut reading = BatchInProgress { read: begins, expected, ..BatchInProgress::default() };
         let mut under_way = UnderWay::default();
         let mut delivered = (reading.read, None);
         let mut due = Instant::now() + ACKNOWLEDGE;
@@ -210,7 +210,7 @@ impl Stream<'_> {
     }
 
     /// Records that rows vanished without their keys, and requests an audit to find them.
-    async fn remember_vanished(&mut self, reading: &mut Reading) -> Result<(), StateError> {
+    async fn remember_vanished(&mut self, reading: &mut BatchInProgress) -> Result<(), StateError> {
         let (truncated, keyless) =
             (std::mem::take(&mut reading.truncated), std::mem::take(&mut reading.keyless));
         if !truncated && keyless == 0 {
@@ -241,7 +241,7 @@ impl Stream<'_> {
     }
 
     /// Reads events until a batch is full or no event arrives within `BATCH_WAIT`.
-    async fn fill(&mut self, reading: &mut Reading, due: Instant) -> Result<(), StreamError> {
+    async fn fill(&mut self, reading: &mut BatchInProgress, due: Instant) -> Result<(), StreamError> {
         let Ok(first) = timeout_at(due, self.client.recv()).await else { return Ok(()) };
         let limit = Instant::now() + BATCH_LIMIT;
         let mut event = first?;
@@ -261,7 +261,7 @@ impl Stream<'_> {
         }
     }
 
-    fn take(&self, event: ReplicationEvent, reading: &mut Reading) -> Result<(), StreamError> {
+    fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> Result<(), StreamError> {
         match event {
             ReplicationEvent::Begin { final_lsn, xid, .. } => {
                 reading.transaction = Some((final_lsn, xid));
@@ -299,7 +299,7 @@ impl Stream<'_> {
     }
 }
 
-impl Reading {
+impl BatchInProgress {
     fn commit(&mut self, end: Lsn) -> Result<(), StreamError> {
         if let (Some((_, transaction)), true) = (self.transaction.take(), self.has_changes) {
             let commit = Commit { end: end.as_u64(), transaction };
@@ -326,11 +326,15 @@ impl Reading {
     fn message(&mut self, message: Message, config: &Postgres) -> Result<(), StreamError> {
         match message {
             Message::Relation(relation) => self.describe(&relation, config),
-            Message::Insert { relation, new } => self.change(relation, Verb::Insert, None, Some(&new))?,
-            Message::Update { relation, old, new } => {
-                self.change(relation, Verb::Other, old.as_deref(), Some(&new))?;
+            Message::Insert { relation, new } => {
+                self.change(relation, ChangeKind::Insert, None, Some(&new))?;
             }
-            Message::Delete { relation, old } => self.change(relation, Verb::Other, Some(&old), None)?,
+            Message::Update { relation, old, new } => {
+                self.change(relation, ChangeKind::Other, old.as_deref(), Some(&new))?;
+            }
+            Message::Delete { relation, old } => {
+                self.change(relation, ChangeKind::Other, Some(&old), None)?;
+            }
             Message::Truncate { relations } => {
                 let ours = |id: &u32| self.tables.get(id).is_some_and(Option::is_some);
                 self.truncated |= relations.iter().any(ours);
@@ -358,7 +362,7 @@ impl Reading {
     fn change(
         &mut self,
         relation: u32,
-        verb: Verb,
+        verb: ChangeKind,
         before: Option<&[Cell]>,
         after: Option<&[Cell]>,
     ) -> Result<(), StreamError> {
@@ -373,11 +377,11 @@ impl Reading {
         }
         let unchanged = after.unwrap_or_default().iter().filter(|cell| **cell == Cell::Unchanged).count();
         self.bytes += unchanged * LOOKED_UP_BYTES;
-        self.batch.push(Change {
+        self.batch.push(RowChange {
             commit,
             transaction: Some(number),
             kind: table.kind,
-            is_insert: verb == Verb::Insert,
+            is_insert: verb == ChangeKind::Insert,
             before: before.map(|row| pick(row, places)),
             after: after.map(|row| pick(row, places)),
         });
@@ -386,7 +390,7 @@ impl Reading {
 }
 
 impl UnderWay {
-    fn push(&mut self, receipt: Arc<Receipt>, reading: &Reading) {
+    fn push(&mut self, receipt: Arc<Receipt>, reading: &BatchInProgress) {
         let (place, commit) = (reading.read, reading.commit);
         self.0.push_back(InFlight { receipt, place, commit, since: Instant::now() });
     }

@@ -50,7 +50,7 @@ pub enum NewestError {
 }
 
 #[derive(Deserialize)]
-struct Newest {
+struct NewestVersion {
     version: u64,
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Resu
     let statement =
         sql::render("audit/node_newest.sql", minijinja::context! { database => &config.database })?;
     for node in Node::all(config) {
-        match node.rows::<Newest>(&statement).await {
+        match node.rows::<NewestVersion>(&statement).await {
             Ok(rows) => {
                 let stored = rows.first().map_or(0, |row| row.version);
                 if stored > given {

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
-use super::steps::Step;
+use super::steps::SchemaStep;
 
 /// Settings that the statements need beyond the server's defaults, with the reason.
 const SETTINGS: [(&str, &str); 2] = [
@@ -30,7 +30,7 @@ pub enum ApplyError {
         /// Counted from 1.
         number: usize,
         count: usize,
-        step: Box<Step>,
+        step: Box<SchemaStep>,
         /// The error that kept the node's ingestion from resuming; `None` if it was not paused, or
         /// was resumed.
         left: Option<String>,
@@ -71,11 +71,11 @@ pub enum StepError {
 pub async fn apply(
     config: &Config,
     nodes: &[Node],
-    steps: &[Step],
+    steps: &[SchemaStep],
     stop: &AtomicBool,
-    mut done: impl FnMut(usize, &Step),
+    mut done: impl FnMut(usize, &SchemaStep),
 ) -> Result<(), ApplyError> {
-    let numbered: Vec<(usize, &Step)> = (1..).zip(steps).collect();
+    let numbered: Vec<(usize, &SchemaStep)> = (1..).zip(steps).collect();
     let (mut paused, count) = (false, steps.len());
     for stage in numbered.chunk_by(|(_, one), (_, next)| one.stage == next.stage) {
         let number = stage.first().map_or(1, |(number, _)| *number);
@@ -101,7 +101,12 @@ pub async fn apply(
 
 /// Recreates the node's views and consumers after a step failed during a pause. The failed step is
 /// retried first if it creates one of them, because a consumer must not stream to one of two views.
-async fn resume(config: &Config, nodes: &[Node], failed: &Step, rest: &[Step]) -> Result<(), StepError> {
+async fn resume(
+    config: &Config,
+    nodes: &[Node],
+    failed: &SchemaStep,
+    rest: &[SchemaStep],
+) -> Result<(), StepError> {
     // The pause ends with the first step after which the node is not paused.
     let length = rest.iter().position(|step| !step.paused).map_or(rest.len(), |last| last + 1);
     let window = if failed.paused { &rest[..length] } else { &[] };
@@ -111,7 +116,7 @@ async fn resume(config: &Config, nodes: &[Node], failed: &Step, rest: &[Step]) -
     Ok(())
 }
 
-async fn take(config: &Config, nodes: &[Node], step: &Step) -> Result<(), StepError> {
+async fn take(config: &Config, nodes: &[Node], step: &SchemaStep) -> Result<(), StepError> {
     for node in nodes.iter().filter(|node| node.name == step.node) {
         execute(node, &step.sql).await?;
         if let Some(upgrade) = step.upgrade {

@@ -8,7 +8,7 @@ use crate::sql;
 
 /// One row of `system.clusters`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Row {
+pub(super) struct ClusterRow {
     pub shard: usize,
     pub weight: u32,
     pub replica: usize,
@@ -48,7 +48,7 @@ pub(crate) async fn differences(config: &Config, node: &Node) -> Result<Vec<Stri
     Ok(differences)
 }
 
-fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
+fn compare(config: &Config, node: &str, rows: &[ClusterRow]) -> Vec<String> {
     if rows.is_empty() {
         return vec![format!(
             "{node}: remote_servers has no cluster {}: define it there, or name another in the config",
@@ -82,7 +82,7 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
             }
         }
     }
-    let known = |row: &Row| {
+    let known = |row: &ClusterRow| {
         let shard = row.shard.checked_sub(1).and_then(|index| config.shards.get(index));
         shard.is_some_and(|shard| row.replica <= shard.replicas.len())
     };
@@ -97,8 +97,8 @@ fn compare(config: &Config, node: &str, rows: &[Row]) -> Vec<String> {
 
 /// Returns a difference if the URL leads to another node of the cluster, because a direct load
 /// would go to the wrong shard.
-fn another_node(node: &Node, rows: &[Row]) -> Option<String> {
-    let is_here = |row: &&Row| (row.shard, row.replica) == (node.shard, node.replica);
+fn another_node(node: &Node, rows: &[ClusterRow]) -> Option<String> {
+    let is_here = |row: &&ClusterRow| (row.shard, row.replica) == (node.shard, node.replica);
     let local = rows.iter().find(|row| row.is_local == 1)?;
     let here = rows.iter().find(is_here)?;
     (here.is_local == 0).then(|| {
@@ -145,16 +145,17 @@ mod tests {
         Config::parse(text, Path::new("")).expect("a config")
     }
 
-    fn row(shard: usize, weight: u32, host: &str) -> Row {
+    fn row(shard: usize, weight: u32, host: &str) -> ClusterRow {
         let (host, address) = (host.to_owned(), "10.0.0.9".to_owned());
-        Row { shard, weight, replica: 1, host, address, port: 9000, is_local: 0 }
+        ClusterRow { shard, weight, replica: 1, host, address, port: 9000, is_local: 0 }
     }
 
     #[test]
     fn names_the_node_that_a_swapped_url_leads_to() {
         let nodes = Node::all(&config());
-        let rows =
-            |local| [1, 2].map(|shard| Row { is_local: u8::from(shard == local), ..row(shard, 1, "a") });
+        let rows = |local| {
+            [1, 2].map(|shard| ClusterRow { is_local: u8::from(shard == local), ..row(shard, 1, "a") })
+        };
         assert_eq!(another_node(&nodes[0], &rows(1)), None);
         assert_eq!(another_node(&nodes[0], &rows(0)), None);
         assert!(another_node(&nodes[0], &rows(2)).is_some_and(|text| text.contains("shard 2 replica 1")));

@@ -10,7 +10,7 @@ use super::objects::Role;
 
 /// One part of a definition that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct ObjectDifference {
     /// Name of the column, index, clause or setting.
     pub part: String,
     /// The desired text; `None` if the part should not exist.
@@ -40,7 +40,7 @@ pub(super) struct StorageColumns {
 /// The result of comparing one object.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    pub differences: Vec<Difference>,
+    pub differences: Vec<ObjectDifference>,
     /// Name and text of each part that stays.
     pub unmanaged: Vec<(String, String)>,
 }
@@ -54,7 +54,7 @@ pub(super) fn compare(
     storage: &StorageColumns,
     accepted: impl Fn(&str) -> bool,
 ) -> Comparison {
-    let mut list = List { comparison: Comparison::default(), accepted };
+    let mut list = DifferenceList { comparison: Comparison::default(), accepted };
     list.part("kind", Some(&desired.head), Some(&observed.head));
     for (key, item) in &desired.items {
         list.item(key, item, observed.item(key), role);
@@ -88,19 +88,19 @@ fn is_kept(key: &str, role: Role, storage: &StorageColumns) -> bool {
     }
 }
 
-struct List<A> {
+struct DifferenceList<A> {
     comparison: Comparison,
     accepted: A,
 }
 
-impl<A: Fn(&str) -> bool> List<A> {
+impl<A: Fn(&str) -> bool> DifferenceList<A> {
     fn part(&mut self, part: &str, desired: Option<&str>, observed: Option<&str>) {
         if desired == observed {
             return;
         }
         match (observed, (self.accepted)(part)) {
             (Some(text), true) => self.keep(part, text),
-            _ => self.comparison.differences.push(Difference {
+            _ => self.comparison.differences.push(ObjectDifference {
                 part: part.to_owned(),
                 wanted: desired.map(str::to_owned),
                 found: observed.map(str::to_owned),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::compare::Difference;
+use super::compare::ObjectDifference;
 use super::objects::{OBJECTS, Role};
 use super::plan::{Action, Alteration, Change, Plan};
 
@@ -115,7 +115,7 @@ const PLACE_SETTINGS: [&str; 5] = [
 /// Whether only tuning settings differ, so that the consumer resumes at the same offsets as
 /// after any pause.
 fn is_only_tuned(change: &Change) -> bool {
-    let is_tuning = |difference: &Difference| {
+    let is_tuning = |difference: &ObjectDifference| {
         difference.part.starts_with("setting ") && !PLACE_SETTINGS.contains(&difference.part.as_str())
     };
     change.role == Some(Role::Consumer) && change.differences.iter().all(is_tuning)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
 use super::kafka_table::{KafkaTable, kafka_tables};
-use super::objects::{OBJECTS, Object, Role};
+use super::objects::{OBJECTS, Role, SchemaObject};
 use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError};
 use crate::sql;
@@ -171,7 +171,13 @@ fn of_view(config: &Config, neighbours: &Neighbours, view: &ViewRow) -> Vec<Feed
     found
 }
 
-fn feeder(config: &Config, source: String, view: &str, target: &Object, definition: &Definition) -> Feeder {
+fn feeder(
+    config: &Config,
+    source: String,
+    view: &str,
+    target: &SchemaObject,
+    definition: &Definition,
+) -> Feeder {
     Feeder {
         source,
         consumer: None,
@@ -207,7 +213,7 @@ fn sharer(config: &Config, table: &KafkaTable) -> Option<Feeder> {
 }
 
 /// Our table that a view writes: `CREATE MATERIALIZED VIEW database.view TO database.table`.
-fn our_target(config: &Config, definition: &Definition) -> Option<&'static Object> {
+fn our_target(config: &Config, definition: &Definition) -> Option<&'static SchemaObject> {
     let (_, target) = definition.head.split_once(" TO ")?;
     let (database, table) = target.split_once('.')?;
     let bare = |name: &str| name.trim().trim_matches('`').to_owned();

@@ -39,7 +39,7 @@ struct Exists {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct KafkaTableRow {
     database: String,
     name: String,
     engine_full: String,
@@ -60,7 +60,8 @@ impl KafkaTable {
 
 /// Returns the Kafka tables of a node.
 pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
-    let rows: Vec<Row> = node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
+    let rows: Vec<KafkaTableRow> =
+        node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
     Ok(rows.into_iter().map(|row| table(node, row)).collect())
 }
 
@@ -81,7 +82,7 @@ pub(crate) async fn is_detached(node: &Node, database: &str, name: &str) -> Resu
     }
 }
 
-fn table(node: &Node, row: Row) -> KafkaTable {
+fn table(node: &Node, row: KafkaTableRow) -> KafkaTable {
     let engine = row.engine_full;
     let (positional, settings) = engine.split_once(" SETTINGS ").unwrap_or((engine.as_str(), ""));
     // Kafka('brokers', 'topics', 'group', 'format'), the form before settings existed.

@@ -24,19 +24,19 @@ mod upgrades;
 pub use self::apply::{ApplyError, StepError, apply};
 pub use self::cluster::ClusterError;
 pub(crate) use self::cluster::differences as cluster_differences;
-pub use self::compare::{Difference, Unmanaged};
+pub use self::compare::{ObjectDifference, Unmanaged};
 pub use self::confirm::{Confirmation, Confirmed, RefusalReason, check, confirmations, joined};
 pub use self::feeders::Feeder;
 pub use self::import::{ImportError, ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
 pub use self::kafka_table::{KafkaTable, kafka_tables};
 pub use self::node_settings::{
-    ReadOnlyError, SettingFinding, SettingsError, Severity, node_settings, refuse_faults, refuse_read_only,
-    text as settings_text,
+    ReadOnlyError, SettingFinding, SettingSeverity, SettingsError, node_settings, refuse_faults,
+    refuse_read_only, text as settings_text,
 };
-pub use self::objects::{OBJECTS, Object, Role, Section};
+pub use self::objects::{OBJECTS, Role, SchemaObject, Section};
 pub use self::observe::{ObserveError, Replays, observe};
 pub use self::plan::{Action, Alteration, Change, Plan};
 pub use self::render::{Statement, render};
-pub use self::steps::{Step, steps};
+pub use self::steps::{SchemaStep, steps};
 pub use self::stops::stops;

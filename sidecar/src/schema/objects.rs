@@ -4,7 +4,7 @@ use crate::config::{Config, Consumer};
 
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Object {
+pub struct SchemaObject {
     pub name: &'static str,
     /// Path below `sql/`.
     pub file: &'static str,
@@ -56,7 +56,7 @@ pub enum Role {
 }
 
 /// All objects, in the order of their files.
-pub const OBJECTS: &[Object] = &[
+pub const OBJECTS: &[SchemaObject] = &[
     events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
     events("kafka_events", "events/1_kafka_events.sql", Role::Consumer),
     events("events_mv", "events/2_events_mv.sql", Role::View),
@@ -93,15 +93,15 @@ pub const OBJECTS: &[Object] = &[
     persons("events_with_person", "queries/events_with_person.sql", Role::Query),
 ];
 
-const fn events(name: &'static str, file: &'static str, role: Role) -> Object {
-    Object { name, file, role, section: Section::Events }
+const fn events(name: &'static str, file: &'static str, role: Role) -> SchemaObject {
+    SchemaObject { name, file, role, section: Section::Events }
 }
 
-const fn persons(name: &'static str, file: &'static str, role: Role) -> Object {
-    Object { name, file, role, section: Section::Persons }
+const fn persons(name: &'static str, file: &'static str, role: Role) -> SchemaObject {
+    SchemaObject { name, file, role, section: Section::Persons }
 }
 
-impl Object {
+impl SchemaObject {
     /// Returns the objects of the sections that `config` has.
     pub fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
         let persons = config.persons.is_some();

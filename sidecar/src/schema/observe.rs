@@ -12,7 +12,7 @@ use super::compare::StorageColumns;
 use super::definition::Definition;
 use super::feeders::{detached_tables, feeders};
 use super::objects::Role;
-use super::plan::{Desired, Observed, Plan, Surroundings, distributed_target, plan};
+use super::plan::{Desired, ObservedSchema, Plan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade, UpgradeError};
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub enum ObserveError {
 }
 
 #[derive(Deserialize)]
-struct Table {
+struct TableRow {
     name: String,
     definition: String,
 }
@@ -65,7 +65,7 @@ pub type Replays = BTreeMap<&'static str, String>;
 /// Desired and observed state of one node.
 struct Side {
     desired: Vec<Desired>,
-    observed: Observed,
+    observed: ObservedSchema,
     pending: Vec<Upgrade>,
 }
 
@@ -141,25 +141,25 @@ async fn desired(config: &Config, node: &Node) -> Result<Vec<Desired>, ObserveEr
     Ok(desired)
 }
 
-async fn observed(config: &Config, node: &Node) -> Result<Observed, NodeError> {
+async fn observed(config: &Config, node: &Node) -> Result<ObservedSchema, NodeError> {
     let ask = |file| node.query(sql::text(file).unwrap_or_default()).param("database", &config.database);
     let database = !ask("inspect/databases.sql").rows::<serde_json::Value>().await?.is_empty();
     let tables = tables(config, node).await?;
     let detached = detached_tables(node, &config.database).await?.into_iter().collect();
-    Ok(Observed { database, tables, detached, feeders: feeders(config, node).await? })
+    Ok(ObservedSchema { database, tables, detached, feeders: feeders(config, node).await? })
 }
 
 /// Returns the definitions of all tables and views of the database.
 pub(super) async fn tables(config: &Config, node: &Node) -> Result<BTreeMap<String, Definition>, NodeError> {
     let query = node.query(sql::text("inspect/tables.sql").unwrap_or_default());
-    let tables: Vec<Table> = query.param("database", &config.database).rows().await?;
+    let tables: Vec<TableRow> = query.param("database", &config.database).rows().await?;
     Ok(tables.into_iter().map(|table| (table.name, Definition::parse(&table.definition))).collect())
 }
 
 async fn recorded(
     config: &Config,
     node: &Node,
-    observed: &Observed,
+    observed: &ObservedSchema,
 ) -> Result<BTreeMap<String, String>, ObserveError> {
     if !observed.tables.contains_key(UPGRADES_TABLE) {
         return Ok(BTreeMap::new());

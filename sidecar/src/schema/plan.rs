@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::column::ColumnDeclaration;
-use super::compare::{Comparison, Difference, StorageColumns, Unmanaged, compare};
+use super::compare::{Comparison, ObjectDifference, StorageColumns, Unmanaged, compare};
 use super::definition::Definition;
 use super::feeders::Feeder;
-use super::objects::{Object, Role};
+use super::objects::{Role, SchemaObject};
 use super::upgrades::Upgrade;
 use crate::config::Config;
 
 /// An object on one node, as the config describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Desired {
-    pub object: &'static Object,
+    pub object: &'static SchemaObject,
     pub sql: String,
     /// `sql` after the node's own formatter, parsed.
     pub definition: Definition,
@@ -26,7 +26,7 @@ pub(super) struct Desired {
 
 /// The observed state of one node.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Observed {
+pub(super) struct ObservedSchema {
     pub database: bool,
     /// All tables and views of the database.
     pub tables: BTreeMap<String, Definition>,
@@ -45,7 +45,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Our existing Kafka tables, with the statement that recreates each after a pause.
     #[serde(skip)]
-    pub consumers: Vec<(&'static Object, String)>,
+    pub consumers: Vec<(&'static SchemaObject, String)>,
     /// Parts that differ and stay: an operator's tables, columns, indexes, settings and accepted
     /// differences.
     pub unmanaged: Vec<Unmanaged>,
@@ -58,7 +58,7 @@ pub struct Change {
     pub object: String,
     pub action: Action,
     /// Empty if the object is missing altogether.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<ObjectDifference>,
     /// `None` for the database and for upgrades.
     #[serde(skip)]
     pub role: Option<Role>,
@@ -140,7 +140,7 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn plan(
     node: &str,
     desired: &[Desired],
-    observed: &Observed,
+    observed: &ObservedSchema,
     pending: Vec<Upgrade>,
     surroundings: &Surroundings<'_>,
 ) -> Plan {
@@ -177,7 +177,7 @@ pub(super) fn plan(
 
 /// Sets the columns that a foreign view fills and ours would not.
 fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
-    let section = Object::find(&feeder.target).map(|object| object.section);
+    let section = SchemaObject::find(&feeder.target).map(|object| object.section);
     let writes = |desired: &&Desired| desired.definition.head.ends_with(&format!(".{}", feeder.target));
     let mut views = desired.iter().filter(|desired| desired.object.role == Role::View);
     let ours = views.clone().find(writes).or_else(|| views.find(|view| Some(view.object.section) == section));
@@ -187,7 +187,7 @@ fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
 }
 
 /// Adds the changes of one object: none, one, or an alteration and a difference left beside it.
-fn judge(plan: &mut Plan, desired: &Desired, observed: &Observed, surroundings: &Surroundings<'_>) {
+fn judge(plan: &mut Plan, desired: &Desired, observed: &ObservedSchema, surroundings: &Surroundings<'_>) {
     let object = desired.object;
     let found = observed.tables.get(object.name);
     let storage = distributed_target(&desired.definition);
@@ -234,7 +234,7 @@ fn judge(plan: &mut Plan, desired: &Desired, observed: &Observed, surroundings: 
     let kept = kept.chain(missing.iter().cloned()).collect();
     differences.extend(missing.into_iter().filter_map(|column| {
         let part = ColumnDeclaration::parse(&column)?.name;
-        (!is_accepted(&part)).then_some(Difference { part, wanted: Some(column), found: None })
+        (!is_accepted(&part)).then_some(ObjectDifference { part, wanted: Some(column), found: None })
     }));
     let again = Action::Recreate { sql: desired.sql.clone(), keep: kept, replay };
     for (action, differences) in actions(desired.object, differences, again) {
@@ -272,7 +272,11 @@ pub(super) fn distributed_target(definition: &Definition) -> Option<&str> {
 }
 
 /// Returns the actions for the differences of an existing object; `again` recreates it.
-fn actions(object: &Object, differences: Vec<Difference>, again: Action) -> Vec<(Action, Vec<Difference>)> {
+fn actions(
+    object: &SchemaObject,
+    differences: Vec<ObjectDifference>,
+    again: Action,
+) -> Vec<(Action, Vec<ObjectDifference>)> {
     let role = object.role;
     if differences.is_empty() {
         return Vec::new();
@@ -297,7 +301,7 @@ fn actions(object: &Object, differences: Vec<Difference>, again: Action) -> Vec<
     actions
 }
 
-fn leave(object: &Object, left: &[Difference]) -> Action {
+fn leave(object: &SchemaObject, left: &[ObjectDifference]) -> Action {
     let parts: Vec<String> = left
         .iter()
         .map(|difference| format!("{:?}", format!("{} {}", object.name, difference.part)))
@@ -318,7 +322,7 @@ fn leave(object: &Object, left: &[Difference]) -> Action {
 
 /// The `ALTER`s that remove a difference. Empty if the server refuses them, or if they lose or
 /// rewrite data.
-fn alterations(difference: &Difference, role: Role) -> Vec<Alteration> {
+fn alterations(difference: &ObjectDifference, role: Role) -> Vec<Alteration> {
     if matches!(role, Role::View | Role::Consumer | Role::Query) {
         return Vec::new();
     }

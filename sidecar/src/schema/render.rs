@@ -4,22 +4,22 @@
 
 use serde::Serialize;
 
-use super::objects::Object;
-use crate::config::{ColumnValue, Config, EventColumn, Offsets};
+use super::objects::SchemaObject;
+use crate::config::{ColumnValue, Config, EventColumn, OffsetStorage};
 use crate::node::Node;
 use crate::sql::{self, RenderError};
 
 /// One object's desired `CREATE` statement on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    pub object: &'static Object,
+    pub object: &'static SchemaObject,
     /// Includes the comments of its file.
     pub sql: String,
 }
 
 /// Values for the templates.
 #[derive(Serialize)]
-struct Values<'a> {
+struct RenderValues<'a> {
     database: &'a str,
     cluster: &'a str,
     replicated: bool,
@@ -92,17 +92,17 @@ struct PersonsValues<'a> {
 /// [`RenderError`], a bug of posthouse.
 pub fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
     let values = values(config, node);
-    let mut statements = Object::wanted(config)
+    let mut statements = SchemaObject::wanted(config)
         .map(|object| Ok(Statement { object, sql: sql::render(object.file, &values)?.trim_end().to_owned() }))
         .collect::<Result<Vec<_>, _>>()?;
     statements.sort_by_key(|statement| statement.object.role);
     Ok(statements)
 }
 
-fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
+fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
     let events = &config.events;
     let brokers: Vec<String> = config.kafka.brokers.iter().map(ToString::to_string).collect();
-    Values {
+    RenderValues {
         database: &config.database,
         cluster: &config.cluster,
         replicated: config.replicated,
@@ -111,7 +111,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> Values<'a> {
         events: EventsValues {
             topic: &events.topic,
             group: &events.group,
-            keeper_path: (events.offsets == Offsets::Keeper).then_some(&events.keeper_path),
+            keeper_path: (events.offsets == OffsetStorage::Keeper).then_some(&events.keeper_path),
             consumers: events.consumers,
             batch_rows: events.batch_rows,
             poll_timeout_ms: events.poll_timeout.as_millis(),

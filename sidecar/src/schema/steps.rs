@@ -14,14 +14,14 @@
 
 use serde::Serialize;
 
-use super::objects::{Object, Role};
+use super::objects::{Role, SchemaObject};
 use super::plan::{Action, Alteration, Change, Plan};
 use super::upgrades::Upgrade;
 use crate::sql::{self, RenderError};
 
 /// One statement for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct SchemaStep {
     pub node: String,
     /// Steps of one stage are independent of each other and run at the same time. Counted from 1.
     pub stage: usize,
@@ -35,10 +35,10 @@ pub struct Step {
     pub paused: bool,
 }
 
-impl Step {
+impl SchemaStep {
     /// Whether the step creates a view or consumer without which a paused node stays paused.
     pub(super) fn resumes(&self) -> bool {
-        let made = self.summary.strip_prefix("create ").and_then(Object::find);
+        let made = self.summary.strip_prefix("create ").and_then(SchemaObject::find);
         made.is_some_and(|object| matches!(object.role, Role::View | Role::Consumer))
     }
 }
@@ -47,8 +47,8 @@ impl Step {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
-    let mut list = List { database, stage: 0, steps: Vec::new() };
+pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<SchemaStep>, RenderError> {
+    let mut list = StepList { database, stage: 0, steps: Vec::new() };
     for plan in plans {
         list.databases(plan)?;
     }
@@ -69,20 +69,20 @@ pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<Step>, RenderError> {
     Ok(list.steps)
 }
 
-struct List<'a> {
+struct StepList<'a> {
     database: &'a str,
     stage: usize,
-    steps: Vec<Step>,
+    steps: Vec<SchemaStep>,
 }
 
 #[derive(Serialize)]
-struct Values<'a> {
+struct StepValues<'a> {
     database: &'a str,
     table: &'a str,
     item: &'a str,
 }
 
-impl List<'_> {
+impl StepList<'_> {
     fn databases(&mut self, plan: &Plan) -> Result<(), RenderError> {
         for change in plan.changes.iter().filter(|change| change.action == Action::CreateDatabase) {
             self.push(
@@ -196,7 +196,7 @@ impl List<'_> {
                 let sql = sql::render(upgrade.file, self.values("", ""))?;
                 let summary = format!("upgrade {}", upgrade.name);
                 self.stage += 1;
-                self.steps.push(Step { upgrade: Some(*upgrade), ..self.step(plan, summary, sql) });
+                self.steps.push(SchemaStep { upgrade: Some(*upgrade), ..self.step(plan, summary, sql) });
             }
         }
         Ok(())
@@ -238,12 +238,12 @@ impl List<'_> {
         self.steps.push(self.creation(plan, table, sql));
     }
 
-    fn creation(&self, plan: &Plan, table: &str, sql: &str) -> Step {
+    fn creation(&self, plan: &Plan, table: &str, sql: &str) -> SchemaStep {
         self.step(plan, format!("create {table}"), sql.to_owned())
     }
 
-    fn step(&self, plan: &Plan, summary: String, sql: String) -> Step {
-        Step { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None, paused: false }
+    fn step(&self, plan: &Plan, summary: String, sql: String) -> SchemaStep {
+        SchemaStep { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None, paused: false }
     }
 
     fn push(
@@ -260,8 +260,8 @@ impl List<'_> {
         Ok(())
     }
 
-    fn values<'v>(&'v self, table: &'v str, item: &'v str) -> Values<'v> {
-        Values { database: self.database, table, item }
+    fn values<'v>(&'v self, table: &'v str, item: &'v str) -> StepValues<'v> {
+        StepValues { database: self.database, table, item }
     }
 }
 
@@ -271,7 +271,7 @@ fn of_role(plan: &Plan, role: Role) -> impl Iterator<Item = &Change> {
 
 /// Whether the Kafka table exists already, so that every pause drops and recreates it.
 fn stands(plan: &Plan, name: &str) -> bool {
-    plan.consumers.iter().any(|(consumer, _): &(&Object, String)| consumer.name == name)
+    plan.consumers.iter().any(|(consumer, _): &(&SchemaObject, String)| consumer.name == name)
 }
 
 fn is_dropped(change: &Change) -> bool {

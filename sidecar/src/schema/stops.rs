@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::Plan;
-use super::steps::Step;
+use super::steps::SchemaStep;
 use crate::sql::{self, RenderError};
 
 /// Drops the named Kafka tables one after the other. Their views stay, because a view without its
@@ -13,13 +13,17 @@ use crate::sql::{self, RenderError};
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn stops(database: &str, plans: &[Plan], names: &BTreeSet<String>) -> Result<Vec<Step>, RenderError> {
+pub fn stops(
+    database: &str,
+    plans: &[Plan],
+    names: &BTreeSet<String>,
+) -> Result<Vec<SchemaStep>, RenderError> {
     let stand =
         plans.iter().flat_map(|plan| plan.consumers.iter().map(move |(object, _)| (plan, object.name)));
     let stand = stand.filter(|(_, name)| names.contains(*name));
     let step = |(stage, (plan, name)): (usize, (&Plan, &str))| {
         let values = minijinja::context! { database, table => name };
-        Ok(Step {
+        Ok(SchemaStep {
             node: plan.node.clone(),
             stage,
             summary: format!("drop {name}"),
@@ -34,11 +38,11 @@ pub fn stops(database: &str, plans: &[Plan], names: &BTreeSet<String>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Object;
+    use crate::schema::SchemaObject;
 
     #[test]
     fn consumers_that_stand_are_dropped_one_after_the_other() {
-        let kafka = Object::find("kafka_events").expect("known");
+        let kafka = SchemaObject::find("kafka_events").expect("known");
         let plan = |node: &str, consumers| Plan {
             node: node.to_owned(),
             changes: Vec::new(),

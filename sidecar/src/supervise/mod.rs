@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub use self::health::{Health, TaskHealth};
 pub use self::heartbeat::{Heartbeat, Pulse};
 pub(crate) use self::memory::trim;
-pub use self::restart::Fault;
+pub use self::restart::TaskFault;
 pub use self::task::{StopError, Task, TaskError};
 
 /// All tasks of the process. Clones share them.
@@ -26,12 +26,12 @@ pub struct Board(Arc<Mutex<Vec<Arc<Entry>>>>);
 struct Entry {
     name: &'static str,
     heartbeat: Heartbeat,
-    record: Mutex<Record>,
+    record: Mutex<TaskRecord>,
 }
 
 /// The supervisor's record of a task.
 #[derive(Debug, Default)]
-struct Record {
+struct TaskRecord {
     fault: Option<String>,
     restarts: u64,
 }
@@ -71,7 +71,7 @@ impl Board {
 }
 
 impl Entry {
-    fn record(&self) -> MutexGuard<'_, Record> {
+    fn record(&self) -> MutexGuard<'_, TaskRecord> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

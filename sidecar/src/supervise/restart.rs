@@ -12,7 +12,7 @@ pub(super) const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Unexpected end of a task's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum TaskFault {
     /// The run returned.
     Ended,
     /// The run panicked with this message.
@@ -26,7 +26,7 @@ pub enum Fault {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TaskFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended => write!(f, "it ended without being asked to"),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::restart::{AfterFault, Fault, FaultCount, MIN_BACKOFF};
+use super::restart::{AfterFault, FaultCount, MIN_BACKOFF, TaskFault};
 use super::{Board, Entry, Heartbeat, stopped};
 
 /// Time for an aborted task to release its thread.
@@ -29,7 +29,7 @@ pub struct Task {
 pub enum TaskError {
     /// Consecutive faults exceeded the limit.
     #[error("task {task} failed again and again, the last time because {fault}: see the log")]
-    Failing { task: &'static str, fault: Fault },
+    Failing { task: &'static str, fault: TaskFault },
     /// The task blocks a thread, so it can't be aborted.
     #[error("task {task} hangs and can't be aborted ({doing}): please report this")]
     Wedged {
@@ -98,14 +98,14 @@ impl Task {
                 biased;
                 () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
                 ended = &mut running => match ended {
-                    Ok(()) => Fault::Ended,
-                    Err(error) => Fault::Panicked(panic_message(error)),
+                    Ok(()) => TaskFault::Ended,
+                    Err(error) => TaskFault::Panicked(panic_message(error)),
                 },
                 pulse = entry.heartbeat.overdue() => {
                     if !is_aborted(&mut running).await {
                         return Err(TaskError::Wedged { task: self.name, doing: pulse.doing });
                     }
-                    Fault::Stalled { doing: pulse.doing, silence: pulse.beat.elapsed() }
+                    TaskFault::Stalled { doing: pulse.doing, silence: pulse.beat.elapsed() }
                 }
             };
             let backoff = match faults.add(begun.elapsed()) {
@@ -143,7 +143,7 @@ impl Task {
 }
 
 impl Entry {
-    fn fail(&self, fault: &Fault) {
+    fn fail(&self, fault: &TaskFault) {
         self.record().fault = Some(fault.to_string());
     }
 

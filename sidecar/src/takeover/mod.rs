@@ -14,10 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Config, Offsets};
-use crate::kafka::{Client, KafkaError, Place};
+use crate::config::{Config, OffsetStorage};
+use crate::kafka::{Client, KafkaError, TopicPartition};
 use crate::node::{Node, NodeError};
-use crate::schema::{self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, Section, Step};
+use crate::schema::{
+    self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, SchemaStep, Section,
+};
 use crate::sql::RenderError;
 use crate::topics::groups::{self, Lag};
 
@@ -138,7 +140,7 @@ impl Takeover<'_> {
         // The engine commits to the group after Keeper, so an outage of the brokers can leave the
         // group behind.
         let committed = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
-        let behind: BTreeMap<Place, i64> = kept
+        let behind: BTreeMap<TopicPartition, i64> = kept
             .into_iter()
             .filter(|(place, offset)| committed.get(place).is_none_or(|committed| committed < offset))
             .collect();
@@ -169,7 +171,7 @@ impl Takeover<'_> {
             .iter()
             .flat_map(|plan| &plan.consumers)
             .any(|(object, _)| object.section == Section::Events);
-        if exists || self.config.events.offsets == Offsets::Group {
+        if exists || self.config.events.offsets == OffsetStorage::Group {
             return Ok(());
         }
         let replicas = groups::replicas(node, path).await?.unwrap_or_default();
@@ -189,10 +191,10 @@ impl Takeover<'_> {
     async fn carry_out(
         &self,
         consumer: &str,
-        steps: &[Step],
+        steps: &[SchemaStep],
         report: &mut impl FnMut(&str),
     ) -> Result<(), TakeoverError> {
-        let say = |_, step: &Step| report(&format!("{} {}", step.node, step.summary));
+        let say = |_, step: &SchemaStep| report(&format!("{} {}", step.node, step.summary));
         let done = schema::apply(self.config, self.nodes, steps, self.stop, say).await;
         done.map_err(|source| TakeoverError::Apply {
             consumer: consumer.to_owned(),
@@ -218,10 +220,10 @@ impl Takeover<'_> {
 }
 
 /// Returns the offset of a group in each partition, from Keeper or from the brokers.
-fn positions(seen: &groups::Seen, group: &str) -> BTreeMap<Place, i64> {
+fn positions(seen: &groups::GroupSnapshot, group: &str) -> BTreeMap<TopicPartition, i64> {
     let places = |lag: Lag| {
         lag.partitions.into_iter().filter_map(move |partition| {
-            let place = Place { topic: lag.topic.clone(), partition: partition.partition };
+            let place = TopicPartition { topic: lag.topic.clone(), partition: partition.partition };
             Some((place, partition.committed?))
         })
     };

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::schema::{Action, Confirmed, Object, Plan, Role, Section, Step};
+use crate::schema::{Action, Confirmed, Plan, Role, SchemaObject, SchemaStep, Section};
 use crate::sql::{self, RenderError};
 
 /// Name of our Kafka table of events.
 pub(super) const OWN_CONSUMER: &str = "kafka_events";
 
 /// Detaches the consumer on every node that has it.
-pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, RenderError> {
+pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let attached =
         |plan: &&Plan| plan.feeders.iter().any(|feeder| feeder.source == consumer && !feeder.paused);
     let nodes = plans.iter().filter(attached).map(|plan| plan.node.as_str());
@@ -17,14 +17,14 @@ pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, R
 }
 
 /// Attaches the consumer on every node that has a view of it.
-pub(super) fn resume_steps(plans: &[Plan], consumer: &str) -> Result<Vec<Step>, RenderError> {
+pub(super) fn resume_steps(plans: &[Plan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let known = |plan: &&Plan| plan.feeders.iter().any(|feeder| feeder.source == consumer);
     let nodes = plans.iter().filter(known).map(|plan| plan.node.as_str());
     one_each(nodes, "attach", "attach_consumer", consumer)
 }
 
 /// Detaches our consumer on every node whose plan drops it.
-pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
+pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let dropped = dropped(plans, Role::Consumer);
     one_each(dropped.map(|(node, _)| node), "detach", "detach_consumer", &own_consumer(database))
 }
@@ -33,13 +33,13 @@ pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step
 pub(super) fn resume_own_steps<'p>(
     nodes: impl Iterator<Item = &'p str>,
     database: &str,
-) -> Result<Vec<Step>, RenderError> {
+) -> Result<Vec<SchemaStep>, RenderError> {
     one_each(nodes, "attach", "attach_consumer", &own_consumer(database))
 }
 
 /// Removes our paused consumer and its views. The views go first, because an attached table without
 /// a view reads no messages.
-pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<Step>, RenderError> {
+pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let consumer = own_consumer(database);
     let mut steps = Vec::new();
     for (node, view) in dropped(plans, Role::View) {
@@ -61,7 +61,7 @@ fn own_consumer(database: &str) -> String {
 /// Node and name of the objects of our events ingestion that the plans drop, by role.
 fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
     let of_events =
-        |object: &str| Object::find(object).is_some_and(|object| object.section == Section::Events);
+        |object: &str| SchemaObject::find(object).is_some_and(|object| object.section == Section::Events);
     plans.iter().flat_map(move |plan| {
         let changes = plan.changes.iter().filter(move |change| {
             change.action == Action::Drop && change.role == Some(role) && of_events(&change.object)
@@ -75,7 +75,7 @@ fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<Step>, RenderError> {
+pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<SchemaStep>, RenderError> {
     let mut steps = Vec::new();
     for plan in plans {
         let paused = plan.feeders.iter().filter(|feeder| feeder.paused);
@@ -100,7 +100,7 @@ pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<Step>,
 }
 
 /// Gives each step its own stage, in order.
-fn in_turn(mut steps: Vec<Step>) -> Vec<Step> {
+fn in_turn(mut steps: Vec<SchemaStep>) -> Vec<SchemaStep> {
     for (stage, step) in (1..).zip(&mut steps) {
         step.stage = stage;
     }
@@ -112,10 +112,10 @@ fn one_each<'p>(
     verb: &str,
     file: &str,
     table: &str,
-) -> Result<Vec<Step>, RenderError> {
+) -> Result<Vec<SchemaStep>, RenderError> {
     let quoted: Vec<String> = table.splitn(2, '.').map(|name| format!("`{name}`")).collect();
     let step = |(stage, node): (usize, &str)| {
-        Ok(Step {
+        Ok(SchemaStep {
             node: node.to_owned(),
             stage,
             summary: format!("{verb} {table}"),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Takeover, TakeoverError, positions};
 use crate::config::Config;
-use crate::kafka::Place;
+use crate::kafka::TopicPartition;
 use crate::node::Node;
 use crate::sql;
 use crate::topics::groups;
@@ -55,9 +55,9 @@ pub(super) async fn verify(
     let cluster = client.cluster().await?;
     let count = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
     let partitions = (0..).take(count);
-    let places: BTreeSet<Place> =
-        partitions.map(|partition| Place { topic: topic.clone(), partition }).collect();
-    let ends: BTreeMap<Place, i64> = client
+    let places: BTreeSet<TopicPartition> =
+        partitions.map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
+    let ends: BTreeMap<TopicPartition, i64> = client
         .bounds(places)
         .await?
         .into_iter()
@@ -67,8 +67,9 @@ pub(super) async fn verify(
     let deadline = Instant::now() + READ_TIMEOUT;
     loop {
         let read = positions(&groups::observe(client, nodes, Some(group)).await?, group);
-        let behind =
-            |(place, end): (&Place, &i64)| (end - read.get(place).copied().unwrap_or_default()).max(0);
+        let behind = |(place, end): (&TopicPartition, &i64)| {
+            (end - read.get(place).copied().unwrap_or_default()).max(0)
+        };
         let waiting: i64 = ends.iter().map(behind).sum();
         if waiting == 0 {
             break;

@@ -19,7 +19,7 @@ use crate::kafka::{Client, Cluster, KafkaError};
 use crate::node::Node;
 
 pub use self::apply::lock::{Lock, LockError, LockScope};
-pub use self::apply::{Applied, ApplyError, Outcome, apply};
+pub use self::apply::{AppliedStep, StepOutcome, TopicsApplyError, apply};
 pub use self::import::import;
 pub use self::observe::observe;
 pub use self::plan::file::{SavedError, SavedPlan};
@@ -34,10 +34,10 @@ pub async fn compare(
     nodes: &[Node],
     spec: &Spec,
     options: &Options,
-) -> Result<(Plan, Observed), PlanError> {
+) -> Result<(Plan, Observed), TopicsPlanError> {
     let unnamed = options.unnamed(spec);
     if !unnamed.is_empty() {
-        return Err(PlanError::Unnamed { topics: unnamed.join(", ") });
+        return Err(TopicsPlanError::Unnamed { topics: unnamed.join(", ") });
     }
     let observed = observe(client, nodes, spec).await?;
     guard(spec, &observed.cluster)?;
@@ -48,7 +48,7 @@ pub async fn compare(
 
 /// Reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub enum TopicsPlanError {
     /// The brokers can't be asked.
     #[error(transparent)]
     Kafka(#[from] KafkaError),

@@ -12,7 +12,7 @@ use super::check;
 use super::plan::Step;
 use super::spec_reader::SpecReader;
 use super::watcher::Watcher;
-use super::{Lock, LockError, LockScope, Options, Outcome, Plan, Spec, apply, compare};
+use super::{Lock, LockError, LockScope, Options, Plan, Spec, StepOutcome, apply, compare};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
@@ -173,12 +173,12 @@ async fn bring_in_line(client: &Client, lock: &Lock, plan: &Plan, metrics: &Metr
     for applied in apply(client, lock, &steps).await? {
         let change = &applied.step.change;
         match applied.outcome {
-            Outcome::Done => {
+            StepOutcome::Done => {
                 metrics.add(Metric::TopicsChanges, 1);
                 tracing::info!("topics: {change}");
             }
-            Outcome::AlreadyDone => tracing::info!("topics: {change}: somebody else has done it"),
-            Outcome::Failed { reason } => {
+            StepOutcome::AlreadyDone => tracing::info!("topics: {change}: somebody else has done it"),
+            StepOutcome::Failed { reason } => {
                 metrics.add(Metric::TopicsFailures, 1);
                 tracing::error!("topics: {change}: {reason}");
             }

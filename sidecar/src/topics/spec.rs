@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use crate::config::reader::{self, Table};
+use crate::config::reader::{self, ConfigTable};
 use crate::config::{Fault, report, rules};
 
 /// A partition costs files and memory on a broker, so a larger number is a mistake.
@@ -103,7 +103,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(table: &mut Table<'_>) -> Self {
+    fn read(table: &mut ConfigTable<'_>) -> Self {
         Self {
             partitions: table.optional("partitions", rules::integer(1..=MOST_PARTITIONS)),
             replication_factor: table.optional("replication_factor", rules::integer(1..=MOST_REPLICAS)),
@@ -121,7 +121,7 @@ enum Word {
     Ignore,
 }
 
-fn topic(name: &str, table: &mut Table<'_>, defaults: &Settings) -> Option<Topic> {
+fn topic(name: &str, table: &mut ConfigTable<'_>, defaults: &Settings) -> Option<Topic> {
     if let Err(problem) = rules::check_topic_name(name) {
         table.refuse(problem);
     }
@@ -157,7 +157,7 @@ fn topic(name: &str, table: &mut Table<'_>, defaults: &Settings) -> Option<Topic
 
 /// Returns the topic's own value, else the default of the file. There is no built-in default, since
 /// only the user knows the brokers.
-fn given(table: &Table<'_>, key: &str, own: Option<i32>, default: Option<i32>) -> Option<i32> {
+fn given(table: &ConfigTable<'_>, key: &str, own: Option<i32>, default: Option<i32>) -> Option<i32> {
     let value = own.or(default);
     if value.is_none() && !table.holds(key) {
         table.missing(key, &format!("{key} here or in [defaults]"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check::{self, Finding, Found, Severity};
+use super::check::{self, CheckInput, Finding, Severity};
 use super::stalls::Sightings;
 use crate::config::Config;
 use crate::http::{Labels, Metric, Metrics};
@@ -72,7 +72,7 @@ fn key(finding: &Finding) -> (Severity, String) {
 }
 
 /// Sets the consumer metrics for topics that posthouse manages or a table reads.
-fn measure(found: &Found, metrics: &Metrics) {
+fn measure(found: &CheckInput, metrics: &Metrics) {
     let labels = |group: &str, topic: &str| -> Labels {
         vec![("group", group.to_owned()), ("topic", topic.to_owned())]
     };

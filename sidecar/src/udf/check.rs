@@ -23,7 +23,7 @@ const OTHER_WEIGHTS: [&[u32]; 5] = [&[1], &[1, 1, 1], &[9, 1], &[3, 0, 2], &[0, 
 
 /// Results of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub struct FunctionCheck {
     pub node: String,
     /// Functions that the node lacks. The others can't be compared then.
     pub missing: Vec<&'static str>,
@@ -33,7 +33,7 @@ pub struct Check {
     pub compared: Vec<Compared>,
 }
 
-impl Check {
+impl FunctionCheck {
     /// Whether all functions exist and every result is correct.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty()
@@ -62,12 +62,12 @@ pub struct Answer {
     /// Number of ids whose key or shard differs from the result of ClickHouse's own functions.
     pub differing: u64,
     /// The first differing ids.
-    pub first: Vec<Difference>,
+    pub first: Vec<ResultDifference>,
 }
 
 /// An id with two results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
+pub struct ResultDifference {
     /// Bytes of the id in hexadecimal.
     pub distinct_id_hex: String,
     /// Result of `shardKey`.
@@ -87,7 +87,7 @@ pub struct Difference {
 /// # Errors
 /// Fails if the node is unreachable or a function fails. Wrong results are part of the return
 /// value.
-pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Check, UdfError> {
+pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<FunctionCheck, UdfError> {
     let registered = registered(node).await?;
     let missing: Vec<&str> = FUNCTIONS
         .iter()
@@ -103,7 +103,7 @@ pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Check, Udf
             compared.push(Compared { weights: weights.to_vec(), answer });
         }
     }
-    Ok(Check { node: node.name.clone(), missing, mismatches, compared })
+    Ok(FunctionCheck { node: node.name.clone(), missing, mismatches, compared })
 }
 
 /// One comparison of `rows` ids.
@@ -128,7 +128,7 @@ mod tests {
         let answer = Answer { rows: 3, empty_ids: 0, not_utf8: 0, differing: 0, first: Vec::new() };
         let right = Compared { weights: vec![1], answer: answer.clone() };
         let wrong = Compared { weights: vec![1], answer: Answer { differing: 1, ..answer } };
-        let check = |missing: &[&'static str], compared| Check {
+        let check = |missing: &[&'static str], compared| FunctionCheck {
             node: "n".to_owned(),
             missing: missing.to_vec(),
             mismatches: Vec::new(),
@@ -138,7 +138,7 @@ mod tests {
         assert!(!check(&["shardKey"], Vec::new()).is_clean());
         let mismatch =
             Mismatch { call: "f()", expected: "1 (UInt8)".to_owned(), found: "2 (UInt8)".to_owned() };
-        assert!(!Check { mismatches: vec![mismatch], ..check(&[], vec![right.clone()]) }.is_clean());
+        assert!(!FunctionCheck { mismatches: vec![mismatch], ..check(&[], vec![right.clone()]) }.is_clean());
         assert!(!check(&[], vec![right, wrong]).is_clean());
     }
 }

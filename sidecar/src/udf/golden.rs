@@ -22,7 +22,7 @@ pub struct Mismatch {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct GoldenRow {
     data_type: String,
     answer: String,
 }
@@ -39,7 +39,7 @@ pub async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
     let calls: Vec<_> = examples.iter().map(|(_, example)| context! { call => example.call }).collect();
     let sql = sql::render("inspect/udf_golden.sql", context! { examples => calls })
         .map_err(|error| UdfError::Render(Box::new(error)))?;
-    let rows: Vec<Row> = node.rows(&sql).await?;
+    let rows: Vec<GoldenRow> = node.rows(&sql).await?;
     let line = |answer: &str, data_type: &str| format!("{answer} ({})", one_line(data_type));
     let mut mismatches = Vec::new();
     for (index, (returns, example)) in examples.into_iter().enumerate() {

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::check::differs_for;
 use super::folders::{self, TEMPORARY};
-use super::loaded::{Loaded, loaded};
+use super::loaded::{LoadedFunction, loaded};
 use super::prune::{by_folder, superseded};
 use super::release::PROGRAM;
 use super::xml::{functions_xml, is_ours};
@@ -53,10 +53,10 @@ pub struct Installed {
     pub removed: Vec<String>,
     /// Functions of the node before the install.
     #[serde(skip)]
-    before: Vec<Loaded>,
+    before: Vec<LoadedFunction>,
     /// Functions after the install.
     #[serde(skip)]
-    now: Vec<Loaded>,
+    now: Vec<LoadedFunction>,
 }
 
 /// Installs `release` for `node`, whose disk is at `files`. Idempotent.
@@ -95,7 +95,7 @@ pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed
     let folders: Vec<_> = disks.iter().map(|files| files.user_scripts.as_path()).collect();
     for sharers in by_folder(&folders) {
         let Some(folder) = sharers.first().and_then(|first| folders.get(*first)) else { continue };
-        let ran = |what: fn(&Installed) -> &Vec<Loaded>| -> Vec<Loaded> {
+        let ran = |what: fn(&Installed) -> &Vec<LoadedFunction>| -> Vec<LoadedFunction> {
             sharers.iter().filter_map(|sharer| installed.get(*sharer)).flat_map(what).cloned().collect()
         };
         let (before, now) = (ran(|node| &node.before), ran(|node| &node.now));
@@ -163,7 +163,7 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 ///
 /// A reload alone is no proof. If the server can't parse a declaration, or does not look for it,
 /// the old functions stay in place without an error.
-async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<Loaded>, UdfError> {
+async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<LoadedFunction>, UdfError> {
     let loaded = loaded(node).await?;
     check_commands(node, files, release, &loaded)?;
     if loaded.iter().any(|function| function.command.is_none()) {
@@ -179,7 +179,7 @@ fn check_commands(
     node: &Node,
     files: &NodeFiles,
     release: &Release,
-    loaded: &[Loaded],
+    loaded: &[LoadedFunction],
 ) -> Result<(), UdfError> {
     let program = release.program();
     for function in FUNCTIONS {
@@ -187,7 +187,7 @@ fn check_commands(
         let found = loaded.iter().find(|loaded| loaded.name == function.name);
         let problem = match found {
             Some(found) if !found.problem.is_empty() => found.problem.clone(),
-            Some(Loaded { command: Some(command), .. }) if *command != expected => {
+            Some(LoadedFunction { command: Some(command), .. }) if *command != expected => {
                 format!("it runs {command:?}: remove the other file that declares it")
             }
             Some(_) => continue,

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::UdfError;
 use super::folders::{self, ReleaseFolder};
-use super::loaded::{Loaded, loaded};
+use super::loaded::{LoadedFunction, loaded};
 use crate::node::Node;
 
 /// UDFs of one node.
@@ -106,7 +106,7 @@ pub async fn list(node: &Node) -> Result<Listed, UdfError> {
 }
 
 /// Releases on the disk, followed by releases that only functions name.
-fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRelease> {
+fn releases(found: Option<&[ReleaseFolder]>, loaded: &[LoadedFunction]) -> Vec<ListedRelease> {
     let running = |release: &str| -> Vec<String> {
         let functions = loaded.iter().filter(|function| function.release() == Some(release));
         functions.map(|function| function.name.clone()).collect()
@@ -123,7 +123,7 @@ fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRel
         releases.push(ListedRelease { release, state, written, functions });
     }
     let state = if found.is_some() { ReleaseState::Lost } else { ReleaseState::Running };
-    for release in loaded.iter().filter_map(Loaded::release) {
+    for release in loaded.iter().filter_map(LoadedFunction::release) {
         if releases.iter().all(|listed| listed.release != release) {
             let functions = running(release);
             releases.push(ListedRelease { release: release.to_owned(), state, written: None, functions });
@@ -133,7 +133,7 @@ fn releases(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<ListedRel
 }
 
 /// Every function of the registry, followed by others that run a posthouse release.
-fn functions(loaded: &[Loaded]) -> Vec<ListedFunction> {
+fn functions(loaded: &[LoadedFunction]) -> Vec<ListedFunction> {
     let ours = FUNCTIONS.iter().map(|function| function.name);
     let others = loaded.iter().filter(|function| function.release().is_some());
     let others =
@@ -146,7 +146,7 @@ fn functions(loaded: &[Loaded]) -> Vec<ListedFunction> {
         .collect()
 }
 
-fn state(function: &Loaded) -> FunctionState {
+fn state(function: &LoadedFunction) -> FunctionState {
     match (&function.command, function.release()) {
         _ if !function.problem.is_empty() => FunctionState::Failed { problem: function.problem.clone() },
         (_, Some(release)) => FunctionState::Running { release: release.to_owned() },
@@ -171,11 +171,15 @@ mod tests {
         ReleaseFolder { name: name.to_owned(), path: name.into(), written: SystemTime::UNIX_EPOCH }
     }
 
-    fn runs(name: &str, command: Option<&str>, problem: &str) -> Loaded {
-        Loaded { name: name.to_owned(), command: command.map(str::to_owned), problem: problem.to_owned() }
+    fn runs(name: &str, command: Option<&str>, problem: &str) -> LoadedFunction {
+        LoadedFunction {
+            name: name.to_owned(),
+            command: command.map(str::to_owned),
+            problem: problem.to_owned(),
+        }
     }
 
-    fn states(found: Option<&[ReleaseFolder]>, loaded: &[Loaded]) -> Vec<(String, ReleaseState)> {
+    fn states(found: Option<&[ReleaseFolder]>, loaded: &[LoadedFunction]) -> Vec<(String, ReleaseState)> {
         releases(found, loaded).into_iter().map(|listed| (listed.release, listed.state)).collect()
     }
 
@@ -198,7 +202,7 @@ mod tests {
     #[test]
     fn every_function_has_a_state_and_those_of_others_stay_out() {
         let first = FUNCTIONS[0].name;
-        let state_of = |loaded: &Loaded| functions(std::slice::from_ref(loaded)).remove(0).state;
+        let state_of = |loaded: &LoadedFunction| functions(std::slice::from_ref(loaded)).remove(0).state;
         let command = format!("{OLD}/posthouse-udf {first}");
         assert_eq!(
             state_of(&runs(first, Some(&command), "")),

@@ -14,7 +14,7 @@ const UNKNOWN_TABLE: u32 = 60;
 
 /// A function of a node, by posthouse or foreign.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Loaded {
+pub(super) struct LoadedFunction {
     /// Name in queries.
     pub(super) name: String,
     /// `None` if the node is too old to report it.
@@ -24,7 +24,7 @@ pub(super) struct Loaded {
     pub(super) problem: String,
 }
 
-impl Loaded {
+impl LoadedFunction {
     /// The posthouse release that the function runs.
     pub(super) fn release(&self) -> Option<&str> {
         self.command.as_deref().and_then(release_in)
@@ -32,7 +32,7 @@ impl Loaded {
 }
 
 /// Executable functions of `node`, by name.
-pub(super) async fn loaded(node: &Node) -> Result<Vec<Loaded>, UdfError> {
+pub(super) async fn loaded(node: &Node) -> Result<Vec<LoadedFunction>, UdfError> {
     match node.rows(LOADED).await {
         Err(error) if error.code() == Some(UNKNOWN_TABLE) => registered(node).await,
         loaded => Ok(loaded?),
@@ -40,6 +40,6 @@ pub(super) async fn loaded(node: &Node) -> Result<Vec<Loaded>, UdfError> {
 }
 
 /// The same without commands, which works with every version.
-pub(super) async fn registered(node: &Node) -> Result<Vec<Loaded>, UdfError> {
+pub(super) async fn registered(node: &Node) -> Result<Vec<LoadedFunction>, UdfError> {
     Ok(node.rows(REGISTERED).await?)
 }

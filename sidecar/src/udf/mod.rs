@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use crate::node::NodeError;
 
-pub use self::check::{Check, check};
+pub use self::check::{FunctionCheck, check};
 pub use self::install::{FileState, Installed, install, prune};
 pub use self::list::{Listed, list};
 pub use self::release::Release;

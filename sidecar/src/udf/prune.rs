@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::folders::ReleaseFolder;
-use super::loaded::Loaded;
+use super::loaded::LoadedFunction;
 
 /// Groups the indexes of `folders` by real folder, because links can give a folder several names.
 pub(super) fn by_folder(folders: &[&Path]) -> Vec<Vec<usize>> {
@@ -28,13 +28,13 @@ pub(super) fn by_folder(folders: &[&Path]) -> Vec<Vec<usize>> {
 pub(super) fn superseded<'f>(
     found: &'f [ReleaseFolder],
     current: &str,
-    before: &[Loaded],
-    now: &[Loaded],
+    before: &[LoadedFunction],
+    now: &[LoadedFunction],
 ) -> Vec<&'f ReleaseFolder> {
     if now.iter().any(|function| function.command.is_none()) {
         return Vec::new();
     }
-    let runs = |functions: &[Loaded], folder: &ReleaseFolder| {
+    let runs = |functions: &[LoadedFunction], folder: &ReleaseFolder| {
         functions.iter().any(|function| function.release() == Some(&folder.name))
     };
     let others = || found.iter().filter(|folder| folder.name != current);
@@ -61,8 +61,8 @@ mod tests {
         format!("posthouse-0.1.0-{n:08x}")
     }
 
-    fn running(releases: &[u32]) -> Vec<Loaded> {
-        let function = |n: &u32| Loaded {
+    fn running(releases: &[u32]) -> Vec<LoadedFunction> {
+        let function = |n: &u32| LoadedFunction {
             name: "shardKey".to_owned(),
             command: Some(format!("{}/posthouse-udf shardKey", name(*n))),
             problem: String::new(),
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn what_a_function_names_now_is_never_removed() {
         assert_eq!(removed(&[4, 3, 2, 1], 4, &[3], &[4, 1]), [name(2)]);
-        let unknown = [Loaded { name: "shardKey".to_owned(), command: None, problem: String::new() }];
+        let unknown = [LoadedFunction { name: "shardKey".to_owned(), command: None, problem: String::new() }];
         let found = [folder(3), folder(2), folder(1)];
         assert!(superseded(&found, &name(3), &[], &unknown).is_empty());
     }

@@ -11,7 +11,7 @@ use posthouse_udf::functions::FUNCTIONS;
 use serde::Serialize;
 
 use super::folders::{self, Folders};
-use super::loaded::{Loaded, loaded};
+use super::loaded::{LoadedFunction, loaded};
 use super::{RELOAD, UdfError, xml};
 use crate::config::NodeFiles;
 use crate::node::Node;
@@ -21,14 +21,14 @@ use crate::node::Node;
 pub struct Removal {
     pub node: String,
     /// Empty if the node has no UDFs of posthouse.
-    pub changes: Vec<Change>,
+    pub changes: Vec<UninstallStep>,
     /// Folders named like releases that don't contain only the posthouse program. They are kept.
     pub left: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
+pub enum UninstallStep {
     /// Removes the declaration file.
     RemoveFunctions { path: PathBuf },
     /// Reloads the function files of the node.
@@ -37,7 +37,7 @@ pub enum Change {
     RemoveRelease { path: PathBuf },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for UninstallStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RemoveFunctions { path } | Self::RemoveRelease { path } => {
@@ -80,25 +80,25 @@ fn changes(
     functions: &Path,
     declaration: Declaration,
     found: &Folders,
-    loaded: &[Loaded],
-) -> Result<Vec<Change>, UdfError> {
+    loaded: &[LoadedFunction],
+) -> Result<Vec<UninstallStep>, UdfError> {
     let mut changes = Vec::new();
     match declaration {
         Declaration::Foreign => return Err(UdfError::NotOurs { path: functions.to_owned() }),
-        Declaration::Ours => changes.push(Change::RemoveFunctions { path: functions.to_owned() }),
+        Declaration::Ours => changes.push(UninstallStep::RemoveFunctions { path: functions.to_owned() }),
         Declaration::Absent => {}
     }
     // Reloads without the file too, because an earlier run may have ended between the two steps.
     if declaration == Declaration::Ours || remaining(loaded).is_some() {
-        changes.push(Change::ReloadFunctions);
+        changes.push(UninstallStep::ReloadFunctions);
     }
     let releases = found.releases.iter();
-    changes.extend(releases.map(|folder| Change::RemoveRelease { path: folder.path.clone() }));
+    changes.extend(releases.map(|folder| UninstallStep::RemoveRelease { path: folder.path.clone() }));
     Ok(changes)
 }
 
 /// The first function that still runs, or may run, a posthouse program.
-fn remaining(loaded: &[Loaded]) -> Option<&Loaded> {
+fn remaining(loaded: &[LoadedFunction]) -> Option<&LoadedFunction> {
     let named_as_ours = |name: &str| FUNCTIONS.iter().any(|function| function.name == name);
     loaded.iter().find(|function| match function.command {
         Some(_) => function.release().is_some(),
@@ -119,9 +119,9 @@ pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfE
     }
     for change in &removal.changes {
         match change {
-            Change::RemoveFunctions { path } => folders::remove_file(path)?,
-            Change::ReloadFunctions => node.execute(RELOAD).await?,
-            Change::RemoveRelease { .. } => {}
+            UninstallStep::RemoveFunctions { path } => folders::remove_file(path)?,
+            UninstallStep::ReloadFunctions => node.execute(RELOAD).await?,
+            UninstallStep::RemoveRelease { .. } => {}
         }
     }
     match remaining(&loaded(node).await?) {
@@ -141,8 +141,8 @@ pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfE
 /// Fails if a release can't be removed. Safe to repeat.
 pub fn remove_releases(removal: &Removal) -> Result<(), UdfError> {
     removal.changes.iter().try_for_each(|change| match change {
-        Change::RemoveRelease { path } => folders::remove(path),
-        Change::RemoveFunctions { .. } | Change::ReloadFunctions => Ok(()),
+        UninstallStep::RemoveRelease { path } => folders::remove(path),
+        UninstallStep::RemoveFunctions { .. } | UninstallStep::ReloadFunctions => Ok(()),
     })
 }
 
@@ -165,11 +165,11 @@ mod tests {
         Folders { releases: names.iter().map(folder).collect(), lookalikes: Vec::new() }
     }
 
-    fn runs(name: &str, command: Option<&str>) -> Loaded {
-        Loaded { name: name.to_owned(), command: command.map(str::to_owned), problem: String::new() }
+    fn runs(name: &str, command: Option<&str>) -> LoadedFunction {
+        LoadedFunction { name: name.to_owned(), command: command.map(str::to_owned), problem: String::new() }
     }
 
-    fn planned(declaration: Declaration, names: &[&str], loaded: &[Loaded]) -> Vec<String> {
+    fn planned(declaration: Declaration, names: &[&str], loaded: &[LoadedFunction]) -> Vec<String> {
         let changes = changes(Path::new(FILE), declaration, &found(names), loaded).expect("a plan");
         changes.iter().map(ToString::to_string).collect()
     }

@@ -77,7 +77,7 @@ pub enum StoreError {
 }
 
 #[derive(Debug, Deserialize)]
-struct Found {
+struct RowCount {
     rows: u64,
 }
 
@@ -219,7 +219,7 @@ async fn is_there(
     if table == "events" {
         query = query.param("shard", parcel.shard);
     }
-    let found = query.rows::<Found>().await?.into_iter().next().map_or(0, |found| found.rows);
+    let found = query.rows::<RowCount>().await?.into_iter().next().map_or(0, |found| found.rows);
     if found > parcel.rows {
         return Err(AttemptError::Store(StoreError::Twice {
             shard: parcel.shard,

@@ -47,7 +47,7 @@ pub struct Known {
 }
 
 #[derive(Debug, Deserialize)]
-struct Row {
+struct LedgerRow {
     unit: String,
     shard: u32,
     state: String,
@@ -57,9 +57,9 @@ struct Row {
 }
 
 impl Known {
-    fn of(rows: Vec<Row>) -> Self {
+    fn of(rows: Vec<LedgerRow>) -> Self {
         let mut known = Self::default();
-        for Row { unit, shard, state, slice, month, rejected } in rows {
+        for LedgerRow { unit, shard, state, slice, month, rejected } in rows {
             match state.as_str() {
                 "begun" => _ = known.begun.insert(unit),
                 "stored" => _ = known.stored.insert((unit, shard, slice, month)),
@@ -123,7 +123,7 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
     let mut rows = Vec::new();
     for names in files.chunks(NAMES_A_QUESTION) {
         let query = node.query(&sql).param("files", names).param("unit", "");
-        rows.extend(query.rows::<Row>().await?);
+        rows.extend(query.rows::<LedgerRow>().await?);
     }
     Ok(Known::of(rows))
 }
@@ -139,9 +139,9 @@ pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> 
 mod tests {
     use super::*;
 
-    fn row(unit: &str, shard: u32, state: &str, slice: u64) -> Row {
+    fn row(unit: &str, shard: u32, state: &str, slice: u64) -> LedgerRow {
         let (unit, state) = (unit.to_owned(), state.to_owned());
-        Row { unit, shard, state, slice, month: 202_501, rejected: 1 }
+        LedgerRow { unit, shard, state, slice, month: 202_501, rejected: 1 }
     }
 
     #[test]

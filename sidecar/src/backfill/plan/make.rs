@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
-use super::units::{Origin, RowGroup, units};
+use super::units::{PlannedRowGroup, UnitSource, units};
 use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Unit, Wanted, claim};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
@@ -198,12 +198,12 @@ pub async fn confirm(database: &str, route: &Route, plan: &Plan) -> Result<(), P
 }
 
 fn units_of(index: usize, file: &File) -> Vec<Unit> {
-    let origin = Origin {
+    let origin = UnitSource {
         location: &file.object.location,
         identity: &file.identity,
         mapping: file.mapper.fingerprint(),
     };
-    let groups = file.footer.metadata().row_groups().iter().map(|group| RowGroup {
+    let groups = file.footer.metadata().row_groups().iter().map(|group| PlannedRowGroup {
         // The footer was checked: no count in it is negative.
         rows: u64::try_from(group.num_rows()).unwrap_or_default(),
         bytes: u64::try_from(group.total_byte_size()).unwrap_or_default(),

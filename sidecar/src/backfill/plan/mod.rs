@@ -15,7 +15,7 @@ use std::num::NonZeroU64;
 pub use self::claim::Repeat;
 use self::claim::{How, Wanted, claim, owners};
 pub use self::make::{Request, confirm, make, remake};
-pub use self::range::Range;
+pub use self::range::TimeRange;
 pub use self::split::Split;
 pub use self::summary::Summary;
 pub use self::units::{Cut, Unit};

@@ -8,12 +8,12 @@ use super::File;
 
 /// Earliest and latest timestamp, in microseconds since 1970 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Range {
+pub struct TimeRange {
     pub first: i64,
     pub last: i64,
 }
 
-impl Range {
+impl TimeRange {
     /// Returns the range that covers both.
     pub fn joined(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
@@ -22,7 +22,7 @@ impl Range {
 
 /// Returns the range of a file. `None` if the column is no timestamp, date or number, or if a row
 /// group with rows has no statistics for it.
-pub(super) fn of_file(file: &File) -> Option<Range> {
+pub(super) fn of_file(file: &File) -> Option<TimeRange> {
     let column = file.mapper.timestamp_column()?;
     let metadata = file.footer.metadata();
     let schema = file.footer.declared();
@@ -38,5 +38,5 @@ pub(super) fn of_file(file: &File) -> Option<Range> {
         (converter.row_group_mins(groups()).ok()?, converter.row_group_maxes(groups()).ok()?);
     // Converted by the mapping's zone and unit, because the footer has the file's raw values.
     let (earliest, latest) = (file.mapper.timestamps(&earliest)?, file.mapper.timestamps(&latest)?);
-    Some(Range { first: earliest.into_iter().min()?, last: latest.into_iter().max()? })
+    Some(TimeRange { first: earliest.into_iter().min()?, last: latest.into_iter().max()? })
 }

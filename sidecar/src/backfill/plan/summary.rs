@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Plan;
-use super::range::{Range, of_file};
+use super::range::{TimeRange, of_file};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
@@ -33,7 +33,7 @@ pub struct Summary {
     pub team_id: Option<i64>,
     /// The earliest and the latest timestamp by the footers' statistics, in microseconds; `None`
     /// without statistics.
-    pub timestamps: Option<Range>,
+    pub timestamps: Option<TimeRange>,
     /// Partitions of `sharded_events` between the two timestamps.
     pub months: Option<usize>,
     /// Estimated number of new parts.
@@ -48,8 +48,8 @@ impl Summary {
     pub fn of(plan: &Plan, route: &Route) -> Self {
         let shards = route.shards();
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
-        let ranges: Vec<Option<Range>> = plan.files.iter().map(of_file).collect();
-        let timestamps = ranges.iter().flatten().copied().reduce(Range::joined);
+        let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();
+        let timestamps = ranges.iter().flatten().copied().reduce(TimeRange::joined);
         let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
         let parts = left.iter().map(|unit| {
             let by_bytes = unit.bytes.div_ceil(plan.files[unit.file].slice_bytes());
@@ -79,7 +79,7 @@ impl Summary {
 }
 
 /// Returns the partitions from the earliest to the latest timestamp.
-fn months(range: Range) -> BTreeSet<u32> {
+fn months(range: TimeRange) -> BTreeSet<u32> {
     /// Less than any month, in microseconds.
     const STEP: i64 = 20 * 86_400_000_000;
     /// Before 2020, in microseconds.
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn months_are_those_from_first_to_last() {
         // 2025-01-31 23:59:59 to 2025-03-01 00:00:00.
-        let range = Range { first: 1_738_367_999_000_000, last: 1_740_787_200_000_000 };
+        let range = TimeRange { first: 1_738_367_999_000_000, last: 1_740_787_200_000_000 };
         assert_eq!(months(range).into_iter().collect::<Vec<_>>(), [202_501, 202_502, 202_503]);
-        assert_eq!(months(Range { first: 0, last: 0 }).len(), 1);
+        assert_eq!(months(TimeRange { first: 0, last: 0 }).len(), 1);
     }
 }

@@ -20,7 +20,7 @@ pub struct Cut {
 /// Inputs of a unit's id besides its row groups. The same rows under another mapping are other
 /// rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Origin<'a> {
+pub(super) struct UnitSource<'a> {
     /// The file's location.
     pub(super) location: &'a str,
     /// Identity of the file's bytes.
@@ -31,7 +31,7 @@ pub(super) struct Origin<'a> {
 
 /// A row group, as in the footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RowGroup {
+pub(super) struct PlannedRowGroup {
     pub(super) rows: u64,
     /// Bytes of its columns before compression.
     pub(super) bytes: u64,
@@ -52,7 +52,12 @@ pub struct Unit {
 
 /// Returns the units of the plan's file with index `file`. Row groups without rows belong to the
 /// unit around them.
-pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cut: Cut) -> Vec<Unit> {
+pub(super) fn units(
+    file: usize,
+    origin: UnitSource<'_>,
+    row_groups: &[PlannedRowGroup],
+    cut: Cut,
+) -> Vec<Unit> {
     let mut units = Vec::new();
     let (mut from, mut rows, mut bytes) = (0, 0, 0);
     for (index, group) in row_groups.iter().enumerate() {
@@ -71,7 +76,7 @@ pub(super) fn units(file: usize, origin: Origin<'_>, row_groups: &[RowGroup], cu
 /// ids would then name other rows.
 const CUT_RULES: &str = "cut 1";
 
-fn id(origin: Origin<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
+fn id(origin: UnitSource<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
     UnitId::of(&[
         CUT_RULES,
         origin.location,
@@ -88,14 +93,14 @@ mod tests {
 
     use super::*;
 
-    const ORIGIN: Origin<'_> = Origin { location: "/a.parquet", identity: "i", mapping: "m" };
+    const ORIGIN: UnitSource<'_> = UnitSource { location: "/a.parquet", identity: "i", mapping: "m" };
 
     fn cut(unit_bytes: u64) -> Cut {
         Cut { slice_bytes: 10, unit_bytes }
     }
 
-    fn groups(bytes: &[u64]) -> Vec<RowGroup> {
-        bytes.iter().map(|bytes| RowGroup { rows: 1, bytes: *bytes }).collect()
+    fn groups(bytes: &[u64]) -> Vec<PlannedRowGroup> {
+        bytes.iter().map(|bytes| PlannedRowGroup { rows: 1, bytes: *bytes }).collect()
     }
 
     #[test]
@@ -123,9 +128,9 @@ mod tests {
         let id = first(ORIGIN, cut(10));
         assert_eq!(id, first(ORIGIN, cut(10)));
         let others = [
-            first(Origin { identity: "j", ..ORIGIN }, cut(10)),
-            first(Origin { location: "/b.parquet", ..ORIGIN }, cut(10)),
-            first(Origin { mapping: "n", ..ORIGIN }, cut(10)),
+            first(UnitSource { identity: "j", ..ORIGIN }, cut(10)),
+            first(UnitSource { location: "/b.parquet", ..ORIGIN }, cut(10)),
+            first(UnitSource { mapping: "n", ..ORIGIN }, cut(10)),
             first(ORIGIN, cut(11)),
             first(ORIGIN, Cut { slice_bytes: 11, ..cut(10) }),
         ];

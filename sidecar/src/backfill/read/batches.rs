@@ -13,7 +13,7 @@ use parquet::file::reader::ChunkReader;
 
 use super::error::{ReadError, panic_text};
 use super::footer::Footer;
-use super::gauge::{Bounds, Cause, Gauge, Trouble};
+use super::gauge::{Cause, Gauge, MemoryBounds, Trouble};
 use super::row_group::RowGroup;
 
 /// Batches of more rows bring no benefit, however short the rows are.
@@ -41,7 +41,7 @@ pub fn batches<R: ChunkReader + 'static>(
     footer: &Footer,
     row_groups: impl IntoIterator<Item = usize>,
     projection: &[usize],
-    bounds: Bounds,
+    bounds: MemoryBounds,
 ) -> Batches<R> {
     Batches {
         input,
@@ -59,7 +59,7 @@ pub struct Batches<R> {
     footer: Footer,
     row_groups: vec::IntoIter<usize>,
     projection: Vec<usize>,
-    bounds: Bounds,
+    bounds: MemoryBounds,
     current: Option<Current>,
 }
 
@@ -194,7 +194,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
 }
 
 /// Returns the number of rows with about the target size of a batch.
-fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: Bounds) -> usize {
+fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: MemoryBounds) -> usize {
     let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
     let mut bytes = 0_u64;
     for column in projection.iter().filter_map(|leaf| group.columns().get(*leaf)) {

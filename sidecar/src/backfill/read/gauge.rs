@@ -12,7 +12,7 @@ const LEAST_BATCH_BYTES: usize = 64 << 10;
 
 /// Limits, in bytes, on memory in use while one row group is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct MemoryBounds {
     /// Target size of a batch.
     pub batch: usize,
     /// Limit on the pages being decoded together, one page (and a dictionary) for each column, and
@@ -21,7 +21,7 @@ pub struct Bounds {
     pub decoded: usize,
 }
 
-impl Bounds {
+impl MemoryBounds {
     /// Returns the limits for a reader that may use `memory` bytes. A quarter is for pages and a
     /// quarter for the rows of a batch. The rest is for the compressed form of a page, and for the
     /// copies that growing buffers make.
@@ -58,7 +58,7 @@ pub(super) enum Weight {
 
 /// Admission of a page.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     Fits,
     /// The batch has too many rows: restart it with this many.
     Fewer(usize),
@@ -71,15 +71,15 @@ pub(super) enum Verdict {
 /// Accounting for the pages of one row group, shared by the readers of its columns.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    bounds: Bounds,
-    state: Mutex<State>,
+    bounds: MemoryBounds,
+    state: Mutex<BatchState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BatchState {
     /// Per batch.
     rows: usize,
-    columns: Vec<Column>,
+    columns: Vec<ColumnBytes>,
     /// Bytes of the pages that this batch has consumed.
     used_up: u64,
     fewer: Option<usize>,
@@ -87,7 +87,7 @@ struct State {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Column {
+struct ColumnBytes {
     dictionary: u64,
     page: u64,
     /// Bytes of the page being decoded that the batch will have taken when the next page comes.
@@ -96,8 +96,9 @@ struct Column {
 }
 
 impl Gauge {
-    pub(super) fn new(bounds: Bounds, columns: usize, rows: usize) -> Self {
-        let state = State { rows, columns: vec![Column::default(); columns], ..State::default() };
+    pub(super) fn new(bounds: MemoryBounds, columns: usize, rows: usize) -> Self {
+        let state =
+            BatchState { rows, columns: vec![ColumnBytes::default(); columns], ..BatchState::default() };
         Self { bounds, state: Mutex::new(state) }
     }
 
@@ -108,7 +109,7 @@ impl Gauge {
 
     /// Whether a page of `bytes` bytes may be read into memory now, replacing the previous page of
     /// its column.
-    pub(super) fn admits(&self, column: usize, bytes: u64) -> Verdict {
+    pub(super) fn admits(&self, column: usize, bytes: u64) -> Admission {
         let state = self.lock();
         let others = state
             .columns
@@ -117,9 +118,9 @@ impl Gauge {
             .map(|(index, other)| other.dictionary + if index == column { 0 } else { other.page });
         let sum = others.sum::<u64>().saturating_add(bytes);
         if sum > self.bound() {
-            return Verdict::TooLarge { what: "its pages together with this one", bytes: sum };
+            return Admission::TooLarge { what: "its pages together with this one", bytes: sum };
         }
-        Verdict::Fits
+        Admission::Fits
     }
 
     /// Resets the counts of the batch.
@@ -140,9 +141,9 @@ impl Gauge {
 
     /// Records a page of `column` with `bytes` bytes. `values` is its number of values if a row may
     /// have many.
-    pub(super) fn page(&self, column: usize, bytes: u64, weight: Weight, values: Option<u64>) -> Verdict {
+    pub(super) fn page(&self, column: usize, bytes: u64, weight: Weight, values: Option<u64>) -> Admission {
         let mut state = self.lock();
-        let Some(entry) = state.columns.get_mut(column) else { return Verdict::Fits };
+        let Some(entry) = state.columns.get_mut(column) else { return Admission::Fits };
         let used_up = std::mem::take(&mut entry.taken);
         entry.page = bytes;
         (entry.taken, entry.longest) = match (weight, values) {
@@ -153,10 +154,10 @@ impl Gauge {
         let page_alone = entry.taken;
         state.used_up = state.used_up.saturating_add(used_up);
         if page_alone > self.bound() {
-            return Verdict::TooLarge { what: "the values of a page", bytes: page_alone };
+            return Admission::TooLarge { what: "the values of a page", bytes: page_alone };
         }
         let verdict = state.verdict(self.bound());
-        if let Verdict::Fewer(rows) = verdict {
+        if let Admission::Fewer(rows) = verdict {
             state.fewer = Some(rows);
         }
         verdict
@@ -177,27 +178,27 @@ impl Gauge {
         self.lock().fewer.take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BatchState {
     /// Whether a batch stays within `bound`, by the pages read so far.
-    fn verdict(&self, bound: u64) -> Verdict {
+    fn verdict(&self, bound: u64) -> Admission {
         let longest: u64 = self.columns.iter().map(|column| column.longest).fold(0, u64::saturating_add);
         let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
         let shared = longest.saturating_mul(rows);
         if shared.saturating_add(self.used_up) <= bound {
-            return Verdict::Fits;
+            return Admission::Fits;
         }
         if self.rows <= 1 {
-            return Verdict::TooLarge { what: "one row", bytes: shared.saturating_add(self.used_up) };
+            return Admission::TooLarge { what: "one row", bytes: shared.saturating_add(self.used_up) };
         }
         // The length of shared values gives the number of rows that fit. Without it, each attempt
         // halves the rows.
         let half = self.rows / 2;
         let fitting = (bound / 2).checked_div(longest).and_then(|rows| usize::try_from(rows).ok());
-        Verdict::Fewer(fitting.map_or(half, |rows| rows.clamp(1, half)))
+        Admission::Fewer(fitting.map_or(half, |rows| rows.clamp(1, half)))
     }
 }

@@ -15,7 +15,7 @@ mod schema;
 pub use self::batches::{Batch, Batches, batches};
 pub use self::error::ReadError;
 pub use self::footer::{Footer, footer};
-pub use self::gauge::Bounds;
+pub use self::gauge::MemoryBounds;
 
 #[cfg(test)]
 mod tests;

@@ -19,16 +19,16 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::interval;
 
-use self::pass::Load;
+use self::pass::PassContext;
 pub use self::progress::{Count, Progress, Stop};
 pub use self::rehearse::{Share, rehearse};
 pub use self::rejects::{RejectLimit, TooManyRejects};
-pub(crate) use self::unit::Reading;
+pub(crate) use self::unit::UnitReading;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::map::QuarantineError;
 use super::plan::{Plan, PlanError, confirm};
-use super::read::{Bounds, ReadError};
+use super::read::{MemoryBounds, ReadError};
 use super::retry::is_passing;
 use super::source::SourceError;
 use crate::config::Config;
@@ -46,7 +46,7 @@ pub struct Limits {
     /// Bytes of blocks that are built and not yet sent.
     pub block_bytes: u64,
     /// Memory budget for decoding.
-    pub decoding: Bounds,
+    pub decoding: MemoryBounds,
     /// Limit on rejected rows.
     pub rejects: RejectLimit,
     /// The folder for rejected rows; `None` if they are stored already.
@@ -144,7 +144,7 @@ pub async fn run(
     );
     let canceller = tokio::spawn(watch);
     let (database, ghosts) = (&config.database, Arc::default());
-    let load = Load { database, route, plan, limits, progress: progress.clone(), ghosts };
+    let load = PassContext { database, route, plan, limits, progress: progress.clone(), ghosts };
     let loaded = load.passes().await;
     canceller.abort();
     loaded.map(|()| progress.stopped())

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::progress::{Progress, Stop};
-use super::reader::Reader;
-use super::shard::Shard;
-use super::unit::Reading;
+use super::reader::UnitReader;
+use super::shard::ShardWorker;
+use super::unit::UnitReading;
 use super::{Limits, Plan, RunError, worse};
 use crate::backfill::insert::{Ghosts, Route};
 use crate::backfill::retry::{PATIENCE, wait};
@@ -28,7 +28,7 @@ use crate::node::Node;
 const INBOX: usize = 4;
 
 /// Inputs of every pass.
-pub(super) struct Load<'a> {
+pub(super) struct PassContext<'a> {
     pub(super) database: &'a str,
     pub(super) route: &'a Route,
     pub(super) plan: Arc<Plan>,
@@ -38,7 +38,7 @@ pub(super) struct Load<'a> {
     pub(super) ghosts: Arc<Ghosts>,
 }
 
-impl Load<'_> {
+impl PassContext<'_> {
     /// Repeats passes over the plan until all blocks are stored or a stop is requested.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Load<'_> {
         for destination in &self.route.destinations {
             let (inbox, work) = mpsc::channel(INBOX);
             shards.insert(destination.shard, inbox);
-            let shard = Arc::new(Shard {
+            let shard = Arc::new(ShardWorker {
                 job: self.plan.job.clone(),
                 database: self.database.to_owned(),
                 destination: destination.clone(),
@@ -89,7 +89,7 @@ impl Load<'_> {
             });
             tasks.spawn(shard.work(work));
         }
-        let reading = Reading {
+        let reading = UnitReading {
             plan: self.plan.clone(),
             rule: self.route.rule.clone(),
             memory: Memory::new(self.limits.block_bytes),
@@ -97,7 +97,7 @@ impl Load<'_> {
             progress: self.progress.clone(),
             runtime: Handle::current(),
         };
-        let reader = Reader { reading, shards, database: self.database.to_owned(), node, begun };
+        let reader = UnitReader { reading, shards, database: self.database.to_owned(), node, begun };
         tasks.spawn_blocking(move || reader.read());
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::progress::Stop;
-use super::unit::Reading;
-use super::work::{BlockWork, End, UnitOnShard, Work};
+use super::unit::UnitReading;
+use super::work::{BlockWork, End, ShardWork, UnitOnShard};
 use crate::backfill::insert::Parcel;
 use crate::backfill::ledger::{Known, known_unit};
 use crate::backfill::plan::{File, Unit};
@@ -18,16 +18,16 @@ use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
 
 /// Reads a plan's units and passes their blocks to the shards.
-pub(super) struct Reader {
-    pub(super) reading: Reading,
-    pub(super) shards: BTreeMap<u32, mpsc::Sender<Work>>,
+pub(super) struct UnitReader {
+    pub(super) reading: UnitReading,
+    pub(super) shards: BTreeMap<u32, mpsc::Sender<ShardWork>>,
     pub(super) database: String,
     pub(super) node: Node,
     /// Units of the plan that this run has begun, in this pass or an earlier one.
     pub(super) begun: Arc<AtomicUsize>,
 }
 
-impl Reader {
+impl UnitReader {
     /// Reads all units that are not done.
     ///
     /// # Errors
@@ -65,13 +65,13 @@ impl Reader {
             asked_at,
             answer_holds,
         });
-        self.everywhere(|_| Work::Begin(on_shard.clone()))?;
+        self.everywhere(|_| ShardWork::Begin(on_shard.clone()))?;
         let mut rows = BTreeMap::new();
         let rejected =
             self.reading.unit(unit, |slice| self.hand_over(&on_shard, &known, slice, &mut rows))?;
         self.everywhere(|shard| {
             let rows = rows.get(&shard).copied().unwrap_or_default();
-            Work::End(on_shard.clone(), End { rows, rejected })
+            ShardWork::End(on_shard.clone(), End { rows, rejected })
         })
     }
 
@@ -102,18 +102,18 @@ impl Reader {
                 checksum,
                 parcel: Parcel::new(unit.id, slice.id, block),
             };
-            self.send(shard, Work::Block(Box::new(work)))?;
+            self.send(shard, ShardWork::Block(Box::new(work)))?;
         }
         Ok(())
     }
 
-    fn everywhere(&self, work: impl Fn(u32) -> Work) -> Result<(), RunError> {
+    fn everywhere(&self, work: impl Fn(u32) -> ShardWork) -> Result<(), RunError> {
         self.shards.keys().try_for_each(|shard| self.send(*shard, work(*shard)))
     }
 
     /// Sends a step to a shard's worker. A worker that has ended has failed, and reports its own
     /// error.
-    fn send(&self, shard: u32, work: Work) -> Result<(), RunError> {
+    fn send(&self, shard: u32, work: ShardWork) -> Result<(), RunError> {
         let sent = self.shards.get(&shard).map(|inbox| inbox.blocking_send(work));
         match sent {
             Some(Ok(())) => Ok(()),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::progress::Progress;
-use super::unit::Reading;
+use super::unit::UnitReading;
 use super::{Limits, RunError, Stop};
 use crate::backfill::insert::Route;
 use crate::backfill::plan::Plan;
@@ -40,7 +40,7 @@ pub async fn rehearse(
     limits: &Limits,
     progress: Arc<Progress>,
 ) -> Result<(Vec<Share>, Option<Stop>), RunError> {
-    let reading = Reading {
+    let reading = UnitReading {
         plan,
         rule: route.rule.clone(),
         memory: Memory::new(limits.block_bytes),
@@ -52,7 +52,7 @@ pub async fn rehearse(
     Ok((counted?, progress.stopped()))
 }
 
-fn count(reading: &Reading) -> Result<Vec<Share>, RunError> {
+fn count(reading: &UnitReading) -> Result<Vec<Share>, RunError> {
     let mut shares: BTreeMap<(u32, u32), Share> = BTreeMap::new();
     for unit in &reading.plan.units {
         let read = reading.unit(unit, |slice| {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
 use super::progress::Progress;
-use super::work::{BlockWork, End, UnitOnShard, Work};
+use super::work::{BlockWork, End, ShardWork, UnitOnShard};
 use super::{RunError, worse};
 use crate::backfill::insert::{Destination, Ghosts, Pace, StoreError, Stored, observe, store};
 use crate::backfill::ledger::{Record, State, record};
@@ -23,7 +23,7 @@ const PRESSURE_PERIOD: Duration = Duration::from_secs(1);
 
 /// One shard, with the inputs of its worker.
 #[derive(Debug)]
-pub(super) struct Shard {
+pub(super) struct ShardWorker {
     pub(super) job: String,
     pub(super) database: String,
     pub(super) destination: Destination,
@@ -31,12 +31,12 @@ pub(super) struct Shard {
     pub(super) ghosts: Arc<Ghosts>,
 }
 
-impl Shard {
+impl ShardWorker {
     /// Carries out all steps from the reader until its channel closes.
     ///
     /// # Errors
     /// The first block or record that can't be stored. Acknowledged blocks are in the ledger.
-    pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<Work>) -> Result<(), RunError> {
+    pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<ShardWork>) -> Result<(), RunError> {
         let (pace, mut allowed) = watch::channel(Pace::Full);
         let watcher = tokio::spawn(self.clone().watch(pace));
         let mut under_way = JoinSet::new();
@@ -55,14 +55,14 @@ impl Shard {
 
     async fn step(
         self: &Arc<Self>,
-        work: Work,
+        work: ShardWork,
         under_way: &mut JoinSet<Result<(), RunError>>,
         allowed: &mut watch::Receiver<Pace>,
     ) -> Result<(), RunError> {
         match work {
-            Work::Begin(unit) if unit.begun => Ok(()),
-            Work::Begin(unit) => self.record(&unit, State::Begun, |_| ()).await,
-            Work::Block(block) => {
+            ShardWork::Begin(unit) if unit.begun => Ok(()),
+            ShardWork::Begin(unit) => self.record(&unit, State::Begun, |_| ()).await,
+            ShardWork::Block(block) => {
                 while under_way.len() >= INSERTS_A_SHARD {
                     under_way.join_next().await.transpose()?.transpose()?;
                 }
@@ -70,7 +70,7 @@ impl Shard {
                 under_way.spawn(self.clone().store(block));
                 Ok(())
             }
-            Work::End(unit, End { rows, rejected }) => {
+            ShardWork::End(unit, End { rows, rejected }) => {
                 finish(under_way).await?;
                 let fill = |record: &mut Record| (record.rows, record.rejected) = (rows, rejected);
                 self.record(&unit, State::Done, fill).await

@@ -15,7 +15,7 @@ use crate::backfill::read::{Batch, batches};
 use crate::backfill::shard::{Memory, Slice, Slicer};
 
 /// Shared inputs for reading the units of a plan.
-pub(crate) struct Reading {
+pub(crate) struct UnitReading {
     pub(crate) plan: Arc<Plan>,
     pub(crate) rule: Weights,
     pub(crate) limits: Limits,
@@ -25,7 +25,7 @@ pub(crate) struct Reading {
     pub(crate) runtime: Handle,
 }
 
-impl Reading {
+impl UnitReading {
     /// Reads one unit and passes its slices in order to `full`. Returns the number of rejected
     /// rows.
     ///

@@ -7,7 +7,7 @@ use crate::backfill::insert::Parcel;
 use crate::backfill::place::{SliceId, UnitId};
 
 /// One step of a unit on one shard.
-pub(super) enum Work {
+pub(super) enum ShardWork {
     /// Blocks of the unit will follow.
     Begin(Arc<UnitOnShard>),
     /// A block to store.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow_array::BinaryViewArray;
 use bytes::Bytes;
 
-use super::checksum::{Row, wire_uuid};
-use super::column::Column;
+use super::checksum::{ChecksumRow, wire_uuid};
+use super::column::NativeColumn;
 use super::memory::Memory;
 use crate::backfill::events::Events;
 
@@ -30,7 +30,7 @@ const COLUMNS: [(&str, &str); 11] = [
 
 /// Index of a column in `COLUMNS`.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Name {
+pub(super) enum ColumnName {
     Uuid,
     Event,
     Properties,
@@ -58,7 +58,7 @@ pub struct Block {
     pub first: i64,
     /// Latest timestamp, in microseconds.
     pub last: i64,
-    columns: [Column; COLUMNS.len()],
+    columns: [NativeColumn; COLUMNS.len()],
     memory: Arc<Memory>,
 }
 
@@ -85,12 +85,12 @@ impl Block {
         for &row in rows {
             self.count(events.timestamp[row], row_hash(events, row, offset(row)));
         }
-        self.extend_fixed(Name::Uuid, rows, |row| wire_uuid(events.uuid[row]));
-        self.extend_fixed(Name::Timestamp, rows, |row| events.timestamp[row].to_le_bytes());
-        self.extend_fixed(Name::TeamId, rows, |row| events.team_id[row].to_le_bytes());
-        self.extend_fixed(Name::CreatedAt, rows, |row| events.created_at[row].to_le_bytes());
-        self.extend_fixed(Name::IngestedAt, rows, |row| events.ingested_at[row].to_le_bytes());
-        self.extend_fixed(Name::Offset, rows, |row| offset(row).to_le_bytes());
+        self.extend_fixed(ColumnName::Uuid, rows, |row| wire_uuid(events.uuid[row]));
+        self.extend_fixed(ColumnName::Timestamp, rows, |row| events.timestamp[row].to_le_bytes());
+        self.extend_fixed(ColumnName::TeamId, rows, |row| events.team_id[row].to_le_bytes());
+        self.extend_fixed(ColumnName::CreatedAt, rows, |row| events.created_at[row].to_le_bytes());
+        self.extend_fixed(ColumnName::IngestedAt, rows, |row| events.ingested_at[row].to_le_bytes());
+        self.extend_fixed(ColumnName::Offset, rows, |row| offset(row).to_le_bytes());
         for (name, array) in texts(events) {
             let column = &mut self.columns[name as usize];
             for &row in rows {
@@ -106,13 +106,18 @@ impl Block {
         self.last = self.last.max(timestamp);
     }
 
-    fn extend_fixed<const N: usize>(&mut self, name: Name, rows: &[usize], value: impl Fn(usize) -> [u8; N]) {
+    fn extend_fixed<const N: usize>(
+        &mut self,
+        name: ColumnName,
+        rows: &[usize],
+        value: impl Fn(usize) -> [u8; N],
+    ) {
         self.columns[name as usize].extend(rows.iter().map(|row| value(*row)), &self.memory);
     }
 
     /// Size of all values in bytes.
     pub fn bytes(&self) -> u64 {
-        self.columns.iter().map(Column::bytes).sum()
+        self.columns.iter().map(NativeColumn::bytes).sum()
     }
 
     pub fn into_native(self) -> Native {
@@ -133,12 +138,12 @@ impl Block {
     }
 
     /// The values of a column with `N` bytes per value.
-    pub(super) fn fixed<const N: usize>(&self, name: Name) -> impl Iterator<Item = &[u8; N]> {
+    pub(super) fn fixed<const N: usize>(&self, name: ColumnName) -> impl Iterator<Item = &[u8; N]> {
         self.columns[name as usize].pieces().flat_map(|piece| piece.as_chunks().0)
     }
 
     /// The values of a string column.
-    pub(super) fn texts(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn texts(&self, name: ColumnName) -> impl Iterator<Item = &[u8]> {
         self.columns[name as usize].pieces().flat_map(|mut rest| {
             std::iter::from_fn(move || {
                 let (length, values) = split_varint(rest)?;
@@ -150,7 +155,7 @@ impl Block {
     }
 }
 
-fn push_text(column: &mut Column, memory: &Arc<Memory>, text: &[u8]) {
+fn push_text(column: &mut NativeColumn, memory: &Arc<Memory>, text: &[u8]) {
     let bytes = usize::try_from(text_bytes(text.len())).unwrap_or(usize::MAX);
     let end = column.end(bytes, memory);
     push_varint(end, text.len() as u64);
@@ -159,7 +164,7 @@ fn push_text(column: &mut Column, memory: &Arc<Memory>, text: &[u8]) {
 
 fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
     let texts = texts(events).map(|(_, array)| array.value(row));
-    Row {
+    ChecksumRow {
         uuid: events.uuid[row],
         team_id: events.team_id[row],
         timestamp: events.timestamp[row],
@@ -172,13 +177,13 @@ fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
 }
 
 /// The string columns.
-pub(super) fn texts(events: &Events) -> [(Name, &BinaryViewArray); 5] {
+pub(super) fn texts(events: &Events) -> [(ColumnName, &BinaryViewArray); 5] {
     [
-        (Name::Event, &events.event),
-        (Name::Properties, &events.properties),
-        (Name::DistinctId, &events.distinct_id),
-        (Name::ElementsHash, &events.elements_hash),
-        (Name::ElementsChain, &events.elements_chain),
+        (ColumnName::Event, &events.event),
+        (ColumnName::Properties, &events.properties),
+        (ColumnName::DistinctId, &events.distinct_id),
+        (ColumnName::ElementsHash, &events.elements_hash),
+        (ColumnName::ElementsChain, &events.elements_chain),
     ]
 }
 

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const BYTES: usize = 16 + 4 * 8 + 4 + 5 * 8;
 
 /// A row as it will be stored.
-pub(super) struct Row<'a> {
+pub(super) struct ChecksumRow<'a> {
     pub(super) uuid: u128,
     pub(super) team_id: i64,
     pub(super) timestamp: i64,
@@ -17,7 +17,7 @@ pub(super) struct Row<'a> {
     pub(super) texts: [&'a [u8]; 5],
 }
 
-impl Row<'_> {
+impl ChecksumRow<'_> {
     pub(super) fn hash(&self) -> u64 {
         let mut bytes = [0; BYTES];
         let (numbers, texts) = bytes.split_at_mut(BYTES - 5 * 8);
@@ -55,7 +55,7 @@ mod tests {
         // fromUnixTimestamp64Micro(-5, 'UTC') AS created_at, toDateTime(9, 'UTC') AS _timestamp,
         // toUInt64(9223372036854775809) AS _offset, '$pageview' AS event, '{"a":1}' AS properties,
         // 'user-1' AS distinct_id, '' AS elements_hash, 'a:b' AS elements_chain)
-        let row = Row {
+        let row = ChecksumRow {
             uuid: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
             team_id: -7,
             timestamp: 1_700_000_000_123_456,

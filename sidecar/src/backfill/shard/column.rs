@@ -17,12 +17,12 @@ const WORTH_GIVING_BACK: usize = 16;
 
 /// Values in sequence. No value spans two chunks.
 #[derive(Debug, Default)]
-pub(super) struct Column {
+pub(super) struct NativeColumn {
     chunks: Vec<Chunk>,
     bytes: usize,
 }
 
-impl Column {
+impl NativeColumn {
     /// Returns the end of the last chunk, with room for a value of `bytes` bytes.
     pub(super) fn end(&mut self, bytes: usize, memory: &Arc<Memory>) -> &mut Vec<u8> {
         let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes;
@@ -84,14 +84,14 @@ impl Column {
 mod tests {
     use super::*;
 
-    fn push(column: &mut Column, memory: &Arc<Memory>, bytes: usize) {
+    fn push(column: &mut NativeColumn, memory: &Arc<Memory>, bytes: usize) {
         column.end(bytes, memory).extend(std::iter::repeat_n(7, bytes));
     }
 
     #[test]
     fn no_value_is_cut_and_little_is_taken_that_is_not_used() {
         let memory = Memory::new(u64::MAX);
-        let mut column = Column::default();
+        let mut column = NativeColumn::default();
         for value in 0..30_000 {
             push(&mut column, &memory, value % 1_000);
         }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_value_larger_than_a_chunk_has_one_of_its_own() {
         let memory = Memory::new(u64::MAX);
-        let mut column = Column::default();
+        let mut column = NativeColumn::default();
         for bytes in [10, 5 << 20, 10] {
             push(&mut column, &memory, bytes);
         }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn values_of_one_size_fill_the_chunks() {
         let memory = Memory::new(u64::MAX);
-        let (mut one_by_one, mut at_once) = (Column::default(), Column::default());
+        let (mut one_by_one, mut at_once) = (NativeColumn::default(), NativeColumn::default());
         let numbers = 0..300_000_u32;
         for number in numbers.clone() {
             one_by_one.end(4, &memory).extend_from_slice(&number.to_le_bytes());
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_short_column_takes_little() {
         let memory = Memory::new(u64::MAX);
-        let mut column = Column::default();
+        let mut column = NativeColumn::default();
         push(&mut column, &memory, 1);
         assert_eq!(memory.taken(), SMALLEST_CHUNK);
     }

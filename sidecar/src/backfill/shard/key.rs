@@ -2,14 +2,14 @@
 //!
 //! Rows with the same key are one event to merges.
 
-use super::block::{Block, Name};
+use super::block::{Block, ColumnName};
 
 /// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
 /// Sorting key of a row, with its row id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct SortingKey {
     /// From 1.
     pub shard: u32,
     pub team_id: i64,
@@ -25,13 +25,14 @@ pub struct Key {
 
 impl Block {
     /// Keys of all rows, in order.
-    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let uuids = self.fixed::<16>(Name::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
+    pub fn keys(&self) -> impl Iterator<Item = SortingKey> + '_ {
+        let uuids = self.fixed::<16>(ColumnName::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
         let longs = |column| self.fixed::<8>(column).map(|bytes| i64::from_le_bytes(*bytes));
-        let names = self.texts(Name::Event).zip(self.texts(Name::DistinctId));
-        let numbers = longs(Name::TeamId).zip(longs(Name::Timestamp)).zip(longs(Name::Offset));
+        let names = self.texts(ColumnName::Event).zip(self.texts(ColumnName::DistinctId));
+        let numbers =
+            longs(ColumnName::TeamId).zip(longs(ColumnName::Timestamp)).zip(longs(ColumnName::Offset));
         uuids.zip(names).zip(numbers).map(|((uuid, (event, distinct_id)), ((team_id, timestamp), place))| {
-            Key {
+            SortingKey {
                 shard: self.shard,
                 team_id,
                 day: timestamp.div_euclid(DAY),

@@ -9,12 +9,12 @@ pub(super) const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Memory {
     all: usize,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     given_back: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     /// Bytes of all blocks.
     taken: usize,
     /// Bytes of the slice that is being built.
@@ -35,8 +35,9 @@ impl Memory {
     /// built. A slice larger than the whole budget may exceed it once it is alone, because waiting
     /// for itself would never end.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Chunk {
-        let blocked =
-            |state: &mut State| state.taken.saturating_add(bytes) > self.all && state.taken > state.building;
+        let blocked = |state: &mut PoolState| {
+            state.taken.saturating_add(bytes) > self.all && state.taken > state.building
+        };
         let waited = self.given_back.wait_while(self.lock(), blocked);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.taken += bytes;
@@ -58,12 +59,12 @@ impl Memory {
         self.lock().taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// Frees idle chunks that no longer fit beside the reserved bytes.
     fn bound(&mut self, all: usize) {
         self.idle.truncate(all.saturating_sub(self.taken) / CHUNK);

@@ -12,7 +12,7 @@ mod month;
 mod slicer;
 
 pub use self::block::{Block, Native};
-pub use self::key::Key;
+pub use self::key::SortingKey;
 pub use self::memory::Memory;
 pub use self::month::month;
 pub use self::slicer::{Slice, Slicer};

@@ -13,12 +13,12 @@ use super::error::SourceError;
 const HIDDEN: &str = "…";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// A file, a folder or a glob on this machine.
     Local(PathBuf),
     /// A key, a key prefix up to a slash, or a glob.
     Bucket {
-        store: Store,
+        store: BucketStore,
         name: String,
         /// As in the store, without percent-encoding; may be empty.
         key: String,
@@ -29,12 +29,12 @@ pub(super) enum Place {
 
 /// Stores that hold objects in buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Store {
+pub(super) enum BucketStore {
     S3,
     Gcs,
 }
 
-impl fmt::Display for Store {
+impl fmt::Display for BucketStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::S3 => "s3",
@@ -45,28 +45,28 @@ impl fmt::Display for Store {
 
 /// # Errors
 /// [`SourceError::Argument`] for an invalid address, or for one with credentials for a bucket.
-pub(super) fn parse(argument: &str) -> Result<Place, SourceError> {
+pub(super) fn parse(argument: &str) -> Result<Location, SourceError> {
     let wrong =
         |problem: &str| SourceError::Argument { argument: shown(argument), problem: problem.to_owned() };
     if argument.is_empty() {
         return Err(wrong("it is empty: name a file, a folder, a glob or an address"));
     }
     let Some((scheme, rest)) = argument.split_once("://") else {
-        return Ok(Place::Local(PathBuf::from(argument)));
+        return Ok(Location::Local(PathBuf::from(argument)));
     };
     match scheme.to_ascii_lowercase().as_str() {
         "file" => match Url::parse(argument).map(|url| url.to_file_path()) {
-            Ok(Ok(path)) => Ok(Place::Local(path)),
+            Ok(Ok(path)) => Ok(Location::Local(path)),
             _ => Err(wrong("write file:///path, or just the path")),
         },
-        "s3" | "s3a" => bucket(Store::S3, rest).map_err(wrong),
-        "gs" => bucket(Store::Gcs, rest).map_err(wrong),
-        "http" | "https" => web(argument).map(Place::Web).map_err(wrong),
+        "s3" | "s3a" => bucket(BucketStore::S3, rest).map_err(wrong),
+        "gs" => bucket(BucketStore::Gcs, rest).map_err(wrong),
+        "http" | "https" => web(argument).map(Location::Web).map_err(wrong),
         _ => Err(wrong("use a local path, s3://, gs://, http:// or https://")),
     }
 }
 
-fn bucket(store: Store, rest: &str) -> Result<Place, &'static str> {
+fn bucket(store: BucketStore, rest: &str) -> Result<Location, &'static str> {
     let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
     if name.contains([':', '@']) {
         return Err(
@@ -83,7 +83,7 @@ fn bucket(store: Store, rest: &str) -> Result<Place, &'static str> {
     if query(key).is_some() {
         return Err("an address in a bucket has no query: for a signed one use its https:// form");
     }
-    Ok(Place::Bucket { store, name: name.to_owned(), key: key.to_owned() })
+    Ok(Location::Bucket { store, name: name.to_owned(), key: key.to_owned() })
 }
 
 fn web(argument: &str) -> Result<Url, &'static str> {
@@ -144,7 +144,7 @@ fn query(text: &str) -> Option<usize> {
 
 /// Kind of store, by the way its users configure it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StoreKind {
     Aws,
     Google,
     Web,
@@ -157,16 +157,16 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let bucket =
-            |store, name: &str, key: &str| Place::Bucket { store, name: name.into(), key: key.into() };
+            |store, name: &str, key: &str| Location::Bucket { store, name: name.into(), key: key.into() };
         for (argument, place) in [
-            ("data/2024", Place::Local("data/2024".into())),
-            ("/data/*.parquet", Place::Local("/data/*.parquet".into())),
-            ("file:///data/a%20b.parquet", Place::Local("/data/a b.parquet".into())),
-            ("s3://events", bucket(Store::S3, "events", "")),
-            ("s3a://events/team=1/a b.parquet", bucket(Store::S3, "events", "team=1/a b.parquet")),
-            ("s3://events/year=202?/month=*/", bucket(Store::S3, "events", "year=202?/month=*/")),
-            ("gs://events/a%20b", bucket(Store::Gcs, "events", "a%20b")),
-            ("http://host:80/a.parquet", Place::Web(Url::parse("http://host/a.parquet").expect("a URL"))),
+            ("data/2024", Location::Local("data/2024".into())),
+            ("/data/*.parquet", Location::Local("/data/*.parquet".into())),
+            ("file:///data/a%20b.parquet", Location::Local("/data/a b.parquet".into())),
+            ("s3://events", bucket(BucketStore::S3, "events", "")),
+            ("s3a://events/team=1/a b.parquet", bucket(BucketStore::S3, "events", "team=1/a b.parquet")),
+            ("s3://events/year=202?/month=*/", bucket(BucketStore::S3, "events", "year=202?/month=*/")),
+            ("gs://events/a%20b", bucket(BucketStore::Gcs, "events", "a%20b")),
+            ("http://host:80/a.parquet", Location::Web(Url::parse("http://host/a.parquet").expect("a URL"))),
         ] {
             assert_eq!(parse(argument).expect(argument), place, "{argument}");
         }

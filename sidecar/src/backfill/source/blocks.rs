@@ -28,11 +28,11 @@ pub(super) struct Blocks {
     file: Arc<RemoteFile>,
     runtime: Handle,
     // The least recently used first.
-    kept: Arc<Mutex<Vec<(u64, Block)>>>,
+    kept: Arc<Mutex<Vec<(u64, FetchedBlock)>>>,
 }
 
 /// A block that is fetched once, by its first reader.
-type Block = Arc<OnceCell<Bytes>>;
+type FetchedBlock = Arc<OnceCell<Bytes>>;
 
 impl Blocks {
     /// An object whose requests run on `runtime`.
@@ -85,7 +85,7 @@ impl Blocks {
 
     /// Returns a block, now the most recently used. Also returns the next block if reads appear
     /// sequential and the cache does not have it yet.
-    fn enter(&self, index: u64) -> (Block, Option<Block>) {
+    fn enter(&self, index: u64) -> (FetchedBlock, Option<FetchedBlock>) {
         let mut kept = self.kept();
         let goes_on = index > 0 && kept.iter().any(|(known, _)| *known == index - 1);
         let exists = (index + 1) * BLOCK < self.file.size();
@@ -94,7 +94,7 @@ impl Blocks {
         (touch(&mut kept, index), next)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<(u64, Block)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(u64, FetchedBlock)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,7 +116,7 @@ impl Blocks {
 }
 
 /// Moves a block to the end of the cache, adding it if needed.
-fn touch(kept: &mut Vec<(u64, Block)>, index: u64) -> Block {
+fn touch(kept: &mut Vec<(u64, FetchedBlock)>, index: u64) -> FetchedBlock {
     let known = kept.iter().position(|(known, _)| *known == index);
     let block = known.map(|at| kept.remove(at).1).unwrap_or_default();
     if kept.len() >= BLOCKS {
@@ -126,7 +126,7 @@ fn touch(kept: &mut Vec<(u64, Block)>, index: u64) -> Block {
     block
 }
 
-async fn load(file: Arc<RemoteFile>, index: u64, block: Block) -> Result<Bytes, SourceError> {
+async fn load(file: Arc<RemoteFile>, index: u64, block: FetchedBlock) -> Result<Bytes, SourceError> {
     let range = index * BLOCK..((index + 1) * BLOCK).min(file.size());
     block.get_or_try_init(|| file.fetch(range)).await.cloned()
 }

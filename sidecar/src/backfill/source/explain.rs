@@ -6,7 +6,7 @@ use std::error::Error;
 
 use object_store::client::HttpError;
 
-use super::address::Kind;
+use super::address::StoreKind;
 use super::error::SourceError;
 use super::variables::Variables;
 
@@ -24,7 +24,7 @@ const METADATA: [&str; 3] = ["169.254.169.254", "169.254.170.2", "metadata.googl
 
 /// The failed answer to a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum StoreAnswer {
     /// A status, with the store's own code and message if it sent them.
     Refused { status: u16, code: String, message: String },
     /// A redirect without an address.
@@ -43,14 +43,14 @@ enum Answer {
 pub(super) fn explain(
     error: &object_store::Error,
     location: &str,
-    kind: Kind,
+    kind: StoreKind,
     endpoint: &str,
     variables: &Variables,
 ) -> SourceError {
     let location = location.to_owned();
     match answer(error, kind) {
-        Answer::NoRanges => SourceError::NoRanges { location },
-        Answer::Refused { status, code, message } => {
+        StoreAnswer::NoRanges => SourceError::NoRanges { location },
+        StoreAnswer::Refused { status, code, message } => {
             let said = match (code.as_str(), message.as_str()) {
                 ("", "") => format!("status {status}"),
                 ("", message) => message.to_owned(),
@@ -59,16 +59,16 @@ pub(super) fn explain(
             };
             refused(location, kind, endpoint, status, &code, variables.hide(&said))
         }
-        Answer::Redirect => SourceError::Region { location, hint: hints(kind).region },
-        Answer::Broken(problem) => {
+        StoreAnswer::Redirect => SourceError::Region { location, hint: hints(kind).region },
+        StoreAnswer::Broken(problem) => {
             let endpoint = endpoint.to_owned();
             SourceError::Unreachable { location, endpoint, problem: variables.hide(&problem) }
         }
-        Answer::NoCredentials => {
+        StoreAnswer::NoCredentials => {
             let said = "there are none in the environment, and this machine's provider gives none".to_owned();
             SourceError::Credentials { location, said, hint: hints(kind).credentials }
         }
-        Answer::Odd(said) => SourceError::Store { location, said: variables.hide(&said) },
+        StoreAnswer::Odd(said) => SourceError::Store { location, said: variables.hide(&said) },
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn unusable(error: &object_store::Error, location: &str, variables: &
 
 fn refused(
     location: String,
-    kind: Kind,
+    kind: StoreKind,
     endpoint: &str,
     status: u16,
     code: &str,
@@ -131,9 +131,9 @@ struct Hints {
     missing: &'static str,
 }
 
-const fn hints(kind: Kind) -> Hints {
+const fn hints(kind: StoreKind) -> Hints {
     match kind {
-        Kind::Aws => Hints {
+        StoreKind::Aws => Hints {
             expired: "get new ones and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
             credentials: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones; \
                           profiles in ~/.aws are not read), or AWS_SKIP_SIGNATURE=true for a public bucket",
@@ -142,7 +142,7 @@ const fn hints(kind: Kind) -> Hints {
             bucket: "check its name, and AWS_ENDPOINT_URL for a store that is not Amazon's",
             missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
         },
-        Kind::Google => Hints {
+        StoreKind::Google => Hints {
             expired: "get a new token, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file",
             credentials: "set GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT to the file of credentials, or \
                           GOOGLE_SKIP_SIGNATURE=true for a public bucket",
@@ -151,7 +151,7 @@ const fn hints(kind: Kind) -> Hints {
             bucket: "check its name, and GOOGLE_BASE_URL for a store that is not Google's",
             missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
         },
-        Kind::Web => Hints {
+        StoreKind::Web => Hints {
             expired: "get a new address: its signature is valid for a limited time",
             credentials: "write the address as https://user:password@host/…",
             denied: "if the address is signed, get a new one: its signature is valid for a limited time",
@@ -164,13 +164,13 @@ const fn hints(kind: Kind) -> Hints {
 
 /// Extracts the failed answer from the layers of a client's error. Only the innermost layers are
 /// shown, because the outer ones repeat the whole address, and it may be signed.
-fn answer(error: &object_store::Error, kind: Kind) -> Answer {
+fn answer(error: &object_store::Error, kind: StoreKind) -> StoreAnswer {
     let layers = layers(error);
     let texts: Vec<String> = layers.iter().map(ToString::to_string).collect();
     let after = |words: &str| texts.iter().find_map(|text| text.strip_prefix(words));
     let asks_the_provider = |text: &String| METADATA.iter().any(|host| text.contains(host));
-    if kind != Kind::Web && texts.iter().any(asks_the_provider) {
-        return Answer::NoCredentials;
+    if kind != StoreKind::Web && texts.iter().any(asks_the_provider) {
+        return StoreAnswer::NoCredentials;
     }
     if let Some(text) = after(STATUS) {
         return refusal(text);
@@ -179,20 +179,20 @@ fn answer(error: &object_store::Error, kind: Kind) -> Answer {
         return refusal(&format!("500: {body}"));
     }
     if after(BARE_REDIRECT).is_some() {
-        return Answer::Redirect;
+        return StoreAnswer::Redirect;
     }
-    let refused = |status| Answer::Refused { status, code: String::new(), message: String::new() };
+    let refused = |status| StoreAnswer::Refused { status, code: String::new(), message: String::new() };
     match error {
-        object_store::Error::NotSupported { .. } => return Answer::NoRanges,
+        object_store::Error::NotSupported { .. } => return StoreAnswer::NoRanges,
         object_store::Error::NotFound { .. } => return refused(404),
         object_store::Error::Precondition { .. } => return refused(412),
         _ => {}
     }
     let innermost = texts.last().map(|text| brief(text)).unwrap_or_default();
     if layers.iter().any(|error| error.is::<HttpError>()) {
-        Answer::Broken(innermost)
+        StoreAnswer::Broken(innermost)
     } else {
-        Answer::Odd(innermost)
+        StoreAnswer::Odd(innermost)
     }
 }
 
@@ -209,13 +209,13 @@ fn layers(error: &object_store::Error) -> Vec<&(dyn Error + 'static)> {
 
 /// Parses `404 Not Found: <?xml …><Error><Code>NoSuchKey</Code><Message>…</Message>…`. Takes only
 /// code and message, because stores repeat keys and tokens beside them.
-fn refusal(text: &str) -> Answer {
+fn refusal(text: &str) -> StoreAnswer {
     let status = text.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_default();
     let inside = |tag: &str| {
         let (_, rest) = text.split_once(&format!("<{tag}>"))?;
         Some(brief(rest.split_once("</")?.0))
     };
-    Answer::Refused {
+    StoreAnswer::Refused {
         status,
         code: inside("Code").unwrap_or_default(),
         message: inside("Message").unwrap_or_default().trim_end_matches('.').to_owned(),

@@ -6,7 +6,7 @@ use parquet::file::reader::Length;
 use sha2::{Digest, Sha256};
 
 use super::error::SourceError;
-use super::reader::Reader;
+use super::reader::ObjectReader;
 
 /// The footer's length and the magic at a file's end.
 const TAIL: u64 = 8;
@@ -20,7 +20,7 @@ const PIECE: u64 = 64 * 1024;
 ///
 /// # Errors
 /// [`SourceError::NotParquet`] if the last bytes are no footer, or any error of reading the file.
-pub fn footer_hash(reader: &Reader) -> Result<[u8; 32], SourceError> {
+pub fn footer_hash(reader: &ObjectReader) -> Result<[u8; 32], SourceError> {
     let not_parquet =
         |problem: String| Err(SourceError::NotParquet { location: reader.location().to_owned(), problem });
     let size = reader.len();
@@ -47,7 +47,7 @@ pub fn footer_hash(reader: &Reader) -> Result<[u8; 32], SourceError> {
     hash(reader, start)
 }
 
-fn hash(reader: &Reader, mut start: u64) -> Result<[u8; 32], SourceError> {
+fn hash(reader: &ObjectReader, mut start: u64) -> Result<[u8; 32], SourceError> {
     let mut hasher = Sha256::new();
     while start < reader.len() {
         let end = reader.len().min(start + PIECE);

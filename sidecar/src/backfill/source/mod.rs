@@ -21,11 +21,11 @@ use std::path::PathBuf;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use self::address::{Place, shown_url};
+use self::address::{Location, shown_url};
 pub use self::error::SourceError;
 pub use self::footer::footer_hash;
 pub use self::object::{Identity, Object};
-pub use self::reader::{RangeReader, Reader};
+pub use self::reader::{ObjectReader, RangeReader};
 use self::stores::Stores;
 use self::variables::Variables;
 
@@ -81,9 +81,9 @@ impl Sources {
 
     async fn expand_one(&self, argument: &str) -> Result<Vec<Object>, SourceError> {
         match address::parse(argument)? {
-            Place::Local(path) => self.expand_local(argument, path).await,
-            Place::Bucket { store, name, key } => remote::expand(&self.stores, store, &name, &key).await,
-            Place::Web(url) => Ok(vec![remote::web(&self.stores, &url).await?]),
+            Location::Local(path) => self.expand_local(argument, path).await,
+            Location::Bucket { store, name, key } => remote::expand(&self.stores, store, &name, &key).await,
+            Location::Web(url) => Ok(vec![remote::web(&self.stores, &url).await?]),
         }
     }
 
@@ -99,7 +99,7 @@ impl Sources {
 fn told_apart(arguments: &[String]) -> Result<(), SourceError> {
     let mut seen = HashMap::new();
     for argument in arguments {
-        let Ok(Place::Web(url)) = address::parse(argument) else { continue };
+        let Ok(Location::Web(url)) = address::parse(argument) else { continue };
         let shown = shown_url(&url);
         if seen.insert(shown.clone(), url.clone()).is_some_and(|before| before != url) {
             let problem = "another argument differs from it in the query alone, which is not recorded since it \

@@ -20,7 +20,7 @@ use super::object::{Access, Object};
 /// the runtime that opened the object keeps running. A remote object holds up to 32 MiB during
 /// reads, whatever its size.
 #[derive(Debug, Clone)]
-pub struct Reader(Inner);
+pub struct ObjectReader(Inner);
 
 #[derive(Debug, Clone)]
 enum Inner {
@@ -43,25 +43,25 @@ impl Object {
     ///
     /// # Errors
     /// [`SourceError::Changed`] if the bytes have changed, or any error of opening the object.
-    pub async fn open(&self) -> Result<Reader, SourceError> {
+    pub async fn open(&self) -> Result<ObjectReader, SourceError> {
         match &self.access {
             Access::Local(path) => {
                 let (object, path) = (self.clone(), path.clone());
                 // A disk may be asleep, or at the other end of a network.
                 let opened = tokio::task::spawn_blocking(move || LocalFile::open(&object, &path)).await;
                 let file = opened.map_err(|_| SourceError::Stopped { location: self.location.clone() })??;
-                Ok(Reader(Inner::Local(file)))
+                Ok(ObjectReader(Inner::Local(file)))
             }
             // Every request names the expected object, so opening needs no request.
             Access::Remote { remote, path } => {
                 let file = RemoteFile::new(self, remote, path);
-                Ok(Reader(Inner::Remote(Blocks::new(file, Handle::current()))))
+                Ok(ObjectReader(Inner::Remote(Blocks::new(file, Handle::current()))))
             }
         }
     }
 }
 
-impl Reader {
+impl ObjectReader {
     /// The address without secrets.
     pub fn location(&self) -> &str {
         match &self.0 {
@@ -96,7 +96,7 @@ impl Reader {
     }
 }
 
-impl Length for Reader {
+impl Length for ObjectReader {
     fn len(&self) -> u64 {
         match &self.0 {
             Inner::Local(file) => file.size(),
@@ -105,7 +105,7 @@ impl Length for Reader {
     }
 }
 
-impl ChunkReader for Reader {
+impl ChunkReader for ObjectReader {
     type T = RangeReader;
 
     fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {

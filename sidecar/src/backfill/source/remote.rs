@@ -6,7 +6,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use super::address::{Store, shown_url};
+use super::address::{BucketStore, shown_url};
 use super::error::SourceError;
 use super::explain::explain;
 use super::object::{Access, Object};
@@ -21,7 +21,7 @@ const LISTINGS: u32 = 4;
 /// Returns the objects that an address in a bucket names.
 pub(super) async fn expand(
     stores: &Stores,
-    store: Store,
+    store: BucketStore,
     bucket: &str,
     key: &str,
 ) -> Result<Vec<Object>, SourceError> {

@@ -13,7 +13,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use url::Url;
 
-use super::address::{Kind, Store, shown_url};
+use super::address::{BucketStore, StoreKind, shown_url};
 use super::error::SourceError;
 use super::explain::unusable;
 use super::variables::Variables;
@@ -35,7 +35,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[derive(Default)]
 pub(super) struct Stores {
     variables: Arc<Variables>,
-    buckets: Mutex<HashMap<(Store, String), Remote>>,
+    buckets: Mutex<HashMap<(BucketStore, String), Remote>>,
     // By scheme, without clients for addresses with a user.
     web: Mutex<HashMap<String, HttpClient>>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Stores {
 #[derive(Clone)]
 pub(super) struct Remote {
     pub(super) client: Arc<dyn ObjectStore>,
-    pub(super) kind: Kind,
+    pub(super) kind: StoreKind,
     /// The address of the requests, without secrets.
     pub(super) endpoint: String,
     pub(super) variables: Arc<Variables>,
@@ -66,15 +66,15 @@ impl Stores {
     }
 
     /// Returns the store of a bucket, without connecting.
-    pub(super) fn bucket(&self, store: Store, name: &str) -> Result<Remote, SourceError> {
+    pub(super) fn bucket(&self, store: BucketStore, name: &str) -> Result<Remote, SourceError> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (store, name.to_owned());
         if let Some(remote) = buckets.get(&key) {
             return Ok(remote.clone());
         }
         let remote = match store {
-            Store::S3 => self.s3(name),
-            Store::Gcs => self.gcs(name),
+            BucketStore::S3 => self.s3(name),
+            BucketStore::Gcs => self.gcs(name),
         }?;
         buckets.insert(key, remote.clone());
         Ok(remote)
@@ -94,7 +94,7 @@ impl Stores {
             builder.with_bucket_name(bucket).build()
         };
         let shown = endpoint.as_ref().map_or_else(|| "Amazon S3".to_owned(), shown_url);
-        self.remote(Kind::Aws, &location, shown, endpoint.as_ref(), build)
+        self.remote(StoreKind::Aws, &location, shown, endpoint.as_ref(), build)
     }
 
     fn gcs(&self, bucket: &str) -> Result<Remote, SourceError> {
@@ -114,7 +114,7 @@ impl Stores {
             builder.with_bucket_name(bucket).build()
         };
         let shown = endpoint.as_ref().map_or_else(|| "Google Cloud Storage".to_owned(), shown_url);
-        self.remote(Kind::Google, &location, shown, endpoint.as_ref(), build)
+        self.remote(StoreKind::Google, &location, shown, endpoint.as_ref(), build)
     }
 
     /// Returns a store that holds the single file of an address. This keeps the query as it is,
@@ -139,7 +139,7 @@ impl Stores {
             builder.with_http_connector(Connected(client)).build()
         };
         let host = url.host_str().unwrap_or_default().to_owned();
-        self.remote(Kind::Web, &location, host, Some(url), build)
+        self.remote(StoreKind::Web, &location, host, Some(url), build)
     }
 
     /// Returns the shared client of a scheme, because each new client loads the machine's
@@ -161,7 +161,7 @@ impl Stores {
 
     fn remote<S: ObjectStore>(
         &self,
-        kind: Kind,
+        kind: StoreKind,
         location: &str,
         endpoint: String,
         address: Option<&Url>,

@@ -78,6 +78,6 @@ fn what_is_found_and_opened_can_move_between_threads() {
     moves(|object: Object| async move { object.open().await });
     is_shared::<Sources>();
     is_shared::<Object>();
-    is_shared::<Reader>();
+    is_shared::<ObjectReader>();
     is_shared::<SourceError>();
 }

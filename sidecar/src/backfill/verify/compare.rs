@@ -26,7 +26,7 @@ pub struct Proof {
     /// exists.
     pub merged: u64,
     /// Shards and months with a difference; empty if all rows are proven.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<BlockDifference>,
     /// Blocks with missing rows and no other fault.
     #[serde(skip)]
     pub(super) short: Vec<BlockSum>,
@@ -34,7 +34,7 @@ pub struct Proof {
 
 /// A shard's month with missing, extra, changed or misplaced rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct BlockDifference {
     /// From 1.
     pub shard: u32,
     /// The partition.
@@ -54,12 +54,13 @@ pub struct Difference {
 impl Proof {
     /// Counts `rows` missing rows of a shard and month as merged.
     pub(super) fn forgive(&mut self, shard: u32, month: u32, rows: u64) {
-        let place = |difference: &&mut Difference| (difference.shard, difference.month) == (shard, month);
+        let place =
+            |difference: &&mut BlockDifference| (difference.shard, difference.month) == (shard, month);
         if let Some(difference) = self.differences.iter_mut().find(place) {
             difference.missing = difference.missing.saturating_sub(rows);
             self.merged += rows;
         }
-        let differs = |difference: &Difference| {
+        let differs = |difference: &BlockDifference| {
             difference.missing + difference.extra + difference.changed_blocks + difference.wrong_shard > 0
         };
         self.differences.retain(differs);
@@ -97,7 +98,7 @@ pub(super) fn compare(job: &Job, expected: &[BlockSum], found: &[BlockSum]) -> P
     for block in found {
         pairs.entry(key(block)).or_default().1 = Some(block);
     }
-    let mut differences: BTreeMap<(u32, u32), Difference> = BTreeMap::new();
+    let mut differences: BTreeMap<(u32, u32), BlockDifference> = BTreeMap::new();
     let mut short = Vec::new();
     for ((shard, month, _), (expected, found)) in pairs {
         let rows = |block: Option<&BlockSum>| block.map_or(0, |block| block.rows);
@@ -109,10 +110,10 @@ pub(super) fn compare(job: &Job, expected: &[BlockSum], found: &[BlockSum]) -> P
         if rows(found) < rows(expected) && wrong_shard == 0 {
             short.extend(expected.cloned());
         }
-        let difference = differences.entry((shard, month)).or_insert_with(|| Difference {
+        let difference = differences.entry((shard, month)).or_insert_with(|| BlockDifference {
             shard,
             month,
-            ..Difference::default()
+            ..BlockDifference::default()
         });
         difference.rows += rows(expected);
         difference.missing += rows(expected).saturating_sub(rows(found));
@@ -171,7 +172,7 @@ mod tests {
         );
         let shard =
             |shard| proof.differences.iter().find(|difference| difference.shard == shard).expect("one");
-        let Difference { missing, extra, changed_blocks, rows, .. } = *shard(1);
+        let BlockDifference { missing, extra, changed_blocks, rows, .. } = *shard(1);
         assert_eq!((missing, extra, changed_blocks, rows), (2, 2, 1, 23));
         assert_eq!(shard(2).wrong_shard, 4);
         assert_eq!((shard(3).extra, shard(3).rows), (1, 0));

@@ -17,9 +17,9 @@ use crate::backfill::insert::Route;
 use crate::backfill::ledger::LedgerError;
 use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
 use crate::backfill::plan::Plan;
-use crate::backfill::read::Bounds;
-use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, Reading, RejectLimit, RunError};
-use crate::backfill::shard::{Key, Memory};
+use crate::backfill::read::MemoryBounds;
+use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, RunError, UnitReading};
+use crate::backfill::shard::{Memory, SortingKey};
 use crate::node::Node;
 use crate::sql;
 
@@ -27,7 +27,7 @@ use crate::sql;
 const EVENTS_A_QUESTION: usize = 200;
 
 /// A block, by shard, slice and month.
-type Place = (u32, u64, u32);
+type BlockId = (u32, u64, u32);
 
 #[derive(Deserialize)]
 struct Present {
@@ -35,7 +35,7 @@ struct Present {
 }
 
 #[derive(Deserialize)]
-struct Standing {
+struct EventCount {
     events: u64,
 }
 
@@ -47,7 +47,7 @@ pub async fn explain(
     database: &str,
     route: &Route,
     plan: Arc<Plan>,
-    decoding: Bounds,
+    decoding: MemoryBounds,
     proof: &mut Proof,
 ) -> Result<(), RunError> {
     if proof.short.is_empty() {
@@ -58,7 +58,7 @@ pub async fn explain(
         present.insert((block.shard, block.slice, block.month), places(database, route.any(), block).await?);
     }
     let units: BTreeSet<String> = proof.short.iter().map(|block| block.unit.clone()).collect();
-    let reading = Reading {
+    let reading = UnitReading {
         plan,
         rule: route.rule.clone(),
         limits: Limits {
@@ -94,11 +94,11 @@ async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet
 
 /// Returns the keys of rows that the files have and the shards don't.
 fn missing(
-    reading: &Reading,
+    reading: &UnitReading,
     units: &BTreeSet<String>,
-    present: &BTreeMap<Place, HashSet<u64>>,
-) -> Result<BTreeMap<Place, Vec<Key>>, RunError> {
-    let mut missing: BTreeMap<Place, Vec<Key>> = BTreeMap::new();
+    present: &BTreeMap<BlockId, HashSet<u64>>,
+) -> Result<BTreeMap<BlockId, Vec<SortingKey>>, RunError> {
+    let mut missing: BTreeMap<BlockId, Vec<SortingKey>> = BTreeMap::new();
     for unit in reading.plan.units.iter().filter(|unit| units.contains(&unit.id.to_string())) {
         reading.unit(unit, |slice| {
             for block in &slice.blocks {
@@ -115,10 +115,10 @@ fn missing(
 }
 
 /// Whether every event exists on the shard.
-async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<bool, LedgerError> {
+async fn stand(database: &str, node: &Node, shard: u32, keys: &[SortingKey]) -> Result<bool, LedgerError> {
     let sql = sql::render("backfill/standing_events.sql", minijinja::context! { database })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut events: Vec<&Key> = keys.iter().collect();
+    let mut events: Vec<&SortingKey> = keys.iter().collect();
     events.sort_by(|one, other| event(one).cmp(&event(other)));
     events.dedup_by(|one, other| event(one) == event(other));
     for events in events.chunks(EVENTS_A_QUESTION) {
@@ -133,7 +133,7 @@ async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<
                 "uuids",
                 events.iter().map(|key| Uuid::from_u128(key.uuid).to_string()).collect::<Vec<_>>(),
             );
-        let standing: Vec<Standing> = query.rows().await?;
+        let standing: Vec<EventCount> = query.rows().await?;
         if standing.first().map(|row| row.events) != Some(events.len() as u64) {
             return Ok(false);
         }
@@ -142,6 +142,6 @@ async fn stand(database: &str, node: &Node, shard: u32, keys: &[Key]) -> Result<
 }
 
 /// The key without its row id.
-fn event(key: &Key) -> (i64, i64, &[u8], &[u8], u128) {
+fn event(key: &SortingKey) -> (i64, i64, &[u8], &[u8], u128) {
     (key.team_id, key.day, &key.event, &key.distinct_id, key.uuid)
 }

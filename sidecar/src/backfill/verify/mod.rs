@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use self::compare::compare;
-pub use self::compare::{Difference, Proof};
+pub use self::compare::{BlockDifference, Proof};
 pub use self::merged::explain;
 use super::ledger::{Job, LedgerError};
 use super::place::ROW_BITS;

@@ -40,7 +40,7 @@ async fn bar(progress: &Progress, rows: u64) {
     let mut rate = Rate::new();
     loop {
         clear.0.set_position(done(progress));
-        let State { far, pace } = state(progress, rows, &mut rate);
+        let BarState { far, pace } = state(progress, rows, &mut rate);
         clear.0.set_prefix(far);
         clear.0.set_message(pace);
         tokio::time::sleep(FRAME).await;
@@ -61,7 +61,7 @@ async fn lines(progress: &Progress, rows: u64) {
     loop {
         tokio::time::sleep(LINE).await;
         let share = 100 * done(progress) / rows.max(1);
-        let State { far, pace } = state(progress, rows, &mut rate);
+        let BarState { far, pace } = state(progress, rows, &mut rate);
         note(format_args!("{share:>3} %  {far}  {pace}"));
     }
 }
@@ -72,14 +72,14 @@ fn done(progress: &Progress) -> u64 {
 }
 
 /// Status of a load as text.
-struct State {
+struct BarState {
     /// Rows done, and the time left.
     far: String,
     /// Speed, and the reason of a slowdown.
     pace: String,
 }
 
-fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
+fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
     let bytes = progress.bytes.get();
     let (rows_a_second, bytes_a_second) = rate.of(progress.stored.get(), bytes);
     let left = rows.saturating_sub(done(progress));
@@ -94,7 +94,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> State {
         Some((shard, reason)) => format!("shard {shard} {reason}"),
     };
     let pace = if progress.stopped().is_some() { STOPPING.to_owned() } else { pace };
-    State {
+    BarState {
         far: format!("{} of {} rows  {eta}", HumanCount(done(progress)), HumanCount(rows)),
         pace: format!(
             "{} rows/s  {}/s  {} parts  {pace}",

@@ -2,15 +2,15 @@
 
 use std::num::NonZeroU64;
 
-use posthouse::backfill::read::Bounds;
+use posthouse::backfill::read::MemoryBounds;
 
 /// Minimum memory for decoding, in bytes: pages of a mebibyte for each column, the size that
 /// writers make.
 const LEAST_DECODING: u64 = 64 << 20;
 
 /// Returns the part of `memory` for decoding rows.
-pub(super) fn decoding(memory: NonZeroU64) -> Bounds {
-    Bounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
+pub(super) fn decoding(memory: NonZeroU64) -> MemoryBounds {
+    MemoryBounds::within(usize::try_from(decoding_bytes(memory)).unwrap_or(usize::MAX))
 }
 
 fn decoding_bytes(memory: NonZeroU64) -> u64 {

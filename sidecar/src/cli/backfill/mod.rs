@@ -12,7 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use posthouse::config::Config;
 
-pub(super) use self::request::{Load, Sources};
+pub(super) use self::request::{LoadArguments, SourceArguments};
 use super::Outcome;
 use super::output::Output;
 
@@ -56,10 +56,10 @@ Exit code 3 if a row is missing, extra, changed, on the wrong shard, or not load
 pub(super) enum Backfill {
     /// Show the plan of a load: files, rows, partitions, time, parts
     #[command(after_help = PLAN)]
-    Plan(Sources),
+    Plan(SourceArguments),
     /// Load the files, or resume a stopped load, and verify the result
     #[command(after_help = RUN)]
-    Run(Load),
+    Run(LoadArguments),
     /// Show the progress of one job
     Status(JobName),
     /// List all jobs

@@ -6,11 +6,15 @@ use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Summary, make};
 use posthouse::config::Config;
 
-use super::request::Sources;
+use super::request::SourceArguments;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
-pub(super) async fn plan(config: &Config, sources: &Sources, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn plan(
+    config: &Config,
+    sources: &SourceArguments,
+    output: Output,
+) -> anyhow::Result<Outcome> {
     let request = sources.request()?;
     let route = Route::choose(config, sources.route()).await?;
     let plan = make(&config.database, &route, &request).await?;

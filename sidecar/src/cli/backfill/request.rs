@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
 use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
-use posthouse::backfill::read::Bounds;
+use posthouse::backfill::read::MemoryBounds;
 use posthouse::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 use super::memory::{decoding, largest_slice};
@@ -20,7 +20,7 @@ const DEFAULT_MEMORY: &str = "512";
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Sources {
+pub(in crate::cli) struct SourceArguments {
     /// Parquet files, folders, globs (quote them), or addresses: s3://, gs://, http(s)://
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
@@ -35,8 +35,8 @@ pub(in crate::cli) struct Sources {
     team_id: Option<i64>,
 
     /// Route of the rows into the shards
-    #[arg(long, value_enum, default_value_t = Way::Auto)]
-    route: Way,
+    #[arg(long, value_enum, default_value_t = RouteArgument::Auto)]
+    route: RouteArgument,
 
     /// Also load files that were loaded before in another version or under another mapping
     #[arg(long)]
@@ -58,9 +58,9 @@ pub(in crate::cli) struct Sources {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Load {
+pub(in crate::cli) struct LoadArguments {
     #[command(flatten)]
-    pub(super) sources: Sources,
+    pub(super) sources: SourceArguments,
 
     /// Rows that may be rejected before the load stops: a number, or a share of all rows
     /// such as 0.1%
@@ -86,7 +86,7 @@ pub(in crate::cli) struct Load {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Way {
+enum RouteArgument {
     /// Directly into every shard if all are reachable, else through writable_events
     Auto,
     /// Directly into sharded_events of every shard
@@ -107,7 +107,7 @@ fn mebibytes(text: &str) -> Result<NonZeroU64, String> {
     text.parse().map_err(|_| "give a whole number of MiB from 1 on, such as 512".to_owned())
 }
 
-impl Sources {
+impl SourceArguments {
     pub(super) fn request(&self) -> Result<Request, MappingError> {
         let (mapping, mapping_text) = self.mapping()?;
         Ok(Request {
@@ -123,9 +123,9 @@ impl Sources {
 
     pub(super) fn route(&self) -> RouteChoice {
         match self.route {
-            Way::Auto => RouteChoice::Auto,
-            Way::Direct => RouteChoice::Direct,
-            Way::Distributed => RouteChoice::Distributed,
+            RouteArgument::Auto => RouteChoice::Auto,
+            RouteArgument::Direct => RouteChoice::Direct,
+            RouteArgument::Distributed => RouteChoice::Distributed,
         }
     }
 
@@ -138,7 +138,7 @@ impl Sources {
     }
 
     /// Returns the memory bounds of decoding.
-    pub(super) fn decoding(&self) -> Bounds {
+    pub(super) fn decoding(&self) -> MemoryBounds {
         decoding(self.memory_bytes())
     }
 

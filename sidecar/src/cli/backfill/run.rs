@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::memory::{block_bytes, largest_slice, memory_for};
-use super::request::Load;
+use super::request::LoadArguments;
 use super::{bar, plan as plan_of, verify};
 use crate::cli::failure::report;
 use crate::cli::notices::note;
@@ -25,7 +25,7 @@ use crate::cli::{FAILED, Outcome};
 
 /// JSON output of `run`.
 #[derive(Serialize)]
-struct Loaded {
+struct LoadedJob {
     job: String,
     /// Rows stored by this run, and rows stored before it.
     stored: u64,
@@ -46,7 +46,7 @@ struct Loaded {
     no_verify: bool,
 }
 
-pub(super) async fn run(config: &Config, load: &Load, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(config: &Config, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
     let request = load.sources.request()?;
     let route = Route::choose(config, load.sources.route()).await?;
     let plan = Arc::new(make(&config.database, &route, &request).await?);
@@ -174,12 +174,12 @@ async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
 fn summary(
     plan: &Plan,
     progress: &Progress,
-    load: &Load,
+    load: &LoadArguments,
     time: Duration,
     stopped: Option<Stop>,
     proof: Option<Proof>,
-) -> Loaded {
-    Loaded {
+) -> LoadedJob {
+    LoadedJob {
         job: plan.job.clone(),
         stored: progress.stored.get(),
         before: progress.before.get(),
@@ -199,7 +199,7 @@ fn summary(
     }
 }
 
-fn text(loaded: &Loaded) -> String {
+fn text(loaded: &LoadedJob) -> String {
     let seconds = loaded.seconds.max(0.001);
     let mut text = if loaded.blocks == 0 && loaded.stopped.is_none() {
         "nothing was left to store\n".to_owned()
@@ -227,7 +227,7 @@ fn text(loaded: &Loaded) -> String {
     text
 }
 
-fn rates(loaded: &Loaded, seconds: f64) -> String {
+fn rates(loaded: &LoadedJob, seconds: f64) -> String {
     format!(
         "{} rows stored in {} blocks, {}, {} rows/s, {}/s\n",
         HumanCount(loaded.stored),

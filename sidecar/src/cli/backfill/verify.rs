@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use posthouse::backfill::insert::{Route, RouteChoice, settle};
 use posthouse::backfill::ledger::{Job, State, note};
 use posthouse::backfill::plan::{Cut, Plan, remake};
-use posthouse::backfill::read::Bounds;
+use posthouse::backfill::read::MemoryBounds;
 use posthouse::backfill::verify::{Proof, explain, verify as compare};
 use posthouse::config::Config;
 
@@ -44,7 +44,7 @@ pub(super) async fn prove(
     config: &Config,
     route: &Route,
     plan: &Arc<Plan>,
-    decoding: Bounds,
+    decoding: MemoryBounds,
 ) -> anyhow::Result<Proof> {
     let job = find(route, config, &plan.job).await?;
     let mut proof = count(config, route, &job).await?;

@@ -9,7 +9,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::{Client, KafkaError};
 use posthouse::node::Node;
-use posthouse::schema::{self, Action, Change, Confirmed, Plan, Step};
+use posthouse::schema::{self, Action, Change, Confirmed, Plan, SchemaStep};
 use posthouse::takeover::{self, Takeover};
 use posthouse::topics::{Lock, LockError, LockScope};
 use serde::Serialize;
@@ -22,7 +22,7 @@ use super::show::{changes_text, summary};
 use super::{Planned, plan};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Apply {
+pub(in crate::cli) struct SchemaApply {
     /// Only show the changes; exit code 3 if there are any
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -49,13 +49,13 @@ pub(in crate::cli) struct Apply {
 
 /// JSON output of `apply`.
 #[derive(Serialize)]
-struct Applied {
+struct AppliedSchema {
     /// Each step as `NODE SUMMARY`.
     done: Vec<String>,
     left: Vec<Plan>,
 }
 
-impl Apply {
+impl SchemaApply {
     fn confirmed(&self) -> Confirmed {
         let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
         Confirmed { drops: set(&self.yes_drop), replays: set(&self.yes_replay) }
@@ -65,7 +65,7 @@ impl Apply {
 pub(super) async fn run(
     config: &Config,
     nodes: &[Node],
-    verb: &Apply,
+    verb: &SchemaApply,
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let steps = match (&verb.adopt, &verb.hand_back) {
@@ -78,7 +78,7 @@ pub(super) async fn run(
         (None, None) => changes(config, nodes, &verb.confirmed()).await?,
     };
     let left = plan(config, nodes).await?.nodes;
-    let applied = Applied { done: steps, left };
+    let applied = AppliedSchema { done: steps, left };
     output.print(&applied, applied_text)?;
     if let Some((plan, change)) =
         applied.left.iter().find_map(|plan| Some((plan, plan.changes.iter().find(is_ours)?)))
@@ -152,11 +152,11 @@ async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyho
     steps.extend(
         takeover::removal_steps(&plans, confirmed)?
             .into_iter()
-            .map(|step| Step { stage: last + step.stage, ..step }),
+            .map(|step| SchemaStep { stage: last + step.stage, ..step }),
     );
     let count = steps.len();
     let width = count.to_string().len();
-    let say = |number, step: &Step| {
+    let say = |number, step: &SchemaStep| {
         note(format_args!("{number:>width$}/{count} {} {}", step.node, step.summary));
     };
     let stop = stop_on_signals()?;
@@ -206,7 +206,7 @@ fn is_ours(change: &&Change) -> bool {
     !matches!(change.action, Action::Leave { .. })
 }
 
-fn applied_text(applied: &Applied) -> String {
+fn applied_text(applied: &AppliedSchema) -> String {
     let steps = if applied.done.len() == 1 { "step" } else { "steps" };
     let (changes, summary) = (changes_text(&applied.left), summary(&applied.left));
     format!("{changes}{} {steps} done, {summary}", applied.done.len())

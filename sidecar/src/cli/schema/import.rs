@@ -9,7 +9,7 @@ use super::super::Outcome;
 use super::super::output::Output;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Import {
+pub(in crate::cli) struct SchemaImport {
     /// HTTP interface of any node; the password comes from POSTHOUSE_CLICKHOUSE_PASSWORD
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8123")]
     url: Url,
@@ -33,7 +33,7 @@ struct Imported {
     config: String,
 }
 
-impl Import {
+impl SchemaImport {
     pub(in crate::cli) async fn run(&self, output: Output) -> anyhow::Result<Outcome> {
         let request = ImportRequest {
             url: self.url.clone(),

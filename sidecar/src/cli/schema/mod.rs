@@ -9,12 +9,12 @@ use clap::{Args, Subcommand};
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::schema::{self, Plan, SettingFinding, Step};
+use posthouse::schema::{self, Plan, SchemaStep, SettingFinding};
 use posthouse::topics::groups::{self, TopicReader};
 use serde::Serialize;
 
-use self::apply::Apply;
-use self::import::Import;
+use self::apply::SchemaApply;
+use self::import::SchemaImport;
 use self::show::{changes_text, feeders_text, plan_text, readers_text, summary, unmanaged_text};
 use super::Outcome;
 use super::output::Output;
@@ -50,13 +50,13 @@ pub(super) enum Schema {
     Plan,
     /// Carry out the steps of the plan, then repeat the comparison
     #[command(after_help = APPLY)]
-    Apply(Apply),
+    Apply(SchemaApply),
     /// Compare every node with the config; exit code 3 if there are differences
     Check,
     /// Write the config of a running cluster, whose first plan is empty or small; needs
     /// no config file
     #[command(after_help = IMPORT)]
-    Import(Import),
+    Import(SchemaImport),
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ struct Planned {
     readers: Vec<TopicReader>,
     /// Settings of the nodes that break the tables, or that an operator should know.
     settings: Vec<SettingFinding>,
-    steps: Vec<Step>,
+    steps: Vec<SchemaStep>,
 }
 
 /// JSON output of `render`.
@@ -90,7 +90,7 @@ impl Schema {
         let nodes = Node::all(config);
         match self {
             Self::Render(arguments) => render(config, &nodes, arguments.node.as_deref(), output),
-            Self::Plan | Self::Apply(Apply { dry_run: true, .. }) => {
+            Self::Plan | Self::Apply(SchemaApply { dry_run: true, .. }) => {
                 let planned = plan(config, &nodes).await?;
                 output.print(&planned, plan_text)?;
                 Ok(planned.outcome())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use posthouse::schema::{self, Action, Change, Difference, Plan, Unmanaged};
+use posthouse::schema::{self, Action, Change, ObjectDifference, Plan, Unmanaged};
 use posthouse::topics::groups::TopicReader;
 
 use super::Planned;
@@ -92,7 +92,7 @@ fn change_text(change: &Change) -> String {
 
 /// Shows only the lines that one side has and the other lacks. Whole clauses would hide the one
 /// word that differs.
-fn difference_text(difference: &Difference) -> String {
+fn difference_text(difference: &ObjectDifference) -> String {
     let lines = |side: &Option<String>| {
         side.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<Vec<_>>()
     };

@@ -7,7 +7,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::topics::{self, Applied, Lock, LockScope, Outcome as Done, SavedPlan};
+use posthouse::topics::{self, AppliedStep, Lock, LockScope, SavedPlan, StepOutcome as Done};
 use serde::Serialize;
 
 use super::super::Outcome;
@@ -16,7 +16,7 @@ use super::allowed::Allowed;
 use super::plan::{painted, rest, step_text, text};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Apply {
+pub(in crate::cli) struct TopicsApply {
     /// A plan saved by posthouse topics plan -o FILE; without it the topics file is compared now
     #[arg(value_name = "FILE", conflicts_with_all = ["prune", "max_retention_drop", "yes_delete", "yes_loss"])]
     plan: Option<PathBuf>,
@@ -32,11 +32,11 @@ pub(in crate::cli) struct Apply {
 /// JSON output of `topics apply`.
 #[derive(Serialize)]
 struct Result {
-    applied: Vec<Applied>,
+    applied: Vec<AppliedStep>,
     plan: topics::Plan,
 }
 
-pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(config: &Config, verb: &TopicsApply, output: Output) -> anyhow::Result<Outcome> {
     let client = Client::new(&config.kafka)?;
     let plan = match &verb.plan {
         Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
@@ -64,7 +64,7 @@ pub(super) async fn run(config: &Config, verb: &Apply, output: Output) -> anyhow
     Ok(Outcome::differs_if(left || !result.plan.refused.is_empty()))
 }
 
-async fn fresh(config: &Config, client: &Client, verb: &Apply) -> anyhow::Result<topics::Plan> {
+async fn fresh(config: &Config, client: &Client, verb: &TopicsApply) -> anyhow::Result<topics::Plan> {
     let spec = topics::load(&config.kafka.topics)?;
     Ok(topics::compare(client, &Node::all(config), &spec, &verb.allowed.options()).await?.0)
 }
@@ -75,13 +75,13 @@ async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Re
     Ok(saved.plan.clone())
 }
 
-fn is_failed(applied: &Applied) -> bool {
+fn is_failed(applied: &AppliedStep) -> bool {
     matches!(applied.outcome, Done::Failed { .. })
 }
 
 fn applied_text(result: &Result) -> String {
     let mut text = String::new();
-    for Applied { step, outcome } in &result.applied {
+    for AppliedStep { step, outcome } in &result.applied {
         match outcome {
             Done::Done => text.push_str(&step_text(step)),
             Done::AlreadyDone => {

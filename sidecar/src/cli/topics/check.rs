@@ -13,7 +13,7 @@ use super::super::output::Output;
 
 /// JSON output of `topics check`.
 #[derive(Serialize)]
-struct Checked {
+struct CheckedTopics {
     findings: Vec<Finding>,
     groups: usize,
     tables: usize,
@@ -23,7 +23,7 @@ struct Checked {
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Outcome> {
     let topics = check::kept(config)?;
     let found = check::watch(config, &Client::new(&config.kafka)?, &Node::all(config), topics).await?;
-    let checked = Checked {
+    let checked = CheckedTopics {
         findings: check::check(&found),
         groups: found.seen.groups.len(),
         tables: found.seen.tables.len(),
@@ -33,10 +33,10 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Outco
     Ok(Outcome::differs_if(!checked.findings.is_empty()))
 }
 
-fn text(checked: &Checked) -> String {
+fn text(checked: &CheckedTopics) -> String {
     let count = |severity| checked.findings.iter().filter(|finding| finding.severity == severity).count();
     let lines: String = checked.findings.iter().map(line).collect();
-    let Checked { groups, tables, topics, .. } = checked;
+    let CheckedTopics { groups, tables, topics, .. } = checked;
     lines
         + &format!(
             "{} and {} in {topics} topics, {groups} groups and {tables} Kafka tables",

@@ -8,7 +8,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::topics::groups::{self, Lag, Offsets};
+use posthouse::topics::groups::{self, GroupOffsets, Lag};
 use serde::Serialize;
 
 use super::super::Outcome;
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Groups {
 
 /// JSON output of `topics groups`.
 #[derive(Serialize)]
-struct Shown {
+struct ShownGroup {
     groups: Vec<Lag>,
     /// Groups of which only the names are known.
     without_topics: Vec<String>,
@@ -41,12 +41,12 @@ pub(super) async fn run(config: &Config, verb: &Groups, output: Output) -> anyho
     if let (Some(only), true, true) = (only, lags.is_empty(), without_topics.is_empty()) {
         bail!("there is no consumer group {only}: posthouse topics groups lists those that are");
     }
-    let shown = Shown { groups: lags, without_topics, notes: groups::notes(&seen) };
+    let shown = ShownGroup { groups: lags, without_topics, notes: groups::notes(&seen) };
     output.print(&shown, |shown| if only.is_some() { partitions_text(shown) } else { groups_text(shown) })?;
     Ok(Outcome::Clean)
 }
 
-fn groups_text(shown: &Shown) -> String {
+fn groups_text(shown: &ShownGroup) -> String {
     let heading =
         ["group", "topic", "state", "members", "partitions", "lag", "oldest unread", "offsets", "tables"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
@@ -71,7 +71,7 @@ fn groups_text(shown: &Shown) -> String {
     text + &notes(shown)
 }
 
-fn partitions_text(shown: &Shown) -> String {
+fn partitions_text(shown: &ShownGroup) -> String {
     let mut text = String::new();
     for lag in &shown.groups {
         let state = lag.state.as_deref().unwrap_or("unknown to the brokers");
@@ -99,15 +99,15 @@ fn partitions_text(shown: &Shown) -> String {
     text + &notes(shown)
 }
 
-fn notes(shown: &Shown) -> String {
+fn notes(shown: &ShownGroup) -> String {
     shown.notes.iter().map(|note| format!("note: {note}\n")).collect()
 }
 
-fn whose(offsets: Offsets) -> &'static str {
+fn whose(offsets: GroupOffsets) -> &'static str {
     match offsets {
-        Offsets::Group => "group",
-        Offsets::Keeper => "keeper",
-        Offsets::GroupForKeeper => "group instead of keeper",
+        GroupOffsets::Group => "group",
+        GroupOffsets::Keeper => "keeper",
+        GroupOffsets::GroupForKeeper => "group instead of keeper",
     }
 }
 

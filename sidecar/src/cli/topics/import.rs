@@ -15,7 +15,7 @@ use super::super::Outcome;
 use super::super::output::Output;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Import {
+pub(in crate::cli) struct TopicsImport {
     /// Path of the file to write; it must not exist yet
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -27,7 +27,7 @@ struct Written<'p> {
     written: &'p Path,
 }
 
-pub(super) async fn run(config: &Config, verb: &Import, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(config: &Config, verb: &TopicsImport, output: Output) -> anyhow::Result<Outcome> {
     let text = topics::import(&Client::new(&config.kafka)?).await?;
     match &verb.output {
         Some(path) => {

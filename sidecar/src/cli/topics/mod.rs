@@ -108,19 +108,19 @@ Examples:
 pub(super) enum Topics {
     /// Show the changes that apply would make; exit code 3 if there are any
     #[command(after_help = FILE)]
-    Plan(plan::Plan),
+    Plan(plan::TopicsPlanCommand),
     /// Create, change and delete topics as configured, and refuse changes that would lose data
     #[command(after_help = APPLY)]
-    Apply(apply::Apply),
+    Apply(apply::TopicsApply),
     /// Write a topics file from the topics of the brokers
     #[command(after_help = IMPORT)]
-    Import(import::Import),
+    Import(import::TopicsImport),
     /// Show offsets and lag of consumer groups
     #[command(after_help = GROUPS)]
     Groups(groups::Groups),
     /// Reset a consumer group's offsets (dry run unless --execute)
     #[command(after_help = RESET)]
-    Reset(reset::Reset),
+    Reset(reset::ResetCommand),
     /// Compare topics, groups and Kafka tables; exit code 3 if there are findings
     #[command(after_help = CHECK)]
     Check,

@@ -15,7 +15,7 @@ use super::super::output::Output;
 use super::allowed::Allowed;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Plan {
+pub(in crate::cli) struct TopicsPlanCommand {
     #[command(flatten)]
     allowed: Allowed,
 
@@ -24,7 +24,11 @@ pub(in crate::cli) struct Plan {
     output: Option<PathBuf>,
 }
 
-pub(super) async fn run(config: &Config, verb: &Plan, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(
+    config: &Config,
+    verb: &TopicsPlanCommand,
+    output: Output,
+) -> anyhow::Result<Outcome> {
     let spec = topics::load(&config.kafka.topics)?;
     let client = Client::new(&config.kafka)?;
     let nodes = Node::all(config);

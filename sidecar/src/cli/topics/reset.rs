@@ -6,7 +6,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::topics::reset::{self, Request, Target};
+use posthouse::topics::reset::{self, ResetRequest, Target};
 use serde::Serialize;
 
 use super::super::Outcome;
@@ -14,7 +14,7 @@ use super::super::notices::note;
 use super::super::output::{Output, table};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Reset {
+pub(in crate::cli) struct ResetCommand {
     /// Name of the consumer group
     #[arg(value_name = "GROUP")]
     group: String,
@@ -41,9 +41,9 @@ struct Shown {
     steps: Vec<String>,
 }
 
-pub(super) async fn run(config: &Config, verb: &Reset, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(config: &Config, verb: &ResetCommand, output: Output) -> anyhow::Result<Outcome> {
     let (client, nodes) = (Client::new(&config.kafka)?, Node::all(config));
-    let request = Request {
+    let request = ResetRequest {
         group: verb.group.clone(),
         topics: verb.topic.iter().cloned().collect(),
         target: verb.to.clone(),

@@ -19,7 +19,7 @@ Examples:
   posthouse udf check --seed 42    the same ids again, as a failed check printed them";
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Check {
+pub(in crate::cli) struct UdfCheck {
     /// Seed of the generated ids [default: random]
     #[arg(long)]
     seed: Option<u64>,
@@ -27,12 +27,12 @@ pub(in crate::cli) struct Check {
 
 /// JSON output of `udf check`.
 #[derive(Serialize)]
-struct Checked {
+struct CheckedNode {
     seed: u64,
-    nodes: Vec<udf::Check>,
+    nodes: Vec<udf::FunctionCheck>,
 }
 
-impl Check {
+impl UdfCheck {
     pub(super) async fn run(
         &self,
         config: &Config,
@@ -41,16 +41,16 @@ impl Check {
     ) -> anyhow::Result<Outcome> {
         reach_all(nodes).await?;
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
-        let mut checked = Checked { seed: self.seed.unwrap_or_else(rand::random), nodes: Vec::new() };
+        let mut checked = CheckedNode { seed: self.seed.unwrap_or_else(rand::random), nodes: Vec::new() };
         for node in nodes {
             checked.nodes.push(udf::check(node, &weights, checked.seed).await?);
         }
         output.print(&checked, checked_text)?;
-        Ok(Outcome::differs_if(!checked.nodes.iter().all(udf::Check::is_clean)))
+        Ok(Outcome::differs_if(!checked.nodes.iter().all(udf::FunctionCheck::is_clean)))
     }
 }
 
-fn checked_text(checked: &Checked) -> String {
+fn checked_text(checked: &CheckedNode) -> String {
     let mut rows = vec![["node", "weights", "ids", "not utf-8", "differing"].map(str::to_owned).to_vec()];
     let mut details = String::new();
     for node in &checked.nodes {

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use posthouse::config::{Config, NodeFiles};
 use posthouse::node::{Node, reach_all};
 
-use self::check::Check;
+use self::check::UdfCheck;
 use self::install::Install;
 use self::uninstall::Uninstall;
 use super::Outcome;
@@ -23,7 +23,7 @@ pub(super) enum Udf {
     Install(Install),
     /// Compare the functions of every node with the server's own; exit code 3 if they differ
     #[command(after_help = check::HELP)]
-    Check(Check),
+    Check(UdfCheck),
     /// List the releases and missing functions of every node, and the release it runs
     #[command(after_help = list::HELP)]
     List,

@@ -67,18 +67,19 @@ fn text(removals: &[Removal], done: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use posthouse::udf::uninstall::Change;
+    use posthouse::udf::uninstall::UninstallStep;
 
     use super::*;
 
     #[test]
     fn changes_line_up_and_none_are_said_to_be_none() {
-        let removal = |node: &str, changes: &[Change]| Removal {
+        let removal = |node: &str, changes: &[UninstallStep]| Removal {
             node: node.to_owned(),
             changes: changes.to_vec(),
             left: vec!["/scripts/posthouse-0.1.0-00000001".into()],
         };
-        let changes = [Change::RemoveFunctions { path: "/f.xml".into() }, Change::ReloadFunctions];
+        let changes =
+            [UninstallStep::RemoveFunctions { path: "/f.xml".into() }, UninstallStep::ReloadFunctions];
         assert_eq!(
             text(&[removal("ch10", &changes)], "changes to make"),
             "\

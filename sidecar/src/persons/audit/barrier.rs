@@ -9,7 +9,7 @@ use pgwire_replication::Lsn;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Bounds, Client, Place};
+use crate::kafka::{Client, OffsetBounds, TopicPartition};
 use crate::node::Node;
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
@@ -89,7 +89,11 @@ impl Barrier<'_> {
         Ok(())
     }
 
-    async fn behind(&self, group: &str, ends: &[(&Place, &Bounds)]) -> Result<i64, AuditError> {
+    async fn behind(
+        &self,
+        group: &str,
+        ends: &[(&TopicPartition, &OffsetBounds)],
+    ) -> Result<i64, AuditError> {
         let places = ends.iter().map(|(place, _)| (*place).clone()).collect();
         let committed = self.kafka.committed(group, places).await?;
         let behind = ends.iter().map(|(place, bounds)| {
@@ -99,12 +103,14 @@ impl Barrier<'_> {
         Ok(behind.sum())
     }
 
-    async fn places(&self) -> Result<BTreeSet<Place>, AuditError> {
+    async fn places(&self) -> Result<BTreeSet<TopicPartition>, AuditError> {
         let topics = self.kafka.cluster().await?.topics;
         let mut places = BTreeSet::new();
         for topic in [&self.persons.topic, &self.persons.distinct_id_topic] {
             let partitions = topics.get(topic).map_or(0, |layout| layout.partitions.len());
-            places.extend((0..).take(partitions).map(|partition| Place { topic: topic.clone(), partition }));
+            places.extend(
+                (0..).take(partitions).map(|partition| TopicPartition { topic: topic.clone(), partition }),
+            );
         }
         Ok(places)
     }

@@ -31,7 +31,7 @@ pub(super) type Digest = u128;
 
 /// A row of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SourceRow {
+pub(super) struct PostgresRow {
     pub digest: Digest,
     /// The primary key.
     pub id: i64,
@@ -125,7 +125,7 @@ impl NodePage {
     }
 
     /// Compares a row of PostgreSQL.
-    pub(super) fn compare(&mut self, source: SourceRow) {
+    pub(super) fn compare(&mut self, source: PostgresRow) {
         let Ok(place) = self.rows.binary_search_by_key(&source.digest, |(digest, ..)| *digest) else {
             self.missing.push((source.digest, source.id));
             return;
@@ -245,7 +245,7 @@ mod tests {
         let digest = |key: &str| Digest::from(xxhash_rust::xxh3::xxh3_64(key.as_bytes()));
         let mut page = NodePage::new(first.iter().map(|(key, row)| (digest(key), *row)));
         for (id, (key, hash)) in (1..).zip(source) {
-            page.compare(SourceRow { digest: digest(key), id, hash: *hash });
+            page.compare(PostgresRow { digest: digest(key), id, hash: *hash });
         }
         let mut look = page.look_again();
         for (key, row) in later {

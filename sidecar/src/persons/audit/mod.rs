@@ -28,12 +28,12 @@ use self::barrier::Barrier;
 pub use self::compare::Difference;
 use self::compare::{NodePage, Wrong, differing};
 pub use self::error::AuditError;
-use self::pages::{Page, pages};
+use self::pages::{AuditPage, pages};
 pub use self::repair::Deletions;
 use self::repair::Repair;
-pub use self::report::{NodeReport, Report, TableReport};
+pub use self::report::{AuditReport, NodeReport, TableReport};
 use super::postgres::session::Session;
-use super::postgres::table::Kind;
+use super::postgres::table::TableKind;
 use super::snapshot::now;
 
 /// Number of example differences per node in a report. All differences are counted.
@@ -54,7 +54,7 @@ pub struct Audit<'a> {
 /// meanwhile.
 type PageResult = Vec<(Vec<Wrong>, usize)>;
 
-impl Kind {
+impl TableKind {
     /// The table on the nodes.
     fn table_name(self) -> &'static str {
         match self {
@@ -81,13 +81,13 @@ impl<'a> Audit<'a> {
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
-    pub async fn check(&self) -> Result<Report, AuditError> {
+    pub async fn check(&self) -> Result<AuditReport, AuditError> {
         self.look(None).await
     }
 
     /// Compares both tables, publishes the wrong rows, waits until the nodes have consumed them,
     /// and repeats the comparison. Returns both reports.
-    pub async fn repair(&self, deletions: Deletions) -> Result<(Report, Report), AuditError> {
+    pub async fn repair(&self, deletions: Deletions) -> Result<(AuditReport, AuditReport), AuditError> {
         let mut repair = Repair::new(self, deletions);
         let before = self.look(Some(&mut repair)).await?;
         if before.differences() == 0 {
@@ -108,10 +108,10 @@ impl<'a> Audit<'a> {
         self.barrier().pass(&session, now(&session).await?.0).await
     }
 
-    async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<Report, AuditError> {
+    async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<AuditReport, AuditError> {
         let session = Session::connect(self.postgres).await?;
-        let mut report = Report { tables: Vec::new() };
-        for kind in [Kind::Person, Kind::DistinctId] {
+        let mut report = AuditReport { tables: Vec::new() };
+        for kind in [TableKind::Person, TableKind::DistinctId] {
             self.heartbeat.beat("comparing a table with PostgreSQL", STAGE_TIMEOUT);
             report.tables.push(self.table(&session, kind, repair.as_deref_mut()).await?);
         }
@@ -121,7 +121,7 @@ impl<'a> Audit<'a> {
     async fn table(
         &self,
         session: &Session,
-        kind: Kind,
+        kind: TableKind,
         mut repair: Option<&mut Repair<'_, 'a>>,
     ) -> Result<TableReport, AuditError> {
         let database = &self.config.database;
@@ -158,8 +158,8 @@ impl<'a> Audit<'a> {
     async fn page(
         &self,
         session: &Session,
-        kind: Kind,
-        page: &Page,
+        kind: TableKind,
+        page: &AuditPage,
         report: &mut TableReport,
     ) -> Result<PageResult, AuditError> {
         let database = &self.config.database;
@@ -182,7 +182,7 @@ impl<'a> Audit<'a> {
     async fn count(
         &self,
         session: &Session,
-        kind: Kind,
+        kind: TableKind,
         found: &PageResult,
         report: &mut TableReport,
     ) -> Result<(), AuditError> {

@@ -10,11 +10,11 @@ const BUCKETS: usize = 1 << 16;
 
 /// A set of buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct AuditPage {
     bits: Vec<u8>,
 }
 
-impl Page {
+impl AuditPage {
     fn empty() -> Self {
         Self { bits: vec![0; BUCKETS / 8] }
     }
@@ -36,12 +36,12 @@ impl Page {
 }
 
 /// Groups buckets with their row counts into pages.
-pub(super) fn pages(buckets: &[(u16, u64)]) -> Vec<Page> {
+pub(super) fn pages(buckets: &[(u16, u64)]) -> Vec<AuditPage> {
     let mut pages = Vec::new();
-    let (mut page, mut rows) = (Page::empty(), 0);
+    let (mut page, mut rows) = (AuditPage::empty(), 0);
     for (bucket, count) in buckets {
         if rows > 0 && rows + count > PAGE_ROWS {
-            pages.push(std::mem::replace(&mut page, Page::empty()));
+            pages.push(std::mem::replace(&mut page, AuditPage::empty()));
             rows = 0;
         }
         page.add(*bucket);
@@ -62,7 +62,7 @@ mod tests {
         let buckets: Vec<(u16, u64)> =
             (0..=u16::MAX).map(|bucket| (bucket, u64::from(bucket % 50))).collect();
         let pages = pages(&buckets);
-        let set = |page: &Page, bucket: u16| page.bits[usize::from(bucket / 8)] >> (bucket % 8) & 1 == 1;
+        let set = |page: &AuditPage, bucket: u16| page.bits[usize::from(bucket / 8)] >> (bucket % 8) & 1 == 1;
         for (bucket, _) in &buckets {
             assert_eq!(pages.iter().filter(|page| set(page, *bucket)).count(), 1);
         }

@@ -17,8 +17,8 @@ use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::Key;
 use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
 use crate::persons::postgres::slot::qualified;
-use crate::persons::postgres::table::{Kind, Table};
-use crate::persons::publish::change::{Change, ChangeError, Versions};
+use crate::persons::postgres::table::{Table, TableKind};
+use crate::persons::publish::change::{ChangeError, RowChange, Versions};
 use crate::persons::publish::lookup::{columns, rows_by_key};
 use crate::persons::publish::message::Outgoing;
 use crate::persons::publish::version::of_copy;
@@ -59,7 +59,7 @@ pub(super) struct Repair<'r, 'a> {
     /// Extra rows of both tables, held until the end because only then their number is known.
     held: [Extras; 2],
     /// Number of extra rows by table and node.
-    counted: BTreeMap<(Kind, usize), u64>,
+    counted: BTreeMap<(TableKind, usize), u64>,
     refused: Option<AuditError>,
 }
 
@@ -72,7 +72,7 @@ impl<'r, 'a> Repair<'r, 'a> {
     /// Publishes the wrong rows of a page.
     pub(super) async fn page(
         &mut self,
-        kind: Kind,
+        kind: TableKind,
         found: PageResult,
         report: &TableReport,
     ) -> Result<(), AuditError> {
@@ -103,7 +103,7 @@ impl<'r, 'a> Repair<'r, 'a> {
     }
 
     /// Records an error if too many rows would be deleted.
-    fn guard(&mut self, kind: Kind, report: &TableReport) {
+    fn guard(&mut self, kind: TableKind, report: &TableReport) {
         let Deletions::Guarded { expected } = self.deletions else { return };
         for ((_, place), deletions) in self.counted.iter().filter(|((of, _), _)| *of == kind) {
             let Some(node) = report.nodes.get(*place) else { continue };
@@ -116,7 +116,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         }
     }
 
-    fn hold(&mut self, kind: Kind, extras: Extras) {
+    fn hold(&mut self, kind: TableKind, extras: Extras) {
         match self.refused {
             // None of them will be deleted, so none is kept.
             Some(_) => self.held = Default::default(),
@@ -129,7 +129,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         if let Some(refused) = self.refused.take() {
             return Err(refused);
         }
-        for kind in [Kind::Person, Kind::DistinctId] {
+        for kind in [TableKind::Person, TableKind::DistinctId] {
             let extras = std::mem::take(&mut self.held[kind as usize]);
             if !extras.is_empty() {
                 self.publish(kind, &[], extras, &[]).await?;
@@ -142,7 +142,7 @@ impl<'r, 'a> Repair<'r, 'a> {
     /// have.
     async fn publish(
         &mut self,
-        kind: Kind,
+        kind: TableKind,
         ids: &[i64],
         extras: Extras,
         newest: &[u64],
@@ -176,7 +176,7 @@ impl<'r, 'a> Repair<'r, 'a> {
             Publisher::connect(producer, audit.persons, audit.postgres, versions, Guarantees::ALL).await?;
         let table = publisher.lookup().table(kind).clone();
         let receipt = Arc::new(Receipt::default());
-        let mut writer = Writer { session, publisher, table, receipt };
+        let mut writer = RepairWriter { session, publisher, table, receipt };
         for ids in ids.chunks(CHUNK) {
             writer.publish(rows_by_id(&writer.session, &writer.table, ids).await?).await?;
         }
@@ -198,16 +198,16 @@ impl<'r, 'a> Repair<'r, 'a> {
 }
 
 /// Publishes rows of one table.
-struct Writer<'p> {
+struct RepairWriter<'p> {
     session: Session,
     publisher: Publisher<'p>,
     table: Table,
     receipt: Arc<Receipt>,
 }
 
-impl Writer<'_> {
+impl RepairWriter<'_> {
     async fn publish(&mut self, rows: Vec<Vec<Cell>>) -> Result<(), AuditError> {
-        let mut changes: Vec<_> = rows.into_iter().map(|row| Change::read(self.table.kind, row)).collect();
+        let mut changes: Vec<_> = rows.into_iter().map(|row| RowChange::read(self.table.kind, row)).collect();
         self.publisher.publish(&mut changes, &self.receipt).await?;
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Writer<'_> {
         let rows = rows_by_key(&self.session, &self.table, &keys).await?;
         let mut come = BTreeSet::new();
         for row in &rows {
-            let known = Change::read(self.table.kind, row.clone()).known_by(&self.table);
+            let known = RowChange::read(self.table.kind, row.clone()).known_by(&self.table);
             let known = known.map_err(ChangeError::from).map_err(PublishError::from)?;
             come.extend(known.iter().map(ToString::to_string));
         }
@@ -235,7 +235,7 @@ impl Writer<'_> {
 /// Fails if a node has a greater version, because the node would keep its row.
 fn check_versions(
     audit: &Audit<'_>,
-    kind: Kind,
+    kind: TableKind,
     newest: &[u64],
     of_extras: Option<u64>,
     given: u64,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::compare::Difference;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// One for each table, persons first.
     pub tables: Vec<TableReport>,
 }
@@ -76,7 +76,7 @@ impl NodeReport {
     }
 }
 
-impl Report {
+impl AuditReport {
     /// Number of wrong rows, on all nodes together.
     pub fn differences(&self) -> usize {
         self.tables.iter().flat_map(|table| &table.nodes).map(NodeReport::differences).sum()

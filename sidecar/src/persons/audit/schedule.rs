@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Audit as Wanted, Config, Postgres};
+use crate::config::{AuditMode as Wanted, Config, Postgres};
 use crate::http::{Metric, Metrics};
 use crate::supervise::{Heartbeat, trim};
 
-use crate::persons::audit::{Audit, AuditError, Deletions, Report};
-use crate::persons::checkpoint::{State, Store};
+use crate::persons::audit::{Audit, AuditError, AuditReport, Deletions};
+use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 
 /// Initial backoff after a repair that failed or left differences.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(crate) struct Audits<'a> {
     /// The nodes and their addresses.
     pub config: &'a Config,
     /// The checkpoint, which records repairs.
-    pub store: &'a Store<'a>,
+    pub store: &'a CheckpointStore<'a>,
     /// Notified when rows vanished.
     pub vanished: &'a Notify,
     pub metrics: &'a Metrics,
@@ -105,7 +105,7 @@ impl Audits<'_> {
     }
 
     /// `state` is the checkpoint before the repair began.
-    async fn repair(&self, state: &State, last: Last) -> Result<(), AuditError> {
+    async fn repair(&self, state: &Checkpoint, last: Last) -> Result<(), AuditError> {
         let deletions = match state.truncated {
             true => Deletions::Confirmed,
             false => Deletions::Guarded { expected: state.keyless },
@@ -138,7 +138,7 @@ impl Audits<'_> {
             .await?)
     }
 
-    fn tell(&self, report: &Report) {
+    fn tell(&self, report: &AuditReport) {
         let mut found = [("missing", 0), ("stale", 0), ("resurrected", 0), ("extra", 0)];
         for node in report.tables.iter().flat_map(|table| &table.nodes) {
             let counts = [node.missing, node.stale, node.resurrected, node.extra];

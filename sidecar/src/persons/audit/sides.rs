@@ -6,17 +6,17 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::AuditError;
-use super::compare::{Digest, NodePage, NodeRow, SecondLook, SourceRow, Sum, Sums};
-use super::pages::Page;
+use super::compare::{Digest, NodePage, NodeRow, PostgresRow, SecondLook, Sum, Sums};
+use super::pages::AuditPage;
 use crate::config::Postgres;
 use crate::node::{Node, RowStream};
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use crate::persons::postgres::slot::qualified;
-use crate::persons::postgres::table::Kind;
+use crate::persons::postgres::table::TableKind;
 use crate::sql;
 
-impl Kind {
+impl TableKind {
     fn file(self) -> &'static str {
         match self {
             Self::Person => "person",
@@ -33,7 +33,7 @@ const KEYS: &str = "name rows";
 pub(super) async fn source_sums(
     session: &Session,
     config: &Postgres,
-    kind: Kind,
+    kind: TableKind,
 ) -> Result<Sums, PostgresError> {
     let rows = session
         .rows_within(SCAN_TIMEOUT, SUMS, "audit/postgres_sums.sql", values(config, kind, context! {}))
@@ -56,8 +56,8 @@ fn wrapped(sum: &str) -> Option<u64> {
 pub(super) async fn compare_source(
     session: &Session,
     config: &Postgres,
-    kind: Kind,
-    page: &Page,
+    kind: TableKind,
+    page: &AuditPage,
     nodes: &mut [NodePage],
 ) -> Result<(), PostgresError> {
     let values = values(config, kind, context! { page => page.hex() });
@@ -72,17 +72,17 @@ pub(super) async fn compare_source(
     timeout(SCAN_TIMEOUT, read).await.map_err(|_| session.silent(ROWS, SCAN_TIMEOUT))?
 }
 
-fn source_row(row: &[Cell]) -> Option<SourceRow> {
+fn source_row(row: &[Cell]) -> Option<PostgresRow> {
     let [digest, id, hash] = row else { return None };
     let digest = Digest::from_str_radix(&text(digest), 16).ok()?;
-    Some(SourceRow { digest, id: text(id).parse().ok()?, hash: text(hash).parse().ok()? })
+    Some(PostgresRow { digest, id: text(id).parse().ok()?, hash: text(hash).parse().ok()? })
 }
 
 /// Returns the keys in ClickHouse of rows, by their primary keys.
 pub(super) async fn keys_of(
     session: &Session,
     config: &Postgres,
-    kind: Kind,
+    kind: TableKind,
     ids: &[i64],
 ) -> Result<Vec<(i64, String)>, PostgresError> {
     let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
@@ -95,7 +95,7 @@ pub(super) async fn keys_of(
     keys.collect::<Option<_>>().ok_or_else(|| session.odd(KEYS, "no keys"))
 }
 
-fn values(config: &Postgres, kind: Kind, more: Value) -> Value {
+fn values(config: &Postgres, kind: TableKind, more: Value) -> Value {
     let (person, mapping) = (&config.person, &config.distinct_id);
     context! {
         kind => kind.file(),
@@ -137,7 +137,7 @@ struct HashRow {
 }
 
 /// A node's sums.
-pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result<Sums, AuditError> {
+pub(super) async fn node_sums(node: &Node, database: &str, kind: TableKind) -> Result<Sums, AuditError> {
     let values = context! { database, kind => kind.file(), page => () };
     let sql = sql::render("audit/node_sums.sql", values)?;
     let rows: Vec<SumRow> = ask(node, &sql).rows().await?;
@@ -149,8 +149,8 @@ pub(super) async fn node_sums(node: &Node, database: &str, kind: Kind) -> Result
 pub(super) async fn node_page(
     node: &Node,
     database: &str,
-    kind: Kind,
-    page: &Page,
+    kind: TableKind,
+    page: &AuditPage,
 ) -> Result<NodePage, AuditError> {
     let values = context! { database, kind => kind.file(), page => page.hex(), with_key => false };
     let sql = sql::render("audit/node_rows.sql", values)?;
@@ -166,8 +166,8 @@ pub(super) async fn node_page(
 pub(super) async fn look_again(
     node: &Node,
     database: &str,
-    kind: Kind,
-    page: &Page,
+    kind: TableKind,
+    page: &AuditPage,
     mut look: SecondLook,
 ) -> Result<SecondLook, AuditError> {
     let values = context! { database, kind => kind.file(), page => page.hex(), with_key => true };

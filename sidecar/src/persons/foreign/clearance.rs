@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Client, Place};
+use crate::kafka::{Client, TopicPartition};
 
 use super::{ConflictError, LookError, look};
 use crate::persons::checkpoint::{self, Published, StateError};
@@ -33,7 +33,7 @@ pub(in super::super) async fn clear(
     persons: &Persons,
     postgres: &Postgres,
     client: &Client,
-) -> Result<BTreeMap<Place, i64>, ClearanceError> {
+) -> Result<BTreeMap<TopicPartition, i64>, ClearanceError> {
     let state = checkpoint::remembered(client, postgres).await.map_err(Box::new)?;
     if Published::new(persons, postgres).is_accepted(state.as_ref()) {
         return Ok(BTreeMap::new());

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Postgres, VersionRule};
-use crate::kafka::Record;
+use crate::kafka::TopicRecord;
 
 use crate::persons::postgres::row::{DistinctIdKey, PersonKey};
-use crate::persons::postgres::table::Kind;
+use crate::persons::postgres::table::TableKind;
 use crate::persons::publish::version::LEAST_WAL_VERSION;
 
 /// A message that conflicts.
@@ -48,7 +48,7 @@ impl Judge {
     }
 
     /// Returns the message if it conflicts.
-    pub(super) fn message(self, kind: Kind, record: &Record) -> Option<ForeignMessage> {
+    pub(super) fn message(self, kind: TableKind, record: &TopicRecord) -> Option<ForeignMessage> {
         let fields: Fields = serde_json::from_slice(&record.payload).unwrap_or_default();
         let version = fields.version();
         let is_of_wal = version.is_some_and(|version| version >= LEAST_WAL_VERSION);
@@ -72,7 +72,7 @@ impl Judge {
     }
 
     /// Whether it was created before the other producer was stopped.
-    fn is_from_before(self, record: &Record) -> bool {
+    fn is_from_before(self, record: &TopicRecord) -> bool {
         let stopped_at = self.stopped_at.map(Timestamp::as_millisecond);
         record.timestamp.zip(stopped_at).is_some_and(|(made, stopped)| made <= stopped)
     }
@@ -98,11 +98,11 @@ impl Fields {
     }
 
     /// The key that posthouse uses for the row of this message.
-    fn key(&self, kind: Kind) -> Option<Vec<u8>> {
+    fn key(&self, kind: TableKind) -> Option<Vec<u8>> {
         let team_id = self.team_id.as_i64()?;
         let key = match kind {
-            Kind::Person => PersonKey { team_id, uuid: self.id.as_str()?.parse().ok()? }.to_string(),
-            Kind::DistinctId => {
+            TableKind::Person => PersonKey { team_id, uuid: self.id.as_str()?.parse().ok()? }.to_string(),
+            TableKind::DistinctId => {
                 let distinct_id = self.distinct_id.as_str()?.to_owned();
                 DistinctIdKey { team_id, distinct_id }.to_string()
             }
@@ -114,14 +114,14 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Place;
+    use crate::kafka::TopicPartition;
 
     const ANNA: &str = "0190d5a0-0000-7000-8000-00000000000a";
     const OF_WAL: u64 = 121_098_207_231;
 
-    fn record(version: &str, key: Option<&str>) -> Record {
-        Record {
-            place: Place { topic: "persons".to_owned(), partition: 3 },
+    fn record(version: &str, key: Option<&str>) -> TopicRecord {
+        TopicRecord {
+            place: TopicPartition { topic: "persons".to_owned(), partition: 3 },
             offset: 41,
             timestamp: Some(1_700_000_000_000),
             key: key.map(|key| key.as_bytes().to_vec()),
@@ -130,9 +130,9 @@ mod tests {
         }
     }
 
-    fn conflicts(rule: VersionRule, stopped_at: Option<i64>, record: &Record) -> bool {
+    fn conflicts(rule: VersionRule, stopped_at: Option<i64>, record: &TopicRecord) -> bool {
         let stopped_at = stopped_at.map(|second| Timestamp::from_second(second).expect("a time"));
-        Judge { rule, stopped_at }.message(Kind::Person, record).is_some()
+        Judge { rule, stopped_at }.message(TableKind::Person, record).is_some()
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         ] {
             let record = record(version, key);
             assert_eq!(conflicts(VersionRule::Wal, None, &record), conflict, "{version} {key:?}");
-            assert!(!conflicts(VersionRule::Wal, None, &Record { is_marked: true, ..record }));
+            assert!(!conflicts(VersionRule::Wal, None, &TopicRecord { is_marked: true, ..record }));
         }
     }
 
@@ -161,7 +161,11 @@ mod tests {
     fn column_versions_conflict_with_versions_of_the_wal_alone() {
         let of_wal = record(&OF_WAL.to_string(), Some(&format!("2:{ANNA}")));
         assert!(conflicts(VersionRule::Column, None, &of_wal));
-        assert!(conflicts(VersionRule::Column, Some(1_800_000_000), &Record { is_marked: true, ..of_wal }));
+        assert!(conflicts(
+            VersionRule::Column,
+            Some(1_800_000_000),
+            &TopicRecord { is_marked: true, ..of_wal }
+        ));
         for version in ["0", "102", "null"] {
             assert!(!conflicts(VersionRule::Column, None, &record(version, None)), "{version}");
         }
@@ -172,13 +176,13 @@ mod tests {
         let record = record("2", None);
         assert!(!conflicts(VersionRule::Wal, Some(1_700_000_000), &record));
         assert!(conflicts(VersionRule::Wal, Some(1_699_999_999), &record));
-        assert!(conflicts(VersionRule::Wal, Some(1_800_000_000), &Record { timestamp: None, ..record }));
+        assert!(conflicts(VersionRule::Wal, Some(1_800_000_000), &TopicRecord { timestamp: None, ..record }));
     }
 
     #[test]
     fn a_message_is_reported_with_its_place_version_and_time() {
         let judge = Judge { rule: VersionRule::Wal, stopped_at: None };
-        let found = judge.message(Kind::Person, &record("2", None)).expect("it conflicts");
+        let found = judge.message(TableKind::Person, &record("2", None)).expect("it conflicts");
         assert_eq!((found.partition, found.offset, found.version), (3, 41, Some(2)));
         assert_eq!(found.timestamp.as_deref(), Some("2023-11-14T22:13:20Z"));
     }

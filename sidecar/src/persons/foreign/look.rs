@@ -9,13 +9,13 @@ use minijinja::context;
 use serde::Deserialize;
 
 use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Client, KafkaError, Newest, Place};
+use crate::kafka::{Client, KafkaError, Newest, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
 use super::judge::Judge;
 use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
-use crate::persons::postgres::table::Kind;
+use crate::persons::postgres::table::TableKind;
 
 /// Maximum number of newest offsets per partition that a search before or while publishing reads.
 const MAX_OFFSETS: i64 = 500;
@@ -29,7 +29,7 @@ const UNKNOWN_TABLE: [u32; 2] = [60, 81];
 const UNKNOWN_COLUMN: u32 = 47;
 
 #[derive(Deserialize)]
-struct Versions {
+struct VersionCounts {
     rows: u64,
     greatest: u64,
     conflicting: u64,
@@ -45,7 +45,7 @@ pub(in super::super) async fn look(
     persons: &Persons,
     postgres: &Postgres,
     client: &Client,
-) -> Result<(Conflicts, BTreeMap<Place, i64>), LookError> {
+) -> Result<(Conflicts, BTreeMap<TopicPartition, i64>), LookError> {
     let (topics, ends) = look_at_topics(persons, postgres, client, &BTreeMap::new()).await?;
     let mut conflicts = Conflicts { topics, ..Conflicts::default() };
     let (operator, bound, after) = Judge::new(postgres).rows();
@@ -53,7 +53,7 @@ pub(in super::super) async fn look(
         for table in TABLES {
             let values = context! { database => &config.database, table, operator, bound, after };
             let statement = sql::render("audit/node_versions.sql", values)?;
-            match node.rows::<Versions>(&statement).await {
+            match node.rows::<VersionCounts>(&statement).await {
                 Ok(rows) => {
                     let of_table = |versions| table_conflicts(&node.name, table, versions);
                     conflicts.tables.extend(rows.into_iter().map(of_table));
@@ -79,8 +79,8 @@ pub(in super::super) async fn look_at_topics(
     persons: &Persons,
     postgres: &Postgres,
     client: &Client,
-    from: &BTreeMap<Place, i64>,
-) -> Result<(Vec<TopicConflicts>, BTreeMap<Place, i64>), KafkaError> {
+    from: &BTreeMap<TopicPartition, i64>,
+) -> Result<(Vec<TopicConflicts>, BTreeMap<TopicPartition, i64>), KafkaError> {
     read_topics(persons, postgres, client, from, MAX_OFFSETS).await
 }
 
@@ -88,12 +88,14 @@ async fn read_topics(
     persons: &Persons,
     postgres: &Postgres,
     client: &Client,
-    from: &BTreeMap<Place, i64>,
+    from: &BTreeMap<TopicPartition, i64>,
     limit: i64,
-) -> Result<(Vec<TopicConflicts>, BTreeMap<Place, i64>), KafkaError> {
+) -> Result<(Vec<TopicConflicts>, BTreeMap<TopicPartition, i64>), KafkaError> {
     let judge = Judge::new(postgres);
     let (mut topics, mut ends) = (Vec::new(), BTreeMap::new());
-    for (kind, topic) in [(Kind::Person, &persons.topic), (Kind::DistinctId, &persons.distinct_id_topic)] {
+    for (kind, topic) in
+        [(TableKind::Person, &persons.topic), (TableKind::DistinctId, &persons.distinct_id_topic)]
+    {
         let pick = move |record: &_| judge.message(kind, record).zip(Some(record_time(record)));
         let Newest { read, picked, ends: ended } = client.newest(topic, from, limit, pick).await?;
         ends.extend(ended);
@@ -118,7 +120,7 @@ pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConf
     }
 }
 
-fn record_time(record: &crate::kafka::Record) -> i64 {
+fn record_time(record: &crate::kafka::TopicRecord) -> i64 {
     record.timestamp.unwrap_or(i64::MIN)
 }
 
@@ -127,7 +129,7 @@ fn newest(picked: Vec<(ForeignMessage, i64)>) -> Option<ForeignMessage> {
     newest.map(|(message, _)| message)
 }
 
-fn table_conflicts(node: &str, table: &str, found: Versions) -> TableConflicts {
+fn table_conflicts(node: &str, table: &str, found: VersionCounts) -> TableConflicts {
     let conflicts = found.conflicting > 0;
     let latest = || Timestamp::from_second(found.latest).map(|latest| latest.to_string()).ok();
     TableConflicts {

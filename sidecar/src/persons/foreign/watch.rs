@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
-use crate::kafka::{Client, Place};
+use crate::kafka::{Client, TopicPartition};
 
 use super::{Conflicts, TopicConflicts, look_at_topics};
 
@@ -30,7 +30,7 @@ pub(in super::super) struct Watch<'a> {
 
 impl Watch<'_> {
     /// Reads the newest messages forever, from these offsets on. Logs and counts conflicts.
-    pub(in super::super) async fn run(&self, from: &mut BTreeMap<Place, i64>) -> Infallible {
+    pub(in super::super) async fn run(&self, from: &mut BTreeMap<TopicPartition, i64>) -> Infallible {
         let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logged: Option<Instant> = None;

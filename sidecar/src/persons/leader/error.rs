@@ -3,7 +3,7 @@
 use pgwire_replication::PgWireError;
 
 use super::super::foreign::ClearanceError;
-use super::super::requirements::SourceError;
+use super::super::requirements::RequirementsError;
 use super::super::stream::StreamError;
 use super::{HOLD_TIMEOUT, STEP_TIMEOUT};
 use crate::kafka::KafkaError;
@@ -25,7 +25,7 @@ pub enum LeadError {
     Slot(#[from] SlotError),
     /// The source does not meet the requirements.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] RequirementsError),
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),

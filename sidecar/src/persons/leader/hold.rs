@@ -9,7 +9,7 @@ use super::super::requirements::Catalog;
 use super::{HOLD_TIMEOUT, LeadError, Leader};
 use crate::config::HostPort;
 use crate::http::Metric;
-use crate::persons::checkpoint::Store;
+use crate::persons::checkpoint::CheckpointStore;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
 use crate::persons::postgres::{slot, slot_creation};
 
@@ -24,7 +24,7 @@ const BUFFERED: usize = 256;
 
 /// Whether a slot existed or was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SlotOrigin {
     /// It existed before this attempt.
     Kept,
     /// This attempt created it.
@@ -46,8 +46,8 @@ impl Leader<'_> {
         &self,
         session: &Session,
         catalog: &Catalog,
-        store: &Store<'_>,
-    ) -> Result<Option<Origin>, LeadError> {
+        store: &CheckpointStore<'_>,
+    ) -> Result<Option<SlotOrigin>, LeadError> {
         match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
             Some(found) if found.is_active => Ok(None),
             Some(found) if found.is_lost => {
@@ -61,14 +61,14 @@ impl Leader<'_> {
                 store.invalidate().await?;
                 slot::drop(session, self.postgres).await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;
-                Ok(Some(Origin::Made))
+                Ok(Some(SlotOrigin::Made))
             }
-            Some(_) => Ok(Some(Origin::Kept)),
+            Some(_) => Ok(Some(SlotOrigin::Kept)),
             None => {
                 tracing::info!("persons: making slot {}", self.postgres.slot);
                 store.invalidate().await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;
-                Ok(Some(Origin::Made))
+                Ok(Some(SlotOrigin::Made))
             }
         }
     }
@@ -121,7 +121,11 @@ impl Leader<'_> {
 
     /// Drops a slot whose WAL can't be decoded. The next attempt recreates it and takes a new
     /// snapshot.
-    pub(super) async fn give_up_slot(&self, session: &Session, store: &Store<'_>) -> Result<(), LeadError> {
+    pub(super) async fn give_up_slot(
+        &self,
+        session: &Session,
+        store: &CheckpointStore<'_>,
+    ) -> Result<(), LeadError> {
         tracing::error!(
             "persons: publication {} was dropped and made again, and PostgreSQL can't decode WAL from before it: slot {} is made \
              again, and everything is copied again",

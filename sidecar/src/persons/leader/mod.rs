@@ -17,19 +17,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, Persons, Postgres, VersionRule};
 use crate::http::{Metric, Metrics};
-use crate::kafka::{Client, Place};
+use crate::kafka::{Client, TopicPartition};
 use crate::supervise::{Heartbeat, stopped, trim};
 
 use self::source_watch::SourceWatch;
 use super::audit::schedule::Audits;
-use super::checkpoint::Store;
+use super::checkpoint::CheckpointStore;
 use super::foreign::{self, ClearanceError, Watch};
 use super::postgres::session::Session;
 use super::postgres::slot;
-use super::postgres::table::Kind;
+use super::postgres::table::TableKind;
 use super::publish::Publisher;
 use super::publish::change::Versions;
-use super::requirements::{self, Catalog, SourceError};
+use super::requirements::{self, Catalog, RequirementsError};
 use super::snapshot::Copy;
 use super::source::source;
 use super::stream::Stream;
@@ -138,7 +138,7 @@ struct Leader<'a> {
 impl Leader<'_> {
     /// One attempt to lead. `watched` has the offset per topic partition up to which messages of
     /// other producers were searched.
-    async fn turn(&self, watched: &mut BTreeMap<Place, i64>) -> Result<Standby, LeadError> {
+    async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> Result<Standby, LeadError> {
         let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
         let looking = slot::observe(&session, self.postgres);
         let found = self.step("looking at the replication slot", looking).await?;
@@ -153,7 +153,7 @@ impl Leader<'_> {
         watched.extend(self.step("looking for another producer", clearing).await?);
         let catalog = self.source(&session).await?;
         let producer = client.producer()?;
-        let opening = Store::open(&client, &producer, self.postgres);
+        let opening = CheckpointStore::open(&client, &producer, self.postgres);
         let store = self.step("opening the topic of progress", opening).await?;
         let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
@@ -242,7 +242,7 @@ impl Leader<'_> {
             unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64),
         );
         match unmet {
-            Some(unmet) => return Err(SourceError::from(unmet).into()),
+            Some(unmet) => return Err(RequirementsError::from(unmet).into()),
             None if catalog.publication.is_none() => {
                 slot::create_publication(session, self.postgres).await?;
             }
@@ -260,7 +260,7 @@ impl Leader<'_> {
 
     /// Fails if another producer writes persons. Returns the offset per topic partition up to which
     /// messages were searched.
-    async fn clear(&self, client: &Client) -> Result<BTreeMap<Place, i64>, LeadError> {
+    async fn clear(&self, client: &Client) -> Result<BTreeMap<TopicPartition, i64>, LeadError> {
         let cleared = foreign::clear(self.config, self.persons, self.postgres, client).await;
         let conflicts = match &cleared {
             Err(ClearanceError::Conflict(error)) => error.conflicts.count(),
@@ -270,10 +270,10 @@ impl Leader<'_> {
         Ok(cleared?)
     }
 
-    fn copied(&self, kind: Kind, rows: u64) {
+    fn copied(&self, kind: TableKind, rows: u64) {
         let table = match kind {
-            Kind::Person => "person",
-            Kind::DistinctId => "distinct_id",
+            TableKind::Person => "person",
+            TableKind::DistinctId => "distinct_id",
         };
         self.metrics.set_for(Metric::PersonsCopied, "table", table, rows);
     }

@@ -5,10 +5,10 @@ use std::fmt;
 use pgwire_replication::Lsn;
 
 use super::super::requirements::Catalog;
-use super::hold::{History, Origin};
+use super::hold::{History, SlotOrigin};
 use super::{LeadError, Leader};
 use crate::config::VersionRule;
-use crate::persons::checkpoint::{Published, State, Store};
+use crate::persons::checkpoint::{Checkpoint, CheckpointStore, Published};
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
 use crate::persons::publish::version::{AHEAD, of_copy, of_dependents};
@@ -64,9 +64,9 @@ impl fmt::Display for Gap {
 }
 
 /// The observed source.
-struct Source {
+struct ObservedSource {
     history: History,
-    origin: Origin,
+    origin: SlotOrigin,
     /// The slot's position.
     confirmed: Lsn,
     /// The end of the WAL.
@@ -81,16 +81,16 @@ impl Leader<'_> {
     pub(super) async fn resume(
         &self,
         session: &Session,
-        store: &Store<'_>,
+        store: &CheckpointStore<'_>,
         history: &History,
-        origin: Origin,
+        origin: SlotOrigin,
         catalog: &Catalog,
     ) -> Result<Lsn, LeadError> {
         let slot = slot::observe(session, self.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
         let (end, _) = snapshot::now(session).await?;
         let fingerprint = catalog.fingerprint(self.postgres);
-        let source = Source { history: history.clone(), origin, confirmed, end, fingerprint };
+        let source = ObservedSource { history: history.clone(), origin, confirmed, end, fingerprint };
         let published = Published::new(self.persons, self.postgres);
         let remembered = store.read().await?.filter(|state| published.is_of(state));
         let (mut begins, beginning) = resume(remembered.as_ref(), &source, published);
@@ -114,9 +114,9 @@ impl Leader<'_> {
     async fn settle_base(
         &self,
         session: &Session,
-        begins: &mut State,
+        begins: &mut Checkpoint,
         beginning: Beginning,
-        remembered: Option<&State>,
+        remembered: Option<&Checkpoint>,
     ) -> Result<(), LeadError> {
         let base = begins.version_base(self.postgres);
         let hidden = match version_guard::check(self.config, session, base).await {
@@ -150,12 +150,16 @@ impl Leader<'_> {
 }
 
 /// Returns the checkpoint to start with, given the last one and the observed source.
-fn resume(remembered: Option<&State>, source: &Source, published: Published) -> (State, Beginning) {
-    let Source { history, confirmed, .. } = source;
+fn resume(
+    remembered: Option<&Checkpoint>,
+    source: &ObservedSource,
+    published: Published,
+) -> (Checkpoint, Beginning) {
+    let ObservedSource { history, confirmed, .. } = source;
     let place = confirmed.as_u64();
     // Rows that the nodes already have may no longer exist in PostgreSQL, and no change reports
     // that.
-    let fresh = State {
+    let fresh = Checkpoint {
         system: history.system.clone(),
         timeline: Some(history.timeline),
         begins: place,
@@ -164,13 +168,13 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
         fingerprint: Some(source.fingerprint),
         base: remembered.map_or(0, |state| state.base),
         published: Some(published.clone()),
-        ..State::default()
+        ..Checkpoint::default()
     };
     let Some(state) = remembered else { return (fresh, Beginning::First) };
     match gap(state, source) {
         Some(gap) => (fresh, Beginning::Gap(gap)),
         None => {
-            let mut state = State { published: Some(published), ..state.clone() };
+            let mut state = Checkpoint { published: Some(published), ..state.clone() };
             // Changes published in the last seconds before a failover may not exist in the new
             // timeline, and changes made outside the stream are unknown.
             let was =
@@ -187,7 +191,7 @@ fn resume(remembered: Option<&State>, source: &Source, published: Published) -> 
 /// Why the stream would lack changes since the checkpoint. A slot before the checkpoint is no
 /// reason, because PostgreSQL does not persist every acknowledgement before a crash. The stream
 /// itself checks whether the history in between is the same (see `Stream`).
-fn gap(state: &State, source: &Source) -> Option<Gap> {
+fn gap(state: &Checkpoint, source: &ObservedSource) -> Option<Gap> {
     let (place, end) = (source.confirmed.as_u64(), source.end.as_u64());
     let same_timeline = state.timeline.is_none_or(|timeline| timeline == source.history.timeline);
     let cases = [
@@ -196,11 +200,11 @@ fn gap(state: &State, source: &Source) -> Option<Gap> {
         // Without a transaction to look for, there is no proof that a new timeline has the
         // published changes.
         (
-            !same_timeline && (state.last_commit.is_none() || source.origin == Origin::Made),
+            !same_timeline && (state.last_commit.is_none() || source.origin == SlotOrigin::Made),
             Gap::OtherTimeline,
         ),
         (end < state.acknowledged, Gap::WalWentBack),
-        (source.origin == Origin::Made, Gap::SlotMade),
+        (source.origin == SlotOrigin::Made, Gap::SlotMade),
         (place > state.acknowledged, Gap::SlotMoved),
     ];
     cases.into_iter().find_map(|(holds, gap)| holds.then_some(gap))
@@ -216,8 +220,8 @@ mod tests {
     }
 
     /// A checkpoint at 80 of a slot that began at 8.
-    fn state() -> State {
-        State {
+    fn state() -> Checkpoint {
+        Checkpoint {
             system: "7".to_owned(),
             begins: 8,
             acknowledged: 80,
@@ -225,39 +229,39 @@ mod tests {
             timeline: Some(1),
             fingerprint: Some(9),
             published: Some(published("wal")),
-            ..State::default()
+            ..Checkpoint::default()
         }
     }
 
-    fn source(place: u64) -> Source {
+    fn source(place: u64) -> ObservedSource {
         let history = History { system: "7".to_owned(), timeline: 1 };
         let (confirmed, end) = (Lsn::from_u64(place), Lsn::from_u64(100));
-        Source { history, origin: Origin::Kept, confirmed, end, fingerprint: 9 }
+        ObservedSource { history, origin: SlotOrigin::Kept, confirmed, end, fingerprint: 9 }
     }
 
     #[test]
     fn goes_on_only_with_the_same_slot_and_a_history_that_can_be_the_same() {
-        let begins = |change: fn(&mut State, &mut Source), place| {
+        let begins = |change: fn(&mut Checkpoint, &mut ObservedSource), place| {
             let (mut state, mut source) = (state(), source(place));
             change(&mut state, &mut source);
             resume(Some(&state), &source, published("wal"))
         };
         assert_eq!(begins(|_, _| (), 80), (state(), Beginning::GoesOn));
         assert_eq!(begins(|_, _| (), 72), (state(), Beginning::GoesOn));
-        let promoted = State { timeline: Some(2), vanished: 1, ..state() };
+        let promoted = Checkpoint { timeline: Some(2), vanished: 1, ..state() };
         assert_eq!(begins(|_, source| source.history.timeline = 2, 72), (promoted, Beginning::GoesOn));
-        type Case = (fn(&mut State, &mut Source), u64, Gap);
+        type Case = (fn(&mut Checkpoint, &mut ObservedSource), u64, Gap);
         let cases: [Case; 7] = [
             (
                 |_, source| {
-                    source.origin = Origin::Made;
+                    source.origin = SlotOrigin::Made;
                     source.history.timeline = 2;
                 },
                 80,
                 Gap::OtherTimeline,
             ),
             (|_, _| (), 88, Gap::SlotMoved),
-            (|_, source| source.origin = Origin::Made, 80, Gap::SlotMade),
+            (|_, source| source.origin = SlotOrigin::Made, 80, Gap::SlotMade),
             (|_, source| source.history.system = "8".to_owned(), 80, Gap::OtherSystem),
             (|_, source| source.end = Lsn::from_u64(79), 72, Gap::WalWentBack),
             (|state, _| state.diverged = true, 72, Gap::OtherHistory),
@@ -277,7 +281,7 @@ mod tests {
         }
         assert_eq!(resume(None, &source(8), published("wal")).1, Beginning::First);
         // Changes made outside the stream are repaired.
-        let repaired = State { vanished: 1, ..state() };
+        let repaired = Checkpoint { vanished: 1, ..state() };
         assert_eq!(begins(|state, _| state.faulty = true, 80), (repaired.clone(), Beginning::GoesOn));
         assert_eq!(begins(|state, _| state.fingerprint = Some(8), 80), (repaired, Beginning::GoesOn));
     }
@@ -286,7 +290,7 @@ mod tests {
     fn other_versions_or_topics_begin_again_and_a_checkpoint_of_an_older_release_goes_on() {
         let other = Published { topics: ["p".to_owned(), "e".to_owned()], ..published("wal") };
         assert!(!published("column").is_of(&state()) && !other.is_of(&state()));
-        let older = State { published: None, timeline: None, last_commit: None, ..state() };
+        let older = Checkpoint { published: None, timeline: None, last_commit: None, ..state() };
         let (state, beginning) = resume(Some(&older), &source(80), published("wal"));
         assert_eq!((state.published, beginning), (Some(published("wal")), Beginning::GoesOn));
         // Its versions may have been WAL versions, which hide column versions.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
 use super::{LeadError, Leader, SAY_AGAIN};
 use crate::http::Metric;
-use crate::persons::checkpoint::{State, Store};
+use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 use crate::persons::postgres::session::{PostgresError, Session};
 
 /// Interval between two checks.
@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// State of the last check.
 pub(super) struct SourceWatch<'a> {
     leader: &'a Leader<'a>,
-    store: &'a Store<'a>,
+    store: &'a CheckpointStore<'a>,
     vanished: &'a Notify,
     /// See [`Catalog::fingerprint`].
     fingerprint: u64,
@@ -36,7 +36,7 @@ impl<'a> SourceWatch<'a> {
     /// Starts from the source as observed when the stream began.
     pub(super) fn new(
         leader: &'a Leader<'a>,
-        store: &'a Store<'a>,
+        store: &'a CheckpointStore<'a>,
         vanished: &'a Notify,
         catalog: &Catalog,
     ) -> Self {
@@ -112,7 +112,7 @@ impl<'a> SourceWatch<'a> {
         let is_faulty = self.logged.is_some();
         let is_over = is_known && !is_faulty;
         if is_replaced || is_known != is_faulty {
-            let mark = |state: &mut State| {
+            let mark = |state: &mut Checkpoint| {
                 state.fingerprint = Some(fingerprint);
                 state.faulty = is_faulty;
                 state.vanished += u64::from(is_replaced || is_over);

@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::pgoutput::Cell;
-use super::table::{Kind, Table, distinct_id, person};
+use super::table::{Table, TableKind, distinct_id, person};
 
 /// The key of a person in ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,12 +30,14 @@ pub(crate) enum Key {
 
 impl Key {
     /// Parses the output of [`Display`](fmt::Display); `None` if it is no key of this kind.
-    pub(crate) fn parse(kind: Kind, text: &str) -> Option<Self> {
+    pub(crate) fn parse(kind: TableKind, text: &str) -> Option<Self> {
         let (team_id, rest) = text.split_once(':')?;
         let team_id = team_id.parse().ok()?;
         Some(match kind {
-            Kind::Person => Self::Person(PersonKey { team_id, uuid: rest.parse().ok()? }),
-            Kind::DistinctId => Self::DistinctId(DistinctIdKey { team_id, distinct_id: rest.to_owned() }),
+            TableKind::Person => Self::Person(PersonKey { team_id, uuid: rest.parse().ok()? }),
+            TableKind::DistinctId => {
+                Self::DistinctId(DistinctIdKey { team_id, distinct_id: rest.to_owned() })
+            }
         })
     }
 }
@@ -107,7 +109,7 @@ pub struct ValueError {
 }
 
 /// Parser for the values of one row.
-pub(crate) struct Reader<'a> {
+pub(crate) struct RowReader<'a> {
     table: &'a Table,
     cells: &'a [Cell],
 }
@@ -117,7 +119,7 @@ const EARLIEST: &str = "1900-01-01 00:00:00";
 const LATEST: &str = "2299-12-31 23:59:59.999";
 const NEVER: &str = "1970-01-01 00:00:00";
 
-impl<'a> Reader<'a> {
+impl<'a> RowReader<'a> {
     pub(crate) fn new(table: &'a Table, cells: &'a [Cell]) -> Self {
         Self { table, cells }
     }
@@ -125,8 +127,8 @@ impl<'a> Reader<'a> {
     /// The row's key; `None` if a part of it is NULL, because ClickHouse can't store it.
     pub(crate) fn key(&self) -> Result<Option<Key>, ValueError> {
         Ok(match self.table.kind {
-            Kind::Person => self.person_key()?.map(Key::Person),
-            Kind::DistinctId => self.distinct_id_key()?.map(Key::DistinctId),
+            TableKind::Person => self.person_key()?.map(Key::Person),
+            TableKind::DistinctId => self.distinct_id_key()?.map(Key::DistinctId),
         })
     }
 
@@ -184,8 +186,8 @@ impl<'a> Reader<'a> {
     /// The version written by the application.
     pub(crate) fn version(&self) -> Result<u64, ValueError> {
         let place = match self.table.kind {
-            Kind::Person => person::VERSION,
-            Kind::DistinctId => distinct_id::VERSION,
+            TableKind::Person => person::VERSION,
+            TableKind::DistinctId => distinct_id::VERSION,
         };
         // In the original's schema, a row that was never changed has NULL.
         let version = self.integer(place)?.unwrap_or(0);

@@ -5,7 +5,7 @@ use crate::config::{Postgres, TableName, VersionRule};
 use super::pgoutput::{Cell, Relation};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum TableKind {
     Person,
     DistinctId,
 }
@@ -51,7 +51,7 @@ impl Type {
 
 /// A column that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Column {
+struct TableColumn {
     /// Its key in the config.
     key: &'static str,
     name: String,
@@ -62,9 +62,9 @@ struct Column {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
-    pub kind: Kind,
+    pub kind: TableKind,
     pub name: TableName,
-    columns: Vec<Column>,
+    columns: Vec<TableColumn>,
 }
 
 /// Config keys of optional columns, which come last.
@@ -124,7 +124,7 @@ impl Table {
     /// Both tables, persons first.
     pub(crate) fn both(config: &Postgres) -> [Self; 2] {
         let versioned = config.version == VersionRule::Column;
-        let column = |key, name: &String, data_type, in_identity| Column {
+        let column = |key, name: &String, data_type, in_identity| TableColumn {
             key,
             name: name.clone(),
             data_type,
@@ -158,8 +158,12 @@ impl Table {
         distinct_id
             .extend(names.is_deleted.iter().map(|name| column(IS_DELETED, name, Type::Boolean, false)));
         [
-            Self { kind: Kind::Person, name: config.person.table.clone(), columns: person },
-            Self { kind: Kind::DistinctId, name: config.distinct_id.table.clone(), columns: distinct_id },
+            Self { kind: TableKind::Person, name: config.person.table.clone(), columns: person },
+            Self {
+                kind: TableKind::DistinctId,
+                name: config.distinct_id.table.clone(),
+                columns: distinct_id,
+            },
         ]
     }
 
@@ -190,8 +194,8 @@ impl Table {
 
     pub(crate) fn section(&self) -> &'static str {
         match self.kind {
-            Kind::Person => "person",
-            Kind::DistinctId => "distinct_id",
+            TableKind::Person => "person",
+            TableKind::DistinctId => "distinct_id",
         }
     }
 
@@ -219,11 +223,11 @@ impl Table {
 
     /// Whether rows with these columns include the key columns. All other columns can be looked up.
     pub(crate) fn has_key_at(&self, places: &[Option<usize>]) -> bool {
-        let is_key = |column: &Column| column.in_identity || column.key == "id";
+        let is_key = |column: &TableColumn| column.in_identity || column.key == "id";
         self.columns.iter().zip(places).all(|(column, place)| place.is_some() || !is_key(column))
     }
 
-    fn find(&self, column: &Column, relation: &Relation) -> Result<usize, TableError> {
+    fn find(&self, column: &TableColumn, relation: &Relation) -> Result<usize, TableError> {
         let found = relation.columns.iter().enumerate().find(|(_, found)| found.name == column.name);
         let (place, found) = found.ok_or_else(|| TableError::NoColumn {
             table: self.name.clone(),

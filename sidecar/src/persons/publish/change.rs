@@ -11,18 +11,18 @@ use xxhash_rust::xxh3::Xxh3Builder;
 use super::message::Outgoing;
 use super::version::{Transaction, VersionError, of_dependents};
 use crate::persons::postgres::pgoutput::Cell;
-use crate::persons::postgres::row::{Key, Presence, Reader, ValueError};
-use crate::persons::postgres::table::{Kind, Table, distinct_id, person};
+use crate::persons::postgres::row::{Key, Presence, RowReader, ValueError};
+use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
 
 /// A change of one row, with the columns that posthouse reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct RowChange {
     /// The commit position of its transaction.
     pub commit: Lsn,
     /// The lower half of its transaction's number; absent for a row that was read and is therefore
     /// visible.
     pub transaction: Option<u32>,
-    pub kind: Kind,
+    pub kind: TableKind,
     /// Whether the change inserted the row.
     pub is_insert: bool,
     /// The old row or its replica identity columns. Sent with every deletion, and with updates that
@@ -64,12 +64,12 @@ impl Versions {
     /// Returns the version of a change as it is in the WAL, before any lookup. Must be called for
     /// every change of a transaction, in order. `None` for a row that its transaction has changed
     /// too often.
-    pub(crate) fn next(&mut self, change: &Change, table: &Table) -> Result<Option<u64>, ChangeError> {
+    pub(crate) fn next(&mut self, change: &RowChange, table: &Table) -> Result<Option<u64>, ChangeError> {
         match self {
             Self::Copy(version) => Ok(Some(*version)),
             Self::Column => {
                 let cells = change.after.as_deref().or(change.before.as_deref()).unwrap_or_default();
-                let version = Reader::new(table, cells).version()?;
+                let version = RowReader::new(table, cells).version()?;
                 Ok(Some(version.saturating_add(u64::from(change.after.is_none()))))
             }
             Self::Wal { base, transaction } => {
@@ -90,7 +90,7 @@ impl Versions {
     }
 
     /// Returns the version of a row that depends on a change of the transaction at `commit`.
-    pub(crate) fn dependent(&self, commit: Lsn, row: &Reader<'_>) -> Result<u64, ChangeError> {
+    pub(crate) fn dependent(&self, commit: Lsn, row: &RowReader<'_>) -> Result<u64, ChangeError> {
         match self {
             Self::Copy(version) => Ok(*version),
             Self::Column => Ok(row.version()?),
@@ -117,9 +117,9 @@ pub(crate) struct LastChange {
     pub version: Option<u64>,
 }
 
-impl Change {
+impl RowChange {
     /// A row that was read from the table.
-    pub(crate) fn read(kind: Kind, row: Vec<Cell>) -> Self {
+    pub(crate) fn read(kind: TableKind, row: Vec<Cell>) -> Self {
         let (commit, transaction) = (Lsn::from_u64(0), None);
         Self { commit, transaction, kind, is_insert: false, before: None, after: Some(row) }
     }
@@ -130,7 +130,7 @@ impl Change {
     /// [`ValueError`] if a value is invalid.
     pub(crate) fn loses_key(&self, table: &Table) -> Result<bool, ValueError> {
         let key = |cells: &Option<Vec<Cell>>| {
-            cells.as_deref().map(|cells| Reader::new(table, cells).key()).transpose().map(Option::flatten)
+            cells.as_deref().map(|cells| RowReader::new(table, cells).key()).transpose().map(Option::flatten)
         };
         let was = key(&self.before)?;
         Ok(was.is_some() && was != key(&self.after)?)
@@ -142,15 +142,15 @@ impl Change {
     /// [`ValueError`] if a value is invalid.
     pub(crate) fn known_by(&self, table: &Table) -> Result<Vec<Key>, ValueError> {
         let rows = [&self.before, &self.after].into_iter().flatten();
-        let keys = rows.map(|cells| Reader::new(table, cells).key());
+        let keys = rows.map(|cells| RowReader::new(table, cells).key());
         Ok(keys.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Hashes of the row's old and new key.
     fn keys(&self) -> Vec<u64> {
         let places = match self.kind {
-            Kind::Person => [person::TEAM, person::UUID],
-            Kind::DistinctId => [distinct_id::TEAM, distinct_id::DISTINCT_ID],
+            TableKind::Person => [person::TEAM, person::UUID],
+            TableKind::DistinctId => [distinct_id::TEAM, distinct_id::DISTINCT_ID],
         };
         let hash = |row: &Vec<Cell>| {
             let key = places.map(|place| match (row.get(place), &self.before) {
@@ -171,30 +171,30 @@ impl Change {
 /// # Errors
 /// [`ValueError`] if a value is invalid.
 pub(crate) fn messages(
-    change: &Change,
+    change: &RowChange,
     table: &Table,
     version: u64,
-    persons: &mut impl Persons,
+    persons: &mut impl PersonIds,
 ) -> Result<Vec<Outgoing>, ValueError> {
-    let reader = |cells| Reader::new(table, cells);
+    let reader = |cells| RowReader::new(table, cells);
     let before = change.before.as_deref().map(reader);
     let after = change.after.as_deref().map(reader);
-    let was = before.as_ref().map(Reader::key).transpose()?.flatten();
-    let is = after.as_ref().map(Reader::key).transpose()?.flatten();
+    let was = before.as_ref().map(RowReader::key).transpose()?.flatten();
+    let is = after.as_ref().map(RowReader::key).transpose()?.flatten();
     let mut messages = Vec::with_capacity(1);
     if let Some(gone) = was.filter(|was| is.as_ref() != Some(was)) {
         messages.push(Outgoing::gone(&gone, version));
     }
     let Some(after) = after else {
-        if let (Kind::Person, Some(id)) =
-            (change.kind, before.as_ref().map(Reader::id).transpose()?.flatten())
+        if let (TableKind::Person, Some(id)) =
+            (change.kind, before.as_ref().map(RowReader::id).transpose()?.flatten())
         {
             persons.leave(id, Presence::Deleted);
         }
         return Ok(messages);
     };
     match change.kind {
-        Kind::Person => {
+        TableKind::Person => {
             if let Some(person) = after.person()? {
                 if person.presence == Presence::Live {
                     persons.put(person.id, person.key.uuid);
@@ -205,7 +205,7 @@ pub(crate) fn messages(
                 }
             }
         }
-        Kind::DistinctId => {
+        TableKind::DistinctId => {
             if let Some(row) = after.distinct_id()? {
                 // A missing person has lost its distinct ids too, later in the stream. Until then
                 // the distinct id has no person.
@@ -218,7 +218,7 @@ pub(crate) fn messages(
 }
 
 /// Persons by their id.
-pub(crate) trait Persons {
+pub(crate) trait PersonIds {
     /// The uuid; `None` if the person no longer exists.
     fn get(&mut self, id: i64) -> Option<Uuid>;
     /// Records that the person has this uuid from here on.
@@ -240,7 +240,7 @@ mod tests {
     const ANNA: &str = "0190d5a0-0000-7000-8000-00000000000a";
     const BERT: &str = "0190d5a0-0000-7000-8000-00000000000b";
 
-    impl Persons for HashMap<i64, Uuid> {
+    impl PersonIds for HashMap<i64, Uuid> {
         fn get(&mut self, id: i64) -> Option<Uuid> {
             HashMap::get(self, &id).copied()
         }
@@ -266,18 +266,23 @@ mod tests {
         cells(&["7", "2", ANNA, "t", "2026-11-01 10:42:06.502+00", properties])
     }
 
-    fn change(kind: Kind, commit: u64, before: Option<Vec<Cell>>, after: Option<Vec<Cell>>) -> Change {
+    fn change(
+        kind: TableKind,
+        commit: u64,
+        before: Option<Vec<Cell>>,
+        after: Option<Vec<Cell>>,
+    ) -> RowChange {
         let is_insert = before.is_none();
-        Change { commit: Lsn::from_u64(commit), transaction: Some(1), kind, is_insert, before, after }
+        RowChange { commit: Lsn::from_u64(commit), transaction: Some(1), kind, is_insert, before, after }
     }
 
     /// The messages of changes in order, without their versions, and the versions.
-    fn published(changes: &[Change], known: &mut HashMap<i64, Uuid>) -> (Vec<Value>, Vec<u64>) {
+    fn published(changes: &[RowChange], known: &mut HashMap<i64, Uuid>) -> (Vec<Value>, Vec<u64>) {
         let [persons, distinct_ids] = tables();
         let mut versions = Versions::Wal { base: 0, transaction: None };
         let mut all = (Vec::new(), Vec::new());
         for change in changes {
-            let table = if change.kind == Kind::Person { &persons } else { &distinct_ids };
+            let table = if change.kind == TableKind::Person { &persons } else { &distinct_ids };
             let version = versions.next(change, table).expect("a version").expect("not too often");
             for message in messages(change, table, version, known).expect("messages") {
                 let mut value: Value = serde_json::from_slice(&message.payload).expect("JSON");
@@ -294,10 +299,10 @@ mod tests {
         let deleted = cells(&["7", "2", ANNA, "NULL", "NULL", "NULL"]);
         let (messages, versions) = published(
             &[
-                change(Kind::Person, 800, None, Some(anna("{\"a\": \"é\\n\"}"))),
-                change(Kind::Person, 800, Some(deleted), None),
-                change(Kind::Person, 800, None, Some(anna("{}"))),
-                change(Kind::Person, 808, None, Some(anna("{}"))),
+                change(TableKind::Person, 800, None, Some(anna("{\"a\": \"é\\n\"}"))),
+                change(TableKind::Person, 800, Some(deleted), None),
+                change(TableKind::Person, 800, None, Some(anna("{}"))),
+                change(TableKind::Person, 808, None, Some(anna("{}"))),
             ],
             &mut HashMap::new(),
         );
@@ -314,12 +319,12 @@ mod tests {
     fn a_row_that_gets_another_key_is_gone_under_the_old_one() {
         let before = cells(&["NULL", "2", BERT, "NULL", "NULL", "NULL"]);
         let (messages, _) =
-            published(&[change(Kind::Person, 8, Some(before), Some(anna("{}")))], &mut HashMap::new());
+            published(&[change(TableKind::Person, 8, Some(before), Some(anna("{}")))], &mut HashMap::new());
         let told: Vec<_> = messages.iter().map(|message| (&message["id"], &message["is_deleted"])).collect();
         assert_eq!(told, [(&json!(BERT), &json!(1)), (&json!(ANNA), &json!(0))]);
         // REPLICA IDENTITY FULL sends all values, and this must not cause a deletion.
         let (messages, _) = published(
-            &[change(Kind::Person, 8, Some(anna("{}")), Some(anna("{\"b\": 1}")))],
+            &[change(TableKind::Person, 8, Some(anna("{}")), Some(anna("{\"b\": 1}")))],
             &mut HashMap::new(),
         );
         assert_eq!(messages.len(), 1);
@@ -331,10 +336,10 @@ mod tests {
         let mut known = HashMap::from([(8, BERT.parse().expect("a uuid"))]);
         let (messages, _) = published(
             &[
-                change(Kind::DistinctId, 8, None, mapping("8")),
-                change(Kind::DistinctId, 16, None, mapping("7")),
-                change(Kind::Person, 24, None, Some(anna("{}"))),
-                change(Kind::DistinctId, 32, None, mapping("7")),
+                change(TableKind::DistinctId, 8, None, mapping("8")),
+                change(TableKind::DistinctId, 16, None, mapping("7")),
+                change(TableKind::Person, 24, None, Some(anna("{}"))),
+                change(TableKind::DistinctId, 32, None, mapping("7")),
             ],
             &mut known,
         );
@@ -353,10 +358,10 @@ mod tests {
             row
         };
         let told = Cell::Text(Bytes::from_static(b"a long one"));
-        let whole = change(Kind::DistinctId, 8, None, Some(row(told.clone())));
-        let apart = change(Kind::DistinctId, 8, Some(row(told)), Some(row(Cell::Unchanged)));
+        let whole = change(TableKind::DistinctId, 8, None, Some(row(told.clone())));
+        let apart = change(TableKind::DistinctId, 8, Some(row(told)), Some(row(Cell::Unchanged)));
         assert_eq!(apart.keys(), [whole.keys(), whole.keys()].concat());
-        let person = Change { kind: Kind::Person, ..whole.clone() };
+        let person = RowChange { kind: TableKind::Person, ..whole.clone() };
         assert_ne!(person.keys(), whole.keys());
     }
 
@@ -364,7 +369,7 @@ mod tests {
     fn a_value_that_is_none_is_named() {
         let [persons, _] = tables();
         let row = cells(&["7", "2", "anna", "t", "NULL", "{}"]);
-        let change = change(Kind::Person, 8, None, Some(row));
+        let change = change(TableKind::Person, 8, None, Some(row));
         let error = messages(&change, &persons, 1, &mut HashMap::new()).expect_err("no uuid");
         let text = error.to_string();
         assert!(text.contains("column uuid of a row in public.posthog_person is \"anna\""), "{text}");

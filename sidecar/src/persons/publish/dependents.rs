@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use pgwire_replication::Lsn;
 use uuid::Uuid;
 
-use super::change::Change;
+use super::change::RowChange;
 use super::lookup::{Lookup, LookupError, MAX_MERGES};
 use crate::persons::postgres::pgoutput::Cell;
-use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, Reader};
-use crate::persons::postgres::table::{Kind, Table, distinct_id};
+use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, RowReader};
+use crate::persons::postgres::table::{Table, TableKind, distinct_id};
 
 /// A distinct id whose person has another uuid, or none, after a transaction.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Lookup {
     /// They are read in their current state, which is at least as new as the changes.
     pub(crate) async fn dependents(
         &self,
-        changes: &[Change],
+        changes: &[RowChange],
         seen: &mut bool,
     ) -> Result<Vec<Dependent>, LookupError> {
         let mut renamed = self.renamed(changes)?;
@@ -39,19 +39,19 @@ impl Lookup {
             return Ok(Vec::new());
         }
         let mut published = HashSet::new();
-        for change in changes.iter().filter(|change| change.kind == Kind::DistinctId) {
-            published.extend(change.known_by(self.table(Kind::DistinctId))?);
+        for change in changes.iter().filter(|change| change.kind == TableKind::DistinctId) {
+            published.extend(change.known_by(self.table(TableKind::DistinctId))?);
         }
         self.see(changes, seen).await?;
         self.extend_by_merges(&mut renamed).await?;
         let ids = renamed.keys().copied().collect();
-        let table = self.table(Kind::DistinctId);
+        let table = self.table(TableKind::DistinctId);
         let rows = self.rows_by(table, table.column(distinct_id::PERSON), &ids).await?;
         let uuids = self.uuids(&ids).await?;
         let mut dependents = Vec::with_capacity(rows.len());
         for row in rows {
             let Some(DistinctId { key, person_id: Some(person_id), is_deleted }) =
-                Reader::new(table, &row).distinct_id()?
+                RowReader::new(table, &row).distinct_id()?
             else {
                 continue;
             };
@@ -73,10 +73,10 @@ impl Lookup {
 
     /// Persons whose uuid changes, each with whether it had one before. Without a foreign key,
     /// distinct ids can exist before their person and after it.
-    fn renamed(&self, changes: &[Change]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
+    fn renamed(&self, changes: &[RowChange]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
         let mut renamed = HashMap::new();
-        for change in changes.iter().filter(|change| change.kind == Kind::Person) {
-            let reader = |cells| Reader::new(self.table(Kind::Person), cells);
+        for change in changes.iter().filter(|change| change.kind == TableKind::Person) {
+            let reader = |cells| RowReader::new(self.table(TableKind::Person), cells);
             let before = change.before.as_deref().map(reader);
             let after = change.after.as_deref().map(reader);
             let id = match (&before, &after) {
@@ -87,7 +87,7 @@ impl Lookup {
                 (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
                 _ => None,
             };
-            let is_soft = self.table(Kind::Person).is_soft();
+            let is_soft = self.table(TableKind::Person).is_soft();
             if let Some(id) = id {
                 let entry = renamed.entry(id).or_insert((change.commit, false));
                 *entry = (change.commit, entry.1 || before.is_some() || is_soft);
@@ -98,8 +98,8 @@ impl Lookup {
 
     /// The id of a person whose row remains although it is, or may have been, deleted or merged.
     /// The previous state is known only for persons in the cache.
-    fn revived_or_gone(&self, after: &Reader<'_>) -> Result<Option<i64>, LookupError> {
-        if !self.table(Kind::Person).is_soft() {
+    fn revived_or_gone(&self, after: &RowReader<'_>) -> Result<Option<i64>, LookupError> {
+        if !self.table(TableKind::Person).is_soft() {
             return Ok(None);
         }
         let person = after.person()?;
@@ -114,14 +114,14 @@ impl Lookup {
 
     /// Adds the persons that were merged into these, because their distinct ids follow too.
     async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
-        let table = self.table(Kind::Person);
+        let table = self.table(TableKind::Person);
         let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
         let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();
         for _ in 0..MAX_MERGES {
             let mut merged = BTreeSet::new();
             for row in self.rows_by(table, column, &survivors).await? {
                 let Some(Person { id, presence: Presence::MergedInto(into), .. }) =
-                    Reader::new(table, &row).person()?
+                    RowReader::new(table, &row).person()?
                 else {
                     continue;
                 };

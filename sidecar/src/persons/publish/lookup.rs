@@ -11,15 +11,15 @@ use uuid::Uuid;
 
 use crate::config::Postgres;
 
-use super::change::{Change, Persons};
+use super::change::{PersonIds, RowChange};
 use super::person_cache::PersonCache;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{
-    DistinctId, DistinctIdKey, Key, PersonKey, Presence, Reader, ValueError,
+    DistinctId, DistinctIdKey, Key, PersonKey, Presence, RowReader, ValueError,
 };
 use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
 use crate::persons::postgres::slot::qualified;
-use crate::persons::postgres::table::{Kind, Table, distinct_id, person};
+use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
 use crate::persons::requirements::Guarantees;
 
 /// Interval between two checks whether a transaction is visible.
@@ -65,7 +65,7 @@ impl Lookup {
     }
 
     /// Whether no two rows of a table have the same key.
-    pub(crate) fn is_unique(&self, kind: Kind) -> bool {
+    pub(crate) fn is_unique(&self, kind: TableKind) -> bool {
         self.guarantees.unique[kind as usize]
     }
 
@@ -83,20 +83,24 @@ impl Lookup {
         self.known.remove(id);
     }
 
-    pub(crate) fn table(&self, kind: Kind) -> &Table {
+    pub(crate) fn table(&self, kind: TableKind) -> &Table {
         let [persons, distinct_ids] = &self.tables;
         match kind {
-            Kind::Person => persons,
-            Kind::DistinctId => distinct_ids,
+            TableKind::Person => persons,
+            TableKind::DistinctId => distinct_ids,
         }
     }
 
     /// Reads the values that the changes lack. A row that was deleted since is left out, because
     /// its deletion arrives later in the stream. `seen` is whether the transactions of the changes
     /// are known to be visible to this session.
-    pub(crate) async fn fill(&mut self, changes: &mut [Change], seen: &mut bool) -> Result<(), LookupError> {
+    pub(crate) async fn fill(
+        &mut self,
+        changes: &mut [RowChange],
+        seen: &mut bool,
+    ) -> Result<(), LookupError> {
         self.batch.clear();
-        for kind in [Kind::Person, Kind::DistinctId] {
+        for kind in [TableKind::Person, TableKind::DistinctId] {
             self.unchanged(kind, changes, seen).await?;
         }
         self.persons(changes, seen).await
@@ -106,14 +110,14 @@ impl Lookup {
     /// change has it too.
     async fn unchanged(
         &self,
-        kind: Kind,
-        changes: &mut [Change],
+        kind: TableKind,
+        changes: &mut [RowChange],
         seen: &mut bool,
     ) -> Result<(), LookupError> {
         let table = self.table(kind);
-        let lacking = |change: &Change| {
+        let lacking = |change: &RowChange| {
             let row = change.after.as_ref().filter(|_| change.kind == kind)?;
-            row.contains(&Cell::Unchanged).then(|| Reader::new(table, row).id().transpose())?
+            row.contains(&Cell::Unchanged).then(|| RowReader::new(table, row).id().transpose())?
         };
         let ids: BTreeSet<i64> = changes.iter().filter_map(lacking).collect::<Result<_, _>>()?;
         if ids.is_empty() {
@@ -123,7 +127,7 @@ impl Lookup {
         let rows = self.rows_by(table, table.column(person::ID), &ids).await?;
         let mut found = HashMap::new();
         for row in rows {
-            found.extend(Reader::new(table, &row).id()?.map(|id| (id, row)));
+            found.extend(RowReader::new(table, &row).id()?.map(|id| (id, row)));
         }
         for change in changes {
             let Some(id) = lacking(change).transpose()? else { continue };
@@ -137,17 +141,17 @@ impl Lookup {
 
     /// Looks up persons of distinct ids that are neither cached nor earlier in these changes. With
     /// a deferred foreign key a distinct id can precede its person.
-    async fn persons(&mut self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
+    async fn persons(&mut self, changes: &[RowChange], seen: &mut bool) -> Result<(), LookupError> {
         let (mut wanted, mut come) = (BTreeSet::new(), HashSet::new());
         for change in changes {
             let Some(row) = &change.after else { continue };
-            let reader = Reader::new(&self.tables[change.kind as usize], row);
+            let reader = RowReader::new(&self.tables[change.kind as usize], row);
             match change.kind {
-                Kind::Person => {
+                TableKind::Person => {
                     let live = reader.person()?.filter(|person| person.presence == Presence::Live);
                     come.extend(live.map(|person| person.id));
                 }
-                Kind::DistinctId => {
+                TableKind::DistinctId => {
                     let Some(DistinctId { person_id: Some(person_id), .. }) = reader.distinct_id()? else {
                         continue;
                     };
@@ -169,7 +173,7 @@ impl Lookup {
         let uuids = self.uuids(&wanted).await?;
         self.batch.extend(wanted.into_iter().map(|id| (id, None)));
         for (id, Resolved { uuid, is_own }) in uuids {
-            match is_own && !self.table(Kind::Person).is_soft() {
+            match is_own && !self.table(TableKind::Person).is_soft() {
                 true => self.put(id, uuid),
                 // The target of a merge may be merged too. And where deleted rows remain, the cache
                 // must hold only persons that passed the stream: otherwise a revival that was read
@@ -183,16 +187,16 @@ impl Lookup {
     /// Reads rows in their current state, once the changes are visible.
     pub(crate) async fn now(
         &self,
-        kind: Kind,
+        kind: TableKind,
         keys: &[Key],
-        changes: &[Change],
+        changes: &[RowChange],
     ) -> Result<Vec<Vec<Cell>>, LookupError> {
         self.see(changes, &mut false).await?;
         Ok(rows_by_key(&self.session, self.table(kind), keys).await?)
     }
 
     /// Waits until the changes are visible to queries.
-    pub(crate) async fn see(&self, changes: &[Change], seen: &mut bool) -> Result<(), LookupError> {
+    pub(crate) async fn see(&self, changes: &[RowChange], seen: &mut bool) -> Result<(), LookupError> {
         const TASK: &str = "tell whether a transaction can be seen";
         if *seen {
             return Ok(());
@@ -228,7 +232,7 @@ impl Lookup {
 
     /// Returns the current uuids of persons, after merges.
     pub(crate) async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
-        let table = self.table(Kind::Person);
+        let table = self.table(TableKind::Person);
         let mut resolved = HashMap::new();
         // Persons that are merged into each key, as far as it is resolved.
         let mut pending: BTreeMap<i64, Vec<i64>> = ids.iter().map(|id| (*id, vec![*id])).collect();
@@ -236,7 +240,7 @@ impl Lookup {
             let asked: BTreeSet<i64> = pending.keys().copied().collect();
             let mut next: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
             for row in self.rows_by(table, table.column(person::ID), &asked).await? {
-                let Some(person) = Reader::new(table, &row).person()? else { continue };
+                let Some(person) = RowReader::new(table, &row).person()? else { continue };
                 let merged = pending.remove(&person.id).unwrap_or_default();
                 match person.presence {
                     Presence::Live => {
@@ -256,7 +260,7 @@ impl Lookup {
     }
 }
 
-impl Persons for Lookup {
+impl PersonIds for Lookup {
     fn get(&mut self, id: i64) -> Option<Uuid> {
         match self.batch.get(&id) {
             Some(known) => *known,
@@ -313,8 +317,8 @@ async fn translatable_rows(
     keys: &[Key],
 ) -> Result<Vec<Vec<Cell>>, PostgresError> {
     let (team, key, key_type) = match table.kind {
-        Kind::Person => (person::TEAM, person::UUID, "uuid"),
-        Kind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID, "text"),
+        TableKind::Person => (person::TEAM, person::UUID, "uuid"),
+        TableKind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID, "text"),
     };
     let (team_ids, keys): (Vec<String>, Vec<String>) = keys
         .iter()

@@ -6,11 +6,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::persons::postgres::row::{DistinctIdKey, Key, Person, PersonKey};
-use crate::persons::postgres::table::Kind;
+use crate::persons::postgres::table::TableKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    pub kind: Kind,
+    pub kind: TableKind,
     /// The row's key, so that all versions of a row are in one topic partition and the topic can be
     /// compacted.
     pub key: String,
@@ -45,7 +45,7 @@ impl Outgoing {
     pub(crate) fn person(person: &Person, version: u64) -> Self {
         let Person { key, properties, is_identified, created_at, .. } = person;
         Self::new(
-            Kind::Person,
+            TableKind::Person,
             key.to_string(),
             &PersonMessage {
                 id: key.uuid,
@@ -63,7 +63,7 @@ impl Outgoing {
     pub(crate) fn gone(key: &Key, version: u64) -> Self {
         match key {
             Key::Person(PersonKey { team_id, uuid }) => Self::new(
-                Kind::Person,
+                TableKind::Person,
                 key.to_string(),
                 &PersonMessage {
                     id: *uuid,
@@ -83,7 +83,7 @@ impl Outgoing {
     pub(crate) fn distinct_id(key: &DistinctIdKey, person: Option<Uuid>, version: u64) -> Self {
         let DistinctIdKey { team_id, distinct_id } = key;
         Self::new(
-            Kind::DistinctId,
+            TableKind::DistinctId,
             key.to_string(),
             &DistinctIdMessage {
                 team_id: *team_id,
@@ -95,7 +95,7 @@ impl Outgoing {
         )
     }
 
-    fn new(kind: Kind, key: String, message: &impl Serialize) -> Self {
+    fn new(kind: TableKind, key: String, message: &impl Serialize) -> Self {
         // Serializing strings and numbers into a Vec can't fail.
         let payload = serde_json::to_vec(message).unwrap_or_default();
         Self { kind, key, payload }

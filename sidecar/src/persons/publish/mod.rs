@@ -13,13 +13,13 @@ use std::sync::Arc;
 use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryError, Producer, Receipt};
 
-use self::change::{Change, ChangeError, LastChange, Persons as _, Versions, messages};
+use self::change::{ChangeError, LastChange, PersonIds as _, RowChange, Versions, messages};
 use self::dependents::Dependent;
 use self::lookup::{Lookup, LookupError};
 use self::message::Outgoing;
-use super::postgres::row::{Key, Presence, Reader, ValueError};
+use super::postgres::row::{Key, Presence, RowReader, ValueError};
 use super::postgres::session::{PostgresError, Session};
-use super::postgres::table::{Kind, Table};
+use super::postgres::table::{Table, TableKind};
 use super::requirements::Guarantees;
 
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ impl<'a> Publisher<'a> {
     /// Sends the messages of `changes`. The receipt reports their delivery.
     pub(super) async fn publish(
         &mut self,
-        changes: &mut [Change],
+        changes: &mut [RowChange],
         receipt: &Arc<Receipt>,
     ) -> Result<Sent, PublishError> {
         let mut sent = Sent { keyless: self.keyless(changes)?, ..Sent::default() };
@@ -113,23 +113,23 @@ impl<'a> Publisher<'a> {
             }
         }
         for Dependent { commit, row, key, person } in dependents {
-            let reader = Reader::new(self.lookup.table(Kind::DistinctId), &row);
+            let reader = RowReader::new(self.lookup.table(TableKind::DistinctId), &row);
             let version = self.versions.dependent(commit, &reader)?;
             self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
             sent.messages += 1;
         }
-        for (kind, keys) in [Kind::Person, Kind::DistinctId].into_iter().zip(as_now) {
+        for (kind, keys) in [TableKind::Person, TableKind::DistinctId].into_iter().zip(as_now) {
             sent.messages += self.publish_as_now(kind, keys, changes, receipt).await?;
         }
         Ok(sent)
     }
 
     /// Counts deletions without the row's key in ClickHouse.
-    fn keyless(&self, changes: &[Change]) -> Result<u64, ChangeError> {
+    fn keyless(&self, changes: &[RowChange]) -> Result<u64, ChangeError> {
         let mut keyless = 0;
         for change in changes.iter().filter(|change| change.after.is_none()) {
             let cells = change.before.as_deref().unwrap_or_default();
-            let key = Reader::new(self.lookup.table(change.kind), cells).key()?;
+            let key = RowReader::new(self.lookup.table(change.kind), cells).key()?;
             keyless += u64::from(key.is_none());
         }
         Ok(keyless)
@@ -140,9 +140,9 @@ impl<'a> Publisher<'a> {
     /// may share.
     async fn publish_as_now(
         &mut self,
-        kind: Kind,
+        kind: TableKind,
         mut keys: AsNow,
-        changes: &[Change],
+        changes: &[RowChange],
         receipt: &Arc<Receipt>,
     ) -> Result<u64, PublishError> {
         if keys.is_empty() {
@@ -151,20 +151,20 @@ impl<'a> Publisher<'a> {
         let table = self.lookup.table(kind).clone();
         let wanted: Vec<Key> = keys.keys().cloned().collect();
         let rows = self.lookup.now(kind, &wanted, changes).await?;
-        let mut now: Vec<Change> = rows.into_iter().map(|row| Change::read(kind, row)).collect();
+        let mut now: Vec<RowChange> = rows.into_iter().map(|row| RowChange::read(kind, row)).collect();
         self.lookup.fill(&mut now, &mut true).await?;
         let mut sent = 0;
         for change in &now {
             let known_by = change.known_by(&table).map_err(ChangeError::from)?;
             // If several rows share a key, any of them will do.
             let Some(last) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
-            let reader = Reader::new(&table, change.after.as_deref().unwrap_or_default());
+            let reader = RowReader::new(&table, change.after.as_deref().unwrap_or_default());
             let version = self.versions.dependent(last.commit, &reader)?;
             for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
                 self.send(&message, receipt).await?;
                 sent += 1;
             }
-            if let (Kind::Person, true, Some(id)) =
+            if let (TableKind::Person, true, Some(id)) =
                 (kind, table.is_soft(), reader.id().map_err(ChangeError::from)?)
             {
                 // The stream has not reached this row version yet.
@@ -181,11 +181,11 @@ impl<'a> Publisher<'a> {
 
     /// Updates the state of a person for later distinct ids of the batch. The person itself is read
     /// after them.
-    fn pass_person(&mut self, change: &Change, table: &Table) -> Result<(), ValueError> {
-        if change.kind != Kind::Person {
+    fn pass_person(&mut self, change: &RowChange, table: &Table) -> Result<(), ValueError> {
+        if change.kind != TableKind::Person {
             return Ok(());
         }
-        let reader = |cells| Reader::new(table, cells);
+        let reader = |cells| RowReader::new(table, cells);
         match (&change.before, &change.after) {
             (_, Some(after)) => match reader(after).person()? {
                 Some(person) if person.presence == Presence::Live => {
@@ -216,14 +216,14 @@ impl<'a> Publisher<'a> {
 
     pub(super) async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
         let topic = match message.kind {
-            Kind::Person => &self.persons.topic,
-            Kind::DistinctId => &self.persons.distinct_id_topic,
+            TableKind::Person => &self.persons.topic,
+            TableKind::DistinctId => &self.persons.distinct_id_topic,
         };
         self.producer.send(topic, message.key.as_bytes(), &message.payload, receipt).await
     }
 }
 
-fn warn_uncounted(change: &Change, table: &Table, known_by: &[Key]) {
+fn warn_uncounted(change: &RowChange, table: &Table, known_by: &[Key]) {
     let row = known_by.first().map(ToString::to_string).unwrap_or_default();
     tracing::warn!(
         "persons: the transaction committed at {} changes {row} of {} more often than versions count: it is read from the table, as it \

@@ -11,7 +11,7 @@ use crate::persons::postgres::session::{PostgresError, Session, literal};
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Catalog {
     pub server: Server,
-    pub role: Role,
+    pub role: PostgresRole,
     pub tables: Vec<SourceRelation>,
     pub publication: Option<Publication>,
     pub slot: Option<SlotEntry>,
@@ -31,7 +31,7 @@ pub(in super::super) struct Server {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(in super::super) struct Role {
+pub(in super::super) struct PostgresRole {
     pub name: String,
     pub may_replicate: bool,
     /// Whether it may create objects, including publications, in this database.

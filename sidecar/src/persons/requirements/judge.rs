@@ -5,7 +5,7 @@ use super::{Requirement, RequirementState};
 use crate::config::{Postgres, TableName};
 use crate::persons::postgres::session::{literal, quoted};
 use crate::persons::postgres::slot::qualified;
-use crate::persons::postgres::table::{Kind, Table};
+use crate::persons::postgres::table::{Table, TableKind};
 
 /// Maximum number of partitions that a message names. The count includes all of them.
 const MAX_NAMED: usize = 3;
@@ -129,7 +129,7 @@ fn source_table(config: &Postgres, catalog: &Catalog, table: &Table) -> Vec<Requ
 /// found by the person's id.
 fn needed_columns<'t>(config: &Postgres, catalog: &Catalog, table: &'t Table) -> Vec<&'t str> {
     let id_is_needed =
-        table.kind == Kind::Person && (!catalog.guarantees(config).has_foreign_key || table.is_soft());
+        table.kind == TableKind::Person && (!catalog.guarantees(config).has_foreign_key || table.is_soft());
     table.key_columns().chain(id_is_needed.then(|| table.id_column())).collect()
 }
 

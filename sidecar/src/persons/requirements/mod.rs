@@ -103,7 +103,7 @@ pub fn script(requirements: &[Requirement]) -> String {
 
 /// Why a source is unknown or unusable.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub enum RequirementsError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -122,7 +122,7 @@ pub(super) async fn look(
 }
 
 /// Fails unless the source meets every requirement.
-pub(super) async fn require(session: &Session, config: &Postgres) -> Result<Catalog, SourceError> {
+pub(super) async fn require(session: &Session, config: &Postgres) -> Result<Catalog, RequirementsError> {
     let (requirements, catalog) = look(session, config).await?;
     match unmet(requirements) {
         None => Ok(catalog),

@@ -13,14 +13,14 @@ use crate::config::{
 };
 
 /// The tables of one node that a config describes.
-pub(super) struct Found {
+pub(super) struct DescribedTables {
     pub database: String,
     pub tables: Vec<(String, Definition)>,
     pub feeders: Vec<Feeder>,
     pub kafka: Vec<KafkaTable>,
 }
 
-impl Found {
+impl DescribedTables {
     fn table(&self, name: &str) -> Option<&Definition> {
         self.tables.iter().find_map(|(table, definition)| (table == name).then_some(definition))
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use url::Url;
 
-use self::events::Found;
+use self::events::DescribedTables;
 use super::feeders::feeders;
 use super::kafka_tables;
 use super::observe::{ObserveError, Replays, observe, tables};
@@ -56,12 +56,13 @@ pub struct ImportRequest {
 /// Returns the text of a config whose first plan is empty, or has only the real differences.
 pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
     let head = head(request);
-    let asked = nodes::Replica { name: "import".to_owned(), ..nodes::Replica::at(&request.url) };
+    let asked =
+        nodes::ImportedReplica { name: "import".to_owned(), ..nodes::ImportedReplica::at(&request.url) };
     let config = parse(&format!("{head}{}{NO_BROKERS}", nodes::text(&[asked])))?;
     let nodes = Node::all(&config);
     let Some(node) = nodes.first() else { return Ok(head) };
     let mut replicas = nodes::replicas(request, node).await?;
-    let found = Found {
+    let found = DescribedTables {
         database: request.database.clone(),
         tables: tables(&config, node).await.map_err(ObserveError::from)?.into_iter().collect(),
         feeders: feeders(&config, node).await.map_err(ObserveError::from)?,

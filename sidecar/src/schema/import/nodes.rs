@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 use url::Url;
 
-use super::super::cluster::Row;
+use super::super::cluster::ClusterRow;
 use super::super::kafka_tables;
 use super::super::observe::ObserveError;
 use super::persons::consumer_names;
@@ -15,7 +15,7 @@ use crate::node::{Node, NodesError, reach_all};
 use crate::sql;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Replica {
+pub(super) struct ImportedReplica {
     pub shard: usize,
     pub weight: u32,
     pub name: String,
@@ -31,11 +31,11 @@ struct Ports {
 }
 
 #[derive(Deserialize)]
-struct Name {
+struct ClusterName {
     cluster: String,
 }
 
-impl Replica {
+impl ImportedReplica {
     /// A node of which only the HTTP interface is known.
     pub(super) fn at(url: &Url) -> Self {
         Self {
@@ -49,21 +49,25 @@ impl Replica {
 }
 
 /// Returns the replicas of a cluster, named `shard1-1` and so on.
-pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> Result<Vec<Replica>, ImportError> {
+pub(super) async fn replicas(
+    request: &ImportRequest,
+    node: &Node,
+) -> Result<Vec<ImportedReplica>, ImportError> {
     let rows = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
-    let rows: Vec<Row> = rows.param("cluster", &request.cluster).rows().await.map_err(ObserveError::from)?;
+    let rows: Vec<ClusterRow> =
+        rows.param("cluster", &request.cluster).rows().await.map_err(ObserveError::from)?;
     if rows.is_empty() {
         return Err(no_cluster(request, node).await?);
     }
     let ports = sql::render("inspect/http_ports.sql", minijinja::context! { cluster => &request.cluster });
     let ports: Vec<Ports> =
         node.rows(&ports.map_err(ObserveError::from)?).await.map_err(ObserveError::from)?;
-    let replica = |row: &Row| {
+    let replica = |row: &ClusterRow| {
         let of_shard = || ports.iter().filter(|ports| ports.shard == row.shard);
         let port = of_shard().find(|ports| ports.tcp_port == row.port).or_else(|| of_shard().next());
         let port = port.map_or(8123, |ports| ports.http_port);
         let host = if row.host.contains(':') { format!("[{}]", row.host) } else { row.host.clone() };
-        Replica {
+        ImportedReplica {
             shard: row.shard,
             weight: row.weight,
             name: format!("shard{}-{}", row.shard, row.replica),
@@ -75,7 +79,7 @@ pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> Result<Vec
 }
 
 async fn no_cluster(request: &ImportRequest, node: &Node) -> Result<ImportError, ImportError> {
-    let names: Vec<Name> =
+    let names: Vec<ClusterName> =
         node.rows(sql::text("inspect/clusters.sql").unwrap_or_default()).await.map_err(ObserveError::from)?;
     let known = names.into_iter().map(|row| row.cluster).collect::<Vec<_>>().join(", ");
     Ok(ImportError::NoCluster { url: Box::new(request.url.clone()), cluster: request.cluster.clone(), known })
@@ -84,7 +88,7 @@ async fn no_cluster(request: &ImportRequest, node: &Node) -> Result<ImportError,
 /// Renames replicas after the node names in posthouse's existing consumers, if all replicas have
 /// distinct names.
 pub(super) async fn rename(
-    replicas: &mut [Replica],
+    replicas: &mut [ImportedReplica],
     nodes: &[Node],
     database: &str,
 ) -> Result<(), ImportError> {
@@ -104,7 +108,7 @@ pub(super) async fn rename(
 }
 
 /// Formats `[[shards]]` of a config; the replicas of a shard must be adjacent.
-pub(super) fn text(replicas: &[Replica]) -> String {
+pub(super) fn text(replicas: &[ImportedReplica]) -> String {
     let mut text = String::new();
     let mut last = None;
     for replica in replicas {

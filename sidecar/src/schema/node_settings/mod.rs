@@ -31,12 +31,12 @@ pub struct SettingFinding {
     pub consequence: String,
     pub hint: String,
     /// Decides whether apply continues.
-    pub severity: Severity,
+    pub severity: SettingSeverity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub enum SettingSeverity {
     /// Events would be lost, repeated or stuck: apply refuses.
     Fault,
     /// Information only.
@@ -108,7 +108,7 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
         desired: "NULL".to_owned(),
         consequence: "events with an invalid uuid of 36 bytes are stored under an invented one".to_owned(),
         hint: "upgrade to a release with ClickHouse's pull request 104370".to_owned(),
-        severity: Severity::Note,
+        severity: SettingSeverity::Note,
     }))
 }
 
@@ -132,7 +132,7 @@ pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), Rea
 /// Refuses settings that would lose, repeat or block events.
 pub fn refuse_faults(findings: &[SettingFinding]) -> Result<(), SettingsError> {
     let faults: Vec<SettingFinding> =
-        findings.iter().filter(|finding| finding.severity == Severity::Fault).cloned().collect();
+        findings.iter().filter(|finding| finding.severity == SettingSeverity::Fault).cloned().collect();
     if faults.is_empty() { Ok(()) } else { Err(SettingsError(faults)) }
 }
 
@@ -143,7 +143,7 @@ pub fn text(findings: &[SettingFinding]) -> String {
         text.push_str(&group.first().map_or_else(String::new, |finding| format!("{}\n", finding.node)));
         for finding in group {
             let SettingFinding { setting, value, desired, consequence, hint, severity, .. } = finding;
-            let sign = if *severity == Severity::Fault { '!' } else { 'i' };
+            let sign = if *severity == SettingSeverity::Fault { '!' } else { 'i' };
             let value = value.as_deref().unwrap_or("unknown");
             text.push_str(&format!(
                 "  {sign} setting {setting} is {value}, should be {desired}\n      {consequence}\n      {hint}\n"
@@ -184,6 +184,6 @@ fn unreadable(node: &Node, profile: &str) -> SettingFinding {
         consequence: "settings that lose, repeat or block events would go unseen".to_owned(),
         hint: "GRANT SHOW SETTINGS PROFILES, SELECT ON system.settings_profile_elements to posthouse's user"
             .to_owned(),
-        severity: Severity::Note,
+        severity: SettingSeverity::Note,
     }
 }

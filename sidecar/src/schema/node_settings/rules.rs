@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{SettingFinding, Severity};
+use super::{SettingFinding, SettingSeverity};
 use crate::config::Config;
 
 /// Partitions of `sharded_events` and of its dead letters: the months from 2020 to 2035.
@@ -16,20 +16,20 @@ const READS_OF_A_ROW: f64 = 2.0;
 /// Time to store a block on all shards.
 const MAX_BLOCK_SECONDS: f64 = 60.0;
 
-type Values = BTreeMap<String, String>;
+type SettingValues = BTreeMap<String, String>;
 
 /// A condition on one or several settings.
-pub(super) struct Rule {
+pub(super) struct SettingRule {
     /// Settings that the condition reads; the first is the one to change.
     pub(super) settings: &'static [&'static str],
     desired: &'static str,
-    is_met: fn(&Config, &Values) -> bool,
+    is_met: fn(&Config, &SettingValues) -> bool,
     consequence: &'static str,
-    severity: Severity,
+    severity: SettingSeverity,
 }
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
+pub(super) const RULES: &[SettingRule] = &[
+    SettingRule {
         settings: &["max_partitions_per_insert_block", "throw_on_max_partitions_per_insert_block"],
         desired: "192 or more, or 0",
         is_met: |_, values| {
@@ -38,9 +38,9 @@ pub(super) const RULES: &[Rule] = &[
         },
         consequence: "a block with events of more months is read again without end, and no message behind it arrives",
         // The server's default is 100. Only device clocks or imports of years exceed it.
-        severity: Severity::Note,
+        severity: SettingSeverity::Note,
     },
-    Rule {
+    SettingRule {
         settings: &["deduplicate_insert", "insert_deduplicate"],
         desired: "enable",
         is_met: |_, values| match values.get("deduplicate_insert").map(String::as_str) {
@@ -49,76 +49,76 @@ pub(super) const RULES: &[Rule] = &[
             Some(choice) => choice == "enable",
         },
         consequence: "a block that is read again after a crash is stored twice",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["insert_shard_id"],
         desired: "0",
         is_met: |_, values| is_zero(values, "insert_shard_id"),
         consequence: "all events go to one shard, whatever their distinct_id",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["limit"],
         desired: "0",
         is_met: |_, values| is_zero(values, "limit"),
         consequence: "the messages of a block beyond it are lost",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["offset"],
         desired: "0",
         is_met: |_, values| is_zero(values, "offset"),
         consequence: "the first messages of every block are lost",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["materialized_views_ignore_errors"],
         desired: "0",
         is_met: |_, values| is_zero(values, "materialized_views_ignore_errors"),
         consequence: "a block that a shard does not take is lost, instead of being read again",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["max_rows_to_read"],
         desired: "0, or twice batch_rows or more",
         is_met: |config, values| {
             is_limit(values, "max_rows_to_read", f64::from(config.events.batch_rows) * READS_OF_A_ROW)
         },
         consequence: "a larger block is read again without end, and no message behind it arrives",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["max_bytes_to_read"],
         desired: "0, or 1 GiB or more",
         is_met: |_, values| is_limit(values, "max_bytes_to_read", MAX_BLOCK_BYTES),
         consequence: "a larger block is read again without end, and no message behind it arrives",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["max_execution_time"],
         desired: "0, or 60 or more",
         is_met: |_, values| is_limit(values, "max_execution_time", MAX_BLOCK_SECONDS),
         consequence: "a block that takes longer is read again without end, and no message behind it arrives",
-        severity: Severity::Fault,
+        severity: SettingSeverity::Fault,
     },
-    Rule {
+    SettingRule {
         settings: &["distributed_foreground_insert"],
         desired: "1",
         is_met: |_, values| !is_zero(values, "distributed_foreground_insert"),
         consequence: "offsets move on while rows are on the disk of the node that read them: a lost disk loses them",
-        severity: Severity::Note,
+        severity: SettingSeverity::Note,
     },
 ];
 
-impl Rule {
+impl SettingRule {
     /// Returns a finding if `values` of the profile `profile` break the rule.
     pub(super) fn finding(
         &self,
         node: &str,
         profile: &str,
         config: &Config,
-        values: &Values,
+        values: &SettingValues,
     ) -> Option<SettingFinding> {
         // A server without the setting has no limit of this kind.
         let (setting, value) = self.settings.iter().find_map(|name| Some((name, values.get(*name)?)))?;
@@ -135,7 +135,7 @@ impl Rule {
 }
 
 /// Returns a setting as a number; a Boolean is 0 or 1.
-fn number(values: &Values, name: &str) -> Option<f64> {
+fn number(values: &SettingValues, name: &str) -> Option<f64> {
     match values.get(name)?.as_str() {
         "true" => Some(1.0),
         "false" => Some(0.0),
@@ -143,12 +143,12 @@ fn number(values: &Values, name: &str) -> Option<f64> {
     }
 }
 
-fn is_zero(values: &Values, name: &str) -> bool {
+fn is_zero(values: &SettingValues, name: &str) -> bool {
     number(values, name) == Some(0.0)
 }
 
 /// Whether a limit is off or at least `least`.
-fn is_limit(values: &Values, name: &str, least: f64) -> bool {
+fn is_limit(values: &SettingValues, name: &str, least: f64) -> bool {
     number(values, name).is_none_or(|limit| limit == 0.0 || limit >= least)
 }
 
@@ -181,8 +181,8 @@ mod tests {
         let config = Config::parse(text, Path::new("")).expect("a config");
         let pairs =
             DEFAULTS.iter().chain(changed).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let values: Values = pairs.collect();
-        let finding = |rule: &Rule| rule.finding("a", "default", &config, &values);
+        let values: SettingValues = pairs.collect();
+        let finding = |rule: &SettingRule| rule.finding("a", "default", &config, &values);
         RULES.iter().filter_map(finding).map(|finding| finding.setting).collect()
     }
 

@@ -39,12 +39,12 @@ fn desired() -> Vec<Desired> {
     desired
 }
 
-fn observed(change: impl Fn(&str, String) -> Option<String>) -> Observed {
+fn observed(change: impl Fn(&str, String) -> Option<String>) -> ObservedSchema {
     let tables = desired().into_iter().filter_map(|desired| {
         let sql = change(desired.object.name, desired.sql)?;
         Some((desired.object.name.to_owned(), Definition::parse(&sql)))
     });
-    Observed { database: true, tables: tables.collect(), ..Observed::default() }
+    ObservedSchema { database: true, tables: tables.collect(), ..ObservedSchema::default() }
 }
 
 fn config(more: &str) -> Config {
@@ -56,7 +56,7 @@ fn config(more: &str) -> Config {
 }
 
 /// Plans with the given extra columns in the storage of every node.
-fn planned_with(config: &Config, node: &str, observed: &Observed, extra: &[&str]) -> Plan {
+fn planned_with(config: &Config, node: &str, observed: &ObservedSchema, extra: &[&str]) -> Plan {
     let extra: Vec<ColumnDeclaration> =
         extra.iter().map(|column| ColumnDeclaration::parse(column).expect("a column")).collect();
     let anywhere = extra.iter().map(|column| column.name.clone());
@@ -66,7 +66,7 @@ fn planned_with(config: &Config, node: &str, observed: &Observed, extra: &[&str]
     plan(node, &desired(), observed, Vec::new(), &surroundings)
 }
 
-fn planned(node: &str, observed: &Observed) -> Plan {
+fn planned(node: &str, observed: &ObservedSchema) -> Plan {
     planned_with(&config(""), node, observed, &[])
 }
 
@@ -101,7 +101,7 @@ fn a_node_as_wanted_needs_nothing_and_keeps_strangers() {
 
 #[test]
 fn an_empty_cluster_gets_tables_first_everywhere_and_consumers_after_their_views() {
-    let plans = [planned("a", &Observed::default()), planned("b", &Observed::default())];
+    let plans = [planned("a", &ObservedSchema::default()), planned("b", &ObservedSchema::default())];
     let summaries = summaries(&plans);
     let place = |summary: &str| summaries.iter().position(|step| step == summary).expect(summary);
     assert!(summaries[0].ends_with("create database posthog"));
@@ -114,7 +114,7 @@ fn an_empty_cluster_gets_tables_first_everywhere_and_consumers_after_their_views
 
 #[test]
 fn consumers_that_did_not_stand_start_at_once_and_nothing_else_does() {
-    let plans = [planned("a", &Observed::default()), planned("b", &Observed::default())];
+    let plans = [planned("a", &ObservedSchema::default()), planned("b", &ObservedSchema::default())];
     let steps = steps("posthog", &plans).expect("templates render");
     let together: Vec<_> =
         steps.chunk_by(|one, next| one.stage == next.stage).filter(|s| s.len() > 1).collect();
@@ -306,7 +306,7 @@ fn keeps_an_operators_codec_and_alters_one_that_the_config_has() {
     let (wanted, found) = (codec(COLUMNS, "ZSTD(3)"), codec(COLUMNS, "LZ4"));
     let line = |columns: &str| columns.lines().last().map(|line| line.trim().to_owned());
     let difference =
-        Difference { part: "`properties`".to_owned(), wanted: line(&wanted), found: line(&found) };
+        ObjectDifference { part: "`properties`".to_owned(), wanted: line(&wanted), found: line(&found) };
     let annotate = vec![Alteration::Annotate("`properties` String CODEC(ZSTD(3))".to_owned())];
     assert_eq!(alterations(&difference, Role::Storage), annotate);
 }

@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum StepOutcome {
     /// Executed, and visible on the brokers.
     Done,
     /// Another process did it in the meantime.
@@ -36,16 +36,16 @@ pub enum Outcome {
 
 /// A step with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Applied {
+pub struct AppliedStep {
     #[serde(flatten)]
     pub step: Step,
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
 }
 
 /// Error that ends an apply early. Finished steps stay, and a new plan has the rest.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub enum TopicsApplyError {
     /// Another process changes topics.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -57,9 +57,13 @@ pub enum ApplyError {
 /// Executes the steps in order. A failed step ends its own topic; other topics go on.
 ///
 /// # Errors
-/// [`ApplyError`]; the failure of one topic is in its outcome.
-pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<Applied>, ApplyError> {
-    let mut applied: Vec<Applied> = Vec::new();
+/// [`TopicsApplyError`]; the failure of one topic is in its outcome.
+pub async fn apply(
+    client: &Client,
+    lock: &Lock,
+    steps: &[Step],
+) -> Result<Vec<AppliedStep>, TopicsApplyError> {
+    let mut applied: Vec<AppliedStep> = Vec::new();
     let mut failed = BTreeSet::new();
     let phases: Vec<&[Step]> = steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)).collect();
     for phase in phases {
@@ -67,10 +71,12 @@ pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<A
         lock.check().await?;
         let (given_up, phase): (Vec<&Step>, Vec<&Step>) =
             phase.iter().partition(|step| failed.contains(step.change.topic()));
-        let mut outcomes: Vec<Applied> = given_up
+        let mut outcomes: Vec<AppliedStep> = given_up
             .into_iter()
-            .map(|step| (step, Outcome::Failed { reason: "an earlier step of this topic failed".to_owned() }))
-            .map(|(step, outcome)| Applied { step: step.clone(), outcome })
+            .map(|step| {
+                (step, StepOutcome::Failed { reason: "an earlier step of this topic failed".to_owned() })
+            })
+            .map(|(step, outcome)| AppliedStep { step: step.clone(), outcome })
             .collect();
         outcomes.extend(ask(client, &phase).await?);
         wait_until_visible(client, &mut outcomes).await?;
@@ -83,7 +89,7 @@ pub async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> Result<Vec<A
             outcomes.extend(reset);
         }
         for outcome in &outcomes {
-            if matches!(outcome.outcome, Outcome::Failed { .. }) {
+            if matches!(outcome.outcome, StepOutcome::Failed { .. }) {
                 failed.insert(outcome.step.change.topic().to_owned());
             }
         }
@@ -103,7 +109,7 @@ fn kind(change: &Change) -> u8 {
 }
 
 /// Sends steps of one kind.
-async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaError> {
+async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<AppliedStep>, KafkaError> {
     let mut creations: Vec<NewTopic> = Vec::new();
     let mut partitions = BTreeMap::new();
     let mut configs: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
@@ -141,19 +147,21 @@ async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<Applied>, KafkaErro
     }
     let outcome = |step: &&Step| {
         let outcome = match answers.get(step.change.topic()) {
-            Some(Ok(())) => Outcome::Done,
+            Some(Ok(())) => StepOutcome::Done,
             Some(Err(refusal)) => refused(&step.change, refusal),
-            None => Outcome::Failed { reason: "the brokers did not answer for it: plan again".to_owned() },
+            None => {
+                StepOutcome::Failed { reason: "the brokers did not answer for it: plan again".to_owned() }
+            }
         };
-        Applied { step: (*step).clone(), outcome }
+        AppliedStep { step: (*step).clone(), outcome }
     };
     Ok(steps.iter().map(outcome).collect())
 }
 
 /// Returns resets of configs that a new topic has and that its creation did not set. They are left
 /// over from a deleted topic of the same name, see [`made_known`].
-async fn left_over(client: &Client, outcomes: &[Applied]) -> Result<Vec<Step>, KafkaError> {
-    let created = outcomes.iter().filter(|applied| applied.outcome == Outcome::Done);
+async fn left_over(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<Step>, KafkaError> {
+    let created = outcomes.iter().filter(|applied| applied.outcome == StepOutcome::Done);
     let created: BTreeMap<&str, &NewTopic> = created
         .filter_map(|applied| match &applied.step.change {
             Change::Create(topic) => Some((topic.name.as_str(), topic)),
@@ -194,10 +202,12 @@ fn made_known(steps: &[&Step]) -> BTreeMap<String, Vec<ConfigChange>> {
     known
 }
 
-fn refused(change: &Change, refusal: &Refusal) -> Outcome {
+fn refused(change: &Change, refusal: &Refusal) -> StepOutcome {
     let next = match (refusal.code, change) {
         (RDKafkaErrorCode::TopicAlreadyExists, Change::Create(_))
-        | (RDKafkaErrorCode::UnknownTopicOrPartition, Change::Delete { .. }) => return Outcome::AlreadyDone,
+        | (RDKafkaErrorCode::UnknownTopicOrPartition, Change::Delete { .. }) => {
+            return StepOutcome::AlreadyDone;
+        }
         (RDKafkaErrorCode::InvalidReplicationFactor, _) => {
             "fewer brokers are up than replication_factor".to_owned()
         }
@@ -209,7 +219,7 @@ fn refused(change: &Change, refusal: &Refusal) -> Outcome {
         _ if refusal.is_in_doubt() => "it may have been done all the same: plan again".to_owned(),
         _ => "the broker's log tells more".to_owned(),
     };
-    Outcome::Failed { reason: format!("{refusal}: {next}") }
+    StepOutcome::Failed { reason: format!("{refusal}: {next}") }
 }
 
 /// The right that Kafka's authorizer requires.
@@ -226,7 +236,7 @@ fn right(change: &Change) -> String {
 
 /// Waits until the brokers show every executed step. A step that is not visible in time becomes a
 /// failure.
-async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result<(), KafkaError> {
+async fn wait_until_visible(client: &Client, outcomes: &mut [AppliedStep]) -> Result<(), KafkaError> {
     let deadline = Instant::now() + VISIBLE_LIMIT;
     loop {
         let hidden = hidden(client, outcomes).await?;
@@ -238,7 +248,7 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result
                 let seconds = VISIBLE_LIMIT.as_secs();
                 let reason =
                     format!("done, but no broker shows it after {seconds} s: look at the brokers' logs");
-                outcomes[index].outcome = Outcome::Failed { reason };
+                outcomes[index].outcome = StepOutcome::Failed { reason };
             }
             return Ok(());
         }
@@ -247,8 +257,8 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [Applied]) -> Result
 }
 
 /// Indexes of steps that are executed and not visible.
-async fn hidden(client: &Client, outcomes: &[Applied]) -> Result<Vec<usize>, KafkaError> {
-    let done = |applied: &Applied| applied.outcome == Outcome::Done;
+async fn hidden(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<usize>, KafkaError> {
+    let done = |applied: &AppliedStep| applied.outcome == StepOutcome::Done;
     if !outcomes.iter().any(done) {
         return Ok(Vec::new());
     }
@@ -291,7 +301,7 @@ mod tests {
             NewTopic { name: "a".to_owned(), partitions: 1, replication_factor: 3, configs: BTreeMap::new() };
         let create = Change::Create(new);
         let exists = refusal(RDKafkaErrorCode::TopicAlreadyExists);
-        assert_eq!(refused(&create, &exists), Outcome::AlreadyDone);
+        assert_eq!(refused(&create, &exists), StepOutcome::AlreadyDone);
         let cases = [
             (RDKafkaErrorCode::InvalidReplicationFactor, "fewer brokers are up than replication_factor"),
             (
@@ -301,7 +311,9 @@ mod tests {
             (RDKafkaErrorCode::RequestTimedOut, "may have been done all the same: plan again"),
         ];
         for (code, end) in cases {
-            let Outcome::Failed { reason } = refused(&create, &refusal(code)) else { panic!("a failure") };
+            let StepOutcome::Failed { reason } = refused(&create, &refusal(code)) else {
+                panic!("a failure")
+            };
             assert!(reason.ends_with(end), "{reason}");
         }
     }
@@ -309,7 +321,7 @@ mod tests {
     #[test]
     fn outcomes_are_flat_json() {
         let step = Step::from(Change::Delete { name: "a".to_owned(), partitions: 2 });
-        let done = Applied { step, outcome: Outcome::AlreadyDone };
+        let done = AppliedStep { step, outcome: StepOutcome::AlreadyDone };
         assert_eq!(
             serde_json::to_string(&done).ok().as_deref(),
             Some(r#"{"change":"delete","name":"a","partitions":2,"warnings":[],"outcome":"already_done"}"#)

@@ -1,6 +1,6 @@
 //! Checks of topic configs against the limits of their readers.
 
-use super::{Finding, Found, fault, warn};
+use super::{CheckInput, Finding, fault, warn};
 use crate::topics::plan::values::bytes;
 
 /// Largest answer that ClickHouse's librdkafka accepts (`receive.message.max.bytes`), unless the
@@ -10,16 +10,16 @@ const RECEIVED: i64 = 100_000_000;
 /// The setting can't be read from here.
 const FETCHED: i64 = 26_214_400;
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let read = found.ours().into_iter().filter(|topic| readers(found, topic).next().is_some());
     read.flat_map(|topic| [size(found, topic), compaction(found, topic)]).flatten().collect()
 }
 
-fn readers<'f>(found: &'f Found, topic: &'f str) -> impl Iterator<Item = &'f crate::schema::KafkaTable> {
+fn readers<'f>(found: &'f CheckInput, topic: &'f str) -> impl Iterator<Item = &'f crate::schema::KafkaTable> {
     found.seen.tables.iter().filter(move |table| table.topics.iter().any(|read| read == topic))
 }
 
-fn size(found: &Found, topic: &str) -> Option<Finding> {
+fn size(found: &CheckInput, topic: &str) -> Option<Finding> {
     let limit = found.number(topic, "max.message.bytes")?;
     let size = format!("max.message.bytes is {limit} ({})", bytes(limit.unsigned_abs()));
     let about = format!("topic {topic}");
@@ -39,7 +39,7 @@ fn size(found: &Found, topic: &str) -> Option<Finding> {
     (exactly_once && limit > FETCHED).then(|| warn(about, text, next))
 }
 
-fn compaction(found: &Found, topic: &str) -> Option<Finding> {
+fn compaction(found: &CheckInput, topic: &str) -> Option<Finding> {
     let policy = found.text(topic, "cleanup.policy")?;
     let compacts = topic == found.events_topic && policy.split(',').any(|one| one.trim() == "compact");
     let text = format!(

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Found, fault, listed};
+use super::{CheckInput, Finding, fault, listed};
 use crate::config::Config;
-use crate::schema::{Object, Role};
+use crate::schema::{Role, SchemaObject};
 
 /// Kafka tables, with their database, that the config has on every node. Excludes objects that
 /// posthouse does not manage.
 pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
-    let consumers = Object::wanted(config).filter(|object| object.role == Role::Consumer);
+    let consumers = SchemaObject::wanted(config).filter(|object| object.role == Role::Consumer);
     let consumers = consumers.filter(|object| object.is_desired(config));
     consumers.map(|object| format!("{}.{}", config.database, object.name)).collect()
 }
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let mut findings: Vec<Finding> = found
         .desired
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn check(found: &Found) -> Vec<Finding> {
 }
 
 /// Reachable nodes without the table.
-pub(super) fn lacking<'f>(found: &'f Found, table: &str) -> impl Iterator<Item = &'f str> {
+pub(super) fn lacking<'f>(found: &'f CheckInput, table: &str) -> impl Iterator<Item = &'f str> {
     let has: BTreeSet<&String> = found
         .seen
         .tables
@@ -38,11 +38,11 @@ pub(super) fn lacking<'f>(found: &'f Found, table: &str) -> impl Iterator<Item =
     nodes.filter(move |node| !has.contains(node)).map(String::as_str)
 }
 
-fn is_detached(found: &Found, node: &str, table: &str) -> bool {
+fn is_detached(found: &CheckInput, node: &str, table: &str) -> bool {
     found.detached.contains(&(node.to_owned(), table.to_owned()))
 }
 
-fn missing(found: &Found, table: &str) -> Option<Finding> {
+fn missing(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| !is_detached(found, node, table)).collect();
     let text = format!(
         "it is missing on {}, and the schema wants it on every node: an apply that was stopped, or a pause that was left behind",
@@ -52,7 +52,7 @@ fn missing(found: &Found, table: &str) -> Option<Finding> {
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
 }
 
-fn detached(found: &Found, table: &str) -> Option<Finding> {
+fn detached(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| is_detached(found, node, table)).collect();
     let nodes = listed(nodes);
     let text = format!(
@@ -63,7 +63,7 @@ fn detached(found: &Found, table: &str) -> Option<Finding> {
 }
 
 /// Replicas in Keeper below a path without a table. An unreachable node may have the table.
-fn stale(found: &Found) -> Vec<Finding> {
+fn stale(found: &CheckInput) -> Vec<Finding> {
     if !found.seen.silent.is_empty() {
         return Vec::new();
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::super::groups::{self, observe};
 use super::super::spec::{self, Manage, Spec, SpecError};
 use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
-use super::{Found, desired};
-use crate::config::{Config, Offsets};
+use super::{CheckInput, desired};
+use crate::config::{Config, OffsetStorage};
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 use crate::persons::{TopicConflicts, topics_of};
@@ -28,7 +28,7 @@ pub async fn watch(
     client: &Client,
     nodes: &[Node],
     topics: BTreeSet<String>,
-) -> Result<Found, KafkaError> {
+) -> Result<CheckInput, KafkaError> {
     let mut sightings = Sightings::default();
     loop {
         let found = look(config, client, nodes, topics.clone(), &mut sightings).await?;
@@ -51,13 +51,13 @@ pub async fn look(
     nodes: &[Node],
     topics: BTreeSet<String>,
     sightings: &mut Sightings,
-) -> Result<Found, KafkaError> {
+) -> Result<CheckInput, KafkaError> {
     let seen = observe(client, nodes, None).await?;
     let mut lags = groups::lags(&seen, None);
     groups::date(client, &mut lags).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let silent: BTreeSet<String> = seen.silent.keys().cloned().collect();
-    let mut found = Found {
+    let mut found = CheckInput {
         seen,
         lags,
         configs: BTreeMap::new(),
@@ -85,7 +85,7 @@ pub async fn look(
 }
 
 /// Tables that are detached on a node. If a node refuses the question, they count as missing.
-async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(String, String)> {
+async fn detached(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeSet<(String, String)> {
     let mut detached = BTreeSet::new();
     for table in &found.desired {
         let lacking: BTreeSet<&str> = desired::lacking(found, table).collect();
@@ -103,8 +103,8 @@ async fn detached(config: &Config, nodes: &[Node], found: &Found) -> BTreeSet<(S
 
 /// Replicas below each path of a Kafka table, and below the config's path, as far as a node can
 /// read Keeper.
-async fn replicas(config: &Config, nodes: &[Node], found: &Found) -> BTreeMap<String, BTreeSet<String>> {
-    let own = (config.events.offsets == Offsets::Keeper).then(|| config.events.keeper_path.clone());
+async fn replicas(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeMap<String, BTreeSet<String>> {
+    let own = (config.events.offsets == OffsetStorage::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
     let paths: BTreeSet<String> = paths.chain(own).collect();
     let mut replicas = BTreeMap::new();

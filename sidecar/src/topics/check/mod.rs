@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::look::{kept, kept_of, look, watch};
-use super::groups::{Lag, Seen};
+use super::groups::{GroupSnapshot, Lag};
 use super::observe::kafka_tables::ServerReports;
 use super::stalls::{Evidence, Stall, Still};
-use crate::kafka::Config;
+use crate::kafka::TopicConfig;
 use crate::persons::TopicConflicts;
 use crate::schema::KafkaTable;
 
@@ -47,12 +47,12 @@ pub struct Finding {
 
 /// Input of all checks.
 #[derive(Debug, Clone)]
-pub struct Found {
-    pub seen: Seen,
+pub struct CheckInput {
+    pub seen: GroupSnapshot,
     /// Lags of every group, with timestamps of unread messages.
     pub lags: Vec<Lag>,
     /// All configs of the checked topics that exist.
-    pub configs: BTreeMap<String, BTreeMap<String, Config>>,
+    pub configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
     /// Topics of the topics file that posthouse manages, and the events topic.
     pub topics: BTreeSet<String>,
     /// Every node of the config.
@@ -77,7 +77,7 @@ pub struct Found {
     pub still: Still,
 }
 
-impl Found {
+impl CheckInput {
     /// Lags in topics that posthouse manages or a table reads.
     pub fn own_lags(&self) -> impl Iterator<Item = &Lag> {
         let ours = self.ours();
@@ -124,7 +124,7 @@ impl Found {
 }
 
 /// All findings, the worst first.
-pub fn check(found: &Found) -> Vec<Finding> {
+pub fn check(found: &CheckInput) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(desired::check(found));
     findings.extend(tables::check(found));

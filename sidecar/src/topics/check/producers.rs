@@ -1,8 +1,8 @@
 //! Checks of person topics for messages of other producers.
 
-use super::{Finding, Found, fault};
+use super::{CheckInput, Finding, fault};
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let conflicts = found.conflicts.iter().filter(|topic| topic.conflicting > 0);
     let finding = |topic: &crate::persons::TopicConflicts| {
         let newest =

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::super::groups::Lag;
-use super::{Finding, Found, fault, warn};
+use super::{CheckInput, Finding, fault, warn};
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let ours = found.ours();
     let lags = found.lags.iter().filter(|lag| ours.contains(lag.topic.as_str()));
     lags.filter_map(|lag| left(found, lag).or_else(|| never(found, lag)).or_else(|| ahead(lag))).collect()
 }
 
 /// A group with offsets and without readers.
-fn left(found: &Found, lag: &Lag) -> Option<Finding> {
+fn left(found: &CheckInput, lag: &Lag) -> Option<Finding> {
     let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
     // An unreachable node may have the table.
     if !committed || !lag.tables.is_empty() || lag.members > 0 || !found.seen.silent.is_empty() {
@@ -35,7 +35,7 @@ fn left(found: &Found, lag: &Lag) -> Option<Finding> {
 }
 
 /// Tables that do not read existing messages, unless they are known as stalled.
-fn never(found: &Found, lag: &Lag) -> Option<Finding> {
+fn never(found: &CheckInput, lag: &Lag) -> Option<Finding> {
     let committed = lag.partitions.iter().any(|partition| partition.committed.is_some());
     let evidence = found.evidence();
     if committed || lag.tables.is_empty() || lag.lag == 0 || evidence.stall(lag).is_some() {

@@ -1,14 +1,14 @@
 //! Checks of topic retention against the current lag.
 
 use super::super::groups::Lag;
-use super::{Finding, Found, fault, warn};
+use super::{CheckInput, Finding, fault, warn};
 use crate::topics::plan::values::{bytes, duration};
 
 /// Share of the retention, in percent, that calls for action. Half leaves as much time as has
 /// passed.
 const MOST_PERCENT: i64 = 50;
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     // A group without readers can't lose messages. Other checks report it.
     let read = found.lags.iter().filter(|lag| !lag.tables.is_empty() || lag.members > 0);
     let ours = found.ours();
@@ -35,7 +35,7 @@ fn deleted(lag: &Lag) -> Option<Finding> {
     (count > 0).then(|| fault(format!("group {}", lag.group), text, next))
 }
 
-fn late(found: &Found, lag: &Lag) -> Option<Finding> {
+fn late(found: &CheckInput, lag: &Lag) -> Option<Finding> {
     let retention = found.number(&lag.topic, "retention.ms").filter(|limit| *limit > 0)?;
     if !deletes(found, &lag.topic) {
         return None;
@@ -53,7 +53,7 @@ fn late(found: &Found, lag: &Lag) -> Option<Finding> {
     (percent > MOST_PERCENT).then(|| warn(format!("group {}", lag.group), text, next))
 }
 
-fn by_size(found: &Found, topic: &str) -> Option<Finding> {
+fn by_size(found: &CheckInput, topic: &str) -> Option<Finding> {
     let limit = found.number(topic, "retention.bytes").filter(|limit| *limit >= 0)?;
     let text = format!(
         "retention.bytes is {limit} ({} a partition): messages are deleted by size, however new they are and read or not",
@@ -65,7 +65,7 @@ fn by_size(found: &Found, topic: &str) -> Option<Finding> {
 
 /// Whether the topic deletes old messages. A topic that only compacts keeps the last message of
 /// each key.
-fn deletes(found: &Found, topic: &str) -> bool {
+fn deletes(found: &CheckInput, topic: &str) -> bool {
     found
         .text(topic, "cleanup.policy")
         .is_none_or(|policy| policy.split(',').any(|one| one.trim() == "delete"))

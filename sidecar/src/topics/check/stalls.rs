@@ -1,13 +1,13 @@
 //! Findings about stalled consumer groups.
 
 use super::super::stalls::Stall;
-use super::{Finding, Found, fault, listed};
+use super::{CheckInput, Finding, fault, listed};
 use crate::topics::plan::values::duration;
 
 /// With more partitions, only their number is shown.
 const MAX_NAMED: usize = 8;
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     found.stalls().iter().map(finding).collect()
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Found, fault, listed, warn};
+use super::{CheckInput, Finding, fault, listed, warn};
 use crate::schema::KafkaTable;
 
-pub(super) fn check(found: &Found) -> Vec<Finding> {
+pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         found.seen.silent.iter().map(|(node, said)| silent(node, said)).collect();
     findings.extend(found.seen.tables.iter().filter(|table| table.topics.is_empty()).map(hidden));
@@ -29,7 +29,7 @@ fn hidden(table: &KafkaTable) -> Finding {
 }
 
 /// Missing topics with readers.
-fn missing(found: &Found) -> Vec<Finding> {
+fn missing(found: &CheckInput) -> Vec<Finding> {
     let mut readers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     readers.entry(&found.events_topic).or_default();
     for table in &found.seen.tables {
@@ -57,14 +57,14 @@ fn missing(found: &Found) -> Vec<Finding> {
 
 /// A table with its node. Adds its brokers if the config has none of them, because the table may
 /// belong to another cluster.
-fn reader(found: &Found, table: &KafkaTable) -> String {
+fn reader(found: &CheckInput, table: &KafkaTable) -> String {
     let known = table.brokers.split(',').any(|broker| found.brokers.contains(broker.trim()));
     let place = if known { String::new() } else { format!(" at {}", table.brokers) };
     format!("{} on {}{place}", table.full_name(), table.node)
 }
 
 /// Finds idle consumers: only one consumer of a group reads a partition.
-fn consumers(found: &Found, group: &str, tables: &[&KafkaTable]) -> Option<Finding> {
+fn consumers(found: &CheckInput, group: &str, tables: &[&KafkaTable]) -> Option<Finding> {
     let topics: BTreeSet<&String> = tables.iter().flat_map(|table| &table.topics).collect();
     let count = |topic: &&String| Some(found.seen.cluster.topics.get(*topic)?.partitions.len());
     let partitions: usize = topics.iter().filter_map(count).sum();
@@ -131,7 +131,7 @@ fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
 }
 
 /// Finds tables outside the schema that only some nodes have.
-fn everywhere(found: &Found, group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
+fn everywhere(found: &CheckInput, group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
     let mut nodes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for table in tables {
         nodes.entry(table.full_name()).or_default().insert(&table.node);

@@ -1,18 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::groups::samples::{member, place, seen, table};
-use super::super::groups::{Seen, lags};
+use super::super::groups::{GroupSnapshot, lags};
 use super::*;
 use crate::kafka::Source;
 
 /// The sample's group, read by a healthy table on each of two nodes.
-fn found(change: impl FnOnce(&mut Seen)) -> Found {
+fn found(change: impl FnOnce(&mut GroupSnapshot)) -> CheckInput {
     let mut seen = seen();
     seen.tables = vec![table("n1", Some("/k")), table("n2", Some("/k"))];
     seen.committed.insert("g".to_owned(), BTreeMap::from([(place(0), 5), (place(1), 10)]));
     change(&mut seen);
     let set = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    Found {
+    CheckInput {
         lags: lags(&seen, None),
         seen,
         configs: BTreeMap::new(),
@@ -31,13 +31,13 @@ fn found(change: impl FnOnce(&mut Seen)) -> Found {
     }
 }
 
-fn config(found: &mut Found, key: &str, value: &str) {
-    let config = Config { value: Some(value.to_owned()), source: Source::Topic };
+fn config(found: &mut CheckInput, key: &str, value: &str) {
+    let config = TopicConfig { value: Some(value.to_owned()), source: Source::Topic };
     found.configs.entry("t".to_owned()).or_default().insert(key.to_owned(), config);
 }
 
 /// The only finding, as severity, subject and text.
-fn only(found: &Found) -> (Severity, String, String) {
+fn only(found: &CheckInput) -> (Severity, String, String) {
     let findings = check(found);
     let [finding] = findings.as_slice() else { panic!("one: {findings:#?}") };
     (finding.severity, finding.about.clone(), finding.found.clone())
@@ -95,7 +95,7 @@ fn messages_that_are_too_large_for_their_readers_are_found() {
 
 #[test]
 fn groups_without_tables_and_tables_without_offsets_are_found() {
-    let without = |change: fn(&mut Seen)| Found { replicas: BTreeMap::new(), ..found(change) };
+    let without = |change: fn(&mut GroupSnapshot)| CheckInput { replicas: BTreeMap::new(), ..found(change) };
     let left = without(|seen| seen.tables.clear());
     let (severity, _, text) = only(&left);
     assert_eq!(severity, Severity::Fault);
@@ -103,7 +103,7 @@ fn groups_without_tables_and_tables_without_offsets_are_found() {
         text.contains("neither a Kafka table on any node nor a consumer; 5 messages are unread"),
         "{text}"
     );
-    let other = Found { events_group: "other".to_owned(), ..without(|seen| seen.tables.clear()) };
+    let other = CheckInput { events_group: "other".to_owned(), ..without(|seen| seen.tables.clear()) };
     assert_eq!(only(&other).0, Severity::Warn);
     let active = without(|seen| {
         seen.tables.clear();
@@ -132,7 +132,7 @@ fn a_topic_that_is_gone_or_was_made_again_is_found() {
     let (severity, about, text) = only(&gone);
     assert_eq!((severity, about.as_str()), (Severity::Fault, "topic t"));
     assert!(text.ends_with("read by d.k on n1 and d.k on n2"), "{text}");
-    let elsewhere = Found { brokers: BTreeSet::from(["x:1".to_owned()]), ..gone };
+    let elsewhere = CheckInput { brokers: BTreeSet::from(["x:1".to_owned()]), ..gone };
     assert!(only(&elsewhere).2.contains("d.k on n2 at b:1"), "{:?}", only(&elsewhere));
     let ahead = found(|seen| _ = seen.committed.get_mut("g").expect("g").insert(place(1), 11));
     assert!(
@@ -170,12 +170,12 @@ fn tables_of_a_group_that_disagree_are_found() {
         seen.tables.push(KafkaTable { node: "n3".to_owned(), ..seen.tables[0].clone() });
     });
     let nodes = BTreeSet::from(["n1", "n2", "n3"].map(str::to_owned));
-    let some = Found { nodes, replicas: BTreeMap::new(), ..some };
+    let some = CheckInput { nodes, replicas: BTreeMap::new(), ..some };
     let (severity, about, text) = only(&some);
     assert_eq!((severity, about.as_str()), (Severity::Warn, "table d.k"));
     assert_eq!(text, "group g has it on n1 and n3, and not on n2");
     // A table on a single node may be intended.
-    let one = Found { replicas: BTreeMap::new(), ..found(|seen| _ = seen.tables.pop()) };
+    let one = CheckInput { replicas: BTreeMap::new(), ..found(|seen| _ = seen.tables.pop()) };
     assert_eq!(check(&one), []);
 }
 
@@ -194,8 +194,10 @@ fn wants_the_consumers_of_the_sections_that_the_config_has() {
 
 #[test]
 fn names_nodes_without_a_consumer_that_the_schema_wants() {
-    let desired =
-        |change: fn(&mut Seen)| Found { desired: BTreeSet::from(["d.k".to_owned()]), ..found(change) };
+    let desired = |change: fn(&mut GroupSnapshot)| CheckInput {
+        desired: BTreeSet::from(["d.k".to_owned()]),
+        ..found(change)
+    };
     assert_eq!(check(&desired(|_| ())), []);
     // The group never committed, and no node has the table.
     let mut none = desired(|seen| {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::partitions::places;
-use crate::kafka::{Cluster, Place};
+use crate::kafka::{Cluster, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::KafkaTable;
 use crate::sql;
@@ -20,7 +20,7 @@ const KEEPER_EXCEPTION: u32 = 999;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// Without partitions of which no message was read.
-    Offsets(BTreeMap<Place, i64>),
+    Offsets(BTreeMap<TopicPartition, i64>),
     /// Reason why they can't be read.
     Unreadable(String),
 }
@@ -54,7 +54,8 @@ pub(super) async fn offsets(
             .filter(|table| table.keeper_path.as_ref() == Some(path))
             .flat_map(|t| &t.topics)
             .collect();
-        let places: Vec<Place> = topics.into_iter().flat_map(|topic| places(cluster, topic)).collect();
+        let places: Vec<TopicPartition> =
+            topics.into_iter().flat_map(|topic| places(cluster, topic)).collect();
         let kept = match read(node, path, places).await {
             Ok(offsets) => Kept::Offsets(offsets),
             Err(error) => Kept::Unreadable(why(&node.name, &error)),
@@ -64,8 +65,12 @@ pub(super) async fn offsets(
     found
 }
 
-async fn read(node: &Node, path: &str, places: Vec<Place>) -> Result<BTreeMap<Place, i64>, NodeError> {
-    let places: BTreeMap<String, Place> =
+async fn read(
+    node: &Node,
+    path: &str,
+    places: Vec<TopicPartition>,
+) -> Result<BTreeMap<TopicPartition, i64>, NodeError> {
+    let places: BTreeMap<String, TopicPartition> =
         places.into_iter().map(|place| (partition_path(path, &place), place)).collect();
     if places.is_empty() {
         return Ok(BTreeMap::new());
@@ -83,7 +88,7 @@ async fn read(node: &Node, path: &str, places: Vec<Place>) -> Result<BTreeMap<Pl
     Ok(offsets.collect())
 }
 
-fn partition_path(path: &str, place: &Place) -> String {
+fn partition_path(path: &str, place: &TopicPartition) -> String {
     format!("{}/topics/{}/partitions/{}", path.trim_end_matches('/'), place.topic, place.partition)
 }
 
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_partition_has_its_place_below_the_path() {
-        let place = Place { topic: "events".to_owned(), partition: 3 };
+        let place = TopicPartition { topic: "events".to_owned(), partition: 3 };
         assert_eq!(partition_path("/a/b/", &place), "/a/b/topics/events/partitions/3");
     }
 }

@@ -16,11 +16,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 pub use self::keeper::{Kept, replicas};
-pub use self::observe::{Seen, observe};
+pub use self::observe::{GroupSnapshot, observe};
 pub(super) use self::partitions::places;
 pub use self::readers::{TopicReader, readers};
 pub use self::replay::{ReplayError, replays};
-use crate::kafka::{Client, FirstMessage, KafkaError, Place};
+use crate::kafka::{Client, FirstMessage, KafkaError, TopicPartition};
 use crate::schema::KafkaTable;
 
 /// Groups that are asked for at once, each by a consumer with its own connections.
@@ -29,7 +29,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// Source of a group's effective offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Offsets {
+pub enum GroupOffsets {
     /// The consumer group.
     Group,
     /// Keeper, for Kafka tables that keep their offsets there. The group's offsets follow.
@@ -48,7 +48,7 @@ pub struct Lag {
     pub state: Option<String>,
     /// Number of consumers in the group.
     pub members: usize,
-    pub offsets: Offsets,
+    pub offsets: GroupOffsets,
     /// Kafka tables of the group that read the topic, each with its nodes.
     pub tables: BTreeMap<String, Vec<String>>,
     /// Number of unread messages.
@@ -81,7 +81,7 @@ pub struct PartitionLag {
 
 /// Lags of all groups that the brokers or tables know, by group and topic. With a name, of this
 /// group alone.
-pub fn lags(seen: &Seen, only: Option<&str>) -> Vec<Lag> {
+pub fn lags(seen: &GroupSnapshot, only: Option<&str>) -> Vec<Lag> {
     let names = seen.group_names().into_iter().filter(|name| only.is_none_or(|only| only == *name));
     names
         .flat_map(|group| seen.topics_of(group).into_iter().map(move |topic| lag(seen, group, topic)))
@@ -89,11 +89,11 @@ pub fn lags(seen: &Seen, only: Option<&str>) -> Vec<Lag> {
 }
 
 /// Groups without any known topic.
-pub fn idle(seen: &Seen) -> Vec<&str> {
+pub fn idle(seen: &GroupSnapshot) -> Vec<&str> {
     seen.group_names().into_iter().filter(|group| seen.topics_of(group).is_empty()).collect()
 }
 
-fn lag(seen: &Seen, group: &str, topic: String) -> Lag {
+fn lag(seen: &GroupSnapshot, group: &str, topic: String) -> Lag {
     let known = seen.groups.iter().find(|known| known.name == group);
     let tables: Vec<&KafkaTable> =
         seen.tables_of(group).filter(|table| table.topics.contains(&topic)).collect();
@@ -116,16 +116,16 @@ fn lag(seen: &Seen, group: &str, topic: String) -> Lag {
     }
 }
 
-fn whose(seen: &Seen, tables: &[&KafkaTable]) -> Offsets {
+fn whose(seen: &GroupSnapshot, tables: &[&KafkaTable]) -> GroupOffsets {
     let mut paths = tables.iter().filter_map(|table| table.keeper_path.as_ref());
     match paths.next() {
-        None => Offsets::Group,
-        Some(path) if matches!(seen.kept.get(path), Some(Kept::Offsets(_))) => Offsets::Keeper,
-        Some(_) => Offsets::GroupForKeeper,
+        None => GroupOffsets::Group,
+        Some(path) if matches!(seen.kept.get(path), Some(Kept::Offsets(_))) => GroupOffsets::Keeper,
+        Some(_) => GroupOffsets::GroupForKeeper,
     }
 }
 
-fn partition(seen: &Seen, group: &str, place: &Place) -> PartitionLag {
+fn partition(seen: &GroupSnapshot, group: &str, place: &TopicPartition) -> PartitionLag {
     let (committed, bounds) = (seen.position(group, place), seen.bounds.get(place));
     let reads = |assigned: &Vec<(String, Vec<i32>)>| {
         assigned.iter().any(|(topic, all)| *topic == place.topic && all.contains(&place.partition))
@@ -145,11 +145,11 @@ fn partition(seen: &Seen, group: &str, place: &Place) -> PartitionLag {
 }
 
 /// Offset of the oldest unread message of each lagging partition.
-pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
+pub fn unread(lags: &[Lag]) -> BTreeMap<(String, TopicPartition), i64> {
     let mut unread = BTreeMap::new();
     for lag in lags {
         for partition in lag.partitions.iter().filter(|partition| partition.lag > Some(0)) {
-            let place = Place { topic: lag.topic.clone(), partition: partition.partition };
+            let place = TopicPartition { topic: lag.topic.clone(), partition: partition.partition };
             let first = partition.first.unwrap_or_default();
             let start = partition.committed.unwrap_or(first).max(first);
             unread.insert((lag.group.clone(), place), start);
@@ -161,7 +161,7 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, Place), i64> {
 /// Fills in the timestamps of the oldest unread messages. Reads one message of each lagging
 /// partition. A partition without one gets lag 0.
 pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
-    let mut groups: BTreeMap<String, BTreeMap<Place, i64>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
     for ((group, place), start) in unread(lags) {
         groups.entry(group).or_default().insert(place, start);
     }
@@ -171,10 +171,10 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
     });
     let asked: Vec<_> = asked.collect();
     let first: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
-    let first: BTreeMap<(String, Place), FirstMessage> = first.into_iter().flatten().collect();
+    let first: BTreeMap<(String, TopicPartition), FirstMessage> = first.into_iter().flatten().collect();
     for lag in lags {
         for partition in &mut lag.partitions {
-            let place = Place { topic: lag.topic.clone(), partition: partition.partition };
+            let place = TopicPartition { topic: lag.topic.clone(), partition: partition.partition };
             match first.get(&(lag.group.clone(), place)) {
                 Some(FirstMessage::Made(time)) => partition.oldest_unread = *time,
                 Some(FirstMessage::Nothing) => partition.lag = Some(0),
@@ -188,7 +188,7 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
 }
 
 /// Caveats to show beside the figures.
-pub fn notes(seen: &Seen) -> Vec<String> {
+pub fn notes(seen: &GroupSnapshot) -> Vec<String> {
     let silent = seen.silent.iter();
     let mut notes: Vec<String> =
         silent.map(|(node, said)| format!("{node}'s tables are not known: {said}")).collect();

@@ -8,14 +8,14 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
 use super::partitions::places;
-use crate::kafka::{Bounds, Client, Cluster, Group, KafkaError, Place};
+use crate::kafka::{Client, Cluster, Group, KafkaError, OffsetBounds, TopicPartition};
 use crate::node::Node;
 use crate::schema::{KafkaTable, kafka_tables};
 use crate::topics::apply::lock::is_lock;
 
 /// Snapshot of groups, their readers and offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct GroupSnapshot {
     pub cluster: Cluster,
     /// Every group but the locks', by name.
     pub groups: Vec<Group>,
@@ -24,14 +24,14 @@ pub struct Seen {
     /// Unreachable nodes with their errors. They may have tables too.
     pub silent: BTreeMap<String, String>,
     /// Committed offsets of each group.
-    pub committed: BTreeMap<String, BTreeMap<Place, i64>>,
+    pub committed: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
     /// Offsets of tables in Keeper, by path.
     pub kept: BTreeMap<String, Kept>,
     /// Bounds of all partitions with a reader; without partitions that no broker leads.
-    pub bounds: BTreeMap<Place, Bounds>,
+    pub bounds: BTreeMap<TopicPartition, OffsetBounds>,
 }
 
-impl Seen {
+impl GroupSnapshot {
     /// Topics of which the group has committed offsets, or that one of its tables or members reads.
     pub(in super::super) fn topics_of(&self, group: &str) -> BTreeSet<String> {
         let committed = self.committed.get(group).into_iter().flatten().map(|(place, _)| place.topic.clone());
@@ -54,13 +54,13 @@ impl Seen {
 
     /// Effective offset of a group in a partition: from Keeper if a table keeps its offsets there,
     /// else from the group.
-    pub(in super::super) fn position(&self, group: &str, place: &Place) -> Option<i64> {
+    pub(in super::super) fn position(&self, group: &str, place: &TopicPartition) -> Option<i64> {
         self.kept_position(group, place)
             .or_else(|| self.committed.get(group).and_then(|offsets| offsets.get(place)).copied())
     }
 
     /// Offset of a group in a partition, from Keeper.
-    pub(in super::super) fn kept_position(&self, group: &str, place: &Place) -> Option<i64> {
+    pub(in super::super) fn kept_position(&self, group: &str, place: &TopicPartition) -> Option<i64> {
         let mut paths = self.tables_of(group).filter_map(|table| table.keeper_path.as_ref());
         paths.find_map(|path| match self.kept.get(path)? {
             Kept::Offsets(offsets) => offsets.get(place).copied(),
@@ -72,8 +72,12 @@ impl Seen {
 /// Takes a snapshot. With `only`, reads the offsets of this group alone.
 ///
 /// # Errors
-/// See [`KafkaError`]. An unreachable node is no error; it is listed in [`Seen::silent`].
-pub async fn observe(client: &Client, nodes: &[Node], only: Option<&str>) -> Result<Seen, KafkaError> {
+/// See [`KafkaError`]. An unreachable node is no error; it is listed in [`GroupSnapshot::silent`].
+pub async fn observe(
+    client: &Client,
+    nodes: &[Node],
+    only: Option<&str>,
+) -> Result<GroupSnapshot, KafkaError> {
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;
     groups.retain(|group| !is_lock(&group.name));
@@ -85,8 +89,15 @@ pub async fn observe(client: &Client, nodes: &[Node], only: Option<&str>) -> Res
         }
     }
     let kept = keeper::offsets(nodes, &tables, &cluster).await;
-    let mut seen =
-        Seen { cluster, groups, tables, silent, committed: BTreeMap::new(), kept, bounds: BTreeMap::new() };
+    let mut seen = GroupSnapshot {
+        cluster,
+        groups,
+        tables,
+        silent,
+        committed: BTreeMap::new(),
+        kept,
+        bounds: BTreeMap::new(),
+    };
     let names: BTreeSet<String> = match only {
         Some(name) => BTreeSet::from([name.to_owned()]),
         None => seen.group_names().into_iter().map(str::to_owned).collect(),
@@ -101,9 +112,9 @@ async fn committed(
     client: &Client,
     cluster: &Cluster,
     groups: &BTreeSet<String>,
-) -> Result<BTreeMap<String, BTreeMap<Place, i64>>, KafkaError> {
+) -> Result<BTreeMap<String, BTreeMap<TopicPartition, i64>>, KafkaError> {
     let own = cluster.topics.keys().filter(|topic| !super::super::plan::is_internal(topic));
-    let all: BTreeSet<Place> = own.flat_map(|topic| led(cluster, topic)).collect();
+    let all: BTreeSet<TopicPartition> = own.flat_map(|topic| led(cluster, topic)).collect();
     let asked = groups.iter().cloned().map(|group| {
         let places = all.clone();
         async move {
@@ -120,15 +131,15 @@ async fn bounds(
     client: &Client,
     cluster: &Cluster,
     topics: &BTreeSet<String>,
-) -> Result<BTreeMap<Place, Bounds>, KafkaError> {
-    let places: BTreeSet<Place> = topics.iter().flat_map(|topic| led(cluster, topic)).collect();
+) -> Result<BTreeMap<TopicPartition, OffsetBounds>, KafkaError> {
+    let places: BTreeSet<TopicPartition> = topics.iter().flat_map(|topic| led(cluster, topic)).collect();
     client.bounds(places).await
 }
 
 /// Partitions of a topic with a leader. Brokers never answer a question about a leaderless one.
-fn led(cluster: &Cluster, topic: &str) -> impl Iterator<Item = Place> {
+fn led(cluster: &Cluster, topic: &str) -> impl Iterator<Item = TopicPartition> {
     let layout = cluster.topics.get(topic);
-    let led = move |place: &Place| {
+    let led = move |place: &TopicPartition| {
         let number = usize::try_from(place.partition).ok();
         let partition = layout.zip(number).and_then(|(layout, number)| layout.partitions.get(number));
         partition.is_some_and(|partition| partition.leader.is_some())

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::partitions::places;
-use crate::config::{Config, Consumer, Offsets};
-use crate::kafka::{Client, KafkaError, Place};
+use crate::config::{Config, Consumer, OffsetStorage};
+use crate::kafka::{Client, KafkaError, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::Replays;
 use crate::sql;
@@ -28,7 +28,7 @@ pub enum ReplayError {
 }
 
 #[derive(Deserialize)]
-struct Stored {
+struct StoredRows {
     rows: u64,
 }
 
@@ -62,7 +62,7 @@ async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
     for node in nodes {
         let query = node.query(sql::text("inspect/stored_rows.sql").unwrap_or_default());
         let query = query.param("database", &config.database).param("table", STORAGE);
-        stored += query.rows::<Stored>().await?.into_iter().map(|table| table.rows).sum::<u64>();
+        stored += query.rows::<StoredRows>().await?.into_iter().map(|table| table.rows).sum::<u64>();
     }
     Ok(stored)
 }
@@ -75,7 +75,7 @@ async fn from_beginning(
     nodes: &[Node],
 ) -> Result<Option<i64>, ReplayError> {
     let topic = &config.events.topic;
-    if let (Offsets::Keeper, Some(node)) = (config.events.offsets, nodes.first()) {
+    if let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) {
         let path = format!("{}/topics/{topic}", config.events.keeper_path.trim_end_matches('/'));
         if super::keeper::children(node, &format!("{path}/partitions"))
             .await?
@@ -85,7 +85,7 @@ async fn from_beginning(
         }
     }
     let cluster = client.cluster().await?;
-    let places: BTreeSet<Place> = places(&cluster, topic).collect();
+    let places: BTreeSet<TopicPartition> = places(&cluster, topic).collect();
     if places.is_empty() {
         return Ok(None);
     }

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{KafkaTable, Seen};
-use crate::kafka::{Bounds, Cluster, Group, Layout, Member, Partition, Place};
+use super::{GroupSnapshot, KafkaTable};
+use crate::kafka::{Cluster, Group, Layout, Member, OffsetBounds, Partition, TopicPartition};
 
 /// A cluster with one topic of two partitions. Group `g` is at 5 in the first and has no commit in
 /// the second. Both have messages from 2 to 10.
-pub(in super::super) fn seen() -> Seen {
+pub(in super::super) fn seen() -> GroupSnapshot {
     let led = Partition { leader: Some(1), replicas: vec![1], in_sync: vec![1] };
     let layout = Layout { partitions: vec![led.clone(), led] };
     let topics = BTreeMap::from([("t".to_owned(), layout)]);
-    let bounds = [place(0), place(1)].map(|place| (place, Bounds { first: 2, end: 10 }));
-    Seen {
+    let bounds = [place(0), place(1)].map(|place| (place, OffsetBounds { first: 2, end: 10 }));
+    GroupSnapshot {
         cluster: Cluster { id: None, brokers: BTreeSet::from([1]), topics },
         groups: vec![Group { name: "g".to_owned(), state: "Empty".to_owned(), members: Vec::new() }],
         tables: Vec::new(),
@@ -23,8 +23,8 @@ pub(in super::super) fn seen() -> Seen {
     }
 }
 
-pub(in super::super) fn place(partition: i32) -> Place {
-    Place { topic: "t".to_owned(), partition }
+pub(in super::super) fn place(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "t".to_owned(), partition }
 }
 
 pub(in super::super) fn table(node: &str, keeper_path: Option<&str>) -> KafkaTable {

@@ -10,7 +10,7 @@ fn what_was_never_committed_is_unread_from_the_first_message_on() {
     let [lag] = lags.as_slice() else { panic!("one: {lags:?}") };
     let partitions: Vec<_> = lag.partitions.iter().map(|p| (p.committed, p.lag, p.lost)).collect();
     assert_eq!(partitions, [(Some(5), Some(5), 0), (None, Some(8), 0)]);
-    assert_eq!((lag.lag, lag.offsets), (13, Offsets::Group));
+    assert_eq!((lag.lag, lag.offsets), (13, GroupOffsets::Group));
     let starts: Vec<i64> = unread(&lags).into_values().collect();
     assert_eq!(starts, [5, 2]);
 }
@@ -22,11 +22,11 @@ fn keepers_offsets_count_where_a_table_keeps_them_there() {
     seen.kept.insert("/k".to_owned(), Kept::Offsets(BTreeMap::from([(place(0), 7)])));
     let lag = lags(&seen, Some("g")).remove(0);
     assert_eq!((lag.partitions[0].committed, lag.partitions[1].committed), (Some(7), None));
-    assert_eq!((lag.offsets, lag.lag), (Offsets::Keeper, 3 + 8));
+    assert_eq!((lag.offsets, lag.lag), (GroupOffsets::Keeper, 3 + 8));
     assert_eq!(lag.tables, BTreeMap::from([("d.k".to_owned(), vec!["n1".to_owned(), "n2".to_owned()])]));
     seen.kept.insert("/k".to_owned(), Kept::Unreadable("no".to_owned()));
     let lag = lags(&seen, None).remove(0);
-    assert_eq!((lag.partitions[0].committed, lag.offsets), (Some(5), Offsets::GroupForKeeper));
+    assert_eq!((lag.partitions[0].committed, lag.offsets), (Some(5), GroupOffsets::GroupForKeeper));
     assert!(notes(&seen)[0].contains("/k in Keeper can't be read (no)"));
 }
 

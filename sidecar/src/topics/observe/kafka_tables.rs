@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-use crate::kafka::Place;
+use crate::kafka::TopicPartition;
 use crate::node::{Node, NodeError};
 use crate::sql;
 
@@ -30,7 +30,7 @@ pub struct ServerConsumer {
     /// With its database.
     pub table: String,
     /// Assigned partitions.
-    pub assigned: BTreeSet<Place>,
+    pub assigned: BTreeSet<TopicPartition>,
     /// Seconds since the last commit; absent if it never committed.
     pub committed_s: Option<i64>,
     /// Views with a missing target. The server does not stream to them.
@@ -105,7 +105,7 @@ fn server_consumer(node: &str, row: ConsumerRow) -> ServerConsumer {
     ServerConsumer {
         node: node.to_owned(),
         table: format!("{}.{}", row.database, row.name),
-        assigned: places.map(|(topic, partition)| Place { topic, partition }).collect(),
+        assigned: places.map(|(topic, partition)| TopicPartition { topic, partition }).collect(),
         committed_s: row.committed_s,
         missing: row.missing,
         exception: row.exception_s.map(|age| (age, one_line(&row.exception))),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retention::RETENTION;
 use super::values::{bytes, shown};
-use crate::kafka::{Config, NewTopic, Source};
+use crate::kafka::{NewTopic, Source, TopicConfig};
 
 /// A change to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub enum Change {
         name: String,
         key: String,
         /// The effective config.
-        from: Config,
+        from: TopicConfig,
         to: String,
     },
     /// The file no longer names the config, and pruning is on.
@@ -34,7 +34,7 @@ pub enum Change {
         name: String,
         key: String,
         /// The effective config.
-        from: Config,
+        from: TopicConfig,
     },
     /// The file marks the topic for deletion.
     Delete {
@@ -134,7 +134,7 @@ impl fmt::Display for Change {
     }
 }
 
-fn current(key: &str, config: &Config) -> String {
+fn current(key: &str, config: &TopicConfig) -> String {
     let value = config.value.as_deref().map_or_else(|| "(hidden)".to_owned(), |value| shown(key, value));
     match config.source {
         Source::Topic => value,
@@ -152,7 +152,7 @@ mod tests {
         let set = |from: &str, to: &str| Change::SetConfig {
             name: "a".to_owned(),
             key: RETENTION.to_owned(),
-            from: Config { value: Some(from.to_owned()), source: Source::Topic },
+            from: TopicConfig { value: Some(from.to_owned()), source: Source::Topic },
             to: to.to_owned(),
         };
         assert_eq!(set("10", "5").deletes(), Some(Some(5)));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::super::spec::Topic;
 use super::retention::{RETENTION, is_limit, step};
 use super::values::{duration, same, shown};
-use super::{Change, Options, Step, Verdict};
+use super::{Change, Options, Step, TopicVerdict};
 use crate::config::reader::most_alike;
-use crate::kafka::{Config, Layout, Source};
+use crate::kafka::{Layout, Source, TopicConfig};
 
 /// Number of brokers that must have a message before its producer gets an acknowledgement.
 const LEAST_IN_SYNC: &str = "min.insync.replicas";
@@ -19,9 +19,9 @@ const NUMBERS: [&str; 2] = [RETENTION, "retention.bytes"];
 pub(super) fn compare(
     topic: &Topic,
     layout: &Layout,
-    observed: Option<&BTreeMap<String, Config>>,
+    observed: Option<&BTreeMap<String, TopicConfig>>,
     options: &Options,
-    verdict: &mut Verdict,
+    verdict: &mut TopicVerdict,
 ) {
     unfit(topic, layout.replication_factor(), verdict);
     let Some(observed) = observed else {
@@ -51,7 +51,7 @@ pub(super) fn compare(
 }
 
 /// Refuses a `min.insync.replicas` above the replication factor.
-pub(super) fn unfit(topic: &Topic, copies: usize, verdict: &mut Verdict) {
+pub(super) fn unfit(topic: &Topic, copies: usize, verdict: &mut TopicVerdict) {
     let least = topic.config.get(LEAST_IN_SYNC).and_then(|value| value.parse::<usize>().ok());
     if let Some(least) = least.filter(|least| *least > copies) {
         verdict.refuse(
@@ -64,7 +64,14 @@ pub(super) fn unfit(topic: &Topic, copies: usize, verdict: &mut Verdict) {
     }
 }
 
-fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options, verdict: &mut Verdict) {
+fn set(
+    topic: &Topic,
+    key: &str,
+    found: &TopicConfig,
+    wanted: &str,
+    options: &Options,
+    verdict: &mut TopicVerdict,
+) {
     let is_same = found.value.as_deref().is_some_and(|value| same(value, wanted));
     if is_same && found.source == Source::Topic {
         return;
@@ -111,7 +118,7 @@ fn set(topic: &Topic, key: &str, found: &Config, wanted: &str, options: &Options
     verdict.steps.push(planned);
 }
 
-fn reset(topic: &Topic, key: &str, from: &Config, options: &Options, verdict: &mut Verdict) {
+fn reset(topic: &Topic, key: &str, from: &TopicConfig, options: &Options, verdict: &mut TopicVerdict) {
     // The value that replaces it is known only after the reset.
     let deletes =
         ["retention.ms", "retention.bytes", "cleanup.policy", "remote.storage.enable"].contains(&key);

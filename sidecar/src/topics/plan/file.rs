@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::kafka::{Config, Source};
+use crate::kafka::{Source, TopicConfig};
 use crate::topics::plan::{Observed, Plan};
 use crate::topics::spec::{Manage, Spec, Topic};
 
@@ -20,13 +20,13 @@ pub struct SavedPlan {
     /// Cluster of the plan.
     pub cluster_id: Option<String>,
     /// Observed state of the topics in the file.
-    seen: BTreeMap<String, Seen>,
+    seen: BTreeMap<String, PlanBasis>,
     pub plan: Plan,
 }
 
 /// State that a plan depends on; `None` partitions mean a missing topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Seen {
+struct PlanBasis {
     partitions: Option<usize>,
     replication_factor: usize,
     configs: BTreeMap<String, Option<String>>,
@@ -71,7 +71,7 @@ impl SavedPlan {
     /// Combines a plan with the state that it depends on.
     pub fn new(plan: Plan, spec: &Spec, observed: &Observed) -> Self {
         let looked_at = spec.topics.iter().filter(|topic| topic.manage != Manage::Ignore);
-        let seen = looked_at.map(|topic| (topic.name.clone(), Seen::of(&topic.name, observed)));
+        let seen = looked_at.map(|topic| (topic.name.clone(), PlanBasis::of(&topic.name, observed)));
         Self { format: FORMAT, cluster_id: observed.cluster.id.clone(), seen: seen.collect(), plan }
     }
 
@@ -99,7 +99,7 @@ impl SavedPlan {
 
     /// The topics to observe before the plan is applied, as a topics file without desired values.
     pub fn spec(&self) -> Spec {
-        let topic = |(name, seen): (&String, &Seen)| Topic {
+        let topic = |(name, seen): (&String, &PlanBasis)| Topic {
             name: name.clone(),
             manage: match seen.readers {
                 Some(_) => Manage::Delete,
@@ -124,13 +124,15 @@ impl SavedPlan {
         let changed: Vec<String> = self
             .seen
             .iter()
-            .filter_map(|(name, was)| Some(format!("{name}: {}", was.difference(&Seen::of(name, observed))?)))
+            .filter_map(|(name, was)| {
+                Some(format!("{name}: {}", was.difference(&PlanBasis::of(name, observed))?))
+            })
             .collect();
         if changed.is_empty() { Ok(()) } else { Err(SavedError::Changed { changed: changed.join("; ") }) }
     }
 }
 
-impl Seen {
+impl PlanBasis {
     fn of(name: &str, observed: &Observed) -> Self {
         let layout = observed.cluster.topics.get(name);
         let own = observed.configs.get(name).into_iter().flatten();
@@ -138,7 +140,7 @@ impl Seen {
         Self {
             partitions: layout.map(|layout| layout.partitions.len()),
             replication_factor: layout.map_or(0, crate::kafka::Layout::replication_factor),
-            configs: own.map(|(key, Config { value, .. })| (key.clone(), value.clone())).collect(),
+            configs: own.map(|(key, TopicConfig { value, .. })| (key.clone(), value.clone())).collect(),
             readers: observed.readers.get(name).cloned(),
         }
     }

@@ -23,14 +23,14 @@ pub use self::change::{Change, Frees, Step};
 use self::configs::{compare, unfit};
 pub use self::options::Options;
 use super::spec::{Manage, Spec, Topic};
-use crate::kafka::{Cluster, Config, Layout, NewTopic};
+use crate::kafka::{Cluster, Layout, NewTopic, TopicConfig};
 
 /// Observed state of the file's topics, and readers of topics to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     pub cluster: Cluster,
     /// All configs of the file's topics that exist.
-    pub configs: BTreeMap<String, BTreeMap<String, Config>>,
+    pub configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
     /// Readers of each topic as short texts; only for topics to delete.
     pub readers: BTreeMap<String, Vec<String>>,
 }
@@ -75,12 +75,12 @@ impl Plan {
 
 /// Planned steps and refusals of one topic.
 #[derive(Default)]
-struct Verdict {
+struct TopicVerdict {
     steps: Vec<Step>,
     refused: Vec<(String, String)>,
 }
 
-impl Verdict {
+impl TopicVerdict {
     fn refuse(&mut self, what: impl Into<String>, way_out: impl Into<String>) {
         self.refused.push((what.into(), way_out.into()));
     }
@@ -129,8 +129,8 @@ pub(super) fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
 }
 
-fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &Options) -> Verdict {
-    let mut verdict = Verdict::default();
+fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &Options) -> TopicVerdict {
+    let mut verdict = TopicVerdict::default();
     match (topic.manage, layout) {
         (Manage::Ignore, _) | (Manage::Delete, None) => {}
         (Manage::Delete, Some(layout)) => delete(topic, layout, observed, options, &mut verdict),
@@ -163,7 +163,7 @@ fn shape(
     layout: &Layout,
     partitions: Option<i32>,
     copies: Option<i32>,
-    verdict: &mut Verdict,
+    verdict: &mut TopicVerdict,
 ) {
     let (has, wanted) = (layout.partitions.len(), partitions.and_then(|count| usize::try_from(count).ok()));
     match wanted {
@@ -200,7 +200,13 @@ fn shape(
     }
 }
 
-fn delete(topic: &Topic, layout: &Layout, observed: &Observed, options: &Options, verdict: &mut Verdict) {
+fn delete(
+    topic: &Topic,
+    layout: &Layout,
+    observed: &Observed,
+    options: &Options,
+    verdict: &mut TopicVerdict,
+) {
     let name = &topic.name;
     if is_internal(name) {
         return verdict.refuse("it is Kafka's own", "take it out of the file");

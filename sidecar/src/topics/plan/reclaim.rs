@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::kafka::{Bounds, Client, Cluster, KafkaError, Place};
+use crate::kafka::{Client, Cluster, KafkaError, OffsetBounds, TopicPartition};
 use crate::topics::plan::{Frees, Step};
 
 /// Fills in the reclaimed data, without retries. Brokers need seconds before they report offsets of
@@ -19,7 +19,7 @@ pub(crate) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Ste
 async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(), KafkaError> {
     // One request per retention time, because a request per topic would be too many for a thousand
     // topics.
-    let mut by_time: BTreeMap<Option<i64>, BTreeSet<Place>> = BTreeMap::new();
+    let mut by_time: BTreeMap<Option<i64>, BTreeSet<TopicPartition>> = BTreeMap::new();
     for step in steps.iter() {
         if let Some(kept) = step.change.deletes() {
             by_time.entry(kept).or_default().extend(places(cluster, step.change.topic()));
@@ -45,9 +45,10 @@ async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(
     Ok(())
 }
 
-fn places(cluster: &Cluster, topic: &str) -> BTreeSet<Place> {
+fn places(cluster: &Cluster, topic: &str) -> BTreeSet<TopicPartition> {
     let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
-    let place = |number| Some(Place { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });
+    let place =
+        |number| Some(TopicPartition { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });
     (0..partitions).filter_map(place).collect()
 }
 
@@ -59,13 +60,14 @@ fn oldest(now: i64, kept: i64) -> i64 {
 
 /// Sums the data before `from` in each partition, or all of it if no message is young enough.
 fn freed(
-    places: &BTreeSet<Place>,
-    bounds: &BTreeMap<Place, Bounds>,
-    from: &BTreeMap<Place, Option<i64>>,
-    sizes: Option<&BTreeMap<Place, u64>>,
+    places: &BTreeSet<TopicPartition>,
+    bounds: &BTreeMap<TopicPartition, OffsetBounds>,
+    from: &BTreeMap<TopicPartition, Option<i64>>,
+    sizes: Option<&BTreeMap<TopicPartition, u64>>,
 ) -> Frees {
     let (mut messages, mut bytes) = (0, sizes.map(|_| 0));
-    for (place, Bounds { first, end }) in places.iter().filter_map(|place| bounds.get_key_value(place)) {
+    for (place, OffsetBounds { first, end }) in places.iter().filter_map(|place| bounds.get_key_value(place))
+    {
         let kept_from = from.get(place).copied().flatten().unwrap_or(*end);
         let held = (end - first).max(0).unsigned_abs();
         let old = (kept_from.min(*end) - first).max(0).unsigned_abs();
@@ -82,16 +84,16 @@ fn freed(
 mod tests {
     use super::*;
 
-    fn place(partition: i32) -> Place {
-        Place { topic: "a".to_owned(), partition }
+    fn place(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "a".to_owned(), partition }
     }
 
     #[test]
     fn what_is_older_is_counted_and_its_bytes_are_a_share() {
         let bounds = BTreeMap::from([
-            (place(0), Bounds { first: 100, end: 300 }),
-            (place(1), Bounds { first: 0, end: 10 }),
-            (place(2), Bounds { first: 5, end: 5 }),
+            (place(0), OffsetBounds { first: 100, end: 300 }),
+            (place(1), OffsetBounds { first: 0, end: 10 }),
+            (place(2), OffsetBounds { first: 5, end: 5 }),
         ]);
         let from = BTreeMap::from([(place(0), Some(150)), (place(1), None), (place(2), None)]);
         let sizes = BTreeMap::from([(place(0), 4_000), (place(1), 70)]);

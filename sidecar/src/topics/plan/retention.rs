@@ -17,7 +17,7 @@ pub(crate) fn is_limit(retention: i64) -> bool {
 
 /// A step towards the desired retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct RetentionStep {
     /// Retention after this step, in milliseconds.
     pub(crate) next: i64,
     /// Number of steps after this one.
@@ -26,17 +26,17 @@ pub(crate) struct Step {
 
 /// Returns the next step from `from` to `to`, both in milliseconds. `None` from no limit to a
 /// limit, because the number of deleted messages is unknown.
-pub(crate) fn step(from: i64, to: i64, most: Duration) -> Option<Step> {
+pub(crate) fn step(from: i64, to: i64, most: Duration) -> Option<RetentionStep> {
     let most = i64::try_from(most.as_millis()).unwrap_or(i64::MAX).max(1);
     if !is_limit(to) || (is_limit(from) && to >= from) {
-        return Some(Step { next: to, left: 0 });
+        return Some(RetentionStep { next: to, left: 0 });
     }
     if !is_limit(from) {
         return None;
     }
     let next = from.saturating_sub(most).max(to);
     let left = (next - to).unsigned_abs().div_ceil(most.unsigned_abs());
-    Some(Step { next, left })
+    Some(RetentionStep { next, left })
 }
 
 #[cfg(test)]
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn growth_needs_no_steps_and_a_first_limit_is_refused() {
-        assert_eq!(step(DAY, 30 * DAY, MOST), Some(Step { next: 30 * DAY, left: 0 }));
-        assert_eq!(step(DAY, -1, MOST), Some(Step { next: -1, left: 0 }));
-        assert_eq!(step(-1, -1, MOST), Some(Step { next: -1, left: 0 }));
+        assert_eq!(step(DAY, 30 * DAY, MOST), Some(RetentionStep { next: 30 * DAY, left: 0 }));
+        assert_eq!(step(DAY, -1, MOST), Some(RetentionStep { next: -1, left: 0 }));
+        assert_eq!(step(-1, -1, MOST), Some(RetentionStep { next: -1, left: 0 }));
         assert_eq!(step(-1, 365 * DAY, MOST), None);
         assert_eq!(step(i64::MAX, 0, MOST), None);
-        assert_eq!(step(DAY, i64::MAX, MOST), Some(Step { next: i64::MAX, left: 0 }));
+        assert_eq!(step(DAY, i64::MAX, MOST), Some(RetentionStep { next: i64::MAX, left: 0 }));
         assert_eq!(step(CENTURY, 0, MOST).map(|step| step.next), Some(CENTURY - DAY));
     }
 }

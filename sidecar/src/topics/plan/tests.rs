@@ -16,10 +16,10 @@ fn layout(partitions: usize, copies: i32) -> Layout {
 fn observed(topics: &[(&str, usize, i32)], configs: &[(&str, &str, &str, Source)]) -> Observed {
     let layouts =
         topics.iter().map(|(name, partitions, copies)| ((*name).to_owned(), layout(*partitions, *copies)));
-    let mut by_topic: BTreeMap<String, BTreeMap<String, Config>> =
+    let mut by_topic: BTreeMap<String, BTreeMap<String, TopicConfig>> =
         topics.iter().map(|(name, ..)| ((*name).to_owned(), BTreeMap::new())).collect();
     for (topic, key, value, source) in configs {
-        let config = Config { value: Some((*value).to_owned()), source: *source };
+        let config = TopicConfig { value: Some((*value).to_owned()), source: *source };
         by_topic.entry((*topic).to_owned()).or_default().insert((*key).to_owned(), config);
     }
     let cluster = Cluster { id: None, brokers: (1..=3).collect(), topics: layouts.collect() };
@@ -227,7 +227,7 @@ fn a_confirmed_loss_leaves_a_retention_its_steps() {
 fn what_counts_now_must_be_known_before_it_is_limited() {
     let mut observed = observed(&[("a", 1, 1)], &[]);
     for key in ["retention.ms", "retention.bytes"] {
-        let hidden = Config { value: None, source: Source::Topic };
+        let hidden = TopicConfig { value: None, source: Source::Topic };
         observed.configs.insert("a".to_owned(), BTreeMap::from([(key.to_owned(), hidden)]));
         let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
         let plan = planned(&format!("{head}config = {{ \"{key}\" = 5 }}\n"), &observed, &Options::default());

@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::{Found, Own, Request, Reset, ResetError, look, plan};
-use crate::config::{Config, Offsets};
-use crate::kafka::{Client, Place};
+use super::{Own, Reset, ResetError, ResetInput, ResetRequest, look, plan};
+use crate::config::{Config, OffsetStorage};
+use crate::kafka::{Client, TopicPartition};
 use crate::node::Node;
-use crate::schema::{self, Replays, Step};
+use crate::schema::{self, Replays, SchemaStep};
 use crate::topics::apply::lock::{Lock, LockScope};
 
 /// How long consumers of dropped tables may stay in the group. Consumers of a dead node stay until
@@ -50,7 +50,7 @@ pub async fn execute(
     config: &Config,
     client: &Client,
     nodes: &[Node],
-    request: &Request,
+    request: &ResetRequest,
     mut said: impl FnMut(String),
 ) -> Result<Reset, ExecuteError> {
     let lock = Lock::take(client, &LockScope::topics()).await.map_err(ResetError::from)?;
@@ -75,7 +75,7 @@ impl Run<'_> {
     async fn carry_out(
         &self,
         reset: &Reset,
-        found: &Found,
+        found: &ResetInput,
         said: &mut impl FnMut(String),
     ) -> Result<(), ResetError> {
         if reset.moves() {
@@ -109,7 +109,7 @@ impl Run<'_> {
     /// Checks that Keeper has no replica left, if a node can read Keeper.
     async fn forgotten(&self) -> Result<(), ResetError> {
         let path = &self.config.events.keeper_path;
-        let (Offsets::Keeper, Some(node)) = (self.config.events.offsets, self.nodes.first()) else {
+        let (OffsetStorage::Keeper, Some(node)) = (self.config.events.offsets, self.nodes.first()) else {
             return Ok(());
         };
         let left = replicas(node, path).await?.unwrap_or_default();
@@ -143,11 +143,15 @@ impl Run<'_> {
 
     /// Offsets to commit: the moved partitions. For the schema's own tables also the unmoved
     /// partitions, with Keeper's offset if the group was behind, because Keeper has dropped it.
-    async fn offsets(&self, reset: &Reset, found: &Found) -> Result<BTreeMap<Place, i64>, ResetError> {
-        let mut offsets: BTreeMap<Place, i64> =
+    async fn offsets(
+        &self,
+        reset: &Reset,
+        found: &ResetInput,
+    ) -> Result<BTreeMap<TopicPartition, i64>, ResetError> {
+        let mut offsets: BTreeMap<TopicPartition, i64> =
             reset.moves.iter().map(|step| (step.place.clone(), step.to)).collect();
         let topics = found.own.iter().flat_map(|own| &own.topics);
-        let rest: BTreeSet<Place> = topics
+        let rest: BTreeSet<TopicPartition> = topics
             .flat_map(|topic| places(&found.seen.cluster, topic))
             .filter(|place| !offsets.contains_key(place))
             .collect();
@@ -160,9 +164,9 @@ impl Run<'_> {
         Ok(offsets)
     }
 
-    async fn read_back(&self, group: &str, wanted: &BTreeMap<Place, i64>) -> Result<(), ResetError> {
+    async fn read_back(&self, group: &str, wanted: &BTreeMap<TopicPartition, i64>) -> Result<(), ResetError> {
         let committed = self.client.committed(group, wanted.keys().cloned().collect()).await?;
-        let kept = |(place, offset): &(&Place, &i64)| committed.get(place) == Some(&Some(**offset));
+        let kept = |(place, offset): &(&TopicPartition, &i64)| committed.get(place) == Some(&Some(**offset));
         match wanted.iter().filter(|pair| !kept(pair)).count() {
             0 => Ok(()),
             others => Err(ResetError::NotKept(others)),
@@ -192,6 +196,6 @@ impl Run<'_> {
     }
 }
 
-fn step_text(step: &Step) -> String {
+fn step_text(step: &SchemaStep) -> String {
     format!("{} {}", step.node, step.summary)
 }

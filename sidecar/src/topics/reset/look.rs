@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::super::groups::{self, Seen, observe, places};
-use super::{Found, Own, Request, ResetError, Target, topics};
-use crate::config::{Config, Offsets};
-use crate::kafka::{Client, Place};
+use super::super::groups::{self, GroupSnapshot, observe, places};
+use super::{Own, ResetError, ResetInput, ResetRequest, Target, topics};
+use crate::config::{Config, OffsetStorage};
+use crate::kafka::{Client, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::{self, Action, KafkaTable, OBJECTS, Plan, Replays, Role, is_detached};
 
@@ -18,19 +18,19 @@ pub async fn look(
     config: &Config,
     client: &Client,
     nodes: &[Node],
-    request: &Request,
-) -> Result<Found, ResetError> {
+    request: &ResetRequest,
+) -> Result<ResetInput, ResetError> {
     let seen = observe(client, nodes, Some(&request.group)).await?;
     let own = own(config, nodes, request, &seen).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let mut found = Found { seen, now, at: std::collections::BTreeMap::new(), own };
+    let mut found = ResetInput { seen, now, at: std::collections::BTreeMap::new(), own };
     let topics = topics(request, &found);
     // A topic that the group never read has no bounds yet.
-    let wanted: BTreeSet<Place> =
+    let wanted: BTreeSet<TopicPartition> =
         topics.iter().flat_map(|topic| places(&found.seen.cluster, topic)).collect();
-    let led = |place: &Place| is_led(&found.seen, place);
-    let wanted: BTreeSet<Place> = wanted.into_iter().filter(led).collect();
+    let led = |place: &TopicPartition| is_led(&found.seen, place);
+    let wanted: BTreeSet<TopicPartition> = wanted.into_iter().filter(led).collect();
     let new = wanted.iter().filter(|place| !found.seen.bounds.contains_key(place)).cloned().collect();
     found.seen.bounds.extend(client.bounds(new).await?);
     if let (Target::Time(_) | Target::Ago(_), Some(time)) = (&request.target, request.target.time(now)) {
@@ -40,7 +40,7 @@ pub async fn look(
     Ok(found)
 }
 
-fn is_led(seen: &Seen, place: &Place) -> bool {
+fn is_led(seen: &GroupSnapshot, place: &TopicPartition) -> bool {
     let layout = seen.cluster.topics.get(&place.topic);
     let partition = layout.zip(usize::try_from(place.partition).ok());
     partition
@@ -53,8 +53,8 @@ fn is_led(seen: &Seen, place: &Place) -> bool {
 async fn own(
     config: &Config,
     nodes: &[Node],
-    request: &Request,
-    seen: &Seen,
+    request: &ResetRequest,
+    seen: &GroupSnapshot,
 ) -> Result<Option<Own>, ResetError> {
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);
@@ -106,7 +106,9 @@ fn drift(plan: &Plan) -> impl Iterator<Item = String> {
 /// Keeper.
 async fn strays(config: &Config, nodes: &[Node], tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
     let path = &config.events.keeper_path;
-    let (Offsets::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else { return Ok(Vec::new()) };
+    let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else {
+        return Ok(Vec::new());
+    };
     let replicas = groups::replicas(node, path).await?.unwrap_or_default();
     let has = |replica: &String| {
         tables.iter().any(|table| table.keeper_path.as_ref() == Some(path) && table.node == *replica)

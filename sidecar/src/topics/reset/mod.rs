@@ -19,15 +19,15 @@ pub use self::error::ResetError;
 pub use self::execute::{ExecuteError, execute};
 pub use self::look::look;
 use self::moves::{moves, topics};
-pub use self::refusal::{Refusal, Refusals};
+pub use self::refusal::{Refusals, ResetRefusal};
 pub use self::target::{Target, TargetError};
 use super::apply::lock::is_lock;
-use super::groups::{Kept, Seen};
-use crate::kafka::{Member, Place};
+use super::groups::{GroupSnapshot, Kept};
+use crate::kafka::{Member, TopicPartition};
 use crate::schema::KafkaTable;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ResetRequest {
     pub group: String,
     /// Topics by name; empty for all topics of the group.
     pub topics: BTreeSet<String>,
@@ -36,12 +36,12 @@ pub struct Request {
 
 /// Input of a reset plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    pub seen: Seen,
+pub struct ResetInput {
+    pub seen: GroupSnapshot,
     /// Current time in milliseconds since 1970.
     pub now: i64,
     /// Offset of each partition at the requested time; `None` after its last message.
-    pub at: BTreeMap<Place, Option<i64>>,
+    pub at: BTreeMap<TopicPartition, Option<i64>>,
     /// The schema's own Kafka tables, if the group is theirs.
     pub own: Option<Own>,
 }
@@ -80,7 +80,7 @@ impl Own {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Move {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: TopicPartition,
     /// Current offset; absent if the group never committed one.
     pub from: Option<i64>,
     /// New offset.
@@ -124,7 +124,7 @@ impl Reset {
 ///
 /// # Errors
 /// All refusals of the request.
-pub fn plan(request: &Request, found: &Found) -> Result<Reset, Refusals> {
+pub fn plan(request: &ResetRequest, found: &ResetInput) -> Result<Reset, Refusals> {
     let mut refusals = against(request, found);
     let (moves, unfit) = moves(request, found);
     refusals.extend(unfit);
@@ -143,7 +143,7 @@ pub fn plan(request: &Request, found: &Found) -> Result<Reset, Refusals> {
 
 /// Reason for doubt about the tables' offsets: an operator may have committed offsets for the
 /// group, and tables with offsets in Keeper don't follow a commit.
-fn doubt(request: &Request, found: &Found) -> Option<String> {
+fn doubt(request: &ResetRequest, found: &ResetInput) -> Option<String> {
     let mut paths = found.seen.tables_of(&request.group).filter_map(|table| table.keeper_path.as_ref());
     paths.find_map(|path| match found.seen.kept.get(path)? {
         Kept::Unreadable(why) => Some(format!(
@@ -154,13 +154,13 @@ fn doubt(request: &Request, found: &Found) -> Option<String> {
 }
 
 /// Refusals of any reset of the group.
-fn against(request: &Request, found: &Found) -> Vec<Refusal> {
+fn against(request: &ResetRequest, found: &ResetInput) -> Vec<ResetRefusal> {
     let (group, seen) = (&request.group, &found.seen);
     let mut refusals = Vec::new();
     if is_lock(group) {
-        refusals.push(Refusal::Lock);
+        refusals.push(ResetRefusal::Lock);
     }
-    refusals.extend(seen.silent.values().map(|said| Refusal::Silent(said.clone())));
+    refusals.extend(seen.silent.values().map(|said| ResetRefusal::Silent(said.clone())));
     if !seen.silent.is_empty() {
         // The owners of tables and members are unknown until all nodes answer.
         return refusals;
@@ -169,10 +169,10 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
     let own = |member: &&Member| found.own.as_ref().is_some_and(|own| own.is(member));
     let members: Vec<String> = members.filter(|member| !own(member)).map(called).collect();
     if !members.is_empty() {
-        refusals.push(Refusal::Members(members));
+        refusals.push(ResetRefusal::Members(members));
     }
     if seen.groups.iter().any(|known| known.name == *group && known.state == "Dead") {
-        refusals.push(Refusal::Untold);
+        refusals.push(ResetRefusal::Untold);
     }
     let own = |table: &&KafkaTable| found.own.as_ref().is_some_and(|own| own.has(table));
     let others: BTreeSet<String> = seen
@@ -181,12 +181,12 @@ fn against(request: &Request, found: &Found) -> Vec<Refusal> {
         .map(|table| format!("{} on {}", table.full_name(), table.node))
         .collect();
     if !others.is_empty() {
-        refusals.push(Refusal::Tables(others.into_iter().collect()));
+        refusals.push(ResetRefusal::Tables(others.into_iter().collect()));
     }
     if let Some(own) = &found.own {
-        refusals.extend(own.drift.iter().map(|drift| Refusal::Drift(drift.clone())));
-        refusals.extend(own.detached.iter().map(|table| Refusal::Detached(table.clone())));
-        refusals.extend(own.strays.iter().map(|replica| Refusal::Stray(replica.clone())));
+        refusals.extend(own.drift.iter().map(|drift| ResetRefusal::Drift(drift.clone())));
+        refusals.extend(own.detached.iter().map(|table| ResetRefusal::Detached(table.clone())));
+        refusals.extend(own.strays.iter().map(|replica| ResetRefusal::Stray(replica.clone())));
     }
     refusals
 }
@@ -196,10 +196,10 @@ fn called(member: &Member) -> String {
 }
 
 /// Kafka tables by name, with their nodes.
-type Standing = BTreeMap<String, Vec<String>>;
+type NodesByTable = BTreeMap<String, Vec<String>>;
 
-fn tables(request: &Request, found: &Found) -> (Standing, Standing) {
-    let (mut stand, mut missing) = (Standing::new(), Standing::new());
+fn tables(request: &ResetRequest, found: &ResetInput) -> (NodesByTable, NodesByTable) {
+    let (mut stand, mut missing) = (NodesByTable::new(), NodesByTable::new());
     let Some(own) = &found.own else { return (stand, missing) };
     for name in &own.names {
         for node in &own.nodes {

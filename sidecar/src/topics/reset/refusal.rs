@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::kafka::{Bounds, Place};
+use crate::kafka::{OffsetBounds, TopicPartition};
 
 /// Reason to refuse a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ResetRefusal {
     /// The group is posthouse's own lock.
     Lock,
     /// A node does not answer, and may read in the group.
@@ -34,12 +34,12 @@ pub enum Refusal {
     /// The partition does not exist; with the topic's partition count.
     NoPartition(String, i32, usize),
     /// No broker leads the partition.
-    NoLeader(Place),
+    NoLeader(TopicPartition),
     /// The offset is outside the partition's bounds.
-    OutOfBounds(Place, i64, Bounds),
+    OutOfBounds(TopicPartition, i64, OffsetBounds),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ResetRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lock => write!(f, "it is the lock of posthouse topics, and has no offsets"),
@@ -101,7 +101,7 @@ impl fmt::Display for Refusal {
 pub struct Refusals {
     pub group: String,
     /// At least one.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<ResetRefusal>,
 }
 
 impl std::error::Error for Refusals {}

@@ -2,14 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::groups::samples::{member, place, seen, table};
 use super::*;
-use crate::kafka::Bounds;
+use crate::kafka::OffsetBounds;
 
-fn request(target: &str) -> Request {
-    Request { group: "g".to_owned(), topics: BTreeSet::new(), target: target.parse().expect("right") }
+fn request(target: &str) -> ResetRequest {
+    ResetRequest { group: "g".to_owned(), topics: BTreeSet::new(), target: target.parse().expect("right") }
 }
 
-fn found() -> Found {
-    Found { seen: seen(), now: 1_000_000, at: BTreeMap::new(), own: None }
+fn found() -> ResetInput {
+    ResetInput { seen: seen(), now: 1_000_000, at: BTreeMap::new(), own: None }
 }
 
 fn own() -> Own {
@@ -23,13 +23,13 @@ fn own() -> Own {
     }
 }
 
-fn refused(request: &Request, found: &Found) -> Vec<Refusal> {
+fn refused(request: &ResetRequest, found: &ResetInput) -> Vec<ResetRefusal> {
     plan(request, found).expect_err("refused").refusals
 }
 
 #[test]
 fn every_partition_is_told_what_is_read_again_or_skipped() {
-    let ways = |target: &str, found: &Found| -> Vec<(Option<i64>, i64, i64, i64)> {
+    let ways = |target: &str, found: &ResetInput| -> Vec<(Option<i64>, i64, i64, i64)> {
         let reset = plan(&request(target), found).expect("possible");
         reset.moves.iter().map(|step| (step.from, step.to, step.again, step.skipped)).collect()
     };
@@ -45,18 +45,19 @@ fn every_partition_is_told_what_is_read_again_or_skipped() {
 
 #[test]
 fn offsets_that_are_not_there_and_unclear_wishes_are_refused() {
-    let bounds = Bounds { first: 2, end: 10 };
-    let wrong = [Refusal::NoPartition("t".to_owned(), 7, 2), Refusal::OutOfBounds(place(0), 1, bounds)];
+    let bounds = OffsetBounds { first: 2, end: 10 };
+    let wrong =
+        [ResetRefusal::NoPartition("t".to_owned(), 7, 2), ResetRefusal::OutOfBounds(place(0), 1, bounds)];
     assert_eq!(refused(&request("0:1,1:10,7:3"), &found()), wrong);
-    assert_eq!(refused(&request("1971-01-01T00:00:00Z"), &found()), [Refusal::Future]);
+    assert_eq!(refused(&request("1971-01-01T00:00:00Z"), &found()), [ResetRefusal::Future]);
     let mut missing = request("latest");
     missing.topics.insert("gone".to_owned());
-    assert_eq!(refused(&missing, &found()), [Refusal::NoTopic("gone".to_owned())]);
+    assert_eq!(refused(&missing, &found()), [ResetRefusal::NoTopic("gone".to_owned())]);
     missing.topics.insert("t".to_owned());
     missing.target = "0:5".parse().expect("right");
-    assert_eq!(refused(&missing, &found()), [Refusal::Topics(vec!["gone".to_owned(), "t".to_owned()])]);
-    let unknown = Request { group: "other".to_owned(), ..request("latest") };
-    assert_eq!(refused(&unknown, &found()), [Refusal::Unknown]);
+    assert_eq!(refused(&missing, &found()), [ResetRefusal::Topics(vec!["gone".to_owned(), "t".to_owned()])]);
+    let unknown = ResetRequest { group: "other".to_owned(), ..request("latest") };
+    assert_eq!(refused(&unknown, &found()), [ResetRefusal::Unknown]);
 }
 
 #[test]
@@ -64,12 +65,14 @@ fn whoever_reads_or_may_read_stands_against_it() {
     let mut found = found();
     found.seen.groups[0].members.push(member("app", &[0]));
     found.seen.tables.push(table("n1", None));
-    let wanted =
-        [Refusal::Members(vec!["app at 10.0.0.1".to_owned()]), Refusal::Tables(vec!["d.k on n1".to_owned()])];
+    let wanted = [
+        ResetRefusal::Members(vec!["app at 10.0.0.1".to_owned()]),
+        ResetRefusal::Tables(vec!["d.k on n1".to_owned()]),
+    ];
     assert_eq!(refused(&request("latest"), &found), wanted);
     // The owners of tables are unknown while a node is silent.
     found.seen.silent.insert("n2".to_owned(), "node n2 is unreachable".to_owned());
-    let silent = Refusal::Silent("node n2 is unreachable".to_owned());
+    let silent = ResetRefusal::Silent("node n2 is unreachable".to_owned());
     assert_eq!(refused(&request("latest"), &found), [silent]);
 }
 
@@ -97,7 +100,7 @@ fn the_schemas_own_tables_are_dropped_and_made_and_others_are_not() {
     let on = |node: &str| BTreeMap::from([("d.k".to_owned(), vec![node.to_owned()])]);
     assert_eq!((reset.dropped, reset.made), (on("n1"), on("n2")));
     found.seen.tables.push(KafkaTable { database: "x".to_owned(), ..table("n2", None) });
-    assert_eq!(refused(&request("latest"), &found), [Refusal::Tables(vec!["x.k on n2".to_owned()])]);
+    assert_eq!(refused(&request("latest"), &found), [ResetRefusal::Tables(vec!["x.k on n2".to_owned()])]);
 }
 
 #[test]
@@ -133,5 +136,5 @@ fn a_group_whose_members_are_not_told_is_refused() {
     let mut found = found();
     assert!(plan(&request("earliest"), &found).is_ok());
     found.seen.groups[0].state = "Dead".to_owned();
-    assert_eq!(refused(&request("earliest"), &found), [Refusal::Untold]);
+    assert_eq!(refused(&request("earliest"), &found), [ResetRefusal::Untold]);
 }

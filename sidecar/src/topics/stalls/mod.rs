@@ -12,9 +12,9 @@ use std::time::Duration;
 
 pub use self::reason::Reason;
 pub use self::sightings::{Position, Sightings, Still};
-use super::groups::{Lag, PartitionLag, Seen};
+use super::groups::{GroupSnapshot, Lag, PartitionLag};
 use super::observe::kafka_tables::{ServerConsumer, ServerReports};
-use crate::kafka::Place;
+use crate::kafka::TopicPartition;
 use crate::schema::KafkaTable;
 
 /// Shorter waits are no stall: a rebalance after a node's death and a return of Keeper take 20 to
@@ -25,7 +25,7 @@ const STALL_LIMIT_S: i64 = 60;
 pub const MIN_SIGHTING: Duration = Duration::from_secs(15);
 
 pub(super) fn position(lag: &Lag, partition: &PartitionLag) -> Position {
-    (lag.group.clone(), Place { topic: lag.topic.clone(), partition: partition.partition })
+    (lag.group.clone(), TopicPartition { topic: lag.topic.clone(), partition: partition.partition })
 }
 
 /// Partitions with a message that is known to exist.
@@ -52,7 +52,7 @@ pub struct Stall {
 /// Input of the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'e> {
-    pub seen: &'e Seen,
+    pub seen: &'e GroupSnapshot,
     pub reports: &'e ServerReports,
     /// How long offsets were observed unchanged.
     pub still: &'e Still,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::super::groups::Lag;
 use super::Evidence;
-use crate::kafka::Place;
+use crate::kafka::TopicPartition;
 use crate::schema::KafkaTable;
 use crate::topics::observe::kafka_tables::ServerConsumer;
 use crate::topics::plan::values::duration;
@@ -80,7 +80,7 @@ impl Evidence<'_> {
             let named = |table: &KafkaTable| format!("{} on {}", table.full_name(), table.node);
             return Reason::NoView(self.tables(lag).map(named).collect());
         }
-        let has = |one: &Place| one.topic == lag.topic && partitions.contains(&one.partition);
+        let has = |one: &TopicPartition| one.topic == lag.topic && partitions.contains(&one.partition);
         let mut readers: Vec<&ServerConsumer> =
             self.consumers(lag).filter(|consumer| consumer.assigned.iter().any(has)).collect();
         let taken = !readers.is_empty();

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::super::groups::Lag;
 use super::{position, waiting};
-use crate::kafka::Place;
+use crate::kafka::TopicPartition;
 
 /// A partition of a group.
-pub type Position = (String, Place);
+pub type Position = (String, TopicPartition);
 
 /// Observed offsets of partitions with unread messages, with their first observation.
 #[derive(Debug, Clone, Default)]

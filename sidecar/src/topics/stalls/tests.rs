@@ -12,7 +12,7 @@ const NOW: i64 = 1_000_000_000;
 /// A group with tables on two nodes and a consumer of one partition on each. The group is at 5 in
 /// the first partition and at the end of the second. The oldest unread message is two minutes old.
 struct Case {
-    seen: Seen,
+    seen: GroupSnapshot,
     reports: ServerReports,
     still: Duration,
     age_s: i64,

@@ -7,7 +7,7 @@ use arrow_array::{Array, BinaryViewArray, new_empty_array};
 use arrow_json::writer::{EncoderOptions, make_encoder};
 use arrow_schema::{DataType, Field};
 
-use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::range;
 
@@ -43,8 +43,8 @@ pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
 /// and bytes become hexadecimal digits.
 pub(crate) fn texts(
     target: &str,
-    column: &Found,
-    values: &Values,
+    column: &FoundColumn,
+    values: &ColumnValues,
     faults: &mut Faults,
 ) -> Option<BinaryViewArray> {
     let options = options();

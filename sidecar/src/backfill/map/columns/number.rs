@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, UI
 use arrow_cast::cast;
 use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType};
 
-use crate::backfill::map::mapping::Unit;
+use crate::backfill::map::mapping::EpochUnit;
 
 /// Largest number up to which a float holds every whole number: 2^53.
 const EXACT_IN_A_FLOAT: f64 = 9_007_199_254_740_992.0;
@@ -86,12 +86,12 @@ impl Number {
 
     /// Converts a number that counts `unit`s to microseconds since 1970. Nanoseconds are truncated
     /// to microseconds. In the other units, the result must be a whole number of microseconds.
-    pub(crate) fn micros(self, unit: Unit) -> Option<i64> {
+    pub(crate) fn micros(self, unit: EpochUnit) -> Option<i64> {
         let factor = match unit {
-            Unit::Second => 1_000_000,
-            Unit::Millisecond => 1_000,
-            Unit::Microsecond => 1,
-            Unit::Nanosecond => return Some(self.whole()?.div_euclid(1_000)),
+            EpochUnit::Second => 1_000_000,
+            EpochUnit::Millisecond => 1_000,
+            EpochUnit::Microsecond => 1,
+            EpochUnit::Nanosecond => return Some(self.whole()?.div_euclid(1_000)),
         };
         match self {
             Self::Whole(value) => value.checked_mul(factor)?.try_into().ok(),

@@ -6,14 +6,14 @@ use arrow_array::{Array, RecordBatch};
 
 use super::number::{Number, Numbers, is_number};
 use super::text::{absent, bytes, is_text, quoted};
-use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
 use crate::backfill::map::reject::Faults;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Teams {
     Constant(i64),
     Column {
-        column: Found,
+        column: FoundColumn,
         /// Replaces null. Without a default, a null is rejected.
         default: Option<i64>,
     },
@@ -22,7 +22,7 @@ pub(crate) enum Teams {
 impl Teams {
     /// # Errors
     /// Fails if the column is neither numeric nor a string.
-    pub(crate) fn new(column: Found, default: Option<i64>) -> Result<Self, String> {
+    pub(crate) fn new(column: FoundColumn, default: Option<i64>) -> Result<Self, String> {
         let data_type = column.field.data_type();
         if is_number(data_type) || is_text(data_type) {
             return Ok(Self::Column { column, default });
@@ -43,7 +43,7 @@ impl Teams {
     }
 }
 
-fn rows(column: &str, values: &Values, default: Option<i64>, faults: &mut Faults) -> Option<Vec<i64>> {
+fn rows(column: &str, values: &ColumnValues, default: Option<i64>, faults: &mut Faults) -> Option<Vec<i64>> {
     let mut wrong = |row: usize, reason: String| {
         faults.add(row, &reason);
         0

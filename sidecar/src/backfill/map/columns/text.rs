@@ -10,7 +10,7 @@ use arrow_cast::cast;
 use arrow_schema::DataType;
 
 use super::json;
-use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
 use crate::backfill::map::reject::Faults;
 
 /// Maximum number of characters of an invalid value in a message.
@@ -24,7 +24,7 @@ pub(crate) enum Texts {
     Column {
         /// Column of events, for messages.
         target: &'static str,
-        column: Found,
+        column: FoundColumn,
         /// Replaces null. Without a default, a null is rejected.
         default: Option<String>,
     },
@@ -77,7 +77,7 @@ fn sound(
     column: &str,
     default: Option<&str>,
     texts: BinaryViewArray,
-    values: &Values,
+    values: &ColumnValues,
     faults: &mut Faults,
 ) -> BinaryViewArray {
     if default.is_none() {

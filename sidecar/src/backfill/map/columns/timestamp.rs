@@ -5,7 +5,7 @@ use arrow_schema::DataType;
 
 use super::number::is_number;
 use super::text::{absent, is_text};
-use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
 use crate::backfill::map::mapping::{Instant, Reading};
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::decode::{Instants, plain};
@@ -20,7 +20,7 @@ pub(crate) enum Moments {
     Column {
         /// Column of events, for messages.
         target: &'static str,
-        column: Found,
+        column: FoundColumn,
         /// Replaces null. Without a default, a null is rejected.
         default: Option<Instant>,
         reading: Reading,
@@ -32,7 +32,7 @@ impl Moments {
     /// Fails if the type can't be read as a timestamp, or if numbers have no unit in the mapping.
     pub(crate) fn new(
         target: &'static str,
-        column: Found,
+        column: FoundColumn,
         default: Option<Instant>,
         reading: Reading,
     ) -> Result<Self, String> {
@@ -76,7 +76,7 @@ impl Moments {
             Self::Column { target, column, default, reading } => {
                 let read = column.values(batch).and_then(|values| {
                     let row_values =
-                        Rows { target, column: &column.name, default: *default, values: &values };
+                        TimestampRows { target, column: &column.name, default: *default, values: &values };
                     row_values.read(reading, timestamp, faults)
                 });
                 read.unwrap_or_else(|| absent(&column.name, batch, faults, 0))
@@ -104,14 +104,14 @@ pub(crate) fn seconds(micros: &[i64], source: &Moments, faults: &mut Faults) -> 
 }
 
 /// A column's rows during decoding.
-struct Rows<'a> {
+struct TimestampRows<'a> {
     target: &'static str,
     column: &'a str,
     default: Option<Instant>,
-    values: &'a Values,
+    values: &'a ColumnValues,
 }
 
-impl Rows<'_> {
+impl TimestampRows<'_> {
     fn read(&self, reading: &Reading, timestamp: &[i64], faults: &mut Faults) -> Option<Vec<i64>> {
         let instants = Instants::new(&self.values.array, reading)?;
         if let (Some(micros), None) = (instants.as_they_are(), &self.values.nulls) {

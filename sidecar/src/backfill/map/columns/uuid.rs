@@ -5,7 +5,7 @@ use arrow_array::{Array, BinaryViewArray, RecordBatch};
 use arrow_schema::DataType;
 
 use super::text::{bytes, is_text, quoted};
-use crate::backfill::map::mapping::find::{Found, Values};
+use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
 use crate::backfill::map::reject::Faults;
 
 /// Length of a binary UUID.
@@ -15,13 +15,13 @@ const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 #[derive(Debug, Clone)]
 pub(crate) struct Uuids {
-    column: Found,
+    column: FoundColumn,
 }
 
 impl Uuids {
     /// # Errors
     /// Fails if the column is neither a string nor 16 bytes wide.
-    pub(crate) fn new(column: Found) -> Result<Self, String> {
+    pub(crate) fn new(column: FoundColumn) -> Result<Self, String> {
         match column.field.data_type() {
             DataType::FixedSizeBinary(16) => Ok(Self { column }),
             other if is_text(other) => Ok(Self { column }),
@@ -49,7 +49,7 @@ fn texts_of(array: &BinaryViewArray) -> impl Iterator<Item = &[u8]> {
 
 fn rows<'a>(
     column: &str,
-    values: &Values,
+    values: &ColumnValues,
     texts: impl Iterator<Item = &'a [u8]>,
     faults: &mut Faults,
 ) -> Vec<u128> {

@@ -5,8 +5,8 @@
 use arrow_schema::{DataType, Fields, Schema};
 
 use super::file::PRESETS;
-use super::find::{Found, columns, find, missing};
-use super::{Instant, Mapping, Origin, Timed, digest};
+use super::find::{FoundColumn, columns, find, missing};
+use super::{Instant, Mapping, Timed, ValueSource, digest};
 use crate::backfill::map::columns::json;
 use crate::backfill::map::columns::team_id::Teams;
 use crate::backfill::map::columns::text::{Texts, is_text};
@@ -72,20 +72,20 @@ struct Binding<'a> {
 }
 
 /// A column that the mapping names.
-enum Column<T> {
-    Found(Found),
+enum LeafColumn<T> {
+    Found(FoundColumn),
     /// The column is missing and the mapping has a default.
     Default(T),
 }
 
 impl Binding<'_> {
-    fn column<T: Clone>(&mut self, target: &str, name: &str, default: Option<&T>) -> Option<Column<T>> {
+    fn column<T: Clone>(&mut self, target: &str, name: &str, default: Option<&T>) -> Option<LeafColumn<T>> {
         let problem = match (find(self.fields, name), default) {
             (Ok(Some(found)), _) => {
                 self.leaves.extend(found.leaves.clone());
-                return Some(Column::Found(found));
+                return Some(LeafColumn::Found(found));
             }
-            (Ok(None), Some(default)) => return Some(Column::Default(default.clone())),
+            (Ok(None), Some(default)) => return Some(LeafColumn::Default(default.clone())),
             (Ok(None), None) => {
                 self.absent = true;
                 // `uuid` accepts no default: see `file::uuid`.
@@ -114,16 +114,16 @@ impl Binding<'_> {
 
     fn uuid(&mut self, name: &str) -> Option<Uuids> {
         match self.column::<Never>("uuid", name, None)? {
-            Column::Found(column) => self.judge("uuid", name, Uuids::new(column)),
-            Column::Default(never) => match never {},
+            LeafColumn::Found(column) => self.judge("uuid", name, Uuids::new(column)),
+            LeafColumn::Default(never) => match never {},
         }
     }
 
-    fn team(&mut self, origin: Option<&Origin<i64>>, team_id: Option<i64>) -> Option<Teams> {
+    fn team(&mut self, origin: Option<&ValueSource<i64>>, team_id: Option<i64>) -> Option<Teams> {
         let (name, default) = match (origin, team_id) {
             (None, Some(team)) => return Some(Teams::Constant(team)),
-            (Some(Origin::Constant(team)), None) => return Some(Teams::Constant(*team)),
-            (Some(Origin::Column { name, default }), None) => (name, *default),
+            (Some(ValueSource::Constant(team)), None) => return Some(Teams::Constant(*team)),
+            (Some(ValueSource::Column { name, default }), None) => (name, *default),
             (None, None) => {
                 self.faults
                     .push("team_id: neither the mapping nor the command line says it: add team_id to the mapping, or --team-id".to_owned());
@@ -137,13 +137,18 @@ impl Binding<'_> {
             }
         };
         match self.column("team_id", name, default.as_ref())? {
-            Column::Found(column) => self.judge("team_id", name, Teams::new(column, default)),
-            Column::Default(team) => Some(Teams::Constant(team)),
+            LeafColumn::Found(column) => self.judge("team_id", name, Teams::new(column, default)),
+            LeafColumn::Default(team) => Some(Teams::Constant(team)),
         }
     }
 
     /// `null` replaces null values if the mapping has no default.
-    fn text(&mut self, target: &'static str, origin: &Origin<String>, null: Option<&str>) -> Option<Texts> {
+    fn text(
+        &mut self,
+        target: &'static str,
+        origin: &ValueSource<String>,
+        null: Option<&str>,
+    ) -> Option<Texts> {
         self.text_of(target, origin, null, |data_type| {
             let known = is_text(data_type) || data_type.is_integer();
             known.then_some(()).ok_or_else(|| format!("{data_type} is no text: give a column of text"))
@@ -152,7 +157,7 @@ impl Binding<'_> {
 
     /// Like [`Binding::text`], but null becomes an empty string, and structs, maps and lists become
     /// JSON.
-    fn json(&mut self, target: &'static str, origin: &Origin<String>) -> Option<Texts> {
+    fn json(&mut self, target: &'static str, origin: &ValueSource<String>) -> Option<Texts> {
         self.text_of(target, origin, Some(""), |data_type| {
             if json::is_nested(data_type) {
                 return json::check(data_type);
@@ -165,17 +170,17 @@ impl Binding<'_> {
     fn text_of(
         &mut self,
         target: &'static str,
-        origin: &Origin<String>,
+        origin: &ValueSource<String>,
         null: Option<&str>,
         check: impl Fn(&DataType) -> Result<(), String>,
     ) -> Option<Texts> {
         let (name, default) = match origin {
-            Origin::Constant(text) => return Some(Texts::Constant(text.clone())),
-            Origin::Column { name, default } => (name, default),
+            ValueSource::Constant(text) => return Some(Texts::Constant(text.clone())),
+            ValueSource::Column { name, default } => (name, default),
         };
         match self.column(target, name, default.as_ref())? {
-            Column::Default(text) => Some(Texts::Constant(text)),
-            Column::Found(column) => {
+            LeafColumn::Default(text) => Some(Texts::Constant(text)),
+            LeafColumn::Found(column) => {
                 self.judge(target, name, check(column.field.data_type()))?;
                 let default = default.clone().or_else(|| null.map(str::to_owned));
                 Some(Texts::Column { target, column, default })
@@ -185,12 +190,12 @@ impl Binding<'_> {
 
     fn moment(&mut self, target: &'static str, timed: &Timed, null: Option<Instant>) -> Option<Moments> {
         let (name, default) = match &timed.origin {
-            Origin::Constant(instant) => return Some(Moments::Constant(*instant)),
-            Origin::Column { name, default } => (name, *default),
+            ValueSource::Constant(instant) => return Some(Moments::Constant(*instant)),
+            ValueSource::Column { name, default } => (name, *default),
         };
         match self.column(target, name, default.as_ref())? {
-            Column::Default(instant) => Some(Moments::Constant(instant)),
-            Column::Found(column) => {
+            LeafColumn::Default(instant) => Some(Moments::Constant(instant)),
+            LeafColumn::Found(column) => {
                 let moments = Moments::new(target, column, default.or(null), timed.reading.clone());
                 self.judge(target, name, moments)
             }

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::{Instant, Mapping, Origin, Reading, Timed, Unit};
+use super::{EpochUnit, Instant, Mapping, Reading, Timed, ValueSource};
 use crate::backfill::map::error::MappingError;
 use crate::backfill::map::time::iso8601;
 use crate::backfill::map::time::zone::{Ambiguous, Zone};
-use crate::config::reader::{self, Table};
+use crate::config::reader::{self, ConfigTable};
 use crate::config::{Fault, rules};
 
 /// Built-in mappings by name.
@@ -19,8 +19,12 @@ pub const PRESETS: [(&str, &str); 2] = [
     ("identity", include_str!("../presets/identity.toml")),
 ];
 
-const UNITS: [(&str, Unit); 4] =
-    [("s", Unit::Second), ("ms", Unit::Millisecond), ("us", Unit::Microsecond), ("ns", Unit::Nanosecond)];
+const UNITS: [(&str, EpochUnit); 4] = [
+    ("s", EpochUnit::Second),
+    ("ms", EpochUnit::Millisecond),
+    ("us", EpochUnit::Microsecond),
+    ("ns", EpochUnit::Nanosecond),
+];
 
 const AMBIGUOUS: [(&str, Ambiguous); 3] =
     [("reject", Ambiguous::Reject), ("earlier", Ambiguous::Earlier), ("later", Ambiguous::Later)];
@@ -74,7 +78,7 @@ fn parse(text: &str, name: &str) -> Result<Mapping, Vec<Fault>> {
     reader::read(text, |top| mapping(top, name))
 }
 
-fn mapping(top: &mut Table<'_>, name: &str) -> Option<Mapping> {
+fn mapping(top: &mut ConfigTable<'_>, name: &str) -> Option<Mapping> {
     let uuid = uuid(top);
     let event = required(top, "event", text);
     let properties = or(top, "properties", String::new(), text);
@@ -94,7 +98,7 @@ fn mapping(top: &mut Table<'_>, name: &str) -> Option<Mapping> {
         )
     });
     let given = |timed: Option<Timed>, otherwise| {
-        timed.unwrap_or(Timed { origin: Origin::Constant(otherwise), reading: Reading::default() })
+        timed.unwrap_or(Timed { origin: ValueSource::Constant(otherwise), reading: Reading::default() })
     };
     Some(Mapping {
         name: name.to_owned(),
@@ -112,7 +116,7 @@ fn mapping(top: &mut Table<'_>, name: &str) -> Option<Mapping> {
 }
 
 /// Neither a constant nor a default is allowed, because rows that share a uuid are the same event.
-fn uuid(top: &mut Table<'_>) -> Option<String> {
+fn uuid(top: &mut ConfigTable<'_>) -> Option<String> {
     if !top.holds("uuid") {
         return top.required("uuid", "\"column\"", column);
     }
@@ -132,10 +136,10 @@ fn uuid(top: &mut Table<'_>) -> Option<String> {
 }
 
 fn required<T: Clone>(
-    top: &mut Table<'_>,
+    top: &mut ConfigTable<'_>,
     key: &'static str,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<Origin<T>> {
+) -> Option<ValueSource<T>> {
     if !top.holds(key) {
         // Reports the missing key and registers it as known.
         top.required(key, "\"column\"", column);
@@ -145,36 +149,36 @@ fn required<T: Clone>(
 }
 
 fn or<T>(
-    top: &mut Table<'_>,
+    top: &mut ConfigTable<'_>,
     key: &'static str,
     otherwise: T,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<Origin<T>> {
+) -> Option<ValueSource<T>> {
     if top.holds(key) {
         origin(top, key, value)
     } else {
         // Reads the key only to register it as known.
         top.optional(key, column);
-        Some(Origin::Constant(otherwise))
+        Some(ValueSource::Constant(otherwise))
     }
 }
 
 /// Either a source column in quotes, or a table with `column` (and `default`) or `constant`.
 fn origin<T>(
-    top: &mut Table<'_>,
+    top: &mut ConfigTable<'_>,
     key: &'static str,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<Origin<T>> {
+) -> Option<ValueSource<T>> {
     if !top.holds_table(key) {
-        return top.optional(key, column).map(|name| Origin::Column { name, default: None });
+        return top.optional(key, column).map(|name| ValueSource::Column { name, default: None });
     }
     top.section(key, |table| column_or_constant(table, value))
 }
 
 fn column_or_constant<T>(
-    table: &mut Table<'_>,
+    table: &mut ConfigTable<'_>,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<Origin<T>> {
+) -> Option<ValueSource<T>> {
     let name = table.optional("column", column);
     let constant = table.optional("constant", &value);
     let default = table.optional("default", &value);
@@ -192,19 +196,22 @@ fn column_or_constant<T>(
             table.fault("default", "remove it: a constant is the same in every row");
             None
         }
-        (false, true) => constant.map(Origin::Constant),
-        (true, false) => name.map(|name| Origin::Column { name, default }),
+        (false, true) => constant.map(ValueSource::Constant),
+        (true, false) => name.map(|name| ValueSource::Column { name, default }),
     }
 }
 
 fn timed(
-    top: &mut Table<'_>,
+    top: &mut ConfigTable<'_>,
     key: &'static str,
     value: impl Fn(&DeValue<'_>) -> Result<Instant, String>,
 ) -> Option<Timed> {
     if !top.holds_table(key) {
         let name = top.optional(key, column)?;
-        return Some(Timed { origin: Origin::Column { name, default: None }, reading: Reading::default() });
+        return Some(Timed {
+            origin: ValueSource::Column { name, default: None },
+            reading: Reading::default(),
+        });
     }
     top.section(key, |table| {
         let reading = reading(table);
@@ -212,7 +219,7 @@ fn timed(
     })
 }
 
-fn reading(table: &mut Table<'_>) -> Reading {
+fn reading(table: &mut ConfigTable<'_>) -> Reading {
     let unit = table.optional("unit", rules::one_of(&UNITS));
     let ambiguous = table.or("ambiguous", Ambiguous::Reject, rules::one_of(&AMBIGUOUS));
     let zone = table.optional("zone", |value| Zone::new(value.as_str().unwrap_or_default(), ambiguous));

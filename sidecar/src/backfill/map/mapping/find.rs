@@ -13,7 +13,7 @@ const DID_YOU_MEAN: f64 = 0.8;
 const COLUMNS_SHOWN: usize = 30;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct FoundColumn {
     /// Name as written in the mapping.
     pub(crate) name: String,
     /// Names from the top level down; more than one inside structs.
@@ -23,7 +23,7 @@ pub(crate) struct Found {
     pub(crate) leaves: Range<usize>,
 }
 
-pub(crate) struct Values {
+pub(crate) struct ColumnValues {
     pub(crate) array: ArrayRef,
     /// Nulls of the column combined with the nulls of the enclosing structs.
     pub(crate) nulls: Option<NullBuffer>,
@@ -34,13 +34,13 @@ pub(crate) struct Values {
 /// # Errors
 /// Fails if the name occurs more than once. The message continues a sentence that starts with the
 /// column.
-pub(crate) fn find(fields: &Fields, name: &str) -> Result<Option<Found>, String> {
+pub(crate) fn find(fields: &Fields, name: &str) -> Result<Option<FoundColumn>, String> {
     if fields.iter().filter(|field| field.name() == name).count() > 1 {
         return Err("the file has this column more than once: rename one".to_owned());
     }
     Ok(descend(fields, name, 0).map(|(path, field, leaf)| {
         let leaves = leaf..leaf + leaf_count(field.data_type());
-        Found { name: name.to_owned(), path, field, leaves }
+        FoundColumn { name: name.to_owned(), path, field, leaves }
     }))
 }
 
@@ -116,9 +116,9 @@ fn names(fields: &Fields, prefix: &str) -> Vec<String> {
     names
 }
 
-impl Found {
+impl FoundColumn {
     /// Values in `batch`, which may hold all columns of the file or only the projected ones.
-    pub(crate) fn values(&self, batch: &RecordBatch) -> Option<Values> {
+    pub(crate) fn values(&self, batch: &RecordBatch) -> Option<ColumnValues> {
         let (first, inner) = self.path.split_first()?;
         let mut array = batch.column_by_name(first)?.clone();
         let mut nulls = array.logical_nulls();
@@ -127,11 +127,11 @@ impl Found {
             nulls = NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref());
         }
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        Some(Values { array, nulls })
+        Some(ColumnValues { array, nulls })
     }
 }
 
-impl Values {
+impl ColumnValues {
     pub(crate) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

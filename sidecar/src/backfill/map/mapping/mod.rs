@@ -21,21 +21,21 @@ pub struct Mapping {
     pub(super) name: String,
     /// Always a column, because rows that share a constant would be duplicates.
     pub(super) uuid: String,
-    pub(super) event: Origin<String>,
-    pub(super) properties: Origin<String>,
+    pub(super) event: ValueSource<String>,
+    pub(super) properties: ValueSource<String>,
     pub(super) timestamp: Timed,
     /// `None` if the team comes from the command line.
-    pub(super) team_id: Option<Origin<i64>>,
-    pub(super) distinct_id: Origin<String>,
-    pub(super) elements_hash: Origin<String>,
+    pub(super) team_id: Option<ValueSource<i64>>,
+    pub(super) distinct_id: ValueSource<String>,
+    pub(super) elements_hash: ValueSource<String>,
     pub(super) created_at: Timed,
     pub(super) ingested_at: Timed,
-    pub(super) elements_chain: Origin<String>,
+    pub(super) elements_chain: ValueSource<String>,
 }
 
 /// Source of one column's values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) enum Origin<T> {
+pub(super) enum ValueSource<T> {
     /// A column of the file, by its name or dotted path.
     Column {
         name: String,
@@ -49,7 +49,7 @@ pub(super) enum Origin<T> {
 /// Source of a timestamp column, and the zone and unit for values without their own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Timed {
-    pub(super) origin: Origin<Instant>,
+    pub(super) origin: ValueSource<Instant>,
     pub(super) reading: Reading,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Reading {
     /// For timestamps and strings without a zone.
     pub(super) zone: Zone,
     /// For plain numbers, counted from 1970 in UTC.
-    pub(super) unit: Option<Unit>,
+    pub(super) unit: Option<EpochUnit>,
 }
 
 /// Timestamp that a mapping gives in place of a value.
@@ -72,7 +72,7 @@ pub(super) enum Instant {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) enum Unit {
+pub(super) enum EpochUnit {
     Second,
     Millisecond,
     Microsecond,

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Mapped, Mapping};
-use crate::backfill::read::{self, Batch, Bounds};
+use crate::backfill::read::{self, Batch, MemoryBounds};
 
 /// Enough for every file of these tests, and small enough that some files need several batches.
 const MEMORY: usize = 16 << 20;
@@ -24,7 +24,7 @@ fn map_file(path: &Path, mapping: &Mapping, team: Option<i64>) -> Vec<(Batch, Ma
     let footer = read::footer(&path.display().to_string(), &*input).expect("a good footer");
     let mapper = mapping.bind(footer.schema(), team).unwrap_or_else(|error| panic!("{error}"));
     let groups = 0..footer.metadata().num_row_groups();
-    read::batches(input, &footer, groups, mapper.projection(), Bounds::within(MEMORY))
+    read::batches(input, &footer, groups, mapper.projection(), MemoryBounds::within(MEMORY))
         .map(|batch| {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));
             let mapped = mapper.map(&batch.rows);

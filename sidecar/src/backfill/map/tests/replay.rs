@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Event, Mapping, events, map_file};
 use crate::backfill::map::Quarantine;
-use crate::backfill::read::{self, Bounds};
+use crate::backfill::read::{self, MemoryBounds};
 
 const ROWS: usize = 100;
 
@@ -132,7 +132,7 @@ fn places(path: &Path) -> Vec<(String, i64, i64, String)> {
     let footer = read::footer("quarantine", &*input).expect("a footer");
     let leaves: Vec<usize> = (0..footer.schema().fields().len()).collect();
     let mut places = Vec::new();
-    for batch in read::batches(input, &footer, [0], &leaves, Bounds::within(1 << 20)) {
+    for batch in read::batches(input, &footer, [0], &leaves, MemoryBounds::within(1 << 20)) {
         let rows = batch.expect("good rows").rows;
         let text =
             |name: &str, row| String::from_utf8_lossy(rows[name].as_binary_view().value(row)).into_owned();

@@ -15,7 +15,7 @@ use super::iso8601;
 use super::zone::Zone;
 use crate::backfill::map::columns::number::Numbers;
 use crate::backfill::map::columns::text::{bytes, quoted};
-use crate::backfill::map::mapping::{Reading, Unit};
+use crate::backfill::map::mapping::{EpochUnit, Reading};
 
 const MICROS: i64 = 1_000_000;
 const MILLIS_A_SECOND: i64 = 1_000;
@@ -40,7 +40,7 @@ enum Kind {
     },
     /// Days since 1970.
     Days(Vec<i64>),
-    Numbers(Numbers, Unit),
+    Numbers(Numbers, EpochUnit),
     Texts(BinaryViewArray),
 }
 

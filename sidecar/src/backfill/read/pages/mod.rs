@@ -22,7 +22,7 @@ use self::compact::Unread;
 use self::dictionary::{longest, width};
 use self::header::{Body, Header};
 use super::footer::place;
-use super::gauge::{Cause, Gauge, Trouble, Verdict, Weight};
+use super::gauge::{Admission, Cause, Gauge, Trouble, Weight};
 
 /// A header without statistics has about thirty bytes. Most headers with statistics fit too.
 const HEADER_BYTES: u64 = 256;
@@ -120,7 +120,7 @@ impl<R: ChunkReader> Pages<R> {
     /// possible.
     fn check(&mut self, header: &Header) -> Result<()> {
         let bytes = u64::from(header.uncompressed.max(header.compressed));
-        if let Verdict::TooLarge { what, bytes } = self.gauge.admits(self.column, bytes) {
+        if let Admission::TooLarge { what, bytes } = self.gauge.admits(self.column, bytes) {
             return Err(self.too_large(what, bytes));
         }
         let values = match header.body {
@@ -205,9 +205,9 @@ impl<R: ChunkReader> Pages<R> {
         };
         let values = self.is_repeated.then(|| page.num_values().into());
         match self.gauge.page(self.column, bytes, weight, values) {
-            Verdict::Fits => Ok(()),
-            Verdict::Fewer(_) => Err(ParquetError::General("the batch would be too large".to_owned())),
-            Verdict::TooLarge { what, bytes } => Err(self.too_large(what, bytes)),
+            Admission::Fits => Ok(()),
+            Admission::Fewer(_) => Err(ParquetError::General("the batch would be too large".to_owned())),
+            Admission::TooLarge { what, bytes } => Err(self.too_large(what, bytes)),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::{Bounds, FILE, MIB, ReadError, footer, read_all, relabelled, rows, written};
+use super::{FILE, MIB, MemoryBounds, ReadError, footer, read_all, relabelled, rows, written};
 
 /// A megabyte of one letter, eight times.
 fn long_texts() -> Vec<(&'static str, ArrayRef)> {
@@ -41,8 +41,8 @@ fn a_page_larger_than_the_bound_is_refused_before_it_is_unfolded() {
     for codec in codecs() {
         let file = written(long_texts(), in_one_page(codec));
         assert!(file.len() < MIB, "{codec}: {} bytes", file.len());
-        assert_eq!(rows(&read_all(&file, Bounds::within(64 * MIB)).expect("within bounds")), 8);
-        match read_all(&file, Bounds::within(16 * MIB)) {
+        assert_eq!(rows(&read_all(&file, MemoryBounds::within(64 * MIB)).expect("within bounds")), 8);
+        match read_all(&file, MemoryBounds::within(16 * MIB)) {
             Err(ReadError::TooLarge { file, row_group: 0, column, bytes, bound, .. }) => {
                 assert_eq!((file.as_str(), column.as_str()), (FILE, "properties"));
                 assert!(bytes > 8 * MIB as u64 && bound == 4 * MIB as u64, "{bytes} {bound}");
@@ -65,7 +65,7 @@ fn a_page_that_unfolds_to_more_than_it_says_is_refused() {
         let last = (begin + 3..).find(|place| file[*place] < 0x80).expect("an end");
         let mut lying = file.to_vec();
         lying[last] = 1;
-        match read_all(&Bytes::from(lying), Bounds::within(64 * MIB)) {
+        match read_all(&Bytes::from(lying), MemoryBounds::within(64 * MIB)) {
             Err(ReadError::Damaged { file, row_group: 0, column: Some(column), offset: Some(_), .. }) => {
                 assert_eq!((file.as_str(), column.as_str()), (FILE, "properties"));
             }
@@ -78,7 +78,7 @@ fn a_page_that_unfolds_to_more_than_it_says_is_refused() {
 /// bytes.
 #[track_caller]
 fn all_batches_are_bounded(file: &Bytes, wanted: usize) {
-    let bounds = Bounds::within(32 * MIB);
+    let bounds = MemoryBounds::within(32 * MIB);
     let read = read_all(file, bounds).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(rows(&read), wanted);
     let mut first_row = 0;
@@ -143,7 +143,7 @@ fn a_few_long_rows_among_many_short_ones_make_shorter_batches_on_the_way() {
     let numbers = StringArray::from_iter_values((0..3030).map(|row| row.to_string()));
     let file = written(vec![("properties", Arc::new(texts)), ("number", Arc::new(numbers))], properties);
     all_batches_are_bounded(&file, 3030);
-    let read = read_all(&file, Bounds::within(32 * MIB)).expect("good");
+    let read = read_all(&file, MemoryBounds::within(32 * MIB)).expect("good");
     let numbers = read.iter().flat_map(|batch| {
         let numbers = arrow_array::cast::AsArray::as_binary_view(&batch.rows["number"]);
         numbers
@@ -163,8 +163,8 @@ fn a_list_of_many_repetitions_is_bounded_too() {
     let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(7); 2_000_000])]);
     let file = written(vec![("properties", Arc::new(list))], WriterProperties::builder().build());
     assert!(file.len() < MIB, "{}", file.len());
-    assert!(matches!(read_all(&file, Bounds::within(MIB)), Err(ReadError::TooLarge { .. })));
-    assert_eq!(rows(&read_all(&file, Bounds::within(256 * MIB)).expect("within bounds")), 1);
+    assert!(matches!(read_all(&file, MemoryBounds::within(MIB)), Err(ReadError::TooLarge { .. })));
+    assert_eq!(rows(&read_all(&file, MemoryBounds::within(256 * MIB)).expect("within bounds")), 1);
 }
 
 #[test]

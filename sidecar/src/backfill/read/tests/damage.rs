@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Bounds, FILE, MIB, ReadError, footer, read_all, relabelled, rows, written};
+use super::{FILE, MIB, MemoryBounds, ReadError, footer, read_all, relabelled, rows, written};
 
 /// Bytes changed in each of the files; `FLIPS` overrides it for manual runs.
 const FLIPS: usize = 100;
@@ -32,8 +32,8 @@ fn fixtures() -> Vec<(String, Bytes)> {
     files
 }
 
-fn bounds() -> Bounds {
-    Bounds::within(16 * MIB)
+fn bounds() -> MemoryBounds {
+    MemoryBounds::within(16 * MIB)
 }
 
 fn numbers(rows: i64) -> Bytes {

@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 
-use super::{Batch, Bounds, ReadError, batches, footer};
+use super::{Batch, MemoryBounds, ReadError, batches, footer};
 
 /// Name in messages of the files of these tests.
 const FILE: &str = "dir/history.parquet";
@@ -32,7 +32,7 @@ fn written(columns: Vec<(&str, ArrayRef)>, properties: WriterProperties) -> Byte
 }
 
 /// All rows of all columns, or the first error.
-fn read_all(file: &Bytes, bounds: Bounds) -> Result<Vec<Batch>, ReadError> {
+fn read_all(file: &Bytes, bounds: MemoryBounds) -> Result<Vec<Batch>, ReadError> {
     let input = Arc::new(file.clone());
     let footer = footer(FILE, &*input)?;
     let leaves: Vec<usize> = (0..footer.metadata().file_metadata().schema_descr().num_columns()).collect();

@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, LargeStringArray};
 use arrow_schema::DataType;
 use parquet::file::properties::WriterProperties;
 
-use super::{Bounds, FILE, MIB, batches, footer, read_all, rows, written};
+use super::{FILE, MIB, MemoryBounds, batches, footer, read_all, rows, written};
 
 #[test]
 fn batches_have_about_the_bytes_that_were_asked_for() {
@@ -14,7 +14,7 @@ fn batches_have_about_the_bytes_that_were_asked_for() {
     let texts = LargeStringArray::from_iter_values((0..50_000).map(|row| format!("{text}{row:05}")));
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(30_000)).build();
     let file = written(vec![("properties", Arc::new(texts))], properties);
-    let bounds = Bounds::within(64 * MIB);
+    let bounds = MemoryBounds::within(64 * MIB);
     let read = read_all(&file, bounds).expect("good");
     assert_eq!(rows(&read), 50_000);
     // Without the last batch of each row group, which holds the remainder.
@@ -42,7 +42,8 @@ fn only_the_projected_columns_are_read() {
     let (begin, length) = (usize::try_from(begin).expect("small"), usize::try_from(length).expect("small"));
     broken[begin..begin + length].fill(0xff);
     let input = Arc::new(bytes::Bytes::from(broken));
-    let read: Result<Vec<_>, _> = batches(input, &metadata, [0], &[0, 2], Bounds::within(MIB)).collect();
+    let read: Result<Vec<_>, _> =
+        batches(input, &metadata, [0], &[0, 2], MemoryBounds::within(MIB)).collect();
     let read = read.expect("good columns");
     assert_eq!(rows(&read), 100);
     assert_eq!(
@@ -77,5 +78,5 @@ fn texts_are_bytes_and_what_the_writer_embedded_is_not_believed() {
         .expect("a writer");
     writer.write(&batch).expect("written");
     writer.close().expect("closed");
-    assert_eq!(rows(&read_all(&file.into(), Bounds::within(MIB)).expect("good")), 1);
+    assert_eq!(rows(&read_all(&file.into(), MemoryBounds::within(MIB)).expect("good")), 1);
 }

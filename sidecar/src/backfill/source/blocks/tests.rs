@@ -9,11 +9,11 @@ use parquet::file::reader::{ChunkReader, Length};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::address::Kind;
+use super::super::address::StoreKind;
 use super::super::object::{Access, Object};
 use super::super::stores::Remote;
 use super::super::variables::Variables;
-use super::super::{Reader, SourceError};
+use super::super::{ObjectReader, SourceError};
 use super::*;
 
 /// An object in an in-memory store.
@@ -23,7 +23,7 @@ async fn object(store: &Arc<InMemory>, bytes: Vec<u8>) -> Object {
     let meta = store.head(&path).await.expect("an object");
     let client: Arc<dyn ObjectStore> = Arc::clone(store) as _;
     let variables = Arc::new(Variables::default());
-    let remote = Remote { client, kind: Kind::Aws, endpoint: "memory".into(), variables };
+    let remote = Remote { client, kind: StoreKind::Aws, endpoint: "memory".into(), variables };
     let location = "s3://b/a.parquet".to_owned();
     Object {
         location,
@@ -93,7 +93,7 @@ async fn no_more_blocks_are_kept_than_the_bound() {
 async fn an_object_that_is_replaced_while_it_is_read_is_refused() {
     let store = Arc::default();
     let old = object(&store, vec![1; 3 * BLOCK as usize]).await;
-    let reader: Reader = old.open().await.expect("a reader");
+    let reader: ObjectReader = old.open().await.expect("a reader");
     let first = reader.clone();
     let first = tokio::task::spawn_blocking(move || first.get_bytes(0, 10)).await.expect("no panic");
     assert_eq!(first.expect("bytes"), [1; 10].as_slice());

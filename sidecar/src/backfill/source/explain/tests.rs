@@ -25,7 +25,7 @@ fn variables() -> Variables {
 }
 
 /// The client's error for an answer: an outer layer holds the whole address.
-fn explained(kind: Kind, inner: &str) -> SourceError {
+fn explained(kind: StoreKind, inner: &str) -> SourceError {
     let address = "Error performing GET http://host/a.parquet?X-Amz-Signature=s1gnature in 1 s - ".to_owned();
     let source = Box::new(Layer(address + inner, Some(Box::new(Layer(inner.to_owned(), None)))));
     let error = object_store::Error::Generic { store: "S3", source };
@@ -67,7 +67,7 @@ fn each_fault_is_named_with_its_next_step_and_without_secrets() {
         (format!("{STATUS}nonsense"), "can't be used: status 0", ""),
         (format!("{ERROR_BODY}<Code>InternalError</Code>"), "InternalError", "check the network"),
     ] {
-        let error = explained(Kind::Aws, &inner);
+        let error = explained(StoreKind::Aws, &inner);
         let text = error.to_string();
         assert!(text.contains(words) && text.contains(step), "{inner}: {text}");
         assert!(!format!("{text} {error:?}").contains("s1gnature") && !text.contains("t0ken"), "{text}");
@@ -76,15 +76,15 @@ fn each_fault_is_named_with_its_next_step_and_without_secrets() {
 
 #[test]
 fn a_machine_without_credentials_is_not_told_to_check_the_network() {
-    let error = explained(Kind::Aws, "Error performing PUT http://169.254.169.254/latest/api/token");
+    let error = explained(StoreKind::Aws, "Error performing PUT http://169.254.169.254/latest/api/token");
     assert!(matches!(error, SourceError::Credentials { .. }), "{error}");
-    let error = explained(Kind::Google, "GET http://metadata.google.internal/computeMetadata");
+    let error = explained(StoreKind::Google, "GET http://metadata.google.internal/computeMetadata");
     assert!(error.to_string().contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
 }
 
 #[test]
 fn a_signed_address_that_is_too_old_is_told_as_such() {
-    let text = explained(Kind::Web, &status("403 Forbidden", "AccessDenied")).to_string();
+    let text = explained(StoreKind::Web, &status("403 Forbidden", "AccessDenied")).to_string();
     assert!(text.contains("get a new one"), "{text}");
 }
 
@@ -92,7 +92,7 @@ fn a_signed_address_that_is_too_old_is_told_as_such() {
 fn long_and_broken_bodies_are_cut() {
     let body =
         format!("{STATUS}403 Forbidden: <Code>x</Code><Message>{}\u{fffd}</Message>", "ä\n".repeat(10_000));
-    assert!(explained(Kind::Aws, &body).to_string().len() < 1_500);
-    let text = explained(Kind::Aws, &format!("{STATUS}403 Forbidden: <Code>x<Message>")).to_string();
+    assert!(explained(StoreKind::Aws, &body).to_string().len() < 1_500);
+    let text = explained(StoreKind::Aws, &format!("{STATUS}403 Forbidden: <Code>x<Message>")).to_string();
     assert!(text.contains("status 403"), "{text}");
 }

@@ -7,7 +7,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::{Reader, Sources};
+use super::super::{ObjectReader, Sources};
 use super::*;
 
 /// A folder of files, each with its size.
@@ -83,7 +83,7 @@ async fn links_are_followed_and_circles_end() {
     assert_eq!(found(&folder, &["", "b.parquet"]).await.expect("files"), ["data/a.parquet"]);
 }
 
-async fn open(path: &Path) -> Result<Reader, SourceError> {
+async fn open(path: &Path) -> Result<ObjectReader, SourceError> {
     expand(path)?[0].open().await
 }
 
