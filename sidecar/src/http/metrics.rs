@@ -302,6 +302,7 @@ Every metric of `/metrics`. This page is generated: run
 
     #[test]
     fn the_page_of_metrics_is_current() {
+        assert_eq!(METRICS.len(), Metric::TaskRestarts as usize + 1, "a metric is missing here");
         let mut page = HEAD.to_owned();
         for metric in METRICS {
             let (name, kind, help) = metric.describe();

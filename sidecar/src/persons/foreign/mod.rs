@@ -168,7 +168,7 @@ impl fmt::Display for ConflictError {
             VersionRule::Column => write!(
                 f,
                 "versions of the WAL are in the topics and tables of persons ({found}), and would hide the versions of the column: \
-                 nothing is published. Empty both topics and tables first (ARCHITECTURE.md, \"How to leave again\"), or set \
+                 nothing is published. Empty both topics and tables first (docs/guides/sync-persons.md, \"Leave posthouse\"), or set \
                  persons.postgres.version = \"wal\". posthouse persons check shows everything"
             ),
         }
