@@ -108,7 +108,7 @@ impl Postgres {
         self.server.start()?;
         let password = PASSWORD.replace('\'', "''");
         let role = format!("CREATE ROLE {USER} LOGIN REPLICATION PASSWORD '{password}'");
-        self.admin("postgres")?.batch_execute(&role).context("cannot make the role of posthouse")
+        self.admin("postgres")?.batch_execute(&role).context("cannot create the role of posthouse")
     }
 
     /// Sends SIGKILL to all of its processes. Returns when they are gone.
@@ -135,10 +135,25 @@ impl Postgres {
     /// # Errors
     /// If the server does not restart, or files can't be copied.
     pub fn restore(&self, folder: &Path) -> anyhow::Result<()> {
+        self.replace_files(folder)?;
+        self.server.start()
+    }
+
+    /// Replaces its files with a backup's and starts it as a standby without a primary, which stays
+    /// where the backup ended until it is promoted.
+    ///
+    /// # Errors
+    /// If the server does not restart, or files can't be copied.
+    pub fn restore_as_standby(&self, folder: &Path) -> anyhow::Result<()> {
+        self.replace_files(folder)?;
+        fs::write(self.dir.join("data/standby.signal"), "")?;
+        self.server.start()
+    }
+
+    fn replace_files(&self, folder: &Path) -> anyhow::Result<()> {
         self.server.stop();
         fs::remove_dir_all(self.dir.join("data"))?;
-        copy_all(&folder.join("data"), &self.dir.join("data"))?;
-        self.server.start()
+        copy_all(&folder.join("data"), &self.dir.join("data"))
     }
 
     fn init(&self) -> anyhow::Result<()> {
@@ -218,7 +233,7 @@ fn end_orphans(data: &Path) -> anyhow::Result<()> {
         if orphans.is_empty() {
             return ControlFlow::Break(Ok(()));
         }
-        ControlFlow::Continue(anyhow!("{orphans:?} live"))
+        ControlFlow::Continue(anyhow!("{orphans:?} still run"))
     })
 }
 
