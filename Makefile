@@ -1,4 +1,4 @@
-# The ways in; each target is a line or two, what it runs can be run by hand. `make` alone lists them.
+# Each target is one or two commands, which also run by hand. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test lint style lints unit it bench torture up down tools java
@@ -9,23 +9,24 @@ ROUNDS ?= 30
 KEEP ?=
 SEED ?=
 
-# $(call need,PROGRAM,WHAT INSTALLS IT)
+# $(call need,PROGRAM,INSTALL COMMAND)
 need = command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools java ## all of it on real servers in a minute or two; KEEP=1 leaves them running
+demo: tools java ## demo on real servers, in one to two minutes; KEEP=1 leaves them running
 	cargo build --workspace
 	@cargo run --quiet --bin demo -- $(if $(KEEP),--keep)
 
-# One compile for all three: clippy's driver is rustc with lints, so that what `lints` compiles is what `unit` and `it` run.
-# (`cargo clippy` would check every dependency once more.) Warnings fail, as they do in `lint`.
+# One compile for all three: clippy's driver is rustc with lints, so `unit` and `it` run the
+# binaries that `lints` compiles. (`cargo clippy` would check every dependency a second time.)
+# Warnings fail, as in `lint`.
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 test: style lints unit it ## lint, unit and integration tests
 
-lint: style ## formatting, clippy, rules of the house, and cargo-deny where it is installed
+lint: style ## formatting, clippy, house rules, and cargo-deny if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --lib house::
 
@@ -40,19 +41,19 @@ lints:
 unit: tools ## unit tests, without servers
 	cargo test --workspace --lib --bins
 
-it: tools java ## integration tests on real servers; TEST=prefix picks some
+it: tools java ## integration tests on real servers; TEST=prefix selects some
 	cargo build --workspace
 	cargo test --workspace --test it -- $(TEST)
 
-bench: tools java ## ours against its peers, reports in target/bench; BENCH=prefix picks some
+bench: tools java ## benchmarks against peers, reports in target/bench; BENCH=prefix selects some
 	cargo build --release --workspace
 	cargo bench --package posthouse-tests --bench bench -- $(BENCH)
 
-torture: tools java ## kill tests in their long form, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
+torture: tools java ## long kill tests, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
 	cargo build --release --workspace
 	@cargo run --quiet --release --bin torture -- --test "$(TEST)" --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
-up: tools java ## the empty stack, until Ctrl-C or `make down`
+up: tools java ## an empty stack, until Ctrl-C or `make down`
 	cargo build --workspace
 	@cargo run --quiet --bin stack -- up
 
@@ -63,6 +64,7 @@ tools:
 	@$(call need,cargo,curl --proto '=https' -sSf https://sh.rustup.rs | sh)
 	@$(call need,cc,apt-get install -y build-essential (macOS: xcode-select --install))
 
-# The rest of what the servers need is checked when they start, and named with what installs it.
+# Other tools of the servers are checked when they start. A missing one is named with its install
+# command.
 java:
 	@$(call need,java,apt-get install -y openjdk-17-jre-headless (macOS: brew install openjdk))

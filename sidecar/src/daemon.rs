@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, Reconcile};
 use crate::http::{self, HttpError, Metric, Metrics, Reported};
-use crate::persons::lead;
+use crate::persons::run_leader;
 use crate::supervise::{Board, StopError, Task, TaskError};
 use crate::topics::reconcile;
 
@@ -39,7 +39,10 @@ type Supervised = JoinSet<Result<(), TaskError>>;
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     let listener = Arc::new(http::bind(&config.daemon.listen).await?);
-    tracing::info!("answering at http://{}: /live, /ready, /health, /metrics", config.daemon.listen);
+    tracing::info!(
+        url = %format_args!("http://{}", config.daemon.listen),
+        "serving /live, /ready, /health and /metrics"
+    );
     let (board, metrics) = (Board::default(), Arc::new(Metrics::default()));
     let (stopper, stopped) = watch::channel(false);
     let (http_stopper, http_stopped) = watch::channel(false);
@@ -61,7 +64,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
         error = first_failure(&mut workers) => Err(error),
         error = first_failure(&mut interface) => Err(error),
     };
-    tracing::info!("ending");
+    tracing::info!("stopping");
     stopper.send_replace(true);
     let workers_ended = join(workers).await;
     http_stopper.send_replace(true);
@@ -71,7 +74,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
 
 fn topics_task(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Option<Task> {
     let (config, metrics) = (config.clone(), metrics.clone());
-    match config.daemon.topics {
+    match config.topics.reconcile {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
             Some(Task::new("topics", TOPICS_STOP_TIMEOUT, move |heartbeat, stop| {
@@ -86,7 +89,7 @@ fn persons_task(config: &Arc<Config>, metrics: &Arc<Metrics>, board: &Board) -> 
     let (config, metrics, audit) = (config.clone(), metrics.clone(), board.heartbeat("audit"));
     audit.rest("not the leader");
     Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
-        lead(config.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
+        run_leader(config.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
     }))
 }
 
@@ -122,7 +125,7 @@ async fn join(mut tasks: Supervised) -> Result<(), TaskError> {
     while let Some(task) = tasks.join_next().await {
         let task = task.unwrap_or_else(|panic| Err(StopError::of_supervisor(panic).into()));
         if let Err(error) = &task {
-            tracing::error!("{error}");
+            tracing::error!(error = %error, "task did not stop cleanly");
         }
         ended = ended.and(task);
     }

@@ -1,4 +1,4 @@
-{#- Each distinct id, also those that belong to nobody any more. -#}
+{#- Each distinct id, deleted ones included. -#}
 {%- set key = "concat(toString(team_id), ':', distinct_id)" -%}
 SELECT
     {{ key }} AS key,

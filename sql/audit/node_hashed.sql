@@ -1,5 +1,6 @@
-{#- Keys with their digest, whose first 16 bits are their bucket, and 48 bits of a hash of their content. The same in PostgreSQL:
-    postgres_hashed.sql. With `page` only keys whose bucket's bit is set there. -#}
+{#- Keys with their digest and 48 bits of a hash of their content. The first 16 bits of a digest are
+    its bucket. postgres_hashed.sql computes the same in PostgreSQL. With `page`, only keys of
+    buckets whose bit is set in it. -#}
 SELECT
     key,
     MD5(key) AS digest,

@@ -1,4 +1,4 @@
-{#- Each person, also those that are gone, as a key and a text of what PostgreSQL should have of it. -#}
+{#- Each person, deleted ones included, as a key and the text expected from PostgreSQL. -#}
 {%- set key = "concat(toString(team_id), ':', toString(id))" -%}
 SELECT
     {{ key }} AS key,

@@ -1,5 +1,5 @@
--- Purpose: for each of 65,536 buckets of keys how many live rows this node has, a sum of their hashes, and how many rows with
---          tombstones.
+-- Purpose: for each of 65,536 buckets of keys: number of live rows on this node, sum of their
+--          hashes, and number of rows including tombstones.
 -- Runs on: every node. Shape: bucket, count, sum, stored.
 SELECT
     reinterpretAsUInt16(reverse(substring(digest, 1, 2))) AS bucket,

@@ -1,5 +1,5 @@
--- Purpose: versions of a table of persons, and its rows that conflict with what posthouse would
---          publish.
+-- Purpose: versions of a table of persons, and its rows that conflict with the versions that
+--          posthouse would publish.
 -- Runs on: every node. Shape: rows, greatest, conflicting, least_conflicting, greatest_conflicting,
 --          latest (seconds since 1970); numbers are 0 where no row counts.
 {% set conflicts = 'version ' ~ operator ~ ' ' ~ bound ~ ' AND toUnixTimestamp(_timestamp) > ' ~ after -%}

@@ -1,4 +1,4 @@
-{#- Each distinct id of a person that exists, with that person, or with whom it was merged into. -#}
+{#- Each distinct id of an existing person, with that person or the person it was merged into. -#}
 {% if merged_into_id -%}
 WITH RECURSIVE merged (id, into_id, merges) AS
 (

@@ -1,5 +1,5 @@
-{#- Keys with their digest, whose first 16 bits are their bucket, and 48 bits of a hash of their content, both of UTF-8. The same in
-    ClickHouse: node_hashed.sql. -#}
+{#- Keys with their digest and 48 bits of a hash of their content, both of UTF-8. The first 16 bits
+    of a digest are its bucket. node_hashed.sql computes the same in ClickHouse. -#}
 SELECT
     id,
     key,

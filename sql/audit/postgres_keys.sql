@@ -1,4 +1,4 @@
--- Purpose: what ClickHouse knows some rows by, given their primary keys.
+-- Purpose: the keys in ClickHouse of some rows, given their primary keys.
 -- Runs on: PostgreSQL. Shape: id, key.
 SELECT id, key
 FROM

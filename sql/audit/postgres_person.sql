@@ -1,4 +1,5 @@
-{#- Each person as a key and a text of what ClickHouse holds of it. Times are clamped as the copy clamps them. -#}
+{#- Each person as a key and the text of its columns in ClickHouse. Timestamps are clamped as in the
+    initial snapshot. -#}
 SELECT
     {{ id }} AS id,
     {{ team_id }}::text || ':' || {{ uuid }}::text AS key,

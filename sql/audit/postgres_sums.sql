@@ -1,4 +1,5 @@
--- Purpose: for each of 65,536 buckets of keys how many rows PostgreSQL has, and a sum of their hashes, which no order changes.
+-- Purpose: for each of 65,536 buckets of keys: number of rows in PostgreSQL, and sum of their
+--          hashes, which does not depend on the order of rows.
 -- Runs on: PostgreSQL.
 SELECT bucket, count(*), sum(hash)::numeric(38)
 FROM

@@ -1,7 +1,8 @@
--- Purpose: remembers each file that a backfill has begun to load, and how: a file that changed, or that would be cut into
---          other blocks, is recognised before it is loaded once more.
--- Reads:   what posthouse backfill records, straight or through backfill_files.
--- Writes:  nothing.
+-- Purpose: records each file that a backfill has started to load, with its settings, so that a file
+--          that changed, or would be cut into other blocks, is recognized before it is loaded a
+--          second time.
+-- Reads:   records of posthouse backfill, inserted directly or through backfill_files.
+-- Writes:  none.
 -- Runs on: every node; replicas of one shard share it.
 CREATE TABLE {{ database }}.sharded_backfill_files
 (

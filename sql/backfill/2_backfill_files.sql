@@ -1,6 +1,6 @@
 -- Purpose: the files of every backfill of the cluster.
 -- Reads:   sharded_backfill_files of every shard.
--- Writes:  the same, on the shard that the file's location names.
+-- Writes:  the same, on the shard chosen by the hash of the file's location.
 -- Runs on: every node.
 CREATE TABLE {{ database }}.backfill_files
 (

@@ -1,11 +1,11 @@
--- Purpose: the ledger of backfills on this shard: which units were begun, which blocks the shard has acknowledged, with
---          their rows and checksum, and which units are done. It stands beside the rows it speaks of.
--- Reads:   what posthouse backfill records, straight or through backfill_ledger.
--- Writes:  nothing.
+-- Purpose: the ledger of backfills on this shard, beside its rows: units that were started, blocks
+--          that the shard has acknowledged with their rows and checksum, and units that are done.
+-- Reads:   records of posthouse backfill, inserted directly or through backfill_ledger.
+-- Writes:  none.
 -- Runs on: every node; replicas of one shard share it.
 --
--- It remembers what the deduplication window of sharded_events has forgotten. A record that is written twice says the same
--- twice: whoever reads it groups by its key.
+-- It keeps blocks that have left the deduplication window of sharded_events. A record that is
+-- written twice has the same content, so readers group by its key.
 CREATE TABLE {{ database }}.sharded_backfill_ledger
 (
 {% filter indent(4, true) %}{% include 'backfill/ledger_columns.sql' %}{% endfilter %}

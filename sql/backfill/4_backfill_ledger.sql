@@ -1,6 +1,7 @@
 -- Purpose: the ledger of the whole cluster.
 -- Reads:   sharded_backfill_ledger of every shard.
--- Writes:  the same; a record's slot is one that its shard owns, so that it lands beside the rows it speaks of.
+-- Writes:  the same. A record's slot is one of its shard's own, so that the record is stored beside
+--          the rows that it describes.
 -- Runs on: every node.
 CREATE TABLE {{ database }}.backfill_ledger
 (

@@ -1,4 +1,4 @@
--- Purpose: how often somebody has wanted a job to stop; a run that sees the number grow stops.
+-- Purpose: the number of cancellations of a job. A run stops when this number grows.
 -- Runs on: any node. Shape: cancellations.
 SELECT count() AS cancellations
 FROM {{ database }}.backfill_ledger

@@ -1,4 +1,4 @@
-{#- What is remembered of a file from the moment its load begins. -#}
+{#- Columns of a file's record, written before its first row. -#}
 job String,
 file String,
 location String,

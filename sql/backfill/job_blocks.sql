@@ -1,4 +1,4 @@
--- Purpose: the blocks of a job's files that their shards have acknowledged, to whichever job.
+-- Purpose: the blocks of a job's files that their shards have acknowledged to any job.
 -- Runs on: any node. Shape: shard, slice, month, unit, rows, checksum.
 SELECT
     shard,

@@ -1,4 +1,4 @@
--- Purpose: the files of a job, and how they were loaded.
+-- Purpose: the files of a job, with the mapping and the team of each.
 -- Runs on: any node. Shape: location, mapping, team_id.
 SELECT
     location,

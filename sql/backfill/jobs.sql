@@ -1,6 +1,6 @@
--- Purpose: every backfill: what it wants, how far its files have come, whoever loaded them, and how it ended.
--- Runs on: any node. Shape: job, files, bytes, rows, stored, blocks, units_begun, units_done, rejected, team_id, begun_at,
---          last_at, cancelled_at, proven_at, locations.
+-- Purpose: all jobs, each with its files, the progress of these files in any job, and its result.
+-- Runs on: any node. Shape: job, files, bytes, rows, stored, blocks, units_begun, units_done,
+--          rejected, team_id, begun_at, last_at, cancelled_at, proven_at, locations.
 WITH
     wanted AS
     (

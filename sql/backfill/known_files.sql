@@ -1,5 +1,6 @@
--- Purpose: what is remembered of files at these places, or with these bytes at other places.
--- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights, slice_bytes, unit_bytes, at.
+-- Purpose: records of files at these locations, or with the same identity at other locations.
+-- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights,
+--          slice_bytes, unit_bytes, at.
 SELECT
     job,
     file,

@@ -1,4 +1,4 @@
--- Purpose: whether this version knows settings that a loader must have its own way.
+-- Purpose: the settings that a load must set, if this version of the server has them.
 -- Runs on: any node. Shape: name.
 SELECT name
 FROM system.settings

@@ -1,4 +1,4 @@
--- Purpose: what the ledger has of some files: every state of every unit, and every block stored.
+-- Purpose: the ledger's records of some files: every state of every unit, and every stored block.
 -- Runs on: any node. Shape: unit, shard, state, slice, month, rejected.
 SELECT
     unit,

@@ -1,4 +1,4 @@
-{#- One step of a load, of one shard: rows are only ever added. -#}
+{#- One step of a load on one shard. Rows are only added. -#}
 job String,
 file String,
 unit String,

@@ -1,4 +1,4 @@
--- Purpose: the places of a block's rows that still stand; merges take away rows of the same event.
+-- Purpose: the row ids of a block that are still stored. Merges remove rows of the same event.
 -- Runs on: any node. Shape: place.
 SELECT _offset AS place
 FROM {{ database }}.events

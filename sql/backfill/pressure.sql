@@ -1,6 +1,7 @@
--- Purpose: how hard a node is pressed: the fullest month of sharded_events, its limits, merges, what waits for other shards,
---          free disk.
--- Runs on: every node that takes blocks. Shape: parts, delay_at, throw_at, merges, waiting_bytes, free, total.
+-- Purpose: pressure on a node: parts in the fullest month of sharded_events and their limits,
+--          merges, bytes that wait for other shards, free disk.
+-- Runs on: every node that takes blocks. Shape: parts, delay_at, throw_at, merges, waiting_bytes,
+--          free, total.
 WITH
     (
         -- Of the disks that sharded_events may use, the one with the smallest free share.

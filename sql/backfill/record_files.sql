@@ -1,3 +1,3 @@
--- Purpose: remembers files whose load begins.
+-- Purpose: records files whose load starts.
 -- Runs on: any node.
 INSERT INTO {{ database }}.backfill_files FORMAT JSONEachRow

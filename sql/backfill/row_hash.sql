@@ -1,5 +1,5 @@
-{#- The hash of one row: all columns, and the place in its source. posthouse computes the same from the source
-    (sidecar/src/backfill/shard/checksum.rs); sums of it do not depend on the order of rows. -#}
+{#- The hash of one row: all columns, the row id included. posthouse computes the same from the file
+    (sidecar/src/backfill/shard/checksum.rs). Sums of it do not depend on the order of rows. -#}
 xxh3(concat(
     reinterpretAsFixedString(uuid),
     reinterpretAsFixedString(team_id),

@@ -1,5 +1,5 @@
--- Purpose: how many of these events stand on a shard, whatever row they come from: merges keep one row of an event, that
---          is of a sorting key of sharded_events.
+-- Purpose: the number of these events that a shard stores, from any row. Merges keep one row of an
+--          event, which is one sorting key of sharded_events.
 -- Runs on: any node. Shape: events.
 SELECT uniqExact(team_id, toDate(timestamp), event, distinct_id, uuid) AS events
 FROM {{ database }}.events

@@ -1,8 +1,8 @@
--- Purpose: how many rows of one block a shard already holds.
+-- Purpose: the number of rows of one block that a shard already holds.
 -- Reads:   sharded_events of the shard, or events for a shard that is only reached through others.
 -- Runs on: a node of the shard, or any node. Shape: rows.
 --
--- The slice's places alone would find rows of the slice's other months too, hence the month.
+-- The row ids of a slice span all of its months, so the month is compared too.
 SELECT count() AS rows
 FROM {{ database }}.{{ table }}
 WHERE (_offset BETWEEN {first_offset:UInt64} AND {last_offset:UInt64})

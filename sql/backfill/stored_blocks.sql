@@ -1,4 +1,5 @@
--- Purpose: what stands in sharded_events of one month of a job's slices, counted on every shard row by row: the proof.
+-- Purpose: the stored rows of one month of a job's slices, counted on every shard row by row, to
+--          verify a load.
 -- Reads:   events; backfill_ledger for the slices of the job.
 -- Runs on: any node. Shape: shard, slice, month, rows, checksum, wrong_shard.
 SELECT

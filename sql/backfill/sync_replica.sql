@@ -1,3 +1,3 @@
--- Purpose: has a replica catch up with what others have acknowledged, before it is asked what there is.
+-- Purpose: makes a replica fetch parts that others have acknowledged, before its rows are counted.
 -- Runs on: every node, where tables are replicated.
 SYSTEM SYNC REPLICA {{ database }}.{{ table }} LIGHTWEIGHT

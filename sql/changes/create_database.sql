@@ -1,3 +1,3 @@
--- Purpose: makes the database that everything stands in.
+-- Purpose: creates the database of all objects.
 -- Runs on: a node that has no such database.
 CREATE DATABASE {{ database }}

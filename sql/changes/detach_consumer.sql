@@ -1,3 +1,4 @@
--- Purpose: pauses a Kafka table: its definition stays on disk, and ATTACH TABLE brings it back.
--- Runs on: a node that another table takes over from; SYNC, so that its consumers have left their group when it returns.
+-- Purpose: pauses a Kafka table. Its definition stays on disk, and ATTACH TABLE resumes it.
+-- Runs on: a node on which another table takes over. SYNC waits until its consumers have left their
+--          group.
 DETACH TABLE IF EXISTS {{ table }} PERMANENTLY SYNC

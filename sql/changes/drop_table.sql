@@ -1,3 +1,4 @@
--- Purpose: removes a table that holds no data of its own (a consumer, a view, a Distributed table), to be created again.
--- Runs on: a node whose table differs; SYNC, so that the consumers have left their group when it returns.
+-- Purpose: drops a table without data (Kafka table, view, Distributed table), before it is created
+--          again.
+-- Runs on: a node whose table differs. SYNC waits until its consumers have left their group.
 DROP TABLE IF EXISTS {{ database }}.{{ table }} SYNC

@@ -1,3 +1,4 @@
--- Purpose: sends what still waits on this node's disk to its shards, before the Distributed table is dropped.
+-- Purpose: sends rows that wait on this node's disk to their shards, before the Distributed table
+--          is dropped.
 -- Runs on: a node whose Distributed table is about to be created again.
 SYSTEM FLUSH DISTRIBUTED {{ database }}.{{ table }}

@@ -1,3 +1,3 @@
--- Purpose: gives a column the type, default or codec that the config wants.
--- Runs on: a node whose table has it otherwise.
+-- Purpose: sets a column's type, default or codec to the desired one.
+-- Runs on: a node whose table has another.
 ALTER TABLE {{ database }}.{{ table }} MODIFY COLUMN {{ item }}

@@ -1,11 +1,12 @@
--- Purpose: the consumers of the events topic; every message is one row with its bytes as they are.
+-- Purpose: the consumers of the events topic. Every message is one row with its unchanged bytes.
 -- Reads:   topic {{ events.topic }}, as group {{ events.group }}.
--- Writes:  events_mv and events_dead_letter_mv, which sort good messages from bad.
--- Runs on: every node; created last and dropped first, so that it never streams to one view without the other.
+-- Writes:  events_mv for valid messages, events_dead_letter_mv for invalid ones.
+-- Runs on: every node; created last and dropped first, so that it never streams to one view without
+--          the other.
 --
--- RawBLOB cannot fail, so that no message is lost to the format's own idea of a row. One poll is one block
--- (flush at once, block size = poll size): a block that is read again has the same messages, and the
--- deduplication window of sharded_events drops what had arrived before.
+-- RawBLOB cannot fail, so the format loses no message. One poll is one block (immediate flush,
+-- block size = poll size). A block that is read again therefore has the same messages, and the
+-- deduplication window of sharded_events drops the rows that are already stored.
 CREATE TABLE {{ database }}.kafka_events
 (
     message String

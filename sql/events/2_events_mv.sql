@@ -1,4 +1,4 @@
--- Purpose: turns good messages into event rows.
+-- Purpose: turns valid messages into event rows.
 -- Reads:   kafka_events.
 -- Writes:  writable_events, which sends each row to its shard.
 -- Runs on: every node.

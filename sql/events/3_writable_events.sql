@@ -1,6 +1,7 @@
--- Purpose: the way in for every event row: picks the shard and sends the row there. Has no materialized columns.
--- Reads:   what events_mv and the backfill insert.
--- Writes:  sharded_events on the shard that sipHash64(distinct_id) and the weights name.
+-- Purpose: the table for inserts of events: picks the shard of each row and sends the row there.
+--          Has no materialized columns.
+-- Reads:   rows of events_mv and of backfills.
+-- Writes:  sharded_events on the shard that sipHash64(distinct_id) and the weights select.
 -- Runs on: every node.
 CREATE TABLE {{ database }}.writable_events
 (

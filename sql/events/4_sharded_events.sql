@@ -1,10 +1,12 @@
--- Purpose: holds this shard's events, with the materialized columns that queries filter by. Never queried directly.
--- Reads:   what writable_events sends.
--- Writes:  nothing.
+-- Purpose: stores this shard's events, with the materialized columns that queries filter by. Never
+--          queried directly.
+-- Reads:   rows of writable_events.
+-- Writes:  none.
 -- Runs on: every node; replicas of one shard share it.
 --
--- No column may depend on the time of the insert: a block that is sent again must give the same part, or the
--- deduplication window could not know it. One absurd timestamp must not make a partition of its own: months are clamped.
+-- No column may depend on the time of the insert. A block that is sent again must give the same
+-- part, so that the deduplication window recognizes it. Months are clamped, so that an absurd
+-- timestamp makes no partition of its own.
 CREATE TABLE {{ database }}.sharded_events
 (
 {% set columns %}{% include 'events/columns.sql' %}{% endset -%}

@@ -1,6 +1,7 @@
--- Purpose: what queries read: picks the shards and merges their answers; lists materialized columns as ordinary ones.
+-- Purpose: the table for queries: picks the shards and merges their answers. Lists materialized
+--          columns as ordinary ones.
 -- Reads:   sharded_events of every shard.
--- Writes:  nothing.
+-- Writes:  none.
 -- Runs on: every node.
 CREATE TABLE {{ database }}.events
 (

@@ -1,4 +1,4 @@
--- Purpose: keeps every message that is not an event, raw, with its place and every reason.
+-- Purpose: keeps every invalid message raw, with topic, partition, offset and every reason.
 -- Reads:   kafka_events.
 -- Writes:  events_dead_letter.
 -- Runs on: every node.

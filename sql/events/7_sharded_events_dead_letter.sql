@@ -1,6 +1,6 @@
--- Purpose: holds this shard's dead letters, apart from what analysts query.
--- Reads:   what events_dead_letter sends.
--- Writes:  nothing.
+-- Purpose: stores this shard's dead letters, separate from the tables that analysts query.
+-- Reads:   rows of events_dead_letter.
+-- Writes:  none.
 -- Runs on: every node; replicas of one shard share it.
 CREATE TABLE {{ database }}.sharded_events_dead_letter
 (

@@ -1,7 +1,7 @@
 -- Purpose: every dead letter of the cluster, from any node.
 -- Reads:   sharded_events_dead_letter of every shard.
--- Writes:  the same: a message's place picks the shard, so that a block that another node reads again after a crash
---          meets the deduplication window that saw it first.
+-- Writes:  the same. Topic, partition and offset pick the shard, so that a block that another node
+--          reads again after a crash meets the deduplication window that has its first copy.
 -- Runs on: every node.
 CREATE TABLE {{ database }}.events_dead_letter
 (

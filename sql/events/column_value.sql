@@ -1,4 +1,5 @@
-{#- The value of a column of the config. Every expression is total: a missing or invalid field is the type's default. -#}
+{#- The value of a column of the config. Every expression is total: a missing or invalid field gives
+    the type's default. -#}
 {%- from 'events/moment.sql' import moment -%}
 {%- if column.value == 'message_timestamp' -%}
 CAST(message_time, '{{ column.type | replace("'", "\\'") }}')

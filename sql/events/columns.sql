@@ -1,4 +1,4 @@
-{#- The documented columns of an event and those of the config, the same in every table of the journey. -#}
+{#- The documented columns of an event and those of the config, the same in all event tables. -#}
 uuid UUID,
 event String,
 properties String,

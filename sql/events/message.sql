@@ -1,6 +1,7 @@
-{#- The one reading of a message, shared by both views. Every expression is total: an exception in a view would make the
-    engine read the same block for ever. The JSON is parsed in a query of its own, because the engine analyses a view for
-    every block, and an alias used ten times is analysed ten times. -#}
+{#- Parsing of a message, shared by both views. Every expression is total, because an exception in a
+    view makes the engine read the same block forever. The JSON is parsed in a separate subquery,
+    because the engine analyses a view for every block, and an alias used ten times is analysed ten
+    times. -#}
 {%- from 'events/moment.sql' import moment -%}
 {%- from 'events/properties.sql' import unquoted -%}
 SELECT
@@ -11,8 +12,8 @@ SELECT
     toInt64OrNull(field.team_id) AS event_team_id,
     {{ moment("field.timestamp", 6) }} AS event_timestamp,
     {{ moment("field.created_at", 6) }} AS event_created_at,
-    {#- The parser gives an object or a list as its text, so that only texts which begin like one are looked at again, by
-        their type: the message is parsed anew for these rows alone, for all others it is the empty text. #}
+    {#- The parser returns an object or a list as its text. A field that starts like one gets its
+        type from a second parse of the message. For all other rows the text to parse is empty. #}
     if(match(concat(left(ifNull(field.event, ''), 1), left(ifNull(field.distinct_id, ''), 1), left(ifNull(field.elements_hash, ''), 1), left(ifNull(field.elements_chain, ''), 1)), '[\\[{]'), message, '') AS bracketed,
     {{ unquoted() }} AS unquoted,
     _topic,
@@ -29,8 +30,9 @@ FROM
         _offset,
         _timestamp
     FROM {{ database }}.kafka_events
-    {#- Whoever drops one view to pause ingestion, as is the custom, would lose the messages that belong to it, because the
-        engine goes on with the other. So each view names the other one: while that is missing the query fails, and the
-        block is read again until both are there. The engine's start is covered too, whichever view it loads first. #}
+    {#- Operators often drop a view to pause ingestion. The engine would continue with the other
+        view, and the messages of the dropped one would be lost. So each view names the other: while
+        that is missing, the query fails, and the block is read again until both exist. This covers
+        the engine's start too, in any order of loading. #}
     WHERE hasColumnInTable('{{ database }}', '{{ other_view }}', '_timestamp')
 )

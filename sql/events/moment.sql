@@ -1,10 +1,12 @@
-{#- A text as a timestamp with so many digits below the second, or NULL; backfill/map/iso.rs has the same rule for Parquet.
-    The pattern is there because parseDateTime64BestEffort invents (measured on 26.7): '10:42' becomes a day of this year,
-    '0000-00-00' the first of January, 25 o'clock the next morning, and offsets of +99:99 are added up. An offset can
-    lead out of the years that every version's DateTime64 holds, so the result is compared with them too. -#}
+{#- A text as a timestamp with `digits` fractional digits, or NULL. The rule for Parquet is the same
+    (sidecar/src/backfill/map/time/iso8601.rs). The pattern is needed because
+    parseDateTime64BestEffort invents values (measured on 26.7): '10:42' becomes a day of this year,
+    '0000-00-00' the first of January, 25 o'clock the next morning, and offsets of +99:99 are added.
+    An offset can lead out of the years that every version's DateTime64 holds, so the result is
+    compared with them too. -#}
 {%- macro moment(text, digits) -%}
 {%- set parsed = "parseDateTime64BestEffortOrNull(" ~ text ~ ", " ~ digits ~ ", 'UTC')" -%}
 if(match({{ text }}, '^(19|2[0-2])\\d\\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):?[0-5]\\d)?$') * ({{ parsed }} >= toDateTime64('1900-01-01 00:00:00', {{ digits }}, 'UTC')) * ({{ parsed }} <= toDateTime64('2299-12-31 23:59:59.999999', {{ digits }}, 'UTC')) != 0, {{ parsed }}, NULL)
 {%- endmacro -%}
-{#- The same range for reasons. -#}
+{#- The same range, for the reasons of dead letters. -#}
 {%- set timestamp_range = '1900-01-01 00:00:00 to 2299-12-31 23:59:59.999999 UTC' -%}

@@ -1,9 +1,10 @@
-{#- Properties as the message has them. A string is what the parser says. Of an object, a list or a number the parser has
-    its own text, without white space and with other numbers (1.0 becomes 1, 1e2 becomes 100, digits beyond a double's are
-    gone): so it is cut out of the message, byte for byte. The cut is taken only if the parser reads the same out of it;
-    after an earlier field `properties` at a deeper level, or with a name that has escapes, the parser's text remains. -#}
+{#- Properties as in the message. A string is the parser's value. An object, a list or a number is
+    cut out of the message byte for byte, because the parser's text has no white space and other
+    numbers (1.0 becomes 1, 1e2 becomes 100, digits beyond a double's are lost). The cut is used
+    only if the parser reads the same from it. After an earlier field `properties` at a deeper
+    level, or if the name has escapes, the parser's text is used. -#}
 
-{#- The message where properties may be no string, else the empty text, so that most messages cost next to nothing. -#}
+{#- The message if properties may be no string, else empty, so that most messages cost little. -#}
 {%- macro unquoted() -%}
 if(position(message, '"properties":"') > 0, '', message)
 {%- endmacro -%}

@@ -1,6 +1,6 @@
--- Purpose: the newest errors of what has no query: of the pool that streams from Kafka, and of the
+-- Purpose: the latest errors outside queries: of the pool that streams from Kafka, and of the
 --          inserts that it sends to other shards. A lock of a partition that another node holds is
---          no error. Ages are by the server's own clock.
+--          no error. Ages are by the server's clock.
 -- Runs on: each node. Shape: name, text, streaming, age_s.
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Purpose: the cluster as this node's remote_servers has it.
+-- Purpose: the cluster in this node's remote_servers.
 -- Runs on: every node. Shape: shard, weight, replica, host, address, port, is_local.
 SELECT
     shard_num AS shard,

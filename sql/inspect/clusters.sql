@@ -1,4 +1,4 @@
--- Purpose: the clusters that a node's remote_servers has.
+-- Purpose: the clusters in a node's remote_servers.
 -- Runs on: any node. Shape: cluster.
 SELECT DISTINCT cluster
 FROM system.clusters

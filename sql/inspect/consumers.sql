@@ -1,5 +1,5 @@
--- Purpose: consumers of Kafka tables as the server sees them, with the views and tables that it
---          waits for. Ages are by its own clock.
+-- Purpose: consumers of Kafka tables, with the missing views and tables that each waits for. Ages
+--          are by the server's clock.
 -- Runs on: each node. Shape: database, name, topics, partitions, committed_s, missing, exception,
 --          exception_s.
 SELECT

@@ -1,3 +1,3 @@
--- Purpose: the definition of a table, which the server also has of one that is detached.
+-- Purpose: the definition of a table, attached or detached.
 -- Runs on: each node. Shape: statement.
 SHOW CREATE TABLE {database:Identifier}.{table:Identifier}

@@ -1,3 +1,3 @@
--- Purpose: whether a table is there to be used.
+-- Purpose: whether a table exists and is attached.
 -- Runs on: each node. Shape: result, 0 or 1.
 EXISTS TABLE {database:Identifier}.{table:Identifier}

@@ -1,3 +1,4 @@
--- Purpose: a statement as the server itself would write it, so that it compares letter by letter with what stands there.
+-- Purpose: a statement in the server's own format, to be compared letter by letter with the
+--          observed definition.
 -- Runs on: every node. Shape: definition, one row.
 SELECT formatQuery({statement:String}) AS definition

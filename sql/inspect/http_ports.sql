@@ -1,5 +1,5 @@
--- Purpose: the ports of every node of a cluster, as each node itself knows them.
--- Runs on: any node; asks all others. Shape: shard, tcp_port, http_port.
+-- Purpose: the ports of every node of a cluster, as each node reports them.
+-- Runs on: any node; queries all others. Shape: shard, tcp_port, http_port.
 SELECT
     _shard_num AS shard,
     tcpPort() AS tcp_port,

@@ -1,5 +1,5 @@
--- Purpose: the tables that read from Kafka, of every database, with the settings they were made
---          with and how many views read them.
+-- Purpose: the Kafka tables of every database, with their settings and the number of views that
+--          read them.
 -- Runs on: each node. Shape: database, name, engine_full, views.
 SELECT
     database,

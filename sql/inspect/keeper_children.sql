@@ -1,4 +1,4 @@
--- Purpose: what Keeper holds directly below a path.
+-- Purpose: the names of a path's children in Keeper.
 -- Runs on: a node with a Keeper. Shape: name.
 SELECT name
 FROM system.zookeeper

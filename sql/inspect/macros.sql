@@ -1,4 +1,4 @@
--- Purpose: the macros that replicated paths are made of.
+-- Purpose: the macros in replicated paths.
 -- Runs on: every node of a replicated cluster. Shape: macro, substitution.
 SELECT macro, substitution
 FROM system.macros

@@ -1,5 +1,6 @@
 -- Purpose: every setting of every settings profile, and the profiles that each inherits from.
--- Runs on: every node; needs the right SHOW SETTINGS PROFILES. Shape: profile, setting, value, parent.
+-- Runs on: every node; needs the right SHOW SETTINGS PROFILES. Shape: profile, setting, value,
+--          parent.
 SELECT
     assumeNotNull(profile_name) AS profile,
     setting_name AS setting,

@@ -1,3 +1,3 @@
 -- Purpose: whether the node answers queries of this user.
--- Runs on: every node. Shape: nothing.
+-- Runs on: every node. Shape: no rows.
 SELECT 1 FORMAT Null

@@ -1,3 +1,3 @@
--- Purpose: whether this user may change anything on the node.
--- Runs on: each node, before anything is changed. Shape: readonly, one line.
+-- Purpose: whether this user may make changes on the node.
+-- Runs on: each node, before the first change. Shape: readonly, one line.
 SELECT toUInt64(getSetting('readonly')) AS readonly

@@ -1,4 +1,4 @@
--- Purpose: what settings are where no profile sets them, with their other names.
+-- Purpose: the default values of settings, with their aliases.
 -- Runs on: every node. Shape: name, initial, alias_for.
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Purpose: how many rows a table of the node holds.
+-- Purpose: the number of rows that a table of the node holds.
 -- Runs on: each node. Shape: rows, one line or none.
 SELECT ifNull(total_rows, 0) AS rows
 FROM system.tables

@@ -1,4 +1,4 @@
--- Purpose: every table of the database, as the server itself writes its definition.
+-- Purpose: every table of the database, with its definition in the server's own format.
 -- Runs on: every node. Shape: name, definition.
 SELECT name, formatQuery(create_table_query) AS definition
 FROM system.tables

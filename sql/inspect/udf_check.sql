@@ -1,10 +1,12 @@
--- Purpose: compares shardKey and shardOf with what the server's own functions say, on generated distinct ids.
--- Runs on: every node, once for each list of shard weights. Shape: one row with counts and the first differing ids.
+-- Purpose: compares shardKey and shardOf with the server's built-ins on generated distinct ids.
+-- Runs on: every node, once for each list of shard weights. Shape: one row with counts and the
+--          first differing ids.
 WITH
     {weights:Array(UInt32)} AS weights,
-    -- The first slot after each shard's, as ClickHouse lays them out: a shard in order owns as many slots as its weight.
+    -- The first slot after each shard's slots. As in ClickHouse, each shard in order owns as many
+    -- slots as its weight.
     arrayCumSum(weights) AS ends,
-    -- Repeatable from the seed. A quarter are ids as people have them, one in a thousand is long, the others are
+    -- Repeatable by the seed. A quarter are typical ids, one in a thousand is long, the others are
     -- 0 to 63 bytes of any value, mostly not UTF-8.
     generated AS
     (

@@ -1,5 +1,6 @@
--- Purpose: what the functions answer to the examples of the registry, and the type of each answer.
--- Runs on: every node with the functions. Shape: data_type, answer; one row for each example, in their order.
+-- Purpose: the answers of the functions to the examples of the registry, each with its type.
+-- Runs on: every node with the functions. Shape: data_type, answer; one row for each example, in
+--          their order.
 SELECT
     data_type,
     answer

@@ -1,4 +1,4 @@
--- Purpose: the command behind each function, or why the node did not take it.
+-- Purpose: the command of each function, or the reason why the node did not load it.
 -- Runs on: every node. Shape: name, command, problem (empty if there is none).
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Purpose: the functions that the node runs as programs of their own.
+-- Purpose: the executable functions of the node.
 -- Runs on: every node. Shape: name.
 SELECT name
 FROM system.functions

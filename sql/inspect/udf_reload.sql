@@ -1,3 +1,3 @@
--- Purpose: has the node read its function files again; running queries go on with the programs they have.
+-- Purpose: reloads the node's function files. Running queries keep their processes.
 -- Runs on: a node whose function file was just replaced.
 SYSTEM RELOAD FUNCTIONS

@@ -1,4 +1,4 @@
--- Purpose: which tables feed which materialized views.
+-- Purpose: source tables, each with its materialized views.
 -- Runs on: each node. Shape: database, name, engine, view_databases, view_names.
 SELECT
     database,

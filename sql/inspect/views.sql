@@ -1,4 +1,5 @@
--- Purpose: materialized views of any database that may write into one database, as the server writes their definitions.
+-- Purpose: materialized views of any database that may write into one database, with their
+--          definitions in the server's own format.
 -- Runs on: each node. Shape: database, name, definition.
 SELECT
     database,

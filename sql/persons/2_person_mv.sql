@@ -1,4 +1,4 @@
--- Purpose: turns good messages into versions of persons.
+-- Purpose: turns valid messages into versions of persons.
 -- Reads:   kafka_person.
 -- Writes:  person.
 -- Runs on: every node.

@@ -1,9 +1,11 @@
 -- Purpose: every version of every person, whole on every node, so that no JOIN crosses the network.
--- Reads:   what person_mv sends.
--- Writes:  nothing.
--- Runs on: every node; where tables are replicated all nodes of all shards are replicas of this one table.
+-- Reads:   rows of person_mv.
+-- Writes:  none.
+-- Runs on: every node. Where tables are replicated, all nodes of all shards are replicas of this
+--          one table.
 --
--- Merges keep the greatest version sooner or later; queries must not rely on it: see the view persons.
+-- Merges eventually leave only the greatest version. Queries must not rely on it, see the view
+-- persons.
 CREATE TABLE {{ database }}.person
 (
 {% set columns %}{% include 'persons/person_columns.sql' %}{% endset -%}

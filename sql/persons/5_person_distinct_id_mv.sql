@@ -1,4 +1,4 @@
--- Purpose: turns good messages into versions of distinct ids.
+-- Purpose: turns valid messages into versions of distinct ids.
 -- Reads:   kafka_person_distinct_id.
 -- Writes:  person_distinct_id.
 -- Runs on: every node.

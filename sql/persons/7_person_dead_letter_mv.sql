@@ -1,4 +1,5 @@
--- Purpose: keeps every message of the persons' topic that is no person, raw, with its place and every reason.
+-- Purpose: keeps every invalid message of the person topic raw, with topic, partition, offset and
+--          every reason.
 -- Reads:   kafka_person.
 -- Writes:  person_dead_letter.
 -- Runs on: every node.

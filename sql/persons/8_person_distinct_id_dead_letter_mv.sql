@@ -1,4 +1,5 @@
--- Purpose: keeps every message of the distinct ids' topic that is no distinct id, raw, with its place and every reason.
+-- Purpose: keeps every invalid message of the distinct id topic raw, with topic, partition, offset
+--          and every reason.
 -- Reads:   kafka_person_distinct_id.
 -- Writes:  person_dead_letter.
 -- Runs on: every node.

@@ -1,9 +1,12 @@
--- Purpose: every dead letter of both topics, whole on every node as persons are, apart from what analysts query.
--- Reads:   what both dead-letter views send.
--- Writes:  nothing.
--- Runs on: every node; where tables are replicated all nodes of all shards are replicas of this one table.
+-- Purpose: every dead letter of both topics, whole on every node like persons, separate from the
+--          tables that analysts query.
+-- Reads:   rows of both dead-letter views.
+-- Writes:  none.
+-- Runs on: every node. Where tables are replicated, all nodes of all shards are replicas of this
+--          one table.
 --
--- The offsets are the group's, so a crash can repeat a letter: topic, partition and offset tell one from another.
+-- Offsets are the group's, so a crash can repeat a dead letter. Topic, partition and offset
+-- identify it.
 CREATE TABLE {{ database }}.person_dead_letter
 (
 {% set columns %}{% include 'events/dead_letter_columns.sql' %}{% endset -%}

@@ -1,8 +1,8 @@
-{#- What both consumers of persons have in common. Offsets live in the group, which is at least once: a row that comes again
-    has the same version, and the greatest version is what counts. RawBLOB cannot fail. A block is what arrived within the
-    flush, at most 16,384 messages: 32 MB of persons as they usually are, and of persons with a megabyte each as much as
-    the broker sends within the flush. By default a consumer that found nothing looks again after 500 ms, which is as long as
-    the flush itself. -#}
+{#- Definition shared by both consumers of persons. Offsets are in the group, which is at least
+    once: a repeated row has the same version, and the greatest version wins. RawBLOB cannot fail. A
+    block has the messages of one flush interval, at most 16,384: 32 MB of usual persons, and of
+    persons with a megabyte each as many as the broker sends within the interval. By default a
+    consumer without messages polls again after 500 ms, which is as long as the interval itself. -#}
 (
     message String
 )

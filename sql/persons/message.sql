@@ -1,6 +1,6 @@
-{#- The one reading of a message of either topic, shared by its two views; events/message.sql says why it is written so:
-    every expression is total, the JSON is parsed in a query of its own, and each view fails while the other is missing.
-    A version below 0 stands for one that is missing or none. -#}
+{#- Parsing of a message of either topic, shared by its two views. As in events/message.sql, which
+    has the reasons, every expression is total, the JSON is parsed in a separate subquery, and each
+    view fails while the other is missing. A version below 0 is a missing or invalid one. -#}
 {%- from 'events/moment.sql' import moment -%}
 {%- from 'events/properties.sql' import unquoted -%}
 SELECT

@@ -1,4 +1,4 @@
--- Purpose: whose transactions a session waits for; process 0 is a prepared transaction.
+-- Purpose: the transactions that block a session. Process 0 is a prepared transaction.
 -- Runs on: PostgreSQL, the primary.
 SELECT
     blocker,

@@ -1,4 +1,5 @@
--- Purpose: rows by what ClickHouse knows them by; an index on both columns finds them, as that of the replica identity does.
+-- Purpose: rows by their keys in ClickHouse. An index on both columns finds them, for example that
+--          of the replica identity.
 -- Runs on: PostgreSQL.
 SELECT {{ columns }} FROM {{ table }} AS source
 JOIN unnest(ARRAY[{{ team_ids }}]::bigint[], ARRAY[{{ keys }}]::{{ type }}[]) AS wanted (team_id, key)

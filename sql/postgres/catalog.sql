@@ -1,6 +1,7 @@
--- Purpose: everything that posthouse needs to know of the source, as one JSON text: server, role, both tables with the leaves of
+-- Purpose: the state of the source as one JSON text: server, role, both tables with the leaves of
 --          partitioned ones, publication, slot, prepared transactions.
--- Runs on: PostgreSQL 14 and later. Columns that later versions added come from to_jsonb, which leaves them out elsewhere.
+-- Runs on: PostgreSQL 14 and later. Columns of later versions are read through to_jsonb, which
+--          omits them in earlier ones.
 SELECT json_build_object(
     'server', json_build_object(
         'version', current_setting('server_version_num')::int,

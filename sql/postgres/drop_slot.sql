@@ -1,3 +1,3 @@
--- Purpose: gives up a slot whose WAL is gone.
+-- Purpose: drops a slot that can't be resumed.
 -- Runs on: PostgreSQL, the primary.
 SELECT pg_drop_replication_slot({{ slot }})

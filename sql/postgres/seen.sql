@@ -1,5 +1,6 @@
--- Purpose: whether queries see what some transactions have done; a commit may stand in the WAL, and be sent, before they do (it waits
---          for a synchronous standby). The stream names transactions by the lower half of their number.
+-- Purpose: whether queries see the changes of some transactions. A commit can be in the WAL, and be
+--          sent, before they do, while it waits for a synchronous standby. The stream has only the
+--          lower half of a transaction's number.
 -- Runs on: PostgreSQL, the primary.
 SELECT coalesce(bool_and(pg_visible_in_snapshot(transaction::text::xid8, snapshot)), true)
 FROM

@@ -1,4 +1,4 @@
--- Purpose: the replication slot: whose it is, how far it has come, and how much WAL waits for it.
+-- Purpose: the replication slot: plugin, database, position, and the WAL that it retains.
 -- Runs on: PostgreSQL; a standby too, which is then refused by name.
 SELECT
     plugin,

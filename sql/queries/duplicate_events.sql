@@ -1,11 +1,11 @@
--- Purpose: events that are there more than once, by where that comes from: sent again by a producer (another message
---          with the same event), or stored again (the same message twice).
--- Reads:   events; an event's copies are on one shard, so each shard counts its own.
--- Writes:  nothing.
+-- Purpose: events that are stored more than once, by cause: sent again by a producer (another
+--          message with the same event), or stored again (the same message twice).
+-- Reads:   events; the rows of an event are on one shard, so each shard counts its own.
+-- Writes:  none.
 -- Runs on: every node. SELECT * FROM duplicate_events(since = '2026-01-01', until = '2027-01-01')
 --
--- A message is known by its second in Kafka and its offset. The counts are those of rows as they stand: merges of
--- sharded_events remove copies sooner or later.
+-- A message is identified by its second in Kafka and its offset. Merges of sharded_events remove
+-- duplicates eventually, and the counts are those of the current rows.
 CREATE VIEW {{ database }}.duplicate_events
 AS SELECT
     toDate(timestamp) AS day,

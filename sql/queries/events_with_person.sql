@@ -1,7 +1,10 @@
--- Purpose: a team's events, each with the person that its distinct id belongs to now; the zero UUID where there is none.
+-- Purpose: a team's events, each with the current person of its distinct id; the zero UUID if there
+--          is none.
 -- Reads:   events; each shard joins its own rows with its own copy of person_distinct_id.
--- Writes:  nothing.
--- Runs on: every node. SELECT * FROM events_with_person(team_id = 2, since = '2026-01-01', until = '2027-01-01')
+-- Writes:  none.
+-- Runs on: every node.
+--          SELECT * FROM events_with_person(
+--              team_id = 2, since = '2026-01-01', until = '2027-01-01')
 CREATE VIEW {{ database }}.events_with_person
 AS SELECT
     uuid,

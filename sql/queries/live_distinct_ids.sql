@@ -1,5 +1,5 @@
-{#- The live distinct ids of a team, by the person rule: the greatest version, of equal ones a deletion,
-    then the greatest person. A subquery of this node's own copy. -#}
+{#- The live distinct ids of a team, by the person rule: the greatest version, among equal ones a
+    deletion, then the greatest person. Reads this node's own table. -#}
 SELECT
     ids.distinct_id AS distinct_id,
     argMax(ids.person_id, (ids.version, ids.is_deleted, ids.person_id)) AS person_id

@@ -1,9 +1,10 @@
--- Purpose: a team's persons as they are now.
+-- Purpose: a team's current persons.
 -- Reads:   person of this node.
--- Writes:  nothing.
+-- Writes:  none.
 -- Runs on: every node. SELECT * FROM persons(team_id = 2)
 --
--- The greatest version counts, of equal ones a deletion. max(is_deleted) = 0 would hide a person that came back.
+-- The greatest version wins, among equal ones a deletion. max(is_deleted) = 0 would hide a
+-- re-created person.
 CREATE VIEW {{ database }}.persons
 AS SELECT
     versions.id AS id,

@@ -1,6 +1,8 @@
--- Purpose: a team's persons of whom a property has a value now; a number is written as text, an object as its JSON.
--- Reads:   person of this node, twice: raw rows for whoever had the value in some version, then all versions of these.
--- Writes:  nothing.
+-- Purpose: a team's persons whose property currently has a value; a number is written as text, an
+--          object as its JSON.
+-- Reads:   person of this node, twice: first persons with the value in any version, then all
+--          versions of these.
+-- Writes:  none.
 -- Runs on: every node. SELECT * FROM persons_where(team_id = 2, property = 'plan', value = 'pro')
 --
 -- The first pass keeps the second small: only candidates are aggregated, with their properties.

@@ -1,9 +1,11 @@
--- Purpose: what a change of the weights moves: rows and their bytes, uncompressed, from each shard to each.
--- Reads:   events; each shard looks through its own rows.
--- Writes:  nothing.
--- Runs on: every node. SELECT * FROM reshard_plan(old_weights = [1, 3], new_weights = [1, 3, 2], since = '2026-01-01', until = '2027-01-01')
+-- Purpose: rows and uncompressed bytes that a change of the weights moves, from each shard to each.
+-- Reads:   events; each shard scans its own rows.
+-- Writes:  none.
+-- Runs on: every node.
+--          SELECT * FROM reshard_plan(old_weights = [1, 3], new_weights = [1, 3, 2],
+--              since = '2026-01-01', until = '2027-01-01')
 --
--- Blocks are ten times as large as usual: each one waits for the function's process.
+-- Blocks are ten times as large as usual, because each one waits for the function's process.
 CREATE VIEW {{ database }}.reshard_plan
 AS SELECT
     tupleElement(shardMove(distinct_id, {old_weights:Array(UInt32)}, {new_weights:Array(UInt32)}), 1) AS from_shard,

@@ -1,9 +1,11 @@
--- Purpose: rows on each shard against what the weights promise.
+-- Purpose: rows on each shard against the shares that the weights give.
 -- Reads:   events.
--- Writes:  nothing.
--- Runs on: every node. SELECT * FROM shard_rows(weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
+-- Writes:  none.
+-- Runs on: every node.
+--          SELECT * FROM shard_rows(weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
 --
--- Shares that differ by more than chance mean that weights were changed, or that a few distinct ids have most events.
+-- Shares that differ by more than chance mean that weights were changed, or that a few distinct ids
+-- have most events.
 CREATE VIEW {{ database }}.shard_rows
 AS SELECT
     shard,

@@ -1,11 +1,15 @@
--- Purpose: rows that stand on a shard which shardOf does not name: queries that filter by shard miss them.
--- Reads:   events; each shard looks through its own rows.
--- Writes:  nothing.
--- Runs on: every node. SELECT * FROM wrong_shard_rows(weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
+-- Purpose: rows on another shard than shardOf returns. Queries that filter by shard miss them.
+-- Reads:   events; each shard scans its own rows.
+-- Writes:  none.
+-- Runs on: every node.
+--          SELECT * FROM wrong_shard_rows(
+--              weights = [1, 3], since = '2026-01-01', until = '2027-01-01')
 --
--- Blocks are ten times as large as usual: each one waits for the function's process, and ids are short.
+-- Blocks are ten times as large as usual, because each one waits for the function's process, and
+-- ids are short.
 --
--- No row is the right answer. Rows come from inserts that went past writable_events, or from weights that were changed.
+-- No row is the expected result. Rows come from inserts that bypass writable_events, or from
+-- changed weights.
 CREATE VIEW {{ database }}.wrong_shard_rows
 AS SELECT
     _shard_num AS shard,

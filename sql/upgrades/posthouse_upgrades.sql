@@ -1,7 +1,7 @@
--- Purpose: remembers which upgrades this node has had, with the checksum of the file as it was then.
--- Reads:   nothing.
--- Writes:  nothing.
--- Runs on: every node; never replicated, since each node is upgraded for itself.
+-- Purpose: records the upgrades that this node has run, each with the checksum of its file.
+-- Reads:   none.
+-- Writes:  none.
+-- Runs on: every node; never replicated, because each node is upgraded by itself.
 CREATE TABLE {{ database }}.posthouse_upgrades
 (
     name String,

@@ -22,10 +22,10 @@ const UNLIMITED: u64 = 10_000_000;
 const STARTS: usize = 20;
 const LIMIT: Duration = Duration::from_secs(300);
 /// posthouse's defaults.
-const OURS: &[(&str, i64)] = &[];
+const OURS: &[(&str, &str)] = &[];
 /// Best settings for group offsets: blocks may have any size, and in a backlog only their size
 /// should end them.
-const GROUP_AT_ITS_BEST: &[(&str, i64)] = &[("batch_rows", 65_536), ("poll_timeout_ms", 1_000)];
+const GROUP_AT_ITS_BEST: &[(&str, &str)] = &[("poll_timeout", "1s")];
 /// 2026-11-10 12:00:00 UTC, in µs.
 const UNTIL: i64 = 1_794_312_000_000_000;
 const TOPIC: &str = "drain";
@@ -68,7 +68,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 ///
 /// A start with unevenly distributed partitions is repeated and not measured. Its time would depend
 /// on ClickHouse's rebalancing (15 polls), not on the speed of reading.
-fn drain(stack: &Stack, offsets: &str, run: usize, settings: &[(&str, i64)]) -> anyhow::Result<f64> {
+fn drain(stack: &Stack, offsets: &str, run: usize, settings: &[(&str, &str)]) -> anyhow::Result<f64> {
     for start in 0..STARTS {
         let mut site = Site::new(stack, &format!("drain_{offsets}_{run}_{start}"))?;
         site.set("events", "topic", TOPIC).set("events", "offsets", offsets);

@@ -61,7 +61,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 enum Settings {
     /// posthouse's settings for a config without overrides.
     Ours,
-    /// posthouse's settings with another `poll_timeout_ms`.
+    /// posthouse's settings with another `poll_timeout`, in ms.
     PollTimeout(i64),
     /// ClickHouse's defaults.
     Engine,
@@ -108,7 +108,7 @@ struct Measured {
 fn measure(stack: &Stack, name: &str, rate: u64, settings: Settings) -> anyhow::Result<Measured> {
     let mut site = Site::new(stack, name)?;
     if let Settings::PollTimeout(timeout) = settings {
-        site.set("events", "poll_timeout_ms", timeout);
+        site.set("events", "poll_timeout", format!("{timeout}ms"));
     }
     site.apply()?;
     if settings == Settings::Engine {

@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let mut site = Site::new(&stack, "topics_plan")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("topics.toml");
-    site.set("kafka", "topics", file.display().to_string());
+    site.set("kafka", "topics_file", file.display().to_string());
     std::fs::write(&file, topics(604_800_000))?;
     let begin = Instant::now();
     site.must(&["topics", "apply"])?;

@@ -17,7 +17,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
-use crate::persons_source::{LIMIT, town};
+use crate::persons_source::{LIMIT, person_database};
 use crate::topics::Broker;
 
 tests! {
@@ -50,9 +50,9 @@ impl Lonely {
     fn new(topics: &str, kafka: &str, postgres: Option<&str>) -> anyhow::Result<Self> {
         let (folder, address, closed) = (tempfile::tempdir()?, free_address()?, free_address()?);
         let mut text = format!(
-            "[clickhouse]\ntimeout_s = 1\n[[shards]]\n[[shards.replicas]]\nname = \"ch1\"\n\
+            "[clickhouse]\ntimeout = \"1s\"\n[[shards]]\n[[shards.replicas]]\nname = \"ch1\"\n\
              url = \"http://{closed}\"\naddress = \"{closed}\"\n[kafka]\nbrokers = [\"{kafka}\"]\n\
-             [daemon]\nlisten = \"{address}\"\ntopics = \"{topics}\"\ntopics_period_s = 1\n"
+             [daemon]\nlisten = \"{address}\"\n[topics]\nreconcile = \"{topics}\"\ninterval = \"1s\"\n"
         );
         if let Some(postgres) = postgres {
             text += &format!(
@@ -181,7 +181,7 @@ fn ends_in_time_while_a_node_is_silent(site: &mut Site<'_>) -> anyhow::Result<()
     // exit
     let (node, address) = silent_server()?;
     site.apply()?;
-    site.set("clickhouse", "timeout_s", 600);
+    site.set("clickhouse", "timeout", "10m");
     let shards = site.config_mut().get_mut("shards").and_then(|shards| shards.as_array_mut());
     let shard = shards.and_then(|shards| shards.first_mut()).context("no shards")?;
     let replica = shard["replicas"].as_array_mut().and_then(|replicas| replicas.first_mut());
@@ -320,12 +320,12 @@ fn names_the_transaction_that_a_slot_waits_for_and_leaves_no_slot_behind() -> an
     // GIVEN persons, and an open transaction that has written
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "alive_slot")?;
-    let town = town(&mut site, Rules::default())?;
-    let mut open = town.admin()?;
+    let person_db = person_database(&mut site, Rules::default())?;
+    let mut open = person_db.admin()?;
     open.batch_execute("BEGIN; CREATE TABLE unfinished ()")?;
     let process: i32 = open.query_one("SELECT pg_backend_pid()", &[])?.get(0);
     let slots = || -> anyhow::Result<i64> {
-        Ok(town.admin()?.query_one("SELECT count(*) FROM pg_replication_slots", &[])?.get(0))
+        Ok(person_db.admin()?.query_one("SELECT count(*) FROM pg_replication_slots", &[])?.get(0))
     };
     let gone = || {
         wait_until("the slot to be given up", LIMIT, || match slots() {

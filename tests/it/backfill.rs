@@ -154,7 +154,7 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], &name)?;
     refused(&[&path, "--mapping", "posthog-export", "--team-id", "7"], "its bytes have changed")?;
     // WHEN the load is forced THEN the file's rows are added
-    let done = loaded(site, &folder, &["--again"])?;
+    let done = loaded(site, &folder, &["--allow-reload"])?;
     ensure!(done["stored"] == 100, "{done:#}");
     Ok(())
 }
@@ -188,7 +188,7 @@ fn shares_are_loaded_apart_and_are_all_of_it(site: &mut Site<'_>) -> anyhow::Res
     let (folder, _) = history(site.name(), ROWS)?;
     // WHEN two machines each load one half, at the same time
     let (first, second) = thread::scope(|scope| {
-        let share = |share| loaded(site, &folder, &["--split", share, "--slice", "1"]);
+        let share = |share| loaded(site, &folder, &["--partition", share, "--slice", "1"]);
         let first = scope.spawn(move || share("1/2"));
         (first.join(), share("2/2"))
     });
@@ -308,7 +308,7 @@ fn a_cancelled_load_stops_and_goes_on(site: &mut Site<'_>) -> anyhow::Result<()>
     ensure!(done["proof"]["found"] == rows && done["proof"]["complete"] == true, "{done:#}");
     // THEN a second cancellation is refused
     let late = site.posthouse(&["backfill", "cancel", &job])?;
-    ensure!(late.code == 1 && late.stderr.contains("nothing to cancel"), "{late}");
+    ensure!(late.code == 1 && late.stderr.contains("can't be cancelled"), "{late}");
     Ok(())
 }
 

@@ -104,7 +104,7 @@ fn a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run(site: &mut Site
             run.join().map_err(|_| anyhow!("a thread panicked"))?
         })?;
         // THEN the same run rereads the unit, reports this, and counts each row once
-        ensure!(outcome.code == 0 && outcome.stderr.contains("reading unit"), "{outcome}");
+        ensure!(outcome.code == 0 && outcome.stderr.contains("reading its unit again"), "{outcome}");
         let (done, stored) = (json(&outcome)?, ROWS - REJECTS);
         ensure!(done["stored"] == stored && done["before"] == 0 && done["rejected"] == REJECTS, "{done:#}");
         ensure!(done["proof"]["found"] == stored && done["proof"]["complete"] == true, "{done:#}");

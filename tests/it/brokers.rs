@@ -102,7 +102,7 @@ fn a_broker_dies_during_an_apply(site: &mut Site<'_>, random: &mut StdRng) -> an
     site.must(&["topics", "apply"])?;
     // A broker that has just started may be asked before its metadata is complete.
     wait(site, "the plan is clean", |plan| {
-        plan.stdout.contains("0 to change in 0 topics, 0 refused, 40 in line")
+        plan.stdout.contains("0 to change in 0 topics, 0 refused, 40 unchanged")
             && !plan.stdout.contains("note ")
     })
 }

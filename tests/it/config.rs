@@ -51,7 +51,7 @@ impl File {
 
 /// A config of two nodes and one broker at these ports.
 fn at_ports(nodes: [u16; 2], broker: u16) -> String {
-    let mut text = format!("kafka.brokers = [\"127.0.0.1:{broker}\"]\nclickhouse.timeout_s = 2\n");
+    let mut text = format!("kafka.brokers = [\"127.0.0.1:{broker}\"]\nclickhouse.timeout = \"2s\"\n");
     for (number, port) in (1..).zip(nodes) {
         text.push_str(&format!(
             "[[shards]]\n[[shards.replicas]]\nname = \"ch{number}\"\nurl = \"http://127.0.0.1:{port}\"\n\
@@ -125,10 +125,10 @@ fn a_missing_file_is_wrong_config() -> anyhow::Result<()> {
     let absent = folder.path().join("absent.toml");
     // WHEN they are read
     let config = run_within(&absent, &["schema", "plan"], LIMIT)?;
-    let file = File::new(&format!("kafka.topics = \"absent.toml\"\n{}", at_ports([8123, 8124], 9092)))?;
+    let file = File::new(&format!("kafka.topics_file = \"absent.toml\"\n{}", at_ports([8123, 8124], 9092)))?;
     let topics = file.run(&["topics", "plan"])?;
     // THEN each is named, with a hint
-    for (outcome, option) in [(config, "--config"), (topics, "kafka.topics")] {
+    for (outcome, option) in [(config, "--config"), (topics, "kafka.topics_file")] {
         ensure!(outcome.code == 2, "{outcome}");
         ensure!(outcome.stderr.contains("absent.toml") && outcome.stderr.contains(option), "{outcome}");
     }

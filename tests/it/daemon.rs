@@ -32,7 +32,7 @@ fn write(site: &mut Site<'_>, file: &Path, retention: u32) -> anyhow::Result<()>
          config = {{ \"retention.ms\" = {retention} }}\n"
     );
     std::fs::write(file, text)?;
-    site.set("kafka", "topics", file.display().to_string());
+    site.set("kafka", "topics_file", file.display().to_string());
     Ok(())
 }
 
@@ -86,7 +86,7 @@ fn a_running_posthouse_outlives_a_broken_topics_file(site: &mut Site<'_>) -> any
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let file = folder.path().join("topics.toml");
     std::fs::write(&file, "")?;
-    site.set("kafka", "topics", file.display().to_string());
+    site.set("kafka", "topics_file", file.display().to_string());
     let mut running = Daemon::start(site, "apply")?;
     look_again(&running)?;
     ensure!(running.metric("posthouse_topics_errors_total")? == Some(0), "{}", running.get("metrics")?);
@@ -109,7 +109,7 @@ fn a_second_one_on_the_same_address_is_told_so(site: &mut Site<'_>) -> anyhow::R
     // WHEN another one is started with the same config
     let second = site.posthouse(&["run"])?;
     // THEN it exits with an error that names the address, and the first one continues
-    let said = format!("can't answer HTTP at {}: free the address", running.address);
+    let said = format!("can't serve HTTP at {}: free the address", running.address);
     ensure!(second.code == 1 && second.stderr.contains(&said), "{second}");
     ensure!(running.get("live")? == "alive\n", "the first one is gone");
     // THEN a posthouse with topics = "off" exports no errors of topics

@@ -146,7 +146,7 @@ fn parts(plan: &Value) -> Vec<&str> {
 
 fn every_drift_is_named_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a schema without differences
-    site.materialize(&["$browser"]).set("events", "poll_timeout_ms", 100);
+    site.materialize(&["$browser"]).set("events", "poll_timeout", "100ms");
     site.apply()?;
     let definitions = "SELECT name, create_table_query FROM system.tables WHERE database = '{db}' \
         AND name NOT IN ('sharded_events', 'events') ORDER BY name";

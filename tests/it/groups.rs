@@ -217,7 +217,7 @@ fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> an
     };
     // WHEN a reset is planned only THEN no offset changes
     let planned = reset("earliest", &[])?;
-    ensure!(planned.code == 3 && planned.stdout.contains("40 messages are read again"), "{planned}");
+    ensure!(planned.code == 3 && planned.stdout.contains("40 messages are replayed"), "{planned}");
     ensure!(committed(site, &group)? == vec![Some(10); 4], "changed by a look");
     // WHEN it is executed THEN the group is at these offsets, and a second reset has no change
     for (to, wanted) in [
@@ -339,11 +339,11 @@ fn reads_again_from_there_on_and_nothing_else(site: &Site<'_>, offsets: Offsets)
     }
     // WHEN a reset is planned THEN the plan names the tables and their nodes, and changes none
     let planned = site.posthouse(&["topics", "reset", name, "--to", "0:30,2:45"])?;
-    let wanted = format!("drops, and makes again afterwards {name}.kafka_events on ch1, ch2\n");
+    let wanted = format!("drops and recreates {name}.kafka_events on ch1, ch2\n");
     ensure!(planned.code == 3 && planned.stdout.contains(&wanted), "{planned}");
     // WHEN it is reset to the middle of two partitions
     let done = site.must(&["topics", "reset", name, "--to", "0:30,2:45", "--execute"])?;
-    ensure!(done.stdout.contains("25 messages are read again"), "{done}");
+    ensure!(done.stdout.contains("25 messages are replayed"), "{done}");
     consumed(site)?;
     // THEN messages after these offsets have arrived twice, and all others once
     let again = |&(partition, offset): &(i32, i64)| {

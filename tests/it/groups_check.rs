@@ -167,7 +167,7 @@ fn configs_that_lose_messages_are_named(site: &mut Site<'_>) -> anyhow::Result<(
         site.name()
     );
     std::fs::write(&path, text)?;
-    site.set("kafka", "topics", path.display().to_string());
+    site.set("kafka", "topics_file", path.display().to_string());
     site.apply()?;
     // THEN each is named
     let about = format!("topic {}", site.name());

@@ -11,7 +11,7 @@ use posthouse_tests::site::{Outcome, Site, run_within};
 use serde_json::Value;
 
 use crate::backfill::history;
-use crate::persons_source::town;
+use crate::persons_source::person_database;
 
 tests! {
     Free reports_wrong_usage_and_config_as_json,
@@ -104,7 +104,7 @@ fn reports_wrong_usage_and_config_as_json() -> anyhow::Result<()> {
 
 fn prints_results_of_every_command_as_json(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN persons, a history and functions
-    let _town = town(site, Rules::default())?;
+    let _town = person_database(site, Rules::default())?;
     let (folder, _) = history(site.name(), 1000)?;
     let folder = folder.path().to_string_lossy().into_owned();
     let load = [folder.as_str(), "--mapping", "posthog-export", "--team-id", "7"];
@@ -146,7 +146,7 @@ fn prints_results_of_every_command_as_json(site: &mut Site<'_>) -> anyhow::Resul
     let job = run(&[&["backfill", "plan"][..], &load].concat(), &[0])?["job"].clone();
     let job = job.as_str().context("no job")?;
     run(&[&["backfill", "run"][..], &load, &["--dry-run"]].concat(), &[0])?;
-    run(&[&["backfill", "run"][..], &load, &["--split", "1/2"]].concat(), &[0])?;
+    run(&[&["backfill", "run"][..], &load, &["--partition", "1/2"]].concat(), &[0])?;
     run(&["backfill", "cancel", job], &[0])?;
     run(&[&["backfill", "run"][..], &load].concat(), &[0])?;
     run(&["backfill", "status", job], &[0])?;

@@ -51,6 +51,7 @@ mod persons;
 mod persons_audit;
 mod persons_dba;
 mod persons_events;
+mod persons_failover;
 mod persons_faults;
 mod persons_letters;
 mod persons_neighbours;
@@ -160,6 +161,7 @@ fn main() -> ExitCode {
         ("persons_takeover", persons_takeover::TESTS),
         ("persons_audit", persons_audit::TESTS),
         ("persons_dba", persons_dba::TESTS),
+        ("persons_failover", persons_failover::TESTS),
         ("persons_faults", persons_faults::TESTS),
         ("persons_neighbours", persons_neighbours::TESTS),
         ("persons_vanished", persons_vanished::TESTS),
@@ -273,7 +275,7 @@ fn on_a_site(stack: &Stack, name: &str, test: fn(&mut Site<'_>) -> anyhow::Resul
     let tested = test(&mut site);
     let removed = site.remove().context("can't remove the test's database");
     tested.and(removed)?;
-    ensure!(aborts() == before, "a node ended by itself during the test: see the lines of stack above");
+    ensure!(aborts() == before, "a node aborted during the test: see the stack lines above");
     Ok(())
 }
 

@@ -134,7 +134,7 @@ fn what_is_wrong_with_access_is_said_and_secrets_are_not() -> anyhow::Result<()>
         ),
         ("AWS_REGION", "us-east-1", "s3://events/b.parquet", "s3://events/b.parquet names no Parquet file"),
         ("AWS_ENDPOINT_URL", &nobody, object, "connection refused"),
-        ("AWS_ENDPOINT_URL", "127.0.0.1:9", object, "AWS_ENDPOINT_URL is no address"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:9", object, "AWS_ENDPOINT_URL is not an address"),
         ("AWS_ALLOW_HTTP", "false", object, "set AWS_ALLOW_HTTP=true"),
     ] {
         let mut settings = server.environment(server.address());
@@ -179,11 +179,11 @@ fn odd_web_servers_are_told_apart() -> anyhow::Result<()> {
             "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             "access denied (status 403)",
         ),
-        ("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "is not there"),
+        ("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "does not exist"),
         ("HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "status 503"),
         ("HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", "can't be used"),
-        ("nonsense", "no whole answer"),
-        ("", "no whole answer"),
+        ("nonsense", "no complete answer"),
+        ("", "no complete answer"),
     ] {
         let (address, _requests) = web_server(answer)?;
         let error =

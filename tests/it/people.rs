@@ -5,28 +5,28 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthouse_tests::people::{Identity, Kind, Lives, Rules, Town, on_node};
+use posthouse_tests::people::{Identity, Kind, PersonDatabase, PersonWorkload, Rules, on_node};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 
 use crate::seed;
 
 tests! {
-    Own lives_leave_a_consistent_town_though_postgres_is_killed,
-    Own differences_of_a_node_are_told,
+    Own workload_leaves_consistent_persons_though_postgres_is_killed,
+    Own reports_differences_of_a_node,
 }
 
-fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<()> {
+fn workload_leaves_consistent_persons_though_postgres_is_killed() -> anyhow::Result<()> {
     // GIVEN a person database
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let postgres = stack.postgres()?;
-    let town = Town::new(postgres, "lives")?;
+    let person_db = PersonDatabase::new(postgres, "lives")?;
     // WHEN the person workload runs, and PostgreSQL is killed meanwhile
-    let lives = Lives::new(seed("lives")?, 3_000);
+    let workload = PersonWorkload::new(seed("lives")?, 3_000);
     let (stop, persons) = (AtomicBool::new(false), "SELECT count(*) FROM posthog_person");
     let tally = thread::scope(|scope| {
-        let running = scope.spawn(|| lives.run(&town, &stop));
-        let mut client = town.admin()?;
+        let running = scope.spawn(|| workload.run(&person_db, &stop));
+        let mut client = person_db.admin()?;
         while client.query_one(persons, &[])?.get::<_, i64>(0) < 20 && !running.is_finished() {
             thread::sleep(Duration::from_millis(20));
         }
@@ -41,8 +41,8 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
     }
     ensure!(tally.rolled_back > 0 && tally.savepoints > 0 && tally.lost > 0, "{tally:?}");
     // THEN there are persons, uuids are unique, and each distinct id has its person
-    let people = town.people()?;
-    let mut client = town.admin()?;
+    let people = person_db.people()?;
+    let mut client = person_db.admin()?;
     let held = "SELECT count(*), count(DISTINCT person_id) FROM posthog_persondistinctid";
     let held = client.query_one(held, &[])?;
     ensure!(held.get::<_, i64>(0) == i64::try_from(people.distinct_ids.len())?, "{people:?}");
@@ -51,31 +51,31 @@ fn lives_leave_a_consistent_town_though_postgres_is_killed() -> anyhow::Result<(
     ensure!(large > 0, "no large properties");
     // WHEN the role of posthouse makes a publication and a slot THEN it may, if it owns the tables
     let published = "CREATE PUBLICATION mine FOR TABLE posthog_person, posthog_persondistinctid";
-    let mut own = postgres.client(town.name())?;
+    let mut own = postgres.client(person_db.name())?;
     own.batch_execute(published)?;
     own.execute("SELECT pg_create_logical_replication_slot('lives', 'pgoutput')", &[])?;
     let rules = Rules { identity: Identity::Full, owned: false, ..Rules::default() };
-    let other = Town::with(postgres, "foreign", rules)?;
+    let other = PersonDatabase::with(postgres, "foreign", rules)?;
     let mut foreign = postgres.client(other.name())?;
     ensure!(foreign.batch_execute(published).is_err(), "a publication of another's tables");
     foreign.query("SELECT FROM posthog_person", &[])?;
     // WHEN a person database is dropped THEN its slot is gone
-    drop(town);
+    drop(person_db);
     let slots = postgres.admin("postgres")?.query("SELECT FROM pg_replication_slots", &[])?;
     ensure!(slots.is_empty(), "a slot is left");
     Ok(())
 }
 
-fn differences_of_a_node_are_told() -> anyhow::Result<()> {
+fn reports_differences_of_a_node() -> anyhow::Result<()> {
     // GIVEN a person database in posthouse's config, and a node with the same persons, inserted by
     // hand
     let stack = Stack::start(StackSpec::sharded(&[1]).postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "differences")?;
-    let town = Town::new(stack.postgres()?, site.name())?;
-    town.configure(&mut site)?;
+    let person_db = PersonDatabase::new(stack.postgres()?, site.name())?;
+    person_db.configure(&mut site)?;
     let planned = site.posthouse(&["schema", "plan"])?;
     ensure!(planned.code == 3, "a config that posthouse reads: {planned}");
-    Lives::new(seed("differences")?, 300).run(&town, &AtomicBool::new(false))?;
+    PersonWorkload::new(seed("differences")?, 300).run(&person_db, &AtomicBool::new(false))?;
     site.query("CREATE DATABASE {db}")?;
     site.query(
         "CREATE TABLE {db}.person (id UUID, created_at DateTime64(3), team_id Int64, properties String, \
@@ -85,7 +85,7 @@ fn differences_of_a_node_are_told() -> anyhow::Result<()> {
         "CREATE TABLE {db}.person_distinct_id (team_id Int64, distinct_id String, person_id UUID, \
          is_deleted Int8, version Int64) ENGINE = MergeTree ORDER BY (team_id, distinct_id)",
     )?;
-    let truth = town.people()?;
+    let truth = person_db.people()?;
     let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
     for ((team, uuid), person) in &truth.persons {
         let (ms, properties) = (person.created_at_ms, quoted(&person.properties));

@@ -10,7 +10,7 @@ use posthouse_tests::people::{Rules, on_nodes};
 use posthouse_tests::site::{Outcome, Site};
 use serde_json::Value;
 
-use crate::persons_source::{LIMIT, same, town};
+use crate::persons_source::{LIMIT, person_database, same};
 
 tests! {
     Shared rows_that_are_wrong_on_one_node_are_found_and_mended,
@@ -43,15 +43,15 @@ fn report(outcome: &Outcome) -> anyhow::Result<Value> {
 
 fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN persons on every node, two of them deleted
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    town.admin()?.batch_execute(PEOPLE)?;
-    same(site, &town, &daemon)?;
-    town.admin()?.batch_execute(
+    person_db.admin()?.batch_execute(PEOPLE)?;
+    same(site, &person_db, &daemon)?;
+    person_db.admin()?.batch_execute(
         "DELETE FROM posthog_persondistinctid WHERE id > 48; DELETE FROM posthog_person WHERE id > 48",
     )?;
     site.answers("SELECT uniqExact(id) FROM {db}.person WHERE is_deleted = 1", "2", LIMIT)?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // and the repair after an initial snapshot is done, so that no other repair runs from here on
     daemon.wait("posthouse_persons_last_audit_timestamp_seconds", |at| at > 0)?;
     // WHEN later versions are written by hand on the second node: one person deleted, one changed,
@@ -90,10 +90,10 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
     ensure!(examples == BTreeMap::from(wanted), "{found}");
     // WHEN it repairs THEN every node matches PostgreSQL, and the next audit finds no difference
     let repaired = site.must(&["persons", "audit", "--repair"])?;
-    ensure!(repaired.stdout.contains("rows published again"), "{repaired}");
-    let left = on_nodes(site, &town)?;
+    ensure!(repaired.stdout.contains("rows republished"), "{repaired}");
+    let left = on_nodes(site, &person_db)?;
     ensure!(left.is_empty(), "{left}");
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // WHEN a version is beyond the range of WAL versions THEN a repair names the setting to change,
     // and changes no row
     let changed = uuid(2);
@@ -108,10 +108,10 @@ fn rows_that_are_wrong_on_one_node_are_found_and_mended(site: &mut Site<'_>) -> 
 
 fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN persons on every node
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    town.admin()?.batch_execute(PEOPLE)?;
-    same(site, &town, &daemon)?;
+    person_db.admin()?.batch_execute(PEOPLE)?;
+    same(site, &person_db, &daemon)?;
     // WHEN a person constantly changes back and forth, a distinct id moves between two persons, and
     // a person comes and goes
     let coming = format!(
@@ -126,7 +126,7 @@ fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let changing = scope.spawn(|| {
-            let mut client = town.admin()?;
+            let mut client = person_db.admin()?;
             while !stop.load(Ordering::Relaxed) {
                 client.batch_execute(&coming)?;
                 client.batch_execute(going)?;
@@ -140,22 +140,22 @@ fn what_changes_and_changes_back_is_never_taken_for_wrong(site: &mut Site<'_>) -
         audits
     })?;
     // and in the end every node matches PostgreSQL
-    same(site, &town, &daemon)
+    same(site, &person_db, &daemon)
 }
 
 fn an_audit_without_anybody_who_copies_says_so_when_it_has_to_wait(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     // GIVEN persons copied by a posthouse that is gone
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    town.admin()?.batch_execute(PEOPLE)?;
-    same(site, &town, &daemon)?;
+    person_db.admin()?.batch_execute(PEOPLE)?;
+    same(site, &person_db, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
     // WHEN no row changes THEN an audit needs no running posthouse
     site.must(&["persons", "audit"])?;
     // WHEN a row changes THEN it fails with the command to start
-    town.admin()?.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id = 1")?;
+    person_db.admin()?.batch_execute("UPDATE posthog_person SET is_identified = true WHERE id = 1")?;
     let alone = site.posthouse(&["persons", "audit"])?;
     ensure!(alone.code == 1 && alone.stderr.contains("start posthouse run"), "{alone}");
     Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::{Identity, Rules, Town};
+use posthouse_tests::people::{Identity, PersonDatabase, Rules};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::wait_until;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::persons::put;
-use crate::persons_source::{LIMIT, same, town};
+use crate::persons_source::{LIMIT, person_database, same};
 
 tests! {
     Shared refuses_wal_versions_beside_another_producer_until_it_was_stopped,
@@ -35,8 +35,8 @@ const FOREIGN: &str = "posthouse_persons_foreign_messages_total";
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Inserts Anna and her distinct id into PostgreSQL, as the application with `version`.
-fn insert_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
-    Ok(town.admin()?.batch_execute(&format!(
+fn insert_anna(person_db: &PersonDatabase<'_>, version: u64) -> anyhow::Result<()> {
+    Ok(person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (id, uuid, team_id, created_at, properties, version)
             VALUES (1, '{ANNA}', 2, '2026-11-01 10:42:06.502+00', '{{\"v\": {version}}}', {version});
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) VALUES (2, 'anna', 1, {version});"
@@ -44,8 +44,8 @@ fn insert_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
 }
 
 /// Makes the application's next change of both.
-fn update_anna(town: &Town<'_>, version: u64) -> anyhow::Result<()> {
-    Ok(town.admin()?.batch_execute(&format!(
+fn update_anna(person_db: &PersonDatabase<'_>, version: u64) -> anyhow::Result<()> {
+    Ok(person_db.admin()?.batch_execute(&format!(
         "UPDATE posthog_person SET properties = '{{\"v\": {version}}}', version = {version};
          UPDATE posthog_persondistinctid SET version = {version};"
     ))?)
@@ -92,9 +92,9 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     // GIVEN a producer that counts versions 0, 1, 2 in the topics that posthouse is configured for
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let (topic, _) = site.person_topics();
-    insert_anna(&town, 2)?;
+    insert_anna(&person_db, 2)?;
     for version in 0..=2 {
         produce_anna(site, version, 0)?;
     }
@@ -118,7 +118,7 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     ensure!(daemon.metric("posthouse_persons_messages_total")? == Some(0), "it published");
     let made = "SELECT (SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1) \
         + (SELECT count(*) FROM pg_publication WHERE pubname = $1)";
-    let made: i64 = town.admin()?.query_one(made, &[&town.name()])?.get(0);
+    let made: i64 = person_db.admin()?.query_one(made, &[&person_db.name()])?.get(0);
     ensure!(made == 0, "it made a slot or a publication");
     // THEN `persons check` and `topics check` report it too
     let checked = check(site, 3)?;
@@ -127,7 +127,7 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     ensure!(newest["version"] == 3 && newest["offset"].is_i64(), "{checked}");
     let text = site.posthouse(&["persons", "check"])?;
     let lines =
-        ["posthog_person with 1 rows → topic", "missing\n", "conflict     topic", "publishes nothing: "];
+        ["posthog_person with 1 rows → topic", "missing\n", "conflict     topic", "does not publish: "];
     ensure!(text.code == 3 && lines.iter().all(|line| text.stdout.contains(line)), "{text}");
     let findings = site.posthouse(&["topics", "check", "--json"])?;
     let findings: Value = serde_json::from_str(&findings.stdout).with_context(|| findings.to_string())?;
@@ -139,11 +139,15 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     );
     // WHEN the producer is stopped, and the config has its end, THEN posthouse takes over
     let times = [0, 1].map(|topic| checked["conflicts"]["topics"][topic]["newest"]["timestamp"].as_str());
-    town.set(site, "other_producer_stopped_at", times.into_iter().flatten().max().context("no time")?)?;
+    person_db.set(
+        site,
+        "other_producer_stopped_at",
+        times.into_iter().flatten().max().context("no time")?,
+    )?;
     drop(daemon);
     ensure!(check(site, 0)?["refused"].is_null(), "it is refused");
     let daemon = Daemon::start(site, "off")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // WHEN the producer resumes nonetheless THEN that is reported, also after a restart
     produce_anna(site, 4, 0)?;
     daemon.wait(FOREIGN, |messages| messages == 2)?;
@@ -153,9 +157,9 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
     ensure!(checked["refused"].is_null() && checked["has_published"] == true, "{checked}");
     let daemon = Daemon::start(site, "off")?;
     daemon.wait(FOREIGN, |messages| messages == 2)?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // WHEN a row differs and the checkpoint shows no publication THEN a repair is refused too
-    town.set(site, "state_topic", format!("{}_state_2", town.name()))?;
+    person_db.set(site, "state_topic", format!("{}_state_2", person_db.name()))?;
     site.query_on(
         1,
         "INSERT INTO {db}.person SELECT generateUUIDv4(), now64(3), 9, '{}', 0, 0, 1, now(), 0",
@@ -167,8 +171,8 @@ fn refuses_wal_versions_beside_another_producer_until_it_was_stopped(
 
 fn refuses_to_publish_into_the_tables_of_another_program(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN empty topics, and PostHog's tables, the messages of which are gone
-    let town = Town::with(site.stack.postgres()?, site.name(), Rules::default())?;
-    town.configure(site)?;
+    let person_db = PersonDatabase::with(site.stack.postgres()?, site.name(), Rules::default())?;
+    person_db.configure(site)?;
     site.must(&["topics", "apply"])?;
     let make = [
         "CREATE DATABASE {db}",
@@ -194,36 +198,36 @@ fn refuses_to_publish_into_the_tables_of_another_program(site: &mut Site<'_>) ->
 
 fn publishes_column_versions_beside_another_producer(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a producer of the application's versions, and a posthouse that publishes them too
-    let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
-    town.set(site, "version", "column")?;
-    insert_anna(&town, 2)?;
+    let person_db = person_database(site, Rules { identity: Identity::Full, ..Rules::default() })?;
+    person_db.set(site, "version", "column")?;
+    insert_anna(&person_db, 2)?;
     for version in 0..=2 {
         produce_anna(site, version, 0)?;
     }
     ensure!(check(site, 0)?["conflicts"]["topics"][0]["conflicting"] == 0, "the producer conflicts");
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // WHEN both publish a change THEN it counts, and so does one that the producer publishes first
-    update_anna(&town, 3)?;
+    update_anna(&person_db, 3)?;
     produce_anna(site, 3, 0)?;
     shows_anna(site, 3)?;
     produce_anna(site, 4, 0)?;
     shows_anna(site, 4)?;
-    update_anna(&town, 4)?;
-    same(site, &town, &daemon)?;
+    update_anna(&person_db, 4)?;
+    same(site, &person_db, &daemon)?;
     // WHEN both publish a deletion, the producer as version + 100, THEN Anna is gone
     produce_anna(site, 104, 1)?;
-    town.admin()?.batch_execute("DELETE FROM posthog_persondistinctid; DELETE FROM posthog_person")?;
+    person_db.admin()?.batch_execute("DELETE FROM posthog_persondistinctid; DELETE FROM posthog_person")?;
     for table in ["person", "person_distinct_id"] {
         let deletions =
             format!("SELECT arraySort(groupUniqArray(version)) FROM {{db}}.{table} WHERE is_deleted = 1");
         answers_everywhere(site, &deletions, "[5,104]")?;
     }
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     // WHEN she is inserted at version 0 THEN no node shows her, which is the limit of these
     // versions
-    insert_anna(&town, 0)?;
+    insert_anna(&person_db, 0)?;
     produce_anna(site, 0, 0)?;
     let found = site.posthouse(&["persons", "audit", "--json"])?;
     let found: Value = serde_json::from_str(&found.stdout).with_context(|| found.to_string())?;
@@ -274,12 +278,12 @@ fn produce_without_headers(
 fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN topics, tables and a checkpoint of a release that knew neither headers nor the
     // `published` field
-    let town = town(site, Rules::default())?;
-    insert_anna(&town, 2)?;
+    let person_db = person_database(site, Rules::default())?;
+    insert_anna(&person_db, 2)?;
     let daemon = Daemon::start(site, "off")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
-    let state = format!("{}_state", town.name());
+    let state = format!("{}_state", person_db.name());
     let (key, last) = read_all(site, &state)?.pop().context("no state")?;
     let mut last: Value = serde_json::from_slice(&last)?;
     ensure!(last.as_object_mut().and_then(|fields| fields.remove("published")).is_some(), "{last}");
@@ -297,26 +301,26 @@ fn goes_on_after_an_upgrade_from_a_release_without_headers(site: &mut Site<'_>) 
         checked["has_published"] == true && checked["conflicts"]["topics"][0]["read"] == 500,
         "{checked}"
     );
-    town.set(site, "state_topic", format!("{state}_2"))?;
+    person_db.set(site, "state_topic", format!("{state}_2"))?;
     ensure!(check(site, 0)?["has_published"] == false, "a state that is not there");
     // WHEN it starts THEN it resumes
-    town.set(site, "state_topic", state)?;
+    person_db.set(site, "state_topic", state)?;
     let daemon = Daemon::start(site, "off")?;
     let log = daemon.says("streaming changes")?;
-    ensure!(!log.contains("copying everything"), "{log}");
-    update_anna(&town, 3)?;
-    same(site, &town, &daemon)
+    ensure!(!log.contains("taking the initial snapshot"), "{log}");
+    update_anna(&person_db, 3)?;
+    same(site, &person_db, &daemon)
 }
 
 fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a posthouse that has published WAL versions, and is stopped
-    let town = town(site, Rules { identity: Identity::Full, ..Rules::default() })?;
-    insert_anna(&town, 2)?;
+    let person_db = person_database(site, Rules { identity: Identity::Full, ..Rules::default() })?;
+    insert_anna(&person_db, 2)?;
     let daemon = Daemon::start(site, "off")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     ensure!(daemon.end()? == 0, "another exit code");
     // WHEN the application's versions are configured THEN the WAL versions are named as a conflict
-    town.set(site, "version", "column")?;
+    person_db.set(site, "version", "column")?;
     let checked = check(site, 3)?;
     let refused = checked["refused"].as_str().unwrap_or_default();
     ensure!(refused.contains("versions of the WAL are in the topics and tables"), "{checked}");
@@ -334,8 +338,8 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
     let file = folder.path().join("topics.toml");
     let deletes = [&person, &distinct_id].map(|topic| format!("[topics.{topic}]\ndelete = true\n")).concat();
     std::fs::write(&file, deletes)?;
-    let topics = site.config_mut().get("kafka").and_then(|kafka| kafka.get("topics")).cloned();
-    site.set("kafka", "topics", file.display().to_string());
+    let topics = site.config_mut().get("kafka").and_then(|kafka| kafka.get("topics_file")).cloned();
+    site.set("kafka", "topics_file", file.display().to_string());
     let confirmed = ["topics", "apply", "--yes-delete", &person, "--yes-delete", &distinct_id];
     // The brokers may still count the dropped consumers.
     wait_until("the topics to be deleted", LIMIT, || match site.posthouse(&confirmed) {
@@ -343,7 +347,7 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
         Ok(refused) => ControlFlow::Continue(anyhow!("{refused}")),
         Err(error) => ControlFlow::Break(Err(error)),
     })?;
-    site.set("kafka", "topics", topics.unwrap_or_else(|| "topics.toml".into()));
+    site.set("kafka", "topics_file", topics.unwrap_or_else(|| "topics.toml".into()));
     site.must(&["topics", "apply"])?;
     for node in 0..site.stack.nodes().len() {
         for table in ["person", "person_distinct_id"] {
@@ -354,7 +358,7 @@ fn gives_topics_and_tables_back_to_another_producer(site: &mut Site<'_>) -> anyh
     // THEN posthouse fills them with the application's versions
     ensure!(check(site, 0)?["refused"].is_null(), "it is refused");
     let daemon = Daemon::start(site, "off")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     shows_anna(site, 2)?;
     ensure!(daemon.end()? == 0, "another exit code");
     // WHEN posthouse is gone THEN the other producer's messages count

@@ -46,7 +46,7 @@ fn tables_of_persons_are_made_when_the_config_asks_for_them_and_no_earlier(
     let check = site.posthouse(&["topics", "check"])?;
     ensure!(!check.stdout.contains(&format!("{}_person", site.name())), "{check}");
     // WHEN the flush interval changes THEN only the consumers are recreated
-    site.set("persons", "flush_ms", 100);
+    site.set("persons", "flush_interval", "100ms");
     let plan = site.posthouse(&["schema", "plan"])?;
     ensure!(plan.code == 3 && plan.stdout.contains("kafka_person_distinct_id"), "{plan}");
     site.must(&["schema", "apply"])?;

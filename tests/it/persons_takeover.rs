@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::{Lives, Rules};
+use posthouse_tests::people::{PersonWorkload, Rules};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::wait_until;
 
-use crate::persons_source::{LIMIT, follows, same, town};
+use crate::persons_source::{LIMIT, follows, person_database, same};
 use crate::produce::messages;
 use crate::seed;
 
@@ -26,15 +26,18 @@ const LEADER: &str = "posthouse_persons_leader";
 
 fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN two posthouse daemons, the first of them the leader, during a person workload
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let first = Daemon::start(site, "off")?;
     first.wait(LEADER, |leads| leads == 1)?;
     let second = Daemon::start(site, "off")?;
     second.wait(LEADER, |leads| leads == 0)?;
-    let lives = Lives { pace: Duration::from_millis(5), ..Lives::new(seed(site.name())?, u64::MAX) };
+    let workload = PersonWorkload {
+        pace: Duration::from_millis(5),
+        ..PersonWorkload::new(seed(site.name())?, u64::MAX)
+    };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let living = scope.spawn(|| lives.run(&town, &stop));
+        let living = scope.spawn(|| workload.run(&person_db, &stop));
         let taken = (|| {
             // THEN the second one waits
             first.wait("posthouse_persons_messages_total", |messages| messages > 100)?;
@@ -49,9 +52,9 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
         taken
     })?;
     // THEN no change is lost, and no row was copied a second time
-    same(site, &town, &second)?;
+    same(site, &person_db, &second)?;
     let log = second.log()?;
-    ensure!(!log.contains("copying everything") && !log.contains("made anew"), "{log}");
+    ensure!(!log.contains("taking the initial snapshot") && !log.contains("recreating the slot"), "{log}");
     ensure!(second.end()? == 0, "another exit code");
     Ok(())
 }
@@ -59,15 +62,15 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
 fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -> anyhow::Result<()> {
     const PERSONS: u32 = 20;
     // GIVEN persons with a distinct id each, and one without
-    let town = town(site, Rules::default())?;
-    let mut client = town.admin()?;
+    let person_db = person_database(site, Rules::default())?;
+    let mut client = person_db.admin()?;
     client.batch_execute(&format!(
         "INSERT INTO posthog_person (id, uuid, team_id) SELECT n, gen_random_uuid(), 1 FROM generate_series(0, {PERSONS}) AS n;
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
             SELECT 1, 'id ' || n, n FROM generate_series(1, {PERSONS}) AS n;"
     ))?;
     let mut daemon = Daemon::start(site, "off")?;
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     let mut again = 0;
     for person in 1..=PERSONS {
         let before: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[])?.get(0);
@@ -80,12 +83,12 @@ fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -
              UPDATE posthog_person SET properties = '{{\"{person}\": 2}}' WHERE id = 0;
              COMMIT;"
         ))?;
-        follows(site, &town, &daemon)?;
+        follows(site, &person_db, &daemon)?;
         // and posthouse is killed, perhaps before it has acknowledged it
         drop(daemon);
         let acknowledged = format!(
             "SELECT confirmed_flush_lsn > '{before}' FROM pg_replication_slots WHERE slot_name = '{}'",
-            town.name()
+            person_db.name()
         );
         let acknowledged: bool = client.query_one(&acknowledged, &[])?.get(0);
         again += u32::from(!acknowledged);
@@ -94,14 +97,14 @@ fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -
             "UPDATE posthog_persondistinctid SET person_id = 0 WHERE person_id = {person}"
         ))?;
         daemon = Daemon::start(site, "off")?;
-        follows(site, &town, &daemon)?;
+        follows(site, &person_db, &daemon)?;
         if again == 2 {
             break;
         }
     }
     ensure!(again > 0, "every transaction had been acknowledged before posthouse was killed");
     // THEN its changes had the same versions both times
-    same(site, &town, &daemon)?;
+    same(site, &person_db, &daemon)?;
     let versions = "SELECT properties, groupUniqArray(version) AS versions FROM {db}.person
         WHERE is_deleted = 0 AND properties != '{}' GROUP BY properties HAVING length(versions) != 1";
     for node in 0..site.stack.nodes().len() {
@@ -115,13 +118,13 @@ fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::R
     const PERSONS: u64 = 60_000;
     const COPIED: &str = "posthouse_persons_copied_rows{table=\"person\"}";
     // GIVEN many persons
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let people = format!(
         "INSERT INTO posthog_person (uuid, team_id, properties)
             SELECT gen_random_uuid(), 1, jsonb_build_object('n', n, 'text', repeat(md5(n::text), 10))
             FROM generate_series(1, {PERSONS}) AS n"
     );
-    town.admin()?.batch_execute(&people)?;
+    person_db.admin()?.batch_execute(&people)?;
     // WHEN posthouse is killed once the checkpoint has a part of them
     let first = Daemon::start(site, "off")?;
     let part = wait_until("a part of the copy", LIMIT, || match first.metric(COPIED) {
@@ -134,33 +137,33 @@ fn a_copy_that_was_killed_goes_on_where_it_was(site: &mut Site<'_>) -> anyhow::R
     let produced = messages(site, &topic)?;
     // THEN another one resumes
     let second = Daemon::start(site, "off")?;
-    follows(site, &town, &second)?;
+    follows(site, &person_db, &second)?;
     let log = second.log()?;
-    ensure!(!log.contains("copying everything"), "{log}");
+    ensure!(!log.contains("taking the initial snapshot"), "{log}");
     let copied = second.metric(COPIED)?;
     let again = messages(site, &topic)? - PERSONS;
     ensure!(part == PERSONS || copied == Some(PERSONS), "{part} copied, then {copied:?} of {PERSONS}");
     ensure!(part == PERSONS || again < produced, "{again} of {produced} rows were copied a second time");
-    same(site, &town, &second)
+    same(site, &person_db, &second)
 }
 
 fn a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     // GIVEN persons copied by a posthouse that is gone
-    let town = town(site, Rules::default())?;
-    let mut client = town.admin()?;
+    let person_db = person_database(site, Rules::default())?;
+    let mut client = person_db.admin()?;
     client.batch_execute(
         "INSERT INTO posthog_person (id, uuid, team_id) SELECT n, gen_random_uuid(), 1 FROM generate_series(1, 20) AS n;
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
             SELECT 1, 'id ' || n, n FROM generate_series(1, 20) AS n;",
     )?;
     let first = Daemon::start(site, "off")?;
-    same(site, &town, &first)?;
+    same(site, &person_db, &first)?;
     ensure!(first.end()? == 0, "another exit code");
     // WHEN its slot is dropped, and persons change, come and go without a slot
     let drops = "SELECT pg_drop_replication_slot($1)";
-    client.execute(drops, &[&town.name()])?;
+    client.execute(drops, &[&person_db.name()])?;
     client.batch_execute(
         "UPDATE posthog_person SET is_identified = true WHERE id = 4;
          UPDATE posthog_persondistinctid SET person_id = 4 WHERE person_id = 3;
@@ -171,7 +174,7 @@ fn a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again(
     // THEN another posthouse creates a new slot, logs this, and takes a new initial snapshot
     let second = Daemon::start(site, "off")?;
     let log = second.says("streaming changes")?;
-    ensure!(log.contains("Everything is copied again"), "{log}");
+    ensure!(log.contains("a new initial snapshot"), "{log}");
     // THEN every node matches PostgreSQL, without the persons that went meanwhile
-    same(site, &town, &second)
+    same(site, &person_db, &second)
 }

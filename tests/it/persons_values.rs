@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::persons_source::{follows, same, town};
+use crate::persons_source::{follows, person_database, same};
 use crate::seed;
 
 tests! {
@@ -22,9 +22,9 @@ fn a_distinct_id_that_moves_a_thousand_times_is_where_it_went_last(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     // GIVEN two persons and a distinct id
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    let mut client = town.admin()?;
+    let mut client = person_db.admin()?;
     client.batch_execute(
         "INSERT INTO posthog_person (id, uuid, team_id) VALUES (1, gen_random_uuid(), 1), (2, gen_random_uuid(), 1);
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) VALUES (1, 'restless', 1, 0);",
@@ -42,15 +42,15 @@ fn a_distinct_id_that_moves_a_thousand_times_is_where_it_went_last(
     // THEN it belongs to the second one everywhere
     let last = client.query_one("SELECT person_id, version FROM posthog_persondistinctid", &[])?;
     ensure!((last.get::<_, i64>(0), last.get::<_, i64>(1)) == (2, 1001), "{last:?}");
-    same(site, &town, &daemon)
+    same(site, &person_db, &daemon)
 }
 
 fn a_person_with_a_hundred_thousand_distinct_ids_is_merged(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a person with a hundred thousand distinct ids, inserted at once while posthouse streams
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
-    let mut client = town.admin()?;
+    let mut client = person_db.admin()?;
     client.batch_execute(
         "INSERT INTO posthog_person (id, uuid, team_id) VALUES (1, gen_random_uuid(), 1), (2, gen_random_uuid(), 1);
          INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version)
@@ -63,21 +63,21 @@ fn a_person_with_a_hundred_thousand_distinct_ids_is_merged(site: &mut Site<'_>) 
          DELETE FROM posthog_person WHERE id = 1;
          COMMIT;",
     )?;
-    same(site, &town, &daemon)
+    same(site, &person_db, &daemon)
 }
 
 fn properties_that_were_not_sent_are_looked_up(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN properties in TOAST storage, because they do not compress
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    let mut client = town.admin()?;
+    let mut client = person_db.admin()?;
     client.batch_execute(
         "INSERT INTO posthog_person (id, uuid, team_id, properties)
             SELECT n, gen_random_uuid(), 1, jsonb_build_object('large',
                 (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 400) AS m))
             FROM generate_series(1, 20) AS n",
     )?;
-    follows(site, &town, &daemon)?;
+    follows(site, &person_db, &daemon)?;
     // WHEN other columns change, once and several times within a transaction, one before its person
     // goes
     client.batch_execute(
@@ -91,7 +91,7 @@ fn properties_that_were_not_sent_are_looked_up(site: &mut Site<'_>) -> anyhow::R
          DELETE FROM posthog_person WHERE id = 7;",
     )?;
     // THEN the properties are unchanged
-    same(site, &town, &daemon)
+    same(site, &person_db, &daemon)
 }
 
 /// Every character that JSON escapes, and some that parsers often break. A NUL is text in jsonb
@@ -106,7 +106,7 @@ fn a_megabyte_of_odd_properties_waits_for_its_topic_and_arrives_byte_for_byte(
     site: &mut Site<'_>,
 ) -> anyhow::Result<()> {
     // GIVEN a posthouse that streams into topics with a limit of a megabyte
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
     daemon.says("streaming changes")?;
     let (topic, _) = site.person_topics();
@@ -116,7 +116,7 @@ fn a_megabyte_of_odd_properties_waits_for_its_topic_and_arrives_byte_for_byte(
         json!({ "odd": odd(1_500_000, &mut random), "key \u{1} \"": [null, 1e300, -0.1] }).to_string();
     let uuid = "018f5a7e-0000-4000-8000-000000000001";
     let noise = "INSERT INTO posthog_person (uuid, team_id) VALUES (gen_random_uuid(), 1)";
-    let mut client = town.admin()?;
+    let mut client = person_db.admin()?;
     client.batch_execute(noise)?;
     client.execute(
         "INSERT INTO posthog_person (uuid, team_id, properties) VALUES ($1::text::uuid, 1, $2::text::jsonb)",
@@ -131,7 +131,7 @@ fn a_megabyte_of_odd_properties_waits_for_its_topic_and_arrives_byte_for_byte(
     let file = folder.path().join("topics.toml");
     let room = "partitions = 2\nreplication_factor = 1\nconfig = { \"max.message.bytes\" = 8000000 }\n";
     std::fs::write(&file, format!("[topics.{topic}]\n{room}"))?;
-    site.set("kafka", "topics", file.display().to_string());
+    site.set("kafka", "topics_file", file.display().to_string());
     site.must(&["topics", "apply"])?;
-    same(site, &town, &daemon)
+    same(site, &person_db, &daemon)
 }

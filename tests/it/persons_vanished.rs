@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::{Town, on_node};
+use posthouse_tests::people::{PersonDatabase, on_node};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
 
@@ -23,19 +23,19 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
 
     // GIVEN a person database with its persons on every node
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::Silent)?;
-    let town = Town::new(stack.postgres()?, "vanished")?;
+    let person_db = PersonDatabase::new(stack.postgres()?, "vanished")?;
     let mut site = Site::new(&stack, "vanished")?;
-    town.configure(&mut site)?;
+    person_db.configure(&mut site)?;
     site.apply()?;
-    let mut client = town.admin()?;
+    let mut client = person_db.admin()?;
     client.batch_execute(PEOPLE)?;
     let running = Daemon::start(&mut site, "off")?;
-    same(&town, &site, 300)?;
+    same(&person_db, &site, 300)?;
 
     // WHEN both tables are truncated, and persons are inserted in the same transaction
     client.batch_execute(&format!("BEGIN; TRUNCATE posthog_person CASCADE; {PEOPLE}; COMMIT"))?;
     // THEN every node has only the new ones
-    same(&town, &site, 300)?;
+    same(&person_db, &site, 300)?;
 
     // WHEN persons are deleted without a slot, and others inserted
     drop(running);
@@ -53,7 +53,7 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
     )?;
     // THEN a new slot is created, and every node follows nonetheless
     let running = Daemon::start(&mut site, "off")?;
-    same(&town, &site, 250)?;
+    same(&person_db, &site, 250)?;
     let audit = site.posthouse(&["persons", "audit"])?;
     ensure!(audit.code == 0, "{audit}");
     drop(running);
@@ -61,8 +61,8 @@ fn rows_of_an_emptied_table_vanish_on_every_node() -> anyhow::Result<()> {
 }
 
 /// Waits until every node matches PostgreSQL. Fails unless that has this many persons.
-fn same(town: &Town, site: &Site<'_>, persons: usize) -> anyhow::Result<()> {
-    let truth = town.people()?;
+fn same(person_db: &PersonDatabase, site: &Site<'_>, persons: usize) -> anyhow::Result<()> {
+    let truth = person_db.people()?;
     ensure!(truth.persons.len() == persons, "{} persons", truth.persons.len());
     for index in 0..site.stack.nodes().len() {
         wait_until("a node to show what PostgreSQL has", LIMIT, || match on_node(site, index) {

@@ -11,7 +11,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// Above the default of 1 MB for a message with its envelope.
-const LARGEST_MESSAGE: &str = "2000000";
+const MAX_MESSAGE: &str = "2000000";
 /// For one response of a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 /// For consumers to read all messages: many times the usual duration, for a busy machine.
@@ -41,7 +41,7 @@ pub(crate) fn produce_into(
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", site.brokers())
         .set("enable.idempotence", "true")
-        .set("message.max.bytes", LARGEST_MESSAGE)
+        .set("message.max.bytes", MAX_MESSAGE)
         .create()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut deliveries = Vec::with_capacity(values.len());

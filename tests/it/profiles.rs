@@ -10,7 +10,7 @@ use posthouse_tests::site::Site;
 
 use crate::backfill::{ROWS, STORED, history, loaded};
 use crate::persons_audit::PEOPLE;
-use crate::persons_source::{same, town};
+use crate::persons_source::{person_database, same};
 use crate::schema::json;
 
 tests! {
@@ -90,10 +90,10 @@ fn everything_is_done_and_proven_under_a_strange_profile(site: &mut Site<'_>) ->
     site.set("clickhouse", "user", "stranger");
     // WHEN topics and schema are applied, persons are copied, and an audit is made THEN every node
     // matches PostgreSQL
-    let town = town(site, Rules::default())?;
+    let person_db = person_database(site, Rules::default())?;
     let daemon = Daemon::start(site, "off")?;
-    town.admin()?.batch_execute(PEOPLE)?;
-    same(site, &town, &daemon)?;
+    person_db.admin()?.batch_execute(PEOPLE)?;
+    same(site, &person_db, &daemon)?;
     site.must(&["schema", "check"])?;
     // WHEN functions are installed THEN their check succeeds
     site.must(&["udf", "install"])?;

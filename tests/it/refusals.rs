@@ -60,7 +60,7 @@ fn a_cluster_that_differs_from_the_config_is_refused(site: &mut Site<'_>) -> any
             let outcome = site.posthouse(&verb)?;
             // THEN it is refused with the difference, and no database is created
             ensure!(outcome.code == 1 && outcome.stderr.contains(said), "no {said:?}: {outcome}");
-            ensure!(outcome.stderr.contains("nothing was written"), "{outcome}");
+            ensure!(outcome.stderr.contains("no change was made"), "{outcome}");
             for node in 0..site.stack.nodes().len() {
                 let found =
                     site.query_on(node, "SELECT count() FROM system.databases WHERE name = '{db}'")?;

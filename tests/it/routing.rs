@@ -20,7 +20,7 @@ tests! {
 /// Strings to route.
 const ROWS: usize = 20_000;
 /// The maximum of the random weights.
-const HEAVIEST: u32 = 12;
+const MAX_WEIGHT: u32 = 12;
 
 /// A typical id, a unicode one, random bytes, or a long one. The first is empty.
 fn id(number: usize, random: &mut StdRng) -> Vec<u8> {
@@ -44,7 +44,7 @@ fn bytes(random: &mut StdRng, length: std::ops::Range<usize>) -> Vec<u8> {
 fn rows_are_on_the_shards_that_rust_and_the_function_name() -> anyhow::Result<()> {
     // GIVEN four shards with random weights
     let mut random = StdRng::seed_from_u64(seed("routing")?);
-    let weights: Vec<u32> = (0..4).map(|_| random.random_range(1..=HEAVIEST)).collect();
+    let weights: Vec<u32> = (0..4).map(|_| random.random_range(1..=MAX_WEIGHT)).collect();
     eprintln!("routing: weights {weights:?}");
     let stack = Stack::start(StackSpec::sharded(&weights), &Progress::Silent)?;
     let site = Site::new(&stack, "routing")?;

@@ -113,7 +113,7 @@ fn apply_a_second_time_changes_nothing(site: &mut Site<'_>) -> anyhow::Result<()
     let plan = json(&site.must(&["schema", "plan", "--json"])?)?;
     ensure!(plan["steps"].as_array().is_some_and(Vec::is_empty), "{plan:#}");
     let check = site.must(&["schema", "check"])?;
-    ensure!(check.stdout == "all 2 nodes are as the config wants them\n", "{check}");
+    ensure!(check.stdout == "all 2 nodes match the config\n", "{check}");
     let check = json(&site.must(&["schema", "check", "--json"])?)?;
     ensure!(changes(&check, 0).is_empty() && changes(&check, 1).is_empty(), "{check:#}");
     // WHEN it is applied a second time THEN no table changes

@@ -223,7 +223,7 @@ fn a_signed_address_is_read_and_not_shown() -> anyhow::Result<()> {
     let digit = format!("X-Amz-Signature={}", digit.context("no signature")?);
     let forged = signed.as_str().replace(&digit, other);
     let gone = address("y=1/gone.parquet")?;
-    for (argument, words) in [(forged.as_str(), "no valid credentials"), (gone.as_str(), "is not there")] {
+    for (argument, words) in [(forged.as_str(), "no valid credentials"), (gone.as_str(), "does not exist")] {
         let error = access.expand(&[argument]).err().context("read")?;
         let text = format!("{error} {error:?}");
         ensure!(text.contains(words) && !text.contains("X-Amz-"), "{text}");

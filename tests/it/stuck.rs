@@ -105,10 +105,10 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
     has(
         &of(&name),
         &[&waits, "has not moved for", "sharded_events does not exist"],
-        "fix what the server reports",
+        "fix the server's error",
     )
     .with_context(|| outcome.to_string())?;
-    has(&of(&plain), &[&waits, "ch1 said", "sharded_events does not exist"], "fix what the server reports")
+    has(&of(&plain), &[&waits, "ch1 reported", "sharded_events does not exist"], "fix the server's error")
         .with_context(|| outcome.to_string())?;
     let waits = format!("10 messages of {person} wait");
     has(&of(&stuck), &[&waits, "table behind", "person_mv is missing on ch1"], "person_mv")
@@ -125,8 +125,9 @@ fn names_consumers_that_stand_still_with_the_servers_reason(site: &mut Site<'_>)
     running.wait(&of("stalled_seconds", &name, &name), |seconds| seconds > 0)?;
     running.wait(&of("lag_messages", &stuck, &person), |lag| lag == 10)?;
     running.wait(&of("stalled_seconds", &stuck, &person), |seconds| seconds >= 60)?;
-    let log = running.says(&format!("group {name}: "))?;
-    ensure!(log.matches(&format!("group {name}: ")).count() == 1, "{log}");
+    let logged = format!("new finding subject=group {name} finding=");
+    let log = running.says(&logged)?;
+    ensure!(log.matches(&logged).count() == 1, "{log}");
     // WHEN the storage tables are attached THEN every group moves, and the findings are gone
     for node in 0..2 {
         site.query_on(node, "ATTACH TABLE {db}.sharded_events")?;
@@ -164,7 +165,7 @@ fn names_too_many_parts_and_stores_every_event_once_when_they_are_merged(
         let named = || {
             let (outcome, findings) = check(site)?;
             let faults = faults(&findings, &about);
-            has(&faults, &["wait", "Too many parts"], "fix what the server reports")
+            has(&faults, &["wait", "Too many parts"], "fix the server's error")
                 .with_context(|| outcome.to_string())
         };
         match named() {
@@ -203,12 +204,12 @@ fn names_consumers_that_the_schema_wants_and_a_node_lacks(site: &mut Site<'_>) -
     let folder = tempfile::tempdir()?;
     let broken = folder.path().join("topics.toml");
     std::fs::write(&broken, "[topics.")?;
-    site.set("kafka", "topics", broken.display().to_string());
+    site.set("kafka", "topics_file", broken.display().to_string());
     let running = Daemon::start(site, "check")?;
-    running.says(&format!("table {name}.kafka_events: "))?;
-    running.says(&format!("table {name}.kafka_person: "))?;
+    running.says(&format!("subject=table {name}.kafka_events finding="))?;
+    running.says(&format!("subject=table {name}.kafka_person finding="))?;
     ensure!(running.end()? == 0, "another exit code");
-    site.set("kafka", "topics", "topics.toml");
+    site.set("kafka", "topics_file", "topics.toml");
     // WHEN the hints are followed THEN the findings are gone
     site.query_on(1, "ATTACH TABLE {db}.kafka_person")?;
     site.must(&["schema", "apply"])?;
@@ -248,7 +249,7 @@ fn dates_the_oldest_unread_message_of_every_codec(site: &mut Site<'_>) -> anyhow
     };
     let path = folder.path().join("topics.toml");
     std::fs::write(&path, codecs.map(topic).concat())?;
-    site.set("kafka", "topics", path.display().to_string());
+    site.set("kafka", "topics_file", path.display().to_string());
     site.must(&["topics", "apply"])?;
     site.query("CREATE DATABASE {db}")?;
     // WHEN messages are unread THEN the timestamp of the oldest is known

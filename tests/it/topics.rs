@@ -103,7 +103,7 @@ pub(crate) fn write_topics(
 ) -> anyhow::Result<()> {
     let path: PathBuf = folder.path().join("other.toml");
     std::fs::write(&path, text)?;
-    site.set("kafka", "topics", path.display().to_string());
+    site.set("kafka", "topics_file", path.display().to_string());
     Ok(())
 }
 
@@ -147,7 +147,7 @@ fn what_is_missing_is_made_and_the_second_time_nothing(site: &mut Site<'_>) -> a
     ensure!(broker.topic(&second)? == Some((5, vec![compact, retention()])), "{:?}", broker.topic(&second)?);
     // THEN the plan is empty, and a second apply changes no topic
     let clean = topics(site, &["plan"], 0)?;
-    ensure!(clean.stdout.contains("0 to change in 0 topics, 0 refused, 2 in line"), "{clean}");
+    ensure!(clean.stdout.contains("0 to change in 0 topics, 0 refused, 2 unchanged"), "{clean}");
     let before = (broker.topic(&first)?, broker.topic(&second)?);
     topics(site, &["apply"], 0)?;
     ensure!(before == (broker.topic(&first)?, broker.topic(&second)?), "changed by the second apply");
@@ -171,7 +171,7 @@ fn what_is_imported_is_clean(site: &mut Site<'_>) -> anyhow::Result<()> {
     let path = file.display().to_string();
     topics(site, &["import", "-o", &path], 0)?;
     // THEN a plan against the file is clean, with and without pruning, and names the cluster
-    site.set("kafka", "topics", path.clone());
+    site.set("kafka", "topics_file", path.clone());
     for arguments in [&["plan"][..], &["plan", "--prune"]] {
         let planned = topics(site, arguments, 0)?;
         ensure!(planned.stdout.contains("0 to change in 0 topics, 0 refused"), "{planned}");
@@ -213,7 +213,7 @@ fn what_is_refused_leaves_its_topic_alone(site: &mut Site<'_>) -> anyhow::Result
     let (broker, folder, name) = (Broker::of(site)?, tempfile::tempdir()?, site.name().to_owned());
     let one = "partitions = 1\nreplication_factor = 1\nconfig = { \"compression.type\" = \"lz4\", ";
     let cases = [
-        ("shrink", vec![], "partitions = 1\nreplication_factor = 1\n".to_owned(), "can't take some away"),
+        ("shrink", vec![], "partitions = 1\nreplication_factor = 1\n".to_owned(), "can't reduce them"),
         ("copies", vec![], "partitions = 2\nreplication_factor = 2\n".to_owned(), "moves partitions"),
         (
             "first_limit",
@@ -225,7 +225,7 @@ fn what_is_refused_leaves_its_topic_alone(site: &mut Site<'_>) -> anyhow::Result
         ("compact", vec![], format!("{one}\"cleanup.policy\" = \"compact\" }}\n"), "--yes-loss"),
         ("unknown", vec![], format!("{one}\"retention.mss\" = 1 }}\n"), "did you mean retention.ms?"),
         ("in_sync", vec![], format!("{one}\"min.insync.replicas\" = 2 }}\n"), "can't be met with 1 copy"),
-        ("adopted", vec![], "manage = \"adopt\"\n".to_owned(), "leaves its creation to somebody else"),
+        ("adopted", vec![], "manage = \"adopt\"\n".to_owned(), "leaves its creation to another program"),
     ];
     let mut text = format!("[topics.{name}_good]\npartitions = 1\nreplication_factor = 1\n");
     let mut before = Vec::new();
@@ -284,7 +284,7 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
                 applied.stdout.contains("a step of 2 hours; 1 more lead to 3600000 (1 hour)"),
                 "{applied}"
             );
-            ensure!(applied.stdout.contains("frees 0 messages, about 0 B on all brokers"), "{applied}");
+            ensure!(applied.stdout.contains("reclaims 0 messages, about 0 B on all brokers"), "{applied}");
         }
         seen.extend(broker.topic(&name)?.map(|(_, configs)| configs[0].1.clone()));
     }
@@ -299,7 +299,7 @@ fn a_retention_drops_by_a_step_at_a_time(site: &mut Site<'_>) -> anyhow::Result<
     write_topics(site, &folder, &text.replace(&name, &forever))?;
     // WHEN the retention is reduced slightly THEN the plan can estimate the reclaimed bytes
     let planned = topics(site, &["plan"], 3)?;
-    ensure!(planned.stdout.contains("frees 0 messages, about 0 B on all brokers"), "{planned}");
+    ensure!(planned.stdout.contains("reclaims 0 messages, about 0 B on all brokers"), "{planned}");
     Ok(())
 }
 
@@ -378,7 +378,7 @@ fn a_topic_is_not_deleted_while_a_group_reads_whose_members_are_not_told(
     // THEN a reset of its offsets is refused too
     let group = format!("{name}_readers");
     let refused = topics(site, &["reset", &group, "--topic", &name, "--to", "earliest", "--execute"], 1)?;
-    ensure!(refused.stderr.contains("the brokers don't tell who is in it"), "{refused}");
+    ensure!(refused.stderr.contains("the brokers don't report its members"), "{refused}");
     drop(consumer);
     broker.delete_group(&group)
 }
@@ -446,7 +446,7 @@ fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
         Ok(HostPort { host: host.to_owned(), port: port.parse()? })
     });
     let brokers = brokers.collect::<anyhow::Result<_>>()?;
-    let client = Client::new(&Kafka { brokers, topics: PathBuf::new(), login: None })?;
+    let client = Client::new(&Kafka { brokers, topics_file: PathBuf::new(), login: None })?;
     let lock = runtime.block_on(Lock::take(&client, &LockScope::topics()))?;
     // WHEN an apply begins
     let mut waiting = site.spawn(&["topics", "apply"])?;

@@ -253,7 +253,7 @@ fn nodes_that_share_a_folder_keep_what_each_of_them_ran() -> anyhow::Result<()> 
 
 /// Removes the path of ch2's disk from the config, as if ch2 were on another machine.
 fn forget_disk_of_ch2(site: &mut Site<'_>) -> anyhow::Result<()> {
-    for key in ["user_scripts", "functions"] {
+    for key in ["user_scripts_path", "functions_config_file"] {
         let replica = site.config_mut().get_mut("shards").and_then(|shards| shards[1]["replicas"].get_mut(0));
         replica.and_then(toml::Value::as_table_mut).context("ch2")?.remove(key).context(key)?;
     }

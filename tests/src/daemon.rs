@@ -37,8 +37,8 @@ impl Daemon {
     /// Fails if the process ends at once or doesn't answer.
     pub fn start(site: &mut Site<'_>, topics: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
-        site.set("daemon", "listen", address.as_str()).set("daemon", "topics", topics);
-        site.set("daemon", "topics_period_s", 1);
+        site.set("daemon", "listen", address.as_str()).set("topics", "reconcile", topics);
+        site.set("topics", "interval", "1s");
         Self::with(&site.write_config()?, address)
     }
 
@@ -160,7 +160,7 @@ impl Daemon {
     /// # Errors
     /// Fails after the time limit, with the log.
     pub fn says(&self, text: &str) -> anyhow::Result<String> {
-        wait_until(&format!("posthouse to say {text:?}"), LIMIT, || match self.log() {
+        wait_until(&format!("posthouse to log {text:?}"), LIMIT, || match self.log() {
             Ok(log) if log.contains(text) => ControlFlow::Break(Ok(log)),
             Ok(log) => ControlFlow::Continue(anyhow!("{log}")),
             Err(error) => ControlFlow::Break(Err(error)),

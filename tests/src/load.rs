@@ -102,7 +102,7 @@ impl Producer {
             .set("message.timeout.ms", "300000")
             .set("reconnect.backoff.max.ms", "500")
             .create_with_context(Acknowledgements::default())
-            .context("can't make a Kafka producer")?;
+            .context("can't create a Kafka producer")?;
         Ok(Self { inner, topic: topic.to_owned() })
     }
 

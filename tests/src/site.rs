@@ -234,7 +234,7 @@ impl<'s> Site<'s> {
         )?;
         let numbers: Vec<u64> = answer.split('\t').map(str::parse).collect::<Result<_, _>>()?;
         let [rows, events, dead_rows, dead] = numbers[..] else {
-            return Err(anyhow!("four numbers, not {answer}"));
+            return Err(anyhow!("expected four numbers, found {answer}"));
         };
         Ok(Stored { rows, events, dead_rows, dead })
     }

@@ -9,40 +9,47 @@ use crate::functions::{FUNCTIONS, Function};
 const INTRODUCTION: &str = "\
 # Functions
 
-What `posthouse udf install` brings to a node, for whoever writes queries or is on call. Made from the registry by
+The functions that `posthouse udf install` brings to a node, for authors of queries and for
+operators. This page is generated from the registry by
 `cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md`.
 
-**How they run.** Each is a pooled process beside the server (`executable_pool`): up to 16 for each function, one for
-each thread of a query that calls it. ClickHouse sends the arguments of a block (at most 65,409 rows by default) through a pipe
-and reads the results back. Answers depend on nothing but the row.
+**How they run.** Each function is a pool of processes beside the server (`executable_pool`): up to
+16, one for each thread of a query that calls it. ClickHouse sends the arguments of a block (at most
+65,409 rows by default) through a pipe and reads the results back. An answer depends only on its
+row.
 
-**What they cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A call on few
-rows costs a block's round trip, so filter first. On three machines with two cores `make bench BENCH=udf` had a query with shardKey at
-0.48 to 1.03 of the speed of one with the built-in sipHash64 with one thread, where our process has a processor to itself,
-and at 0.41 to 0.85 with two, where they share them. Run it on yours.
+**Cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A
+call on few rows costs the round trip of a block, so filter first. On three machines with two cores,
+`make bench BENCH=udf` had a query with shardKey at 0.48 to 1.03 of the speed of one with the
+built-in sipHash64 with one thread, where the process has a processor to itself, and at 0.41 to 0.85
+with two, where they share the processors. Measure it on your machines.
 
-**Many rows.** Each block is a round of the pipe, whatever the function does, and ClickHouse makes them of about a million bytes
-(`preferred_block_size_bytes`). A query that goes through many rows is faster in larger ones, if its columns are narrow:
-`SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of these machines it went
-from 0.48 to 0.67 up to 0.78 to 0.90 with one thread, and from 0.41 to 0.55 up to 0.70 to 0.80 with two. Our own views do so.
+**Many rows.** Each block costs a round trip, and ClickHouse makes blocks of about a million bytes
+(`preferred_block_size_bytes`). A query over many rows with narrow columns is faster with larger
+blocks: `SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000`. On the slowest of
+these machines the speed rose from 0.48 to 0.67 up to 0.78 to 0.90 with one thread, and from 0.41 to
+0.55 up to 0.70 to 0.80 with two. The views `wrong_shard_rows` and `reshard_plan` have these
+settings.
 
-**What fails, and how.** Bad values fail the query with error 754 and one line that names function, row, column and
-reason; rows are counted from 1 within the block. The process then ends and the pool starts another. A function never
-answers with a default instead of an error.
+**Errors.** An invalid value fails the query with error 754 and one line that names function, row,
+column and reason. Rows are counted from 1 within the block. The process then ends, and the pool
+starts another. A function never returns a default instead of an error.
 
-**NULL.** No function takes one: the server itself refuses the query (error 70 or 349) before a function is asked.
-A Nullable column without a NULL in the rows asked for is fine, and the result is not Nullable for that. Give NULLs an
-answer of your own, or leave them out: `shardKey(ifNull(d, ''))`, `WHERE d IS NOT NULL`.
+**NULL.** No function accepts NULL. The server refuses the query (error 70 or 349) before it calls a
+function. A Nullable column without a NULL in the requested rows is accepted, and does not make the
+result Nullable. Replace or exclude NULLs: `shardKey(ifNull(d, ''))`, `WHERE d IS NOT NULL`.
 
-**Other types.** 26.7 converts arguments to the declared types where nothing is lost, and refuses the rest (error 70): a
-weight of -1 is no weight. 26.5 does not convert: what is not exactly of the declared type fails the query and is named
-(`expected Array(UInt32), found Array(UInt8)`), so write `[1, 3]::Array(UInt32)` there, as the examples do.
+**Other types.** 26.7 converts arguments to the declared types if no value is lost, and refuses all
+others (error 70), such as a weight of -1. 26.5 does not convert. An argument that is not exactly of
+the declared type fails the query with both types (`expected Array(UInt32), found Array(UInt8)`), so
+write `[1, 3]::Array(UInt32)` there, as in the examples.
 
-**Settings.** The server writes to a function and reads from it as the settings of the query say, not those of the function. Two of
-26.7's change `Native`, and a query that has one fails at once: with `output_format_native_encode_types_in_binary_format`
-the function says so, with `input_format_native_decode_types_in_binary_format` the server does (`Unknown type code`). A client that
-needs them must not call functions in the same query; in a profile of a user who calls functions they are out of place. No other
-switch of 26.7 changes an answer: a test turns each of them round.
+**Settings.** The server writes to a function and reads from it with the settings of the query, not
+with those of the function. Two settings of 26.7 change `Native`, and a query with one of them fails
+at once: with `output_format_native_encode_types_in_binary_format` in the function, with
+`input_format_native_decode_types_in_binary_format` in the server (`Unknown type code`). A client
+that needs them must not call functions in the same query. Keep them out of the profiles of users
+who call functions. No other switch of 26.7 changes an answer, as a test of each switch shows.
 ";
 
 /// Returns the full text of `FUNCTIONS.md`.

@@ -75,7 +75,7 @@ fn wrong_usage(fault: &str) -> ExitCode {
 fn usage() -> String {
     format!(
         "Usage: posthouse-udf FUNCTION | --list | --docs | --help | --version\n\n\
-         Serves one function on standard input and output: ClickHouse starts it as an executable_pool \
+         Serves one function on standard input and output. ClickHouse starts it as an executable_pool \
          function with format Native and no chunk header.\n\nFunctions:\n{}",
         list()
     )

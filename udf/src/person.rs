@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Error for arrays of different lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{versions} versions, {person_ids} person ids and {deleted} deletion flags: give one of each for every version"
+    "{versions} versions, {person_ids} person ids and {deleted} deletion flags: give one id and flag per version"
 )]
 pub struct Uneven {
     /// Number of versions.

@@ -300,16 +300,16 @@ mod tests {
         assert_eq!(
             refusal("shardKey", b"\x01\x01\x02c1\x06String\x01a"),
             "the name of column 1: expected distinct_id, found c1: \
-             the function's XML is not of this version: install the functions again"
+             the function's XML is of another version, run posthouse udf install"
         );
         assert_eq!(
             refusal("shardKey", b"\x01\x01\x0bdistinct_id\x06UInt64\0\0\0\0\0\0\0\0"),
             "the type of column 1: expected String, found UInt64: cast this argument in the query \
-             (not every ClickHouse does it by itself), or install the functions again"
+             (not every ClickHouse version converts it), or run posthouse udf install"
         );
         assert_eq!(
             refusal("shardOf", KEY_BLOCK),
-            "expected 2 columns, found 1: the function's XML is not of this version"
+            "expected 2 columns, found 1: the function's XML is of another version, run posthouse udf install"
         );
     }
 
@@ -346,7 +346,7 @@ mod tests {
             let header = [vec![1], varint(rows), text(b"distinct_id"), text(b"String")].concat();
             let block = [header, ends.flatten().collect(), ids.concat()].concat();
             let found = refusal("shardKey", &block);
-            let over = found.contains("bytes follow the last row: values do not come as Native");
+            let over = found.contains("bytes follow the last row: the values are not in the default Native");
             assert!(over || found.contains("ended inside a block"), "{rows} rows: {found}");
         }
     }

@@ -5,19 +5,19 @@
 //! position.
 
 /// An iterator over strings that can also return a run of equal length.
-pub trait Texts<'a>: Iterator<Item = &'a [u8]> {
-    /// Returns the next `N` strings if they form an [`Alike`]. Otherwise it consumes none.
-    fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>>;
+pub trait StringRuns<'a>: Iterator<Item = &'a [u8]> {
+    /// Returns the next `N` strings if they form an [`FixedLengthRun`]. Otherwise it consumes none.
+    fn next_run<const N: usize>(&mut self) -> Option<FixedLengthRun<'a, N>>;
 }
 
 /// `N` strings of equal length below 128 bytes, each after its length byte.
 #[derive(Clone, Copy, Debug)]
-pub struct Alike<'a, const N: usize> {
+pub struct FixedLengthRun<'a, const N: usize> {
     bytes: &'a [u8],
     length: u8,
 }
 
-impl<'a, const N: usize> Alike<'a, N> {
+impl<'a, const N: usize> FixedLengthRun<'a, N> {
     /// Splits a run of `N` strings from the start of `bytes`, and returns it with the rest; `None`
     /// if `bytes` doesn't start with one.
     #[inline(always)]
@@ -45,7 +45,8 @@ impl<'a, const N: usize> Alike<'a, N> {
         self.bytes
     }
 
-    /// Returns the string at `place`, from 0, of [`Alike::length`] bytes; `None` from `N` on.
+    /// Returns the string at `place`, from 0, of [`FixedLengthRun::length`] bytes; `None` from `N`
+    /// on.
     #[inline]
     pub fn get(&self, place: usize) -> Option<&'a [u8]> {
         let length = usize::from(self.length);
@@ -56,9 +57,9 @@ impl<'a, const N: usize> Alike<'a, N> {
 
 /// Strings at arbitrary addresses, without runs of equal length.
 #[derive(Clone, Debug)]
-pub struct Apart<I>(pub I);
+pub struct Scattered<I>(pub I);
 
-impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Apart<I> {
+impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Scattered<I> {
     type Item = &'a [u8];
 
     #[inline]
@@ -67,9 +68,9 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Iterator for Apart<I> {
     }
 }
 
-impl<'a, I: Iterator<Item = &'a [u8]>> Texts<'a> for Apart<I> {
+impl<'a, I: Iterator<Item = &'a [u8]>> StringRuns<'a> for Scattered<I> {
     #[inline]
-    fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>> {
+    fn next_run<const N: usize>(&mut self) -> Option<FixedLengthRun<'a, N>> {
         None
     }
 }
@@ -80,11 +81,11 @@ mod tests {
 
     #[test]
     fn texts_of_one_length_are_found_at_once() {
-        let (alike, rest) = Alike::<3>::split(b"\x02ab\x02cd\x02ef\x02gh").unwrap();
+        let (alike, rest) = FixedLengthRun::<3>::split(b"\x02ab\x02cd\x02ef\x02gh").unwrap();
         let texts = [0, 1, 2, 3].map(|place| alike.get(place));
         assert_eq!((alike.length(), alike.bytes()), (2, &b"\x02ab\x02cd\x02ef"[..]));
         assert_eq!((texts, rest), ([Some(&b"ab"[..]), Some(b"cd"), Some(b"ef"), None], &b"\x02gh"[..]));
-        let (empty, rest) = Alike::<2>::split(b"\0\0").unwrap();
+        let (empty, rest) = FixedLengthRun::<2>::split(b"\0\0").unwrap();
         assert_eq!(
             ([0, 1, 2].map(|place| empty.get(place)), rest),
             ([Some(&b""[..]), Some(b""), None], &b""[..])
@@ -97,7 +98,7 @@ mod tests {
         // One is shorter; one is longer; the last is incomplete; empty input; a length of two
         // bytes.
         for bytes in [&b"\x02ab\x01c\x02de"[..], b"\x02ab\x03cde\x02fg", b"\x02ab\x02cd\x02e", b"", &long] {
-            assert!(Alike::<3>::split(bytes).is_none(), "{bytes:?}");
+            assert!(FixedLengthRun::<3>::split(bytes).is_none(), "{bytes:?}");
         }
     }
 }

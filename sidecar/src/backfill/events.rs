@@ -7,7 +7,7 @@ use arrow_array::BinaryViewArray;
 ///
 /// `_offset` is missing because the loader sets it to the row id.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Events {
+pub struct EventBatch {
     /// Numeric value of the text form: the most significant byte is the first pair of digits.
     pub uuid: Vec<u128>,
     pub event: BinaryViewArray,
@@ -30,7 +30,7 @@ pub struct Events {
     pub elements_chain: BinaryViewArray,
 }
 
-impl Events {
+impl EventBatch {
     pub fn len(&self) -> usize {
         self.uuid.len()
     }

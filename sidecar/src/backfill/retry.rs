@@ -7,7 +7,7 @@ use crate::node::NodeError;
 /// Wait before the second attempt. Doubles with each further attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Maximum wait between two attempts. A node that restarts is back within seconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Time limit for retries of one statement. Longer than a node's restart, a rolling upgrade or a
 /// failover of Keeper.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -61,7 +61,7 @@ pub(crate) fn is_passing(error: &NodeError) -> bool {
 
 /// Wait before attempt number `tries + 1`.
 pub(crate) fn wait(tries: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST_WAIT)
+    FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -82,6 +82,6 @@ mod tests {
     #[test]
     fn waits_grow_up_to_a_bound() {
         assert_eq!([1, 2, 3].map(wait), [200, 400, 800].map(Duration::from_millis));
-        assert_eq!(wait(u32::MAX), LONGEST_WAIT);
+        assert_eq!(wait(u32::MAX), MAX_WAIT);
     }
 }

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod failure;
+mod former_options;
 mod notices;
 mod output;
 mod persons;
@@ -45,7 +46,7 @@ const DEFAULT_LOG: &str = "info,pgwire_replication=off";
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
 Results go to stdout, logs to stderr (RUST_LOG=debug shows more).
-With --json stdout has the result as one JSON document, or nothing where there is none. Exit codes 1 and 2
+With --json stdout has the result as one JSON document; without a result it is empty. Exit codes 1 and 2
 come with one line of JSON, the last one of stderr: {\"error\":{\"message\":\"…\",\"causes\":[\"…\"],\"exit_code\":1}}.
 Lines of stderr before it are logs and progress, for people.
 The password of clickhouse.user is read from POSTHOUSE_CLICKHOUSE_PASSWORD or from
@@ -75,7 +76,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the sidecar: serve health and metrics, reconcile topics, replicate persons
+    /// Run the sidecar: serve health and metrics, reconcile topics, sync persons
     #[command(after_help = run::RUN)]
     Run,
     /// Compare tables and views of every node with the config, and apply the changes
@@ -84,7 +85,7 @@ enum Verb {
     /// Compare Kafka topics with topics.toml, apply changes, and manage consumer groups
     #[command(subcommand)]
     Topics(topics::Topics),
-    /// Check the replication of persons, and compare every node with PostgreSQL
+    /// Check person sync, and compare every node with PostgreSQL
     #[command(subcommand)]
     Persons(persons::PersonsCommand),
     /// Install and check the functions that ClickHouse runs in queries
@@ -122,6 +123,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
         verb => Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
             start_logs();
+            former_options::warn(std::env::args_os());
+            for warning in &config.warnings {
+                tracing::warn!(config = %arguments.config.display(), "{warning}");
+            }
             finish(verb.run(&config, output))
         }),
     };

@@ -31,35 +31,35 @@ pub(super) struct AuditArguments {
 }
 
 const CHECK: &str = "\
-Every requirement is listed as ok, missing or wrong: server, settings, role, tables with all of
-their partitions, publication, slot, topics. Below it is the SQL that meets those that are not
-met. A prepared transaction that a new slot would wait for blocks.
+Lists each requirement as ok, missing, wrong or blocks: server, settings, role, tables with all of
+their partitions, publication, slot, topics. The SQL below the list fixes the unmet ones. A prepared
+transaction blocks if a new slot would wait for it.
 
-Nothing is made or changed. The newest messages of each partition of both topics are read, and the
-versions of all rows on every node. With version = \"wal\" every message that is not posthouse's
-conflicts, and every row with a version that no WAL gives: versions of the WAL would hide what
-another producer sends, for good. With version = \"column\" versions of the WAL conflict.
-posthouse run does not begin to publish beside what conflicts. A posthouse that has published
-there before goes on, and reports such messages.
-Exit code 3 if a requirement is not met, or anything conflicts.
+The check is read-only. It reads the newest messages of each partition of both topics, and the
+versions of all rows on every node. With version = \"wal\" every message of another producer
+conflicts, and every row with a version that no WAL gives: versions of the WAL would hide the other
+producer's rows for good. With version = \"column\" versions of the WAL conflict.
+posthouse run does not start to publish beside conflicts. If it has published there before, it
+continues and reports such messages.
+Exit code 3 if a requirement is not met or there are conflicts.
 
 Examples:
   posthouse persons check
   posthouse persons check --json | jq -r '.requirements[].fix[]' | psql app";
 
 const AUDIT: &str = "\
-Counts and checksums of both tables are compared first, then the rows where these differ. Rows
-on their way are waited for, so a running posthouse must hold the slot. Both tables are read
-whole, on PostgreSQL and on every node.
+Compares counts and checksums of both tables, then the rows where these differ. It waits for rows
+in flight, so a running posthouse must hold the slot. It reads both tables whole, on PostgreSQL and
+on every node.
 
-missing      PostgreSQL has it, the node does not
+missing      PostgreSQL has the row, the node does not
 stale        the node has other contents
-resurrected  it was deleted on the node and is visible again
-extra        PostgreSQL does not have it
-moving       it was changed while it was compared, and is not judged
+resurrected  the row was deleted on the node and is visible again
+extra        PostgreSQL does not have the row
+moving       the row changed during the audit and is left out
 
-A repair deletes what PostgreSQL does not have only up to 5 % of a node's rows, or 1,000: more
-looks like a PostgreSQL that was restored, or that hides rows. --yes-delete deletes it all.
+A repair deletes extra rows only up to 5 % of a node's rows, or 1,000: more looks like a PostgreSQL
+that was restored, or that hides rows. --yes-delete deletes all of them.
 
 Examples:
   posthouse persons audit
@@ -97,7 +97,7 @@ impl AuditArguments {
         let repaired = before.differences();
         output.print(&after, |after| match repaired {
             0 => text(after),
-            _ => format!("{}\n{repaired} rows published again; then:\n\n{}", text(&before), text(after)),
+            _ => format!("{}\n{repaired} rows republished; then:\n\n{}", text(&before), text(after)),
         })?;
         Ok(Outcome::differs_if(after.differences() > 0))
     }
@@ -113,8 +113,7 @@ fn preflight_text(preflight: &Preflight) -> String {
     lines.push(format!("slot         {slot}, {}", format!("{slot_state:?}").to_lowercase()));
     let snapshot = preflight.snapshot_version.map(|now| format!(", {now} for an initial snapshot now"));
     lines.push(format!("versions     {version}{}", snapshot.unwrap_or_default()));
-    let published =
-        if *has_published { "these topics were filled with such versions" } else { "nothing so far" };
+    let published = if *has_published { "to these topics, with these versions" } else { "not yet" };
     lines.push(format!("published    {published}"));
     for topic in &conflicts.topics {
         lines.push(format!("read         topic {}: the newest {} messages", topic.topic, topic.read));
@@ -126,10 +125,10 @@ fn preflight_text(preflight: &Preflight) -> String {
     lines.extend(conflicts.unreachable.iter().map(|node| format!("not read     node {node}: unreachable")));
     lines.extend(conflicts.lines().iter().map(|line| format!("conflict     {line}")));
     lines.push(match (&preflight.refused, conflicts.count()) {
-        (Some(refused), _) => format!("posthouse run publishes nothing: {refused}{}", idle_slot(preflight)),
-        (None, 0) => "nothing conflicts".to_owned(),
+        (Some(refused), _) => format!("posthouse run does not publish: {refused}{}", idle_slot(preflight)),
+        (None, 0) => "no conflicts".to_owned(),
         (None, _) => {
-            "posthouse run goes on, since it has published here before, and what conflicts is hidden for good"
+            "posthouse run continues, because it has published here before; conflicting rows are hidden for good"
                 .to_owned()
         }
     });
@@ -155,7 +154,7 @@ fn requirements_text(requirements: &[Requirement]) -> String {
 fn idle_slot(preflight: &Preflight) -> String {
     match preflight.slot_state {
         SlotState::Free => format!(
-            "\nslot {0} keeps WAL meanwhile: SELECT pg_drop_replication_slot('{0}') if that lasts",
+            "\nslot {0} retains WAL meanwhile: if that lasts, run SELECT pg_drop_replication_slot('{0}')",
             preflight.slot
         ),
         SlotState::Missing | SlotState::Held | SlotState::Lost => String::new(),
@@ -186,7 +185,7 @@ fn text(report: &AuditReport) -> String {
         }
     }
     let verdict = match report.differences() {
-        0 => "every node has what PostgreSQL has\n".to_owned(),
+        0 => "every node matches PostgreSQL\n".to_owned(),
         count => format!("{count} rows differ, such as (team:key)\n{examples}"),
     };
     format!("{}{verdict}", super::output::table(&rows))

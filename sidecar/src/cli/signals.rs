@@ -47,11 +47,11 @@ async fn watch(installed: &mpsc::Sender<io::Result<()>>, first: oneshot::Sender<
     };
     let _ = installed.send(Ok(()));
     let name = signals.next().await;
-    tracing::info!("{name}: ending within {} s; a second signal ends it at once", STOP_TIMEOUT.as_secs());
+    tracing::info!(signal = name, timeout = ?STOP_TIMEOUT, "stopping; a second signal stops at once");
     let _ = first.send(());
     tokio::select! {
-        name = signals.next() => tracing::error!("{name} again: ended at once"),
-        () = sleep(STOP_TIMEOUT) => tracing::error!("it did not end within {} s", STOP_TIMEOUT.as_secs()),
+        name = signals.next() => tracing::error!(signal = name, "second signal: stopped at once"),
+        () = sleep(STOP_TIMEOUT) => tracing::error!(timeout = ?STOP_TIMEOUT, "stop took too long: aborted"),
     }
     std::process::exit(i32::from(FAILED))
 }
@@ -70,7 +70,8 @@ impl Signals {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => tracing::info!(
-                    "SIGHUP is ignored: the topics file is read at each look, another config takes a restart"
+                    hint = "the topics file is read at each check; restart to load another config",
+                    "SIGHUP is ignored"
                 ),
             }
         }

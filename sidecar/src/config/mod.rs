@@ -3,6 +3,8 @@
 pub(crate) mod reader;
 pub(crate) mod rules;
 mod password;
+mod renamed;
+mod source_text;
 mod consumer;
 mod persons;
 mod sections;
@@ -16,9 +18,10 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
-pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH;
+pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub use self::persons::{AuditMode, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
-pub use self::reader::Fault;
+use self::renamed::RENAMED;
+pub use self::source_text::Fault;
 
 /// Database and cluster share the documented name.
 pub const DEFAULT_DATABASE: &str = "posthog";
@@ -38,11 +41,11 @@ pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 9365);
 /// Differences are reported, and an operator fixes them after a look.
 pub const DEFAULT_RECONCILE: Reconcile = Reconcile::Check;
 /// Topics change seldom, so a check per minute is enough.
-pub const DEFAULT_TOPICS_PERIOD: Duration = Duration::from_secs(60);
+pub const DEFAULT_TOPICS_INTERVAL: Duration = Duration::from_secs(60);
 /// Equal weights; also ClickHouse's own default.
 pub const DEFAULT_WEIGHT: u32 = 1;
 /// A file beside the config.
-pub const DEFAULT_TOPICS: &str = "topics.toml";
+pub const DEFAULT_TOPICS_FILE: &str = "topics.toml";
 /// The documented topic of events.
 pub const DEFAULT_TOPIC: &str = "clickhouse_events_json";
 /// The consumer group of `kafka_events`.
@@ -111,7 +114,10 @@ pub struct Config {
     pub persons: Option<Persons>,
     /// Accepted differences of tables, each `TABLE PART` as the plan prints it.
     pub unmanaged: BTreeSet<String>,
+    pub topics: TopicsSync,
     pub daemon: Daemon,
+    /// Keys under former names, each with its new name.
+    pub warnings: Vec<Fault>,
 }
 
 /// Settings of `posthouse run`.
@@ -119,10 +125,15 @@ pub struct Config {
 pub struct Daemon {
     /// Address of the HTTP interface.
     pub listen: HostPort,
-    /// Handling of differences in topics.
-    pub topics: Reconcile,
-    /// Interval of the topic checks.
-    pub topics_period: Duration,
+}
+
+/// Topic checks of `posthouse run`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicsSync {
+    /// Handling of differences.
+    pub reconcile: Reconcile,
+    /// Interval of the checks.
+    pub interval: Duration,
 }
 
 /// Handling of differences.
@@ -177,17 +188,16 @@ pub struct Replica {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeFiles {
     /// The node's `user_scripts_path`.
-    pub user_scripts: PathBuf,
+    pub user_scripts_path: PathBuf,
     /// The file that `user_defined_executable_functions_config` names.
-    pub functions: PathBuf,
+    pub functions_config_file: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
     /// Bootstrap addresses: at least one broker.
     pub brokers: Vec<HostPort>,
-    /// Path of the topics file.
-    pub topics: PathBuf,
+    pub topics_file: PathBuf,
     /// `None` if the brokers need no login.
     pub login: Option<Login>,
 }
@@ -343,8 +353,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Faulty`] with every fault at once.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigError> {
-        reader::read(text, |top| sections::config(top, base_dir))
-            .map_err(|faults| ConfigError::Faulty { path: None, faults })
+        let read = reader::read_renamed(text, RENAMED, |top| sections::config(top, base_dir));
+        let (config, warnings) = read.map_err(|faults| ConfigError::Faulty { path: None, faults })?;
+        Ok(Self { warnings, ..config })
     }
 }
 

@@ -16,31 +16,32 @@ pub(super) const DEFAULT_DISTINCT_ID_TOPIC: &str = "clickhouse_person_distinct_i
 pub(super) const DEFAULT_PERSONS_GROUP: &str = "clickhouse_persons";
 /// Wait of rows for others before they become a part. It is the larger share of the time from a
 /// change until it is queryable. Each wait makes a part on every node.
-pub(crate) const DEFAULT_PERSONS_FLUSH: Duration = Duration::from_millis(500);
+pub(crate) const DEFAULT_PERSONS_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Name of both the slot and the publication.
 pub(super) const DEFAULT_SLOT: &str = "posthouse";
 /// Topic of the checkpoint. It is in the same Kafka as the published rows, so that both are
 /// lost together.
 pub(super) const DEFAULT_STATE_TOPIC: &str = "posthouse_persons";
-/// MiB of WAL lag at which an operator should act, because PostgreSQL keeps all of it on its disk.
-pub(super) const DEFAULT_LAG_LIMIT_MIB: u64 = 4096;
+/// Bytes of WAL lag at which an operator should act, because PostgreSQL keeps all of it on its
+/// disk.
+pub(super) const DEFAULT_MAX_SLOT_LAG: u64 = 4 << 30;
 /// Parallel connections per table during the initial snapshot.
 pub(super) const DEFAULT_READERS: u32 = 2;
 /// Persons whose uuid is cached in memory, at 40 bytes each.
 pub(super) const DEFAULT_CACHED_PERSONS: u32 = 1_000_000;
 /// An audit reads both tables whole, on PostgreSQL and on each node.
-pub(super) const DEFAULT_AUDIT_PERIOD: Duration = Duration::from_secs(6 * 3600);
+pub(super) const DEFAULT_AUDIT_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Longest acceptable wait until a person is queryable.
-const LONGEST_FLUSH_MS: u64 = 60_000;
+const MAX_FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 /// 16 TiB, more than any disk for WAL holds.
-const LARGEST_LAG_MIB: u64 = 16 << 20;
+const MAX_SLOT_LAG: u64 = 16 << 40;
 /// More connections are a load that PostgreSQL notices.
-const MOST_READERS: u32 = 32;
+const MAX_READERS: u32 = 32;
 /// Four gigabytes of cache.
-const MOST_CACHED: u32 = 100_000_000;
+const MAX_CACHED_PERSONS: u32 = 100_000_000;
 /// 31 days. A longer interval would be as good as no audit.
-const LONGEST_AUDIT_S: u64 = 31 * 86_400;
+const MAX_AUDIT_INTERVAL: Duration = Duration::from_secs(31 * 86_400);
 
 /// Replication of persons and their distinct ids to every node.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +52,8 @@ pub struct Persons {
     pub group: String,
     /// The reader of the topics into the tables.
     pub consumer: Consumer,
-    /// See [`DEFAULT_PERSONS_FLUSH`].
-    pub flush: Duration,
+    /// See [`DEFAULT_PERSONS_FLUSH_INTERVAL`].
+    pub flush_interval: Duration,
     /// Source of the persons; `None` if another program fills the topics.
     pub postgres: Option<Postgres>,
 }
@@ -81,7 +82,7 @@ pub struct Postgres {
     /// from publishing.
     pub other_producer_stopped_at: Option<jiff::Timestamp>,
     /// Bytes of WAL that the slot may hold back before an alarm.
-    pub lag_limit: u64,
+    pub max_slot_lag: u64,
     /// Connections per table during the initial snapshot.
     pub readers: u32,
     /// Persons whose uuid is cached in memory.
@@ -89,7 +90,7 @@ pub struct Postgres {
     /// Handling of differences by the daemon.
     pub audit: AuditMode,
     /// Interval of the audits.
-    pub audit_period: Duration,
+    pub audit_interval: Duration,
     /// Source table of persons.
     pub person: PersonTable,
     /// Source table of distinct ids.
@@ -175,28 +176,44 @@ const AUDITS: &[(&str, AuditMode)] =
     &[("off", AuditMode::Off), ("check", AuditMode::Check), ("repair", AuditMode::Repair)];
 
 pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path) -> Option<Persons> {
-    let flush = table.or("flush_ms", millis(DEFAULT_PERSONS_FLUSH), rules::integer(1..=LONGEST_FLUSH_MS));
+    let flush_interval = rules::duration(Duration::from_millis(1)..=MAX_FLUSH_INTERVAL);
+    let flush_interval = table.or("flush_interval", DEFAULT_PERSONS_FLUSH_INTERVAL, flush_interval);
     let topic = table.or("topic", DEFAULT_PERSON_TOPIC, rules::topic_name);
     let distinct_id_topic = table.or("distinct_id_topic", DEFAULT_DISTINCT_ID_TOPIC, rules::topic_name);
     if topic == distinct_id_topic {
         table.fault("distinct_id_topic", "is the topic of persons too: give each a topic of its own");
     }
     let group = table.or("group", DEFAULT_PERSONS_GROUP, rules::literal);
-    let postgres = match table.holds("postgres") {
-        true => Some(table.section("postgres", |table| postgres(table, base))?),
+    let has_source = table.holds("postgres");
+    if table.holds("audit") && !has_source {
+        table.fault("audit", "needs [persons.postgres], which is compared with: add it, or remove this");
+    }
+    let audit = table.section("audit", audit);
+    let postgres = match has_source {
+        true => Some(table.section("postgres", |table| postgres(table, base, audit))?),
         false => None,
     };
     let consumer = consumer(table);
-    let flush = Duration::from_millis(flush);
-    Some(Persons { topic, distinct_id_topic, group, consumer, flush, postgres })
+    Some(Persons { topic, distinct_id_topic, group, consumer, flush_interval, postgres })
 }
 
-fn postgres(table: &mut ConfigTable<'_>, base: &Path) -> Option<Postgres> {
+fn audit(table: &mut ConfigTable<'_>) -> (AuditMode, Duration) {
+    let interval = rules::duration(Duration::from_secs(1)..=MAX_AUDIT_INTERVAL);
+    (
+        table.or("mode", AuditMode::Check, rules::one_of(AUDITS)),
+        table.or("interval", DEFAULT_AUDIT_INTERVAL, interval),
+    )
+}
+
+fn postgres(
+    table: &mut ConfigTable<'_>,
+    base: &Path,
+    (audit, audit_interval): (AuditMode, Duration),
+) -> Option<Postgres> {
     let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
     let database = table.required("database", r#""posthog""#, rules::text);
     let user = table.required("user", r#""posthouse""#, rules::text);
     let (_, password) = password::password(table, base, POSTGRES_PASSWORD_VARIABLE);
-    let period = DEFAULT_AUDIT_PERIOD.as_secs();
     Some(Postgres {
         slot: table.or("slot", DEFAULT_SLOT, rules::identifier),
         publication: table.or("publication", DEFAULT_SLOT, rules::identifier),
@@ -204,16 +221,15 @@ fn postgres(table: &mut ConfigTable<'_>, base: &Path) -> Option<Postgres> {
         version: table.or("version", VersionRule::Wal, rules::one_of(VERSIONS)),
         version_base: table.or("version_base", 0_u64, rules::integer(0..=i64::MAX.unsigned_abs() / 2)),
         other_producer_stopped_at: table.optional("other_producer_stopped_at", rules::timestamp),
-        lag_limit: table.or("lag_limit_mib", DEFAULT_LAG_LIMIT_MIB, rules::integer(1..=LARGEST_LAG_MIB))
-            << 20,
-        readers: table.or("readers", DEFAULT_READERS, rules::integer(1..=MOST_READERS)),
-        cached_persons: table.or("cached_persons", DEFAULT_CACHED_PERSONS, rules::integer(1..=MOST_CACHED)),
-        audit: table.or("audit", AuditMode::Check, rules::one_of(AUDITS)),
-        audit_period: Duration::from_secs(table.or(
-            "audit_period_s",
-            period,
-            rules::integer(1..=LONGEST_AUDIT_S),
-        )),
+        max_slot_lag: table.or("max_slot_lag", DEFAULT_MAX_SLOT_LAG, rules::size(1 << 20..=MAX_SLOT_LAG)),
+        readers: table.or("readers", DEFAULT_READERS, rules::integer(1..=MAX_READERS)),
+        cached_persons: table.or(
+            "cached_persons",
+            DEFAULT_CACHED_PERSONS,
+            rules::integer(1..=MAX_CACHED_PERSONS),
+        ),
+        audit,
+        audit_interval,
         person: table.section("person", person_table),
         distinct_id: table.section("distinct_id", distinct_id_table),
         address: address?,
@@ -260,8 +276,4 @@ fn table_name(table: &mut ConfigTable<'_>, default: &'static str) -> TableName {
         schema: table.or("schema", "public", rules::text),
         name: table.or("table", default, rules::text),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,47 +2,17 @@
 //!
 //! serde would stop at the first fault.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::renamed::RenamedKey;
+use super::source_text::{Fault, SourceText};
+
 /// Minimum similarity (Jaro-Winkler, 0 to 1) of a known key for it to be suggested. One or two
 /// wrong letters reach it, an unrelated word does not.
 const DID_YOU_MEAN: f64 = 0.85;
-
-/// Maximum number of characters quoted from a faulty value, so that each fault fits on one line.
-const VALUE_SHOWN: usize = 60;
-
-/// One fault in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Line of the file, counted from 1.
-    pub line: usize,
-    /// Path of the key from the top of the file; items of lists are counted from 1, like shards.
-    /// Empty if the file is not TOML at this line.
-    pub key: String,
-    /// The value as written in the file, shortened. `None` if there is none, or if it may
-    /// be a secret.
-    pub value: Option<String>,
-    /// Names the fault and the text to write instead.
-    pub problem: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: ", self.line)?;
-        match (&self.value, self.key.is_empty()) {
-            (_, true) => {}
-            (Some(value), false) => write!(f, "{} = {value}: ", self.key)?,
-            (None, false) => write!(f, "{}: ", self.key)?,
-        }
-        f.write_str(&self.problem)
-    }
-}
 
 /// Converts a value, or returns the hint for a corrected one.
 pub(crate) trait Rule<T>: Fn(&DeValue<'_>) -> Result<T, String> {}
@@ -56,12 +26,25 @@ pub(crate) fn read<T>(
     text: &str,
     shape: impl FnOnce(&mut ConfigTable<'_>) -> Option<T>,
 ) -> Result<T, Vec<Fault>> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let source = SourceText { text, broken: !errors.is_empty(), faults: RefCell::default() };
+    read_renamed(text, &[], shape).map(|(value, _)| value)
+}
+
+/// Like [`read`], for a file whose keys may have the former names of `renamed`. Returns a warning
+/// for each of them.
+pub(super) fn read_renamed<T>(
+    text: &str,
+    renamed: &[RenamedKey],
+    shape: impl FnOnce(&mut ConfigTable<'_>) -> Option<T>,
+) -> Result<(T, Vec<Fault>), Vec<Fault>> {
+    let (mut document, errors) = DeTable::parse_recoverable(text);
+    let source = SourceText::new(text, !errors.is_empty());
     for error in &errors {
         let line = source.line(error.span().unwrap_or_default());
         let problem = format!("{}: correct the TOML here", error.message());
         source.report(Fault { line, key: String::new(), value: None, problem });
+    }
+    for key in renamed {
+        key.rename(&source, document.get_mut());
     }
     let mut top = ConfigTable::new(&source, document.get_ref(), String::new(), 1);
     let value = shape(&mut top);
@@ -69,35 +52,8 @@ pub(crate) fn read<T>(
     let mut faults = source.faults.into_inner();
     faults.sort_by_key(|fault| fault.line);
     match value {
-        Some(value) if faults.is_empty() => Ok(value),
+        Some(value) if faults.is_empty() => Ok((value, source.warnings.into_inner())),
         _ => Err(faults),
-    }
-}
-
-/// The text of a file and the faults found so far.
-struct SourceText<'t> {
-    text: &'t str,
-    broken: bool,
-    faults: RefCell<Vec<Fault>>,
-}
-
-impl SourceText<'_> {
-    fn line(&self, span: Range<usize>) -> usize {
-        self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
-    }
-
-    fn shown(&self, span: Range<usize>) -> Option<String> {
-        let text = self.text.get(span)?.lines().next()?;
-        // A password in a URL is refused, and the refusal must not repeat it.
-        if text.contains('@') {
-            return None;
-        }
-        let short: String = text.chars().take(VALUE_SHOWN).collect();
-        Some(if short.len() < text.len() { format!("{short}…") } else { short })
-    }
-
-    fn report(&self, fault: Fault) {
-        self.faults.borrow_mut().push(fault);
     }
 }
 

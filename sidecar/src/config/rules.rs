@@ -3,7 +3,10 @@
 //! Every refusal names a value to write instead.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use bytesize::ByteSize;
+use jiff::SignedDuration;
 use toml::de::DeValue;
 use url::{Host, Url};
 
@@ -35,6 +38,33 @@ where
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| format!("give a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// A duration within `range`, such as `"500ms"`, `"60s"` or `"1h 30m"`.
+pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Checked<Duration> {
+    move |value| {
+        let read = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+        let read = read.and_then(|duration| Duration::try_from(duration).ok());
+        let [min, max] = [range.start(), range.end()].map(|end| SignedDuration::try_from(*end));
+        let hint = || match (min, max) {
+            (Ok(min), Ok(max)) => {
+                format!("give a duration from {min:#} to {max:#} in quotes, such as \"{max:#}\"")
+            }
+            _ => "give a duration in quotes, such as \"60s\"".to_owned(),
+        };
+        read.filter(|duration| range.contains(duration)).ok_or_else(hint)
+    }
+}
+
+/// A number of bytes within `range`, such as `"512MiB"`.
+pub(crate) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Checked<u64> {
+    move |value| {
+        let read = value.as_str().and_then(|text| text.parse::<ByteSize>().ok()).map(|size| size.as_u64());
+        read.filter(|bytes| range.contains(bytes)).ok_or_else(|| {
+            let [min, max] = [*range.start(), *range.end()].map(|end| ByteSize::b(end).display().iec());
+            format!("give a size from {min} to {max} in quotes, such as \"4GiB\"")
+        })
     }
 }
 

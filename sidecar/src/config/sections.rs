@@ -12,26 +12,27 @@ use super::{
     ClickHouse, ColumnValue, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS,
     DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN,
     DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE,
-    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS, DEFAULT_TOPICS_PERIOD, DEFAULT_USER, DEFAULT_WEIGHT,
-    Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login,
-    Materialized, NodeFiles, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, rules,
+    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER,
+    DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka,
+    Login, Materialized, NodeFiles, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, TopicsSync,
+    rules,
 };
 
 /// A check less than once a day would be as good as none.
-const LONGEST_PERIOD_S: u64 = 86_400;
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(86_400);
 /// A node that is silent for ten minutes is down, not slow.
-const LONGEST_TIMEOUT_S: u64 = 600;
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// ClickHouse keeps one slot in memory for each unit of weight.
-const HEAVIEST_SHARD: u32 = 10_000;
+const MAX_WEIGHT: u32 = 10_000;
 /// A load that needs more consumers needs more nodes, because each consumer is a thread with its
 /// own buffers.
-const MOST_CONSUMERS: u32 = 64;
+const MAX_CONSUMERS: u32 = 64;
 /// A block is built in memory: a million events of a kilobyte are a gigabyte.
-const LARGEST_BATCH: u32 = 1_000_000;
+const MAX_BATCH_ROWS: u32 = 1_000_000;
 /// Beyond a minute, a consumer is near the limits at which the group removes it.
-const LONGEST_POLL_MS: u64 = 60_000;
+const MAX_POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Each remembered block is a node in Keeper, or a line of a log that is read at start.
-const LARGEST_WINDOW: u32 = 1_000_000;
+const MAX_WINDOW: u32 = 1_000_000;
 
 const OFFSETS: &[(&str, OffsetStorage)] =
     &[("keeper", OffsetStorage::Keeper), ("group", OffsetStorage::Group)];
@@ -49,6 +50,7 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
         false => None,
     };
     let unmanaged = top.section("schema", unmanaged);
+    let topics = top.section("topics", topics);
     let daemon = top.section("daemon", daemon);
     Some(Config {
         shards: shards?,
@@ -60,16 +62,19 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
         events,
         persons,
         unmanaged,
+        topics,
         daemon,
+        warnings: Vec::new(),
     })
 }
 
 fn clickhouse(table: &mut ConfigTable<'_>, base: &Path) -> ClickHouse {
     let user = table.or("user", DEFAULT_USER, rules::literal);
-    let timeout_s = table.or("timeout_s", DEFAULT_TIMEOUT.as_secs(), rules::integer(1..=LONGEST_TIMEOUT_S));
+    let timeout = rules::duration(Duration::from_secs(1)..=MAX_TIMEOUT);
+    let timeout = table.or("timeout", DEFAULT_TIMEOUT, timeout);
     let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
     let server_profile = table.or("server_profile", DEFAULT_SERVER_PROFILE, rules::literal);
-    ClickHouse { user, password_file, password, timeout: Duration::from_secs(timeout_s), server_profile }
+    ClickHouse { user, password_file, password, timeout, server_profile }
 }
 
 /// Values that must be unique in the cluster, each with the first replica that has it.
@@ -94,7 +99,7 @@ fn shards(top: &mut ConfigTable<'_>, replicated: bool, base: &Path) -> Option<Ve
 }
 
 fn shard(table: &mut ConfigTable<'_>, replicated: bool, base: &Path, seen: &mut TakenNames) -> Option<Shard> {
-    let weight = table.or("weight", DEFAULT_WEIGHT, rules::integer(0..=HEAVIEST_SHARD));
+    let weight = table.or("weight", DEFAULT_WEIGHT, rules::integer(0..=MAX_WEIGHT));
     let replicas = table.list("replicas", |table| replica(table, base, seen));
     if replicas.is_empty() {
         table.missing("replicas", "[[shards.replicas]] with name, url and address");
@@ -125,18 +130,21 @@ fn replica(table: &mut ConfigTable<'_>, base: &Path, seen: &mut TakenNames) -> O
 /// Both paths or neither, because a function's program is useless without the file that
 /// declares it.
 fn files(table: &mut ConfigTable<'_>, base: &Path) -> Option<NodeFiles> {
-    let scripts = table.optional("user_scripts", rules::path);
-    let functions = table.optional("functions", rules::path);
+    let scripts = table.optional("user_scripts_path", rules::path);
+    let functions = table.optional("functions_config_file", rules::path);
     match (scripts, functions) {
-        (Some(scripts), Some(functions)) => {
-            Some(NodeFiles { user_scripts: base.join(scripts), functions: base.join(functions) })
-        }
+        (Some(scripts), Some(functions)) => Some(NodeFiles {
+            user_scripts_path: base.join(scripts),
+            functions_config_file: base.join(functions),
+        }),
         (Some(_), None) => {
-            table.fault("user_scripts", "give functions too, the file that declares them, or leave both out");
+            let problem = "give functions_config_file too, the file of declarations, or leave both out";
+            table.fault("user_scripts_path", problem);
             None
         }
         (None, Some(_)) => {
-            table.fault("functions", "give user_scripts too, the folder of their program, or leave both out");
+            let problem = "give user_scripts_path too, the folder of programs, or leave both out";
+            table.fault("functions_config_file", problem);
             None
         }
         (None, None) => None,
@@ -145,9 +153,9 @@ fn files(table: &mut ConfigTable<'_>, base: &Path) -> Option<NodeFiles> {
 
 fn kafka(table: &mut ConfigTable<'_>, base: &Path) -> Option<Kafka> {
     let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
-    let topics = table.or("topics", DEFAULT_TOPICS, rules::path);
+    let topics = table.or("topics_file", DEFAULT_TOPICS_FILE, rules::path);
     let login = login(table, base);
-    Some(Kafka { brokers: brokers?, topics: base.join(topics), login })
+    Some(Kafka { brokers: brokers?, topics_file: base.join(topics), login })
 }
 
 /// A user and a password, or neither.
@@ -171,22 +179,20 @@ fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
     if !keeper_path.starts_with('/') {
         table.fault("keeper_path", format!("begin it with a slash, as {DEFAULT_KEEPER_PATH} does"));
     }
-    let default_poll_ms =
-        DEFAULT_POLL_TIMEOUT.as_secs() * 1000 + u64::from(DEFAULT_POLL_TIMEOUT.subsec_millis());
-    let poll_ms = table.or("poll_timeout_ms", default_poll_ms, rules::integer(1..=LONGEST_POLL_MS));
+    let poll_timeout = rules::duration(Duration::from_millis(1)..=MAX_POLL_TIMEOUT);
     Events {
         topic: table.or("topic", DEFAULT_TOPIC, rules::topic_name),
         group: table.or("group", DEFAULT_GROUP, rules::literal),
         consumer: consumer(table),
         offsets: table.or("offsets", DEFAULT_OFFSETS, rules::one_of(OFFSETS)),
         keeper_path: keeper_path.replace("{database}", database),
-        consumers: table.or("consumers", DEFAULT_CONSUMERS, rules::integer(1..=MOST_CONSUMERS)),
-        batch_rows: table.or("batch_rows", DEFAULT_BATCH_ROWS, rules::integer(1..=LARGEST_BATCH)),
-        poll_timeout: Duration::from_millis(poll_ms),
+        consumers: table.or("consumers", DEFAULT_CONSUMERS, rules::integer(1..=MAX_CONSUMERS)),
+        batch_rows: table.or("batch_rows", DEFAULT_BATCH_ROWS, rules::integer(1..=MAX_BATCH_ROWS)),
+        poll_timeout: table.or("poll_timeout", DEFAULT_POLL_TIMEOUT, poll_timeout),
         deduplication_window: table.or(
             "deduplication_window",
             DEFAULT_DEDUPLICATION_WINDOW,
-            rules::integer(1..=LARGEST_WINDOW),
+            rules::integer(1..=MAX_WINDOW),
         ),
         columns: columns(table),
         materialized: materialized(table),
@@ -236,10 +242,15 @@ const RECONCILE: &[(&str, Reconcile)] =
 fn daemon(table: &mut ConfigTable<'_>) -> Daemon {
     let default = HostPort { host: DEFAULT_LISTEN.0.to_owned(), port: DEFAULT_LISTEN.1 };
     let listen = table.or("listen", default, rules::host_port);
-    let topics = table.or("topics", DEFAULT_RECONCILE, rules::one_of(RECONCILE));
-    let period = DEFAULT_TOPICS_PERIOD.as_secs();
-    let period = table.or("topics_period_s", period, rules::integer(1..=LONGEST_PERIOD_S));
-    Daemon { listen, topics, topics_period: Duration::from_secs(period) }
+    Daemon { listen }
+}
+
+fn topics(table: &mut ConfigTable<'_>) -> TopicsSync {
+    let interval = rules::duration(Duration::from_secs(1)..=MAX_CHECK_INTERVAL);
+    TopicsSync {
+        reconcile: table.or("reconcile", DEFAULT_RECONCILE, rules::one_of(RECONCILE)),
+        interval: table.or("interval", DEFAULT_TOPICS_INTERVAL, interval),
+    }
 }
 
 fn materialized(events: &mut ConfigTable<'_>) -> Vec<Materialized> {

@@ -47,7 +47,7 @@ fn the_example_shows_the_defaults() {
     small.persons = parse(&[SMALL, SMALL_PERSONS].concat()).expect("the required keys suffice").persons;
     assert_eq!(example, small);
     assert_eq!(example.events.keeper_path, "/posthouse/posthog/kafka_events");
-    assert_eq!(example.kafka.topics, Path::new("/base/topics.toml"));
+    assert_eq!(example.kafka.topics_file, Path::new("/base/topics.toml"));
     assert_eq!(example.clickhouse.timeout, DEFAULT_TIMEOUT);
     assert_eq!(example.events.poll_timeout, DEFAULT_POLL_TIMEOUT);
     assert_eq!(example.events.batch_rows, DEFAULT_BATCH_ROWS);
@@ -61,16 +61,16 @@ fn every_default_is_written_into_the_example() {
         ("replicated", DEFAULT_REPLICATED.to_string()),
         ("user", format!("{DEFAULT_USER:?}")),
         ("server_profile", format!("{DEFAULT_SERVER_PROFILE:?}")),
-        ("timeout_s", DEFAULT_TIMEOUT.as_secs().to_string()),
+        ("timeout", "\"10s\"".to_owned()),
         ("weight", DEFAULT_WEIGHT.to_string()),
-        ("topics", format!("{DEFAULT_TOPICS:?}")),
+        ("topics_file", format!("{DEFAULT_TOPICS_FILE:?}")),
         ("topic", format!("{DEFAULT_TOPIC:?}")),
         ("group", format!("{DEFAULT_GROUP:?}")),
         ("offsets", "\"keeper\"".to_owned()),
         ("keeper_path", format!("{DEFAULT_KEEPER_PATH:?}")),
         ("consumers", DEFAULT_CONSUMERS.to_string()),
         ("batch_rows", DEFAULT_BATCH_ROWS.to_string()),
-        ("poll_timeout_ms", DEFAULT_POLL_TIMEOUT.as_millis().to_string()),
+        ("poll_timeout", "\"100ms\"".to_owned()),
         ("deduplication_window", DEFAULT_DEDUPLICATION_WINDOW.to_string()),
     ] {
         let line = format!("{key} = {value}");
@@ -88,7 +88,7 @@ fn many_faults_are_reported_at_once_each_with_its_line() {
 cluster = "bad-name"
 replicated = "yes"
 [clickhouse]
-timeout_s = 0
+timeout = "0s"
 password = "hunter2"
 [[shards]]
 weight = -1
@@ -100,14 +100,14 @@ brokers = ["nowhere"]
 [events]
 consumers = 1_000
 offsets = "kafka"
-poll_timeout_ms = 0.1
+poll_timeout = 0.1
 "#,
     );
     for wanted in [
         "line 1: databse: is an unknown key, did you mean database?",
         "line 2: cluster = \"bad-name\": use letters, digits and underscores",
         "line 3: replicated = \"yes\": give true or false",
-        "line 5: clickhouse.timeout_s = 0: give a whole number from 1 to 600",
+        "line 5: clickhouse.timeout = \"0s\": give a duration from 1s to 10m in quotes",
         "line 6: clickhouse.password: is an unknown key",
         "line 8: shards[1].weight = -1: give a whole number from 0 to",
         "line 10: shards[1].replicas[1].name = \"ch 1\": use letters",
@@ -116,7 +116,7 @@ poll_timeout_ms = 0.1
         "line 13: kafka.brokers = [\"nowhere\"]: item 1: give host:port",
         "line 15: events.consumers = 1_000: give a whole number from 1 to 64",
         "line 16: events.offsets = \"kafka\": give \"keeper\" or \"group\"",
-        "line 17: events.poll_timeout_ms = 0.1: give a whole number",
+        "line 17: events.poll_timeout = 0.1: give a duration from 1ms to 1m in quotes",
     ] {
         has(&faults, wanted);
     }
@@ -158,11 +158,14 @@ fn somebody_must_take_rows() {
 
 #[test]
 fn a_function_needs_both_places() {
-    let text = SMALL.replace("address =", "user_scripts = \"scripts\"\naddress =");
-    has(&faults(&text), "replicas[1].user_scripts = \"scripts\": give functions too");
-    let text = text.replace("address =", "functions = \"/f.xml\"\naddress =");
+    let text = SMALL.replace("address =", "user_scripts_path = \"scripts\"\naddress =");
+    has(&faults(&text), "replicas[1].user_scripts_path = \"scripts\": give functions_config_file too");
+    let text = text.replace("address =", "functions_config_file = \"/f.xml\"\naddress =");
     let files = parse(&text).expect("both").shards[0].replicas[0].files.clone().expect("files");
-    assert_eq!((files.user_scripts, files.functions), ("/base/scripts".into(), "/f.xml".into()));
+    assert_eq!(
+        (files.user_scripts_path, files.functions_config_file),
+        ("/base/scripts".into(), "/f.xml".into())
+    );
 }
 
 #[test]
@@ -205,10 +208,10 @@ fn no_password_in_a_url_and_none_in_the_message() {
 
 #[test]
 fn broken_toml_is_reported_with_what_else_can_be_read() {
-    let faults = faults("cluster = \"a b\"\nreplicated = \n[clickhouse]\ntimeout_s = 0\n");
+    let faults = faults("cluster = \"a b\"\nreplicated = \n[clickhouse]\ntimeout = 0\n");
     has(&faults, "line 2: ");
     has(&faults, "line 1: cluster = \"a b\"");
-    has(&faults, "line 4: clickhouse.timeout_s");
+    has(&faults, "line 4: clickhouse.timeout");
     assert!(!faults.concat().contains("is required"), "{faults:#?}");
 }
 
@@ -249,4 +252,80 @@ fn addresses_print_as_they_are_written() {
     for wrong in ["host", "host:0", "host:70000", ":9000", "::1:9000", "a b:1", "http://h:1"] {
         has(&faults(&SMALL.replace("127.0.0.1:9000", wrong)), "give host:port");
     }
+}
+
+/// A config with every former name, with other values than the defaults.
+const FORMER_NAMES: &str = r#"
+[clickhouse]
+timeout_s = 3
+[[shards]]
+[[shards.replicas]]
+name = "ch1"
+url = "http://127.0.0.1:8123"
+address = "127.0.0.1:9000"
+user_scripts = "scripts"
+functions = "f.xml"
+[kafka]
+brokers = ["127.0.0.1:9092"]
+topics = "t.toml"
+[events]
+poll_timeout_ms = 250
+[persons]
+flush_ms = 100
+[persons.postgres]
+address = "127.0.0.1:5432"
+database = "posthog"
+user = "posthouse"
+lag_limit_mib = 10
+audit = "repair"
+audit_period_s = 90
+[daemon]
+topics = "apply"
+topics_period_s = 7
+"#;
+
+#[test]
+fn reads_former_names_with_warnings() {
+    let config = parse(FORMER_NAMES).expect("former names are valid");
+    let files = config.shards[0].replicas[0].files.clone().expect("files");
+    let persons = config.persons.expect("persons");
+    let postgres = persons.postgres.expect("a source");
+    assert_eq!(config.clickhouse.timeout, Duration::from_secs(3));
+    assert_eq!(files.user_scripts_path, Path::new("/base/scripts"));
+    assert_eq!(files.functions_config_file, Path::new("/base/f.xml"));
+    assert_eq!(config.kafka.topics_file, Path::new("/base/t.toml"));
+    assert_eq!(config.events.poll_timeout, Duration::from_millis(250));
+    assert_eq!(persons.flush_interval, Duration::from_millis(100));
+    assert_eq!(postgres.max_slot_lag, 10 << 20);
+    assert_eq!((postgres.audit, postgres.audit_interval), (AuditMode::Repair, Duration::from_secs(90)));
+    let topics = TopicsSync { reconcile: Reconcile::Apply, interval: Duration::from_secs(7) };
+    assert_eq!(config.topics, topics);
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    for wanted in [
+        "line 3: clickhouse.timeout_s: is now clickhouse.timeout: write clickhouse.timeout = \"3s\"",
+        "line 9: shards[1].replicas[1].user_scripts: is now shards[1].replicas[1].user_scripts_path",
+        "line 24: persons.postgres.audit_period_s: is now persons.audit.interval: write persons.audit.interval = \"90s\"",
+        "line 27: daemon.topics_period_s: is now topics.interval: write topics.interval = \"7s\"",
+    ] {
+        has(&warnings, wanted);
+    }
+    assert_eq!(warnings.len(), RENAMED.len(), "{warnings:#?}");
+}
+
+#[test]
+fn refuses_a_key_under_both_names_and_an_invalid_value_under_the_former_one() {
+    let text =
+        format!("{SMALL}\ntopics_file = \"a.toml\"\ntopics = \"b.toml\"\n[daemon]\ntopics_period_s = 0\n");
+    let faults = faults(&text);
+    has(&faults, "line 12: kafka.topics: is the former name of kafka.topics_file, which is in the file too");
+    has(&faults, "line 14: topics.interval = 0: give a duration from 1s to 24h in quotes");
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+#[test]
+fn refuses_an_audit_without_a_source() {
+    has(
+        &faults(&format!("{SMALL}\n[persons.audit]\nmode = \"off\"\n")),
+        "persons.audit: needs [persons.postgres]",
+    );
 }

@@ -54,7 +54,7 @@ pub async fn serve(
                 open.push_back(tokio::spawn(answer(stream, router.clone())));
             }
             Err(error) => {
-                tracing::debug!("http: {error}");
+                tracing::debug!(error = %error, "connection can't be accepted");
                 sleep(ACCEPT_BACKOFF).await;
             }
         }
@@ -88,7 +88,7 @@ async fn answer(stream: TcpStream, router: Router) {
     let answered = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(CONNECTION_TIMEOUT, answered).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("http: {error}"),
-        Err(_) => tracing::debug!("http: a request took longer than {} s", CONNECTION_TIMEOUT.as_secs()),
+        Ok(Err(error)) => tracing::debug!(error = %error, "request failed"),
+        Err(_) => tracing::debug!(limit = ?CONNECTION_TIMEOUT, "request timed out"),
     }
 }

@@ -61,33 +61,33 @@ impl Metric {
             Self::TopicsDifferences => (
                 "posthouse_topics_differences",
                 MetricKind::Gauge,
-                "Differences between topics.toml and the brokers that an apply would mend.",
+                "Differences between topics.toml and the brokers that an apply would change.",
             ),
             Self::TopicsRefused => (
                 "posthouse_topics_refused",
                 MetricKind::Gauge,
-                "Differences between topics.toml and the brokers that posthouse refuses to mend.",
+                "Differences between topics.toml and the brokers that posthouse refuses to change.",
             ),
             Self::TopicsFindings => (
                 "posthouse_topics_findings",
                 MetricKind::Gauge,
-                "What does not fit between topics, consumer groups and Kafka tables (posthouse topics check).",
+                "Findings about topics, consumer groups and Kafka tables (posthouse topics check).",
             ),
             Self::TopicsChanges => {
-                ("posthouse_topics_changes_total", MetricKind::Counter, "Changes of topics that were made.")
+                ("posthouse_topics_changes_total", MetricKind::Counter, "Applied changes of topics.")
             }
             Self::TopicsFailures => {
-                ("posthouse_topics_failures_total", MetricKind::Counter, "Changes of topics that failed.")
+                ("posthouse_topics_failures_total", MetricKind::Counter, "Failed changes of topics.")
             }
             Self::TopicsErrors => (
                 "posthouse_topics_errors_total",
                 MetricKind::Counter,
-                "Looks at topics that failed as a whole; the log says why.",
+                "Topic checks that failed as a whole; the log has the reason.",
             ),
             Self::TopicsLook => (
                 "posthouse_topics_last_success_timestamp_seconds",
                 MetricKind::Gauge,
-                "When topics were last looked at with success, in seconds since 1970.",
+                "Time of the last successful topic check, in seconds since 1970.",
             ),
             Self::ConsumerLag => (
                 "posthouse_consumer_lag_messages",
@@ -97,27 +97,27 @@ impl Metric {
             Self::ConsumerOldestUnread => (
                 "posthouse_consumer_oldest_unread_seconds",
                 MetricKind::Gauge,
-                "Age of the oldest message that a consumer group has not read; 0 if it has read all, absent if it is not known.",
+                "Age of the oldest message that a consumer group has not read; 0 if it has read all, absent if unknown.",
             ),
             Self::ConsumerStalled => (
                 "posthouse_consumer_stalled_seconds",
                 MetricKind::Gauge,
-                "For how long a consumer group has not moved while messages wait for more than a minute; 0 if it moves.",
+                "Seconds without progress of a consumer group whose messages wait for more than a minute; 0 if it progresses.",
             ),
             Self::PersonsLeader => (
                 "posthouse_persons_leader",
                 MetricKind::Gauge,
-                "1 where this posthouse holds the replication slot; over all of them it must be 1.",
+                "1 if this posthouse holds the replication slot; the sum over all instances must be 1.",
             ),
             Self::PersonsMessages => (
                 "posthouse_persons_messages_total",
                 MetricKind::Counter,
-                "Changes of persons and distinct ids that were handed to the brokers.",
+                "Changes of persons and distinct ids sent to the brokers.",
             ),
             Self::PersonsCopied => (
                 "posthouse_persons_copied_rows",
                 MetricKind::Gauge,
-                "Rows that the copy of a whole table has read so far.",
+                "Rows that the initial snapshot of a table has read so far.",
             ),
             Self::PersonsSlotLag => (
                 "posthouse_persons_slot_lag_bytes",
@@ -127,7 +127,7 @@ impl Metric {
             Self::PersonsErrors => (
                 "posthouse_persons_errors_total",
                 MetricKind::Counter,
-                "Times that the copy of persons had to begin again; the log says why.",
+                "Person sync restarts after an error.",
             ),
             Self::PersonsDifferences => (
                 "posthouse_persons_differences",
@@ -137,22 +137,22 @@ impl Metric {
             Self::PersonsAudit => (
                 "posthouse_persons_last_audit_timestamp_seconds",
                 MetricKind::Gauge,
-                "When nodes were last compared with PostgreSQL, in seconds since 1970.",
+                "Time of the last comparison of nodes with PostgreSQL, in seconds since 1970.",
             ),
             Self::PersonsAuditErrors => (
                 "posthouse_persons_audit_errors_total",
                 MetricKind::Counter,
-                "Audits that failed; the log says why.",
+                "Failed audits; the log has the reason.",
             ),
             Self::PersonsConflicts => (
                 "posthouse_persons_conflicts",
                 MetricKind::Gauge,
-                "Messages and rows of another producer that keep posthouse from publishing persons (posthouse persons check).",
+                "Messages and rows of another producer that block person sync (posthouse persons check).",
             ),
             Self::PersonsForeignMessages => (
                 "posthouse_persons_foreign_messages_total",
                 MetricKind::Counter,
-                "Messages of another producer that were seen in the topics of persons while posthouse publishes.",
+                "Messages of another producer in the topics of persons while posthouse publishes.",
             ),
             Self::PersonsSourceFaults => (
                 "posthouse_persons_source_faults",
@@ -162,12 +162,12 @@ impl Metric {
             Self::PersonsKeyless => (
                 "posthouse_persons_keyless_changes_total",
                 MetricKind::Counter,
-                "Changes without the columns by which ClickHouse knows the row; an audit repairs what they changed.",
+                "Changes without the columns that identify the row in ClickHouse; an audit repairs these rows.",
             ),
             Self::TaskReady => (
                 "posthouse_task_ready",
                 MetricKind::Gauge,
-                "1 where a task of this posthouse does its work; /ready says why it does not.",
+                "1 if a task of this posthouse does its work; otherwise /ready has the reason.",
             ),
             Self::TaskHeartbeat => (
                 "posthouse_task_heartbeat_age_seconds",
@@ -177,7 +177,7 @@ impl Metric {
             Self::TaskRestarts => (
                 "posthouse_task_restarts_total",
                 MetricKind::Counter,
-                "Times that a task ended, panicked or stalled and was started again; the log says why.",
+                "Restarts of a task that ended, panicked or stalled; the log has the reason.",
             ),
         }
     }

@@ -28,7 +28,7 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
-#[error("can't answer HTTP at {address}: free the address, or give another one as daemon.listen")]
+#[error("can't serve HTTP at {address}: free the address, or set another daemon.listen")]
 pub struct HttpError {
     pub address: HostPort,
     #[source]
@@ -101,6 +101,6 @@ async fn refuse_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         next.run(request).await
     } else {
-        (StatusCode::PAYLOAD_TOO_LARGE, "no request here takes a body\n").into_response()
+        (StatusCode::PAYLOAD_TOO_LARGE, "no endpoint accepts a request body\n").into_response()
     }
 }

@@ -21,7 +21,7 @@ impl Client {
     /// [`KafkaError::Unreachable`] if no broker answers at all.
     pub async fn sizes(&self) -> Result<Option<BTreeMap<TopicPartition, u64>>, KafkaError> {
         let login = self.login.clone();
-        self.blocking("look at the brokers' disks", move |admin| {
+        self.blocking("read the sizes of partitions", move |admin| {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
             let mut sizes = BTreeMap::new();
             for broker in metadata.brokers() {
@@ -33,14 +33,16 @@ impl Client {
                         all.i32(-1);
                         connection.ask(DESCRIBE_LOG_DIRS, VERSION, &all.0)
                     });
-                match asked.and_then(|answer| read(&answer).ok_or_else(|| io::Error::other("not its form"))) {
+                match asked
+                    .and_then(|answer| read(&answer).ok_or_else(|| io::Error::other("malformed answer")))
+                {
                     Ok(held) => {
                         for (place, size) in held {
                             *sizes.entry(place).or_default() += size;
                         }
                     }
                     Err(error) => {
-                        tracing::debug!("broker {} does not tell sizes: {error}", broker.id());
+                        tracing::debug!(broker = broker.id(), error = %error, "broker reports no sizes");
                         return Ok(None);
                     }
                 }

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, TopicPartition};
+use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
 
 /// Interval between two checks of the deadline.
 const POLL: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ impl Client {
                     }
                     // The library retries by itself. Partitions without a reply are left out.
                     Err(error) => {
-                        tracing::debug!("read a message: {error}");
+                        tracing::debug!(error = %error, "message can't be read");
                         continue;
                     }
                 };
@@ -117,7 +117,7 @@ impl Client {
             list.add_partition_offset(&topic, 0, Offset::Beginning)?;
             consumer.assign(&list)?;
             let (mut latest, mut heard) = (None, Instant::now());
-            while heard.elapsed() < CHANGE_OVER_LIMIT {
+            while heard.elapsed() < ELECTION_TIMEOUT {
                 match consumer.poll(POLL) {
                     Some(Ok(message)) => {
                         heard = Instant::now();
@@ -126,7 +126,9 @@ impl Client {
                         }
                     }
                     Some(Err(LibraryError::PartitionEOF(_))) => return Ok(latest),
-                    Some(Err(error)) => tracing::debug!("{TASK}: {error}"),
+                    Some(Err(error)) => {
+                        tracing::debug!(topic = %topic, error = %error, "message can't be read");
+                    }
                     None => {}
                 }
             }

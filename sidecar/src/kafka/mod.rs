@@ -31,7 +31,7 @@ pub use self::messages::FirstMessage;
 pub(crate) use self::newest::{Newest, TopicRecord};
 pub use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
-pub use self::producer::{DeliveryError, Producer, Receipt};
+pub use self::producer::{DeliveryError, DeliveryHandle, Producer};
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
 /// is short enough for an operator who waits.
@@ -39,9 +39,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Limit for other brokers to take over a broker's work: leadership of partitions, and groups with
 /// their committed offsets.
-const CHANGE_OVER_LIMIT: Duration = Duration::from_secs(15);
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause between two attempts.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Errors between posthouse and the brokers.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub enum KafkaError {
         refusal: Refusal,
     },
     /// A thread panicked: a bug in posthouse.
-    #[error("a thread ended that was to {0}: please report this")]
+    #[error("a thread panicked, so posthouse could not {0}: please report this")]
     Task(&'static str),
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct LibraryLog;
 
 impl ClientContext for LibraryLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, "{message}");
+        tracing::debug!(?level, facility, text = %message, "librdkafka event");
     }
 }
 
@@ -111,14 +111,14 @@ impl Client {
                 config,
                 brokers,
                 login: kafka.login.clone(),
-                patience: CHANGE_OVER_LIMIT,
+                patience: ELECTION_TIMEOUT,
             }),
             Err(source) => Err(KafkaError::Failed { brokers, task: "set up a client", source }),
         }
     }
 
     /// Returns a client that sends every request once, without retries.
-    pub(crate) fn impatient(&self) -> Self {
+    pub(crate) fn without_retries(&self) -> Self {
         Self { patience: Duration::ZERO, ..self.clone() }
     }
 
@@ -139,14 +139,14 @@ impl Client {
         work: impl Fn(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let (admin, patience) = (Arc::clone(&self.admin), self.patience);
-        let done = tokio::task::spawn_blocking(move || patiently(patience, || work(&admin))).await;
+        let done = tokio::task::spawn_blocking(move || retry_while_electing(patience, || work(&admin))).await;
         done.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }
 
     fn failed(&self, task: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
         let brokers = self.brokers.clone();
         if let Some(code) = source.rdkafka_error_code() {
-            tracing::debug!("{task}: {source}");
+            tracing::debug!(task, error = %source, "request failed");
             let refusal = Refusal { code, message: String::new() };
             if refusal.is_in_doubt() {
                 return KafkaError::Unreachable { brokers, seconds: ANSWER_LIMIT.as_secs() };
@@ -157,20 +157,22 @@ impl Client {
 }
 
 /// Retries `work` while brokers elect leaders or coordinators.
-fn patiently<T>(
+fn retry_while_electing<T>(
     patience: Duration,
     work: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
 ) -> Result<T, rdkafka::error::KafkaError> {
     let deadline = Instant::now() + patience;
     loop {
         match work() {
-            Err(error) if is_change_over(&error) && Instant::now() < deadline => thread::sleep(ASK_AGAIN),
+            Err(error) if is_leader_election(&error) && Instant::now() < deadline => {
+                thread::sleep(RETRY_INTERVAL);
+            }
             done => return done,
         }
     }
 }
 
-fn is_change_over(error: &rdkafka::error::KafkaError) -> bool {
+fn is_leader_election(error: &rdkafka::error::KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     error.rdkafka_error_code().is_some_and(|code| {
         matches!(

@@ -316,7 +316,7 @@ fn explained<T>(make: impl FnOnce(*mut c_char) -> Option<Owned<T>>) -> Result<Ow
 fn text(text: &str) -> Result<CString, Refusal> {
     CString::new(text).map_err(|_| Refusal {
         code: RDKafkaErrorCode::InvalidArgument,
-        message: format!("{text:?} holds a zero byte"),
+        message: format!("{text:?} contains a zero byte"),
     })
 }
 

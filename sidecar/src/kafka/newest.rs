@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::producer::HEADER;
-use super::{CHANGE_OVER_LIMIT, Client, KafkaError, LibraryLog, TopicPartition};
+use super::{Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bounds the memory of messages that are fetched and not processed.
@@ -112,7 +112,7 @@ impl Client {
                 ranges.into_iter().map(|(partition, _, end)| (partition, end)).collect();
             let (mut read, mut picked, mut heard) = (0, Vec::new(), Instant::now());
             while !open.is_empty() {
-                if heard.elapsed() >= CHANGE_OVER_LIMIT {
+                if heard.elapsed() >= ELECTION_TIMEOUT {
                     return Err(LibraryError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut));
                 }
                 let Some(polled) = consumer.poll(POLL_TIMEOUT) else { continue };
@@ -130,7 +130,7 @@ impl Client {
                     }
                     // The library retries by itself.
                     Err(error) => {
-                        tracing::debug!("{TASK}: {error}");
+                        tracing::debug!(topic = %topic, error = %error, "message can't be read");
                         continue;
                     }
                 };

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use serde::Serialize;
 
-use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, patiently};
+use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, retry_while_electing};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TopicPartition {
@@ -60,7 +60,7 @@ impl Client {
         time: i64,
     ) -> Result<BTreeMap<TopicPartition, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::from_raw(time))));
-        self.consumer("look for offsets", None, move |consumer| {
+        self.consumer("read offsets of partitions", None, move |consumer| {
             // The library rejects a list without partitions.
             if places.is_empty() {
                 return Ok(BTreeMap::new());
@@ -127,7 +127,7 @@ impl Client {
         let patience = self.patience;
         let done = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
-            patiently(patience, || work(&consumer))
+            retry_while_electing(patience, || work(&consumer))
         });
         done.await.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }

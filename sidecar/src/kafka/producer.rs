@@ -24,9 +24,9 @@ const MAX_IN_FLIGHT: usize = 64 << 20;
 const LINGER_MS: u32 = 5;
 /// Largest message that is sent to a broker; the topic's own `max.message.bytes` decides.
 /// PostgreSQL's jsonb ends at 255 MiB.
-const LARGEST_MESSAGE: u32 = 256 << 20;
+const MAX_MESSAGE: u32 = 256 << 20;
 /// librdkafka's own limit. It is never reached.
-const LIBRARY_QUEUE_KIB: u32 = (LARGEST_MESSAGE >> 10) * 2;
+const LIBRARY_QUEUE_KIB: u32 = (MAX_MESSAGE >> 10) * 2;
 /// Pause between two attempts while the queue is full.
 const FULL: Duration = Duration::from_millis(5);
 /// How long brokers may accept no message of a batch or of a full queue: an election takes seconds.
@@ -72,13 +72,13 @@ pub enum DeliveryError {
 
 /// Delivery status of messages that belong together.
 #[derive(Default)]
-pub struct Receipt {
+pub struct DeliveryHandle {
     open: AtomicUsize,
     failure: OnceLock<DeliveryError>,
     changed: Notify,
 }
 
-impl Receipt {
+impl DeliveryHandle {
     /// Waits until every message of this receipt is delivered. No message may be sent with it
     /// afterwards.
     ///
@@ -122,9 +122,9 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Receipt>;
+    type DeliveryOpaque = Arc<DeliveryHandle>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Arc<Receipt>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Arc<DeliveryHandle>) {
         use rdkafka::Message;
 
         let (Ok(message) | Err((_, message))) = result;
@@ -159,7 +159,7 @@ impl Client {
             .set("linger.ms", LINGER_MS.to_string())
             // Never expire: an expired message would be a silent gap.
             .set("message.timeout.ms", "0")
-            .set("message.max.bytes", LARGEST_MESSAGE.to_string())
+            .set("message.max.bytes", MAX_MESSAGE.to_string())
             .set("queue.buffering.max.kbytes", LIBRARY_QUEUE_KIB.to_string());
         let deliveries = Deliveries::default();
         let bytes = Arc::clone(&deliveries.bytes);
@@ -196,7 +196,7 @@ impl Producer {
     }
 
     /// Gives back the bytes of a message that is not sent.
-    fn release(&self, size: usize, receipt: &Receipt) {
+    fn release(&self, size: usize, receipt: &DeliveryHandle) {
         self.bytes.fetch_sub(size, Ordering::AcqRel);
         receipt.open.fetch_sub(1, Ordering::AcqRel);
     }
@@ -211,7 +211,7 @@ impl Producer {
         topic: &str,
         key: &[u8],
         payload: &[u8],
-        receipt: &Arc<Receipt>,
+        receipt: &Arc<DeliveryHandle>,
     ) -> Result<(), DeliveryError> {
         let deadline = Instant::now() + DELIVERY_TIMEOUT;
         let size = size(Some(key), Some(payload));

@@ -11,7 +11,7 @@ use crate::config::Login;
 /// Client id in the brokers' logs.
 const CLIENT_ID: &str = "posthouse";
 /// Largest answer that is accepted. The sizes of a million partitions take a third of it.
-const LARGEST_ANSWER: u32 = 64 << 20;
+const MAX_ANSWER: u32 = 64 << 20;
 
 const SASL_HANDSHAKE: i16 = 17;
 const SASL_AUTHENTICATE: i16 = 36;
@@ -57,7 +57,7 @@ impl Connection {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length);
-        if !(4..=LARGEST_ANSWER).contains(&length) {
+        if !(4..=MAX_ANSWER).contains(&length) {
             return Err(broken(&format!("an answer of {length} bytes")));
         }
         let mut answer = vec![0; length as usize];
@@ -75,7 +75,10 @@ impl Connection {
         mechanism.text("PLAIN");
         let answer = self.ask(SASL_HANDSHAKE, 1, &mechanism.0)?;
         if WireReader(&answer).i16() != Some(0) {
-            return Err(io::Error::new(ErrorKind::PermissionDenied, "the broker does not know SASL PLAIN"));
+            return Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                "the broker does not support SASL PLAIN",
+            ));
         }
         let token = format!("\0{}\0{}", login.user, login.password.reveal());
         let mut body = WireWriter::default();

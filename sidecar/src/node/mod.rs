@@ -58,7 +58,7 @@ pub struct Node {
 /// Checks in parallel whether all nodes answer queries.
 ///
 /// # Errors
-/// Lists every node that does not, after at most `clickhouse.timeout_s` in all.
+/// Lists every node that does not, after at most `clickhouse.timeout` in all.
 pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
     let mut asked = JoinSet::new();
     for (index, node) in nodes.iter().cloned().enumerate() {
@@ -136,7 +136,7 @@ impl Node {
     /// Checks that the node answers a query.
     ///
     /// # Errors
-    /// [`NodeError::Unreachable`] after at most `clickhouse.timeout_s`; [`NodeError::Refused`] for
+    /// [`NodeError::Unreachable`] after at most `clickhouse.timeout`; [`NodeError::Refused`] for
     /// a wrong password.
     pub async fn reach(&self) -> Result<(), NodeError> {
         self.probe(self.timeout).await
@@ -151,7 +151,7 @@ impl Node {
 
     /// Waits for `work` as long as the node answers probes, because a long ALTER is no outage. The
     /// limit is [`STATEMENT_TIMEOUT`]. The first silence and the probe get half of the time each,
-    /// so that a dead node is detected within `clickhouse.timeout_s`.
+    /// so that a dead node is detected within `clickhouse.timeout`.
     async fn answered<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, NodeError> {
         let half = self.timeout / 2;
         let mut work = pin!(work);
@@ -187,7 +187,7 @@ impl Node {
 }
 
 /// Rows for one node, sent verbatim. See [`Node::insert`].
-#[must_use = "nothing is sent before send"]
+#[must_use = "rows are sent only by `send`"]
 pub struct Insert<'n> {
     node: &'n Node,
     insert: InsertFormatted,
@@ -229,7 +229,7 @@ impl Insert<'_> {
     }
 }
 
-#[must_use = "a query does nothing until it is executed or its rows are read"]
+#[must_use = "a query runs only when it is executed or its rows are read"]
 pub struct Query<'n> {
     node: &'n Node,
     query: clickhouse::query::Query,
@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     fn nodes(ports: &[u16]) -> Vec<Node> {
-        let mut text = "kafka.brokers = [\"127.0.0.1:1\"]\nclickhouse.timeout_s = 1\n".to_owned();
+        let mut text = "kafka.brokers = [\"127.0.0.1:1\"]\nclickhouse.timeout = \"1s\"\n".to_owned();
         for port in ports {
             text.push_str(&format!(
                 "[[shards]]\n[[shards.replicas]]\nname = \"n{port}\"\nurl = \"http://127.0.0.1:{port}\"\n\

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::config::{Persons, Postgres, VersionRule};
-use crate::kafka::{Client, DeliveryError, KafkaError, NewTopic, Producer, Receipt};
+use crate::kafka::{Client, DeliveryError, DeliveryHandle, KafkaError, NewTopic, Producer};
 
 /// The checkpoint of one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ pub enum StateError {
     Delivery(#[from] DeliveryError),
     /// The topic can't be created.
     #[error(
-        "topic {topic} can't be made: {said}: make it yourself, with one partition and cleanup.policy = compact"
+        "topic {topic} can't be created ({said}): create it with one partition and cleanup.policy = compact"
     )]
     Topic {
         topic: String,
@@ -223,7 +223,7 @@ impl<'a> CheckpointStore<'a> {
         // newest.
         let mut state = self.state.lock().await;
         change(&mut state);
-        let receipt = Arc::new(Receipt::default());
+        let receipt = Arc::new(DeliveryHandle::default());
         // Serializing numbers and strings can't fail.
         let payload = serde_json::to_vec(&*state).unwrap_or_default();
         self.producer.send(self.topic, self.key.as_bytes(), &payload, &receipt).await?;
@@ -232,7 +232,7 @@ impl<'a> CheckpointStore<'a> {
 }
 
 /// Reads the checkpoint of the config's slot; does not create a missing topic.
-pub(super) async fn remembered(client: &Client, config: &Postgres) -> Result<Option<Checkpoint>, StateError> {
+pub(super) async fn load(client: &Client, config: &Postgres) -> Result<Option<Checkpoint>, StateError> {
     match client.cluster().await?.topics.contains_key(&config.state_topic) {
         true => read(client, &config.state_topic, &key(config)).await,
         false => Ok(None),
@@ -247,7 +247,7 @@ async fn read(client: &Client, topic: &str, key: &str) -> Result<Option<Checkpoi
     let latest = client.latest(topic, key.as_bytes()).await?;
     let parsed = latest.map(|payload| serde_json::from_slice(&payload));
     Ok(parsed.transpose().unwrap_or_else(|error| {
-        tracing::warn!("persons: what topic {topic} remembers of {key} can't be read: {error}");
+        tracing::warn!(topic, key, error = %error, "checkpoint can't be parsed");
         None
     }))
 }

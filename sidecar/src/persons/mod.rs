@@ -20,6 +20,6 @@ pub use self::foreign::{
     ClearanceError, ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts,
     topics_of,
 };
-pub use self::leader::{LeadError, lead};
+pub use self::leader::{LeadError, run_leader};
 pub use self::preflight::{Preflight, PreflightError, SlotState, SourceTable, preflight};
 pub use self::requirements::{Requirement, RequirementState, UnmetError, script};

@@ -63,7 +63,7 @@ pub enum SlotState {
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     /// The config has no `[persons.postgres]` section.
-    #[error("posthouse publishes no persons: add [persons.postgres] to the config")]
+    #[error("the config has no source of persons: add [persons.postgres] to it")]
     NoSource,
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
@@ -102,7 +102,7 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
         };
         tables.push(SourceTable { table: table.to_string(), rows, topic: topic.clone() });
     }
-    let state = checkpoint::remembered(&client, postgres).await?;
+    let state = checkpoint::load(&client, postgres).await?;
     let has_published = Published::new(persons, postgres).is_accepted(state.as_ref());
     let unmet = requirements::unmet(requirements.clone());
     let conflicts = match requirements.iter().any(Requirement::is_missing_topic) {

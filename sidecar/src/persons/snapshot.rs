@@ -16,7 +16,7 @@ use pgwire_replication::Lsn;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::{Persons, Postgres};
-use crate::kafka::{Producer, Receipt};
+use crate::kafka::{DeliveryHandle, Producer};
 use crate::supervise::Heartbeat;
 
 use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange, StateError};
@@ -41,7 +41,7 @@ const REMEMBER: Duration = Duration::from_secs(2);
 /// Heartbeat timeout. It is longer than brokers may be unavailable.
 const COPY_BEAT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Interval between two checks whether old transactions have ended.
-const ENDED_AGAIN: Duration = Duration::from_millis(200);
+const TRANSACTION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why a snapshot stopped. The next one resumes from there.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ impl Copy<'_> {
         let session = Session::connect(self.postgres).await?;
         wait_for_old_transactions(&session, self.heartbeat).await?;
         for table in Table::both(self.postgres) {
-            self.heartbeat.beat("copying a table", SCAN_TIMEOUT + COPY_BEAT_TIMEOUT);
+            self.heartbeat.beat("reading a table for the snapshot", SCAN_TIMEOUT + COPY_BEAT_TIMEOUT);
             if progress(&mut self.store.now().await, table.kind).is_none() {
                 let left = ranges(&session, &table, self.postgres.readers).await?;
                 self.remember(table.kind, Copied { left, rows: 0 }).await?;
@@ -113,7 +113,7 @@ impl Copy<'_> {
             ended.transpose()?;
             let left = if is_done { Vec::new() } else { now.left };
             self.remember(table.kind, Copied { left, rows }).await?;
-            self.heartbeat.beat("copying a table", COPY_BEAT_TIMEOUT);
+            self.heartbeat.beat("reading a table for the snapshot", COPY_BEAT_TIMEOUT);
             self.heartbeat.ready();
             // Reported after the checkpoint is written, so that reported rows are not read twice.
             told(table.kind, rows);
@@ -144,7 +144,7 @@ impl Copy<'_> {
                 limit = page.next_limit(limit);
                 range.from = page.next();
                 let rows = page.rows.len() as u64;
-                let receipt = Arc::new(Receipt::default());
+                let receipt = Arc::new(DeliveryHandle::default());
                 let mut changes: Vec<_> =
                     page.rows.into_iter().map(|row| RowChange::read(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
@@ -209,7 +209,7 @@ impl SnapshotPage {
 
 /// A page in flight to the brokers.
 struct OnItsWay {
-    receipt: Arc<Receipt>,
+    receipt: Arc<DeliveryHandle>,
     rows: u64,
     next: i64,
 }
@@ -239,8 +239,8 @@ fn progress(state: &mut Checkpoint, kind: TableKind) -> &mut Option<Copied> {
 
 /// The current WAL write position, and the first transaction that has not begun.
 pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
-    let [place, transaction] = session.row("tell where it is", "postgres/now.sql", ()).await?;
-    let place = Lsn::parse(&place).map_err(|_| session.odd("tell where it is", place))?;
+    let [place, transaction] = session.row("report its WAL position", "postgres/now.sql", ()).await?;
+    let place = Lsn::parse(&place).map_err(|_| session.odd("report its WAL position", place))?;
     Ok((place, transaction))
 }
 
@@ -254,17 +254,16 @@ pub(super) async fn wait_for_old_transactions(
     loop {
         heartbeat.beat("waiting for older transactions", COPY_BEAT_TIMEOUT);
         let values = context! { transaction => &transaction };
-        let [ended] = session.row("tell which transactions run", "postgres/ended.sql", values).await?;
+        let [ended] = session.row("report running transactions", "postgres/ended.sql", values).await?;
         if ended == "t" {
             return Ok(());
         }
         if !told {
-            let reason = format!("waiting for transactions that began before {transaction}");
-            tracing::info!("persons: {reason}");
-            heartbeat.not_ready(reason);
+            tracing::info!(transaction, "waiting for older transactions");
+            heartbeat.not_ready(format!("waiting for transactions that started before {transaction}"));
             told = true;
         }
-        sleep(ENDED_AGAIN).await;
+        sleep(TRANSACTION_POLL_INTERVAL).await;
     }
 }
 
@@ -272,7 +271,7 @@ pub(super) async fn wait_for_old_transactions(
 async fn ranges(session: &Session, table: &Table, readers: u32) -> Result<Vec<KeyRange>, PostgresError> {
     let values = context! { id => quoted(table.column(person::ID)), table => qualified(&table.name) };
     let [first, last] = session
-        .row_within(SCAN_TIMEOUT, "tell a table's first and last key", "postgres/bounds.sql", values)
+        .row_within(SCAN_TIMEOUT, "return a table's first and last key", "postgres/bounds.sql", values)
         .await?;
     // An empty table has no keys.
     let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) else { return Ok(Vec::new()) };

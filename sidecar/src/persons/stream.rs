@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Postgres;
 use crate::http::{Metric, Metrics};
-use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, Receipt};
+use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, DeliveryHandle};
 use crate::supervise::Heartbeat;
 
 use super::checkpoint::{CheckpointStore, Commit, StateError};
@@ -50,8 +50,8 @@ pub enum StreamError {
     Connection(#[from] PgWireError),
     /// A batch takes longer than `PUBLISH_TIMEOUT`.
     #[error(
-        "changes could not be handed to kafka within {} s: PostgreSQL does not show what it has committed (a synchronous standby \
-         away?), or brokers are slow",
+        "changes could not be handed to kafka within {} s: PostgreSQL does not show committed rows to queries (a synchronous \
+         standby away?), or brokers are slow",
         PUBLISH_TIMEOUT.as_secs()
     )]
     Slow,
@@ -65,8 +65,8 @@ pub enum StreamError {
     Source(#[from] RequirementsError),
     /// The last acknowledged transaction is not in the WAL.
     #[error(
-        "the WAL has another history than what was published: transaction {transaction}, which was committed at {end}, is not in it. \
-         PostgreSQL was restored, or a standby that lagged has taken over"
+        "the WAL has another history than the checkpoint: it lacks transaction {transaction}, which was committed at {end}. \
+         PostgreSQL was restored, or a standby that lagged was promoted"
     )]
     OtherHistory {
         /// The lower half of the transaction's number.
@@ -115,10 +115,10 @@ pub(super) struct Stream<'a> {
 
 /// Batches in flight, in order. When a batch is delivered, so is everything before its position.
 #[derive(Default)]
-struct UnderWay(VecDeque<InFlight>);
+struct InFlightQueue(VecDeque<InFlight>);
 
 struct InFlight {
-    receipt: Arc<Receipt>,
+    receipt: Arc<DeliveryHandle>,
     place: Lsn,
     /// The last transaction before that position.
     commit: Option<Commit>,
@@ -157,14 +157,14 @@ impl Stream<'_> {
         // Transactions before the slot's position are not replayed.
         let expected = state.last_commit.filter(|commit| commit.end > self.begins.as_u64());
         let mut reading = BatchInProgress { read: begins, expected, ..BatchInProgress::default() };
-        let mut under_way = UnderWay::default();
+        let mut under_way = InFlightQueue::default();
         let mut delivered = (reading.read, None);
         let mut due = Instant::now() + ACKNOWLEDGE;
         loop {
             self.heartbeat.beat("streaming changes", STEP_TIMEOUT);
             match under_way.age() {
                 age if age >= DELIVERY_TIMEOUT => return Err(DeliveryError::Silent.into()),
-                age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not take changes"),
+                age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not acknowledge changes"),
                 _ => self.heartbeat.ready(),
             }
             let filled = self.fill(&mut reading, due).await;
@@ -173,14 +173,14 @@ impl Stream<'_> {
             }
             filled?;
             if !reading.batch.is_empty() {
-                let waiting = "waiting for kafka to take changes";
-                self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.make_room()).await?;
+                let waiting = "waiting for kafka to acknowledge changes";
+                self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.wait_for_capacity()).await?;
                 if reading.outdated {
                     // Columns missing from the changes are read from the tables, so the tables must
                     // meet the requirements first.
                     requirements::require(self.publisher.lookup().session(), self.config).await?;
                 }
-                let receipt = Arc::new(Receipt::default());
+                let receipt = Arc::new(DeliveryHandle::default());
                 let publishing =
                     timeout(PUBLISH_TIMEOUT, self.publisher.publish(&mut reading.batch, &receipt));
                 let published = self.heartbeat.during("publishing changes", STEP_TIMEOUT, publishing).await;
@@ -204,7 +204,7 @@ impl Stream<'_> {
             if Instant::now() >= due {
                 due = Instant::now() + ACKNOWLEDGE;
                 let remembering = self.acknowledge(delivered);
-                self.heartbeat.during("remembering progress in kafka", STEP_TIMEOUT, remembering).await?;
+                self.heartbeat.during("writing the checkpoint", STEP_TIMEOUT, remembering).await?;
             }
         }
     }
@@ -217,14 +217,13 @@ impl Stream<'_> {
             return Ok(());
         }
         if truncated {
-            tracing::warn!(
-                "persons: a table was emptied (TRUNCATE): its rows are looked for on the nodes and deleted there"
-            );
+            tracing::warn!("a table was emptied (TRUNCATE): an audit deletes its rows on the nodes");
         }
         if keyless > 0 {
             tracing::error!(
-                "persons: {keyless} changes came without the columns by which ClickHouse knows the row (see posthouse persons check): \
-                 nodes are compared with PostgreSQL and repaired"
+                changes = keyless,
+                hint = "posthouse persons check prints the missing replica identity",
+                "changes came without the columns that identify the row: an audit repairs the nodes"
             );
             self.metrics.add(Metric::PersonsKeyless, keyless);
         }
@@ -389,8 +388,8 @@ impl BatchInProgress {
     }
 }
 
-impl UnderWay {
-    fn push(&mut self, receipt: Arc<Receipt>, reading: &BatchInProgress) {
+impl InFlightQueue {
+    fn push(&mut self, receipt: Arc<DeliveryHandle>, reading: &BatchInProgress) {
         let (place, commit) = (reading.read, reading.commit);
         self.0.push_back(InFlight { receipt, place, commit, since: Instant::now() });
     }
@@ -411,7 +410,7 @@ impl UnderWay {
         Ok(delivered)
     }
 
-    async fn make_room(&self) -> Result<(), DeliveryError> {
+    async fn wait_for_capacity(&self) -> Result<(), DeliveryError> {
         match self.0.front() {
             Some(oldest) if self.0.len() >= UNDER_WAY => oldest.receipt.delivered().await,
             _ => Ok(()),

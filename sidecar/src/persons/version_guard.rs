@@ -23,9 +23,9 @@ const ASKED_BEFORE: u64 = 1 << 20;
 pub enum NewestError {
     /// Rows on a node would hide the snapshot.
     #[error(
-        "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL, or \
-         another program wrote them, and would hide everything that is copied. Set persons.postgres.version_base to {} (and leave it \
-         there), or empty person and person_distinct_id on all nodes",
+        "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL or \
+         another program, and would hide the initial snapshot. Set persons.postgres.version_base to {} (and leave it there), or \
+         empty person and person_distinct_id on all nodes",
         .stored + 1
     )]
     Hidden {
@@ -39,7 +39,7 @@ pub enum NewestError {
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// A node lacks the tables or rejects the query.
-    #[error("{0}: persons can be copied when posthouse schema apply has been run")]
+    #[error("{0}: run posthouse schema apply before persons are synced")]
     Node(#[from] NodeError),
     /// The WAL position is beyond the limit of versions.
     #[error(transparent)]
@@ -70,7 +70,9 @@ pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Resu
             }
             // The node will consume the messages later, and the audit reports rows that are hidden
             // there.
-            Err(error @ NodeError::Unreachable { .. }) => tracing::warn!("persons: {error}"),
+            Err(error @ NodeError::Unreachable { .. }) => {
+                tracing::warn!(error = %error, "versions on a node are unknown");
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -29,7 +29,7 @@ struct Macro {
 /// The config and a node disagree about the cluster, so rows would go to other shards than
 /// queries expect.
 #[derive(Debug, thiserror::Error)]
-#[error("the config and the nodes know different clusters; nothing was written\n  {}", .0.join("\n  "))]
+#[error("the config and the nodes know different clusters; no change was made\n  {}", .0.join("\n  "))]
 pub struct ClusterError(
     /// At least one difference.
     pub Vec<String>,

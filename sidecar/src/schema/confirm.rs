@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::compare::ObjectDifference;
 use super::objects::{OBJECTS, Role};
-use super::plan::{Action, Alteration, Change, Plan};
+use super::plan::{Action, Alteration, SchemaChange, SchemaPlan};
 
 /// Confirmations given on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl fmt::Display for Confirmation {
 pub enum RefusalReason {
     /// Another consumer writes the tables, so rows would be stored twice or with fewer columns.
     #[error(
-        "these tables are fed by another consumer already:\n  {}\nNothing was changed. Choose: consumer = \"none\" in \
+        "these tables are fed by another consumer already:\n  {}\nNo change was made. Choose: consumer = \"none\" in \
          the config leaves ingestion to it; posthouse schema apply --adopt {adopted} takes over",
         .lines.join("\n  ")
     )]
@@ -57,11 +57,11 @@ pub enum RefusalReason {
         adopted: String,
     },
     /// The object differs in its kind or engine, or is detached.
-    #[error("{} differ in a way that apply can't change; nothing was changed\n  {}", .0.len(), .0.join("\n  "))]
+    #[error("{} differ in a way that apply can't change; no change was made\n  {}", .0.len(), .0.join("\n  "))]
     Blocked(Vec<String>),
     /// The plan drops an object or replays a topic without a confirmation.
     #[error(
-        "the plan has {} destructive steps that were not confirmed; nothing was changed. To confirm them: posthouse schema \
+        "the plan has {} destructive steps that were not confirmed; no change was made. To confirm them: posthouse schema \
          apply {}",
         .0.len(), joined(.0)
     )]
@@ -79,11 +79,11 @@ pub fn joined(confirmations: &BTreeSet<Confirmation>) -> String {
 }
 
 /// Returns all confirmations that the plans need.
-pub fn confirmations(plans: &[Plan]) -> BTreeSet<Confirmation> {
+pub fn confirmations(plans: &[SchemaPlan]) -> BTreeSet<Confirmation> {
     plans.iter().flat_map(|plan| &plan.changes).flat_map(of_change).collect()
 }
 
-fn of_change(change: &Change) -> Vec<Confirmation> {
+fn of_change(change: &SchemaChange) -> Vec<Confirmation> {
     let object = &change.object;
     let drop = || Confirmation::Drop(object.clone());
     let replay = |reason: &Option<String>| reason.as_ref().map(|_| Confirmation::Replay(object.clone()));
@@ -114,7 +114,7 @@ const PLACE_SETTINGS: [&str; 5] = [
 
 /// Whether only tuning settings differ, so that the consumer resumes at the same offsets as
 /// after any pause.
-fn is_only_tuned(change: &Change) -> bool {
+fn is_only_tuned(change: &SchemaChange) -> bool {
     let is_tuning = |difference: &ObjectDifference| {
         difference.part.starts_with("setting ") && !PLACE_SETTINGS.contains(&difference.part.as_str())
     };
@@ -125,7 +125,7 @@ fn is_only_tuned(change: &Change) -> bool {
 ///
 /// # Errors
 /// A [`RefusalReason`]; no statement has run.
-pub fn check(plans: &[Plan], confirmed: &Confirmed) -> Result<(), RefusalReason> {
+pub fn check(plans: &[SchemaPlan], confirmed: &Confirmed) -> Result<(), RefusalReason> {
     if let Some(name) = confirmed.drops.union(&confirmed.replays).find(|name| !is_known(plans, name)) {
         return Err(RefusalReason::Unknown(name.clone()));
     }
@@ -152,7 +152,7 @@ pub fn check(plans: &[Plan], confirmed: &Confirmed) -> Result<(), RefusalReason>
     if missing.is_empty() { Ok(()) } else { Err(RefusalReason::Unconfirmed(missing)) }
 }
 
-fn blocked(plan: &Plan) -> impl Iterator<Item = String> {
+fn blocked(plan: &SchemaPlan) -> impl Iterator<Item = String> {
     plan.changes.iter().filter_map(|change| match &change.action {
         Action::Leave { next_step, blocks: true } => {
             Some(format!("{} on {}: {next_step}", change.object, plan.node))
@@ -161,7 +161,7 @@ fn blocked(plan: &Plan) -> impl Iterator<Item = String> {
     })
 }
 
-fn is_known(plans: &[Plan], name: &str) -> bool {
+fn is_known(plans: &[SchemaPlan], name: &str) -> bool {
     let mut feeders = plans.iter().flat_map(|plan| &plan.feeders);
     if feeders.any(|feeder| feeder.paused && (feeder.source == name || feeder.view == name)) {
         return true;

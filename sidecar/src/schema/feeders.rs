@@ -113,7 +113,7 @@ pub(super) async fn detached_tables(node: &Node, database: &str) -> Result<Vec<S
     let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
     let tables: Vec<Detached> = match query.param("database", database).rows().await {
         Err(error) if error.code().is_some_and(|code| NOT_TOLD.contains(&code)) => {
-            tracing::debug!("detached tables of {database} on {}: {error}", node.name);
+            tracing::debug!(database, node = %node.name, error = %error, "detached tables can't be listed");
             Vec::new()
         }
         answer => answer?,

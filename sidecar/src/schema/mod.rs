@@ -18,7 +18,7 @@ mod observe;
 mod plan;
 mod render;
 mod steps;
-mod stops;
+mod pause_consumers;
 mod upgrades;
 
 pub use self::apply::{ApplyError, StepError, apply};
@@ -36,7 +36,7 @@ pub use self::node_settings::{
 };
 pub use self::objects::{OBJECTS, Role, SchemaObject, Section};
 pub use self::observe::{ObserveError, Replays, observe};
-pub use self::plan::{Action, Alteration, Change, Plan};
+pub use self::pause_consumers::pause_consumers;
+pub use self::plan::{Action, Alteration, SchemaChange, SchemaPlan};
 pub use self::render::{Statement, render};
 pub use self::steps::{SchemaStep, steps};
-pub use self::stops::stops;

@@ -12,7 +12,7 @@ use super::compare::StorageColumns;
 use super::definition::Definition;
 use super::feeders::{detached_tables, feeders};
 use super::objects::Role;
-use super::plan::{Desired, ObservedSchema, Plan, Surroundings, distributed_target, plan};
+use super::plan::{Desired, ObservedSchema, SchemaPlan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade, UpgradeError};
 use crate::config::Config;
@@ -70,7 +70,11 @@ struct Side {
 }
 
 /// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
-pub async fn observe(config: &Config, nodes: &[Node], replays: Replays) -> Result<Vec<Plan>, ObserveError> {
+pub async fn observe(
+    config: &Config,
+    nodes: &[Node],
+    replays: Replays,
+) -> Result<Vec<SchemaPlan>, ObserveError> {
     reach_all(nodes).await?;
     let mut differences = Vec::new();
     for node in nodes {

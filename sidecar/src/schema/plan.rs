@@ -37,12 +37,12 @@ pub(super) struct ObservedSchema {
 
 /// The changes of one node, and the facts that their steps need.
 #[derive(Debug, Clone, Serialize)]
-pub struct Plan {
+pub struct SchemaPlan {
     pub node: String,
     /// Foreign consumers that write our tables or read messages of our group.
     pub feeders: Vec<Feeder>,
     /// Differences in the order of roles; empty if the node is as desired.
-    pub changes: Vec<Change>,
+    pub changes: Vec<SchemaChange>,
     /// Our existing Kafka tables, with the statement that recreates each after a pause.
     #[serde(skip)]
     pub consumers: Vec<(&'static SchemaObject, String)>,
@@ -53,7 +53,7 @@ pub struct Plan {
 
 /// One object that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct SchemaChange {
     /// Name of the table, view or upgrade, or `database`.
     pub object: String,
     pub action: Action,
@@ -143,8 +143,8 @@ pub(super) fn plan(
     observed: &ObservedSchema,
     pending: Vec<Upgrade>,
     surroundings: &Surroundings<'_>,
-) -> Plan {
-    let mut plan = Plan {
+) -> SchemaPlan {
+    let mut plan = SchemaPlan {
         node: node.to_owned(),
         feeders: observed.feeders.iter().map(|feeder| with_lost(feeder, desired)).collect(),
         changes: Vec::new(),
@@ -152,7 +152,7 @@ pub(super) fn plan(
         unmanaged: Vec::new(),
     };
     if !observed.database {
-        plan.changes.push(Change {
+        plan.changes.push(SchemaChange {
             object: "database".to_owned(),
             action: Action::CreateDatabase,
             differences: Vec::new(),
@@ -162,7 +162,7 @@ pub(super) fn plan(
     for desired in desired {
         judge(&mut plan, desired, observed, surroundings);
     }
-    plan.changes.extend(pending.into_iter().map(|upgrade| Change {
+    plan.changes.extend(pending.into_iter().map(|upgrade| SchemaChange {
         object: upgrade.name.to_owned(),
         action: Action::Upgrade { upgrade },
         differences: Vec::new(),
@@ -187,14 +187,19 @@ fn with_lost(feeder: &Feeder, desired: &[Desired]) -> Feeder {
 }
 
 /// Adds the changes of one object: none, one, or an alteration and a difference left beside it.
-fn judge(plan: &mut Plan, desired: &Desired, observed: &ObservedSchema, surroundings: &Surroundings<'_>) {
+fn judge(
+    plan: &mut SchemaPlan,
+    desired: &Desired,
+    observed: &ObservedSchema,
+    surroundings: &Surroundings<'_>,
+) {
     let object = desired.object;
     let found = observed.tables.get(object.name);
     let storage = distributed_target(&desired.definition);
     let storage = storage.and_then(|name| surroundings.storage.get(name)).cloned().unwrap_or_default();
     let replay = surroundings.replays.get(object.name).cloned();
     let mut change = |action, differences| {
-        plan.changes.push(Change {
+        plan.changes.push(SchemaChange {
             object: object.name.to_owned(),
             action,
             differences,

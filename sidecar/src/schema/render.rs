@@ -50,13 +50,13 @@ struct EventsValues<'a> {
     batch_rows: u32,
     poll_timeout_ms: u128,
     deduplication_window: u32,
-    columns: Vec<ColumnValues<'a>>,
+    columns: Vec<ColumnTemplate<'a>>,
     materialized: Vec<MaterializedValues<'a>>,
 }
 
 /// A column of `[[events.columns]]`, for `sql/events/column_value.sql`.
 #[derive(Serialize)]
-struct ColumnValues<'a> {
+struct ColumnTemplate<'a> {
     name: &'a str,
     r#type: &'a str,
     /// `field`, `message_timestamp` or `partition`.
@@ -131,7 +131,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
                 distinct_id_topic: &persons.distinct_id_topic,
                 group: format!("{}{own}", persons.group),
                 distinct_id_group: format!("{}_distinct_id{own}", persons.group),
-                flush_ms: persons.flush.as_millis(),
+                flush_ms: persons.flush_interval.as_millis(),
             }
         }),
     }
@@ -141,7 +141,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
 const NEVER_NULLABLE: [&str; 8] =
     ["Nullable", "Array", "Map", "Tuple", "LowCardinality", "Variant", "Dynamic", "JSON"];
 
-fn column(column: &EventColumn) -> ColumnValues<'_> {
+fn column(column: &EventColumn) -> ColumnTemplate<'_> {
     let kind = column.kind.as_str();
     let (value, field) = match &column.value {
         ColumnValue::Field(field) => ("field", Some(field.as_str())),
@@ -156,7 +156,7 @@ fn column(column: &EventColumn) -> ColumnValues<'_> {
         (None, true) => format!("Nullable({kind})"),
         (None, false) => kind.to_owned(),
     };
-    ColumnValues { name: &column.name, r#type: kind, value, field, json_type, nullable_in_json, digits }
+    ColumnTemplate { name: &column.name, r#type: kind, value, field, json_type, nullable_in_json, digits }
 }
 
 /// Fractional digits of `DateTime` and `DateTime64(3, 'UTC')`; `None` for other types.

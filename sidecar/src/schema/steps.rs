@@ -15,7 +15,7 @@
 use serde::Serialize;
 
 use super::objects::{Role, SchemaObject};
-use super::plan::{Action, Alteration, Change, Plan};
+use super::plan::{Action, Alteration, SchemaChange, SchemaPlan};
 use super::upgrades::Upgrade;
 use crate::sql::{self, RenderError};
 
@@ -47,7 +47,7 @@ impl SchemaStep {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn steps(database: &str, plans: &[Plan]) -> Result<Vec<SchemaStep>, RenderError> {
+pub fn steps(database: &str, plans: &[SchemaPlan]) -> Result<Vec<SchemaStep>, RenderError> {
     let mut list = StepList { database, stage: 0, steps: Vec::new() };
     for plan in plans {
         list.databases(plan)?;
@@ -83,7 +83,7 @@ struct StepValues<'a> {
 }
 
 impl StepList<'_> {
-    fn databases(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn databases(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         for change in plan.changes.iter().filter(|change| change.action == Action::CreateDatabase) {
             self.push(
                 plan,
@@ -96,7 +96,7 @@ impl StepList<'_> {
         Ok(())
     }
 
-    fn missing(&mut self, plan: &Plan, role: Role) -> Result<(), RenderError> {
+    fn missing(&mut self, plan: &SchemaPlan, role: Role) -> Result<(), RenderError> {
         for change in of_role(plan, role) {
             if let Action::Create { sql, keep, .. } = &change.action {
                 self.create(plan, &change.object, sql);
@@ -107,7 +107,7 @@ impl StepList<'_> {
     }
 
     /// Adds the columns of the table's storage that the config does not name.
-    fn keep(&mut self, plan: &Plan, table: &str, columns: &[String]) -> Result<(), RenderError> {
+    fn keep(&mut self, plan: &SchemaPlan, table: &str, columns: &[String]) -> Result<(), RenderError> {
         for column in columns {
             self.push(plan, format!("alter {table}: add {column}"), "add", table, column)?;
         }
@@ -115,7 +115,7 @@ impl StepList<'_> {
     }
 
     /// Pauses, changes and resumes the node's consumers. Does nothing if no change needs a pause.
-    fn rolling(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn rolling(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         self.gentle(plan)?;
         if !plan.changes.iter().any(pauses) {
             return Ok(());
@@ -150,7 +150,7 @@ impl StepList<'_> {
     }
 
     /// Alters storage and route tables where ingestion needs no pause.
-    fn gentle(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn gentle(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         for role in [Role::Storage, Role::Route] {
             for change in of_role(plan, role).filter(|change| !pauses(change)) {
                 self.alter(plan, change)?;
@@ -160,7 +160,7 @@ impl StepList<'_> {
     }
 
     /// Creates the new consumers of all nodes in one stage.
-    fn starts(&mut self, plans: &[Plan]) {
+    fn starts(&mut self, plans: &[SchemaPlan]) {
         self.stage += 1;
         for plan in plans {
             for change in of_role(plan, Role::Consumer).filter(|change| !stands(plan, &change.object)) {
@@ -171,7 +171,7 @@ impl StepList<'_> {
         }
     }
 
-    fn fronts(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn fronts(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         self.missing(plan, Role::Front)?;
         for change in of_role(plan, Role::Front) {
             self.alter(plan, change)?;
@@ -179,7 +179,7 @@ impl StepList<'_> {
         Ok(())
     }
 
-    fn queries(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn queries(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         self.missing(plan, Role::Query)?;
         for change in of_role(plan, Role::Query) {
             if let Action::Recreate { sql, .. } = &change.action {
@@ -190,7 +190,7 @@ impl StepList<'_> {
         Ok(())
     }
 
-    fn upgrades(&mut self, plan: &Plan) -> Result<(), RenderError> {
+    fn upgrades(&mut self, plan: &SchemaPlan) -> Result<(), RenderError> {
         for change in &plan.changes {
             if let Action::Upgrade { upgrade } = &change.action {
                 let sql = sql::render(upgrade.file, self.values("", ""))?;
@@ -202,7 +202,7 @@ impl StepList<'_> {
         Ok(())
     }
 
-    fn alter(&mut self, plan: &Plan, change: &Change) -> Result<(), RenderError> {
+    fn alter(&mut self, plan: &SchemaPlan, change: &SchemaChange) -> Result<(), RenderError> {
         let table = change.object.as_str();
         match &change.action {
             Action::Alter { alterations } => {
@@ -229,26 +229,26 @@ impl StepList<'_> {
         Ok(())
     }
 
-    fn drop(&mut self, plan: &Plan, table: &str) -> Result<(), RenderError> {
+    fn drop(&mut self, plan: &SchemaPlan, table: &str) -> Result<(), RenderError> {
         self.push(plan, format!("drop {table}"), "drop_table", table, "")
     }
 
-    fn create(&mut self, plan: &Plan, table: &str, sql: &str) {
+    fn create(&mut self, plan: &SchemaPlan, table: &str, sql: &str) {
         self.stage += 1;
         self.steps.push(self.creation(plan, table, sql));
     }
 
-    fn creation(&self, plan: &Plan, table: &str, sql: &str) -> SchemaStep {
+    fn creation(&self, plan: &SchemaPlan, table: &str, sql: &str) -> SchemaStep {
         self.step(plan, format!("create {table}"), sql.to_owned())
     }
 
-    fn step(&self, plan: &Plan, summary: String, sql: String) -> SchemaStep {
+    fn step(&self, plan: &SchemaPlan, summary: String, sql: String) -> SchemaStep {
         SchemaStep { node: plan.node.clone(), stage: self.stage, summary, sql, upgrade: None, paused: false }
     }
 
     fn push(
         &mut self,
-        plan: &Plan,
+        plan: &SchemaPlan,
         summary: String,
         file: &str,
         table: &str,
@@ -265,16 +265,16 @@ impl StepList<'_> {
     }
 }
 
-fn of_role(plan: &Plan, role: Role) -> impl Iterator<Item = &Change> {
+fn of_role(plan: &SchemaPlan, role: Role) -> impl Iterator<Item = &SchemaChange> {
     plan.changes.iter().filter(move |change| change.role == Some(role))
 }
 
 /// Whether the Kafka table exists already, so that every pause drops and recreates it.
-fn stands(plan: &Plan, name: &str) -> bool {
+fn stands(plan: &SchemaPlan, name: &str) -> bool {
     plan.consumers.iter().any(|(consumer, _): &(&SchemaObject, String)| consumer.name == name)
 }
 
-fn is_dropped(change: &Change) -> bool {
+fn is_dropped(change: &SchemaChange) -> bool {
     match change.action {
         Action::Drop => true,
         Action::Recreate { .. } => change.role == Some(Role::View),
@@ -284,7 +284,7 @@ fn is_dropped(change: &Change) -> bool {
 
 /// Whether ingestion pauses on the node during the change. A replayed block must give the same
 /// part, so no column may appear or change between the two attempts.
-fn pauses(change: &Change) -> bool {
+fn pauses(change: &SchemaChange) -> bool {
     let is_read = matches!(change.role, Some(Role::Front | Role::Query));
     match (&change.action, change.role) {
         (Action::Alter { alterations }, _) => {

@@ -24,8 +24,8 @@ pub struct Upgrade {
 pub enum UpgradeError {
     /// A released file differs from the one that the node has run.
     #[error(
-        "upgrade {name} is not the one that node {node} has had (checksum {recorded} there, {ours} here): \
-         a released upgrade never changes; put the file back and write a new one"
+        "upgrade {name} differs from the one that node {node} has run (checksum {recorded} there, {ours} here): \
+         a released upgrade never changes; restore the file and write a new one"
     )]
     Changed {
         node: String,
@@ -37,7 +37,7 @@ pub enum UpgradeError {
     },
     /// A later posthouse has run on the node.
     #[error(
-        "node {node} has had upgrade {name}, which this posthouse does not know: use the newer one that made it"
+        "node {node} has run upgrade {name}, which this posthouse does not know: use the newer posthouse that ran it"
     )]
     Unknown { node: String, name: String },
 }

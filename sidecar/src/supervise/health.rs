@@ -28,7 +28,7 @@ impl TaskHealth {
         }
         if self.pulse.is_overdue(now) {
             let silence = (now - self.pulse.beat).as_secs();
-            return Some(format!("no sign of life for {silence} s: {}", self.pulse.doing));
+            return Some(format!("no heartbeat for {silence} s: {}", self.pulse.doing));
         }
         let (reason, since) = self.pulse.problem.as_ref().or(self.pulse.impairment.as_ref())?;
         Some(match (now - *since).as_secs() {
@@ -151,10 +151,10 @@ mod tests {
         let tasks = || [task("topics", now), task("persons", now + LIMIT)];
         let overdue = health(tasks(), now + LIMIT);
         assert!(overdue.is_live() && !overdue.is_ready());
-        assert_eq!(overdue.ready_text(), "topics: no sign of life for 60 s: reading\n");
+        assert_eq!(overdue.ready_text(), "topics: no heartbeat for 60 s: reading\n");
         let dead = health(tasks(), now + LIMIT + RESTART_GRACE);
         assert!(!dead.is_live());
-        assert_eq!(dead.live_text(), "topics: no sign of life for 80 s: reading\n");
+        assert_eq!(dead.live_text(), "topics: no heartbeat for 80 s: reading\n");
         let mut restarting = dead.clone();
         restarting.tasks[0].fault = Some("it panicked".to_owned());
         assert!(restarting.is_live() && !restarting.is_ready());

@@ -79,7 +79,7 @@ impl Heartbeat {
         match timeout(SLOW_STEP, &mut step).await {
             Ok(done) => done,
             Err(_) => {
-                self.not_ready(format!("it takes long: {doing}"));
+                self.not_ready(format!("slow step: {doing}"));
                 step.await
             }
         }

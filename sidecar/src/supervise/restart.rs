@@ -29,10 +29,10 @@ pub enum TaskFault {
 impl fmt::Display for TaskFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended => write!(f, "it ended without being asked to"),
+            Self::Ended => write!(f, "it ended without a stop request"),
             Self::Panicked(message) => write!(f, "it panicked: {message}"),
             Self::Stalled { doing, silence } => {
-                write!(f, "it stalled: {doing}, without a sign of life for {} s", silence.as_secs())
+                write!(f, "it stalled: {doing}, no heartbeat for {} s", silence.as_secs())
             }
         }
     }

@@ -28,7 +28,7 @@ pub struct Task {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// Consecutive faults exceeded the limit.
-    #[error("task {task} failed again and again, the last time because {fault}: see the log")]
+    #[error("task {task} failed repeatedly, last because {fault}: see the log")]
     Failing { task: &'static str, fault: TaskFault },
     /// The task blocks a thread, so it can't be aborted.
     #[error("task {task} hangs and can't be aborted ({doing}): please report this")]
@@ -53,7 +53,7 @@ pub enum StopError {
         doing: String,
         timeout: Duration,
     },
-    #[error("task {task} panicked when it was to end: {message}")]
+    #[error("task {task} panicked while it stopped: {message}")]
     Panicked { task: &'static str, message: String },
 }
 
@@ -112,12 +112,7 @@ impl Task {
                 AfterFault::Restart(backoff) => backoff,
                 AfterFault::GiveUp => return Err(TaskError::Failing { task: self.name, fault }),
             };
-            tracing::error!(
-                task = self.name,
-                "task {}: {fault}; starting again in {} s",
-                self.name,
-                backoff.as_secs()
-            );
+            tracing::error!(task = self.name, error = %fault, retry_in = ?backoff, "task failed");
             restarted(self.name);
             entry.fail(&fault);
             tokio::select! {
@@ -205,7 +200,7 @@ mod tests {
     async fn restarts_a_task_that_panics_and_then_gives_up() {
         let (ended, restarts) = supervise(|_, _| async { panic!("broken {}", 7) }).await;
         let said = ended.expect_err("it always panics").to_string();
-        assert!(said.contains("task test failed again and again") && said.contains("broken 7"), "{said}");
+        assert!(said.contains("task test failed repeatedly") && said.contains("broken 7"), "{said}");
         assert_eq!(restarts, 4);
     }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Config, Consumer};
-use crate::schema::{Feeder, Plan};
+use crate::schema::{Feeder, SchemaPlan};
 
 /// Reason why a takeover or its reversal is refused. Every variant means that no step ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TakeoverRefusal {
     /// No consumer of this name feeds the tables.
-    #[error("no consumer {name} feeds these tables: posthouse schema plan names those that do{}", listed(.known))]
+    #[error("no consumer {name} feeds these tables: posthouse schema plan lists all that do{}", listed(.known))]
     Unknown {
         name: String,
         /// The consumers that feed the tables.
@@ -17,12 +17,12 @@ pub enum TakeoverRefusal {
     },
     /// The source is not a Kafka table.
     #[error(
-        "{0} is no Kafka table, so its offsets can't be taken over: stop what fills it, or set consumer = \"none\" in the config"
+        "{0} is no Kafka table, so its offsets can't be taken over: stop the program that fills it, or set consumer = \"none\" in the config"
     )]
     NotKafka(String),
     /// The consumer reads another topic or group.
     #[error(
-        "{name} reads topic {topic} in group {group}, and the config has topic {own_topic} and group {own_group}: set events.topic and events.group to those of {name}, so that ours begins where it ends"
+        "{name} reads topic {topic} in group {group}, and the config has topic {own_topic} and group {own_group}: set events.topic and events.group to those of {name}, so that our consumer continues at its offsets"
     )]
     OtherGroup {
         name: String,
@@ -35,7 +35,7 @@ pub enum TakeoverRefusal {
     },
     /// The consumer keeps its offsets in Keeper.
     #[error(
-        "{name} keeps its offsets in Keeper at {path}, which ours would not find: leave ingestion to it with consumer = \"none\" in the config"
+        "{name} keeps its offsets in Keeper at {path}, where our consumer can't read them: leave ingestion to it with consumer = \"none\" in the config"
     )]
     InKeeper {
         name: String,
@@ -44,7 +44,7 @@ pub enum TakeoverRefusal {
     },
     /// Our consumer would begin at offsets in Keeper instead of the group's.
     #[error(
-        "Keeper still has offsets at {path}, of replicas {replicas} without a table, and ours would begin there instead of at the group's: remove them, or set another events.keeper_path"
+        "Keeper still has offsets at {path}, of replicas {replicas} without a table, and our consumer would begin there instead of at the group's offsets: remove them, or set another events.keeper_path"
     )]
     StaleOffsets {
         /// Our Keeper path.
@@ -54,7 +54,7 @@ pub enum TakeoverRefusal {
     },
     /// Columns would be empty from the takeover on.
     #[error(
-        "the view of {name} fills columns of {target} that this config does not, so they would be empty from then on: {columns}. Name them as [[events.columns]] in the config; posthouse schema import writes them"
+        "the view of {name} fills columns of {target} that this config does not, so they would be empty after the takeover: {columns}. Name them as [[events.columns]] in the config; posthouse schema import writes them"
     )]
     LostColumns {
         name: String,
@@ -64,14 +64,16 @@ pub enum TakeoverRefusal {
     },
     /// The consumer feeds other views.
     #[error(
-        "{name} feeds {others} too, which would get nothing from then on: give these a Kafka table and a group of their own first"
+        "{name} feeds {others} too, which would get no rows after the takeover: give these a Kafka table and a group of their own first"
     )]
     OtherViews { name: String, others: String },
     /// The config has `consumer = "none"`.
     #[error("the config has consumer = \"none\" in [events]: set it to \"own\" to take over")]
     NotWanted,
     /// The config has `consumer = "own"`.
-    #[error("set consumer = \"none\" in [events] of the config first, so that ours is not made again")]
+    #[error(
+        "set consumer = \"none\" in [events] of the config first, so that our consumer is not created again"
+    )]
     StillWanted,
 }
 
@@ -81,7 +83,7 @@ fn listed(names: &BTreeSet<String>) -> String {
 }
 
 /// Returns the feeders of all nodes that read `name`.
-fn of<'p>(plans: &'p [Plan], name: &str) -> Result<Vec<&'p Feeder>, TakeoverRefusal> {
+fn of<'p>(plans: &'p [SchemaPlan], name: &str) -> Result<Vec<&'p Feeder>, TakeoverRefusal> {
     let feeders = || plans.iter().flat_map(|plan| &plan.feeders);
     let found: Vec<&Feeder> = feeders().filter(|feeder| feeder.source == name).collect();
     let known = feeders().map(|feeder| feeder.source.clone()).collect();
@@ -89,7 +91,7 @@ fn of<'p>(plans: &'p [Plan], name: &str) -> Result<Vec<&'p Feeder>, TakeoverRefu
 }
 
 /// Whether our consumer can take over from the consumer `name`.
-pub(super) fn adoption(config: &Config, plans: &[Plan], name: &str) -> Result<(), TakeoverRefusal> {
+pub(super) fn adoption(config: &Config, plans: &[SchemaPlan], name: &str) -> Result<(), TakeoverRefusal> {
     let feeders = of(plans, name)?;
     if config.events.consumer == Consumer::None {
         return Err(TakeoverRefusal::NotWanted);
@@ -131,7 +133,7 @@ fn judge(config: &Config, feeder: &Feeder) -> Result<(), TakeoverRefusal> {
 }
 
 /// Whether the consumer `name` can be reattached.
-pub(super) fn hand_back(config: &Config, plans: &[Plan], name: &str) -> Result<(), TakeoverRefusal> {
+pub(super) fn hand_back(config: &Config, plans: &[SchemaPlan], name: &str) -> Result<(), TakeoverRefusal> {
     of(plans, name)?;
     match config.events.consumer {
         Consumer::None => Ok(()),

@@ -18,7 +18,7 @@ use crate::config::{Config, OffsetStorage};
 use crate::kafka::{Client, KafkaError, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::{
-    self, ApplyError, Confirmed, ObserveError, Plan, RefusalReason, Replays, SchemaStep, Section,
+    self, ApplyError, Confirmed, ObserveError, RefusalReason, Replays, SchemaPlan, SchemaStep, Section,
 };
 use crate::sql::RenderError;
 use crate::topics::groups::{self, Lag};
@@ -40,7 +40,7 @@ pub enum TakeoverError {
     Refused(#[from] TakeoverRefusal),
     /// The remaining plan is refused; no step ran.
     #[error(transparent)]
-    Plan(#[from] RefusalReason),
+    SchemaPlan(#[from] RefusalReason),
     /// A node does not answer, or can't be compared.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -68,7 +68,7 @@ pub enum TakeoverError {
     )]
     Members { consumer: String, group: String, members: usize },
     /// Our consumer does not read.
-    #[error("{waiting} messages still wait {} s after the takeover: see posthouse topics check; go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}", .seconds)]
+    #[error("{waiting} messages are still unread {} s after the takeover: see posthouse topics check; go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}", .seconds)]
     Unread {
         consumer: String,
         /// Messages present at the takeover and still unread.
@@ -91,8 +91,13 @@ impl Takeover<'_> {
     /// Checks that `consumer` could be taken over now.
     ///
     /// # Errors
-    /// [`TakeoverError::Refused`] or [`TakeoverError::Plan`], with the reason.
-    pub fn check(&self, plans: &[Plan], consumer: &str, confirmed: &Confirmed) -> Result<(), TakeoverError> {
+    /// [`TakeoverError::Refused`] or [`TakeoverError::SchemaPlan`], with the reason.
+    pub fn check(
+        &self,
+        plans: &[SchemaPlan],
+        consumer: &str,
+        confirmed: &Confirmed,
+    ) -> Result<(), TakeoverError> {
         judge::adoption(self.config, plans, consumer)?;
         let mut without = plans.to_vec();
         let feeders = without.iter_mut().flat_map(|plan| &mut plan.feeders);
@@ -165,7 +170,7 @@ impl Takeover<'_> {
 
     /// Refuses replicas below our Keeper path that have no table. Their offsets would win over the
     /// group's, and our consumer would replay messages that the other consumer has stored.
-    async fn refuse_stale_offsets(&self, plans: &[Plan]) -> Result<(), TakeoverError> {
+    async fn refuse_stale_offsets(&self, plans: &[SchemaPlan]) -> Result<(), TakeoverError> {
         let (path, Some(node)) = (&self.config.events.keeper_path, self.nodes.first()) else { return Ok(()) };
         let exists = plans
             .iter()
@@ -184,7 +189,7 @@ impl Takeover<'_> {
         }
     }
 
-    async fn plans(&self) -> Result<Vec<Plan>, TakeoverError> {
+    async fn plans(&self) -> Result<Vec<SchemaPlan>, TakeoverError> {
         Ok(schema::observe(self.config, self.nodes, Replays::new()).await?)
     }
 

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use crate::schema::{Action, Confirmed, Plan, Role, SchemaObject, SchemaStep, Section};
+use crate::schema::{Action, Confirmed, Role, SchemaObject, SchemaPlan, SchemaStep, Section};
 use crate::sql::{self, RenderError};
 
 /// Name of our Kafka table of events.
 pub(super) const OWN_CONSUMER: &str = "kafka_events";
 
 /// Detaches the consumer on every node that has it.
-pub(super) fn pause_steps(plans: &[Plan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
+pub(super) fn pause_steps(plans: &[SchemaPlan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let attached =
-        |plan: &&Plan| plan.feeders.iter().any(|feeder| feeder.source == consumer && !feeder.paused);
+        |plan: &&SchemaPlan| plan.feeders.iter().any(|feeder| feeder.source == consumer && !feeder.paused);
     let nodes = plans.iter().filter(attached).map(|plan| plan.node.as_str());
     one_each(nodes, "detach", "detach_consumer", consumer)
 }
 
 /// Attaches the consumer on every node that has a view of it.
-pub(super) fn resume_steps(plans: &[Plan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
-    let known = |plan: &&Plan| plan.feeders.iter().any(|feeder| feeder.source == consumer);
+pub(super) fn resume_steps(plans: &[SchemaPlan], consumer: &str) -> Result<Vec<SchemaStep>, RenderError> {
+    let known = |plan: &&SchemaPlan| plan.feeders.iter().any(|feeder| feeder.source == consumer);
     let nodes = plans.iter().filter(known).map(|plan| plan.node.as_str());
     one_each(nodes, "attach", "attach_consumer", consumer)
 }
 
 /// Detaches our consumer on every node whose plan drops it.
-pub(super) fn pause_own_steps(plans: &[Plan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
+pub(super) fn pause_own_steps(plans: &[SchemaPlan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let dropped = dropped(plans, Role::Consumer);
     one_each(dropped.map(|(node, _)| node), "detach", "detach_consumer", &own_consumer(database))
 }
@@ -39,7 +39,7 @@ pub(super) fn resume_own_steps<'p>(
 
 /// Removes our paused consumer and its views. The views go first, because an attached table without
 /// a view reads no messages.
-pub(super) fn remove_own_steps(plans: &[Plan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
+pub(super) fn remove_own_steps(plans: &[SchemaPlan], database: &str) -> Result<Vec<SchemaStep>, RenderError> {
     let consumer = own_consumer(database);
     let mut steps = Vec::new();
     for (node, view) in dropped(plans, Role::View) {
@@ -59,7 +59,7 @@ fn own_consumer(database: &str) -> String {
 }
 
 /// Node and name of the objects of our events ingestion that the plans drop, by role.
-fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
+fn dropped(plans: &[SchemaPlan], role: Role) -> impl Iterator<Item = (&str, &str)> {
     let of_events =
         |object: &str| SchemaObject::find(object).is_some_and(|object| object.section == Section::Events);
     plans.iter().flat_map(move |plan| {
@@ -75,7 +75,7 @@ fn dropped(plans: &[Plan], role: Role) -> impl Iterator<Item = (&str, &str)> {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn removal_steps(plans: &[Plan], confirmed: &Confirmed) -> Result<Vec<SchemaStep>, RenderError> {
+pub fn removal_steps(plans: &[SchemaPlan], confirmed: &Confirmed) -> Result<Vec<SchemaStep>, RenderError> {
     let mut steps = Vec::new();
     for plan in plans {
         let paused = plan.feeders.iter().filter(|feeder| feeder.paused);

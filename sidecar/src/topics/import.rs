@@ -11,7 +11,7 @@ pub async fn import(client: &Client) -> Result<String, KafkaError> {
     let own = |name: &&String| !super::plan::is_internal(name);
     let names: BTreeSet<String> = cluster.topics.keys().filter(own).cloned().collect();
     let configs = client.configs(&names).await?;
-    let mut text = "# Written by posthouse topics import: what the brokers hold.\n".to_owned();
+    let mut text = "# Written by posthouse topics import from the state of the brokers.\n".to_owned();
     if let Some(id) = &cluster.id {
         line(&mut text, &format!("cluster_id = {}", quoted(id)));
     }

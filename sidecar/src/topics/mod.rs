@@ -23,7 +23,7 @@ pub use self::apply::{AppliedStep, StepOutcome, TopicsApplyError, apply};
 pub use self::import::import;
 pub use self::observe::observe;
 pub use self::plan::file::{SavedError, SavedPlan};
-pub use self::plan::{Change, Observed, Options, Plan};
+pub use self::plan::{Observed, Options, TopicChange, TopicsPlan};
 pub use self::reconcile::reconcile;
 pub use self::spec::{Spec, SpecError, load};
 
@@ -34,7 +34,7 @@ pub async fn compare(
     nodes: &[Node],
     spec: &Spec,
     options: &Options,
-) -> Result<(Plan, Observed), TopicsPlanError> {
+) -> Result<(TopicsPlan, Observed), TopicsPlanError> {
     let unnamed = options.unnamed(spec);
     if !unnamed.is_empty() {
         return Err(TopicsPlanError::Unnamed { topics: unnamed.join(", ") });

@@ -12,7 +12,7 @@ use super::check;
 use super::plan::Step;
 use super::spec_reader::SpecReader;
 use super::watcher::Watcher;
-use super::{Lock, LockError, LockScope, Options, Plan, Spec, StepOutcome, apply, compare};
+use super::{Lock, LockError, LockScope, Options, Spec, StepOutcome, TopicsPlan, apply, compare};
 use crate::config::{Config, Reconcile};
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
@@ -36,18 +36,18 @@ pub async fn reconcile(
         metrics.add(counter, 0);
     }
     let mut reconciler = Reconciler {
-        spec: SpecReader::new(config.kafka.topics.clone()),
+        spec: SpecReader::new(config.kafka.topics_file.clone()),
         watcher: Watcher::default(),
         config: &config,
         metrics: &metrics,
         heartbeat: &heartbeat,
         stop: stop.clone(),
     };
-    let period = config.daemon.topics_period;
+    let period = config.topics.interval;
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        heartbeat.beat("waiting for the next look", period + BEAT_TIMEOUT);
+        heartbeat.beat("waiting for the next check", period + BEAT_TIMEOUT);
         tokio::select! {
             _ = ticks.tick() => {}
             () = stopped(&mut stop) => return,
@@ -63,7 +63,7 @@ pub async fn reconcile(
             }
             Err(error) => {
                 metrics.add(Metric::TopicsErrors, 1);
-                tracing::error!("topics: {error:#}");
+                tracing::error!(error = %format_args!("{error:#}"), "topic check failed");
                 heartbeat.not_ready(format!("{error:#}"));
             }
         }
@@ -111,7 +111,7 @@ impl Reconciler<'_> {
         let options = Options::default();
         let comparing = || async { Ok(compare(client, nodes, spec, &options).await?.0) };
         let mut plan = self.stage("comparing topics with the file", comparing()).await?;
-        if self.config.daemon.topics == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
+        if self.config.topics.reconcile == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
             let taken = self
                 .stage("taking the lock of topics", async {
                     Ok(Lock::take(client, &LockScope::topics()).await)
@@ -127,7 +127,9 @@ impl Reconciler<'_> {
                     plan = self.stage("comparing topics with the file", comparing()).await?;
                 }
                 // Another node's posthouse does the same work.
-                Err(held @ LockError::Held { .. }) => tracing::debug!("topics: {held}"),
+                Err(held @ LockError::Held { .. }) => {
+                    tracing::debug!(error = %held, "another process holds the lock");
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -157,9 +159,9 @@ async fn interruptible<T>(
     tokio::select! {
         done = heartbeat.during(doing, BEAT_TIMEOUT, work) => match done {
             Ok(done) => done,
-            Err(_) => bail!("{doing} took longer than {} s: a node or broker answers, and does not finish", STAGE_TIMEOUT.as_secs()),
+            Err(_) => bail!("{doing} took longer than {} s: a node or broker answers, but does not finish", STAGE_TIMEOUT.as_secs()),
         },
-        () = stopped(stop) => bail!("the process is to end"),
+        () = stopped(stop) => bail!("the process is stopping"),
     }
 }
 
@@ -168,19 +170,26 @@ fn is_harmless(step: &Step) -> bool {
     step.change.deletes().is_none()
 }
 
-async fn bring_in_line(client: &Client, lock: &Lock, plan: &Plan, metrics: &Metrics) -> anyhow::Result<()> {
+async fn bring_in_line(
+    client: &Client,
+    lock: &Lock,
+    plan: &TopicsPlan,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
     let steps: Vec<Step> = plan.steps.iter().filter(|step| is_harmless(step)).cloned().collect();
     for applied in apply(client, lock, &steps).await? {
         let change = &applied.step.change;
         match applied.outcome {
             StepOutcome::Done => {
                 metrics.add(Metric::TopicsChanges, 1);
-                tracing::info!("topics: {change}");
+                tracing::info!(change = %change, "topic changed");
             }
-            StepOutcome::AlreadyDone => tracing::info!("topics: {change}: somebody else has done it"),
+            StepOutcome::AlreadyDone => {
+                tracing::info!(change = %change, "another process has changed the topic");
+            }
             StepOutcome::Failed { reason } => {
                 metrics.add(Metric::TopicsFailures, 1);
-                tracing::error!("topics: {change}: {reason}");
+                tracing::error!(change = %change, error = %reason, "topic change failed");
             }
         }
     }

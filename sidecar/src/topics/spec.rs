@@ -10,9 +10,9 @@ use crate::config::reader::{self, ConfigTable};
 use crate::config::{Fault, report, rules};
 
 /// A partition costs files and memory on a broker, so a larger number is a mistake.
-const MOST_PARTITIONS: i32 = 10_000;
+const MAX_PARTITIONS: i32 = 10_000;
 /// Replicas are on different brokers, and no cluster keeps this many of one message.
-const MOST_REPLICAS: i32 = 32;
+const MAX_REPLICAS: i32 = 32;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -55,7 +55,7 @@ pub enum Manage {
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file can't be read.
-    #[error("can't read the topics file {path}: give its place as kafka.topics in the config")]
+    #[error("can't read the topics file {path}: give its path as kafka.topics_file in the config")]
     Unreadable {
         path: PathBuf,
         #[source]
@@ -105,8 +105,8 @@ struct Settings {
 impl Settings {
     fn read(table: &mut ConfigTable<'_>) -> Self {
         Self {
-            partitions: table.optional("partitions", rules::integer(1..=MOST_PARTITIONS)),
-            replication_factor: table.optional("replication_factor", rules::integer(1..=MOST_REPLICAS)),
+            partitions: table.optional("partitions", rules::integer(1..=MAX_PARTITIONS)),
+            replication_factor: table.optional("replication_factor", rules::integer(1..=MAX_REPLICAS)),
             config: table.map("config", config_value),
         }
     }
@@ -133,7 +133,7 @@ fn topic(name: &str, table: &mut ConfigTable<'_>, defaults: &Settings) -> Option
     match word {
         _ if delete => {
             if word != Word::Full {
-                table.fault("delete", "stands against manage: leave one of the two out");
+                table.fault("delete", "conflicts with manage: remove one of the two");
             }
             Some(topic(Manage::Delete, BTreeMap::new()))
         }
@@ -232,7 +232,7 @@ config = { "retention.ms" = "-1", "unclean.leader.election.enable" = false, "min
         assert_eq!(manage, [adopt, Manage::Ignore, Manage::Delete]);
         assert!(spec.topics.iter().all(|topic| topic.config.is_empty()));
         let faults = parse("[topics.a]\nmanage = \"adopt\"\ndelete = true\n").expect_err("both");
-        assert!(faults[0].to_string().contains("stands against manage"), "{faults:?}");
+        assert!(faults[0].to_string().contains("conflicts with manage"), "{faults:?}");
     }
 
     #[test]

@@ -56,12 +56,16 @@ impl Watcher {
             findings.iter().filter(|finding| !self.logged.contains(&key(finding)))
         {
             match severity {
-                Severity::Fault => tracing::error!("topics: {about}: {found} → {next}"),
-                Severity::Warn => tracing::warn!("topics: {about}: {found} → {next}"),
+                Severity::Fault => {
+                    tracing::error!(subject = %about, finding = %found, hint = %next, "new finding");
+                }
+                Severity::Warn => {
+                    tracing::warn!(subject = %about, finding = %found, hint = %next, "new finding");
+                }
             }
         }
         for (_, about) in self.logged.difference(&now) {
-            tracing::info!("topics: {about}: found no more");
+            tracing::info!(subject = %about, "finding is resolved");
         }
         self.logged = now;
     }

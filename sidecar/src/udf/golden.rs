@@ -44,7 +44,7 @@ pub async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
     let mut mismatches = Vec::new();
     for (index, (returns, example)) in examples.into_iter().enumerate() {
         let expected = line(example.answer, &returns.to_string());
-        let found = rows.get(index).map_or("nothing".to_owned(), |row| line(&row.answer, &row.data_type));
+        let found = rows.get(index).map_or("no row".to_owned(), |row| line(&row.answer, &row.data_type));
         if expected != found {
             mismatches.push(Mismatch { call: example.call, expected, found });
         }

@@ -92,7 +92,7 @@ pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Resul
 /// # Errors
 /// Fails if a release can't be read or removed. Safe to repeat.
 pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed]) -> Result<(), UdfError> {
-    let folders: Vec<_> = disks.iter().map(|files| files.user_scripts.as_path()).collect();
+    let folders: Vec<_> = disks.iter().map(|files| files.user_scripts_path.as_path()).collect();
     for sharers in by_folder(&folders) {
         let Some(folder) = sharers.first().and_then(|first| folders.get(*first)) else { continue };
         let ran = |what: fn(&Installed) -> &Vec<LoadedFunction>| -> Vec<LoadedFunction> {
@@ -113,17 +113,17 @@ pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed
 }
 
 fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileState), UdfError> {
-    if fs::read(&files.functions).is_ok_and(|content| !content.is_empty() && !is_ours(&content)) {
-        return Err(UdfError::NotOurs { path: files.functions.clone() });
+    if fs::read(&files.functions_config_file).is_ok_and(|content| !content.is_empty() && !is_ours(&content)) {
+        return Err(UdfError::NotOurs { path: files.functions_config_file.clone() });
     }
-    let folder = files.user_scripts.join(release.folder());
+    let folder = files.user_scripts_path.join(release.folder());
     let failed = |source| UdfError::Write { path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
     // The server runs as another user than the installer.
     fs::set_permissions(&folder, Permissions::from_mode(PROGRAM_MODE)).map_err(failed)?;
     let program = place(&folder.join(PROGRAM), release.bytes(), PROGRAM_MODE)?;
     let xml = functions_xml(&release.program())?;
-    let functions = place(&files.functions, xml.as_bytes(), DECLARATION_MODE)?;
+    let functions = place(&files.functions_config_file, xml.as_bytes(), DECLARATION_MODE)?;
     Ok((program, functions))
 }
 
@@ -167,7 +167,7 @@ async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<
     let loaded = loaded(node).await?;
     check_commands(node, files, release, &loaded)?;
     if loaded.iter().any(|function| function.command.is_none()) {
-        tracing::warn!("node {} is too old to say which program its functions run", node.name);
+        tracing::warn!(node = %node.name, "node is too old to say which program its functions run");
     }
     if differs_for(node, &[1, 2], PROOF_ROWS, 0).await?.differing > 0 {
         return Err(UdfError::Wrong { node: node.name.clone() });
@@ -193,7 +193,7 @@ fn check_commands(
             Some(_) => continue,
             None => format!(
                 "it has no such function: its user_defined_executable_functions_config must match {}",
-                files.functions.display()
+                files.functions_config_file.display()
             ),
         };
         return Err(UdfError::NotTaken { node: node.name.clone(), function: function.name, problem });
@@ -215,7 +215,10 @@ mod tests {
     fn the_second_time_changes_nothing_and_damage_is_mended() {
         let disk = tempfile::tempdir().expect("a folder");
         let scripts = disk.path().join("scripts");
-        let files = NodeFiles { user_scripts: scripts.clone(), functions: disk.path().join("functions.xml") };
+        let files = NodeFiles {
+            user_scripts_path: scripts.clone(),
+            functions_config_file: disk.path().join("functions.xml"),
+        };
         let release = release(disk.path(), "program");
         let write = || write_files(&files, &release).expect("written");
         assert_eq!(write(), (FileState::Written, FileState::Written));
@@ -223,7 +226,7 @@ mod tests {
 
         let program = scripts.join(release.program());
         let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
-        assert_eq!((mode(&program), mode(&files.functions)), (PROGRAM_MODE, DECLARATION_MODE));
+        assert_eq!((mode(&program), mode(&files.functions_config_file)), (PROGRAM_MODE, DECLARATION_MODE));
         fs::write(&program, "prog").expect("damage");
         assert_eq!(write(), (FileState::Written, FileState::Unchanged));
         fs::set_permissions(&program, Permissions::from_mode(0o600)).expect("damage");
@@ -238,15 +241,19 @@ mod tests {
     fn another_program_gets_another_folder_and_the_old_one_stays() {
         let disk = tempfile::tempdir().expect("a folder");
         let scripts = disk.path().join("scripts");
-        let files = NodeFiles { user_scripts: scripts.clone(), functions: disk.path().join("functions.xml") };
+        let files = NodeFiles {
+            user_scripts_path: scripts.clone(),
+            functions_config_file: disk.path().join("functions.xml"),
+        };
         let old = release(disk.path(), "old");
         write_files(&files, &old).expect("written");
-        let modified = || fs::metadata(&files.functions).expect("a file").modified().expect("a time");
+        let modified =
+            || fs::metadata(&files.functions_config_file).expect("a file").modified().expect("a time");
         let before = modified();
         let new = release(disk.path(), "new");
         assert_eq!(write_files(&files, &new).expect("written"), (FileState::Written, FileState::Written));
         assert_eq!(fs::read(scripts.join(old.program())).expect("the old one"), b"old");
-        let xml = fs::read_to_string(&files.functions).expect("a file");
+        let xml = fs::read_to_string(&files.functions_config_file).expect("a file");
         assert!(xml.contains(&new.program()) && !xml.contains(&old.program()));
         assert!(modified() >= before + FILE_TIME_STEP, "the node would not read it again");
     }
@@ -256,7 +263,10 @@ mod tests {
         let disk = tempfile::tempdir().expect("a folder");
         let functions = disk.path().join("functions.xml");
         fs::write(&functions, "<functions/>").expect("a file");
-        let files = NodeFiles { user_scripts: disk.path().join("scripts"), functions: functions.clone() };
+        let files = NodeFiles {
+            user_scripts_path: disk.path().join("scripts"),
+            functions_config_file: functions.clone(),
+        };
         let error = write_files(&files, &release(disk.path(), "p")).expect_err("not ours").to_string();
         assert!(error.contains(&functions.display().to_string()), "{error}");
         assert_eq!(fs::read(&functions).expect("a file"), b"<functions/>");
@@ -267,7 +277,10 @@ mod tests {
         let disk = tempfile::tempdir().expect("a folder");
         let blocked = disk.path().join("file");
         fs::write(&blocked, "").expect("a file");
-        let files = NodeFiles { user_scripts: blocked.clone(), functions: disk.path().join("functions.xml") };
+        let files = NodeFiles {
+            user_scripts_path: blocked.clone(),
+            functions_config_file: disk.path().join("functions.xml"),
+        };
         let error = write_files(&files, &release(disk.path(), "p")).expect_err("not a folder").to_string();
         assert!(error.contains(&blocked.display().to_string()), "{error}");
     }

@@ -93,7 +93,7 @@ pub enum FunctionState {
 /// Fails if the folder can't be read or the node can't be queried.
 pub async fn list(node: &Node) -> Result<Listed, UdfError> {
     let found = match &node.files {
-        Some(files) => Some(folders::find(&files.user_scripts)?.releases),
+        Some(files) => Some(folders::find(&files.user_scripts_path)?.releases),
         None => None,
     };
     let loaded = loaded(node).await?;

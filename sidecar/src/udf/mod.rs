@@ -27,7 +27,7 @@ const RELOAD: &str = include_str!("../../../sql/inspect/udf_reload.sql");
 #[derive(Debug, thiserror::Error)]
 pub enum UdfError {
     /// The program can't be read.
-    #[error("can't read the program {path}: build it, or give its place with --binary")]
+    #[error("can't read the program {path}: build it, or give its path with --binary")]
     Program {
         path: PathBuf,
         #[source]
@@ -43,7 +43,7 @@ pub enum UdfError {
     },
     /// A file of a node can't be written.
     #[error(
-        "can't write {path}: let this user write there, or correct user_scripts and functions in the config"
+        "can't write {path}: let this user write there, or correct user_scripts_path and functions_config_file in the config"
     )]
     Write {
         /// File or folder.
@@ -53,7 +53,7 @@ pub enum UdfError {
     },
     /// A file of a node can't be read.
     #[error(
-        "can't read {path}: let this user read there, or correct user_scripts and functions in the config"
+        "can't read {path}: let this user read there, or correct user_scripts_path and functions_config_file in the config"
     )]
     Read {
         /// File or folder.
@@ -62,7 +62,7 @@ pub enum UdfError {
         source: io::Error,
     },
     /// A file of a node can't be removed.
-    #[error("can't remove {path}: let this user write there, then run the same again")]
+    #[error("can't remove {path}: let this user write there, then run the same command again")]
     Remove {
         /// File or folder.
         path: PathBuf,

@@ -91,7 +91,7 @@ fn complaint(output: &Output) -> Option<String> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let said = stderr.lines().map(str::trim).find(|line| !line.is_empty());
     Some(match (output.status.success(), said) {
-        (true, _) => "it writes without being asked".to_owned(),
+        (true, _) => "it writes output without input".to_owned(),
         (false, Some(said)) => format!("{} ({said})", output.status),
         (false, None) => output.status.to_string(),
     })
@@ -115,7 +115,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_none_of_ours_is_refused() {
-        for (path, problem) in [("/bin/echo", "writes without being asked"), ("/bin/false", "exit status: 1")]
+        for (path, problem) in
+            [("/bin/echo", "writes output without input"), ("/bin/false", "exit status: 1")]
         {
             let error =
                 Release::read(Path::new(path)).expect("readable").try_out().await.expect_err("not ours");

@@ -61,9 +61,9 @@ enum Declaration {
 /// # Errors
 /// Fails if the declaration file is foreign, a file can't be read, or the node can't be queried.
 pub async fn plan_removal(node: &Node, files: &NodeFiles) -> Result<Removal, UdfError> {
-    let declaration = declaration(&files.functions)?;
-    let (found, loaded) = (folders::find(&files.user_scripts)?, loaded(node).await?);
-    let changes = changes(&files.functions, declaration, &found, &loaded)?;
+    let declaration = declaration(&files.functions_config_file)?;
+    let (found, loaded) = (folders::find(&files.user_scripts_path)?, loaded(node).await?);
+    let changes = changes(&files.functions_config_file, declaration, &found, &loaded)?;
     Ok(Removal { node: node.name.clone(), changes, left: found.lookalikes })
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::Town;
+use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
 use serde_json::json;
@@ -24,9 +24,9 @@ const LIMIT: Duration = Duration::from_secs(900);
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::on_stderr())?;
     let mut site = Site::new(&stack, "persons_audit")?;
-    let town = Town::new(stack.postgres()?, site.name())?;
-    town.configure(&mut site)?;
-    town.admin()?.batch_execute(&format!(
+    let person_db = PersonDatabase::new(stack.postgres()?, site.name())?;
+    person_db.configure(&mut site)?;
+    person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id, properties)
          SELECT gen_random_uuid(), 1 + n % 20, jsonb_build_object('email', n || '@example.com', 'text', repeat(md5(n::text), 6))
          FROM generate_series(1, {PERSONS}) AS n; ANALYZE; CHECKPOINT;"
@@ -48,7 +48,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
         })
     };
     until(&site, PERSONS)?;
-    daemon.says("audit: 0 rows differed")?;
+    daemon.says("differing rows were republished rows=0")?;
     let idle = memory(daemon.pid().as_raw_nonzero().get())?;
 
     let begin = Instant::now();
@@ -71,7 +71,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     until(&site, PERSONS)?;
 
     let begin = Instant::now();
-    town.admin()?.batch_execute("TRUNCATE posthog_person CASCADE")?;
+    person_db.admin()?.batch_execute("TRUNCATE posthog_person CASCADE")?;
     until(&site, 0)?;
     let truncate_s = begin.elapsed().as_secs_f64();
     let after = memory(daemon.pid().as_raw_nonzero().get())?;

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, ensure};
 use hdrhistogram::Histogram;
 use postgres::Client;
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::Town;
+use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use serde::Serialize;
@@ -38,14 +38,14 @@ const PATIENCE_S: f64 = 3.0;
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::on_stderr())?;
     let mut site = Site::new(&stack, "persons_latency")?;
-    let town = Town::new(stack.postgres()?, site.name())?;
-    town.configure(&mut site)?;
-    people(&town)?;
-    probes::prepare(&town, 2 * (WARM_UP + MEASURED).as_secs() * 20)?;
+    let person_db = PersonDatabase::new(stack.postgres()?, site.name())?;
+    person_db.configure(&mut site)?;
+    people(&person_db)?;
+    probes::prepare(&person_db, 2 * (WARM_UP + MEASURED).as_secs() * 20)?;
     site.apply()?;
     let daemon = Daemon::start(&mut site, "off")?;
     daemon.says("streaming changes")?;
-    let measured = measure(&stack, &site, &town)?;
+    let measured = measure(&stack, &site, &person_db)?;
     ensure!(daemon.end()? == 0, "posthouse did not end well");
 
     let total = &measured.stages["commit to every node"];
@@ -66,7 +66,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
         rows: measured.probes,
         runs: 1,
         limit: format!(
-            "of the mean: {}; the last is flush_ms (500) and the insert, and the slower of two nodes; questions come every 50 ms",
+            "of the mean: {}; the last is flush_interval (500ms) and the insert, and the slower of two nodes; questions come every 50 ms",
             shares.join(", ")
         ),
         details: serde_json::to_value(&measured)?,
@@ -94,8 +94,8 @@ struct Spread {
     max: f64,
 }
 
-fn people(town: &Town<'_>) -> anyhow::Result<()> {
-    town.admin()?.batch_execute(&format!(
+fn people(person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
+    person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id, properties)
          SELECT gen_random_uuid(), 1 + n % 20, jsonb_build_object('email', n || '@example.com', 'plan', 'pro', 'text', repeat(md5(n::text), 7))
          FROM generate_series(1, {PERSONS}) AS n;
@@ -105,7 +105,7 @@ fn people(town: &Town<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(stack: &Stack, site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Measured> {
+fn measure(stack: &Stack, site: &Site<'_>, person_db: &PersonDatabase<'_>) -> anyhow::Result<Measured> {
     let (changing, asking) = (AtomicBool::new(true), AtomicBool::new(false));
     let (changes, made) = (AtomicU64::new(0), AtomicU64::new(0));
     let seen: Vec<Mutex<Times>> = stack.nodes().iter().map(|_| Mutex::default()).collect();
@@ -114,7 +114,7 @@ fn measure(stack: &Stack, site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Me
         let changers: Vec<_> = (0..CONNECTIONS)
             .map(|connection| (connection, &changing, &changes))
             .map(|(connection, changing, changes)| {
-                scope.spawn(move || change(town, connection, changing, changes))
+                scope.spawn(move || change(person_db, connection, changing, changes))
             })
             .collect();
         let reader = scope.spawn(|| topics::watch(site, &asking));
@@ -125,7 +125,7 @@ fn measure(stack: &Stack, site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Me
             .map(|(index, seen, asking)| scope.spawn(move || probes::ask(site, index, asking, seen)))
             .collect();
         let begin = Instant::now();
-        let committed = probes::make(town, WARM_UP + MEASURED, &made);
+        let committed = probes::make(person_db, WARM_UP + MEASURED, &made);
         let seconds = begin.elapsed().as_secs_f64();
         changing.store(false, Ordering::Relaxed);
         let deadline = Instant::now() + LATEST;
@@ -152,12 +152,12 @@ fn measure(stack: &Stack, site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Me
 /// Runs one connection's share of the load, one transaction per change. Most update properties,
 /// some move distinct ids, some insert a person with a distinct id.
 fn change(
-    town: &Town<'_>,
+    person_db: &PersonDatabase<'_>,
     connection: u64,
     changing: &AtomicBool,
     changes: &AtomicU64,
 ) -> anyhow::Result<()> {
-    let mut client: Client = town.admin()?;
+    let mut client: Client = person_db.admin()?;
     let update = client.prepare(
         "UPDATE posthog_person SET properties = properties || jsonb_build_object('logins', $2::bigint), \
          version = coalesce(version, 0) + 1 WHERE id = $1",

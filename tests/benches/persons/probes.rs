@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use jiff::Timestamp;
 use postgres::Client;
-use posthouse_tests::people::Town;
+use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
 
 /// A separate team makes probes cheap to find.
@@ -34,8 +34,8 @@ pub(super) type Times = BTreeMap<u64, i64>;
 ///
 /// # Errors
 /// Fails if PostgreSQL refuses a statement.
-pub(super) fn prepare(town: &Town<'_>, count: u64) -> anyhow::Result<()> {
-    town.admin()?.batch_execute(&format!(
+pub(super) fn prepare(person_db: &PersonDatabase<'_>, count: u64) -> anyhow::Result<()> {
+    person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id) VALUES ('00000000-0000-4000-8000-000000000000', {TEAM});
          INSERT INTO posthog_person (uuid, team_id, properties)
          SELECT gen_random_uuid(), {TEAM}, jsonb_build_object('number', n) FROM generate_series(0, {count}, 3) AS n;
@@ -57,8 +57,12 @@ pub(super) fn number(distinct_id: &str) -> u64 {
 ///
 /// # Errors
 /// Fails if PostgreSQL refuses a probe.
-pub(super) fn make(town: &Town<'_>, lasts: Duration, made: &AtomicU64) -> anyhow::Result<Times> {
-    let mut client = town.admin()?;
+pub(super) fn make(
+    person_db: &PersonDatabase<'_>,
+    lasts: Duration,
+    made: &AtomicU64,
+) -> anyhow::Result<Times> {
+    let mut client = person_db.admin()?;
     let owner = "SELECT max(id) FROM posthog_person WHERE team_id = $1::bigint AND properties ? 'number'";
     let owner: i64 = client.query_one(owner, &[&TEAM])?.get(0);
     let (begin, mut committed) = (Instant::now(), Times::new());

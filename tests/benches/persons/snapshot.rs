@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
-use posthouse_tests::people::Town;
+use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
 use serde_json::json;
@@ -26,10 +26,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::on_stderr())?;
     let mut site = Site::new(&stack, "persons_snapshot")?;
-    let town = Town::new(stack.postgres()?, site.name())?;
-    town.configure(&mut site)?;
-    people(&town)?;
-    let alone = alone(&town)?;
+    let person_db = PersonDatabase::new(stack.postgres()?, site.name())?;
+    person_db.configure(&mut site)?;
+    people(&person_db)?;
+    let alone = alone(&person_db)?;
     site.apply()?;
 
     let (before, begin) = (cpu::used(&stack)?, Instant::now());
@@ -82,8 +82,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     }])
 }
 
-fn people(town: &Town<'_>) -> anyhow::Result<()> {
-    town.admin()?.batch_execute(&format!(
+fn people(person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
+    person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id, properties)
          SELECT gen_random_uuid(), 1 + n % 20, jsonb_build_object('email', n || '@example.com', 'plan', 'pro', 'logins', n,
              'initial_referrer', 'https://example.com/' || md5(n::text), 'text', md5((n + 1)::text) || md5((n + 2)::text) || md5((n + 3)::text))
@@ -96,8 +96,8 @@ fn people(town: &Town<'_>) -> anyhow::Result<()> {
 }
 
 /// Returns the seconds that PostgreSQL takes to copy both tables to a client that discards them.
-fn alone(town: &Town<'_>) -> anyhow::Result<f64> {
-    let (mut client, begin) = (town.admin()?, Instant::now());
+fn alone(person_db: &PersonDatabase<'_>) -> anyhow::Result<f64> {
+    let (mut client, begin) = (person_db.admin()?, Instant::now());
     for table in ["posthog_person", "posthog_persondistinctid"] {
         let mut rows = client.copy_out(&format!("COPY {table} TO STDOUT"))?;
         let mut buffer = [0; 1 << 16];

@@ -11,7 +11,7 @@ use posthouse_tests::stack::{INTERRUPTED, watch_signals};
 #[derive(Parser)]
 #[command(
     name = "demo",
-    after_help = "Exit codes: 0 every message and row is there once, 1 one is not or something failed, 130 interrupted."
+    after_help = "Exit codes: 0 every message and row is stored exactly once, 1 one is not or a step failed, 130 interrupted."
 )]
 struct Arguments {
     /// Leave the servers running until Ctrl-C

@@ -8,7 +8,7 @@ use std::ops::Range;
 use anyhow::{Context, bail, ensure};
 use posthouse_udf::process::{InputPipe, pipes};
 use posthouse_udf::shard::shard_keys;
-use posthouse_udf::texts::Apart;
+use posthouse_udf::texts::Scattered;
 
 /// Bytes per read, as in the Native function.
 const READ_BYTES: usize = 1 << 17;
@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<()> {
     let mut input = Input { source, buffer: vec![0; READ_BYTES], filled: 0, position: 0 };
     let (mut answer, mut found) = (Vec::new(), Vec::new());
     while input.filled > input.position || input.fill()? {
-        let rows: usize = input.line()?.parse().context("the chunk header is no number")?;
+        let rows: usize = input.line()?.parse().context("the chunk header is not a number")?;
         let columns = input.byte()?;
         ensure!(columns == 1, "expected one column, found {columns}");
         let (name, data_type) = (input.text()?, input.text()?);
@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
                 continue;
             }
             let texts = found.iter().map(|range: &Range<usize>| &input.buffer[range.clone()]);
-            shard_keys(Apart(texts)).for_each_slice(|keys| {
+            shard_keys(Scattered(texts)).for_each_slice(|keys| {
                 keys.iter().for_each(|key| answer.extend_from_slice(&key.to_le_bytes()));
             });
             done += found.len();

@@ -29,12 +29,12 @@ Examples:
   stack up --shards 1                   one ClickHouse node
   stack up --shards 1,1 --replicas 2    two shards of two replicas
   stack up --postgres                   PostgreSQL as well
-  stack status                          what runs, and where
+  stack status                          running stacks with their addresses
   stack down                            stop it from another shell
 
 Environment:
   POSTHOUSE_CACHE      downloads (default: $XDG_CACHE_HOME/posthouse or ~/.cache/posthouse)
-  POSTHOUSE_SCRATCH    where scratch folders are made (default: the folder for temporary files)
+  POSTHOUSE_SCRATCH    folder of scratch folders (default: the folder for temporary files)
   CLICKHOUSE_BINARY    a clickhouse binary to run the nodes with (default: the one on PATH, else libchdb)"
 )]
 struct Arguments {
@@ -106,7 +106,7 @@ fn up(spec: StackSpec) -> anyhow::Result<()> {
     print!("{}", welcome(&stack, &record));
     // The sender lives as long as the process.
     signals.recv()?;
-    eprintln!("stack: stopping; once more kills");
+    eprintln!("stack: stopping; a second signal kills it");
     drop(stack);
     eprintln!("stack: stopped");
     Ok(())
@@ -116,7 +116,7 @@ fn welcome(stack: &Stack, record: &Record) -> String {
     let engine = match stack.engine() {
         Engine::Server { path } => format!("clickhouse server, {}", path.display()),
         Engine::Library { .. } => "libchdb: Replicated tables are read-only, no ON CLUSTER; \
-            put a clickhouse binary on PATH for all of it"
+            put a clickhouse binary on PATH for all features"
             .into(),
     };
     let config = record.config.display();
@@ -154,7 +154,7 @@ fn status(json: bool) -> anyhow::Result<()> {
                 println!("{}  process {pid}, up for {minutes} min", name(&found.path));
                 println!("{}  config  {}", record.table(), record.config.display());
             }
-            None => println!("{}  process {pid}: starting, or a test's", name(&found.path)),
+            None => println!("{}  process {pid}: starting, or run by a test", name(&found.path)),
         }
     }
     Ok(())
@@ -166,7 +166,7 @@ fn down(wanted: Option<&str>, all: bool) -> anyhow::Result<()> {
     if let Some(wanted) = wanted {
         stacks.retain(|found| name(&found.path) == wanted);
         if stacks.is_empty() {
-            bail!("no stack {wanted} of `stack up` runs; `stack status` shows those that do");
+            bail!("no stack {wanted} of `stack up` runs; `stack status` lists the running stacks");
         }
     }
     if stacks.len() > 1 && !all {
@@ -182,8 +182,10 @@ fn down(wanted: Option<&str>, all: bool) -> anyhow::Result<()> {
 /// Stops a stack. The marker in its folder is locked, so the process id in it belongs to the stack.
 fn stop(found: &Found) -> anyhow::Result<()> {
     let (name, folder) = (name(&found.path), &found.path);
-    let pid =
-        found.pid.and_then(Pid::from_raw).with_context(|| format!("{name} does not say its process id"))?;
+    let pid = found
+        .pid
+        .and_then(Pid::from_raw)
+        .with_context(|| format!("the marker of {name} has no process id"))?;
     kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop {name}, process {pid}"))?;
     wait_until(&format!("{name} to stop"), DOWN_LIMIT, || {
         if stack::list().iter().any(|other| other.alive && other.path == *folder) {

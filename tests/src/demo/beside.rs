@@ -37,7 +37,7 @@ impl Beside {
         let ended = self.child.try_wait()?;
         let log = site::whole(&mut self.log)?;
         match ended {
-            Some(status) => Err(anyhow!("posthouse ended before it should: {status}\n{log}")),
+            Some(status) => Err(anyhow!("posthouse ended early: {status}\n{log}")),
             None => Ok(log),
         }
     }

@@ -90,7 +90,7 @@ pub(super) fn run(ground: &Ground, screen: &Screen) -> anyhow::Result<Flow> {
             begun,
             probes: probes?,
             victim: ground.victim().name().to_owned(),
-            killed: killed?.context("no node was killed: too few messages came")?,
+            killed: killed?.context("no node was killed: too few messages arrived")?,
         })
     })
 }
@@ -169,7 +169,7 @@ fn fault(order: Receiver<()>, node: &Node, meter: &Meter) -> anyhow::Result<Opti
     thread::sleep(DOWN);
     node.start()?;
     let seconds = killed.elapsed().as_secs_f32();
-    meter.good(&format!("{name} answers again after {seconds:.1} s, on the data it had"));
+    meter.good(&format!("{name} answers again after {seconds:.1} s, with its data"));
     Ok(Some(killed))
 }
 

@@ -55,11 +55,11 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
 }
 
 const NEXT: [(&str, &str); 5] = [
-    ("make demo KEEP=1", "the same, and the servers stay up for queries of your own"),
-    ("make torture TEST=ingest ROUNDS=10", "nodes, broker and Keeper killed again and again, then counted"),
-    ("make torture TEST=backfill ROUNDS=10", "loader, shards and their network, then counted"),
-    ("make bench BENCH=ingest", "how fast, against ClickHouse's default settings"),
-    ("make up", "the empty stack, to point posthouse at"),
+    ("make demo KEEP=1", "the same, and the servers stay up for your own queries"),
+    ("make torture TEST=ingest ROUNDS=10", "nodes, broker and Keeper killed again and again, then a count"),
+    ("make torture TEST=backfill ROUNDS=10", "loader, shards and their network killed, then a count"),
+    ("make bench BENCH=ingest", "latency and throughput against ClickHouse's default settings"),
+    ("make up", "an empty stack for posthouse"),
 ];
 
 /// Prints commands to try while the servers are up.
@@ -72,20 +72,20 @@ fn stay(ground: &Ground, screen: &Screen) {
     let mut commands = vec![
         (format!("{posthouse} schema check"), "does any table differ from the config?"),
         (format!("{posthouse} topics groups"), "how far is every consumer group?"),
-        (format!("{posthouse} backfill list"), "what was loaded, and is it proven?"),
-        (format!("{posthouse} persons audit"), "does every node have what PostgreSQL has?"),
-        (format!("{posthouse} udf check"), "do our functions answer as the server's own?"),
+        (format!("{posthouse} backfill list"), "which loads exist, and are they verified?"),
+        (format!("{posthouse} persons audit"), "does every node match PostgreSQL?"),
+        (format!("{posthouse} udf check"), "do the functions agree with the built-ins?"),
         (
             format!("curl {url} --data-binary \"{} FORMAT Vertical\"", queries::ONE_DEAD_LETTER),
-            "a dead letter with the message as it came",
+            "a dead letter with its raw message",
         ),
         (
             format!("curl {url} --data-binary \"{} FORMAT PrettyCompact\"", queries::PARTS),
-            "the parts behind it",
+            "the parts of each table",
         ),
     ];
     if let Some(pid) = ground.victim().pid() {
-        commands.push((format!("kill -9 {pid}"), "kill the node once more: it comes back by itself"));
+        commands.push((format!("kill -9 {pid}"), "kill the node a second time: it restarts by itself"));
     }
     let commands: Vec<_> = commands.iter().map(|(command, meaning)| (command.as_str(), *meaning)).collect();
     screen.commands(&commands);

@@ -23,7 +23,7 @@ use super::screen::Screen;
 use super::setup::Ground;
 use crate::events::Kind;
 use crate::load::Producer;
-use crate::people::Town;
+use crate::people::PersonDatabase;
 use crate::site::{self, Outcome};
 use crate::stack::{Node, wait_until};
 
@@ -55,7 +55,7 @@ struct Step {
 /// Persons that exist before posthouse starts. The uuid is derived from the distinct id, so a
 /// recreated person has the same uuid.
 const FIRST: Step = Step {
-    what: "1,000 that were there: copied",
+    what: "1,000 existing persons: initial snapshot",
     sql: "
 INSERT INTO posthog_person (uuid, team_id, properties)
     SELECT md5('visitor-' || n)::uuid, 2026, jsonb_build_object('plan', 'free') FROM generate_series(1, 1000) AS n;
@@ -83,7 +83,7 @@ INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
         events: 3_600,
     },
     Step {
-        what: "200 log in: merged into persons known before",
+        what: "200 log in: merged into earlier persons",
         sql: "
 UPDATE posthog_persondistinctid SET person_id = person_id + 200, version = coalesce(version, 0) + 1 WHERE person_id <= 200;
 UPDATE posthog_person SET is_identified = true, properties = properties || '{\"plan\": \"pro\"}', version = coalesce(version, 0) + 1
@@ -103,7 +103,7 @@ DELETE FROM posthog_person WHERE id > 1100;
         events: 3_300,
     },
     Step {
-        what: "the same 100 made again, with the same uuids",
+        what: "the same 100 created again, with their uuids",
         sql: "
 INSERT INTO posthog_person (uuid, team_id, properties)
     SELECT md5('visitor-' || n)::uuid, 2026, jsonb_build_object('plan', 'free') FROM generate_series(1101, 1200) AS n;
@@ -120,7 +120,7 @@ INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id)
 /// posthouse first.
 pub(super) struct Followed<'g> {
     _posthouse: Beside,
-    _town: Town<'g>,
+    _town: PersonDatabase<'g>,
 }
 
 /// Sets up person sync on the running cluster, changes persons, and compares.
@@ -128,10 +128,10 @@ pub(super) struct Followed<'g> {
 /// # Errors
 /// Fails if PostgreSQL or `posthouse` fails, or if a node returns an unexpected result.
 pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Followed<'g>> {
-    screen.heading("Persons: they change in PostgreSQL, and every node follows");
-    let town = Town::new(ground.stack.postgres()?, "posthog")?;
-    town.admin()?.batch_execute(FIRST.sql)?;
-    configure(ground, &town)?;
+    screen.heading("Persons: PostgreSQL changes, every node follows");
+    let person_db = PersonDatabase::new(ground.stack.postgres()?, "posthog")?;
+    person_db.admin()?.batch_execute(FIRST.sql)?;
+    configure(ground, &person_db)?;
     for arguments in [["topics", "apply"], ["schema", "apply"]] {
         let done = verb(ground, screen, &arguments, "with [persons] in the config")?;
         screen.quote(done.stdout.lines().last().unwrap_or_default());
@@ -141,13 +141,13 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
     let posthouse = follow(ground)?;
     let began = begin.elapsed();
     let mut told = every_node_answers(ground, &FIRST)?;
-    screen.command("posthouse run", began, "copies both tables, and follows every change from then on");
+    screen.command("posthouse run", began, "initial snapshot of both tables, then every change");
     screen.blank();
     screen.dim(&format!("{}\n{}", queries::PEOPLE, queries::PERSONS));
-    println!("  {:<46}{:>16}{:>16}{:>16}{:>16}", "", "events", "their people", "persons", "all nodes in");
+    println!("  {:<46}{:>16}{:>16}{:>16}{:>16}", "", "events", "their persons", "persons", "all nodes in");
     line(FIRST.what, None, &told, begin.elapsed());
     for step in STEPS {
-        let mut client = town.admin()?;
+        let mut client = person_db.admin()?;
         let mut transaction = client.transaction()?;
         transaction.batch_execute(step.sql)?;
         let begin = Instant::now();
@@ -159,12 +159,12 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
     screen.blank();
     let audit = verb(ground, screen, &["persons", "audit"], "every row of every node against PostgreSQL")?;
     screen.quote(&audit.stdout);
-    ensure!(audit.stdout.contains("every node has what PostgreSQL has"), "{audit}");
-    Ok(Followed { _posthouse: posthouse, _town: town })
+    ensure!(audit.stdout.contains("every node matches PostgreSQL"), "{audit}");
+    Ok(Followed { _posthouse: posthouse, _town: person_db })
 }
 
 /// Adds both topics to the topics file, and the PostgreSQL source to the config.
-fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
+fn configure(ground: &Ground, person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
     let config = &ground.record.config;
     let append = |path, text: &str| -> anyhow::Result<()> {
         let mut file = OpenOptions::new().append(true).open(path)?;
@@ -175,7 +175,7 @@ fn configure(ground: &Ground, town: &Town<'_>) -> anyhow::Result<()> {
     let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let section = |key: &str, value: toml::Value| Table::from_iter([(key.to_owned(), value)]);
     let sections = Table::from_iter([
-        ("persons".to_owned(), section("postgres", town.source().into()).into()),
+        ("persons".to_owned(), section("postgres", person_db.source().into()).into()),
         ("daemon".to_owned(), section("listen", listen.into()).into()),
     ]);
     append(config.clone(), &format!("\n{}", toml::to_string(&sections)?))
@@ -203,7 +203,7 @@ fn events(ground: &Ground) -> anyhow::Result<()> {
 /// Starts `posthouse run`, and returns after the initial snapshot of both tables.
 fn follow(ground: &Ground) -> anyhow::Result<Beside> {
     let mut posthouse = Beside::start(&ground.record.config, &["run"])?;
-    wait_until("the copy of persons", LIMIT, || match posthouse.log() {
+    wait_until("the initial snapshot of persons", LIMIT, || match posthouse.log() {
         Ok(log) if log.contains("streaming changes") => ControlFlow::Break(Ok(())),
         Ok(log) => ControlFlow::Continue(anyhow!("{log}")),
         Err(error) => ControlFlow::Break(Err(error)),
@@ -224,7 +224,7 @@ fn every_node_answers(ground: &Ground, step: &Step) -> anyhow::Result<Answers> {
     };
     wait_until(&format!("every node to answer {wanted:?}"), LIMIT, || match answers() {
         Ok(told) if told.iter().all(|told| *told == wanted) => ControlFlow::Break(Ok(wanted)),
-        Ok(told) => ControlFlow::Continue(anyhow!("events, people and persons by node: {told:?}")),
+        Ok(told) => ControlFlow::Continue(anyhow!("events, their persons and persons by node: {told:?}")),
         Err(error) => ControlFlow::Break(Err(error)),
     })
 }

@@ -74,8 +74,8 @@ fn exactly_once(ground: &Ground, produced: Produced, screen: &Screen) -> anyhow:
     println!("  {:<26}{:>12}{:>12}", "  re-sent by the producer", count(produced.again), count(again));
     line("dead letters", dead, screen);
     screen.dim(&format!(
-        "{} generated messages and {} probes. A re-sent event is a message of its own: the same uuid at another\n\
-         offset. Merges are off, so that nothing delivered twice could hide; FINAL, as merges would, leaves {} rows.",
+        "{} generated messages and {} probes. A re-sent event is a separate message: the same uuid at another\n\
+         offset. Merges are off, so that duplicates stay visible. FINAL leaves {} rows, as merges would.",
         count(MESSAGES),
         count(produced.messages().saturating_sub(MESSAGES)),
         count(merged)
@@ -120,14 +120,14 @@ fn latency(ground: &Ground, flow: &Flow, screen: &Screen) {
     if late > 0 {
         let all = calm.len();
         screen.dim(&format!(
-            "{late} of those {all} still waited when it was killed; in the first seconds one node polls all partitions in turn"
+            "{late} of the {all} still waited at the kill; in the first seconds one node polls all partitions in turn"
         ));
     }
     for node in ground.stack.nodes().iter().filter(|node| node.aborts() > 0) {
         let (name, times) = (node.name(), node.aborts());
         screen.dim(&format!(
-            "{name} ended by itself {times} time(s) and was started again: the library does that when a peer is\n\
-             killed, a server does not."
+            "{name} aborted {times} time(s) and was restarted: the library aborts when a peer is killed, a server\n\
+             does not."
         ));
     }
 }
@@ -142,8 +142,8 @@ fn shards(ground: &Ground, screen: &Screen) -> anyhow::Result<bool> {
     };
     let (all, total) = (sum(&|_, _| true), weights.iter().sum::<u32>());
 
-    screen.heading("Shards, and what shardOf(distinct_id, weights) says");
-    println!("  {:<26}{:>12}{:>14}{:>10}{:>10}", "", "rows", "shardOf says", "share", "weight");
+    screen.heading("Shards, and the result of shardOf(distinct_id, weights)");
+    println!("  {:<26}{:>12}{:>14}{:>10}{:>10}", "", "rows", "by shardOf", "share", "weight");
     for (weight, shard) in weights.iter().zip(1..) {
         let rows = sum(&|is_on, _| is_on == shard);
         let says = sum(&|_, belongs_on| belongs_on == shard);
@@ -154,7 +154,7 @@ fn shards(ground: &Ground, screen: &Screen) -> anyhow::Result<bool> {
     }
     let misplaced = sum(&|is_on, belongs_on| is_on != belongs_on);
     let text = format!("{:>12}", count(misplaced));
-    println!("  {:<26}{}", "not where it says", screen.judged(misplaced == 0, &text));
+    println!("  {:<26}{}", "on another shard", screen.judged(misplaced == 0, &text));
     Ok(misplaced == 0)
 }
 
@@ -173,7 +173,8 @@ fn pages(ground: &Ground, screen: &Screen) -> anyhow::Result<()> {
     screen.heading("Top pages, from the materialized column mat_$current_url");
     println!("  {:<40}{:>12}{:>14}", "", "views", "people");
     for line in ask(ground, queries::PAGES)?.lines() {
-        let (page, numbers) = line.split_once('\t').with_context(|| format!("a page, not {line:?}"))?;
+        let (page, numbers) =
+            line.split_once('\t').with_context(|| format!("expected a page, found {line:?}"))?;
         let [views, people] = fields(numbers)?;
         println!("  {page:<40}{:>12}{:>14}", count(views), count(people));
     }
@@ -204,7 +205,8 @@ pub(super) fn numbers<const N: usize>(ground: &Ground, sql: &str) -> anyhow::Res
 fn pairs(ground: &Ground, sql: &str) -> anyhow::Result<Vec<(String, u64)>> {
     let answer = ask(ground, sql)?;
     let pair = |line: &str| {
-        let (name, number) = line.split_once('\t').with_context(|| format!("two fields, not {line:?}"))?;
+        let (name, number) =
+            line.split_once('\t').with_context(|| format!("expected two fields, found {line:?}"))?;
         Ok((name.to_owned(), number.parse()?))
     };
     answer.lines().map(pair).collect()
@@ -215,7 +217,7 @@ fn pairs(ground: &Ground, sql: &str) -> anyhow::Result<Vec<(String, u64)>> {
 /// # Errors
 /// Fails if the row has another number or type of fields.
 pub(super) fn fields<T: FromStr, const N: usize>(line: &str) -> anyhow::Result<[T; N]> {
-    let wrong = || anyhow!("{N} numbers, not {line:?}");
+    let wrong = || anyhow!("expected {N} numbers, found {line:?}");
     let fields: Vec<T> = line.split('\t').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
     fields.try_into().map_err(|_| wrong())
 }

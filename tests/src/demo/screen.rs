@@ -105,7 +105,7 @@ impl Screen {
         let text = if once {
             format!("✓ {what}: none lost, none twice")
         } else {
-            format!("✗ {what}: not every one is there once and where it belongs: see above")
+            format!("✗ {what}: not every one is stored exactly once and on its shard, see above")
         };
         println!(
             "\n{}{}",

@@ -63,7 +63,7 @@ impl Ground {
 /// # Errors
 /// Fails if a server doesn't start, or if a verb fails, with its whole output.
 pub(super) fn prepare(screen: &Screen) -> anyhow::Result<Ground> {
-    screen.heading("Real servers, on this machine alone");
+    screen.heading("Real servers on this machine");
     // The kill test's stack. Merges are off, so that a duplicate row stays visible.
     let stack = Stack::start(ingest::spec().postgres(), &Progress::on_stderr())?;
     let record = Record::write(&stack)?;

@@ -113,13 +113,13 @@ impl fmt::Display for Bill<'_> {
         for price in self.slowest() {
             writeln!(f, "{:>8.1} s  {:<9} {}", price.seconds, price.class, price.name)?;
         }
-        writeln!(f, "tests of each class, and their seconds added up:")?;
+        writeln!(f, "seconds and tests of each class:")?;
         for (class, (tests, seconds)) in self.totals() {
             writeln!(f, "{seconds:>8.1} s  {class:<9} {tests} tests")?;
         }
         for (price, recorded) in self.slower() {
             let Price { name, seconds, .. } = price;
-            writeln!(f, "SLOWER: {name} took {seconds:.1} s, recorded are {recorded:.1} s")?;
+            writeln!(f, "SLOWER: {name} took {seconds:.1} s, {recorded:.1} s are recorded")?;
         }
         let unrecorded = self.unrecorded();
         if !unrecorded.is_empty() {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(bill.slower(), [(&paid[0], 10.0)]);
         assert_eq!(bill.unrecorded(), [&paid[3]]);
         let text = bill.to_string();
-        assert!(text.contains("SLOWER: a took 15.5 s, recorded are 10.0 s"), "{text}");
+        assert!(text.contains("SLOWER: a took 15.5 s, 10.0 s are recorded"), "{text}");
         assert!(text.contains("without a recorded price: d"), "{text}");
     }
 

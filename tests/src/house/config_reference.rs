@@ -39,6 +39,6 @@ fn the_page_of_the_config_is_current() {
     }
     assert!(
         read("docs/reference/config.md") == page,
-        "docs/reference/config.md is not current; its first lines say how to make it"
+        "docs/reference/config.md is not current; its first lines say how to generate it"
     );
 }

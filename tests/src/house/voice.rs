@@ -1,8 +1,9 @@
 //! Words and widths of comments and documents.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use super::sources::{files, is_comment};
+use super::sources::{files, is_comment, root};
 
 const FOLDERS: [&str; 3] = ["sidecar/src", "udf/src", "tests"];
 
@@ -51,6 +52,21 @@ fn comments_fit_their_columns() {
             let lines = lines.filter(|(line, _)| line.chars().count() > MAX_COLUMNS);
             wide.extend(lines.map(|(_, number)| format!("{path}:{number}")));
         }
+    }
+    assert!(wide.is_empty(), "comments of more than {MAX_COLUMNS} columns: {wide:#?}");
+}
+
+#[test]
+fn comments_of_sql_and_of_example_files_fit_their_columns() {
+    let examples = ["posthouse.example.toml", "mapping.example.toml"];
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    let examples = examples.map(|path| (path.to_owned(), read(path)));
+    let mut wide = Vec::new();
+    for (path, text) in files("sql", "sql").into_iter().chain(examples) {
+        let is_comment = |line: &str| line.trim_start().starts_with(['-', '#']);
+        let lines = text.lines().zip(1..).filter(|(line, _)| is_comment(line));
+        let lines = lines.filter(|(line, _)| line.chars().count() > MAX_COLUMNS);
+        wide.extend(lines.map(|(_, number)| format!("{path}:{number}")));
     }
     assert!(wide.is_empty(), "comments of more than {MAX_COLUMNS} columns: {wide:#?}");
 }

@@ -4,9 +4,9 @@ use postgres::{Error, Transaction};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::lives::Lives;
+use super::database::Deletion;
 use super::properties::{distinct_id, properties, uuid};
-use super::town::Deletion;
+use super::workload::PersonWorkload;
 
 /// A kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub enum Kind {
     Churn,
     /// Deletes a person and recreates it with the same uuid.
     Renew,
-    /// Deletes and recreates a person in two overlapping transactions: see [`super::lives`].
+    /// Deletes and recreates a person in two overlapping transactions: see [`super::workload`].
     Overlap,
 }
 
@@ -79,33 +79,33 @@ impl Kind {
     pub(super) fn make(
         self,
         tx: &mut Transaction<'_>,
-        lives: &Lives,
+        workload: &PersonWorkload,
         random: &mut StdRng,
     ) -> Result<bool, Error> {
         if let Self::Create = self {
-            return create(tx, lives, random);
+            return create(tx, workload, random);
         }
-        let Some(person) = person(tx, lives, random)? else { return Ok(false) };
+        let Some(person) = person(tx, workload, random)? else { return Ok(false) };
         match self {
             Self::Update => update(tx, &person, random),
             Self::Identify => identify(tx, &person),
-            Self::AddId => add_id(tx, &person, lives, random),
+            Self::AddId => add_id(tx, &person, workload, random),
             Self::DeleteId => {
-                let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
-                let deletes = match lives.deletion {
+                let Some(id) = distinct_id_of(tx, person.team, workload, random)? else { return Ok(false) };
+                let deletes = match workload.deletion {
                     Deletion::Hard => "DELETE FROM posthog_persondistinctid WHERE id = $1",
                     Deletion::Soft => "UPDATE posthog_persondistinctid SET is_deleted = true WHERE id = $1",
                 };
                 Ok(tx.execute(deletes, &[&id])? > 0)
             }
             Self::MoveId => {
-                let Some(id) = distinct_id_of(tx, person.team, lives, random)? else { return Ok(false) };
+                let Some(id) = distinct_id_of(tx, person.team, workload, random)? else { return Ok(false) };
                 let moves = "UPDATE posthog_persondistinctid \
                     SET person_id = $2, version = coalesce(version, 0) + 1 WHERE id = $1";
                 Ok(tx.execute(moves, &[&id, &person.id])? > 0)
             }
-            Self::Merge => merge(tx, &person, lives, random),
-            Self::Delete => delete(tx, &person, lives.deletion),
+            Self::Merge => merge(tx, &person, workload, random),
+            Self::Delete => delete(tx, &person, workload.deletion),
             Self::Churn => {
                 for _ in 0..random.random_range(2..5) {
                     update(tx, &person, random)?;
@@ -113,13 +113,13 @@ impl Kind {
                 }
                 Ok(true)
             }
-            Self::Renew if lives.deletion == Deletion::Soft => Ok(false),
+            Self::Renew if workload.deletion == Deletion::Soft => Ok(false),
             Self::Renew => {
                 lock(tx, &person.uuid)?;
-                let gone = delete(tx, &person, lives.deletion)?;
+                let gone = delete(tx, &person, workload.deletion)?;
                 if gone {
                     let id = insert(tx, person.team, &person.uuid, random)?;
-                    add_id(tx, &Picked { id, ..person }, lives, random)?;
+                    add_id(tx, &Picked { id, ..person }, workload, random)?;
                 }
                 Ok(gone)
             }
@@ -131,10 +131,10 @@ impl Kind {
 /// Picks the first person of a random team at or after a random uuid.
 pub(super) fn person(
     tx: &mut Transaction<'_>,
-    lives: &Lives,
+    workload: &PersonWorkload,
     random: &mut StdRng,
 ) -> Result<Option<Picked>, Error> {
-    let (team, from) = (lives.team(random), uuid(0, random.random()));
+    let (team, from) = (workload.team(random), uuid(0, random.random()));
     let next = "SELECT id, uuid::text FROM posthog_person WHERE team_id = $1 AND uuid >= $2::text::uuid \
         AND NOT is_deleted AND merged_into_id IS NULL ORDER BY uuid LIMIT 1";
     let row = tx.query_opt(next, &[&team, &from])?;
@@ -144,10 +144,10 @@ pub(super) fn person(
 fn distinct_id_of(
     tx: &mut Transaction<'_>,
     team: i32,
-    lives: &Lives,
+    workload: &PersonWorkload,
     random: &mut StdRng,
 ) -> Result<Option<i64>, Error> {
-    let from = distinct_id(random.random_range(0..lives.distinct_ids));
+    let from = distinct_id(random.random_range(0..workload.distinct_ids));
     let next = "SELECT id FROM posthog_persondistinctid WHERE team_id = $1 AND distinct_id >= $2 \
         ORDER BY distinct_id LIMIT 1";
     Ok(tx.query_opt(next, &[&team, &from])?.map(|row| row.get(0)))
@@ -159,9 +159,9 @@ pub(super) fn lock(tx: &mut Transaction<'_>, uuid: &str) -> Result<(), Error> {
     tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&uuid]).map(drop)
 }
 
-fn create(tx: &mut Transaction<'_>, lives: &Lives, random: &mut StdRng) -> Result<bool, Error> {
-    let team = lives.team(random);
-    let uuid = uuid(team, random.random_range(0..lives.persons));
+fn create(tx: &mut Transaction<'_>, workload: &PersonWorkload, random: &mut StdRng) -> Result<bool, Error> {
+    let team = workload.team(random);
+    let uuid = uuid(team, random.random_range(0..workload.persons));
     lock(tx, &uuid)?;
     let there = "SELECT is_deleted OR merged_into_id IS NOT NULL FROM posthog_person WHERE team_id = $1 AND uuid = $2::text::uuid";
     match tx.query_opt(there, &[&team, &uuid])?.map(|row| row.get(0)) {
@@ -175,7 +175,7 @@ fn create(tx: &mut Transaction<'_>, lives: &Lives, random: &mut StdRng) -> Resul
     }
     let person = Picked { id: insert(tx, team, &uuid, random)?, team, uuid };
     for _ in 0..random.random_range(1..4) {
-        add_id(tx, &person, lives, random)?;
+        add_id(tx, &person, workload, random)?;
     }
     Ok(true)
 }
@@ -197,10 +197,10 @@ pub(super) fn insert(
 pub(super) fn add_id(
     tx: &mut Transaction<'_>,
     person: &Picked,
-    lives: &Lives,
+    workload: &PersonWorkload,
     random: &mut StdRng,
 ) -> Result<bool, Error> {
-    let distinct_id = distinct_id(random.random_range(0..lives.distinct_ids));
+    let distinct_id = distinct_id(random.random_range(0..workload.distinct_ids));
     let adds = "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) \
         VALUES ($1, $2, $3, 0) ON CONFLICT (team_id, distinct_id) DO UPDATE SET is_deleted = false, \
         person_id = excluded.person_id WHERE posthog_persondistinctid.is_deleted";
@@ -219,12 +219,17 @@ fn identify(tx: &mut Transaction<'_>, person: &Picked) -> Result<bool, Error> {
     Ok(tx.execute(identifies, &[&person.id])? > 0)
 }
 
-fn merge(tx: &mut Transaction<'_>, into: &Picked, lives: &Lives, random: &mut StdRng) -> Result<bool, Error> {
-    let Some(source) = person(tx, lives, random)? else { return Ok(false) };
+fn merge(
+    tx: &mut Transaction<'_>,
+    into: &Picked,
+    workload: &PersonWorkload,
+    random: &mut StdRng,
+) -> Result<bool, Error> {
+    let Some(source) = person(tx, workload, random)? else { return Ok(false) };
     if source.team != into.team || source.id == into.id {
         return Ok(false);
     }
-    if lives.deletion == Deletion::Soft {
+    if workload.deletion == Deletion::Soft {
         let merges =
             "UPDATE posthog_person SET merged_into_id = $2, version = coalesce(version, 0) + 1 WHERE id = $1";
         return Ok(tx.execute(merges, &[&source.id, &into.id])? > 0);

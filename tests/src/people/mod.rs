@@ -2,13 +2,13 @@
 
 mod change;
 mod difference;
-mod lives;
+mod workload;
 mod properties;
-mod town;
+mod database;
 mod truth;
 
 pub use change::Kind;
+pub use database::{Deletion, Identity, Layout, PersonDatabase, Rules};
 pub use difference::{Differences, differences};
-pub use lives::{Lives, Tally};
-pub use town::{Deletion, Identity, Layout, Rules, Town};
 pub use truth::{DistinctIds, People, Person, Persons, on_node, on_nodes};
+pub use workload::{PersonWorkload, Tally};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use postgres::{Client, IsolationLevel};
 
+use super::database::PersonDatabase;
 use super::difference::{Differences, differences};
-use super::town::Town;
 use crate::site::Site;
 
 /// Persons by team and uuid.
@@ -120,8 +120,8 @@ pub fn on_node(site: &Site<'_>, index: usize) -> anyhow::Result<People> {
 ///
 /// # Errors
 /// Fails if PostgreSQL or a node doesn't answer.
-pub fn on_nodes(site: &Site<'_>, town: &Town<'_>) -> anyhow::Result<Differences> {
-    let truth = town.people()?;
+pub fn on_nodes(site: &Site<'_>, database: &PersonDatabase<'_>) -> anyhow::Result<Differences> {
+    let truth = database.people()?;
     (0..site.stack.nodes().len())
         .try_fold(Differences::default(), |all, node| Ok(all.and(truth.differences(&on_node(site, node)?))))
 }

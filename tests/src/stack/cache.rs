@@ -77,7 +77,7 @@ impl Cache {
         let path = self.root.join(".lock");
         let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
         if file.try_lock().is_err() {
-            step.note("waiting for another start that downloads");
+            step.note("waiting for the download of another start");
             file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Ok(file)
@@ -113,6 +113,6 @@ mod tests {
         let folder = cache.get(&good, &Progress::Silent).unwrap();
         assert_eq!(fs::read_to_string(folder.join("first")).unwrap(), "1");
         assert!(!left.exists());
-        assert!(cache.get(&broken, &Progress::Silent).is_ok(), "what is there is not fetched again");
+        assert!(cache.get(&broken, &Progress::Silent).is_ok(), "an existing package is not fetched again");
     }
 }

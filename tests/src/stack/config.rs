@@ -32,14 +32,14 @@ struct Replica {
     name: String,
     url: String,
     address: String,
-    user_scripts: PathBuf,
-    functions: PathBuf,
+    user_scripts_path: PathBuf,
+    functions_config_file: PathBuf,
 }
 
 #[derive(Serialize)]
 struct Kafka {
     brokers: Vec<String>,
-    topics: &'static str,
+    topics_file: &'static str,
 }
 
 impl Stack {
@@ -60,7 +60,7 @@ impl Stack {
             shards: shards.collect(),
             kafka: Kafka {
                 brokers: self.brokers().iter().map(Broker::address).collect(),
-                topics: "topics.toml",
+                topics_file: "topics.toml",
             },
         };
         toml::to_string(&config).context("cannot write posthouse.toml")
@@ -84,8 +84,8 @@ fn replica(node: &Node) -> Replica {
         name: node.name().to_owned(),
         url: node.http_url(),
         address: node.native_address(),
-        user_scripts: node.user_scripts(),
-        functions: node.functions_xml(),
+        user_scripts_path: node.user_scripts(),
+        functions_config_file: node.functions_xml(),
     }
 }
 

@@ -42,7 +42,7 @@ pub fn server_binary() -> anyhow::Result<Option<PathBuf>> {
 
 /// The launcher that cargo built beside the running executable, which may be a test in `deps`.
 pub(crate) fn launcher() -> anyhow::Result<PathBuf> {
-    let this = env::current_exe().context("cannot tell where this executable is")?;
+    let this = env::current_exe().context("cannot find the path of this executable")?;
     let beside = this.parent().unwrap_or(Path::new("."));
     let folders = [beside, beside.parent().unwrap_or(beside)];
     match folders.iter().map(|folder| folder.join(LAUNCHER)).find(|path| path.is_file()) {

@@ -30,8 +30,8 @@ pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<Str
          Content-Length: {}\r\n\r\n{sql}",
         sql.len()
     )?;
-    let (status, body) =
-        response(BufReader::new(stream)).with_context(|| format!("no whole answer from http://{address}"))?;
+    let (status, body) = response(BufReader::new(stream))
+        .with_context(|| format!("incomplete answer from http://{address}"))?;
     let body = String::from_utf8(body).context("the answer is not UTF-8")?;
     if status != 200 {
         bail!("{}", body.trim_end());
@@ -50,7 +50,7 @@ fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
         match header.split_once(':').map(|(name, value)| (name, value.trim())) {
             Some(("transfer-encoding", value)) => chunked = value == "chunked",
             Some(("content-length", value)) => {
-                length = Some(value.parse().context("Content-Length is no number")?);
+                length = Some(value.parse().context("Content-Length is not a number")?);
             }
             Some(_) => {}
             None => break,
@@ -68,9 +68,7 @@ fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
                 break;
             }
         },
-        None => bail!(
-            "the answer has neither a length nor chunks, so its end can't be told from a torn connection"
-        ),
+        None => bail!("the answer has neither Content-Length nor chunks, so its end is unknown"),
     }
     Ok((status, body))
 }

@@ -68,7 +68,7 @@ fn java_version(text: &str) -> Option<u32> {
 }
 
 fn report(missing: &[Tool]) -> String {
-    let mut text = String::from("this machine lacks what the stack needs:\n");
+    let mut text = String::from("this machine lacks tools that the stack needs:\n");
     for tool in missing {
         text.push_str(&format!(
             "  {:<5} {}\n        Debian, Ubuntu: apt-get install -y {}\n        macOS: brew install {}\n",

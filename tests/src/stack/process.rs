@@ -45,8 +45,8 @@ pub(crate) fn spawn(command: Command) -> anyhow::Result<Child> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .send((command, answer))
-        .context("the spawner thread is gone")?;
-    child.recv().context("the spawner thread is gone")?.with_context(|| format!("cannot start {program}"))
+        .context("the spawner thread has ended")?;
+    child.recv().context("the spawner thread has ended")?.with_context(|| format!("cannot start {program}"))
 }
 
 fn serve(requests: &Receiver<Request>) {

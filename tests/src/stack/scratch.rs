@@ -68,7 +68,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if matches!(self.on_drop, OnDrop::Keep) || std::thread::panicking() {
-            eprintln!("stack: {} is kept for a look until the next start", self.path.display());
+            eprintln!("stack: {} is kept for inspection until the next start", self.path.display());
         } else if let Err(error) = remove(&self.path) {
             eprintln!("stack: cannot remove {}: {error}", self.path.display());
         }

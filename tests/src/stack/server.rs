@@ -254,7 +254,7 @@ impl Inner {
             let count = self.aborts.fetch_add(1, Ordering::SeqCst) + 1;
             let name = &self.launch.name;
             let log = self.launch.output.display();
-            eprintln!("stack: {name} ended by itself ({status}), {count} times by now; see {log}");
+            eprintln!("stack: {name} aborted ({status}), {count} times so far; see {log}");
             if self.launch.on_end == OnEnd::Restart {
                 self.restart(status);
             }
@@ -272,7 +272,7 @@ impl Inner {
             drop(state);
             match spawned.and_then(|()| self.answers()) {
                 Ok(()) => return eprintln!("stack: {} runs again", self.launch.name),
-                Err(error) => eprintln!("stack: {} was started again: {error:#}", self.launch.name),
+                Err(error) => eprintln!("stack: cannot restart {}: {error:#}", self.launch.name),
             }
         }
         let mut state = self.lock();

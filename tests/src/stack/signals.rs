@@ -36,6 +36,6 @@ async fn watch(installed: &Sender<()>, first: &Sender<()>) -> anyhow::Result<()>
     interrupt();
     first.send(())?;
     tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-    eprintln!("stack: killed; its scratch folder goes at the next start");
+    eprintln!("stack: killed; the next start removes its scratch folder");
     std::process::exit(INTERRUPTED.into());
 }

@@ -42,7 +42,7 @@ pub fn wait_until<T>(
         match probe() {
             ControlFlow::Break(result) => return result,
             ControlFlow::Continue(seen) if Instant::now() >= deadline => {
-                return Err(anyhow!("{what}: not within {} s; last seen: {seen:#}", limit.as_secs_f32()));
+                return Err(anyhow!("{what}: not within {} s; last observed: {seen:#}", limit.as_secs_f32()));
             }
             ControlFlow::Continue(_) => {}
         }

@@ -111,15 +111,15 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
         kills += killed;
         // The load may succeed despite an outage of a shard or the network. It fails if its initial
         // queries met the outage.
-        let alone = if child.wait()?.success() { ", went on by itself" } else { "" };
+        let alone = if child.wait()?.success() { ", continued by itself" } else { "" };
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
         let stored = site
             .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
         say(format!(
-            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed{alone}, stored {}, {:.1} s",
+            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed{alone}, stored {} events, {:.1} s",
             round + 1,
-            stored.replace('\t', " different "),
+            stored.replace('\t', " rows of "),
             begin.elapsed().as_secs_f32()
         ));
     }
@@ -224,7 +224,7 @@ fn inflict(
 /// Pauses the loader, has another one do all of its work and the shards forget it, and resumes the
 /// first.
 fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process")?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
     let begin = Instant::now();
     // A loader that has already ended can't be paused; the round then tests no pause.
     let _ = kill_process(pid, Signal::STOP);
@@ -241,7 +241,7 @@ fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<(
 fn forget(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for _ in 0..OTHERS {
-            wait_until("a node to take a row", LOAD_LIMIT, || {
+            wait_until("a node to accept a row", LOAD_LIMIT, || {
                 let inserted = site.query_on(
                     node,
                     &format!(
@@ -269,8 +269,8 @@ fn go_on(site: &Site<'_>, arguments: &[&str]) -> anyhow::Result<bool> {
         thread::sleep(Duration::from_millis(500));
     }
     match last {
-        Some(outcome) => bail!("the load failed {TRIES} times, at last with {outcome}"),
-        None => bail!("the load was never begun"),
+        Some(outcome) => bail!("the load failed {TRIES} times, the last time with {outcome}"),
+        None => bail!("the load was never started"),
     }
 }
 
@@ -279,15 +279,12 @@ fn report(site: &Site<'_>, rounds: u32, kills: u32, unproven: u32, seed: u64) ->
         "SELECT count(), uniqExact(uuid), uniqExact(_offset) FROM {{db}}.events WHERE team_id != {OTHERS_TEAM}"
     ))?;
     let numbers: Vec<u64> = counted.split('\t').map(str::parse).collect::<Result<_, _>>()?;
-    let [rows, uuids, places] = numbers[..] else { bail!("three numbers, not {counted}") };
+    let [rows, uuids, places] = numbers[..] else { bail!("expected three numbers, found {counted}") };
     let produced = u64::from(rounds) * ROWS as u64;
-    ensure!(uuids == places, "{uuids} different events stand at {places} different places");
+    ensure!(uuids == places, "{uuids} distinct events have {places} distinct row ids");
     // Verification and this count must agree.
     let differs = rows != produced || uuids != produced;
-    ensure!(
-        differs || unproven == 0,
-        "{unproven} loads were not proven, but no row is missing or there twice"
-    );
+    ensure!(differs || unproven == 0, "{unproven} loads were not proven, but no row is lost or stored twice");
     site.remove()?;
     Ok(Report {
         name: "backfill".to_owned(),

@@ -173,7 +173,7 @@ pub fn run(
     let produced = waiting + load.finish()?;
     let stored = site.drained(produced, QUIET, DRAIN_LIMIT)?;
     if stored.rows > stored.events {
-        say(format!("repeated rows, by produce time, shard and copies:\n{}", site.query(REPEATED)?));
+        say(format!("duplicate rows, by produce time, shard and copies:\n{}", site.query(REPEATED)?));
     }
     site.remove()?;
     Ok(Report {

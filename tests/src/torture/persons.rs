@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use super::Report;
 use super::ingest::unmerged;
 use crate::daemon::Daemon;
-use crate::people::{Differences, Lives, Rules, Tally, Town, on_nodes};
+use crate::people::{Differences, PersonDatabase, PersonWorkload, Rules, Tally, on_nodes};
 use crate::site::Site;
 use crate::stack::{Progress, Stack, StackSpec, wait_until};
 
@@ -67,30 +67,38 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
     let mut site = Site::new(stack, "torture_persons")?;
     let rules = Rules::of(seed);
     say(format!("persons: {rules:?}"));
-    let town = Town::with(stack.postgres()?, site.name(), rules)?;
-    town.configure(&mut site)?;
+    let person_db = PersonDatabase::with(stack.postgres()?, site.name(), rules)?;
+    person_db.configure(&mut site)?;
     site.apply()?;
-    let lives =
-        Lives { teams: 3, persons: 200, distinct_ids: 600, connections: 4, ..Lives::new(seed, COPIED) };
-    lives.run(&town, &AtomicBool::new(false))?;
-    let lives = Lives { changes: u64::MAX, pace: PACE, seed: !seed, ..lives };
+    let workload = PersonWorkload {
+        teams: 3,
+        persons: 200,
+        distinct_ids: 600,
+        connections: 4,
+        ..PersonWorkload::new(seed, COPIED)
+    };
+    workload.run(&person_db, &AtomicBool::new(false))?;
+    let workload = PersonWorkload { changes: u64::MAX, pace: PACE, seed: !seed, ..workload };
     let mut daemons = vec![Daemon::start(&mut site, "off")?, Daemon::start(&mut site, "off")?];
     let stop = AtomicBool::new(false);
     let (tortured, tally) = thread::scope(|scope| {
-        let living = scope.spawn(|| lives.run(&town, &stop));
+        let living = scope.spawn(|| workload.run(&person_db, &stop));
         let tortured = torture(&mut site, &mut daemons, rounds, seed, say);
         stop.store(true, Ordering::Relaxed);
         (tortured, living.join())
     });
     let kills = tortured.with_context(|| logs(&daemons))?;
-    let tally = tally.map_err(|_| anyhow!("a life panicked"))??;
+    let tally = tally.map_err(|_| anyhow!("the workload panicked"))??;
     say(format!("persons: {tally:?}"));
-    let left = settled(&site, &town, say).with_context(|| logs(&daemons))?;
+    let left = settled(&site, &person_db, say).with_context(|| logs(&daemons))?;
     if !left.is_empty() {
         say(format!("persons: {left}\n{}", logs(&daemons)));
     }
     let audit = site.posthouse(&["persons", "audit"])?;
-    ensure!(audit.code == 0 || !left.is_empty(), "the audit sees what a count does not: {audit}");
+    ensure!(
+        audit.code == 0 || !left.is_empty(),
+        "the audit reports differences that the count misses: {audit}"
+    );
     drop(daemons);
     site.remove()?;
     let (produced, lost) = (committed(&tally), left.missing + left.stale);
@@ -160,19 +168,23 @@ fn inflict(
 
 /// Waits for a leader among the daemons, and returns its index.
 fn leader(daemons: &[Daemon]) -> anyhow::Result<usize> {
-    wait_until("one posthouse to lead", LEADER_LIMIT, || {
+    wait_until("one posthouse to be leader", LEADER_LIMIT, || {
         let leads = |daemon: &Daemon| matches!(daemon.metric("posthouse_persons_leader"), Ok(Some(1)));
         match daemons.iter().position(leads) {
             Some(leader) => ControlFlow::Break(Ok(leader)),
-            None => ControlFlow::Continue(anyhow!("none does")),
+            None => ControlFlow::Continue(anyhow!("no leader")),
         }
     })
 }
 
 /// Returns the differences that remain when they no longer change.
-fn settled(site: &Site<'_>, town: &Town<'_>, say: &dyn Fn(String)) -> anyhow::Result<Differences> {
+fn settled(
+    site: &Site<'_>,
+    person_db: &PersonDatabase<'_>,
+    say: &dyn Fn(String),
+) -> anyhow::Result<Differences> {
     let mut last = (None, Instant::now());
-    wait_until("the nodes to have what PostgreSQL has", END_LIMIT, || match on_nodes(site, town) {
+    wait_until("the nodes to match PostgreSQL", END_LIMIT, || match on_nodes(site, person_db) {
         Ok(left) => {
             if last.0.as_ref() != Some(&left) {
                 say(format!("persons: {} rows differ", left.count()));

@@ -59,7 +59,7 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
     let mut site = Site::new(stack, "topics_apply")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("topics.toml");
-    site.set("kafka", "topics", file.display().to_string());
+    site.set("kafka", "topics_file", file.display().to_string());
     let mut random = StdRng::seed_from_u64(seed);
     let mut wanted = Wanted::new();
     let (mut report, broker) =
@@ -82,7 +82,7 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
         report.lost += left.max(missing);
         report.twice += beyond;
         say(format!(
-            "topics_apply round {}/{rounds}: {fault:?}, {kills} killed, {changes} changes, {left} left, {missing} missing, {beyond} beyond",
+            "topics_apply round {}/{rounds}: {fault:?}, {kills} killed, {changes} changes, {left} left, {missing} missing, {beyond} extra",
             round + 1
         ));
     }
@@ -199,8 +199,8 @@ fn go_on(site: &Site<'_>, arguments: &[String]) -> anyhow::Result<()> {
         thread::sleep(Duration::from_millis(500));
     }
     match last {
-        Some(outcome) => bail!("the apply failed {TRIES} times, at last with {outcome}"),
-        None => bail!("the apply was never begun"),
+        Some(outcome) => bail!("the apply failed {TRIES} times, the last time with {outcome}"),
+        None => bail!("the apply was never started"),
     }
 }
 

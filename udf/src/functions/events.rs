@@ -28,7 +28,8 @@ pub(super) static KAFKA_PARTITION: Function = Function {
     doc: "The partition, from 0, that Kafka's default partitioner (murmur2, as in the Java client) picks for a message \
         with this key. Producers on librdkafka pick it only with partitioner = murmur2 or murmur2_random.",
     bad_input: "0 partitions fail the query, with the row's number in its block.",
-    instead: "_partition of a Kafka table says where a message is; this says where a key goes, also for another number of partitions.",
+    instead: "_partition of a Kafka table is the partition of a stored message. kafkaPartition gives the partition of any key, \
+        for any number of partitions.",
     examples: &[
         Example { call: "kafkaPartition('foobar', toUInt32(4294967295))", answer: "1357151166" },
         Example { call: "kafkaPartition('abc', toUInt32(10))", answer: "7" },
@@ -41,10 +42,11 @@ pub(super) static EVENT_FINGERPRINT: Function = Function {
     name: "eventFingerprint",
     arguments: &[TEAM_ID, UUID, EVENT, DISTINCT_ID, TIMESTAMP],
     returns: Type::Uuid,
-    doc: "The same UUID for an event that was sent again, another for every other event: what duplicates are counted by. \
-        It depends on the five arguments alone and stays the same for ever, on every platform and version.",
+    doc: "The same UUID for an event that was sent again, and another for every other event, to count duplicates. It \
+        depends only on the five arguments and never changes, on any platform or version.",
     bad_input: "Every row has a fingerprint.",
-    instead: "Inside one query, uniq or GROUP BY over the five columns does the same; the fingerprint is for what is kept or compared elsewhere.",
+    instead: "Within one query, uniq or GROUP BY over the five columns does the same. Use the fingerprint if it is stored or \
+        compared elsewhere.",
     examples: &[
         Example {
             call: "eventFingerprint(toInt64(7), toUUID('00112233-4455-6677-8899-aabbccddeeff'), '$pageview', 'user-1', \

@@ -131,7 +131,7 @@ mod tests {
         for function in FUNCTIONS {
             assert!(
                 std::ptr::eq(find(function.name).unwrap(), *function),
-                "{} is there twice",
+                "{} is defined twice",
                 function.name
             );
         }

@@ -19,9 +19,9 @@ pub(super) static SHARD_KEY: Function = Function {
     name: "shardKey",
     arguments: &[DISTINCT_ID],
     returns: Type::UInt64,
-    doc: "The key by which events are sharded: equal to sipHash64(distinct_id).",
-    bad_input: "Every string has a key, the empty one and bytes that are no UTF-8 too.",
-    instead: "The built-in sipHash64 is the same and needs no process; this one shows that the functions agree with it.",
+    doc: "The sharding key of events, equal to sipHash64(distinct_id).",
+    bad_input: "Every string has a key, including the empty one and bytes that are not UTF-8.",
+    instead: "The built-in sipHash64 is the same and needs no process. shardKey shows that the functions agree with it.",
     examples: &[
         Example { call: "shardKey('user-1')", answer: "5730124816541986630" },
         Example { call: "shardKey('')", answer: "2202906307356721367" },
@@ -36,7 +36,7 @@ pub(super) static SHARD_OF: Function = Function {
     returns: Type::UInt32,
     doc: "The number, from 1, of the shard that owns a distinct id, given the weights of all shards in order.",
     bad_input: BAD_WEIGHTS,
-    instead: "For rows that are read anyway, _shard_num of the Distributed table says where they are; this says where they belong.",
+    instead: "_shard_num of the Distributed table is the shard that stores a row. shardOf is the shard that owns it.",
     examples: &[
         Example { call: "shardOf('user-0', [1, 1]::Array(UInt32))", answer: "1" },
         Example { call: "shardOf('user-2', [3, 0, 2]::Array(UInt32))", answer: "3" },
@@ -49,9 +49,9 @@ pub(super) static SHARD_MOVE: Function = Function {
     name: "shardMove",
     arguments: &[DISTINCT_ID, FROM, TO],
     returns: Type::Tuple(&[("`from`", Type::UInt32), ("to", Type::UInt32)]),
-    doc: "The shards that own a distinct id before and after a change of the weights: what a reshard has to move, and where.",
+    doc: "The shards that own a distinct id before and after a change of the weights: source and target of a reshard.",
     bad_input: BAD_WEIGHTS,
-    instead: "It is two calls of shardOf in one, which send the strings once.",
+    instead: "Two calls of shardOf give the same shards, but send the strings twice.",
     examples: &[
         Example {
             call: "shardMove('user-2', [1, 1]::Array(UInt32), [3, 0, 2]::Array(UInt32))",

@@ -11,13 +11,13 @@ use siphasher::sip::SipHasher24;
 use thiserror::Error;
 
 pub use self::siphash::Hashes;
-use crate::texts::Texts;
+use crate::texts::StringRuns;
 
 /// Error for weights that can't select a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ShardError {
     /// The list of weights is empty.
-    #[error("weights are empty: give one weight a shard, in the order of the cluster's shards")]
+    #[error("weights are empty: give one weight per shard, in the order of the cluster's shards")]
     Empty,
     /// All weights are 0, so that no shard may own a row.
     #[error("all {shards} weights are 0: give at least one shard a weight above 0")]
@@ -46,7 +46,7 @@ pub fn shard_key(distinct_id: &[u8]) -> u64 {
 }
 
 /// [`shard_key`] of many distinct ids, in order, several at a time.
-pub fn shard_keys<'a>(distinct_ids: impl Texts<'a>) -> Hashes<impl Texts<'a>> {
+pub fn shard_keys<'a>(distinct_ids: impl StringRuns<'a>) -> Hashes<impl StringRuns<'a>> {
     siphash::hashes(distinct_ids)
 }
 

@@ -91,7 +91,9 @@ pub enum WireError {
         limit: u64,
     },
     /// The number of columns differs from the number of arguments.
-    #[error("expected {expected} columns, found {found}: the function's XML is not of this version")]
+    #[error(
+        "expected {expected} columns, found {found}: the function's XML is of another version, run posthouse udf install"
+    )]
     Columns {
         /// Number of arguments of the function.
         expected: usize,
@@ -121,8 +123,8 @@ pub enum WireError {
     },
     /// Bytes follow that begin no block, while the server waits for the answer to this one.
     #[error(
-        "{bytes} bytes follow the last row: values do not come as Native has them by default; \
-         leave out the settings output_format_native_… in this query"
+        "{bytes} bytes follow the last row: the values are not in the default Native encoding; \
+         remove the settings output_format_native_… from this query"
     )]
     Rest {
         /// Number of bytes that follow.
@@ -166,8 +168,8 @@ pub enum WireError {
 fn next_step(place: Place) -> &'static str {
     match place {
         Place::DataType { .. } => {
-            "cast this argument in the query (not every ClickHouse does it by itself), or install the functions again"
+            "cast this argument in the query (not every ClickHouse version converts it), or run posthouse udf install"
         }
-        _ => "the function's XML is not of this version: install the functions again",
+        _ => "the function's XML is of another version, run posthouse udf install",
     }
 }

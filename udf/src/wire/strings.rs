@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::varint;
-use crate::texts::{Alike, Texts};
+use crate::texts::{FixedLengthRun, StringRuns};
 
 /// A `String` column, or the part of its rows that has arrived.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl<'a> Strings<'a> {
 
     /// Returns the bytes of each row, which need not be UTF-8.
     #[inline]
-    pub fn iter(&self) -> impl Texts<'a> + use<'a> {
+    pub fn iter(&self) -> impl StringRuns<'a> + use<'a> {
         Rows { all: *self, rest: self.bytes, done: 0 }
     }
 }
@@ -83,13 +83,13 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
-impl<'a> Texts<'a> for Rows<'a> {
+impl<'a> StringRuns<'a> for Rows<'a> {
     #[inline(always)]
-    fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>> {
+    fn next_run<const N: usize>(&mut self) -> Option<FixedLengthRun<'a, N>> {
         if self.all.most - self.done < N {
             return None;
         }
-        let (alike, rest) = Alike::split(self.rest)?;
+        let (alike, rest) = FixedLengthRun::split(self.rest)?;
         self.advance(N, rest);
         Some(alike)
     }
@@ -137,18 +137,18 @@ mod tests {
         let taken = Taken::default();
         let bytes = b"\x01a\x02bc\x02de\x02fg\x01h\x01i";
         let mut rows = Strings::new(bytes, 6, &taken).iter();
-        assert!(rows.next_alike::<3>().is_none());
+        assert!(rows.next_run::<3>().is_none());
         assert_eq!(rows.next(), Some(&b"a"[..]));
-        let alike = rows.next_alike::<3>().unwrap();
+        let alike = rows.next_run::<3>().unwrap();
         assert_eq!([0, 1, 2].map(|place| alike.get(place).unwrap()), [b"bc", b"de", b"fg"]);
         assert_eq!(taken.take(), (0, 0));
         // The last row sets `taken`, also when several rows are read at once.
-        assert_eq!(rows.next_alike::<2>().unwrap().length(), 1);
+        assert_eq!(rows.next_run::<2>().unwrap().length(), 1);
         assert_eq!(taken.take(), (6, bytes.len()));
         assert_eq!(rows.next(), None);
         // Bytes after the last row aren't a string.
         let mut rows = Strings::new(b"\x01a\x01b", 1, &taken).iter();
-        assert!(rows.next_alike::<2>().is_none());
+        assert!(rows.next_run::<2>().is_none());
         assert_eq!((rows.next(), rows.next()), (Some(&b"a"[..]), None));
     }
 }

@@ -1,13 +1,13 @@
 //! Inserting blocks into shards: routing, throttling and retries.
 
-mod ghosts;
-mod pace;
-mod parcel;
+mod stale_tokens;
+mod throttle;
+mod pending_insert;
 mod route;
 mod store;
 
-pub use self::ghosts::Ghosts;
-pub use self::pace::{Pace, Pressure, observe};
-pub use self::parcel::Parcel;
+pub use self::pending_insert::PendingInsert;
 pub use self::route::{Destination, Route, RouteChoice, RouteError, Way, settle};
+pub use self::stale_tokens::StaleTokens;
 pub use self::store::{StoreError, Stored, store};
+pub use self::throttle::{Pressure, Throttle, observe};

@@ -7,9 +7,9 @@ use std::time::Instant;
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::ghosts::Ghosts;
-use super::parcel::Parcel;
+use super::pending_insert::PendingInsert;
 use super::route::Destination;
+use super::stale_tokens::StaleTokens;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::retry::{PATIENCE, is_passing, wait};
 use crate::node::{Node, NodeError};
@@ -27,7 +27,7 @@ pub enum Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The shard did not accept the block.
-    #[error("shard {shard} did not take a block of month {month} in {tries} tries")]
+    #[error("shard {shard} did not accept a block of month {month} in {tries} attempts")]
     Refused {
         shard: u32,
         month: u32,
@@ -40,7 +40,7 @@ pub enum StoreError {
     /// A transient error occurred after rows were sent. The rows are no longer in memory, so the
     /// source must be reread.
     #[error(
-        "shard {shard} did not take a block of month {month}, whose rows are no longer in memory: the same command goes on from there"
+        "shard {shard} did not accept a block of month {month}, and its rows are no longer in memory: run the same command again to resume"
     )]
     Gone {
         shard: u32,
@@ -51,13 +51,13 @@ pub enum StoreError {
     /// The shard acknowledged the block but has none of its rows: the token is stale. The block is
     /// sent with another token after the source is reread.
     #[error(
-        "shard {shard} knew the token of a block of month {month} and has no row of it, as after a kill: the same command goes on from there"
+        "shard {shard} has a stale token of a block of month {month} and no row of it, as after a kill: run the same command again to resume"
     )]
     Ghost { shard: u32, month: u32 },
     /// The shard has more rows with the block's row ids than the block has.
     #[error(
-        "shard {shard} holds {found} rows at places of a block of month {month} that has {rows}: stored twice, or not by \
-         posthouse; look at them with SELECT * FROM {database}.events WHERE _offset BETWEEN {first} AND {last}"
+        "shard {shard} has {found} rows with the row ids of a block of month {month} that has {rows}: stored twice, or not by \
+         posthouse. Inspect them with SELECT * FROM {database}.events WHERE _offset BETWEEN {first} AND {last}"
     )]
     Twice {
         shard: u32,
@@ -87,7 +87,8 @@ struct RowCount {
 ///
 /// The token makes the shard drop a block that it has just stored. A shard that has forgotten the
 /// token still has the rows, which are found by their row ids. An insert of one part is atomic. A
-/// block in doubt is also looked up after the insert, because its token may be one of `ghosts`.
+/// block in doubt is also looked up after the insert, because its token may be one of
+/// `stale_tokens`.
 ///
 /// # Errors
 /// Fails on a permanent error, on a transient one that lasts longer than [`PATIENCE`], and on any
@@ -95,8 +96,8 @@ struct RowCount {
 pub async fn store(
     database: &str,
     destination: &Destination,
-    parcel: &mut Parcel,
-    ghosts: &Ghosts,
+    pending_insert: &mut PendingInsert,
+    stale_tokens: &StaleTokens,
     in_doubt: impl Fn() -> bool,
     again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
@@ -105,10 +106,16 @@ pub async fn store(
     loop {
         let node = &destination.nodes[tries as usize % destination.nodes.len()];
         tries += 1;
-        match attempt(database, destination, node, parcel, ghosts, tries > 1 || in_doubt()).await {
+        match attempt(database, destination, node, pending_insert, stale_tokens, tries > 1 || in_doubt())
+            .await
+        {
             Ok(stored) => return Ok(stored),
-            Err(AttemptError::Node(source)) if is_passing(&source) && !parcel.is_whole() => {
-                return Err(StoreError::Gone { shard: parcel.shard, month: parcel.month, source });
+            Err(AttemptError::Node(source)) if is_passing(&source) && !pending_insert.is_whole() => {
+                return Err(StoreError::Gone {
+                    shard: pending_insert.shard,
+                    month: pending_insert.month,
+                    source,
+                });
             }
             Err(AttemptError::Node(error))
                 if is_passing(&error) && begin.elapsed() < PATIENCE && again(&error) =>
@@ -116,7 +123,12 @@ pub async fn store(
                 sleep(wait(tries)).await;
             }
             Err(AttemptError::Node(source)) => {
-                return Err(StoreError::Refused { shard: parcel.shard, month: parcel.month, tries, source });
+                return Err(StoreError::Refused {
+                    shard: pending_insert.shard,
+                    month: pending_insert.month,
+                    tries,
+                    source,
+                });
             }
             Err(AttemptError::Store(error)) => return Err(error),
         }
@@ -144,11 +156,11 @@ async fn attempt(
     database: &str,
     destination: &Destination,
     node: &Node,
-    parcel: &mut Parcel,
-    ghosts: &Ghosts,
+    pending_insert: &mut PendingInsert,
+    stale_tokens: &StaleTokens,
     in_doubt: bool,
 ) -> Result<Stored, AttemptError> {
-    if in_doubt && is_anywhere(database, destination, node, parcel).await? {
+    if in_doubt && is_anywhere(database, destination, node, pending_insert).await? {
         return Ok(Stored::Before);
     }
     let table = destination.events;
@@ -158,7 +170,7 @@ async fn attempt(
         insert = insert.setting(name, value);
     }
     insert
-        .setting("insert_deduplication_token", ghosts.token(&parcel.token))
+        .setting("insert_deduplication_token", stale_tokens.token(&pending_insert.token))
         .setting("insert_deduplicate", 1)
         // Inserts the block unchanged, as one part, before the acknowledgement.
         .setting("async_insert", 0)
@@ -168,13 +180,16 @@ async fn attempt(
         .setting("max_insert_block_size", SLICE_ROWS)
         // Keeps every source row so that rows can be counted. Merges collapse equal rows later.
         .setting("optimize_on_insert", 0)
-        .send(parcel.head.clone(), &mut parcel.pieces)
+        .send(pending_insert.head.clone(), &mut pending_insert.pieces)
         .await?;
     // A shard processes inserts into a table one after the other, so another attempt's insert is
     // complete by now.
-    if in_doubt && !is_anywhere(database, destination, node, parcel).await? {
-        ghosts.found(&parcel.token);
-        return Err(AttemptError::Store(StoreError::Ghost { shard: parcel.shard, month: parcel.month }));
+    if in_doubt && !is_anywhere(database, destination, node, pending_insert).await? {
+        stale_tokens.found(&pending_insert.token);
+        return Err(AttemptError::Store(StoreError::Ghost {
+            shard: pending_insert.shard,
+            month: pending_insert.month,
+        }));
     }
     Ok(Stored::Now)
 }
@@ -185,12 +200,12 @@ async fn is_anywhere(
     database: &str,
     destination: &Destination,
     node: &Node,
-    parcel: &Parcel,
+    pending_insert: &PendingInsert,
 ) -> Result<bool, AttemptError> {
     let through_others = destination.stored == "events";
     let nodes = if through_others { std::slice::from_ref(node) } else { &destination.nodes };
     for node in nodes {
-        match is_there(database, destination, node, parcel).await {
+        match is_there(database, destination, node, pending_insert).await {
             Ok(false) => {}
             Err(AttemptError::Node(NodeError::Unreachable { .. })) if nodes.len() > 1 => {}
             there => return there,
@@ -205,30 +220,30 @@ async fn is_there(
     database: &str,
     destination: &Destination,
     node: &Node,
-    parcel: &Parcel,
+    pending_insert: &PendingInsert,
 ) -> Result<bool, AttemptError> {
     let table = destination.stored;
     let sql = sql::render("backfill/stored_block.sql", minijinja::context! { database, table })?;
     let mut query = node
         .query(&sql)
-        .param("first_offset", parcel.places.0)
-        .param("last_offset", parcel.places.1)
-        .param("first", parcel.times.0)
-        .param("last", parcel.times.1)
-        .param("month", parcel.month);
+        .param("first_offset", pending_insert.places.0)
+        .param("last_offset", pending_insert.places.1)
+        .param("first", pending_insert.times.0)
+        .param("last", pending_insert.times.1)
+        .param("month", pending_insert.month);
     if table == "events" {
-        query = query.param("shard", parcel.shard);
+        query = query.param("shard", pending_insert.shard);
     }
     let found = query.rows::<RowCount>().await?.into_iter().next().map_or(0, |found| found.rows);
-    if found > parcel.rows {
+    if found > pending_insert.rows {
         return Err(AttemptError::Store(StoreError::Twice {
-            shard: parcel.shard,
+            shard: pending_insert.shard,
             database: database.to_owned(),
-            month: parcel.month,
-            rows: parcel.rows,
+            month: pending_insert.month,
+            rows: pending_insert.rows,
             found,
-            first: parcel.places.0,
-            last: parcel.places.1,
+            first: pending_insert.places.0,
+            last: pending_insert.places.1,
         }));
     }
     Ok(found > 0)

@@ -26,10 +26,10 @@ pub enum LedgerError {
     #[error(transparent)]
     Node(NodeError),
     /// The node has no ledger.
-    #[error("{0}: the tables of backfills are not there: run posthouse schema apply first")]
+    #[error("{0}: the backfill tables do not exist: run posthouse schema apply first")]
     NoSchema(NodeError),
     #[error(
-        "the ledger lies on all shards, and one of them does not answer: start it, and the same command goes on from there: {0}"
+        "the ledger is on all shards, and one of them does not answer: start it and run the same command again: {0}"
     )]
     ShardDown(NodeError),
     #[error(transparent)]

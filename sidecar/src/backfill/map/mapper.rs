@@ -5,17 +5,17 @@ use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow_select::filter::filter;
 
 use super::columns::team_id::Teams;
-use super::columns::text::Texts;
-use super::columns::timestamp::Moments;
+use super::columns::text::StringColumn;
+use super::columns::timestamp::TimestampColumn;
 use super::columns::uuid::Uuids;
 use super::reject::{Faults, Reject};
-use crate::backfill::events::Events;
+use crate::backfill::events::EventBatch;
 
 /// Result of mapping a batch. Every row is in exactly one of the two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapped {
     /// Valid rows in their order.
-    pub events: Events,
+    pub events: EventBatch,
     /// Rejected rows in their order.
     pub rejects: Vec<Reject>,
 }
@@ -24,15 +24,15 @@ pub struct Mapped {
 #[derive(Debug, Clone)]
 pub struct Mapper {
     pub(super) uuid: Uuids,
-    pub(super) event: Texts,
-    pub(super) properties: Texts,
-    pub(super) timestamp: Moments,
+    pub(super) event: StringColumn,
+    pub(super) properties: StringColumn,
+    pub(super) timestamp: TimestampColumn,
     pub(super) team_id: Teams,
-    pub(super) distinct_id: Texts,
-    pub(super) elements_hash: Texts,
-    pub(super) created_at: Moments,
-    pub(super) ingested_at: Moments,
-    pub(super) elements_chain: Texts,
+    pub(super) distinct_id: StringColumn,
+    pub(super) elements_hash: StringColumn,
+    pub(super) created_at: TimestampColumn,
+    pub(super) ingested_at: TimestampColumn,
+    pub(super) elements_chain: StringColumn,
     pub(super) leaves: Vec<usize>,
     pub(super) fingerprint: String,
 }
@@ -66,7 +66,7 @@ impl Mapper {
         let timestamp = self.timestamp.read(batch, &[], &mut faults);
         let created_at = self.created_at.read(batch, &timestamp, &mut faults);
         let ingested_at = self.ingested_at.read(batch, &timestamp, &mut faults);
-        let events = Events {
+        let events = EventBatch {
             uuid: self.uuid.read(batch, &mut faults),
             event: self.event.read(batch, &mut faults),
             properties: self.properties.read(batch, &mut faults),
@@ -84,7 +84,7 @@ impl Mapper {
     }
 }
 
-fn without(events: &Events, rejects: &[Reject]) -> Events {
+fn without(events: &EventBatch, rejects: &[Reject]) -> EventBatch {
     let mut good = vec![true; events.len()];
     for reject in rejects {
         if let Some(good) = good.get_mut(reject.row) {
@@ -97,7 +97,7 @@ fn without(events: &Events, rejects: &[Reject]) -> Events {
         // Unreachable: array and mask have the batch's length.
         Err(_) => BinaryViewArray::from_iter_values(kept(&good, array.iter().map(Option::unwrap_or_default))),
     };
-    Events {
+    EventBatch {
         uuid: kept(&good, events.uuid.iter().copied()).collect(),
         event: texts(&events.event),
         properties: texts(&events.properties),

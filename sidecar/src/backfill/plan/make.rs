@@ -6,7 +6,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::units::{PlannedRowGroup, UnitSource, units};
-use super::{Cut, File, How, Plan, PlanError, Repeat, Split, Unit, Wanted, claim};
+use super::{
+    Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, PlanError, RequestedFile, Unit,
+    check_previous_loads,
+};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
 use crate::backfill::map::{Mapper, Mapping, PRESETS};
@@ -31,13 +34,13 @@ pub struct Request {
     /// Boundaries of units and slices for new files.
     pub cut: Cut,
     /// Treatment of files that were loaded in another form.
-    pub repeat: Repeat,
+    pub if_loaded: IfLoaded,
     /// This machine's share.
-    pub split: Split,
+    pub partition: JobPartition,
 }
 
 /// Makes the plan of `request` for the shards of `route`. Only reads.
-pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Plan, PlanError> {
+pub async fn make(database: &str, route: &Route, request: &Request) -> Result<LoadPlan, PlanError> {
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
@@ -56,9 +59,9 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
     if !faults.is_empty() {
         return Err(PlanError::Claimed(faults));
     }
-    Ok(Plan {
+    Ok(LoadPlan {
         job,
-        units: request.split.share(units),
+        units: request.partition.share(units),
         files,
         known,
         recorded,
@@ -72,13 +75,15 @@ pub async fn make(database: &str, route: &Route, request: &Request) -> Result<Pl
 fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
     let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &files[unit.file].shards());
     let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.file).collect();
-    let faulty =
-        files.iter().enumerate().filter(|(index, file)| file.how.weights != weights && left.contains(index));
+    let faulty = files
+        .iter()
+        .enumerate()
+        .filter(|(index, file)| file.settings.weights != weights && left.contains(index));
     let fault = |(_, file): (usize, &File)| {
         format!(
-            "{}: it was begun while the shards had the weights {:?}, and they are {weights:?} now: finish it with the old \
+            "{}: its load started with the shard weights {:?}, and they are {weights:?} now: finish it with the old \
              weights in the config and in remote_servers first",
-            file.object.location, file.how.weights
+            file.object.location, file.settings.weights
         )
     };
     faulty.map(fault).collect()
@@ -88,7 +93,7 @@ fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32])
 ///
 /// # Errors
 /// Fails if the files of the job no longer exist, among other faults of [`PlanError`].
-pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Result<Plan, PlanError> {
+pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Result<LoadPlan, PlanError> {
     let files = job_files(route.any(), database, job).await?;
     let first = files.first();
     let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
@@ -100,8 +105,8 @@ pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Resul
         team_id: first.and_then(|file| file.team_id),
         sources: files.into_iter().map(|file| file.location).collect(),
         cut,
-        repeat: Repeat::Refuse,
-        split: Split::default(),
+        if_loaded: IfLoaded::Refuse,
+        partition: JobPartition::default(),
     };
     make(database, route, &request).await
 }
@@ -131,31 +136,37 @@ async fn claim_all(
     request: &Request,
     bound: Vec<Bound>,
 ) -> Result<(Vec<File>, Vec<KnownFile>, Known), PlanError> {
-    let wanted: Vec<Wanted<'_>> = bound.iter().map(wanted_of).collect();
+    let wanted: Vec<RequestedFile<'_>> = bound.iter().map(requested_file).collect();
     let known_files = known_of(database, route, &wanted).await?;
     let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
-    let how = How { weights: route.shard_weights.clone(), cut: request.cut };
-    let hows = claim(&wanted, &known_files, &how, request.repeat).map_err(PlanError::Claimed)?;
-    let files = bound.into_iter().zip(hows).map(|((object, identity, footer, mapper), how)| {
-        let Cut { slice_bytes, unit_bytes } = how.cut;
-        let id = short_id(&[
-            &object.location,
-            &identity,
-            mapper.fingerprint(),
-            &slice_bytes.to_string(),
-            &unit_bytes.to_string(),
-        ]);
-        File { object, identity, footer, mapper, id, how }
-    });
+    let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
+    let settings_of_files = check_previous_loads(&wanted, &known_files, &settings, request.if_loaded)
+        .map_err(PlanError::Claimed)?;
+    let files =
+        bound.into_iter().zip(settings_of_files).map(|((object, identity, footer, mapper), settings)| {
+            let Cut { slice_bytes, unit_bytes } = settings.cut;
+            let id = short_id(&[
+                &object.location,
+                &identity,
+                mapper.fingerprint(),
+                &slice_bytes.to_string(),
+                &unit_bytes.to_string(),
+            ]);
+            File { object, identity, footer, mapper, id, settings }
+        });
     Ok((files.collect(), known_files, known))
 }
 
-fn wanted_of((object, identity, _, mapper): &Bound) -> Wanted<'_> {
-    Wanted { location: &object.location, identity, mapping: mapper.fingerprint() }
+fn requested_file((object, identity, _, mapper): &Bound) -> RequestedFile<'_> {
+    RequestedFile { location: &object.location, identity, mapping: mapper.fingerprint() }
 }
 
-async fn known_of(database: &str, route: &Route, wanted: &[Wanted<'_>]) -> Result<Vec<KnownFile>, PlanError> {
+async fn known_of(
+    database: &str,
+    route: &Route,
+    wanted: &[RequestedFile<'_>],
+) -> Result<Vec<KnownFile>, PlanError> {
     let locations: Vec<&str> = wanted.iter().map(|file| file.location).collect();
     let identities: Vec<&str> = wanted.iter().map(|file| file.identity).collect();
     Ok(known_files(route.any(), database, &locations, &identities).await?)
@@ -167,18 +178,18 @@ async fn known_of(database: &str, route: &Route, wanted: &[Wanted<'_>]) -> Resul
 ///
 /// # Errors
 /// [`PlanError::Claimed`].
-pub async fn confirm(database: &str, route: &Route, plan: &Plan) -> Result<(), PlanError> {
-    let wanted: Vec<Wanted<'_>> = plan
+pub async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> Result<(), PlanError> {
+    let wanted: Vec<RequestedFile<'_>> = plan
         .files
         .iter()
-        .map(|file| Wanted {
+        .map(|file| RequestedFile {
             location: &file.object.location,
             identity: &file.identity,
             mapping: file.mapper.fingerprint(),
         })
         .collect();
     let known_files = known_of(database, route, &wanted).await?;
-    let first = |file: &Wanted<'_>| {
+    let first = |file: &RequestedFile<'_>| {
         known_files.iter().find(|known| {
             known.location == file.location
                 && known.identity == file.identity
@@ -187,10 +198,10 @@ pub async fn confirm(database: &str, route: &Route, plan: &Plan) -> Result<(), P
     };
     let raced = plan.files.iter().zip(&wanted).filter_map(|(file, wanted)| {
         let first =
-            first(wanted).filter(|first| first.file != file.id || first.weights != file.how.weights)?;
+            first(wanted).filter(|first| first.file != file.id || first.weights != file.settings.weights)?;
         let (location, job) = (&file.object.location, &first.job);
         Some(format!(
-            "{location}: a run of job {job} has just begun it in another cut: run the same command again"
+            "{location}: a run of job {job} has just started it with other weights or slices: run the same command again"
         ))
     });
     let raced: Vec<String> = raced.collect();
@@ -208,7 +219,7 @@ fn units_of(index: usize, file: &File) -> Vec<Unit> {
         rows: u64::try_from(group.num_rows()).unwrap_or_default(),
         bytes: u64::try_from(group.total_byte_size()).unwrap_or_default(),
     });
-    units(index, origin, &groups.collect::<Vec<_>>(), file.how.cut)
+    units(index, origin, &groups.collect::<Vec<_>>(), file.settings.cut)
 }
 
 fn job(database: &str, files: &[File]) -> String {

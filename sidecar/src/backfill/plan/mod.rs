@@ -2,21 +2,21 @@
 //!
 //! Making a plan only reads.
 
-mod claim;
+mod previous_loads;
 mod make;
 mod range;
-mod split;
+mod partition;
 mod summary;
 mod units;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
-pub use self::claim::Repeat;
-use self::claim::{How, Wanted, claim, owners};
 pub use self::make::{Request, confirm, make, remake};
+pub use self::partition::JobPartition;
+pub use self::previous_loads::IfLoaded;
+use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads, owners};
 pub use self::range::TimeRange;
-pub use self::split::Split;
 pub use self::summary::Summary;
 pub use self::units::{Cut, Unit};
 use super::ledger::{FileRecord, Known, LedgerError};
@@ -26,7 +26,7 @@ use super::source::{Object, SourceError};
 
 /// The files and units of a load, and its settings.
 #[derive(Debug)]
-pub struct Plan {
+pub struct LoadPlan {
     /// Equal for the same files under the same mapping.
     pub job: String,
     /// Sorted by location.
@@ -53,7 +53,7 @@ pub struct File {
     /// Its id in the ledger, for this file under these settings.
     pub id: String,
     /// The weights that route its rows, and the boundaries of its units and slices.
-    how: How,
+    settings: LoadSettings,
 }
 
 /// A plan that can't be made.
@@ -79,7 +79,7 @@ pub enum PlanError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The recorded mapping of a job can't be used.
-    #[error("the mapping that the job was begun with")]
+    #[error("the recorded mapping of the job is invalid")]
     Recorded(#[source] MappingError),
 }
 
@@ -90,12 +90,12 @@ fn files(count: usize) -> String {
 impl File {
     /// Returns the size at which its slices end, in bytes of values.
     pub fn slice_bytes(&self) -> u64 {
-        self.how.cut.slice_bytes
+        self.settings.cut.slice_bytes
     }
 
     /// Returns the shards that receive its rows.
     pub fn shards(&self) -> Vec<u32> {
-        owners(&self.how.weights)
+        owners(&self.settings.weights)
     }
 
     /// Returns its number of rows, by the footer.
@@ -105,7 +105,7 @@ impl File {
     }
 }
 
-impl Plan {
+impl LoadPlan {
     /// Returns the records of files that the ledger does not have yet.
     pub fn records(&self) -> Vec<FileRecord> {
         let record = |file: &File| FileRecord {
@@ -116,9 +116,9 @@ impl Plan {
             mapping: self.mapping.clone(),
             mapping_fingerprint: file.mapper.fingerprint().to_owned(),
             team_id: self.team_id,
-            weights: file.how.weights.clone(),
-            slice_bytes: file.how.cut.slice_bytes,
-            unit_bytes: file.how.cut.unit_bytes,
+            weights: file.settings.weights.clone(),
+            slice_bytes: file.settings.cut.slice_bytes,
+            unit_bytes: file.settings.cut.unit_bytes,
             rows: file.rows(),
             bytes: file.object.size,
         };

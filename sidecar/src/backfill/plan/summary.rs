@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::Plan;
+use super::LoadPlan;
 use super::range::{TimeRange, of_file};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
@@ -45,7 +45,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub fn of(plan: &Plan, route: &Route) -> Self {
+    pub fn of(plan: &LoadPlan, route: &Route) -> Self {
         let shards = route.shards();
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();

@@ -13,11 +13,11 @@ use parquet::file::reader::ChunkReader;
 
 use super::error::{ReadError, panic_text};
 use super::footer::Footer;
-use super::gauge::{Cause, Gauge, MemoryBounds, Trouble};
+use super::memory_budget::{Cause, MemoryBounds, MemoryBudget, PageError};
 use super::row_group::RowGroup;
 
 /// Batches of more rows bring no benefit, however short the rows are.
-const MOST_ROWS: u64 = 65_536;
+const MAX_ROWS: u64 = 65_536;
 
 /// Consecutive rows of one row group.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ struct Current {
     rows: u64,
     read: u64,
     reader: ParquetRecordBatchReader,
-    gauge: Arc<Gauge>,
+    memory_budget: Arc<MemoryBudget>,
 }
 
 impl<R: ChunkReader + 'static> Iterator for Batches<R> {
@@ -95,7 +95,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
                 self.current = Some(self.open(row_group, 0, rows)?);
                 continue;
             };
-            current.gauge.begin_batch();
+            current.memory_budget.begin_batch();
             match caught(|| current.reader.next().transpose().map_err(|error| error.to_string())) {
                 Ok(Some(rows)) => return Self::count(self.footer.file(), current, rows).map(Some),
                 Ok(None) => {
@@ -104,7 +104,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
                 }
                 Err(problem) => {
                     let (row_group, read) = (current.row_group, current.read);
-                    let (trouble, fewer) = (current.gauge.trouble(), current.gauge.fewer());
+                    let (trouble, fewer) = (current.memory_budget.trouble(), current.memory_budget.fewer());
                     match (trouble, fewer) {
                         (None, Some(fewer)) => self.current = Some(self.open(row_group, read, fewer)?),
                         (trouble, _) => return Err(self.error(row_group, read, trouble, problem)),
@@ -126,7 +126,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
     /// Opens a row group behind its first `read` rows, with batches of `batch_rows` rows.
     fn open(&self, row_group: usize, read: u64, batch_rows: usize) -> Result<Current, ReadError> {
         let rows = u64::try_from(self.row_group(row_group)?.num_rows()).unwrap_or(0);
-        let gauge = Arc::new(Gauge::new(self.bounds, self.projection.len(), batch_rows));
+        let memory_budget = Arc::new(MemoryBudget::new(self.bounds, self.projection.len(), batch_rows));
         let reader = caught(|| {
             let levels = self.footer.levels(&self.projection)?;
             let pages = RowGroup {
@@ -134,7 +134,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
                 metadata: self.footer.metadata.clone(),
                 row_group,
                 projection: self.projection.clone(),
-                gauge: gauge.clone(),
+                memory_budget: memory_budget.clone(),
             };
             // One row more than expected is selected, so that extra rows are detected.
             let (skipped, left) = (as_rows(read), as_rows(rows.saturating_sub(read).saturating_add(1)));
@@ -142,8 +142,9 @@ impl<R: ChunkReader + 'static> Batches<R> {
             let selection = (read > 0).then(|| RowSelection::from(rest.to_vec()));
             ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
         });
-        let reader = reader.map_err(|problem| self.error(row_group, read, gauge.trouble(), problem))?;
-        Ok(Current { row_group, rows, read, reader, gauge })
+        let reader =
+            reader.map_err(|problem| self.error(row_group, read, memory_budget.trouble(), problem))?;
+        Ok(Current { row_group, rows, read, reader, memory_budget })
     }
 
     /// Returns a batch with its position. Fails if the footer has fewer rows.
@@ -171,9 +172,9 @@ impl<R: ChunkReader + 'static> Batches<R> {
     }
 
     /// Returns the error of a read: the one that a page reader reported, or else the decoder's.
-    fn error(&self, row_group: usize, row: u64, trouble: Option<Trouble>, problem: String) -> ReadError {
+    fn error(&self, row_group: usize, row: u64, trouble: Option<PageError>, problem: String) -> ReadError {
         let file = self.footer.file().to_owned();
-        let Some(Trouble { column, offset, cause }) = trouble else {
+        let Some(PageError { column, offset, cause }) = trouble else {
             return ReadError::Damaged { file, row_group, row, column: None, offset: None, problem };
         };
         match cause {
@@ -205,7 +206,7 @@ fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: MemoryBoun
         bytes = bytes.saturating_add(pages.max(values.unwrap_or(0)).max(width));
     }
     let row = (bytes / rows).max(1);
-    as_rows((bounds.batch as u64 / row).clamp(1, MOST_ROWS))
+    as_rows((bounds.batch as u64 / row).clamp(1, MAX_ROWS))
 }
 
 fn as_rows(rows: u64) -> usize {
@@ -216,6 +217,6 @@ fn as_rows(rows: u64) -> usize {
 fn caught<T, E: ToString>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(decoded) => decoded.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!("its decoder gave up ({})", panic_text(&*panic))),
+        Err(panic) => Err(format!("the decoder panicked ({})", panic_text(&*panic))),
     }
 }

@@ -8,7 +8,7 @@ use parquet::errors::ParquetError;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file is no Parquet, or its metadata is wrong.
-    #[error("the footer of {file} can't be used: {problem}: get the file again from where it was written")]
+    #[error("the footer of {file} can't be used: {problem}: get the file again from its source")]
     Footer { file: String, problem: String },
     /// The requested row group does not exist.
     #[error("{file} has no row group {row_group}: it has {row_groups}, counted from 0: plan again")]
@@ -34,8 +34,7 @@ pub enum ReadError {
     },
     /// Pages don't match their metadata.
     #[error(
-        "{file} is damaged in row group {row_group} after row {row}{}: {problem}: get the file again from where it was \
-         written",
+        "{file} is damaged in row group {row_group} after row {row}{}: {problem}: get the file again from its source",
         place(.column.as_deref(), *.offset)
     )]
     Damaged {
@@ -53,7 +52,7 @@ pub enum ReadError {
     /// Data that must be in memory at once exceeds the budget.
     #[error(
         "row group {row_group} of {file} needs {bytes} bytes for {what} of column {column} at byte {offset}, and {bound} \
-         are allowed: if the file is to be trusted, give more memory or write it again with smaller pages"
+         are allowed: if you trust the file, give more memory or write it again with smaller pages"
     )]
     TooLarge {
         file: String,
@@ -72,8 +71,7 @@ pub enum ReadError {
     },
     /// The footer and the pages disagree on the number of rows.
     #[error(
-        "row group {row_group} of {file} has {read} rows and its footer says {footer}: get the file again from where it \
-         was written"
+        "row group {row_group} of {file} has {read} rows and its footer says {footer}: get the file again from its source"
     )]
     RowCount {
         file: String,

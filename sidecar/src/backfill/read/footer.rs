@@ -16,7 +16,7 @@ use super::schema;
 /// Larger footers are refused. A footer of events takes about a kilobyte per row group, so a
 /// careful writer stays far below the limit. The parsed form of the largest footer still fits into
 /// memory.
-const MOST_FOOTER_BYTES: u64 = 64 << 20;
+const MAX_FOOTER_BYTES: u64 = 64 << 20;
 /// The footer's length and the magic at a file's end.
 const TAIL_BYTES: u64 = 8;
 
@@ -46,7 +46,7 @@ pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError
         Ok((metadata, decoded))
     }));
     let (metadata, decoded) = read
-        .unwrap_or_else(|panic| Err(format!("its parser gave up ({})", panic_text(&*panic))))
+        .unwrap_or_else(|panic| Err(format!("the parser panicked ({})", panic_text(&*panic))))
         .map_err(wrong)?;
     Ok(Footer { file: file.into(), metadata: Arc::new(metadata), decoded })
 }
@@ -94,12 +94,10 @@ fn check_length<R: ChunkReader>(input: &R) -> Result<(), String> {
         return Err("it is encrypted, which posthouse can't read".to_owned());
     }
     if magic != b"PAR1" {
-        return Err("it does not end as a Parquet file does".to_owned());
+        return Err("it does not end with PAR1".to_owned());
     }
-    if length > bytes - TAIL_BYTES || length > MOST_FOOTER_BYTES {
-        return Err(format!(
-            "it says to be {length} bytes long, in a file of {bytes} (at most {MOST_FOOTER_BYTES})"
-        ));
+    if length > bytes - TAIL_BYTES || length > MAX_FOOTER_BYTES {
+        return Err(format!("it claims {length} bytes in a file of {bytes} (at most {MAX_FOOTER_BYTES})"));
     }
     Ok(())
 }
@@ -117,7 +115,7 @@ fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
     }
     if rows != metadata.file_metadata().num_rows() {
         let said = metadata.file_metadata().num_rows();
-        return Err(format!("it says {said} rows, and its row groups {rows}"));
+        return Err(format!("it declares {said} rows, and its row groups {rows}"));
     }
     Ok(())
 }
@@ -133,12 +131,13 @@ fn check_columns(
     }
     for column in group.columns() {
         let path = column.column_path().string();
-        let (start, bytes) = place(column).ok_or_else(|| format!("column {path} has no place"))?;
+        let (start, bytes) =
+            place(column).ok_or_else(|| format!("column {path} has a negative offset or size"))?;
         if column.file_path().is_some_and(|path| !path.is_empty()) {
             return Err(format!("column {path} is kept in another file, which posthouse can't read"));
         }
         if start.checked_add(bytes).is_none_or(|end| end > file_bytes) {
-            return Err(format!("column {path} ends behind the file's end"));
+            return Err(format!("column {path} ends after the end of the file"));
         }
     }
     Ok(())

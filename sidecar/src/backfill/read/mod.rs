@@ -7,7 +7,7 @@
 mod batches;
 mod error;
 mod footer;
-mod gauge;
+mod memory_budget;
 mod pages;
 mod row_group;
 mod schema;
@@ -15,7 +15,7 @@ mod schema;
 pub use self::batches::{Batch, Batches, batches};
 pub use self::error::ReadError;
 pub use self::footer::{Footer, footer};
-pub use self::gauge::MemoryBounds;
+pub use self::memory_budget::MemoryBounds;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
-use super::gauge::Gauge;
+use super::memory_budget::MemoryBudget;
 use super::pages::Pages;
 
 /// One row group, for the decoder.
@@ -19,7 +19,7 @@ pub(super) struct RowGroup<R> {
     /// The leaf columns that are read. The memory budget identifies them by their index in this
     /// list.
     pub(super) projection: Vec<usize>,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) memory_budget: Arc<MemoryBudget>,
 }
 
 impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
@@ -33,7 +33,7 @@ impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
         let (Some(column), Some(chunk)) = (column, chunk) else {
             return Err(ParquetError::General(format!("there is no column {leaf}")));
         };
-        let pages = Pages::new(self.input.clone(), chunk, column, self.gauge.clone())?;
+        let pages = Pages::new(self.input.clone(), chunk, column, self.memory_budget.clone())?;
         Ok(Box::new(Chunks(Some(Box::new(pages)))))
     }
 

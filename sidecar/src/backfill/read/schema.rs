@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 /// Deeper nesting is refused, because decoding and JSON recurse into it.
-const MOST_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// Decoding of a file's columns.
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ pub(super) fn decoded(file: &SchemaDescriptor) -> Result<Decoded, String> {
 }
 
 fn check_depth(node: &Type, depth: usize) -> Result<(), String> {
-    if depth > MOST_DEPTH {
-        return Err(format!("its schema is nested more than {MOST_DEPTH} levels deep"));
+    if depth > MAX_DEPTH {
+        return Err(format!("its schema is nested more than {MAX_DEPTH} levels deep"));
     }
     match node {
         Type::PrimitiveType { .. } => Ok(()),

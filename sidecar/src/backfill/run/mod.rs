@@ -6,7 +6,7 @@
 mod pass;
 mod progress;
 mod reader;
-mod rehearse;
+mod dry_run;
 mod rejects;
 mod shard;
 mod unit;
@@ -19,15 +19,15 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::interval;
 
+pub use self::dry_run::{ShardMonthSummary, dry_run};
 use self::pass::PassContext;
 pub use self::progress::{Count, Progress, Stop};
-pub use self::rehearse::{Share, rehearse};
 pub use self::rejects::{RejectLimit, TooManyRejects};
-pub(crate) use self::unit::UnitReading;
+pub(crate) use self::unit::UnitReader;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::map::QuarantineError;
-use super::plan::{Plan, PlanError, confirm};
+use super::plan::{LoadPlan, PlanError, confirm};
 use super::read::{MemoryBounds, ReadError};
 use super::retry::is_passing;
 use super::source::SourceError;
@@ -77,7 +77,7 @@ pub enum RunError {
     Store(#[from] StoreError),
     /// Another run recorded the files first, with another cut.
     #[error(transparent)]
-    Plan(#[from] Box<PlanError>),
+    LoadPlan(#[from] Box<PlanError>),
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -88,7 +88,7 @@ pub enum RunError {
     #[error("stopped")]
     Stopped(Stop),
     /// A task panicked or was aborted, which is a bug in posthouse.
-    #[error("a task of the load ended: please report this")]
+    #[error("a task of the load failed: please report this")]
     Task(#[from] JoinError),
 }
 
@@ -128,7 +128,7 @@ fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), R
 pub async fn run(
     config: &Config,
     route: &Route,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
 ) -> Result<Option<Stop>, RunError> {
@@ -143,8 +143,8 @@ pub async fn run(
         progress.clone(),
     );
     let canceller = tokio::spawn(watch);
-    let (database, ghosts) = (&config.database, Arc::default());
-    let load = PassContext { database, route, plan, limits, progress: progress.clone(), ghosts };
+    let (database, stale_tokens) = (&config.database, Arc::default());
+    let load = PassContext { database, route, plan, limits, progress: progress.clone(), stale_tokens };
     let loaded = load.passes().await;
     canceller.abort();
     loaded.map(|()| progress.stopped())

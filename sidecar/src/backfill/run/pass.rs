@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::progress::{Progress, Stop};
-use super::reader::UnitReader;
+use super::reader::UnitDispatcher;
 use super::shard::ShardWorker;
-use super::unit::UnitReading;
-use super::{Limits, Plan, RunError, worse};
-use crate::backfill::insert::{Ghosts, Route};
+use super::unit::UnitReader;
+use super::{Limits, LoadPlan, RunError, worse};
+use crate::backfill::insert::{Route, StaleTokens};
 use crate::backfill::retry::{PATIENCE, wait};
 use crate::backfill::shard::Memory;
 use crate::node::Node;
@@ -31,11 +31,11 @@ const INBOX: usize = 4;
 pub(super) struct PassContext<'a> {
     pub(super) database: &'a str,
     pub(super) route: &'a Route,
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<LoadPlan>,
     pub(super) limits: &'a Limits,
     pub(super) progress: Arc<Progress>,
     /// Shared by all passes.
-    pub(super) ghosts: Arc<Ghosts>,
+    pub(super) stale_tokens: Arc<StaleTokens>,
 }
 
 impl PassContext<'_> {
@@ -61,11 +61,12 @@ impl PassContext<'_> {
                 return Err(fault);
             }
             tries += 1;
+            let pause = wait(tries);
             if let RunError::Asked(error) = &fault {
-                tracing::warn!("{error}; asking again");
+                tracing::warn!(error = %error, retry_in = ?pause, "ledger query failed, retrying");
             }
             tokio::select! {
-                () = sleep(wait(tries)) => {}
+                () = sleep(pause) => {}
                 () = self.progress.until_stopped() => return Ok(()),
             }
         }
@@ -85,11 +86,11 @@ impl PassContext<'_> {
                 database: self.database.to_owned(),
                 destination: destination.clone(),
                 progress: self.progress.clone(),
-                ghosts: self.ghosts.clone(),
+                stale_tokens: self.stale_tokens.clone(),
             });
             tasks.spawn(shard.work(work));
         }
-        let reading = UnitReading {
+        let reading = UnitReader {
             plan: self.plan.clone(),
             rule: self.route.rule.clone(),
             memory: Memory::new(self.limits.block_bytes),
@@ -97,7 +98,7 @@ impl PassContext<'_> {
             progress: self.progress.clone(),
             runtime: Handle::current(),
         };
-        let reader = UnitReader { reading, shards, database: self.database.to_owned(), node, begun };
+        let reader = UnitDispatcher { reading, shards, database: self.database.to_owned(), node, begun };
         tasks.spawn_blocking(move || reader.read());
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {

@@ -9,17 +9,17 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::progress::Stop;
-use super::unit::UnitReading;
+use super::unit::UnitReader;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
-use crate::backfill::insert::Parcel;
+use crate::backfill::insert::PendingInsert;
 use crate::backfill::ledger::{Known, known_unit};
 use crate::backfill::plan::{File, Unit};
 use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
 
 /// Reads a plan's units and passes their blocks to the shards.
-pub(super) struct UnitReader {
-    pub(super) reading: UnitReading,
+pub(super) struct UnitDispatcher {
+    pub(super) reading: UnitReader,
     pub(super) shards: BTreeMap<u32, mpsc::Sender<ShardWork>>,
     pub(super) database: String,
     pub(super) node: Node,
@@ -27,7 +27,7 @@ pub(super) struct UnitReader {
     pub(super) begun: Arc<AtomicUsize>,
 }
 
-impl UnitReader {
+impl UnitDispatcher {
     /// Reads all units that are not done.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl UnitReader {
                 rows,
                 bytes,
                 checksum,
-                parcel: Parcel::new(unit.id, slice.id, block),
+                pending_insert: PendingInsert::new(unit.id, slice.id, block),
             };
             self.send(shard, ShardWork::Block(Box::new(work)))?;
         }

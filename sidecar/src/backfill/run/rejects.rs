@@ -14,8 +14,8 @@ pub enum RejectLimit {
 /// The rejected rows exceed the limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{rejected} rows were rejected, and --max-rejects is {limit}: the first of them is row {row} of row group {row_group} of \
-     {location}: {reason}. Mend the file or the mapping, or allow more; the rejected rows are in {quarantine}"
+    "{rejected} rows were rejected, and --max-rejects is {limit}. The first is row {row} of row group {row_group} of \
+     {location}: {reason}. Fix the file or the mapping, or allow more. The rejected rows are in {quarantine}"
 )]
 pub struct TooManyRejects {
     /// A lower bound.

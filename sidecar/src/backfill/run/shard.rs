@@ -12,7 +12,7 @@ use tokio::time::{interval, sleep};
 use super::progress::Progress;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
 use super::{RunError, worse};
-use crate::backfill::insert::{Destination, Ghosts, Pace, StoreError, Stored, observe, store};
+use crate::backfill::insert::{Destination, StaleTokens, StoreError, Stored, Throttle, observe, store};
 use crate::backfill::ledger::{Record, State, record};
 use crate::node::NodeError;
 
@@ -28,7 +28,7 @@ pub(super) struct ShardWorker {
     pub(super) database: String,
     pub(super) destination: Destination,
     pub(super) progress: Arc<Progress>,
-    pub(super) ghosts: Arc<Ghosts>,
+    pub(super) stale_tokens: Arc<StaleTokens>,
 }
 
 impl ShardWorker {
@@ -37,8 +37,8 @@ impl ShardWorker {
     /// # Errors
     /// The first block or record that can't be stored. Acknowledged blocks are in the ledger.
     pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<ShardWork>) -> Result<(), RunError> {
-        let (pace, mut allowed) = watch::channel(Pace::Full);
-        let watcher = tokio::spawn(self.clone().watch(pace));
+        let (throttle, mut allowed) = watch::channel(Throttle::None);
+        let watcher = tokio::spawn(self.clone().watch(throttle));
         let mut under_way = JoinSet::new();
         let mut worked = Ok(());
         while let Some(work) = inbox.recv().await {
@@ -57,7 +57,7 @@ impl ShardWorker {
         self: &Arc<Self>,
         work: ShardWork,
         under_way: &mut JoinSet<Result<(), RunError>>,
-        allowed: &mut watch::Receiver<Pace>,
+        allowed: &mut watch::Receiver<Throttle>,
     ) -> Result<(), RunError> {
         match work {
             ShardWork::Begin(unit) if unit.begun => Ok(()),
@@ -83,13 +83,20 @@ impl ShardWorker {
         let unit = block.unit.clone();
         // Reports the cause of the wait. Returns whether to retry.
         let again = |error: &NodeError| {
-            tracing::warn!("shard {shard}: {error}; trying again");
-            self.progress.slow(shard, Some(format!("waits: {error}")));
+            tracing::warn!(shard, error = %error, "insert failed, retrying");
+            self.progress.slow(shard, Some(format!("retrying: {error}")));
             self.progress.ending().is_none()
         };
         let in_doubt = || unit.in_doubt();
-        let stored =
-            store(&self.database, &self.destination, &mut block.parcel, &self.ghosts, in_doubt, again).await;
+        let stored = store(
+            &self.database,
+            &self.destination,
+            &mut block.pending_insert,
+            &self.stale_tokens,
+            in_doubt,
+            again,
+        )
+        .await;
         let stored = match (stored, self.progress.ending()) {
             (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
             (stored, _) => stored.inspect_err(|error| self.gone(&unit, error))?,
@@ -115,13 +122,18 @@ impl ShardWorker {
         let (shard, month, cause) = match error {
             StoreError::Gone { shard, month, source } => (*shard, month, source.to_string()),
             StoreError::Ghost { shard, month } => {
-                (*shard, month, "it knows the token and not the rows".to_owned())
+                (*shard, month, "its token is stale, and its rows are missing".to_owned())
             }
             _ => return,
         };
-        let unit = unit.id;
-        tracing::warn!("shard {shard}: {cause}; reading unit {unit} again for its block of month {month}");
-        self.progress.slow(shard, Some(format!("waits: {cause}")));
+        tracing::warn!(
+            shard,
+            month,
+            unit = %unit.id,
+            error = %cause,
+            "block is not stored, reading its unit again"
+        );
+        self.progress.slow(shard, Some(format!("reading a unit again: {cause}")));
         self.progress.end_pass();
     }
 
@@ -141,38 +153,38 @@ impl ShardWorker {
     ///
     /// # Errors
     /// [`RunError::Stopped`] if the load is to end while inserts are paused.
-    async fn wait(&self, allowed: &mut watch::Receiver<Pace>) -> Result<(), RunError> {
+    async fn wait(&self, allowed: &mut watch::Receiver<Throttle>) -> Result<(), RunError> {
         loop {
-            let pace = allowed.borrow_and_update().clone();
-            match (pace, self.progress.ending()) {
-                (Pace::Full, _) | (Pace::Slow { .. }, Some(_)) => return Ok(()),
-                (Pace::Slow { pause, .. }, None) => {
+            let throttle = allowed.borrow_and_update().clone();
+            match (throttle, self.progress.ending()) {
+                (Throttle::None, _) | (Throttle::Delay { .. }, Some(_)) => return Ok(()),
+                (Throttle::Delay { pause, .. }, None) => {
                     sleep(pause).await;
                     return Ok(());
                 }
-                (Pace::Hold { .. }, Some(stop)) => return Err(RunError::Stopped(stop)),
+                (Throttle::Pause { .. }, Some(stop)) => return Err(RunError::Stopped(stop)),
                 // The watcher sends every second while the worker lives.
-                (Pace::Hold { .. }, None) => _ = allowed.changed().await,
+                (Throttle::Pause { .. }, None) => _ = allowed.changed().await,
             }
         }
     }
 
     /// Watches the shard's nodes. The node under the most pressure sets the throttle.
-    async fn watch(self: Arc<Self>, pace: watch::Sender<Pace>) {
+    async fn watch(self: Arc<Self>, throttle: watch::Sender<Throttle>) {
         let mut ticks = interval(PRESSURE_PERIOD);
         loop {
             ticks.tick().await;
-            let mut hardest = Pace::Full;
+            let mut hardest = Throttle::None;
             let nodes = self.destination.nodes.iter();
             for node in nodes.filter(|node| node.shard == self.destination.shard as usize) {
                 // The inserts handle a node that does not answer.
                 if let Ok(Some(pressure)) = observe(node, &self.database).await {
-                    hardest = hardest.slower(Pace::of(&pressure));
+                    hardest = hardest.slower(Throttle::of(&pressure));
                 }
             }
-            let reason = (hardest != Pace::Full).then(|| hardest.to_string());
+            let reason = (hardest != Throttle::None).then(|| hardest.to_string());
             self.progress.slow(self.destination.shard, reason);
-            pace.send_replace(hardest);
+            throttle.send_replace(hardest);
         }
     }
 }

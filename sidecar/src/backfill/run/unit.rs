@@ -10,13 +10,13 @@ use super::progress::Progress;
 use super::rejects::TooManyRejects;
 use super::{Limits, RunError};
 use crate::backfill::map::{Quarantine, QuarantineError, Reject};
-use crate::backfill::plan::{File, Plan, Unit};
+use crate::backfill::plan::{File, LoadPlan, Unit};
 use crate::backfill::read::{Batch, batches};
 use crate::backfill::shard::{Memory, Slice, Slicer};
 
 /// Shared inputs for reading the units of a plan.
-pub(crate) struct UnitReading {
-    pub(crate) plan: Arc<Plan>,
+pub(crate) struct UnitReader {
+    pub(crate) plan: Arc<LoadPlan>,
     pub(crate) rule: Weights,
     pub(crate) limits: Limits,
     /// Memory budget for the blocks of all slices.
@@ -25,7 +25,7 @@ pub(crate) struct UnitReading {
     pub(crate) runtime: Handle,
 }
 
-impl UnitReading {
+impl UnitReader {
     /// Reads one unit and passes its slices in order to `full`. Returns the number of rejected
     /// rows.
     ///

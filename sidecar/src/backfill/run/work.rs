@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::backfill::insert::Parcel;
+use crate::backfill::insert::PendingInsert;
 use crate::backfill::place::{SliceId, UnitId};
 
 /// One step of a unit on one shard.
@@ -58,5 +58,5 @@ pub(super) struct BlockWork {
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) checksum: u64,
-    pub(super) parcel: Parcel,
+    pub(super) pending_insert: PendingInsert,
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::checksum::{ChecksumRow, wire_uuid};
 use super::column::NativeColumn;
 use super::memory::Memory;
-use crate::backfill::events::Events;
+use crate::backfill::events::EventBatch;
 
 /// Names and types of the columns, in the order of `sql/backfill/insert_block.sql`.
 const COLUMNS: [(&str, &str); 11] = [
@@ -81,7 +81,7 @@ impl Block {
 
     /// Appends `rows` of `events` column by column, so that the processor's caches see few columns
     /// at once. `offset` returns the `_offset` of a row.
-    pub(super) fn extend(&mut self, events: &Events, rows: &[usize], offset: impl Fn(usize) -> u64) {
+    pub(super) fn extend(&mut self, events: &EventBatch, rows: &[usize], offset: impl Fn(usize) -> u64) {
         for &row in rows {
             self.count(events.timestamp[row], row_hash(events, row, offset(row)));
         }
@@ -162,7 +162,7 @@ fn push_text(column: &mut NativeColumn, memory: &Arc<Memory>, text: &[u8]) {
     end.extend_from_slice(text);
 }
 
-fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
+fn row_hash(events: &EventBatch, row: usize, offset: u64) -> u64 {
     let texts = texts(events).map(|(_, array)| array.value(row));
     ChecksumRow {
         uuid: events.uuid[row],
@@ -177,7 +177,7 @@ fn row_hash(events: &Events, row: usize, offset: u64) -> u64 {
 }
 
 /// The string columns.
-pub(super) fn texts(events: &Events) -> [(ColumnName, &BinaryViewArray); 5] {
+pub(super) fn texts(events: &EventBatch) -> [(ColumnName, &BinaryViewArray); 5] {
     [
         (ColumnName::Event, &events.event),
         (ColumnName::Properties, &events.properties),
@@ -230,7 +230,7 @@ mod tests {
         // AS created_at, toDateTime(4) AS _timestamp, toUInt64(5) AS _offset, 'c' AS elements_chain
         // FORMAT Native
         let texts = |text: &str| BinaryViewArray::from_iter_values([text]);
-        let events = Events {
+        let events = EventBatch {
             uuid: vec![0x0011_2233_4455_6677_8899_aabb_ccdd_eeff],
             event: texts("e"),
             properties: texts("{}"),

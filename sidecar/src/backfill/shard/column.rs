@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::memory::{CHUNK, Chunk, Memory};
 
 /// Size of the first chunks. It is small because many shards and months make many short columns.
-const SMALLEST_CHUNK: usize = 4 << 10;
+const MIN_CHUNK: usize = 4 << 10;
 /// A chunk has 1/8 of its column's current size, so that little memory is reserved and unused.
 const GROWTH: usize = 8;
 /// A full chunk is shrunk if more than 1/16 of its capacity is unused.
@@ -28,7 +28,7 @@ impl NativeColumn {
         let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes;
         if !self.chunks.last().is_some_and(fits) {
             self.close();
-            let size = (self.bytes / GROWTH).clamp(SMALLEST_CHUNK, CHUNK).max(bytes);
+            let size = (self.bytes / GROWTH).clamp(MIN_CHUNK, CHUNK).max(bytes);
             self.chunks.push(memory.take(size));
         }
         self.bytes += bytes;
@@ -138,6 +138,6 @@ mod tests {
         let memory = Memory::new(u64::MAX);
         let mut column = NativeColumn::default();
         push(&mut column, &memory, 1);
-        assert_eq!(memory.taken(), SMALLEST_CHUNK);
+        assert_eq!(memory.taken(), MIN_CHUNK);
     }
 }

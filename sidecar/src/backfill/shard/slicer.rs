@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use posthouse_udf::shard::{Weights, shard_keys};
-use posthouse_udf::texts::Apart;
+use posthouse_udf::texts::Scattered;
 
 use super::block::{Block, FIXED_BYTES, length, text_bytes, texts};
 use super::memory::Memory;
 use super::month::month;
-use crate::backfill::events::Events;
+use crate::backfill::events::EventBatch;
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 
 /// Consecutive rows of a unit, as blocks ordered by shard and month.
@@ -69,7 +69,7 @@ impl<'w> Slicer<'w> {
     /// Stops at the first error of `full`.
     pub fn push<E>(
         &mut self,
-        events: &Events,
+        events: &EventBatch,
         mut full: impl FnMut(Slice) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut from = 0;
@@ -95,7 +95,7 @@ impl<'w> Slicer<'w> {
 
     /// Counts rows from `from` until the slice is full. Returns the first row that is not part of
     /// it.
-    fn cut(&mut self, events: &Events, from: usize) -> usize {
+    fn cut(&mut self, events: &EventBatch, from: usize) -> usize {
         let mut to = from;
         while to < events.len() && !self.is_full() {
             let texts: u64 = texts(events).iter().map(|(_, array)| text_bytes(length(array, to))).sum();
@@ -107,7 +107,7 @@ impl<'w> Slicer<'w> {
     }
 
     /// Appends rows to their blocks, one block after the other.
-    fn scatter(&mut self, events: &Events, from: usize, to: usize) {
+    fn scatter(&mut self, events: &EventBatch, from: usize, to: usize) {
         self.assign(events, from, to);
         let first = self.rows - (to - from) as u32;
         let slice = self.unit.slice(self.number);
@@ -118,9 +118,9 @@ impl<'w> Slicer<'w> {
     }
 
     /// Assigns each row to its block, and creates missing blocks.
-    fn assign(&mut self, events: &Events, from: usize, to: usize) {
+    fn assign(&mut self, events: &EventBatch, from: usize, to: usize) {
         self.rows_of.iter_mut().for_each(Vec::clear);
-        let keys = shard_keys(Apart((from..to).map(|row| events.distinct_id.value(row))));
+        let keys = shard_keys(Scattered((from..to).map(|row| events.distinct_id.value(row))));
         for ((row, key), timestamp) in (from..to).zip(keys).zip(&events.timestamp[from..to]) {
             let (shard, month) = (self.weights.shard_of(key), month(*timestamp));
             let place = *self.index.entry((shard, month)).or_insert_with(|| {
@@ -157,7 +157,7 @@ mod tests {
     use super::super::Native;
     use super::*;
 
-    fn events(random: &mut StdRng, rows: usize) -> Events {
+    fn events(random: &mut StdRng, rows: usize) -> EventBatch {
         let mut texts = |most: usize| {
             let texts: Vec<Vec<u8>> = (0..rows).map(|_| vec![b'x'; random.random_range(0..=most)]).collect();
             BinaryViewArray::from_iter_values(texts)
@@ -169,7 +169,7 @@ mod tests {
         let (timestamp, team_id, created_at) = (numbers(), numbers(), numbers());
         let uuid = (0..rows).map(|_| random.random()).collect();
         let ingested_at = (0..rows).map(|_| random.random()).collect();
-        Events {
+        EventBatch {
             uuid,
             event,
             properties,
@@ -183,9 +183,9 @@ mod tests {
         }
     }
 
-    fn part(events: &Events, from: usize, rows: usize) -> Events {
+    fn part(events: &EventBatch, from: usize, rows: usize) -> EventBatch {
         let texts = |array: &BinaryViewArray| array.slice(from, rows);
-        Events {
+        EventBatch {
             uuid: events.uuid[from..from + rows].to_vec(),
             event: texts(&events.event),
             properties: texts(&events.properties),
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    fn slices(weights: &Weights, batches: &[Events], limit: u64) -> Vec<Slice> {
+    fn slices(weights: &Weights, batches: &[EventBatch], limit: u64) -> Vec<Slice> {
         let mut slicer = Slicer::new(UnitId::of(&["unit"]), weights, limit, Memory::new(u64::MAX));
         let mut slices = Vec::new();
         for batch in batches {

@@ -69,10 +69,8 @@ pub(super) fn parse(argument: &str) -> Result<Location, SourceError> {
 fn bucket(store: BucketStore, rest: &str) -> Result<Location, &'static str> {
     let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
     if name.contains([':', '@']) {
-        return Err(
-            "credentials do not belong into an address: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                    (GOOGLE_APPLICATION_CREDENTIALS for gs://)",
-        );
+        return Err("an address can't contain credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+                    (GOOGLE_APPLICATION_CREDENTIALS for gs://)");
     }
     let sound = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if name.is_empty() || !name.chars().all(sound) {
@@ -81,19 +79,19 @@ fn bucket(store: BucketStore, rest: &str) -> Result<Location, &'static str> {
         );
     }
     if query(key).is_some() {
-        return Err("an address in a bucket has no query: for a signed one use its https:// form");
+        return Err("a bucket address can't have a query: for a signed address use its https:// form");
     }
     Ok(Location::Bucket { store, name: name.to_owned(), key: key.to_owned() })
 }
 
 fn web(argument: &str) -> Result<Url, &'static str> {
     let url =
-        Url::parse(argument).map_err(|_| "it can't be parsed: encode what is no letter or digit in it")?;
+        Url::parse(argument).map_err(|_| "it can't be parsed: percent-encode its special characters")?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it has no host");
     }
     if url.path().ends_with('/') || url.path().contains('*') {
-        return Err("a web server can't be asked for the names of its files: give the address of each file");
+        return Err("a web server can't list its files: give the address of each file");
     }
     Ok(url)
 }

@@ -9,7 +9,7 @@ use parquet::errors::ParquetError;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// An invalid source argument.
-    #[error("{argument} is no source: {problem}")]
+    #[error("{argument} is not a source: {problem}")]
     Argument {
         /// Without secrets.
         argument: String,
@@ -25,7 +25,7 @@ pub enum SourceError {
         hint: String,
     },
     /// A local file that can't be read.
-    #[error("{location} can't be read: check that it is there and that posthouse may read it")]
+    #[error("{location} can't be read: check that it exists and that posthouse may read it")]
     File {
         /// The file or folder.
         location: String,
@@ -33,7 +33,7 @@ pub enum SourceError {
     },
     /// Other bytes than the recorded ones, or bytes that changed during the read.
     #[error(
-        "{location} has changed: recorded as {recorded}, found as {found}: plan again, or bring the recorded file back"
+        "{location} has changed: recorded as {recorded}, now {found}: plan again, or restore the recorded file"
     )]
     Changed {
         location: String,
@@ -43,7 +43,7 @@ pub enum SourceError {
         found: String,
     },
     /// A file that is not Parquet, by its last bytes.
-    #[error("{location} is not a whole Parquet file: {problem}: leave it out, or write it again")]
+    #[error("{location} is not a complete Parquet file: {problem}: leave it out, or write it again")]
     NotParquet {
         location: String,
         /// The fault of its last bytes.
@@ -58,7 +58,7 @@ pub enum SourceError {
         problem: String,
     },
     /// No object under this key or address.
-    #[error("{location} is not there: {hint}")]
+    #[error("{location} does not exist: {hint}")]
     Missing { location: String, hint: &'static str },
     /// No bucket of this name.
     #[error("the bucket of {location} does not exist at {endpoint}: {hint}")]
@@ -108,7 +108,7 @@ pub enum SourceError {
     },
     /// No answer, an incomplete one, or one that asks to try later; after all retries.
     #[error(
-        "{location}: no whole answer from {endpoint}: {problem}: check the network and run the same command again"
+        "{location}: no complete answer from {endpoint}: {problem}: check the network and run the same command again"
     )]
     Unreachable {
         /// The object or bucket.
@@ -130,9 +130,7 @@ pub enum SourceError {
         said: String,
     },
     /// The process is stopping.
-    #[error(
-        "{location} was not read to its end: posthouse is stopping: run the same command again to resume"
-    )]
+    #[error("posthouse is stopping before the end of {location}: run the same command again to resume")]
     Stopped {
         /// The file or argument.
         location: String,

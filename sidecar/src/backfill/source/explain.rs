@@ -65,7 +65,7 @@ pub(super) fn explain(
             SourceError::Unreachable { location, endpoint, problem: variables.hide(&problem) }
         }
         StoreAnswer::NoCredentials => {
-            let said = "there are none in the environment, and this machine's provider gives none".to_owned();
+            let said = "none in the environment or from this machine's provider".to_owned();
             SourceError::Credentials { location, said, hint: hints(kind).credentials }
         }
         StoreAnswer::Odd(said) => SourceError::Store { location, said: variables.hide(&said) },
@@ -100,7 +100,7 @@ fn refused(
         (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity")
         | (401, _) => SourceError::Credentials { location, said, hint: hints.credentials },
         (_, "RequestTimeTooSkewed") => {
-            SourceError::Credentials { location, said, hint: "set the clock of this machine right" }
+            SourceError::Credentials { location, said, hint: "set the clock of this machine" }
         }
         (_, "NoSuchBucket") => {
             SourceError::NoBucket { location, endpoint: endpoint.to_owned(), hint: hints.bucket }
@@ -112,7 +112,7 @@ fn refused(
         (403, _) => SourceError::Denied { location, said, hint: hints.denied },
         (404 | 410, _) => SourceError::Missing { location, hint: hints.missing },
         (412 | 416, _) => {
-            let (recorded, found) = ("found before".to_owned(), format!("something else ({said})"));
+            let (recorded, found) = ("an earlier version".to_owned(), format!("another version ({said})"));
             SourceError::Changed { location, recorded, found }
         }
         (408 | 429 | 500.., _) => {
@@ -140,7 +140,7 @@ const fn hints(kind: StoreKind) -> Hints {
             denied: "the credentials in AWS_ACCESS_KEY_ID need s3:GetObject, and s3:ListBucket for folders and globs",
             region: "set AWS_REGION to the bucket's region, and leave AWS_ENDPOINT_URL unset for Amazon S3",
             bucket: "check its name, and AWS_ENDPOINT_URL for a store that is not Amazon's",
-            missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
+            missing: "check bucket and key; a folder's name ends with a slash, and a glob names several keys",
         },
         StoreKind::Google => Hints {
             expired: "get a new token, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file",
@@ -149,7 +149,7 @@ const fn hints(kind: StoreKind) -> Hints {
             denied: "the account in GOOGLE_APPLICATION_CREDENTIALS needs storage.objects.get and storage.objects.list",
             region: "check GOOGLE_BASE_URL",
             bucket: "check its name, and GOOGLE_BASE_URL for a store that is not Google's",
-            missing: "check bucket and key; a folder's name ends with a slash, and many keys are named by a glob",
+            missing: "check bucket and key; a folder's name ends with a slash, and a glob names several keys",
         },
         StoreKind::Web => Hints {
             expired: "get a new address: its signature is valid for a limited time",

@@ -25,7 +25,7 @@ pub fn footer_hash(reader: &ObjectReader) -> Result<[u8; 32], SourceError> {
         |problem: String| Err(SourceError::NotParquet { location: reader.location().to_owned(), problem });
     let size = reader.len();
     if size < HEAD + TAIL {
-        return not_parquet(format!("it has {size} bytes, and the smallest has {}", HEAD + TAIL));
+        return not_parquet(format!("it has {size} bytes, and the minimum is {}", HEAD + TAIL));
     }
     let tail = reader.within(size - TAIL..size)?;
     let length = match <[u8; 8]>::try_from(tail.as_ref()) {
@@ -35,13 +35,13 @@ pub fn footer_hash(reader: &ObjectReader) -> Result<[u8; 32], SourceError> {
         }
         _ => {
             return not_parquet(
-                "it does not end with PAR1: it was cut short, or is something else".to_owned(),
+                "it does not end with PAR1: it is truncated, or in another format".to_owned(),
             );
         }
     };
     let Some(start) = (size - TAIL).checked_sub(length).filter(|start| *start >= HEAD) else {
         return not_parquet(format!(
-            "its last bytes claim a footer of {length} bytes, and it has {size} bytes"
+            "its last bytes claim a footer of {length} bytes in a file of {size} bytes"
         ));
     };
     hash(reader, start)

@@ -37,8 +37,7 @@ pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
         Err(error) => return Err(failed(path, error)),
     };
     if found.is_empty() {
-        let hint =
-            "folders and globs give files called *.parquet that are not hidden: name others one by one";
+        let hint = "folders and globs match visible *.parquet files: name other files one by one";
         return Err(SourceError::Nothing { argument: text.into_owned(), hint: hint.into() });
     }
     Ok(found)

@@ -28,7 +28,7 @@ impl Pattern {
         let (base, below) = text.split_at(below);
         // A wildcard stays within its folder; `**` crosses folders.
         let glob = GlobBuilder::new(below.trim_end_matches('/')).literal_separator(true).build();
-        let glob = glob.map_err(|error| format!("the pattern is wrong: {}", error.kind()))?;
+        let glob = glob.map_err(|error| format!("invalid pattern: {}", error.kind()))?;
         Ok(Self { base: base.to_owned(), below: glob.compile_matcher() })
     }
 

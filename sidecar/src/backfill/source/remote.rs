@@ -41,7 +41,7 @@ pub(super) async fn expand(
         place.key_or_folder(key).await?
     };
     if found.is_empty() {
-        let hint = "there is no such key, and none *.parquet below it: check bucket and key, or write a glob";
+        let hint = "no such key, and no *.parquet below it: check bucket and key, or write a glob";
         return Err(SourceError::Nothing { argument, hint: hint.into() });
     }
     Ok(found)
@@ -122,7 +122,7 @@ impl Bucket {
         let path = Path::parse(key).ok().filter(|_| !key.starts_with('/'));
         path.ok_or_else(|| {
             let problem =
-                "a key with empty parts, dots alone or control characters can't be asked for: rename it";
+                "a key with empty segments, dot segments or control characters can't be requested: rename it";
             SourceError::Argument { argument: format!("{}{key}", self.root), problem: problem.to_owned() }
         })
     }

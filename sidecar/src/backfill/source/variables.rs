@@ -59,7 +59,7 @@ impl Variables {
         let url =
             Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else {
-            return Err(format!("{name} is no address: write http://host:port or https://host"));
+            return Err(format!("{name} is not an address: write http://host:port or https://host"));
         };
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             return Err(format!(
@@ -119,8 +119,8 @@ mod tests {
         assert!(endpoint("http://host:9", "TRUE").is_ok_and(|url| url.is_some()));
         for (value, problem) in [
             ("http://host:9", "set AWS_ALLOW_HTTP=true"),
-            ("host:9", "is no address"),
-            ("localhost", "is no address"),
+            ("host:9", "is not an address"),
+            ("localhost", "is not an address"),
             ("https://me:s3cret@host", "has a user"),
         ] {
             let error = endpoint(value, "false").expect_err(value);

@@ -16,15 +16,15 @@ use super::{BlockSum, Proof};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::LedgerError;
 use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
-use crate::backfill::plan::Plan;
+use crate::backfill::plan::LoadPlan;
 use crate::backfill::read::MemoryBounds;
-use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, RunError, UnitReading};
+use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, RunError, UnitReader};
 use crate::backfill::shard::{Memory, SortingKey};
 use crate::node::Node;
 use crate::sql;
 
 /// Events per query: its parameters travel in the URL, and servers accept up to 1 MiB of it.
-const EVENTS_A_QUESTION: usize = 200;
+const EVENTS_PER_QUERY: usize = 200;
 
 /// A block, by shard, slice and month.
 type BlockId = (u32, u64, u32);
@@ -46,7 +46,7 @@ struct EventCount {
 pub async fn explain(
     database: &str,
     route: &Route,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
     decoding: MemoryBounds,
     proof: &mut Proof,
 ) -> Result<(), RunError> {
@@ -58,7 +58,7 @@ pub async fn explain(
         present.insert((block.shard, block.slice, block.month), places(database, route.any(), block).await?);
     }
     let units: BTreeSet<String> = proof.short.iter().map(|block| block.unit.clone()).collect();
-    let reading = UnitReading {
+    let reading = UnitReader {
         plan,
         rule: route.rule.clone(),
         limits: Limits {
@@ -75,7 +75,7 @@ pub async fn explain(
     };
     let missing = tokio::task::spawn_blocking(move || missing(&reading, &units, &present)).await??;
     for ((shard, _, month), keys) in missing {
-        if stand(database, route.any(), shard, &keys).await? {
+        if all_events_exist(database, route.any(), shard, &keys).await? {
             proof.forgive(shard, month, keys.len() as u64);
         }
     }
@@ -94,7 +94,7 @@ async fn places(database: &str, node: &Node, block: &BlockSum) -> Result<HashSet
 
 /// Returns the keys of rows that the files have and the shards don't.
 fn missing(
-    reading: &UnitReading,
+    reading: &UnitReader,
     units: &BTreeSet<String>,
     present: &BTreeMap<BlockId, HashSet<u64>>,
 ) -> Result<BTreeMap<BlockId, Vec<SortingKey>>, RunError> {
@@ -115,13 +115,18 @@ fn missing(
 }
 
 /// Whether every event exists on the shard.
-async fn stand(database: &str, node: &Node, shard: u32, keys: &[SortingKey]) -> Result<bool, LedgerError> {
+async fn all_events_exist(
+    database: &str,
+    node: &Node,
+    shard: u32,
+    keys: &[SortingKey],
+) -> Result<bool, LedgerError> {
     let sql = sql::render("backfill/standing_events.sql", minijinja::context! { database })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut events: Vec<&SortingKey> = keys.iter().collect();
     events.sort_by(|one, other| event(one).cmp(&event(other)));
     events.dedup_by(|one, other| event(one) == event(other));
-    for events in events.chunks(EVENTS_A_QUESTION) {
+    for events in events.chunks(EVENTS_PER_QUERY) {
         let query = node
             .query(&sql)
             .param("shard", shard)

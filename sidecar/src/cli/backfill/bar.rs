@@ -16,7 +16,7 @@ const LINE: Duration = Duration::from_secs(10);
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Status of a load that was asked to stop.
-const STOPPING: &str = "stopping after the blocks under way; once more stops at once";
+const STOPPING: &str = "stopping after the blocks in flight; a second signal stops at once";
 
 /// Reports that the load stops soon. The bar shows this on a terminal.
 pub(super) fn say_stopping() {

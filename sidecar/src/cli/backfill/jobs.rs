@@ -35,15 +35,15 @@ pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow
     let job = find(&route, config, job).await?;
     anyhow::ensure!(
         !job.is_complete(),
-        "job {} is loaded: there is nothing to cancel; posthouse backfill status {} shows it",
+        "job {} is loaded and can't be cancelled; posthouse backfill status {} shows it",
         job.job,
         job.job
     );
     ledger::cancel(&route, &config.database, &job.job).await?;
     output.print(&Cancelled { cancelled: &job.job }, |_| {
         format!(
-            "job {} is cancelled: whatever runs of it stops within seconds, after the blocks under way. The {} rows that \
-             are stored stay; the same run command goes on with the rest",
+            "job {} is cancelled: its running loads stop within seconds, after the blocks in flight. The {} stored rows stay; \
+             the same run command loads the rest",
             job.job,
             HumanCount(job.stored)
         )
@@ -76,16 +76,16 @@ fn next(job: &Job) -> Option<String> {
     match state(job) {
         "proven" => None,
         "loaded" => Some(format!("posthouse backfill verify {}", job.job)),
-        _ => Some("the same run command goes on with the rest".to_owned()),
+        _ => Some("the same run command loads the rest".to_owned()),
     }
 }
 
 fn list_text(jobs: &[Job]) -> String {
     if jobs.is_empty() {
-        return "no backfill was ever begun: posthouse backfill plan --help shows how".to_owned();
+        return "no jobs: posthouse backfill plan --help shows how to start one".to_owned();
     }
     let heading =
-        ["job", "begun (UTC)", "files", "rows", "stored", "rejected", "state"].map(str::to_owned).to_vec();
+        ["job", "started (UTC)", "files", "rows", "stored", "rejected", "state"].map(str::to_owned).to_vec();
     let lines = jobs.iter().map(|job| {
         vec![
             job.job.clone(),
@@ -114,10 +114,10 @@ fn status_text(job: &Job) -> String {
             ),
         ),
         ("blocks", HumanCount(job.blocks).to_string()),
-        ("units", format!("{} begun, {} done", job.units_begun, job.units_done)),
+        ("units", format!("{} started, {} done", job.units_begun, job.units_done)),
         ("files", format!("{}, {}", job.files, HumanBytes(job.bytes))),
         ("team", job.team_id.map_or_else(|| "from the files".to_owned(), |team| team.to_string())),
-        ("begun", format!("{} UTC", job.begun_at)),
+        ("started", format!("{} UTC", job.begun_at)),
         ("last step", format!("{} UTC", job.last_at)),
     ];
     if !job.proven_at.is_empty() {

@@ -6,7 +6,7 @@ use posthouse::backfill::read::MemoryBounds;
 
 /// Minimum memory for decoding, in bytes: pages of a mebibyte for each column, the size that
 /// writers make.
-const LEAST_DECODING: u64 = 64 << 20;
+const MIN_DECODING: u64 = 64 << 20;
 
 /// Returns the part of `memory` for decoding rows.
 pub(super) fn decoding(memory: NonZeroU64) -> MemoryBounds {
@@ -14,7 +14,7 @@ pub(super) fn decoding(memory: NonZeroU64) -> MemoryBounds {
 }
 
 fn decoding_bytes(memory: NonZeroU64) -> u64 {
-    (memory.get() / 16).saturating_mul(3).max(LEAST_DECODING)
+    (memory.get() / 16).saturating_mul(3).max(MIN_DECODING)
 }
 
 /// Returns the part of `memory` for blocks until they are sent, in bytes.
@@ -33,7 +33,7 @@ pub(super) fn largest_slice(memory: NonZeroU64) -> NonZeroU64 {
 /// Returns the smallest `--memory`, in MiB, for slices of `slice` bytes.
 pub(super) fn memory_for(slice: u64) -> u64 {
     let blocks = (slice / 31).saturating_mul(32).saturating_add(64);
-    let beside_decoding = (blocks / 13).saturating_mul(16).max(blocks.saturating_add(LEAST_DECODING));
+    let beside_decoding = (blocks / 13).saturating_mul(16).max(blocks.saturating_add(MIN_DECODING));
     (beside_decoding.min(blocks.saturating_mul(4)) >> 20) + 1
 }
 
@@ -48,7 +48,7 @@ mod tests {
             let blocks = block_bytes(memory);
             assert_eq!(largest_slice(memory).get() >> 20, slice);
             assert!(largest_slice(memory).get() < blocks);
-            assert!(blocks + decoding_bytes(memory) <= memory.get().max(LEAST_DECODING + memory.get() / 4));
+            assert!(blocks + decoding_bytes(memory) <= memory.get().max(MIN_DECODING + memory.get() / 4));
         }
     }
 

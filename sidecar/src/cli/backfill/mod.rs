@@ -21,7 +21,7 @@ Examples:
   posthouse backfill plan exports/ --mapping posthog-export --team-id 7
   posthouse backfill plan 's3://bucket/2025/**/*.parquet' --mapping mapping.toml --json
 
-Reads footers only and writes nothing. The schema must be there: posthouse schema apply.
+Reads footers only and does not write. The tables must exist: posthouse schema apply.
 
 A mapping.toml names the file's column for each column of the events; mapping.example.toml shows every key:
   uuid = \"id\"
@@ -31,7 +31,7 @@ A mapping.toml names the file's column for each column of the events; mapping.ex
   team_id = { constant = 7 }                               or --team-id 7
   distinct_id = { column = \"user\", default = \"anonymous\" }
 
-Object stores are set up by the environment:
+Environment variables of object stores:
   s3://   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN for temporary ones, AWS_REGION;
           AWS_ENDPOINT_URL for another store (AWS_ALLOW_HTTP=true without TLS);
           AWS_SKIP_SIGNATURE=true for a public bucket
@@ -40,11 +40,11 @@ Object stores are set up by the environment:
 const RUN: &str = "\
 Examples:
   posthouse backfill run exports/ --mapping posthog-export --team-id 7
-  posthouse backfill run 's3://bucket/2025/*.parquet' --mapping mapping.toml --split 2/3
+  posthouse backfill run 's3://bucket/2025/*.parquet' --mapping mapping.toml --partition 2/3
   posthouse backfill run exports/ --mapping identity --dry-run
 
-Stopped or killed at any point, the same command goes on where it was: every row is stored once. \
-At the end it is proven, shard by shard, that what stands in ClickHouse is what the files hold.";
+After a stop or kill at any point, the same command resumes the load: every row is stored once. \
+At the end it verifies, shard by shard, that ClickHouse has exactly the rows of the files.";
 
 const VERIFY: &str = "\
 Example:

@@ -23,7 +23,7 @@ pub(super) async fn plan(
 }
 
 pub(super) fn text(summary: &Summary) -> String {
-    let unknown = || "unknown before reading: the footers do not say".to_owned();
+    let unknown = || "unknown: the footers do not have it".to_owned();
     let day = |micros: i64| match Timestamp::from_microsecond(micros) {
         Ok(timestamp) => timestamp.strftime("%F %T").to_string(),
         Err(_) => micros.to_string(),
@@ -41,7 +41,7 @@ pub(super) fn text(summary: &Summary) -> String {
     };
     let time = HumanDuration(std::time::Duration::from_secs(summary.seconds.max(1)));
     let (parts, time) = match summary.units_left {
-        0 => (Some("none".to_owned()), "none: everything is loaded".to_owned()),
+        0 => (Some("none".to_owned()), "none: all rows are loaded".to_owned()),
         _ => (
             summary.parts.map(|parts| format!("about {}", HumanCount(parts))),
             format!("about {time}, if the shards have a core each to spare"),

@@ -4,20 +4,19 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use posthouse::backfill::insert::RouteChoice;
 use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
-use posthouse::backfill::plan::{Cut, Repeat, Request, Split};
+use posthouse::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
 use posthouse::backfill::read::MemoryBounds;
 use posthouse::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 use super::memory::{decoding, largest_slice};
 
-/// MiB for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes, and
-/// for decoding.
-const DEFAULT_MEMORY: &str = "512";
-
-const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).expect("not 0");
+/// Memory for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes,
+/// and for decoding.
+const DEFAULT_MEMORY: &str = "512MiB";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SourceArguments {
@@ -39,21 +38,21 @@ pub(in crate::cli) struct SourceArguments {
     route: RouteArgument,
 
     /// Also load files that were loaded before in another version or under another mapping
-    #[arg(long)]
-    again: bool,
+    #[arg(long, alias = "again")]
+    allow_reload: bool,
 
     /// Load the i-th of n shares, one on each of n machines
-    #[arg(long, value_name = "I/N")]
-    split: Option<Split>,
+    #[arg(long, alias = "split", value_name = "I/N")]
+    partition: Option<JobPartition>,
 
-    /// Cut files that were not begun yet into slices of this size in MiB, instead of the size that
-    /// fits into --memory (403 for 512), each of at most 1,048,576 rows; each slice makes a part
+    /// Cut files that were not started yet into slices of this size, instead of the size that fits
+    /// into --memory (403MiB for 512MiB), each of at most 1,048,576 rows; each slice makes a part
     /// per shard and month
-    #[arg(long, value_name = "MIB", value_parser = mebibytes)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     slice: Option<NonZeroU64>,
 
-    /// Memory to use, in MiB, for files of any shape; decoding takes at least 64
-    #[arg(long, value_name = "MIB", default_value = DEFAULT_MEMORY, value_parser = mebibytes)]
+    /// Memory to use, for files of any shape; decoding takes at least 64MiB
+    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
     memory: NonZeroU64,
 }
 
@@ -103,8 +102,14 @@ fn recheck_after(text: &str) -> Result<Duration, String> {
     if age > most { Err(format!("give at most {}s, the default", most.as_secs())) } else { Ok(age) }
 }
 
-fn mebibytes(text: &str) -> Result<NonZeroU64, String> {
-    text.parse().map_err(|_| "give a whole number of MiB from 1 on, such as 512".to_owned())
+/// Parses a size such as `512MiB`. A bare number is MiB.
+fn size(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = match text.parse::<u64>() {
+        Ok(mebibytes) => mebibytes.checked_mul(1 << 20),
+        Err(_) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+    };
+    let bytes = bytes.filter(|bytes| *bytes >= 1 << 20).and_then(NonZeroU64::new);
+    bytes.ok_or_else(|| "give a size of at least 1MiB, such as 512MiB".to_owned())
 }
 
 impl SourceArguments {
@@ -116,8 +121,8 @@ impl SourceArguments {
             mapping_text,
             team_id: self.team_id,
             cut: Cut::slices_of(self.slice_bytes()),
-            repeat: if self.again { Repeat::Allow } else { Repeat::Refuse },
-            split: self.split.unwrap_or_default(),
+            if_loaded: if self.allow_reload { IfLoaded::LoadAgain } else { IfLoaded::Refuse },
+            partition: self.partition.unwrap_or_default(),
         })
     }
 
@@ -130,11 +135,11 @@ impl SourceArguments {
     }
 
     pub(super) fn memory_bytes(&self) -> NonZeroU64 {
-        self.memory.saturating_mul(MIB)
+        self.memory
     }
 
     fn slice_bytes(&self) -> NonZeroU64 {
-        self.slice.map_or_else(|| largest_slice(self.memory_bytes()), |slice| slice.saturating_mul(MIB))
+        self.slice.unwrap_or_else(|| largest_slice(self.memory_bytes()))
     }
 
     /// Returns the memory bounds of decoding.

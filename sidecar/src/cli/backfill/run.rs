@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use posthouse::backfill::insert::Route;
-use posthouse::backfill::plan::{File, Plan, Summary, make};
+use posthouse::backfill::plan::{File, LoadPlan, Summary, make};
 use posthouse::backfill::run::{
-    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, Share, Stop, rehearse as rehearsed, run as load_rows,
+    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
+    run as load_rows,
 };
 use posthouse::backfill::verify::Proof;
 use posthouse::config::Config;
@@ -64,7 +65,7 @@ pub(super) async fn run(config: &Config, load: &LoadArguments, output: Output) -
     tokio::spawn(stop_on_signal(progress.clone(), output));
     if load.dry_run {
         (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
-        return rehearse(&route, plan, &limits, progress, output).await;
+        return dry_run(&route, plan, &limits, progress, output).await;
     }
     let stopped = {
         let work = load_rows(config, &route, plan.clone(), &limits, progress.clone());
@@ -82,17 +83,20 @@ pub(super) async fn run(config: &Config, load: &LoadArguments, output: Output) -
     let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
     if let Some(stopped) = loaded.stopped {
-        anyhow::bail!("{stopped} before the end: the same command goes on from there");
+        anyhow::bail!("{stopped} before the end: the same command resumes");
     }
     Ok(Outcome::differs_if(differs))
 }
 
 /// A file that was begun keeps its slices, regardless of this machine's memory.
-fn warn_of_slices(plan: &Plan, memory: NonZeroU64) {
+fn warn_of_slices(plan: &LoadPlan, memory: NonZeroU64) {
     let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
     if largest > largest_slice(memory).get() {
-        let (slice, needed) = (largest >> 20, memory_for(largest));
-        tracing::warn!("slices of {slice} MiB need --memory {needed}: with less, more than that is used");
+        tracing::warn!(
+            slice_mib = largest >> 20,
+            hint = %format_args!("--memory {}MiB", memory_for(largest)),
+            "slices of started files need more memory than --memory"
+        );
     }
 }
 
@@ -102,12 +106,12 @@ struct Rehearsed {
     job: String,
     read: u64,
     rejected: u64,
-    shares: Vec<Share>,
+    shares: Vec<ShardMonthSummary>,
 }
 
-async fn rehearse(
+async fn dry_run(
     route: &Route,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
     output: Output,
@@ -118,7 +122,7 @@ async fn rehearse(
         done = work => done?,
         () = bar::show(&progress, rows) => return Ok(Outcome::Clean),
     };
-    anyhow::ensure!(stopped.is_none(), "stopped before the end; nothing was written");
+    anyhow::ensure!(stopped.is_none(), "stopped before the end; no rows were written");
     let (read, rejected) = (progress.read.get(), progress.rejected.get());
     output.print(&Rehearsed { job, read, rejected, shares }, rehearsed_text)?;
     Ok(Outcome::Clean)
@@ -137,10 +141,10 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     });
     let mut text = table(&[heading].into_iter().chain(lines).collect::<Vec<_>>());
     let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
-    text.push_str(&format!("{read} rows read, {rejected} rejected; nothing was written\n"));
+    text.push_str(&format!("{read} rows read, {rejected} rejected, none written\n"));
     if rehearsed.rejected > 0 {
         text.push_str(&format!(
-            "a load says why, and stops at them unless --max-rejects allows {}\n",
+            "a load reports the reasons, and stops unless --max-rejects allows {}\n",
             rehearsed.rejected
         ));
     }
@@ -166,13 +170,13 @@ async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
     bar::say_stopping();
     signalled().await;
     let stopped =
-        anyhow::anyhow!("stopped at once: the same command finds what was under way and goes on from there");
+        anyhow::anyhow!("stopped at once: the same command finds the blocks that were in flight and resumes");
     report(&stopped, FAILED, output.json);
     std::process::exit(i32::from(FAILED))
 }
 
 fn summary(
-    plan: &Plan,
+    plan: &LoadPlan,
     progress: &Progress,
     load: &LoadArguments,
     time: Duration,
@@ -202,12 +206,12 @@ fn summary(
 fn text(loaded: &LoadedJob) -> String {
     let seconds = loaded.seconds.max(0.001);
     let mut text = if loaded.blocks == 0 && loaded.stopped.is_none() {
-        "nothing was left to store\n".to_owned()
+        "no rows were left to store\n".to_owned()
     } else {
         rates(loaded, seconds)
     };
     if loaded.before > 0 {
-        text.push_str(&format!("{} rows were there before\n", HumanCount(loaded.before)));
+        text.push_str(&format!("{} rows were stored before\n", HumanCount(loaded.before)));
     }
     if loaded.rejected_before > 0 {
         text.push_str(&format!("{} rows were rejected before\n", HumanCount(loaded.rejected_before)));
@@ -240,7 +244,7 @@ fn rates(loaded: &LoadedJob, seconds: f64) -> String {
 
 fn rejected_text(rows: u64, quarantine: &str) -> String {
     format!(
-        "{} rows were rejected: they are in {quarantine}, each with its reason. Mended, they are loaded with the same mapping\n",
+        "{} rows were rejected: they are in {quarantine}, each with its reason. Fix them and load them with the same mapping\n",
         HumanCount(rows)
     )
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indicatif::HumanCount;
 use posthouse::backfill::insert::{Route, RouteChoice, settle};
 use posthouse::backfill::ledger::{Job, State, note};
-use posthouse::backfill::plan::{Cut, Plan, remake};
+use posthouse::backfill::plan::{Cut, LoadPlan, remake};
 use posthouse::backfill::read::MemoryBounds;
 use posthouse::backfill::verify::{Proof, explain, verify as compare};
 use posthouse::config::Config;
@@ -30,7 +30,10 @@ pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                tracing::warn!("{error:#}: so missing rows can't be told from merged ones");
+                tracing::warn!(
+                    error = %format_args!("{error:#}"),
+                    "files can't be read again: missing rows can't be distinguished from merged ones"
+                );
             }
         }
     }
@@ -43,7 +46,7 @@ pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow
 pub(super) async fn prove(
     config: &Config,
     route: &Route,
-    plan: &Arc<Plan>,
+    plan: &Arc<LoadPlan>,
     decoding: MemoryBounds,
 ) -> anyhow::Result<Proof> {
     let job = find(route, config, &plan.job).await?;
@@ -57,7 +60,7 @@ async fn count(config: &Config, route: &Route, job: &Job) -> anyhow::Result<Proo
     if config.replicated {
         settle(&config.database, &route.nodes, "sharded_events").await?;
     }
-    let say = |month: u32| tracing::info!("counting {month} on every shard");
+    let say = |month: u32| tracing::info!(month, "counting rows on every shard");
     Ok(compare(config, route.any(), job, say).await?)
 }
 
@@ -76,15 +79,15 @@ pub(super) fn text(proof: &Proof) -> String {
             merged => format!("; {} of them were merged with rows of the same event", HumanCount(merged)),
         };
         return format!(
-            "proven: {} rows in {} blocks stand on their shards as the files held them, none lost, none twice{merged}",
+            "proven: {} rows in {} blocks are on their shards as in the files, none lost, none twice{merged}",
             HumanCount(proof.rows),
             HumanCount(proof.blocks)
         );
     }
     if !proof.complete {
         return format!(
-            "not complete, so not proven: {} of {} rows are stored and {} rejected. Give the same run command again, or wait \
-             for the machines that have the other shares",
+            "not complete, so not proven: {} of {} rows are stored and {} rejected. Run the same command again, or wait \
+             for the machines with the other shares",
             HumanCount(proof.rows),
             HumanCount(proof.source_rows),
             HumanCount(proof.rejected)
@@ -103,8 +106,8 @@ pub(super) fn text(proof: &Proof) -> String {
     });
     let mut text = table(&[heading.map(str::to_owned).to_vec()].into_iter().chain(lines).collect::<Vec<_>>());
     text.push_str(&format!(
-        "not proven: {} rows expected, {} there, {} merged with rows of the same event. Was anything deleted, changed or \
-         inserted by hand since?",
+        "not proven: {} rows expected, {} found, {} merged with rows of the same event. Check whether rows were deleted, \
+         changed or inserted by hand since",
         HumanCount(proof.rows),
         HumanCount(proof.found),
         HumanCount(proof.merged)

@@ -9,7 +9,7 @@ use clap::Args;
 use posthouse::config::Config;
 use posthouse::kafka::{Client, KafkaError};
 use posthouse::node::Node;
-use posthouse::schema::{self, Action, Change, Confirmed, Plan, SchemaStep};
+use posthouse::schema::{self, Action, Confirmed, SchemaChange, SchemaPlan, SchemaStep};
 use posthouse::takeover::{self, Takeover};
 use posthouse::topics::{Lock, LockError, LockScope};
 use serde::Serialize;
@@ -37,8 +37,7 @@ pub(in crate::cli) struct SchemaApply {
     #[arg(long, value_name = "CONSUMER")]
     yes_replay: Vec<String>,
 
-    /// Take over from this consumer (DATABASE.TABLE) at its offsets; it is paused, and no part of
-    /// it is removed
+    /// Take over from this consumer (DATABASE.TABLE) at its offsets; it is paused, not removed
     #[arg(long, value_name = "CONSUMER", conflicts_with = "hand_back")]
     adopt: Option<String>,
 
@@ -52,7 +51,7 @@ pub(in crate::cli) struct SchemaApply {
 struct AppliedSchema {
     /// Each step as `NODE SUMMARY`.
     done: Vec<String>,
-    left: Vec<Plan>,
+    left: Vec<SchemaPlan>,
 }
 
 impl SchemaApply {
@@ -83,7 +82,11 @@ pub(super) async fn run(
     if let Some((plan, change)) =
         applied.left.iter().find_map(|plan| Some((plan, plan.changes.iter().find(is_ours)?)))
     {
-        bail!("{} on {} differs again after apply: is somebody else changing it?", change.object, plan.node);
+        bail!(
+            "{} on {} still differs after apply: does another program change it?",
+            change.object,
+            plan.node
+        );
     }
     Ok(Outcome::differs_if(applied.left.iter().any(|plan| !plan.changes.is_empty())))
 }
@@ -130,7 +133,7 @@ async fn change_hands(
             let verified = takeover.adopt(consumer, confirmed, report).await?;
             note(format_args!(
                 "verified: all {} partitions with messages are read up to the takeover, {} rows are stored twice since\n\
-                 {consumer} stays detached: posthouse schema plan says how to go back, and how to remove it",
+                 {consumer} stays detached: posthouse schema plan shows how to go back to it and how to remove it",
                 verified.partitions, verified.twice
             ));
         }
@@ -171,7 +174,9 @@ async fn lock(client: &Client, database: &str) -> anyhow::Result<Option<Lock>> {
     match Lock::take(client, &LockScope::schema(database)).await {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Kafka(error @ KafkaError::Unreachable { .. })) => {
-            note(format_args!("no lock keeps another apply from running beside this one: {error}"));
+            note(format_args!(
+                "apply runs without a lock, so another apply can run at the same time: {error}"
+            ));
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -187,9 +192,9 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         shared.store(true, Ordering::Relaxed);
-        note("stopping once no node is paused; a second signal ends at once");
+        note("stopping once no node is paused; a second signal stops at once");
         either(&mut terminate, &mut interrupt).await;
-        note("ended at once: a node may be without its consumer; run posthouse schema apply again");
+        note("stopped at once: a node may be without its consumer; run posthouse schema apply again");
         std::process::exit(i32::from(super::super::FAILED));
     });
     Ok(stop)
@@ -202,7 +207,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn is_ours(change: &&Change) -> bool {
+fn is_ours(change: &&SchemaChange) -> bool {
     !matches!(change.action, Action::Leave { .. })
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use posthouse::config::Config;
 use posthouse::kafka::Client;
 use posthouse::node::Node;
-use posthouse::schema::{self, Plan, SchemaStep, SettingFinding};
+use posthouse::schema::{self, SchemaPlan, SchemaStep, SettingFinding};
 use posthouse::topics::groups::{self, TopicReader};
 use serde::Serialize;
 
@@ -21,19 +21,20 @@ use super::output::Output;
 
 const RENDER: &str = "\
 Example:
-  posthouse schema render --node ch2 | less    what ch2 should have, statement by statement";
+  posthouse schema render --node ch2 | less    the SQL statements of ch2";
 
 const PLAN: &str = "\
-Signs:  + missing, made    ~ different, altered or made again    - dropped    ! different, left to you    i worth knowing
-Exit code 3 if there is anything. The last line has the options that confirm what apply would drop.";
+Signs:  + created    ~ altered or recreated    - dropped    ! differs, left to you, or a faulty setting    i note
+Exit code 3 if there are any, except notes. The last line has the options that confirm what apply would drop.";
 
 const APPLY: &str = "\
 Examples:
   posthouse schema apply --dry-run    the same as posthouse schema plan
-  posthouse schema apply              take the steps; safe to repeat, also after a failure
-  posthouse schema apply --yes-drop events_mv    the same, where the plan makes a view again
+  posthouse schema apply              run the steps; safe to repeat, also after a failure
+  posthouse schema apply --yes-drop events_mv    the same, if the plan recreates a view
 
-Node after node stops consuming while its tables change and resumes where it was: nothing is lost or repeated.";
+One node after the other stops consuming while its tables change, and resumes at its offsets:
+no row is lost or stored twice.";
 
 const IMPORT: &str = "\
 Example:
@@ -48,7 +49,7 @@ pub(super) enum Schema {
     /// Show the differences of every node from the config, and the steps of apply
     #[command(after_help = PLAN)]
     Plan,
-    /// Carry out the steps of the plan, then repeat the comparison
+    /// Change tables and views of every node as planned, then compare them with the config again
     #[command(after_help = APPLY)]
     Apply(SchemaApply),
     /// Compare every node with the config; exit code 3 if there are differences
@@ -69,7 +70,7 @@ pub(super) struct Render {
 /// JSON output of `plan` and `check`.
 #[derive(Serialize)]
 struct Planned {
-    nodes: Vec<Plan>,
+    nodes: Vec<SchemaPlan>,
     /// Groups that read the topic of events and are neither ours nor a feeder's. The tables that
     /// they write are unknown.
     readers: Vec<TopicReader>,
@@ -151,12 +152,12 @@ async fn other_readers(
     config: &Config,
     client: &Client,
     nodes: &[Node],
-    plans: &mut [Plan],
+    plans: &mut [SchemaPlan],
 ) -> Vec<TopicReader> {
     let mut readers = match groups::readers(client, nodes, &config.events.topic).await {
         Ok(readers) => readers,
         Err(error) => {
-            tracing::warn!("groups of topic {} are not known: {error}", config.events.topic);
+            tracing::warn!(topic = config.events.topic, error = %error, "consumer groups can't be read");
             return Vec::new();
         }
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use posthouse::schema::{self, Action, Change, ObjectDifference, Plan, Unmanaged};
+use posthouse::schema::{self, Action, ObjectDifference, SchemaChange, SchemaPlan, Unmanaged};
 use posthouse::topics::groups::TopicReader;
 
 use super::Planned;
@@ -24,7 +24,7 @@ pub(super) fn plan_text(planned: &Planned) -> String {
 }
 
 /// Formats the other consumers of the tables, shown before all other text.
-pub(super) fn feeders_text(plans: &[Plan]) -> String {
+pub(super) fn feeders_text(plans: &[SchemaPlan]) -> String {
     let lines = |conflicts: bool| -> String {
         let feeders = plans.iter().flat_map(|plan| plan.feeders.iter().map(move |feeder| (plan, feeder)));
         let those = feeders.filter(|(_, feeder)| feeder.conflicts == conflicts);
@@ -33,9 +33,7 @@ pub(super) fn feeders_text(plans: &[Plan]) -> String {
     let (conflicts, others) = (lines(true), lines(false));
     let mut text = String::new();
     if !conflicts.is_empty() {
-        text.push_str(
-            "This cluster is fed by another consumer already; apply is refused until one way is chosen:\n",
-        );
+        text.push_str("Another consumer feeds this cluster already; apply is refused until you choose:\n");
         text.push_str(&conflicts);
         text.push_str(
             "  consumer = \"none\" in [events] or [persons] leaves ingestion to it; apply --adopt CONSUMER takes over\n\n",
@@ -49,7 +47,7 @@ pub(super) fn feeders_text(plans: &[Plan]) -> String {
         paused.map(|feeder| (feeder.source.as_str(), feeder.view.as_str())).collect();
     for (source, view) in paused {
         text.push_str(&format!(
-            "{source} is paused, and reads nothing.\n  \
+            "{source} is paused.\n  \
              To go back to it: consumer = \"none\" in [events], then posthouse schema apply --hand-back {source}\n  \
              To remove it: posthouse schema apply --yes-drop {source} --yes-drop {view}\n\n"
         ));
@@ -57,7 +55,7 @@ pub(super) fn feeders_text(plans: &[Plan]) -> String {
     text
 }
 
-pub(super) fn changes_text(plans: &[Plan]) -> String {
+pub(super) fn changes_text(plans: &[SchemaPlan]) -> String {
     let mut text = String::new();
     for plan in plans.iter().filter(|plan| !plan.changes.is_empty()) {
         text.push_str(&format!("{}\n", plan.node));
@@ -69,11 +67,11 @@ pub(super) fn changes_text(plans: &[Plan]) -> String {
     text
 }
 
-fn change_text(change: &Change) -> String {
+fn change_text(change: &SchemaChange) -> String {
     let (sign, action) = match &change.action {
         Action::CreateDatabase | Action::Create { .. } => ('+', "missing".to_owned()),
-        Action::Upgrade { .. } => ('+', "upgrade to come".to_owned()),
-        Action::Recreate { .. } => ('~', "dropped and made again".to_owned()),
+        Action::Upgrade { .. } => ('+', "upgrade pending".to_owned()),
+        Action::Recreate { .. } => ('~', "dropped and recreated".to_owned()),
         Action::Drop => ('-', "dropped: the config leaves ingestion to another consumer".to_owned()),
         Action::Alter { .. } => ('~', "altered".to_owned()),
         Action::Leave { next_step, .. } => ('!', next_step.clone()),
@@ -115,13 +113,13 @@ pub(super) fn readers_text(readers: &[TopicReader]) -> String {
     match lines.is_empty() {
         true => lines,
         false => format!(
-            "Other readers of the topic of events; see whether one of them inserts into these tables:\n{lines}\n"
+            "Other consumer groups of the events topic; check whether one of them inserts into these tables:\n{lines}\n"
         ),
     }
 }
 
 /// Formats the parts that differ and stay, one line per object.
-pub(super) fn unmanaged_text(plans: &[Plan]) -> String {
+pub(super) fn unmanaged_text(plans: &[SchemaPlan]) -> String {
     let mut objects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for plan in plans {
         let mut parts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -142,12 +140,12 @@ pub(super) fn unmanaged_text(plans: &[Plan]) -> String {
 }
 
 /// Formats the last line: the number of differences, and the confirmations needed.
-pub(super) fn summary(plans: &[Plan]) -> String {
+pub(super) fn summary(plans: &[SchemaPlan]) -> String {
     let differing = plans.iter().filter(|plan| !plan.changes.is_empty()).count();
     let changes: usize = plans.iter().map(|plan| plan.changes.len()).sum();
     let confirmations = schema::confirmations(plans);
     match (changes, confirmations.len()) {
-        (0, _) => format!("all {} nodes are as the config wants them", plans.len()),
+        (0, _) => format!("all {} nodes match the config", plans.len()),
         (_, 0) => format!("{changes} differences on {differing} of {} nodes", plans.len()),
         (_, count) => format!(
             "{changes} differences on {differing} of {} nodes, {count} to confirm: {}",

@@ -33,7 +33,7 @@ pub(in crate::cli) struct TopicsApply {
 #[derive(Serialize)]
 struct Result {
     applied: Vec<AppliedStep>,
-    plan: topics::Plan,
+    plan: topics::TopicsPlan,
 }
 
 pub(super) async fn run(config: &Config, verb: &TopicsApply, output: Output) -> anyhow::Result<Outcome> {
@@ -64,12 +64,12 @@ pub(super) async fn run(config: &Config, verb: &TopicsApply, output: Output) -> 
     Ok(Outcome::differs_if(left || !result.plan.refused.is_empty()))
 }
 
-async fn fresh(config: &Config, client: &Client, verb: &TopicsApply) -> anyhow::Result<topics::Plan> {
-    let spec = topics::load(&config.kafka.topics)?;
+async fn fresh(config: &Config, client: &Client, verb: &TopicsApply) -> anyhow::Result<topics::TopicsPlan> {
+    let spec = topics::load(&config.kafka.topics_file)?;
     Ok(topics::compare(client, &Node::all(config), &spec, &verb.allowed.options()).await?.0)
 }
 
-async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Result<topics::Plan> {
+async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Result<topics::TopicsPlan> {
     let observed = topics::observe(client, &Node::all(config), &saved.spec()).await?;
     saved.check(&observed)?;
     Ok(saved.plan.clone())
@@ -85,7 +85,7 @@ fn applied_text(result: &Result) -> String {
         match outcome {
             Done::Done => text.push_str(&step_text(step)),
             Done::AlreadyDone => {
-                text.push_str(&format!("  {}: somebody else has done it in the meantime\n", step.change));
+                text.push_str(&format!("  {}: another program has done it already\n", step.change));
             }
             Done::Failed { reason } => {
                 text.push_str(&painted(&format!("! failed {}: {reason}", step.change)));
@@ -96,7 +96,7 @@ fn applied_text(result: &Result) -> String {
     text.push_str(&rest(&result.plan));
     let failed = result.applied.iter().filter(|applied| is_failed(applied)).count();
     text + &format!(
-        "{} done, {failed} failed, {} refused, {} topics were in line",
+        "{} done, {failed} failed, {} refused, {} topics unchanged",
         result.applied.len() - failed,
         result.plan.refused.len(),
         result.plan.in_line

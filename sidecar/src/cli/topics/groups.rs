@@ -39,7 +39,7 @@ pub(super) async fn run(config: &Config, verb: &Groups, output: Output) -> anyho
     let idle = groups::idle(&seen).into_iter().filter(|name| only.is_none_or(|only| only == *name));
     let without_topics: Vec<String> = idle.map(str::to_owned).collect();
     if let (Some(only), true, true) = (only, lags.is_empty(), without_topics.is_empty()) {
-        bail!("there is no consumer group {only}: posthouse topics groups lists those that are");
+        bail!("there is no consumer group {only}: posthouse topics groups lists all");
     }
     let shown = ShownGroup { groups: lags, without_topics, notes: groups::notes(&seen) };
     output.print(&shown, |shown| if only.is_some() { partitions_text(shown) } else { groups_text(shown) })?;
@@ -94,7 +94,7 @@ fn partitions_text(shown: &ShownGroup) -> String {
         text.push_str(&table(&rows));
     }
     for group in &shown.without_topics {
-        text.push_str(&format!("{group} has committed nothing and reads nothing\n"));
+        text.push_str(&format!("{group} has no committed offsets and reads no topic\n"));
     }
     text + &notes(shown)
 }

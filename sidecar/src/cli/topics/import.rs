@@ -32,7 +32,7 @@ pub(super) async fn run(config: &Config, verb: &TopicsImport, output: Output) ->
     match &verb.output {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).open(path);
-            let mut file = made.with_context(|| format!("can't make {}", path.display()))?;
+            let mut file = made.with_context(|| format!("can't create {}", path.display()))?;
             file.write_all(text.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
             if output.json {
                 output.print(&Written { written: path }, |_| String::new())?;

@@ -14,7 +14,7 @@ use posthouse::config::Config;
 use super::Outcome;
 use super::output::Output;
 
-const FILE: &str = r#"The topics file (kafka.topics in the config; posthouse topics import writes it from a live cluster):
+const FILE: &str = r#"The topics file (kafka.topics_file in the config; posthouse topics import writes it from a live cluster):
 
   cluster_id = "MkU3OEVBNTcwNTJENDM2Qg"     # optional: refuse any other cluster
 
@@ -30,79 +30,79 @@ const FILE: &str = r#"The topics file (kafka.topics in the config; posthouse top
   [topics.clickhouse_person]
 
   [topics.orders]
-  manage = "adopt"                          # never created; only what is named here is brought in line
+  manage = "adopt"                          # never created; only the keys named here are applied
   config = { "max.message.bytes" = 2_097_152 }
 
   [topics.legacy]
-  manage = "ignore"                         # somebody else's
+  manage = "ignore"                         # another program's
 
   [topics.old_events]
-  delete = true                             # with --yes-delete old_events, once nobody reads it
+  delete = true                             # with --yes-delete old_events, once no group reads it
 
 Topics that the file does not name are never touched.
 
-Lines begin with + created, ~ changed, - deleted, ! refused. Exit code 3 if there is anything of these.
+Signs:  + created    ~ changed    - deleted    ! refused. Exit code 3 if there are any.
 
 Examples:
   posthouse topics plan                       what apply would do
-  posthouse topics plan -o topics.plan        keep it, for posthouse topics apply topics.plan
-  posthouse topics plan --prune --json        with configs that the file no longer names, for programs"#;
+  posthouse topics plan -o topics.plan        save it, for posthouse topics apply topics.plan
+  posthouse topics plan --prune --json        also reset configs that the file no longer names, as JSON"#;
 
 const APPLY: &str = "\
 Examples:
-  posthouse topics apply                            bring the brokers in line; safe to repeat
+  posthouse topics apply                            apply the topics file; safe to repeat
   posthouse topics apply --dry-run                  the same as posthouse topics plan
-  posthouse topics apply topics.plan                do a kept plan, if the cluster is still as it was
+  posthouse topics apply topics.plan                apply a saved plan, if the cluster is unchanged
   posthouse topics apply --max-retention-drop 12h   let a retention drop by at most 12 hours at once
-  posthouse topics apply --yes-delete old_events    delete what the file wants deleted
+  posthouse topics apply --yes-delete old_events    delete a topic that the file marks for deletion
 
-Exit code 3 if something was refused or steps are left, 1 if something failed. Only one apply runs at a time.";
+Exit code 3 if a change was refused or steps are left, 1 if a change failed. Only one apply runs at a time.";
 
 const IMPORT: &str = "\
 Examples:
-  posthouse topics import                 print it
+  posthouse topics import                 print the file
   posthouse topics import -o topics.toml  write it; an existing file is not overwritten
-  posthouse topics import --json          the same contents as JSON, for programs";
+  posthouse topics import --json          the same contents as JSON";
 
 const GROUPS: &str = "\
-Whose offsets count: Keeper's where a Kafka table keeps them there (the group's follow after each
-block), else the group's. Such tables read without being members: their group is Empty all the same.
+The offsets are Keeper's if a Kafka table keeps them there (the group's follow after each block),
+else the group's. Tables with offsets in Keeper are not members, so their group is Empty.
 
 Examples:
   posthouse topics groups                     every group and topic
   posthouse topics groups clickhouse_events   every partition of a group";
 
 const CHECK: &str = "\
-A line for each finding, faults (something is lost or not read) before warnings: groups that stand
-still while messages wait, with the server's reason; Kafka tables of the schema that a node lacks or
-has detached; replicas in Keeper without a table; consumers without a partition, messages that are
-deleted unread or soon will be, messages too large for their readers, groups without tables and
-tables without offsets, topics that are missing, tables of one group that disagree,
-another producer's messages among the persons that posthouse publishes.
+Prints a line for each finding, faults (messages are lost or not read) before warnings: stalled
+groups, with the server's reason; Kafka tables of the schema that a node lacks or has detached;
+replicas in Keeper without a table; consumers without a partition, messages that are deleted unread
+or soon will be, messages too large for their readers, groups without tables and tables without
+offsets, topics that are missing, tables of one group that disagree, another producer's messages
+among the persons that posthouse publishes.
 
-A group stands still if its oldest unread message is a minute old and its offset does not move for
-15 s: the check looks again for so long where it seems so, and ends at once where nothing waits.
+A group is stalled if its oldest unread message is a minute old and its offset does not move for
+15 s. The check takes that long if a group seems stalled, and ends at once if no message waits.
 
-Exit code 3 if anything is found: for cron and alerts.
+Exit code 3 if there are findings: for cron and alerts.
 
 Example:
   posthouse topics check --json | jq '.findings[] | select(.severity == \"fault\")'";
 
 const RESET: &str = "\
-Without --execute it only shows, for each partition, from where to where, and what is read again or
-skipped (exit code 3). Messages that are read again may be stored twice.
+Without --execute it only shows the old and new offset of each partition, and how many messages are
+read again or skipped (exit code 3). Messages that are read again may be stored twice.
 
-A group that somebody reads in is refused. For the group of the schema's own Kafka tables, --execute
-drops these on every node (their views and all data stay), commits the offsets, and makes the tables
-again; all nodes have to answer. If it is killed, run the same command again, or posthouse schema
-apply to go on from where the group is.
+A group with members is refused. For the group of the schema's own Kafka tables, --execute drops
+these on every node (their views and all data stay), commits the offsets, and recreates the tables;
+all nodes have to answer. If it is killed, run the same command again, or posthouse schema apply to
+continue at the group's offsets.
 
 Examples:
-  posthouse topics reset clickhouse_events --to 24h            show: the last day again
-  posthouse topics reset clickhouse_events --to 24h --execute  do it
-  posthouse topics reset billing --to 2026-11-01T00:00:00Z     from the first message of a time on
-  posthouse topics reset billing --topic orders --to 0:12,1:4  these partitions; the others stay
-  posthouse topics reset billing --to latest --execute         skip what was not read";
+  posthouse topics reset clickhouse_events --to 24h            show a replay of the last day
+  posthouse topics reset clickhouse_events --to 24h --execute  replay it
+  posthouse topics reset billing --to 2026-11-01T00:00:00Z     from the first message at or after a time
+  posthouse topics reset billing --topic orders --to 0:12,1:4  only these partitions
+  posthouse topics reset billing --to latest --execute         skip unread messages";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Topics {

@@ -29,7 +29,7 @@ pub(super) async fn run(
     verb: &TopicsPlanCommand,
     output: Output,
 ) -> anyhow::Result<Outcome> {
-    let spec = topics::load(&config.kafka.topics)?;
+    let spec = topics::load(&config.kafka.topics_file)?;
     let client = Client::new(&config.kafka)?;
     let nodes = Node::all(config);
     let (plan, observed) = topics::compare(&client, &nodes, &spec, &verb.allowed.options()).await?;
@@ -40,14 +40,14 @@ pub(super) async fn run(
     Ok(Outcome::differs_if(plan.differs()))
 }
 
-pub(super) fn text(plan: &topics::Plan) -> String {
+pub(super) fn text(plan: &topics::TopicsPlan) -> String {
     let mut text: String = plan.steps.iter().map(step_text).collect();
     text.extend(plan.refused.iter().map(|refused| painted(&refused.to_string())));
     text + &rest(plan) + &counts(plan)
 }
 
 /// Formats the notes, one per line.
-pub(super) fn rest(plan: &topics::Plan) -> String {
+pub(super) fn rest(plan: &topics::TopicsPlan) -> String {
     plan.notes.iter().map(|note| format!("{note}\n")).collect()
 }
 
@@ -60,11 +60,11 @@ pub(super) fn step_text(step: &Step) -> String {
     text
 }
 
-fn counts(plan: &topics::Plan) -> String {
+fn counts(plan: &topics::TopicsPlan) -> String {
     let topics: std::collections::BTreeSet<&str> =
         plan.steps.iter().map(|step| step.change.topic()).collect();
     format!(
-        "{} to change in {} topics, {} refused, {} in line, {} not in the file",
+        "{} to change in {} topics, {} refused, {} unchanged, {} not in the file",
         plan.steps.len(),
         topics.len(),
         plan.refused.len(),

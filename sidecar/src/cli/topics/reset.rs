@@ -82,12 +82,12 @@ fn text(shown: &Shown) -> String {
     text.extend(reset.warnings.iter().map(|warning| format!("! {warning}\n")));
     text.extend(reset.doubt.iter().map(|doubt| format!("note: {doubt}\n")));
     match (shown.executed, reset.is_done()) {
-        (_, true) => text.push_str("nothing to do: the group is there already\n"),
-        (true, false) => text.push_str(&format!("group {} goes on there\n", reset.group)),
+        (_, true) => text.push_str("no change: the group is at these offsets already\n"),
+        (true, false) => text.push_str(&format!("group {} continues at these offsets\n", reset.group)),
         (false, false) => {
-            text.push_str(&tables("drops, and makes again afterwards", &reset.dropped));
-            text.push_str(&tables("makes", &reset.made));
-            text.push_str("nothing was changed: --execute does it\n");
+            text.push_str(&tables("drops and recreates", &reset.dropped));
+            text.push_str(&tables("creates", &reset.made));
+            text.push_str("dry run: --execute makes the changes\n");
         }
     }
     text

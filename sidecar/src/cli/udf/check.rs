@@ -10,13 +10,13 @@ use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
 pub(super) const HELP: &str = "\
-On every node, each function must answer its examples (FUNCTIONS.md) as it always has, with the declared type;
+On every node, each function must return the documented results of its examples (FUNCTIONS.md), with the declared type;
 shardKey(id) must be sipHash64(id), and shardOf(id, weights) the shard that a Distributed table with
 these weights picks: for the weights of the config and for some others, on 100,000 generated ids each.
 
 Examples:
   posthouse udf check
-  posthouse udf check --seed 42    the same ids again, as a failed check printed them";
+  posthouse udf check --seed 42    the same ids as the check that printed this seed";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct UdfCheck {
@@ -87,7 +87,7 @@ fn checked_text(checked: &CheckedNode) -> String {
     let otherwise: usize = checked.nodes.iter().map(|node| node.mismatches.len()).sum();
     format!(
         "{compared}{details}{differing} of {ids} answers differ from the built-ins (seed {}), \
-         {otherwise} examples are answered otherwise than documented",
+         {otherwise} examples have other results than documented",
         checked.seed
     )
 }

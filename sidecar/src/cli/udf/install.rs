@@ -14,9 +14,9 @@ use crate::cli::output::{Output, table};
 
 pub(super) const HELP: &str = "\
 The program goes to USER_SCRIPTS/posthouse-VERSION-CHECKSUM/, so that a running one is never overwritten; the XML
-is replaced in one step, the node reads it again, and its answers are compared with its own sipHash64.
-Nodes are done one after the other, and the first that fails ends it. Safe to repeat. The release that ran before is
-kept to go back to; older ones are removed when all nodes have the new one.
+is replaced in one step, the node reloads it, and its answers are compared with its own sipHash64.
+Nodes follow one after the other, and the first failure ends the command. Safe to repeat. The previous release is kept
+for a rollback; older ones are removed when all nodes have the new one.
 
 Examples:
   posthouse udf install
@@ -48,7 +48,7 @@ impl Install {
         if let Some(path) = &self.binary {
             return Ok(path.clone());
         }
-        let posthouse = std::env::current_exe().context("can't tell where posthouse is: give --binary")?;
+        let posthouse = std::env::current_exe().context("can't find the path of posthouse: give --binary")?;
         Ok(posthouse.with_file_name(PROGRAM))
     }
 }

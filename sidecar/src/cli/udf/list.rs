@@ -14,7 +14,7 @@ A release is a folder USER_SCRIPTS/posthouse-VERSION-CHECKSUM/ with the program.
 only the releases that their functions run are known.
 
 States: running, idle (no function runs it), lost (functions run it, but the folder is gone: install again),
-unknown (the node is too old to say).
+unknown (the node is too old to report it).
 
 Examples:
   posthouse udf list
@@ -64,7 +64,9 @@ fn remarks(node: &Listed) -> String {
             format!("node {name} has a function {function} that is not ours: it runs {command:?}\n")
         }
         FunctionState::Failed { problem } => format!("node {name} can't load {function}: {problem}\n"),
-        FunctionState::Unknown => format!("node {name} has {function}, and is too old to say what it runs\n"),
+        FunctionState::Unknown => {
+            format!("node {name} has {function}, and is too old to report its command\n")
+        }
         FunctionState::Missing => {
             format!("node {name} has no function {function}: run posthouse udf install\n")
         }

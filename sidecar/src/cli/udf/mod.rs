@@ -52,13 +52,15 @@ async fn on_this_machine(nodes: &[Node]) -> anyhow::Result<Vec<(Node, NodeFiles)
         match &node.files {
             Some(files) => here.push((node.clone(), files.clone())),
             None => tracing::warn!(
-                "node {} is left out: the config does not give its user_scripts and functions",
-                node.name
+                node = node.name,
+                "node is skipped: the config has no user_scripts_path and functions_config_file for it"
             ),
         }
     }
     if here.is_empty() {
-        bail!("no node has user_scripts and functions in the config: add them for the nodes on this machine");
+        bail!(
+            "no node has user_scripts_path and functions_config_file in the config: add them for the nodes on this machine"
+        );
     }
     reach_all(&here.iter().map(|(node, _)| node.clone()).collect::<Vec<_>>()).await?;
     Ok(here)

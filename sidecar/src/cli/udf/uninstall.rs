@@ -9,11 +9,11 @@ use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
 pub(super) const HELP: &str = "\
-First the functions' XML goes (only one that posthouse wrote), and every node must say itself that the functions are
-gone. Only then the release folders go (only those that hold posthouse-udf and nothing else). Safe to repeat.
+Removes the functions' XML first (only one that posthouse wrote), and every node must report that the functions are
+gone. Then removes the release folders (only those that hold posthouse-udf alone). Safe to repeat.
 
 Examples:
-  posthouse udf uninstall --dry-run    show what would be removed; exit code 3 if there is anything
+  posthouse udf uninstall --dry-run    show the removals; exit code 3 if there are any
   posthouse udf uninstall";
 
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ fn text(removals: &[Removal], done: &str) -> String {
         }));
     }
     match rows.len() - 1 {
-        0 => format!("{left}nothing of posthouse is installed: no changes"),
+        0 => format!("{left}no functions of posthouse are installed: no changes"),
         changes => format!("{}{left}{done}: {changes}", table(&rows)),
     }
 }
@@ -90,6 +90,6 @@ node ch10: /scripts/posthouse-0.1.0-00000001 does not hold posthouse-udf alone, 
 changes to make: 2"
         );
         let nothing = text(&[removal("ch1", &[])], "changes made");
-        assert!(nothing.ends_with("nothing of posthouse is installed: no changes"), "{nothing}");
+        assert!(nothing.ends_with("no functions of posthouse are installed: no changes"), "{nothing}");
     }
 }

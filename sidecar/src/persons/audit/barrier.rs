@@ -32,7 +32,7 @@ pub(super) struct Barrier<'a> {
 
 impl Barrier<'_> {
     /// Waits until all nodes have everything that was committed before `place`.
-    pub(super) async fn pass(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
+    pub(super) async fn wait_for_replication(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
         self.acknowledged(session, place).await?;
         self.read().await
     }

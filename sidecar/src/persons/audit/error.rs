@@ -15,7 +15,7 @@ use crate::sql::RenderError;
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The config has no `[persons.postgres]` section.
-    #[error("there is nothing to compare: add [persons.postgres] to the config")]
+    #[error("no source to compare with: add [persons.postgres] to the config")]
     NoSource,
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
@@ -31,13 +31,13 @@ pub enum AuditError {
     Node(#[from] NodeError),
     /// There is no leader.
     #[error(
-        "nobody holds replication slot {slot}, so what is on its way never arrives: start posthouse run, and audit again"
+        "no posthouse holds replication slot {slot}, so rows in flight never arrive: start posthouse run, and audit again"
     )]
     Nobody { slot: String },
     /// The leader is behind.
     #[error(
-        "replication slot {slot} is at {at}, not at {wanted}, and has not moved for a minute: posthouse is behind (a first copy? brokers \
-         away?); audit again when it has caught up"
+        "replication slot {slot} is at {at}, not at {wanted}, and has not moved for a minute: posthouse is behind (an initial snapshot? \
+         brokers away?). Audit again when it has caught up"
     )]
     Behind {
         slot: String,
@@ -48,7 +48,7 @@ pub enum AuditError {
     },
     /// A node does not consume.
     #[error(
-        "consumer group {group} has {messages} messages to read and has not moved for a minute: see whether its nodes run and read (posthouse topics \
+        "consumer group {group} has {messages} unread messages and has not moved for a minute: check whether its nodes run and read (posthouse topics \
          groups), and audit again"
     )]
     Unread {
@@ -58,7 +58,7 @@ pub enum AuditError {
     },
     /// Versions on a node are above the WAL's versions.
     #[error(
-        "{table} has version {stored} on node {node}, and PostgreSQL's WAL gives only {given}: was PostgreSQL set up anew? Set \
+        "{table} has version {stored} on node {node}, and PostgreSQL's WAL gives only {given}: is this another PostgreSQL? Set \
          persons.postgres.version_base to {} or more",
         .stored - .given + 1
     )]
@@ -72,9 +72,9 @@ pub enum AuditError {
     },
     /// A repair would delete too many rows.
     #[error(
-        "a repair would delete {deletions} of {rows} rows of {table} on node {node}, more than the {limit} that posthouse deletes unasked: \
-         PostgreSQL was restored from an older state, or hides rows from posthouse (persons check)? Rows that were missing or stale \
-         have been published again, and none was deleted. If these rows are to go: posthouse persons audit --repair --yes-delete"
+        "a repair would delete {deletions} of {rows} rows of {table} on node {node}, more than the limit of {limit}: was PostgreSQL restored \
+         from an older state, or does it hide rows from posthouse (persons check)? Missing and stale rows were republished, and none \
+         was deleted. To delete these rows: posthouse persons audit --repair --yes-delete"
     )]
     Deletions {
         table: &'static str,

@@ -7,7 +7,7 @@
 
 mod error;
 mod barrier;
-mod sides;
+mod queries;
 mod pages;
 mod compare;
 mod report;
@@ -94,7 +94,7 @@ impl<'a> Audit<'a> {
             return Ok((before.clone(), before));
         }
         repair.end().await?;
-        self.heartbeat.beat("waiting for nodes to read rows that were published again", STAGE_TIMEOUT);
+        self.heartbeat.beat("waiting for nodes to read republished rows", STAGE_TIMEOUT);
         self.barrier().read().await?;
         let after = self.look(None).await?;
         Ok((before, after))
@@ -103,9 +103,9 @@ impl<'a> Audit<'a> {
     /// Waits until the nodes have consumed PostgreSQL's current state. After a snapshot this avoids
     /// comparing every row in flight.
     pub(super) async fn settle(&self) -> Result<(), AuditError> {
-        self.heartbeat.beat("waiting for nodes to read what is in flight", STAGE_TIMEOUT);
+        self.heartbeat.beat("waiting for nodes to read rows in flight", STAGE_TIMEOUT);
         let session = Session::connect(self.postgres).await?;
-        self.barrier().pass(&session, now(&session).await?.0).await
+        self.barrier().wait_for_replication(&session, now(&session).await?.0).await
     }
 
     async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<AuditReport, AuditError> {
@@ -125,8 +125,8 @@ impl<'a> Audit<'a> {
         mut repair: Option<&mut Repair<'_, 'a>>,
     ) -> Result<TableReport, AuditError> {
         let database = &self.config.database;
-        let source = sides::source_sums(session, self.postgres, kind);
-        let nodes = self.nodes.iter().map(|node| sides::node_sums(node, database, kind));
+        let source = queries::source_sums(session, self.postgres, kind);
+        let nodes = self.nodes.iter().map(|node| queries::node_sums(node, database, kind));
         let nodes = async { try_join_all(nodes.collect::<Vec<_>>()).await };
         let (source, sums) = tokio::join!(source, nodes);
         let (source, sums) = (source?, sums?);
@@ -163,17 +163,17 @@ impl<'a> Audit<'a> {
         report: &mut TableReport,
     ) -> Result<PageResult, AuditError> {
         let database = &self.config.database;
-        let nodes = self.nodes.iter().map(|node| sides::node_page(node, database, kind, page));
+        let nodes = self.nodes.iter().map(|node| queries::node_page(node, database, kind, page));
         let mut nodes = try_join_all(nodes.collect::<Vec<_>>()).await?;
-        sides::compare_source(session, self.postgres, kind, page, &mut nodes).await?;
+        queries::compare_source(session, self.postgres, kind, page, &mut nodes).await?;
         report.duplicates += nodes.iter().map(|node| node.duplicates).max().unwrap_or_default();
         if nodes.iter().all(NodePage::is_same) {
             return Ok(vec![Default::default(); self.nodes.len()]);
         }
-        self.barrier().pass(session, now(session).await?.0).await?;
+        self.barrier().wait_for_replication(session, now(session).await?.0).await?;
         let looks = self.nodes.iter().zip(nodes).map(|(node, first)| async move {
             let look = first.look_again();
-            Ok::<_, AuditError>(sides::look_again(node, database, kind, page, look).await?.end())
+            Ok::<_, AuditError>(queries::look_again(node, database, kind, page, look).await?.end())
         });
         try_join_all(looks.collect::<Vec<_>>()).await
     }
@@ -195,7 +195,9 @@ impl<'a> Audit<'a> {
             let unnamed: Vec<i64> = unnamed.collect();
             let names: BTreeMap<i64, String> = match unnamed.is_empty() {
                 true => BTreeMap::new(),
-                false => sides::keys_of(session, self.postgres, kind, &unnamed).await?.into_iter().collect(),
+                false => {
+                    queries::keys_of(session, self.postgres, kind, &unnamed).await?.into_iter().collect()
+                }
             };
             for wrong in examples {
                 let name = wrong.key.clone().or_else(|| names.get(&wrong.id?).cloned());

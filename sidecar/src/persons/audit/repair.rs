@@ -10,7 +10,7 @@ use minijinja::context;
 use super::report::TableReport;
 use super::{Audit, AuditError, PageResult, STAGE_TIMEOUT};
 use crate::config::VersionRule;
-use crate::kafka::{Producer, Receipt};
+use crate::kafka::{DeliveryHandle, Producer};
 use crate::persons::checkpoint;
 use crate::persons::foreign;
 use crate::persons::postgres::pgoutput::Cell;
@@ -148,7 +148,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         newest: &[u64],
     ) -> Result<(), AuditError> {
         let audit = self.audit;
-        audit.heartbeat.beat("publishing rows again", STAGE_TIMEOUT);
+        audit.heartbeat.beat("republishing rows", STAGE_TIMEOUT);
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => {
@@ -162,7 +162,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         // below all later ones.
         let (place, _) = snapshot::now(&session).await?;
         wait_for_old_transactions(&session, &audit.heartbeat).await?;
-        let state = checkpoint::remembered(&audit.kafka, audit.postgres).await?;
+        let state = checkpoint::load(&audit.kafka, audit.postgres).await?;
         let base = state.map_or(audit.postgres.version_base, |state| state.version_base(audit.postgres));
         let version = of_copy(place, base)?;
         let versions = match audit.postgres.version {
@@ -175,7 +175,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         let publisher =
             Publisher::connect(producer, audit.persons, audit.postgres, versions, Guarantees::ALL).await?;
         let table = publisher.lookup().table(kind).clone();
-        let receipt = Arc::new(Receipt::default());
+        let receipt = Arc::new(DeliveryHandle::default());
         let mut writer = RepairWriter { session, publisher, table, receipt };
         for ids in ids.chunks(CHUNK) {
             writer.publish(rows_by_id(&writer.session, &writer.table, ids).await?).await?;
@@ -202,7 +202,7 @@ struct RepairWriter<'p> {
     session: Session,
     publisher: Publisher<'p>,
     table: Table,
-    receipt: Arc<Receipt>,
+    receipt: Arc<DeliveryHandle>,
 }
 
 impl RepairWriter<'_> {
@@ -255,5 +255,5 @@ async fn rows_by_id(session: &Session, table: &Table, ids: &[i64]) -> Result<Vec
         column => quoted(table.id_column()),
         ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
     };
-    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
+    session.rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/rows.sql", values).await
 }

@@ -42,7 +42,7 @@ pub(crate) struct Audits<'a> {
 impl Audits<'_> {
     /// Audits forever. Errors are logged and retried.
     pub(crate) async fn run(&self, postgres: &Postgres) -> Infallible {
-        let mut next = Instant::now() + postgres.audit_period;
+        let mut next = Instant::now() + postgres.audit_interval;
         let mut backoff = REPAIR_INTERVAL;
         loop {
             self.heartbeat.rest("waiting for the next audit");
@@ -61,24 +61,25 @@ impl Audits<'_> {
                 false => self.check().await,
             };
             trim();
-            next = Instant::now() + postgres.audit_period;
+            next = Instant::now() + postgres.audit_interval;
             let mut again = backoff;
             backoff = (backoff * 2).min(CONFIRMATION_INTERVAL);
             match done {
                 Ok(()) => self.heartbeat.impaired(None),
                 Err(error @ AuditError::Deletions { .. }) => {
                     self.metrics.add(Metric::PersonsAuditErrors, 1);
-                    tracing::error!("persons: audit: {error}");
+                    tracing::error!(error = %error, "repair needs confirmation");
                     self.heartbeat.impaired(Some(error.to_string()));
                     again = CONFIRMATION_INTERVAL;
                 }
                 // After a snapshot the nodes have many messages to consume.
                 Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
-                    tracing::info!("persons: audit: {error}");
+                    tracing::info!(retry_in = ?again, error = %error, "repair waits for nodes");
                 }
                 Err(error) => {
                     self.metrics.add(Metric::PersonsAuditErrors, 1);
-                    tracing::error!("persons: audit: {:#}", anyhow::Error::from(error));
+                    let error = anyhow::Error::from(error);
+                    tracing::error!(error = %format_args!("{error:#}"), "audit failed");
                 }
             }
             if vanished && self.store.now().await.repaired < state.vanished {
@@ -96,9 +97,11 @@ impl Audits<'_> {
         let report = self.audit()?.check().await?;
         self.tell(&report);
         match report.differences() {
-            0 => tracing::info!("persons: audit: every node has what PostgreSQL has"),
+            0 => tracing::info!("every node matches PostgreSQL"),
             count => tracing::error!(
-                "persons: audit: {count} rows differ: posthouse persons audit shows them, --repair mends them"
+                rows = count,
+                hint = "posthouse persons audit shows them, --repair fixes them",
+                "rows differ from PostgreSQL"
             ),
         }
         Ok(())
@@ -115,15 +118,17 @@ impl Audits<'_> {
         let (before, after) = audit.repair(deletions).await?;
         self.tell(&after);
         tracing::info!(
-            "persons: audit: {} rows differed and were published again, {} differ now",
-            before.differences(),
-            after.differences()
+            rows = before.differences(),
+            left = after.differences(),
+            "differing rows were republished"
         );
         match (after.differences(), last) {
             (0, _) => {}
             (_, Last::No) => return Ok(()),
             (left, Last::Yes) => tracing::error!(
-                "persons: audit: {left} rows differ after every repair: posthouse persons audit shows them"
+                rows = left,
+                hint = "posthouse persons audit shows them",
+                "rows differ after every repair"
             ),
         }
         let (vanished, keyless) = (state.vanished, state.keyless);

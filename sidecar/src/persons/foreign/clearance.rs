@@ -34,13 +34,13 @@ pub(in super::super) async fn clear(
     postgres: &Postgres,
     client: &Client,
 ) -> Result<BTreeMap<TopicPartition, i64>, ClearanceError> {
-    let state = checkpoint::remembered(client, postgres).await.map_err(Box::new)?;
+    let state = checkpoint::load(client, postgres).await.map_err(Box::new)?;
     if Published::new(persons, postgres).is_accepted(state.as_ref()) {
         return Ok(BTreeMap::new());
     }
     let (conflicts, ends) = look(config, persons, postgres, client).await.map_err(Box::new)?;
     for node in &conflicts.unreachable {
-        tracing::warn!("persons: node {node} is unreachable: rows of another producer on it are not seen");
+        tracing::warn!(node, "node is unreachable: its rows of other producers are unknown");
     }
     match conflicts.count() {
         0 if conflicts.unreadable.is_empty() => Ok(ends),

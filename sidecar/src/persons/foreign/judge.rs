@@ -13,7 +13,7 @@ use crate::kafka::TopicRecord;
 
 use crate::persons::postgres::row::{DistinctIdKey, PersonKey};
 use crate::persons::postgres::table::TableKind;
-use crate::persons::publish::version::LEAST_WAL_VERSION;
+use crate::persons::publish::version::MIN_WAL_VERSION;
 
 /// A message that conflicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,8 +42,8 @@ impl Judge {
     /// time in seconds since 1970 after which they were created.
     pub(super) fn rows(self) -> (&'static str, u64, i64) {
         match self.rule {
-            VersionRule::Wal => ("<", LEAST_WAL_VERSION, self.stopped_at.map_or(-1, Timestamp::as_second)),
-            VersionRule::Column => (">=", LEAST_WAL_VERSION, -1),
+            VersionRule::Wal => ("<", MIN_WAL_VERSION, self.stopped_at.map_or(-1, Timestamp::as_second)),
+            VersionRule::Column => (">=", MIN_WAL_VERSION, -1),
         }
     }
 
@@ -51,7 +51,7 @@ impl Judge {
     pub(super) fn message(self, kind: TableKind, record: &TopicRecord) -> Option<ForeignMessage> {
         let fields: Fields = serde_json::from_slice(&record.payload).unwrap_or_default();
         let version = fields.version();
-        let is_of_wal = version.is_some_and(|version| version >= LEAST_WAL_VERSION);
+        let is_of_wal = version.is_some_and(|version| version >= MIN_WAL_VERSION);
         let conflicts = match self.rule {
             VersionRule::Column => is_of_wal,
             VersionRule::Wal => {

@@ -159,17 +159,17 @@ impl fmt::Display for ConflictError {
         match self.rule {
             VersionRule::Wal => write!(
                 f,
-                "another producer fills the topics and tables of persons ({found}), and versions of the WAL would hide what it \
-                 sends for good: nothing is published. Set persons.postgres.version = \"column\" to publish the application's \
+                "another producer fills the topics and tables of persons ({found}), and versions of the WAL would hide its rows for \
+                 good: posthouse does not publish. Set persons.postgres.version = \"column\" to publish the application's \
                  versions beside it; or name topics and a database of posthouse's own (persons.topic, persons.distinct_id_topic, \
                  database); or stop that producer for good and set persons.postgres.other_producer_stopped_at to that time. \
-                 posthouse persons check shows everything"
+                 posthouse persons check shows all conflicts"
             ),
             VersionRule::Column => write!(
                 f,
                 "versions of the WAL are in the topics and tables of persons ({found}), and would hide the versions of the column: \
-                 nothing is published. Empty both topics and tables first (docs/guides/sync-persons.md, \"Leave posthouse\"), or set \
-                 persons.postgres.version = \"wal\". posthouse persons check shows everything"
+                 posthouse does not publish. Empty both topics and tables first (docs/guides/sync-persons.md, \"Leave posthouse\"), or set \
+                 persons.postgres.version = \"wal\". posthouse persons check shows all conflicts"
             ),
         }
     }

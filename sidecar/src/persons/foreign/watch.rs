@@ -39,7 +39,7 @@ impl Watch<'_> {
             let (topics, ends) = match look_at_topics(self.persons, self.postgres, self.client, from).await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    tracing::warn!("persons: messages of other producers can't be looked for: {error}");
+                    tracing::warn!(error = %error, "messages of other producers can't be read");
                     continue;
                 }
             };
@@ -58,12 +58,14 @@ impl Watch<'_> {
         let found = Conflicts { topics, ..Conflicts::default() }.summary();
         match self.postgres.version {
             VersionRule::Wal => tracing::error!(
-                "persons: another producer sends into the topics that posthouse fills ({found}): versions of the WAL hide what it \
-                 sends for good. Stop that producer, or give posthouse topics of its own: posthouse persons check"
+                conflicts = %found,
+                hint = "stop it, or give posthouse topics of its own: its rows are hidden for good (posthouse persons check)",
+                "another producer sends into the topics that posthouse fills"
             ),
             VersionRule::Column => tracing::error!(
-                "persons: messages with versions of the WAL are in the topics that posthouse fills ({found}): they hide the \
-                 versions of the column for good. Stop their producer, and empty topics and tables: posthouse persons check"
+                conflicts = %found,
+                hint = "stop their producer, and empty topics and tables: they hide the column's rows (posthouse persons check)",
+                "messages with versions of the WAL are in the topics that posthouse fills"
             ),
         }
     }

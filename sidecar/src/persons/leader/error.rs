@@ -40,7 +40,7 @@ pub enum LeadError {
     Clearance(#[from] ClearanceError),
     /// A constraint that the stream relies on has changed.
     #[error(
-        "a unique index or a foreign key of the tables of persons has come or gone: changes are read otherwise from here on, and nodes are compared with PostgreSQL"
+        "a unique index or a foreign key of the person tables was created or dropped: the stream restarts, and an audit follows"
     )]
     Guarantees,
     /// There is no valid version for snapshot rows.
@@ -55,24 +55,24 @@ pub enum LeadError {
     Stream(#[from] StreamError),
     /// A step exceeds its time limit.
     #[error(
-        "{doing} took longer than {} s: PostgreSQL, a broker or a node answers, and does not finish",
+        "{doing} took longer than {} s: PostgreSQL, a broker or a node answers but does not finish",
         STEP_TIMEOUT.as_secs()
     )]
     Step { doing: &'static str },
     /// PostgreSQL did not begin to stream in time.
     #[error(
-        "PostgreSQL at {address} did not begin to stream slot {slot} within {} s: it hangs, or has no walsender left \
+        "PostgreSQL at {address} did not start to stream slot {slot} within {} s: it hangs, or has no walsender left \
          (max_wal_senders)",
         HOLD_TIMEOUT.as_secs()
     )]
     BeginTimeout { address: String, slot: String },
     /// PostgreSQL has ended the stream, but the connection reports no error.
-    #[error("replication slot {0} is not held any more: the connection that streams it is dead")]
+    #[error("replication slot {0} is no longer held: the connection that streams it is dead")]
     SlotLost(String),
     #[error("an audit hangs: {0}")]
     AuditStalled(String),
     /// The connection for the stream failed.
-    #[error("PostgreSQL at {address} did not begin to stream slot {slot}: {source}")]
+    #[error("PostgreSQL at {address} did not start to stream slot {slot}: {source}")]
     Begin {
         address: String,
         slot: String,

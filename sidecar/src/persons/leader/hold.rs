@@ -18,7 +18,7 @@ const LAG_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval between two attempts to drop a slot.
 const DROP_INTERVAL: Duration = Duration::from_millis(200);
 /// How many consecutive checks must find the slot unheld before it counts as lost.
-const LOST_LOOKS: u32 = 2;
+const LOST_SLOT_CHECKS: u32 = 2;
 /// Messages buffered between the connection and the stream. Each may be as large as a row.
 const BUFFERED: usize = 256;
 
@@ -48,15 +48,16 @@ impl Leader<'_> {
         catalog: &Catalog,
         store: &CheckpointStore<'_>,
     ) -> Result<Option<SlotOrigin>, LeadError> {
-        match self.step("looking at the replication slot", slot::observe(session, self.postgres)).await? {
+        match self.step("checking the replication slot", slot::observe(session, self.postgres)).await? {
             Some(found) if found.is_active => Ok(None),
             Some(found) if found.is_lost => {
                 let entry = catalog.slot.as_ref();
                 let reason = entry.and_then(|slot| slot.invalidation_reason.as_deref());
+                let reason = reason.unwrap_or("max_slot_wal_keep_size");
                 tracing::error!(
-                    "persons: PostgreSQL has given up the WAL that slot {} needs ({}): it is made again, and everything is copied again",
-                    self.postgres.slot,
-                    reason.unwrap_or("max_slot_wal_keep_size")
+                    slot = self.postgres.slot,
+                    error = %format_args!("the slot lost its WAL ({reason})"),
+                    "recreating the slot; a new initial snapshot follows"
                 );
                 store.invalidate().await?;
                 slot::drop(session, self.postgres).await?;
@@ -65,7 +66,7 @@ impl Leader<'_> {
             }
             Some(_) => Ok(Some(SlotOrigin::Kept)),
             None => {
-                tracing::info!("persons: making slot {}", self.postgres.slot);
+                tracing::info!(slot = self.postgres.slot, "creating the replication slot");
                 store.invalidate().await?;
                 slot_creation::create(session, self.postgres, self.heartbeat).await?;
                 Ok(Some(SlotOrigin::Made))
@@ -127,10 +128,10 @@ impl Leader<'_> {
         store: &CheckpointStore<'_>,
     ) -> Result<(), LeadError> {
         tracing::error!(
-            "persons: publication {} was dropped and made again, and PostgreSQL can't decode WAL from before it: slot {} is made \
-             again, and everything is copied again",
-            self.postgres.publication,
-            self.postgres.slot
+            slot = self.postgres.slot,
+            publication = self.postgres.publication,
+            error = "the publication was recreated, and PostgreSQL can't decode WAL from before it",
+            "recreating the slot; a new initial snapshot follows"
         );
         store.invalidate().await?;
         let deadline = Instant::now() + HOLD_TIMEOUT;
@@ -155,19 +156,19 @@ impl Leader<'_> {
                 Err(error) => return error.into(),
             };
             lost = if slot.as_ref().is_some_and(|slot| slot.is_active) { 0 } else { lost + 1 };
-            if lost >= LOST_LOOKS {
+            if lost >= LOST_SLOT_CHECKS {
                 return LeadError::SlotLost(self.postgres.slot.clone());
             }
             let lag = slot.map_or(0, |slot| slot.lag);
             self.metrics.set(Metric::PersonsSlotLag, lag);
-            let limit = self.postgres.lag_limit;
+            let limit = self.postgres.max_slot_lag;
             if lag > limit && !over {
                 tracing::error!(
-                    "persons: {} MiB of WAL wait for slot {}, more than persons.postgres.lag_limit_mib ({}): PostgreSQL's disk fills; \
-                     see why it is behind (brokers away? a copy under way?), or drop the slot, after which all is copied anew",
-                    lag >> 20,
-                    self.postgres.slot,
-                    limit >> 20
+                    slot = self.postgres.slot,
+                    lag_mib = lag >> 20,
+                    limit_mib = limit >> 20,
+                    hint = "PostgreSQL's disk fills: check brokers and snapshot, or drop the slot and take a new snapshot",
+                    "slot lag exceeds persons.postgres.max_slot_lag"
                 );
             }
             over = lag > limit;

@@ -37,11 +37,11 @@ use super::stream::Stream;
 pub use self::error::LeadError;
 
 /// Interval between two checks of a standby whether the slot is free.
-const FREE_AGAIN: Duration = Duration::from_secs(1);
+const SLOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Interval between two log lines of the same error.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Time limit of a step before the stream. A peer that answers probes may still never finish a
 /// request.
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
@@ -53,7 +53,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 struct Standby;
 
 /// Syncs persons until `stop` is set. `audit` is the heartbeat of the leader's audits.
-pub async fn lead(
+pub async fn run_leader(
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
@@ -95,29 +95,29 @@ pub async fn lead(
             Ok(Standby) => {
                 heartbeat.ready();
                 wait = RETRY.0;
-                FREE_AGAIN
+                SLOT_POLL_INTERVAL
             }
             Err(error) => {
                 metrics.add(Metric::PersonsErrors, 1);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 heartbeat.not_ready(error.as_str());
-                // The same error every ten seconds would hide all other log lines.
-                if error == said.0 && said.1.elapsed() < SAY_AGAIN {
-                    tracing::debug!("persons: {error}");
-                } else {
-                    // SQL statements follow on separate lines.
-                    let (fault, statements) = error.split_once('\n').unwrap_or((&error, ""));
-                    tracing::error!("persons: {fault}; trying again\n{statements}");
-                    said = (error, Instant::now());
-                }
                 if began.elapsed() > RETRY.1 {
                     wait = RETRY.0;
                 }
                 let longer = (wait * 2).min(RETRY.1);
-                std::mem::replace(&mut wait, longer)
+                let pause = std::mem::replace(&mut wait, longer);
+                // The same error every ten seconds would hide all other log lines.
+                if error == said.0 && said.1.elapsed() < ERROR_LOG_INTERVAL {
+                    tracing::debug!(retry_in = ?pause, error = %error, "person sync failed");
+                } else {
+                    // The error is last, because SQL statements follow on separate lines.
+                    tracing::error!(retry_in = ?pause, error = %error, "person sync failed");
+                    said = (error, Instant::now());
+                }
+                pause
             }
         };
-        heartbeat.beat("waiting before the next try", pause + BEAT_TIMEOUT);
+        heartbeat.beat("waiting for the retry", pause + BEAT_TIMEOUT);
         tokio::select! {
             () = sleep(pause) => {}
             () = stopped(&mut stop) => break,
@@ -141,27 +141,27 @@ impl Leader<'_> {
     async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> Result<Standby, LeadError> {
         let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
         let looking = slot::observe(&session, self.postgres);
-        let found = self.step("looking at the replication slot", looking).await?;
+        let found = self.step("checking the replication slot", looking).await?;
         if found.is_some_and(|slot| slot.is_active) {
             return Ok(Standby);
         }
         let client = Client::new(&self.config.kafka)?;
-        self.step("looking for topics", self.topics(&client)).await?;
+        self.step("checking topics", self.topics(&client)).await?;
         // Checked before creating anything in PostgreSQL, because a slot retains WAL for as long as
         // no changes are published.
         let clearing = self.clear(&client);
-        watched.extend(self.step("looking for another producer", clearing).await?);
+        watched.extend(self.step("checking for other producers", clearing).await?);
         let catalog = self.source(&session).await?;
         let producer = client.producer()?;
         let opening = CheckpointStore::open(&client, &producer, self.postgres);
-        let store = self.step("opening the topic of progress", opening).await?;
+        let store = self.step("opening the checkpoint topic", opening).await?;
         let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
-        tracing::info!("persons: holding slot {}", self.postgres.slot);
+        tracing::info!(slot = self.postgres.slot, "holding the replication slot");
         self.metrics.set(Metric::PersonsLeader, 1);
         let resuming = self.resume(&session, &store, &history, origin, &catalog);
-        let begins = self.step("reading progress", resuming).await?;
+        let begins = self.step("reading the checkpoint", resuming).await?;
         let base = store.now().await.version_base(self.postgres);
         let guarantees = catalog.guarantees(self.postgres);
         let vanished = Notify::new();
@@ -181,7 +181,7 @@ impl Leader<'_> {
             };
             let connecting = Publisher::connect(&producer, self.persons, self.postgres, versions, guarantees);
             let publisher = self.step("connecting to PostgreSQL", connecting).await?;
-            tracing::info!("persons: streaming changes");
+            tracing::info!("streaming changes");
             let stream = Stream {
                 client: &mut stream.0,
                 publisher,

@@ -46,18 +46,18 @@ impl Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::SlotMade => "the slot did not exist, so changes since then are not known",
+            Self::SlotMade => "the slot did not exist, so changes since the checkpoint are unknown",
             Self::SlotMoved => {
-                "the slot is further on than posthouse left it: another program made it again or moved it"
+                "the slot is further on than the checkpoint: another program recreated or moved it"
             }
             Self::OtherSystem => "it is another PostgreSQL (another system identifier)",
-            Self::OtherTimeline => "it is on another timeline: a standby has taken over, or it was restored",
-            Self::WalWentBack => {
-                "its WAL ends before what was published: it was restored from an older state"
+            Self::OtherTimeline => {
+                "it is on another timeline: a standby was promoted, or a backup was restored"
             }
+            Self::WalWentBack => "its WAL ends before the checkpoint: it was restored from an older state",
             Self::OtherHistory => {
-                "its WAL has another history than what was published: it was restored, or a standby that \
-                lagged has taken over"
+                "its WAL has another history than the checkpoint: a backup was restored, or a standby that \
+                lagged was promoted"
             }
         })
     }
@@ -92,18 +92,22 @@ impl Leader<'_> {
         let fingerprint = catalog.fingerprint(self.postgres);
         let source = ObservedSource { history: history.clone(), origin, confirmed, end, fingerprint };
         let published = Published::new(self.persons, self.postgres);
-        let remembered = store.read().await?.filter(|state| published.is_of(state));
-        let (mut begins, beginning) = resume(remembered.as_ref(), &source, published);
+        let load = store.read().await?.filter(|state| published.is_of(state));
+        let (mut begins, beginning) = resume(load.as_ref(), &source, published);
         if beginning != Beginning::GoesOn && self.postgres.version == VersionRule::Wal {
-            self.settle_base(session, &mut begins, beginning, remembered.as_ref()).await?;
+            self.settle_base(session, &mut begins, beginning, load.as_ref()).await?;
         }
         match beginning {
             Beginning::GoesOn => {}
-            Beginning::First => tracing::info!("persons: copying everything, the slot begins at {confirmed}"),
+            Beginning::First => {
+                tracing::info!(slot = self.postgres.slot, position = %confirmed, "taking the initial snapshot");
+            }
             Beginning::Gap(gap) => tracing::error!(
-                "persons: PostgreSQL can't be followed from where posthouse left it: {gap}. Everything is copied again from slot {} at \
-                 {confirmed}, and rows that were deleted meanwhile are then looked for on the nodes",
-                self.postgres.slot
+                slot = self.postgres.slot,
+                position = %confirmed,
+                reason = %gap,
+                hint = "a new initial snapshot and an audit for deleted rows follow",
+                "PostgreSQL can't be followed from where posthouse left it"
             ),
         }
         store.change(|state| *state = begins).await?;
@@ -116,18 +120,18 @@ impl Leader<'_> {
         session: &Session,
         begins: &mut Checkpoint,
         beginning: Beginning,
-        remembered: Option<&Checkpoint>,
+        load: Option<&Checkpoint>,
     ) -> Result<(), LeadError> {
         let base = begins.version_base(self.postgres);
         let hidden = match version_guard::check(self.config, session, base).await {
             Ok(()) => None,
             // The origin of these versions is unknown.
-            Err(error @ NewestError::Hidden { .. }) if remembered.is_none() => return Err(error.into()),
+            Err(error @ NewestError::Hidden { .. }) if load.is_none() => return Err(error.into()),
             Err(NewestError::Hidden { stored, .. }) => Some(stored),
             Err(error) => return Err(error.into()),
         };
         // Nodes may not have consumed all of it yet.
-        let published = match (beginning, remembered) {
+        let published = match (beginning, load) {
             (Beginning::Gap(gap), Some(state)) if gap.may_go_back() => {
                 let ahead = Lsn::from_u64(state.acknowledged.saturating_add(AHEAD));
                 of_dependents(ahead, state.version_base(self.postgres)).unwrap_or(0)
@@ -141,9 +145,10 @@ impl Leader<'_> {
         }
         begins.base = base + (greatest - copies) + 1;
         tracing::warn!(
-            "persons: versions up to {greatest} were published, and this WAL gives {copies}: {} is added to versions from now on \
-             (as persons.postgres.version_base would)",
-            begins.base
+            published = greatest,
+            given = copies,
+            version_base = begins.base,
+            "published versions exceed those of the WAL: raising version_base"
         );
         Ok(())
     }
@@ -151,7 +156,7 @@ impl Leader<'_> {
 
 /// Returns the checkpoint to start with, given the last one and the observed source.
 fn resume(
-    remembered: Option<&Checkpoint>,
+    load: Option<&Checkpoint>,
     source: &ObservedSource,
     published: Published,
 ) -> (Checkpoint, Beginning) {
@@ -166,11 +171,11 @@ fn resume(
         acknowledged: place,
         vanished: 1,
         fingerprint: Some(source.fingerprint),
-        base: remembered.map_or(0, |state| state.base),
+        base: load.map_or(0, |state| state.base),
         published: Some(published.clone()),
         ..Checkpoint::default()
     };
-    let Some(state) = remembered else { return (fresh, Beginning::First) };
+    let Some(state) = load else { return (fresh, Beginning::First) };
     match gap(state, source) {
         Some(gap) => (fresh, Beginning::Gap(gap)),
         None => {

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
-use super::{LeadError, Leader, SAY_AGAIN};
+use super::{ERROR_LOG_INTERVAL, LeadError, Leader};
 use crate::http::Metric;
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 use crate::persons::postgres::session::{PostgresError, Session};
@@ -61,7 +61,7 @@ impl<'a> SourceWatch<'a> {
                 Ok(()) => {}
                 // The stream itself reports an unreachable PostgreSQL.
                 Err(LeadError::Postgres(error)) => {
-                    tracing::warn!("persons: the source's requirements can't be looked at: {error}");
+                    tracing::warn!(error = %error, "requirements of the source can't be checked");
                     self.session = None;
                 }
                 Err(error) => return error,
@@ -90,21 +90,20 @@ impl<'a> SourceWatch<'a> {
         let is_known = self.logged.is_some();
         if is_replaced {
             tracing::warn!(
-                "persons: a table was replaced, or a partition attached, detached, emptied or rewritten, or what is published has \
-                 changed: nodes are compared with PostgreSQL"
+                "tables, partitions or the publication have changed: an audit compares nodes with PostgreSQL"
             );
         }
         match (text, self.logged.take()) {
-            (Some(text), Some((before, at))) if text == before && at.elapsed() < SAY_AGAIN => {
+            (Some(text), Some((before, at))) if text == before && at.elapsed() < ERROR_LOG_INTERVAL => {
                 self.logged = Some((before, at));
             }
             (Some(text), _) => {
-                tracing::error!("persons: the source has changed, and changes may be missed: {text}");
+                tracing::error!(error = %text, "the source has changed, and changes may be missed");
                 self.logged = Some((text, Instant::now()));
             }
             (None, Some(_)) => {
                 tracing::info!(
-                    "persons: the source meets every requirement again: nodes are compared with it"
+                    "the source meets every requirement again: an audit compares nodes with PostgreSQL"
                 );
             }
             (None, None) => {}

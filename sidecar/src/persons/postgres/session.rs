@@ -131,7 +131,7 @@ impl Session {
                 // connection.
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
-                        tracing::debug!("PostgreSQL's connection ended: {error}");
+                        tracing::debug!(error = %error, "connection to PostgreSQL ended");
                     }
                 });
                 Self { client, address, process: String::new() }.prepared().await
@@ -149,7 +149,7 @@ impl Session {
             Ok([process, _, _]) => self.process = process,
             // These settings are optional.
             Err(error @ (PostgresError::Refused { .. } | PostgresError::Answer { .. })) => {
-                tracing::debug!("persons: statements go on when posthouse is killed: {error}");
+                tracing::debug!(error = %error, "session is not set up: its statements outlive posthouse");
             }
             Err(error) => return Err(error),
         }
@@ -299,9 +299,9 @@ fn hint(said: &str) -> &'static str {
     let hints = [
         (
             "unsupported startup parameter",
-            "; a pooler such as PgBouncer is in between: give the address of PostgreSQL itself",
+            "; this is a pooler such as PgBouncer: give the address of PostgreSQL itself",
         ),
-        ("no encryption", "; it demands TLS, which posthouse does not speak to PostgreSQL"),
+        ("no encryption", "; it requires TLS, which posthouse does not support for PostgreSQL"),
     ];
     hints.into_iter().find_map(|(words, hint)| said.contains(words).then_some(hint)).unwrap_or_default()
 }

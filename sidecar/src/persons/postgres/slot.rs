@@ -46,10 +46,10 @@ pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> 
         person => qualified(&config.person.table),
         distinct_id => qualified(&config.distinct_id.table),
     };
-    match session.rows("make a publication", "postgres/create_publication.sql", values).await {
+    match session.rows("create a publication", "postgres/create_publication.sql", values).await {
         Err(error) if !error.is_duplicate() => Err(error),
         _ => {
-            tracing::info!("persons: publication {} made", config.publication);
+            tracing::info!(publication = config.publication, "publication created");
             Ok(())
         }
     }
@@ -60,7 +60,7 @@ pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> 
 /// # Errors
 /// [`SlotError::Foreign`] if it has another plugin or database.
 pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Option<Slot>, SlotError> {
-    const TASK: &str = "tell its replication slots";
+    const TASK: &str = "report its replication slots";
     let values = context! { slot => literal(&config.slot) };
     let rows = session.rows(TASK, "postgres/slot.sql", values).await?;
     let Some(row) = rows.first() else { return Ok(None) };

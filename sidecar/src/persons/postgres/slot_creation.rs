@@ -29,12 +29,12 @@ pub(crate) async fn create(
     config: &Postgres,
     heartbeat: &Heartbeat,
 ) -> Result<(), SlotError> {
-    heartbeat.beat("making the replication slot", BLOCKERS_TIMEOUT);
+    heartbeat.beat("creating the replication slot", BLOCKERS_TIMEOUT);
     let values = context! { slot => literal(&config.slot) };
     let created = tokio::select! {
         created = session.rows_within(
             CREATION_TIMEOUT,
-            "make a replication slot",
+            "create a replication slot",
             "postgres/create_slot.sql",
             values,
         ) => created.map(drop),
@@ -56,20 +56,21 @@ async fn report(
     let observer = Session::connect(config).await?;
     let mut logged: Option<Instant> = None;
     loop {
-        heartbeat.beat("making the replication slot", BLOCKERS_TIMEOUT);
+        heartbeat.beat("creating the replication slot", BLOCKERS_TIMEOUT);
         let slot = &config.slot;
         let blockers = blockers(&observer, session.process()).await?;
         if blockers.is_empty() {
             // The server writes the running transactions into the WAL every 15 s, and the creation
             // waits for that.
-            heartbeat.not_ready(format!("replication slot {slot} is being made"));
+            heartbeat.not_ready(format!("replication slot {slot} is being created"));
         } else {
-            let reason = format!("replication slot {slot} is made when older transactions end: {blockers}");
             if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                tracing::warn!(slot, "persons: {reason}");
+                tracing::warn!(slot, blockers, "slot creation waits for older transactions");
                 logged = Some(Instant::now());
             }
-            heartbeat.not_ready(reason);
+            heartbeat.not_ready(format!(
+                "replication slot {slot} is created when older transactions end: {blockers}"
+            ));
         }
         sleep(BLOCKERS_INTERVAL).await;
     }
@@ -80,7 +81,7 @@ async fn blockers(observer: &Session, process: &str) -> Result<String, PostgresE
     if process.is_empty() {
         return Ok("see pg_stat_activity".to_owned());
     }
-    let task = "tell what a session waits for";
+    let task = "report the sessions that block a slot";
     let rows = observer.rows(task, "postgres/blockers.sql", context! { process }).await?;
     let described = rows.iter().map(|row| {
         let row: Vec<String> = row.iter().map(text).collect();
@@ -95,9 +96,11 @@ async fn blockers(observer: &Session, process: &str) -> Result<String, PostgresE
 
 fn describe(process: &str, user: &str, application: &str, seconds: &str) -> String {
     let mut text = format!("process {process}");
-    for (name, value) in [("user", user), ("application", application), ("open for s:", seconds)] {
+    for (name, value, unit) in
+        [("user", user, ""), ("application", application, ""), ("open for", seconds, " s")]
+    {
         if !value.is_empty() {
-            text.push_str(&format!(", {name} {value}"));
+            text.push_str(&format!(", {name} {value}{unit}"));
         }
     }
     text
@@ -112,7 +115,7 @@ mod tests {
         assert_eq!(describe("7", "", "", ""), "process 7");
         assert_eq!(
             describe("7", "app", "report", "61"),
-            "process 7, user app, application report, open for s: 61"
+            "process 7, user app, application report, open for 61 s"
         );
     }
 }

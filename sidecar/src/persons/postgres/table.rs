@@ -95,8 +95,8 @@ pub(crate) mod distinct_id {
 pub(crate) enum TableError {
     /// A column is missing.
     #[error(
-        "table {table} has no column {column} (any more): nothing of it is copied until it is back, or persons.postgres.\
-         {section}.{key} names the column that took its place"
+        "table {table} has no column {column}: the table is not synced until the column is back, or persons.postgres.\
+         {section}.{key} names its replacement"
     )]
     NoColumn {
         table: TableName,
@@ -108,7 +108,7 @@ pub(crate) enum TableError {
     },
     /// A column has an unsupported type.
     #[error(
-        "column {column} of table {table} is of a type that posthouse can't copy (number {found} in pg_type): it must be {wanted}"
+        "column {column} of table {table} has an unsupported type (OID {found} in pg_type): it must be {wanted}"
     )]
     Type {
         table: TableName,

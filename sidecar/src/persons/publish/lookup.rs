@@ -23,7 +23,7 @@ use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
 use crate::persons::requirements::Guarantees;
 
 /// Interval between two checks whether a transaction is visible.
-const SEEN_AGAIN: Duration = Duration::from_millis(10);
+const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
@@ -197,7 +197,7 @@ impl Lookup {
 
     /// Waits until the changes are visible to queries.
     pub(crate) async fn see(&self, changes: &[RowChange], seen: &mut bool) -> Result<(), LookupError> {
-        const TASK: &str = "tell whether a transaction can be seen";
+        const TASK: &str = "report whether a transaction is visible";
         if *seen {
             return Ok(());
         }
@@ -209,7 +209,7 @@ impl Lookup {
             if visible == "t" {
                 break;
             }
-            sleep(SEEN_AGAIN).await;
+            sleep(VISIBILITY_POLL_INTERVAL).await;
         }
         *seen = true;
         Ok(())
@@ -227,7 +227,9 @@ impl Lookup {
             column => quoted(column),
             ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
         };
-        self.session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/rows.sql", values).await
+        self.session
+            .rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/rows.sql", values)
+            .await
     }
 
     /// Returns the current uuids of persons, after merges.
@@ -338,7 +340,7 @@ async fn translatable_rows(
         team_ids => team_ids.join(","),
         keys => keys.join(","),
     };
-    session.rows_within(LOOKUP_TIMEOUT, "give rows by their keys", "postgres/by_key.sql", values).await
+    session.rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/by_key.sql", values).await
 }
 
 fn complete(after: &mut Option<Vec<Cell>>, row: &[Cell]) {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Persons, Postgres};
-use crate::kafka::{DeliveryError, Producer, Receipt};
+use crate::kafka::{DeliveryError, DeliveryHandle, Producer};
 
 use self::change::{ChangeError, LastChange, PersonIds as _, RowChange, Versions, messages};
 use self::dependents::Dependent;
@@ -79,7 +79,7 @@ impl<'a> Publisher<'a> {
     pub(super) async fn publish(
         &mut self,
         changes: &mut [RowChange],
-        receipt: &Arc<Receipt>,
+        receipt: &Arc<DeliveryHandle>,
     ) -> Result<Sent, PublishError> {
         let mut sent = Sent { keyless: self.keyless(changes)?, ..Sent::default() };
         let versions: Vec<Option<u64>> = changes
@@ -143,7 +143,7 @@ impl<'a> Publisher<'a> {
         kind: TableKind,
         mut keys: AsNow,
         changes: &[RowChange],
-        receipt: &Arc<Receipt>,
+        receipt: &Arc<DeliveryHandle>,
     ) -> Result<u64, PublishError> {
         if keys.is_empty() {
             return Ok(0);
@@ -214,7 +214,11 @@ impl<'a> Publisher<'a> {
         self.versions.end_transaction();
     }
 
-    pub(super) async fn send(&self, message: &Outgoing, receipt: &Arc<Receipt>) -> Result<(), DeliveryError> {
+    pub(super) async fn send(
+        &self,
+        message: &Outgoing,
+        receipt: &Arc<DeliveryHandle>,
+    ) -> Result<(), DeliveryError> {
         let topic = match message.kind {
             TableKind::Person => &self.persons.topic,
             TableKind::DistinctId => &self.persons.distinct_id_topic,
@@ -226,9 +230,9 @@ impl<'a> Publisher<'a> {
 fn warn_uncounted(change: &RowChange, table: &Table, known_by: &[Key]) {
     let row = known_by.first().map(ToString::to_string).unwrap_or_default();
     tracing::warn!(
-        "persons: the transaction committed at {} changes {row} of {} more often than versions count: it is read from the table, as it \
-         is after the transaction",
-        change.commit,
-        table.name
+        table = %table.name,
+        row,
+        commit = %change.commit,
+        "transaction changes a row more often than versions count: the row is read from the table"
     );
 }

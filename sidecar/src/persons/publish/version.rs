@@ -29,7 +29,7 @@ const ALIGN_BITS: u32 = 3;
 const PLACE_LIMIT: u64 = 1 << (63 - COUNT_BITS + ALIGN_BITS);
 /// No WAL produces a smaller version. It begins with its second segment, and a segment has at least
 /// 1 MiB.
-pub(crate) const LEAST_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << COUNT_BITS) - 1;
+pub(crate) const MIN_WAL_VERSION: u64 = ((1 << 20 >> ALIGN_BITS) << COUNT_BITS) - 1;
 /// Maximum number of rows with a count at the same time, in about 32 MB. When it is exceeded,
 /// counts restart above all counts so far.
 const MAX_COUNTED_ROWS: usize = 1 << 20;
@@ -42,7 +42,7 @@ pub(crate) const AHEAD: u64 = 1 << 30;
 pub enum VersionError {
     /// The WAL position is beyond the limit of versions.
     #[error(
-        "the WAL has come to {place}, and versions end at {}: please report this",
+        "the WAL is at {place}, beyond {}, where versions end: please report this",
         Lsn::from_u64(PLACE_LIMIT)
     )]
     Place { place: Lsn },
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn no_wal_gives_a_version_that_an_application_counts_to() {
-        assert_eq!(of_copy(Lsn::from_u64(1 << 20), 0), Ok(LEAST_WAL_VERSION));
-        assert_eq!(LEAST_WAL_VERSION, u64::from(u32::MAX));
+        assert_eq!(of_copy(Lsn::from_u64(1 << 20), 0), Ok(MIN_WAL_VERSION));
+        assert_eq!(MIN_WAL_VERSION, u64::from(u32::MAX));
     }
 
     #[test]

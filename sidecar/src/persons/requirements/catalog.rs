@@ -140,7 +140,7 @@ pub(in super::super) struct PreparedTransaction {
 impl Catalog {
     /// Reads the catalog in one statement, and so in one consistent view.
     pub(in super::super) async fn read(session: &Session, config: &Postgres) -> Result<Self, PostgresError> {
-        const TASK: &str = "describe the source of persons";
+        const TASK: &str = "describe the person tables";
         let values = context! {
             person_schema => literal(&config.person.table.schema),
             person_table => literal(&config.person.table.name),

@@ -147,7 +147,7 @@ fn lookup_indexes(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> 
     let [person, distinct_id] = tables;
     let needs_person_id = !catalog.guarantees(config).has_foreign_key || person.is_soft();
     let of_distinct_ids = catalog.table(&distinct_id.name).filter(|_| needs_person_id).and_then(|found| {
-        let why = "distinct ids of persons that come or go are looked up by it";
+        let why = "distinct ids of created and deleted persons are looked up by it";
         index(distinct_id, found, &config.distinct_id.person_id, why)
     });
     let of_merges = catalog.table(&person.name).and_then(|found| {
@@ -184,9 +184,9 @@ fn identity(subject: &str, needed: &[&str], table: &Table, found: &SourceRelatio
     let fix = lacking.iter().flat_map(|leaf| identity_fix(table, found, leaf)).collect();
     let columns = columns.join(", ");
     let text = match found.is_partitioned() {
-        false => format!("deletions do not have {columns}, by which ClickHouse knows the row"),
+        false => format!("deletions do not have {columns}, needed to identify the row"),
         true => format!(
-            "deletions of {} of {} partitions do not have {columns}, by which ClickHouse knows the row: {}",
+            "deletions of {} of {} partitions do not have {columns}, needed to identify the row: {}",
             lacking.len(),
             found.leaves.len(),
             named(&lacking)
@@ -232,8 +232,8 @@ fn publication(config: &Postgres, catalog: &Catalog, tables: &[Table; 2]) -> Req
         );
         return match (may, &catalog.slot) {
             // Without the publication PostgreSQL decodes no changes, with or without an error.
-            (_, Some(_)) => missing(subject, "does not exist any more, though the slot does", vec![fix]),
-            (true, None) => ok(subject, "posthouse run makes it"),
+            (_, Some(_)) => missing(subject, "no longer exists, but the slot does", vec![fix]),
+            (true, None) => ok(subject, "posthouse run creates it"),
             (false, None) => {
                 missing(subject, "does not exist, and the role does not own the tables", vec![fix])
             }
@@ -291,26 +291,27 @@ fn published(publication: &Publication, name: &str, table: &Table) -> Option<(St
 fn slot(config: &Postgres, catalog: &Catalog) -> Option<Requirement> {
     let subject = format!("slot {}", config.slot);
     let drop = || vec![format!("SELECT pg_drop_replication_slot({});", literal(&config.slot))];
-    let Some(slot) = &catalog.slot else { return Some(ok(subject, "posthouse run makes it")) };
+    let Some(slot) = &catalog.slot else { return Some(ok(subject, "posthouse run creates it")) };
     let of = format!("is of plugin {} in database {}", slot.plugin, slot.database);
     if slot.plugin != "pgoutput" || slot.database != config.database {
         let next = "choose another name as persons.postgres.slot";
         return Some(wrong(subject, format!("{of}: {next}"), Vec::new()));
     }
     if slot.is_two_phase {
-        let found =
-            "was made with two_phase, so prepared transactions would be missed; posthouse run makes another";
+        let found = "was created with two_phase, so prepared transactions would be missed; posthouse run creates another";
         return Some(wrong(subject, found, drop()));
     }
     if slot.is_temporary {
-        return Some(wrong(subject, "is temporary; posthouse run makes another", drop()));
+        return Some(wrong(subject, "is temporary; posthouse run creates another", drop()));
     }
     Some(match (slot.is_lost, slot.is_active) {
         (true, _) => {
             let reason = slot.invalidation_reason.as_deref().unwrap_or("max_slot_wal_keep_size");
             ok(
                 subject,
-                format!("has lost its WAL ({reason}); posthouse run makes it again and copies everything"),
+                format!(
+                    "lost its WAL ({reason}); posthouse run recreates it and takes a new initial snapshot"
+                ),
             )
         }
         (false, true) => ok(subject, "a posthouse holds it"),
@@ -327,7 +328,7 @@ fn prepared(catalog: &Catalog) -> Vec<Requirement> {
         subject: format!("prepared transaction {}", prepared.name),
         state: RequirementState::Blocks,
         found: format!(
-            "of {} in database {}, open for {} s: the slot is made when it has ended",
+            "of {} in database {}, open for {} s: the slot is created when it ends",
             prepared.owner, prepared.database, prepared.seconds
         ),
         fix: vec![format!(

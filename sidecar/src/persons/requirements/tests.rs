@@ -116,7 +116,7 @@ fn names_each_fault_with_its_statement() {
         (
             "/tables/0/leaves/1/identity",
             json!(["team_id", "id"]),
-            "deletions of 1 of 2 partitions do not have uuid, by which ClickHouse knows the row: posthog_person_p1",
+            "deletions of 1 of 2 partitions do not have uuid, needed to identify the row: posthog_person_p1",
             "ON \"public\".\"posthog_person_p1\" (\"team_id\", \"uuid\", \"id\");",
         ),
         (
@@ -176,7 +176,7 @@ fn makes_a_publication_only_where_the_role_may() {
     let made: Catalog = serde_json::from_value(source.clone()).expect("a catalog");
     assert_eq!(unmet(judge(&config(), &made)), None);
     let dropped = unmet(judged("/publication", Value::Null)).expect("a fault").to_string();
-    assert!(dropped.contains("does not exist any more, though the slot does"), "{dropped}");
+    assert!(dropped.contains("no longer exists, but the slot does"), "{dropped}");
     source["tables"][1]["is_owner"] = json!(false);
     let catalog: Catalog = serde_json::from_value(source).expect("a catalog");
     let unmet = unmet(judge(&config(), &catalog)).expect("a fault").to_string();

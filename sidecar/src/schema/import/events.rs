@@ -62,7 +62,7 @@ impl DescribedTables {
         }
         match (foreign, ours) {
             (Some((feeder, _)), _) => text.push_str(&format!(
-                "# {source} feeds {}, and goes on. To take over, set \"own\" and run posthouse schema apply --adopt {source}\n\
+                "# {source} feeds {} and keeps running. To take over, set \"own\" and run posthouse schema apply --adopt {source}\n\
                  consumer = \"none\"\n",
                 feeder.target,
                 source = feeder.source
@@ -85,16 +85,19 @@ impl DescribedTables {
             false => "non_replicated_deduplication_window",
         };
         let window = self.table("sharded_events").and_then(|table| table.settings.get(setting)).cloned();
-        let poll_ms = DEFAULT_POLL_TIMEOUT.as_millis().to_string();
         for (key, value, default) in [
             ("consumers", Some(consumer.consumers.to_string()), DEFAULT_CONSUMERS.to_string()),
             ("batch_rows", consumer.setting("kafka_max_block_size"), DEFAULT_BATCH_ROWS.to_string()),
-            ("poll_timeout_ms", consumer.setting("kafka_poll_timeout_ms"), poll_ms),
             ("deduplication_window", window, DEFAULT_DEDUPLICATION_WINDOW.to_string()),
         ] {
             if let Some(value) = value.filter(|value| *value != default) {
                 let _ = writeln!(text, "{key} = {value}");
             }
+        }
+        let default_poll = DEFAULT_POLL_TIMEOUT.as_millis().to_string();
+        let poll = consumer.setting("kafka_poll_timeout_ms").filter(|poll| *poll != default_poll);
+        if let Some(poll) = poll {
+            let _ = writeln!(text, "poll_timeout = \"{poll}ms\"");
         }
         text
     }

@@ -14,7 +14,7 @@ use self::events::DescribedTables;
 use super::feeders::feeders;
 use super::kafka_tables;
 use super::observe::{ObserveError, Replays, observe, tables};
-use super::plan::{Action, Plan};
+use super::plan::{Action, SchemaPlan};
 use crate::config::{Config, ConfigError};
 use crate::node::Node;
 
@@ -91,7 +91,7 @@ fn parse(text: &str) -> Result<Config, ImportError> {
 
 fn head(request: &ImportRequest) -> String {
     let ImportRequest { user, cluster, database, .. } = request;
-    let mut text = "# Written by posthouse schema import: what the nodes have. posthouse.example.toml describes every key.\n"
+    let mut text = "# Written by posthouse schema import from the state of the nodes. posthouse.example.toml describes every key.\n"
         .to_owned();
     for (key, value) in [("database", database), ("cluster", cluster), ("clickhouse.user", user)] {
         let _ = writeln!(text, "{key} = {}", quoted(value));
@@ -100,7 +100,7 @@ fn head(request: &ImportRequest) -> String {
 }
 
 /// `[schema]` with the differences that only an operator could remove, so that they stay.
-fn unmanaged(plans: &[Plan]) -> String {
+fn unmanaged(plans: &[SchemaPlan]) -> String {
     let left = plans
         .iter()
         .flat_map(|plan| &plan.changes)

@@ -2,7 +2,7 @@
 
 use super::super::KafkaTable;
 use super::quoted;
-use crate::config::{DEFAULT_PERSONS_FLUSH, rules};
+use crate::config::{DEFAULT_PERSONS_FLUSH_INTERVAL, rules};
 
 /// Both consumers that posthouse creates, the one of persons first.
 const CONSUMERS: [&str; 2] = ["kafka_person", "kafka_person_distinct_id"];
@@ -19,9 +19,9 @@ pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
         Some((group, _)) => quoted(group),
         None => quoted(&persons.group),
     };
-    let default = DEFAULT_PERSONS_FLUSH.as_millis().to_string();
+    let default = DEFAULT_PERSONS_FLUSH_INTERVAL.as_millis().to_string();
     let flush = persons.setting("kafka_flush_interval_ms").filter(|flush| *flush != default);
-    let flush = flush.map_or(String::new(), |flush| format!("flush_ms = {flush}\n"));
+    let flush = flush.map_or(String::new(), |flush| format!("flush_interval = \"{flush}ms\"\n"));
     format!(
         "\n# Where posthouse publishes persons, add [persons.postgres]: nodes don't know it.\n[persons]\n\
          topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}",

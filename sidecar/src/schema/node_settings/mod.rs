@@ -44,7 +44,7 @@ pub enum SettingSeverity {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the nodes' settings would lose, repeat or block events; nothing was written\n{}", text(.0))]
+#[error("the nodes' settings would lose, repeat or block events; no change was made\n{}", text(.0))]
 pub struct SettingsError(
     /// At least one fault.
     pub Vec<SettingFinding>,
@@ -55,7 +55,7 @@ pub struct SettingsError(
 pub enum ReadOnlyError {
     /// The user's profile has `readonly`.
     #[error(
-        "user {user} has readonly set on {nodes}, so nothing can be changed there; name a user without it as clickhouse.user"
+        "user {user} has readonly set on {nodes}, so it can't apply changes there; set clickhouse.user to a user without it"
     )]
     ReadOnly {
         user: String,
@@ -181,7 +181,7 @@ fn unreadable(node: &Node, profile: &str) -> SettingFinding {
         setting: format!("profile {profile}"),
         value: None,
         desired: "readable".to_owned(),
-        consequence: "settings that lose, repeat or block events would go unseen".to_owned(),
+        consequence: "settings that lose, repeat or block events are not detected".to_owned(),
         hint: "GRANT SHOW SETTINGS PROFILES, SELECT ON system.settings_profile_elements to posthouse's user"
             .to_owned(),
         severity: SettingSeverity::Note,

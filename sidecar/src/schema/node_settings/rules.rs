@@ -36,7 +36,7 @@ pub(super) const RULES: &[SettingRule] = &[
             let throws = number(values, "throw_on_max_partitions_per_insert_block") != Some(0.0);
             !throws || is_limit(values, "max_partitions_per_insert_block", MONTHS)
         },
-        consequence: "a block with events of more months is read again without end, and no message behind it arrives",
+        consequence: "a block with events of more months is replayed forever, and no later message arrives",
         // The server's default is 100. Only device clocks or imports of years exceed it.
         severity: SettingSeverity::Note,
     },
@@ -48,7 +48,7 @@ pub(super) const RULES: &[SettingRule] = &[
             None | Some("backward_compatible_choice") => number(values, "insert_deduplicate") != Some(0.0),
             Some(choice) => choice == "enable",
         },
-        consequence: "a block that is read again after a crash is stored twice",
+        consequence: "a block that is replayed after a crash is stored twice",
         severity: SettingSeverity::Fault,
     },
     SettingRule {
@@ -76,7 +76,7 @@ pub(super) const RULES: &[SettingRule] = &[
         settings: &["materialized_views_ignore_errors"],
         desired: "0",
         is_met: |_, values| is_zero(values, "materialized_views_ignore_errors"),
-        consequence: "a block that a shard does not take is lost, instead of being read again",
+        consequence: "a block that a shard rejects is lost instead of replayed",
         severity: SettingSeverity::Fault,
     },
     SettingRule {
@@ -85,28 +85,28 @@ pub(super) const RULES: &[SettingRule] = &[
         is_met: |config, values| {
             is_limit(values, "max_rows_to_read", f64::from(config.events.batch_rows) * READS_OF_A_ROW)
         },
-        consequence: "a larger block is read again without end, and no message behind it arrives",
+        consequence: "a larger block is replayed forever, and no later message arrives",
         severity: SettingSeverity::Fault,
     },
     SettingRule {
         settings: &["max_bytes_to_read"],
         desired: "0, or 1 GiB or more",
         is_met: |_, values| is_limit(values, "max_bytes_to_read", MAX_BLOCK_BYTES),
-        consequence: "a larger block is read again without end, and no message behind it arrives",
+        consequence: "a larger block is replayed forever, and no later message arrives",
         severity: SettingSeverity::Fault,
     },
     SettingRule {
         settings: &["max_execution_time"],
         desired: "0, or 60 or more",
         is_met: |_, values| is_limit(values, "max_execution_time", MAX_BLOCK_SECONDS),
-        consequence: "a block that takes longer is read again without end, and no message behind it arrives",
+        consequence: "a block that takes longer is replayed forever, and no later message arrives",
         severity: SettingSeverity::Fault,
     },
     SettingRule {
         settings: &["distributed_foreground_insert"],
         desired: "1",
         is_met: |_, values| !is_zero(values, "distributed_foreground_insert"),
-        consequence: "offsets move on while rows are on the disk of the node that read them: a lost disk loses them",
+        consequence: "offsets advance while rows are on the disk of the node that read them: a lost disk loses them",
         severity: SettingSeverity::Note,
     },
 ];

@@ -56,7 +56,7 @@ fn config(more: &str) -> Config {
 }
 
 /// Plans with the given extra columns in the storage of every node.
-fn planned_with(config: &Config, node: &str, observed: &ObservedSchema, extra: &[&str]) -> Plan {
+fn planned_with(config: &Config, node: &str, observed: &ObservedSchema, extra: &[&str]) -> SchemaPlan {
     let extra: Vec<ColumnDeclaration> =
         extra.iter().map(|column| ColumnDeclaration::parse(column).expect("a column")).collect();
     let anywhere = extra.iter().map(|column| column.name.clone());
@@ -66,7 +66,7 @@ fn planned_with(config: &Config, node: &str, observed: &ObservedSchema, extra: &
     plan(node, &desired(), observed, Vec::new(), &surroundings)
 }
 
-fn planned(node: &str, observed: &ObservedSchema) -> Plan {
+fn planned(node: &str, observed: &ObservedSchema) -> SchemaPlan {
     planned_with(&config(""), node, observed, &[])
 }
 
@@ -85,7 +85,7 @@ fn feeder(columns: &[&str]) -> Feeder {
     }
 }
 
-fn summaries(plans: &[Plan]) -> Vec<String> {
+fn summaries(plans: &[SchemaPlan]) -> Vec<String> {
     let steps = steps("posthog", plans).expect("templates render");
     steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect()
 }
@@ -184,7 +184,7 @@ fn data_is_never_dropped_and_another_order_is_left_to_a_person() {
     let parts: Vec<&str> =
         plan.changes[0].differences.iter().map(|difference| difference.part.as_str()).collect();
     assert_eq!((parts, plan.unmanaged[0].part.as_str()), (vec!["ORDER BY"], "`old`"));
-    assert!(matches!(plan.changes[..], [Change { action: Action::Leave { .. }, .. }]), "{plan:?}");
+    assert!(matches!(plan.changes[..], [SchemaChange { action: Action::Leave { .. }, .. }]), "{plan:?}");
     assert_eq!(summaries(&[plan]), Vec::<String>::new());
 }
 
@@ -323,7 +323,7 @@ fn leaves_what_the_server_refuses_and_what_rewrites_data() {
         }),
     );
     assert!(
-        matches!(plan.changes[..], [Change { action: Action::Leave { blocks: false, .. }, .. }]),
+        matches!(plan.changes[..], [SchemaChange { action: Action::Leave { blocks: false, .. }, .. }]),
         "{plan:?}"
     );
     let plan = planned(

@@ -56,7 +56,7 @@ const SESSION: Duration = Duration::from_secs(6);
 /// costs time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Interval between two checks of the group.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Poll interval of the holder's library, which answers the brokers for it.
@@ -67,7 +67,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum LockError {
     /// Another process holds the lock.
     #[error(
-        "{subject} being changed by {holder}: wait until that ends; if it was killed, its lock ends {} s later",
+        "{subject} being changed by {holder}: wait until it ends; if it was killed, its lock expires {} s later",
         SESSION.as_secs()
     )]
     Held {
@@ -78,7 +78,7 @@ pub enum LockError {
     },
     /// The brokers do not admit this process to the group.
     #[error(
-        "no lock could be had: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said})"
+        "can't take the lock: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said})"
     )]
     NotJoined {
         group: String,
@@ -87,7 +87,7 @@ pub enum LockError {
     },
     /// The brokers expelled this process from the group, and the group is empty.
     #[error(
-        "the lock was lost, as by a process that slept: nothing was changed since; the same command does the rest"
+        "the lock was lost, for example because this process was paused: no change was made since; run the same command again"
     )]
     Lost,
     /// The brokers can't be asked.
@@ -135,7 +135,7 @@ impl Lock {
             } else if Instant::now() >= deadline {
                 return Err(held(scope, &others));
             }
-            sleep(LOOK_AGAIN + LOOK_AGAIN.mul_f64(rand::random())).await;
+            sleep(POLL_INTERVAL + POLL_INTERVAL.mul_f64(rand::random())).await;
         }
     }
 
@@ -176,7 +176,7 @@ impl Lock {
             let _leaving = leaving;
             while !told.ended.load(Ordering::Relaxed) {
                 if let Some(Err(error)) = consumer.poll(POLL) {
-                    tracing::debug!("lock: {error}");
+                    tracing::debug!(error = %error, "member of the lock's group reports an error");
                     if is_refusal(&error) {
                         // Keeps the first reason.
                         let _ = told.refused.set(error.to_string());
@@ -206,7 +206,7 @@ impl Lock {
                 let said = group.map_or_else(|| "no such group".to_owned(), |group| group.state);
                 return Err(LockError::NotJoined { group: self.scope.group.clone(), said });
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -244,7 +244,7 @@ impl ConsumerContext for Silent {
         _: &mut TopicPartitionList,
     ) {
         if let Err(error) = consumer.assign(&TopicPartitionList::new()) {
-            tracing::debug!("lock: {error}");
+            tracing::debug!(error = %error, "partitions can't be released");
         }
     }
 

@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use self::lock::{Lock, LockError};
 use super::plan::values::same;
-use super::plan::{Change, Step};
+use super::plan::{Step, TopicChange};
 use crate::kafka::{Client, ConfigChange, KafkaError, NewTopic, Refusal, Source};
 
 /// How long a change may take to reach the other brokers.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
 /// Interval between two checks. Changes reach other brokers within milliseconds.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,12 +99,12 @@ pub async fn apply(
 }
 
 /// Steps of one kind go to the brokers in one request. Sets and resets are of one kind.
-fn kind(change: &Change) -> u8 {
+fn kind(change: &TopicChange) -> u8 {
     match change {
-        Change::Create(_) => 0,
-        Change::AddPartitions { .. } => 1,
-        Change::SetConfig { .. } | Change::ResetConfig { .. } => 2,
-        Change::Delete { .. } => 3,
+        TopicChange::Create(_) => 0,
+        TopicChange::AddPartitions { .. } => 1,
+        TopicChange::SetConfig { .. } | TopicChange::ResetConfig { .. } => 2,
+        TopicChange::Delete { .. } => 3,
     }
 }
 
@@ -116,15 +116,15 @@ async fn ask(client: &Client, steps: &[&Step]) -> Result<Vec<AppliedStep>, Kafka
     let mut deletions = Vec::new();
     for step in steps {
         match step.change.clone() {
-            Change::Create(topic) => creations.push(topic),
-            Change::AddPartitions { name, to, .. } => _ = partitions.insert(name, to),
-            Change::SetConfig { name, key, to, .. } => {
+            TopicChange::Create(topic) => creations.push(topic),
+            TopicChange::AddPartitions { name, to, .. } => _ = partitions.insert(name, to),
+            TopicChange::SetConfig { name, key, to, .. } => {
                 configs.entry(name).or_default().push(ConfigChange::Set { key, value: to });
             }
-            Change::ResetConfig { name, key, .. } => {
+            TopicChange::ResetConfig { name, key, .. } => {
                 configs.entry(name).or_default().push(ConfigChange::Reset { key });
             }
-            Change::Delete { name, .. } => deletions.push(name),
+            TopicChange::Delete { name, .. } => deletions.push(name),
         }
     }
     let mut answers = BTreeMap::new();
@@ -164,7 +164,7 @@ async fn left_over(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<Step
     let created = outcomes.iter().filter(|applied| applied.outcome == StepOutcome::Done);
     let created: BTreeMap<&str, &NewTopic> = created
         .filter_map(|applied| match &applied.step.change {
-            Change::Create(topic) => Some((topic.name.as_str(), topic)),
+            TopicChange::Create(topic) => Some((topic.name.as_str(), topic)),
             _ => None,
         })
         .collect();
@@ -179,8 +179,8 @@ async fn left_over(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<Step
             own.filter(|(key, config)| config.source == Source::Topic && !topic.configs.contains_key(*key));
         for (key, from) in own {
             let (name, key) = (name.to_owned(), key.clone());
-            let mut step = Step::from(Change::ResetConfig { name, key, from: from.clone() });
-            step.warnings.push("a broker had kept it of a topic of this name that was deleted".to_owned());
+            let mut step = Step::from(TopicChange::ResetConfig { name, key, from: from.clone() });
+            step.warnings.push("a broker kept it from a deleted topic of this name".to_owned());
             steps.push(step);
         }
     }
@@ -193,7 +193,7 @@ async fn left_over(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<Step
 fn made_known(steps: &[&Step]) -> BTreeMap<String, Vec<ConfigChange>> {
     let mut known: BTreeMap<String, Vec<ConfigChange>> = BTreeMap::new();
     for step in steps {
-        if let Change::ResetConfig { name, key, from } = &step.change
+        if let TopicChange::ResetConfig { name, key, from } = &step.change
             && let Some(value) = from.value.clone()
         {
             known.entry(name.clone()).or_default().push(ConfigChange::Set { key: key.clone(), value });
@@ -202,10 +202,10 @@ fn made_known(steps: &[&Step]) -> BTreeMap<String, Vec<ConfigChange>> {
     known
 }
 
-fn refused(change: &Change, refusal: &Refusal) -> StepOutcome {
+fn refused(change: &TopicChange, refusal: &Refusal) -> StepOutcome {
     let next = match (refusal.code, change) {
-        (RDKafkaErrorCode::TopicAlreadyExists, Change::Create(_))
-        | (RDKafkaErrorCode::UnknownTopicOrPartition, Change::Delete { .. }) => {
+        (RDKafkaErrorCode::TopicAlreadyExists, TopicChange::Create(_))
+        | (RDKafkaErrorCode::UnknownTopicOrPartition, TopicChange::Delete { .. }) => {
             return StepOutcome::AlreadyDone;
         }
         (RDKafkaErrorCode::InvalidReplicationFactor, _) => {
@@ -216,21 +216,21 @@ fn refused(change: &Change, refusal: &Refusal) -> StepOutcome {
             format!("this user needs the right {}", right(change))
         }
         (RDKafkaErrorCode::TopicDeletionDisabled, _) => "set delete.topic.enable on the brokers".to_owned(),
-        _ if refusal.is_in_doubt() => "it may have been done all the same: plan again".to_owned(),
-        _ => "the broker's log tells more".to_owned(),
+        _ if refusal.is_in_doubt() => "it may have been executed: plan again".to_owned(),
+        _ => "see the broker's log".to_owned(),
     };
     StepOutcome::Failed { reason: format!("{refusal}: {next}") }
 }
 
 /// The right that Kafka's authorizer requires.
-fn right(change: &Change) -> String {
+fn right(change: &TopicChange) -> String {
     match change {
-        Change::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
-        Change::AddPartitions { name, .. } => format!("Alter on topic {name}"),
-        Change::SetConfig { name, .. } | Change::ResetConfig { name, .. } => {
+        TopicChange::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
+        TopicChange::AddPartitions { name, .. } => format!("Alter on topic {name}"),
+        TopicChange::SetConfig { name, .. } | TopicChange::ResetConfig { name, .. } => {
             format!("AlterConfigs on topic {name}")
         }
-        Change::Delete { name, .. } => format!("Delete on topic {name}"),
+        TopicChange::Delete { name, .. } => format!("Delete on topic {name}"),
     }
 }
 
@@ -246,13 +246,12 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [AppliedStep]) -> Re
         if Instant::now() >= deadline {
             for index in hidden {
                 let seconds = VISIBLE_LIMIT.as_secs();
-                let reason =
-                    format!("done, but no broker shows it after {seconds} s: look at the brokers' logs");
+                let reason = format!("done, but no broker shows it after {seconds} s: see the brokers' logs");
                 outcomes[index].outcome = StepOutcome::Failed { reason };
             }
             return Ok(());
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -266,18 +265,18 @@ async fn hidden(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<usize>,
     let configured = outcomes.iter().filter(|applied| done(applied) && kind(&applied.step.change) == 2);
     let names = configured.map(|applied| applied.step.change.topic().to_owned()).collect();
     let configs = client.configs(&names).await?;
-    let is_shown = |change: &Change| {
+    let is_shown = |change: &TopicChange| {
         let topic = cluster.topics.get(change.topic());
         let config = |key: &str| configs.get(change.topic())?.get(key);
         match change {
-            Change::Create(_) => topic.is_some(),
-            Change::AddPartitions { to, .. } => topic.is_some_and(|topic| topic.partitions.len() >= *to),
-            Change::Delete { .. } => topic.is_none(),
-            Change::SetConfig { key, to, .. } => config(key).is_some_and(|config| {
+            TopicChange::Create(_) => topic.is_some(),
+            TopicChange::AddPartitions { to, .. } => topic.is_some_and(|topic| topic.partitions.len() >= *to),
+            TopicChange::Delete { .. } => topic.is_none(),
+            TopicChange::SetConfig { key, to, .. } => config(key).is_some_and(|config| {
                 // A value that the broker hides can't be compared.
                 config.source == Source::Topic && config.value.as_ref().is_none_or(|value| same(value, to))
             }),
-            Change::ResetConfig { key, .. } => {
+            TopicChange::ResetConfig { key, .. } => {
                 config(key).is_some_and(|config| config.source != Source::Topic)
             }
         }
@@ -299,7 +298,7 @@ mod tests {
     fn a_lost_race_is_no_failure_and_a_failure_says_what_to_do() {
         let new =
             NewTopic { name: "a".to_owned(), partitions: 1, replication_factor: 3, configs: BTreeMap::new() };
-        let create = Change::Create(new);
+        let create = TopicChange::Create(new);
         let exists = refusal(RDKafkaErrorCode::TopicAlreadyExists);
         assert_eq!(refused(&create, &exists), StepOutcome::AlreadyDone);
         let cases = [
@@ -308,7 +307,7 @@ mod tests {
                 RDKafkaErrorCode::TopicAuthorizationFailed,
                 "needs the right Create on topic a or on the cluster",
             ),
-            (RDKafkaErrorCode::RequestTimedOut, "may have been done all the same: plan again"),
+            (RDKafkaErrorCode::RequestTimedOut, "may have been executed: plan again"),
         ];
         for (code, end) in cases {
             let StepOutcome::Failed { reason } = refused(&create, &refusal(code)) else {
@@ -320,7 +319,7 @@ mod tests {
 
     #[test]
     fn outcomes_are_flat_json() {
-        let step = Step::from(Change::Delete { name: "a".to_owned(), partitions: 2 });
+        let step = Step::from(TopicChange::Delete { name: "a".to_owned(), partitions: 2 });
         let done = AppliedStep { step, outcome: StepOutcome::AlreadyDone };
         assert_eq!(
             serde_json::to_string(&done).ok().as_deref(),

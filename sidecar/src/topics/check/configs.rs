@@ -25,15 +25,15 @@ fn size(found: &CheckInput, topic: &str) -> Option<Finding> {
     let about = format!("topic {topic}");
     if limit > RECEIVED {
         let text = format!(
-            "{size}, and ClickHouse's client takes answers of {RECEIVED} bytes, if the nodes don't set \
-             <kafka><receive_message_max_bytes>: a larger message ends its partition"
+            "{size}, and ClickHouse's client accepts answers of up to {RECEIVED} bytes, if the nodes don't set \
+             <kafka><receive_message_max_bytes>: a larger message stops its partition"
         );
         return Some(fault(about, text, "lower it, or raise that setting on every node first"));
     }
     let exactly_once = readers(found, topic).any(|table| table.keeper_path.is_some());
     let text = format!(
-        "{size}, and nodes are assumed to fetch {FETCHED} bytes at once, as posthouse asks of them: a block with larger \
-         messages comes back in pieces after a crash, and may be stored twice"
+        "{size}, and nodes are assumed to fetch {FETCHED} bytes at once, as posthouse requires: a block with larger \
+         messages is replayed in pieces after a crash, and may be stored twice"
     );
     let next = "lower it, or raise <kafka><consumer><fetch_message_max_bytes> on every node";
     (exactly_once && limit > FETCHED).then(|| warn(about, text, next))
@@ -43,7 +43,7 @@ fn compaction(found: &CheckInput, topic: &str) -> Option<Finding> {
     let policy = found.text(topic, "cleanup.policy")?;
     let compacts = topic == found.events_topic && policy.split(',').any(|one| one.trim() == "compact");
     let text = format!(
-        "cleanup.policy is {policy}: of events with the same key all but the last are deleted, read or not"
+        "cleanup.policy is {policy}: of events with the same key all but the last are deleted, even unread ones"
     );
     compacts.then(|| warn(format!("topic {topic}"), text, "set cleanup.policy to delete in the topics file"))
 }

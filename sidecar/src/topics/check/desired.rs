@@ -45,10 +45,10 @@ fn is_detached(found: &CheckInput, node: &str, table: &str) -> bool {
 fn missing(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| !is_detached(found, node, table)).collect();
     let text = format!(
-        "it is missing on {}, and the schema wants it on every node: an apply that was stopped, or a pause that was left behind",
+        "it is missing on {}, and the schema requires it on every node: an apply was stopped, or a pause was left behind",
         listed(nodes.iter().copied())
     );
-    let next = "posthouse schema apply makes it, and it goes on where it was";
+    let next = "posthouse schema apply creates it, and it continues at its offsets";
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
 }
 
@@ -56,7 +56,7 @@ fn detached(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| is_detached(found, node, table)).collect();
     let nodes = listed(nodes);
     let text = format!(
-        "it is detached on {nodes}, and the schema wants it on every node: its share of the partitions waits for other nodes"
+        "it is detached on {nodes}, and the schema requires it on every node: its share of the partitions waits for other nodes"
     );
     let next = format!("ATTACH TABLE {table} on {nodes}");
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))
@@ -79,11 +79,11 @@ fn stale(found: &CheckInput) -> Vec<Finding> {
     let replicas: BTreeMap<String, String> = found.replicas.iter().filter_map(stale).collect();
     let finding = |(path, replicas): (String, String)| {
         let text = format!(
-            "Keeper knows {replicas} there, and no node has such a table: ClickHouse goes on leaving partitions to it, which \
+            "Keeper knows {replicas} there, and no node has such a table: ClickHouse still leaves partitions to it, which \
              are read late or not at all"
         );
         let next = format!(
-            "ATTACH the table where it is detached; of a node that is gone for good remove {path}/replicas/NAME from Keeper"
+            "ATTACH the table where it is detached; for a node that is gone for good, remove {path}/replicas/NAME from Keeper"
         );
         fault(format!("keeper path {path}"), text, next)
     };

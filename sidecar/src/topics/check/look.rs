@@ -94,7 +94,14 @@ async fn detached(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeS
             match is_detached(node, &config.database, name).await {
                 Ok(true) => _ = detached.insert((node.name.clone(), table.clone())),
                 Ok(false) => {}
-                Err(error) => tracing::debug!("is {table} detached: {error}"),
+                Err(error) => {
+                    tracing::debug!(
+                        table = %table,
+                        node = %node.name,
+                        error = %error,
+                        "detached tables can't be listed"
+                    );
+                }
             }
         }
     }
@@ -116,7 +123,14 @@ async fn replicas(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeM
                     break;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::debug!("replicas below {path}: {error}"),
+                Err(error) => {
+                    tracing::debug!(
+                        path = %path,
+                        node = %node.name,
+                        error = %error,
+                        "replicas in Keeper can't be read"
+                    );
+                }
             }
         }
     }
@@ -126,7 +140,7 @@ async fn replicas(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeM
 /// Conflicts in the topics of persons. A user may lack the right to read them.
 async fn conflicts(config: &Config, client: &Client) -> Vec<TopicConflicts> {
     topics_of(config, client).await.unwrap_or_else(|error| {
-        tracing::warn!("topics: messages of other producers of persons can't be looked for: {error}");
+        tracing::warn!(error = %error, "topics of persons can't be checked for other producers");
         Vec::new()
     })
 }
@@ -136,7 +150,7 @@ async fn conflicts(config: &Config, client: &Client) -> Vec<TopicConflicts> {
 /// # Errors
 /// See [`SpecError`]. A missing file is no error.
 pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
-    match spec::load(&config.kafka.topics) {
+    match spec::load(&config.kafka.topics_file) {
         // Without a file, only the tables name topics.
         Err(SpecError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {
             Ok([config.events.topic.clone()].into())

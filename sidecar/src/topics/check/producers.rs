@@ -10,10 +10,10 @@ pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
         fault(
             format!("topic {}", topic.topic),
             format!(
-                "{} of the newest {} messages are another producer's, or have versions that hide what posthouse publishes{newest}",
+                "{} of the newest {} messages are another producer's, or have versions that hide posthouse's rows{newest}",
                 topic.conflicting, topic.read
             ),
-            "posthouse persons check says what posthouse run does about them, and which ways there are",
+            "see posthouse persons check for the effect on posthouse run and the choices",
         )
     };
     conflicts.map(finding).collect()

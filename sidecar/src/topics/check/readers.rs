@@ -24,12 +24,12 @@ fn left(found: &CheckInput, lag: &Lag) -> Option<Finding> {
     );
     let about = format!("group {}", lag.group);
     Some(if lag.group == found.events_group {
-        fault(about, text, "posthouse schema apply makes its tables")
+        fault(about, text, "posthouse schema apply creates its tables")
     } else {
         warn(
             about,
             text,
-            "delete the group if nobody will come back (kafka-consumer-groups.sh --delete --group)",
+            "delete the group if no consumer will come back (kafka-consumer-groups.sh --delete --group)",
         )
     })
 }
@@ -44,7 +44,7 @@ fn never(found: &CheckInput, lag: &Lag) -> Option<Finding> {
     let tables: BTreeSet<&str> = lag.tables.keys().map(String::as_str).collect();
     let (reason, next) = match evidence.blocked(lag) {
         Some(reason) => (format!(": {reason}"), reason.next()),
-        None => (String::new(), "check again in a minute, which tells why if nothing has moved".to_owned()),
+        None => (String::new(), "check again in a minute: if it stalls, the reason is reported".to_owned()),
     };
     let text = format!(
         "{} has never committed an offset of {}, which has {} messages{reason}",
@@ -64,12 +64,12 @@ fn ahead(lag: &Lag) -> Option<Finding> {
     let first = ahead.next()?;
     let (committed, end) = (first.committed?, first.end?);
     let text = format!(
-        "it is at offset {committed} of {} partition {}, which ends at {end}{}: the topic was made again, or has lost messages",
+        "it is at offset {committed} of {} partition {}, which ends at {end}{}: the topic was recreated, or has lost messages",
         lag.topic,
         first.partition,
         match ahead.count() {
             0 => String::new(),
-            more => format!(", and so in {more} more partitions"),
+            more => format!(", as in {more} more partitions"),
         }
     );
     let next = format!("posthouse topics reset {} --topic {} --to earliest", lag.group, lag.topic);

@@ -6,7 +6,7 @@ use crate::topics::plan::values::{bytes, duration};
 
 /// Share of the retention, in percent, that calls for action. Half leaves as much time as has
 /// passed.
-const MOST_PERCENT: i64 = 50;
+const MAX_PERCENT: i64 = 50;
 
 pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     // A group without readers can't lose messages. Other checks report it.
@@ -31,7 +31,7 @@ fn deleted(lag: &Lag) -> Option<Finding> {
         partitions.join(", ")
     );
     let next =
-        format!("raise retention.ms of {} until its readers keep up; what is deleted is gone", lag.topic);
+        format!("raise retention.ms of {} until its readers keep up; deleted messages are lost", lag.topic);
     (count > 0).then(|| fault(format!("group {}", lag.group), text, next))
 }
 
@@ -50,16 +50,16 @@ fn late(found: &CheckInput, lag: &Lag) -> Option<Finding> {
         lag.lag
     );
     let next = format!("raise retention.ms of {} until its readers keep up", lag.topic);
-    (percent > MOST_PERCENT).then(|| warn(format!("group {}", lag.group), text, next))
+    (percent > MAX_PERCENT).then(|| warn(format!("group {}", lag.group), text, next))
 }
 
 fn by_size(found: &CheckInput, topic: &str) -> Option<Finding> {
     let limit = found.number(topic, "retention.bytes").filter(|limit| *limit >= 0)?;
     let text = format!(
-        "retention.bytes is {limit} ({} a partition): messages are deleted by size, however new they are and read or not",
+        "retention.bytes is {limit} ({} a partition): messages are deleted by size, even new and unread ones",
         bytes(limit.unsigned_abs())
     );
-    let next = "set it to -1 and let retention.ms decide, or see that it outlasts an outage of the readers";
+    let next = "set it to -1 and use retention.ms, or make sure that it outlasts an outage of the readers";
     deletes(found, topic).then(|| warn(format!("topic {topic}"), text, next))
 }
 

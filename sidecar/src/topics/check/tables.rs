@@ -25,7 +25,7 @@ fn silent(node: &str, said: &str) -> Finding {
 /// The settings of a named collection are missing in a table's definition.
 fn hidden(table: &KafkaTable) -> Finding {
     let about = format!("table {} on {}", table.full_name(), table.node);
-    warn(about, "its definition names no topics, so it is not checked", "look into its named collection")
+    warn(about, "its definition names no topics, so it is not checked", "see its named collection")
 }
 
 /// Missing topics with readers.
@@ -46,7 +46,7 @@ fn missing(found: &CheckInput) -> Vec<Finding> {
             }
         };
         let next = if found.topics.contains(topic) {
-            "posthouse topics apply makes what the topics file names".to_owned()
+            "posthouse topics apply creates it".to_owned()
         } else {
             "name it in the topics file and run posthouse topics apply, or correct the table".to_owned()
         };
@@ -77,7 +77,7 @@ fn consumers(found: &CheckInput, group: &str, tables: &[&KafkaTable]) -> Option<
     let topics = listed(topics.into_iter().map(String::as_str));
     if tables.len() > partitions {
         let text = format!(
-            "{} tables read {topics}, which has {partitions} partitions: some read nothing",
+            "{} tables read {topics}, which has {partitions} partitions: some read no messages",
             tables.len()
         );
         return Some(warn(about, text, "give it more partitions in the topics file"));
@@ -117,14 +117,14 @@ fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
             "{} share it: each gets a part of the messages",
             listed(names.iter().map(String::as_str))
         );
-        findings.push(warn(about(), text, "give each its own group if each is to have all of them"));
+        findings.push(warn(about(), text, "give each its own group if each needs all messages"));
     }
     if let Some(paths) = each(&|table| table.keeper_path.clone().unwrap_or_else(|| "the group".to_owned())) {
         let text = format!("its tables keep offsets in different places: {paths}");
-        findings.push(fault(about(), text, "give all the same kafka_keeper_path: else each reads every message for itself, or steals from the others"));
+        findings.push(fault(about(), text, "give all the same kafka_keeper_path: otherwise each reads every message, or takes messages from the others"));
     }
     if let Some(brokers) = each(&|table| sorted(&mut table.brokers.split(','))) {
-        let text = format!("its tables ask different brokers: {brokers}");
+        let text = format!("its tables use different brokers: {brokers}");
         findings.push(warn(about(), text, "name the same brokers, if they are of one cluster"));
     }
     findings

@@ -144,8 +144,8 @@ fn a_topic_that_is_gone_or_was_made_again_is_found() {
 
 #[test]
 fn tables_of_a_group_that_disagree_are_found() {
-    type Change = fn(&mut KafkaTable);
-    let disagreeing: [(Change, &str); 4] = [
+    type TopicChange = fn(&mut KafkaTable);
+    let disagreeing: [(TopicChange, &str); 4] = [
         (
             |table| table.topics.push("u".to_owned()),
             "its tables read different topics: t (d.k on n1), t and u (d.k on n2)",
@@ -156,7 +156,7 @@ fn tables_of_a_group_that_disagree_are_found() {
         ),
         (
             |table| table.brokers = "other:1".to_owned(),
-            "its tables ask different brokers: b:1 (d.k on n1), other:1",
+            "its tables use different brokers: b:1 (d.k on n1), other:1",
         ),
         (|table| table.name = "l".to_owned(), "d.k and d.l share it"),
     ];
@@ -207,7 +207,10 @@ fn names_nodes_without_a_consumer_that_the_schema_wants() {
     none.replicas.clear();
     let (severity, about, text) = only(&none);
     assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.k"));
-    assert!(text.starts_with("it is missing on n1 and n2, and the schema wants it on every node"), "{text}");
+    assert!(
+        text.starts_with("it is missing on n1 and n2, and the schema requires it on every node"),
+        "{text}"
+    );
     // An unreachable node may have the table.
     let silent = desired(|seen| {
         seen.tables.pop();

@@ -51,7 +51,7 @@ pub async fn replays(config: &Config, client: &Client, nodes: &[Node]) -> Result
              are stored"
         ),
         Err(error) => {
-            format!("{stored} rows are stored, and whether group {group} has offsets can't be told: {error}")
+            format!("{stored} rows are stored, and the offsets of group {group} can't be read: {error}")
         }
     };
     Ok(Replays::from([(CONSUMER, reason)]))

@@ -40,7 +40,7 @@ async fn readers(
         match kafka_tables(node).await {
             Ok(found) => tables.extend(found),
             Err(error) => {
-                silent.push(format!("maybe a table of {}, which can't be asked: {error}", node.name));
+                silent.push(format!("maybe a table of {}, which can't be read: {error}", node.name));
             }
         }
     }
@@ -68,7 +68,7 @@ fn reads(group: &Group, topic: &str) -> bool {
 
 fn group_text(group: &Group) -> String {
     match group.members.as_slice() {
-        [] => format!("maybe group {}, whose members the brokers don't tell ({})", group.name, group.state),
+        [] => format!("maybe group {}, whose members the brokers don't report ({})", group.name, group.state),
         [member, ..] => format!(
             "group {} ({} {}, {} among them)",
             group.name,

@@ -11,7 +11,7 @@ use crate::kafka::{NewTopic, Source, TopicConfig};
 /// A change to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
+pub enum TopicChange {
     /// The topic is missing.
     Create(NewTopic),
     /// The topic has too few partitions.
@@ -48,7 +48,7 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     #[serde(flatten)]
-    pub change: Change,
+    pub change: TopicChange,
     /// Side effects for an operator.
     pub warnings: Vec<String>,
     /// The desired value, if this is one of several steps towards it.
@@ -67,7 +67,7 @@ pub struct Frees {
     pub bytes: Option<u64>,
 }
 
-impl Change {
+impl TopicChange {
     /// The topic of the change.
     pub fn topic(&self) -> &str {
         match self {
@@ -80,7 +80,7 @@ impl Change {
     }
 }
 
-impl Change {
+impl TopicChange {
     /// Whether brokers delete messages by the change: `Some` with the minimum age in milliseconds,
     /// or with `None` for all messages.
     pub fn deletes(&self) -> Option<Option<i64>> {
@@ -96,23 +96,23 @@ impl Change {
     }
 }
 
-impl From<Change> for Step {
-    fn from(change: Change) -> Self {
+impl From<TopicChange> for Step {
+    fn from(change: TopicChange) -> Self {
         Self { change, warnings: Vec::new(), towards: None, frees: None }
     }
 }
 
 impl fmt::Display for Frees {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "frees {} messages", self.messages)?;
+        write!(f, "reclaims {} messages", self.messages)?;
         match self.bytes {
             Some(count) => write!(f, ", about {} on all brokers", bytes(count)),
-            None => f.write_str("; the brokers don't tell how many bytes"),
+            None => f.write_str("; the brokers report no sizes"),
         }
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for TopicChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create(topic) => {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_deletes_is_told_from_what_does_not() {
-        let set = |from: &str, to: &str| Change::SetConfig {
+        let set = |from: &str, to: &str| TopicChange::SetConfig {
             name: "a".to_owned(),
             key: RETENTION.to_owned(),
             from: TopicConfig { value: Some(from.to_owned()), source: Source::Topic },
@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(set("-1", "5").deletes(), Some(Some(5)));
         assert_eq!(set("5", "10").deletes(), None);
         assert_eq!(set("5", "-1").deletes(), None);
-        assert_eq!(Change::Delete { name: "a".to_owned(), partitions: 1 }.deletes(), Some(None));
+        assert_eq!(TopicChange::Delete { name: "a".to_owned(), partitions: 1 }.deletes(), Some(None));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::kafka::{Source, TopicConfig};
-use crate::topics::plan::{Observed, Plan};
+use crate::topics::plan::{Observed, TopicsPlan};
 use crate::topics::spec::{Manage, Spec, Topic};
 
 /// Incremented with every change of the file's format.
@@ -21,7 +21,7 @@ pub struct SavedPlan {
     pub cluster_id: Option<String>,
     /// Observed state of the topics in the file.
     seen: BTreeMap<String, PlanBasis>,
-    pub plan: Plan,
+    pub plan: TopicsPlan,
 }
 
 /// State that a plan depends on; `None` partitions mean a missing topic.
@@ -46,7 +46,7 @@ pub enum SavedError {
     },
     /// The file is no plan, or a plan of another version of posthouse.
     #[error(
-        "{path} is no plan of this version of posthouse ({reason}): make it anew with posthouse topics plan -o {path}"
+        "{path} is no plan of this version of posthouse ({reason}): create it again with posthouse topics plan -o {path}"
     )]
     Foreign { path: PathBuf, reason: String },
     /// The plan was made for another cluster.
@@ -59,7 +59,7 @@ pub enum SavedError {
     },
     /// The cluster has changed since the plan was made.
     #[error(
-        "the cluster has changed since the plan was made ({changed}): nothing was done; make the plan anew"
+        "the cluster has changed since the plan was made ({changed}): no change was made; create the plan again"
     )]
     Changed {
         /// Changed topics with their differences.
@@ -69,7 +69,7 @@ pub enum SavedError {
 
 impl SavedPlan {
     /// Combines a plan with the state that it depends on.
-    pub fn new(plan: Plan, spec: &Spec, observed: &Observed) -> Self {
+    pub fn new(plan: TopicsPlan, spec: &Spec, observed: &Observed) -> Self {
         let looked_at = spec.topics.iter().filter(|topic| topic.manage != Manage::Ignore);
         let seen = looked_at.map(|topic| (topic.name.clone(), PlanBasis::of(&topic.name, observed)));
         Self { format: FORMAT, cluster_id: observed.cluster.id.clone(), seen: seen.collect(), plan }
@@ -92,7 +92,7 @@ impl SavedPlan {
         let foreign = |reason| SavedError::Foreign { path: path.to_owned(), reason };
         let saved: Self = serde_json::from_slice(&text).map_err(|error| foreign(error.to_string()))?;
         if saved.format != FORMAT {
-            return Err(foreign(format!("its format is {}, this one's {FORMAT}", saved.format)));
+            return Err(foreign(format!("its format is {}, expected {FORMAT}", saved.format)));
         }
         Ok(saved)
     }
@@ -149,7 +149,7 @@ impl PlanBasis {
     fn difference(&self, now: &Self) -> Option<String> {
         match (self.partitions, now.partitions) {
             (None, Some(_)) => return Some("it exists now".to_owned()),
-            (Some(_), None) => return Some("it is gone".to_owned()),
+            (Some(_), None) => return Some("it no longer exists".to_owned()),
             (was, is) if was != is => {
                 let count = |count: Option<usize>| count.unwrap_or_default();
                 return Some(format!("partitions {} became {}", count(was), count(is)));

@@ -19,8 +19,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Change, Frees, Step};
-use self::configs::{compare, unfit};
+pub use self::change::{Frees, Step, TopicChange};
+use self::configs::{check_min_isr, compare};
 pub use self::options::Options;
 use super::spec::{Manage, Spec, Topic};
 use crate::kafka::{Cluster, Layout, NewTopic, TopicConfig};
@@ -54,7 +54,7 @@ pub struct Note {
 
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct TopicsPlan {
     /// Creations first, deletions last.
     pub steps: Vec<Step>,
     pub refused: Vec<Refused>,
@@ -66,7 +66,7 @@ pub struct Plan {
     pub unlisted: usize,
 }
 
-impl Plan {
+impl TopicsPlan {
     /// Whether the cluster differs from the file.
     pub fn differs(&self) -> bool {
         !self.steps.is_empty() || !self.refused.is_empty()
@@ -88,14 +88,15 @@ impl TopicVerdict {
 
 /// Compares desired and observed state. Skips topics that the file does not name, and topics with
 /// any refusal.
-pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
+pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> TopicsPlan {
     let named: BTreeSet<&str> = spec.topics.iter().map(|topic| topic.name.as_str()).collect();
     let others = observed.cluster.topics.keys().filter(|name| !named.contains(name.as_str()));
     let unlisted = others.filter(|name| !is_internal(name)).count();
-    let mut plan = Plan { steps: Vec::new(), refused: Vec::new(), notes: Vec::new(), in_line: 0, unlisted };
+    let mut plan =
+        TopicsPlan { steps: Vec::new(), refused: Vec::new(), notes: Vec::new(), in_line: 0, unlisted };
     for topic in &spec.topics {
         let layout = observed.cluster.topics.get(&topic.name);
-        let verdict = judge(topic, layout, observed, options);
+        let verdict = plan_topic(topic, layout, observed, options);
         if let Some(layout) = layout.filter(|_| topic.manage != Manage::Ignore) {
             let notes = placement::faults(layout, &observed.cluster.brokers);
             plan.notes.extend(notes.into_iter().map(|text| Note { topic: topic.name.clone(), text }));
@@ -112,10 +113,10 @@ pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> Plan {
         }));
     }
     plan.steps.sort_by_key(|step| match step.change {
-        Change::Create(_) => 0,
-        Change::AddPartitions { .. } => 1,
-        Change::SetConfig { .. } | Change::ResetConfig { .. } => 2,
-        Change::Delete { .. } => 3,
+        TopicChange::Create(_) => 0,
+        TopicChange::AddPartitions { .. } => 1,
+        TopicChange::SetConfig { .. } | TopicChange::ResetConfig { .. } => 2,
+        TopicChange::Delete { .. } => 3,
     });
     plan
 }
@@ -129,7 +130,12 @@ pub(super) fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
 }
 
-fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &Options) -> TopicVerdict {
+fn plan_topic(
+    topic: &Topic,
+    layout: Option<&Layout>,
+    observed: &Observed,
+    options: &Options,
+) -> TopicVerdict {
     let mut verdict = TopicVerdict::default();
     match (topic.manage, layout) {
         (Manage::Ignore, _) | (Manage::Delete, None) => {}
@@ -137,19 +143,19 @@ fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &
         (Manage::Full { partitions, replication_factor }, None) => {
             let name = topic.name.clone();
             let new = NewTopic { name, partitions, replication_factor, configs: topic.config.clone() };
-            unfit(topic, usize::try_from(replication_factor).unwrap_or_default(), &mut verdict);
-            verdict.steps.push(Change::Create(new).into());
+            check_min_isr(topic, usize::try_from(replication_factor).unwrap_or_default(), &mut verdict);
+            verdict.steps.push(TopicChange::Create(new).into());
         }
         (Manage::Adopt { .. }, None) => verdict.refuse(
-            "it does not exist, and manage = \"adopt\" leaves its creation to somebody else",
+            "it does not exist, and manage = \"adopt\" leaves its creation to another program",
             "create it, or let posthouse do so with manage = \"full\"",
         ),
         (Manage::Full { partitions, replication_factor }, Some(layout)) => {
-            shape(topic, layout, Some(partitions), Some(replication_factor), &mut verdict);
+            plan_layout(topic, layout, Some(partitions), Some(replication_factor), &mut verdict);
             compare(topic, layout, observed.configs.get(&topic.name), options, &mut verdict);
         }
         (Manage::Adopt { partitions, replication_factor }, Some(layout)) => {
-            shape(topic, layout, partitions, replication_factor, &mut verdict);
+            plan_layout(topic, layout, partitions, replication_factor, &mut verdict);
             let options = Options { prune: false, ..options.clone() };
             compare(topic, layout, observed.configs.get(&topic.name), &options, &mut verdict);
         }
@@ -158,7 +164,7 @@ fn judge(topic: &Topic, layout: Option<&Layout>, observed: &Observed, options: &
 }
 
 /// Plans partition count and replication factor.
-fn shape(
+fn plan_layout(
     topic: &Topic,
     layout: &Layout,
     partitions: Option<i32>,
@@ -168,23 +174,23 @@ fn shape(
     let (has, wanted) = (layout.partitions.len(), partitions.and_then(|count| usize::try_from(count).ok()));
     match wanted {
         Some(wanted) if wanted > has && COUNTED.contains(&topic.name.as_str()) => verdict.refuse(
-            format!("it has {has} partitions, and with {wanted} Kafka would not find there what it has written"),
+            format!("it has {has} partitions, and with {wanted} Kafka would not find its own records"),
             format!("write partitions = {has}"),
         ),
         Some(wanted) if wanted > has => {
             let name = topic.name.clone();
-            let mut step = Step::from(Change::AddPartitions { name, from: has, to: wanted });
+            let mut step = Step::from(TopicChange::AddPartitions { name, from: has, to: wanted });
             step.warnings.push(
-                "messages of one key go to another partition from now on: what needs their order, or compacts by \
-                 key, must be through with the old ones first"
+                "messages of one key go to another partition from now on: a consumer that needs their order, or \
+                 compaction by key, must finish the old ones first"
                     .to_owned(),
             );
             verdict.steps.push(step);
         }
         Some(wanted) if wanted < has => verdict.refuse(
-            format!("it has {has} partitions, and Kafka can't take some away to leave {wanted}"),
+            format!("it has {has} partitions, and Kafka can't reduce them to {wanted}"),
             format!(
-                "write partitions = {has}; or make a new topic, move producers there, and let consumers finish the old one"
+                "write partitions = {has}; or create a new topic, move producers there, and let consumers finish the old one"
             ),
         ),
         _ => {}
@@ -220,12 +226,12 @@ fn delete(
     }
     if !options.yes_delete.contains(name) {
         return verdict.refuse(
-            "it is to be deleted with all its messages, which nobody brings back",
+            "it would be deleted with all its messages, which can't be restored",
             format!("confirm it with --yes-delete {name}"),
         );
     }
     let partitions = layout.partitions.len();
-    verdict.steps.push(Change::Delete { name: name.clone(), partitions }.into());
+    verdict.steps.push(TopicChange::Delete { name: name.clone(), partitions }.into());
 }
 
 impl fmt::Display for Refused {

@@ -12,7 +12,7 @@ pub(crate) fn faults(layout: &Layout, brokers: &BTreeSet<i32>) -> Vec<String> {
     let leaderless: Vec<usize> = numbers(layout, |partition| partition.leader.is_none());
     if !leaderless.is_empty() {
         faults.push(format!(
-            "{} no leader, nothing can be read or written: start the brokers that have {}",
+            "{} no leader, so reads and writes fail: start the brokers that have {}",
             listed(&leaderless, "has", "have"),
             if leaderless.len() == 1 { "it" } else { "them" }
         ));
@@ -38,13 +38,13 @@ pub(crate) fn faults(layout: &Layout, brokers: &BTreeSet<i32>) -> Vec<String> {
             away.join(", ")
         ));
     }
-    faults.extend(uneven(layout));
-    faults.extend(crowd(layout, brokers));
+    faults.extend(check_replica_counts(layout));
+    faults.extend(check_broker_skew(layout, brokers));
     faults
 }
 
 /// Reports different replica counts. The smallest one counts as the topic's.
-fn uneven(layout: &Layout) -> Option<String> {
+fn check_replica_counts(layout: &Layout) -> Option<String> {
     let (least, most) = (
         layout.replication_factor(),
         layout.partitions.iter().map(|partition| partition.replicas.len()).max()?,
@@ -59,7 +59,7 @@ fn uneven(layout: &Layout) -> Option<String> {
 }
 
 /// Reports a broker that holds at least two partitions more than another one.
-fn crowd(layout: &Layout, brokers: &BTreeSet<i32>) -> Option<String> {
+fn check_broker_skew(layout: &Layout, brokers: &BTreeSet<i32>) -> Option<String> {
     let mut held: BTreeMap<i32, usize> = brokers.iter().map(|id| (*id, 0)).collect();
     for replica in layout.partitions.iter().flat_map(|partition| &partition.replicas) {
         *held.entry(*replica).or_default() += 1;

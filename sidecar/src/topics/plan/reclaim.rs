@@ -11,8 +11,8 @@ use crate::topics::plan::{Frees, Step};
 /// Fills in the reclaimed data, without retries. Brokers need seconds before they report offsets of
 /// a new topic, and a plan does not wait for them.
 pub(crate) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Step]) {
-    if let Err(error) = ask(&client.impatient(), cluster, steps).await {
-        tracing::debug!("what steps free is not known: {error}");
+    if let Err(error) = ask(&client.without_retries(), cluster, steps).await {
+        tracing::debug!(error = %error, "reclaimed messages and bytes are unknown");
     }
 }
 

@@ -26,11 +26,11 @@ fn observed(topics: &[(&str, usize, i32)], configs: &[(&str, &str, &str, Source)
     Observed { cluster, configs: by_topic, readers: BTreeMap::new() }
 }
 
-fn planned(file: &str, observed: &Observed, options: &Options) -> Plan {
+fn planned(file: &str, observed: &Observed, options: &Options) -> TopicsPlan {
     plan(&parse(file).expect("a right file"), observed, options)
 }
 
-fn lines(plan: &Plan) -> Vec<String> {
+fn lines(plan: &TopicsPlan) -> Vec<String> {
     let steps = plan.steps.iter().map(|step| step.change.to_string());
     steps.chain(plan.refused.iter().map(ToString::to_string)).collect()
 }
@@ -56,7 +56,7 @@ fn partitions_grow_and_never_shrink_and_copies_stay() {
     assert_eq!(lines(&grown), ["~ a: partitions 3 → 4"]);
     assert!(grown.steps[0].warnings[0].starts_with("messages of one key go to another partition"));
     let shrunk = lines(&with(2, 2));
-    assert!(shrunk[0].starts_with("! a: it has 3 partitions, and Kafka can't take some away"), "{shrunk:?}");
+    assert!(shrunk[0].starts_with("! a: it has 3 partitions, and Kafka can't reduce them"), "{shrunk:?}");
     // One refusal blocks all changes of its topic.
     let moved = lines(&with(5, 3));
     assert!(moved.len() == 1 && moved[0].starts_with("! a: its replication factor is 2"), "{moved:?}");

@@ -32,21 +32,21 @@ pub enum ResetError {
     Apply(#[from] schema::ApplyError),
     /// Keeper still has replicas of dropped tables.
     #[error(
-        "the tables are dropped, and Keeper still knows {}: the offsets there would win. Remove what belongs to nodes that \
-         are gone", .0.join(", ")
+        "the tables are dropped, and Keeper still knows {}: these offsets would take precedence. Remove the replicas of \
+         nodes that are gone", .0.join(", ")
     )]
     Kept(Vec<String>),
     /// The group still has members.
-    #[error("the tables are dropped, and {} still in the group: stop what reads in it", .0.join(", "))]
+    #[error("the tables are dropped, and {} are still in the group: stop these consumers", .0.join(", "))]
     Members(Vec<String>),
     /// The group has other offsets than the committed ones.
     #[error(
-        "{0} partitions have other offsets than were committed: does somebody else commit for the group?"
+        "{0} partitions have other offsets than were committed: check for another program that commits for the group"
     )]
     NotKept(usize),
     /// A table was created while the offsets were set.
     #[error(
-        "{0} was created while the offsets were set, and may have begun at the old ones: does somebody else run posthouse schema apply?"
+        "{0} was created while the offsets were set, and may have begun at the old ones: check for another posthouse schema apply"
     )]
     CameBack(String),
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::{Own, Reset, ResetError, ResetInput, ResetRequest, look, plan};
+use super::{Reset, ResetError, ResetInput, ResetRequest, SchemaConsumers, look, plan};
 use crate::config::{Config, OffsetStorage};
 use crate::kafka::{Client, TopicPartition};
 use crate::node::Node;
@@ -25,7 +25,7 @@ use crate::topics::apply::lock::{Lock, LockScope};
 /// their session ends (45 s).
 const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 /// Interval between two checks of the group.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Error of a reset, before or after its first change.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub enum ExecuteError {
     Before(#[from] ResetError),
     /// The reset had begun.
     #[error(
-        "the reset of {group} ended before its end: run the same command again; or posthouse schema apply, to go on from the \
-         offsets that the group has now"
+        "the reset of {group} did not finish: run the same command again, or posthouse schema apply to continue at the \
+         group's current offsets"
     )]
     Interrupted {
         group: String,
@@ -97,9 +97,13 @@ impl Run<'_> {
     }
 
     /// Drops the tables node by node. Keeper drops the offsets with the last one.
-    async fn drop_tables(&self, own: &Own, said: &mut impl FnMut(String)) -> Result<(), ResetError> {
+    async fn drop_tables(
+        &self,
+        own: &SchemaConsumers,
+        said: &mut impl FnMut(String),
+    ) -> Result<(), ResetError> {
         let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
-        let steps = schema::stops(&self.config.database, &plans, &own.names)?;
+        let steps = schema::pause_consumers(&self.config.database, &plans, &own.names)?;
         Ok(schema::apply(self.config, self.nodes, &steps, &AtomicBool::new(false), |_, step| {
             said(step_text(step));
         })
@@ -137,7 +141,7 @@ impl Run<'_> {
             if Instant::now() >= deadline {
                 return Err(ResetError::Members(members));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -175,7 +179,7 @@ impl Run<'_> {
 
     async fn make_tables(
         &self,
-        own: &Own,
+        own: &SchemaConsumers,
         reset: &Reset,
         said: &mut impl FnMut(String),
     ) -> Result<(), ResetError> {

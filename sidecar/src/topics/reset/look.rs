@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::groups::{self, GroupSnapshot, observe, places};
-use super::{Own, ResetError, ResetInput, ResetRequest, Target, topics};
+use super::{ResetError, ResetInput, ResetRequest, SchemaConsumers, Target, topics};
 use crate::config::{Config, OffsetStorage};
 use crate::kafka::{Client, TopicPartition};
 use crate::node::{Node, NodeError};
-use crate::schema::{self, Action, KafkaTable, OBJECTS, Plan, Replays, Role, is_detached};
+use crate::schema::{self, Action, KafkaTable, OBJECTS, Replays, Role, SchemaPlan, is_detached};
 
 /// Observes brokers, nodes and Keeper. Read-only.
 ///
@@ -55,18 +55,18 @@ async fn own(
     nodes: &[Node],
     request: &ResetRequest,
     seen: &GroupSnapshot,
-) -> Result<Option<Own>, ResetError> {
+) -> Result<Option<SchemaConsumers>, ResetError> {
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);
     }
     let plans = schema::observe(config, nodes, Replays::new()).await?;
-    let mut own = Own {
+    let mut own = SchemaConsumers {
         database: config.database.clone(),
         names: names(),
         topics: BTreeSet::from([config.events.topic.clone()]),
         nodes: nodes.iter().map(|node| node.name.clone()).collect(),
         drift: plans.iter().flat_map(drift).collect(),
-        ..Own::default()
+        ..SchemaConsumers::default()
     };
     let stand = seen.tables_of(&request.group).any(|table| own.has(table));
     if !stand && !own.drift.is_empty() {
@@ -78,7 +78,7 @@ async fn own(
             own.detached.push(format!("{name} on {}", node.name));
         }
     }
-    own.strays = strays(config, nodes, &seen.tables).await?;
+    own.stale_replicas = stale_replicas(config, nodes, &seen.tables).await?;
     Ok(Some(own))
 }
 
@@ -92,7 +92,7 @@ fn names() -> BTreeSet<String> {
 }
 
 /// Changes of an apply, except the creation of missing Kafka tables.
-fn drift(plan: &Plan) -> impl Iterator<Item = String> {
+fn drift(plan: &SchemaPlan) -> impl Iterator<Item = String> {
     let harmless = |action: &Action, role| match action {
         Action::Create { .. } => role == Some(Role::Consumer),
         Action::Leave { .. } => true,
@@ -104,7 +104,11 @@ fn drift(plan: &Plan) -> impl Iterator<Item = String> {
 
 /// Stale replicas below the config's path: no node has their table. Empty if no node can read
 /// Keeper.
-async fn strays(config: &Config, nodes: &[Node], tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
+async fn stale_replicas(
+    config: &Config,
+    nodes: &[Node],
+    tables: &[KafkaTable],
+) -> Result<Vec<String>, NodeError> {
     let path = &config.events.keeper_path;
     let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else {
         return Ok(Vec::new());
@@ -113,6 +117,6 @@ async fn strays(config: &Config, nodes: &[Node], tables: &[KafkaTable]) -> Resul
     let has = |replica: &String| {
         tables.iter().any(|table| table.keeper_path.as_ref() == Some(path) && table.node == *replica)
     };
-    let strays = replicas.into_iter().filter(|replica| !has(replica));
-    Ok(strays.map(|replica| format!("{path}/replicas/{replica}")).collect())
+    let stale_replicas = replicas.into_iter().filter(|replica| !has(replica));
+    Ok(stale_replicas.map(|replica| format!("{path}/replicas/{replica}")).collect())
 }

@@ -43,12 +43,12 @@ pub struct ResetInput {
     /// Offset of each partition at the requested time; `None` after its last message.
     pub at: BTreeMap<TopicPartition, Option<i64>>,
     /// The schema's own Kafka tables, if the group is theirs.
-    pub own: Option<Own>,
+    pub own: Option<SchemaConsumers>,
 }
 
 /// The schema's own Kafka tables of the group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct SchemaConsumers {
     pub database: String,
     /// Table names, the same on every node.
     pub names: BTreeSet<String>,
@@ -60,10 +60,10 @@ pub struct Own {
     /// Detached tables with their nodes.
     pub detached: Vec<String>,
     /// Stale replicas: Keeper has them and no node does.
-    pub strays: Vec<String>,
+    pub stale_replicas: Vec<String>,
 }
 
-impl Own {
+impl SchemaConsumers {
     fn has(&self, table: &KafkaTable) -> bool {
         table.database == self.database && self.names.contains(&table.name)
     }
@@ -147,7 +147,7 @@ fn doubt(request: &ResetRequest, found: &ResetInput) -> Option<String> {
     let mut paths = found.seen.tables_of(&request.group).filter_map(|table| table.keeper_path.as_ref());
     paths.find_map(|path| match found.seen.kept.get(path)? {
         Kept::Unreadable(why) => Some(format!(
-            "where the tables are is known by the group alone, since Keeper can't be read ({why})"
+            "the tables' offsets are known from the group alone, because Keeper can't be read ({why})"
         )),
         Kept::Offsets(_) => None,
     })
@@ -186,7 +186,7 @@ fn against(request: &ResetRequest, found: &ResetInput) -> Vec<ResetRefusal> {
     if let Some(own) = &found.own {
         refusals.extend(own.drift.iter().map(|drift| ResetRefusal::Drift(drift.clone())));
         refusals.extend(own.detached.iter().map(|table| ResetRefusal::Detached(table.clone())));
-        refusals.extend(own.strays.iter().map(|replica| ResetRefusal::Stray(replica.clone())));
+        refusals.extend(own.stale_replicas.iter().map(|replica| ResetRefusal::Stray(replica.clone())));
     }
     refusals
 }
@@ -218,12 +218,12 @@ fn warnings(reset: &Reset) -> Vec<String> {
     let mut warnings = Vec::new();
     if again > 0 {
         warnings.push(format!(
-            "{again} messages are read again: what was stored of them may be stored twice. Neither the window of \
-             remembered blocks nor merges promise to drop it"
+            "{again} messages are replayed: their stored rows may be stored twice. Neither the deduplication \
+             window nor merges guarantee to drop them"
         ));
     }
     if skipped > 0 {
-        warnings.push(format!("{skipped} messages are skipped: nobody reads them in this group"));
+        warnings.push(format!("{skipped} messages are skipped: this group never reads them"));
     }
     warnings
 }

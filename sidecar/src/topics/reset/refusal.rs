@@ -51,13 +51,13 @@ impl fmt::Display for ResetRefusal {
             }
             Self::Untold => write!(
                 f,
-                "the brokers don't tell who is in it, as of groups of the newer protocol (KIP-848): stop its consumers, and \
-                 have kafka-consumer-groups.sh --reset-offsets do it"
+                "the brokers don't report its members, as for groups of the newer protocol (KIP-848): stop its consumers, and \
+                 use kafka-consumer-groups.sh --reset-offsets"
             ),
             Self::Tables(tables) => write!(
                 f,
-                "Kafka tables that are not of the schema read in it: {}; drop them on every node (DROP TABLE … SYNC), reset, \
-                 and create them again: with offsets in Keeper they take the group's only when they are created",
+                "Kafka tables outside the schema read in it: {}; drop them on every node (DROP TABLE … SYNC), reset, \
+                 and create them again: with offsets in Keeper they take the group's offsets only when they are created",
                 tables.join(", ")
             ),
             Self::Drift(drift) => write!(f, "the schema differs: {drift}; run posthouse schema apply first"),
@@ -69,16 +69,20 @@ impl fmt::Display for ResetRefusal {
                 "Keeper knows the replica {replica}, which no node has, so that the old offsets would stay: remove it there \
                  first if its node is gone for good"
             ),
-            Self::Unknown => write!(f, "nothing is known of it: name a topic with --topic to begin there"),
+            Self::Unknown => write!(f, "the group is unknown: name a topic with --topic to begin there"),
             Self::Topics(topics) => {
-                write!(f, "offsets are of one topic, and it has {}: name one with --topic", topics.join(", "))
+                write!(
+                    f,
+                    "offsets apply to one topic, and it has {}: name one with --topic",
+                    topics.join(", ")
+                )
             }
-            Self::Future => write!(f, "the time is to come: use latest"),
+            Self::Future => write!(f, "the time is in the future: use latest"),
             Self::NoTopic(topic) => {
-                write!(f, "there is no topic {topic}: posthouse topics plan shows what is missing")
+                write!(f, "topic {topic} does not exist: see posthouse topics plan")
             }
             Self::NoPartition(topic, partition, count) => {
-                write!(f, "topic {topic} has no partition {partition}, but {count} from 0 on")
+                write!(f, "topic {topic} has no partition {partition}: its {count} partitions start at 0")
             }
             Self::NoLeader(place) => {
                 write!(
@@ -108,7 +112,7 @@ impl std::error::Error for Refusals {}
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group {} is not reset; nothing was changed", self.group)?;
+        write!(f, "group {} is not reset; no change was made", self.group)?;
         self.refusals.iter().try_for_each(|refusal| write!(f, "\n  {refusal}"))
     }
 }

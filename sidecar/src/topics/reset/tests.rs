@@ -12,14 +12,14 @@ fn found() -> ResetInput {
     ResetInput { seen: seen(), now: 1_000_000, at: BTreeMap::new(), own: None }
 }
 
-fn own() -> Own {
+fn own() -> SchemaConsumers {
     let set = |text: &[&str]| text.iter().map(ToString::to_string).collect();
-    Own {
+    SchemaConsumers {
         database: "d".to_owned(),
         names: set(&["k"]),
         topics: set(&["t"]),
         nodes: set(&["n1", "n2"]),
-        ..Own::default()
+        ..SchemaConsumers::default()
     }
 }
 
@@ -40,7 +40,7 @@ fn every_partition_is_told_what_is_read_again_or_skipped() {
     later.at = BTreeMap::from([(place(0), Some(3)), (place(1), None)]);
     assert_eq!(ways("10s", &later), [(Some(5), 3, 2, 0), (None, 10, 0, 8)]);
     let reset = plan(&request("earliest"), &found()).expect("possible");
-    assert!(reset.warnings[0].starts_with("3 messages are read again"), "{:?}", reset.warnings);
+    assert!(reset.warnings[0].starts_with("3 messages are replayed"), "{:?}", reset.warnings);
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn a_reset_that_was_killed_after_its_commit_only_makes_the_tables() {
 #[test]
 fn what_would_keep_old_offsets_or_the_tables_away_stands_against_it() {
     let mut found = found();
-    found.own = Some(Own {
+    found.own = Some(SchemaConsumers {
         drift: vec!["events_mv on n1".to_owned()],
         detached: vec!["k on n2".to_owned()],
-        strays: vec!["/k/replicas/old".to_owned()],
+        stale_replicas: vec!["/k/replicas/old".to_owned()],
         ..own()
     });
     let refusals = plan(&request("latest"), &found).expect_err("refused").to_string();

@@ -40,9 +40,9 @@ impl fmt::Display for Reason {
                 write!(f, "the table behind {view} is missing on {node}, so that {table} does not stream")
             }
             Self::Error { node, age_s, text } => {
-                write!(f, "{node} said {} ago: {text}", duration(age_s.saturating_mul(1000)))
+                write!(f, "{node} reported {} ago: {text}", duration(age_s.saturating_mul(1000)))
             }
-            Self::Untaken => write!(f, "no consumer has taken these partitions"),
+            Self::Untaken => write!(f, "no consumer is assigned to these partitions"),
             Self::Unreadable(why) => write!(f, "the server's reason can't be read ({why})"),
             Self::Unknown => write!(f, "the servers report no error"),
         }
@@ -53,20 +53,20 @@ impl Reason {
     /// The hint.
     pub fn next(&self) -> String {
         match self {
-            Self::NoView(_) => "posthouse schema apply makes the schema's views; of another table make them, or drop it".to_owned(),
+            Self::NoView(_) => "posthouse schema apply creates the schema's views; for another table create them, or drop it".to_owned(),
             Self::NoTarget { view, .. } => {
-                format!("make or ATTACH the table that {view} writes to; posthouse schema plan names what is missing")
+                format!("create or ATTACH the table that {view} writes to; posthouse schema plan lists missing objects")
             }
             Self::Error { node, .. } => {
-                format!("fix what the server reports ({node}'s log has all of it); it goes on by itself then")
+                format!("fix the server's error ({node}'s log has the details); the group then continues by itself")
             }
             Self::Untaken => {
-                "see that every node with the table runs and reaches Keeper or the group; DROP the table and \
-                 posthouse schema apply makes its consumers again"
+                "make sure that every node with the table runs and reaches Keeper or the group; DROP the table and \
+                 posthouse schema apply creates its consumers again"
                     .to_owned()
             }
             Self::Unreadable(_) | Self::Unknown => {
-                "look into the logs of the nodes that have the table, and system.kafka_consumers and system.errors there"
+                "see the logs of the nodes that have the table, and system.kafka_consumers and system.errors there"
                     .to_owned()
             }
         }

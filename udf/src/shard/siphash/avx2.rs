@@ -34,8 +34,8 @@ pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
         return ids.map(shard_key);
     }
     let [a, b, c, d, e, f, g, h] = *ids;
-    let (these, those) = (Texts::new([a, b, c, d]), Texts::new([e, f, g, h]));
-    let mut states = (State::new(), State::new());
+    let (these, those) = (Avx2Strings::new([a, b, c, d]), Avx2Strings::new([e, f, g, h]));
+    let mut states = (Avx2State::new(), Avx2State::new());
     for place in (0..least / 2 * 2).step_by(2) {
         // SAFETY: each string has at least `least` whole words.
         let (this, that) = unsafe { (these.two_words(place), those.two_words(place)) };
@@ -62,12 +62,12 @@ pub(super) fn hash_all(ids: &[&[u8]; GROUP]) -> [u64; GROUP] {
 }
 
 /// A group of strings, each split into its whole words and a last word.
-struct Texts<'a> {
+struct Avx2Strings<'a> {
     texts: [&'a [u8]; LANES],
     last: [u64; LANES],
 }
 
-impl<'a> Texts<'a> {
+impl<'a> Avx2Strings<'a> {
     #[inline(always)]
     fn new(texts: [&'a [u8]; LANES]) -> Self {
         let [a, b, c, d] = texts;
@@ -112,7 +112,7 @@ impl<'a> Texts<'a> {
     /// Feeds `state` the words at `place`, where some strings may end and others have ended.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn take_ends(&self, state: &mut State, place: usize) {
+    fn take_ends(&self, state: &mut Avx2State, place: usize) {
         let [a, b, c, d] = self.texts;
         let before = *state;
         state.take(self.words(place));
@@ -154,14 +154,14 @@ fn ended(text: &[u8], place: usize) -> i64 {
 
 /// Four SipHash states side by side.
 #[derive(Clone, Copy)]
-struct State {
+struct Avx2State {
     v0: __m256i,
     v1: __m256i,
     v2: __m256i,
     v3: __m256i,
 }
 
-impl State {
+impl Avx2State {
     /// Initial state for a zero key.
     #[inline]
     #[target_feature(enable = "avx2")]

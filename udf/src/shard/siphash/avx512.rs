@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_xor_si512,
 };
 
-use super::{GROUP, TwoAlike};
+use super::{GROUP, TwoRuns};
 
 /// Longest string whose bytes fit into one register together with the length byte.
 pub(super) const MAX_BYTES: usize = 63;
@@ -26,7 +26,7 @@ pub(super) fn is_there() -> bool {
 /// # Safety
 /// The length must be at most [`MAX_BYTES`].
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
+pub(super) unsafe fn hash_alike(ids: &TwoRuns<'_>) -> [[u64; GROUP]; 2] {
     let (length, start) = (usize::from(ids.length()), ids.bytes().as_ptr());
     let mask = first_bytes(length);
     // SAFETY: the strings lie side by side, each after its length byte, and the mask selects only
@@ -34,7 +34,7 @@ pub(super) unsafe fn hash_alike(ids: &TwoAlike<'_>) -> [[u64; GROUP]; 2] {
     let text = |place| unsafe { _mm512_maskz_loadu_epi8(mask, start.add(place * (1 + length) + 1).cast()) };
     let these = transpose([text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7)]);
     let those = transpose([text(8), text(9), text(10), text(11), text(12), text(13), text(14), text(15)]);
-    let mut states = (State::new(), State::new());
+    let mut states = (Avx512State::new(), Avx512State::new());
     let mut words = these.iter().zip(&those);
     for (this, that) in words.by_ref().take(length / size_of::<u64>()) {
         states.0.take(*this);
@@ -61,8 +61,8 @@ pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
     // No string ends in a word before `first_end` or after `last_end`.
     let (first_end, last_end) = (all / size_of::<u64>(), any / size_of::<u64>());
     let [these, those] = ids;
-    let (these, those) = (Texts::new(these), Texts::new(those));
-    let mut states = (State::new(), State::new());
+    let (these, those) = (Avx512Strings::new(these), Avx512Strings::new(those));
+    let mut states = (Avx512State::new(), Avx512State::new());
     let mut words = (0..).zip(these.words.iter().zip(&those.words)).take(last_end + 1);
     for (_, (this, that)) in words.by_ref().take(first_end) {
         states.0.take(*this);
@@ -76,7 +76,7 @@ pub(super) fn hash_all(ids: &[[&[u8]; GROUP]; 2]) -> Option<[[u64; GROUP]; 2]> {
 }
 
 /// A group of strings, transposed into words.
-struct Texts {
+struct Avx512Strings {
     /// First words of all strings, then their second words, and so on, zero-padded.
     words: [__m512i; GROUP],
     /// Index of each string's last word.
@@ -85,7 +85,7 @@ struct Texts {
     lengths: __m512i,
 }
 
-impl Texts {
+impl Avx512Strings {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,bmi2")]
     fn new(ids: &[&[u8]; GROUP]) -> Self {
@@ -101,7 +101,7 @@ impl Texts {
     /// Feeds `state` the words at `place`, where some strings may end and others have ended.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn take_ends(&self, state: &mut State, word: __m512i, place: i64) {
+    fn take_ends(&self, state: &mut Avx512State, word: __m512i, place: i64) {
         let place = _mm512_set1_epi64(place);
         let end = _mm512_cmpeq_epu64_mask(self.last, place);
         let before = *state;
@@ -159,14 +159,14 @@ fn quarters(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
 
 /// Eight SipHash states side by side.
 #[derive(Clone, Copy)]
-struct State {
+struct Avx512State {
     v0: __m512i,
     v1: __m512i,
     v2: __m512i,
     v3: __m512i,
 }
 
-impl State {
+impl Avx512State {
     /// Initial state for a zero key.
     #[inline]
     #[target_feature(enable = "avx512f")]

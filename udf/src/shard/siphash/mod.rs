@@ -11,7 +11,7 @@ mod avx512;
 
 use std::array;
 
-use crate::texts::{Alike, Texts};
+use crate::texts::{FixedLengthRun, StringRuns};
 
 /// Number of strings in a group, whose words fit side by side into the widest registers.
 const GROUP: usize = 8;
@@ -20,14 +20,14 @@ const GROUP: usize = 8;
 const ROUNDS: usize = 4;
 
 /// Groups of strings, and their hashes.
-type Strings<'a, const GROUPS: usize> = [[&'a [u8]; GROUP]; GROUPS];
+type StringGroups<'a, const GROUPS: usize> = [[&'a [u8]; GROUP]; GROUPS];
 type Keys<const GROUPS: usize> = [[u64; GROUP]; GROUPS];
 
 /// Two groups of strings of equal length.
-type TwoAlike<'a> = Alike<'a, { 2 * GROUP }>;
+type TwoRuns<'a> = FixedLengthRun<'a, { 2 * GROUP }>;
 
 /// Returns an iterator over the hashes of `ids`, in order.
-pub(super) fn hashes<'a, T: Texts<'a>>(ids: T) -> Hashes<T> {
+pub(super) fn hashes<'a, T: StringRuns<'a>>(ids: T) -> Hashes<T> {
     Hashes { ids, ready: [[0; GROUP]; 2], next: 0, count: 0 }
 }
 
@@ -40,7 +40,7 @@ pub struct Hashes<T> {
     count: usize,
 }
 
-impl<'a, T: Texts<'a>> Hashes<T> {
+impl<'a, T: StringRuns<'a>> Hashes<T> {
     /// Calls `f` with all remaining hashes, in order, in slices as large as available.
     #[inline]
     pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
@@ -49,17 +49,17 @@ impl<'a, T: Texts<'a>> Hashes<T> {
         if avx512::is_there() {
             return for_all(self.ids, hash_two_groups, f);
         }
-        for_all(self.ids, |[strings]: &Strings<'_, 1>| [hash_group(strings)], f);
+        for_all(self.ids, |[strings]: &StringGroups<'_, 1>| [hash_group(strings)], f);
     }
 
     /// Hashes the next strings.
     fn refill(&mut self) {
         self.next = 0;
-        if let Some(ids) = self.ids.next_alike() {
+        if let Some(ids) = self.ids.next_run() {
             (self.ready, self.count) = (hash_alike(&ids), 2 * GROUP);
             return;
         }
-        let mut strings: Strings<'_, 2> = [[&[]; GROUP]; 2];
+        let mut strings: StringGroups<'_, 2> = [[&[]; GROUP]; 2];
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
             self.count = gather(&mut self.ids, strings.as_flattened_mut());
@@ -72,7 +72,7 @@ impl<'a, T: Texts<'a>> Hashes<T> {
     }
 }
 
-impl<'a, T: Texts<'a>> Iterator for Hashes<T> {
+impl<'a, T: StringRuns<'a>> Iterator for Hashes<T> {
     type Item = u64;
 
     #[inline]
@@ -89,13 +89,13 @@ impl<'a, T: Texts<'a>> Iterator for Hashes<T> {
 /// Hashes all strings: runs of equal length as found, other strings in groups.
 #[inline(always)]
 fn for_all<'a, const GROUPS: usize>(
-    mut ids: impl Texts<'a>,
-    hash: impl Fn(&Strings<'a, GROUPS>) -> Keys<GROUPS>,
+    mut ids: impl StringRuns<'a>,
+    hash: impl Fn(&StringGroups<'a, GROUPS>) -> Keys<GROUPS>,
     mut f: impl FnMut(&[u64]),
 ) {
     let mut are_left = true;
     while are_left {
-        while let Some(ids) = ids.next_alike() {
+        while let Some(ids) = ids.next_run() {
             f(hash_alike(&ids).as_flattened());
         }
         are_left = for_some_groups(&mut ids, &hash, &mut f);
@@ -107,11 +107,11 @@ fn for_all<'a, const GROUPS: usize>(
 /// overlaps them.
 #[inline(always)]
 fn for_some_groups<'a, const GROUPS: usize>(
-    ids: &mut impl Texts<'a>,
-    hash: impl Fn(&Strings<'a, GROUPS>) -> Keys<GROUPS>,
+    ids: &mut impl StringRuns<'a>,
+    hash: impl Fn(&StringGroups<'a, GROUPS>) -> Keys<GROUPS>,
     mut f: impl FnMut(&[u64]),
 ) -> bool {
-    let mut one: Strings<'_, GROUPS> = [[&[]; GROUP]; GROUPS];
+    let mut one: StringGroups<'_, GROUPS> = [[&[]; GROUP]; GROUPS];
     let mut other = one;
     let mut count = gather(ids, one.as_flattened_mut());
     // Two steps per round, so that strings needn't be moved between the buffers.
@@ -141,7 +141,7 @@ fn gather<'a>(ids: &mut impl Iterator<Item = &'a [u8]>, strings: &mut [&'a [u8]]
 
 /// Hashes two groups, at once if the processor has AVX-512.
 #[cfg(target_arch = "x86_64")]
-fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
+fn hash_two_groups(strings: &StringGroups<'_, 2>) -> Keys<2> {
     if avx512::is_there()
         // SAFETY: `is_there` has checked the processor's features.
         && let Some(hashes) = unsafe { avx512::hash_all(strings) }
@@ -154,7 +154,7 @@ fn hash_two_groups(strings: &Strings<'_, 2>) -> Keys<2> {
 /// Hashes two groups of equal length, at once if the processor has AVX-512 and the strings are
 /// short.
 #[inline]
-fn hash_alike(ids: &TwoAlike<'_>) -> Keys<2> {
+fn hash_alike(ids: &TwoRuns<'_>) -> Keys<2> {
     #[cfg(target_arch = "x86_64")]
     if usize::from(ids.length()) <= avx512::MAX_BYTES && avx512::is_there() {
         // SAFETY: `is_there` has checked the processor's features, and the strings are short
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::shard::shard_key;
-    use crate::texts::Apart;
+    use crate::texts::Scattered;
 
     #[test]
     fn many_at_once_are_hashed_as_one_by_one() {
@@ -206,7 +206,7 @@ mod tests {
                 }
             }
             let one_by_one: Vec<u64> = ids.iter().map(|id| shard_key(id)).collect();
-            are_hashed(Apart(ids.iter().map(Vec::as_slice)), &one_by_one);
+            are_hashed(Scattered(ids.iter().map(Vec::as_slice)), &one_by_one);
             if let Some(bytes) = side_by_side(&ids) {
                 are_hashed(SideBySide(&bytes), &one_by_one);
             }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     /// Checks both interfaces: one by one, and a first `next` followed by slices.
-    fn are_hashed<'a>(ids: impl Texts<'a> + Clone, expected: &[u64]) {
+    fn are_hashed<'a>(ids: impl StringRuns<'a> + Clone, expected: &[u64]) {
         assert_eq!(hashes(ids.clone()).collect::<Vec<_>>(), expected);
         let mut rest = hashes(ids);
         let mut folded = Vec::from_iter(rest.next());
@@ -244,9 +244,9 @@ mod tests {
         }
     }
 
-    impl<'a> Texts<'a> for SideBySide<'a> {
-        fn next_alike<const N: usize>(&mut self) -> Option<Alike<'a, N>> {
-            let (alike, rest) = Alike::split(self.0)?;
+    impl<'a> StringRuns<'a> for SideBySide<'a> {
+        fn next_run<const N: usize>(&mut self) -> Option<FixedLengthRun<'a, N>> {
+            let (alike, rest) = FixedLengthRun::split(self.0)?;
             self.0 = rest;
             Some(alike)
         }

@@ -7,7 +7,7 @@ use arrow_array::{Array, BinaryViewArray, new_empty_array};
 use arrow_json::writer::{EncoderOptions, make_encoder};
 use arrow_schema::{DataType, Field};
 
-use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
+use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::range;
 
@@ -35,7 +35,7 @@ pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
     let field = Arc::new(Field::new("", data_type.clone(), true));
     let empty = new_empty_array(data_type);
     let encoder = make_encoder(&field, &empty, &options()).map(drop);
-    encoder.map_err(|error| format!("has no form in JSON ({error}): give another column"))
+    encoder.map_err(|error| format!("can't be written as JSON ({error}): give another column"))
 }
 
 /// Returns one JSON string per row, empty for null. Numbers, booleans and nulls are unchanged,
@@ -44,7 +44,7 @@ pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
 pub(crate) fn texts(
     target: &str,
     column: &FoundColumn,
-    values: &ColumnValues,
+    values: &ResolvedColumn,
     faults: &mut Faults,
 ) -> Option<BinaryViewArray> {
     let options = options();
@@ -59,10 +59,7 @@ pub(crate) fn texts(
         }
         if !all_are_dates && text.windows(NO_DATE.len()).any(|part| part == NO_DATE) {
             let name = &column.name;
-            faults.add(
-                row,
-                &format!("{target} has a timestamp in column {name} that is outside every calendar"),
-            );
+            faults.add(row, &format!("{target} has a timestamp in column {name} that is out of range"));
         }
         if texts.try_append_value(&text).is_err() {
             faults.add(row, &format!("{target} has more than 4 GiB as JSON (column {})", column.name));

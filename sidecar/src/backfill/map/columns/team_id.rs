@@ -6,7 +6,7 @@ use arrow_array::{Array, RecordBatch};
 
 use super::number::{Number, Numbers, is_number};
 use super::text::{absent, bytes, is_text, quoted};
-use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
+use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Teams {
         if is_number(data_type) || is_text(data_type) {
             return Ok(Self::Column { column, default });
         }
-        Err(format!("{data_type} is no team: give a column of whole numbers"))
+        Err(format!("{data_type} is not a team id: give a column of whole numbers"))
     }
 
     /// Returns one team per row, 0 for invalid rows.
@@ -43,7 +43,12 @@ impl Teams {
     }
 }
 
-fn rows(column: &str, values: &ColumnValues, default: Option<i64>, faults: &mut Faults) -> Option<Vec<i64>> {
+fn rows(
+    column: &str,
+    values: &ResolvedColumn,
+    default: Option<i64>,
+    faults: &mut Faults,
+) -> Option<Vec<i64>> {
     let mut wrong = |row: usize, reason: String| {
         faults.add(row, &reason);
         0
@@ -52,7 +57,7 @@ fn rows(column: &str, values: &ColumnValues, default: Option<i64>, faults: &mut 
         |row: usize, team: Option<i64>, shown: &dyn Fn() -> String| match (values.is_null(row), team) {
             (false, Some(team)) => team,
             (false, None) => {
-                wrong(row, format!("team_id {} in column {column} is no whole number of 64 bits", shown()))
+                wrong(row, format!("team_id {} in column {column} is not a 64-bit integer", shown()))
             }
             (true, _) => default.unwrap_or_else(|| wrong(row, format!("team_id is null (column {column})"))),
         };

@@ -10,7 +10,7 @@ use arrow_cast::cast;
 use arrow_schema::DataType;
 
 use super::json;
-use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
+use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 
 /// Maximum number of characters of an invalid value in a message.
@@ -18,7 +18,7 @@ const VALUE_SHOWN: usize = 60;
 
 /// Source of a string column of events.
 #[derive(Debug, Clone)]
-pub(crate) enum Texts {
+pub(crate) enum StringColumn {
     /// The same bytes in every row.
     Constant(String),
     Column {
@@ -30,7 +30,7 @@ pub(crate) enum Texts {
     },
 }
 
-impl Texts {
+impl StringColumn {
     /// Returns one string per row, empty for invalid rows.
     pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> BinaryViewArray {
         let (target, column, default) = match self {
@@ -77,7 +77,7 @@ fn sound(
     column: &str,
     default: Option<&str>,
     texts: BinaryViewArray,
-    values: &ColumnValues,
+    values: &ResolvedColumn,
     faults: &mut Faults,
 ) -> BinaryViewArray {
     if default.is_none() {

@@ -5,16 +5,16 @@ use arrow_schema::DataType;
 
 use super::number::is_number;
 use super::text::{absent, is_text};
-use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
+use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::mapping::{Instant, Reading};
 use crate::backfill::map::reject::Faults;
-use crate::backfill::map::time::decode::{Instants, plain};
+use crate::backfill::map::time::decode::{TimestampDecoder, plain};
 
 const MICROS: i64 = 1_000_000;
 
 /// Source of `timestamp`, `created_at` or `_timestamp`.
 #[derive(Debug, Clone)]
-pub(crate) enum Moments {
+pub(crate) enum TimestampColumn {
     /// The same in every row, or the row's own timestamp.
     Constant(Instant),
     Column {
@@ -27,7 +27,7 @@ pub(crate) enum Moments {
     },
 }
 
-impl Moments {
+impl TimestampColumn {
     /// # Errors
     /// Fails if the type can't be read as a timestamp, or if numbers have no unit in the mapping.
     pub(crate) fn new(
@@ -40,14 +40,14 @@ impl Moments {
         let known = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
         if is_number(data_type) && reading.unit.is_none() {
             return Err(format!(
-                "{data_type} may count anything: add unit = \"s\", \"ms\", \"us\" or \"ns\" to {target} in the mapping"
+                "{data_type} has no unit: add unit = \"s\", \"ms\", \"us\" or \"ns\" to {target} in the mapping"
             ));
         }
         if known || is_number(data_type) || is_text(data_type) {
             return Ok(Self::Column { target, column, default, reading });
         }
         Err(format!(
-            "{data_type} is no moment: give a column of timestamps, dates, text or numbers since 1970"
+            "{data_type} is not a timestamp: give a column of timestamps, dates, text or numbers since 1970"
         ))
     }
 
@@ -63,7 +63,7 @@ impl Moments {
     /// timestamp.
     pub(crate) fn of(&self, values: &ArrayRef) -> Option<Vec<i64>> {
         let Self::Column { reading, .. } = self else { return None };
-        let instants = Instants::new(values, reading).filter(|_| values.null_count() == 0)?;
+        let instants = TimestampDecoder::new(values, reading).filter(|_| values.null_count() == 0)?;
         (0..values.len()).map(|row| instants.get(row).ok()).collect()
     }
 
@@ -86,12 +86,12 @@ impl Moments {
 }
 
 /// Seconds since 1970, as stored in `DateTime`. `source` is the origin of `micros`, for messages.
-pub(crate) fn seconds(micros: &[i64], source: &Moments, faults: &mut Faults) -> Vec<u32> {
+pub(crate) fn seconds(micros: &[i64], source: &TimestampColumn, faults: &mut Faults) -> Vec<u32> {
     let convert = |(row, micros): (usize, &i64)| {
         u32::try_from(micros.div_euclid(MICROS)).unwrap_or_else(|_| {
             let column = match source {
-                Moments::Column { column, .. } => format!(" in column {}", column.name),
-                Moments::Constant(_) => String::new(),
+                TimestampColumn::Column { column, .. } => format!(" in column {}", column.name),
+                TimestampColumn::Constant(_) => String::new(),
             };
             faults.add(
                 row,
@@ -108,12 +108,12 @@ struct TimestampRows<'a> {
     target: &'static str,
     column: &'a str,
     default: Option<Instant>,
-    values: &'a ColumnValues,
+    values: &'a ResolvedColumn,
 }
 
 impl TimestampRows<'_> {
     fn read(&self, reading: &Reading, timestamp: &[i64], faults: &mut Faults) -> Option<Vec<i64>> {
-        let instants = Instants::new(&self.values.array, reading)?;
+        let instants = TimestampDecoder::new(&self.values.array, reading)?;
         if let (Some(micros), None) = (instants.as_they_are(), &self.values.nulls) {
             return Some(micros);
         }

@@ -5,7 +5,7 @@ use arrow_array::{Array, BinaryViewArray, RecordBatch};
 use arrow_schema::DataType;
 
 use super::text::{bytes, is_text, quoted};
-use crate::backfill::map::mapping::find::{ColumnValues, FoundColumn};
+use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 
 /// Length of a binary UUID.
@@ -25,7 +25,7 @@ impl Uuids {
         match column.field.data_type() {
             DataType::FixedSizeBinary(16) => Ok(Self { column }),
             other if is_text(other) => Ok(Self { column }),
-            other => Err(format!("{other} is no UUID: give a column of text or of 16 bytes")),
+            other => Err(format!("{other} is not a UUID: give a column of text or of 16 bytes")),
         }
     }
 
@@ -49,7 +49,7 @@ fn texts_of(array: &BinaryViewArray) -> impl Iterator<Item = &[u8]> {
 
 fn rows<'a>(
     column: &str,
-    values: &ColumnValues,
+    values: &ResolvedColumn,
     texts: impl Iterator<Item = &'a [u8]>,
     faults: &mut Faults,
 ) -> Vec<u128> {
@@ -60,7 +60,7 @@ fn rows<'a>(
             let reason = if values.is_null(row) {
                 format!("uuid is null (column {column})")
             } else {
-                format!("uuid {} in column {column} is no UUID", quoted(text))
+                format!("uuid {} in column {column} is not a UUID", quoted(text))
             };
             faults.add(row, &reason);
         }

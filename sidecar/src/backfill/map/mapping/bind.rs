@@ -9,8 +9,8 @@ use super::find::{FoundColumn, columns, find, missing};
 use super::{Instant, Mapping, Timed, ValueSource, digest};
 use crate::backfill::map::columns::json;
 use crate::backfill::map::columns::team_id::Teams;
-use crate::backfill::map::columns::text::{Texts, is_text};
-use crate::backfill::map::columns::timestamp::Moments;
+use crate::backfill::map::columns::text::{StringColumn, is_text};
+use crate::backfill::map::columns::timestamp::TimestampColumn;
 use crate::backfill::map::columns::uuid::Uuids;
 use crate::backfill::map::error::MappingError;
 use crate::backfill::map::mapper::Mapper;
@@ -126,12 +126,12 @@ impl Binding<'_> {
             (Some(ValueSource::Column { name, default }), None) => (name, *default),
             (None, None) => {
                 self.faults
-                    .push("team_id: neither the mapping nor the command line says it: add team_id to the mapping, or --team-id".to_owned());
+                    .push("team_id: missing in the mapping and on the command line: add team_id to the mapping, or --team-id".to_owned());
                 return None;
             }
             (Some(_), Some(team)) => {
                 self.faults.push(format!(
-                    "team_id: the mapping and the command line (--team-id {team}) say it: leave one out"
+                    "team_id: set in the mapping and on the command line (--team-id {team}): leave one out"
                 ));
                 return None;
             }
@@ -148,22 +148,22 @@ impl Binding<'_> {
         target: &'static str,
         origin: &ValueSource<String>,
         null: Option<&str>,
-    ) -> Option<Texts> {
+    ) -> Option<StringColumn> {
         self.text_of(target, origin, null, |data_type| {
             let known = is_text(data_type) || data_type.is_integer();
-            known.then_some(()).ok_or_else(|| format!("{data_type} is no text: give a column of text"))
+            known.then_some(()).ok_or_else(|| format!("{data_type} is not text: give a column of text"))
         })
     }
 
     /// Like [`Binding::text`], but null becomes an empty string, and structs, maps and lists become
     /// JSON.
-    fn json(&mut self, target: &'static str, origin: &ValueSource<String>) -> Option<Texts> {
+    fn json(&mut self, target: &'static str, origin: &ValueSource<String>) -> Option<StringColumn> {
         self.text_of(target, origin, Some(""), |data_type| {
             if json::is_nested(data_type) {
                 return json::check(data_type);
             }
             let wanted = "give a column of text, or a struct, map or list";
-            is_text(data_type).then_some(()).ok_or_else(|| format!("{data_type} is no JSON: {wanted}"))
+            is_text(data_type).then_some(()).ok_or_else(|| format!("{data_type} is not JSON: {wanted}"))
         })
     }
 
@@ -173,30 +173,35 @@ impl Binding<'_> {
         origin: &ValueSource<String>,
         null: Option<&str>,
         check: impl Fn(&DataType) -> Result<(), String>,
-    ) -> Option<Texts> {
+    ) -> Option<StringColumn> {
         let (name, default) = match origin {
-            ValueSource::Constant(text) => return Some(Texts::Constant(text.clone())),
+            ValueSource::Constant(text) => return Some(StringColumn::Constant(text.clone())),
             ValueSource::Column { name, default } => (name, default),
         };
         match self.column(target, name, default.as_ref())? {
-            LeafColumn::Default(text) => Some(Texts::Constant(text)),
+            LeafColumn::Default(text) => Some(StringColumn::Constant(text)),
             LeafColumn::Found(column) => {
                 self.judge(target, name, check(column.field.data_type()))?;
                 let default = default.clone().or_else(|| null.map(str::to_owned));
-                Some(Texts::Column { target, column, default })
+                Some(StringColumn::Column { target, column, default })
             }
         }
     }
 
-    fn moment(&mut self, target: &'static str, timed: &Timed, null: Option<Instant>) -> Option<Moments> {
+    fn moment(
+        &mut self,
+        target: &'static str,
+        timed: &Timed,
+        null: Option<Instant>,
+    ) -> Option<TimestampColumn> {
         let (name, default) = match &timed.origin {
-            ValueSource::Constant(instant) => return Some(Moments::Constant(*instant)),
+            ValueSource::Constant(instant) => return Some(TimestampColumn::Constant(*instant)),
             ValueSource::Column { name, default } => (name, *default),
         };
         match self.column(target, name, default.as_ref())? {
-            LeafColumn::Default(instant) => Some(Moments::Constant(instant)),
+            LeafColumn::Default(instant) => Some(TimestampColumn::Constant(instant)),
             LeafColumn::Found(column) => {
-                let moments = Moments::new(target, column, default.or(null), timed.reading.clone());
+                let moments = TimestampColumn::new(target, column, default.or(null), timed.reading.clone());
                 self.judge(target, name, moments)
             }
         }

@@ -93,9 +93,7 @@ fn mapping(top: &mut ConfigTable<'_>, name: &str) -> Option<Mapping> {
     let ingested_at = timed(top, "_timestamp", instant_or_second);
     let elements_chain = or(top, "elements_chain", String::new(), text);
     top.optional("_offset", |_| {
-        Err::<(), _>(
-            "can't be mapped: remove it, the loader fills it with the row's place in the file".to_owned(),
-        )
+        Err::<(), _>("can't be mapped: remove it, the loader sets it to the row id".to_owned())
     });
     let given = |timed: Option<Timed>, otherwise| {
         timed.unwrap_or(Timed { origin: ValueSource::Constant(otherwise), reading: Reading::default() })
@@ -224,7 +222,7 @@ fn reading(table: &mut ConfigTable<'_>) -> Reading {
     let ambiguous = table.or("ambiguous", Ambiguous::Reject, rules::one_of(&AMBIGUOUS));
     let zone = table.optional("zone", |value| Zone::new(value.as_str().unwrap_or_default(), ambiguous));
     if table.holds("ambiguous") && !table.holds("zone") {
-        table.fault("ambiguous", "remove it, or give a zone: in UTC no hour comes twice");
+        table.fault("ambiguous", "remove it, or give a zone: in UTC no hour occurs twice");
     }
     Reading { zone: zone.unwrap_or_default(), unit }
 }
@@ -247,7 +245,7 @@ fn instant(value: &DeValue<'_>) -> Result<Instant, String> {
         _ => String::new(),
     };
     iso8601::parse(text.as_bytes(), &Zone::default()).map(Instant::At).map_err(|_| {
-        "give a moment such as \"2026-11-01 10:42:06\" (UTC unless it says otherwise)".to_owned()
+        "give a timestamp such as \"2026-11-01 10:42:06\" (UTC unless it has an offset)".to_owned()
     })
 }
 

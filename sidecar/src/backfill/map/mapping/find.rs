@@ -23,7 +23,7 @@ pub(crate) struct FoundColumn {
     pub(crate) leaves: Range<usize>,
 }
 
-pub(crate) struct ColumnValues {
+pub(crate) struct ResolvedColumn {
     pub(crate) array: ArrayRef,
     /// Nulls of the column combined with the nulls of the enclosing structs.
     pub(crate) nulls: Option<NullBuffer>,
@@ -118,7 +118,7 @@ fn names(fields: &Fields, prefix: &str) -> Vec<String> {
 
 impl FoundColumn {
     /// Values in `batch`, which may hold all columns of the file or only the projected ones.
-    pub(crate) fn values(&self, batch: &RecordBatch) -> Option<ColumnValues> {
+    pub(crate) fn values(&self, batch: &RecordBatch) -> Option<ResolvedColumn> {
         let (first, inner) = self.path.split_first()?;
         let mut array = batch.column_by_name(first)?.clone();
         let mut nulls = array.logical_nulls();
@@ -127,11 +127,11 @@ impl FoundColumn {
             nulls = NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref());
         }
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        Some(ColumnValues { array, nulls })
+        Some(ResolvedColumn { array, nulls })
     }
 }
 
-impl ColumnValues {
+impl ResolvedColumn {
     pub(crate) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

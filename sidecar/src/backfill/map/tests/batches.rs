@@ -17,7 +17,7 @@ use crate::backfill::map::Mapping;
 /// Rounds of a test. Every round picks new types for the columns.
 const ROUNDS: usize = 400;
 /// Maximum rows of a batch. Some batches are empty.
-const MOST_ROWS: usize = 40;
+const MAX_ROWS: usize = 40;
 const MICROS: i64 = 1_000_000;
 
 fn random() -> StdRng {
@@ -31,7 +31,7 @@ fn random() -> StdRng {
 fn every_row_becomes_what_a_reading_of_it_alone_says() {
     let mut random = random();
     for round in 0..ROUNDS {
-        let rows = random.random_range(0..MOST_ROWS);
+        let rows = random.random_range(0..MAX_ROWS);
         let (uuid, uuids) = uuid_column(&mut random, rows);
         let (event, event_names) = text_column(&mut random, rows);
         let (properties, property_texts) = text_column(&mut random, rows);
@@ -147,7 +147,7 @@ fn local_times_follow_their_zone() {
     assert_eq!(read(&format!("{berlin}, ambiguous = \"later\""), twice), Ok(autumn + 3 * hour / 2));
     let reason = read(berlin, twice).expect_err("ambiguous");
     assert!(
-        reason.contains("comes twice in Europe/Berlin") && reason.contains("ambiguous = \"earlier\""),
+        reason.contains("occurs twice in Europe/Berlin") && reason.contains("ambiguous = \"earlier\""),
         "{reason}"
     );
     let reason = read(berlin, "2026-03-29 02:30:00").expect_err("no such time");
@@ -189,5 +189,5 @@ fn a_struct_becomes_json_and_a_date_beyond_the_calendar_a_reject() {
     );
     let rejects: Vec<(usize, &str)> =
         mapped.rejects.iter().map(|reject| (reject.row, reject.reason.as_str())).collect();
-    assert_eq!(rejects, [(1, "properties has a timestamp in column props that is outside every calendar")]);
+    assert_eq!(rejects, [(1, "properties has a timestamp in column props that is out of range")]);
 }

@@ -50,14 +50,14 @@ propertys = "p"
         "line 2: uuid.default = \"x\": remove it: every event needs a uuid of its own",
         "line 3: event = 7: give a column of the file in quotes, or a table such as",
         "line 4: properties.constant = \"{}\": a column is given too",
-        "line 5: timestamp.zone = \"Mars/Olympus\": is no time zone",
+        "line 5: timestamp.zone = \"Mars/Olympus\": is not a time zone",
         "line 5: timestamp.unit = \"minutes\": give \"s\" or \"ms\" or \"us\" or \"ns\"",
         "line 6: team_id.constant = \"seven\": give a whole number",
         "line 7: elements_chain.column: is required: add column = \"…\", or constant = …",
-        "line 8: created_at.default = \"noon\": give a moment such as",
+        "line 8: created_at.default = \"noon\": give a timestamp such as",
         "line 8: created_at.ambiguous = \"later\": remove it, or give a zone",
-        "line 9: _timestamp.default = -1: give a moment such as",
-        "line 10: _offset = \"offset\": can't be mapped: remove it, the loader fills it",
+        "line 9: _timestamp.default = -1: give a timestamp such as",
+        "line 10: _offset = \"offset\": can't be mapped: remove it, the loader sets it",
         "line 11: propertys: is an unknown key, did you mean properties?",
     ];
     let faults = faults(text);
@@ -93,9 +93,9 @@ fn columns_that_are_missing_or_of_the_wrong_type_are_found_before_the_first_row(
     let faults = unfit(&SMALL.replace("\"who\"", "\"who.amI\""), &columns, None);
     let wanted = [
         "uuid ← id: the file has no column \"id\", did you mean \"ID\"?",
-        "event ← name: Float64 is no text",
-        "timestamp ← at: Int64 may count anything: add unit =",
-        "team_id: neither the mapping nor the command line says it",
+        "event ← name: Float64 is not text",
+        "timestamp ← at: Int64 has no unit: add unit =",
+        "team_id: missing in the mapping and on the command line",
         "distinct_id ← who.amI: the file has no column \"who.amI\", did you mean \"who.am_i\"?",
     ];
     assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
@@ -111,7 +111,7 @@ fn a_team_is_said_once() {
     let mapping = format!("{SMALL}team_id = {{ constant = 3 }}\n");
     assert_eq!(
         unfit(&mapping, &columns, Some(4)),
-        ["team_id: the mapping and the command line (--team-id 4) say it: leave one out"]
+        ["team_id: set in the mapping and on the command line (--team-id 4): leave one out"]
     );
     let mapper = Mapping::parse(SMALL).expect("good").bind(&schema(&columns), Some(4)).expect("fits");
     assert_eq!(mapper.projection(), [0, 1, 2, 3]);

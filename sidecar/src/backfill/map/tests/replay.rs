@@ -95,7 +95,7 @@ fn spoil(columns: &mut [(&'static str, ArrayRef)]) -> Vec<(i64, &'static str)> {
         }
     }
     vec![
-        (3, "uuid \"nobody\" in column uuid is no UUID; team_id is null (column team_id)"),
+        (3, "uuid \"nobody\" in column uuid is not a UUID; team_id is null (column team_id)"),
         (41, "event \"\u{fffd}\u{fffd}\" in column event is not UTF-8"),
         (
             55,

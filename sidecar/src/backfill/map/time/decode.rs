@@ -26,14 +26,14 @@ const SECONDS_A_DAY: i64 = 86_400;
 const OUT_OF_RANGE: &str = "is out of range";
 
 /// Column of one batch, typed for conversion to timestamps.
-pub(crate) struct Instants<'a> {
-    values: Kind,
+pub(crate) struct TimestampDecoder<'a> {
+    values: TimestampArray,
     zone: &'a Zone,
 }
 
-enum Kind {
+enum TimestampArray {
     /// Counted from 1970, in UTC if `zoned`, else in the mapping's zone.
-    Stamps {
+    Timestamps {
         values: ScalarBuffer<i64>,
         unit: TimeUnit,
         zoned: bool,
@@ -41,10 +41,10 @@ enum Kind {
     /// Days since 1970.
     Days(Vec<i64>),
     Numbers(Numbers, EpochUnit),
-    Texts(BinaryViewArray),
+    Strings(BinaryViewArray),
 }
 
-impl<'a> Instants<'a> {
+impl<'a> TimestampDecoder<'a> {
     /// Returns `None` for a column of another type.
     pub(crate) fn new(array: &ArrayRef, reading: &'a Reading) -> Option<Self> {
         let array = match array.data_type() {
@@ -52,13 +52,13 @@ impl<'a> Instants<'a> {
             _ => array,
         };
         let values = if let DataType::Timestamp(unit, zone) = array.data_type() {
-            Kind::Stamps { values: stamps(array, *unit)?, unit: *unit, zoned: zone.is_some() }
+            TimestampArray::Timestamps { values: stamps(array, *unit)?, unit: *unit, zoned: zone.is_some() }
         } else if let DataType::Date32 | DataType::Date64 = array.data_type() {
-            Kind::Days(days(array)?)
+            TimestampArray::Days(days(array)?)
         } else if let Some(numbers) = Numbers::new(array) {
-            Kind::Numbers(numbers, reading.unit?)
+            TimestampArray::Numbers(numbers, reading.unit?)
         } else {
-            Kind::Texts(bytes(array)?)
+            TimestampArray::Strings(bytes(array)?)
         };
         Some(Self { values, zone: &reading.zone })
     }
@@ -67,7 +67,9 @@ impl<'a> Instants<'a> {
     /// supported years.
     pub(crate) fn as_they_are(&self) -> Option<Vec<i64>> {
         match &self.values {
-            Kind::Stamps { values, unit: TimeUnit::Microsecond, zoned } if *zoned || self.zone.is_utc() => {
+            TimestampArray::Timestamps { values, unit: TimeUnit::Microsecond, zoned }
+                if *zoned || self.zone.is_utc() =>
+            {
                 let all_fit = values.iter().all(|micros| (iso8601::FIRST..=iso8601::LAST).contains(micros));
                 all_fit.then(|| values.to_vec())
             }
@@ -81,23 +83,23 @@ impl<'a> Instants<'a> {
     /// The value for display, and the problem with it.
     pub(crate) fn get(&self, row: usize) -> Result<i64, (String, String)> {
         match &self.values {
-            Kind::Stamps { values, unit, zoned } => {
+            TimestampArray::Timestamps { values, unit, zoned } => {
                 let raw = values.get(row).copied().unwrap_or_default();
                 self.of_stamp(raw, *unit, *zoned).map_err(|problem| (shown(raw, *unit), problem))
             }
-            Kind::Days(days) => {
+            TimestampArray::Days(days) => {
                 let day = days.get(row).copied().unwrap_or_default();
                 self.of_day(day).map_err(|problem| (format!("{day} days since 1970"), problem))
             }
-            Kind::Numbers(numbers, unit) => {
+            TimestampArray::Numbers(numbers, unit) => {
                 let Some(number) = numbers.get(row) else {
                     return Err(("(too many digits)".to_owned(), OUT_OF_RANGE.to_owned()));
                 };
                 let micros =
-                    number.micros(*unit).ok_or_else(|| "is no whole number of microseconds".to_owned());
+                    number.micros(*unit).ok_or_else(|| "is not a whole number of microseconds".to_owned());
                 micros.and_then(iso8601::in_bounds).map_err(|problem| (number.to_string(), problem))
             }
-            Kind::Texts(texts) => {
+            TimestampArray::Strings(texts) => {
                 let text = texts.value(row);
                 iso8601::parse(text, self.zone).map_err(|problem| (quoted(text), problem))
             }

@@ -10,7 +10,7 @@ const FIRST_YEAR: i64 = 1900;
 const LAST_YEAR: i64 = 2299;
 /// Nanoseconds. Digits beyond the column's microseconds are cut off, as ClickHouse does for a
 /// message.
-const MOST_DIGITS: usize = 9;
+const MAX_DIGITS: usize = 9;
 
 /// First microsecond of 1900 in UTC.
 pub(crate) const FIRST: i64 = -2_208_988_800 * MICROS;
@@ -81,7 +81,7 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.', rest @ ..] = text else { return Some((0, text)) };
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = rest.split_at_checked(length)?;
-    if !(1..=MOST_DIGITS).contains(&length) {
+    if !(1..=MAX_DIGITS).contains(&length) {
         return None;
     }
     let micros = (0..6).fold(0, |sum, place| {

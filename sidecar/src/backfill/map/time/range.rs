@@ -9,7 +9,7 @@ use arrow_schema::{DataType, TimeUnit};
 
 const SECONDS_A_DAY: i64 = 86_400;
 /// Well within the calendar of the encoder, a quarter of a million years in each direction.
-const MOST_SECONDS: i64 = 200_000 * 365 * SECONDS_A_DAY;
+const MAX_SECONDS: i64 = 200_000 * 365 * SECONDS_A_DAY;
 
 /// Returns `false` if any value at any depth might not be a date or a time of day. Values under a
 /// null count too.
@@ -20,9 +20,9 @@ pub(crate) fn all_are_dates(array: &ArrayRef) -> bool {
         DataType::List(_) => all_are_dates(array.as_list::<i32>().values()),
         DataType::LargeList(_) => all_are_dates(array.as_list::<i64>().values()),
         DataType::FixedSizeList(..) => all_are_dates(array.as_fixed_size_list().values()),
-        DataType::Timestamp(unit, _) => within(array, per_second(*unit), MOST_SECONDS),
-        DataType::Date32 => within(array, 1, MOST_SECONDS / SECONDS_A_DAY),
-        DataType::Date64 => within(array, per_second(TimeUnit::Millisecond), MOST_SECONDS),
+        DataType::Timestamp(unit, _) => within(array, per_second(*unit), MAX_SECONDS),
+        DataType::Date32 => within(array, 1, MAX_SECONDS / SECONDS_A_DAY),
+        DataType::Date64 => within(array, per_second(TimeUnit::Millisecond), MAX_SECONDS),
         DataType::Time32(unit) | DataType::Time64(unit) => {
             within(array, per_second(*unit), SECONDS_A_DAY - 1)
         }

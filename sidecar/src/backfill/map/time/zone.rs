@@ -52,7 +52,7 @@ impl Default for Zone {
 impl Zone {
     /// Parses a zone name or an offset (`Europe/Berlin`, `+02:00`).
     pub(crate) fn new(name: &str, ambiguous: Ambiguous) -> Result<Self, String> {
-        let wrong = || "is no time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
+        let wrong = || "is not a time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
         let rules = match name {
             "UTC" => Rules::Utc,
             // arrow parses +02:60 as +03:00.
@@ -76,7 +76,7 @@ impl Zone {
         // of seconds.
         let (second, micros) = (local.div_euclid(MICROS), local.rem_euclid(MICROS));
         let Some(naive) = DateTime::from_timestamp(second, 0).map(|moment| moment.naive_utc()) else {
-            return Err("is no date".to_owned());
+            return Err("is not a date".to_owned());
         };
         let second = match (zone.from_local_datetime(&naive), self.ambiguous) {
             (LocalResult::Single(moment), _)
@@ -84,7 +84,7 @@ impl Zone {
             | (LocalResult::Ambiguous(_, moment), Ambiguous::Later) => moment.timestamp(),
             (LocalResult::Ambiguous(..), Ambiguous::Reject) => {
                 return Err(format!(
-                    "comes twice in {} (clocks were put back): give ambiguous = \"earlier\" or \"later\" in the mapping",
+                    "occurs twice in {} (clocks were put back): give ambiguous = \"earlier\" or \"later\" in the mapping",
                     self.name
                 ));
             }

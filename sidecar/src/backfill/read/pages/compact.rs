@@ -2,9 +2,9 @@
 
 /// Limit on nested structs in skipped fields. A page header has two levels, so deeper nesting is
 /// malicious.
-const MOST_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Bytes that a variable-length integer of 64 bits may take.
-const MOST_VARINT_BYTES: usize = 10;
+const MAX_VARINT_BYTES: usize = 10;
 
 /// A failed parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Unread {
 
 /// Types of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ThriftType {
     True,
     False,
     Byte,
@@ -47,7 +47,7 @@ impl<'a> Compact<'a> {
     /// Calls `field` for every field of a struct, to read or skip its value.
     pub(super) fn fields(
         &mut self,
-        mut field: impl FnMut(&mut Self, i16, Kind) -> Result<(), Unread>,
+        mut field: impl FnMut(&mut Self, i16, ThriftType) -> Result<(), Unread>,
     ) -> Result<(), Unread> {
         let mut id = 0_i16;
         loop {
@@ -77,32 +77,32 @@ impl<'a> Compact<'a> {
         u32::try_from(count).map_err(|_| Unread::Wrong)
     }
 
-    pub(super) fn skip(&mut self, kind: Kind) -> Result<(), Unread> {
+    pub(super) fn skip(&mut self, kind: ThriftType) -> Result<(), Unread> {
         self.skip_at(kind, 0)
     }
 
-    fn skip_at(&mut self, kind: Kind, depth: usize) -> Result<(), Unread> {
-        if depth > MOST_DEPTH {
+    fn skip_at(&mut self, kind: ThriftType, depth: usize) -> Result<(), Unread> {
+        if depth > MAX_DEPTH {
             return Err(Unread::Wrong);
         }
         match kind {
-            Kind::True | Kind::False => Ok(()),
-            Kind::Byte => self.byte().map(drop),
-            Kind::Integer => self.varint().map(drop),
-            Kind::Double => self.take(8),
-            Kind::Bytes => {
+            ThriftType::True | ThriftType::False => Ok(()),
+            ThriftType::Byte => self.byte().map(drop),
+            ThriftType::Integer => self.varint().map(drop),
+            ThriftType::Double => self.take(8),
+            ThriftType::Bytes => {
                 let length = self.varint()?;
                 self.take(length.try_into().map_err(|_| Unread::Wrong)?)
             }
-            Kind::Struct => self.fields(|inner, _, kind| inner.skip_at(kind, depth + 1)),
+            ThriftType::Struct => self.fields(|inner, _, kind| inner.skip_at(kind, depth + 1)),
             // No page header has any.
-            Kind::List | Kind::Map => Err(Unread::Wrong),
+            ThriftType::List | ThriftType::Map => Err(Unread::Wrong),
         }
     }
 
     fn varint(&mut self) -> Result<u64, Unread> {
         let mut value = 0_u64;
-        for place in 0..MOST_VARINT_BYTES {
+        for place in 0..MAX_VARINT_BYTES {
             let byte = self.byte()?;
             value |= u64::from(byte & 0x7f).checked_shl(u32::try_from(7 * place).unwrap_or(0)).unwrap_or(0);
             if byte < 0x80 {
@@ -124,17 +124,17 @@ impl<'a> Compact<'a> {
     }
 }
 
-fn kind(code: u8) -> Result<Kind, Unread> {
+fn kind(code: u8) -> Result<ThriftType, Unread> {
     Ok(match code {
-        1 => Kind::True,
-        2 => Kind::False,
-        3 => Kind::Byte,
-        4..=6 => Kind::Integer,
-        7 => Kind::Double,
-        8 => Kind::Bytes,
-        9 | 10 => Kind::List,
-        11 => Kind::Map,
-        12 => Kind::Struct,
+        1 => ThriftType::True,
+        2 => ThriftType::False,
+        3 => ThriftType::Byte,
+        4..=6 => ThriftType::Integer,
+        7 => ThriftType::Double,
+        8 => ThriftType::Bytes,
+        9 | 10 => ThriftType::List,
+        11 => ThriftType::Map,
+        12 => ThriftType::Struct,
         _ => return Err(Unread::Wrong),
     })
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
 
-use super::compact::{Compact, Kind, Unread};
+use super::compact::{Compact, ThriftType, Unread};
 
 /// A page's metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +86,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Header, usize), Unread> {
     let (mut page, mut compressed, mut uncompressed, mut crc, mut body) = (None, None, None, None, None);
     input.fields(|input, id, kind| {
         match (id, kind) {
-            (1, Kind::Integer) => page = Some(input.count()?),
-            (2, Kind::Integer) => uncompressed = Some(input.count()?),
-            (3, Kind::Integer) => compressed = Some(input.count()?),
+            (1, ThriftType::Integer) => page = Some(input.count()?),
+            (2, ThriftType::Integer) => uncompressed = Some(input.count()?),
+            (3, ThriftType::Integer) => compressed = Some(input.count()?),
             // Some writers store the checksum as a signed number, others as an unsigned one. Only
             // its 32 bits matter.
-            (4, Kind::Integer) => crc = u32::try_from(input.integer()? & i64::from(u32::MAX)).ok(),
-            (5, Kind::Struct) => body = Some((0, data(input)?)),
-            (7, Kind::Struct) => body = Some((2, dictionary(input)?)),
-            (8, Kind::Struct) => body = Some((3, data_v2(input)?)),
+            (4, ThriftType::Integer) => crc = u32::try_from(input.integer()? & i64::from(u32::MAX)).ok(),
+            (5, ThriftType::Struct) => body = Some((0, data(input)?)),
+            (7, ThriftType::Struct) => body = Some((2, dictionary(input)?)),
+            (8, ThriftType::Struct) => body = Some((3, data_v2(input)?)),
             (_, kind) => input.skip(kind)?,
         }
         Ok(())
@@ -114,10 +114,10 @@ fn data(input: &mut Compact<'_>) -> Result<Body, Unread> {
     let (mut values, mut encoding, mut definition, mut repetition) = (None, None, None, None);
     input.fields(|input, id, kind| {
         match (id, kind) {
-            (1, Kind::Integer) => values = Some(input.count()?),
-            (2, Kind::Integer) => encoding = Some(self::encoding(input)?),
-            (3, Kind::Integer) => definition = Some(self::encoding(input)?),
-            (4, Kind::Integer) => repetition = Some(self::encoding(input)?),
+            (1, ThriftType::Integer) => values = Some(input.count()?),
+            (2, ThriftType::Integer) => encoding = Some(self::encoding(input)?),
+            (3, ThriftType::Integer) => definition = Some(self::encoding(input)?),
+            (4, ThriftType::Integer) => repetition = Some(self::encoding(input)?),
             (_, kind) => input.skip(kind)?,
         }
         Ok(())
@@ -134,8 +134,8 @@ fn dictionary(input: &mut Compact<'_>) -> Result<Body, Unread> {
     let (mut values, mut encoding) = (None, None);
     input.fields(|input, id, kind| {
         match (id, kind) {
-            (1, Kind::Integer) => values = Some(input.count()?),
-            (2, Kind::Integer) => encoding = Some(self::encoding(input)?),
+            (1, ThriftType::Integer) => values = Some(input.count()?),
+            (2, ThriftType::Integer) => encoding = Some(self::encoding(input)?),
             (_, kind) => input.skip(kind)?,
         }
         Ok(())
@@ -148,14 +148,14 @@ fn data_v2(input: &mut Compact<'_>) -> Result<Body, Unread> {
     let (mut definition_bytes, mut repetition_bytes, mut is_compressed) = (None, None, true);
     input.fields(|input, id, kind| {
         match (id, kind) {
-            (1, Kind::Integer) => values = Some(input.count()?),
-            (2, Kind::Integer) => nulls = Some(input.count()?),
-            (3, Kind::Integer) => rows = Some(input.count()?),
-            (4, Kind::Integer) => encoding = Some(self::encoding(input)?),
-            (5, Kind::Integer) => definition_bytes = Some(input.count()?),
-            (6, Kind::Integer) => repetition_bytes = Some(input.count()?),
-            (7, Kind::True) => is_compressed = true,
-            (7, Kind::False) => is_compressed = false,
+            (1, ThriftType::Integer) => values = Some(input.count()?),
+            (2, ThriftType::Integer) => nulls = Some(input.count()?),
+            (3, ThriftType::Integer) => rows = Some(input.count()?),
+            (4, ThriftType::Integer) => encoding = Some(self::encoding(input)?),
+            (5, ThriftType::Integer) => definition_bytes = Some(input.count()?),
+            (6, ThriftType::Integer) => repetition_bytes = Some(input.count()?),
+            (7, ThriftType::True) => is_compressed = true,
+            (7, ThriftType::False) => is_compressed = false,
             (_, kind) => input.skip(kind)?,
         }
         Ok(())

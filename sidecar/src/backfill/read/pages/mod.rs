@@ -22,16 +22,16 @@ use self::compact::Unread;
 use self::dictionary::{longest, width};
 use self::header::{Body, Header};
 use super::footer::place;
-use super::gauge::{Admission, Cause, Gauge, Trouble, Weight};
+use super::memory_budget::{Admission, Cause, MemoryBudget, PageError, PageMemory};
 
 /// A header without statistics has about thirty bytes. Most headers with statistics fit too.
 const HEADER_BYTES: u64 = 256;
 /// Statistics may hold two whole values, but no writer puts a megabyte of them into a header.
-const MOST_HEADER_BYTES: u64 = 1 << 20;
+const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 pub(super) struct Pages<R> {
     input: Arc<R>,
-    gauge: Arc<Gauge>,
+    memory_budget: Arc<MemoryBudget>,
     /// Index of the column in the projection.
     column: usize,
     path: String,
@@ -58,14 +58,15 @@ impl<R: ChunkReader> Pages<R> {
         input: Arc<R>,
         metadata: &ColumnChunkMetaData,
         column: usize,
-        gauge: Arc<Gauge>,
+        memory_budget: Arc<MemoryBudget>,
     ) -> Result<Self> {
         let wrong = |problem: String| ParquetError::General(problem);
-        let (offset, bytes) = place(metadata).ok_or_else(|| wrong("it has no place".to_owned()))?;
+        let (offset, bytes) =
+            place(metadata).ok_or_else(|| wrong("it has a negative offset or size".to_owned()))?;
         let values = u64::try_from(metadata.num_values());
         Ok(Self {
             input,
-            gauge,
+            memory_budget,
             column,
             path: metadata.column_path().string(),
             physical: metadata.column_type(),
@@ -75,7 +76,7 @@ impl<R: ChunkReader> Pages<R> {
             offset,
             end: offset.saturating_add(bytes),
             next: None,
-            values_left: values.map_err(|_| wrong("it has less than no values".to_owned()))?,
+            values_left: values.map_err(|_| wrong("it has a negative number of values".to_owned()))?,
             longest_in_dictionary: 0,
         })
     }
@@ -86,7 +87,7 @@ impl<R: ChunkReader> Pages<R> {
             let (header, length) = self.read_header()?;
             let begin = self.offset + length;
             if begin + u64::from(header.compressed) > self.end {
-                return Err(self.damaged("it ends behind its column's end".to_owned()));
+                return Err(self.damaged("it ends after the end of its column".to_owned()));
             }
             self.offset = begin;
             if header.body == Body::Index {
@@ -98,7 +99,9 @@ impl<R: ChunkReader> Pages<R> {
         }
         if self.next.is_none() && self.values_left > 0 {
             let left = self.values_left;
-            return Err(self.damaged(format!("{left} values that the footer promises are not in its pages")));
+            return Err(
+                self.damaged(format!("{left} values that the footer declares are missing from its pages"))
+            );
         }
         Ok(self.next)
     }
@@ -110,7 +113,7 @@ impl<R: ChunkReader> Pages<R> {
             let bytes = self.bytes(self.offset, length.min(left))?;
             match header::read(&bytes) {
                 Ok((header, length)) => return Ok((header, length as u64)),
-                Err(Unread::Short) if length < left && length < MOST_HEADER_BYTES => length *= 4,
+                Err(Unread::Short) if length < left && length < MAX_HEADER_BYTES => length *= 4,
                 Err(_) => return Err(self.damaged("its header can't be read".to_owned())),
             }
         }
@@ -120,7 +123,7 @@ impl<R: ChunkReader> Pages<R> {
     /// possible.
     fn check(&mut self, header: &Header) -> Result<()> {
         let bytes = u64::from(header.uncompressed.max(header.compressed));
-        if let Admission::TooLarge { what, bytes } = self.gauge.admits(self.column, bytes) {
+        if let Admission::TooLarge { what, bytes } = self.memory_budget.admits(self.column, bytes) {
             return Err(self.too_large(what, bytes));
         }
         let values = match header.body {
@@ -138,7 +141,7 @@ impl<R: ChunkReader> Pages<R> {
             }
         };
         let Some(left) = self.values_left.checked_sub(values.into()) else {
-            return Err(self.damaged("it has more values than the footer promises".to_owned()));
+            return Err(self.damaged("it has more values than the footer declares".to_owned()));
         };
         self.values_left = left;
         Ok(())
@@ -150,7 +153,7 @@ impl<R: ChunkReader> Pages<R> {
             return Err(self.damaged("its checksum is wrong".to_owned()));
         }
         let buf = self.decompressed(header, raw)?;
-        let page = header.page(buf).ok_or_else(|| self.damaged("it is no page of data".to_owned()))?;
+        let page = header.page(buf).ok_or_else(|| self.damaged("it is not a data page".to_owned()))?;
         self.weigh(&page)?;
         self.offset += u64::from(header.compressed);
         Ok(page)
@@ -170,7 +173,7 @@ impl<R: ChunkReader> Pages<R> {
         let Some((levels, values)) =
             raw.split_at_checked(levels).filter(|(levels, _)| levels.len() <= length)
         else {
-            return Err(self.damaged("its levels are longer than it is".to_owned()));
+            return Err(self.damaged("its levels are longer than the page".to_owned()));
         };
         let mut output = Vec::with_capacity(length);
         output.extend_from_slice(levels);
@@ -188,23 +191,23 @@ impl<R: ChunkReader> Pages<R> {
         if let Page::DictionaryPage { buf, num_values, .. } = page {
             let longest = longest(buf, *num_values, self.physical, self.width);
             self.longest_in_dictionary = longest
-                .ok_or_else(|| self.damaged("its dictionary has not as many values as it says".to_owned()))?;
-            self.gauge.dictionary(self.column, bytes);
+                .ok_or_else(|| self.damaged("its dictionary has fewer values than declared".to_owned()))?;
+            self.memory_budget.dictionary(self.column, bytes);
             return Ok(());
         }
         let weight = match page.encoding() {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
-                Weight::Shared { longest: self.longest_in_dictionary }
+                PageMemory::DictionaryEncoded { longest: self.longest_in_dictionary }
             }
             // A value may repeat the one before it.
-            Encoding::DELTA_BYTE_ARRAY => Weight::Shared { longest: bytes },
+            Encoding::DELTA_BYTE_ARRAY => PageMemory::DictionaryEncoded { longest: bytes },
             Encoding::DELTA_BINARY_PACKED | Encoding::RLE => {
-                Weight::Shared { longest: self.width.unwrap_or(1) }
+                PageMemory::DictionaryEncoded { longest: self.width.unwrap_or(1) }
             }
-            _ => Weight::Plain,
+            _ => PageMemory::Plain,
         };
         let values = self.is_repeated.then(|| page.num_values().into());
-        match self.gauge.page(self.column, bytes, weight, values) {
+        match self.memory_budget.page(self.column, bytes, weight, values) {
             Admission::Fits => Ok(()),
             Admission::Fewer(_) => Err(ParquetError::General("the batch would be too large".to_owned())),
             Admission::TooLarge { what, bytes } => Err(self.too_large(what, bytes)),
@@ -215,10 +218,14 @@ impl<R: ChunkReader> Pages<R> {
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         match self.input.get_bytes(offset, wanted) {
             Ok(bytes) if bytes.len() == wanted => Ok(bytes),
-            Ok(bytes) => Err(self.damaged(format!("{} bytes could be read of {wanted}", bytes.len()))),
+            Ok(bytes) => Err(self.damaged(format!("{} of {wanted} bytes could be read", bytes.len()))),
             Err(error) => {
                 let text = error.to_string();
-                self.gauge.report(Trouble { column: self.path.clone(), offset, cause: Cause::Input(error) });
+                self.memory_budget.report(PageError {
+                    column: self.path.clone(),
+                    offset,
+                    cause: Cause::Input(error),
+                });
                 Err(ParquetError::General(text))
             }
         }
@@ -230,12 +237,12 @@ impl<R: ChunkReader> Pages<R> {
     }
 
     fn too_large(&self, what: &'static str, bytes: u64) -> ParquetError {
-        self.report(Cause::TooLarge { what, bytes, bound: self.gauge.bound() });
+        self.report(Cause::TooLarge { what, bytes, bound: self.memory_budget.bound() });
         ParquetError::General(format!("{bytes} bytes for {what} are too many"))
     }
 
     fn report(&self, cause: Cause) {
-        self.gauge.report(Trouble { column: self.path.clone(), offset: self.offset, cause });
+        self.memory_budget.report(PageError { column: self.path.clone(), offset: self.offset, cause });
     }
 }
 

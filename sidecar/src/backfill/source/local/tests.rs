@@ -62,11 +62,11 @@ async fn files_folders_and_globs_are_found_sorted_and_once() {
 async fn what_is_not_there_is_named() {
     let folder = folder(&[("only/manifest.json", 5)]);
     for (argument, hint) in [
-        ("gone.parquet", "check that it is there"),
+        ("gone.parquet", "check that it exists"),
         ("only", "names no Parquet file"),
         ("only/*.parquet", "names no Parquet file"),
-        ("gone/*.parquet", "check that it is there"),
-        ("only/[", "the pattern is wrong"),
+        ("gone/*.parquet", "check that it exists"),
+        ("only/[", "invalid pattern"),
         ("/dev/null", "neither a file nor a folder"),
     ] {
         let error = found(&folder, &[argument]).await.expect_err(argument).to_string();

@@ -6,9 +6,9 @@ use parquet::errors::ParquetError;
 
 /// Larger batches bring no benefit: they exceed the caches, and an insert block takes several of
 /// them.
-const MOST_BATCH_BYTES: usize = 8 << 20;
+const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Smaller batches cost more for calls than for rows.
-const LEAST_BATCH_BYTES: usize = 64 << 10;
+const MIN_BATCH_BYTES: usize = 64 << 10;
 
 /// Limits, in bytes, on memory in use while one row group is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +26,20 @@ impl MemoryBounds {
     /// quarter for the rows of a batch. The rest is for the compressed form of a page, and for the
     /// copies that growing buffers make.
     pub fn within(memory: usize) -> Self {
-        let batch = (memory / 64).clamp(LEAST_BATCH_BYTES, MOST_BATCH_BYTES);
-        Self { batch, decoded: (memory / 4).max(LEAST_BATCH_BYTES) }
+        let batch = (memory / 64).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
+        Self { batch, decoded: (memory / 4).max(MIN_BATCH_BYTES) }
     }
 }
 
 /// A fault of a page or of its read.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct PageError {
     pub(super) column: String,
     pub(super) offset: u64,
     pub(super) cause: Cause,
 }
 
-/// Cause of a [`Trouble`].
+/// Cause of a [`PageError`].
 #[derive(Debug)]
 pub(super) enum Cause {
     Input(ParquetError),
@@ -49,11 +49,11 @@ pub(super) enum Cause {
 
 /// Memory that a decoded page adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weight {
+pub(super) enum PageMemory {
     /// Values inside the page itself: a batch takes at most the page's bytes.
     Plain,
     /// References to values elsewhere: each may be as long as `longest`.
-    Shared { longest: u64 },
+    DictionaryEncoded { longest: u64 },
 }
 
 /// Admission of a page.
@@ -70,7 +70,7 @@ pub(super) enum Admission {
 
 /// Accounting for the pages of one row group, shared by the readers of its columns.
 #[derive(Debug)]
-pub(super) struct Gauge {
+pub(super) struct MemoryBudget {
     bounds: MemoryBounds,
     state: Mutex<BatchState>,
 }
@@ -83,7 +83,7 @@ struct BatchState {
     /// Bytes of the pages that this batch has consumed.
     used_up: u64,
     fewer: Option<usize>,
-    trouble: Option<Trouble>,
+    trouble: Option<PageError>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -95,7 +95,7 @@ struct ColumnBytes {
     longest: u64,
 }
 
-impl Gauge {
+impl MemoryBudget {
     pub(super) fn new(bounds: MemoryBounds, columns: usize, rows: usize) -> Self {
         let state =
             BatchState { rows, columns: vec![ColumnBytes::default(); columns], ..BatchState::default() };
@@ -118,7 +118,7 @@ impl Gauge {
             .map(|(index, other)| other.dictionary + if index == column { 0 } else { other.page });
         let sum = others.sum::<u64>().saturating_add(bytes);
         if sum > self.bound() {
-            return Admission::TooLarge { what: "its pages together with this one", bytes: sum };
+            return Admission::TooLarge { what: "its open pages including the page", bytes: sum };
         }
         Admission::Fits
     }
@@ -141,15 +141,23 @@ impl Gauge {
 
     /// Records a page of `column` with `bytes` bytes. `values` is its number of values if a row may
     /// have many.
-    pub(super) fn page(&self, column: usize, bytes: u64, weight: Weight, values: Option<u64>) -> Admission {
+    pub(super) fn page(
+        &self,
+        column: usize,
+        bytes: u64,
+        weight: PageMemory,
+        values: Option<u64>,
+    ) -> Admission {
         let mut state = self.lock();
         let Some(entry) = state.columns.get_mut(column) else { return Admission::Fits };
         let used_up = std::mem::take(&mut entry.taken);
         entry.page = bytes;
         (entry.taken, entry.longest) = match (weight, values) {
-            (Weight::Plain, _) => (bytes, 0),
-            (Weight::Shared { longest }, None) => (0, longest),
-            (Weight::Shared { longest }, Some(values)) => (values.saturating_mul(longest.max(1)), 0),
+            (PageMemory::Plain, _) => (bytes, 0),
+            (PageMemory::DictionaryEncoded { longest }, None) => (0, longest),
+            (PageMemory::DictionaryEncoded { longest }, Some(values)) => {
+                (values.saturating_mul(longest.max(1)), 0)
+            }
         };
         let page_alone = entry.taken;
         state.used_up = state.used_up.saturating_add(used_up);
@@ -164,12 +172,12 @@ impl Gauge {
     }
 
     /// Keeps the fault, because the decoder passes on its text alone.
-    pub(super) fn report(&self, trouble: Trouble) {
+    pub(super) fn report(&self, trouble: PageError) {
         self.lock().trouble.get_or_insert(trouble);
     }
 
     /// Takes the fault reported since the last call.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn trouble(&self) -> Option<PageError> {
         self.lock().trouble.take()
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::Plan;
+use super::plan::SchemaPlan;
 use super::steps::SchemaStep;
 use crate::sql::{self, RenderError};
 
@@ -13,15 +13,15 @@ use crate::sql::{self, RenderError};
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn stops(
+pub fn pause_consumers(
     database: &str,
-    plans: &[Plan],
+    plans: &[SchemaPlan],
     names: &BTreeSet<String>,
 ) -> Result<Vec<SchemaStep>, RenderError> {
-    let stand =
+    let consumers =
         plans.iter().flat_map(|plan| plan.consumers.iter().map(move |(object, _)| (plan, object.name)));
-    let stand = stand.filter(|(_, name)| names.contains(*name));
-    let step = |(stage, (plan, name)): (usize, (&Plan, &str))| {
+    let consumers = consumers.filter(|(_, name)| names.contains(*name));
+    let step = |(stage, (plan, name)): (usize, (&SchemaPlan, &str))| {
         let values = minijinja::context! { database, table => name };
         Ok(SchemaStep {
             node: plan.node.clone(),
@@ -32,7 +32,7 @@ pub fn stops(
             paused: true,
         })
     };
-    (1..).zip(stand).map(step).collect()
+    (1..).zip(consumers).map(step).collect()
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn consumers_that_stand_are_dropped_one_after_the_other() {
         let kafka = SchemaObject::find("kafka_events").expect("known");
-        let plan = |node: &str, consumers| Plan {
+        let plan = |node: &str, consumers| SchemaPlan {
             node: node.to_owned(),
             changes: Vec::new(),
             feeders: Vec::new(),
@@ -52,11 +52,12 @@ mod tests {
         };
         let there = || vec![(kafka, "CREATE".to_owned())];
         let plans = [plan("a", there()), plan("b", Vec::new()), plan("c", there())];
-        let steps = stops("d", &plans, &BTreeSet::from(["kafka_events".to_owned()])).expect("renders");
+        let steps =
+            pause_consumers("d", &plans, &BTreeSet::from(["kafka_events".to_owned()])).expect("renders");
         let steps: Vec<_> =
             steps.iter().map(|step| (step.node.as_str(), step.stage, step.sql.lines().last())).collect();
         let drop = Some("DROP TABLE IF EXISTS d.kafka_events SYNC");
         assert_eq!(steps, [("a", 1, drop), ("c", 2, drop)]);
-        assert_eq!(stops("d", &plans, &BTreeSet::new()).expect("renders"), []);
+        assert_eq!(pause_consumers("d", &plans, &BTreeSet::new()).expect("renders"), []);
     }
 }

@@ -1,4 +1,4 @@
-//! `--split i/n`: the units of one of n machines.
+//! `--partition i/n`: the units of one of n machines.
 //!
 //! The n machines share a job without communication.
 
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// One of several equal shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Split {
+pub struct JobPartition {
     /// From 1 to `count`.
     index: usize,
     /// At least 1.
@@ -15,20 +15,20 @@ pub struct Split {
 }
 
 /// The whole job.
-impl Default for Split {
+impl Default for JobPartition {
     fn default() -> Self {
         Self { index: 1, count: 1 }
     }
 }
 
-impl Split {
+impl JobPartition {
     /// Returns every `count`-th element, from the `index`-th on.
     pub fn share<T>(self, all: Vec<T>) -> Vec<T> {
         all.into_iter().skip(self.index - 1).step_by(self.count).collect()
     }
 }
 
-impl FromStr for Split {
+impl FromStr for JobPartition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -41,7 +41,7 @@ impl FromStr for Split {
     }
 }
 
-impl fmt::Display for Split {
+impl fmt::Display for JobPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.count)
     }
@@ -55,7 +55,7 @@ mod tests {
     fn the_shares_are_all_of_it_once() {
         for count in 1..5 {
             let share = |index| {
-                format!("{index}/{count}").parse::<Split>().expect("a share").share((0..11).collect())
+                format!("{index}/{count}").parse::<JobPartition>().expect("a share").share((0..11).collect())
             };
             let mut all: Vec<i32> = (1..=count).flat_map(share).collect();
             all.sort_unstable();
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn no_share_is_refused_with_an_example() {
         for wrong in ["", "1", "0/2", "3/2", "a/b", "1/0", "-1/2"] {
-            assert!(wrong.parse::<Split>().expect_err(wrong).contains("2/3"));
+            assert!(wrong.parse::<JobPartition>().expect_err(wrong).contains("2/3"));
         }
     }
 }

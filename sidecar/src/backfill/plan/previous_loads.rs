@@ -7,7 +7,7 @@ use crate::backfill::ledger::KnownFile;
 
 /// A file of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted<'a> {
+pub(super) struct RequestedFile<'a> {
     pub(super) location: &'a str,
     /// Identity of the file's bytes.
     pub(super) identity: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct Wanted<'a> {
 
 /// Settings for the load of new files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct How {
+pub(super) struct LoadSettings {
     /// The weights of the shards.
     pub(super) weights: Vec<u32>,
     pub(super) cut: Cut,
@@ -25,22 +25,22 @@ pub(super) struct How {
 
 /// Treatment of files that were loaded in another form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
+pub enum IfLoaded {
     /// Refuse to load them.
     Refuse,
     /// Load their rows in addition to the existing ones.
-    Allow,
+    LoadAgain,
 }
 
 /// Returns the settings of each file, in the order of `files`, or every reason to refuse them. A
 /// file that was begun keeps its settings.
-pub(super) fn claim(
-    files: &[Wanted<'_>],
+pub(super) fn check_previous_loads(
+    files: &[RequestedFile<'_>],
     known_files: &[KnownFile],
-    how: &How,
-    repeat: Repeat,
-) -> Result<Vec<How>, Vec<String>> {
-    let (mut hows, mut faults) = (Vec::new(), Vec::new());
+    settings: &LoadSettings,
+    if_loaded: IfLoaded,
+) -> Result<Vec<LoadSettings>, Vec<String>> {
+    let (mut settings_of_files, mut faults) = (Vec::new(), Vec::new());
     for file in files {
         let is_same = |known: &&KnownFile| {
             known.location == file.location
@@ -48,16 +48,16 @@ pub(super) fn claim(
                 && known.mapping_fingerprint == file.mapping
         };
         let Some(begun) = known_files.iter().find(is_same) else {
-            if repeat == Repeat::Refuse {
+            if if_loaded == IfLoaded::Refuse {
                 faults.extend(other_form(file, files, known_files));
             }
-            hows.push(how.clone());
+            settings_of_files.push(settings.clone());
             continue;
         };
         let cut = Cut { slice_bytes: begun.slice_bytes, unit_bytes: begun.unit_bytes };
-        hows.push(How { weights: begun.weights.clone(), cut });
+        settings_of_files.push(LoadSettings { weights: begun.weights.clone(), cut });
     }
-    if faults.is_empty() { Ok(hows) } else { Err(faults) }
+    if faults.is_empty() { Ok(settings_of_files) } else { Err(faults) }
 }
 
 /// Returns the shards that take rows under these weights.
@@ -66,10 +66,15 @@ pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
 }
 
 /// Returns the reason to refuse a file that was not begun in this form.
-fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]) -> Option<String> {
-    let Wanted { location, identity, .. } = file;
-    let next =
-        |job: &str| format!("posthouse backfill status {job} shows it; --again loads the file in addition");
+fn other_form(
+    file: &RequestedFile<'_>,
+    files: &[RequestedFile<'_>],
+    known_files: &[KnownFile],
+) -> Option<String> {
+    let RequestedFile { location, identity, .. } = file;
+    let next = |job: &str| {
+        format!("posthouse backfill status {job} shows it; --allow-reload loads the file in addition")
+    };
     let here = known_files.iter().rfind(|known| known.location == *location);
     // A copy in the same load as its original is intended.
     let copied = |known: &&KnownFile| {
@@ -80,16 +85,16 @@ fn other_form(file: &Wanted<'_>, files: &[Wanted<'_>], known_files: &[KnownFile]
     match (here, known_files.iter().find(copied)) {
         (Some(KnownFile { job, at, .. }), _) if here.is_some_and(|known| known.identity == *identity) => {
             Some(format!(
-                "{location}: job {job} began to load it at {at} under another mapping or team: {}",
+                "{location}: job {job} started to load it at {at} under another mapping or team: {}",
                 next(job)
             ))
         }
         (Some(KnownFile { job, at, identity: was, .. }), _) => Some(format!(
-            "{location}: its bytes have changed since job {job} began to load it at {at} (it was {was}, it is {identity}): {}",
+            "{location}: its bytes have changed since job {job} started to load it at {at} (it was {was}, it is {identity}): {}",
             next(job)
         )),
         (None, Some(KnownFile { job, location: other, .. })) => Some(format!(
-            "{location}: it has the same bytes as {other}, which job {job} has begun to load: {}",
+            "{location}: it has the same bytes as {other}, which job {job} has started to load: {}",
             next(job)
         )),
         (None, None) => None,
@@ -102,10 +107,10 @@ mod tests {
 
     const CUT: Cut = Cut { slice_bytes: 10, unit_bytes: 20 };
     const OLD: Cut = Cut { slice_bytes: 5, unit_bytes: 6 };
-    const FILES: [Wanted<'_>; 1] = [Wanted { location: "/a", identity: "1", mapping: "m" }];
+    const FILES: [RequestedFile<'_>; 1] = [RequestedFile { location: "/a", identity: "1", mapping: "m" }];
 
-    fn how(weights: &[u32], cut: Cut) -> How {
-        How { weights: weights.to_vec(), cut }
+    fn settings(weights: &[u32], cut: Cut) -> LoadSettings {
+        LoadSettings { weights: weights.to_vec(), cut }
     }
 
     fn known() -> KnownFile {
@@ -122,21 +127,21 @@ mod tests {
         }
     }
 
-    fn claimed(known: &[KnownFile], repeat: Repeat) -> Result<Vec<How>, Vec<String>> {
-        claim(&FILES, known, &how(&[1, 3], CUT), repeat)
+    fn claimed(known: &[KnownFile], if_loaded: IfLoaded) -> Result<Vec<LoadSettings>, Vec<String>> {
+        check_previous_loads(&FILES, known, &settings(&[1, 3], CUT), if_loaded)
     }
 
     fn refused(known: KnownFile) -> String {
-        claimed(&[known], Repeat::Refuse).expect_err("a fault").join("\n")
+        claimed(&[known], IfLoaded::Refuse).expect_err("a fault").join("\n")
     }
 
     #[test]
     fn a_new_file_is_loaded_as_wanted_and_a_begun_one_as_it_was() {
-        assert_eq!(claimed(&[], Repeat::Refuse), Ok(vec![how(&[1, 3], CUT)]));
-        assert_eq!(claimed(&[known()], Repeat::Refuse), Ok(vec![how(&[1, 3], OLD)]));
+        assert_eq!(claimed(&[], IfLoaded::Refuse), Ok(vec![settings(&[1, 3], CUT)]));
+        assert_eq!(claimed(&[known()], IfLoaded::Refuse), Ok(vec![settings(&[1, 3], OLD)]));
         // Begun under other weights, which decide whether it is done.
         let other = KnownFile { weights: vec![1], ..known() };
-        assert_eq!(claimed(&[other], Repeat::Refuse), Ok(vec![how(&[1], OLD)]));
+        assert_eq!(claimed(&[other], IfLoaded::Refuse), Ok(vec![settings(&[1], OLD)]));
     }
 
     #[test]
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn whoever_wants_it_twice_gets_it() {
         let changed = KnownFile { identity: "2".to_owned(), ..known() };
-        assert_eq!(claimed(&[changed], Repeat::Allow), Ok(vec![how(&[1, 3], CUT)]));
+        assert_eq!(claimed(&[changed], IfLoaded::LoadAgain), Ok(vec![settings(&[1, 3], CUT)]));
     }
 
     #[test]

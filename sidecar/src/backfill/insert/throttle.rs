@@ -12,17 +12,17 @@ use crate::sql;
 
 /// Inserts wait between blocks from this share of the part limit, so that merges keep up. The limit
 /// is `parts_to_delay_insert`, or `parts_to_throw_insert` if that is lower.
-const SLOW_FROM: f64 = 0.5;
+const DELAY_FROM: f64 = 0.5;
 /// Inserts pause from this share on, because ingestion from Kafka needs the rest.
-const HOLD_FROM: f64 = 0.9;
+const PAUSE_FROM: f64 = 0.9;
 /// Wait between two blocks just below the share at which inserts pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Inserts pause if less than this share of a disk is free, because merges need room for a copy of
 /// the merged parts.
-const FREE_SHARE: f64 = 0.05;
+const MIN_FREE_SHARE: f64 = 0.05;
 /// Maximum bytes on a node's disk that wait for other shards. More would only move the backlog from
 /// here to the node.
-const MOST_WAITING: u64 = 1 << 30;
+const MAX_WAITING: u64 = 1 << 30;
 
 /// Load of a node, from `sql/backfill/pressure.sql`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,13 +45,13 @@ pub struct Pressure {
 
 /// Throttle for the next block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pace {
+pub enum Throttle {
     /// Inserts without a wait.
-    Full,
+    None,
     /// Inserts after a pause.
-    Slow { pause: Duration, reason: String },
+    Delay { pause: Duration, reason: String },
     /// Waits until the load is lower.
-    Hold { reason: String },
+    Pause { reason: String },
 }
 
 /// Queries a node's load.
@@ -60,15 +60,15 @@ pub async fn observe(node: &Node, database: &str) -> Result<Option<Pressure>, No
     Ok(query.param("database", database).rows().await?.into_iter().next())
 }
 
-impl Pace {
+impl Throttle {
     pub fn of(pressure: &Pressure) -> Self {
-        if (pressure.free as f64) < FREE_SHARE * pressure.total as f64 {
+        if (pressure.free as f64) < MIN_FREE_SHARE * pressure.total as f64 {
             let free = pressure.free >> 20;
-            return Self::Hold { reason: format!("only {free} MiB of disk are free: merges need room") };
+            return Self::Pause { reason: format!("only {free} MiB of disk are free: merges need room") };
         }
-        if pressure.waiting_bytes > MOST_WAITING {
+        if pressure.waiting_bytes > MAX_WAITING {
             let waiting = pressure.waiting_bytes >> 20;
-            return Self::Hold { reason: format!("{waiting} MiB wait in its queue for other shards") };
+            return Self::Pause { reason: format!("{waiting} MiB wait in its queue for other shards") };
         }
         let limit = pressure.delay_at.min(pressure.throw_at).max(1);
         let (share, parts) = (pressure.parts as f64 / limit as f64, pressure.parts);
@@ -76,37 +76,37 @@ impl Pace {
             "{parts} parts in one month, inserts are delayed from {limit}; {} merges",
             pressure.merges
         );
-        if share >= HOLD_FROM {
-            Self::Hold { reason }
-        } else if share >= SLOW_FROM {
-            let pause = LONGEST_PAUSE.mul_f64((share - SLOW_FROM) / (HOLD_FROM - SLOW_FROM));
-            Self::Slow { pause, reason }
+        if share >= PAUSE_FROM {
+            Self::Pause { reason }
+        } else if share >= DELAY_FROM {
+            let pause = MAX_PAUSE.mul_f64((share - DELAY_FROM) / (PAUSE_FROM - DELAY_FROM));
+            Self::Delay { pause, reason }
         } else {
-            Self::Full
+            Self::None
         }
     }
 }
 
-impl Pace {
+impl Throttle {
     /// The slower of two.
     pub fn slower(self, other: Self) -> Self {
-        let rank = |pace: &Self| match pace {
-            Self::Full => Duration::ZERO,
-            Self::Slow { pause, .. } => *pause,
-            Self::Hold { .. } => Duration::MAX,
+        let rank = |throttle: &Self| match throttle {
+            Self::None => Duration::ZERO,
+            Self::Delay { pause, .. } => *pause,
+            Self::Pause { .. } => Duration::MAX,
         };
         if rank(&other) > rank(&self) { other } else { self }
     }
 }
 
-impl fmt::Display for Pace {
+impl fmt::Display for Throttle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("full speed"),
-            Self::Slow { pause, reason } => {
+            Self::None => f.write_str("full speed"),
+            Self::Delay { pause, reason } => {
                 write!(f, "slowed by {:.1} s a block: {reason}", pause.as_secs_f32())
             }
-            Self::Hold { reason } => write!(f, "holding: {reason}"),
+            Self::Pause { reason } => write!(f, "paused: {reason}"),
         }
     }
 }
@@ -129,22 +129,22 @@ mod tests {
 
     #[test]
     fn the_more_parts_the_slower_and_never_up_to_the_limit() {
-        assert_eq!(Pace::of(&pressed(0)), Pace::Full);
-        assert_eq!(Pace::of(&pressed(499)), Pace::Full);
-        let pause = |parts| match Pace::of(&pressed(parts)) {
-            Pace::Slow { pause, .. } => pause,
+        assert_eq!(Throttle::of(&pressed(0)), Throttle::None);
+        assert_eq!(Throttle::of(&pressed(499)), Throttle::None);
+        let pause = |parts| match Throttle::of(&pressed(parts)) {
+            Throttle::Delay { pause, .. } => pause,
             other => panic!("{parts}: {other}"),
         };
-        assert!(pause(500) < pause(700) && pause(700) < pause(899) && pause(899) <= LONGEST_PAUSE);
-        assert!(matches!(Pace::of(&pressed(900)), Pace::Hold { .. }));
+        assert!(pause(500) < pause(700) && pause(700) < pause(899) && pause(899) <= MAX_PAUSE);
+        assert!(matches!(Throttle::of(&pressed(900)), Throttle::Pause { .. }));
         // This table refuses inserts before it delays them.
-        assert!(matches!(Pace::of(&Pressure { throw_at: 100, ..pressed(95) }), Pace::Hold { .. }));
+        assert!(matches!(Throttle::of(&Pressure { throw_at: 100, ..pressed(95) }), Throttle::Pause { .. }));
     }
 
     #[test]
     fn a_full_disk_and_a_long_queue_hold() {
-        let held = |pressure: &Pressure| Pace::of(pressure).to_string();
+        let held = |pressure: &Pressure| Throttle::of(pressure).to_string();
         assert!(held(&Pressure { free: 4, ..pressed(0) }).contains("disk"));
-        assert!(held(&Pressure { waiting_bytes: MOST_WAITING + 1, ..pressed(0) }).contains("queue"));
+        assert!(held(&Pressure { waiting_bytes: MAX_WAITING + 1, ..pressed(0) }).contains("queue"));
     }
 }

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::change::{self, Kind, Picked};
-use super::town::{Deletion, Town};
+use super::database::{Deletion, PersonDatabase};
 use crate::stack::wait_until;
 
 /// Limit for a killed PostgreSQL to restart.
@@ -24,7 +24,7 @@ const SESSION: &str = "SET lock_timeout = '2s'";
 
 /// Parameters of a person workload.
 #[derive(Debug, Clone, Copy)]
-pub struct Lives {
+pub struct PersonWorkload {
     /// Number of teams.
     pub teams: i32,
     /// Limit on persons per team. With few persons, deleted ones are often recreated.
@@ -59,7 +59,7 @@ pub struct Tally {
     pub lost: u64,
 }
 
-impl Lives {
+impl PersonWorkload {
     /// Creates a workload with two teams and three connections.
     pub fn new(seed: u64, changes: u64) -> Self {
         let (pace, deletion) = (Duration::ZERO, Deletion::Hard);
@@ -71,18 +71,18 @@ impl Lives {
     ///
     /// # Errors
     /// Fails if PostgreSQL doesn't restart.
-    pub fn run(&self, town: &Town<'_>, stop: &AtomicBool) -> anyhow::Result<Tally> {
+    pub fn run(&self, database: &PersonDatabase<'_>, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let made = AtomicU64::new(0);
-        let lives = Self { deletion: town.rules().deletion, ..*self };
+        let workload = Self { deletion: database.rules().deletion, ..*self };
         let one = |number: u64| {
             let random = StdRng::seed_from_u64(self.seed.wrapping_add(number));
-            Life { lives: &lives, town, random, tally: Tally::default() }.live(&made, stop)
+            Life { workload: &workload, database, random, tally: Tally::default() }.run_thread(&made, stop)
         };
         thread::scope(|scope| {
-            let lives: Vec<_> =
+            let workload: Vec<_> =
                 (0..u64::from(self.connections)).map(|number| scope.spawn(move || one(number))).collect();
             let mut all = Tally::default();
-            for life in lives {
+            for life in workload {
                 all.add(&life.join().map_err(|_| anyhow!("a connection's thread panicked"))??);
             }
             Ok(all)
@@ -96,23 +96,23 @@ impl Lives {
 
 /// State of one connection.
 struct Life<'a> {
-    lives: &'a Lives,
-    town: &'a Town<'a>,
+    workload: &'a PersonWorkload,
+    database: &'a PersonDatabase<'a>,
     random: StdRng,
     tally: Tally,
 }
 
 impl Life<'_> {
-    fn live(mut self, made: &AtomicU64, stop: &AtomicBool) -> anyhow::Result<Tally> {
+    fn run_thread(mut self, made: &AtomicU64, stop: &AtomicBool) -> anyhow::Result<Tally> {
         let (mut client, mut other) = (self.connect()?, self.connect()?);
         while !stop.load(Ordering::Relaxed) {
             // A soft-deleted row keeps its uuid, so another row can't use it.
-            let overlaps = self.random.random_range(0..25) == 0 && self.lives.deletion == Deletion::Hard;
+            let overlaps = self.random.random_range(0..25) == 0 && self.workload.deletion == Deletion::Hard;
             let changes = if overlaps { 1 } else { self.random.random_range(1..7) };
-            if made.fetch_add(changes, Ordering::Relaxed) >= self.lives.changes {
+            if made.fetch_add(changes, Ordering::Relaxed) >= self.workload.changes {
                 break;
             }
-            thread::sleep(self.lives.pace);
+            thread::sleep(self.workload.pace);
             let done = if overlaps {
                 self.overlap(&mut client, &mut other)
             } else {
@@ -129,15 +129,15 @@ impl Life<'_> {
                     self.tally.lost += 1;
                     (client, other) = (self.connect()?, self.connect()?);
                 }
-                Err(error) => return Err(error).context("no statement of a life should be refused so"),
+                Err(error) => return Err(error).context("a statement of the workload failed unexpectedly"),
             }
         }
         Ok(self.tally)
     }
 
     fn connect(&self) -> anyhow::Result<Client> {
-        wait_until("PostgreSQL to be back", BACK_LIMIT, || {
-            let connected = self.town.admin().and_then(|mut client| {
+        wait_until("PostgreSQL to accept a connection", BACK_LIMIT, || {
+            let connected = self.database.admin().and_then(|mut client| {
                 client.batch_execute(SESSION)?;
                 Ok(client)
             });
@@ -150,7 +150,7 @@ impl Life<'_> {
 
     /// Runs several changes in a transaction, and returns the committed ones.
     fn transaction(&mut self, client: &mut Client, changes: u64) -> Result<Vec<Kind>, Error> {
-        let (lives, random) = (self.lives, &mut self.random);
+        let (workload, random) = (self.workload, &mut self.random);
         let mut tx = client.transaction()?;
         let mut made = Vec::new();
         for _ in 0..changes {
@@ -158,18 +158,18 @@ impl Life<'_> {
             let kept = match random.random_range(0..12) {
                 0 => {
                     let mut point = tx.savepoint("point")?;
-                    let changed = kind.make(&mut point, lives, random)?;
+                    let changed = kind.make(&mut point, workload, random)?;
                     point.commit()?;
                     changed
                 }
                 1 => {
                     let mut point = tx.savepoint("point")?;
-                    kind.make(&mut point, lives, random)?;
+                    kind.make(&mut point, workload, random)?;
                     point.rollback()?;
                     self.tally.savepoints += 1;
                     false
                 }
-                _ => kind.make(&mut tx, lives, random)?,
+                _ => kind.make(&mut tx, workload, random)?,
             };
             made.extend(kept.then_some(kind));
         }
@@ -185,14 +185,14 @@ impl Life<'_> {
     /// Deletes a person in one transaction and recreates it in another that begins before the first
     /// ends. The new row is written before or after the deletion, and committed after it.
     fn overlap(&mut self, client: &mut Client, other: &mut Client) -> Result<Vec<Kind>, Error> {
-        let (lives, random) = (self.lives, &mut self.random);
+        let (workload, random) = (self.workload, &mut self.random);
         let (mut going, mut coming) = (client.transaction()?, other.transaction()?);
-        let Some(person) = change::person(&mut coming, lives, random)? else { return Ok(Vec::new()) };
+        let Some(person) = change::person(&mut coming, workload, random)? else { return Ok(Vec::new()) };
         change::lock(&mut coming, &person.uuid)?;
         let early = random.random();
         let mut id =
             if early { Some(change::insert(&mut coming, person.team, &person.uuid, random)?) } else { None };
-        if !change::delete(&mut going, &person, lives.deletion)? {
+        if !change::delete(&mut going, &person, workload.deletion)? {
             return Ok(Vec::new());
         }
         if id.is_none() {
@@ -200,7 +200,7 @@ impl Life<'_> {
         }
         going.commit()?;
         if let Some(id) = id {
-            change::add_id(&mut coming, &Picked { id, ..person }, lives, random)?;
+            change::add_id(&mut coming, &Picked { id, ..person }, workload, random)?;
         }
         coming.commit()?;
         Ok(vec![Kind::Overlap])

@@ -9,15 +9,15 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::progress::Progress;
-use super::unit::UnitReading;
+use super::unit::UnitReader;
 use super::{Limits, RunError, Stop};
 use crate::backfill::insert::Route;
-use crate::backfill::plan::Plan;
+use crate::backfill::plan::LoadPlan;
 use crate::backfill::shard::Memory;
 
 /// Rows and blocks that a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Share {
+pub struct ShardMonthSummary {
     /// From 1.
     pub shard: u32,
     /// The partition.
@@ -34,13 +34,13 @@ pub struct Share {
 ///
 /// # Errors
 /// Never [`RunError::Stopped`].
-pub async fn rehearse(
+pub async fn dry_run(
     route: &Route,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
-) -> Result<(Vec<Share>, Option<Stop>), RunError> {
-    let reading = UnitReading {
+) -> Result<(Vec<ShardMonthSummary>, Option<Stop>), RunError> {
+    let reading = UnitReader {
         plan,
         rule: route.rule.clone(),
         memory: Memory::new(limits.block_bytes),
@@ -52,12 +52,18 @@ pub async fn rehearse(
     Ok((counted?, progress.stopped()))
 }
 
-fn count(reading: &UnitReading) -> Result<Vec<Share>, RunError> {
-    let mut shares: BTreeMap<(u32, u32), Share> = BTreeMap::new();
+fn count(reading: &UnitReader) -> Result<Vec<ShardMonthSummary>, RunError> {
+    let mut shares: BTreeMap<(u32, u32), ShardMonthSummary> = BTreeMap::new();
     for unit in &reading.plan.units {
         let read = reading.unit(unit, |slice| {
             for block in slice.blocks {
-                let empty = Share { shard: block.shard, month: block.month, rows: 0, blocks: 0, bytes: 0 };
+                let empty = ShardMonthSummary {
+                    shard: block.shard,
+                    month: block.month,
+                    rows: 0,
+                    blocks: 0,
+                    bytes: 0,
+                };
                 let share = shares.entry((block.shard, block.month)).or_insert(empty);
                 share.rows += u64::from(block.rows);
                 share.blocks += 1;

@@ -69,7 +69,7 @@ fn tables(layout: Layout) -> String {
 
 /// A person database. Dropping it removes the database and its slots.
 #[derive(Debug)]
-pub struct Town<'s> {
+pub struct PersonDatabase<'s> {
     postgres: &'s Postgres,
     name: String,
     rules: Rules,
@@ -145,7 +145,7 @@ impl Default for Rules {
     }
 }
 
-impl<'s> Town<'s> {
+impl<'s> PersonDatabase<'s> {
     /// Creates a database called `name` (shortened if too long) with empty tables.
     ///
     /// # Errors
@@ -154,23 +154,23 @@ impl<'s> Town<'s> {
         Self::with(postgres, name, Rules::default())
     }
 
-    /// Like [`Town::new`], with other rules.
+    /// Like [`PersonDatabase::new`], with other rules.
     ///
     /// # Errors
     /// Fails if the database can't be created.
     pub fn with(postgres: &'s Postgres, name: &str, rules: Rules) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        let town = Self { postgres, name: short(name), rules, folder };
+        let database = Self { postgres, name: short(name), rules, folder };
         postgres.admin("postgres")?.batch_execute(&format!(
             "CREATE DATABASE \"{}\" ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
-            town.name, rules.encoding
+            database.name, rules.encoding
         ))?;
-        let mut client = town.admin()?;
+        let mut client = database.admin()?;
         client.batch_execute(&tables(rules.layout))?;
         client.batch_execute(&identities(rules))?;
-        client.batch_execute(&rights(&town.name, rules.owned))?;
-        Ok(town)
+        client.batch_execute(&rights(&database.name, rules.owned))?;
+        Ok(database)
     }
 
     /// Name of the database, the slot and the publication.
@@ -249,7 +249,7 @@ impl<'s> Town<'s> {
         truth::in_postgres(&mut self.admin()?)
     }
 
-    /// Returns the persons of [`Town::people`].
+    /// Returns the persons of [`PersonDatabase::people`].
     ///
     /// # Errors
     /// Fails if PostgreSQL doesn't answer.
@@ -257,7 +257,7 @@ impl<'s> Town<'s> {
         Ok(self.people()?.persons)
     }
 
-    /// Returns the distinct ids of [`Town::people`].
+    /// Returns the distinct ids of [`PersonDatabase::people`].
     ///
     /// # Errors
     /// Fails if PostgreSQL doesn't answer.
@@ -284,13 +284,13 @@ impl<'s> Town<'s> {
     }
 }
 
-impl Drop for Town<'_> {
+impl Drop for PersonDatabase<'_> {
     fn drop(&mut self) {
         if !self.postgres.is_running() {
             return;
         }
         if let Err(error) = self.remove() {
-            eprintln!("database {} is left in PostgreSQL: {error:#}", self.name);
+            eprintln!("cannot drop database {} in PostgreSQL: {error:#}", self.name);
         }
     }
 }
@@ -302,7 +302,7 @@ fn short(name: &str) -> String {
     }
     let digest = Sha256::digest(name);
     let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}_{digest}", name.get(..NAME_BYTES).unwrap_or("town"))
+    format!("{}_{digest}", name.get(..NAME_BYTES).unwrap_or("persons"))
 }
 
 fn identities(rules: Rules) -> String {

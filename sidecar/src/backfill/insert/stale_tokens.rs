@@ -11,13 +11,13 @@ use std::sync::{Mutex, PoisonError};
 /// The next token is a counter instead of a random number. A block that a disconnected attempt is
 /// still writing must be recognized by its token on the next attempt.
 #[derive(Debug, Default)]
-pub struct Ghosts(Mutex<BTreeMap<String, u32>>);
+pub struct StaleTokens(Mutex<BTreeMap<String, u32>>);
 
-impl Ghosts {
+impl StaleTokens {
     /// Token for sending a block, given its first token.
     pub(super) fn token(&self, token: &str) -> String {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
-            Some(ghosts) => format!("{token}-{ghosts}"),
+            Some(stale) => format!("{token}-{stale}"),
             None => token.to_owned(),
         }
     }
@@ -34,11 +34,11 @@ mod tests {
 
     #[test]
     fn each_ghost_has_its_block_sent_under_the_next_token() {
-        let ghosts = Ghosts::default();
-        assert_eq!(ghosts.token("t"), "t");
-        ghosts.found("t");
-        assert_eq!((ghosts.token("t"), ghosts.token("u")), ("t-1".to_owned(), "u".to_owned()));
-        ghosts.found("t");
-        assert_eq!(ghosts.token("t"), "t-2");
+        let stale_tokens = StaleTokens::default();
+        assert_eq!(stale_tokens.token("t"), "t");
+        stale_tokens.found("t");
+        assert_eq!((stale_tokens.token("t"), stale_tokens.token("u")), ("t-1".to_owned(), "u".to_owned()));
+        stale_tokens.found("t");
+        assert_eq!(stale_tokens.token("t"), "t-2");
     }
 }

@@ -8,7 +8,7 @@ use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 use crate::backfill::shard::{Block, Native};
 
 /// A block that is being sent, with its range of row ids. Sent pieces are no longer in memory.
-pub struct Parcel {
+pub struct PendingInsert {
     pub(super) shard: u32,
     pub(super) month: u32,
     pub(super) rows: u64,
@@ -21,7 +21,7 @@ pub struct Parcel {
     bytes: usize,
 }
 
-impl Parcel {
+impl PendingInsert {
     /// Creates the insert of a block in `unit`'s slice. Its token depends only on the source's
     /// bytes and the cut.
     pub fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {

@@ -25,9 +25,9 @@ impl TableKind {
     }
 }
 
-const SUMS: &str = "sum up a table";
-const ROWS: &str = "give rows with their hashes";
-const KEYS: &str = "name rows";
+const SUMS: &str = "return the sums of a table";
+const ROWS: &str = "return rows with their hashes";
+const KEYS: &str = "return the keys of rows";
 
 /// PostgreSQL's sums.
 pub(super) async fn source_sums(
