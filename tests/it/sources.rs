@@ -147,7 +147,7 @@ fn folders_globs_and_keys_of_a_bucket_are_told_apart() -> anyhow::Result<()> {
     }
     for (argument, hint) in [
         ("s3://events/team 2/", "names no Parquet file"),
-        ("s3://events/team 2", "there is no such key"),
+        ("s3://events/team 2", "no such key"),
         ("s3://events/*.csv", "names no Parquet file"),
         ("s3://events//a.parquet", "rename it"),
         ("s3://elsewhere/*", "does not exist at http://127.0.0.1"),
