@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Reconcile};
+use crate::cluster::Cluster;
+use crate::config::Reconcile;
 use crate::http::{self, HttpError, Metric, Metrics, Reported};
 use crate::persons::run_leader;
 use crate::supervise::{Board, StopError, Task, TaskError};
@@ -36,8 +37,8 @@ type Supervised = JoinSet<Result<(), TaskError>>;
 
 /// Runs until `stop` ends or a task can't be kept running. Then it ends all tasks: first the tasks
 /// that change data, last the HTTP interface.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
-    let config = Arc::new(config);
+pub async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
+    let config = &cluster.config;
     let listener = Arc::new(http::bind(&config.daemon.listen).await?);
     tracing::info!(
         url = %format_args!("http://{}", config.daemon.listen),
@@ -48,7 +49,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
     let (http_stopper, http_stopped) = watch::channel(false);
 
     let mut workers = Supervised::new();
-    let tasks = [topics_task(&config, &metrics), persons_task(&config, &metrics, &board)];
+    let tasks = [topics_task(&cluster, &metrics), persons_task(&cluster, &metrics, &board)];
     for task in tasks.into_iter().flatten() {
         spawn(&mut workers, task, &board, &metrics, stopped.clone());
     }
@@ -72,24 +73,24 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), D
     Ok(ended.and(workers_ended).and(http_ended)?)
 }
 
-fn topics_task(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Option<Task> {
-    let (config, metrics) = (config.clone(), metrics.clone());
-    match config.topics.reconcile {
+fn topics_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Option<Task> {
+    let (cluster, metrics) = (cluster.clone(), metrics.clone());
+    match cluster.config.topics.reconcile {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
             Some(Task::new("topics", TOPICS_STOP_TIMEOUT, move |heartbeat, stop| {
-                reconcile(config.clone(), metrics.clone(), heartbeat, stop)
+                reconcile(cluster.clone(), metrics.clone(), heartbeat, stop)
             }))
         }
     }
 }
 
-fn persons_task(config: &Arc<Config>, metrics: &Arc<Metrics>, board: &Board) -> Option<Task> {
-    config.persons.as_ref()?.postgres.as_ref()?;
-    let (config, metrics, audit) = (config.clone(), metrics.clone(), board.heartbeat("audit"));
+fn persons_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>, board: &Board) -> Option<Task> {
+    cluster.config.persons.as_ref()?.postgres.as_ref()?;
+    let (cluster, metrics, audit) = (cluster.clone(), metrics.clone(), board.heartbeat("audit"));
     audit.rest("not the leader");
     Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
-        run_leader(config.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
+        run_leader(cluster.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
     }))
 }
 

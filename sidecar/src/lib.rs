@@ -6,6 +6,7 @@ pub mod config;
 mod sql;
 pub mod node;
 pub mod kafka;
+pub mod cluster;
 pub mod topics;
 pub mod schema;
 pub mod takeover;

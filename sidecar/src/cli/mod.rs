@@ -17,10 +17,12 @@ mod udf;
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use posthouse::backfill::map::MappingError;
+use posthouse::cluster::Cluster;
 use posthouse::config::{Config, ConfigError};
 use posthouse::topics::SpecError;
 use tracing_subscriber::EnvFilter;
@@ -127,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             for warning in &config.warnings {
                 tracing::warn!(config = %arguments.config.display(), "{warning}");
             }
-            finish(verb.run(&config, output))
+            finish(verb.run(&Arc::new(Cluster::new(config)), output))
         }),
     };
     match done {
@@ -151,14 +153,14 @@ fn finish(verb: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result
 }
 
 impl Verb {
-    async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    async fn run(&self, cluster: &Arc<Cluster>, output: Output) -> anyhow::Result<Outcome> {
         match self {
-            Self::Run => run::run(config).await,
-            Self::Schema(verb) => verb.run(config, output).await,
-            Self::Topics(verb) => verb.run(config, output).await,
-            Self::Persons(verb) => verb.run(config, output).await,
-            Self::Udf(verb) => verb.run(config, output).await,
-            Self::Backfill(verb) => verb.run(config, output).await,
+            Self::Run => run::run(cluster).await,
+            Self::Schema(verb) => verb.run(cluster, output).await,
+            Self::Topics(verb) => verb.run(cluster, output).await,
+            Self::Persons(verb) => verb.run(cluster, output).await,
+            Self::Udf(verb) => verb.run(cluster, output).await,
+            Self::Backfill(verb) => verb.run(cluster, output).await,
         }
     }
 }

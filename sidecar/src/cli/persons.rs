@@ -1,7 +1,7 @@
 //! `posthouse persons`: check, audit and repair of persons.
 
 use clap::{Args, Subcommand};
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 use posthouse::persons::{
     Audit, AuditReport, Deletions, Preflight, Requirement, SlotState, preflight, script,
 };
@@ -67,23 +67,23 @@ Examples:
   posthouse persons audit --json | jq '.tables[].nodes[] | select(.missing > 0)'";
 
 impl PersonsCommand {
-    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         match self {
-            Self::Check => check(config, output).await,
-            Self::Audit(arguments) => arguments.run(config, output).await,
+            Self::Check => check(cluster, output).await,
+            Self::Audit(arguments) => arguments.run(cluster, output).await,
         }
     }
 }
 
-async fn check(config: &Config, output: Output) -> anyhow::Result<Outcome> {
-    let preflight = preflight(config).await?;
+async fn check(cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+    let preflight = preflight(cluster).await?;
     output.print(&preflight, preflight_text)?;
     Ok(Outcome::differs_if(preflight.conflicts.count() > 0 || preflight.refused.is_some()))
 }
 
 impl AuditArguments {
-    async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-        let audit = Audit::new(config)?;
+    async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+        let audit = Audit::new(cluster)?;
         if !self.repair {
             let report = audit.check().await?;
             output.print(&report, text)?;

@@ -1,6 +1,8 @@
 //! `posthouse run`: the sidecar.
 
-use posthouse::config::Config;
+use std::sync::Arc;
+
+use posthouse::cluster::Cluster;
 use posthouse::daemon;
 
 use super::Outcome;
@@ -21,7 +23,7 @@ order. 1: a change of topics was interrupted, or a task kept failing; the log ha
 Example:
   posthouse --config /etc/posthouse/posthouse.toml run";
 
-pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
-    daemon::run(config.clone(), first_signal()?).await?;
+pub(super) async fn run(cluster: &Arc<Cluster>) -> anyhow::Result<Outcome> {
+    daemon::run(cluster.clone(), first_signal()?).await?;
     Ok(Outcome::Clean)
 }

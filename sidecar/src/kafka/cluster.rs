@@ -12,7 +12,7 @@ const DESCRIBED_AT_ONCE: usize = 500;
 
 /// The whole cluster, as one broker reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
+pub struct KafkaCluster {
     /// Id of the cluster; old brokers report none.
     pub id: Option<String>,
     /// Brokers that are up.
@@ -49,13 +49,13 @@ impl Layout {
 pub struct TopicConfig {
     /// `None` if the broker hides the value.
     pub value: Option<String>,
-    pub source: Source,
+    pub source: ConfigOrigin,
 }
 
 /// Origin of a config's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum ConfigOrigin {
     /// Set on the topic.
     Topic,
     /// The brokers' own configuration.
@@ -69,7 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers within seconds.
-    pub async fn cluster(&self) -> Result<Cluster, KafkaError> {
+    pub async fn cluster(&self) -> Result<KafkaCluster, KafkaError> {
         self.blocking("list topics", |admin| {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
             let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
@@ -84,7 +84,7 @@ impl Client {
                 });
                 (topic.name().to_owned(), Layout { partitions: partitions.collect() })
             });
-            Ok(Cluster {
+            Ok(KafkaCluster {
                 id: admin.inner().fetch_cluster_id(ANSWER_LIMIT),
                 brokers: metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect(),
                 topics: topics.collect(),
@@ -128,10 +128,10 @@ impl Client {
 
 fn config(entry: ConfigEntry) -> (String, TopicConfig) {
     let source = match entry.source {
-        ConfigSource::DynamicTopic => Source::Topic,
-        ConfigSource::Default | ConfigSource::Unknown => Source::Default,
+        ConfigSource::DynamicTopic => ConfigOrigin::Topic,
+        ConfigSource::Default | ConfigSource::Unknown => ConfigOrigin::Default,
         ConfigSource::DynamicBroker | ConfigSource::DynamicDefaultBroker | ConfigSource::StaticBroker => {
-            Source::Broker
+            ConfigOrigin::Broker
         }
     };
     (entry.name, TopicConfig { value: entry.value, source })

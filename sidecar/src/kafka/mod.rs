@@ -24,7 +24,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::config::{HostPort, Kafka, Login};
 
 pub use self::admin::request::{ConfigChange, NewTopic, Refusal};
-pub use self::cluster::{Cluster, Layout, Partition, Source, TopicConfig};
+pub use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
 use self::ends_aside::EndsAside;
 pub use self::groups::{Group, Member};
 pub use self::messages::FirstMessage;

@@ -3,8 +3,10 @@
 use minijinja::context;
 use serde::Serialize;
 
-use crate::config::{Config, Persons, TableName, VersionRule};
+use crate::cluster::Cluster;
+use crate::config::{Persons, TableName, VersionRule};
 use crate::kafka::{Client, KafkaError};
+use crate::persons::source::PersonSource;
 
 use super::checkpoint::{self, Published, StateError};
 use super::foreign::{self, ConflictError, Conflicts, LookError};
@@ -86,12 +88,12 @@ pub enum PreflightError {
 }
 
 /// Inspects PostgreSQL, both topics and all nodes. Read-only.
-pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
-    let (persons, postgres) = super::source::source(config).ok_or(PreflightError::NoSource)?;
-    let client = Client::new(&config.kafka)?;
+pub async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightError> {
+    let source = PersonSource::of(&cluster.config).ok_or(PreflightError::NoSource)?;
+    let (PersonSource { persons, postgres }, client) = (source, cluster.kafka()?);
     let session = Session::connect(postgres).await?;
     let (mut requirements, catalog) = requirements::look(&session, postgres).await?;
-    requirements.extend(topics(persons, &client).await?);
+    requirements.extend(topics(persons, client).await?);
     let mut tables = Vec::new();
     for (table, topic) in
         [(&postgres.person.table, &persons.topic), (&postgres.distinct_id.table, &persons.distinct_id_topic)]
@@ -102,12 +104,12 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
         };
         tables.push(SourceTable { table: table.to_string(), rows, topic: topic.clone() });
     }
-    let state = checkpoint::load(&client, postgres).await?;
+    let state = checkpoint::load(client, postgres).await?;
     let has_published = Published::new(persons, postgres).is_accepted(state.as_ref());
     let unmet = requirements::unmet(requirements.clone());
     let conflicts = match requirements.iter().any(Requirement::is_missing_topic) {
         true => Conflicts::default(),
-        false => foreign::look(config, persons, postgres, &client).await?.0,
+        false => foreign::look(cluster, source).await?.0,
     };
     let mut refused = match (unmet, conflicts.count()) {
         (Some(unmet), _) => Some(format!("{} requirements are not met", unmet.requirements.len())),
@@ -122,7 +124,7 @@ pub async fn preflight(config: &Config) -> Result<Preflight, PreflightError> {
         let base = state.as_ref().map_or(postgres.version_base, |state| state.version_base(postgres));
         snapshot_version = Some(of_copy(place, base)?);
         if !has_published && refused.is_none() {
-            match version_guard::check(config, &session, base).await {
+            match version_guard::check(cluster, &session, base).await {
                 Err(hidden @ NewestError::Hidden { .. }) => refused = Some(hidden.to_string()),
                 Err(error) => return Err(PreflightError::Newest(error)),
                 Ok(()) => {}

@@ -15,8 +15,8 @@ use minijinja::context;
 use pgwire_replication::Lsn;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::config::{Persons, Postgres};
 use crate::kafka::{DeliveryHandle, Producer};
+use crate::persons::source::PersonSource;
 use crate::supervise::Heartbeat;
 
 use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange, StateError};
@@ -61,9 +61,7 @@ pub enum CopyError {
 
 pub(super) struct Copy<'a> {
     pub producer: &'a Producer,
-    /// Names of the topics.
-    pub persons: &'a Persons,
-    pub postgres: &'a Postgres,
+    pub source: PersonSource<'a>,
     /// Store of the checkpoint.
     pub store: &'a CheckpointStore<'a>,
     /// Receives a heartbeat with progress.
@@ -77,12 +75,12 @@ impl Copy<'_> {
         if self.store.now().await.is_copied() {
             return Ok(());
         }
-        let session = Session::connect(self.postgres).await?;
+        let session = Session::connect(self.source.postgres).await?;
         wait_for_old_transactions(&session, self.heartbeat).await?;
-        for table in Table::both(self.postgres) {
+        for table in Table::both(self.source.postgres) {
             self.heartbeat.beat("reading a table for the snapshot", SCAN_TIMEOUT + COPY_BEAT_TIMEOUT);
             if progress(&mut self.store.now().await, table.kind).is_none() {
-                let left = ranges(&session, &table, self.postgres.readers).await?;
+                let left = ranges(&session, &table, self.source.postgres.readers).await?;
                 self.remember(table.kind, Copied { left, rows: 0 }).await?;
             }
             self.table(&table, told).await?;
@@ -92,14 +90,14 @@ impl Copy<'_> {
 
     async fn table(&self, table: &Table, told: &(dyn Fn(TableKind, u64) + Sync)) -> Result<(), CopyError> {
         let mut state = self.store.now().await;
-        let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.postgres))?;
+        let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.source.postgres))?;
         let copied = progress(&mut state, table.kind).take().unwrap_or_default();
         if copied.left.is_empty() {
             return Ok(());
         }
         let work =
             SnapshotWork { queue: Mutex::new((0..copied.left.len()).collect()), copied: Mutex::new(copied) };
-        let readers = (0..self.postgres.readers).map(|_| self.read(table, version, &work));
+        let readers = (0..self.source.postgres.readers).map(|_| self.read(table, version, &work));
         let mut readers: FuturesUnordered<_> = readers.collect();
         let mut ticks = interval(REMEMBER);
         loop {
@@ -129,12 +127,11 @@ impl Copy<'_> {
 
     /// Runs one reader, which takes range after range.
     async fn read(&self, table: &Table, version: u64, work: &SnapshotWork) -> Result<(), CopyError> {
-        let versions = match self.postgres.version {
+        let versions = match self.source.postgres.version {
             crate::config::VersionRule::Wal => Versions::Copy(version),
             crate::config::VersionRule::Column => Versions::Column,
         };
-        let mut publisher =
-            Publisher::connect(self.producer, self.persons, self.postgres, versions, Guarantees::ALL).await?;
+        let mut publisher = Publisher::connect(self.producer, self.source, versions, Guarantees::ALL).await?;
         let mut limit = PAGE_ROWS.1;
         while let Some(index) = work.take() {
             let mut range = work.range(index);

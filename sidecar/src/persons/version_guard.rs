@@ -6,8 +6,8 @@
 use pgwire_replication::Lsn;
 use serde::Deserialize;
 
-use crate::config::Config;
-use crate::node::{Node, NodeError};
+use crate::cluster::Cluster;
+use crate::node::NodeError;
 use crate::sql::{self, RenderError};
 
 use super::postgres::session::{PostgresError, Session};
@@ -55,17 +55,17 @@ struct NewestVersion {
 }
 
 /// Queries every reachable node.
-pub(super) async fn check(config: &Config, session: &Session, base: u64) -> Result<(), NewestError> {
+pub(super) async fn check(cluster: &Cluster, session: &Session, base: u64) -> Result<(), NewestError> {
     let (place, _) = now(session).await?;
     let given = of_copy(Lsn::from_u64(place.as_u64() + ASKED_BEFORE), base)?;
     let statement =
-        sql::render("audit/node_newest.sql", minijinja::context! { database => &config.database })?;
-    for node in Node::all(config) {
+        sql::render("audit/node_newest.sql", minijinja::context! { database => &cluster.config.database })?;
+    for node in &cluster.nodes {
         match node.rows::<NewestVersion>(&statement).await {
             Ok(rows) => {
                 let stored = rows.first().map_or(0, |row| row.version);
                 if stored > given {
-                    return Err(NewestError::Hidden { node: node.name, stored, given });
+                    return Err(NewestError::Hidden { node: node.name.clone(), stored, given });
                 }
             }
             // The node will consume the messages later, and the audit reports rows that are hidden

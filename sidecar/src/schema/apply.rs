@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
@@ -69,8 +69,7 @@ pub enum StepError {
 /// Returns the first failure, after the other steps of its stage have ended and the node's
 /// ingestion is resumed.
 pub async fn apply(
-    config: &Config,
-    nodes: &[Node],
+    cluster: &Cluster,
     steps: &[SchemaStep],
     stop: &AtomicBool,
     mut done: impl FnMut(usize, &SchemaStep),
@@ -82,11 +81,11 @@ pub async fn apply(
         if stop.load(Ordering::Relaxed) && !paused {
             return Err(ApplyError::Stopped { number: number - 1, count });
         }
-        let taken = stage.iter().map(async |&(number, step)| (number, step, take(config, nodes, step).await));
+        let taken = stage.iter().map(async |&(number, step)| (number, step, take(cluster, step).await));
         for (number, step, taken) in join_all(taken).await {
             if let Err(source) = taken {
                 let left = match paused || step.paused {
-                    true => resume(config, nodes, step, &steps[number..]).await.err(),
+                    true => resume(cluster, step, &steps[number..]).await.err(),
                     false => None,
                 };
                 let left = left.map(|error| error.to_string());
@@ -101,26 +100,21 @@ pub async fn apply(
 
 /// Recreates the node's views and consumers after a step failed during a pause. The failed step is
 /// retried first if it creates one of them, because a consumer must not stream to one of two views.
-async fn resume(
-    config: &Config,
-    nodes: &[Node],
-    failed: &SchemaStep,
-    rest: &[SchemaStep],
-) -> Result<(), StepError> {
+async fn resume(cluster: &Cluster, failed: &SchemaStep, rest: &[SchemaStep]) -> Result<(), StepError> {
     // The pause ends with the first step after which the node is not paused.
     let length = rest.iter().position(|step| !step.paused).map_or(rest.len(), |last| last + 1);
     let window = if failed.paused { &rest[..length] } else { &[] };
     for step in std::iter::once(failed).chain(window).filter(|step| step.resumes()) {
-        take(config, nodes, step).await?;
+        take(cluster, step).await?;
     }
     Ok(())
 }
 
-async fn take(config: &Config, nodes: &[Node], step: &SchemaStep) -> Result<(), StepError> {
-    for node in nodes.iter().filter(|node| node.name == step.node) {
+async fn take(cluster: &Cluster, step: &SchemaStep) -> Result<(), StepError> {
+    for node in cluster.nodes.iter().filter(|node| node.name == step.node) {
         execute(node, &step.sql).await?;
         if let Some(upgrade) = step.upgrade {
-            let values = minijinja::context! { database => &config.database };
+            let values = minijinja::context! { database => &cluster.config.database };
             let sql = sql::render("upgrades/record.sql", values)?;
             let record = node.query(&sql).param("name", upgrade.name);
             record.param("checksum", upgrade.checksum()).execute().await?;

@@ -15,6 +15,7 @@ use super::objects::Role;
 use super::plan::{Desired, ObservedSchema, SchemaPlan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade, UpgradeError};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::node::{Node, NodeError, NodesError, reach_all};
 use crate::sql::{self, RenderError};
@@ -70,11 +71,8 @@ struct Side {
 }
 
 /// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
-pub async fn observe(
-    config: &Config,
-    nodes: &[Node],
-    replays: Replays,
-) -> Result<Vec<SchemaPlan>, ObserveError> {
+pub async fn observe(cluster: &Cluster, replays: Replays) -> Result<Vec<SchemaPlan>, ObserveError> {
+    let Cluster { config, nodes, .. } = cluster;
     reach_all(nodes).await?;
     let mut differences = Vec::new();
     for node in nodes {

@@ -14,9 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Config, OffsetStorage};
-use crate::kafka::{Client, KafkaError, TopicPartition};
-use crate::node::{Node, NodeError};
+use crate::cluster::Cluster;
+use crate::config::OffsetStorage;
+use crate::kafka::{KafkaError, TopicPartition};
+use crate::node::NodeError;
 use crate::schema::{
     self, ApplyError, Confirmed, ObserveError, RefusalReason, Replays, SchemaPlan, SchemaStep, Section,
 };
@@ -78,11 +79,9 @@ pub enum TakeoverError {
     },
 }
 
-/// The servers of a takeover, and its stop signal.
+/// The cluster of a takeover, and its stop signal.
 pub struct Takeover<'a> {
-    pub config: &'a Config,
-    pub client: &'a Client,
-    pub nodes: &'a [Node],
+    pub cluster: &'a Cluster,
     /// Set by a signal.
     pub stop: &'a AtomicBool,
 }
@@ -98,7 +97,7 @@ impl Takeover<'_> {
         consumer: &str,
         confirmed: &Confirmed,
     ) -> Result<(), TakeoverError> {
-        judge::adoption(self.config, plans, consumer)?;
+        judge::adoption(&self.cluster.config, plans, consumer)?;
         let mut without = plans.to_vec();
         let feeders = without.iter_mut().flat_map(|plan| &mut plan.feeders);
         feeders.filter(|feeder| feeder.source == consumer).for_each(|feeder| feeder.conflicts = false);
@@ -120,10 +119,10 @@ impl Takeover<'_> {
         let pause = steps::pause_steps(&plans, consumer)?;
         self.carry_out(consumer, &pause, &mut report).await?;
         self.wait_until_empty(consumer).await?;
-        let before = verify::twice(self.config, self.nodes, since).await?;
+        let before = verify::twice(self.cluster, since).await?;
         let plans = self.plans().await?;
         schema::check(&plans, confirmed)?;
-        let steps = schema::steps(&self.config.database, &plans)?;
+        let steps = schema::steps(&self.cluster.config.database, &plans)?;
         self.carry_out(consumer, &steps, &mut report).await?;
         verify::verify(self, consumer, since, before).await
     }
@@ -133,24 +132,24 @@ impl Takeover<'_> {
     /// kill still finds them.
     pub async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> Result<(), TakeoverError> {
         let plans = self.plans().await?;
-        judge::hand_back(self.config, &plans, consumer)?;
-        let (group, database) = (&self.config.events.group, &self.config.database);
+        judge::hand_back(&self.cluster.config, &plans, consumer)?;
+        let (group, database) = (&self.cluster.config.events.group, &self.cluster.config.database);
         let paused = self.nodes_with_own_paused().await?;
         let resume = steps::resume_own_steps(paused.iter().map(String::as_str), database)?;
         self.carry_out(consumer, &resume, &mut report).await?;
         let plans = self.plans().await?;
-        let kept = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
+        let kept = positions(&groups::observe(self.cluster, Some(group)).await?, group);
         self.carry_out(consumer, &steps::pause_own_steps(&plans, database)?, &mut report).await?;
         self.wait_until_empty(consumer).await?;
         // The engine commits to the group after Keeper, so an outage of the brokers can leave the
         // group behind.
-        let committed = positions(&groups::observe(self.client, self.nodes, Some(group)).await?, group);
+        let committed = positions(&groups::observe(self.cluster, Some(group)).await?, group);
         let behind: BTreeMap<TopicPartition, i64> = kept
             .into_iter()
             .filter(|(place, offset)| committed.get(place).is_none_or(|committed| committed < offset))
             .collect();
         if !behind.is_empty() {
-            self.client.commit(group, &behind).await?;
+            self.cluster.kafka()?.commit(group, &behind).await?;
         }
         self.carry_out(consumer, &steps::remove_own_steps(&plans, database)?, &mut report).await?;
         let resume = steps::resume_steps(&plans, consumer)?;
@@ -160,8 +159,8 @@ impl Takeover<'_> {
     /// Nodes on which our consumer is detached because a reversal was killed.
     async fn nodes_with_own_paused(&self) -> Result<Vec<String>, TakeoverError> {
         let mut paused = Vec::new();
-        for node in self.nodes {
-            if schema::is_detached(node, &self.config.database, steps::OWN_CONSUMER).await? {
+        for node in &self.cluster.nodes {
+            if schema::is_detached(node, &self.cluster.config.database, steps::OWN_CONSUMER).await? {
                 paused.push(node.name.clone());
             }
         }
@@ -171,12 +170,14 @@ impl Takeover<'_> {
     /// Refuses replicas below our Keeper path that have no table. Their offsets would win over the
     /// group's, and our consumer would replay messages that the other consumer has stored.
     async fn refuse_stale_offsets(&self, plans: &[SchemaPlan]) -> Result<(), TakeoverError> {
-        let (path, Some(node)) = (&self.config.events.keeper_path, self.nodes.first()) else { return Ok(()) };
+        let (path, Some(node)) = (&self.cluster.config.events.keeper_path, self.cluster.nodes.first()) else {
+            return Ok(());
+        };
         let exists = plans
             .iter()
             .flat_map(|plan| &plan.consumers)
             .any(|(object, _)| object.section == Section::Events);
-        if exists || self.config.events.offsets == OffsetStorage::Group {
+        if exists || self.cluster.config.events.offsets == OffsetStorage::Group {
             return Ok(());
         }
         let replicas = groups::replicas(node, path).await?.unwrap_or_default();
@@ -190,7 +191,7 @@ impl Takeover<'_> {
     }
 
     async fn plans(&self) -> Result<Vec<SchemaPlan>, TakeoverError> {
-        Ok(schema::observe(self.config, self.nodes, Replays::new()).await?)
+        Ok(schema::observe(self.cluster, Replays::new()).await?)
     }
 
     async fn carry_out(
@@ -200,7 +201,7 @@ impl Takeover<'_> {
         report: &mut impl FnMut(&str),
     ) -> Result<(), TakeoverError> {
         let say = |_, step: &SchemaStep| report(&format!("{} {}", step.node, step.summary));
-        let done = schema::apply(self.config, self.nodes, steps, self.stop, say).await;
+        let done = schema::apply(self.cluster, steps, self.stop, say).await;
         done.map_err(|source| TakeoverError::Apply {
             consumer: consumer.to_owned(),
             source: Box::new(source),
@@ -208,9 +209,9 @@ impl Takeover<'_> {
     }
 
     async fn wait_until_empty(&self, consumer: &str) -> Result<(), TakeoverError> {
-        let (deadline, group) = (Instant::now() + LEAVE_TIMEOUT, &self.config.events.group);
+        let (deadline, group) = (Instant::now() + LEAVE_TIMEOUT, &self.cluster.config.events.group);
         loop {
-            let groups = self.client.groups(Some(group)).await?;
+            let groups = self.cluster.kafka()?.groups(Some(group)).await?;
             let members = groups.iter().map(|group| group.members.len()).sum();
             if members == 0 {
                 return Ok(());

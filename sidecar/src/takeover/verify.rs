@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Takeover, TakeoverError, positions};
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::kafka::TopicPartition;
-use crate::node::Node;
 use crate::sql;
 use crate::topics::groups;
 
@@ -34,7 +33,8 @@ struct Twice {
 
 /// Returns the number of rows that are stored more than once, of messages since an hour before
 /// `since` (seconds since 1970).
-pub(super) async fn twice(config: &Config, nodes: &[Node], since: u64) -> Result<u64, TakeoverError> {
+pub(super) async fn twice(cluster: &Cluster, since: u64) -> Result<u64, TakeoverError> {
+    let Cluster { config, nodes, .. } = cluster;
     let Some(node) = nodes.first() else { return Ok(0) };
     let text = sql::render("inspect/stored_twice.sql", minijinja::context! { database => &config.database })?;
     let since = u32::try_from(since.saturating_sub(LOOK_BACK)).unwrap_or(u32::MAX);
@@ -50,10 +50,10 @@ pub(super) async fn verify(
     since: u64,
     before: u64,
 ) -> Result<Verified, TakeoverError> {
-    let Takeover { config, client, nodes, .. } = takeover;
+    let cluster = takeover.cluster;
+    let (config, client) = (&cluster.config, cluster.kafka()?);
     let (topic, group) = (&config.events.topic, &config.events.group);
-    let cluster = client.cluster().await?;
-    let count = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
+    let count = client.cluster().await?.topics.get(topic).map_or(0, |layout| layout.partitions.len());
     let partitions = (0..).take(count);
     let places: BTreeSet<TopicPartition> =
         partitions.map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
@@ -66,7 +66,7 @@ pub(super) async fn verify(
         .collect();
     let deadline = Instant::now() + READ_TIMEOUT;
     loop {
-        let read = positions(&groups::observe(client, nodes, Some(group)).await?, group);
+        let read = positions(&groups::observe(cluster, Some(group)).await?, group);
         let behind = |(place, end): (&TopicPartition, &i64)| {
             (end - read.get(place).copied().unwrap_or_default()).max(0)
         };
@@ -80,6 +80,6 @@ pub(super) async fn verify(
         }
         sleep(READ_POLL_INTERVAL).await;
     }
-    let twice = twice(config, nodes, since).await?.saturating_sub(before);
+    let twice = twice(cluster, since).await?.saturating_sub(before);
     Ok(Verified { partitions: ends.len(), twice })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::kafka::{Client, KafkaError, Source};
+use crate::kafka::{Client, ConfigOrigin, KafkaError};
 
 /// Text of a topics file with every topic of the cluster, except Kafka's own.
 pub async fn import(client: &Client) -> Result<String, KafkaError> {
@@ -20,7 +20,7 @@ pub async fn import(client: &Client) -> Result<String, KafkaError> {
         line(&mut text, &format!("\n[topics.{}]", key(name)));
         line(&mut text, &format!("partitions = {}", layout.partitions.len()));
         line(&mut text, &format!("replication_factor = {}", layout.replication_factor()));
-        let own = configs.iter().filter(|(_, config)| config.source == Source::Topic);
+        let own = configs.iter().filter(|(_, config)| config.source == ConfigOrigin::Topic);
         let own: Vec<String> = own
             .filter_map(|(name, config)| {
                 Some(format!("{} = {}", quoted(name), quoted(config.value.as_deref()?)))

@@ -15,8 +15,8 @@ mod watcher;
 mod reconcile;
 mod import;
 
-use crate::kafka::{Client, Cluster, KafkaError};
-use crate::node::Node;
+use crate::cluster::Cluster;
+use crate::kafka::{KafkaCluster, KafkaError};
 
 pub use self::apply::lock::{Lock, LockError, LockScope};
 pub use self::apply::{AppliedStep, StepOutcome, TopicsApplyError, apply};
@@ -30,8 +30,7 @@ pub use self::spec::{Spec, SpecError, load};
 /// Observes the cluster and compares it with the file. Returns the plan and its input. Changes
 /// neither.
 pub async fn compare(
-    client: &Client,
-    nodes: &[Node],
+    cluster: &Cluster,
     spec: &Spec,
     options: &Options,
 ) -> Result<(TopicsPlan, Observed), TopicsPlanError> {
@@ -39,10 +38,10 @@ pub async fn compare(
     if !unnamed.is_empty() {
         return Err(TopicsPlanError::Unnamed { topics: unnamed.join(", ") });
     }
-    let observed = observe(client, nodes, spec).await?;
+    let observed = observe(cluster, spec).await?;
     guard(spec, &observed.cluster)?;
     let mut plan = plan::plan(spec, &observed, options);
-    plan::reclaim::fill_in(client, &observed.cluster, &mut plan.steps).await;
+    plan::reclaim::fill_in(cluster.kafka()?, &observed.cluster, &mut plan.steps).await;
     Ok((plan, observed))
 }
 
@@ -74,7 +73,7 @@ pub struct OtherCluster {
 }
 
 /// Fails if the file names a cluster and the brokers are of another one.
-fn guard(spec: &Spec, cluster: &Cluster) -> Result<(), OtherCluster> {
+fn guard(spec: &Spec, cluster: &KafkaCluster) -> Result<(), OtherCluster> {
     match &spec.cluster_id {
         Some(wanted) if cluster.id.as_ref() != Some(wanted) => {
             let found = cluster.id.clone().unwrap_or_else(|| "without a name".to_owned());

@@ -13,10 +13,10 @@ use super::plan::Step;
 use super::spec_reader::SpecReader;
 use super::watcher::Watcher;
 use super::{Lock, LockError, LockScope, Options, Spec, StepOutcome, TopicsPlan, apply, compare};
-use crate::config::{Config, Reconcile};
+use crate::cluster::Cluster;
+use crate::config::Reconcile;
 use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
-use crate::node::Node;
 use crate::supervise::{Heartbeat, stopped};
 
 /// Limit of one stage. A peer that answers probes may still never finish a request.
@@ -27,7 +27,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Checks topics every period until `stop` is set. Errors are logged and counted, and the next
 /// period retries.
 pub async fn reconcile(
-    config: Arc<Config>,
+    cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
     mut stop: watch::Receiver<bool>,
@@ -36,14 +36,14 @@ pub async fn reconcile(
         metrics.add(counter, 0);
     }
     let mut reconciler = Reconciler {
-        spec: SpecReader::new(config.kafka.topics_file.clone()),
+        spec: SpecReader::new(cluster.config.kafka.topics_file.clone()),
         watcher: Watcher::default(),
-        config: &config,
+        cluster: &cluster,
         metrics: &metrics,
         heartbeat: &heartbeat,
         stop: stop.clone(),
     };
-    let period = config.topics.interval;
+    let period = cluster.config.topics.interval;
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -74,7 +74,7 @@ pub async fn reconcile(
 struct Reconciler<'a> {
     spec: SpecReader,
     watcher: Watcher,
-    config: &'a Config,
+    cluster: &'a Cluster,
     metrics: &'a Metrics,
     heartbeat: &'a Heartbeat,
     stop: watch::Receiver<bool>,
@@ -82,36 +82,31 @@ struct Reconciler<'a> {
 
 impl Reconciler<'_> {
     async fn look(&mut self) -> anyhow::Result<()> {
-        let (client, nodes) = (Client::new(&self.config.kafka)?, Node::all(self.config));
         // Read in every period, so that an edited file takes effect.
         let reading = self.spec.read();
         let spec = interruptible(self.heartbeat, &mut self.stop, "reading the topics file", reading).await;
         let kept = match &spec {
-            Ok(spec) => check::kept_of(self.config, spec),
+            Ok(spec) => check::kept_of(&self.cluster.config, spec),
             // The unreadable file is reported below. Consumers are still checked.
-            Err(_) => BTreeSet::from([self.config.events.topic.clone()]),
+            Err(_) => BTreeSet::from([self.cluster.config.events.topic.clone()]),
         };
         let compared = match spec {
-            Ok(spec) => self.compare_and_apply(&client, &nodes, &spec).await,
+            Ok(spec) => self.compare_and_apply(&spec).await,
             Err(error) => Err(error),
         };
         // Consumers are always checked, because they may stall for the same reason.
-        let looking = self.watcher.look(self.config, &client, &nodes, kept, self.metrics);
+        let looking = self.watcher.look(self.cluster, kept, self.metrics);
         let watched =
             interruptible(self.heartbeat, &mut self.stop, "checking groups and Kafka tables", looking).await;
         compared.and(watched)
     }
 
-    async fn compare_and_apply(
-        &mut self,
-        client: &Client,
-        nodes: &[Node],
-        spec: &Spec,
-    ) -> anyhow::Result<()> {
-        let options = Options::default();
-        let comparing = || async { Ok(compare(client, nodes, spec, &options).await?.0) };
+    async fn compare_and_apply(&mut self, spec: &Spec) -> anyhow::Result<()> {
+        let (cluster, options) = (self.cluster, Options::default());
+        let client = cluster.kafka()?;
+        let comparing = || async { Ok(compare(cluster, spec, &options).await?.0) };
         let mut plan = self.stage("comparing topics with the file", comparing()).await?;
-        if self.config.topics.reconcile == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
+        if cluster.config.topics.reconcile == Reconcile::Apply && plan.steps.iter().any(is_harmless) {
             let taken = self
                 .stage("taking the lock of topics", async {
                     Ok(Lock::take(client, &LockScope::topics()).await)

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use super::check::{self, CheckInput, Finding, Severity};
 use super::stalls::Sightings;
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::http::{Labels, Metric, Metrics};
-use crate::kafka::Client;
-use crate::node::Node;
 
 /// State from one check to the next.
 #[derive(Debug, Default)]
@@ -25,13 +23,11 @@ impl Watcher {
     /// Fails if the brokers can't be read.
     pub(super) async fn look(
         &mut self,
-        config: &Config,
-        client: &Client,
-        nodes: &[Node],
+        cluster: &Cluster,
         topics: BTreeSet<String>,
         metrics: &Metrics,
     ) -> anyhow::Result<()> {
-        let found = match check::look(config, client, nodes, topics, &mut self.sightings).await {
+        let found = match check::look(cluster, topics, &mut self.sightings).await {
             Ok(found) => found,
             Err(error) => {
                 for metric in [Metric::ConsumerLag, Metric::ConsumerOldestUnread, Metric::ConsumerStalled] {

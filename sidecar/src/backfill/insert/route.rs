@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use posthouse_udf::shard::{ShardError, Weights};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::node::{Node, NodeError, NodesError};
 use crate::schema::{ClusterError, cluster_differences};
 use crate::sql::{self, RenderError};
@@ -97,10 +97,11 @@ impl fmt::Display for Way {
 impl Route {
     /// Queries the nodes, compares their cluster with the config, and chooses a route. Writes no
     /// data.
-    pub async fn choose(config: &Config, choice: RouteChoice) -> Result<Self, RouteError> {
+    pub async fn choose(cluster: &Cluster, choice: RouteChoice) -> Result<Self, RouteError> {
+        let config = &cluster.config;
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
         let rule = Weights::new(&weights)?;
-        let (nodes, errors) = reachable(Node::all(config)).await?;
+        let (nodes, errors) = reachable(cluster.nodes.clone()).await?;
         if config.replicated {
             for table in ["sharded_backfill_files", "sharded_backfill_ledger"] {
                 settle(&config.database, &nodes, table).await?;

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use indicatif::{HumanBytes, HumanCount};
 use posthouse::backfill::insert::{Route, RouteChoice};
 use posthouse::backfill::ledger::{self, Job};
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 use serde::Serialize;
 
 use crate::cli::Outcome;
@@ -16,30 +16,30 @@ struct Cancelled<'a> {
     cancelled: &'a str,
 }
 
-pub(super) async fn list(config: &Config, output: Output) -> anyhow::Result<Outcome> {
-    let route = Route::choose(config, RouteChoice::Auto).await?;
-    let jobs = ledger::jobs(route.any(), &config.database, None).await?;
+pub(super) async fn list(cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(cluster, RouteChoice::Auto).await?;
+    let jobs = ledger::jobs(route.any(), &cluster.config.database, None).await?;
     output.print(&jobs, |jobs| list_text(jobs))?;
     Ok(Outcome::Clean)
 }
 
-pub(super) async fn status(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
-    let route = Route::choose(config, RouteChoice::Auto).await?;
-    let job = find(&route, config, job).await?;
+pub(super) async fn status(cluster: &Cluster, job: &str, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(cluster, RouteChoice::Auto).await?;
+    let job = find(&route, cluster, job).await?;
     output.print(&job, status_text)?;
     Ok(Outcome::Clean)
 }
 
-pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
-    let route = Route::choose(config, RouteChoice::Auto).await?;
-    let job = find(&route, config, job).await?;
+pub(super) async fn cancel(cluster: &Cluster, job: &str, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(cluster, RouteChoice::Auto).await?;
+    let job = find(&route, cluster, job).await?;
     anyhow::ensure!(
         !job.is_complete(),
         "job {} is loaded and can't be cancelled; posthouse backfill status {} shows it",
         job.job,
         job.job
     );
-    ledger::cancel(&route, &config.database, &job.job).await?;
+    ledger::cancel(&route, &cluster.config.database, &job.job).await?;
     output.print(&Cancelled { cancelled: &job.job }, |_| {
         format!(
             "job {} is cancelled: its running loads stop within seconds, after the blocks in flight. The {} stored rows stay; \
@@ -52,8 +52,8 @@ pub(super) async fn cancel(config: &Config, job: &str, output: Output) -> anyhow
 }
 
 /// Returns the job `name`. An id without any load is an error.
-pub(super) async fn find(route: &Route, config: &Config, name: &str) -> anyhow::Result<Job> {
-    let found = ledger::jobs(route.any(), &config.database, Some(name)).await?;
+pub(super) async fn find(route: &Route, cluster: &Cluster, name: &str) -> anyhow::Result<Job> {
+    let found = ledger::jobs(route.any(), &cluster.config.database, Some(name)).await?;
     if found.len() > 1 {
         bail!("there are {} jobs called {name}: please report this", found.len());
     }

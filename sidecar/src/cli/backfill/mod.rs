@@ -10,7 +10,7 @@ mod verify;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 
 pub(super) use self::request::{LoadArguments, SourceArguments};
 use super::Outcome;
@@ -79,14 +79,14 @@ pub(super) struct JobName {
 }
 
 impl Backfill {
-    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         match self {
-            Self::Plan(sources) => plan::plan(config, sources, output).await,
-            Self::Run(load) => run::run(config, load, output).await,
-            Self::Status(JobName { job }) => jobs::status(config, job, output).await,
-            Self::List => jobs::list(config, output).await,
-            Self::Cancel(JobName { job }) => jobs::cancel(config, job, output).await,
-            Self::Verify(JobName { job }) => verify::verify(config, job, output).await,
+            Self::Plan(sources) => plan::plan(cluster, sources, output).await,
+            Self::Run(load) => run::run(cluster, load, output).await,
+            Self::Status(JobName { job }) => jobs::status(cluster, job, output).await,
+            Self::List => jobs::list(cluster, output).await,
+            Self::Cancel(JobName { job }) => jobs::cancel(cluster, job, output).await,
+            Self::Verify(JobName { job }) => verify::verify(cluster, job, output).await,
         }
     }
 }

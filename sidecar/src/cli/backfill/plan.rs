@@ -4,20 +4,20 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
 use posthouse::backfill::insert::Route;
 use posthouse::backfill::plan::{Summary, make};
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 
 use super::request::SourceArguments;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
 
 pub(super) async fn plan(
-    config: &Config,
+    cluster: &Cluster,
     sources: &SourceArguments,
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let request = sources.request()?;
-    let route = Route::choose(config, sources.route()).await?;
-    let plan = make(&config.database, &route, &request).await?;
+    let route = Route::choose(cluster, sources.route()).await?;
+    let plan = make(&cluster.config.database, &route, &request).await?;
     output.print(&Summary::of(&plan, &route), text)?;
     Ok(Outcome::Clean)
 }

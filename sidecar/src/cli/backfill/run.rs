@@ -12,7 +12,7 @@ use posthouse::backfill::run::{
     run as load_rows,
 };
 use posthouse::backfill::verify::Proof;
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,10 +47,10 @@ struct LoadedJob {
     no_verify: bool,
 }
 
-pub(super) async fn run(config: &Config, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
+pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
     let request = load.sources.request()?;
-    let route = Route::choose(config, load.sources.route()).await?;
-    let plan = Arc::new(make(&config.database, &route, &request).await?);
+    let route = Route::choose(cluster, load.sources.route()).await?;
+    let plan = Arc::new(make(&cluster.config.database, &route, &request).await?);
     note(plan_of::text(&Summary::of(&plan, &route)).trim_end());
     let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
@@ -68,14 +68,14 @@ pub(super) async fn run(config: &Config, load: &LoadArguments, output: Output) -
         return dry_run(&route, plan, &limits, progress, output).await;
     }
     let stopped = {
-        let work = load_rows(config, &route, plan.clone(), &limits, progress.clone());
+        let work = load_rows(&cluster.config, &route, plan.clone(), &limits, progress.clone());
         tokio::select! {
             done = work => done?,
             () = bar::show(&progress, plan.rows()) => None,
         }
     };
     let proof = match (stopped, load.no_verify) {
-        (None, false) => Some(verify::prove(config, &route, &plan, limits.decoding).await?),
+        (None, false) => Some(verify::prove(cluster, &route, &plan, limits.decoding).await?),
         _ => None,
     };
     let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof);

@@ -9,7 +9,7 @@ use posthouse::backfill::ledger::{Job, State, note};
 use posthouse::backfill::plan::{Cut, LoadPlan, remake};
 use posthouse::backfill::read::MemoryBounds;
 use posthouse::backfill::verify::{Proof, explain, verify as compare};
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 
 use super::jobs::find;
 use super::memory::decoding;
@@ -19,14 +19,15 @@ use crate::cli::output::{Output, table};
 /// Memory for rereading files.
 const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");
 
-pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow::Result<Outcome> {
-    let route = Route::choose(config, RouteChoice::Auto).await?;
-    let job = find(&route, config, job).await?;
-    let mut proof = count(config, &route, &job).await?;
+pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyhow::Result<Outcome> {
+    let route = Route::choose(cluster, RouteChoice::Auto).await?;
+    let job = find(&route, cluster, job).await?;
+    let mut proof = count(cluster, &route, &job).await?;
     if proof.complete && !proof.is_proven() {
-        match remake(&config.database, &route, &job.job, Cut::slices_of(MEMORY)).await {
+        match remake(&cluster.config.database, &route, &job.job, Cut::slices_of(MEMORY)).await {
             Ok(plan) => {
-                explain(&config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof).await?;
+                explain(&cluster.config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof)
+                    .await?;
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
@@ -37,37 +38,37 @@ pub(super) async fn verify(config: &Config, job: &str, output: Output) -> anyhow
             }
         }
     }
-    conclude(config, &route, &job.job, &proof).await?;
+    conclude(cluster, &route, &job.job, &proof).await?;
     output.print(&proof, text)?;
     Ok(Outcome::differs_if(!proof.is_proven()))
 }
 
 /// Returns the proof at the end of a load.
 pub(super) async fn prove(
-    config: &Config,
+    cluster: &Cluster,
     route: &Route,
     plan: &Arc<LoadPlan>,
     decoding: MemoryBounds,
 ) -> anyhow::Result<Proof> {
-    let job = find(route, config, &plan.job).await?;
-    let mut proof = count(config, route, &job).await?;
-    explain(&config.database, route, plan.clone(), decoding, &mut proof).await?;
-    conclude(config, route, &plan.job, &proof).await?;
+    let job = find(route, cluster, &plan.job).await?;
+    let mut proof = count(cluster, route, &job).await?;
+    explain(&cluster.config.database, route, plan.clone(), decoding, &mut proof).await?;
+    conclude(cluster, route, &plan.job, &proof).await?;
     Ok(proof)
 }
 
-async fn count(config: &Config, route: &Route, job: &Job) -> anyhow::Result<Proof> {
-    if config.replicated {
-        settle(&config.database, &route.nodes, "sharded_events").await?;
+async fn count(cluster: &Cluster, route: &Route, job: &Job) -> anyhow::Result<Proof> {
+    if cluster.config.replicated {
+        settle(&cluster.config.database, &route.nodes, "sharded_events").await?;
     }
     let say = |month: u32| tracing::info!(month, "counting rows on every shard");
-    Ok(compare(config, route.any(), job, say).await?)
+    Ok(compare(&cluster.config, route.any(), job, say).await?)
 }
 
 /// Records in the ledger that a job is proven.
-async fn conclude(config: &Config, route: &Route, job: &str, proof: &Proof) -> anyhow::Result<()> {
+async fn conclude(cluster: &Cluster, route: &Route, job: &str, proof: &Proof) -> anyhow::Result<()> {
     if proof.is_proven() {
-        note(route, &config.database, job, State::Proven).await?;
+        note(route, &cluster.config.database, job, State::Proven).await?;
     }
     Ok(())
 }

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 use posthouse::kafka::{Client, KafkaError};
-use posthouse::node::Node;
 use posthouse::schema::{self, Action, Confirmed, SchemaChange, SchemaPlan, SchemaStep};
 use posthouse::takeover::{self, Takeover};
 use posthouse::topics::{Lock, LockError, LockScope};
@@ -61,22 +60,15 @@ impl SchemaApply {
     }
 }
 
-pub(super) async fn run(
-    config: &Config,
-    nodes: &[Node],
-    verb: &SchemaApply,
-    output: Output,
-) -> anyhow::Result<Outcome> {
+pub(super) async fn run(cluster: &Cluster, verb: &SchemaApply, output: Output) -> anyhow::Result<Outcome> {
     let steps = match (&verb.adopt, &verb.hand_back) {
-        (Some(consumer), _) => {
-            change_hands(config, nodes, Direction::Adopt(consumer), &verb.confirmed()).await?
-        }
+        (Some(consumer), _) => change_hands(cluster, Direction::Adopt(consumer), &verb.confirmed()).await?,
         (None, Some(consumer)) => {
-            change_hands(config, nodes, Direction::HandBack(consumer), &verb.confirmed()).await?
+            change_hands(cluster, Direction::HandBack(consumer), &verb.confirmed()).await?
         }
-        (None, None) => changes(config, nodes, &verb.confirmed()).await?,
+        (None, None) => changes(cluster, &verb.confirmed()).await?,
     };
-    let left = plan(config, nodes).await?.nodes;
+    let left = plan(cluster).await?.nodes;
     let applied = AppliedSchema { done: steps, left };
     output.print(&applied, applied_text)?;
     if let Some((plan, change)) =
@@ -91,16 +83,16 @@ pub(super) async fn run(
     Ok(Outcome::differs_if(applied.left.iter().any(|plan| !plan.changes.is_empty())))
 }
 
-async fn changes(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
-    let planned = plan(config, nodes).await?;
+async fn changes(cluster: &Cluster, confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+    let planned = plan(cluster).await?;
     schema::refuse_faults(&planned.settings)?;
     schema::check(&planned.nodes, confirmed)?;
     let removal = takeover::removal_steps(&planned.nodes, confirmed)?;
     match planned.steps.is_empty() && removal.is_empty() {
         true => Ok(Vec::new()),
         false => {
-            schema::refuse_read_only(config, nodes).await?;
-            locked(config, nodes, confirmed).await
+            schema::refuse_read_only(cluster).await?;
+            locked(cluster, confirmed).await
         }
     }
 }
@@ -112,17 +104,16 @@ enum Direction<'a> {
 }
 
 async fn change_hands(
-    config: &Config,
-    nodes: &[Node],
+    cluster: &Cluster,
     direction: Direction<'_>,
     confirmed: &Confirmed,
 ) -> anyhow::Result<Vec<String>> {
-    let client = Client::new(&config.kafka)?;
-    schema::refuse_faults(&schema::node_settings(config, nodes).await?)?;
-    schema::refuse_read_only(config, nodes).await?;
+    let client = cluster.kafka()?;
+    schema::refuse_faults(&schema::node_settings(cluster).await?)?;
+    schema::refuse_read_only(cluster).await?;
     let stop = stop_on_signals()?;
-    let lock = Lock::take(&client, &LockScope::schema(&config.database)).await?;
-    let takeover = Takeover { config, client: &client, nodes, stop: &stop };
+    let lock = Lock::take(client, &LockScope::schema(&cluster.config.database)).await?;
+    let takeover = Takeover { cluster, stop: &stop };
     let mut done = Vec::new();
     let report = |step: &str| {
         note(step);
@@ -145,10 +136,10 @@ async fn change_hands(
 
 /// Repeats the plan under the lock, because the first plan may have seen the half-done work of
 /// another apply.
-async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
-    let client = Client::new(&config.kafka)?;
-    let lock = lock(&client, &config.database).await?;
-    let Planned { nodes: plans, mut steps, .. } = plan(config, nodes).await?;
+async fn locked(cluster: &Cluster, confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+    let client = cluster.kafka()?;
+    let lock = lock(client, &cluster.config.database).await?;
+    let Planned { nodes: plans, mut steps, .. } = plan(cluster).await?;
     schema::check(&plans, confirmed)?;
     // Steps of one stage run at the same time, so the removal steps get stages after all others.
     let last = steps.last().map_or(0, |step| step.stage);
@@ -163,7 +154,7 @@ async fn locked(config: &Config, nodes: &[Node], confirmed: &Confirmed) -> anyho
         note(format_args!("{number:>width$}/{count} {} {}", step.node, step.summary));
     };
     let stop = stop_on_signals()?;
-    schema::apply(config, nodes, &steps, &stop, say).await?;
+    schema::apply(cluster, &steps, &stop, say).await?;
     drop(lock);
     Ok(steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect())
 }

@@ -6,9 +6,7 @@ mod show;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::schema::{self, SchemaPlan, SchemaStep, SettingFinding};
 use posthouse::topics::groups::{self, TopicReader};
 use serde::Serialize;
@@ -87,22 +85,21 @@ struct Rendered {
 }
 
 impl Schema {
-    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-        let nodes = Node::all(config);
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         match self {
-            Self::Render(arguments) => render(config, &nodes, arguments.node.as_deref(), output),
+            Self::Render(arguments) => render(cluster, arguments.node.as_deref(), output),
             Self::Plan | Self::Apply(SchemaApply { dry_run: true, .. }) => {
-                let planned = plan(config, &nodes).await?;
+                let planned = plan(cluster).await?;
                 output.print(&planned, plan_text)?;
                 Ok(planned.outcome())
             }
             Self::Check => {
-                let planned = plan(config, &nodes).await?;
+                let planned = plan(cluster).await?;
                 output.print(&planned, check_text)?;
                 Ok(planned.outcome())
             }
             Self::Import(verb) => verb.run(output).await,
-            Self::Apply(verb) => apply::run(config, &nodes, verb, output).await,
+            Self::Apply(verb) => apply::run(cluster, verb, output).await,
         }
     }
 }
@@ -114,15 +111,15 @@ impl Planned {
     }
 }
 
-fn render(config: &Config, nodes: &[Node], name: Option<&str>, output: Output) -> anyhow::Result<Outcome> {
+fn render(cluster: &Cluster, name: Option<&str>, output: Output) -> anyhow::Result<Outcome> {
     let node = match name {
-        None => nodes.first().context("the config has no node")?,
-        Some(name) => nodes.iter().find(|node| node.name == name).with_context(|| {
-            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        None => cluster.nodes.first().context("the config has no node")?,
+        Some(name) => cluster.nodes.iter().find(|node| node.name == name).with_context(|| {
+            let names: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
             format!("the config has no node {name}: take one of {}", names.join(", "))
         })?,
     };
-    let statements = schema::render(config, node)?.into_iter();
+    let statements = schema::render(&cluster.config, node)?.into_iter();
     let rendered: Vec<Rendered> =
         statements.map(|statement| Rendered { object: statement.object.name, sql: statement.sql }).collect();
     let text = |rendered: &Vec<Rendered>| {
@@ -132,32 +129,26 @@ fn render(config: &Config, nodes: &[Node], name: Option<&str>, output: Output) -
     Ok(Outcome::Clean)
 }
 
-async fn plan(config: &Config, nodes: &[Node]) -> anyhow::Result<Planned> {
-    posthouse::node::reach_all(nodes).await?;
-    let client = Client::new(&config.kafka)?;
-    let replays = groups::replays(config, &client, nodes).await?;
-    let mut plans = schema::observe(config, nodes, replays).await?;
-    let steps = schema::steps(&config.database, &plans)?;
+async fn plan(cluster: &Cluster) -> anyhow::Result<Planned> {
+    posthouse::node::reach_all(&cluster.nodes).await?;
+    let replays = groups::replays(cluster).await?;
+    let mut plans = schema::observe(cluster, replays).await?;
+    let steps = schema::steps(&cluster.config.database, &plans)?;
     let readers = match plans.iter().all(|plan| plan.changes.is_empty() && plan.feeders.is_empty()) {
         true => Vec::new(),
-        false => other_readers(config, &client, nodes, &mut plans).await,
+        false => other_readers(cluster, &mut plans).await,
     };
-    let settings = schema::node_settings(config, nodes).await?;
+    let settings = schema::node_settings(cluster).await?;
     Ok(Planned { nodes: plans, readers, settings, steps })
 }
 
 /// Sets the lag of feeders and returns the groups that belong to no feeder. Returns no groups if
 /// the brokers do not answer, so that the plan is shown all the same.
-async fn other_readers(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
-    plans: &mut [SchemaPlan],
-) -> Vec<TopicReader> {
-    let mut readers = match groups::readers(client, nodes, &config.events.topic).await {
+async fn other_readers(cluster: &Cluster, plans: &mut [SchemaPlan]) -> Vec<TopicReader> {
+    let mut readers = match groups::readers(cluster, &cluster.config.events.topic).await {
         Ok(readers) => readers,
         Err(error) => {
-            tracing::warn!(topic = config.events.topic, error = %error, "consumer groups can't be read");
+            tracing::warn!(topic = cluster.config.events.topic, error = %error, "consumer groups can't be read");
             return Vec::new();
         }
     };
@@ -170,7 +161,7 @@ async fn other_readers(
         let mut feeders = plans.iter().flat_map(|plan| &plan.feeders);
         feeders.any(|feeder| feeder.consumer.as_ref().is_some_and(|table| table.group == reader.group))
     };
-    readers.retain(|reader| reader.group != config.events.group && !feeds(reader));
+    readers.retain(|reader| reader.group != cluster.config.events.group && !feeds(reader));
     readers
 }
 

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::topics::{self, AppliedStep, Lock, LockScope, SavedPlan, StepOutcome as Done};
 use serde::Serialize;
 
@@ -36,23 +34,23 @@ struct Result {
     plan: topics::TopicsPlan,
 }
 
-pub(super) async fn run(config: &Config, verb: &TopicsApply, output: Output) -> anyhow::Result<Outcome> {
-    let client = Client::new(&config.kafka)?;
+pub(super) async fn run(cluster: &Cluster, verb: &TopicsApply, output: Output) -> anyhow::Result<Outcome> {
+    let client = cluster.kafka()?;
     let plan = match &verb.plan {
-        Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
-        None => fresh(config, &client, verb).await?,
+        Some(path) => kept(cluster, &SavedPlan::read(path)?).await?,
+        None => fresh(cluster, verb).await?,
     };
     if verb.dry_run || plan.steps.is_empty() {
         output.print(&plan, text)?;
         return Ok(Outcome::differs_if(plan.differs()));
     }
-    let lock = Lock::take(&client, &LockScope::topics()).await?;
+    let lock = Lock::take(client, &LockScope::topics()).await?;
     // The comparison before the lock may have seen the half-done work of another apply.
     let plan = match &verb.plan {
-        Some(path) => kept(config, &client, &SavedPlan::read(path)?).await?,
-        None => fresh(config, &client, verb).await?,
+        Some(path) => kept(cluster, &SavedPlan::read(path)?).await?,
+        None => fresh(cluster, verb).await?,
     };
-    let applied = topics::apply(&client, &lock, &plan.steps).await?;
+    let applied = topics::apply(client, &lock, &plan.steps).await?;
     drop(lock);
     let result = Result { applied, plan };
     output.print(&result, applied_text)?;
@@ -64,13 +62,13 @@ pub(super) async fn run(config: &Config, verb: &TopicsApply, output: Output) -> 
     Ok(Outcome::differs_if(left || !result.plan.refused.is_empty()))
 }
 
-async fn fresh(config: &Config, client: &Client, verb: &TopicsApply) -> anyhow::Result<topics::TopicsPlan> {
-    let spec = topics::load(&config.kafka.topics_file)?;
-    Ok(topics::compare(client, &Node::all(config), &spec, &verb.allowed.options()).await?.0)
+async fn fresh(cluster: &Cluster, verb: &TopicsApply) -> anyhow::Result<topics::TopicsPlan> {
+    let spec = topics::load(&cluster.config.kafka.topics_file)?;
+    Ok(topics::compare(cluster, &spec, &verb.allowed.options()).await?.0)
 }
 
-async fn kept(config: &Config, client: &Client, saved: &SavedPlan) -> anyhow::Result<topics::TopicsPlan> {
-    let observed = topics::observe(client, &Node::all(config), &saved.spec()).await?;
+async fn kept(cluster: &Cluster, saved: &SavedPlan) -> anyhow::Result<topics::TopicsPlan> {
+    let observed = topics::observe(cluster, &saved.spec()).await?;
     saved.check(&observed)?;
     Ok(saved.plan.clone())
 }

@@ -2,9 +2,7 @@
 
 use std::io::{IsTerminal, stdout};
 
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::topics::check::{self, Finding, Severity};
 use serde::Serialize;
 
@@ -20,9 +18,9 @@ struct CheckedTopics {
     topics: usize,
 }
 
-pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Outcome> {
-    let topics = check::kept(config)?;
-    let found = check::watch(config, &Client::new(&config.kafka)?, &Node::all(config), topics).await?;
+pub(super) async fn run(cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+    let topics = check::kept(&cluster.config)?;
+    let found = check::watch(cluster, topics).await?;
     let checked = CheckedTopics {
         findings: check::check(&found),
         groups: found.seen.groups.len(),

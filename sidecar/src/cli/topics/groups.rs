@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::topics::groups::{self, GroupOffsets, Lag};
 use serde::Serialize;
 
@@ -30,12 +28,12 @@ struct ShownGroup {
     notes: Vec<String>,
 }
 
-pub(super) async fn run(config: &Config, verb: &Groups, output: Output) -> anyhow::Result<Outcome> {
-    let client = Client::new(&config.kafka)?;
+pub(super) async fn run(cluster: &Cluster, verb: &Groups, output: Output) -> anyhow::Result<Outcome> {
+    let client = cluster.kafka()?;
     let only = verb.group.as_deref();
-    let seen = groups::observe(&client, &Node::all(config), only).await?;
+    let seen = groups::observe(cluster, only).await?;
     let mut lags = groups::lags(&seen, only);
-    groups::date(&client, &mut lags).await?;
+    groups::date(client, &mut lags).await?;
     let idle = groups::idle(&seen).into_iter().filter(|name| only.is_none_or(|only| only == *name));
     let without_topics: Vec<String> = idle.map(str::to_owned).collect();
     if let (Some(only), true, true) = (only, lags.is_empty(), without_topics.is_empty()) {

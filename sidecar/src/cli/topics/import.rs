@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::kafka::Client;
+use posthouse::cluster::Cluster;
 use posthouse::topics;
 use serde::Serialize;
 
@@ -27,8 +26,8 @@ struct Written<'p> {
     written: &'p Path,
 }
 
-pub(super) async fn run(config: &Config, verb: &TopicsImport, output: Output) -> anyhow::Result<Outcome> {
-    let text = topics::import(&Client::new(&config.kafka)?).await?;
+pub(super) async fn run(cluster: &Cluster, verb: &TopicsImport, output: Output) -> anyhow::Result<Outcome> {
+    let text = topics::import(cluster.kafka()?).await?;
     match &verb.output {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).open(path);

@@ -9,7 +9,7 @@ mod plan;
 mod reset;
 
 use clap::Subcommand;
-use posthouse::config::Config;
+use posthouse::cluster::Cluster;
 
 use super::Outcome;
 use super::output::Output;
@@ -127,14 +127,14 @@ pub(super) enum Topics {
 }
 
 impl Topics {
-    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         match self {
-            Self::Plan(verb) => plan::run(config, verb, output).await,
-            Self::Apply(verb) => apply::run(config, verb, output).await,
-            Self::Import(verb) => import::run(config, verb, output).await,
-            Self::Groups(verb) => groups::run(config, verb, output).await,
-            Self::Reset(verb) => reset::run(config, verb, output).await,
-            Self::Check => check::run(config, output).await,
+            Self::Plan(verb) => plan::run(cluster, verb, output).await,
+            Self::Apply(verb) => apply::run(cluster, verb, output).await,
+            Self::Import(verb) => import::run(cluster, verb, output).await,
+            Self::Groups(verb) => groups::run(cluster, verb, output).await,
+            Self::Reset(verb) => reset::run(cluster, verb, output).await,
+            Self::Check => check::run(cluster, output).await,
         }
     }
 }

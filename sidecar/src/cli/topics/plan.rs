@@ -4,9 +4,7 @@ use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::topics::plan::Step;
 use posthouse::topics::{self, SavedPlan};
 
@@ -25,14 +23,12 @@ pub(in crate::cli) struct TopicsPlanCommand {
 }
 
 pub(super) async fn run(
-    config: &Config,
+    cluster: &Cluster,
     verb: &TopicsPlanCommand,
     output: Output,
 ) -> anyhow::Result<Outcome> {
-    let spec = topics::load(&config.kafka.topics_file)?;
-    let client = Client::new(&config.kafka)?;
-    let nodes = Node::all(config);
-    let (plan, observed) = topics::compare(&client, &nodes, &spec, &verb.allowed.options()).await?;
+    let spec = topics::load(&cluster.config.kafka.topics_file)?;
+    let (plan, observed) = topics::compare(cluster, &spec, &verb.allowed.options()).await?;
     if let Some(path) = &verb.output {
         SavedPlan::new(plan.clone(), &spec, &observed).write(path)?;
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::kafka::Client;
-use posthouse::node::Node;
+use posthouse::cluster::Cluster;
 use posthouse::topics::reset::{self, ResetRequest, Target};
 use serde::Serialize;
 
@@ -41,15 +39,14 @@ struct Shown {
     steps: Vec<String>,
 }
 
-pub(super) async fn run(config: &Config, verb: &ResetCommand, output: Output) -> anyhow::Result<Outcome> {
-    let (client, nodes) = (Client::new(&config.kafka)?, Node::all(config));
+pub(super) async fn run(cluster: &Cluster, verb: &ResetCommand, output: Output) -> anyhow::Result<Outcome> {
     let request = ResetRequest {
         group: verb.group.clone(),
         topics: verb.topic.iter().cloned().collect(),
         target: verb.to.clone(),
     };
     if !verb.execute {
-        let found = reset::look(config, &client, &nodes, &request).await?;
+        let found = reset::look(cluster, &request).await?;
         let reset = reset::plan(&request, &found)?;
         let done = reset.is_done();
         output.print(&Shown { executed: false, reset, steps: Vec::new() }, text)?;
@@ -60,7 +57,7 @@ pub(super) async fn run(config: &Config, verb: &ResetCommand, output: Output) ->
         note(&step);
         steps.push(step);
     };
-    let reset = reset::execute(config, &client, &nodes, &request, say).await?;
+    let reset = reset::execute(cluster, &request, say).await?;
     output.print(&Shown { executed: true, reset, steps }, text)?;
     Ok(Outcome::Clean)
 }

@@ -1,8 +1,8 @@
 //! `posthouse udf check`: functions of every node against the server's own.
 
 use clap::Args;
-use posthouse::config::Config;
-use posthouse::node::{Node, reach_all};
+use posthouse::cluster::Cluster;
+use posthouse::node::reach_all;
 use posthouse::udf;
 use serde::Serialize;
 
@@ -33,16 +33,11 @@ struct CheckedNode {
 }
 
 impl UdfCheck {
-    pub(super) async fn run(
-        &self,
-        config: &Config,
-        nodes: &[Node],
-        output: Output,
-    ) -> anyhow::Result<Outcome> {
-        reach_all(nodes).await?;
-        let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+        reach_all(&cluster.nodes).await?;
+        let weights: Vec<u32> = cluster.config.shards.iter().map(|shard| shard.weight).collect();
         let mut checked = CheckedNode { seed: self.seed.unwrap_or_else(rand::random), nodes: Vec::new() };
-        for node in nodes {
+        for node in &cluster.nodes {
             checked.nodes.push(udf::check(node, &weights, checked.seed).await?);
         }
         output.print(&checked, checked_text)?;

@@ -7,7 +7,8 @@ mod uninstall;
 
 use anyhow::bail;
 use clap::Subcommand;
-use posthouse::config::{Config, NodeFiles};
+use posthouse::cluster::Cluster;
+use posthouse::config::NodeFiles;
 use posthouse::node::{Node, reach_all};
 
 use self::check::UdfCheck;
@@ -33,13 +34,13 @@ pub(super) enum Udf {
 }
 
 impl Udf {
-    pub(super) async fn run(&self, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-        let nodes = Node::all(config);
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+        let nodes = &cluster.nodes;
         match self {
-            Self::Install(verb) => verb.run(&nodes, output).await,
-            Self::Check(verb) => verb.run(config, &nodes, output).await,
-            Self::List => list::run(&nodes, output).await,
-            Self::Uninstall(verb) => verb.run(&nodes, output).await,
+            Self::Install(verb) => verb.run(nodes, output).await,
+            Self::Check(verb) => verb.run(cluster, output).await,
+            Self::List => list::run(nodes, output).await,
+            Self::Uninstall(verb) => verb.run(nodes, output).await,
         }
     }
 }

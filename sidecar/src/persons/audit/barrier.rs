@@ -8,11 +8,13 @@ use std::time::Duration;
 use pgwire_replication::Lsn;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Client, OffsetBounds, TopicPartition};
+use crate::cluster::Cluster;
+use crate::config::Persons;
+use crate::kafka::{OffsetBounds, TopicPartition};
 use crate::node::Node;
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
+use crate::persons::source::PersonSource;
 
 use super::AuditError;
 
@@ -23,11 +25,8 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(12);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) struct Barrier<'a> {
-    pub(super) config: &'a Config,
-    pub(super) persons: &'a Persons,
-    pub(super) postgres: &'a Postgres,
-    pub(super) kafka: &'a Client,
-    pub(super) nodes: &'a [Node],
+    pub(super) cluster: &'a Cluster,
+    pub(super) source: PersonSource<'a>,
 }
 
 impl Barrier<'_> {
@@ -38,11 +37,11 @@ impl Barrier<'_> {
     }
 
     async fn acknowledged(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
-        let name = || self.postgres.slot.clone();
+        let name = || self.source.postgres.slot.clone();
         let begun = Instant::now();
         let (mut at, mut moved) = (Lsn::from_u64(0), begun);
         loop {
-            let slot = slot::observe(session, self.postgres).await?;
+            let slot = slot::observe(session, self.source.postgres).await?;
             match slot {
                 Some(slot) if slot.confirmed >= place => return Ok(()),
                 Some(slot) if slot.is_active && slot.confirmed > at => {
@@ -61,7 +60,7 @@ impl Barrier<'_> {
 
     /// Waits until all nodes have consumed the topics up to their current ends.
     pub(super) async fn read(&self) -> Result<(), AuditError> {
-        let ends = self.kafka.bounds(self.places().await?).await?;
+        let ends = self.cluster.kafka()?.bounds(self.places().await?).await?;
         for (group, topic) in self.groups() {
             let ends: Vec<_> = ends.iter().filter(|(place, _)| place.topic == *topic).collect();
             let (mut left, mut moved) = (i64::MAX, Instant::now());
@@ -79,8 +78,8 @@ impl Barrier<'_> {
                 sleep(POLL_INTERVAL).await;
             }
         }
-        if self.config.replicated {
-            for node in self.nodes {
+        if self.cluster.config.replicated {
+            for node in &self.cluster.nodes {
                 for table in ["person", "person_distinct_id"] {
                     self.sync(node, table).await?;
                 }
@@ -95,7 +94,7 @@ impl Barrier<'_> {
         ends: &[(&TopicPartition, &OffsetBounds)],
     ) -> Result<i64, AuditError> {
         let places = ends.iter().map(|(place, _)| (*place).clone()).collect();
-        let committed = self.kafka.committed(group, places).await?;
+        let committed = self.cluster.kafka()?.committed(group, places).await?;
         let behind = ends.iter().map(|(place, bounds)| {
             let at = committed.get(*place).copied().flatten().unwrap_or(bounds.first);
             (bounds.end - at.max(bounds.first)).max(0)
@@ -104,9 +103,9 @@ impl Barrier<'_> {
     }
 
     async fn places(&self) -> Result<BTreeSet<TopicPartition>, AuditError> {
-        let topics = self.kafka.cluster().await?.topics;
+        let topics = self.cluster.kafka()?.cluster().await?.topics;
         let mut places = BTreeSet::new();
-        for topic in [&self.persons.topic, &self.persons.distinct_id_topic] {
+        for topic in [&self.source.persons.topic, &self.source.persons.distinct_id_topic] {
             let partitions = topics.get(topic).map_or(0, |layout| layout.partitions.len());
             places.extend(
                 (0..).take(partitions).map(|partition| TopicPartition { topic: topic.clone(), partition }),
@@ -118,10 +117,12 @@ impl Barrier<'_> {
     /// The consumer groups of the Kafka tables as the schema names them, each with its topic: one
     /// for all replicas, or one for each node.
     fn groups(&self) -> Vec<(String, &str)> {
-        let Persons { group, topic, distinct_id_topic, .. } = self.persons;
-        let of_topic = |group: String, topic| match self.config.replicated {
+        let Persons { group, topic, distinct_id_topic, .. } = self.source.persons;
+        let of_topic = |group: String, topic| match self.cluster.config.replicated {
             true => vec![(group, topic)],
-            false => self.nodes.iter().map(|node| (format!("{group}_{}", node.name), topic)).collect(),
+            false => {
+                self.cluster.nodes.iter().map(|node| (format!("{group}_{}", node.name), topic)).collect()
+            }
         };
         let mut groups = of_topic(group.clone(), topic.as_str());
         groups.extend(of_topic(format!("{group}_distinct_id"), distinct_id_topic.as_str()));
@@ -129,7 +130,7 @@ impl Barrier<'_> {
     }
 
     async fn sync(&self, node: &Node, table: &str) -> Result<(), AuditError> {
-        let values = minijinja::context! { database => &self.config.database, table };
+        let values = minijinja::context! { database => &self.cluster.config.database, table };
         let statement = crate::sql::render("backfill/sync_replica.sql", values)?;
         Ok(node.execute(&statement).await?)
     }

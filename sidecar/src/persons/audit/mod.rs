@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::config::{Config, Persons, Postgres};
-use crate::kafka::Client;
-use crate::node::Node;
+use crate::cluster::Cluster;
 use crate::supervise::Heartbeat;
 
 use self::barrier::Barrier;
@@ -35,6 +33,7 @@ pub use self::report::{AuditReport, NodeReport, TableReport};
 use super::postgres::session::Session;
 use super::postgres::table::TableKind;
 use super::snapshot::now;
+use super::source::PersonSource;
 
 /// Number of example differences per node in a report. All differences are counted.
 const EXAMPLES: usize = 5;
@@ -42,11 +41,8 @@ const EXAMPLES: usize = 5;
 const STAGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 pub struct Audit<'a> {
-    config: &'a Config,
-    persons: &'a Persons,
-    postgres: &'a Postgres,
-    kafka: Client,
-    nodes: Vec<Node>,
+    cluster: &'a Cluster,
+    source: PersonSource<'a>,
     heartbeat: Heartbeat,
 }
 
@@ -68,16 +64,15 @@ impl<'a> Audit<'a> {
     /// Creates an audit without connecting.
     ///
     /// # Errors
-    /// [`AuditError::NoSource`], or [`AuditError::Kafka`] if the library can't be set up.
-    pub fn new(config: &'a Config) -> Result<Self, AuditError> {
-        Self::with_heartbeat(config, Heartbeat::default())
+    /// [`AuditError::NoSource`].
+    pub fn new(cluster: &'a Cluster) -> Result<Self, AuditError> {
+        Self::with_heartbeat(cluster, Heartbeat::default())
     }
 
     /// Creates an audit that sends a heartbeat with each stage.
-    pub(super) fn with_heartbeat(config: &'a Config, heartbeat: Heartbeat) -> Result<Self, AuditError> {
-        let (persons, postgres) = super::source::source(config).ok_or(AuditError::NoSource)?;
-        let (kafka, nodes) = (Client::new(&config.kafka)?, Node::all(config));
-        Ok(Self { config, persons, postgres, kafka, nodes, heartbeat })
+    pub(super) fn with_heartbeat(cluster: &'a Cluster, heartbeat: Heartbeat) -> Result<Self, AuditError> {
+        let source = PersonSource::of(&cluster.config).ok_or(AuditError::NoSource)?;
+        Ok(Self { cluster, source, heartbeat })
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
@@ -104,12 +99,12 @@ impl<'a> Audit<'a> {
     /// comparing every row in flight.
     pub(super) async fn settle(&self) -> Result<(), AuditError> {
         self.heartbeat.beat("waiting for nodes to read rows in flight", STAGE_TIMEOUT);
-        let session = Session::connect(self.postgres).await?;
+        let session = Session::connect(self.source.postgres).await?;
         self.barrier().wait_for_replication(&session, now(&session).await?.0).await
     }
 
     async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<AuditReport, AuditError> {
-        let session = Session::connect(self.postgres).await?;
+        let session = Session::connect(self.source.postgres).await?;
         let mut report = AuditReport { tables: Vec::new() };
         for kind in [TableKind::Person, TableKind::DistinctId] {
             self.heartbeat.beat("comparing a table with PostgreSQL", STAGE_TIMEOUT);
@@ -124,9 +119,9 @@ impl<'a> Audit<'a> {
         kind: TableKind,
         mut repair: Option<&mut Repair<'_, 'a>>,
     ) -> Result<TableReport, AuditError> {
-        let database = &self.config.database;
-        let source = queries::source_sums(session, self.postgres, kind);
-        let nodes = self.nodes.iter().map(|node| queries::node_sums(node, database, kind));
+        let database = &self.cluster.config.database;
+        let source = queries::source_sums(session, self.source.postgres, kind);
+        let nodes = self.cluster.nodes.iter().map(|node| queries::node_sums(node, database, kind));
         let nodes = async { try_join_all(nodes.collect::<Vec<_>>()).await };
         let (source, sums) = tokio::join!(source, nodes);
         let (source, sums) = (source?, sums?);
@@ -136,6 +131,7 @@ impl<'a> Audit<'a> {
             rows: rows(&source),
             duplicates: 0,
             nodes: self
+                .cluster
                 .nodes
                 .iter()
                 .zip(&sums)
@@ -162,16 +158,16 @@ impl<'a> Audit<'a> {
         page: &AuditPage,
         report: &mut TableReport,
     ) -> Result<PageResult, AuditError> {
-        let database = &self.config.database;
-        let nodes = self.nodes.iter().map(|node| queries::node_page(node, database, kind, page));
+        let database = &self.cluster.config.database;
+        let nodes = self.cluster.nodes.iter().map(|node| queries::node_page(node, database, kind, page));
         let mut nodes = try_join_all(nodes.collect::<Vec<_>>()).await?;
-        queries::compare_source(session, self.postgres, kind, page, &mut nodes).await?;
+        queries::compare_source(session, self.source.postgres, kind, page, &mut nodes).await?;
         report.duplicates += nodes.iter().map(|node| node.duplicates).max().unwrap_or_default();
         if nodes.iter().all(NodePage::is_same) {
-            return Ok(vec![Default::default(); self.nodes.len()]);
+            return Ok(vec![Default::default(); self.cluster.nodes.len()]);
         }
         self.barrier().wait_for_replication(session, now(session).await?.0).await?;
-        let looks = self.nodes.iter().zip(nodes).map(|(node, first)| async move {
+        let looks = self.cluster.nodes.iter().zip(nodes).map(|(node, first)| async move {
             let look = first.look_again();
             Ok::<_, AuditError>(queries::look_again(node, database, kind, page, look).await?.end())
         });
@@ -195,9 +191,10 @@ impl<'a> Audit<'a> {
             let unnamed: Vec<i64> = unnamed.collect();
             let names: BTreeMap<i64, String> = match unnamed.is_empty() {
                 true => BTreeMap::new(),
-                false => {
-                    queries::keys_of(session, self.postgres, kind, &unnamed).await?.into_iter().collect()
-                }
+                false => queries::keys_of(session, self.source.postgres, kind, &unnamed)
+                    .await?
+                    .into_iter()
+                    .collect(),
             };
             for wrong in examples {
                 let name = wrong.key.clone().or_else(|| names.get(&wrong.id?).cloned());
@@ -208,12 +205,6 @@ impl<'a> Audit<'a> {
     }
 
     fn barrier(&self) -> Barrier<'_> {
-        Barrier {
-            config: self.config,
-            persons: self.persons,
-            postgres: self.postgres,
-            kafka: &self.kafka,
-            nodes: &self.nodes,
-        }
+        Barrier { cluster: self.cluster, source: self.source }
     }
 }

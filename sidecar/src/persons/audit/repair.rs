@@ -152,28 +152,28 @@ impl<'r, 'a> Repair<'r, 'a> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => {
-                foreign::clear(audit.config, audit.persons, audit.postgres, &audit.kafka).await?;
-                audit.kafka.producer()?
+                foreign::clear(audit.cluster, audit.source).await?;
+                audit.cluster.kafka()?.producer()?
             }
         };
         let producer = &*self.producer.insert(producer);
-        let session = Session::connect(audit.postgres).await?;
+        let session = Session::connect(audit.source.postgres).await?;
         // Rows are read after this position, so every earlier commit is included. Its version is
         // below all later ones.
         let (place, _) = snapshot::now(&session).await?;
         wait_for_old_transactions(&session, &audit.heartbeat).await?;
-        let state = checkpoint::load(&audit.kafka, audit.postgres).await?;
-        let base = state.map_or(audit.postgres.version_base, |state| state.version_base(audit.postgres));
+        let state = checkpoint::load(audit.cluster.kafka()?, audit.source.postgres).await?;
+        let base = state
+            .map_or(audit.source.postgres.version_base, |state| state.version_base(audit.source.postgres));
         let version = of_copy(place, base)?;
-        let versions = match audit.postgres.version {
+        let versions = match audit.source.postgres.version {
             VersionRule::Wal => {
                 check_versions(audit, kind, newest, extras.values().copied().max(), version)?;
                 Versions::Copy(version)
             }
             VersionRule::Column => Versions::Column,
         };
-        let publisher =
-            Publisher::connect(producer, audit.persons, audit.postgres, versions, Guarantees::ALL).await?;
+        let publisher = Publisher::connect(producer, audit.source, versions, Guarantees::ALL).await?;
         let table = publisher.lookup().table(kind).clone();
         let receipt = Arc::new(DeliveryHandle::default());
         let mut writer = RepairWriter { session, publisher, table, receipt };
@@ -183,7 +183,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         let extras: Vec<(Key, u64)> = extras
             .into_iter()
             .filter_map(|(key, newest)| {
-                let version = match audit.postgres.version {
+                let version = match audit.source.postgres.version {
                     VersionRule::Wal => version,
                     VersionRule::Column => newest.saturating_add(1),
                 };
@@ -240,7 +240,7 @@ fn check_versions(
     of_extras: Option<u64>,
     given: u64,
 ) -> Result<(), AuditError> {
-    let of_nodes = audit.nodes.iter().map(|node| node.name.clone()).zip(newest.iter().copied());
+    let of_nodes = audit.cluster.nodes.iter().map(|node| node.name.clone()).zip(newest.iter().copied());
     let mut greatest = of_nodes.chain(of_extras.map(|newest| ("one of them".to_owned(), newest)));
     match greatest.find(|(_, newest)| *newest >= given) {
         None => Ok(()),

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{AuditMode as Wanted, Config, Postgres};
+use crate::cluster::Cluster;
+use crate::config::{AuditMode, Postgres};
 use crate::http::{Metric, Metrics};
 use crate::supervise::{Heartbeat, trim};
 
@@ -28,8 +29,7 @@ enum Last {
 }
 
 pub(crate) struct Audits<'a> {
-    /// The nodes and their addresses.
-    pub config: &'a Config,
+    pub cluster: &'a Cluster,
     /// The checkpoint, which records repairs.
     pub store: &'a CheckpointStore<'a>,
     /// Notified when rows vanished.
@@ -51,12 +51,12 @@ impl Audits<'_> {
             if !vanished {
                 backoff = REPAIR_INTERVAL;
                 tokio::select! {
-                    () = sleep_until(next), if postgres.audit != Wanted::Off => {}
+                    () = sleep_until(next), if postgres.audit != AuditMode::Off => {}
                     () = self.vanished.notified() => continue,
                 }
             }
             let last = if backoff >= CONFIRMATION_INTERVAL { Last::Yes } else { Last::No };
-            let done = match vanished || postgres.audit == Wanted::Repair {
+            let done = match vanished || postgres.audit == AuditMode::Repair {
                 true => self.repair(&state, last).await,
                 false => self.check().await,
             };
@@ -90,7 +90,7 @@ impl Audits<'_> {
     }
 
     fn audit(&self) -> Result<Audit<'_>, AuditError> {
-        Audit::with_heartbeat(self.config, self.heartbeat.clone())
+        Audit::with_heartbeat(self.cluster, self.heartbeat.clone())
     }
 
     async fn check(&self) -> Result<(), AuditError> {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Persons, Postgres};
-use crate::kafka::{Client, TopicPartition};
+use crate::cluster::Cluster;
+use crate::kafka::TopicPartition;
 
 use super::{ConflictError, LookError, look};
 use crate::persons::checkpoint::{self, Published, StateError};
+use crate::persons::source::PersonSource;
 
 /// Why publishing is refused.
 #[derive(Debug, thiserror::Error)]
@@ -29,16 +30,16 @@ pub enum ClearanceError {
 /// The map is empty if posthouse has published before. In that case it continues despite conflicts,
 /// since a stop would not restore any rows and PostgreSQL would retain the WAL.
 pub(in super::super) async fn clear(
-    config: &Config,
-    persons: &Persons,
-    postgres: &Postgres,
-    client: &Client,
+    cluster: &Cluster,
+    source: PersonSource<'_>,
 ) -> Result<BTreeMap<TopicPartition, i64>, ClearanceError> {
+    let PersonSource { persons, postgres } = source;
+    let client = cluster.kafka().map_err(|error| Box::new(StateError::from(error)))?;
     let state = checkpoint::load(client, postgres).await.map_err(Box::new)?;
     if Published::new(persons, postgres).is_accepted(state.as_ref()) {
         return Ok(BTreeMap::new());
     }
-    let (conflicts, ends) = look(config, persons, postgres, client).await.map_err(Box::new)?;
+    let (conflicts, ends) = look(cluster, source).await.map_err(Box::new)?;
     for node in &conflicts.unreachable {
         tracing::warn!(node, "node is unreachable: its rows of other producers are unknown");
     }

@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use minijinja::context;
 use serde::Deserialize;
 
-use crate::config::{Config, Persons, Postgres};
+use crate::cluster::Cluster;
 use crate::kafka::{Client, KafkaError, Newest, TopicPartition};
-use crate::node::{Node, NodeError};
+use crate::node::NodeError;
 use crate::sql;
 
 use super::judge::Judge;
 use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
 use crate::persons::postgres::table::TableKind;
+use crate::persons::source::PersonSource;
 
 /// Maximum number of newest offsets per partition that a search before or while publishing reads.
 const MAX_OFFSETS: i64 = 500;
@@ -41,17 +42,15 @@ struct VersionCounts {
 /// Finds conflicts in both topics and on all nodes. Also returns the ends of the topic partitions.
 /// An unreachable node is named in the result and is no error.
 pub(in super::super) async fn look(
-    config: &Config,
-    persons: &Persons,
-    postgres: &Postgres,
-    client: &Client,
+    cluster: &Cluster,
+    source: PersonSource<'_>,
 ) -> Result<(Conflicts, BTreeMap<TopicPartition, i64>), LookError> {
-    let (topics, ends) = look_at_topics(persons, postgres, client, &BTreeMap::new()).await?;
+    let (topics, ends) = look_at_topics(source, cluster.kafka()?, &BTreeMap::new()).await?;
     let mut conflicts = Conflicts { topics, ..Conflicts::default() };
-    let (operator, bound, after) = Judge::new(postgres).rows();
-    for node in Node::all(config) {
+    let (operator, bound, after) = Judge::new(source.postgres).rows();
+    for node in &cluster.nodes {
         for table in TABLES {
-            let values = context! { database => &config.database, table, operator, bound, after };
+            let values = context! { database => &cluster.config.database, table, operator, bound, after };
             let statement = sql::render("audit/node_versions.sql", values)?;
             match node.rows::<VersionCounts>(&statement).await {
                 Ok(rows) => {
@@ -76,21 +75,20 @@ pub(in super::super) async fn look(
 /// Finds conflicts in both topics from these offsets on. Also returns the ends of the topic
 /// partitions.
 pub(in super::super) async fn look_at_topics(
-    persons: &Persons,
-    postgres: &Postgres,
+    source: PersonSource<'_>,
     client: &Client,
     from: &BTreeMap<TopicPartition, i64>,
 ) -> Result<(Vec<TopicConflicts>, BTreeMap<TopicPartition, i64>), KafkaError> {
-    read_topics(persons, postgres, client, from, MAX_OFFSETS).await
+    read_topics(source, client, from, MAX_OFFSETS).await
 }
 
 async fn read_topics(
-    persons: &Persons,
-    postgres: &Postgres,
+    source: PersonSource<'_>,
     client: &Client,
     from: &BTreeMap<TopicPartition, i64>,
     limit: i64,
 ) -> Result<(Vec<TopicConflicts>, BTreeMap<TopicPartition, i64>), KafkaError> {
+    let PersonSource { persons, postgres } = source;
     let judge = Judge::new(postgres);
     let (mut topics, mut ends) = (Vec::new(), BTreeMap::new());
     for (kind, topic) in
@@ -110,11 +108,11 @@ async fn read_topics(
 }
 
 /// Finds conflicts in the config's topics; empty where the config has no source of persons.
-pub async fn topics_of(config: &Config, client: &Client) -> Result<Vec<TopicConflicts>, KafkaError> {
-    match super::super::source::source(config) {
-        Some((persons, postgres)) => {
+pub async fn topics_of(cluster: &Cluster) -> Result<Vec<TopicConflicts>, KafkaError> {
+    match PersonSource::of(&cluster.config) {
+        Some(source) => {
             let from = BTreeMap::new();
-            Ok(read_topics(persons, postgres, client, &from, MAX_OFFSETS_PER_MINUTE).await?.0)
+            Ok(read_topics(source, cluster.kafka()?, &from, MAX_OFFSETS_PER_MINUTE).await?.0)
         }
         None => Ok(Vec::new()),
     }

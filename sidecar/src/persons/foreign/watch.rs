@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::config::{Persons, Postgres, VersionRule};
+use crate::config::VersionRule;
 use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, TopicPartition};
 
 use super::{Conflicts, TopicConflicts, look_at_topics};
+use crate::persons::source::PersonSource;
 
 /// Interval between two reads. Together with the limit per read it determines the amount of re-read
 /// messages.
@@ -20,9 +21,8 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Watch over both topics.
 pub(in super::super) struct Watch<'a> {
-    pub persons: &'a Persons,
     /// Determines which messages conflict.
-    pub postgres: &'a Postgres,
+    pub source: PersonSource<'a>,
     pub client: &'a Client,
     /// Counts conflicting messages.
     pub metrics: &'a Metrics,
@@ -36,7 +36,7 @@ impl Watch<'_> {
         let mut logged: Option<Instant> = None;
         loop {
             ticks.tick().await;
-            let (topics, ends) = match look_at_topics(self.persons, self.postgres, self.client, from).await {
+            let (topics, ends) = match look_at_topics(self.source, self.client, from).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::warn!(error = %error, "messages of other producers can't be read");
@@ -56,7 +56,7 @@ impl Watch<'_> {
 
     fn log(&self, topics: Vec<TopicConflicts>) {
         let found = Conflicts { topics, ..Conflicts::default() }.summary();
-        match self.postgres.version {
+        match self.source.postgres.version {
             VersionRule::Wal => tracing::error!(
                 conflicts = %found,
                 hint = "stop it, or give posthouse topics of its own: its rows are hidden for good (posthouse persons check)",

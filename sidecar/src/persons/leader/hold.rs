@@ -48,27 +48,28 @@ impl Leader<'_> {
         catalog: &Catalog,
         store: &CheckpointStore<'_>,
     ) -> Result<Option<SlotOrigin>, LeadError> {
-        match self.step("checking the replication slot", slot::observe(session, self.postgres)).await? {
+        match self.step("checking the replication slot", slot::observe(session, self.source.postgres)).await?
+        {
             Some(found) if found.is_active => Ok(None),
             Some(found) if found.is_lost => {
                 let entry = catalog.slot.as_ref();
                 let reason = entry.and_then(|slot| slot.invalidation_reason.as_deref());
                 let reason = reason.unwrap_or("max_slot_wal_keep_size");
                 tracing::error!(
-                    slot = self.postgres.slot,
+                    slot = self.source.postgres.slot,
                     error = %format_args!("the slot lost its WAL ({reason})"),
                     "recreating the slot; a new initial snapshot follows"
                 );
                 store.invalidate().await?;
-                slot::drop(session, self.postgres).await?;
-                slot_creation::create(session, self.postgres, self.heartbeat).await?;
+                slot::drop(session, self.source.postgres).await?;
+                slot_creation::create(session, self.source.postgres, self.heartbeat).await?;
                 Ok(Some(SlotOrigin::Made))
             }
             Some(_) => Ok(Some(SlotOrigin::Kept)),
             None => {
-                tracing::info!(slot = self.postgres.slot, "creating the replication slot");
+                tracing::info!(slot = self.source.postgres.slot, "creating the replication slot");
                 store.invalidate().await?;
-                slot_creation::create(session, self.postgres, self.heartbeat).await?;
+                slot_creation::create(session, self.source.postgres, self.heartbeat).await?;
                 Ok(Some(SlotOrigin::Made))
             }
         }
@@ -77,7 +78,7 @@ impl Leader<'_> {
     /// Takes the slot and returns the server's identity. Returns `None` if another process was
     /// faster.
     pub(super) async fn hold(&self) -> Result<Option<(HeldSlot, History)>, LeadError> {
-        let postgres = self.postgres;
+        let postgres = self.source.postgres;
         let password = postgres.password.as_ref().map_or("", |password| password.reveal());
         let HostPort { host, port } = &postgres.address;
         let config = ReplicationConfig::new(
@@ -128,15 +129,15 @@ impl Leader<'_> {
         store: &CheckpointStore<'_>,
     ) -> Result<(), LeadError> {
         tracing::error!(
-            slot = self.postgres.slot,
-            publication = self.postgres.publication,
+            slot = self.source.postgres.slot,
+            publication = self.source.postgres.publication,
             error = "the publication was recreated, and PostgreSQL can't decode WAL from before it",
             "recreating the slot; a new initial snapshot follows"
         );
         store.invalidate().await?;
         let deadline = Instant::now() + HOLD_TIMEOUT;
         loop {
-            match slot::drop(session, self.postgres).await {
+            match slot::drop(session, self.source.postgres).await {
                 // The server takes a moment to end our session.
                 Err(_) if Instant::now() < deadline => sleep(DROP_INTERVAL).await,
                 done => return Ok(done?),
@@ -151,20 +152,20 @@ impl Leader<'_> {
         let (mut over, mut lost) = (false, 0);
         loop {
             ticks.tick().await;
-            let slot = match slot::observe(session, self.postgres).await {
+            let slot = match slot::observe(session, self.source.postgres).await {
                 Ok(slot) => slot,
                 Err(error) => return error.into(),
             };
             lost = if slot.as_ref().is_some_and(|slot| slot.is_active) { 0 } else { lost + 1 };
             if lost >= LOST_SLOT_CHECKS {
-                return LeadError::SlotLost(self.postgres.slot.clone());
+                return LeadError::SlotLost(self.source.postgres.slot.clone());
             }
             let lag = slot.map_or(0, |slot| slot.lag);
             self.metrics.set(Metric::PersonsSlotLag, lag);
-            let limit = self.postgres.max_slot_lag;
+            let limit = self.source.postgres.max_slot_lag;
             if lag > limit && !over {
                 tracing::error!(
-                    slot = self.postgres.slot,
+                    slot = self.source.postgres.slot,
                     lag_mib = lag >> 20,
                     limit_mib = limit >> 20,
                     hint = "PostgreSQL's disk fills: check brokers and snapshot, or drop the slot and take a new snapshot",

@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{Config, Persons, Postgres, VersionRule};
+use crate::cluster::Cluster;
+use crate::config::VersionRule;
 use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, TopicPartition};
 use crate::supervise::{Heartbeat, stopped, trim};
@@ -31,7 +32,7 @@ use super::publish::Publisher;
 use super::publish::change::Versions;
 use super::requirements::{self, Catalog, RequirementsError};
 use super::snapshot::Copy;
-use super::source::source;
+use super::source::PersonSource;
 use super::stream::Stream;
 
 pub use self::error::LeadError;
@@ -54,13 +55,13 @@ struct Standby;
 
 /// Syncs persons until `stop` is set. `audit` is the heartbeat of the leader's audits.
 pub async fn run_leader(
-    config: Arc<Config>,
+    cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
     audit: Heartbeat,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Some((persons, postgres)) = source(&config) else { return };
+    let Some(source) = PersonSource::of(&cluster.config) else { return };
     for counter in [
         Metric::PersonsMessages,
         Metric::PersonsErrors,
@@ -70,14 +71,8 @@ pub async fn run_leader(
     ] {
         metrics.add(counter, 0);
     }
-    let leader = Leader {
-        config: &config,
-        persons,
-        postgres,
-        metrics: &metrics,
-        heartbeat: &heartbeat,
-        audit: &audit,
-    };
+    let leader =
+        Leader { cluster: &cluster, source, metrics: &metrics, heartbeat: &heartbeat, audit: &audit };
     let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     let mut watched = BTreeMap::new();
     while !*stop.borrow() {
@@ -127,9 +122,8 @@ pub async fn run_leader(
 }
 
 struct Leader<'a> {
-    config: &'a Config,
-    persons: &'a Persons,
-    postgres: &'a Postgres,
+    cluster: &'a Cluster,
+    source: PersonSource<'a>,
     metrics: &'a Metrics,
     heartbeat: &'a Heartbeat,
     audit: &'a Heartbeat,
@@ -139,47 +133,42 @@ impl Leader<'_> {
     /// One attempt to lead. `watched` has the offset per topic partition up to which messages of
     /// other producers were searched.
     async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> Result<Standby, LeadError> {
-        let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
-        let looking = slot::observe(&session, self.postgres);
+        let session = self.step("connecting to PostgreSQL", Session::connect(self.source.postgres)).await?;
+        let looking = slot::observe(&session, self.source.postgres);
         let found = self.step("checking the replication slot", looking).await?;
         if found.is_some_and(|slot| slot.is_active) {
             return Ok(Standby);
         }
-        let client = Client::new(&self.config.kafka)?;
-        self.step("checking topics", self.topics(&client)).await?;
+        let client = self.cluster.kafka()?;
+        self.step("checking topics", self.topics(client)).await?;
         // Checked before creating anything in PostgreSQL, because a slot retains WAL for as long as
         // no changes are published.
-        let clearing = self.clear(&client);
+        let clearing = self.clear();
         watched.extend(self.step("checking for other producers", clearing).await?);
         let catalog = self.source(&session).await?;
         let producer = client.producer()?;
-        let opening = CheckpointStore::open(&client, &producer, self.postgres);
+        let opening = CheckpointStore::open(client, &producer, self.source.postgres);
         let store = self.step("opening the checkpoint topic", opening).await?;
         let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
-        tracing::info!(slot = self.postgres.slot, "holding the replication slot");
+        tracing::info!(slot = self.source.postgres.slot, "holding the replication slot");
         self.metrics.set(Metric::PersonsLeader, 1);
         let resuming = self.resume(&session, &store, &history, origin, &catalog);
         let begins = self.step("reading the checkpoint", resuming).await?;
-        let base = store.now().await.version_base(self.postgres);
-        let guarantees = catalog.guarantees(self.postgres);
+        let base = store.now().await.version_base(self.source.postgres);
+        let guarantees = catalog.guarantees(self.source.postgres);
         let vanished = Notify::new();
         let work = async {
-            let copy = Copy {
-                producer: &producer,
-                persons: self.persons,
-                postgres: self.postgres,
-                store: &store,
-                heartbeat: self.heartbeat,
-            };
+            let copy =
+                Copy { producer: &producer, source: self.source, store: &store, heartbeat: self.heartbeat };
             copy.run(&|kind, rows| self.copied(kind, rows)).await?;
             trim();
-            let versions = match self.postgres.version {
+            let versions = match self.source.postgres.version {
                 VersionRule::Wal => Versions::Wal { base, transaction: None },
                 VersionRule::Column => Versions::Column,
             };
-            let connecting = Publisher::connect(&producer, self.persons, self.postgres, versions, guarantees);
+            let connecting = Publisher::connect(&producer, self.source, versions, guarantees);
             let publisher = self.step("connecting to PostgreSQL", connecting).await?;
             tracing::info!("streaming changes");
             let stream = Stream {
@@ -187,13 +176,13 @@ impl Leader<'_> {
                 publisher,
                 store: &store,
                 begins,
-                config: self.postgres,
+                config: self.source.postgres,
                 vanished: &vanished,
                 metrics: self.metrics,
                 heartbeat: self.heartbeat,
             };
             let audits = Audits {
-                config: self.config,
+                cluster: self.cluster,
                 store: &store,
                 vanished: &vanished,
                 metrics: self.metrics,
@@ -201,11 +190,10 @@ impl Leader<'_> {
             };
             tokio::select! {
                 streamed = stream.run() => match streamed? {},
-                never = audits.run(self.postgres) => match never {},
+                never = audits.run(self.source.postgres) => match never {},
             }
         };
-        let watch =
-            Watch { persons: self.persons, postgres: self.postgres, client: &client, metrics: self.metrics };
+        let watch = Watch { source: self.source, client, metrics: self.metrics };
         let ended = tokio::select! {
             ended = work => ended,
             error = self.watch_slot(&session) => Err(error),
@@ -234,7 +222,7 @@ impl Leader<'_> {
 
     /// Fails unless the source meets every requirement; creates the publication if it is missing.
     async fn source(&self, session: &Session) -> Result<Catalog, LeadError> {
-        let looking = requirements::look(session, self.postgres);
+        let looking = requirements::look(session, self.source.postgres);
         let (found, catalog) = self.step("checking tables and publication", looking).await?;
         let unmet = requirements::unmet(found);
         self.metrics.set(
@@ -244,7 +232,7 @@ impl Leader<'_> {
         match unmet {
             Some(unmet) => return Err(RequirementsError::from(unmet).into()),
             None if catalog.publication.is_none() => {
-                slot::create_publication(session, self.postgres).await?;
+                slot::create_publication(session, self.source.postgres).await?;
             }
             None => {}
         }
@@ -253,15 +241,15 @@ impl Leader<'_> {
 
     async fn topics(&self, client: &Client) -> Result<(), LeadError> {
         let there = client.cluster().await?.topics;
-        let wanted = [&self.persons.topic, &self.persons.distinct_id_topic];
+        let wanted = [&self.source.persons.topic, &self.source.persons.distinct_id_topic];
         let missing = wanted.into_iter().find(|topic| !there.contains_key(*topic));
         missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
     }
 
     /// Fails if another producer writes persons. Returns the offset per topic partition up to which
     /// messages were searched.
-    async fn clear(&self, client: &Client) -> Result<BTreeMap<TopicPartition, i64>, LeadError> {
-        let cleared = foreign::clear(self.config, self.persons, self.postgres, client).await;
+    async fn clear(&self) -> Result<BTreeMap<TopicPartition, i64>, LeadError> {
+        let cleared = foreign::clear(self.cluster, self.source).await;
         let conflicts = match &cleared {
             Err(ClearanceError::Conflict(error)) => error.conflicts.count(),
             _ => 0,

@@ -86,24 +86,24 @@ impl Leader<'_> {
         origin: SlotOrigin,
         catalog: &Catalog,
     ) -> Result<Lsn, LeadError> {
-        let slot = slot::observe(session, self.postgres).await?;
+        let slot = slot::observe(session, self.source.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
         let (end, _) = snapshot::now(session).await?;
-        let fingerprint = catalog.fingerprint(self.postgres);
+        let fingerprint = catalog.fingerprint(self.source.postgres);
         let source = ObservedSource { history: history.clone(), origin, confirmed, end, fingerprint };
-        let published = Published::new(self.persons, self.postgres);
+        let published = Published::new(self.source.persons, self.source.postgres);
         let load = store.read().await?.filter(|state| published.is_of(state));
         let (mut begins, beginning) = resume(load.as_ref(), &source, published);
-        if beginning != Beginning::GoesOn && self.postgres.version == VersionRule::Wal {
+        if beginning != Beginning::GoesOn && self.source.postgres.version == VersionRule::Wal {
             self.settle_base(session, &mut begins, beginning, load.as_ref()).await?;
         }
         match beginning {
             Beginning::GoesOn => {}
             Beginning::First => {
-                tracing::info!(slot = self.postgres.slot, position = %confirmed, "taking the initial snapshot");
+                tracing::info!(slot = self.source.postgres.slot, position = %confirmed, "taking the initial snapshot");
             }
             Beginning::Gap(gap) => tracing::error!(
-                slot = self.postgres.slot,
+                slot = self.source.postgres.slot,
                 position = %confirmed,
                 reason = %gap,
                 hint = "a new initial snapshot and an audit for deleted rows follow",
@@ -122,8 +122,8 @@ impl Leader<'_> {
         beginning: Beginning,
         load: Option<&Checkpoint>,
     ) -> Result<(), LeadError> {
-        let base = begins.version_base(self.postgres);
-        let hidden = match version_guard::check(self.config, session, base).await {
+        let base = begins.version_base(self.source.postgres);
+        let hidden = match version_guard::check(self.cluster, session, base).await {
             Ok(()) => None,
             // The origin of these versions is unknown.
             Err(error @ NewestError::Hidden { .. }) if load.is_none() => return Err(error.into()),
@@ -134,7 +134,7 @@ impl Leader<'_> {
         let published = match (beginning, load) {
             (Beginning::Gap(gap), Some(state)) if gap.may_go_back() => {
                 let ahead = Lsn::from_u64(state.acknowledged.saturating_add(AHEAD));
-                of_dependents(ahead, state.version_base(self.postgres)).unwrap_or(0)
+                of_dependents(ahead, state.version_base(self.source.postgres)).unwrap_or(0)
             }
             _ => 0,
         };

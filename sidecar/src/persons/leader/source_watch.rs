@@ -44,8 +44,8 @@ impl<'a> SourceWatch<'a> {
             leader,
             store,
             vanished,
-            fingerprint: catalog.fingerprint(leader.postgres),
-            guarantees: catalog.guarantees(leader.postgres),
+            fingerprint: catalog.fingerprint(leader.source.postgres),
+            guarantees: catalog.guarantees(leader.source.postgres),
             logged: None,
             session: None,
         }
@@ -72,10 +72,10 @@ impl<'a> SourceWatch<'a> {
     async fn catalog(&mut self) -> Result<(Option<UnmetError>, Catalog), PostgresError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::connect(self.leader.postgres).await?,
+            None => Session::connect(self.leader.source.postgres).await?,
         };
         let session = self.session.insert(session);
-        let (found, catalog) = requirements::look(session, self.leader.postgres).await?;
+        let (found, catalog) = requirements::look(session, self.leader.source.postgres).await?;
         Ok((requirements::unmet(found), catalog))
     }
 
@@ -85,7 +85,7 @@ impl<'a> SourceWatch<'a> {
         self.leader.metrics.set(Metric::PersonsSourceFaults, count);
         let text = unmet.map(|unmet| unmet.to_string());
         self.leader.heartbeat.impaired(text.clone());
-        let fingerprint = catalog.fingerprint(self.leader.postgres);
+        let fingerprint = catalog.fingerprint(self.leader.source.postgres);
         let is_replaced = fingerprint != std::mem::replace(&mut self.fingerprint, fingerprint);
         let is_known = self.logged.is_some();
         if is_replaced {
@@ -119,7 +119,7 @@ impl<'a> SourceWatch<'a> {
             self.store.change(mark).await?;
             self.vanished.notify_one();
         }
-        match catalog.guarantees(self.leader.postgres) == self.guarantees {
+        match catalog.guarantees(self.leader.source.postgres) == self.guarantees {
             true => Ok(()),
             false => Err(LeadError::Guarantees),
         }

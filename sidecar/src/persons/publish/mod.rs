@@ -10,8 +10,9 @@ pub(super) mod dependents;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Persons, Postgres};
+use crate::config::Persons;
 use crate::kafka::{DeliveryError, DeliveryHandle, Producer};
+use crate::persons::source::PersonSource;
 
 use self::change::{ChangeError, LastChange, PersonIds as _, RowChange, Versions, messages};
 use self::dependents::Dependent;
@@ -62,11 +63,11 @@ impl<'a> Publisher<'a> {
     /// [`PostgresError`] if the connection fails.
     pub(super) async fn connect(
         producer: &'a Producer,
-        persons: &'a Persons,
-        postgres: &Postgres,
+        source: PersonSource<'a>,
         versions: Versions,
         guarantees: Guarantees,
     ) -> Result<Self, PostgresError> {
+        let PersonSource { persons, postgres } = source;
         let lookup = Lookup::new(Session::connect(postgres).await?, postgres, guarantees);
         Ok(Self { producer, persons, lookup, versions })
     }

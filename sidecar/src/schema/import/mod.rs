@@ -15,8 +15,8 @@ use super::feeders::feeders;
 use super::kafka_tables;
 use super::observe::{ObserveError, Replays, observe, tables};
 use super::plan::{Action, SchemaPlan};
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
-use crate::node::Node;
 
 /// Reason why no config is written.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +58,17 @@ pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
     let head = head(request);
     let asked =
         nodes::ImportedReplica { name: "import".to_owned(), ..nodes::ImportedReplica::at(&request.url) };
-    let config = parse(&format!("{head}{}{NO_BROKERS}", nodes::text(&[asked])))?;
-    let nodes = Node::all(&config);
+    let Cluster { config, nodes, .. } = &cluster(&format!("{head}{}{NO_BROKERS}", nodes::text(&[asked])))?;
     let Some(node) = nodes.first() else { return Ok(head) };
     let mut replicas = nodes::replicas(request, node).await?;
     let found = DescribedTables {
         database: request.database.clone(),
-        tables: tables(&config, node).await.map_err(ObserveError::from)?.into_iter().collect(),
-        feeders: feeders(&config, node).await.map_err(ObserveError::from)?,
+        tables: tables(config, node).await.map_err(ObserveError::from)?.into_iter().collect(),
+        feeders: feeders(config, node).await.map_err(ObserveError::from)?,
         kafka: kafka_tables(node).await.map_err(ObserveError::from)?,
     };
-    let config = parse(&format!("{head}{}{}{NO_BROKERS}", found.replicated(), nodes::text(&replicas)))?;
-    nodes::rename(&mut replicas, &Node::all(&config), &request.database).await?;
+    let named = cluster(&format!("{head}{}{}{NO_BROKERS}", found.replicated(), nodes::text(&replicas)))?;
+    nodes::rename(&mut replicas, &named.nodes, &request.database).await?;
     let text = format!(
         "{head}{}{}{}{}",
         found.replicated(),
@@ -77,16 +76,15 @@ pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
         found.sections(),
         persons::section(&found.kafka, &request.database)
     );
-    let config = parse(&text)?;
-    let plans = observe(&config, &Node::all(&config), Replays::new()).await?;
+    let plans = observe(&cluster(&text)?, Replays::new()).await?;
     Ok(text + &unmanaged(&plans))
 }
 
 /// Brokers that a config needs to parse; no connection is made to them.
 const NO_BROKERS: &str = "\n[kafka]\nbrokers = [\"localhost:9092\"]\n";
 
-fn parse(text: &str) -> Result<Config, ImportError> {
-    Ok(Config::parse(text, Path::new(""))?)
+fn cluster(text: &str) -> Result<Cluster, ImportError> {
+    Ok(Cluster::new(Config::parse(text, Path::new(""))?))
 }
 
 fn head(request: &ImportRequest) -> String {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::profile::{Element, profile};
 use self::rules::RULES;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::node::{Node, NodeError};
 use crate::sql;
@@ -88,10 +89,10 @@ struct Default {
 ///
 /// # Errors
 /// Fails if a node does not answer.
-pub async fn node_settings(config: &Config, nodes: &[Node]) -> Result<Vec<SettingFinding>, NodeError> {
+pub async fn node_settings(cluster: &Cluster) -> Result<Vec<SettingFinding>, NodeError> {
     let mut findings = Vec::new();
-    for node in nodes {
-        findings.extend(read(config, node).await?);
+    for node in &cluster.nodes {
+        findings.extend(read(&cluster.config, node).await?);
         findings.extend(parses_garbage(node).await?);
     }
     Ok(findings)
@@ -113,9 +114,9 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
 }
 
 /// Refuses a user without write access, before the first step.
-pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), ReadOnlyError> {
+pub async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyError> {
     let mut refusing = Vec::new();
-    for node in nodes {
+    for node in &cluster.nodes {
         let found: Vec<Mode> = node.rows(sql::text("inspect/readonly.sql").unwrap_or_default()).await?;
         if found.iter().any(|mode| mode.readonly != 0) {
             refusing.push(node.name.clone());
@@ -123,9 +124,10 @@ pub async fn refuse_read_only(config: &Config, nodes: &[Node]) -> Result<(), Rea
     }
     match refusing.is_empty() {
         true => Ok(()),
-        false => {
-            Err(ReadOnlyError::ReadOnly { user: config.clickhouse.user.clone(), nodes: refusing.join(", ") })
-        }
+        false => Err(ReadOnlyError::ReadOnly {
+            user: cluster.config.clickhouse.user.clone(),
+            nodes: refusing.join(", "),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use self::lock::{Lock, LockError};
 use super::plan::values::same;
 use super::plan::{Step, TopicChange};
-use crate::kafka::{Client, ConfigChange, KafkaError, NewTopic, Refusal, Source};
+use crate::kafka::{Client, ConfigChange, ConfigOrigin, KafkaError, NewTopic, Refusal};
 
 /// How long a change may take to reach the other brokers.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
@@ -175,8 +175,9 @@ async fn left_over(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<Step
     let mut steps = Vec::new();
     for (name, topic) in created {
         let own = configs.get(name).into_iter().flatten();
-        let own =
-            own.filter(|(key, config)| config.source == Source::Topic && !topic.configs.contains_key(*key));
+        let own = own.filter(|(key, config)| {
+            config.source == ConfigOrigin::Topic && !topic.configs.contains_key(*key)
+        });
         for (key, from) in own {
             let (name, key) = (name.to_owned(), key.clone());
             let mut step = Step::from(TopicChange::ResetConfig { name, key, from: from.clone() });
@@ -274,10 +275,11 @@ async fn hidden(client: &Client, outcomes: &[AppliedStep]) -> Result<Vec<usize>,
             TopicChange::Delete { .. } => topic.is_none(),
             TopicChange::SetConfig { key, to, .. } => config(key).is_some_and(|config| {
                 // A value that the broker hides can't be compared.
-                config.source == Source::Topic && config.value.as_ref().is_none_or(|value| same(value, to))
+                config.source == ConfigOrigin::Topic
+                    && config.value.as_ref().is_none_or(|value| same(value, to))
             }),
             TopicChange::ResetConfig { key, .. } => {
-                config(key).is_some_and(|config| config.source != Source::Topic)
+                config(key).is_some_and(|config| config.source != ConfigOrigin::Topic)
             }
         }
     };

@@ -8,9 +8,9 @@ use super::super::groups::{self, observe};
 use super::super::spec::{self, Manage, Spec, SpecError};
 use super::super::stalls::{MIN_SIGHTING, Sightings, Still};
 use super::{CheckInput, desired};
+use crate::cluster::Cluster;
 use crate::config::{Config, OffsetStorage};
-use crate::kafka::{Client, KafkaError};
-use crate::node::Node;
+use crate::kafka::KafkaError;
 use crate::persons::{TopicConflicts, topics_of};
 use crate::schema::is_detached;
 use crate::topics::observe::kafka_tables::server_reports;
@@ -23,15 +23,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// See [`look`].
-pub async fn watch(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
-    topics: BTreeSet<String>,
-) -> Result<CheckInput, KafkaError> {
+pub async fn watch(cluster: &Cluster, topics: BTreeSet<String>) -> Result<CheckInput, KafkaError> {
     let mut sightings = Sightings::default();
     loop {
-        let found = look(config, client, nodes, topics.clone(), &mut sightings).await?;
+        let found = look(cluster, topics.clone(), &mut sightings).await?;
         if found.still.watched >= MIN_SIGHTING || !found.is_undecided() {
             return Ok(found);
         }
@@ -46,13 +41,13 @@ pub async fn watch(
 /// # Errors
 /// See [`KafkaError`]. An unreachable node becomes a finding.
 pub async fn look(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
+    cluster: &Cluster,
     topics: BTreeSet<String>,
     sightings: &mut Sightings,
 ) -> Result<CheckInput, KafkaError> {
-    let seen = observe(client, nodes, None).await?;
+    let Cluster { config, nodes, .. } = cluster;
+    let client = cluster.kafka()?;
+    let seen = observe(cluster, None).await?;
     let mut lags = groups::lags(&seen, None);
     groups::date(client, &mut lags).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -66,7 +61,7 @@ pub async fn look(
         events_topic: config.events.topic.clone(),
         events_group: config.events.group.clone(),
         brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
-        conflicts: conflicts(config, client).await,
+        conflicts: conflicts(cluster).await,
         now: i64::try_from(now).unwrap_or(i64::MAX),
         desired: desired::desired_consumers(config),
         detached: BTreeSet::new(),
@@ -74,8 +69,8 @@ pub async fn look(
         reports: server_reports(nodes, |node| !silent.contains(&node.name)).await,
         still: Still::default(),
     };
-    found.detached = detached(config, nodes, &found).await;
-    found.replicas = replicas(config, nodes, &found).await;
+    found.detached = detached(cluster, &found).await;
+    found.replicas = replicas(cluster, &found).await;
     let own: Vec<groups::Lag> = found.own_lags().cloned().collect();
     found.still = sightings.update(&own, Instant::now());
     let there = |topic: &&str| found.seen.cluster.topics.contains_key(*topic);
@@ -85,7 +80,8 @@ pub async fn look(
 }
 
 /// Tables that are detached on a node. If a node refuses the question, they count as missing.
-async fn detached(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeSet<(String, String)> {
+async fn detached(cluster: &Cluster, found: &CheckInput) -> BTreeSet<(String, String)> {
+    let Cluster { config, nodes, .. } = cluster;
     let mut detached = BTreeSet::new();
     for table in &found.desired {
         let lacking: BTreeSet<&str> = desired::lacking(found, table).collect();
@@ -110,7 +106,8 @@ async fn detached(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeS
 
 /// Replicas below each path of a Kafka table, and below the config's path, as far as a node can
 /// read Keeper.
-async fn replicas(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeMap<String, BTreeSet<String>> {
+async fn replicas(cluster: &Cluster, found: &CheckInput) -> BTreeMap<String, BTreeSet<String>> {
+    let Cluster { config, nodes, .. } = cluster;
     let own = (config.events.offsets == OffsetStorage::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
     let paths: BTreeSet<String> = paths.chain(own).collect();
@@ -138,8 +135,8 @@ async fn replicas(config: &Config, nodes: &[Node], found: &CheckInput) -> BTreeM
 }
 
 /// Conflicts in the topics of persons. A user may lack the right to read them.
-async fn conflicts(config: &Config, client: &Client) -> Vec<TopicConflicts> {
-    topics_of(config, client).await.unwrap_or_else(|error| {
+async fn conflicts(cluster: &Cluster) -> Vec<TopicConflicts> {
+    topics_of(cluster).await.unwrap_or_else(|error| {
         tracing::warn!(error = %error, "topics of persons can't be checked for other producers");
         Vec::new()
     })

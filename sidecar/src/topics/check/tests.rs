@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::groups::samples::{member, place, seen, table};
 use super::super::groups::{GroupSnapshot, lags};
 use super::*;
-use crate::kafka::Source;
+use crate::kafka::ConfigOrigin;
 
 /// The sample's group, read by a healthy table on each of two nodes.
 fn found(change: impl FnOnce(&mut GroupSnapshot)) -> CheckInput {
@@ -32,7 +32,7 @@ fn found(change: impl FnOnce(&mut GroupSnapshot)) -> CheckInput {
 }
 
 fn config(found: &mut CheckInput, key: &str, value: &str) {
-    let config = TopicConfig { value: Some(value.to_owned()), source: Source::Topic };
+    let config = TopicConfig { value: Some(value.to_owned()), source: ConfigOrigin::Topic };
     found.configs.entry("t".to_owned()).or_default().insert(key.to_owned(), config);
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::partitions::places;
-use crate::kafka::{Cluster, TopicPartition};
+use crate::kafka::{KafkaCluster, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::KafkaTable;
 use crate::sql;
@@ -41,7 +41,7 @@ struct Child {
 pub(super) async fn offsets(
     nodes: &[Node],
     tables: &[KafkaTable],
-    cluster: &Cluster,
+    cluster: &KafkaCluster,
 ) -> BTreeMap<String, Kept> {
     let mut found = BTreeMap::new();
     for table in tables {

@@ -8,15 +8,15 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::ASKED_AT_ONCE;
 use super::keeper::{self, Kept};
 use super::partitions::places;
-use crate::kafka::{Client, Cluster, Group, KafkaError, OffsetBounds, TopicPartition};
-use crate::node::Node;
+use crate::cluster::Cluster;
+use crate::kafka::{Client, Group, KafkaCluster, KafkaError, OffsetBounds, TopicPartition};
 use crate::schema::{KafkaTable, kafka_tables};
 use crate::topics::apply::lock::is_lock;
 
 /// Snapshot of groups, their readers and offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSnapshot {
-    pub cluster: Cluster,
+    pub cluster: KafkaCluster,
     /// Every group but the locks', by name.
     pub groups: Vec<Group>,
     /// Kafka tables of every reachable node.
@@ -73,11 +73,8 @@ impl GroupSnapshot {
 ///
 /// # Errors
 /// See [`KafkaError`]. An unreachable node is no error; it is listed in [`GroupSnapshot::silent`].
-pub async fn observe(
-    client: &Client,
-    nodes: &[Node],
-    only: Option<&str>,
-) -> Result<GroupSnapshot, KafkaError> {
+pub async fn observe(cluster: &Cluster, only: Option<&str>) -> Result<GroupSnapshot, KafkaError> {
+    let (client, nodes) = (cluster.kafka()?, &cluster.nodes);
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;
     groups.retain(|group| !is_lock(&group.name));
@@ -110,7 +107,7 @@ pub async fn observe(
 
 async fn committed(
     client: &Client,
-    cluster: &Cluster,
+    cluster: &KafkaCluster,
     groups: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, BTreeMap<TopicPartition, i64>>, KafkaError> {
     let own = cluster.topics.keys().filter(|topic| !super::super::plan::is_internal(topic));
@@ -129,7 +126,7 @@ async fn committed(
 
 async fn bounds(
     client: &Client,
-    cluster: &Cluster,
+    cluster: &KafkaCluster,
     topics: &BTreeSet<String>,
 ) -> Result<BTreeMap<TopicPartition, OffsetBounds>, KafkaError> {
     let places: BTreeSet<TopicPartition> = topics.iter().flat_map(|topic| led(cluster, topic)).collect();
@@ -137,7 +134,7 @@ async fn bounds(
 }
 
 /// Partitions of a topic with a leader. Brokers never answer a question about a leaderless one.
-fn led(cluster: &Cluster, topic: &str) -> impl Iterator<Item = TopicPartition> {
+fn led(cluster: &KafkaCluster, topic: &str) -> impl Iterator<Item = TopicPartition> {
     let layout = cluster.topics.get(topic);
     let led = move |place: &TopicPartition| {
         let number = usize::try_from(place.partition).ok();

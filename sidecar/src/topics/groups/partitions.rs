@@ -1,9 +1,9 @@
 //! Topic partitions of a topic.
 
-use crate::kafka::{Cluster, TopicPartition};
+use crate::kafka::{KafkaCluster, TopicPartition};
 
 /// Partitions of a topic; empty if it does not exist.
-pub(in super::super) fn places(cluster: &Cluster, topic: &str) -> impl Iterator<Item = TopicPartition> {
+pub(in super::super) fn places(cluster: &KafkaCluster, topic: &str) -> impl Iterator<Item = TopicPartition> {
     let count = cluster.topics.get(topic).map(|layout| layout.partitions.len()).unwrap_or_default();
     let topic = topic.to_owned();
     (0..).take(count).map(move |partition| TopicPartition { topic: topic.clone(), partition })

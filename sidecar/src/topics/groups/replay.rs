@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::partitions::places;
+use crate::cluster::Cluster;
 use crate::config::{Config, Consumer, OffsetStorage};
-use crate::kafka::{Client, KafkaError, TopicPartition};
+use crate::kafka::{KafkaError, TopicPartition};
 use crate::node::{Node, NodeError};
 use crate::schema::Replays;
 use crate::sql;
@@ -38,13 +39,14 @@ struct StoredRows {
 /// # Errors
 /// [`NodeError`] if the stored rows can't be counted. If brokers or Keeper can't be asked, that is
 /// a reason too.
-pub async fn replays(config: &Config, client: &Client, nodes: &[Node]) -> Result<Replays, NodeError> {
+pub async fn replays(cluster: &Cluster) -> Result<Replays, NodeError> {
+    let Cluster { config, nodes, .. } = cluster;
     let stored = stored(config, nodes).await?;
     if config.events.consumer == Consumer::None || stored == 0 {
         return Ok(Replays::new());
     }
     let group = &config.events.group;
-    let reason = match from_beginning(config, client, nodes).await {
+    let reason = match from_beginning(cluster).await {
         Ok(None) => return Ok(Replays::new()),
         Ok(Some(messages)) => format!(
             "group {group} has no offsets, so {messages} messages would be read from the beginning, and {stored} rows \
@@ -69,11 +71,9 @@ async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
 
 /// Number of messages that a consumer without offsets would read; `None` if there are offsets or no
 /// messages.
-async fn from_beginning(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
-) -> Result<Option<i64>, ReplayError> {
+async fn from_beginning(cluster: &Cluster) -> Result<Option<i64>, ReplayError> {
+    let Cluster { config, nodes, .. } = cluster;
+    let client = cluster.kafka()?;
     let topic = &config.events.topic;
     if let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) {
         let path = format!("{}/topics/{topic}", config.events.keeper_path.trim_end_matches('/'));

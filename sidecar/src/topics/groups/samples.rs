@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GroupSnapshot, KafkaTable};
-use crate::kafka::{Cluster, Group, Layout, Member, OffsetBounds, Partition, TopicPartition};
+use crate::kafka::{Group, KafkaCluster, Layout, Member, OffsetBounds, Partition, TopicPartition};
 
 /// A cluster with one topic of two partitions. Group `g` is at 5 in the first and has no commit in
 /// the second. Both have messages from 2 to 10.
@@ -13,7 +13,7 @@ pub(in super::super) fn seen() -> GroupSnapshot {
     let topics = BTreeMap::from([("t".to_owned(), layout)]);
     let bounds = [place(0), place(1)].map(|place| (place, OffsetBounds { first: 2, end: 10 }));
     GroupSnapshot {
-        cluster: Cluster { id: None, brokers: BTreeSet::from([1]), topics },
+        cluster: KafkaCluster { id: None, brokers: BTreeSet::from([1]), topics },
         groups: vec![Group { name: "g".to_owned(), state: "Empty".to_owned(), members: Vec::new() }],
         tables: Vec::new(),
         silent: BTreeMap::new(),

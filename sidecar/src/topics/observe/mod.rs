@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::lock::is_lock;
 use super::plan::Observed;
 use super::spec::{Manage, Spec};
+use crate::cluster::Cluster;
 use crate::kafka::{Client, Group, KafkaError};
 use crate::node::Node;
 use crate::schema::{KafkaTable, kafka_tables};
@@ -15,7 +16,8 @@ use crate::schema::{KafkaTable, kafka_tables};
 ///
 /// # Errors
 /// See [`KafkaError`]. An unreachable node is no error; it counts as a reader, since it may be one.
-pub async fn observe(client: &Client, nodes: &[Node], spec: &Spec) -> Result<Observed, KafkaError> {
+pub async fn observe(cluster: &Cluster, spec: &Spec) -> Result<Observed, KafkaError> {
+    let (client, nodes) = (cluster.kafka()?, &cluster.nodes);
     let cluster = client.cluster().await?;
     let wanted = |manage: Manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
     let there = |name: &String| cluster.topics.contains_key(name);

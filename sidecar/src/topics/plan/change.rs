@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retention::RETENTION;
 use super::values::{bytes, shown};
-use crate::kafka::{NewTopic, Source, TopicConfig};
+use crate::kafka::{ConfigOrigin, NewTopic, TopicConfig};
 
 /// A change to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,9 +137,9 @@ impl fmt::Display for TopicChange {
 fn current(key: &str, config: &TopicConfig) -> String {
     let value = config.value.as_deref().map_or_else(|| "(hidden)".to_owned(), |value| shown(key, value));
     match config.source {
-        Source::Topic => value,
-        Source::Broker => format!("{value}, the brokers' own"),
-        Source::Default => format!("{value}, Kafka's default"),
+        ConfigOrigin::Topic => value,
+        ConfigOrigin::Broker => format!("{value}, the brokers' own"),
+        ConfigOrigin::Default => format!("{value}, Kafka's default"),
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
         let set = |from: &str, to: &str| TopicChange::SetConfig {
             name: "a".to_owned(),
             key: RETENTION.to_owned(),
-            from: TopicConfig { value: Some(from.to_owned()), source: Source::Topic },
+            from: TopicConfig { value: Some(from.to_owned()), source: ConfigOrigin::Topic },
             to: to.to_owned(),
         };
         assert_eq!(set("10", "5").deletes(), Some(Some(5)));

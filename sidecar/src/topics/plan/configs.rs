@@ -7,7 +7,7 @@ use super::retention::{RETENTION, is_limit, step};
 use super::values::{duration, same, shown};
 use super::{Options, Step, TopicChange, TopicVerdict};
 use crate::config::reader::most_alike;
-use crate::kafka::{Layout, Source, TopicConfig};
+use crate::kafka::{ConfigOrigin, Layout, TopicConfig};
 
 /// Number of brokers that must have a message before its producer gets an acknowledgement.
 const MIN_IN_SYNC: &str = "min.insync.replicas";
@@ -43,7 +43,7 @@ pub(super) fn compare(
     if options.prune {
         let own = observed
             .iter()
-            .filter(|(key, config)| config.source == Source::Topic && !topic.config.contains_key(*key));
+            .filter(|(key, config)| config.source == ConfigOrigin::Topic && !topic.config.contains_key(*key));
         for (key, from) in own {
             reset(topic, key, from, options, verdict);
         }
@@ -73,7 +73,7 @@ fn set(
     verdict: &mut TopicVerdict,
 ) {
     let is_same = found.value.as_deref().is_some_and(|value| same(value, wanted));
-    if is_same && found.source == Source::Topic {
+    if is_same && found.source == ConfigOrigin::Topic {
         return;
     }
     let change = |to: &str| TopicChange::SetConfig {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::kafka::{Source, TopicConfig};
+use crate::kafka::{ConfigOrigin, TopicConfig};
 use crate::topics::plan::{Observed, TopicsPlan};
 use crate::topics::spec::{Manage, Spec, Topic};
 
@@ -136,7 +136,7 @@ impl PlanBasis {
     fn of(name: &str, observed: &Observed) -> Self {
         let layout = observed.cluster.topics.get(name);
         let own = observed.configs.get(name).into_iter().flatten();
-        let own = own.filter(|(_, config)| config.source == Source::Topic);
+        let own = own.filter(|(_, config)| config.source == ConfigOrigin::Topic);
         Self {
             partitions: layout.map(|layout| layout.partitions.len()),
             replication_factor: layout.map_or(0, crate::kafka::Layout::replication_factor),

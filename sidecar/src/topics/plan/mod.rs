@@ -23,12 +23,12 @@ pub use self::change::{Frees, Step, TopicChange};
 use self::configs::{check_min_isr, compare};
 pub use self::options::Options;
 use super::spec::{Manage, Spec, Topic};
-use crate::kafka::{Cluster, Layout, NewTopic, TopicConfig};
+use crate::kafka::{KafkaCluster, Layout, NewTopic, TopicConfig};
 
 /// Observed state of the file's topics, and readers of topics to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    pub cluster: Cluster,
+    pub cluster: KafkaCluster,
     /// All configs of the file's topics that exist.
     pub configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
     /// Readers of each topic as short texts; only for topics to delete.

@@ -5,18 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::kafka::{Client, Cluster, KafkaError, OffsetBounds, TopicPartition};
+use crate::kafka::{Client, KafkaCluster, KafkaError, OffsetBounds, TopicPartition};
 use crate::topics::plan::{Frees, Step};
 
 /// Fills in the reclaimed data, without retries. Brokers need seconds before they report offsets of
 /// a new topic, and a plan does not wait for them.
-pub(crate) async fn fill_in(client: &Client, cluster: &Cluster, steps: &mut [Step]) {
+pub(crate) async fn fill_in(client: &Client, cluster: &KafkaCluster, steps: &mut [Step]) {
     if let Err(error) = ask(&client.without_retries(), cluster, steps).await {
         tracing::debug!(error = %error, "reclaimed messages and bytes are unknown");
     }
 }
 
-async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(), KafkaError> {
+async fn ask(client: &Client, cluster: &KafkaCluster, steps: &mut [Step]) -> Result<(), KafkaError> {
     // One request per retention time, because a request per topic would be too many for a thousand
     // topics.
     let mut by_time: BTreeMap<Option<i64>, BTreeSet<TopicPartition>> = BTreeMap::new();
@@ -45,7 +45,7 @@ async fn ask(client: &Client, cluster: &Cluster, steps: &mut [Step]) -> Result<(
     Ok(())
 }
 
-fn places(cluster: &Cluster, topic: &str) -> BTreeSet<TopicPartition> {
+fn places(cluster: &KafkaCluster, topic: &str) -> BTreeSet<TopicPartition> {
     let partitions = cluster.topics.get(topic).map_or(0, |layout| layout.partitions.len());
     let place =
         |number| Some(TopicPartition { topic: topic.to_owned(), partition: i32::try_from(number).ok()? });

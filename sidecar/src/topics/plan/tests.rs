@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::kafka::{Partition, Source};
+use crate::kafka::{ConfigOrigin, Partition};
 use crate::topics::spec::parse;
 
 const DAY: u64 = 86_400_000;
@@ -13,7 +13,7 @@ fn layout(partitions: usize, copies: i32) -> Layout {
 }
 
 /// A cluster of three brokers with these topics.
-fn observed(topics: &[(&str, usize, i32)], configs: &[(&str, &str, &str, Source)]) -> Observed {
+fn observed(topics: &[(&str, usize, i32)], configs: &[(&str, &str, &str, ConfigOrigin)]) -> Observed {
     let layouts =
         topics.iter().map(|(name, partitions, copies)| ((*name).to_owned(), layout(*partitions, *copies)));
     let mut by_topic: BTreeMap<String, BTreeMap<String, TopicConfig>> =
@@ -22,7 +22,7 @@ fn observed(topics: &[(&str, usize, i32)], configs: &[(&str, &str, &str, Source)
         let config = TopicConfig { value: Some((*value).to_owned()), source: *source };
         by_topic.entry((*topic).to_owned()).or_default().insert((*key).to_owned(), config);
     }
-    let cluster = Cluster { id: None, brokers: (1..=3).collect(), topics: layouts.collect() };
+    let cluster = KafkaCluster { id: None, brokers: (1..=3).collect(), topics: layouts.collect() };
     Observed { cluster, configs: by_topic, readers: BTreeMap::new() }
 }
 
@@ -67,10 +67,10 @@ fn configs_are_set_one_by_one_and_pruned_only_on_demand() {
     let observed = observed(
         &[("a", 1, 1)],
         &[
-            ("a", "max.message.bytes", "1048588", Source::Default),
-            ("a", "compression.type", "zstd", Source::Topic),
-            ("a", "cleanup.policy", "delete,compact", Source::Topic),
-            ("a", "segment.bytes", "1073741824", Source::Broker),
+            ("a", "max.message.bytes", "1048588", ConfigOrigin::Default),
+            ("a", "compression.type", "zstd", ConfigOrigin::Topic),
+            ("a", "cleanup.policy", "delete,compact", ConfigOrigin::Topic),
+            ("a", "segment.bytes", "1073741824", ConfigOrigin::Broker),
         ],
     );
     let file = "[topics.a]\npartitions = 1\nreplication_factor = 1\nconfig = { \"max.message.bytes\" = 1000, \
@@ -95,7 +95,7 @@ fn configs_are_set_one_by_one_and_pruned_only_on_demand() {
 #[test]
 fn a_retention_drops_in_steps() {
     let now = (7 * DAY).to_string();
-    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &now, Source::Topic)]);
+    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &now, ConfigOrigin::Topic)]);
     let file =
         "[topics.a]\npartitions = 1\nreplication_factor = 1\nconfig = { \"retention.ms\" = 172800000 }\n";
     let step = planned(file, &observed, &Options::default());
@@ -112,9 +112,9 @@ fn what_loses_messages_at_once_must_be_confirmed() {
     let observed = observed(
         &[("a", 1, 1)],
         &[
-            ("a", "retention.ms", "-1", Source::Topic),
-            ("a", "retention.bytes", "1000", Source::Topic),
-            ("a", "cleanup.policy", "compact", Source::Topic),
+            ("a", "retention.ms", "-1", ConfigOrigin::Topic),
+            ("a", "retention.bytes", "1000", ConfigOrigin::Topic),
+            ("a", "cleanup.policy", "compact", ConfigOrigin::Topic),
         ],
     );
     let own = ["\"retention.ms\" = -1", "\"retention.bytes\" = 1000", "\"cleanup.policy\" = \"compact\""];
@@ -167,7 +167,7 @@ fn a_confirmation_of_what_is_not_in_the_file_is_told() {
 
 #[test]
 fn an_adopted_topic_is_never_made_nor_pruned() {
-    let observed = observed(&[("a", 2, 1)], &[("a", "compression.type", "zstd", Source::Topic)]);
+    let observed = observed(&[("a", 2, 1)], &[("a", "compression.type", "zstd", ConfigOrigin::Topic)]);
     let file =
         "[topics.a]\nmanage = \"adopt\"\n[topics.b]\nmanage = \"adopt\"\n[topics.c]\nmanage = \"ignore\"\n";
     let plan = planned(file, &observed, &Options { prune: true, ..Options::default() });
@@ -188,8 +188,10 @@ fn more_brokers_in_sync_than_copies_is_refused() {
 #[test]
 fn a_number_that_only_brokers_can_read_is_refused() {
     let now = (7 * DAY).to_string();
-    let own =
-        [("a", "retention.ms", now.as_str(), Source::Topic), ("a", "retention.bytes", "5000", Source::Topic)];
+    let own = [
+        ("a", "retention.ms", now.as_str(), ConfigOrigin::Topic),
+        ("a", "retention.bytes", "5000", ConfigOrigin::Topic),
+    ];
     let observed = observed(&[("a", 1, 1)], &own);
     let yes = Options { yes_loss: BTreeSet::from(["a".to_owned()]), ..Options::default() };
     // Kafka reads all of these as numbers, except the last.
@@ -210,8 +212,8 @@ fn a_number_that_only_brokers_can_read_is_refused() {
 fn a_confirmed_loss_leaves_a_retention_its_steps() {
     let now = (7 * DAY).to_string();
     let own = [
-        ("a", "retention.ms", now.as_str(), Source::Topic),
-        ("a", "cleanup.policy", "delete", Source::Topic),
+        ("a", "retention.ms", now.as_str(), ConfigOrigin::Topic),
+        ("a", "cleanup.policy", "delete", ConfigOrigin::Topic),
     ];
     let observed = observed(&[("a", 1, 1)], &own);
     let file = "[topics.a]\npartitions = 1\nreplication_factor = 1\n\
@@ -227,7 +229,7 @@ fn a_confirmed_loss_leaves_a_retention_its_steps() {
 fn what_counts_now_must_be_known_before_it_is_limited() {
     let mut observed = observed(&[("a", 1, 1)], &[]);
     for key in ["retention.ms", "retention.bytes"] {
-        let hidden = TopicConfig { value: None, source: Source::Topic };
+        let hidden = TopicConfig { value: None, source: ConfigOrigin::Topic };
         observed.configs.insert("a".to_owned(), BTreeMap::from([(key.to_owned(), hidden)]));
         let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
         let plan = planned(&format!("{head}config = {{ \"{key}\" = 5 }}\n"), &observed, &Options::default());
@@ -249,8 +251,8 @@ fn topics_that_kafka_counts_on_never_grow() {
 #[test]
 fn what_lies_in_remote_storage_is_not_given_up_unasked() {
     let own = [
-        ("a", "remote.storage.enable", "true", Source::Topic),
-        ("a", "remote.log.delete.on.disable", "false", Source::Default),
+        ("a", "remote.storage.enable", "true", ConfigOrigin::Topic),
+        ("a", "remote.log.delete.on.disable", "false", ConfigOrigin::Default),
     ];
     let observed = observed(&[("a", 1, 1)], &own);
     let head = "[topics.a]\npartitions = 1\nreplication_factor = 1\n";
@@ -271,7 +273,7 @@ fn what_lies_in_remote_storage_is_not_given_up_unasked() {
 #[test]
 fn a_retention_of_ages_is_no_limit() {
     let forever = i64::MAX.to_string();
-    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &forever, Source::Topic)]);
+    let observed = observed(&[("a", 1, 1)], &[("a", "retention.ms", &forever, ConfigOrigin::Topic)]);
     let file =
         "[topics.a]\npartitions = 1\nreplication_factor = 1\nconfig = { \"retention.ms\" = 86400000 }\n";
     let refused = planned(file, &observed, &Options::default());

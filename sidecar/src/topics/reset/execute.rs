@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
 use super::{Reset, ResetError, ResetInput, ResetRequest, SchemaConsumers, look, plan};
-use crate::config::{Config, OffsetStorage};
+use crate::cluster::Cluster;
+use crate::config::OffsetStorage;
 use crate::kafka::{Client, TopicPartition};
-use crate::node::Node;
 use crate::schema::{self, Replays, SchemaStep};
 use crate::topics::apply::lock::{Lock, LockScope};
 
@@ -47,16 +47,16 @@ pub enum ExecuteError {
 
 /// Plans the reset under the lock and executes it. Calls `said` for each step.
 pub async fn execute(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
+    cluster: &Cluster,
     request: &ResetRequest,
     mut said: impl FnMut(String),
 ) -> Result<Reset, ExecuteError> {
-    let lock = Lock::take(client, &LockScope::topics()).await.map_err(ResetError::from)?;
-    let found = look(config, client, nodes, request).await?;
+    let lock = Lock::take(cluster.kafka().map_err(ResetError::from)?, &LockScope::topics())
+        .await
+        .map_err(ResetError::from)?;
+    let found = look(cluster, request).await?;
     let reset = plan(request, &found).map_err(ResetError::from)?;
-    let run = Run { config, client, nodes, lock: &lock };
+    let run = Run { cluster, kafka: cluster.kafka().map_err(ResetError::from)?, lock: &lock };
     match run.carry_out(&reset, &found, &mut said).await {
         Ok(()) => Ok(reset),
         Err(error) if error.is_harmless() => Err(error.into()),
@@ -65,9 +65,8 @@ pub async fn execute(
 }
 
 struct Run<'a> {
-    config: &'a Config,
-    client: &'a Client,
-    nodes: &'a [Node],
+    cluster: &'a Cluster,
+    kafka: &'a Client,
     lock: &'a Lock,
 }
 
@@ -86,7 +85,7 @@ impl Run<'_> {
                 self.alone(&reset.group).await?;
             }
             let offsets = self.offsets(reset, found).await?;
-            self.client.commit(&reset.group, &offsets).await?;
+            self.kafka.commit(&reset.group, &offsets).await?;
             self.read_back(&reset.group, &offsets).await?;
             said(format!("offsets of {} partitions committed", offsets.len()));
         }
@@ -102,9 +101,9 @@ impl Run<'_> {
         own: &SchemaConsumers,
         said: &mut impl FnMut(String),
     ) -> Result<(), ResetError> {
-        let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
-        let steps = schema::pause_consumers(&self.config.database, &plans, &own.names)?;
-        Ok(schema::apply(self.config, self.nodes, &steps, &AtomicBool::new(false), |_, step| {
+        let plans = schema::observe(self.cluster, Replays::new()).await?;
+        let steps = schema::pause_consumers(&self.cluster.config.database, &plans, &own.names)?;
+        Ok(schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| {
             said(step_text(step));
         })
         .await?)
@@ -112,8 +111,10 @@ impl Run<'_> {
 
     /// Checks that Keeper has no replica left, if a node can read Keeper.
     async fn forgotten(&self) -> Result<(), ResetError> {
-        let path = &self.config.events.keeper_path;
-        let (OffsetStorage::Keeper, Some(node)) = (self.config.events.offsets, self.nodes.first()) else {
+        let path = &self.cluster.config.events.keeper_path;
+        let (OffsetStorage::Keeper, Some(node)) =
+            (self.cluster.config.events.offsets, self.cluster.nodes.first())
+        else {
             return Ok(());
         };
         let left = replicas(node, path).await?.unwrap_or_default();
@@ -129,7 +130,7 @@ impl Run<'_> {
     async fn alone(&self, group: &str) -> Result<(), ResetError> {
         let deadline = Instant::now() + LEAVE_LIMIT;
         loop {
-            let known = self.client.groups(Some(group)).await?;
+            let known = self.kafka.groups(Some(group)).await?;
             let members: Vec<String> = known
                 .into_iter()
                 .flat_map(|group| group.members)
@@ -159,7 +160,7 @@ impl Run<'_> {
             .flat_map(|topic| places(&found.seen.cluster, topic))
             .filter(|place| !offsets.contains_key(place))
             .collect();
-        let committed = self.client.committed(&reset.group, rest.clone()).await?;
+        let committed = self.kafka.committed(&reset.group, rest.clone()).await?;
         for place in rest {
             let kept = found.seen.kept_position(&reset.group, &place);
             let stays = committed.get(&place).copied().flatten().max(kept);
@@ -169,7 +170,7 @@ impl Run<'_> {
     }
 
     async fn read_back(&self, group: &str, wanted: &BTreeMap<TopicPartition, i64>) -> Result<(), ResetError> {
-        let committed = self.client.committed(group, wanted.keys().cloned().collect()).await?;
+        let committed = self.kafka.committed(group, wanted.keys().cloned().collect()).await?;
         let kept = |(place, offset): &(&TopicPartition, &i64)| committed.get(place) == Some(&Some(**offset));
         match wanted.iter().filter(|pair| !kept(pair)).count() {
             0 => Ok(()),
@@ -183,7 +184,7 @@ impl Run<'_> {
         reset: &Reset,
         said: &mut impl FnMut(String),
     ) -> Result<(), ResetError> {
-        let plans = schema::observe(self.config, self.nodes, Replays::new()).await?;
+        let plans = schema::observe(self.cluster, Replays::new()).await?;
         let names = |name: &str| own.names.contains(name);
         let back = plans.iter().find_map(|plan| {
             let (table, _) = plan.consumers.iter().find(|(table, _)| names(table.name))?;
@@ -192,8 +193,8 @@ impl Run<'_> {
         if let (Some(back), true) = (back, reset.moves()) {
             return Err(ResetError::CameBack(back));
         }
-        let steps = schema::steps(&self.config.database, &plans)?;
-        Ok(schema::apply(self.config, self.nodes, &steps, &AtomicBool::new(false), |_, step| {
+        let steps = schema::steps(&self.cluster.config.database, &plans)?;
+        Ok(schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| {
             said(step_text(step));
         })
         .await?)

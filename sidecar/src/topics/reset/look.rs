@@ -5,23 +5,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::groups::{self, GroupSnapshot, observe, places};
 use super::{ResetError, ResetInput, ResetRequest, SchemaConsumers, Target, topics};
-use crate::config::{Config, OffsetStorage};
-use crate::kafka::{Client, TopicPartition};
-use crate::node::{Node, NodeError};
+use crate::cluster::Cluster;
+use crate::config::OffsetStorage;
+use crate::kafka::TopicPartition;
+use crate::node::NodeError;
 use crate::schema::{self, Action, KafkaTable, OBJECTS, Replays, Role, SchemaPlan, is_detached};
 
 /// Observes brokers, nodes and Keeper. Read-only.
 ///
 /// # Errors
 /// [`ResetError`] if brokers or a node can't be asked.
-pub async fn look(
-    config: &Config,
-    client: &Client,
-    nodes: &[Node],
-    request: &ResetRequest,
-) -> Result<ResetInput, ResetError> {
-    let seen = observe(client, nodes, Some(&request.group)).await?;
-    let own = own(config, nodes, request, &seen).await?;
+pub async fn look(cluster: &Cluster, request: &ResetRequest) -> Result<ResetInput, ResetError> {
+    let client = cluster.kafka()?;
+    let seen = observe(cluster, Some(&request.group)).await?;
+    let own = own(cluster, request, &seen).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut found = ResetInput { seen, now, at: std::collections::BTreeMap::new(), own };
@@ -51,15 +48,15 @@ fn is_led(seen: &GroupSnapshot, place: &TopicPartition) -> bool {
 /// The schema's own tables of the group. `None` if it has none, or if the schema does not exist
 /// yet. Then the offsets are only committed, and the first apply starts there.
 async fn own(
-    config: &Config,
-    nodes: &[Node],
+    cluster: &Cluster,
     request: &ResetRequest,
     seen: &GroupSnapshot,
 ) -> Result<Option<SchemaConsumers>, ResetError> {
+    let Cluster { config, nodes, .. } = cluster;
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);
     }
-    let plans = schema::observe(config, nodes, Replays::new()).await?;
+    let plans = schema::observe(cluster, Replays::new()).await?;
     let mut own = SchemaConsumers {
         database: config.database.clone(),
         names: names(),
@@ -78,7 +75,7 @@ async fn own(
             own.detached.push(format!("{name} on {}", node.name));
         }
     }
-    own.stale_replicas = stale_replicas(config, nodes, &seen.tables).await?;
+    own.stale_replicas = stale_replicas(cluster, &seen.tables).await?;
     Ok(Some(own))
 }
 
@@ -104,11 +101,8 @@ fn drift(plan: &SchemaPlan) -> impl Iterator<Item = String> {
 
 /// Stale replicas below the config's path: no node has their table. Empty if no node can read
 /// Keeper.
-async fn stale_replicas(
-    config: &Config,
-    nodes: &[Node],
-    tables: &[KafkaTable],
-) -> Result<Vec<String>, NodeError> {
+async fn stale_replicas(cluster: &Cluster, tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
+    let Cluster { config, nodes, .. } = cluster;
     let path = &config.events.keeper_path;
     let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else {
         return Ok(Vec::new());
