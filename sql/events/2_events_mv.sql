@@ -26,4 +26,4 @@ FROM
 (
 {% filter indent(4, true) %}{% set other_view = 'events_dead_letter_mv' %}{% include 'events/message.sql' %}{% endfilter %}
 )
-WHERE {% include 'events/sound.sql' %}
+WHERE {% include 'events/is_valid_event.sql' %}

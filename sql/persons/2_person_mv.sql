@@ -21,4 +21,4 @@ FROM
 (
 {% filter indent(4, true) %}{% include 'persons/message.sql' %}{% endfilter %}
 )
-WHERE {% include 'persons/person_sound.sql' %}
+WHERE {% include 'persons/is_valid_person.sql' %}

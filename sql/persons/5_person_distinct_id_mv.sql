@@ -19,4 +19,4 @@ FROM
 (
 {% filter indent(4, true) %}{% include 'persons/message.sql' %}{% endfilter %}
 )
-WHERE {% include 'persons/person_distinct_id_sound.sql' %}
+WHERE {% include 'persons/is_valid_distinct_id.sql' %}

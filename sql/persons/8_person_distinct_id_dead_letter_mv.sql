@@ -3,31 +3,16 @@
 -- Reads:   kafka_person_distinct_id.
 -- Writes:  person_dead_letter.
 -- Runs on: every node.
-{% set kafka_table = 'kafka_person_distinct_id' %}{% set other_view = 'person_distinct_id_mv' -%}
-CREATE MATERIALIZED VIEW {{ database }}.person_distinct_id_dead_letter_mv TO {{ database }}.person_dead_letter
-(
-{% filter indent(4, true) %}{% include 'events/dead_letter_columns.sql' %}{% endfilter %}
-)
-AS SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
-    multiIf(
-        startsWith(message, '\xEF\xBB\xBF'), 'begins with a byte order mark',
-        NOT isValidJSON(message), {% filter indent(8) %}{% include 'events/not_json.sql' %}{% endfilter %},
-        NOT is_object, 'not a JSON object',
-        arrayStringConcat(arrayConcat(arrayFilter(reason -> (reason != ''), [
+{% set kafka_table = 'kafka_person_distinct_id' %}{% set other_view = 'person_distinct_id_mv' %}
+{%- set reasons %}
             if(message_team_id IS NULL, 'team_id: missing or not a 64-bit integer', ''),
             if(field.distinct_id IS NULL, 'distinct_id: missing', ''),
             if(JSONType(bracketed, 'distinct_id') IN ('Array', 'Object'), 'distinct_id: an object or a list', ''),
             if(message_person_id IS NULL, 'person_id: missing or not a UUID', ''),
             if(message_version < 0, 'version: missing or not a whole number from 0 to 2^63 - 1', ''),
             if(message_is_deleted NOT IN ('0', '1'), 'is_deleted: missing or not 0 or 1', '')
-        ]), {% set names = "'team_id', 'distinct_id', 'person_id', 'version', 'is_deleted'" %}{% include 'events/repeated.sql' %}), '; ')) AS error,
-    message AS raw_message,
-    message_time AS _timestamp
-FROM
-(
-{% filter indent(4, true) %}{% include 'persons/message.sql' %}{% endfilter %}
-)
-WHERE NOT ({% include 'persons/person_distinct_id_sound.sql' %})
+{%- endset %}
+{%- set names = "'team_id', 'distinct_id', 'person_id', 'version', 'is_deleted'" %}
+{%- set message_file = 'persons/message.sql' %}{% set valid_file = 'persons/is_valid_distinct_id.sql' %}
+{%- set view = 'person_distinct_id_dead_letter_mv' %}{% set target = 'person_dead_letter' %}
+{%- include 'events/dead_letter_view.sql' %}

@@ -1,4 +1,4 @@
-//! ISO 8601 timestamps, by the rules of `sql/events/moment.sql`.
+//! ISO 8601 timestamps, by the rules of `sql/events/timestamp.sql`.
 
 use super::offset::{number, offset};
 use super::zone::Zone;

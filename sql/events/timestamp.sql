@@ -4,7 +4,7 @@
     '0000-00-00' the first of January, 25 o'clock the next morning, and offsets of +99:99 are added.
     An offset can lead out of the years that every version's DateTime64 holds, so the result is
     compared with them too. -#}
-{%- macro moment(text, digits) -%}
+{%- macro timestamp(text, digits) -%}
 {%- set parsed = "parseDateTime64BestEffortOrNull(" ~ text ~ ", " ~ digits ~ ", 'UTC')" -%}
 if(match({{ text }}, '^(19|2[0-2])\\d\\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):?[0-5]\\d)?$') * ({{ parsed }} >= toDateTime64('1900-01-01 00:00:00', {{ digits }}, 'UTC')) * ({{ parsed }} <= toDateTime64('2299-12-31 23:59:59.999999', {{ digits }}, 'UTC')) != 0, {{ parsed }}, NULL)
 {%- endmacro -%}
