@@ -46,7 +46,8 @@ pub fn serve(function: &Function, input: impl Read, mut output: impl Write) -> R
     while let Some(rows) = blocks.next_block()? {
         answer.begin(rows);
         while let Some(block) = blocks.next_rows()? {
-            (function.rule)(&block, &mut answer)?;
+            let consumed = (function.rule)(&block, &mut answer)?;
+            blocks.consume(consumed)?;
         }
         blocks.expect_end()?;
         output.write_all(answer.finish()?).map_err(ServeError::Write)?;

@@ -15,10 +15,11 @@ static NOOP: Function = Function {
     instead: "0.",
     examples: &[],
     rule: |block, answer| {
-        for _ in block.strings(0)?.iter() {
+        let mut strings = block.strings(0)?;
+        for _ in strings.by_ref() {
             answer.push_u64(0);
         }
-        Ok(())
+        Ok(strings.consumed())
     },
 };
 

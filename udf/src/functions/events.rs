@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
 use crate::fingerprint::{Event, fingerprint};
 use crate::kafka;
-use crate::wire::{Answer, Block};
+use crate::wire::{Answer, Block, Consumed};
 
 const KEY: Argument = Argument { name: "key", data_type: Type::String };
 const PARTITIONS: Argument = Argument { name: "partitions", data_type: Type::UInt32 };
@@ -62,19 +62,19 @@ pub(super) static EVENT_FINGERPRINT: Function = Function {
     rule: answer_event_fingerprint,
 };
 
-fn answer_kafka_partition(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    let rows = block.strings(0)?.iter().zip(block.packed(1)?.iter());
+fn answer_kafka_partition(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
+    let rows = block.strings(0)?.zip(block.packed(1)?.iter());
     for (row, (key, partitions)) in block.numbers().zip(rows) {
         let partitions = NonZeroU32::new(u32::from_le_bytes(partitions))
             .ok_or_else(|| RuleError::row(row, PARTITIONS.name, NoPartition))?;
         answer.push_u32(kafka::partition(key, partitions));
     }
-    Ok(())
+    Ok(block.whole())
 }
 
-fn answer_event_fingerprint(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
+fn answer_event_fingerprint(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
     let ids = iter::zip(block.packed(0)?.iter(), block.packed(1)?.iter());
-    let texts = iter::zip(block.strings(2)?.iter(), block.strings(3)?.iter());
+    let texts = iter::zip(block.strings(2)?, block.strings(3)?);
     for (((team_id, uuid), (name, distinct_id)), timestamp) in ids.zip(texts).zip(block.packed(4)?.iter()) {
         let event = Event {
             team_id: i64::from_le_bytes(team_id),
@@ -85,7 +85,7 @@ fn answer_event_fingerprint(block: &Block<'_>, answer: &mut Answer) -> Result<()
         };
         answer.push_uuid(swap_halves(fingerprint(&event)));
     }
-    Ok(())
+    Ok(block.whole())
 }
 
 /// Converts a UUID between wire order (two little-endian halves) and text order.

@@ -12,11 +12,11 @@ use std::fmt;
 use thiserror::Error;
 
 pub use crate::signature::{Argument, RESULT_NAME, Type};
-use crate::wire::{Answer, Block, WireError};
+use crate::wire::{Answer, Block, Consumed, WireError};
 
 /// Answers some rows of a block: one value for each row, in order, computed from that row alone. A
-/// rule reads all arguments to the end of the shortest one.
-pub type Rule = fn(&Block<'_>, &mut Answer) -> Result<(), RuleError>;
+/// rule reads all arguments to the end of the shortest one, and returns the rows that it has read.
+pub type Rule = fn(&Block<'_>, &mut Answer) -> Result<Consumed, RuleError>;
 
 /// A function that ClickHouse can call in a query.
 #[derive(Debug)]

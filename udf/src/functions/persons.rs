@@ -4,7 +4,7 @@ use std::iter;
 
 use super::{Argument, Example, Function, RuleError, Type};
 use crate::person::{Uneven, Version, latest, latest_person};
-use crate::wire::Block;
+use crate::wire::{Block, Consumed};
 
 const VERSIONS: Argument = Argument { name: "versions", data_type: Type::Array(&Type::Int64) };
 const PERSON_IDS: Argument = Argument { name: "person_ids", data_type: Type::Array(&Type::Uuid) };
@@ -79,7 +79,7 @@ pub(super) static PERSON_IS_LIVE: Function = Function {
 fn each(
     block: &Block<'_>,
     mut decide: impl FnMut(&mut dyn Iterator<Item = Version>),
-) -> Result<(), RuleError> {
+) -> Result<Consumed, RuleError> {
     let rows = iter::zip(block.arrays(0)?.iter(), block.arrays(1)?.iter()).zip(block.arrays(2)?.iter());
     for (row, ((versions, person_ids), deleted)) in block.numbers().zip(rows) {
         if versions.len() != person_ids.len() || versions.len() != deleted.len() {
@@ -98,5 +98,5 @@ fn each(
         );
         decide(&mut versions);
     }
-    Ok(())
+    Ok(block.whole())
 }

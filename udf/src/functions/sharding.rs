@@ -2,7 +2,7 @@
 
 use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
 use crate::shard::{Weights, shard_keys};
-use crate::wire::{Answer, Block, Packed};
+use crate::wire::{Answer, Block, Consumed, Packed};
 
 /// Bytes of one weight.
 const WEIGHT: usize = size_of::<u32>();
@@ -62,27 +62,27 @@ pub(super) static SHARD_MOVE: Function = Function {
     rule: answer_shard_move,
 };
 
-fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    shard_keys(block.strings(0)?.iter()).for_each_slice(|keys| answer.push_u64s(keys));
-    Ok(())
+fn answer_shard_key(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
+    let strings = shard_keys(block.strings(0)?).for_each_slice(|keys| answer.push_u64s(keys));
+    Ok(strings.consumed())
 }
 
-fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter());
+fn answer_shard_of(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
+    let rows = shard_keys(block.strings(0)?).zip(block.arrays(1)?.iter());
     let mut weights = LastWeights::new(WEIGHTS.name);
     for (row, (key, values)) in block.numbers().zip(rows) {
         answer.push_u32(weights.take(row, values)?.shard_of(key));
     }
-    Ok(())
+    Ok(block.whole())
 }
 
-fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<(), RuleError> {
-    let rows = shard_keys(block.strings(0)?.iter()).zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
+fn answer_shard_move(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
+    let rows = shard_keys(block.strings(0)?).zip(block.arrays(1)?.iter().zip(block.arrays(2)?.iter()));
     let (mut from, mut to) = (LastWeights::new(FROM.name), LastWeights::new(TO.name));
     for (row, (key, (before, after))) in block.numbers().zip(rows) {
         answer.push_u32_pair(from.take(row, before)?.shard_of(key), to.take(row, after)?.shard_of(key));
     }
-    Ok(())
+    Ok(block.whole())
 }
 
 /// Caches the weights of the previous row. Weights are nearly always one constant, so they are

@@ -46,7 +46,7 @@ pub fn shard_key(distinct_id: &[u8]) -> u64 {
 }
 
 /// [`shard_key`] of many distinct ids, in order, several at a time.
-pub fn shard_keys<'a>(distinct_ids: impl StringRuns<'a>) -> Hashes<impl StringRuns<'a>> {
+pub fn shard_keys<'a, T: StringRuns<'a>>(distinct_ids: T) -> Hashes<T> {
     siphash::hashes(distinct_ids)
 }
 

@@ -6,7 +6,7 @@ use std::ops::{Range, RangeFrom};
 
 use super::column::{Arrays, Column, Packed};
 use super::input::Input;
-use super::strings::{Strings, Taken};
+use super::strings::{Consumed, StringReader};
 use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError, varint};
 use crate::signature::{Argument, Type};
 
@@ -17,17 +17,13 @@ pub struct BlockReader<R> {
     columns: Vec<Column>,
     /// Row count of the current block.
     rows: usize,
-    /// Rows taken so far.
+    /// Rows consumed so far.
     done: usize,
-    /// Whether rows of this block have been handed out.
-    handed: bool,
     /// Whether rows are handed out as they arrive. This requires that the last column is the only
     /// one of strings.
     in_pieces: bool,
     /// Start of the last column's values.
     last: usize,
-    /// Number of strings read since rows were last handed out.
-    taken: Taken,
 }
 
 impl<R: Read> BlockReader<R> {
@@ -44,12 +40,11 @@ impl<R: Read> BlockReader<R> {
         let in_pieces = columns
             .split_last()
             .is_some_and(|(last, others)| last.is_strings() && !others.iter().any(Column::is_strings));
-        let (input, taken) = (Input::new(source), Taken::default());
-        Ok(Self { input, arguments, columns, rows: 0, done: 0, handed: false, in_pieces, last: 0, taken })
+        Ok(Self { input: Input::new(source), arguments, columns, rows: 0, done: 0, in_pieces, last: 0 })
     }
 
     /// Begins the next block and returns its row count, or `None` if the input ended between two
-    /// blocks. All rows of the previous block must have been taken.
+    /// blocks. All rows of the previous block must have been consumed.
     ///
     /// # Errors
     /// Fails if the input can't be read, ends inside the block, is not `Native`, or has other
@@ -58,7 +53,7 @@ impl<R: Read> BlockReader<R> {
         if !self.input.next_block()? {
             return Ok(None);
         }
-        (self.rows, self.done, self.handed) = (self.counts()?, 0, false);
+        (self.rows, self.done) = (self.counts()?, 0);
         let last = self.columns.len();
         for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
             let name = |found: &str| found == argument.name;
@@ -75,23 +70,39 @@ impl<R: Read> BlockReader<R> {
 
     /// Returns the next rows of the block, or `None` after its last row. If the last column is the
     /// only one of strings, rows come in as many pieces as the pipe delivers. The function then
-    /// answers some rows while the server still writes others. Each piece replaces the one before.
+    /// answers some rows while the server still writes others. [`BlockReader::consume`] must follow
+    /// each piece, which the next one replaces.
     ///
     /// # Errors
-    /// Fails like [`BlockReader::next_block`], or if the rule hasn't read the strings of the
-    /// previous piece.
+    /// Fails like [`BlockReader::next_block`].
     pub fn next_rows(&mut self) -> Result<Option<Block<'_>>, WireError> {
-        if self.in_pieces {
-            self.next_piece()?;
-        } else if self.handed {
-            self.done = self.rows;
-        }
         if self.done == self.rows {
             return Ok(None);
         }
-        self.handed = true;
-        let Self { input, columns, taken, .. } = self;
-        Ok(Some(Block { rows: self.done..self.rows, bytes: input.bytes(), columns, taken }))
+        if self.in_pieces {
+            self.wait_for_piece()?;
+        }
+        Ok(Some(Block { rows: self.done..self.rows, bytes: self.input.bytes(), columns: &self.columns }))
+    }
+
+    /// Drops the rows that a rule has consumed, of those handed out last.
+    ///
+    /// # Errors
+    /// Fails if the rule has read no strings of a piece, or not all rows of a whole block.
+    pub fn consume(&mut self, consumed: Consumed) -> Result<(), WireError> {
+        let Consumed { rows, bytes } = consumed;
+        let left = self.rows.saturating_sub(self.done);
+        // Each string of a piece takes at least the byte of its length.
+        let possible = if self.in_pieces { 1..=bytes.min(left) } else { left..=left };
+        if !possible.contains(&rows) {
+            return Err(disagree(self.arguments.len().saturating_sub(1), "read by the rule"));
+        }
+        self.done = self.done.saturating_add(rows);
+        if self.in_pieces {
+            self.input.skip(bytes);
+            self.input.forget(self.last);
+        }
+        Ok(())
     }
 
     /// Checks, after the last row of a block, that the bytes already received can only start
@@ -126,21 +137,9 @@ impl<R: Read> BlockReader<R> {
             })
     }
 
-    /// Drops the strings that were taken, and waits for the next one.
-    fn next_piece(&mut self) -> Result<(), WireError> {
-        let (Some(column), Some(argument)) = (self.columns.last_mut(), self.arguments.last()) else {
-            return Ok(());
-        };
-        if self.handed {
-            let (rows, bytes) = self.taken.take();
-            if rows == 0 {
-                return Err(disagree(self.arguments.len().saturating_sub(1), "read by the rule"));
-            }
-            self.done = self.done.saturating_add(rows);
-            self.input.skip(bytes);
-            self.input.forget(self.last);
-        }
-        if self.done < self.rows {
+    /// Waits until the last column has the next string.
+    fn wait_for_piece(&mut self) -> Result<(), WireError> {
+        if let (Some(column), Some(argument)) = (self.columns.last_mut(), self.arguments.last()) {
             let place = Place::Value { column: argument.name, row: self.done.saturating_add(1) };
             self.input.wait_for_text(MAX_STRING_BYTES, place)?;
             *column = Column::Strings(self.last..self.input.bytes().len());
@@ -204,7 +203,6 @@ pub struct Block<'a> {
     rows: Range<usize>,
     bytes: &'a [u8],
     columns: &'a [Column],
-    taken: &'a Taken,
 }
 
 impl<'a> Block<'a> {
@@ -213,12 +211,18 @@ impl<'a> Block<'a> {
         self.rows.start.saturating_add(1)..
     }
 
+    /// Returns the result of a rule that has read a whole block. Blocks come in pieces if the last
+    /// argument is the only `String`, and then the result is that of its reader.
+    pub fn whole(&self) -> Consumed {
+        Consumed { rows: self.rows.len(), bytes: 0 }
+    }
+
     /// Returns argument `index`, a `String`.
     ///
     /// # Errors
     /// Fails if the signature has another type there.
-    pub fn strings(&self, index: usize) -> Result<Strings<'a>, WireError> {
-        let strings = |column: &'a Column| column.strings(self.bytes, self.rows.len(), self.taken);
+    pub fn strings(&self, index: usize) -> Result<StringReader<'a>, WireError> {
+        let strings = |column: &'a Column| column.strings(self.bytes, self.rows.len());
         self.columns.get(index).and_then(strings).ok_or_else(|| disagree(index, "strings"))
     }
 
@@ -266,7 +270,7 @@ mod tests {
         \x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x2c\x01\0\0";
 
     fn ids(block: &Block<'_>) -> Vec<Vec<u8>> {
-        block.strings(0).unwrap().iter().map(<[u8]>::to_vec).collect()
+        block.strings(0).unwrap().map(<[u8]>::to_vec).collect()
     }
 
     fn sizes(block: &Block<'_>, index: usize) -> Vec<Vec<u32>> {
@@ -283,6 +287,8 @@ mod tests {
         assert_eq!(block.numbers(), 1..);
         assert_eq!(ids(&block), [&b""[..], b"b", b"c"]);
         assert_eq!(sizes(&block, 1), [vec![1, 2], vec![], vec![300]]);
+        let consumed = block.whole();
+        blocks.consume(consumed).unwrap();
         assert!(blocks.next_rows().unwrap().is_none());
         assert_eq!(blocks.next_block().unwrap(), None);
     }
@@ -295,8 +301,11 @@ mod tests {
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let mut pieces = Vec::new();
         while let Some(block) = blocks.next_rows().unwrap() {
-            let names: Vec<_> = block.strings(1).unwrap().iter().map(<[u8]>::to_vec).collect();
-            pieces.push((block.numbers(), sizes(&block, 0), names));
+            let mut names = block.strings(1).unwrap();
+            let texts: Vec<_> = names.by_ref().map(<[u8]>::to_vec).collect();
+            pieces.push((block.numbers(), sizes(&block, 0), texts));
+            let consumed = names.consumed();
+            blocks.consume(consumed).unwrap();
         }
         // The sizes arrive before the ids.
         let early = (1.., vec![vec![1, 2], vec![], vec![300]], vec![b"".to_vec(), b"b".to_vec()]);
@@ -313,7 +322,9 @@ mod tests {
         assert_eq!(blocks.next_block().unwrap(), Some(3));
         let block = blocks.next_rows().unwrap().unwrap();
         assert_eq!(ids(&block), [&b""[..], b"b", b"c"]);
-        assert!(block.strings(1).unwrap().iter().eq([&b"ab"[..], b"c", b""]));
+        assert!(block.strings(1).unwrap().eq([&b"ab"[..], b"c", b""]));
+        let consumed = block.whole();
+        blocks.consume(consumed).unwrap();
         assert!(blocks.next_rows().unwrap().is_none());
         assert_eq!(blocks.next_block().unwrap(), None);
     }
@@ -323,8 +334,21 @@ mod tests {
         let bytes = [b"\x01\x03", IDS].concat();
         let mut blocks = BlockReader::new(&[ID], &*bytes).unwrap();
         blocks.next_block().unwrap();
-        blocks.next_rows().unwrap();
-        assert!(matches!(blocks.next_rows(), Err(WireError::Argument { argument: 1, .. })));
+        let block = blocks.next_rows().unwrap().unwrap();
+        for unread in [block.whole(), block.strings(0).unwrap().consumed()] {
+            assert!(matches!(blocks.consume(unread), Err(WireError::Argument { argument: 1, .. })));
+        }
+    }
+
+    #[test]
+    fn a_rule_that_leaves_rows_of_a_whole_block_is_refused() {
+        let bytes = [b"\x02\x03", IDS, SIZES_COLUMN].concat();
+        let mut blocks = BlockReader::new(&[ID, SIZES], &*bytes).unwrap();
+        blocks.next_block().unwrap();
+        let mut strings = blocks.next_rows().unwrap().unwrap().strings(0).unwrap();
+        strings.next();
+        let some = strings.consumed();
+        assert!(matches!(blocks.consume(some), Err(WireError::Argument { argument: 2, .. })));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::input::Input;
-use super::strings::{Strings, Taken};
+use super::strings::StringReader;
 use super::{MAX_ROWS, MAX_STRING_BYTES, Place, WireError};
 use crate::signature::Type;
 
@@ -62,11 +62,11 @@ impl Column {
         Ok(())
     }
 
-    /// Returns up to `most` rows if the column is one of strings.
-    pub(super) fn strings<'a>(&self, bytes: &'a [u8], most: usize, taken: &'a Taken) -> Option<Strings<'a>> {
+    /// Returns a reader of up to `most` rows if the column is one of strings.
+    pub(super) fn strings<'a>(&self, bytes: &'a [u8], most: usize) -> Option<StringReader<'a>> {
         let Self::Strings(values) = self else { return None };
         // The range was cut from these bytes, so `get` always returns a slice.
-        Some(Strings::new(bytes.get(values.clone()).unwrap_or_default(), most, taken))
+        Some(StringReader::new(bytes.get(values.clone()).unwrap_or_default(), most))
     }
 
     /// Returns the values if they take `N` bytes each.
@@ -85,15 +85,14 @@ fn read_strings<R: Read>(
     column: &'static str,
 ) -> Result<Range<usize>, WireError> {
     let start = input.position();
-    let (mut done, taken) = (0_usize, Taken::default());
+    let mut done = 0_usize;
     while done < rows {
         let place = Place::Value { column, row: done.saturating_add(1) };
         input.wait_for_text(MAX_STRING_BYTES, place)?;
         let bytes = input.bytes().get(input.position()..).unwrap_or_default();
-        Strings::new(bytes, rows.saturating_sub(done), &taken).iter().for_each(drop);
-        let (count, length) = taken.take();
-        input.skip(length);
-        done = done.saturating_add(count);
+        let consumed = StringReader::new(bytes, rows.saturating_sub(done)).read_all();
+        input.skip(consumed.bytes);
+        done = done.saturating_add(consumed.rows);
     }
     Ok(start..input.position())
 }

@@ -21,7 +21,7 @@ pub use answer::Answer;
 pub use block::{Block, BlockReader};
 pub use column::{Arrays, Packed};
 pub use error::{Place, WireError};
-pub use strings::Strings;
+pub use strings::{Consumed, StringReader};
 
 /// Initial size of the input buffer, and so the largest read until a block outgrows it. It is small
 /// enough for the piece to stay in a core's L2 cache. A fuzzer would spend most of its time

@@ -1,92 +1,76 @@
-//! A column of strings, located lazily during iteration.
+//! A reader of strings, which locates each during iteration.
 //!
 //! A string's start is known only after the length of the one before. This wait takes a processor
 //! as long as a fast hash, but uses other parts of it. Without a list of all strings beforehand,
 //! both overlap.
 
-use std::cell::Cell;
-
 use super::varint;
 use crate::texts::{FixedLengthRun, StringRuns};
 
-/// A `String` column, or the part of its rows that has arrived.
-#[derive(Clone, Copy, Debug)]
-pub struct Strings<'a> {
+/// Rows that were read, and the bytes of their strings.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumed {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// A reader of a `String` column, or of the part of its rows that has arrived. It returns the bytes
+/// of each row, which need not be UTF-8.
+#[derive(Clone, Debug)]
+pub struct StringReader<'a> {
+    /// Bytes of all rows, and possibly bytes that follow them.
     bytes: &'a [u8],
-    most: usize,
-    taken: &'a Taken,
-}
-
-/// Progress of reading strings: number of rows, and their bytes.
-#[derive(Debug, Default)]
-pub(super) struct Taken(Cell<(usize, usize)>);
-
-impl Taken {
-    /// Returns the progress since the previous call, and resets it.
-    pub(super) fn take(&self) -> (usize, usize) {
-        self.0.take()
-    }
-}
-
-impl<'a> Strings<'a> {
-    /// Creates a view of up to `most` strings at the start of `bytes`. `taken` is set once
-    /// iteration ends.
-    pub(super) fn new(bytes: &'a [u8], most: usize, taken: &'a Taken) -> Self {
-        Self { bytes, most, taken }
-    }
-
-    /// Returns the bytes of each row, which need not be UTF-8.
-    #[inline]
-    pub fn iter(&self) -> impl StringRuns<'a> + use<'a> {
-        Rows { all: *self, rest: self.bytes, done: 0 }
-    }
-}
-
-/// An iterator over the strings of a column.
-struct Rows<'a> {
-    all: Strings<'a>,
     /// Bytes after the strings read so far.
     rest: &'a [u8],
+    /// Limit on the number of strings.
+    most: usize,
     /// Number of strings read.
     done: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> StringReader<'a> {
+    /// Creates a reader of up to `most` strings at the start of `bytes`.
+    pub(super) fn new(bytes: &'a [u8], most: usize) -> Self {
+        Self { bytes, rest: bytes, most, done: 0 }
+    }
+
+    /// Reads the strings that are left, and returns all rows read.
+    pub(super) fn read_all(mut self) -> Consumed {
+        self.by_ref().for_each(drop);
+        self.consumed()
+    }
+
+    /// Returns the rows read so far, with their bytes.
+    pub fn consumed(&self) -> Consumed {
+        Consumed { rows: self.done, bytes: self.bytes.len().saturating_sub(self.rest.len()) }
+    }
+
     /// Continues after the next `rows` strings.
     #[inline(always)]
     fn advance(&mut self, rows: usize, rest: &'a [u8]) {
         (self.done, self.rest) = (self.done + rows, rest);
-        // Also set with the last row, because a rule that zips several columns may not ask for
-        // another.
-        if self.done == self.all.most {
-            self.end();
-        }
-    }
-
-    #[inline(always)]
-    fn end(&self) {
-        self.all.taken.0.set((self.done, self.all.bytes.len() - self.rest.len()));
     }
 }
 
-impl<'a> Iterator for Rows<'a> {
+impl<'a> Iterator for StringReader<'a> {
     type Item = &'a [u8];
 
     #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
-        let next = if self.done < self.all.most { split_text(self.rest) } else { None };
-        match next {
-            Some((_, rest)) => self.advance(1, rest),
-            None => self.end(),
+        if self.done == self.most {
+            return None;
         }
-        next.map(|(text, _)| text)
+        let (text, rest) = split_text(self.rest)?;
+        self.advance(1, rest);
+        Some(text)
     }
 }
 
-impl<'a> StringRuns<'a> for Rows<'a> {
+impl<'a> StringRuns<'a> for StringReader<'a> {
     #[inline(always)]
     fn next_run<const N: usize>(&mut self) -> Option<FixedLengthRun<'a, N>> {
-        if self.all.most - self.done < N {
+        if self.most - self.done < N {
             return None;
         }
         let (alike, rest) = FixedLengthRun::split(self.rest)?;
@@ -108,47 +92,41 @@ mod tests {
 
     #[test]
     fn strings_are_those_that_have_come_whole() {
-        let taken = Taken::default();
-        let strings = Strings::new(b"\x02ab\x00\x03cd", 5, &taken);
-        assert!(strings.iter().eq([&b"ab"[..], b""]));
-        assert_eq!(taken.take(), (2, 4));
-        assert_eq!(taken.take(), (0, 0));
+        let mut strings = StringReader::new(b"\x02ab\x00\x03cd", 5);
+        assert_eq!(strings.consumed(), Consumed { rows: 0, bytes: 0 });
+        assert!(strings.by_ref().eq([&b"ab"[..], b""]));
+        assert_eq!(strings.consumed(), Consumed { rows: 2, bytes: 4 });
     }
 
     #[test]
     fn what_follows_the_last_row_is_no_string() {
-        let taken = Taken::default();
-        let mut rows = Strings::new(b"\x02ab\x01c\x01d", 2, &taken).iter();
-        assert_eq!([rows.next(), rows.next()], [Some(&b"ab"[..]), Some(b"c")]);
-        assert_eq!(taken.take(), (2, 5));
-        assert_eq!(rows.next(), None);
+        let mut strings = StringReader::new(b"\x02ab\x01c\x01d", 2);
+        assert_eq!([strings.next(), strings.next(), strings.next()], [Some(&b"ab"[..]), Some(b"c"), None]);
+        assert_eq!(strings.consumed(), Consumed { rows: 2, bytes: 5 });
     }
 
     #[test]
     fn long_strings_are_found_too() {
         let text = [&b"\xa0\x8d\x06"[..], &[7; 100_000], b"\x01x"].concat();
-        let taken = Taken::default();
-        let lengths: Vec<_> = Strings::new(&text, 2, &taken).iter().map(<[u8]>::len).collect();
+        let lengths: Vec<_> = StringReader::new(&text, 2).map(<[u8]>::len).collect();
         assert_eq!(lengths, [100_000, 1]);
     }
 
     #[test]
     fn strings_of_one_length_may_be_taken_at_once_and_others_one_by_one() {
-        let taken = Taken::default();
         let bytes = b"\x01a\x02bc\x02de\x02fg\x01h\x01i";
-        let mut rows = Strings::new(bytes, 6, &taken).iter();
-        assert!(rows.next_run::<3>().is_none());
-        assert_eq!(rows.next(), Some(&b"a"[..]));
-        let alike = rows.next_run::<3>().unwrap();
+        let mut strings = StringReader::new(bytes, 6);
+        assert!(strings.next_run::<3>().is_none());
+        assert_eq!(strings.next(), Some(&b"a"[..]));
+        let alike = strings.next_run::<3>().unwrap();
         assert_eq!([0, 1, 2].map(|place| alike.get(place).unwrap()), [b"bc", b"de", b"fg"]);
-        assert_eq!(taken.take(), (0, 0));
-        // The last row sets `taken`, also when several rows are read at once.
-        assert_eq!(rows.next_run::<2>().unwrap().length(), 1);
-        assert_eq!(taken.take(), (6, bytes.len()));
-        assert_eq!(rows.next(), None);
+        assert_eq!(strings.consumed(), Consumed { rows: 4, bytes: 11 });
+        assert_eq!(strings.next_run::<2>().unwrap().length(), 1);
+        assert_eq!(strings.next(), None);
+        assert_eq!(strings.consumed(), Consumed { rows: 6, bytes: bytes.len() });
         // Bytes after the last row aren't a string.
-        let mut rows = Strings::new(b"\x01a\x01b", 1, &taken).iter();
-        assert!(rows.next_run::<2>().is_none());
-        assert_eq!((rows.next(), rows.next()), (Some(&b"a"[..]), None));
+        let mut strings = StringReader::new(b"\x01a\x01b", 1);
+        assert!(strings.next_run::<2>().is_none());
+        assert_eq!((strings.next(), strings.next()), (Some(&b"a"[..]), None));
     }
 }

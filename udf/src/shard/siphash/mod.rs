@@ -41,15 +41,16 @@ pub struct Hashes<T> {
 }
 
 impl<'a, T: StringRuns<'a>> Hashes<T> {
-    /// Calls `f` with all remaining hashes, in order, in slices as large as available.
+    /// Calls `f` with all remaining hashes, in order, in slices as large as available. Returns the
+    /// iterator over the strings, at its end.
     #[inline]
-    pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) {
+    pub fn for_each_slice(self, mut f: impl FnMut(&[u64])) -> T {
         f(self.ready.as_flattened().get(self.next..self.count).unwrap_or_default());
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
             return for_all(self.ids, hash_two_groups, f);
         }
-        for_all(self.ids, |[strings]: &StringGroups<'_, 1>| [hash_group(strings)], f);
+        for_all(self.ids, |[strings]: &StringGroups<'_, 1>| [hash_group(strings)], f)
     }
 
     /// Hashes the next strings.
@@ -86,13 +87,14 @@ impl<'a, T: StringRuns<'a>> Iterator for Hashes<T> {
     }
 }
 
-/// Hashes all strings: runs of equal length as found, other strings in groups.
+/// Hashes all strings: runs of equal length as found, other strings in groups. Returns the iterator
+/// at its end.
 #[inline(always)]
-fn for_all<'a, const GROUPS: usize>(
-    mut ids: impl StringRuns<'a>,
+fn for_all<'a, const GROUPS: usize, T: StringRuns<'a>>(
+    mut ids: T,
     hash: impl Fn(&StringGroups<'a, GROUPS>) -> Keys<GROUPS>,
     mut f: impl FnMut(&[u64]),
-) {
+) -> T {
     let mut are_left = true;
     while are_left {
         while let Some(ids) = ids.next_run() {
@@ -100,6 +102,7 @@ fn for_all<'a, const GROUPS: usize>(
         }
         are_left = for_some_groups(&mut ids, &hash, &mut f);
     }
+    ids
 }
 
 /// Hashes strings for [`ROUNDS`] rounds, and returns whether strings may be left. Each step gathers
