@@ -6,14 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokio::runtime::Handle;
 
 use super::progress::Progress;
 use super::unit::UnitReader;
 use super::{Limits, RunError, Stop};
 use crate::backfill::insert::Route;
-use crate::backfill::plan::LoadPlan;
-use crate::backfill::shard::Memory;
+use crate::backfill::plan::{LoadPlan, Unit};
 
 /// Rows and blocks that a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,41 +38,34 @@ pub async fn dry_run(
     limits: &Limits,
     progress: Arc<Progress>,
 ) -> Result<(Vec<ShardMonthSummary>, Option<Stop>), RunError> {
-    let reading = UnitReader {
-        plan,
-        rule: route.rule.clone(),
-        memory: Memory::new(limits.block_bytes),
-        limits: limits.clone(),
-        progress: progress.clone(),
-        runtime: Handle::current(),
-    };
+    let reading = UnitReader::new(route, plan, limits, progress.clone());
     let counted = tokio::task::spawn_blocking(move || count(&reading)).await?;
     Ok((counted?, progress.stopped()))
 }
 
 fn count(reading: &UnitReader) -> Result<Vec<ShardMonthSummary>, RunError> {
-    let mut shares: BTreeMap<(u32, u32), ShardMonthSummary> = BTreeMap::new();
-    for unit in &reading.plan.units {
-        let read = reading.unit(unit, |slice| {
-            for block in slice.blocks {
-                let empty = ShardMonthSummary {
-                    shard: block.shard,
-                    month: block.month,
-                    rows: 0,
-                    blocks: 0,
-                    bytes: 0,
-                };
-                let share = shares.entry((block.shard, block.month)).or_insert(empty);
-                share.rows += u64::from(block.rows);
-                share.blocks += 1;
-                share.bytes += block.bytes();
-            }
-            Ok(())
-        });
-        match read {
-            Err(RunError::Stopped(_)) => break,
-            read => _ = read?,
+    let mut shares = BTreeMap::new();
+    match reading.plan.units.iter().try_for_each(|unit| count_unit(reading, unit, &mut shares)) {
+        Ok(()) | Err(RunError::Stopped(_)) => Ok(shares.into_values().collect()),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Adds a unit's blocks to their shards and months.
+fn count_unit(
+    reading: &UnitReader,
+    unit: &Unit,
+    shares: &mut BTreeMap<(u32, u32), ShardMonthSummary>,
+) -> Result<(), RunError> {
+    for slice in reading.slices(unit)? {
+        for block in slice?.blocks {
+            let (shard, month) = (block.shard, block.month);
+            let empty = ShardMonthSummary { shard, month, rows: 0, blocks: 0, bytes: 0 };
+            let share = shares.entry((shard, month)).or_insert(empty);
+            share.rows += u64::from(block.rows);
+            share.blocks += 1;
+            share.bytes += block.bytes();
         }
     }
-    Ok(shares.into_values().collect())
+    Ok(())
 }

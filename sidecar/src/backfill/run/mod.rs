@@ -1,7 +1,8 @@
 //! Execution of a load by a reader thread and shard workers.
 //!
-//! One thread reads, maps and cuts rows. Each shard has a worker that stores blocks. The memory
-//! between them is bounded.
+//! One thread reads, maps and cuts rows: it iterates over the plan's units, a unit's slices and a
+//! slice's blocks, and each block becomes a pending insert. Each shard has a worker that stores
+//! blocks. The memory between them is bounded.
 
 mod pass;
 mod progress;
@@ -10,6 +11,7 @@ mod dry_run;
 mod rejects;
 mod shard;
 mod unit;
+mod unit_quarantine;
 mod work;
 
 use std::path::PathBuf;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -21,7 +20,6 @@ use super::unit::UnitReader;
 use super::{Limits, LoadPlan, RunError, worse};
 use crate::backfill::insert::{Route, StaleTokens};
 use crate::backfill::retry::{PATIENCE, wait};
-use crate::backfill::shard::Memory;
 use crate::node::Node;
 
 /// Steps that wait for a shard's worker. The memory of blocks has a separate limit.
@@ -90,14 +88,7 @@ impl PassContext<'_> {
             });
             tasks.spawn(shard.work(work));
         }
-        let reading = UnitReader {
-            plan: self.plan.clone(),
-            rule: self.route.rule.clone(),
-            memory: Memory::new(self.limits.block_bytes),
-            limits: self.limits.clone(),
-            progress: self.progress.clone(),
-            runtime: Handle::current(),
-        };
+        let reading = UnitReader::new(self.route, self.plan.clone(), self.limits, self.progress.clone());
         let reader = UnitDispatcher { reading, shards, database: self.database.to_owned(), node, begun };
         tasks.spawn_blocking(move || reader.read());
         let mut passed = Ok(());

@@ -66,9 +66,11 @@ impl UnitDispatcher {
             answer_holds,
         });
         self.everywhere(|_| ShardWork::Begin(on_shard.clone()))?;
-        let mut rows = BTreeMap::new();
-        let rejected =
-            self.reading.unit(unit, |slice| self.hand_over(&on_shard, &known, slice, &mut rows))?;
+        let (mut rows, mut slices) = (BTreeMap::new(), self.reading.slices(unit)?);
+        for slice in &mut slices {
+            self.hand_over(&on_shard, &known, slice?, &mut rows)?;
+        }
+        let rejected = slices.rejected();
         self.everywhere(|shard| {
             let rows = rows.get(&shard).copied().unwrap_or_default();
             ShardWork::End(on_shard.clone(), End { rows, rejected })

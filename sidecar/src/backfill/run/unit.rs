@@ -1,4 +1,4 @@
-//! Reading of one unit: batches, mapping, rejected rows, slices.
+//! Slices of one unit: batches, mapping, rejected rows, cut.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,64 +8,50 @@ use tokio::runtime::Handle;
 
 use super::progress::Progress;
 use super::rejects::TooManyRejects;
+use super::unit_quarantine::UnitQuarantine;
 use super::{Limits, RunError};
-use crate::backfill::map::{Quarantine, QuarantineError, Reject};
+use crate::backfill::events::EventBatch;
+use crate::backfill::insert::Route;
+use crate::backfill::map::Reject;
 use crate::backfill::plan::{File, LoadPlan, Unit};
-use crate::backfill::read::{Batch, batches};
+use crate::backfill::read::{Batch, Batches, ReadError, batches};
 use crate::backfill::shard::{Memory, Slice, Slicer};
+use crate::backfill::source::ObjectReader;
 
 /// Shared inputs for reading the units of a plan.
 pub(crate) struct UnitReader {
     pub(crate) plan: Arc<LoadPlan>,
-    pub(crate) rule: Weights,
-    pub(crate) limits: Limits,
+    pub(super) limits: Limits,
+    pub(super) progress: Arc<Progress>,
+    pub(super) runtime: Handle,
+    weights: Weights,
     /// Memory budget for the blocks of all slices.
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) runtime: Handle,
+    memory: Arc<Memory>,
 }
 
 impl UnitReader {
-    /// Reads one unit and passes its slices in order to `full`. Returns the number of rejected
-    /// rows.
-    ///
-    /// # Errors
-    /// The first fault, including a fault of `full`, or [`RunError::Stopped`], which is no fault.
-    pub(crate) fn unit(
-        &self,
-        unit: &Unit,
-        mut full: impl FnMut(Slice) -> Result<(), RunError>,
-    ) -> Result<u64, RunError> {
+    /// Creates a reader for the units of `plan`, whose rows go to the shards of `route`.
+    pub(crate) fn new(route: &Route, plan: Arc<LoadPlan>, limits: &Limits, progress: Arc<Progress>) -> Self {
+        Self {
+            plan,
+            limits: limits.clone(),
+            progress,
+            runtime: Handle::current(),
+            weights: route.rule.clone(),
+            memory: Memory::new(limits.block_bytes),
+        }
+    }
+
+    /// Opens a unit's file and returns the unit's slices.
+    pub(crate) fn slices(&self, unit: &Unit) -> Result<UnitSlices<'_>, RunError> {
         let file = &self.plan.files[unit.file];
-        let mut slicer = Slicer::new(unit.id, &self.rule, file.slice_bytes(), self.memory.clone());
-        let mut aside = Aside { path: self.quarantine(unit), file, rejected: 0, open: None };
         let input = Arc::new(self.runtime.block_on(file.object.open())?);
         let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
-        for batch in batches(input.clone(), &file.footer, groups, columns, self.limits.decoding) {
-            if let Some(stop) = self.progress.ending() {
-                return Err(RunError::Stopped(stop));
-            }
-            let batch = batch?;
-            let mapped = file.mapper.map(&batch.rows);
-            self.progress.read.add(batch.rows.num_rows() as u64);
-            if let Some(first) = mapped.rejects.first() {
-                self.progress.rejected.add(mapped.rejects.len() as u64);
-                aside.put(&batch, &mapped.rejects)?;
-                if let Some(too_many) = self.too_many(file, &batch, first) {
-                    // Finished here, so that the rejected rows so far can be inspected.
-                    aside.finish()?;
-                    return Err(too_many.into());
-                }
-            }
-            // Before a slice is sent, check that the file still matches the plan.
-            slicer.push(&mapped.events, |slice| {
-                input.unchanged()?;
-                full(slice)
-            })?;
-        }
-        input.unchanged()?;
-        slicer.finish().map(full).transpose()?;
-        Ok(aside.finish()?)
+        let batches = batches(input.clone(), &file.footer, groups, columns, self.limits.decoding);
+        let quarantine = UnitQuarantine::new(self.quarantine(unit), &file.footer);
+        let slicer = Slicer::new(unit.id, &self.weights, file.slice_bytes(), self.memory.clone());
+        let events = UnitEvents { reader: self, file, batches, quarantine };
+        Ok(UnitSlices { input, events, slicer, is_ended: false })
     }
 
     /// Returns the fault if the rejected rows exceed the limit.
@@ -92,33 +78,85 @@ impl UnitReader {
     }
 }
 
-/// Destination of a unit's rejected rows. A unit without any gets no file.
-struct Aside<'a> {
-    path: Option<PathBuf>,
-    file: &'a File,
-    rejected: u64,
-    open: Option<Quarantine>,
+/// Iterator over a unit's slices, in order. It ends after an error, also after
+/// [`RunError::Stopped`], which is no fault.
+///
+/// Building a slice waits for the memory of earlier slices, so pass on or drop each one before the
+/// next.
+pub(crate) struct UnitSlices<'a> {
+    input: Arc<ObjectReader>,
+    events: UnitEvents<'a>,
+    slicer: Slicer<'a>,
+    is_ended: bool,
 }
 
-impl Aside<'_> {
-    fn put(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
-        self.rejected += rejects.len() as u64;
-        let Some(path) = &self.path else { return Ok(()) };
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => {
-                let folder = path.parent().unwrap_or(path);
-                std::fs::create_dir_all(folder)
-                    .map_err(|source| QuarantineError::Io { path: path.clone(), source })?;
-                let made = Quarantine::create(path, &self.file.footer, batch.rows.schema_ref())?;
-                self.open.insert(made)
-            }
-        };
-        open.add(batch, rejects)
+impl UnitSlices<'_> {
+    /// Returns the number of rejected rows so far; after the last slice, those of the unit.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.events.quarantine.rejected()
     }
 
-    fn finish(self) -> Result<u64, QuarantineError> {
-        self.open.map(Quarantine::finish).transpose()?;
-        Ok(self.rejected)
+    fn next_slice(&mut self) -> Result<Option<Slice>, RunError> {
+        let full = self.slicer.next_full(&mut self.events)?;
+        // Before a slice is sent, check that the file still matches the plan.
+        self.input.unchanged()?;
+        if full.is_some() {
+            return Ok(full);
+        }
+        self.is_ended = true;
+        self.events.quarantine.finish()?;
+        Ok(self.slicer.take_rest())
+    }
+}
+
+impl Iterator for UnitSlices<'_> {
+    type Item = Result<Slice, RunError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_ended {
+            return None;
+        }
+        let slice = self.next_slice();
+        self.is_ended |= slice.is_err();
+        slice.transpose()
+    }
+}
+
+/// Iterator over a unit's valid rows. It adds the rejected rows to the quarantine.
+struct UnitEvents<'a> {
+    reader: &'a UnitReader,
+    file: &'a File,
+    batches: Batches<ObjectReader>,
+    quarantine: UnitQuarantine<'a>,
+}
+
+impl UnitEvents<'_> {
+    fn map(&mut self, batch: Result<Batch, ReadError>) -> Result<EventBatch, RunError> {
+        let progress = &self.reader.progress;
+        if let Some(stop) = progress.ending() {
+            return Err(RunError::Stopped(stop));
+        }
+        let batch = batch?;
+        let mapped = self.file.mapper.map(&batch.rows);
+        progress.read.add(batch.rows.num_rows() as u64);
+        if let Some(first) = mapped.rejects.first() {
+            progress.rejected.add(mapped.rejects.len() as u64);
+            self.quarantine.add(&batch, &mapped.rejects)?;
+            if let Some(too_many) = self.reader.too_many(self.file, &batch, first) {
+                // Finished here, so that the rejected rows so far can be inspected.
+                self.quarantine.finish()?;
+                return Err(too_many.into());
+            }
+        }
+        Ok(mapped.events)
+    }
+}
+
+impl Iterator for UnitEvents<'_> {
+    type Item = Result<EventBatch, RunError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next()?;
+        Some(self.map(batch))
     }
 }

@@ -39,6 +39,8 @@ pub struct Slicer<'w> {
     rows: u32,
     bytes: u64,
     blocks: Vec<Block>,
+    /// The batch that the last slice ended in, and its first row that belongs to no slice yet.
+    left: Option<(EventBatch, usize)>,
     /// Rows of the current batch, by index in `blocks`.
     rows_of: Vec<Vec<usize>>,
     /// Index in `blocks` by shard and month.
@@ -58,34 +60,36 @@ impl<'w> Slicer<'w> {
             rows: 0,
             bytes: 0,
             blocks: Vec::new(),
+            left: None,
             rows_of: Vec::new(),
             index: BTreeMap::new(),
         }
     }
 
-    /// Adds rows and calls `full` with each completed slice.
+    /// Takes rows from `batches` until a slice is full. Returns `None` at their end, where
+    /// [`Slicer::take_rest`] has the last rows.
     ///
     /// # Errors
-    /// Stops at the first error of `full`.
-    pub fn push<E>(
+    /// The first error of `batches`.
+    pub fn next_full<E>(
         &mut self,
-        events: &EventBatch,
-        mut full: impl FnMut(Slice) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut from = 0;
-        while from < events.len() {
-            let to = self.cut(events, from);
-            self.scatter(events, from, to);
-            from = to;
-            if self.is_full() {
-                full(self.take())?;
-            }
+        batches: &mut impl Iterator<Item = Result<EventBatch, E>>,
+    ) -> Result<Option<Slice>, E> {
+        while !self.is_full() {
+            let next = match self.left.take() {
+                None => batches.next().transpose()?.map(|events| (events, 0)),
+                left => left,
+            };
+            let Some((events, from)) = next else { return Ok(None) };
+            let to = self.cut(&events, from);
+            self.scatter(&events, from, to);
+            self.left = (to < events.len()).then_some((events, to));
         }
-        Ok(())
+        Ok(Some(self.take()))
     }
 
     /// Returns the rows since the last full slice, if any.
-    pub fn finish(mut self) -> Option<Slice> {
+    pub fn take_rest(&mut self) -> Option<Slice> {
         (self.rows > 0).then(|| self.take())
     }
 
@@ -201,15 +205,12 @@ mod tests {
 
     fn slices(weights: &Weights, batches: &[EventBatch], limit: u64) -> Vec<Slice> {
         let mut slicer = Slicer::new(UnitId::of(&["unit"]), weights, limit, Memory::new(u64::MAX));
+        let mut batches = batches.iter().cloned().map(Ok::<_, Infallible>);
         let mut slices = Vec::new();
-        for batch in batches {
-            let taken = slicer.push(batch, |slice| {
-                slices.push(slice);
-                Ok::<(), Infallible>(())
-            });
-            taken.expect("it never fails");
+        while let Ok(Some(slice)) = slicer.next_full(&mut batches) {
+            slices.push(slice);
         }
-        slices.extend(slicer.finish());
+        slices.extend(slicer.take_rest());
         slices
     }
 
@@ -234,12 +235,14 @@ mod tests {
         let weights = Weights::new(&[1, 0, 3]).expect("weights");
         let all = events(&mut random, 3_000);
         let whole = slices(&weights, std::slice::from_ref(&all), 50_000);
-        let mut batches = Vec::new();
+        // A batch may have no rows, because all of them were rejected.
+        let mut batches = vec![part(&all, 0, 0)];
         let mut from = 0;
         while from < all.len() {
             let rows = random.random_range(1..=700).min(all.len() - from);
             batches.push(part(&all, from, rows));
             from += rows;
+            batches.push(part(&all, from, 0));
         }
         assert!(whole.len() > 5, "{} slices", whole.len());
         let rows: u32 = whole.iter().map(|slice| slice.rows).sum();

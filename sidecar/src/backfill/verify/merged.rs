@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{BlockSum, Proof};
@@ -18,8 +17,8 @@ use crate::backfill::ledger::LedgerError;
 use crate::backfill::place::{ROW_BITS, SLICE_ROWS};
 use crate::backfill::plan::LoadPlan;
 use crate::backfill::read::MemoryBounds;
-use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, RunError, UnitReader};
-use crate::backfill::shard::{Memory, SortingKey};
+use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, RejectLimit, RunError, UnitReader};
+use crate::backfill::shard::SortingKey;
 use crate::node::Node;
 use crate::sql;
 
@@ -58,21 +57,15 @@ pub async fn explain(
         present.insert((block.shard, block.slice, block.month), places(database, route.any(), block).await?);
     }
     let units: BTreeSet<String> = proof.short.iter().map(|block| block.unit.clone()).collect();
-    let reading = UnitReader {
-        plan,
-        rule: route.rule.clone(),
-        limits: Limits {
-            block_bytes: 0,
-            decoding,
-            rejects: RejectLimit::Rows(u64::MAX),
-            quarantine: None,
-            answer_holds: DEFAULT_ANSWER_HOLDS,
-        },
+    let limits = Limits {
         // Each slice is checked and dropped before the next is built.
-        memory: Memory::new(0),
-        progress: Arc::new(Progress::default()),
-        runtime: Handle::current(),
+        block_bytes: 0,
+        decoding,
+        rejects: RejectLimit::Rows(u64::MAX),
+        quarantine: None,
+        answer_holds: DEFAULT_ANSWER_HOLDS,
     };
+    let reading = UnitReader::new(route, plan, &limits, Arc::default());
     let missing = tokio::task::spawn_blocking(move || missing(&reading, &units, &present)).await??;
     for ((shard, _, month), keys) in missing {
         if all_events_exist(database, route.any(), shard, &keys).await? {
@@ -100,7 +93,8 @@ fn missing(
 ) -> Result<BTreeMap<BlockId, Vec<SortingKey>>, RunError> {
     let mut missing: BTreeMap<BlockId, Vec<SortingKey>> = BTreeMap::new();
     for unit in reading.plan.units.iter().filter(|unit| units.contains(&unit.id.to_string())) {
-        reading.unit(unit, |slice| {
+        for slice in reading.slices(unit)? {
+            let slice = slice?;
             for block in &slice.blocks {
                 let place = (block.shard, slice.id.number(), block.month);
                 if let Some(present) = present.get(&place) {
@@ -108,8 +102,7 @@ fn missing(
                     missing.entry(place).or_default().extend(gone);
                 }
             }
-            Ok(())
-        })?;
+        }
     }
     Ok(missing)
 }

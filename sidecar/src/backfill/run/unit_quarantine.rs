@@ -1,0 +1,50 @@
+//! Quarantine file of one unit.
+//!
+//! A unit without rejected rows has no file.
+
+use std::path::PathBuf;
+
+use crate::backfill::map::{Quarantine, QuarantineError, Reject};
+use crate::backfill::read::{Batch, Footer};
+
+/// Counts a unit's rejected rows and writes them to its quarantine file.
+pub(super) struct UnitQuarantine<'a> {
+    /// `None` if the rows are only counted.
+    path: Option<PathBuf>,
+    footer: &'a Footer,
+    rejected: u64,
+    open: Option<Quarantine>,
+}
+
+impl<'a> UnitQuarantine<'a> {
+    pub(super) fn new(path: Option<PathBuf>, footer: &'a Footer) -> Self {
+        Self { path, footer, rejected: 0, open: None }
+    }
+
+    /// Returns the number of rejected rows so far.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Adds the rejected rows of `batch`. The first ones create the file.
+    pub(super) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+        self.rejected += rejects.len() as u64;
+        let Some(path) = &self.path else { return Ok(()) };
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let folder = path.parent().unwrap_or(path);
+                std::fs::create_dir_all(folder)
+                    .map_err(|source| QuarantineError::Io { path: path.clone(), source })?;
+                let made = Quarantine::create(path, self.footer, batch.rows.schema_ref())?;
+                self.open.insert(made)
+            }
+        };
+        open.add(batch, rejects)
+    }
+
+    /// Completes the file, if there is one.
+    pub(super) fn finish(&mut self) -> Result<(), QuarantineError> {
+        self.open.take().map(Quarantine::finish).transpose().map(drop)
+    }
+}
