@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::cluster::Cluster;
 use crate::config::Reconcile;
 use crate::http::{self, HttpError, Metric, Metrics, Reported};
 use crate::persons::run_leader;
+use crate::span;
 use crate::supervise::{Board, StopError, Task, TaskError};
 use crate::topics::reconcile;
 
@@ -79,18 +81,19 @@ fn topics_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Option<Task> {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
             Some(Task::new("topics", TOPICS_STOP_TIMEOUT, move |heartbeat, stop| {
-                reconcile(cluster.clone(), metrics.clone(), heartbeat, stop)
+                let span = span::topics(&cluster.config.cluster);
+                reconcile(cluster.clone(), metrics.clone(), heartbeat, stop).instrument(span)
             }))
         }
     }
 }
 
 fn persons_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>, board: &Board) -> Option<Task> {
-    cluster.config.persons.as_ref()?.postgres.as_ref()?;
+    let span = span::persons(&cluster.config.persons.as_ref()?.postgres.as_ref()?.slot);
     let (cluster, metrics, audit) = (cluster.clone(), metrics.clone(), board.heartbeat("audit"));
     audit.rest("not the leader");
     Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
-        run_leader(cluster.clone(), metrics.clone(), heartbeat, audit.clone(), stop)
+        run_leader(cluster.clone(), metrics.clone(), heartbeat, audit.clone(), stop).instrument(span.clone())
     }))
 }
 

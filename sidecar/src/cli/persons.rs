@@ -5,6 +5,7 @@ use posthouse::cluster::Cluster;
 use posthouse::persons::{
     Audit, AuditReport, Deletions, Preflight, Requirement, SlotState, preflight, script,
 };
+use tracing::Instrument;
 
 use super::Outcome;
 use super::output::Output;
@@ -85,7 +86,7 @@ impl AuditArguments {
     async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         let audit = Audit::new(cluster)?;
         if !self.repair {
-            let report = audit.check().await?;
+            let report = audit.check().instrument(audit.span()).await?;
             output.print(&report, text)?;
             return Ok(Outcome::differs_if(report.differences() > 0));
         }
@@ -93,7 +94,7 @@ impl AuditArguments {
             true => Deletions::Confirmed,
             false => Deletions::Guarded { expected: 0 },
         };
-        let (before, after) = audit.repair(deletions).await?;
+        let (before, after) = audit.repair(deletions).instrument(audit.span()).await?;
         let repaired = before.differences();
         output.print(&after, |after| match repaired {
             0 => text(after),

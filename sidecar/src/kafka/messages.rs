@@ -12,6 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
+use crate::span;
 
 /// Interval between two checks of the deadline.
 const POLL: Duration = Duration::from_millis(100);
@@ -111,7 +112,7 @@ impl Client {
             .set("group.id", "posthouse")
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false");
-        let read = tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&topic, 0, Offset::Beginning)?;
@@ -133,7 +134,7 @@ impl Client {
                 }
             }
             Err(LibraryError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut))
-        });
+        }));
         read.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
     }
 }

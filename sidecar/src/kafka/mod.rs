@@ -22,6 +22,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::{HostPort, Kafka, Login};
+use crate::span;
 
 pub use self::admin::request::{ConfigChange, NewTopic, Refusal};
 pub use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
@@ -83,7 +84,7 @@ pub(crate) struct LibraryLog;
 
 impl ClientContext for LibraryLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, text = %message, "librdkafka event");
+        tracing::debug!(severity = ?level, facility, text = %message, "librdkafka event");
     }
 }
 
@@ -139,7 +140,8 @@ impl Client {
         work: impl Fn(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let (admin, patience) = (Arc::clone(&self.admin), self.patience);
-        let done = tokio::task::spawn_blocking(move || retry_while_electing(patience, || work(&admin))).await;
+        let request = span::in_current(move || retry_while_electing(patience, || work(&admin)));
+        let done = tokio::task::spawn_blocking(request).await;
         done.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }
 

@@ -11,6 +11,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::producer::HEADER;
 use super::{Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
+use crate::span;
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bounds the memory of messages that are fetched and not processed.
@@ -101,7 +102,7 @@ impl Client {
             .set("auto.offset.reset", "earliest")
             .set("fetch.message.max.bytes", MAX_FETCH_BYTES)
             .set("queued.max.messages.kbytes", MAX_QUEUED_KIB);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
             let mut list = TopicPartitionList::new();
             for (partition, start, _) in &ranges {
@@ -149,7 +150,7 @@ impl Client {
                 }
             }
             Ok((read, picked))
-        });
+        }));
         done.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
     }
 }

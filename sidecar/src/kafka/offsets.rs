@@ -9,6 +9,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use serde::Serialize;
 
 use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, retry_while_electing};
+use crate::span;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TopicPartition {
@@ -125,10 +126,10 @@ impl Client {
             .set("fetch.message.max.bytes", "1")
             .set("auto.offset.reset", "earliest");
         let patience = self.patience;
-        let done = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
             retry_while_electing(patience, || work(&consumer))
-        });
+        }));
         done.await.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
     }
 }

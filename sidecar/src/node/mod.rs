@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::Instrument;
 use url::{Host, Url};
 
 pub use self::client::SETTINGS;
@@ -62,7 +63,7 @@ pub struct Node {
 pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
     let mut asked = JoinSet::new();
     for (index, node) in nodes.iter().cloned().enumerate() {
-        asked.spawn(async move { (index, node.reach().await) });
+        asked.spawn(async move { (index, node.reach().await) }.in_current_span());
     }
     let mut failed: Vec<(usize, NodeError)> = asked
         .join_all()

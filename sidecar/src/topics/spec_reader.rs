@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::{Spec, SpecError, load};
+use crate::span;
 
 /// A read that takes longer means that the file system hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,7 +30,8 @@ impl SpecReader {
     /// [`SpecError`], or a read that exceeds its timeout. The next call waits for the same read.
     pub(super) async fn read(&mut self) -> anyhow::Result<Spec> {
         let path = self.path.clone();
-        let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || load(&path)));
+        let reading =
+            self.reading.get_or_insert_with(|| spawn_blocking(span::in_current(move || load(&path))));
         let Ok(read) = timeout(READ_TIMEOUT, reading).await else {
             bail!(
                 "can't read the topics file {} within {} s: check the file system it is on",

@@ -12,6 +12,7 @@ use super::unit::UnitReader;
 use super::{Limits, RunError, Stop};
 use crate::backfill::insert::Route;
 use crate::backfill::plan::{LoadPlan, Unit};
+use crate::span;
 
 /// Rows and blocks that a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,7 +40,9 @@ pub async fn dry_run(
     progress: Arc<Progress>,
 ) -> Result<(Vec<ShardMonthSummary>, Option<Stop>), RunError> {
     let reading = UnitReader::new(route, plan, limits, progress.clone());
-    let counted = tokio::task::spawn_blocking(move || count(&reading)).await?;
+    let span = span::load(&reading.plan.job);
+    let counting = move || span.in_scope(|| count(&reading));
+    let counted = tokio::task::spawn_blocking(counting).await?;
     Ok((counted?, progress.stopped()))
 }
 
@@ -57,6 +60,7 @@ fn count_unit(
     unit: &Unit,
     shares: &mut BTreeMap<(u32, u32), ShardMonthSummary>,
 ) -> Result<(), RunError> {
+    let _span = span::unit(&reading.plan.job, &unit.id).entered();
     for slice in reading.slices(unit)? {
         for block in slice?.blocks {
             let (shard, month) = (block.shard, block.month);

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::time::interval;
+use tracing::Instrument;
 
 pub use self::dry_run::{ShardMonthSummary, dry_run};
 use self::pass::PassContext;
@@ -34,6 +35,7 @@ use super::read::{MemoryBounds, ReadError};
 use super::retry::is_passing;
 use super::source::SourceError;
 use crate::config::Config;
+use crate::span;
 
 /// Interval of the checks for a cancellation.
 const CANCEL_PERIOD: Duration = Duration::from_secs(2);
@@ -134,6 +136,17 @@ pub async fn run(
     limits: &Limits,
     progress: Arc<Progress>,
 ) -> Result<Option<Stop>, RunError> {
+    let span = span::load(&plan.job);
+    load(config, route, plan, limits, progress).instrument(span).await
+}
+
+async fn load(
+    config: &Config,
+    route: &Route,
+    plan: Arc<LoadPlan>,
+    limits: &Limits,
+    progress: Arc<Progress>,
+) -> Result<Option<Stop>, RunError> {
     let cancelled = cancellations(route.any(), &config.database, &plan.job).await?;
     record_files(&route.nodes, &config.database, &plan.records()).await?;
     confirm(&config.database, route, &plan).await.map_err(Box::new)?;
@@ -144,10 +157,10 @@ pub async fn run(
         cancelled,
         progress.clone(),
     );
-    let canceller = tokio::spawn(watch);
+    let canceller = tokio::spawn(watch.in_current_span());
     let (database, stale_tokens) = (&config.database, Arc::default());
-    let load = PassContext { database, route, plan, limits, progress: progress.clone(), stale_tokens };
-    let loaded = load.passes().await;
+    let context = PassContext { database, route, plan, limits, progress: progress.clone(), stale_tokens };
+    let loaded = context.passes().await;
     canceller.abort();
     loaded.map(|()| progress.stopped())
 }

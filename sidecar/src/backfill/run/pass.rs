@@ -12,6 +12,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 use super::progress::{Progress, Stop};
 use super::reader::UnitDispatcher;
@@ -21,6 +22,7 @@ use super::{Limits, LoadPlan, RunError, worse};
 use crate::backfill::insert::{Route, StaleTokens};
 use crate::backfill::retry::{PATIENCE, wait};
 use crate::node::Node;
+use crate::span;
 
 /// Steps that wait for a shard's worker. The memory of blocks has a separate limit.
 const INBOX: usize = 4;
@@ -86,11 +88,11 @@ impl PassContext<'_> {
                 progress: self.progress.clone(),
                 stale_tokens: self.stale_tokens.clone(),
             });
-            tasks.spawn(shard.work(work));
+            tasks.spawn(shard.work(work).in_current_span());
         }
         let reading = UnitReader::new(self.route, self.plan.clone(), self.limits, self.progress.clone());
         let reader = UnitDispatcher { reading, shards, database: self.database.to_owned(), node, begun };
-        tasks.spawn_blocking(move || reader.read());
+        tasks.spawn_blocking(span::in_current(move || reader.read()));
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {
             let ended = ended.map_err(RunError::from).and_then(|ended| ended);

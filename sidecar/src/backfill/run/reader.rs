@@ -16,6 +16,7 @@ use crate::backfill::ledger::{Known, known_unit};
 use crate::backfill::plan::{File, Unit};
 use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
+use crate::span;
 
 /// Reads a plan's units and passes their blocks to the shards.
 pub(super) struct UnitDispatcher {
@@ -34,7 +35,10 @@ impl UnitDispatcher {
     /// The first fault, or [`RunError::Stopped`], which is no fault.
     pub(super) fn read(self) -> Result<(), RunError> {
         let plan = self.reading.plan.clone();
-        (0..).zip(&plan.units).try_for_each(|(number, unit)| self.unit(number, unit, &plan.files[unit.file]))
+        (0..).zip(&plan.units).try_for_each(|(number, unit)| {
+            let span = span::unit(&plan.job, &unit.id);
+            span.in_scope(|| self.unit(number, unit, &plan.files[unit.file]))
+        })
     }
 
     fn unit(&self, number: usize, unit: &Unit, file: &File) -> Result<(), RunError> {

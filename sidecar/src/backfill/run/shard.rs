@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
+use tracing::Instrument;
 
 use super::progress::Progress;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
@@ -15,6 +16,7 @@ use super::{RunError, worse};
 use crate::backfill::insert::{Destination, StaleTokens, StoreError, Stored, Throttle, observe, store};
 use crate::backfill::ledger::{Record, State, record};
 use crate::node::NodeError;
+use crate::span;
 
 /// Inserts in flight per shard: while one is written, the next is being sent.
 const INSERTS_A_SHARD: usize = 2;
@@ -38,7 +40,7 @@ impl ShardWorker {
     /// The first block or record that can't be stored. Acknowledged blocks are in the ledger.
     pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<ShardWork>) -> Result<(), RunError> {
         let (throttle, mut allowed) = watch::channel(Throttle::None);
-        let watcher = tokio::spawn(self.clone().watch(throttle));
+        let watcher = tokio::spawn(self.clone().watch(throttle).in_current_span());
         let mut under_way = JoinSet::new();
         let mut worked = Ok(());
         while let Some(work) = inbox.recv().await {
@@ -67,7 +69,8 @@ impl ShardWorker {
                     under_way.join_next().await.transpose()?.transpose()?;
                 }
                 self.wait(allowed).await?;
-                under_way.spawn(self.clone().store(block));
+                let span = span::unit(&self.job, &block.unit.id);
+                under_way.spawn(self.clone().store(block).instrument(span));
                 Ok(())
             }
             ShardWork::End(unit, End { rows, rejected }) => {
@@ -99,7 +102,7 @@ impl ShardWorker {
         .await;
         let stored = match (stored, self.progress.ending()) {
             (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
-            (stored, _) => stored.inspect_err(|error| self.gone(&unit, error))?,
+            (stored, _) => stored.inspect_err(|error| self.gone(error))?,
         };
         let fill = |record: &mut Record| {
             (record.slice, record.month) = (block.slice.number(), block.month);
@@ -118,7 +121,7 @@ impl ShardWorker {
     }
 
     /// If a block's rows must be read a second time, logs the cause and ends the pass at once.
-    fn gone(&self, unit: &UnitOnShard, error: &StoreError) {
+    fn gone(&self, error: &StoreError) {
         let (shard, month, cause) = match error {
             StoreError::Gone { shard, month, source } => (*shard, month, source.to_string()),
             StoreError::Ghost { shard, month } => {
@@ -129,7 +132,6 @@ impl ShardWorker {
         tracing::warn!(
             shard,
             month,
-            unit = %unit.id,
             error = %cause,
             "block is not stored, reading its unit again"
         );

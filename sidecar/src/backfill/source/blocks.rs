@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use super::error::SourceError;
 use super::fetch::RemoteFile;
@@ -73,7 +74,7 @@ impl Blocks {
         let (block, next) = self.enter(index);
         if let Some(next) = next {
             // An error is dropped here, because the fetch is retried when the block is needed.
-            self.runtime.spawn(load(Arc::clone(&self.file), index + 1, next));
+            self.runtime.spawn(load(Arc::clone(&self.file), index + 1, next).in_current_span());
         }
         let bytes = match block.get() {
             Some(bytes) => bytes.clone(),
@@ -104,10 +105,11 @@ impl Blocks {
         request: impl Future<Output = Result<T, SourceError>> + Send + 'static,
     ) -> Result<T, SourceError> {
         let (answer, answered) = sync_channel(1);
-        self.runtime.spawn(async move {
+        let answering = async move {
             // Sending fails only if the waiting thread is gone.
             let _ = answer.send(request.await);
-        });
+        };
+        self.runtime.spawn(answering.in_current_span());
         // A runtime drops its tasks at shutdown.
         answered
             .recv()

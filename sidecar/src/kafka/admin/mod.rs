@@ -11,6 +11,7 @@ use rdkafka::types::RDKafka;
 use self::request::{ConfigChange, NewTopic, Refusal};
 use super::native::{self, Answers};
 use super::{Client, KafkaError};
+use crate::span;
 
 /// Limit for the controller. It writes each partition to its log, which takes milliseconds, or
 /// seconds for thousands of partitions.
@@ -62,10 +63,10 @@ impl Client {
         ask: impl FnOnce(&RDKafka) -> Result<Answers, Refusal> + Send + 'static,
     ) -> Result<Answers, KafkaError> {
         let admin = Arc::clone(&self.admin);
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = tokio::task::spawn_blocking(span::in_current(move || {
             // SAFETY: the client lives as long as `admin`, and this closure holds it.
             ask(unsafe { &*admin.inner().native_ptr() })
-        });
+        }));
         let answers = asked.await.map_err(|_| KafkaError::Task(task))?;
         answers.map_err(|refusal| KafkaError::Refused { brokers: self.brokers.clone(), task, refusal })
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use crate::cluster::Cluster;
+use crate::span;
 use crate::supervise::Heartbeat;
 
 use self::barrier::Barrier;
@@ -73,6 +74,11 @@ impl<'a> Audit<'a> {
     pub(super) fn with_heartbeat(cluster: &'a Cluster, heartbeat: Heartbeat) -> Result<Self, AuditError> {
         let source = PersonSource::of(&cluster.config).ok_or(AuditError::NoSource)?;
         Ok(Self { cluster, source, heartbeat })
+    }
+
+    /// Span for an audit outside of person sync.
+    pub fn span(&self) -> tracing::Span {
+        span::persons(&self.source.postgres.slot)
     }
 
     /// Compares both tables on all nodes with PostgreSQL.

@@ -56,7 +56,6 @@ impl Leader<'_> {
                 let reason = entry.and_then(|slot| slot.invalidation_reason.as_deref());
                 let reason = reason.unwrap_or("max_slot_wal_keep_size");
                 tracing::error!(
-                    slot = self.source.postgres.slot,
                     error = %format_args!("the slot lost its WAL ({reason})"),
                     "recreating the slot; a new initial snapshot follows"
                 );
@@ -67,7 +66,7 @@ impl Leader<'_> {
             }
             Some(_) => Ok(Some(SlotOrigin::Kept)),
             None => {
-                tracing::info!(slot = self.source.postgres.slot, "creating the replication slot");
+                tracing::info!("creating the replication slot");
                 store.invalidate().await?;
                 slot_creation::create(session, self.source.postgres, self.heartbeat).await?;
                 Ok(Some(SlotOrigin::Made))
@@ -129,7 +128,6 @@ impl Leader<'_> {
         store: &CheckpointStore<'_>,
     ) -> Result<(), LeadError> {
         tracing::error!(
-            slot = self.source.postgres.slot,
             publication = self.source.postgres.publication,
             error = "the publication was recreated, and PostgreSQL can't decode WAL from before it",
             "recreating the slot; a new initial snapshot follows"
@@ -165,7 +163,6 @@ impl Leader<'_> {
             let limit = self.source.postgres.max_slot_lag;
             if lag > limit && !over {
                 tracing::error!(
-                    slot = self.source.postgres.slot,
                     lag_mib = lag >> 20,
                     limit_mib = limit >> 20,
                     hint = "PostgreSQL's disk fills: check brokers and snapshot, or drop the slot and take a new snapshot",

@@ -152,7 +152,7 @@ impl Leader<'_> {
         let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
-        tracing::info!(slot = self.source.postgres.slot, "holding the replication slot");
+        tracing::info!("holding the replication slot");
         self.metrics.set(Metric::PersonsLeader, 1);
         let resuming = self.resume(&session, &store, &history, origin, &catalog);
         let begins = self.step("reading the checkpoint", resuming).await?;

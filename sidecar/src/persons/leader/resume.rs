@@ -100,10 +100,9 @@ impl Leader<'_> {
         match beginning {
             Beginning::GoesOn => {}
             Beginning::First => {
-                tracing::info!(slot = self.source.postgres.slot, position = %confirmed, "taking the initial snapshot");
+                tracing::info!(position = %confirmed, "taking the initial snapshot");
             }
             Beginning::Gap(gap) => tracing::error!(
-                slot = self.source.postgres.slot,
                 position = %confirmed,
                 reason = %gap,
                 hint = "a new initial snapshot and an audit for deleted rows follow",

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tracing::Instrument;
 
 use crate::config::Postgres;
 use crate::sql::{self, RenderError};
@@ -129,11 +130,12 @@ impl Session {
             Ok((client, connection)) => {
                 // The task ends with its client. The next statement reports an error of the
                 // connection.
-                tokio::spawn(async move {
+                let ending = async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(error = %error, "connection to PostgreSQL ended");
                     }
-                });
+                };
+                tokio::spawn(ending.in_current_span());
                 Self { client, address, process: String::new() }.prepared().await
             }
             Err(error) => {

@@ -65,7 +65,7 @@ async fn report(
             heartbeat.not_ready(format!("replication slot {slot} is being created"));
         } else {
             if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                tracing::warn!(slot, blockers, "slot creation waits for older transactions");
+                tracing::warn!(blockers, "slot creation waits for older transactions");
                 logged = Some(Instant::now());
             }
             heartbeat.not_ready(format!(

@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 
 use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
+use crate::span;
 
 /// Group of the lock for topics, shared by all processes that change topics of one cluster.
 pub const LOCK_GROUP: &str = "posthouse-topics";
@@ -172,7 +173,7 @@ impl Lock {
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
         let (leaving, left) = channel::<()>();
-        std::thread::spawn(move || {
+        std::thread::spawn(span::in_current(move || {
             let _leaving = leaving;
             while !told.ended.load(Ordering::Relaxed) {
                 if let Some(Err(error)) = consumer.poll(POLL) {
@@ -186,7 +187,7 @@ impl Lock {
             // Leaves the group, so that the next process need not wait for the session to end.
             consumer.unsubscribe();
             drop(consumer);
-        });
+        }));
         Ok(Self { client, scope, name, id: String::new(), shared, left: Mutex::new(left) })
     }
 
