@@ -5,15 +5,20 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::ensure;
-use posthouse_tests::site::{Outcome, Site, run_within};
+use anyhow::{Context, ensure};
+use posthouse_tests::site::{Outcome, Site, binary, run_within};
+use serde_json::Value;
 use tempfile::TempDir;
 
 tests! {
     Free every_fault_of_a_file_is_reported_at_once,
     Free a_password_in_a_url_is_refused_and_not_repeated,
+    Free shows_no_secret_in_quoted_lines_or_logs,
+    Free logs_one_json_object_per_line,
+    Free prints_completions_and_manual_pages_without_a_config,
     Free a_missing_file_is_wrong_config,
     Free wrong_usage_is_told_from_failed_work,
     Free unreachable_nodes_are_all_named,
@@ -95,11 +100,17 @@ address = "127.0.0.1:9001"
         ensure!(outcome.code == 2 && outcome.stdout.is_empty(), "{outcome}");
         for fault in [
             "posthouse.toml has 5 faults",
-            "line 1: databas: is an unknown key, did you mean database?",
-            "line 2: replicated = \"yes\": ",
-            "line 6: events.consumers = 0: ",
-            "line 10: shards[1].replicas[1].url = \"ftp://127.0.0.1:8123\": ",
-            "line 14: shards[2].replicas[1].name = \"ch1\": ",
+            "error: line 1: databas\n",
+            "1 | databas …\n  | ^^^^^^^ is an unknown key, did you mean database?",
+            "error: line 2: replicated\n",
+            "2 | replicated = \"yes\"\n  |              ^^^^^ give true or false",
+            "posthouse.toml:2:14\n",
+            "error: line 6: events.consumers\n",
+            "6 | consumers = 0\n",
+            "error: line 10: shards[1].replicas[1].url\n",
+            "10 | url = \"ftp://127.0.0.1:8123\"\n",
+            "error: line 14: shards[2].replicas[1].name\n",
+            "14 | name = \"ch1\"\n",
         ] {
             ensure!(outcome.stderr.contains(fault), "no {fault:?} in: {outcome}");
         }
@@ -116,6 +127,104 @@ fn a_password_in_a_url_is_refused_and_not_repeated() -> anyhow::Result<()> {
     // THEN it is refused, without the password
     ensure!(outcome.code == 2 && outcome.stderr.contains("shards[2].replicas[1].url"), "{outcome}");
     ensure!(!outcome.to_string().contains("hunter2"), "the password is shown: {outcome}");
+    Ok(())
+}
+
+/// Runs posthouse with environment variables of secrets.
+fn with_secrets(file: &File, arguments: &[&str], format: &str) -> anyhow::Result<String> {
+    let mut command = Command::new(binary("posthouse")?);
+    for variable in
+        ["POSTHOUSE_CLICKHOUSE_PASSWORD", "POSTHOUSE_KAFKA_PASSWORD", "POSTHOUSE_POSTGRES_PASSWORD"]
+    {
+        command.env(variable, "hunter2");
+    }
+    command.env("POSTHOUSE_LOG_FORMAT", format).arg("--config").arg(file.path()).args(arguments);
+    let output = command.stdin(Stdio::null()).output()?;
+    Ok([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+fn shows_no_secret_in_quoted_lines_or_logs() -> anyhow::Result<()> {
+    // GIVEN a config with users, whose servers are not reachable
+    let closed = closed_port()?;
+    let servers = at_ports([closed, 1], closed);
+    let file = File::new(&format!(
+        "kafka.user = \"posthouse\"\nclickhouse.user = \"operator\"\n{servers}\
+         [persons.postgres]\naddress = \"127.0.0.1:{closed}\"\ndatabase = \"a\"\nuser = \"b\"\n"
+    ))?;
+    for format in ["text", "json"] {
+        for command in
+            [&["persons", "check", "-vv"][..], &["schema", "plan", "-vv"], &["topics", "plan", "-vv"]]
+        {
+            // WHEN every event is logged THEN no line has a password
+            let text = with_secrets(&file, command, format)?;
+            ensure!(text.contains("127.0.0.1"), "{command:?}: {text}");
+            ensure!(!text.contains("hunter2"), "{command:?}: {text}");
+        }
+    }
+    // GIVEN faults beside passwords in the file
+    for text in [
+        "clickhouse = { pasword = \"hunter2\", user = 5 }\n",
+        "clickhouse.password = \"hunter2\"\n",
+        "clickhouse.pasword = hunter2\n",
+        "[clickhouse]\npasword = \"\"\"\nhunter2 \\q\n\"\"\"\n",
+        "[clickhouse]\nuser = \"a\" pasword = \"hunter2\"\n",
+    ] {
+        // WHEN the file is read THEN they are not shown
+        let shown = with_secrets(&File::new(text)?, &["schema", "plan"], "text")?;
+        ensure!(shown.contains("fault") && !shown.contains("hunter2"), "{text}: {shown}");
+    }
+    Ok(())
+}
+
+fn logs_one_json_object_per_line() -> anyhow::Result<()> {
+    // GIVEN a config without servers, with a former key
+    let closed = closed_port()?;
+    let text = at_ports([closed, 1], closed);
+    let text = text.replace("clickhouse.timeout = \"2s\"", "clickhouse.timeout_s = 2");
+    // WHEN a command fails
+    let outcome = File::new(&text)?.run(&["topics", "plan", "-v", "--log-format", "json"])?;
+    // THEN every line of stderr is an object with the same keys, and the last one is the error
+    ensure!(outcome.code == 1, "{outcome}");
+    let mut events = Vec::new();
+    for line in outcome.stderr.lines() {
+        let event: Value = serde_json::from_str(line).with_context(|| outcome.to_string())?;
+        ensure!(["timestamp", "level", "message"].iter().all(|key| event[key].is_string()), "{event}");
+        events.push(event);
+    }
+    let warned = events.iter().any(|event| event["level"] == "WARN" && event["config"].is_string());
+    ensure!(warned, "no warning about the former key: {outcome}");
+    ensure!(events.last().is_some_and(|event| event["exit_code"] == 1), "{outcome}");
+    // WHEN the config has faults THEN the error is such a line too
+    let faulty = File::new("databse = 1\n")?.run(&["schema", "plan", "--log-format", "json"])?;
+    let event: Value = serde_json::from_str(&faulty.stderr).with_context(|| faulty.to_string())?;
+    ensure!(
+        event["message"].as_str().is_some_and(|message| message.contains("line 1: databse: ")),
+        "{event}"
+    );
+    Ok(())
+}
+
+fn prints_completions_and_manual_pages_without_a_config() -> anyhow::Result<()> {
+    // GIVEN no config
+    let folder = tempfile::tempdir()?;
+    let absent = folder.path().join("absent.toml");
+    let pages = folder.path().join("man1");
+    let run = |arguments: &[&str]| run_within(&absent, arguments, LIMIT);
+    // WHEN completions and pages are printed THEN they have every command
+    for (arguments, word) in [
+        (&["completions", "bash"][..], "backfill"),
+        (&["completions", "zsh"], "--log-format"),
+        (&["man"], ".TH posthouse 1"),
+        (&["man", &pages.display().to_string()], "pages written"),
+    ] {
+        let outcome = run(arguments)?;
+        ensure!(outcome.code == 0 && outcome.stdout.contains(word), "{arguments:?}: {outcome}");
+        ensure!(outcome.stderr.is_empty(), "{arguments:?}: {outcome}");
+    }
+    ensure!(pages.join("posthouse-topics-reset.1").is_file(), "no page of a command");
+    // WHEN the shell is unknown THEN the known ones are named
+    let unknown = run(&["completions", "tcsh"])?;
+    ensure!(unknown.code == 2 && unknown.stderr.contains("fish"), "{unknown}");
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! Command line and exit codes.
 
 mod backfill;
+mod completions;
 mod failure;
 mod former_options;
+mod logs;
+mod man;
 mod notices;
 mod output;
 mod persons;
@@ -14,7 +17,6 @@ mod signals;
 mod topics;
 mod udf;
 
-use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,10 +27,9 @@ use posthouse::backfill::map::MappingError;
 use posthouse::cluster::Cluster;
 use posthouse::config::{Config, ConfigError};
 use posthouse::topics::SpecError;
-use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::failure::wrong_usage;
-use self::notices::Log;
+use self::logs::LogOptions;
 use self::output::Output;
 
 /// Exit code of a command that failed.
@@ -41,13 +42,9 @@ const DIFFERENCES: u8 = 3;
 /// Time for blocking threads to end after the command is done.
 const THREADS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Log filter without `RUST_LOG`. The replication client logs an error whenever another process
-/// holds the slot.
-const DEFAULT_LOG: &str = "info,pgwire_replication=off";
-
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
-Results go to stdout, logs to stderr (RUST_LOG=debug shows more).
+Results go to stdout, logs to stderr. RUST_LOG replaces -v and -q, for example RUST_LOG=info,posthouse::kafka=debug.
 With --json stdout has the result as one JSON document; without a result it is empty. Exit codes 1 and 2
 come with one line of JSON, the last one of stderr: {\"error\":{\"message\":\"…\",\"causes\":[\"…\"],\"exit_code\":1}}.
 Lines of stderr before it are logs and progress, for people.
@@ -71,6 +68,9 @@ pub(crate) struct Arguments {
     /// Print the result as JSON on stdout, and an error as JSON in the last line of stderr
     #[arg(long, global = true)]
     json: bool,
+
+    #[command(flatten)]
+    logs: LogOptions,
 
     #[command(subcommand)]
     verb: Verb,
@@ -96,6 +96,12 @@ enum Verb {
     /// Load events from Parquet files exactly once, and verify the result
     #[command(subcommand)]
     Backfill(backfill::Backfill),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = completions::COMPLETIONS)]
+    Completions(completions::Completions),
+    /// Print the manual page, or write the pages of all commands into a folder
+    #[command(after_help = man::MAN)]
+    Man(man::ManPages),
 }
 
 /// Result of a command that did not fail.
@@ -113,18 +119,16 @@ impl Outcome {
     }
 }
 
-/// Runs the command of `arguments`. Reads the config first, then starts logs and Tokio, so that an
-/// invalid config fails without them.
+/// Runs the command of `arguments`. Reads the config before it starts Tokio.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let output = Output { json: arguments.json };
+    let output = Output { json: arguments.json, logs: arguments.logs.log_format };
+    arguments.logs.start();
     let done = match &arguments.verb {
+        Verb::Completions(verb) => verb.run(output),
+        Verb::Man(verb) => verb.run(output),
         // Import writes the config that the other commands need.
-        Verb::Schema(schema::Schema::Import(verb)) => {
-            start_logs();
-            finish(verb.run(output))
-        }
+        Verb::Schema(schema::Schema::Import(verb)) => finish(verb.run(output)),
         verb => Config::load(&arguments.config).map_err(anyhow::Error::from).and_then(|config| {
-            start_logs();
             former_options::warn(std::env::args_os());
             for warning in &config.warnings {
                 tracing::warn!(config = %arguments.config.display(), "{warning}");
@@ -137,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Ok(Outcome::Differs) => ExitCode::from(DIFFERENCES),
         Err(error) => {
             let code = exit_code(&error);
-            failure::report(&error, code, arguments.json);
+            failure::report(&error, code, output);
             ExitCode::from(code)
         }
     }
@@ -161,6 +165,8 @@ impl Verb {
             Self::Persons(verb) => verb.run(cluster, output).await,
             Self::Udf(verb) => verb.run(cluster, output).await,
             Self::Backfill(verb) => verb.run(cluster, output).await,
+            Self::Completions(verb) => verb.run(output),
+            Self::Man(verb) => verb.run(output),
         }
     }
 }
@@ -177,17 +183,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         )
     });
     if wrong_config || wrong_name { WRONG_CONFIG } else { FAILED }
-}
-
-fn start_logs() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Log)
-        .with_ansi(colours)
-        .with_target(false)
-        .init();
 }
 
 #[cfg(test)]

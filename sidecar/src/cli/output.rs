@@ -4,14 +4,18 @@ use std::io::{ErrorKind, Write, stdout};
 
 use serde::Serialize;
 
+use super::logs::LogFormat;
+
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// Format of the results on stdout.
+/// Formats of the results on stdout and of the error on stderr.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     /// One JSON document instead of text.
     pub(super) json: bool,
+    /// Format of the logs, which an error without `json` follows.
+    pub(super) logs: LogFormat,
 }
 
 impl Output {

@@ -5,6 +5,7 @@ pub(crate) mod rules;
 mod password;
 mod renamed;
 mod source_text;
+mod quote;
 mod consumer;
 mod persons;
 mod sections;
@@ -20,8 +21,9 @@ use url::Url;
 pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub use self::persons::{AuditMode, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
+pub use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;
-pub use self::source_text::Fault;
+pub use self::source_text::{Fault, QuotedLine};
 
 /// Database and cluster share the documented name.
 pub const DEFAULT_DATABASE: &str = "posthog";
@@ -322,11 +324,18 @@ pub enum ConfigError {
     },
 }
 
-/// Formats a heading and one line per fault.
-pub(crate) fn report(path: Option<&Path>, faults: &[Fault]) -> String {
-    let name = path.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
+fn file_name(path: Option<&Path>) -> String {
+    path.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string())
+}
+
+fn heading(path: Option<&Path>, faults: &[Fault]) -> String {
     let plural = if faults.len() == 1 { "fault" } else { "faults" };
-    let mut report = format!("{name} has {} {plural}", faults.len());
+    format!("{} has {} {plural}", file_name(path), faults.len())
+}
+
+/// Formats a heading and one line per fault, for logs and JSON. [`quote`] is for people.
+pub(crate) fn report(path: Option<&Path>, faults: &[Fault]) -> String {
+    let mut report = heading(path, faults);
     for fault in faults {
         report.push_str(&format!("\n  {fault}"));
     }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::renamed::RenamedKey;
-use super::source_text::{Fault, SourceText};
+use super::source_text::{Fault, FaultSpan, SourceText};
 
 /// Minimum similarity (Jaro-Winkler, 0 to 1) of a known key for it to be suggested. One or two
 /// wrong letters reach it, an unrelated word does not.
@@ -39,18 +39,17 @@ pub(super) fn read_renamed<T>(
     let (mut document, errors) = DeTable::parse_recoverable(text);
     let source = SourceText::new(text, !errors.is_empty());
     for error in &errors {
-        let line = source.line(error.span().unwrap_or_default());
+        let at = error.span().map_or(FaultSpan::File, FaultSpan::Syntax);
         let problem = format!("{}: correct the TOML here", error.message());
-        source.report(Fault { line, key: String::new(), value: None, problem });
+        source.report(at, String::new(), None, problem);
     }
     for key in renamed {
         key.rename(&source, document.get_mut());
     }
-    let mut top = ConfigTable::new(&source, document.get_ref(), String::new(), 1);
+    let mut top = ConfigTable::new(&source, document.get_ref(), String::new(), FaultSpan::File);
     let value = shape(&mut top);
     top.report_unknown();
-    let mut faults = source.faults.into_inner();
-    faults.sort_by_key(|fault| fault.line);
+    let faults = source.quoted_faults();
     match value {
         Some(value) if faults.is_empty() => Ok((value, source.warnings.into_inner())),
         _ => Err(faults),
@@ -63,13 +62,14 @@ pub(crate) struct ConfigTable<'s> {
     source: &'s SourceText<'s>,
     entries: &'s DeTable<'s>,
     path: String,
-    line: usize,
+    /// Beginning of the table, or of the table around an absent one.
+    at: FaultSpan,
     asked: Vec<&'static str>,
 }
 
 impl<'s> ConfigTable<'s> {
-    fn new(source: &'s SourceText<'s>, entries: &'s DeTable<'s>, path: String, line: usize) -> Self {
-        Self { source, entries, path, line, asked: Vec::new() }
+    fn new(source: &'s SourceText<'s>, entries: &'s DeTable<'s>, path: String, at: FaultSpan) -> Self {
+        Self { source, entries, path, at, asked: Vec::new() }
     }
 
     /// Returns the value of an optional key.
@@ -101,8 +101,8 @@ impl<'s> ConfigTable<'s> {
     ) -> T {
         let empty = DeTable::new();
         let entries = self.ask(key).and_then(|value| self.as_table(key, value));
-        let (entries, line) = entries.unwrap_or((&empty, self.line));
-        let mut table = ConfigTable::new(self.source, entries, self.key_path(key), line);
+        let (entries, at) = entries.unwrap_or((&empty, self.at.clone()));
+        let mut table = ConfigTable::new(self.source, entries, self.key_path(key), at);
         let value = shape(&mut table);
         table.report_unknown();
         value
@@ -122,13 +122,13 @@ impl<'s> ConfigTable<'s> {
         let mut read = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{}]", self.key_path(key), index + 1);
-            let line = self.source.line(item.span());
+            let at = FaultSpan::Value(item.span());
             let Some(entries) = item.get_ref().as_table() else {
                 let problem = format!("give a table, begun with [[{}]]", self.key_path(key));
-                self.source.report(Fault { line, key: path, value: self.source.shown(item.span()), problem });
+                self.source.report(at, path, self.source.shown(item.span()), problem);
                 continue;
             };
-            let mut table = ConfigTable::new(self.source, entries, path, line);
+            let mut table = ConfigTable::new(self.source, entries, path, at);
             read.push(shape(&mut table));
             table.report_unknown();
         }
@@ -144,12 +144,12 @@ impl<'s> ConfigTable<'s> {
         let Some((entries, _)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return Vec::new();
         };
-        let outer = ConfigTable::new(self.source, entries, self.key_path(key), self.line);
+        let outer = ConfigTable::new(self.source, entries, self.key_path(key), self.at.clone());
         let mut read = Vec::with_capacity(entries.len());
         for (name, value) in entries {
             let name = name.get_ref().as_ref();
-            let Some((inner, line)) = outer.as_table(name, value) else { continue };
-            let mut table = ConfigTable::new(self.source, inner, outer.key_path(name), line);
+            let Some((inner, at)) = outer.as_table(name, value) else { continue };
+            let mut table = ConfigTable::new(self.source, inner, outer.key_path(name), at);
             read.push(shape(name, &mut table));
             table.report_unknown();
         }
@@ -158,10 +158,10 @@ impl<'s> ConfigTable<'s> {
 
     /// Reads a table of free names and values that all follow one rule; an absent table is empty.
     pub(crate) fn map<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> BTreeMap<String, T> {
-        let Some((entries, line)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
+        let Some((entries, at)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return BTreeMap::new();
         };
-        let inner = ConfigTable::new(self.source, entries, self.key_path(key), line);
+        let inner = ConfigTable::new(self.source, entries, self.key_path(key), at);
         let mut read = BTreeMap::new();
         for (name, value) in entries {
             let name = name.get_ref().as_ref();
@@ -176,12 +176,12 @@ impl<'s> ConfigTable<'s> {
     /// Reports `key` of this table, on its own line with its value, or on the table's line if
     /// it is absent.
     pub(crate) fn fault(&self, key: &str, problem: impl Into<String>) {
-        let entry = self.entries.get_key_value(key);
-        let line = entry.map_or(self.line, |(key, _)| self.source.line(key.span()));
-        let value = entry
-            .filter(|(_, value)| !holds_tables(value.get_ref()))
-            .and_then(|(_, value)| self.source.shown(value.span()));
-        self.source.report(Fault { line, key: self.key_path(key), value, problem: problem.into() });
+        let (at, value) = match self.entries.get_key_value(key) {
+            None => (self.at.clone(), None),
+            Some((key, value)) if holds_tables(value.get_ref()) => (FaultSpan::Key(key.span()), None),
+            Some((_, value)) => (FaultSpan::Value(value.span()), self.source.shown(value.span())),
+        };
+        self.source.report(at, self.key_path(key), value, problem.into());
     }
 
     /// Whether `key` is present, valid or not.
@@ -196,7 +196,7 @@ impl<'s> ConfigTable<'s> {
 
     /// Reports this table itself, for example because of its name.
     pub(crate) fn refuse(&self, problem: String) {
-        self.source.report(Fault { line: self.line, key: self.path.clone(), value: None, problem });
+        self.source.report(self.at.clone(), self.path.clone(), None, problem);
     }
 
     /// Reports that `key` is absent; `example` is the text to add.
@@ -224,15 +224,16 @@ impl<'s> ConfigTable<'s> {
 
     fn ask(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'s>>> {
         self.asked.push(key);
+        self.source.know(key);
         self.entries.get(key)
     }
 
-    fn as_table(&self, key: &str, value: &'s Spanned<DeValue<'s>>) -> Option<(&'s DeTable<'s>, usize)> {
+    fn as_table(&self, key: &str, value: &'s Spanned<DeValue<'s>>) -> Option<(&'s DeTable<'s>, FaultSpan)> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             self.fault(key, format!("give a table, begun with [{}]", self.key_path(key)));
         }
-        Some((table?, self.source.line(value.span())))
+        Some((table?, FaultSpan::Value(value.span())))
     }
 
     fn key_path(&self, key: &str) -> String {
@@ -243,7 +244,7 @@ impl<'s> ConfigTable<'s> {
 
     /// Reports unknown keys without their values, because one of them may be a password.
     fn report_unknown(&self) {
-        for key in self.entries.keys() {
+        for (key, value) in self.entries {
             let name = key.get_ref().as_ref();
             if self.asked.contains(&name) {
                 continue;
@@ -252,8 +253,8 @@ impl<'s> ConfigTable<'s> {
                 Some(known) => format!("is an unknown key, did you mean {known}?"),
                 None => format!("is an unknown key: remove it (known here: {})", self.asked.join(", ")),
             };
-            let line = self.source.line(key.span());
-            self.source.report(Fault { line, key: self.key_path(name), value: None, problem });
+            self.source.hide(key.span().start..value.span().end);
+            self.source.report(FaultSpan::Key(key.span()), self.key_path(name), None, problem);
         }
     }
 }

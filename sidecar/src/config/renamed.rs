@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::source_text::{Fault, SourceText};
+use super::source_text::{FaultSpan, SourceText};
 
 /// Former names of `posthouse.toml`'s keys, valid until version 1.0.
 pub(super) const RENAMED: &[RenamedKey] = &[
@@ -81,14 +81,13 @@ impl RenamedKey {
             *value.get_mut() = DeValue::String(Cow::Owned(text));
         }
         let (old, new) = (format!("{path}{}", self.old), format!("{path}{}", self.new));
-        let line = source.line(key.span());
         if holds(table, self.new) {
             let problem = format!("is the former name of {new}, which is in the file too: remove one");
-            return source.report(Fault { line, key: old, value: None, problem });
+            return source.report(FaultSpan::Key(key.span()), old, None, problem);
         }
         let shown = value.get_ref().as_str().map_or_else(String::new, |text| format!(" = {text:?}"));
         let problem = format!("is now {new}: write {new}{shown}");
-        source.warn(Fault { line, key: old, value: None, problem });
+        source.warn(key.span().start, old, problem);
         put(table, self.new, key.span(), value);
     }
 }

@@ -1,11 +1,16 @@
 //! The text of a config file, and the faults found in it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
 /// Maximum number of characters quoted from a faulty value, so that each fault fits on one line.
 const VALUE_SHOWN: usize = 60;
+/// Longer lines are not quoted, so that many faults on one line take little memory.
+const MAX_QUOTED_BYTES: usize = 1000;
+/// Words in a line that may have a secret. `@` ends the user and password of a URL.
+const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "@"];
 
 /// One fault in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,17 @@ pub struct Fault {
     pub value: Option<String>,
     /// Names the fault and the text to write instead.
     pub problem: String,
+    /// The line of the file. `None` if the fault has no line, or if the line may have a secret.
+    pub quote: Option<QuotedLine>,
+}
+
+/// A line of the file with a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotedLine {
+    /// Without its newline. Ends with `…` after a key whose value may be a secret.
+    pub text: String,
+    /// Bytes of the text that are at fault.
+    pub marked: Range<usize>,
 }
 
 impl fmt::Display for Fault {
@@ -34,21 +50,54 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Position of a fault, and what its quote may show.
+#[derive(Debug, Clone)]
+pub(super) enum FaultSpan {
+    /// A value of a known key, or the beginning of a table.
+    Value(Range<usize>),
+    /// A key whose value may be a secret.
+    Key(Range<usize>),
+    /// Text that is not TOML.
+    Syntax(Range<usize>),
+    /// The whole file.
+    File,
+}
+
+impl FaultSpan {
+    fn start(&self) -> usize {
+        match self {
+            Self::Value(span) | Self::Key(span) | Self::Syntax(span) => span.start,
+            Self::File => 0,
+        }
+    }
+}
+
 /// The text of a file and the faults found so far.
 pub(super) struct SourceText<'t> {
     text: &'t str,
     pub(super) broken: bool,
-    pub(super) faults: RefCell<Vec<Fault>>,
+    faults: RefCell<Vec<(Fault, FaultSpan)>>,
     pub(super) warnings: RefCell<Vec<Fault>>,
+    /// Names of all keys that were read.
+    known: RefCell<BTreeSet<&'static str>>,
+    /// Lines with values of unknown keys.
+    hidden: RefCell<BTreeSet<usize>>,
 }
 
 impl<'t> SourceText<'t> {
     pub(super) fn new(text: &'t str, broken: bool) -> Self {
-        Self { text, broken, faults: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            text,
+            broken,
+            faults: RefCell::default(),
+            warnings: RefCell::default(),
+            known: RefCell::default(),
+            hidden: RefCell::default(),
+        }
     }
 
-    pub(super) fn line(&self, span: Range<usize>) -> usize {
-        self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+    pub(super) fn line(&self, position: usize) -> usize {
+        self.text.bytes().take(position).filter(|byte| *byte == b'\n').count() + 1
     }
 
     pub(super) fn shown(&self, span: Range<usize>) -> Option<String> {
@@ -61,11 +110,87 @@ impl<'t> SourceText<'t> {
         Some(if short.len() < text.len() { format!("{short}…") } else { short })
     }
 
-    pub(super) fn report(&self, fault: Fault) {
-        self.faults.borrow_mut().push(fault);
+    pub(super) fn report(&self, at: FaultSpan, key: String, value: Option<String>, problem: String) {
+        let fault = Fault { line: self.line(at.start()), key, value, problem, quote: None };
+        self.faults.borrow_mut().push((fault, at));
     }
 
-    pub(super) fn warn(&self, fault: Fault) {
+    pub(super) fn warn(&self, position: usize, key: String, problem: String) {
+        let fault = Fault { line: self.line(position), key, value: None, problem, quote: None };
         self.warnings.borrow_mut().push(fault);
     }
+
+    /// Records the name of a key that was read.
+    pub(super) fn know(&self, key: &'static str) {
+        self.known.borrow_mut().insert(key);
+    }
+
+    /// Keeps the lines of an unknown key's value out of all quotes.
+    pub(super) fn hide(&self, span: Range<usize>) {
+        let lines = self.line(span.start)..=self.line(span.end.saturating_sub(1).max(span.start));
+        self.hidden.borrow_mut().extend(lines);
+    }
+
+    /// Returns all faults in the order of lines, with their quotes. Call it after the whole file
+    /// was read, because only then every secret is known.
+    pub(super) fn quoted_faults(&self) -> Vec<Fault> {
+        let faults = self.faults.take();
+        let quoted = faults.into_iter().map(|(fault, at)| Fault { quote: self.quote(at), ..fault });
+        let mut faults: Vec<Fault> = quoted.collect();
+        faults.sort_by_key(|fault| fault.line);
+        faults
+    }
+
+    fn quote(&self, at: FaultSpan) -> Option<QuotedLine> {
+        let position = at.start();
+        let start = self.text.get(..position)?.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.text.get(start..)?.lines().next()?;
+        if line.len() > MAX_QUOTED_BYTES || may_be_secret(line) {
+            return None;
+        }
+        let mark = |span: Range<usize>| {
+            let marked = (span.start - start).min(line.len())..(span.end - start).min(line.len());
+            QuotedLine { text: line.to_owned(), marked }
+        };
+        let is_hidden = self.hidden.borrow().contains(&self.line(position));
+        match at {
+            FaultSpan::Value(span) if !is_hidden && !span.is_empty() => Some(mark(span)),
+            FaultSpan::Syntax(span) if !is_hidden && self.has_no_secret(line) => Some(mark(span)),
+            FaultSpan::Key(span) => without_value(mark(span)),
+            FaultSpan::Value(_) | FaultSpan::Syntax(_) | FaultSpan::File => None,
+        }
+    }
+
+    /// Whether a line that is not TOML is a heading, or has a single key that is known. Any other
+    /// line may have the value of an unknown key, or be a part of one.
+    fn has_no_secret(&self, line: &str) -> bool {
+        if line.contains('{') {
+            return false;
+        }
+        match line.split_once('=') {
+            None => line.trim_start().starts_with('['),
+            Some((key, value)) => {
+                let name = key.rsplit('.').next().unwrap_or_default().trim();
+                !value.contains('=') && self.known.borrow().contains(name)
+            }
+        }
+    }
+}
+
+/// The quote of a key, cut off before its value.
+fn without_value(quote: QuotedLine) -> Option<QuotedLine> {
+    let QuotedLine { text, marked } = quote;
+    let before = text.get(..marked.start)?;
+    if before.contains(['=', '{', '#']) {
+        return None;
+    }
+    if before.trim_start().starts_with('[') {
+        return Some(QuotedLine { text, marked });
+    }
+    Some(QuotedLine { text: format!("{} …", text.get(..marked.end)?), marked })
+}
+
+fn may_be_secret(line: &str) -> bool {
+    let line = line.to_lowercase();
+    SECRET_WORDS.iter().any(|word| line.contains(word))
 }

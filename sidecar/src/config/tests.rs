@@ -329,3 +329,86 @@ fn refuses_an_audit_without_a_source() {
         "persons.audit: needs [persons.postgres]",
     );
 }
+
+/// The report for people of the faults of `text`.
+fn quoted(text: &str) -> String {
+    match parse(text) {
+        Err(ConfigError::Faulty { faults, .. }) => quote(None, &faults, QuoteStyle::Plain),
+        other => panic!("faults were expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn quotes_lines_with_the_faulty_value_marked() {
+    let text = quoted(&SMALL.replace("9092", "nine").replace("[kafka]", "[kafka]\ntopcs_file = \"t\""));
+    assert_eq!(
+        text,
+        r#"the configuration has 2 faults
+
+error: line 9: kafka.topcs_file
+ --> the configuration:9:1
+  |
+9 | topcs_file …
+  | ^^^^^^^^^^ is an unknown key, did you mean topics_file?
+
+error: line 10: kafka.brokers
+  --> the configuration:10:11
+   |
+10 | brokers = ["127.0.0.1:nine"]
+   |           ^^^^^^^^^^^^^^^^^^ item 1: give host:port, such as 127.0.0.1:9000 or [::1]:9000"#
+    );
+}
+
+#[test]
+fn quotes_the_heading_of_a_table_that_lacks_a_key() {
+    let text = quoted(&SMALL.replace("address = \"127.0.0.1:9000\"\n", ""));
+    assert!(
+        text.contains("3 | [[shards.replicas]]\n  | ^^^^^^^^^^^^^^^^^^^ is required: add address = "),
+        "{text}"
+    );
+    let empty = quoted("");
+    assert!(empty.contains("error: line 1: shards: is required") && !empty.contains('|'), "{empty}");
+}
+
+#[test]
+fn quotes_text_that_is_not_toml() {
+    let text = quoted("cluster = \"a\nreplicated = yes\n[kafka\nbrokers = []\n");
+    for line in ["1 | cluster = \"a\n", "2 | replicated = yes\n", "3 | [kafka\n"] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+}
+
+#[test]
+fn quotes_no_line_that_may_have_a_secret() {
+    for text in [
+        "clickhouse.password = \"hunter2\"",
+        "clickhouse.pasword = \"hunter2\"",
+        "clickhouse.pasword = hunter2",
+        "clickhouse = { pasword = \"hunter2\", user = 5 }",
+        "clickhouse = { user = 5, pasword = \"hunter2\" }",
+        "clickhouse = { user = \"a\", pasword = hunter2 }",
+        "clickhouse = { user: \"a\", pasword: \"hunter2\" }",
+        "[clickhouse]\npasword = \"\"\"\nhunter2 \\q\n\"\"\"",
+        "[clickhouse]\npasword = [\n\"hunter2\", ?\n]",
+        "[clickhouse]\nuser = \"a\" pasword = \"hunter2\"",
+        "[[shards]]\n[[shards.replicas]]\nurl = \"http://me:hunter2@host\"",
+        "[clickhose]\npw = \"hunter2\"\npw = \"hunter2\"",
+    ] {
+        let shown = quoted(text);
+        assert!(!shown.contains("hunter2"), "{text}: {shown}");
+        assert!(shown.contains("error: line "), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn quotes_no_endless_line() {
+    let text = quoted(&format!("cluster = \"a b\" # {}", "x".repeat(2000)));
+    assert!(text.contains("line 1: cluster = \"a b\": use letters") && !text.contains("xxx"), "{text}");
+}
+
+#[test]
+fn colours_only_the_report_for_a_terminal() {
+    let Err(ConfigError::Faulty { faults, .. }) = parse("replicated = 1") else { panic!("a fault") };
+    assert!(quote(None, &faults, QuoteStyle::Coloured).contains('\u{1b}'));
+    assert!(!quote(None, &faults, QuoteStyle::Plain).contains('\u{1b}'));
+}

@@ -171,7 +171,7 @@ async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
     signalled().await;
     let stopped =
         anyhow::anyhow!("stopped at once: the same command finds the blocks that were in flight and resumes");
-    report(&stopped, FAILED, output.json);
+    report(&stopped, FAILED, output);
     std::process::exit(i32::from(FAILED))
 }
 
