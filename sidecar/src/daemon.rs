@@ -11,7 +11,8 @@ use tracing::Instrument;
 
 use crate::cluster::Cluster;
 use crate::config::Reconcile;
-use crate::http::{self, HttpError, Metric, Metrics, Reported};
+use crate::http::{self, HttpError, Reported};
+use crate::metrics::{MetricRegistry, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics};
 use crate::persons::run_leader;
 use crate::span;
 use crate::supervise::{Board, StopError, Task, TaskError};
@@ -46,21 +47,24 @@ pub async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Resul
         url = %format_args!("http://{}", config.daemon.listen),
         "serving /live, /ready, /health and /metrics"
     );
-    let (board, metrics) = (Board::default(), Arc::new(Metrics::default()));
+    let (board, mut metrics) = (Board::default(), MetricRegistry::default());
     let (stopper, stopped) = watch::channel(false);
     let (http_stopper, http_stopped) = watch::channel(false);
 
     let mut workers = Supervised::new();
-    let tasks = [topics_task(&cluster, &metrics), persons_task(&cluster, &metrics, &board)];
+    let tasks = [topics_task(&cluster, &mut metrics), persons_task(&cluster, &mut metrics, &board)];
     for task in tasks.into_iter().flatten() {
-        spawn(&mut workers, task, &board, &metrics, stopped.clone());
+        spawn(&mut workers, task, &board, stopped.clone());
     }
+    TaskCollector::register(&mut metrics, &board);
+    metrics.build_info();
+    ProcessCollector::register(&mut metrics);
     let mut interface = Supervised::new();
-    let router = http::router(Reported { board: board.clone(), metrics: metrics.clone() });
+    let router = http::router(Reported { board: board.clone(), metrics: Arc::new(metrics) });
     let http_task = Task::new("http", HTTP_STOP_TIMEOUT, move |heartbeat, stop| {
         http::serve(listener.clone(), router.clone(), heartbeat, stop)
     });
-    spawn(&mut interface, http_task, &board, &metrics, http_stopped);
+    spawn(&mut interface, http_task, &board, http_stopped);
 
     let ended = tokio::select! {
         () = stop => Ok(()),
@@ -75,11 +79,12 @@ pub async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Resul
     Ok(ended.and(workers_ended).and(http_ended)?)
 }
 
-fn topics_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Option<Task> {
-    let (cluster, metrics) = (cluster.clone(), metrics.clone());
+fn topics_task(cluster: &Arc<Cluster>, metrics: &mut MetricRegistry) -> Option<Task> {
+    let cluster = cluster.clone();
     match cluster.config.topics.reconcile {
         Reconcile::Off => None,
         Reconcile::Check | Reconcile::Apply => {
+            let metrics = TopicsMetrics::register(metrics);
             Some(Task::new("topics", TOPICS_STOP_TIMEOUT, move |heartbeat, stop| {
                 let span = span::topics(&cluster.config.cluster);
                 reconcile(cluster.clone(), metrics.clone(), heartbeat, stop).instrument(span)
@@ -88,27 +93,19 @@ fn topics_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Option<Task> {
     }
 }
 
-fn persons_task(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>, board: &Board) -> Option<Task> {
+fn persons_task(cluster: &Arc<Cluster>, metrics: &mut MetricRegistry, board: &Board) -> Option<Task> {
     let span = span::persons(&cluster.config.persons.as_ref()?.postgres.as_ref()?.slot);
-    let (cluster, metrics, audit) = (cluster.clone(), metrics.clone(), board.heartbeat("audit"));
+    let (cluster, audit) = (cluster.clone(), board.heartbeat("audit"));
+    let metrics = PersonsMetrics::register(metrics);
     audit.rest("not the leader");
     Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
         run_leader(cluster.clone(), metrics.clone(), heartbeat, audit.clone(), stop).instrument(span.clone())
     }))
 }
 
-fn spawn(
-    tasks: &mut Supervised,
-    task: Task,
-    board: &Board,
-    metrics: &Arc<Metrics>,
-    stop: watch::Receiver<bool>,
-) {
-    let (board, metrics) = (board.clone(), metrics.clone());
-    tasks.spawn(async move {
-        let restarted = |name| metrics.add_for(Metric::TaskRestarts, "task", name, 1);
-        task.supervise(&board, stop, restarted).await
-    });
+fn spawn(tasks: &mut Supervised, task: Task, board: &Board, stop: watch::Receiver<bool>) {
+    let board = board.clone();
+    tasks.spawn(async move { task.supervise(&board, stop).await });
 }
 
 /// Waits for a task that can't be kept running.

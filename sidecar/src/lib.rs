@@ -15,5 +15,6 @@ pub mod udf;
 pub mod persons;
 pub mod backfill;
 pub mod supervise;
+pub mod metrics;
 pub mod http;
 pub mod daemon;

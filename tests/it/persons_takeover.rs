@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{PersonWorkload, Rules};
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::wait_until;
+use posthouse_tests::stack::{Proxy, wait_until};
 
 use crate::persons_source::{LIMIT, follows, person_database, same};
 use crate::produce::messages;
@@ -17,6 +17,7 @@ use crate::seed;
 
 tests! {
     Shared one_of_two_leads_and_the_other_takes_over_when_it_is_killed,
+    Shared a_former_leader_exposes_no_gauge_of_a_leader,
     Shared a_transaction_that_comes_again_has_the_versions_it_had,
     Shared a_copy_that_was_killed_goes_on_where_it_was,
     Shared a_slot_that_was_dropped_is_made_anew_and_everything_is_copied_again,
@@ -42,6 +43,10 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
             // THEN the second one waits
             first.wait("posthouse_persons_messages_total", |messages| messages > 100)?;
             ensure!(second.metric(LEADER)? == Some(0), "both lead");
+            // and the first one measures how long its changes take
+            first.wait("posthouse_persons_publish_latency_seconds_bucket{le=\"60.0\"}", |batches| {
+                batches > 0
+            })?;
             // WHEN the first one is killed THEN the second one takes over
             drop(first);
             second.wait(LEADER, |leads| leads == 1)?;
@@ -57,6 +62,60 @@ fn one_of_two_leads_and_the_other_takes_over_when_it_is_killed(site: &mut Site<'
     ensure!(!log.contains("taking the initial snapshot") && !log.contains("recreating the slot"), "{log}");
     ensure!(second.end()? == 0, "another exit code");
     Ok(())
+}
+
+fn a_former_leader_exposes_no_gauge_of_a_leader(site: &mut Site<'_>) -> anyhow::Result<()> {
+    const AUDITED: &str = "posthouse_persons_last_audit_timestamp_seconds";
+    const GAUGES: [&str; 5] = [
+        "posthouse_persons_slot_lag_bytes",
+        "posthouse_persons_differences{kind=\"stale\"}",
+        "posthouse_persons_source_faults",
+        "posthouse_persons_conflicts",
+        AUDITED,
+    ];
+    let exposed = |daemon: &Daemon| -> anyhow::Result<Vec<&str>> {
+        let text = daemon.get("metrics")?;
+        let has = |gauge: &&str| text.lines().any(|line| line.strip_prefix(gauge).is_some_and(is_value));
+        Ok(GAUGES.into_iter().filter(has).collect())
+    };
+    // GIVEN a leader behind a proxy, with the audit after its snapshot, and a standby without one
+    let person_db = person_database(site, Rules::default())?;
+    let address = site.stack.postgres()?.address();
+    let network = Proxy::start(address.parse().with_context(|| address.clone())?)?;
+    person_db.set(site, "address", network.address().to_string())?;
+    let first = Daemon::start(site, "off")?;
+    first.wait(AUDITED, |at| at > 0)?;
+    let audited = first.metric(AUDITED)?;
+    ensure!(exposed(&first)? == GAUGES, "{}", first.get("metrics")?);
+    person_db.set(site, "address", address)?;
+    let second = Daemon::start(site, "off")?;
+    second.is_ready()?;
+    ensure!(exposed(&second)?.is_empty(), "{}", second.get("metrics")?);
+    // WHEN the leader loses its connection THEN the standby leads, and has the gauges and the last
+    // audit of the checkpoint
+    network.cut();
+    second.wait(LEADER, |leads| leads == 1)?;
+    second.wait(AUDITED, |at| Some(at) == audited)?;
+    ensure!(exposed(&second)? == GAUGES, "{}", second.get("metrics")?);
+    // THEN the former leader has none, also when it can see the slot again
+    let without = || {
+        wait_until("the former leader to forget its gauges", LIMIT, || match exposed(&first) {
+            Ok(gauges) if gauges.is_empty() => ControlFlow::Break(Ok(())),
+            Ok(gauges) => ControlFlow::Continue(anyhow!("{gauges:?}")),
+            Err(error) => ControlFlow::Break(Err(error)),
+        })
+    };
+    without()?;
+    network.restore();
+    first.is_ready()?;
+    without()?;
+    ensure!(first.metric(LEADER)? == Some(0) && second.metric(LEADER)? == Some(1), "both lead, or none");
+    Ok(())
+}
+
+/// Whether this is the end of a sample: a space and its value.
+fn is_value(rest: &str) -> bool {
+    rest.strip_prefix(' ').is_some_and(|value| value.parse::<u64>().is_ok())
 }
 
 fn a_transaction_that_comes_again_has_the_versions_it_had(site: &mut Site<'_>) -> anyhow::Result<()> {

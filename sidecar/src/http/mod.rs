@@ -1,7 +1,6 @@
 //! HTTP interface of a running posthouse: health and metrics.
 
 mod connections;
-mod metrics;
 
 use std::io;
 use std::sync::Arc;
@@ -18,12 +17,12 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 pub use self::connections::serve;
-pub use self::metrics::{Labels, Metric, Metrics};
 use crate::config::HostPort;
+use crate::metrics::MetricRegistry;
 use crate::supervise::Board;
 
-/// The text format of Prometheus.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The text format of OpenMetrics.
+const EXPOSITION: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Longest time for a name server to resolve the address.
 const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,7 +38,7 @@ pub struct HttpError {
 #[derive(Debug, Clone)]
 pub struct Reported {
     pub board: Board,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<MetricRegistry>,
 }
 
 /// Binds the address, so that a second start of posthouse fails at once.
@@ -82,16 +81,11 @@ fn status(is_good: bool) -> StatusCode {
     if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn exposition(State(reported): State<Reported>) -> impl IntoResponse {
-    let (health, metrics) = (reported.board.health(), reported.metrics);
-    for task in &health.tasks {
-        let is_ready = task.problem(health.now).is_none();
-        metrics.set_for(Metric::TaskReady, "task", task.name, is_ready.into());
-        let age = (health.now - task.pulse.beat).as_secs();
-        metrics.set_for(Metric::TaskHeartbeat, "task", task.name, age);
-        metrics.add_for(Metric::TaskRestarts, "task", task.name, 0);
+async fn exposition(State(reported): State<Reported>) -> Response {
+    match reported.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, EXPOSITION)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
-    ([(CONTENT_TYPE, EXPOSITION)], metrics.to_string())
 }
 
 /// Refuses request bodies, because no endpoint needs one.

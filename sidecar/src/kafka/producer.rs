@@ -1,8 +1,8 @@
 //! Producer with ordered, idempotent delivery and a receipt per batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -75,6 +75,8 @@ pub enum DeliveryError {
 pub struct DeliveryHandle {
     open: AtomicUsize,
     failure: OnceLock<DeliveryError>,
+    /// When the last message that was in flight was acknowledged.
+    delivered_at: Mutex<Option<SystemTime>>,
     changed: Notify,
 }
 
@@ -101,6 +103,21 @@ impl DeliveryHandle {
             return Some(Err(failure.clone()));
         }
         (self.open.load(Ordering::Acquire) == 0).then_some(Ok(()))
+    }
+
+    /// Returns when its last message was acknowledged; `None` without messages.
+    pub fn delivered_at(&self) -> Option<SystemTime> {
+        *self.delivered_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a message as no longer in flight.
+    fn close(&self) {
+        if self.open.load(Ordering::Acquire) == 1 {
+            let mut delivered_at = self.delivered_at.lock().unwrap_or_else(PoisonError::into_inner);
+            *delivered_at = Some(SystemTime::now());
+        }
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
     }
 
     fn fail(&self, error: DeliveryError) {
@@ -133,8 +150,7 @@ impl ProducerContext for Deliveries {
             let size = message.payload().map_or(0, <[u8]>::len);
             receipt.fail(failure(error, message.topic(), message.key().unwrap_or_default(), size));
         }
-        receipt.open.fetch_sub(1, Ordering::AcqRel);
-        receipt.changed.notify_waiters();
+        receipt.close();
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::sync::Mutex;
 use crate::config::{Persons, Postgres, VersionRule};
 use crate::kafka::{Client, DeliveryError, DeliveryHandle, KafkaError, NewTopic, Producer};
 
+use super::audit::last::LastAudit;
+
 /// The checkpoint of one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
@@ -63,6 +65,9 @@ pub(super) struct Checkpoint {
     /// Topics and version rule that were published; absent in checkpoints of older releases.
     #[serde(default)]
     pub published: Option<Published>,
+    /// The result of the last audit; absent before the first one.
+    #[serde(default)]
+    pub audit: Option<LastAudit>,
 }
 
 /// A transaction of the source.

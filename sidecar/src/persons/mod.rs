@@ -8,6 +8,7 @@ mod preflight;
 mod foreign;
 mod source;
 mod snapshot;
+mod latency;
 mod stream;
 mod publish;
 mod version_guard;

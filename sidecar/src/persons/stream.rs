@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Postgres;
-use crate::http::{Metric, Metrics};
 use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, DeliveryHandle};
+use crate::metrics::PersonsMetrics;
 use crate::supervise::Heartbeat;
 
 use super::checkpoint::{CheckpointStore, Commit, StateError};
+use super::latency::CommitTime;
 use super::postgres::pgoutput::{Cell, DecodeError, Message, Relation, decode};
 use super::postgres::table::{Table, pick};
 use super::publish::change::RowChange;
@@ -108,7 +110,7 @@ pub(super) struct Stream<'a> {
     pub config: &'a Postgres,
     /// Notified when rows vanished and their keys are unknown.
     pub vanished: &'a Notify,
-    pub metrics: &'a Metrics,
+    pub metrics: &'a PersonsMetrics,
     /// Receives a heartbeat with each batch.
     pub heartbeat: &'a Heartbeat,
 }
@@ -123,6 +125,8 @@ struct InFlight {
     /// The last transaction before that position.
     commit: Option<Commit>,
     since: Instant,
+    /// The commit of its oldest change; absent without changes.
+    oldest_commit: Option<CommitTime>,
 }
 
 /// State of the transaction and batch being read.
@@ -131,6 +135,10 @@ struct BatchInProgress {
     tables: Tables,
     /// Commit position and number of the transaction being read.
     transaction: Option<(Lsn, u32)>,
+    /// When it was committed.
+    commit_time: CommitTime,
+    /// When the oldest change of the batch was committed.
+    oldest_commit: Option<CommitTime>,
     batch: Vec<RowChange>,
     bytes: usize,
     /// Everything before this position has been read.
@@ -185,7 +193,7 @@ impl Stream<'_> {
                     timeout(PUBLISH_TIMEOUT, self.publisher.publish(&mut reading.batch, &receipt));
                 let published = self.heartbeat.during("publishing changes", STEP_TIMEOUT, publishing).await;
                 let sent = published.map_err(|_| StreamError::Slow)??;
-                self.metrics.add(Metric::PersonsMessages, sent.messages);
+                self.metrics.messages.inc_by(sent.messages);
                 reading.keyless += sent.keyless;
                 if reading.transaction.is_none() {
                     self.publisher.end_transaction();
@@ -193,14 +201,14 @@ impl Stream<'_> {
                 reading.batch.clear();
                 reading.bytes = 0;
                 reading.outdated = reading.lacks_columns();
-                under_way.push(receipt, &reading);
+                under_way.push(receipt, &mut reading);
             } else if under_way.0.back().map_or(delivered.0, |batch| batch.place) < reading.read {
                 // The WAL advances without changes of our tables.
-                under_way.push(Arc::default(), &reading);
+                under_way.push(Arc::default(), &mut reading);
             }
             // Persisted before that transaction can be acknowledged.
             self.remember_vanished(&mut reading).await?;
-            delivered = under_way.delivered()?.unwrap_or(delivered);
+            delivered = under_way.delivered(&self.metrics.publish_latency)?.unwrap_or(delivered);
             if Instant::now() >= due {
                 due = Instant::now() + ACKNOWLEDGE;
                 let remembering = self.acknowledge(delivered);
@@ -225,7 +233,7 @@ impl Stream<'_> {
                 hint = "posthouse persons check prints the missing replica identity",
                 "changes came without the columns that identify the row: an audit repairs the nodes"
             );
-            self.metrics.add(Metric::PersonsKeyless, keyless);
+            self.metrics.keyless_changes.inc_by(keyless);
         }
         self.publisher.forget_all();
         self.store
@@ -262,8 +270,9 @@ impl Stream<'_> {
 
     fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> Result<(), StreamError> {
         match event {
-            ReplicationEvent::Begin { final_lsn, xid, .. } => {
+            ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
                 reading.transaction = Some((final_lsn, xid));
+                reading.commit_time = CommitTime(commit_time_micros);
                 reading.has_changes = false;
             }
             ReplicationEvent::Commit { end_lsn, .. } => reading.commit(end_lsn)?,
@@ -376,6 +385,7 @@ impl BatchInProgress {
         }
         let unchanged = after.unwrap_or_default().iter().filter(|cell| **cell == Cell::Unchanged).count();
         self.bytes += unchanged * LOOKED_UP_BYTES;
+        self.oldest_commit.get_or_insert(self.commit_time);
         self.batch.push(RowChange {
             commit,
             transaction: Some(number),
@@ -389,9 +399,10 @@ impl BatchInProgress {
 }
 
 impl InFlightQueue {
-    fn push(&mut self, receipt: Arc<DeliveryHandle>, reading: &BatchInProgress) {
+    fn push(&mut self, receipt: Arc<DeliveryHandle>, reading: &mut BatchInProgress) {
         let (place, commit) = (reading.read, reading.commit);
-        self.0.push_back(InFlight { receipt, place, commit, since: Instant::now() });
+        let oldest_commit = reading.oldest_commit.take();
+        self.0.push_back(InFlight { receipt, place, commit, since: Instant::now(), oldest_commit });
     }
 
     /// The age of the oldest batch in flight.
@@ -400,12 +411,16 @@ impl InFlightQueue {
     }
 
     /// The position up to which everything is delivered, and the last transaction before it. `None`
-    /// if no further batch has been delivered.
-    fn delivered(&mut self) -> Result<Option<(Lsn, Option<Commit>)>, DeliveryError> {
+    /// if no further batch has been delivered. Observes how old the changes of each batch were.
+    fn delivered(&mut self, latency: &Histogram) -> Result<Option<(Lsn, Option<Commit>)>, DeliveryError> {
         let mut delivered = None;
         while let Some(state) = self.0.front().and_then(|batch| batch.receipt.state()) {
             state?;
-            delivered = self.0.pop_front().map(|batch| (batch.place, batch.commit));
+            let Some(batch) = self.0.pop_front() else { break };
+            if let (Some(oldest), Some(at)) = (batch.oldest_commit, batch.receipt.delivered_at()) {
+                latency.observe(oldest.seconds_until(at));
+            }
+            delivered = Some((batch.place, batch.commit));
         }
         Ok(delivered)
     }

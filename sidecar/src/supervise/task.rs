@@ -76,17 +76,11 @@ impl Task {
         Self { name, stop_timeout, min_backoff: MIN_BACKOFF, run }
     }
 
-    /// Runs the task until `stop` is true. `restarted` is called for each fault that leads to a
-    /// restart.
+    /// Runs the task until `stop` is true, and restarts it after a fault.
     ///
     /// # Errors
     /// Fails if the task keeps failing, can't be aborted, or does not stop cleanly.
-    pub async fn supervise(
-        self,
-        board: &Board,
-        mut stop: watch::Receiver<bool>,
-        restarted: impl Fn(&'static str),
-    ) -> Result<(), TaskError> {
+    pub async fn supervise(self, board: &Board, mut stop: watch::Receiver<bool>) -> Result<(), TaskError> {
         let entry = board.enter(self.name);
         let mut faults = FaultCount::new(self.min_backoff);
         loop {
@@ -113,7 +107,6 @@ impl Task {
                 AfterFault::GiveUp => return Err(TaskError::Failing { task: self.name, fault }),
             };
             tracing::error!(task = self.name, error = %fault, retry_in = ?backoff, "task failed");
-            restarted(self.name);
             entry.fail(&fault);
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
@@ -181,10 +174,9 @@ mod tests {
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
     ) -> (Result<(), TaskError>, u64) {
         let (stopper, stop) = watch::channel(false);
-        let restarts = AtomicU64::new(0);
         let board = Board::default();
         let task = Task { min_backoff: SHORT, ..Task::new("test", SHORT, run) };
-        let supervised = task.supervise(&board, stop, |_| _ = restarts.fetch_add(1, Ordering::Relaxed));
+        let supervised = task.supervise(&board, stop);
         let stopping = async {
             while !board.health().is_ready() {
                 sleep(SHORT).await;
@@ -193,7 +185,7 @@ mod tests {
             pending::<()>().await;
         };
         let ended = tokio::select! { biased; ended = supervised => ended, () = stopping => unreachable!() };
-        (ended, restarts.into_inner())
+        (ended, board.health().tasks.iter().map(|task| task.restarts).sum())
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::check;
 use super::plan::Step;
@@ -15,8 +15,8 @@ use super::watcher::Watcher;
 use super::{Lock, LockError, LockScope, Options, Spec, StepOutcome, TopicsPlan, apply, compare};
 use crate::cluster::Cluster;
 use crate::config::Reconcile;
-use crate::http::{Metric, Metrics};
 use crate::kafka::Client;
+use crate::metrics::TopicsMetrics;
 use crate::supervise::{Heartbeat, stopped};
 
 /// Limit of one stage. A peer that answers probes may still never finish a request.
@@ -28,13 +28,10 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 /// period retries.
 pub async fn reconcile(
     cluster: Arc<Cluster>,
-    metrics: Arc<Metrics>,
+    metrics: TopicsMetrics,
     heartbeat: Heartbeat,
     mut stop: watch::Receiver<bool>,
 ) {
-    for counter in [Metric::TopicsChanges, Metric::TopicsFailures, Metric::TopicsErrors] {
-        metrics.add(counter, 0);
-    }
     let mut reconciler = Reconciler {
         spec: SpecReader::new(cluster.config.kafka.topics_file.clone()),
         watcher: Watcher::default(),
@@ -52,17 +49,19 @@ pub async fn reconcile(
             _ = ticks.tick() => {}
             () = stopped(&mut stop) => return,
         }
+        let began = Instant::now();
         let looked = reconciler.look().await;
         if *stop.borrow() {
             return;
         }
+        metrics.check_duration.observe(began.elapsed().as_secs_f64());
         match looked {
             Ok(()) => {
-                metrics.set(Metric::TopicsLook, seconds_since_1970());
+                metrics.last_success.set([], seconds_since_1970());
                 heartbeat.ready();
             }
             Err(error) => {
-                metrics.add(Metric::TopicsErrors, 1);
+                metrics.errors.inc();
                 tracing::error!(error = %format_args!("{error:#}"), "topic check failed");
                 heartbeat.not_ready(format!("{error:#}"));
             }
@@ -75,7 +74,7 @@ struct Reconciler<'a> {
     spec: SpecReader,
     watcher: Watcher,
     cluster: &'a Cluster,
-    metrics: &'a Metrics,
+    metrics: &'a TopicsMetrics,
     heartbeat: &'a Heartbeat,
     stop: watch::Receiver<bool>,
 }
@@ -128,8 +127,8 @@ impl Reconciler<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.metrics.set(Metric::TopicsDifferences, plan.steps.len() as u64);
-        self.metrics.set(Metric::TopicsRefused, plan.refused.len() as u64);
+        self.metrics.differences.set([], plan.steps.len() as u64);
+        self.metrics.refused.set([], plan.refused.len() as u64);
         Ok(())
     }
 
@@ -169,21 +168,21 @@ async fn bring_in_line(
     client: &Client,
     lock: &Lock,
     plan: &TopicsPlan,
-    metrics: &Metrics,
+    metrics: &TopicsMetrics,
 ) -> anyhow::Result<()> {
     let steps: Vec<Step> = plan.steps.iter().filter(|step| is_harmless(step)).cloned().collect();
     for applied in apply(client, lock, &steps).await? {
         let change = &applied.step.change;
         match applied.outcome {
             StepOutcome::Done => {
-                metrics.add(Metric::TopicsChanges, 1);
+                metrics.changes.inc();
                 tracing::info!(change = %change, "topic changed");
             }
             StepOutcome::AlreadyDone => {
                 tracing::info!(change = %change, "another process has changed the topic");
             }
             StepOutcome::Failed { reason } => {
-                metrics.add(Metric::TopicsFailures, 1);
+                metrics.failures.inc();
                 tracing::error!(change = %change, error = %reason, "topic change failed");
             }
         }

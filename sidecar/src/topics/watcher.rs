@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::check::{self, CheckInput, Finding, Severity};
 use super::stalls::Sightings;
 use crate::cluster::Cluster;
-use crate::http::{Labels, Metric, Metrics};
+use crate::metrics::{ConsumerMetrics, TopicsMetrics};
 
 /// State from one check to the next.
 #[derive(Debug, Default)]
@@ -25,23 +25,21 @@ impl Watcher {
         &mut self,
         cluster: &Cluster,
         topics: BTreeSet<String>,
-        metrics: &Metrics,
+        metrics: &TopicsMetrics,
     ) -> anyhow::Result<()> {
         let found = match check::look(cluster, topics, &mut self.sightings).await {
             Ok(found) => found,
             Err(error) => {
-                for metric in [Metric::ConsumerLag, Metric::ConsumerOldestUnread, Metric::ConsumerStalled] {
-                    metrics.replace(metric, []);
-                }
+                metrics.consumers.clear();
                 return Err(error.into());
             }
         };
         let findings = check::check(&found);
         for (severity, name) in [(Severity::Fault, "fault"), (Severity::Warn, "warn")] {
             let count = findings.iter().filter(|finding| finding.severity == severity).count();
-            metrics.set_for(Metric::TopicsFindings, "severity", name, count as u64);
+            metrics.findings.set([name], count as u64);
         }
-        measure(&found, metrics);
+        measure(&found, &metrics.consumers);
         self.log(&findings);
         Ok(())
     }
@@ -72,14 +70,12 @@ fn key(finding: &Finding) -> (Severity, String) {
 }
 
 /// Sets the consumer metrics for topics that posthouse manages or a table reads.
-fn measure(found: &CheckInput, metrics: &Metrics) {
-    let labels = |group: &str, topic: &str| -> Labels {
-        vec![("group", group.to_owned()), ("topic", topic.to_owned())]
-    };
+fn measure(found: &CheckInput, metrics: &ConsumerMetrics) {
+    let labels = |group: &str, topic: &str| [group.to_owned(), topic.to_owned()];
     let number = |value: i64| u64::try_from(value).unwrap_or_default();
     let stalls = found.stalls();
     let lag = found.own_lags().map(|lag| (labels(&lag.group, &lag.topic), number(lag.lag)));
-    metrics.replace(Metric::ConsumerLag, lag);
+    metrics.lag.replace(lag);
     let oldest = found.own_lags().filter_map(|lag| {
         let age = match (lag.lag, lag.oldest_unread) {
             (0, _) => 0,
@@ -87,11 +83,11 @@ fn measure(found: &CheckInput, metrics: &Metrics) {
         };
         Some((labels(&lag.group, &lag.topic), number(age)))
     });
-    metrics.replace(Metric::ConsumerOldestUnread, oldest);
+    metrics.oldest_unread.replace(oldest);
     let stalled = found.own_lags().map(|lag| {
         let own = stalls.iter().filter(|stall| stall.group == lag.group && stall.topic == lag.topic);
         let seconds = own.map(|stall| stall.stalled_s).max().unwrap_or_default();
         (labels(&lag.group, &lag.topic), number(seconds))
     });
-    metrics.replace(Metric::ConsumerStalled, stalled);
+    metrics.stalled.replace(stalled);
 }

@@ -12,6 +12,7 @@ mod pages;
 mod compare;
 mod report;
 mod repair;
+pub(super) mod last;
 pub(super) mod schedule;
 
 use std::collections::BTreeMap;

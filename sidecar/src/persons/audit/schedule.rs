@@ -3,16 +3,17 @@
 //! They run once per period, and at once when rows vanished and their keys are unknown.
 
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::Cluster;
 use crate::config::{AuditMode, Postgres};
-use crate::http::{Metric, Metrics};
+use crate::metrics::PersonsMetrics;
 use crate::supervise::{Heartbeat, trim};
 
+use crate::persons::audit::last::LastAudit;
 use crate::persons::audit::{Audit, AuditError, AuditReport, Deletions};
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 
@@ -34,7 +35,7 @@ pub(crate) struct Audits<'a> {
     pub store: &'a CheckpointStore<'a>,
     /// Notified when rows vanished.
     pub vanished: &'a Notify,
-    pub metrics: &'a Metrics,
+    pub metrics: &'a PersonsMetrics,
     /// Receives a heartbeat with each audit.
     pub heartbeat: &'a Heartbeat,
 }
@@ -56,6 +57,7 @@ impl Audits<'_> {
                 }
             }
             let last = if backoff >= CONFIRMATION_INTERVAL { Last::Yes } else { Last::No };
+            let began = Instant::now();
             let done = match vanished || postgres.audit == AuditMode::Repair {
                 true => self.repair(&state, last).await,
                 false => self.check().await,
@@ -65,9 +67,12 @@ impl Audits<'_> {
             let mut again = backoff;
             backoff = (backoff * 2).min(CONFIRMATION_INTERVAL);
             match done {
-                Ok(()) => self.heartbeat.impaired(None),
+                Ok(()) => {
+                    self.metrics.audit_duration.observe(began.elapsed().as_secs_f64());
+                    self.heartbeat.impaired(None);
+                }
                 Err(error @ AuditError::Deletions { .. }) => {
-                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    self.metrics.audit_errors.inc();
                     tracing::error!(error = %error, "repair needs confirmation");
                     self.heartbeat.impaired(Some(error.to_string()));
                     again = CONFIRMATION_INTERVAL;
@@ -77,7 +82,7 @@ impl Audits<'_> {
                     tracing::info!(retry_in = ?again, error = %error, "repair waits for nodes");
                 }
                 Err(error) => {
-                    self.metrics.add(Metric::PersonsAuditErrors, 1);
+                    self.metrics.audit_errors.inc();
                     let error = anyhow::Error::from(error);
                     tracing::error!(error = %format_args!("{error:#}"), "audit failed");
                 }
@@ -95,7 +100,7 @@ impl Audits<'_> {
 
     async fn check(&self) -> Result<(), AuditError> {
         let report = self.audit()?.check().await?;
-        self.tell(&report);
+        self.keep(&report).await?;
         match report.differences() {
             0 => tracing::info!("every node matches PostgreSQL"),
             count => tracing::error!(
@@ -116,7 +121,7 @@ impl Audits<'_> {
         let audit = self.audit()?;
         audit.settle().await?;
         let (before, after) = audit.repair(deletions).await?;
-        self.tell(&after);
+        self.keep(&after).await?;
         tracing::info!(
             rows = before.differences(),
             left = after.differences(),
@@ -143,18 +148,10 @@ impl Audits<'_> {
             .await?)
     }
 
-    fn tell(&self, report: &AuditReport) {
-        let mut found = [("missing", 0), ("stale", 0), ("resurrected", 0), ("extra", 0)];
-        for node in report.tables.iter().flat_map(|table| &table.nodes) {
-            let counts = [node.missing, node.stale, node.resurrected, node.extra];
-            for ((_, sum), count) in found.iter_mut().zip(counts) {
-                *sum += count as u64;
-            }
-        }
-        for (kind, count) in found {
-            self.metrics.set_for(Metric::PersonsDifferences, "kind", kind, count);
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.metrics.set(Metric::PersonsAudit, now);
+    /// Exposes the result, and keeps it for the next leader.
+    async fn keep(&self, report: &AuditReport) -> Result<(), AuditError> {
+        let audit = LastAudit::now(report);
+        audit.expose(self.metrics);
+        Ok(self.store.change(|state| state.audit = Some(audit)).await?)
     }
 }

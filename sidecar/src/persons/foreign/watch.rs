@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::VersionRule;
-use crate::http::{Metric, Metrics};
 use crate::kafka::{Client, TopicPartition};
+use crate::metrics::PersonsMetrics;
 
 use super::{Conflicts, TopicConflicts, look_at_topics};
 use crate::persons::source::PersonSource;
@@ -25,7 +25,7 @@ pub(in super::super) struct Watch<'a> {
     pub source: PersonSource<'a>,
     pub client: &'a Client,
     /// Counts conflicting messages.
-    pub metrics: &'a Metrics,
+    pub metrics: &'a PersonsMetrics,
 }
 
 impl Watch<'_> {
@@ -45,7 +45,7 @@ impl Watch<'_> {
             };
             from.extend(ends);
             let count = topics.iter().map(|topic| topic.conflicting).sum();
-            self.metrics.add(Metric::PersonsForeignMessages, count);
+            self.metrics.foreign_messages.inc_by(count);
             let is_due = logged.is_none_or(|logged| logged.elapsed() >= ERROR_LOG_INTERVAL);
             if count > 0 && is_due {
                 logged = Some(Instant::now());

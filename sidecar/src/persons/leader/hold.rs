@@ -8,7 +8,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::super::requirements::Catalog;
 use super::{HOLD_TIMEOUT, LeadError, Leader};
 use crate::config::HostPort;
-use crate::http::Metric;
 use crate::persons::checkpoint::CheckpointStore;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
 use crate::persons::postgres::{slot, slot_creation};
@@ -159,7 +158,7 @@ impl Leader<'_> {
                 return LeadError::SlotLost(self.source.postgres.slot.clone());
             }
             let lag = slot.map_or(0, |slot| slot.lag);
-            self.metrics.set(Metric::PersonsSlotLag, lag);
+            self.metrics.slot_lag.set([], lag);
             let limit = self.source.postgres.max_slot_lag;
             if lag > limit && !over {
                 tracing::error!(

@@ -16,12 +16,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
-use crate::config::VersionRule;
-use crate::http::{Metric, Metrics};
+use crate::config::{AuditMode, VersionRule};
 use crate::kafka::{Client, TopicPartition};
+use crate::metrics::PersonsMetrics;
 use crate::supervise::{Heartbeat, stopped, trim};
 
 use self::source_watch::SourceWatch;
+use super::audit::last::LastAudit;
 use super::audit::schedule::Audits;
 use super::checkpoint::CheckpointStore;
 use super::foreign::{self, ClearanceError, Watch};
@@ -56,44 +57,42 @@ struct Standby;
 /// Syncs persons until `stop` is set. `audit` is the heartbeat of the leader's audits.
 pub async fn run_leader(
     cluster: Arc<Cluster>,
-    metrics: Arc<Metrics>,
+    metrics: PersonsMetrics,
     heartbeat: Heartbeat,
     audit: Heartbeat,
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(source) = PersonSource::of(&cluster.config) else { return };
-    for counter in [
-        Metric::PersonsMessages,
-        Metric::PersonsErrors,
-        Metric::PersonsAuditErrors,
-        Metric::PersonsForeignMessages,
-        Metric::PersonsKeyless,
-    ] {
-        metrics.add(counter, 0);
-    }
-    let leader =
-        Leader { cluster: &cluster, source, metrics: &metrics, heartbeat: &heartbeat, audit: &audit };
+    let leader = Leader {
+        cluster: &cluster,
+        source,
+        metrics: &metrics,
+        heartbeat: &heartbeat,
+        audit: &audit,
+    };
     let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     let mut watched = BTreeMap::new();
+    metrics.leader.set([], 0);
     while !*stop.borrow() {
-        metrics.set(Metric::PersonsLeader, 0);
         let began = Instant::now();
         let turn = tokio::select! {
             turn = leader.turn(&mut watched) => turn,
             // At any point: unfinished changes are replayed.
             () = stopped(&mut stop) => break,
         };
+        metrics.leader.set([], 0);
         audit.rest("not the leader");
         audit.impaired(None);
         heartbeat.impaired(None);
         let pause = match turn {
             Ok(Standby) => {
+                metrics.clear_leader_gauges();
                 heartbeat.ready();
                 wait = RETRY.0;
                 SLOT_POLL_INTERVAL
             }
             Err(error) => {
-                metrics.add(Metric::PersonsErrors, 1);
+                metrics.errors.inc();
                 let error = format!("{:#}", anyhow::Error::from(error));
                 heartbeat.not_ready(error.as_str());
                 if began.elapsed() > RETRY.1 {
@@ -118,13 +117,14 @@ pub async fn run_leader(
             () = stopped(&mut stop) => break,
         }
     }
-    metrics.set(Metric::PersonsLeader, 0);
+    metrics.leader.set([], 0);
+    metrics.clear_leader_gauges();
 }
 
 struct Leader<'a> {
     cluster: &'a Cluster,
     source: PersonSource<'a>,
-    metrics: &'a Metrics,
+    metrics: &'a PersonsMetrics,
     heartbeat: &'a Heartbeat,
     audit: &'a Heartbeat,
 }
@@ -133,12 +133,14 @@ impl Leader<'_> {
     /// One attempt to lead. `watched` has the offset per topic partition up to which messages of
     /// other producers were searched.
     async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> Result<Standby, LeadError> {
-        let session = self.step("connecting to PostgreSQL", Session::connect(self.source.postgres)).await?;
-        let looking = slot::observe(&session, self.source.postgres);
-        let found = self.step("checking the replication slot", looking).await?;
-        if found.is_some_and(|slot| slot.is_active) {
+        let finding = self.find_slot().await;
+        // Without PostgreSQL's answer another process may lead.
+        let (session, found) = finding.inspect_err(|_| self.metrics.clear_leader_gauges())?;
+        if found.as_ref().is_some_and(|slot| slot.is_active) {
             return Ok(Standby);
         }
+        // Its WAL grows while the steps below fail, and no other process measures it.
+        self.metrics.slot_lag.set([], found.map_or(0, |slot| slot.lag));
         let client = self.cluster.kafka()?;
         self.step("checking topics", self.topics(client)).await?;
         // Checked before creating anything in PostgreSQL, because a slot retains WAL for as long as
@@ -153,10 +155,12 @@ impl Leader<'_> {
         let held = self.step("taking the replication slot", self.hold()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
         tracing::info!("holding the replication slot");
-        self.metrics.set(Metric::PersonsLeader, 1);
+        self.metrics.leader.set([], 1);
         let resuming = self.resume(&session, &store, &history, origin, &catalog);
         let begins = self.step("reading the checkpoint", resuming).await?;
-        let base = store.now().await.version_base(self.source.postgres);
+        let state = store.now().await;
+        self.expose_audit(state.audit.as_ref());
+        let base = state.version_base(self.source.postgres);
         let guarantees = catalog.guarantees(self.source.postgres);
         let vanished = Notify::new();
         let work = async {
@@ -208,6 +212,14 @@ impl Leader<'_> {
         ended
     }
 
+    /// Connects to PostgreSQL and reads the slot.
+    async fn find_slot(&self) -> Result<(Session, Option<slot::Slot>), LeadError> {
+        let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
+        let looking = slot::observe(&session, self.postgres);
+        let found = self.step("checking the replication slot", looking).await?;
+        Ok((session, found))
+    }
+
     /// Runs a step before the stream with a time limit.
     async fn step<T, E: Into<LeadError>>(
         &self,
@@ -225,10 +237,8 @@ impl Leader<'_> {
         let looking = requirements::look(session, self.source.postgres);
         let (found, catalog) = self.step("checking tables and publication", looking).await?;
         let unmet = requirements::unmet(found);
-        self.metrics.set(
-            Metric::PersonsSourceFaults,
-            unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64),
-        );
+        let faults = unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64);
+        self.metrics.source_faults.set([], faults);
         match unmet {
             Some(unmet) => return Err(RequirementsError::from(unmet).into()),
             None if catalog.publication.is_none() => {
@@ -254,8 +264,18 @@ impl Leader<'_> {
             Err(ClearanceError::Conflict(error)) => error.conflicts.count(),
             _ => 0,
         };
-        self.metrics.set(Metric::PersonsConflicts, conflicts);
+        self.metrics.conflicts.set([], conflicts);
         Ok(cleared?)
+    }
+
+    /// Exposes the last audit of any leader, so that a takeover does not end an alert.
+    fn expose_audit(&self, audit: Option<&LastAudit>) {
+        match audit {
+            Some(audit) => audit.expose(self.metrics),
+            // An alert reads the time, and would never see that no audit succeeds.
+            None if self.postgres.audit != AuditMode::Off => self.metrics.last_audit.set([], 0),
+            None => {}
+        }
     }
 
     fn copied(&self, kind: TableKind, rows: u64) {
@@ -263,6 +283,6 @@ impl Leader<'_> {
             TableKind::Person => "person",
             TableKind::DistinctId => "distinct_id",
         };
-        self.metrics.set_for(Metric::PersonsCopied, "table", table, rows);
+        self.metrics.copied.set([table], rows);
     }
 }

@@ -172,6 +172,7 @@ fn resume(
         fingerprint: Some(source.fingerprint),
         base: load.map_or(0, |state| state.base),
         published: Some(published.clone()),
+        audit: load.and_then(|state| state.audit),
         ..Checkpoint::default()
     };
     let Some(state) = load else { return (fresh, Beginning::First) };

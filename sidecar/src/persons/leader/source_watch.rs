@@ -9,7 +9,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
 use super::{ERROR_LOG_INTERVAL, LeadError, Leader};
-use crate::http::Metric;
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 use crate::persons::postgres::session::{PostgresError, Session};
 
@@ -82,7 +81,7 @@ impl<'a> SourceWatch<'a> {
     async fn look(&mut self) -> Result<(), LeadError> {
         let (unmet, catalog) = self.catalog().await?;
         let count = unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64);
-        self.leader.metrics.set(Metric::PersonsSourceFaults, count);
+        self.leader.metrics.source_faults.set([], count);
         let text = unmet.map(|unmet| unmet.to_string());
         self.leader.heartbeat.impaired(text.clone());
         let fingerprint = catalog.fingerprint(self.leader.source.postgres);
