@@ -92,6 +92,8 @@ impl Task {
                 biased;
                 () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
                 ended = &mut running => match ended {
+                    // The request may have come after its branch was polled.
+                    Ok(()) if *stop.borrow() => return Ok(()),
                     Ok(()) => TaskFault::Ended,
                     Err(error) => TaskFault::Panicked(panic_message(error)),
                 },
@@ -241,5 +243,21 @@ mod tests {
         let (ended, _) = supervise(run).await;
         let said = ended.expect_err("it blocks").to_string();
         assert_eq!(said, "task test hangs and can't be aborted (blocking): please report this");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn counts_no_fault_of_a_task_that_ends_as_the_stop_is_requested() {
+        for _ in 0..500 {
+            let run = |heartbeat: Heartbeat, stop: watch::Receiver<bool>| async move {
+                heartbeat.rest("idle");
+                heartbeat.ready();
+                while !*stop.borrow() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (ended, restarts) = supervise(run).await;
+            assert!(ended.is_ok(), "{ended:?}");
+            assert_eq!(restarts, 0);
+        }
     }
 }

@@ -63,13 +63,8 @@ pub async fn run_leader(
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(source) = PersonSource::of(&cluster.config) else { return };
-    let leader = Leader {
-        cluster: &cluster,
-        source,
-        metrics: &metrics,
-        heartbeat: &heartbeat,
-        audit: &audit,
-    };
+    let leader =
+        Leader { cluster: &cluster, source, metrics: &metrics, heartbeat: &heartbeat, audit: &audit };
     let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
     let mut watched = BTreeMap::new();
     metrics.leader.set([], 0);
@@ -214,8 +209,8 @@ impl Leader<'_> {
 
     /// Connects to PostgreSQL and reads the slot.
     async fn find_slot(&self) -> Result<(Session, Option<slot::Slot>), LeadError> {
-        let session = self.step("connecting to PostgreSQL", Session::connect(self.postgres)).await?;
-        let looking = slot::observe(&session, self.postgres);
+        let session = self.step("connecting to PostgreSQL", Session::connect(self.source.postgres)).await?;
+        let looking = slot::observe(&session, self.source.postgres);
         let found = self.step("checking the replication slot", looking).await?;
         Ok((session, found))
     }
@@ -273,7 +268,7 @@ impl Leader<'_> {
         match audit {
             Some(audit) => audit.expose(self.metrics),
             // An alert reads the time, and would never see that no audit succeeds.
-            None if self.postgres.audit != AuditMode::Off => self.metrics.last_audit.set([], 0),
+            None if self.source.postgres.audit != AuditMode::Off => self.metrics.last_audit.set([], 0),
             None => {}
         }
     }
