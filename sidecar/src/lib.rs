@@ -4,6 +4,7 @@
 
 pub mod config;
 mod sql;
+mod backoff;
 mod span;
 pub mod node;
 pub mod kafka;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::node::NodeError;
 
 /// Wait before the second attempt. Doubles with each further attempt.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+const MIN_WAIT: Duration = Duration::from_millis(200);
 /// Maximum wait between two attempts. A node that restarts is back within seconds.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Time limit for retries of one statement. Longer than a node's restart, a rolling upgrade or a
@@ -59,9 +60,9 @@ pub(crate) fn is_passing(error: &NodeError) -> bool {
     }
 }
 
-/// Wait before attempt number `tries + 1`.
-pub(crate) fn wait(tries: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(MAX_WAIT)
+/// Waits between attempts at a statement.
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(MIN_WAIT, MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -77,11 +78,5 @@ mod tests {
         assert!(is_passing(&refused(252)) && is_passing(&refused(241)));
         // UNKNOWN_TABLE, ACCESS_DENIED, and a response without a code.
         assert!(!is_passing(&refused(60)) && !is_passing(&refused(497)) && !is_passing(&refused(0)));
-    }
-
-    #[test]
-    fn waits_grow_up_to_a_bound() {
-        assert_eq!([1, 2, 3].map(wait), [200, 400, 800].map(Duration::from_millis));
-        assert_eq!(wait(u32::MAX), MAX_WAIT);
     }
 }

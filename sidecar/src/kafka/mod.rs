@@ -184,6 +184,8 @@ fn is_leader_election(error: &rdkafka::error::KafkaError) -> bool {
                 | Code::NotCoordinator
                 | Code::NotLeaderForPartition
                 | Code::LeaderNotAvailable
+                // The library's own code: it knows no leader of the partition.
+                | Code::UnknownPartition
         )
     })
 }

@@ -11,7 +11,7 @@ use super::pending_insert::PendingInsert;
 use super::route::Destination;
 use super::stale_tokens::StaleTokens;
 use crate::backfill::place::SLICE_ROWS;
-use crate::backfill::retry::{PATIENCE, is_passing, wait};
+use crate::backfill::retry::{PATIENCE, backoff, is_passing};
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
@@ -101,7 +101,7 @@ pub async fn store(
     in_doubt: impl Fn() -> bool,
     again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
-    let begin = Instant::now();
+    let (begin, mut backoff) = (Instant::now(), backoff());
     let mut tries = 0;
     loop {
         let node = &destination.nodes[tries as usize % destination.nodes.len()];
@@ -120,7 +120,7 @@ pub async fn store(
             Err(AttemptError::Node(error))
                 if is_passing(&error) && begin.elapsed() < PATIENCE && again(&error) =>
             {
-                sleep(wait(tries)).await;
+                sleep(backoff.wait()).await;
             }
             Err(AttemptError::Node(source)) => {
                 return Err(StoreError::Refused {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::LedgerError;
 use crate::backfill::place::UnitId;
-use crate::backfill::retry::{PATIENCE, is_passing, wait};
+use crate::backfill::retry::{PATIENCE, backoff, is_passing};
 use crate::node::Node;
 use crate::sql;
 
@@ -124,12 +124,12 @@ async fn insert<T: Serialize>(nodes: &[Node], sql: &str, rows: &[T]) -> Result<(
         serde_json::to_writer(&mut lines, row)?;
         lines.push(b'\n');
     }
-    let (lines, begin) = (Bytes::from(lines), Instant::now());
-    for (tries, node) in (1_u32..).zip(nodes.iter().cycle()) {
+    let (lines, begin, mut backoff) = (Bytes::from(lines), Instant::now(), backoff());
+    for node in nodes.iter().cycle() {
         // An acknowledgement means that the row is stored on its shard.
         let insert = node.insert(sql).setting("async_insert", 0).setting("distributed_foreground_insert", 1);
         match insert.send(lines.clone(), &mut VecDeque::new()).await {
-            Err(error) if is_passing(&error) && begin.elapsed() < PATIENCE => sleep(wait(tries)).await,
+            Err(error) if is_passing(&error) && begin.elapsed() < PATIENCE => sleep(backoff.wait()).await,
             done => return Ok(done?),
         }
     }

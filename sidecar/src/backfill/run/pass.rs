@@ -20,7 +20,7 @@ use super::shard::ShardWorker;
 use super::unit::UnitReader;
 use super::{Limits, LoadPlan, RunError, worse};
 use crate::backfill::insert::{Route, StaleTokens};
-use crate::backfill::retry::{PATIENCE, wait};
+use crate::backfill::retry::{PATIENCE, backoff};
 use crate::node::Node;
 use crate::span;
 
@@ -46,7 +46,7 @@ impl PassContext<'_> {
     pub(super) async fn passes(&self) -> Result<(), RunError> {
         let begun = Arc::new(AtomicUsize::new(0));
         // Faults in a row, without a block stored since the first.
-        let (mut tries, mut first, mut blocks) = (0, Instant::now(), 0);
+        let (mut tries, mut first, mut blocks, mut backoff) = (0, Instant::now(), 0, backoff());
         loop {
             let node = self.route.nodes[tries as usize % self.route.nodes.len()].clone();
             let fault = match self.pass(node, begun.clone()).await {
@@ -56,12 +56,13 @@ impl PassContext<'_> {
             };
             if tries == 0 || self.progress.blocks.get() > blocks {
                 (tries, first, blocks) = (0, Instant::now(), self.progress.blocks.get());
+                backoff.reset();
             }
             if !fault.is_passing() || first.elapsed() > PATIENCE {
                 return Err(fault);
             }
             tries += 1;
-            let pause = wait(tries);
+            let pause = backoff.wait();
             if let RunError::Asked(error) = &fault {
                 tracing::warn!(error = %error, retry_in = ?pause, "ledger query failed, retrying");
             }

@@ -12,7 +12,7 @@ use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
 use super::error::SourceError;
 use super::object::{Object, changed, identity};
 use super::remote::modified;
-use super::retry::pause;
+use super::retry::{backoff, pause};
 use super::stores::Remote;
 
 /// Tries in a row without a byte before the source counts as gone.
@@ -44,18 +44,22 @@ impl RemoteFile {
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default();
         let mut bytes = BytesMut::with_capacity(length);
-        let mut tries = 0;
+        let (mut tries, mut backoff) = (0, backoff());
         while bytes.len() < length {
             let before = bytes.len();
             let missing = range.start + before as u64..range.end;
             match self.fetch_once(missing, &mut bytes).await {
                 Ok(()) => {}
                 Err(error @ SourceError::Unreachable { .. }) => {
-                    tries = if bytes.len() > before { 1 } else { tries + 1 };
+                    tries += 1;
+                    if bytes.len() > before {
+                        tries = 1;
+                        backoff.reset();
+                    }
                     if tries >= TRIES {
                         return Err(error);
                     }
-                    pause(&error, tries).await;
+                    pause(&error, &mut backoff).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -11,7 +11,7 @@ use super::error::SourceError;
 use super::explain::explain;
 use super::object::{Access, Object};
 use super::pattern::{self, Pattern};
-use super::retry::pause;
+use super::retry::{backoff, pause};
 use super::stores::{Remote, Stores};
 
 /// Tries of a listing, which can't resume after a break. Few, so that a wrong address is reported
@@ -85,16 +85,14 @@ impl Bucket {
         folder: &str,
         takes: impl Fn(&str, u64) -> bool,
     ) -> Result<Vec<Object>, SourceError> {
-        let mut tries = 1;
-        loop {
+        let mut backoff = backoff();
+        for _ in 1..LISTINGS {
             match self.list_once(folder, &takes).await {
-                Err(error @ SourceError::Unreachable { .. }) if tries < LISTINGS => {
-                    pause(&error, tries).await;
-                }
+                Err(error @ SourceError::Unreachable { .. }) => pause(&error, &mut backoff).await,
                 listed => return listed,
             }
-            tries += 1;
         }
+        self.list_once(folder, &takes).await
     }
 
     async fn list_once(

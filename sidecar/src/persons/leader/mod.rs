@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::{AuditMode, VersionRule};
 use crate::kafka::{Client, TopicPartition};
@@ -65,7 +66,7 @@ pub async fn run_leader(
     let Some(source) = PersonSource::of(&cluster.config) else { return };
     let leader =
         Leader { cluster: &cluster, source, metrics: &metrics, heartbeat: &heartbeat, audit: &audit };
-    let (mut wait, mut said) = (RETRY.0, (String::new(), Instant::now()));
+    let (mut backoff, mut logged) = (Backoff::new(RETRY.0, RETRY.1), (String::new(), Instant::now()));
     let mut watched = BTreeMap::new();
     metrics.leader.set([], 0);
     while !*stop.borrow() {
@@ -83,7 +84,7 @@ pub async fn run_leader(
             Ok(Standby) => {
                 metrics.clear_leader_gauges();
                 heartbeat.ready();
-                wait = RETRY.0;
+                backoff.reset();
                 SLOT_POLL_INTERVAL
             }
             Err(error) => {
@@ -91,17 +92,16 @@ pub async fn run_leader(
                 let error = format!("{:#}", anyhow::Error::from(error));
                 heartbeat.not_ready(error.as_str());
                 if began.elapsed() > RETRY.1 {
-                    wait = RETRY.0;
+                    backoff.reset();
                 }
-                let longer = (wait * 2).min(RETRY.1);
-                let pause = std::mem::replace(&mut wait, longer);
+                let pause = backoff.wait();
                 // The same error every ten seconds would hide all other log lines.
-                if error == said.0 && said.1.elapsed() < ERROR_LOG_INTERVAL {
+                if error == logged.0 && logged.1.elapsed() < ERROR_LOG_INTERVAL {
                     tracing::debug!(retry_in = ?pause, error = %error, "person sync failed");
                 } else {
                     // The error is last, because SQL statements follow on separate lines.
                     tracing::error!(retry_in = ?pause, error = %error, "person sync failed");
-                    said = (error, Instant::now());
+                    logged = (error, Instant::now());
                 }
                 pause
             }
