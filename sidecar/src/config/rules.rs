@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use toml::de::DeValue;
 use url::{Host, Url};
 
@@ -41,10 +41,11 @@ where
     }
 }
 
-/// A duration within `range`, such as `"500ms"`, `"60s"` or `"1h 30m"`.
+/// A duration within `range`, such as `"500ms"`, `"60s"`, `"1h 30m"` or `"7d"`. A day has 24 hours.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Checked<Duration> {
     move |value| {
-        let read = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+        let read = value.as_str().and_then(|text| text.parse::<Span>().ok());
+        let read = read.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
         let read = read.and_then(|duration| Duration::try_from(duration).ok());
         let [min, max] = [range.start(), range.end()].map(|end| SignedDuration::try_from(*end));
         let hint = || match (min, max) {

@@ -412,3 +412,23 @@ fn colours_only_the_report_for_a_terminal() {
     assert!(quote(None, &faults, QuoteStyle::Coloured).contains('\u{1b}'));
     assert!(!quote(None, &faults, QuoteStyle::Plain).contains('\u{1b}'));
 }
+
+#[test]
+fn reads_durations_and_sizes_as_people_write_them() {
+    let persons = |audit: &str, lag: &str| {
+        let text =
+            format!("{SMALL_PERSONS}max_slot_lag = \"{lag}\"\n[persons.audit]\ninterval = \"{audit}\"\n");
+        let config = parse(&[SMALL, &text].concat()).expect("valid values");
+        let postgres = config.persons.and_then(|persons| persons.postgres).expect("a source");
+        (postgres.audit_interval.as_secs(), postgres.max_slot_lag)
+    };
+    assert_eq!(persons("1h 30m", "512MiB"), (5_400, 512 << 20));
+    assert_eq!(persons("7d", "1TiB"), (7 * 86_400, 1 << 40));
+    assert_eq!(persons("90s", "10 GB"), (90, 10_000_000_000));
+    for (key, wrong) in [("interval", "90"), ("interval", "0s"), ("interval", "32d"), ("interval", "-1h")] {
+        let text = format!("{SMALL}{SMALL_PERSONS}[persons.audit]\n{key} = \"{wrong}\"\n");
+        has(&faults(&text), "give a duration from 1s to 744h in quotes");
+    }
+    let text = format!("{SMALL}{SMALL_PERSONS}max_slot_lag = \"4 lots\"\n");
+    has(&faults(&text), "give a size from 1.0 MiB to 16.0 TiB in quotes, such as \"4GiB\"");
+}

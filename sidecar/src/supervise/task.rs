@@ -175,9 +175,17 @@ mod tests {
     async fn supervise<F: Future<Output = ()> + Send + 'static>(
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
     ) -> (Result<(), TaskError>, u64) {
+        supervise_until(SHORT, run).await
+    }
+
+    /// Like [`supervise`], with another time to stop.
+    async fn supervise_until<F: Future<Output = ()> + Send + 'static>(
+        stop_timeout: Duration,
+        run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
+    ) -> (Result<(), TaskError>, u64) {
         let (stopper, stop) = watch::channel(false);
         let board = Board::default();
-        let task = Task { min_backoff: SHORT, ..Task::new("test", SHORT, run) };
+        let task = Task { min_backoff: SHORT, ..Task::new("test", stop_timeout, run) };
         let supervised = task.supervise(&board, stop);
         let stopping = async {
             while !board.health().is_ready() {
@@ -255,7 +263,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            let (ended, restarts) = supervise(run).await;
+            let (ended, restarts) = supervise_until(Duration::from_secs(60), run).await;
             assert!(ended.is_ok(), "{ended:?}");
             assert_eq!(restarts, 0);
         }
