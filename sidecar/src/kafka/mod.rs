@@ -9,6 +9,7 @@ mod messages;
 mod native;
 mod newest;
 mod offsets;
+mod polled_producer;
 mod producer;
 pub mod wire;
 

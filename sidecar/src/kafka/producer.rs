@@ -8,11 +8,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ends_aside::EndsAside;
+use super::polled_producer::PolledProducer;
 use super::{Client, KafkaError, LibraryLog};
 
 /// Bytes of messages in flight, unless a single message has more. Enough for one batch of a large
@@ -38,7 +39,7 @@ pub(super) const HEADER: &str = "posthouse";
 
 /// A producer with its own connections.
 pub struct Producer {
-    inner: EndsAside<ThreadedProducer<Deliveries>>,
+    inner: EndsAside<PolledProducer<Deliveries>>,
     headers: OwnedHeaders,
     /// Bytes in flight.
     bytes: Arc<AtomicUsize>,
@@ -179,7 +180,7 @@ impl Client {
             .set("queue.buffering.max.kbytes", LIBRARY_QUEUE_KIB.to_string());
         let deliveries = Deliveries::default();
         let bytes = Arc::clone(&deliveries.bytes);
-        match config.create_with_context(deliveries) {
+        match PolledProducer::new(&config, deliveries) {
             Ok(inner) => {
                 let header = Header { key: HEADER, value: Some(env!("CARGO_PKG_VERSION")) };
                 Ok(Producer {

@@ -20,6 +20,10 @@ const PERSONS: u64 = 1_000_000;
 const WANTED_AUDIT_S: f64 = 10.0;
 const WANTED_REPAIR_S: f64 = 120.0;
 const LIMIT: Duration = Duration::from_secs(900);
+/// Time of the measurement without changes.
+const IDLE: Duration = Duration::from_secs(30);
+/// `USER_HZ` of Linux on every common architecture (`man 5 proc`).
+const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::on_stderr())?;
@@ -49,7 +53,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     };
     until(&site, PERSONS)?;
     daemon.says("differing rows were republished rows=0")?;
-    let idle = memory(daemon.pid().as_raw_nonzero().get())?;
+    let process = daemon.pid().as_raw_nonzero().get();
+    let (idle, idle_percent) = (memory(process)?, idle_percent(process)?);
 
     let begin = Instant::now();
     site.must(&["persons", "audit"])?;
@@ -101,9 +106,31 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
             "from TRUNCATE until no node shows a person",
             truncate_s,
             WANTED_REPAIR_S,
-            json!({"posthouse_run_mib_before": idle >> 10, "posthouse_run_mib_after": after >> 10}),
+            json!({
+                "posthouse_run_mib_before": idle >> 10,
+                "posthouse_run_mib_after": after >> 10,
+                "posthouse_run_idle_percent_of_a_core": idle_percent,
+            }),
         ),
     ])
+}
+
+/// Returns the share of a core that a process uses during [`IDLE`].
+fn idle_percent(process: i32) -> anyhow::Result<f64> {
+    let before = ticks(process)?;
+    std::thread::sleep(IDLE);
+    let used = ticks(process)? - before;
+    Ok(100.0 * used as f64 / TICKS_PER_SECOND / IDLE.as_secs_f64())
+}
+
+/// Returns the processor time of a process, in user and kernel mode.
+fn ticks(process: i32) -> anyhow::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name before it may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+    field(11).zip(field(12)).map(|(user, system)| user + system).context("no times")
 }
 
 /// Returns the resident memory of a process, in KiB.

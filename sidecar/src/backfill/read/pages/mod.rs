@@ -1,8 +1,8 @@
 //! Pages of one column chunk, each checked before decoding.
 //!
 //! This replaces the Parquet library's page reader, which trusts page headers: it decompresses
-//! gzip, brotli and LZ4 to any length, and allocates as many values as a page claims. Delete it when
-//! the library bounds both.
+//! gzip, brotli and LZ4 to any length, and allocates as many values as a page claims. Delete it
+//! when the library bounds both.
 
 mod codec;
 mod compact;
