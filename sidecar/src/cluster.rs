@@ -7,15 +7,15 @@ use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 
 /// The nodes and brokers of a config. They are connected on first use.
-pub struct Cluster {
-    pub config: Config,
+pub(crate) struct Cluster {
+    pub(crate) config: Config,
     /// In the order of the config.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     kafka: OnceLock<Client>,
 }
 
 impl Cluster {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self { nodes: Node::all(&config), config, kafka: OnceLock::new() }
     }
 
@@ -23,7 +23,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`KafkaError::Failed`] if the library can't be set up.
-    pub fn kafka(&self) -> Result<&Client, KafkaError> {
+    pub(crate) fn kafka(&self) -> Result<&Client, KafkaError> {
         if let Some(client) = self.kafka.get() {
             return Ok(client);
         }

@@ -27,7 +27,7 @@ const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reason why a running posthouse failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
+pub(crate) enum DaemonError {
     /// The address of the HTTP interface is taken.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -40,7 +40,7 @@ type Supervised = JoinSet<Result<(), TaskError>>;
 
 /// Runs until `stop` ends or a task can't be kept running. Then it ends all tasks: first the tasks
 /// that change data, last the HTTP interface.
-pub async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
+pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
     let config = &cluster.config;
     let listener = Arc::new(http::bind(&config.daemon.listen).await?);
     tracing::info!(

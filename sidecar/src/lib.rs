@@ -1,21 +1,39 @@
 //! Sidecar for topics, schema, functions and persons of a ClickHouse cluster.
 
+// Both macros panic when the reader of their output is gone. cli/notices.rs and cli/output.rs
+// write instead.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod config;
+mod config;
 mod sql;
 mod backoff;
 mod span;
-pub mod node;
-pub mod kafka;
-pub mod cluster;
-pub mod topics;
-pub mod schema;
-pub mod takeover;
-pub mod udf;
-pub mod persons;
-pub mod backfill;
-pub mod supervise;
-pub mod metrics;
-pub mod http;
-pub mod daemon;
+mod node;
+mod kafka;
+mod cluster;
+mod topics;
+mod schema;
+mod takeover;
+mod udf;
+mod persons;
+mod backfill;
+mod supervise;
+mod metrics;
+mod http;
+mod daemon;
+mod cli;
+
+pub use cli::run_command_line;
+
+/// Parts that integration tests use without the command line.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::backfill::source::{Object, ObjectReader, SourceError, Sources, footer_hash};
+    pub use crate::config::{HostPort, Kafka};
+    pub use crate::kafka::Client;
+    pub use crate::kafka::wire::{Connection, WireReader, WireWriter};
+    pub use crate::node::SETTINGS;
+    pub use crate::topics::{Lock, LockScope};
+    pub use crate::udf::Release;
+    pub use crate::udf::xml::functions_xml;
+}

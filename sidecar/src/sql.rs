@@ -170,7 +170,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// A template and its values do not fit together, a bug of posthouse.
 #[derive(Debug, thiserror::Error)]
 #[error("can't render sql/{path}: please report this")]
-pub struct RenderError {
+pub(crate) struct RenderError {
     path: String,
     #[source]
     source: Box<minijinja::Error>,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use posthouse::kafka::wire::{Connection, WireReader, WireWriter};
+use posthouse::parts::{Connection, WireReader, WireWriter};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
 use posthouse_tests::torture::topics as kills;

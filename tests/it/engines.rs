@@ -3,8 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, bail, ensure};
-use posthouse::udf::Release;
-use posthouse::udf::xml::functions_xml;
+use posthouse::parts::Release;
+use posthouse::parts::functions_xml;
 use posthouse_tests::site::binary;
 use posthouse_tests::stack::{LocalEngine, Progress};
 use posthouse_udf::functions::{FUNCTIONS, Function};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use posthouse::backfill::source::SourceError;
+use posthouse::parts::SourceError;
 use posthouse_tests::stack::{EXPIRED_KEY, PRIVATE_BUCKET, Proxy, Readers, S3Server, SECRET_KEY, wait_until};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -198,7 +198,7 @@ fn odd_web_servers_are_told_apart() -> anyhow::Result<()> {
     let part = "HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/1\r\n\r\nx";
     let (address, _requests) = web_server(part)?;
     let object = access.expand(&[&format!("http://{address}/a.parquet")])?.remove(0);
-    ensure!(object.identity().as_str() == "1 bytes", "{object:?}");
+    ensure!(object.identity().to_string() == "1 bytes", "{object:?}");
     let reader = access.runtime.block_on(object.open())?;
     ensure!(parquet::file::reader::ChunkReader::get_bytes(&reader, 0, 1)? == b"x"[..]);
     Ok(())

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::ensure;
-use posthouse::node::SETTINGS;
+use posthouse::parts::SETTINGS;
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::Rules;
 use posthouse_tests::site::Site;

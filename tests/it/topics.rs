@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use posthouse::config::{HostPort, Kafka};
-use posthouse::kafka::Client;
-use posthouse::topics::{Lock, LockScope};
+use posthouse::parts::Client;
+use posthouse::parts::{HostPort, Kafka};
+use posthouse::parts::{Lock, LockScope};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::wait_until;
 use rdkafka::ClientConfig;

@@ -7,35 +7,31 @@ use arrow_array::BinaryViewArray;
 ///
 /// `_offset` is missing because the loader sets it to the row id.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EventBatch {
+pub(crate) struct EventBatch {
     /// Numeric value of the text form: the most significant byte is the first pair of digits.
-    pub uuid: Vec<u128>,
-    pub event: BinaryViewArray,
+    pub(crate) uuid: Vec<u128>,
+    pub(crate) event: BinaryViewArray,
     /// A JSON object as a string.
-    pub properties: BinaryViewArray,
+    pub(crate) properties: BinaryViewArray,
     /// Microseconds since 1970 in UTC, from 1900 to 2299, the range of `DateTime64(6)` in every
     /// version.
-    pub timestamp: Vec<i64>,
-    pub team_id: Vec<i64>,
+    pub(crate) timestamp: Vec<i64>,
+    pub(crate) team_id: Vec<i64>,
     /// Selects the shard.
-    pub distinct_id: BinaryViewArray,
+    pub(crate) distinct_id: BinaryViewArray,
     /// Empty if the source has none.
-    pub elements_hash: BinaryViewArray,
+    pub(crate) elements_hash: BinaryViewArray,
     /// Microseconds since 1970 in UTC, with the range of `timestamp`.
-    pub created_at: Vec<i64>,
+    pub(crate) created_at: Vec<i64>,
     /// Seconds since 1970 in UTC. 0 if the source has no time of ingestion, so that the same event
     /// from Kafka is the later version.
-    pub ingested_at: Vec<u32>,
+    pub(crate) ingested_at: Vec<u32>,
     /// Empty if the source has none.
-    pub elements_chain: BinaryViewArray,
+    pub(crate) elements_chain: BinaryViewArray,
 }
 
 impl EventBatch {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.uuid.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.uuid.is_empty()
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! The stages are `source → plan → read → map → shard → insert → ledger → verify`.
 
-pub mod source;
-pub mod read;
-pub mod plan;
-pub mod map;
-pub mod events;
-pub mod place;
-pub mod shard;
+pub(crate) mod source;
+pub(crate) mod read;
+pub(crate) mod plan;
+pub(crate) mod map;
+pub(crate) mod events;
+pub(crate) mod place;
+pub(crate) mod shard;
 mod retry;
-pub mod insert;
-pub mod ledger;
-pub mod run;
-pub mod verify;
+pub(crate) mod insert;
+pub(crate) mod ledger;
+pub(crate) mod run;
+pub(crate) mod verify;

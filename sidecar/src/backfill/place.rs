@@ -10,25 +10,25 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 /// Bits of `_offset` for the row's number in its slice.
-pub const ROW_BITS: u32 = 20;
+pub(crate) const ROW_BITS: u32 = 20;
 /// Maximum rows of a slice, below the size of ClickHouse's own blocks
 /// (`min_insert_block_size_rows`, 1,048,449).
-pub const SLICE_ROWS: u32 = 1 << ROW_BITS;
+pub(crate) const SLICE_ROWS: u32 = 1 << ROW_BITS;
 /// Set in the `_offset` of every row from Parquet and of no message.
 const LOADED: u64 = 1 << 63;
 
 /// Id of consecutive row groups of one file under one mapping. The same bytes in the same cut have
 /// the same id on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnitId(u128);
+pub(crate) struct UnitId(u128);
 
 /// Id of consecutive rows of a unit whose blocks are sent together. 43 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SliceId(u64);
+pub(crate) struct SliceId(u64);
 
 impl UnitId {
     /// Id of these parts. Their order and boundaries matter.
-    pub fn of(parts: &[&str]) -> Self {
+    pub(crate) fn of(parts: &[&str]) -> Self {
         let digest = digest(parts);
         Self(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
     }
@@ -37,7 +37,7 @@ impl UnitId {
     ///
     /// Two slices of different units have the same id with a probability of 2⁻⁴³. The verification,
     /// which compares checksums of every column, would detect this.
-    pub fn slice(self, number: u32) -> SliceId {
+    pub(crate) fn slice(self, number: u32) -> SliceId {
         let digest = digest(&[&self.to_string(), &number.to_string()]);
         let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
         SliceId(id >> (ROW_BITS + 1))
@@ -53,12 +53,12 @@ impl fmt::Display for UnitId {
 
 impl SliceId {
     /// The number, as in the ledger.
-    pub fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 
     /// `_offset` of the slice's row with this number, below [`SLICE_ROWS`].
-    pub fn offset(self, row: u32) -> u64 {
+    pub(crate) fn offset(self, row: u32) -> u64 {
         LOADED | self.0 << ROW_BITS | u64::from(row)
     }
 }
@@ -74,7 +74,7 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 }
 
 /// Id of these parts in 16 hexadecimal digits.
-pub fn short_id(parts: &[&str]) -> String {
+pub(crate) fn short_id(parts: &[&str]) -> String {
     digest(parts).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

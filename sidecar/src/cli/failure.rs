@@ -5,15 +5,15 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use posthouse::backfill::map::MappingError;
-use posthouse::config::{ConfigError, QuoteStyle, quote};
-use posthouse::topics::SpecError;
 use serde::Serialize;
 
 use super::WRONG_CONFIG;
 use super::logs::{LogFormat, has_colours};
 use super::notices::note;
 use super::output::Output;
+use crate::backfill::map::MappingError;
+use crate::config::{ConfigError, QuoteStyle, quote};
+use crate::topics::SpecError;
 
 /// The last line of stderr with `--json`.
 #[derive(Debug, Serialize)]
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn quotes_the_faulty_line_of_a_cause() {
-        let faulty = posthouse::config::Config::parse("replicated = 1", std::path::Path::new(""));
+        let faulty = crate::config::Config::parse("replicated = 1", std::path::Path::new(""));
         let error = Err::<(), _>(faulty.expect_err("faults")).context("can't start").expect_err("one");
         let text = as_text(&error, QuoteStyle::Plain);
         assert!(text.starts_with("can't start: the configuration has 3 faults\n"), "{text}");

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use posthouse::backfill::map::MappingError;
-use posthouse::cluster::Cluster;
-use posthouse::config::{Config, ConfigError};
-use posthouse::topics::SpecError;
 
-pub(crate) use self::failure::wrong_usage;
+use crate::backfill::map::MappingError;
+use crate::cluster::Cluster;
+use crate::config::{Config, ConfigError};
+use crate::topics::SpecError;
+
 use self::logs::LogOptions;
 use self::output::Output;
 
@@ -119,8 +119,17 @@ impl Outcome {
     }
 }
 
+/// Runs the command of this process's arguments and returns its exit code.
+#[must_use]
+pub fn run_command_line() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => run(&arguments),
+        Err(error) => failure::wrong_usage(&error),
+    }
+}
+
 /// Runs the command of `arguments`. Reads the config before it starts Tokio.
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+fn run(arguments: &Arguments) -> ExitCode {
     let output = Output { json: arguments.json, logs: arguments.logs.log_format };
     arguments.logs.start();
     let done = match &arguments.verb {
@@ -178,8 +187,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());
     let wrong_name = error.chain().any(|cause| {
         matches!(
-            cause.downcast_ref::<posthouse::topics::TopicsPlanError>(),
-            Some(posthouse::topics::TopicsPlanError::Unnamed { .. })
+            cause.downcast_ref::<crate::topics::TopicsPlanError>(),
+            Some(crate::topics::TopicsPlanError::Unnamed { .. })
         )
     });
     if wrong_config || wrong_name { WRONG_CONFIG } else { FAILED }
@@ -187,9 +196,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use crate::backfill::map::Mapping;
+    use crate::backfill::plan::PlanError;
     use clap::CommandFactory;
-    use posthouse::backfill::map::Mapping;
-    use posthouse::backfill::plan::PlanError;
 
     use super::*;
 

@@ -1,14 +1,12 @@
 //! `posthouse persons`: check, audit and repair of persons.
 
 use clap::{Args, Subcommand};
-use posthouse::cluster::Cluster;
-use posthouse::persons::{
-    Audit, AuditReport, Deletions, Preflight, Requirement, SlotState, preflight, script,
-};
 use tracing::Instrument;
 
 use super::Outcome;
 use super::output::Output;
+use crate::cluster::Cluster;
+use crate::persons::{Audit, AuditReport, Deletions, Preflight, Requirement, SlotState, preflight, script};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PersonsCommand {

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use posthouse::cluster::Cluster;
-use posthouse::daemon;
-
 use super::Outcome;
 use super::signals::first_signal;
+use crate::cluster::Cluster;
+use crate::daemon;
 
 pub(super) const RUN: &str = "\
 The sidecar serves daemon.listen (http://127.0.0.1:9365 by default): /live (whether to restart it), /ready (503 and the

@@ -18,71 +18,73 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use self::password::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password};
+pub(crate) use self::password::{
+    KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password,
+};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
-pub use self::persons::{AuditMode, DistinctIdTable, PersonTable, Persons, Postgres, TableName, VersionRule};
-pub use self::quote::{QuoteStyle, quote};
+pub(crate) use self::persons::{AuditMode, Persons, Postgres, TableName, VersionRule};
+pub(crate) use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;
-pub use self::source_text::{Fault, QuotedLine};
+pub(crate) use self::source_text::Fault;
 
 /// Database and cluster share the documented name.
-pub const DEFAULT_DATABASE: &str = "posthog";
-pub const DEFAULT_CLUSTER: &str = "posthog";
+pub(crate) const DEFAULT_DATABASE: &str = "posthog";
+pub(crate) const DEFAULT_CLUSTER: &str = "posthog";
 /// Replication needs a Keeper and macros on every node, so the config must ask for it.
-pub const DEFAULT_REPLICATED: bool = false;
+pub(crate) const DEFAULT_REPLICATED: bool = false;
 /// The user that every ClickHouse server has from the start.
-pub const DEFAULT_USER: &str = "default";
+pub(crate) const DEFAULT_USER: &str = "default";
 /// `clickhouse.server_profile`: the profile of a server without `<system_profile>` and
 /// `<default_profile>`.
-pub const DEFAULT_SERVER_PROFILE: &str = "default";
+pub(crate) const DEFAULT_SERVER_PROFILE: &str = "default";
 /// A healthy node answers `SELECT 1` in milliseconds. Ten seconds outlast a pause for a merge or a
 /// lost packet and are still short for an operator who waits.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Loopback only, unless the config says otherwise.
-pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 9365);
+pub(crate) const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 9365);
 /// Differences are reported, and an operator fixes them after a look.
-pub const DEFAULT_RECONCILE: Reconcile = Reconcile::Check;
+pub(crate) const DEFAULT_RECONCILE: Reconcile = Reconcile::Check;
 /// Topics change seldom, so a check per minute is enough.
-pub const DEFAULT_TOPICS_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_TOPICS_INTERVAL: Duration = Duration::from_secs(60);
 /// Equal weights; also ClickHouse's own default.
-pub const DEFAULT_WEIGHT: u32 = 1;
+pub(crate) const DEFAULT_WEIGHT: u32 = 1;
 /// A file beside the config.
-pub const DEFAULT_TOPICS_FILE: &str = "topics.toml";
+pub(crate) const DEFAULT_TOPICS_FILE: &str = "topics.toml";
 /// The documented topic of events.
-pub const DEFAULT_TOPIC: &str = "clickhouse_events_json";
+pub(crate) const DEFAULT_TOPIC: &str = "clickhouse_events_json";
 /// The consumer group of `kafka_events`.
-pub const DEFAULT_GROUP: &str = "clickhouse_events";
+pub(crate) const DEFAULT_GROUP: &str = "clickhouse_events";
 /// Exactly-once by default, because the other choice can repeat rows.
-pub const DEFAULT_OFFSETS: OffsetStorage = OffsetStorage::Keeper;
+pub(crate) const DEFAULT_OFFSETS: OffsetStorage = OffsetStorage::Keeper;
 /// One path for all nodes of all shards. Partitions are locks below it, so the partitions of a dead
 /// node are taken over.
-pub const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
+pub(crate) const DEFAULT_KEEPER_PATH: &str = "/posthouse/{database}/kafka_events";
 /// The engine (26.7) lets every consumer hold as many partitions as there are for a node. The first
 /// consumer of a node takes them all and a second one finds none. Newer engines share a node's
 /// partitions among its consumers.
-pub const DEFAULT_CONSUMERS: u32 = 1;
+pub(crate) const DEFAULT_CONSUMERS: u32 = 1;
 /// One poll is one block is one insert. This limit bounds the memory of a block and sets the unit
 /// in which a backlog is read. A block replayed after a crash must come back in one poll, so it has
 /// to fit into one response of the broker: `batch_rows` times the size of a message as sent
 /// (compressed, if the producer compresses) must stay below `fetch_message_max_bytes` in the node's
 /// `<kafka>` section (docs/operations/capacity.md).
-pub const DEFAULT_BATCH_ROWS: u32 = 65_536;
+pub(crate) const DEFAULT_BATCH_ROWS: u32 = 65_536;
 /// Longest wait of a poll for a block to fill. It is the larger part of the time from produced to
 /// queryable, because a consumer polls its partitions one after the other. A short timeout costs
 /// parts: each poll creates at least one on every shard.
-pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const DEFAULT_POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Every poll of every consumer of all nodes can give a shard a block. With two nodes and the
 /// default timeout, this window is a quarter of an hour of full load. That is longer than the other
 /// nodes need to take over a dead node's partitions, or than a node needs to restart and resend its
 /// last blocks.
-pub const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
+pub(crate) const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 
 /// posthouse creates the consumers unless the config leaves them to another program.
-pub const DEFAULT_CONSUMER: Consumer = Consumer::Own;
+pub(crate) const DEFAULT_CONSUMER: Consumer = Consumer::Own;
 
 /// The columns of `events` that exist before any configured one. Configured columns can't use
 /// these names.
-pub const EVENT_COLUMNS: [&str; 11] = [
+pub(crate) const EVENT_COLUMNS: [&str; 11] = [
     "uuid",
     "event",
     "properties",
@@ -98,49 +100,49 @@ pub const EVENT_COLUMNS: [&str; 11] = [
 
 /// The config of one cluster; `posthouse.example.toml` describes every key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Database of all tables; an identifier that needs no quotes.
-    pub database: String,
+    pub(crate) database: String,
     /// Name in `remote_servers`; an identifier that needs no quotes.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Whether tables are `Replicated*MergeTree`. If not, every shard has exactly one replica.
-    pub replicated: bool,
+    pub(crate) replicated: bool,
     /// Access to the nodes.
-    pub clickhouse: ClickHouse,
+    pub(crate) clickhouse: ClickHouse,
     /// The shards in the order of `remote_servers`: at least one, and not all of weight 0.
-    pub shards: Vec<Shard>,
-    pub kafka: Kafka,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) kafka: Kafka,
     /// Ingestion of events.
-    pub events: Events,
+    pub(crate) events: Events,
     /// Ingestion of persons; `None` without `[persons]`.
-    pub persons: Option<Persons>,
+    pub(crate) persons: Option<Persons>,
     /// Accepted differences of tables, each `TABLE PART` as the plan prints it.
-    pub unmanaged: BTreeSet<String>,
-    pub topics: TopicsSync,
-    pub daemon: Daemon,
+    pub(crate) unmanaged: BTreeSet<String>,
+    pub(crate) topics: TopicsSync,
+    pub(crate) daemon: Daemon,
     /// Keys under former names, each with its new name.
-    pub warnings: Vec<Fault>,
+    pub(crate) warnings: Vec<Fault>,
 }
 
 /// Settings of `posthouse run`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Address of the HTTP interface.
-    pub listen: HostPort,
+    pub(crate) listen: HostPort,
 }
 
 /// Topic checks of `posthouse run`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TopicsSync {
+pub(crate) struct TopicsSync {
     /// Handling of differences.
-    pub reconcile: Reconcile,
+    pub(crate) reconcile: Reconcile,
     /// Interval of the checks.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
 }
 
 /// Handling of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconcile {
+pub(crate) enum Reconcile {
     /// No checks.
     Off,
     /// Differences are reported.
@@ -151,48 +153,48 @@ pub enum Reconcile {
 
 /// Access of posthouse to every ClickHouse node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClickHouse {
-    pub user: String,
+pub(crate) struct ClickHouse {
+    pub(crate) user: String,
     /// File of the password, read if the environment has none.
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// The password, from the environment or the file. `None` for a user without one.
-    pub password: Option<Password>,
+    pub(crate) password: Option<Password>,
     /// A node that does not answer within this time is unreachable.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The settings profile of the nodes themselves, used by Kafka tables and their views.
-    pub server_profile: String,
+    pub(crate) server_profile: String,
 }
 
 /// One shard of the cluster.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Slots of the shard in the sum of all weights, as in `remote_servers`. A shard with 0 takes
     /// no new rows.
-    pub weight: u32,
+    pub(crate) weight: u32,
     /// At least one node.
-    pub replicas: Vec<Replica>,
+    pub(crate) replicas: Vec<Replica>,
 }
 
 /// One node of a shard.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Replica {
+pub(crate) struct Replica {
     /// Name of the node in posthouse's output; unique.
-    pub name: String,
+    pub(crate) name: String,
     /// Its HTTP interface; unique.
-    pub url: Url,
+    pub(crate) url: Url,
     /// Its native interface as in `remote_servers`; unique.
-    pub address: HostPort,
+    pub(crate) address: HostPort,
     /// Paths for functions, if this machine holds the node's disk.
-    pub files: Option<NodeFiles>,
+    pub(crate) files: Option<NodeFiles>,
 }
 
 /// Paths of a node's files on this machine.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeFiles {
+pub(crate) struct NodeFiles {
     /// The node's `user_scripts_path`.
-    pub user_scripts_path: PathBuf,
+    pub(crate) user_scripts_path: PathBuf,
     /// The file that `user_defined_executable_functions_config` names.
-    pub functions_config_file: PathBuf,
+    pub(crate) functions_config_file: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -207,40 +209,40 @@ pub struct Kafka {
 /// A user of the brokers, by SASL PLAIN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Login {
-    pub user: String,
+    pub(crate) user: String,
     /// From [`KAFKA_PASSWORD_VARIABLE`] or the file that the config names.
-    pub password: Password,
+    pub(crate) password: Password,
 }
 
 /// Ingestion of events from their topic into `sharded_events`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Events {
-    pub topic: String,
-    pub group: String,
+pub(crate) struct Events {
+    pub(crate) topic: String,
+    pub(crate) group: String,
     /// The reader of the topic into the tables.
-    pub consumer: Consumer,
+    pub(crate) consumer: Consumer,
     /// Storage of the offsets.
-    pub offsets: OffsetStorage,
+    pub(crate) offsets: OffsetStorage,
     /// Keeper path of the offsets, with `{database}` replaced.
     /// Unused with [`OffsetStorage::Group`].
-    pub keeper_path: String,
+    pub(crate) keeper_path: String,
     /// Consumers per node, each a thread.
-    pub consumers: u32,
+    pub(crate) consumers: u32,
     /// Maximum number of messages in a block; see [`DEFAULT_BATCH_ROWS`].
-    pub batch_rows: u32,
+    pub(crate) batch_rows: u32,
     /// Longest time for a block to fill; see [`DEFAULT_POLL_TIMEOUT`].
-    pub poll_timeout: Duration,
+    pub(crate) poll_timeout: Duration,
     /// Number of a shard's last blocks that are remembered, so that a replayed block is dropped.
-    pub deduplication_window: u32,
+    pub(crate) deduplication_window: u32,
     /// Columns that messages fill, beyond [`EVENT_COLUMNS`].
-    pub columns: Vec<EventColumn>,
+    pub(crate) columns: Vec<EventColumn>,
     /// Properties stored as separate columns.
-    pub materialized: Vec<Materialized>,
+    pub(crate) materialized: Vec<Materialized>,
 }
 
 /// The reader of a topic into the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consumer {
+pub(crate) enum Consumer {
     /// posthouse's own Kafka table and views.
     Own,
     /// Another program or another schema; posthouse creates no Kafka table and no view.
@@ -249,17 +251,17 @@ pub enum Consumer {
 
 /// A column of events that each message fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventColumn {
+pub(crate) struct EventColumn {
     /// Safe between backticks.
-    pub name: String,
+    pub(crate) name: String,
     /// Its ClickHouse type; checked to be only a type.
-    pub kind: String,
-    pub value: ColumnValue,
+    pub(crate) kind: String,
+    pub(crate) value: ColumnValue,
 }
 
 /// Source of a column of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ColumnValue {
+pub(crate) enum ColumnValue {
     /// A field of the message; a missing or invalid value gives the type's default. Safe between
     /// single quotes and backticks.
     Field(String),
@@ -271,7 +273,7 @@ pub enum ColumnValue {
 
 /// Storage of the Kafka engine's offsets, and the delivery guarantee that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffsetStorage {
+pub(crate) enum OffsetStorage {
     /// In Keeper, with the size of the block in flight: exactly once.
     Keeper,
     /// In the consumer group: at least once, because a crash can repeat a block.
@@ -280,11 +282,11 @@ pub enum OffsetStorage {
 
 /// A property stored as a separate column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Materialized {
+pub(crate) struct Materialized {
     /// Name of the column; safe between backticks.
-    pub name: String,
+    pub(crate) name: String,
     /// Key of the property; safe between single quotes.
-    pub property: String,
+    pub(crate) property: String,
 }
 
 /// Host and port of a server.
@@ -307,7 +309,7 @@ impl fmt::Display for HostPort {
 
 /// Reason why no [`Config`] was read; every variant exits with code 2.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("can't read the config file {path}: give its place with --config or POSTHOUSE_CONFIG")]
     Unreadable {
         path: PathBuf,
@@ -347,7 +349,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Unreadable`], or [`ConfigError::Faulty`] with every fault at once.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base_dir = path.parent().unwrap_or(Path::new(""));
@@ -361,7 +363,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Faulty`] with every fault at once.
-    pub fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigError> {
         let read = reader::read_renamed(text, RENAMED, |top| sections::config(top, base_dir));
         let (config, warnings) = read.map_err(|faults| ConfigError::Faulty { path: None, faults })?;
         Ok(Self { warnings, ..config })

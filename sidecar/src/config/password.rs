@@ -7,19 +7,19 @@ use super::reader::ConfigTable;
 use super::rules;
 
 /// Environment variable of ClickHouse's password; it wins over `clickhouse.password_file`.
-pub const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
 /// Environment variable of Kafka's password; it wins over `kafka.password_file`.
-pub const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
+pub(crate) const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
 /// Environment variable of PostgreSQL's password; it wins over `persons.postgres.password_file`.
-pub const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
+pub(crate) const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
 
 /// A password; only [`Password::reveal`] shows it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub(crate) struct Password(String);
 
 impl Password {
     /// Returns the secret itself, for the one caller that sends it.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 

@@ -45,61 +45,61 @@ const MAX_AUDIT_INTERVAL: Duration = Duration::from_secs(31 * 86_400);
 
 /// Replication of persons and their distinct ids to every node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Persons {
-    pub topic: String,
-    pub distinct_id_topic: String,
+pub(crate) struct Persons {
+    pub(crate) topic: String,
+    pub(crate) distinct_id_topic: String,
     /// See [`DEFAULT_PERSONS_GROUP`].
-    pub group: String,
+    pub(crate) group: String,
     /// The reader of the topics into the tables.
-    pub consumer: Consumer,
+    pub(crate) consumer: Consumer,
     /// See [`DEFAULT_PERSONS_FLUSH_INTERVAL`].
-    pub flush_interval: Duration,
+    pub(crate) flush_interval: Duration,
     /// Source of the persons; `None` if another program fills the topics.
-    pub postgres: Option<Postgres>,
+    pub(crate) postgres: Option<Postgres>,
 }
 
 /// The source of truth.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     /// Address of the primary.
-    pub address: HostPort,
-    pub database: String,
+    pub(crate) address: HostPort,
+    pub(crate) database: String,
     /// A role with REPLICATION that may read both tables.
-    pub user: String,
+    pub(crate) user: String,
     /// From [`POSTGRES_PASSWORD_VARIABLE`] or the file that the config names.
-    pub password: Option<Password>,
+    pub(crate) password: Option<Password>,
     /// Name of the logical replication slot.
-    pub slot: String,
-    pub publication: String,
+    pub(crate) slot: String,
+    pub(crate) publication: String,
     /// See [`DEFAULT_STATE_TOPIC`].
-    pub state_topic: String,
+    pub(crate) state_topic: String,
     /// Source of a row's version.
-    pub version: VersionRule,
+    pub(crate) version: VersionRule,
     /// Added to every version that follows the WAL. It must exceed all stored versions when a new
     /// cluster begins at a lower WAL position.
-    pub version_base: u64,
+    pub(crate) version_base: u64,
     /// End time of another producer of persons. Its messages up to then do not keep posthouse
     /// from publishing.
-    pub other_producer_stopped_at: Option<jiff::Timestamp>,
+    pub(crate) other_producer_stopped_at: Option<jiff::Timestamp>,
     /// Bytes of WAL that the slot may hold back before an alarm.
-    pub max_slot_lag: u64,
+    pub(crate) max_slot_lag: u64,
     /// Connections per table during the initial snapshot.
-    pub readers: u32,
+    pub(crate) readers: u32,
     /// Persons whose uuid is cached in memory.
-    pub cached_persons: u32,
+    pub(crate) cached_persons: u32,
     /// Handling of differences by the daemon.
-    pub audit: AuditMode,
+    pub(crate) audit: AuditMode,
     /// Interval of the audits.
-    pub audit_interval: Duration,
+    pub(crate) audit_interval: Duration,
     /// Source table of persons.
-    pub person: PersonTable,
+    pub(crate) person: PersonTable,
     /// Source table of distinct ids.
-    pub distinct_id: DistinctIdTable,
+    pub(crate) distinct_id: DistinctIdTable,
 }
 
 /// Source of a row's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionRule {
+pub(crate) enum VersionRule {
     /// Position of the change in the WAL.
     Wal,
     /// A column that the application raises with every change.
@@ -108,7 +108,7 @@ pub enum VersionRule {
 
 /// Handling of differences between PostgreSQL and the nodes by the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditMode {
+pub(crate) enum AuditMode {
     /// No audits.
     Off,
     /// Differences are reported.
@@ -118,51 +118,51 @@ pub enum AuditMode {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableName {
-    pub schema: String,
-    pub name: String,
+pub(crate) struct TableName {
+    pub(crate) schema: String,
+    pub(crate) name: String,
 }
 
 /// The persons' table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonTable {
-    pub table: TableName,
+pub(crate) struct PersonTable {
+    pub(crate) table: TableName,
     /// Primary key, an integer.
-    pub id: String,
+    pub(crate) id: String,
     /// The person's id in ClickHouse.
-    pub uuid: String,
+    pub(crate) uuid: String,
     /// Team of the person.
-    pub team_id: String,
+    pub(crate) team_id: String,
     /// JSON.
-    pub properties: String,
+    pub(crate) properties: String,
     /// A boolean.
-    pub is_identified: String,
+    pub(crate) is_identified: String,
     /// A timestamp with time zone.
-    pub created_at: String,
+    pub(crate) created_at: String,
     /// Only read with [`VersionRule::Column`].
-    pub version: String,
+    pub(crate) version: String,
     /// A boolean: whether the person is deleted although its row stays.
-    pub is_deleted: Option<String>,
+    pub(crate) is_deleted: Option<String>,
     /// An integer: the person that this one was merged into. It owns the distinct ids of
     /// this person.
-    pub merged_into_id: Option<String>,
+    pub(crate) merged_into_id: Option<String>,
 }
 
 /// The distinct ids' table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DistinctIdTable {
-    pub table: TableName,
+pub(crate) struct DistinctIdTable {
+    pub(crate) table: TableName,
     /// Primary key, an integer.
-    pub id: String,
+    pub(crate) id: String,
     /// Team of the distinct id.
-    pub team_id: String,
-    pub distinct_id: String,
+    pub(crate) team_id: String,
+    pub(crate) distinct_id: String,
     /// The person, by [`PersonTable::id`].
-    pub person_id: String,
+    pub(crate) person_id: String,
     /// Only read with [`VersionRule::Column`].
-    pub version: String,
+    pub(crate) version: String,
     /// A boolean: whether the distinct id is deleted although its row stays.
-    pub is_deleted: Option<String>,
+    pub(crate) is_deleted: Option<String>,
 }
 
 impl std::fmt::Display for TableName {

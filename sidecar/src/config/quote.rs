@@ -9,14 +9,14 @@ use super::{file_name, heading};
 
 /// Style of quoted lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuoteStyle {
+pub(crate) enum QuoteStyle {
     Plain,
     /// With escape sequences of a terminal.
     Coloured,
 }
 
 /// Formats a heading and each fault with its line, where the line has no secret.
-pub fn quote(path: Option<&Path>, faults: &[Fault], style: QuoteStyle) -> String {
+pub(crate) fn quote(path: Option<&Path>, faults: &[Fault], style: QuoteStyle) -> String {
     let renderer = match style {
         QuoteStyle::Plain => Renderer::plain(),
         QuoteStyle::Coloured => Renderer::styled(),

@@ -14,28 +14,28 @@ const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "crede
 
 /// One fault in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Line of the file, counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Path of the key from the top of the file; items of lists are counted from 1, like shards.
     /// Empty if the file is not TOML at this line.
-    pub key: String,
+    pub(crate) key: String,
     /// The value as written in the file, shortened. `None` if there is none, or if it may
     /// be a secret.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
     /// Names the fault and the text to write instead.
-    pub problem: String,
+    pub(crate) problem: String,
     /// The line of the file. `None` if the fault has no line, or if the line may have a secret.
-    pub quote: Option<QuotedLine>,
+    pub(crate) quote: Option<QuotedLine>,
 }
 
 /// A line of the file with a mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuotedLine {
+pub(crate) struct QuotedLine {
     /// Without its newline. Ends with `…` after a key whose value may be a secret.
-    pub text: String,
+    pub(crate) text: String,
     /// Bytes of the text that are at fault.
-    pub marked: Range<usize>,
+    pub(crate) marked: Range<usize>,
 }
 
 impl fmt::Display for Fault {

@@ -33,7 +33,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers requests until `stop` is set, and then finishes the requests in flight.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: Arc<TcpListener>,
     router: Router,
     heartbeat: Heartbeat,

@@ -16,7 +16,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-pub use self::connections::serve;
+pub(crate) use self::connections::serve;
 use crate::config::HostPort;
 use crate::metrics::MetricRegistry;
 use crate::supervise::Board;
@@ -28,31 +28,31 @@ const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 #[error("can't serve HTTP at {address}: free the address, or set another daemon.listen")]
-pub struct HttpError {
-    pub address: HostPort,
+pub(crate) struct HttpError {
+    pub(crate) address: HostPort,
     #[source]
-    pub source: io::Error,
+    pub(crate) source: io::Error,
 }
 
 /// The data of the HTTP endpoints.
 #[derive(Debug, Clone)]
-pub struct Reported {
-    pub board: Board,
-    pub metrics: Arc<MetricRegistry>,
+pub(crate) struct Reported {
+    pub(crate) board: Board,
+    pub(crate) metrics: Arc<MetricRegistry>,
 }
 
 /// Binds the address, so that a second start of posthouse fails at once.
 ///
 /// # Errors
 /// [`HttpError`] if the address can't be bound, or does not resolve in time.
-pub async fn bind(address: &HostPort) -> Result<TcpListener, HttpError> {
+pub(crate) async fn bind(address: &HostPort) -> Result<TcpListener, HttpError> {
     let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;
     let bound = bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     bound.map_err(|source| HttpError { address: address.clone(), source })
 }
 
 /// Returns the router of all endpoints.
-pub fn router(reported: Reported) -> Router {
+pub(crate) fn router(reported: Reported) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))

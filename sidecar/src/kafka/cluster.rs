@@ -12,50 +12,50 @@ const DESCRIBED_AT_ONCE: usize = 500;
 
 /// The whole cluster, as one broker reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaCluster {
+pub(crate) struct KafkaCluster {
     /// Id of the cluster; old brokers report none.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Brokers that are up.
-    pub brokers: BTreeSet<i32>,
+    pub(crate) brokers: BTreeSet<i32>,
     /// All topics by name, including Kafka's internal ones.
-    pub topics: BTreeMap<String, Layout>,
+    pub(crate) topics: BTreeMap<String, Layout>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// In order of their numbers.
-    pub partitions: Vec<Partition>,
+    pub(crate) partitions: Vec<Partition>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
+pub(crate) struct Partition {
     /// `None` while no broker leads it.
-    pub leader: Option<i32>,
+    pub(crate) leader: Option<i32>,
     /// Assigned brokers.
-    pub replicas: Vec<i32>,
+    pub(crate) replicas: Vec<i32>,
     /// Brokers that have all of its messages.
-    pub in_sync: Vec<i32>,
+    pub(crate) in_sync: Vec<i32>,
 }
 
 impl Layout {
     /// The smallest replica count of the partitions.
-    pub fn replication_factor(&self) -> usize {
+    pub(crate) fn replication_factor(&self) -> usize {
         self.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default()
     }
 }
 
 /// A config of a topic with its effective value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicConfig {
+pub(crate) struct TopicConfig {
     /// `None` if the broker hides the value.
-    pub value: Option<String>,
-    pub source: ConfigOrigin,
+    pub(crate) value: Option<String>,
+    pub(crate) source: ConfigOrigin,
 }
 
 /// Origin of a config's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ConfigOrigin {
+pub(crate) enum ConfigOrigin {
     /// Set on the topic.
     Topic,
     /// The brokers' own configuration.
@@ -69,7 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers within seconds.
-    pub async fn cluster(&self) -> Result<KafkaCluster, KafkaError> {
+    pub(crate) async fn cluster(&self) -> Result<KafkaCluster, KafkaError> {
         self.blocking("list topics", |admin| {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
             let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
@@ -97,7 +97,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Failed`], also if this user may not read configs.
-    pub async fn configs(
+    pub(crate) async fn configs(
         &self,
         topics: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, BTreeMap<String, TopicConfig>>, KafkaError> {

@@ -7,23 +7,23 @@ use super::wire::WireReader;
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Group {
-    pub name: String,
+pub(crate) struct Group {
+    pub(crate) name: String,
     /// Kafka's name of the state: `Stable`, `Empty`, `PreparingRebalance`, `Dead`, …
-    pub state: String,
-    pub members: Vec<Member>,
+    pub(crate) state: String,
+    pub(crate) members: Vec<Member>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Member {
+pub(crate) struct Member {
     /// Member id, assigned by the group.
-    pub id: String,
+    pub(crate) id: String,
     /// Client id, chosen by the consumer.
-    pub client: String,
+    pub(crate) client: String,
     /// Address that it connects from.
-    pub host: String,
+    pub(crate) host: String,
     /// Assigned partitions by topic; `None` if the assignment can't be decoded.
-    pub assigned: Option<Vec<(String, Vec<i32>)>>,
+    pub(crate) assigned: Option<Vec<(String, Vec<i32>)>>,
 }
 
 impl Client {
@@ -31,7 +31,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
+    pub(crate) async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
         let name = name.map(str::to_owned);
         self.blocking("list consumer groups", move |admin| {
             let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;

@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers at all.
-    pub async fn sizes(&self) -> Result<Option<BTreeMap<TopicPartition, u64>>, KafkaError> {
+    pub(crate) async fn sizes(&self) -> Result<Option<BTreeMap<TopicPartition, u64>>, KafkaError> {
         let login = self.login.clone();
         self.blocking("read the sizes of partitions", move |admin| {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;

@@ -18,7 +18,7 @@ use crate::span;
 const POLL: Duration = Duration::from_millis(100);
 /// First message at or after an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstMessage {
+pub(crate) enum FirstMessage {
     /// Timestamp in milliseconds since 1970; `None` if the message has none.
     Made(Option<i64>),
     /// No message up to the end of the partition. Only transaction markers or messages of open
@@ -35,7 +35,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn first_messages(
+    pub(crate) async fn first_messages(
         &self,
         starts: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, FirstMessage>, KafkaError> {

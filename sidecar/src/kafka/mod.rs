@@ -11,7 +11,7 @@ mod newest;
 mod offsets;
 mod polled_producer;
 mod producer;
-pub mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::thread;
@@ -25,15 +25,15 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::config::{HostPort, Kafka, Login};
 use crate::span;
 
-pub use self::admin::request::{ConfigChange, NewTopic, Refusal};
-pub use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
+pub(crate) use self::admin::request::{ConfigChange, NewTopic, Refusal};
+pub(crate) use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
 use self::ends_aside::EndsAside;
-pub use self::groups::{Group, Member};
-pub use self::messages::FirstMessage;
+pub(crate) use self::groups::{Group, Member};
+pub(crate) use self::messages::FirstMessage;
 pub(crate) use self::newest::{Newest, TopicRecord};
-pub use self::offsets::{OffsetBounds, TopicPartition};
+pub(crate) use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
-pub use self::producer::{DeliveryError, DeliveryHandle, Producer};
+pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer};
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
 /// is short enough for an operator who waits.
@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// Brokers as written in the config.
-    pub fn brokers(&self) -> &str {
+    pub(crate) fn brokers(&self) -> &str {
         &self.brokers
     }
 

@@ -24,26 +24,26 @@ const MAX_QUEUED_KIB: &str = "4096";
 /// A message with its position in the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicRecord {
-    pub place: TopicPartition,
-    pub offset: i64,
+    pub(crate) place: TopicPartition,
+    pub(crate) offset: i64,
     /// In milliseconds since 1970; `None` if the message has none.
-    pub timestamp: Option<i64>,
-    pub key: Option<Vec<u8>>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<Vec<u8>>,
     /// Empty for a tombstone.
-    pub payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// Whether the message has posthouse's header.
-    pub is_marked: bool,
+    pub(crate) is_marked: bool,
 }
 
 /// Result of reading the newest messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Newest<T> {
     /// Number of messages read.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Results of `pick`.
-    pub picked: Vec<T>,
+    pub(crate) picked: Vec<T>,
     /// End offset of each partition, for the `from` of the next call.
-    pub ends: BTreeMap<TopicPartition, i64>,
+    pub(crate) ends: BTreeMap<TopicPartition, i64>,
 }
 
 impl Client {

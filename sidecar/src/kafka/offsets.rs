@@ -12,17 +12,17 @@ use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, retry_while_electing};
 use crate::span;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct TopicPartition {
-    pub topic: String,
-    pub partition: i32,
+pub(crate) struct TopicPartition {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct OffsetBounds {
+pub(crate) struct OffsetBounds {
     /// Offset of the first message.
-    pub first: i64,
+    pub(crate) first: i64,
     /// Offset of the next message to be written.
-    pub end: i64,
+    pub(crate) end: i64,
 }
 
 /// Kafka's special time before the first message.
@@ -37,7 +37,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn bounds(
+    pub(crate) async fn bounds(
         &self,
         places: BTreeSet<TopicPartition>,
     ) -> Result<BTreeMap<TopicPartition, OffsetBounds>, KafkaError> {
@@ -55,7 +55,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn at(
+    pub(crate) async fn at(
         &self,
         places: BTreeSet<TopicPartition>,
         time: i64,
@@ -76,7 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn committed(
+    pub(crate) async fn committed(
         &self,
         group: &str,
         places: BTreeSet<TopicPartition>,
@@ -96,7 +96,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         group: &str,
         offsets: &BTreeMap<TopicPartition, i64>,

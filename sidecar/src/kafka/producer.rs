@@ -38,7 +38,7 @@ pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) const HEADER: &str = "posthouse";
 
 /// A producer with its own connections.
-pub struct Producer {
+pub(crate) struct Producer {
     inner: EndsAside<PolledProducer<Deliveries>>,
     headers: OwnedHeaders,
     /// Bytes in flight.
@@ -47,7 +47,7 @@ pub struct Producer {
 
 /// Reason of a failed delivery. Later messages also failed, or may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
+pub(crate) enum DeliveryError {
     /// A retry does not help.
     #[error(
         "kafka does not take message {key} of {bytes} bytes into topic {topic}: it is too large: raise max.message.bytes of the \
@@ -73,7 +73,7 @@ pub enum DeliveryError {
 
 /// Delivery status of messages that belong together.
 #[derive(Default)]
-pub struct DeliveryHandle {
+pub(crate) struct DeliveryHandle {
     open: AtomicUsize,
     failure: OnceLock<DeliveryError>,
     /// When the last message that was in flight was acknowledged.
@@ -87,7 +87,7 @@ impl DeliveryHandle {
     ///
     /// # Errors
     /// The first failed delivery, or [`DeliveryError::Silent`].
-    pub async fn delivered(&self) -> Result<(), DeliveryError> {
+    pub(crate) async fn delivered(&self) -> Result<(), DeliveryError> {
         loop {
             // Subscribed first, so that a delivery between the check and the wait is not missed.
             let changed = self.changed.notified();
@@ -99,7 +99,7 @@ impl DeliveryHandle {
     }
 
     /// Returns the status without waiting; `None` while messages are in flight.
-    pub fn state(&self) -> Option<Result<(), DeliveryError>> {
+    pub(crate) fn state(&self) -> Option<Result<(), DeliveryError>> {
         if let Some(failure) = self.failure.get() {
             return Some(Err(failure.clone()));
         }
@@ -107,7 +107,7 @@ impl DeliveryHandle {
     }
 
     /// Returns when its last message was acknowledged; `None` without messages.
-    pub fn delivered_at(&self) -> Option<SystemTime> {
+    pub(crate) fn delivered_at(&self) -> Option<SystemTime> {
         *self.delivered_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,7 +168,7 @@ impl Client {
     ///
     /// # Errors
     /// [`KafkaError::Failed`] if the library can't be set up.
-    pub fn producer(&self) -> Result<Producer, KafkaError> {
+    pub(crate) fn producer(&self) -> Result<Producer, KafkaError> {
         let mut config = self.library_config();
         config
             .set("enable.idempotence", "true")
@@ -223,7 +223,7 @@ impl Producer {
     /// # Errors
     /// [`DeliveryError`] if the library rejects the message, or has no room for it during
     /// [`DELIVERY_TIMEOUT`].
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         topic: &str,
         key: &[u8],

@@ -13,7 +13,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 /// The library's `Family` has neither: a scrape would see it empty while its values are replaced,
 /// and its order changes from start to start.
 #[derive(Debug, Clone)]
-pub struct Gauges<const N: usize> {
+pub(crate) struct Gauges<const N: usize> {
     labels: [&'static str; N],
     values: Arc<Mutex<BTreeMap<[String; N], u64>>>,
 }
@@ -24,18 +24,18 @@ impl<const N: usize> Gauges<N> {
     }
 
     /// Sets the value for these values of the labels.
-    pub fn set(&self, of: [&str; N], value: u64) {
+    pub(crate) fn set(&self, of: [&str; N], value: u64) {
         self.values().insert(of.map(str::to_owned), value);
     }
 
     /// Replaces all values at once, so that obsolete labels disappear.
-    pub fn replace(&self, values: impl IntoIterator<Item = ([String; N], u64)>) {
+    pub(crate) fn replace(&self, values: impl IntoIterator<Item = ([String; N], u64)>) {
         let values = values.into_iter().collect();
         *self.values() = values;
     }
 
     /// Removes all values, so that the metric is absent.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.values().clear();
     }
 

@@ -9,12 +9,11 @@ mod persons;
 mod tasks;
 mod process;
 
-pub use self::gauges::Gauges;
-pub use self::persons::PersonsMetrics;
-pub use self::process::ProcessCollector;
-pub use self::registry::{MetricEntry, MetricRegistry};
-pub use self::tasks::TaskCollector;
-pub use self::topics::{ConsumerMetrics, TopicsMetrics};
+pub(crate) use self::persons::PersonsMetrics;
+pub(crate) use self::process::ProcessCollector;
+pub(crate) use self::registry::MetricRegistry;
+pub(crate) use self::tasks::TaskCollector;
+pub(crate) use self::topics::{ConsumerMetrics, TopicsMetrics};
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +114,7 @@ Every metric of `/metrics`. This page is generated: run
     #[test]
     fn the_page_of_metrics_is_current() {
         let mut page = HEAD.to_owned();
-        for MetricEntry { name, kind, labels, help } in every_metric().entries() {
+        for self::registry::MetricEntry { name, kind, labels, help } in every_metric().entries() {
             let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
             let (kind, labels) = (kind.as_str(), labels.join(", "));
             page.push_str(&format!("| `{name}` | {kind} | {labels} | {help}. |\n"));

@@ -13,33 +13,33 @@ const LATENCY_BOUNDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 const AUDIT_BOUNDS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0];
 
 #[derive(Debug, Clone)]
-pub struct PersonsMetrics {
-    pub leader: Gauges<0>,
-    pub messages: Counter,
+pub(crate) struct PersonsMetrics {
+    pub(crate) leader: Gauges<0>,
+    pub(crate) messages: Counter,
     /// From the commit in PostgreSQL to the brokers' acknowledgement, in seconds.
-    pub publish_latency: Histogram,
+    pub(crate) publish_latency: Histogram,
     /// By table.
-    pub copied: Gauges<1>,
-    pub slot_lag: Gauges<0>,
-    pub errors: Counter,
+    pub(crate) copied: Gauges<1>,
+    pub(crate) slot_lag: Gauges<0>,
+    pub(crate) errors: Counter,
     /// By kind, over all nodes.
-    pub differences: Gauges<1>,
+    pub(crate) differences: Gauges<1>,
     /// Seconds since 1970.
-    pub last_audit: Gauges<0>,
+    pub(crate) last_audit: Gauges<0>,
     /// In seconds.
-    pub audit_duration: Histogram,
-    pub audit_errors: Counter,
+    pub(crate) audit_duration: Histogram,
+    pub(crate) audit_errors: Counter,
     /// Messages and rows that keep posthouse from publishing.
-    pub conflicts: Gauges<0>,
+    pub(crate) conflicts: Gauges<0>,
     /// Conflicting messages that arrive while posthouse publishes persons.
-    pub foreign_messages: Counter,
-    pub source_faults: Gauges<0>,
+    pub(crate) foreign_messages: Counter,
+    pub(crate) source_faults: Gauges<0>,
     /// Changes without the row's key.
-    pub keyless_changes: Counter,
+    pub(crate) keyless_changes: Counter,
 }
 
 impl PersonsMetrics {
-    pub fn register(registry: &mut MetricRegistry) -> Self {
+    pub(crate) fn register(registry: &mut MetricRegistry) -> Self {
         Self {
             leader: registry.gauge(
                 "posthouse_persons_leader",
@@ -109,7 +109,7 @@ impl PersonsMetrics {
 
     /// Removes what only a leader measures, because alerts with `max` and `sum` would count the old
     /// values beside those of the next leader.
-    pub fn clear_leader_gauges(&self) {
+    pub(crate) fn clear_leader_gauges(&self) {
         for gauges in [&self.slot_lag, &self.last_audit, &self.conflicts, &self.source_faults] {
             gauges.clear();
         }

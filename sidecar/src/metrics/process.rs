@@ -42,13 +42,13 @@ const START_TIME: MetricEntry = MetricEntry {
 
 /// Collector of the process's metrics. They are absent on systems without `/proc`.
 #[derive(Debug)]
-pub struct ProcessCollector {
+pub(crate) struct ProcessCollector {
     /// Boot time of the system in seconds since 1970, from which the start time counts.
     boot: Option<u64>,
 }
 
 impl ProcessCollector {
-    pub fn register(registry: &mut MetricRegistry) {
+    pub(crate) fn register(registry: &mut MetricRegistry) {
         let entries = [CPU_SECONDS, OPEN_FDS, RESIDENT, VIRTUAL, START_TIME];
         let boot = fs::read_to_string("/proc/stat").ok().and_then(|stat| boot_time(&stat));
         registry.collector(&entries, Self { boot });

@@ -19,14 +19,14 @@ const INFO_END: &str = "_info";
 
 /// Description of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetricEntry {
+pub(crate) struct MetricEntry {
     /// As scrapers see it, with `_total` for a counter.
-    pub name: &'static str,
-    pub kind: MetricType,
+    pub(crate) name: &'static str,
+    pub(crate) kind: MetricType,
     /// Names of its labels.
-    pub labels: &'static [&'static str],
+    pub(crate) labels: &'static [&'static str],
     /// A sentence without the full stop, which the library adds.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 impl MetricEntry {
@@ -52,8 +52,9 @@ impl MetricEntry {
 /// All metrics of the process. Metrics of a task that does not run are not registered, and
 /// therefore absent.
 #[derive(Debug, Default)]
-pub struct MetricRegistry {
+pub(crate) struct MetricRegistry {
     registry: Registry,
+    /// What the generated page of metrics lists.
     entries: Vec<MetricEntry>,
 }
 
@@ -88,7 +89,7 @@ impl MetricRegistry {
     }
 
     /// Registers the version of this build.
-    pub fn build_info(&mut self) {
+    pub(crate) fn build_info(&mut self) {
         let entry = MetricEntry {
             name: "posthouse_build_info",
             kind: MetricType::Info,
@@ -106,7 +107,8 @@ impl MetricRegistry {
     }
 
     /// All registered metrics.
-    pub fn entries(&self) -> &[MetricEntry] {
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> &[MetricEntry] {
         &self.entries
     }
 
@@ -114,7 +116,7 @@ impl MetricRegistry {
     ///
     /// # Errors
     /// Fails only if a collector does.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)

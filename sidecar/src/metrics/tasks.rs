@@ -30,10 +30,10 @@ const RESTARTS: MetricEntry = MetricEntry {
 
 /// Collector of the board's tasks.
 #[derive(Debug)]
-pub struct TaskCollector(Board);
+pub(crate) struct TaskCollector(Board);
 
 impl TaskCollector {
-    pub fn register(registry: &mut MetricRegistry, board: &Board) {
+    pub(crate) fn register(registry: &mut MetricRegistry, board: &Board) {
         registry.collector(&[READY, HEARTBEAT_AGE, RESTARTS], Self(board.clone()));
     }
 }

@@ -10,33 +10,33 @@ use super::registry::MetricRegistry;
 const CHECK_BOUNDS: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 240.0];
 
 #[derive(Debug, Clone)]
-pub struct TopicsMetrics {
-    pub differences: Gauges<0>,
-    pub refused: Gauges<0>,
+pub(crate) struct TopicsMetrics {
+    pub(crate) differences: Gauges<0>,
+    pub(crate) refused: Gauges<0>,
     /// By severity.
-    pub findings: Gauges<1>,
-    pub changes: Counter,
-    pub failures: Counter,
-    pub errors: Counter,
+    pub(crate) findings: Gauges<1>,
+    pub(crate) changes: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) errors: Counter,
     /// Seconds since 1970.
-    pub last_success: Gauges<0>,
+    pub(crate) last_success: Gauges<0>,
     /// In seconds.
-    pub check_duration: Histogram,
-    pub consumers: ConsumerMetrics,
+    pub(crate) check_duration: Histogram,
+    pub(crate) consumers: ConsumerMetrics,
 }
 
 /// Metrics by group and topic.
 #[derive(Debug, Clone)]
-pub struct ConsumerMetrics {
-    pub lag: Gauges<2>,
+pub(crate) struct ConsumerMetrics {
+    pub(crate) lag: Gauges<2>,
     /// In seconds.
-    pub oldest_unread: Gauges<2>,
+    pub(crate) oldest_unread: Gauges<2>,
     /// In seconds.
-    pub stalled: Gauges<2>,
+    pub(crate) stalled: Gauges<2>,
 }
 
 impl TopicsMetrics {
-    pub fn register(registry: &mut MetricRegistry) -> Self {
+    pub(crate) fn register(registry: &mut MetricRegistry) -> Self {
         Self {
             differences: registry.gauge(
                 "posthouse_topics_differences",
@@ -96,7 +96,7 @@ impl ConsumerMetrics {
     }
 
     /// Removes all values, because old ones would mislead.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for gauges in [&self.lag, &self.oldest_unread, &self.stalled] {
             gauges.clear();
         }

@@ -38,7 +38,7 @@ pub enum NodeError {
 
 impl NodeError {
     /// ClickHouse's error code, if the server refused and gave one.
-    pub fn code(&self) -> Option<u32> {
+    pub(crate) fn code(&self) -> Option<u32> {
         match self {
             Self::Refused { code, .. } if *code != NO_CODE => Some(*code),
             _ => None,
@@ -48,9 +48,9 @@ impl NodeError {
 
 /// All unusable nodes, so that an operator can fix them in one go.
 #[derive(Debug)]
-pub struct NodesError(
+pub(crate) struct NodesError(
     /// At least one, in the order of the nodes.
-    pub Vec<NodeError>,
+    pub(crate) Vec<NodeError>,
 );
 
 impl Error for NodesError {}

@@ -21,9 +21,9 @@ use url::{Host, Url};
 
 pub use self::client::SETTINGS;
 use self::client::client;
-pub use self::error::{NodeError, NodesError};
+pub(crate) use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
-use crate::config::{Config, HostPort, NodeFiles};
+use crate::config::{Config, NodeFiles};
 
 /// Bytes of an insert that go to the connection at once and are compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
@@ -39,19 +39,17 @@ const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 
 /// One ClickHouse node. Cloning is cheap and shares the connections.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     /// Name in the config.
-    pub name: String,
+    pub(crate) name: String,
     /// Shard number, counted from 1 as in `system.clusters.shard_num`.
-    pub shard: usize,
+    pub(crate) shard: usize,
     /// Replica number within the shard, counted from 1 as in `system.clusters.replica_num`.
-    pub replica: usize,
+    pub(crate) replica: usize,
     /// HTTP interface.
-    pub url: Url,
-    /// Native interface, as in `remote_servers`.
-    pub address: HostPort,
+    pub(crate) url: Url,
     /// Folders of the node's files, if they are on this machine.
-    pub files: Option<NodeFiles>,
+    pub(crate) files: Option<NodeFiles>,
     client: Client,
     timeout: Duration,
 }
@@ -60,7 +58,7 @@ pub struct Node {
 ///
 /// # Errors
 /// Lists every node that does not, after at most `clickhouse.timeout` in all.
-pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
+pub(crate) async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
     let mut asked = JoinSet::new();
     for (index, node) in nodes.iter().cloned().enumerate() {
         asked.spawn(async move { (index, node.reach().await) }.in_current_span());
@@ -81,7 +79,7 @@ pub async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
 
 impl Node {
     /// All nodes of the config, by shard and replica. Opens no connection.
-    pub fn all(config: &Config) -> Vec<Self> {
+    pub(crate) fn all(config: &Config) -> Vec<Self> {
         let mut nodes = Vec::new();
         for (shard, replicas) in (1..).zip(config.shards.iter().map(|shard| &shard.replicas)) {
             for (replica, place) in (1..).zip(replicas) {
@@ -90,7 +88,6 @@ impl Node {
                     shard,
                     replica,
                     url: place.url.clone(),
-                    address: place.address.clone(),
                     files: place.files.clone(),
                     client: client(&place.url, &config.clickhouse),
                     timeout: config.clickhouse.timeout,
@@ -101,17 +98,17 @@ impl Node {
     }
 
     /// Executes one statement, sent verbatim.
-    pub async fn execute(&self, sql: &str) -> Result<(), NodeError> {
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), NodeError> {
         self.query(sql).execute().await
     }
 
     /// Returns the rows of one `SELECT`, sent verbatim (without `FORMAT`).
-    pub async fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, NodeError> {
+    pub(crate) async fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, NodeError> {
         self.query(sql).rows().await
     }
 
     /// Starts a statement that takes parameters and settings. A `?` in it is literal.
-    pub fn query(&self, sql: &str) -> Query<'_> {
+    pub(crate) fn query(&self, sql: &str) -> Query<'_> {
         Query { node: self, query: self.client.query_raw(sql) }
     }
 
@@ -119,7 +116,7 @@ impl Node {
     ///
     /// The bytes are compressed unless the node is on this machine, where a copy is cheaper than
     /// LZ4.
-    pub fn insert(&self, sql: &str) -> Insert<'_> {
+    pub(crate) fn insert(&self, sql: &str) -> Insert<'_> {
         let compression = if self.is_local() { Compression::None } else { Compression::Lz4 };
         let client = self.client.clone().with_compression(compression);
         Insert { node: self, insert: client.insert_formatted_with(sql) }
@@ -139,7 +136,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::Unreachable`] after at most `clickhouse.timeout`; [`NodeError::Refused`] for
     /// a wrong password.
-    pub async fn reach(&self) -> Result<(), NodeError> {
+    pub(crate) async fn reach(&self) -> Result<(), NodeError> {
         self.probe(self.timeout).await
     }
 
@@ -189,14 +186,14 @@ impl Node {
 
 /// Rows for one node, sent verbatim. See [`Node::insert`].
 #[must_use = "rows are sent only by `send`"]
-pub struct Insert<'n> {
+pub(crate) struct Insert<'n> {
     node: &'n Node,
     insert: InsertFormatted,
 }
 
 impl Insert<'_> {
     /// Sets a ClickHouse setting for this statement alone.
-    pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.insert = self.insert.with_setting(name, value.to_string());
         self
     }
@@ -208,7 +205,7 @@ impl Insert<'_> {
     ///
     /// # Errors
     /// After [`NodeError::Unreachable`] the rows may or may not be stored.
-    pub async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
+    pub(crate) async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
         let mut insert = self.insert;
         self.node
             .answered(async move {
@@ -231,40 +228,40 @@ impl Insert<'_> {
 }
 
 #[must_use = "a query runs only when it is executed or its rows are read"]
-pub struct Query<'n> {
+pub(crate) struct Query<'n> {
     node: &'n Node,
     query: clickhouse::query::Query,
 }
 
 impl<'n> Query<'n> {
     /// Sets the value of `{name:Type}` in the statement.
-    pub fn param(mut self, name: &str, value: impl Serialize) -> Self {
+    pub(crate) fn param(mut self, name: &str, value: impl Serialize) -> Self {
         self.query = self.query.param(name, value);
         self
     }
 
     /// Sets a ClickHouse setting for this statement alone.
-    pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.query = self.query.with_setting(name, value.to_string());
         self
     }
 
     /// Executes the statement and returns when the server has finished it.
-    pub async fn execute(self) -> Result<(), NodeError> {
+    pub(crate) async fn execute(self) -> Result<(), NodeError> {
         // Otherwise the server may answer 200 first and fail later.
         let query = self.query.with_setting("wait_end_of_query", "1");
         self.node.answered(query.execute()).await
     }
 
     /// Returns the rows one by one as they arrive.
-    pub fn stream<T: DeserializeOwned>(self) -> Result<RowStream<'n, T>, NodeError> {
+    pub(crate) fn stream<T: DeserializeOwned>(self) -> Result<RowStream<'n, T>, NodeError> {
         let cursor = self.query.fetch_bytes("JSONEachRow").map_err(|error| self.node.explain(error))?;
         Ok(RowStream { node: self.node, cursor, buffer: BytesMut::new(), rows: PhantomData })
     }
 
     /// Returns all rows, held in memory. 64-bit integers arrive as numbers. Strings must be UTF-8;
     /// `hex()` other ones in SQL.
-    pub async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
+    pub(crate) async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
         let bytes =
             self.node.answered(async { self.query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
         let rows = serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<_, _>>();
@@ -277,7 +274,7 @@ impl<'n> Query<'n> {
 }
 
 /// See [`Query::stream`].
-pub struct RowStream<'n, T> {
+pub(crate) struct RowStream<'n, T> {
     node: &'n Node,
     cursor: clickhouse::query::BytesCursor,
     /// Bytes after the last row that was read.
@@ -287,7 +284,7 @@ pub struct RowStream<'n, T> {
 
 impl<T: DeserializeOwned> RowStream<'_, T> {
     /// Returns the next row, or `None` after the last one. A row may have [`MAX_ROW_BYTES`].
-    pub async fn next(&mut self) -> Result<Option<T>, NodeError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, NodeError> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
                 let line = self.buffer.split_to(end + 1);

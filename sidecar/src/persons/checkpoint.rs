@@ -18,65 +18,65 @@ use super::audit::last::LastAudit;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     /// PostgreSQL's system identifier.
-    pub system: String,
+    pub(crate) system: String,
     /// The slot's position when the snapshot began. It determines the version of snapshot rows.
-    pub begins: u64,
+    pub(crate) begins: u64,
     /// The slot is never acknowledged beyond this position. A slot that is further ahead is another
     /// slot of the same name, and the changes in between were missed.
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// Snapshot progress of the table; absent before the snapshot has begun.
-    pub persons: Option<Copied>,
-    pub distinct_ids: Option<Copied>,
+    pub(crate) persons: Option<Copied>,
+    pub(crate) distinct_ids: Option<Copied>,
     /// Counts the events in which rows vanished and their keys are unknown. Only a repair finds
     /// these rows on the nodes.
-    pub vanished: u64,
+    pub(crate) vanished: u64,
     /// How many of these events have been repaired.
-    pub repaired: u64,
+    pub(crate) repaired: u64,
     /// Whether a table was emptied since the last repair, so that any number of rows may have
     /// vanished.
     #[serde(default)]
-    pub truncated: bool,
+    pub(crate) truncated: bool,
     /// Changes without the row's key since the last repair.
     #[serde(default)]
-    pub keyless: u64,
+    pub(crate) keyless: u64,
     /// The last acknowledged transaction. It is replayed, or lies before the slot's position.
     /// Otherwise the WAL has a different history.
     #[serde(default)]
-    pub last_commit: Option<Commit>,
+    pub(crate) last_commit: Option<Commit>,
     /// The server's timeline. A failover and a point-in-time recovery change it. Absent in
     /// checkpoints of older releases.
     #[serde(default)]
-    pub timeline: Option<u32>,
+    pub(crate) timeline: Option<u32>,
     /// Whether the stream's history differed from the acknowledged one.
     #[serde(default)]
-    pub diverged: bool,
+    pub(crate) diverged: bool,
     /// The source's [`Catalog::fingerprint`](super::requirements::Catalog::fingerprint) when its
     /// changes were last followed.
     #[serde(default)]
-    pub fingerprint: Option<u64>,
+    pub(crate) fingerprint: Option<u64>,
     /// Whether the source did not meet the requirements at that time, so that changes may have been
     /// missed.
     #[serde(default)]
-    pub faulty: bool,
+    pub(crate) faulty: bool,
     /// Offset that is added to WAL versions since WAL was lost, beside `version_base` of the
     /// config.
     #[serde(default)]
-    pub base: u64,
+    pub(crate) base: u64,
     /// Topics and version rule that were published; absent in checkpoints of older releases.
     #[serde(default)]
-    pub published: Option<Published>,
+    pub(crate) published: Option<Published>,
     /// The result of the last audit; absent before the first one.
     #[serde(default)]
-    pub audit: Option<LastAudit>,
+    pub(crate) audit: Option<LastAudit>,
 }
 
 /// A transaction of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Commit {
     /// The end of its commit record.
-    pub end: u64,
+    pub(crate) end: u64,
     /// The lower half of its number.
-    pub transaction: u32,
+    pub(crate) transaction: u32,
 }
 
 impl Checkpoint {
@@ -100,9 +100,9 @@ const WAL: &str = "wal";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Published {
     /// `version` of the config.
-    pub version: String,
+    pub(crate) version: String,
     /// The topics of persons and of distinct ids.
-    pub topics: [String; 2],
+    pub(crate) topics: [String; 2],
 }
 
 impl Published {
@@ -136,20 +136,20 @@ impl Published {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Copied {
     /// Ranges of primary keys that are still to be read.
-    pub left: Vec<KeyRange>,
+    pub(crate) left: Vec<KeyRange>,
     /// Number of rows read so far.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 /// Primary keys, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeyRange {
-    pub from: i64,
-    pub to: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// The brokers can't be queried.
     #[error(transparent)]
     Kafka(#[from] KafkaError),

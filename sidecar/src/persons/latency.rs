@@ -7,7 +7,7 @@ const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
 
 /// Time of a commit by PostgreSQL's clock, in microseconds since 2000-01-01.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct CommitTime(pub i64);
+pub(super) struct CommitTime(pub(crate) i64);
 
 impl CommitTime {
     /// Seconds until the brokers acknowledged at `acknowledged` by this host's clock. 0 if

@@ -16,11 +16,8 @@ mod checkpoint;
 mod leader;
 mod audit;
 
-pub use self::audit::{Audit, AuditError, AuditReport, Deletions, Difference, NodeReport, TableReport};
-pub use self::foreign::{
-    ClearanceError, ConflictError, Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts,
-    topics_of,
-};
-pub use self::leader::{LeadError, run_leader};
-pub use self::preflight::{Preflight, PreflightError, SlotState, SourceTable, preflight};
-pub use self::requirements::{Requirement, RequirementState, UnmetError, script};
+pub(crate) use self::audit::{Audit, AuditReport, Deletions};
+pub(crate) use self::foreign::{TopicConflicts, topics_of};
+pub(crate) use self::leader::run_leader;
+pub(crate) use self::preflight::{Preflight, SlotState, preflight};
+pub(crate) use self::requirements::{Requirement, script};

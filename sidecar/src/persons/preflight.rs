@@ -18,40 +18,40 @@ use super::version_guard::{self, NewestError};
 
 /// The settings and checks that `posthouse run` would start with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Preflight {
+pub(crate) struct Preflight {
     /// Address of the source PostgreSQL.
-    pub address: String,
-    pub database: String,
+    pub(crate) address: String,
+    pub(crate) database: String,
     /// Requirements for PostgreSQL and Kafka, met or not.
-    pub requirements: Vec<Requirement>,
+    pub(crate) requirements: Vec<Requirement>,
     /// Both tables with their row counts, persons first.
-    pub tables: Vec<SourceTable>,
-    pub slot: String,
-    pub slot_state: SlotState,
+    pub(crate) tables: Vec<SourceTable>,
+    pub(crate) slot: String,
+    pub(crate) slot_state: SlotState,
     /// The version rule: `wal` or `column`.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// With WAL versions, the version of every row of an initial snapshot that began now.
-    pub snapshot_version: Option<u64>,
+    pub(crate) snapshot_version: Option<u64>,
     /// Whether these topics were filled with these versions before.
-    pub has_published: bool,
-    pub conflicts: Conflicts,
+    pub(crate) has_published: bool,
+    pub(crate) conflicts: Conflicts,
     /// Why `posthouse run` would not publish; absent where it would.
-    pub refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceTable {
-    pub table: String,
+pub(crate) struct SourceTable {
+    pub(crate) table: String,
     /// Number of rows; absent where the table can't be read.
-    pub rows: Option<u64>,
+    pub(crate) rows: Option<u64>,
     /// The topic that its rows are published to.
-    pub topic: String,
+    pub(crate) topic: String,
 }
 
 /// The state of the replication slot before `posthouse run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SlotState {
+pub(crate) enum SlotState {
     /// It would be created.
     Missing,
     /// It would be used.
@@ -63,7 +63,7 @@ pub enum SlotState {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum PreflightError {
+pub(crate) enum PreflightError {
     /// The config has no `[persons.postgres]` section.
     #[error("the config has no source of persons: add [persons.postgres] to it")]
     NoSource,
@@ -88,7 +88,7 @@ pub enum PreflightError {
 }
 
 /// Inspects PostgreSQL, both topics and all nodes. Read-only.
-pub async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightError> {
+pub(crate) async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightError> {
     let source = PersonSource::of(&cluster.config).ok_or(PreflightError::NoSource)?;
     let (PersonSource { persons, postgres }, client) = (source, cluster.kafka()?);
     let session = Session::connect(postgres).await?;

@@ -45,7 +45,7 @@ const TRANSACTION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why a snapshot stopped. The next one resumes from there.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -60,12 +60,12 @@ pub enum CopyError {
 }
 
 pub(super) struct Copy<'a> {
-    pub producer: &'a Producer,
-    pub source: PersonSource<'a>,
+    pub(crate) producer: &'a Producer,
+    pub(crate) source: PersonSource<'a>,
     /// Store of the checkpoint.
-    pub store: &'a CheckpointStore<'a>,
+    pub(crate) store: &'a CheckpointStore<'a>,
     /// Receives a heartbeat with progress.
-    pub heartbeat: &'a Heartbeat,
+    pub(crate) heartbeat: &'a Heartbeat,
 }
 
 impl Copy<'_> {

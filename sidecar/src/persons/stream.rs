@@ -46,7 +46,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(300);
 const UNDER_WAY: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+pub(crate) enum StreamError {
     /// The connection failed, or PostgreSQL closed it.
     #[error("the stream of changes from PostgreSQL ended: {0}")]
     Connection(#[from] PgWireError),
@@ -101,18 +101,18 @@ type Tables = HashMap<u32, Option<(Table, Vec<Option<usize>>)>>;
 
 pub(super) struct Stream<'a> {
     /// The connection; replication has begun.
-    pub client: &'a mut ReplicationClient,
-    pub publisher: Publisher<'a>,
+    pub(crate) client: &'a mut ReplicationClient,
+    pub(crate) publisher: Publisher<'a>,
     /// Store of the checkpoint.
-    pub store: &'a CheckpointStore<'a>,
+    pub(crate) store: &'a CheckpointStore<'a>,
     /// The slot's position when the stream began.
-    pub begins: Lsn,
-    pub config: &'a Postgres,
+    pub(crate) begins: Lsn,
+    pub(crate) config: &'a Postgres,
     /// Notified when rows vanished and their keys are unknown.
-    pub vanished: &'a Notify,
-    pub metrics: &'a PersonsMetrics,
+    pub(crate) vanished: &'a Notify,
+    pub(crate) metrics: &'a PersonsMetrics,
     /// Receives a heartbeat with each batch.
-    pub heartbeat: &'a Heartbeat,
+    pub(crate) heartbeat: &'a Heartbeat,
 }
 
 /// Batches in flight, in order. When a batch is delivered, so is everything before its position.

@@ -20,7 +20,7 @@ const ASKED_BEFORE: u64 = 1 << 20;
 
 /// Why a snapshot can't begin.
 #[derive(Debug, thiserror::Error)]
-pub enum NewestError {
+pub(crate) enum NewestError {
     /// Rows on a node would hide the snapshot.
     #[error(
         "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL or \

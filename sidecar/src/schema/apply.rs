@@ -23,7 +23,7 @@ const SETTINGS: [(&str, &str); 2] = [
 
 /// Reason why steps are left. The steps before are done; the same command does the rest.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub(crate) enum ApplyError {
     #[error("step {number} of {count} ({}: {}) failed; the steps before it are done{}: fix the cause and run apply again",
         .step.node, .step.summary, resumption(.left))]
     Failed {
@@ -53,7 +53,7 @@ fn resumption(left: &Option<String>) -> String {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum StepError {
+pub(crate) enum StepError {
     /// The node refused the statement or does not answer.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -68,7 +68,7 @@ pub enum StepError {
 /// # Errors
 /// Returns the first failure, after the other steps of its stage have ended and the node's
 /// ingestion is resumed.
-pub async fn apply(
+pub(crate) async fn apply(
     cluster: &Cluster,
     steps: &[SchemaStep],
     stop: &AtomicBool,

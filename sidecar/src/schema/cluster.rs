@@ -9,14 +9,14 @@ use crate::sql;
 /// One row of `system.clusters`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct ClusterRow {
-    pub shard: usize,
-    pub weight: u32,
-    pub replica: usize,
-    pub host: String,
-    pub address: String,
-    pub port: u16,
+    pub(crate) shard: usize,
+    pub(crate) weight: u32,
+    pub(crate) replica: usize,
+    pub(crate) host: String,
+    pub(crate) address: String,
+    pub(crate) port: u16,
     /// Whether the node recognizes the address as its own; 0 in all rows if it recognizes none.
-    pub is_local: u8,
+    pub(crate) is_local: u8,
 }
 
 /// One row of `system.macros`.
@@ -30,9 +30,9 @@ struct Macro {
 /// queries expect.
 #[derive(Debug, thiserror::Error)]
 #[error("the config and the nodes know different clusters; no change was made\n  {}", .0.join("\n  "))]
-pub struct ClusterError(
+pub(crate) struct ClusterError(
     /// At least one difference.
-    pub Vec<String>,
+    pub(crate) Vec<String>,
 );
 
 /// Returns all differences between the cluster of `node` and the config.

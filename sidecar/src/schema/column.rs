@@ -5,14 +5,14 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ColumnDeclaration {
     /// With backticks.
-    pub name: String,
-    pub kind: String,
+    pub(crate) name: String,
+    pub(crate) kind: String,
     /// `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`, and the expression.
-    pub default: Option<(String, String)>,
-    pub comment: Option<String>,
-    pub codec: Option<String>,
+    pub(crate) default: Option<(String, String)>,
+    pub(crate) comment: Option<String>,
+    pub(crate) codec: Option<String>,
     /// TTL, statistics and settings. Our own columns have none of them.
-    pub rest: Vec<String>,
+    pub(crate) rest: Vec<String>,
 }
 
 /// Keywords that `formatQuery` writes after a column's type.

@@ -10,39 +10,39 @@ use super::objects::Role;
 
 /// One part of a definition that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ObjectDifference {
+pub(crate) struct ObjectDifference {
     /// Name of the column, index, clause or setting.
-    pub part: String,
+    pub(crate) part: String,
     /// The desired text; `None` if the part should not exist.
-    pub wanted: Option<String>,
+    pub(crate) wanted: Option<String>,
     /// The observed text; `None` if the part does not exist.
-    pub found: Option<String>,
+    pub(crate) found: Option<String>,
 }
 
 /// A part that differs and stays: an operator's own, or accepted in the config.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Unmanaged {
-    pub object: String,
+pub(crate) struct Unmanaged {
+    pub(crate) object: String,
     /// The column, index, clause or setting; empty for a whole table that posthouse does not know.
-    pub part: String,
-    pub observed: String,
+    pub(crate) part: String,
+    pub(crate) observed: String,
 }
 
 /// The columns of the table behind a Distributed one, over all nodes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StorageColumns {
     /// Names of columns that at least one node has.
-    pub anywhere: BTreeSet<String>,
+    pub(crate) anywhere: BTreeSet<String>,
     /// Columns that all nodes have with the same type and the config does not name.
-    pub extra: Vec<ColumnDeclaration>,
+    pub(crate) extra: Vec<ColumnDeclaration>,
 }
 
 /// The result of comparing one object.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    pub differences: Vec<ObjectDifference>,
+    pub(crate) differences: Vec<ObjectDifference>,
     /// Name and text of each part that stays.
-    pub unmanaged: Vec<(String, String)>,
+    pub(crate) unmanaged: Vec<(String, String)>,
 }
 
 /// Compares one object. `accepted` returns whether the config accepts a difference of

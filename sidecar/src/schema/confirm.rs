@@ -11,16 +11,16 @@ use super::plan::{Action, Alteration, SchemaChange, SchemaPlan};
 
 /// Confirmations given on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Confirmed {
+pub(crate) struct Confirmed {
     /// Views, consumers and Distributed tables to drop, and columns as `TABLE.COLUMN`.
-    pub drops: BTreeSet<String>,
+    pub(crate) drops: BTreeSet<String>,
     /// Consumers that may read their topic from the beginning.
-    pub replays: BTreeSet<String>,
+    pub(crate) replays: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Confirmation {
+pub(crate) enum Confirmation {
     /// `--yes-drop NAME`.
     Drop(String),
     /// `--yes-replay NAME`.
@@ -43,7 +43,7 @@ impl fmt::Display for Confirmation {
 
 /// Reason why a plan is refused. Every variant means that no statement ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RefusalReason {
+pub(crate) enum RefusalReason {
     /// Another consumer writes the tables, so rows would be stored twice or with fewer columns.
     #[error(
         "these tables are fed by another consumer already:\n  {}\nNo change was made. Choose: consumer = \"none\" in \
@@ -74,12 +74,12 @@ pub enum RefusalReason {
     Unknown(String),
 }
 
-pub fn joined(confirmations: &BTreeSet<Confirmation>) -> String {
+pub(crate) fn joined(confirmations: &BTreeSet<Confirmation>) -> String {
     confirmations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns all confirmations that the plans need.
-pub fn confirmations(plans: &[SchemaPlan]) -> BTreeSet<Confirmation> {
+pub(crate) fn confirmations(plans: &[SchemaPlan]) -> BTreeSet<Confirmation> {
     plans.iter().flat_map(|plan| &plan.changes).flat_map(of_change).collect()
 }
 
@@ -125,7 +125,7 @@ fn is_only_tuned(change: &SchemaChange) -> bool {
 ///
 /// # Errors
 /// A [`RefusalReason`]; no statement has run.
-pub fn check(plans: &[SchemaPlan], confirmed: &Confirmed) -> Result<(), RefusalReason> {
+pub(crate) fn check(plans: &[SchemaPlan], confirmed: &Confirmed) -> Result<(), RefusalReason> {
     if let Some(name) = confirmed.drops.union(&confirmed.replays).find(|name| !is_known(plans, name)) {
         return Err(RefusalReason::Unknown(name.clone()));
     }

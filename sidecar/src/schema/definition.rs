@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Definition {
     /// The first line, for example `CREATE TABLE posthog.events`.
-    pub head: String,
+    pub(crate) head: String,
     /// Columns, indexes, projections and constraints in order. The key is `` `name` `` or
     /// `INDEX name`, the value the whole item.
-    pub items: Vec<(String, String)>,
+    pub(crate) items: Vec<(String, String)>,
     /// The clauses after the columns, by keyword: `ENGINE`, `PARTITION BY`, `ORDER BY`, `AS` ….
-    pub clauses: BTreeMap<String, String>,
-    pub settings: BTreeMap<String, String>,
+    pub(crate) clauses: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// Keywords at which `formatQuery` begins a line. `AS SELECT` starts a view's query, kept

@@ -18,27 +18,27 @@ const NOT_TOLD: [u32; 2] = [48, 497];
 
 /// A foreign consumer or view that inserts into one of our tables or reads messages of our group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Feeder {
+pub(crate) struct Feeder {
     /// The table that the view reads, with its database.
-    pub source: String,
+    pub(crate) source: String,
     /// Definition of the source, if it is an existing Kafka table.
-    pub consumer: Option<KafkaTable>,
+    pub(crate) consumer: Option<KafkaTable>,
     /// Messages that its group has not read; `None` if the brokers did not answer.
-    pub lag: Option<i64>,
+    pub(crate) lag: Option<i64>,
     /// Whether the source is detached permanently, as after an adoption.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// The view with its database; empty for a Kafka table that only shares our group.
-    pub view: String,
+    pub(crate) view: String,
     /// Our table that the view writes; empty for a Kafka table that only shares our group.
-    pub target: String,
+    pub(crate) target: String,
     /// The columns that the view fills, with backticks.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// Columns that our own view would leave empty.
-    pub lost: Vec<String>,
+    pub(crate) lost: Vec<String>,
     /// Other views that read the source.
-    pub others: Vec<String>,
+    pub(crate) others: Vec<String>,
     /// Whether our own consumer writes the same tables, so that rows would be stored twice.
-    pub conflicts: bool,
+    pub(crate) conflicts: bool,
 }
 
 impl fmt::Display for Feeder {

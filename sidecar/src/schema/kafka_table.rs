@@ -11,23 +11,23 @@ const NO_SUCH_TABLE: [u32; 3] = [60, 81, 390];
 
 /// A table of the Kafka engine on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct KafkaTable {
+pub(crate) struct KafkaTable {
     /// Name of the node in the config.
-    pub node: String,
-    pub database: String,
-    pub name: String,
+    pub(crate) node: String,
+    pub(crate) database: String,
+    pub(crate) name: String,
     /// Brokers in its definition.
-    pub brokers: String,
-    pub topics: Vec<String>,
-    pub group: String,
+    pub(crate) brokers: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) group: String,
     /// Number of consumers on this node.
-    pub consumers: u32,
+    pub(crate) consumers: u32,
     /// Keeper path of its offsets, if they are kept in Keeper.
-    pub keeper_path: Option<String>,
+    pub(crate) keeper_path: Option<String>,
     /// Name of the replica below that path.
-    pub replica: Option<String>,
+    pub(crate) replica: Option<String>,
     /// Number of materialized views that read the table. Without a view it reads no messages.
-    pub views: u64,
+    pub(crate) views: u64,
     /// Text after SETTINGS in its definition.
     #[serde(skip)]
     pub(crate) settings: String,
@@ -53,13 +53,13 @@ impl KafkaTable {
     }
 
     /// Returns the name with its database.
-    pub fn full_name(&self) -> String {
+    pub(crate) fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.name)
     }
 }
 
 /// Returns the Kafka tables of a node.
-pub async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
+pub(crate) async fn kafka_tables(node: &Node) -> Result<Vec<KafkaTable>, NodeError> {
     let rows: Vec<KafkaTableRow> =
         node.rows(sql::text("inspect/kafka_tables.sql").unwrap_or_default()).await?;
     Ok(rows.into_iter().map(|row| table(node, row)).collect())

@@ -4,19 +4,19 @@ use crate::config::{Config, Consumer};
 
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SchemaObject {
-    pub name: &'static str,
+pub(crate) struct SchemaObject {
+    pub(crate) name: &'static str,
     /// Path below `sql/`.
-    pub file: &'static str,
+    pub(crate) file: &'static str,
     /// Decides when the object is created and how it may change.
-    pub role: Role,
+    pub(crate) role: Role,
     /// The section of the config that asks for the object.
-    pub section: Section,
+    pub(crate) section: Section,
 }
 
 /// A section of the config; without it, its objects are not created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
+pub(crate) enum Section {
     /// `[events]`, part of every config.
     Events,
     /// `[persons]`; without it the person topics do not exist.
@@ -25,7 +25,7 @@ pub enum Section {
 
 impl Section {
     /// Returns the reader of the section's topics, as the config has it.
-    pub fn consumer(self, config: &Config) -> Consumer {
+    pub(crate) fn consumer(self, config: &Config) -> Consumer {
         match self {
             Self::Events => config.events.consumer,
             Self::Persons => config.persons.as_ref().map_or(Consumer::None, |persons| persons.consumer),
@@ -39,7 +39,7 @@ impl Section {
 /// a consumer with one of its two views would advance the offsets past messages that belong
 /// to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub(crate) enum Role {
     /// A MergeTree that holds data: altered, never dropped.
     Storage,
     /// A Distributed table for writes. Its columns are altered; for any other change it is flushed
@@ -56,7 +56,7 @@ pub enum Role {
 }
 
 /// All objects, in the order of their files.
-pub const OBJECTS: &[SchemaObject] = &[
+pub(crate) const OBJECTS: &[SchemaObject] = &[
     events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
     events("kafka_events", "events/1_kafka_events.sql", Role::Consumer),
     events("events_mv", "events/2_events_mv.sql", Role::View),
@@ -103,24 +103,24 @@ const fn persons(name: &'static str, file: &'static str, role: Role) -> SchemaOb
 
 impl SchemaObject {
     /// Returns the objects of the sections that `config` has.
-    pub fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
+    pub(crate) fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
         let persons = config.persons.is_some();
         OBJECTS.iter().filter(move |object| object.section == Section::Events || persons)
     }
 
     /// Whether only our own consumer needs the object: the Kafka table, its views, and the
     /// dead letters.
-    pub fn ingests(&self) -> bool {
+    pub(crate) fn ingests(&self) -> bool {
         matches!(self.role, Role::Consumer | Role::View) || self.name.ends_with("dead_letter")
     }
 
     /// Whether the config asks for the object. Objects that only our own consumer needs are not
     /// desired if another program ingests.
-    pub fn is_desired(&self, config: &Config) -> bool {
+    pub(crate) fn is_desired(&self, config: &Config) -> bool {
         !self.ingests() || self.section.consumer(config) == Consumer::Own
     }
 
-    pub fn find(name: &str) -> Option<&'static Self> {
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
         OBJECTS.iter().find(|object| object.name == name)
     }
 }

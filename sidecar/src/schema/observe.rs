@@ -25,7 +25,7 @@ const UPGRADES_TABLE: &str = "posthouse_upgrades";
 
 /// Reason why no plan is made. No statement has changed anything.
 #[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
+pub(crate) enum ObserveError {
     /// At least one node does not answer.
     #[error(transparent)]
     Unreachable(#[from] NodesError),
@@ -61,7 +61,7 @@ struct Recorded {
 
 /// The reason why creating a consumer would read its topic from the beginning although its rows are
 /// stored, by the consumer's name.
-pub type Replays = BTreeMap<&'static str, String>;
+pub(crate) type Replays = BTreeMap<&'static str, String>;
 
 /// Desired and observed state of one node.
 struct Side {
@@ -71,7 +71,7 @@ struct Side {
 }
 
 /// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
-pub async fn observe(cluster: &Cluster, replays: Replays) -> Result<Vec<SchemaPlan>, ObserveError> {
+pub(crate) async fn observe(cluster: &Cluster, replays: Replays) -> Result<Vec<SchemaPlan>, ObserveError> {
     let Cluster { config, nodes, .. } = cluster;
     reach_all(nodes).await?;
     let mut differences = Vec::new();

@@ -13,7 +13,7 @@ use crate::sql::{self, RenderError};
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn pause_consumers(
+pub(crate) fn pause_consumers(
     database: &str,
     plans: &[SchemaPlan],
     names: &BTreeSet<String>,

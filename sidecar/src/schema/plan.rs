@@ -15,58 +15,58 @@ use crate::config::Config;
 /// An object on one node, as the config describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Desired {
-    pub object: &'static SchemaObject,
-    pub sql: String,
+    pub(crate) object: &'static SchemaObject,
+    pub(crate) sql: String,
     /// `sql` after the node's own formatter, parsed.
-    pub definition: Definition,
+    pub(crate) definition: Definition,
     /// Whether the config asks for the object. The objects of a consumer that another program
     /// replaces are rendered too, so that leftovers of ours are recognized.
-    pub asked_for: bool,
+    pub(crate) asked_for: bool,
 }
 
 /// The observed state of one node.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObservedSchema {
-    pub database: bool,
+    pub(crate) database: bool,
     /// All tables and views of the database.
-    pub tables: BTreeMap<String, Definition>,
+    pub(crate) tables: BTreeMap<String, Definition>,
     /// Names of detached tables. A detached table can be neither used nor created.
-    pub detached: BTreeSet<String>,
-    pub feeders: Vec<Feeder>,
+    pub(crate) detached: BTreeSet<String>,
+    pub(crate) feeders: Vec<Feeder>,
 }
 
 /// The changes of one node, and the facts that their steps need.
 #[derive(Debug, Clone, Serialize)]
-pub struct SchemaPlan {
-    pub node: String,
+pub(crate) struct SchemaPlan {
+    pub(crate) node: String,
     /// Foreign consumers that write our tables or read messages of our group.
-    pub feeders: Vec<Feeder>,
+    pub(crate) feeders: Vec<Feeder>,
     /// Differences in the order of roles; empty if the node is as desired.
-    pub changes: Vec<SchemaChange>,
+    pub(crate) changes: Vec<SchemaChange>,
     /// Our existing Kafka tables, with the statement that recreates each after a pause.
     #[serde(skip)]
-    pub consumers: Vec<(&'static SchemaObject, String)>,
+    pub(crate) consumers: Vec<(&'static SchemaObject, String)>,
     /// Parts that differ and stay: an operator's tables, columns, indexes, settings and accepted
     /// differences.
-    pub unmanaged: Vec<Unmanaged>,
+    pub(crate) unmanaged: Vec<Unmanaged>,
 }
 
 /// One object that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SchemaChange {
+pub(crate) struct SchemaChange {
     /// Name of the table, view or upgrade, or `database`.
-    pub object: String,
-    pub action: Action,
+    pub(crate) object: String,
+    pub(crate) action: Action,
     /// Empty if the object is missing altogether.
-    pub differences: Vec<ObjectDifference>,
+    pub(crate) differences: Vec<ObjectDifference>,
     /// `None` for the database and for upgrades.
     #[serde(skip)]
-    pub role: Option<Role>,
+    pub(crate) role: Option<Role>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
-pub enum Action {
+pub(crate) enum Action {
     CreateDatabase,
     Create {
         sql: String,
@@ -107,7 +107,7 @@ pub enum Action {
 /// One `ALTER TABLE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Alteration {
+pub(crate) enum Alteration {
     /// A missing column or index.
     Add(String),
     /// A column that differs, with its type, default and codec; or `` `name` REMOVE DEFAULT ``.
@@ -129,11 +129,11 @@ const READ_ONLY_SETTINGS: [&str; 3] = [
 
 /// The facts of all nodes that each node's plan needs.
 pub(super) struct Surroundings<'a> {
-    pub config: &'a Config,
+    pub(crate) config: &'a Config,
     /// Keyed by the name of the storage table.
-    pub storage: BTreeMap<String, StorageColumns>,
+    pub(crate) storage: BTreeMap<String, StorageColumns>,
     /// Keyed by consumer: the reason why creating it would read its topic from the beginning.
-    pub replays: BTreeMap<&'static str, String>,
+    pub(crate) replays: BTreeMap<&'static str, String>,
 }
 
 /// Returns the changes that bring `node` to the desired state.

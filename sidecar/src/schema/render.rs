@@ -11,10 +11,10 @@ use crate::sql::{self, RenderError};
 
 /// One object's desired `CREATE` statement on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement {
-    pub object: &'static SchemaObject,
+pub(crate) struct Statement {
+    pub(crate) object: &'static SchemaObject,
     /// Includes the comments of its file.
-    pub sql: String,
+    pub(crate) sql: String,
 }
 
 /// Values for the templates.
@@ -90,7 +90,7 @@ struct PersonsValues<'a> {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
+pub(crate) fn render(config: &Config, node: &Node) -> Result<Vec<Statement>, RenderError> {
     let values = values(config, node);
     let mut statements = SchemaObject::wanted(config)
         .map(|object| Ok(Statement { object, sql: sql::render(object.file, &values)?.trim_end().to_owned() }))

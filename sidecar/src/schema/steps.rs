@@ -21,18 +21,18 @@ use crate::sql::{self, RenderError};
 
 /// One statement for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SchemaStep {
-    pub node: String,
+pub(crate) struct SchemaStep {
+    pub(crate) node: String,
     /// Steps of one stage are independent of each other and run at the same time. Counted from 1.
-    pub stage: usize,
-    pub summary: String,
-    pub sql: String,
+    pub(crate) stage: usize,
+    pub(crate) summary: String,
+    pub(crate) sql: String,
     /// Recorded as done after the statement.
     #[serde(skip)]
-    pub upgrade: Option<Upgrade>,
+    pub(crate) upgrade: Option<Upgrade>,
     /// Whether the node lacks its consumers until a later step recreates them.
     #[serde(skip)]
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 impl SchemaStep {
@@ -47,7 +47,7 @@ impl SchemaStep {
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn steps(database: &str, plans: &[SchemaPlan]) -> Result<Vec<SchemaStep>, RenderError> {
+pub(crate) fn steps(database: &str, plans: &[SchemaPlan]) -> Result<Vec<SchemaStep>, RenderError> {
     let mut list = StepList { database, stage: 0, steps: Vec::new() };
     for plan in plans {
         list.databases(plan)?;

@@ -11,17 +11,17 @@ use crate::sql;
 
 /// One numbered file of `sql/upgrades/`: a single statement that is safe to repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Upgrade {
+pub(crate) struct Upgrade {
     /// Number and name, for example `0001_database_comment`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Path below `sql/`.
     #[serde(skip)]
-    pub file: &'static str,
+    pub(crate) file: &'static str,
 }
 
 /// Reason why upgrades are refused, before any statement runs.
 #[derive(Debug, thiserror::Error)]
-pub enum UpgradeError {
+pub(crate) enum UpgradeError {
     /// A released file differs from the one that the node has run.
     #[error(
         "upgrade {name} differs from the one that node {node} has run (checksum {recorded} there, {ours} here): \

@@ -12,17 +12,17 @@ const RESTART_GRACE: Duration = Duration::from_secs(20);
 
 /// Health of a task at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskHealth {
-    pub name: &'static str,
-    pub pulse: Pulse,
+pub(crate) struct TaskHealth {
+    pub(crate) name: &'static str,
+    pub(crate) pulse: Pulse,
     /// Last fault, until the task is restarted.
-    pub fault: Option<String>,
-    pub restarts: u64,
+    pub(crate) fault: Option<String>,
+    pub(crate) restarts: u64,
 }
 
 impl TaskHealth {
     /// Why the task does not do its work; `None` if it does.
-    pub fn problem(&self, now: Instant) -> Option<String> {
+    pub(crate) fn problem(&self, now: Instant) -> Option<String> {
         if let Some(fault) = &self.fault {
             return Some(fault.clone());
         }
@@ -45,37 +45,37 @@ impl TaskHealth {
 
 /// Health of all tasks at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
+pub(crate) struct Health {
     /// All tasks in the order of their start.
-    pub tasks: Vec<TaskHealth>,
-    pub now: Instant,
+    pub(crate) tasks: Vec<TaskHealth>,
+    pub(crate) now: Instant,
 }
 
 impl Health {
     /// Whether each task has its heartbeat or is being restarted.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         !self.tasks.iter().any(|task| task.is_dead(self.now))
     }
 
     /// Whether every task does its work.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.tasks.iter().all(|task| task.problem(self.now).is_none())
     }
 
     /// A line for each dead task, or a line that says that all are alive.
-    pub fn live_text(&self) -> String {
+    pub(crate) fn live_text(&self) -> String {
         let dead = self.tasks.iter().filter(|task| task.is_dead(self.now));
         self.lines("alive\n", dead)
     }
 
     /// A line for each task that does not do its work, or a line that says that all are ready.
-    pub fn ready_text(&self) -> String {
+    pub(crate) fn ready_text(&self) -> String {
         let idle = self.tasks.iter().filter(|task| task.problem(self.now).is_some());
         self.lines("ready\n", idle)
     }
 
     /// Liveness of the process, and a line for each task.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = if self.is_live() { "alive\n" } else { "not alive\n" }.to_owned();
         for task in &self.tasks {
             let state = match task.problem(self.now) {

@@ -17,26 +17,26 @@ const FIRST_BEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The heartbeat of one task. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Heartbeat(Arc<Mutex<Pulse>>);
+pub(crate) struct Heartbeat(Arc<Mutex<Pulse>>);
 
 /// Last state of a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     /// Time of the last beat.
-    pub beat: Instant,
+    pub(crate) beat: Instant,
     /// Deadline of the next beat.
-    pub due: Instant,
+    pub(crate) due: Instant,
     /// Activity until the next beat.
-    pub doing: String,
+    pub(crate) doing: String,
     /// Why the task can't do its work, and since when; `None` while it can.
-    pub problem: Option<(String, Instant)>,
+    pub(crate) problem: Option<(String, Instant)>,
     /// A fault that does not stop the task's own work, and since when.
-    pub impairment: Option<(String, Instant)>,
+    pub(crate) impairment: Option<(String, Instant)>,
 }
 
 impl Pulse {
     /// Whether the next beat is missing.
-    pub fn is_overdue(&self, now: Instant) -> bool {
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         now >= self.due
     }
 }
@@ -58,7 +58,7 @@ impl Default for Heartbeat {
 
 impl Heartbeat {
     /// Beats, and promises the next beat within `timeout`.
-    pub fn beat(&self, doing: impl Into<String>, timeout: Duration) {
+    pub(crate) fn beat(&self, doing: impl Into<String>, timeout: Duration) {
         let (mut pulse, now) = (self.lock(), Instant::now());
         pulse.beat = now;
         pulse.due = now + timeout.min(NO_DEADLINE);
@@ -67,7 +67,7 @@ impl Heartbeat {
 
     /// Beats, and runs a step of the work that should end within `limit`. A slow step is a problem
     /// until [`Heartbeat::ready`].
-    pub async fn during<T>(
+    pub(crate) async fn during<T>(
         &self,
         doing: impl Into<String>,
         limit: Duration,
@@ -86,21 +86,21 @@ impl Heartbeat {
     }
 
     /// Beats, and promises no further beat because there is no work.
-    pub fn rest(&self, doing: impl Into<String>) {
+    pub(crate) fn rest(&self, doing: impl Into<String>) {
         self.beat(doing, NO_DEADLINE);
         self.ready();
     }
 
     /// Resets the heartbeat for a spawned task. A problem remains until the task reports otherwise.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.beat("starting", FIRST_BEAT_TIMEOUT);
     }
 
-    pub fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.lock().problem = None;
     }
 
-    pub fn not_ready(&self, reason: impl Into<String>) {
+    pub(crate) fn not_ready(&self, reason: impl Into<String>) {
         let mut pulse = self.lock();
         let since = pulse.problem.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         pulse.problem = Some((reason.into(), since));
@@ -108,18 +108,18 @@ impl Heartbeat {
 
     /// Sets or clears a fault that does not stop the task's own work. [`Heartbeat::ready`] does not
     /// clear it.
-    pub fn impaired(&self, reason: Option<String>) {
+    pub(crate) fn impaired(&self, reason: Option<String>) {
         let mut pulse = self.lock();
         let since = pulse.impairment.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         pulse.impairment = reason.map(|reason| (reason, since));
     }
 
-    pub fn pulse(&self) -> Pulse {
+    pub(crate) fn pulse(&self) -> Pulse {
         self.lock().clone()
     }
 
     /// Waits until a beat is missing. Returns the last pulse.
-    pub async fn overdue(&self) -> Pulse {
+    pub(crate) async fn overdue(&self) -> Pulse {
         loop {
             let pulse = self.pulse();
             if pulse.is_overdue(Instant::now()) {

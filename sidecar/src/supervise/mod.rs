@@ -11,15 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use self::health::{Health, TaskHealth};
-pub use self::heartbeat::{Heartbeat, Pulse};
+pub(crate) use self::health::{Health, TaskHealth};
+pub(crate) use self::heartbeat::Heartbeat;
 pub(crate) use self::memory::trim;
-pub use self::restart::TaskFault;
-pub use self::task::{StopError, Task, TaskError};
+pub(crate) use self::task::{StopError, Task, TaskError};
 
 /// All tasks of the process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<Mutex<Vec<Arc<Entry>>>>);
+pub(crate) struct Board(Arc<Mutex<Vec<Arc<Entry>>>>);
 
 /// A task on the board.
 #[derive(Debug)]
@@ -44,12 +43,12 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 impl Board {
     /// Heartbeat of a task that is run and watched by another task.
-    pub fn heartbeat(&self, name: &'static str) -> Heartbeat {
+    pub(crate) fn heartbeat(&self, name: &'static str) -> Heartbeat {
         self.enter(name).heartbeat.clone()
     }
 
     /// Current health of all tasks.
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         let health = |entry: &Arc<Entry>| {
             let (pulse, record) = (entry.heartbeat.pulse(), entry.record());
             TaskHealth { name: entry.name, pulse, fault: record.fault.clone(), restarts: record.restarts }

@@ -12,7 +12,7 @@ pub(super) const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Unexpected end of a task's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskFault {
+pub(crate) enum TaskFault {
     /// The run returned.
     Ended,
     /// The run panicked with this message.

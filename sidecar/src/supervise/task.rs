@@ -17,7 +17,7 @@ use super::{Board, Entry, Heartbeat, stopped};
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A task that runs until it is stopped.
-pub struct Task {
+pub(crate) struct Task {
     name: &'static str,
     stop_timeout: Duration,
     min_backoff: Duration,
@@ -26,7 +26,7 @@ pub struct Task {
 
 /// Why a task is not restarted.
 #[derive(Debug, thiserror::Error)]
-pub enum TaskError {
+pub(crate) enum TaskError {
     /// Consecutive faults exceeded the limit.
     #[error("task {task} failed repeatedly, last because {fault}: see the log")]
     Failing { task: &'static str, fault: TaskFault },
@@ -44,7 +44,7 @@ pub enum TaskError {
 
 /// Why a task did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
-pub enum StopError {
+pub(crate) enum StopError {
     /// The task exceeded its stop timeout.
     #[error("task {task} was aborted, because it did not end within {} s: {doing}", .timeout.as_secs())]
     Aborted {
@@ -67,7 +67,7 @@ impl StopError {
 impl Task {
     /// Creates a task that ends within `stop_timeout` after a stop request. `run` is called for
     /// every restart too.
-    pub fn new<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) fn new<F: Future<Output = ()> + Send + 'static>(
         name: &'static str,
         stop_timeout: Duration,
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
@@ -80,7 +80,11 @@ impl Task {
     ///
     /// # Errors
     /// Fails if the task keeps failing, can't be aborted, or does not stop cleanly.
-    pub async fn supervise(self, board: &Board, mut stop: watch::Receiver<bool>) -> Result<(), TaskError> {
+    pub(crate) async fn supervise(
+        self,
+        board: &Board,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), TaskError> {
         let entry = board.enter(self.name);
         let mut faults = FaultCount::new(self.min_backoff);
         loop {

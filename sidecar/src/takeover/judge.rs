@@ -7,7 +7,7 @@ use crate::schema::{Feeder, SchemaPlan};
 
 /// Reason why a takeover or its reversal is refused. Every variant means that no step ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TakeoverRefusal {
+pub(crate) enum TakeoverRefusal {
     /// No consumer of this name feeds the tables.
     #[error("no consumer {name} feeds these tables: posthouse schema plan lists all that do{}", listed(.known))]
     Unknown {

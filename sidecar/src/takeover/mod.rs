@@ -24,9 +24,9 @@ use crate::schema::{
 use crate::sql::RenderError;
 use crate::topics::groups::{self, Lag};
 
-pub use self::judge::TakeoverRefusal;
-pub use self::steps::removal_steps;
-pub use self::verify::Verified;
+pub(crate) use self::judge::TakeoverRefusal;
+pub(crate) use self::steps::removal_steps;
+pub(crate) use self::verify::Verified;
 
 /// Longest stay in the group of consumers of detached tables: the default session of the
 /// engine is 45 s.
@@ -35,7 +35,7 @@ const LEAVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Reason why a takeover or its reversal was not carried out, or only in part.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
+pub(crate) enum TakeoverError {
     /// No step ran.
     #[error(transparent)]
     Refused(#[from] TakeoverRefusal),
@@ -80,10 +80,10 @@ pub enum TakeoverError {
 }
 
 /// The cluster of a takeover, and its stop signal.
-pub struct Takeover<'a> {
-    pub cluster: &'a Cluster,
+pub(crate) struct Takeover<'a> {
+    pub(crate) cluster: &'a Cluster,
     /// Set by a signal.
-    pub stop: &'a AtomicBool,
+    pub(crate) stop: &'a AtomicBool,
 }
 
 impl Takeover<'_> {
@@ -91,7 +91,7 @@ impl Takeover<'_> {
     ///
     /// # Errors
     /// [`TakeoverError::Refused`] or [`TakeoverError::SchemaPlan`], with the reason.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         plans: &[SchemaPlan],
         consumer: &str,
@@ -106,7 +106,7 @@ impl Takeover<'_> {
 
     /// Pauses the foreign consumer, creates ours at the same offsets, and waits until ours has read
     /// the messages present at the takeover.
-    pub async fn adopt(
+    pub(crate) async fn adopt(
         &self,
         consumer: &str,
         confirmed: &Confirmed,
@@ -130,7 +130,11 @@ impl Takeover<'_> {
     /// Drops our consumer and reattaches the foreign one at the offsets where ours ended. Our
     /// consumer is only detached until the group has these offsets, so that a repeated run after a
     /// kill still finds them.
-    pub async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> Result<(), TakeoverError> {
+    pub(crate) async fn hand_back(
+        &self,
+        consumer: &str,
+        mut report: impl FnMut(&str),
+    ) -> Result<(), TakeoverError> {
         let plans = self.plans().await?;
         judge::hand_back(&self.cluster.config, &plans, consumer)?;
         let (group, database) = (&self.cluster.config.events.group, &self.cluster.config.database);

@@ -75,7 +75,10 @@ fn dropped(plans: &[SchemaPlan], role: Role) -> impl Iterator<Item = (&str, &str
 ///
 /// # Errors
 /// [`RenderError`], a bug of posthouse.
-pub fn removal_steps(plans: &[SchemaPlan], confirmed: &Confirmed) -> Result<Vec<SchemaStep>, RenderError> {
+pub(crate) fn removal_steps(
+    plans: &[SchemaPlan],
+    confirmed: &Confirmed,
+) -> Result<Vec<SchemaStep>, RenderError> {
     let mut steps = Vec::new();
     for plan in plans {
         let paused = plan.feeders.iter().filter(|feeder| feeder.paused);

@@ -19,11 +19,11 @@ const READ_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const LOOK_BACK: u64 = 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// Partitions whose messages at the takeover our consumer has read completely.
-    pub partitions: usize,
+    pub(crate) partitions: usize,
     /// Rows of the last hour that are stored twice since the takeover.
-    pub twice: u64,
+    pub(crate) twice: u64,
 }
 
 #[derive(Deserialize)]

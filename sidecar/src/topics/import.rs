@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::kafka::{Client, ConfigOrigin, KafkaError};
 
 /// Text of a topics file with every topic of the cluster, except Kafka's own.
-pub async fn import(client: &Client) -> Result<String, KafkaError> {
+pub(crate) async fn import(client: &Client) -> Result<String, KafkaError> {
     let cluster = client.cluster().await?;
     let own = |name: &&String| !super::plan::is_internal(name);
     let names: BTreeSet<String> = cluster.topics.keys().filter(own).cloned().collect();

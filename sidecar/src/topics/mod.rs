@@ -3,14 +3,14 @@
 //! Changes that lose messages need a confirmation.
 
 mod spec_reader;
-pub mod spec;
+pub(crate) mod spec;
 mod observe;
-pub mod plan;
-pub mod apply;
-pub mod check;
-pub mod groups;
-pub mod reset;
-pub mod stalls;
+pub(crate) mod plan;
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod groups;
+pub(crate) mod reset;
+pub(crate) mod stalls;
 mod watcher;
 mod reconcile;
 mod import;
@@ -18,18 +18,19 @@ mod import;
 use crate::cluster::Cluster;
 use crate::kafka::{KafkaCluster, KafkaError};
 
-pub use self::apply::lock::{Lock, LockError, LockScope};
-pub use self::apply::{AppliedStep, StepOutcome, TopicsApplyError, apply};
-pub use self::import::import;
-pub use self::observe::observe;
-pub use self::plan::file::{SavedError, SavedPlan};
-pub use self::plan::{Observed, Options, TopicChange, TopicsPlan};
-pub use self::reconcile::reconcile;
-pub use self::spec::{Spec, SpecError, load};
+pub(crate) use self::apply::lock::LockError;
+pub use self::apply::lock::{Lock, LockScope};
+pub(crate) use self::apply::{AppliedStep, StepOutcome, apply};
+pub(crate) use self::import::import;
+pub(crate) use self::observe::observe;
+pub(crate) use self::plan::file::SavedPlan;
+pub(crate) use self::plan::{Observed, Options, TopicsPlan};
+pub(crate) use self::reconcile::reconcile;
+pub(crate) use self::spec::{Spec, SpecError, load};
 
 /// Observes the cluster and compares it with the file. Returns the plan and its input. Changes
 /// neither.
-pub async fn compare(
+pub(crate) async fn compare(
     cluster: &Cluster,
     spec: &Spec,
     options: &Options,
@@ -47,7 +48,7 @@ pub async fn compare(
 
 /// Reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
-pub enum TopicsPlanError {
+pub(crate) enum TopicsPlanError {
     /// The brokers can't be asked.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -67,7 +68,7 @@ pub enum TopicsPlanError {
     "the topics file is for cluster {wanted}, and the brokers are of cluster {found}: check kafka.brokers in the config, or \
      cluster_id in the topics file"
 )]
-pub struct OtherCluster {
+pub(crate) struct OtherCluster {
     wanted: String,
     found: String,
 }

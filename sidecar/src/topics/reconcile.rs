@@ -26,7 +26,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Checks topics every period until `stop` is set. Errors are logged and counted, and the next
 /// period retries.
-pub async fn reconcile(
+pub(crate) async fn reconcile(
     cluster: Arc<Cluster>,
     metrics: TopicsMetrics,
     heartbeat: Heartbeat,

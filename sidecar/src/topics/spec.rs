@@ -15,27 +15,27 @@ const MAX_PARTITIONS: i32 = 10_000;
 const MAX_REPLICAS: i32 = 32;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// Cluster of the file. Any other cluster is refused.
-    pub cluster_id: Option<String>,
+    pub(crate) cluster_id: Option<String>,
     /// In the order of their names.
-    pub topics: Vec<Topic>,
+    pub(crate) topics: Vec<Topic>,
 }
 
 /// A topic of the file, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
-    pub name: String,
-    pub manage: Manage,
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) manage: Manage,
     /// By Kafka's names, for example `retention.ms`. The broker decides all others.
-    pub config: BTreeMap<String, String>,
+    pub(crate) config: BTreeMap<String, String>,
     /// Contact for people; not used by posthouse.
-    pub owner: Option<String>,
+    pub(crate) owner: Option<String>,
 }
 
 /// How posthouse manages a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manage {
+pub(crate) enum Manage {
     /// Created if missing, and changed to match the file.
     Full { partitions: i32, replication_factor: i32 },
     /// Created by another program. Posthouse changes the settings that the file names.
@@ -53,7 +53,7 @@ pub enum Manage {
 
 /// Reason why `topics.toml` can't be used; exit code 2.
 #[derive(Debug, thiserror::Error)]
-pub enum SpecError {
+pub(crate) enum SpecError {
     /// The file can't be read.
     #[error("can't read the topics file {path}: give its path as kafka.topics_file in the config")]
     Unreadable {
@@ -74,7 +74,7 @@ pub enum SpecError {
 ///
 /// # Errors
 /// [`SpecError::Unreadable`], or [`SpecError::Faulty`] with all faults.
-pub fn load(path: &Path) -> Result<Spec, SpecError> {
+pub(crate) fn load(path: &Path) -> Result<Spec, SpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
     parse(&text).map_err(|faults| SpecError::Faulty { path: path.to_owned(), faults })
@@ -84,7 +84,7 @@ pub fn load(path: &Path) -> Result<Spec, SpecError> {
 ///
 /// # Errors
 /// All faults, in the order of lines.
-pub fn parse(text: &str) -> Result<Spec, Vec<Fault>> {
+pub(crate) fn parse(text: &str) -> Result<Spec, Vec<Fault>> {
     reader::read(text, |top| {
         let cluster_id = top.optional("cluster_id", rules::text);
         let defaults = top.section("defaults", Settings::read);

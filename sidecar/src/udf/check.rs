@@ -15,7 +15,7 @@ const COMPARE: &str = include_str!("../../../sql/inspect/udf_check.sql");
 
 /// Generated ids for each list of weights. Covers several blocks and all kinds of ids in less than
 /// a second.
-pub const CHECK_ROWS: u64 = 100_000;
+pub(crate) const CHECK_ROWS: u64 = 100_000;
 
 /// Shard weights checked besides the config's: one shard, equal weights, unequal weights, and zero
 /// weights at either end and in between.
@@ -23,19 +23,19 @@ const OTHER_WEIGHTS: [&[u32]; 5] = [&[1], &[1, 1, 1], &[9, 1], &[3, 0, 2], &[0, 
 
 /// Results of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FunctionCheck {
-    pub node: String,
+pub(crate) struct FunctionCheck {
+    pub(crate) node: String,
     /// Functions that the node lacks. The others can't be compared then.
-    pub missing: Vec<&'static str>,
+    pub(crate) missing: Vec<&'static str>,
     /// Examples of the registry with other results on the node.
-    pub mismatches: Vec<Mismatch>,
+    pub(crate) mismatches: Vec<Mismatch>,
     /// One comparison for each list of weights, the config's first.
-    pub compared: Vec<Compared>,
+    pub(crate) compared: Vec<Compared>,
 }
 
 impl FunctionCheck {
     /// Whether all functions exist and every result is correct.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.missing.is_empty()
             && self.mismatches.is_empty()
             && self.compared.iter().all(|compared| compared.answer.differing == 0)
@@ -44,40 +44,40 @@ impl FunctionCheck {
 
 /// Comparison for one list of shard weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Compared {
-    pub weights: Vec<u32>,
+pub(crate) struct Compared {
+    pub(crate) weights: Vec<u32>,
     #[serde(flatten)]
-    pub answer: Answer,
+    pub(crate) answer: Answer,
 }
 
 /// Counts of one comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Number of compared ids.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Number of empty ids.
-    pub empty_ids: u64,
+    pub(crate) empty_ids: u64,
     /// Number of ids that are not UTF-8.
-    pub not_utf8: u64,
+    pub(crate) not_utf8: u64,
     /// Number of ids whose key or shard differs from the result of ClickHouse's own functions.
-    pub differing: u64,
+    pub(crate) differing: u64,
     /// The first differing ids.
-    pub first: Vec<ResultDifference>,
+    pub(crate) first: Vec<ResultDifference>,
 }
 
 /// An id with two results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResultDifference {
+pub(crate) struct ResultDifference {
     /// Bytes of the id in hexadecimal.
-    pub distinct_id_hex: String,
+    pub(crate) distinct_id_hex: String,
     /// Result of `shardKey`.
-    pub key: u64,
+    pub(crate) key: u64,
     /// Result of `sipHash64`.
-    pub expected_key: u64,
+    pub(crate) expected_key: u64,
     /// Result of `shardOf`.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// Shard that owns the key's slot.
-    pub expected_shard: u32,
+    pub(crate) expected_shard: u32,
 }
 
 /// Checks that `node` has every function, evaluates the registry's examples, and compares the shard
@@ -87,7 +87,7 @@ pub struct ResultDifference {
 /// # Errors
 /// Fails if the node is unreachable or a function fails. Wrong results are part of the return
 /// value.
-pub async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<FunctionCheck, UdfError> {
+pub(crate) async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<FunctionCheck, UdfError> {
     let registered = registered(node).await?;
     let missing: Vec<&str> = FUNCTIONS
         .iter()

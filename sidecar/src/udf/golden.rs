@@ -12,13 +12,13 @@ use crate::sql;
 
 /// An example with a different result on the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mismatch {
+pub(crate) struct Mismatch {
     /// Expression of the example.
-    pub call: &'static str,
+    pub(crate) call: &'static str,
     /// Expected result and its type.
-    pub expected: String,
+    pub(crate) expected: String,
     /// The node's result and its type.
-    pub found: String,
+    pub(crate) found: String,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ struct GoldenRow {
 ///
 /// # Errors
 /// Fails if the node is unreachable or refuses an example. The error names the function.
-pub async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
+pub(crate) async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
     let examples: Vec<_> = FUNCTIONS
         .iter()
         .flat_map(|function| function.examples.iter().map(|example| (function.returns, example)))

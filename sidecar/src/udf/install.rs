@@ -33,7 +33,7 @@ const DECLARATION_MODE: u32 = 0o644;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FileState {
+pub(crate) enum FileState {
     /// New or different.
     Written,
     /// Identical to the existing file.
@@ -42,15 +42,15 @@ pub enum FileState {
 
 /// Result of an install on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Installed {
-    pub node: String,
+pub(crate) struct Installed {
+    pub(crate) node: String,
     /// Folder of the program that the node runs now.
-    pub release: String,
-    pub program: FileState,
+    pub(crate) release: String,
+    pub(crate) program: FileState,
     /// State of the declaration file.
-    pub functions: FileState,
+    pub(crate) functions: FileState,
     /// Folders of older releases that [`prune`] removed.
-    pub removed: Vec<String>,
+    pub(crate) removed: Vec<String>,
     /// Functions of the node before the install.
     #[serde(skip)]
     before: Vec<LoadedFunction>,
@@ -67,7 +67,11 @@ pub struct Installed {
 ///
 /// # Errors
 /// After a failure in any step, the node runs either the old program or the new one.
-pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Result<Installed, UdfError> {
+pub(crate) async fn install(
+    node: &Node,
+    files: &NodeFiles,
+    release: &Release,
+) -> Result<Installed, UdfError> {
     let before = loaded(node).await?;
     let (program, functions) = write_files(files, release)?;
     node.execute(RELOAD).await?;
@@ -91,7 +95,11 @@ pub async fn install(node: &Node, files: &NodeFiles, release: &Release) -> Resul
 ///
 /// # Errors
 /// Fails if a release can't be read or removed. Safe to repeat.
-pub fn prune(disks: &[&NodeFiles], release: &Release, installed: &mut [Installed]) -> Result<(), UdfError> {
+pub(crate) fn prune(
+    disks: &[&NodeFiles],
+    release: &Release,
+    installed: &mut [Installed],
+) -> Result<(), UdfError> {
     let folders: Vec<_> = disks.iter().map(|files| files.user_scripts_path.as_path()).collect();
     for sharers in by_folder(&folders) {
         let Some(folder) = sharers.first().and_then(|first| folders.get(*first)) else { continue };

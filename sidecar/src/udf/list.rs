@@ -12,21 +12,21 @@ use crate::node::Node;
 
 /// UDFs of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Listed {
-    pub node: String,
+pub(crate) struct Listed {
+    pub(crate) node: String,
     /// Location of the node's disk. Without access to it, `releases` has only those named by
     /// functions.
-    pub disk: Disk,
+    pub(crate) disk: Disk,
     /// Newest first.
-    pub releases: Vec<ListedRelease>,
+    pub(crate) releases: Vec<ListedRelease>,
     /// All posthouse functions, and other functions that run a posthouse release.
-    pub functions: Vec<ListedFunction>,
+    pub(crate) functions: Vec<ListedFunction>,
 }
 
 /// Location of a node's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Disk {
+pub(crate) enum Disk {
     /// On this machine, according to the config.
     Here,
     /// The config has no path.
@@ -34,21 +34,21 @@ pub enum Disk {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ListedRelease {
+pub(crate) struct ListedRelease {
     /// Name of the folder below `user_scripts`.
-    pub release: String,
-    pub state: ReleaseState,
+    pub(crate) release: String,
+    pub(crate) state: ReleaseState,
     /// Modification time of the program, if this machine has it. In JSON: seconds since 1970 in
     /// UTC.
     #[serde(rename = "written_unix_s", serialize_with = "unix_seconds")]
-    pub written: Option<SystemTime>,
+    pub(crate) written: Option<SystemTime>,
     /// Functions that run the release.
-    pub functions: Vec<String>,
+    pub(crate) functions: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ReleaseState {
+pub(crate) enum ReleaseState {
     /// Functions run it.
     Running,
     /// It is on the disk, and no function runs it.
@@ -60,16 +60,16 @@ pub enum ReleaseState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ListedFunction {
+pub(crate) struct ListedFunction {
     /// Name in queries.
-    pub name: String,
+    pub(crate) name: String,
     #[serde(flatten)]
-    pub state: FunctionState,
+    pub(crate) state: FunctionState,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum FunctionState {
+pub(crate) enum FunctionState {
     /// It runs a posthouse release.
     Running {
         release: String,
@@ -91,7 +91,7 @@ pub enum FunctionState {
 ///
 /// # Errors
 /// Fails if the folder can't be read or the node can't be queried.
-pub async fn list(node: &Node) -> Result<Listed, UdfError> {
+pub(crate) async fn list(node: &Node) -> Result<Listed, UdfError> {
     let found = match &node.files {
         Some(files) => Some(folders::find(&files.user_scripts_path)?.releases),
         None => None,

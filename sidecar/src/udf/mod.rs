@@ -1,26 +1,26 @@
 //! UDFs on the nodes: installation, listing, checks and removal.
 
-pub mod check;
+pub(crate) mod check;
 mod folders;
-pub mod golden;
-pub mod install;
-pub mod list;
+pub(crate) mod golden;
+pub(crate) mod install;
+pub(crate) mod list;
 mod loaded;
 mod prune;
-pub mod release;
-pub mod uninstall;
-pub mod xml;
+pub(crate) mod release;
+pub(crate) mod uninstall;
+pub(crate) mod xml;
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::node::NodeError;
 
-pub use self::check::{FunctionCheck, check};
-pub use self::install::{FileState, Installed, install, prune};
-pub use self::list::{Listed, list};
+pub(crate) use self::check::{FunctionCheck, check};
+pub(crate) use self::install::{FileState, Installed, install, prune};
+pub(crate) use self::list::{Listed, list};
 pub use self::release::Release;
-pub use self::uninstall::{Removal, plan_removal, remove_functions, remove_releases};
+pub(crate) use self::uninstall::{Removal, plan_removal, remove_functions, remove_releases};
 
 const RELOAD: &str = include_str!("../../../sql/inspect/udf_reload.sql");
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::UdfError;
 
-pub const PROGRAM: &str = "posthouse-udf";
+pub(crate) const PROGRAM: &str = "posthouse-udf";
 
 /// Bytes of the checksum in the folder's name (two characters each), enough to distinguish builds
 /// of one version.
@@ -66,7 +66,7 @@ impl Release {
     ///
     /// # Errors
     /// Fails with the first function that the program does not serve.
-    pub async fn try_out(&self) -> Result<(), UdfError> {
+    pub(crate) async fn try_out(&self) -> Result<(), UdfError> {
         for function in FUNCTIONS {
             let mut command = Command::new(&self.path);
             command.arg(function.name).stdin(Stdio::null()).kill_on_drop(true);

@@ -18,17 +18,17 @@ use crate::node::Node;
 
 /// Steps for one node, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Removal {
-    pub node: String,
+pub(crate) struct Removal {
+    pub(crate) node: String,
     /// Empty if the node has no UDFs of posthouse.
-    pub changes: Vec<UninstallStep>,
+    pub(crate) changes: Vec<UninstallStep>,
     /// Folders named like releases that don't contain only the posthouse program. They are kept.
-    pub left: Vec<PathBuf>,
+    pub(crate) left: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum UninstallStep {
+pub(crate) enum UninstallStep {
     /// Removes the declaration file.
     RemoveFunctions { path: PathBuf },
     /// Reloads the function files of the node.
@@ -60,7 +60,7 @@ enum Declaration {
 ///
 /// # Errors
 /// Fails if the declaration file is foreign, a file can't be read, or the node can't be queried.
-pub async fn plan_removal(node: &Node, files: &NodeFiles) -> Result<Removal, UdfError> {
+pub(crate) async fn plan_removal(node: &Node, files: &NodeFiles) -> Result<Removal, UdfError> {
     let declaration = declaration(&files.functions_config_file)?;
     let (found, loaded) = (folders::find(&files.user_scripts_path)?, loaded(node).await?);
     let changes = changes(&files.functions_config_file, declaration, &found, &loaded)?;
@@ -113,7 +113,7 @@ fn remaining(loaded: &[LoadedFunction]) -> Option<&LoadedFunction> {
 /// # Errors
 /// Fails if the file can't be removed, another file declares a function that runs a posthouse
 /// release, or the node can't be queried. All programs are then still in place. Safe to repeat.
-pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfError> {
+pub(crate) async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfError> {
     if removal.changes.is_empty() {
         return Ok(());
     }
@@ -139,7 +139,7 @@ pub async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfE
 ///
 /// # Errors
 /// Fails if a release can't be removed. Safe to repeat.
-pub fn remove_releases(removal: &Removal) -> Result<(), UdfError> {
+pub(crate) fn remove_releases(removal: &Removal) -> Result<(), UdfError> {
     removal.changes.iter().try_for_each(|change| match change {
         UninstallStep::RemoveRelease { path } => folders::remove(path),
         UninstallStep::RemoveFunctions { .. } | UninstallStep::ReloadFunctions => Ok(()),

@@ -88,17 +88,3 @@ fn replica(node: &Node) -> Replica {
         functions_config_file: node.functions_xml(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use posthouse::topics::spec::Manage;
-
-    use super::*;
-
-    #[test]
-    fn posthouse_reads_the_topics() {
-        let spec = posthouse::topics::spec::parse(TOPICS_TOML).unwrap();
-        let events = spec.topics.iter().find(|topic| topic.name == "clickhouse_events_json").unwrap();
-        assert!(matches!(events.manage, Manage::Full { replication_factor: 1, .. }), "{events:?}");
-    }
-}

@@ -6,8 +6,8 @@ mod pending_insert;
 mod route;
 mod store;
 
-pub use self::pending_insert::PendingInsert;
-pub use self::route::{Destination, Route, RouteChoice, RouteError, Way, settle};
-pub use self::stale_tokens::StaleTokens;
-pub use self::store::{StoreError, Stored, store};
-pub use self::throttle::{Pressure, Throttle, observe};
+pub(crate) use self::pending_insert::PendingInsert;
+pub(crate) use self::route::{Destination, Route, RouteChoice, settle};
+pub(crate) use self::stale_tokens::StaleTokens;
+pub(crate) use self::store::{StoreError, Stored, store};
+pub(crate) use self::throttle::{Throttle, observe};

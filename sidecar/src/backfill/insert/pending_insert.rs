@@ -8,7 +8,7 @@ use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 use crate::backfill::shard::{Block, Native};
 
 /// A block that is being sent, with its range of row ids. Sent pieces are no longer in memory.
-pub struct PendingInsert {
+pub(crate) struct PendingInsert {
     pub(super) shard: u32,
     pub(super) month: u32,
     pub(super) rows: u64,
@@ -24,7 +24,7 @@ pub struct PendingInsert {
 impl PendingInsert {
     /// Creates the insert of a block in `unit`'s slice. Its token depends only on the source's
     /// bytes and the cut.
-    pub fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
+    pub(crate) fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
         let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
         let (number, checksum, times) = (slice.number(), block.checksum, (block.first, block.last));
         let Native { head, pieces } = block.into_native();

@@ -15,7 +15,7 @@ use crate::sql::{self, RenderError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Way {
+pub(crate) enum Way {
     /// To a node of the shard, into `sharded_events`.
     Direct,
     /// To any node, into `writable_events`, which forwards them.
@@ -24,7 +24,7 @@ pub enum Way {
 
 /// Route requested by the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RouteChoice {
+pub(crate) enum RouteChoice {
     /// Direct if every shard is reachable from here, else distributed.
     #[default]
     Auto,
@@ -36,39 +36,39 @@ pub enum RouteChoice {
 
 /// Target of a shard's blocks.
 #[derive(Debug, Clone)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// From 1.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// The first slot that the shard owns, used to find its ledger records.
-    pub slot: u32,
+    pub(crate) slot: u32,
     /// Interchangeable nodes that accept the shard's blocks; never empty.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// Table for inserts.
-    pub events: &'static str,
+    pub(crate) events: &'static str,
     /// Table in which stored blocks are looked up.
-    pub stored: &'static str,
+    pub(crate) stored: &'static str,
     /// Table of the shard's ledger.
-    pub ledger: &'static str,
+    pub(crate) ledger: &'static str,
     /// Insert settings beyond the loader's, depending on the nodes' version.
-    pub settings: Vec<(&'static str, &'static str)>,
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
 /// The route to every shard that takes rows.
 #[derive(Debug, Clone)]
-pub struct Route {
-    pub way: Way,
+pub(crate) struct Route {
+    pub(crate) way: Way,
     /// One for each shard with a weight, in order.
-    pub destinations: Vec<Destination>,
+    pub(crate) destinations: Vec<Destination>,
     /// The shard rule, the same as the live cluster's.
-    pub rule: Weights,
+    pub(crate) rule: Weights,
     /// Weights of the shards in order, which define the rule.
-    pub shard_weights: Vec<u32>,
+    pub(crate) shard_weights: Vec<u32>,
     /// Reachable nodes, for queries that any node can answer; never empty.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     /// No node is reachable, or a node that the chosen route needs is not.
     #[error(transparent)]
     Unreachable(#[from] NodesError),
@@ -97,7 +97,7 @@ impl fmt::Display for Way {
 impl Route {
     /// Queries the nodes, compares their cluster with the config, and chooses a route. Writes no
     /// data.
-    pub async fn choose(cluster: &Cluster, choice: RouteChoice) -> Result<Self, RouteError> {
+    pub(crate) async fn choose(cluster: &Cluster, choice: RouteChoice) -> Result<Self, RouteError> {
         let config = &cluster.config;
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
         let rule = Weights::new(&weights)?;
@@ -149,19 +149,19 @@ impl Route {
     }
 
     /// A node for queries that any node can answer.
-    pub fn any(&self) -> &Node {
+    pub(crate) fn any(&self) -> &Node {
         // `reachable` returns at least one.
         &self.nodes[0]
     }
 
     /// Shards that take rows.
-    pub fn shards(&self) -> Vec<u32> {
+    pub(crate) fn shards(&self) -> Vec<u32> {
         self.destinations.iter().map(|destination| destination.shard).collect()
     }
 }
 
 /// Waits until these replicas have every acknowledged change of a replicated table.
-pub async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), RouteError> {
+pub(crate) async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), RouteError> {
     let sql = sql::render("backfill/sync_replica.sql", minijinja::context! { database, table })?;
     for node in nodes {
         node.execute(&sql).await?;

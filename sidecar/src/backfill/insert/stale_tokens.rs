@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 /// The next token is a counter instead of a random number. A block that a disconnected attempt is
 /// still writing must be recognized by its token on the next attempt.
 #[derive(Debug, Default)]
-pub struct StaleTokens(Mutex<BTreeMap<String, u32>>);
+pub(crate) struct StaleTokens(Mutex<BTreeMap<String, u32>>);
 
 impl StaleTokens {
     /// Token for sending a block, given its first token.

@@ -16,7 +16,7 @@ use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
+pub(crate) enum Stored {
     /// Stored by this insert.
     Now,
     /// Stored by an earlier insert of this or another run, whose acknowledgement was lost.
@@ -25,7 +25,7 @@ pub enum Stored {
 
 /// A block is not stored, or not exactly once.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The shard did not accept the block.
     #[error("shard {shard} did not accept a block of month {month} in {tries} attempts")]
     Refused {
@@ -93,7 +93,7 @@ struct RowCount {
 /// # Errors
 /// Fails on a permanent error, on a transient one that lasts longer than [`PATIENCE`], and on any
 /// error after rows were sent.
-pub async fn store(
+pub(crate) async fn store(
     database: &str,
     destination: &Destination,
     pending_insert: &mut PendingInsert,

@@ -26,26 +26,26 @@ const MAX_WAITING: u64 = 1 << 30;
 
 /// Load of a node, from `sql/backfill/pressure.sql`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Pressure {
+pub(crate) struct Pressure {
     /// Active parts in the month of `sharded_events` with the most parts.
-    pub parts: u64,
+    pub(crate) parts: u64,
     /// `parts_to_delay_insert`.
-    pub delay_at: u64,
+    pub(crate) delay_at: u64,
     /// `parts_to_throw_insert`.
-    pub throw_at: u64,
+    pub(crate) throw_at: u64,
     /// Merges of `sharded_events` in progress.
-    pub merges: u64,
+    pub(crate) merges: u64,
     /// Bytes on its disk that wait for other shards.
-    pub waiting_bytes: u64,
+    pub(crate) waiting_bytes: u64,
     /// Free bytes of its fullest disk.
-    pub free: u64,
+    pub(crate) free: u64,
     /// Total bytes of that disk.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 /// Throttle for the next block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Throttle {
+pub(crate) enum Throttle {
     /// Inserts without a wait.
     None,
     /// Inserts after a pause.
@@ -55,13 +55,13 @@ pub enum Throttle {
 }
 
 /// Queries a node's load.
-pub async fn observe(node: &Node, database: &str) -> Result<Option<Pressure>, NodeError> {
+pub(crate) async fn observe(node: &Node, database: &str) -> Result<Option<Pressure>, NodeError> {
     let query = node.query(sql::text("backfill/pressure.sql").unwrap_or_default());
     Ok(query.param("database", database).rows().await?.into_iter().next())
 }
 
 impl Throttle {
-    pub fn of(pressure: &Pressure) -> Self {
+    pub(crate) fn of(pressure: &Pressure) -> Self {
         if (pressure.free as f64) < MIN_FREE_SHARE * pressure.total as f64 {
             let free = pressure.free >> 20;
             return Self::Pause { reason: format!("only {free} MiB of disk are free: merges need room") };
@@ -89,7 +89,7 @@ impl Throttle {
 
 impl Throttle {
     /// The slower of two.
-    pub fn slower(self, other: Self) -> Self {
+    pub(crate) fn slower(self, other: Self) -> Self {
         let rank = |throttle: &Self| match throttle {
             Self::None => Duration::ZERO,
             Self::Delay { pause, .. } => *pause,

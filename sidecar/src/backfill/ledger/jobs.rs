@@ -10,49 +10,49 @@ use crate::sql;
 
 /// A load, from the time when it begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Job {
+pub(crate) struct Job {
     /// The same files with the same mapping have the same job id.
-    pub job: String,
-    pub files: u64,
-    pub bytes: u64,
-    pub rows: u64,
+    pub(crate) job: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
     /// Rows in blocks of its files that shards have acknowledged, in any job.
-    pub stored: u64,
+    pub(crate) stored: u64,
     /// The number of acknowledged blocks.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Units whose blocks may have been sent.
-    pub units_begun: u64,
+    pub(crate) units_begun: u64,
     /// Units that every shard has completely.
-    pub units_done: u64,
+    pub(crate) units_done: u64,
     /// Rows rejected in units that are done.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Team of all rows, if it was given.
-    pub team_id: Option<i64>,
+    pub(crate) team_id: Option<i64>,
     /// Time of the first run.
-    pub begun_at: String,
+    pub(crate) begun_at: String,
     /// Time of the last record.
-    pub last_at: String,
+    pub(crate) last_at: String,
     /// Empty if never.
-    pub cancelled_at: String,
+    pub(crate) cancelled_at: String,
     /// Empty if never.
-    pub proven_at: String,
+    pub(crate) proven_at: String,
     /// Some of its files.
-    pub locations: Vec<String>,
+    pub(crate) locations: Vec<String>,
 }
 
 /// A file of a job, and the settings of its load.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct JobFile {
-    pub location: String,
+pub(crate) struct JobFile {
+    pub(crate) location: String,
     /// A preset's name, or the text of a mapping.
-    pub mapping: String,
+    pub(crate) mapping: String,
     /// Team of all rows, if it was given.
-    pub team_id: Option<i64>,
+    pub(crate) team_id: Option<i64>,
 }
 
 impl Job {
     /// Whether every row of its files is stored or rejected, and every shard has acknowledged this.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.stored + self.rejected == self.rows && self.units_begun == self.units_done
     }
 }
@@ -63,31 +63,31 @@ struct Cancellations {
 }
 
 /// All jobs, oldest first, or only `job`.
-pub async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<Job>, LedgerError> {
+pub(crate) async fn jobs(node: &Node, database: &str, job: Option<&str>) -> Result<Vec<Job>, LedgerError> {
     let sql = sql::render("backfill/jobs.sql", minijinja::context! { database })?;
     Ok(node.query(&sql).param("job", job.unwrap_or_default()).rows().await?)
 }
 
 /// Files of `job`, by location.
-pub async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<JobFile>, LedgerError> {
+pub(crate) async fn job_files(node: &Node, database: &str, job: &str) -> Result<Vec<JobFile>, LedgerError> {
     let sql = sql::render("backfill/job_files.sql", minijinja::context! { database })?;
     Ok(node.query(&sql).param("job", job).rows().await?)
 }
 
 /// Number of times `job` was cancelled so far.
-pub async fn cancellations(node: &Node, database: &str, job: &str) -> Result<u64, LedgerError> {
+pub(crate) async fn cancellations(node: &Node, database: &str, job: &str) -> Result<u64, LedgerError> {
     let sql = sql::render("backfill/cancellations.sql", minijinja::context! { database })?;
     let rows: Vec<Cancellations> = node.query(&sql).param("job", job).rows().await?;
     Ok(rows.first().map_or(0, |row| row.cancellations))
 }
 
 /// Requests every run of `job` to stop after the blocks in flight.
-pub async fn cancel(route: &Route, database: &str, job: &str) -> Result<(), LedgerError> {
+pub(crate) async fn cancel(route: &Route, database: &str, job: &str) -> Result<(), LedgerError> {
     note(route, database, job, State::Cancelled).await
 }
 
 /// Records a state of the whole job, on the first shard.
-pub async fn note(route: &Route, database: &str, job: &str, state: State) -> Result<(), LedgerError> {
+pub(crate) async fn note(route: &Route, database: &str, job: &str, state: State) -> Result<(), LedgerError> {
     let Some(first) = route.destinations.first() else { return Ok(()) };
     let lines = [Record::of_job(job, first.shard, first.slot, state)];
     record(&first.nodes, database, first.ledger, &lines).await

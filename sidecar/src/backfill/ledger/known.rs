@@ -15,27 +15,27 @@ const NAMES_A_QUESTION: usize = 500;
 
 /// A file whose load was begun by an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct KnownFile {
-    pub job: String,
+pub(crate) struct KnownFile {
+    pub(crate) job: String,
     /// Id of the file and its load settings.
-    pub file: String,
-    pub location: String,
+    pub(crate) file: String,
+    pub(crate) location: String,
     /// Identity of the file's bytes.
-    pub identity: String,
+    pub(crate) identity: String,
     /// Hash of the mapping's meaning.
-    pub mapping_fingerprint: String,
+    pub(crate) mapping_fingerprint: String,
     /// Weights of the shards at that time.
-    pub weights: Vec<u32>,
+    pub(crate) weights: Vec<u32>,
     /// Size limit of its slices.
-    pub slice_bytes: u64,
+    pub(crate) slice_bytes: u64,
     /// Size limit of its units.
-    pub unit_bytes: u64,
-    pub at: String,
+    pub(crate) unit_bytes: u64,
+    pub(crate) at: String,
 }
 
 /// Ledger records of some files' units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// Units whose blocks may have been sent.
     begun: BTreeSet<String>,
     /// Shards that have all blocks of a unit.
@@ -74,29 +74,29 @@ impl Known {
     }
 
     /// Whether an earlier run may have sent blocks of the unit.
-    pub fn is_begun(&self, unit: &str) -> bool {
+    pub(crate) fn is_begun(&self, unit: &str) -> bool {
         self.begun.contains(unit)
     }
 
     /// Whether each of `shards` has all blocks of the unit.
-    pub fn is_done(&self, unit: &str, shards: &[u32]) -> bool {
+    pub(crate) fn is_done(&self, unit: &str, shards: &[u32]) -> bool {
         self.done.get(unit).is_some_and(|done| shards.iter().all(|shard| done.contains(shard)))
     }
 
     /// Whether the shard has acknowledged this block.
-    pub fn is_stored(&self, unit: &str, shard: u32, slice: u64, month: u32) -> bool {
+    pub(crate) fn is_stored(&self, unit: &str, shard: u32, slice: u64, month: u32) -> bool {
         self.stored.contains(&(unit.to_owned(), shard, slice, month))
     }
 
     /// Rejected rows of a unit, known once a shard has all its blocks.
-    pub fn rejected(&self, unit: &str) -> u64 {
+    pub(crate) fn rejected(&self, unit: &str) -> u64 {
         self.rejected.get(unit).copied().unwrap_or_default()
     }
 }
 
 /// Known files at `locations`, and known files elsewhere with the bytes `identities`, oldest first.
 /// `node` may be any node.
-pub async fn known_files(
+pub(crate) async fn known_files(
     node: &Node,
     database: &str,
     locations: &[&str],
@@ -118,7 +118,7 @@ pub async fn known_files(
 }
 
 /// Records of `files`. `node` may be any node.
-pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Result<Known, LedgerError> {
+pub(crate) async fn known_units(node: &Node, database: &str, files: &[String]) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let mut rows = Vec::new();
     for names in files.chunks(NAMES_A_QUESTION) {
@@ -129,7 +129,12 @@ pub async fn known_units(node: &Node, database: &str, files: &[String]) -> Resul
 }
 
 /// Current records of one unit. `node` may be any node.
-pub async fn known_unit(node: &Node, database: &str, file: &str, unit: &str) -> Result<Known, LedgerError> {
+pub(crate) async fn known_unit(
+    node: &Node,
+    database: &str,
+    file: &str,
+    unit: &str,
+) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let query = node.query(&sql).param("files", vec![file]).param("unit", unit);
     Ok(Known::of(query.rows().await?))

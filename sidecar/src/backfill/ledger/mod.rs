@@ -6,9 +6,9 @@ mod jobs;
 mod known;
 mod record;
 
-pub use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
-pub use self::known::{Known, KnownFile, known_files, known_unit, known_units};
-pub use self::record::{FileRecord, Record, State, record, record_files};
+pub(crate) use self::jobs::{Job, cancel, cancellations, job_files, jobs, note};
+pub(crate) use self::known::{Known, KnownFile, known_files, known_unit, known_units};
+pub(crate) use self::record::{FileRecord, Record, State, record, record_files};
 
 use crate::node::NodeError;
 use crate::sql::RenderError;
@@ -21,7 +21,7 @@ const ALL_CONNECTION_TRIES_FAILED: u32 = 279;
 
 /// The ledger can't be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
+pub(crate) enum LedgerError {
     /// The statement failed on a node.
     #[error(transparent)]
     Node(NodeError),

@@ -16,7 +16,7 @@ use crate::sql;
 /// State of a unit or block on one shard, or of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// Blocks of the unit may have been sent from now on.
     Begun,
     /// The shard has acknowledged a block.
@@ -31,64 +31,64 @@ pub enum State {
 
 /// Row of `backfill_ledger`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The job that added the record.
-    pub job: String,
+    pub(crate) job: String,
     /// Id of the file and its load settings; empty for a record of the whole job.
-    pub file: String,
+    pub(crate) file: String,
     /// Id of the unit; empty for a record of the whole job.
-    pub unit: String,
+    pub(crate) unit: String,
     /// From 1.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// First slot that the shard owns, used to find the record.
-    pub slot: u32,
-    pub state: State,
+    pub(crate) slot: u32,
+    pub(crate) state: State,
     /// Slice of the block; 0 for other records.
-    pub slice: u64,
+    pub(crate) slice: u64,
     /// Month of the block; 0 for other records.
-    pub month: u32,
+    pub(crate) month: u32,
     /// Rows of the block, or of all the unit's blocks on this shard.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Sum of the block's row hashes; 0 for other records.
-    pub checksum: u64,
+    pub(crate) checksum: u64,
     /// Rejected rows of the whole unit.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 /// Row of `backfill_files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FileRecord {
-    pub job: String,
+pub(crate) struct FileRecord {
+    pub(crate) job: String,
     /// Id of the file and its load settings.
-    pub file: String,
+    pub(crate) file: String,
     /// Location without secrets.
-    pub location: String,
+    pub(crate) location: String,
     /// Identity of the file's bytes.
-    pub identity: String,
-    pub mapping: String,
+    pub(crate) identity: String,
+    pub(crate) mapping: String,
     /// Hash of the mapping's meaning.
-    pub mapping_fingerprint: String,
+    pub(crate) mapping_fingerprint: String,
     /// Team of all rows, if it is given.
-    pub team_id: Option<i64>,
+    pub(crate) team_id: Option<i64>,
     /// Weights by which its rows were routed.
-    pub weights: Vec<u32>,
+    pub(crate) weights: Vec<u32>,
     /// Size limit of its slices.
-    pub slice_bytes: u64,
+    pub(crate) slice_bytes: u64,
     /// Size limit of its units.
-    pub unit_bytes: u64,
+    pub(crate) unit_bytes: u64,
     /// From the file's footer.
-    pub rows: u64,
-    pub bytes: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Record {
     /// Record of a unit on a shard, without a block.
-    pub fn new(job: &str, file: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
+    pub(crate) fn new(job: &str, file: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
         Self { file: file.to_owned(), unit: unit.to_string(), ..Self::of_job(job, shard, slot, state) }
     }
 
     /// Record of a whole job.
-    pub fn of_job(job: &str, shard: u32, slot: u32, state: State) -> Self {
+    pub(crate) fn of_job(job: &str, shard: u32, slot: u32, state: State) -> Self {
         let (job, file, unit) = (job.to_owned(), String::new(), String::new());
         Self { job, file, unit, shard, slot, state, slice: 0, month: 0, rows: 0, checksum: 0, rejected: 0 }
     }
@@ -99,7 +99,7 @@ impl Record {
 ///
 /// # Errors
 /// Fails on a permanent error, and on a transient one that lasts longer than [`PATIENCE`].
-pub async fn record(
+pub(crate) async fn record(
     nodes: &[Node],
     database: &str,
     table: &str,
@@ -110,7 +110,11 @@ pub async fn record(
 }
 
 /// Inserts files into `backfill_files` through one of `nodes`. Idempotent.
-pub async fn record_files(nodes: &[Node], database: &str, files: &[FileRecord]) -> Result<(), LedgerError> {
+pub(crate) async fn record_files(
+    nodes: &[Node],
+    database: &str,
+    files: &[FileRecord],
+) -> Result<(), LedgerError> {
     let sql = sql::render("backfill/record_files.sql", minijinja::context! { database })?;
     insert(nodes, &sql, files).await
 }

@@ -7,7 +7,7 @@ use crate::config::{Fault, report};
 
 /// Exit code 2.
 #[derive(Debug, thiserror::Error)]
-pub enum MappingError {
+pub(crate) enum MappingError {
     /// The file can't be read.
     #[error(
         "can't read the mapping {path}: give the path of a mapping.toml, or the name of a preset ({presets})"

@@ -13,16 +13,16 @@ use crate::backfill::events::EventBatch;
 
 /// Result of mapping a batch. Every row is in exactly one of the two.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mapped {
+pub(crate) struct Mapped {
     /// Valid rows in their order.
-    pub events: EventBatch,
+    pub(crate) events: EventBatch,
     /// Rejected rows in their order.
-    pub rejects: Vec<Reject>,
+    pub(crate) rejects: Vec<Reject>,
 }
 
 /// A mapping bound to a file's columns by [`Mapping::bind`](super::Mapping::bind).
 #[derive(Debug, Clone)]
-pub struct Mapper {
+pub(crate) struct Mapper {
     pub(super) uuid: Uuids,
     pub(super) event: StringColumn,
     pub(super) properties: StringColumn,
@@ -39,29 +39,29 @@ pub struct Mapper {
 
 impl Mapper {
     /// Leaf columns that the mapping uses, in ascending order and numbered as in Parquet.
-    pub fn projection(&self) -> &[usize] {
+    pub(crate) fn projection(&self) -> &[usize] {
         &self.leaves
     }
 
     /// Source column of `timestamp`, unless it is a constant.
-    pub fn timestamp_column(&self) -> Option<&str> {
+    pub(crate) fn timestamp_column(&self) -> Option<&str> {
         self.timestamp.column()
     }
 
     /// Decodes values of [`Mapper::timestamp_column`] like a load: microseconds since 1970 in UTC.
     /// Returns `None` if one is not a timestamp.
-    pub fn timestamps(&self, values: &ArrayRef) -> Option<Vec<i64>> {
+    pub(crate) fn timestamps(&self, values: &ArrayRef) -> Option<Vec<i64>> {
         self.timestamp.of(values)
     }
 
     /// Fingerprint of the mapping and the command line's team; part of a unit's identity.
-    pub fn fingerprint(&self) -> &str {
+    pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
     /// Maps `batch`, which has all of the file's columns or at least those in
     /// [`Mapper::projection`].
-    pub fn map(&self, batch: &RecordBatch) -> Mapped {
+    pub(crate) fn map(&self, batch: &RecordBatch) -> Mapped {
         let mut faults = Faults::default();
         let timestamp = self.timestamp.read(batch, &[], &mut faults);
         let created_at = self.created_at.read(batch, &timestamp, &mut faults);

@@ -28,12 +28,12 @@ mod columns;
 mod mapper;
 mod quarantine;
 
-pub use self::error::MappingError;
-pub use self::mapper::{Mapped, Mapper};
-pub use self::mapping::Mapping;
-pub use self::mapping::file::PRESETS;
-pub use self::quarantine::{Quarantine, QuarantineError};
-pub use self::reject::Reject;
+pub(crate) use self::error::MappingError;
+pub(crate) use self::mapper::Mapper;
+pub(crate) use self::mapping::Mapping;
+pub(crate) use self::mapping::file::PRESETS;
+pub(crate) use self::quarantine::{Quarantine, QuarantineError};
+pub(crate) use self::reject::Reject;
 
 #[cfg(test)]
 mod tests;

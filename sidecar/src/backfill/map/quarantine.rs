@@ -25,7 +25,7 @@ use crate::backfill::read::{Batch, Footer};
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
+pub(crate) enum QuarantineError {
     /// Creating, writing or renaming the file failed.
     #[error("can't write the quarantine file {path}: make room or give another folder, then run again")]
     Io {
@@ -48,7 +48,7 @@ pub enum QuarantineError {
 /// Each row has the source columns that the mapping uses, with their types in the source (INT96
 /// becomes a timestamp in microseconds), and `_file`, `_row_group`, `_row` (both from 0) and
 /// `_reason`. The same mapping can load the file, because a mapping ignores other columns.
-pub struct Quarantine {
+pub(crate) struct Quarantine {
     path: PathBuf,
     file: Arc<str>,
     rows: u64,
@@ -59,7 +59,7 @@ pub struct Quarantine {
 impl Quarantine {
     /// Creates the file `path` for rejected rows of the source that `footer` describes. `columns`
     /// is the schema of the source's batches.
-    pub fn create(path: &Path, footer: &Footer, columns: &Schema) -> Result<Self, QuarantineError> {
+    pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> Result<Self, QuarantineError> {
         let io = |source| QuarantineError::Io { path: path.to_owned(), source };
         let rows = |source| QuarantineError::Rows { path: path.to_owned(), source };
         let schema = with_place(columns.fields.iter().cloned().collect());
@@ -79,7 +79,7 @@ impl Quarantine {
     }
 
     /// Appends the rejected rows of `batch`.
-    pub fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+    pub(crate) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
         let rows = self.rows_of(batch, rejects).map_err(|error| self.failed(error.into()))?;
         self.writer.write(&rows).map_err(|error| self.failed(error))?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES {
@@ -91,7 +91,7 @@ impl Quarantine {
 
     /// Renames the file to its final path, replacing an older one, and syncs it and its folder.
     /// Returns the number of rows.
-    pub fn finish(self) -> Result<u64, QuarantineError> {
+    pub(crate) fn finish(self) -> Result<u64, QuarantineError> {
         let Self { path, rows, writer, .. } = self;
         let io = |source| QuarantineError::Io { path: path.clone(), source };
         let temporary =

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 /// A row that is not a valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reject {
+pub(crate) struct Reject {
     /// Index in the batch, from 0.
-    pub row: usize,
+    pub(crate) row: usize,
     /// All reasons, separated by semicolons.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Reasons of a batch's rejected rows, by row.

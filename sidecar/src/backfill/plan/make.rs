@@ -22,25 +22,25 @@ const FOOTERS_AT_ONCE: usize = 16;
 
 /// A requested load.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Paths, globs and addresses.
-    pub sources: Vec<String>,
+    pub(crate) sources: Vec<String>,
     /// Conversion of rows to events.
-    pub mapping: Mapping,
+    pub(crate) mapping: Mapping,
     /// The mapping's name or text, for later readers of the job.
-    pub mapping_text: String,
+    pub(crate) mapping_text: String,
     /// The team of all rows, if the files don't hold it.
-    pub team_id: Option<i64>,
+    pub(crate) team_id: Option<i64>,
     /// Boundaries of units and slices for new files.
-    pub cut: Cut,
+    pub(crate) cut: Cut,
     /// Treatment of files that were loaded in another form.
-    pub if_loaded: IfLoaded,
+    pub(crate) if_loaded: IfLoaded,
     /// This machine's share.
-    pub partition: JobPartition,
+    pub(crate) partition: JobPartition,
 }
 
 /// Makes the plan of `request` for the shards of `route`. Only reads.
-pub async fn make(database: &str, route: &Route, request: &Request) -> Result<LoadPlan, PlanError> {
+pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> Result<LoadPlan, PlanError> {
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
@@ -93,7 +93,12 @@ fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32])
 ///
 /// # Errors
 /// Fails if the files of the job no longer exist, among other faults of [`PlanError`].
-pub async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> Result<LoadPlan, PlanError> {
+pub(crate) async fn remake(
+    database: &str,
+    route: &Route,
+    job: &str,
+    cut: Cut,
+) -> Result<LoadPlan, PlanError> {
     let files = job_files(route.any(), database, job).await?;
     let first = files.first();
     let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
@@ -178,7 +183,7 @@ async fn known_of(
 ///
 /// # Errors
 /// [`PlanError::Claimed`].
-pub async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> Result<(), PlanError> {
+pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> Result<(), PlanError> {
     let wanted: Vec<RequestedFile<'_>> = plan
         .files
         .iter()

@@ -12,13 +12,12 @@ mod units;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
-pub use self::make::{Request, confirm, make, remake};
-pub use self::partition::JobPartition;
-pub use self::previous_loads::IfLoaded;
+pub(crate) use self::make::{Request, confirm, make, remake};
+pub(crate) use self::partition::JobPartition;
+pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads, owners};
-pub use self::range::TimeRange;
-pub use self::summary::Summary;
-pub use self::units::{Cut, Unit};
+pub(crate) use self::summary::Summary;
+pub(crate) use self::units::{Cut, Unit};
 use super::ledger::{FileRecord, Known, LedgerError};
 use super::map::{Mapper, MappingError};
 use super::read::{Footer, ReadError};
@@ -26,15 +25,15 @@ use super::source::{Object, SourceError};
 
 /// The files and units of a load, and its settings.
 #[derive(Debug)]
-pub struct LoadPlan {
+pub(crate) struct LoadPlan {
     /// Equal for the same files under the same mapping.
-    pub job: String,
+    pub(crate) job: String,
     /// Sorted by location.
-    pub files: Vec<File>,
+    pub(crate) files: Vec<File>,
     /// The units of this machine's share, in the order of files.
-    pub units: Vec<Unit>,
+    pub(crate) units: Vec<Unit>,
     /// Progress of earlier runs on these units.
-    pub known: Known,
+    pub(crate) known: Known,
     /// Files of this job that are in the ledger.
     recorded: BTreeSet<String>,
     mapping: String,
@@ -43,22 +42,22 @@ pub struct LoadPlan {
 
 /// A file of the plan, with its footer.
 #[derive(Debug)]
-pub struct File {
-    pub object: Object,
+pub(crate) struct File {
+    pub(crate) object: Object,
     /// Identity of its bytes: the object's identity and the footer's hash.
-    pub identity: String,
-    pub footer: Footer,
+    pub(crate) identity: String,
+    pub(crate) footer: Footer,
     /// The mapping, bound to the file's columns.
-    pub mapper: Mapper,
+    pub(crate) mapper: Mapper,
     /// Its id in the ledger, for this file under these settings.
-    pub id: String,
+    pub(crate) id: String,
     /// The weights that route its rows, and the boundaries of its units and slices.
     settings: LoadSettings,
 }
 
 /// A plan that can't be made.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// A source can't be listed or opened.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -89,17 +88,17 @@ fn files(count: usize) -> String {
 
 impl File {
     /// Returns the size at which its slices end, in bytes of values.
-    pub fn slice_bytes(&self) -> u64 {
+    pub(crate) fn slice_bytes(&self) -> u64 {
         self.settings.cut.slice_bytes
     }
 
     /// Returns the shards that receive its rows.
-    pub fn shards(&self) -> Vec<u32> {
+    pub(crate) fn shards(&self) -> Vec<u32> {
         owners(&self.settings.weights)
     }
 
     /// Returns its number of rows, by the footer.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         // The footer was checked: no count in it is negative.
         u64::try_from(self.footer.metadata().file_metadata().num_rows()).unwrap_or_default()
     }
@@ -107,7 +106,7 @@ impl File {
 
 impl LoadPlan {
     /// Returns the records of files that the ledger does not have yet.
-    pub fn records(&self) -> Vec<FileRecord> {
+    pub(crate) fn records(&self) -> Vec<FileRecord> {
         let record = |file: &File| FileRecord {
             job: self.job.clone(),
             file: file.id.clone(),
@@ -126,17 +125,17 @@ impl LoadPlan {
     }
 
     /// Returns the rows of this machine's share.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.units.iter().map(|unit| unit.rows).sum()
     }
 
     /// Whether every shard has all blocks of the unit.
-    pub fn is_done(&self, unit: &Unit) -> bool {
+    pub(crate) fn is_done(&self, unit: &Unit) -> bool {
         self.known.is_done(&unit.id.to_string(), &self.files[unit.file].shards())
     }
 
     /// Returns the rejected rows of units that are done.
-    pub fn rejected(&self) -> u64 {
+    pub(crate) fn rejected(&self) -> u64 {
         let done = self.units.iter().filter(|unit| self.is_done(unit));
         done.map(|unit| self.known.rejected(&unit.id.to_string())).sum()
     }
@@ -144,7 +143,7 @@ impl LoadPlan {
 
 impl Cut {
     /// Returns the cut for slices of `bytes` bytes.
-    pub fn slices_of(bytes: NonZeroU64) -> Self {
+    pub(crate) fn slices_of(bytes: NonZeroU64) -> Self {
         let bytes = bytes.get();
         let unit_bytes = bytes.saturating_mul(SLICES_A_UNIT) - bytes / 2;
         Self { slice_bytes: bytes, unit_bytes }

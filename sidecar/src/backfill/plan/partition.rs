@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// One of several equal shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobPartition {
+pub(crate) struct JobPartition {
     /// From 1 to `count`.
     index: usize,
     /// At least 1.
@@ -23,7 +23,7 @@ impl Default for JobPartition {
 
 impl JobPartition {
     /// Returns every `count`-th element, from the `index`-th on.
-    pub fn share<T>(self, all: Vec<T>) -> Vec<T> {
+    pub(crate) fn share<T>(self, all: Vec<T>) -> Vec<T> {
         all.into_iter().skip(self.index - 1).step_by(self.count).collect()
     }
 }

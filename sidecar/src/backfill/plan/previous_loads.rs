@@ -25,7 +25,7 @@ pub(super) struct LoadSettings {
 
 /// Treatment of files that were loaded in another form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfLoaded {
+pub(crate) enum IfLoaded {
     /// Refuse to load them.
     Refuse,
     /// Load their rows in addition to the existing ones.

@@ -8,14 +8,14 @@ use super::File;
 
 /// Earliest and latest timestamp, in microseconds since 1970 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct TimeRange {
-    pub first: i64,
-    pub last: i64,
+pub(crate) struct TimeRange {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
 }
 
 impl TimeRange {
     /// Returns the range that covers both.
-    pub fn joined(self, other: Self) -> Self {
+    pub(crate) fn joined(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 }

@@ -16,36 +16,36 @@ use crate::backfill::shard::month;
 const ROWS_A_SECOND_A_SHARD: u64 = 100_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
-    pub job: String,
-    pub files: usize,
+pub(crate) struct Summary {
+    pub(crate) job: String,
+    pub(crate) files: usize,
     /// Bytes of all files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Rows of this machine's share.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Units of this machine's share.
-    pub units: usize,
+    pub(crate) units: usize,
     /// Units that are not done.
-    pub units_left: usize,
+    pub(crate) units_left: usize,
     /// Rows of the units that are not done.
-    pub rows_left: u64,
+    pub(crate) rows_left: u64,
     /// The team of all rows, if one is given.
-    pub team_id: Option<i64>,
+    pub(crate) team_id: Option<i64>,
     /// The earliest and the latest timestamp by the footers' statistics, in microseconds; `None`
     /// without statistics.
-    pub timestamps: Option<TimeRange>,
+    pub(crate) timestamps: Option<TimeRange>,
     /// Partitions of `sharded_events` between the two timestamps.
-    pub months: Option<usize>,
+    pub(crate) months: Option<usize>,
     /// Estimated number of new parts.
-    pub parts: Option<u64>,
+    pub(crate) parts: Option<u64>,
     /// Estimated duration.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
     /// The route of rows to their shards.
-    pub route: String,
+    pub(crate) route: String,
 }
 
 impl Summary {
-    pub fn of(plan: &LoadPlan, route: &Route) -> Self {
+    pub(crate) fn of(plan: &LoadPlan, route: &Route) -> Self {
         let shards = route.shards();
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();

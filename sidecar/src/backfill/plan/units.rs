@@ -9,12 +9,12 @@ use crate::backfill::place::UnitId;
 /// Boundaries of units and slices. They are part of every unit's id, so they are recorded with a
 /// file and kept until the file is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// A slice ends with the row that reaches this many bytes of values.
-    pub slice_bytes: u64,
+    pub(crate) slice_bytes: u64,
     /// A unit ends with the row group that reaches this many bytes, as the footer counts them
     /// before compression.
-    pub unit_bytes: u64,
+    pub(crate) unit_bytes: u64,
 }
 
 /// Inputs of a unit's id besides its row groups. The same rows under another mapping are other
@@ -39,15 +39,15 @@ pub(super) struct PlannedRowGroup {
 
 /// Consecutive row groups of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// Its id in the ledger.
-    pub id: UnitId,
+    pub(crate) id: UnitId,
     /// Index of the file in the plan.
-    pub file: usize,
-    pub row_groups: Range<usize>,
-    pub rows: u64,
+    pub(crate) file: usize,
+    pub(crate) row_groups: Range<usize>,
+    pub(crate) rows: u64,
     /// Bytes before compression.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Returns the units of the plan's file with index `file`. Row groups without rows belong to the

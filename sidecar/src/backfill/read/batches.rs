@@ -21,13 +21,13 @@ const MAX_ROWS: u64 = 65_536;
 
 /// Consecutive rows of one row group.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// From 0.
-    pub row_group: usize,
+    pub(crate) row_group: usize,
     /// Index of the first row in the row group, from 0.
-    pub first_row: u64,
+    pub(crate) first_row: u64,
     /// The rows, with the projected columns.
-    pub rows: RecordBatch,
+    pub(crate) rows: RecordBatch,
 }
 
 /// Reads the row groups `row_groups` of `input` in the given order. Only the leaf columns
@@ -36,7 +36,7 @@ pub struct Batch {
 ///
 /// `input` must answer each call independently. Two readers must not share one [`std::fs::File`],
 /// because each would move the other's position.
-pub fn batches<R: ChunkReader + 'static>(
+pub(crate) fn batches<R: ChunkReader + 'static>(
     input: Arc<R>,
     footer: &Footer,
     row_groups: impl IntoIterator<Item = usize>,
@@ -54,7 +54,7 @@ pub fn batches<R: ChunkReader + 'static>(
 }
 
 /// Iterator over batches, made by [`batches()`]. It ends after an error.
-pub struct Batches<R> {
+pub(crate) struct Batches<R> {
     input: Arc<R>,
     footer: Footer,
     row_groups: vec::IntoIter<usize>,

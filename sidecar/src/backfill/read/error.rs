@@ -6,7 +6,7 @@ use parquet::errors::ParquetError;
 
 /// A failed read of a file.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The file is no Parquet, or its metadata is wrong.
     #[error("the footer of {file} can't be used: {problem}: get the file again from its source")]
     Footer { file: String, problem: String },

@@ -22,7 +22,7 @@ const TAIL_BYTES: u64 = 8;
 
 /// A file's metadata.
 #[derive(Debug, Clone)]
-pub struct Footer {
+pub(crate) struct Footer {
     pub(super) file: Arc<str>,
     pub(super) metadata: Arc<ParquetMetaData>,
     /// The Parquet schema that columns are decoded by.
@@ -34,7 +34,7 @@ pub struct Footer {
 ///
 /// # Errors
 /// [`ReadError::Footer`].
-pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError> {
+pub(crate) fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError> {
     let wrong = |problem: String| ReadError::Footer { file: file.to_owned(), problem };
     check_length(input).map_err(wrong)?;
     // The parser has many checks, but no guarantee that it never panics.
@@ -53,23 +53,23 @@ pub fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, ReadError
 
 impl Footer {
     /// Returns the file's name in messages.
-    pub fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         &self.file
     }
 
     /// Returns the Parquet library's metadata: row groups with rows, bytes and statistics.
-    pub fn metadata(&self) -> &Arc<ParquetMetaData> {
+    pub(crate) fn metadata(&self) -> &Arc<ParquetMetaData> {
         &self.metadata
     }
 
     /// Returns the types of the batches. Top-level strings are `BinaryView`, because their UTF-8 is
     /// not checked yet; INT96 is a timestamp in microseconds.
-    pub fn schema(&self) -> &SchemaRef {
+    pub(crate) fn schema(&self) -> &SchemaRef {
         &self.decoded.schema
     }
 
     /// Returns the types that the file declares, for example `Utf8` for strings.
-    pub fn declared(&self) -> &SchemaRef {
+    pub(crate) fn declared(&self) -> &SchemaRef {
         &self.decoded.declared
     }
 

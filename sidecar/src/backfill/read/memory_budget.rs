@@ -12,20 +12,20 @@ const MIN_BATCH_BYTES: usize = 64 << 10;
 
 /// Limits, in bytes, on memory in use while one row group is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryBounds {
+pub(crate) struct MemoryBounds {
     /// Target size of a batch.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Limit on the pages being decoded together, one page (and a dictionary) for each column, and
     /// on the size of a batch. A page is decompressed whole, so this must not be less than the
     /// largest page.
-    pub decoded: usize,
+    pub(crate) decoded: usize,
 }
 
 impl MemoryBounds {
     /// Returns the limits for a reader that may use `memory` bytes. A quarter is for pages and a
     /// quarter for the rows of a batch. The rest is for the compressed form of a page, and for the
     /// copies that growing buffers make.
-    pub fn within(memory: usize) -> Self {
+    pub(crate) fn within(memory: usize) -> Self {
         let batch = (memory / 64).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
         Self { batch, decoded: (memory / 4).max(MIN_BATCH_BYTES) }
     }

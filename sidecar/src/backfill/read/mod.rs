@@ -12,10 +12,10 @@ mod pages;
 mod row_group;
 mod schema;
 
-pub use self::batches::{Batch, Batches, batches};
-pub use self::error::ReadError;
-pub use self::footer::{Footer, footer};
-pub use self::memory_budget::MemoryBounds;
+pub(crate) use self::batches::{Batch, Batches, batches};
+pub(crate) use self::error::ReadError;
+pub(crate) use self::footer::{Footer, footer};
+pub(crate) use self::memory_budget::MemoryBounds;
 
 #[cfg(test)]
 mod tests;

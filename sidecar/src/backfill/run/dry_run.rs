@@ -16,16 +16,16 @@ use crate::span;
 
 /// Rows and blocks that a load would send to one shard and month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ShardMonthSummary {
+pub(crate) struct ShardMonthSummary {
     /// From 1.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// The partition.
-    pub month: u32,
-    pub rows: u64,
+    pub(crate) month: u32,
+    pub(crate) rows: u64,
     /// Each becomes a part.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Bytes of values.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Reads and counts all units of the plan, including units that are done. Rejected rows are written
@@ -33,7 +33,7 @@ pub struct ShardMonthSummary {
 ///
 /// # Errors
 /// Never [`RunError::Stopped`].
-pub async fn dry_run(
+pub(crate) async fn dry_run(
     route: &Route,
     plan: Arc<LoadPlan>,
     limits: &Limits,

@@ -22,10 +22,10 @@ use tokio::task::JoinError;
 use tokio::time::interval;
 use tracing::Instrument;
 
-pub use self::dry_run::{ShardMonthSummary, dry_run};
+pub(crate) use self::dry_run::{ShardMonthSummary, dry_run};
 use self::pass::PassContext;
-pub use self::progress::{Count, Progress, Stop};
-pub use self::rejects::{RejectLimit, TooManyRejects};
+pub(crate) use self::progress::{Count, Progress, Stop};
+pub(crate) use self::rejects::{RejectLimit, TooManyRejects};
 pub(crate) use self::unit::UnitReader;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
@@ -42,28 +42,28 @@ const CANCEL_PERIOD: Duration = Duration::from_secs(2);
 
 /// Default validity of the ledger's answer. During a longer pause of this run, another run may have
 /// overtaken it, and the shards may have forgotten its tokens.
-pub const DEFAULT_ANSWER_HOLDS: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_ANSWER_HOLDS: Duration = Duration::from_secs(60);
 
 /// Limits of a load.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of blocks that are built and not yet sent.
-    pub block_bytes: u64,
+    pub(crate) block_bytes: u64,
     /// Memory budget for decoding.
-    pub decoding: MemoryBounds,
+    pub(crate) decoding: MemoryBounds,
     /// Limit on rejected rows.
-    pub rejects: RejectLimit,
+    pub(crate) rejects: RejectLimit,
     /// The folder for rejected rows; `None` if they are stored already.
-    pub quarantine: Option<PathBuf>,
+    pub(crate) quarantine: Option<PathBuf>,
     /// Validity of the ledger's answer. If the answer for a unit is older, each of its blocks is
     /// looked up before it is sent.
-    pub answer_holds: Duration,
+    pub(crate) answer_holds: Duration,
 }
 
 /// A load that could not continue. Acknowledged blocks are in the ledger, and the same command
 /// resumes from there.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// A file can't be opened, or has changed.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -129,7 +129,7 @@ fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), R
 ///
 /// # Errors
 /// Never [`RunError::Stopped`].
-pub async fn run(
+pub(crate) async fn run(
     config: &Config,
     route: &Route,
     plan: Arc<LoadPlan>,

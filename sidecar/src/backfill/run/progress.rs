@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// Reason of an early stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// Ctrl-C or SIGTERM.
     Interrupted,
     /// `posthouse backfill cancel`, on any machine.
@@ -19,13 +19,13 @@ pub enum Stop {
 
 /// A counter that never decreases, even if the same rows are counted a second time.
 #[derive(Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     now: AtomicI64,
     most: AtomicU64,
 }
 
 impl Count {
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 
@@ -44,18 +44,18 @@ impl Count {
 
 /// Counters of a load, and causes of delay. Rows are rows of the source.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Rows read, mapped and routed.
-    pub read: Count,
+    pub(crate) read: Count,
     /// Rows in blocks that were sent and acknowledged by this run.
-    pub stored: Count,
+    pub(crate) stored: Count,
     /// Rows in blocks that were stored before.
-    pub before: Count,
-    pub rejected: Count,
+    pub(crate) before: Count,
+    pub(crate) rejected: Count,
     /// Bytes of the blocks sent and acknowledged.
-    pub bytes: Count,
+    pub(crate) bytes: Count,
     /// Blocks sent and acknowledged; each becomes a part.
-    pub blocks: Count,
+    pub(crate) blocks: Count,
     /// The cause of each shard's delay, by shard number.
     slowed: Mutex<BTreeMap<u32, String>>,
     stop: watch::Sender<Option<Stop>>,
@@ -74,13 +74,13 @@ impl Progress {
     }
 
     /// Returns the delayed shards with their causes.
-    pub fn slowed(&self) -> Vec<(u32, String)> {
+    pub(crate) fn slowed(&self) -> Vec<(u32, String)> {
         let slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
         slowed.iter().map(|(shard, reason)| (*shard, reason.clone())).collect()
     }
 
     /// Requests a stop after the blocks in flight. The first reason wins.
-    pub fn stop(&self, reason: Stop) {
+    pub(crate) fn stop(&self, reason: Stop) {
         self.stop.send_if_modified(|stop| {
             let first = stop.is_none();
             stop.get_or_insert(reason);
@@ -89,7 +89,7 @@ impl Progress {
     }
 
     /// Returns the reason of a requested stop.
-    pub fn stopped(&self) -> Option<Stop> {
+    pub(crate) fn stopped(&self) -> Option<Stop> {
         *self.stop.borrow()
     }
 

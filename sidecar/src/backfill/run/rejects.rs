@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// `--max-rejects`: a number of rows, or a percentage of all rows of the plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RejectLimit {
+pub(crate) enum RejectLimit {
     Rows(u64),
     /// From 0 to 100.
     Percent(f64),
@@ -17,24 +17,24 @@ pub enum RejectLimit {
     "{rejected} rows were rejected, and --max-rejects is {limit}. The first is row {row} of row group {row_group} of \
      {location}: {reason}. Fix the file or the mapping, or allow more. The rejected rows are in {quarantine}"
 )]
-pub struct TooManyRejects {
+pub(crate) struct TooManyRejects {
     /// A lower bound.
-    pub rejected: u64,
-    pub limit: RejectLimit,
+    pub(crate) rejected: u64,
+    pub(crate) limit: RejectLimit,
     /// The file of one of the rows.
-    pub location: String,
+    pub(crate) location: String,
     /// Its row group, from 0.
-    pub row_group: usize,
+    pub(crate) row_group: usize,
     /// Its index in the row group, from 0.
-    pub row: u64,
-    pub reason: String,
+    pub(crate) row: u64,
+    pub(crate) reason: String,
     /// The folder for rejected rows.
-    pub quarantine: String,
+    pub(crate) quarantine: String,
 }
 
 impl RejectLimit {
     /// Returns the permitted number of rejected rows among `rows`.
-    pub fn of(self, rows: u64) -> u64 {
+    pub(crate) fn of(self, rows: u64) -> u64 {
         match self {
             Self::Rows(limit) => limit,
             // Rounded down: 0.1 % of 999 rows is none.

@@ -46,30 +46,30 @@ pub(super) enum ColumnName {
 
 /// The rows of one insert, with the facts that the ledger records.
 #[derive(Debug)]
-pub struct Block {
+pub(crate) struct Block {
     /// Shard that owns every row, from 1.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// Partition of every row, so that the block becomes one part.
-    pub month: u32,
-    pub rows: u32,
+    pub(crate) month: u32,
+    pub(crate) rows: u32,
     /// Sum of the row hashes, modulo 2⁶⁴.
-    pub checksum: u64,
+    pub(crate) checksum: u64,
     /// Earliest timestamp, in microseconds.
-    pub first: i64,
+    pub(crate) first: i64,
     /// Latest timestamp, in microseconds.
-    pub last: i64,
+    pub(crate) last: i64,
     columns: [NativeColumn; COLUMNS.len()],
     memory: Arc<Memory>,
 }
 
 /// A block in `Native` format.
 #[derive(Debug)]
-pub struct Native {
+pub(crate) struct Native {
     /// The bytes before the first value; only a few.
-    pub head: Bytes,
+    pub(crate) head: Bytes,
     /// The remaining bytes, in pieces that need not be joined. Each piece releases its memory when
     /// dropped.
-    pub pieces: VecDeque<Bytes>,
+    pub(crate) pieces: VecDeque<Bytes>,
 }
 
 impl Block {
@@ -116,11 +116,11 @@ impl Block {
     }
 
     /// Size of all values in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.columns.iter().map(NativeColumn::bytes).sum()
     }
 
-    pub fn into_native(self) -> Native {
+    pub(crate) fn into_native(self) -> Native {
         let mut head = Vec::new();
         push_varint(&mut head, COLUMNS.len() as u64);
         push_varint(&mut head, u64::from(self.rows));

@@ -9,23 +9,23 @@ const DAY: i64 = 86_400_000_000;
 
 /// Sorting key of a row, with its row id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SortingKey {
+pub(crate) struct SortingKey {
     /// From 1.
-    pub shard: u32,
-    pub team_id: i64,
+    pub(crate) shard: u32,
+    pub(crate) team_id: i64,
     /// Days since 1970 in UTC.
-    pub day: i64,
-    pub event: Vec<u8>,
-    pub distinct_id: Vec<u8>,
+    pub(crate) day: i64,
+    pub(crate) event: Vec<u8>,
+    pub(crate) distinct_id: Vec<u8>,
     /// Numeric value of the UUID's text form.
-    pub uuid: u128,
+    pub(crate) uuid: u128,
     /// The row id, `_offset`.
-    pub place: u64,
+    pub(crate) place: u64,
 }
 
 impl Block {
     /// Keys of all rows, in order.
-    pub fn keys(&self) -> impl Iterator<Item = SortingKey> + '_ {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = SortingKey> + '_ {
         let uuids = self.fixed::<16>(ColumnName::Uuid).map(|uuid| u128::from_le_bytes(*uuid).rotate_left(64));
         let longs = |column| self.fixed::<8>(column).map(|bytes| i64::from_le_bytes(*bytes));
         let names = self.texts(ColumnName::Event).zip(self.texts(ColumnName::DistinctId));

@@ -7,7 +7,7 @@ pub(super) const CHUNK: usize = 1 << 20;
 
 /// Memory budget of blocks. Building a slice waits until enough blocks of earlier slices are sent.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     all: usize,
     state: Mutex<PoolState>,
     given_back: Condvar,
@@ -26,7 +26,7 @@ struct PoolState {
 
 impl Memory {
     /// A budget of this many bytes.
-    pub fn new(bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
         let all = usize::try_from(bytes).unwrap_or(usize::MAX);
         Arc::new(Self { all, state: Mutex::default(), given_back: Condvar::new() })
     }

@@ -11,8 +11,8 @@ mod memory;
 mod month;
 mod slicer;
 
-pub use self::block::{Block, Native};
-pub use self::key::SortingKey;
-pub use self::memory::Memory;
-pub use self::month::month;
-pub use self::slicer::{Slice, Slicer};
+pub(crate) use self::block::{Block, Native};
+pub(crate) use self::key::SortingKey;
+pub(crate) use self::memory::Memory;
+pub(crate) use self::month::month;
+pub(crate) use self::slicer::{Slice, Slicer};

@@ -6,7 +6,7 @@ const DAY: i64 = 86_400_000_000;
 const MONTHS: (u32, u32) = (202_001, 203_512);
 
 /// `clamp(toYYYYMM(timestamp), 202001, 203512)` of microseconds since 1970 in UTC.
-pub fn month(timestamp: i64) -> u32 {
+pub(crate) fn month(timestamp: i64) -> u32 {
     let (year, month) = civil(timestamp.div_euclid(DAY));
     let number = year.saturating_mul(100).saturating_add(month);
     u32::try_from(number).unwrap_or_default().clamp(MONTHS.0, MONTHS.1)

@@ -17,18 +17,16 @@ use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 
 /// Consecutive rows of a unit, as blocks ordered by shard and month.
 #[derive(Debug)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// The part of `_offset` that its rows share.
-    pub id: SliceId,
-    /// Number of rows in all blocks.
-    pub rows: u32,
+    pub(crate) id: SliceId,
     /// At least one, unless the unit has no rows.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// Splits a unit's rows, in order, into slices.
 #[derive(Debug)]
-pub struct Slicer<'w> {
+pub(crate) struct Slicer<'w> {
     unit: UnitId,
     weights: &'w Weights,
     /// A slice ends with the row that reaches this many bytes of values, or with row
@@ -50,7 +48,7 @@ pub struct Slicer<'w> {
 impl<'w> Slicer<'w> {
     /// Creates a slicer for the rows of `unit`. Its blocks are counted in `memory`; `limit` is in
     /// bytes.
-    pub fn new(unit: UnitId, weights: &'w Weights, limit: u64, memory: Arc<Memory>) -> Self {
+    pub(crate) fn new(unit: UnitId, weights: &'w Weights, limit: u64, memory: Arc<Memory>) -> Self {
         Self {
             unit,
             weights,
@@ -71,7 +69,7 @@ impl<'w> Slicer<'w> {
     ///
     /// # Errors
     /// The first error of `batches`.
-    pub fn next_full<E>(
+    pub(crate) fn next_full<E>(
         &mut self,
         batches: &mut impl Iterator<Item = Result<EventBatch, E>>,
     ) -> Result<Option<Slice>, E> {
@@ -89,7 +87,7 @@ impl<'w> Slicer<'w> {
     }
 
     /// Returns the rows since the last full slice, if any.
-    pub fn take_rest(&mut self) -> Option<Slice> {
+    pub(crate) fn take_rest(&mut self) -> Option<Slice> {
         (self.rows > 0).then(|| self.take())
     }
 
@@ -143,7 +141,7 @@ impl<'w> Slicer<'w> {
         blocks.sort_by_key(|block| (block.shard, block.month));
         self.index.clear();
         self.memory.built();
-        let slice = Slice { id: self.unit.slice(self.number), rows: self.rows, blocks };
+        let slice = Slice { id: self.unit.slice(self.number), blocks };
         (self.rows, self.bytes) = (0, 0);
         self.number += 1;
         slice
@@ -245,11 +243,9 @@ mod tests {
             batches.push(part(&all, from, 0));
         }
         assert!(whole.len() > 5, "{} slices", whole.len());
-        let rows: u32 = whole.iter().map(|slice| slice.rows).sum();
+        let rows: u32 = whole.iter().flat_map(|slice| &slice.blocks).map(|block| block.rows).sum();
         assert_eq!(rows as usize, all.len());
         for slice in &whole {
-            let blocks: u32 = slice.blocks.iter().map(|block| block.rows).sum();
-            assert_eq!(blocks, slice.rows);
             assert!(slice.blocks.iter().all(|block| block.shard != 2 && block.rows > 0));
             let bytes: u64 = slice.blocks.iter().map(Block::bytes).sum();
             assert!(bytes < 50_000 + 1_000, "{bytes} bytes");

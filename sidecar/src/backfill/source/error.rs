@@ -1,5 +1,6 @@
 //! Errors of history sources; they never hold a secret.
 
+#[cfg(test)]
 use std::error::Error;
 use std::io;
 
@@ -137,10 +138,10 @@ pub enum SourceError {
     },
 }
 
+#[cfg(test)]
 impl SourceError {
-    /// Returns the source's error behind an error of the Parquet library, so that a lost connection
-    /// can be distinguished from a broken file.
-    pub fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
+    /// Returns the source's error behind an error of the Parquet library.
+    pub(crate) fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref::<Self>() {
@@ -166,21 +167,5 @@ impl From<SourceError> for io::Error {
 impl From<SourceError> for ParquetError {
     fn from(error: SourceError) -> Self {
         Self::External(Box::new(error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sources_error_is_found_behind_those_of_the_libraries() {
-        let error = || SourceError::Stopped { location: "a".into() };
-        let read: io::Error = error().into();
-        for wrapped in [error().into(), ParquetError::from(read)] {
-            let found = SourceError::behind(&wrapped);
-            assert!(matches!(found, Some(SourceError::Stopped { .. })), "{wrapped:?}");
-        }
-        assert!(SourceError::behind(&ParquetError::General("broken".into())).is_none());
     }
 }

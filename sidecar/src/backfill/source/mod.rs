@@ -24,8 +24,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use self::address::{Location, shown_url};
 pub use self::error::SourceError;
 pub use self::footer::footer_hash;
-pub use self::object::{Identity, Object};
-pub use self::reader::{ObjectReader, RangeReader};
+pub use self::object::Object;
+pub use self::reader::ObjectReader;
 use self::stores::Stores;
 use self::variables::Variables;
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Sources {
 impl Sources {
     /// Takes the settings from the environment: `AWS_…` for S3 and `GOOGLE_…` for GCS, named as in
     /// `object_store`.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         Self { stores: Stores::new(Variables::from_env()) }
     }
 

@@ -63,7 +63,7 @@ impl Object {
 
 impl ObjectReader {
     /// The address without secrets.
-    pub fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         match &self.0 {
             Inner::Local(file) => file.location(),
             Inner::Remote(blocks) => blocks.file().location(),

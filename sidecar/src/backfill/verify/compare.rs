@@ -9,24 +9,24 @@ use crate::backfill::ledger::Job;
 
 /// Result of the comparison for a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Rows of the job's files.
-    pub source_rows: u64,
+    pub(crate) source_rows: u64,
     /// Source rows that were rejected, and so are not expected.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Whether every row is accounted for. If not, the stored rows were not counted.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// Blocks in the ledger.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Rows that the ledger expects.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Stored rows.
-    pub found: u64,
+    pub(crate) found: u64,
     /// Expected rows that merges removed because they keep one row of an event. The kept row
     /// exists.
-    pub merged: u64,
+    pub(crate) merged: u64,
     /// Shards and months with a difference; empty if all rows are proven.
-    pub differences: Vec<BlockDifference>,
+    pub(crate) differences: Vec<BlockDifference>,
     /// Blocks with missing rows and no other fault.
     #[serde(skip)]
     pub(super) short: Vec<BlockSum>,
@@ -34,21 +34,21 @@ pub struct Proof {
 
 /// A shard's month with missing, extra, changed or misplaced rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct BlockDifference {
+pub(crate) struct BlockDifference {
     /// From 1.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// The partition.
-    pub month: u32,
+    pub(crate) month: u32,
     /// Rows expected of the blocks that differ.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Rows that are absent, counted block by block.
-    pub missing: u64,
+    pub(crate) missing: u64,
     /// Rows beyond the expected ones, counted block by block.
-    pub extra: u64,
+    pub(crate) extra: u64,
     /// Blocks with the expected number of rows but another checksum.
-    pub changed_blocks: u64,
+    pub(crate) changed_blocks: u64,
     /// Rows that the shard rule gives to another shard.
-    pub wrong_shard: u64,
+    pub(crate) wrong_shard: u64,
 }
 
 impl Proof {
@@ -67,7 +67,7 @@ impl Proof {
     }
 
     /// Whether all rows are as expected.
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.complete && self.differences.is_empty()
     }
 

@@ -42,7 +42,7 @@ struct EventCount {
 ///
 /// # Errors
 /// Fails if the files of the job no longer exist, among other faults of [`RunError`].
-pub async fn explain(
+pub(crate) async fn explain(
     database: &str,
     route: &Route,
     plan: Arc<LoadPlan>,

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::compare::Proof;
 use self::compare::compare;
-pub use self::compare::{BlockDifference, Proof};
-pub use self::merged::explain;
+pub(crate) use self::merged::explain;
 use super::ledger::{Job, LedgerError};
 use super::place::ROW_BITS;
 use crate::config::Config;
@@ -18,26 +18,26 @@ use crate::sql;
 
 /// Rows of one slice and month on one shard, expected or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct BlockSum {
+pub(crate) struct BlockSum {
     /// From 1.
-    pub shard: u32,
-    pub slice: u64,
+    pub(crate) shard: u32,
+    pub(crate) slice: u64,
     /// The partition.
-    pub month: u32,
-    pub rows: u64,
+    pub(crate) month: u32,
+    pub(crate) rows: u64,
     /// The sum of the rows' hashes.
-    pub checksum: u64,
+    pub(crate) checksum: u64,
     /// Rows that the shard rule gives to another shard.
     #[serde(default)]
-    pub wrong_shard: u64,
+    pub(crate) wrong_shard: u64,
     /// Set for expected blocks only.
     #[serde(default)]
-    pub unit: String,
+    pub(crate) unit: String,
 }
 
 /// Compares all acknowledged blocks of a job's files with the rows on their shards, month by month.
 /// Calls `say` with each month before its count. Skips the counts if the job is not complete.
-pub async fn verify(
+pub(crate) async fn verify(
     config: &Config,
     node: &Node,
     job: &Job,

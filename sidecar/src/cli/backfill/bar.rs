@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use posthouse::backfill::run::{Count, Progress};
 
+use crate::backfill::run::{Count, Progress};
 use crate::cli::notices::note;
 
 /// Interval of redraws on a terminal.

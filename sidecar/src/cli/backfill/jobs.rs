@@ -2,13 +2,13 @@
 
 use anyhow::{Context, bail};
 use indicatif::{HumanBytes, HumanCount};
-use posthouse::backfill::insert::{Route, RouteChoice};
-use posthouse::backfill::ledger::{self, Job};
-use posthouse::cluster::Cluster;
 use serde::Serialize;
 
+use crate::backfill::insert::{Route, RouteChoice};
+use crate::backfill::ledger::{self, Job};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cluster::Cluster;
 
 /// JSON output of `cancel`.
 #[derive(Serialize)]

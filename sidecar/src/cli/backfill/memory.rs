@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use posthouse::backfill::read::MemoryBounds;
+use crate::backfill::read::MemoryBounds;
 
 /// Minimum memory for decoding, in bytes: pages of a mebibyte for each column, the size that
 /// writers make.

@@ -10,7 +10,8 @@ mod verify;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use posthouse::cluster::Cluster;
+
+use crate::cluster::Cluster;
 
 pub(super) use self::request::{LoadArguments, SourceArguments};
 use super::Outcome;

@@ -2,13 +2,13 @@
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
-use posthouse::backfill::insert::Route;
-use posthouse::backfill::plan::{Summary, make};
-use posthouse::cluster::Cluster;
 
 use super::request::SourceArguments;
+use crate::backfill::insert::Route;
+use crate::backfill::plan::{Summary, make};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cluster::Cluster;
 
 pub(super) async fn plan(
     cluster: &Cluster,

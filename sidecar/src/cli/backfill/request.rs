@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use posthouse::backfill::insert::RouteChoice;
-use posthouse::backfill::map::{Mapping, MappingError, PRESETS};
-use posthouse::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
-use posthouse::backfill::read::MemoryBounds;
-use posthouse::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 use super::memory::{decoding, largest_slice};
+use crate::backfill::insert::RouteChoice;
+use crate::backfill::map::{Mapping, MappingError, PRESETS};
+use crate::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
+use crate::backfill::read::MemoryBounds;
+use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 
 /// Memory for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes,
 /// and for decoding.

@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use posthouse::backfill::insert::Route;
-use posthouse::backfill::plan::{File, LoadPlan, Summary, make};
-use posthouse::backfill::run::{
-    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
-    run as load_rows,
-};
-use posthouse::backfill::verify::Proof;
-use posthouse::cluster::Cluster;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::LoadArguments;
 use super::{bar, plan as plan_of, verify};
+use crate::backfill::insert::Route;
+use crate::backfill::plan::{File, LoadPlan, Summary, make};
+use crate::backfill::run::{
+    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
+    run as load_rows,
+};
+use crate::backfill::verify::Proof;
 use crate::cli::failure::report;
 use crate::cli::notices::note;
 use crate::cli::output::{Output, table};
 use crate::cli::{FAILED, Outcome};
+use crate::cluster::Cluster;
 
 /// JSON output of `run`.
 #[derive(Serialize)]

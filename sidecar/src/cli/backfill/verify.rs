@@ -4,17 +4,17 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use indicatif::HumanCount;
-use posthouse::backfill::insert::{Route, RouteChoice, settle};
-use posthouse::backfill::ledger::{Job, State, note};
-use posthouse::backfill::plan::{Cut, LoadPlan, remake};
-use posthouse::backfill::read::MemoryBounds;
-use posthouse::backfill::verify::{Proof, explain, verify as compare};
-use posthouse::cluster::Cluster;
 
 use super::jobs::find;
 use super::memory::decoding;
+use crate::backfill::insert::{Route, RouteChoice, settle};
+use crate::backfill::ledger::{Job, State, note};
+use crate::backfill::plan::{Cut, LoadPlan, remake};
+use crate::backfill::read::MemoryBounds;
+use crate::backfill::verify::{Proof, explain, verify as compare};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cluster::Cluster;
 
 /// Memory for rereading files.
 const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");

@@ -6,11 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::kafka::{Client, KafkaError};
-use posthouse::schema::{self, Action, Confirmed, SchemaChange, SchemaPlan, SchemaStep};
-use posthouse::takeover::{self, Takeover};
-use posthouse::topics::{Lock, LockError, LockScope};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -19,6 +14,11 @@ use super::super::notices::note;
 use super::super::output::Output;
 use super::show::{changes_text, summary};
 use super::{Planned, plan};
+use crate::cluster::Cluster;
+use crate::kafka::{Client, KafkaError};
+use crate::schema::{self, Action, Confirmed, SchemaChange, SchemaPlan, SchemaStep};
+use crate::takeover::{self, Takeover};
+use crate::topics::{Lock, LockError, LockScope};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SchemaApply {

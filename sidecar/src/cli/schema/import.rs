@@ -1,12 +1,12 @@
 //! `posthouse schema import`: the config of a running cluster.
 
 use clap::Args;
-use posthouse::schema::{self, ImportRequest};
 use serde::Serialize;
 use url::Url;
 
 use super::super::Outcome;
 use super::super::output::Output;
+use crate::schema::{self, ImportRequest};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SchemaImport {

@@ -6,9 +6,6 @@ mod show;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use posthouse::cluster::Cluster;
-use posthouse::schema::{self, SchemaPlan, SchemaStep, SettingFinding};
-use posthouse::topics::groups::{self, TopicReader};
 use serde::Serialize;
 
 use self::apply::SchemaApply;
@@ -16,6 +13,9 @@ use self::import::SchemaImport;
 use self::show::{changes_text, feeders_text, plan_text, readers_text, summary, unmanaged_text};
 use super::Outcome;
 use super::output::Output;
+use crate::cluster::Cluster;
+use crate::schema::{self, SchemaPlan, SchemaStep, SettingFinding};
+use crate::topics::groups::{self, TopicReader};
 
 const RENDER: &str = "\
 Example:
@@ -130,7 +130,7 @@ fn render(cluster: &Cluster, name: Option<&str>, output: Output) -> anyhow::Resu
 }
 
 async fn plan(cluster: &Cluster) -> anyhow::Result<Planned> {
-    posthouse::node::reach_all(&cluster.nodes).await?;
+    crate::node::reach_all(&cluster.nodes).await?;
     let replays = groups::replays(cluster).await?;
     let mut plans = schema::observe(cluster, replays).await?;
     let steps = schema::steps(&cluster.config.database, &plans)?;

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use posthouse::schema::{self, Action, ObjectDifference, SchemaChange, SchemaPlan, Unmanaged};
-use posthouse::topics::groups::TopicReader;
-
 use super::Planned;
+use crate::schema::{self, Action, ObjectDifference, SchemaChange, SchemaPlan, Unmanaged};
+use crate::topics::groups::TopicReader;
 
 pub(super) fn plan_text(planned: &Planned) -> String {
     let mut text = feeders_text(&planned.nodes) + &readers_text(&planned.readers);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use posthouse::topics::Options;
+
+use crate::topics::Options;
 
 #[derive(Debug, Args)]
 pub(super) struct Allowed {

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::topics::{self, AppliedStep, Lock, LockScope, SavedPlan, StepOutcome as Done};
 use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::output::Output;
 use super::allowed::Allowed;
 use super::plan::{painted, rest, step_text, text};
+use crate::cluster::Cluster;
+use crate::topics::{self, AppliedStep, Lock, LockScope, SavedPlan, StepOutcome as Done};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TopicsApply {

@@ -2,12 +2,12 @@
 
 use std::io::{IsTerminal, stdout};
 
-use posthouse::cluster::Cluster;
-use posthouse::topics::check::{self, Finding, Severity};
 use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::output::Output;
+use crate::cluster::Cluster;
+use crate::topics::check::{self, Finding, Severity};
 
 /// JSON output of `topics check`.
 #[derive(Serialize)]

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::topics::groups::{self, GroupOffsets, Lag};
 use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::output::{Output, table};
+use crate::cluster::Cluster;
+use crate::topics::groups::{self, GroupOffsets, Lag};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Groups {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::topics;
 use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::output::Output;
+use crate::cluster::Cluster;
+use crate::topics;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TopicsImport {

@@ -9,10 +9,10 @@ mod plan;
 mod reset;
 
 use clap::Subcommand;
-use posthouse::cluster::Cluster;
 
 use super::Outcome;
 use super::output::Output;
+use crate::cluster::Cluster;
 
 const FILE: &str = r#"The topics file (kafka.topics_file in the config; posthouse topics import writes it from a live cluster):
 

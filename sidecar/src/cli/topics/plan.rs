@@ -4,13 +4,13 @@ use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::topics::plan::Step;
-use posthouse::topics::{self, SavedPlan};
 
 use super::super::Outcome;
 use super::super::output::Output;
 use super::allowed::Allowed;
+use crate::cluster::Cluster;
+use crate::topics::plan::Step;
+use crate::topics::{self, SavedPlan};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TopicsPlanCommand {

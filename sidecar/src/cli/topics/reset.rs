@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::topics::reset::{self, ResetRequest, Target};
 use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::notices::note;
 use super::super::output::{Output, table};
+use crate::cluster::Cluster;
+use crate::topics::reset::{self, ResetRequest, Target};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResetCommand {

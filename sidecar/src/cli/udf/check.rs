@@ -1,13 +1,13 @@
 //! `posthouse udf check`: functions of every node against the server's own.
 
 use clap::Args;
-use posthouse::cluster::Cluster;
-use posthouse::node::reach_all;
-use posthouse::udf;
 use serde::Serialize;
 
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cluster::Cluster;
+use crate::node::reach_all;
+use crate::udf;
 
 pub(super) const HELP: &str = "\
 On every node, each function must return the documented results of its examples (FUNCTIONS.md), with the declared type;

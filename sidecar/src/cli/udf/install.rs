@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use posthouse::node::Node;
-use posthouse::udf::release::PROGRAM;
-use posthouse::udf::{self, FileState, Installed, Release};
 
 use super::on_this_machine;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::node::Node;
+use crate::udf::release::PROGRAM;
+use crate::udf::{self, FileState, Installed, Release};
 
 pub(super) const HELP: &str = "\
 The program goes to USER_SCRIPTS/posthouse-VERSION-CHECKSUM/, so that a running one is never overwritten; the XML

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use posthouse::node::{Node, reach_all};
-use posthouse::udf::list::{Disk, FunctionState, ReleaseState};
-use posthouse::udf::{self, Listed};
-
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::node::{Node, reach_all};
+use crate::udf::list::{Disk, FunctionState, ReleaseState};
+use crate::udf::{self, Listed};
 
 pub(super) const HELP: &str = "\
 A release is a folder USER_SCRIPTS/posthouse-VERSION-CHECKSUM/ with the program. For nodes whose disk is elsewhere,
@@ -102,7 +101,7 @@ fn age(written: SystemTime, now: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use posthouse::udf::list::{ListedFunction, ListedRelease};
+    use crate::udf::list::{ListedFunction, ListedRelease};
 
     use super::*;
 

@@ -7,15 +7,15 @@ mod uninstall;
 
 use anyhow::bail;
 use clap::Subcommand;
-use posthouse::cluster::Cluster;
-use posthouse::config::NodeFiles;
-use posthouse::node::{Node, reach_all};
 
 use self::check::UdfCheck;
 use self::install::Install;
 use self::uninstall::Uninstall;
 use super::Outcome;
 use super::output::Output;
+use crate::cluster::Cluster;
+use crate::config::NodeFiles;
+use crate::node::{Node, reach_all};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Udf {

@@ -1,12 +1,12 @@
 //! `posthouse udf uninstall`: removal from every node of this machine.
 
 use clap::Args;
-use posthouse::node::Node;
-use posthouse::udf::{self, Removal};
 
 use super::on_this_machine;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::node::Node;
+use crate::udf::{self, Removal};
 
 pub(super) const HELP: &str = "\
 Removes the functions' XML first (only one that posthouse wrote), and every node must report that the functions are
@@ -67,7 +67,7 @@ fn text(removals: &[Removal], done: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use posthouse::udf::uninstall::UninstallStep;
+    use crate::udf::uninstall::UninstallStep;
 
     use super::*;
 

@@ -23,7 +23,7 @@ impl Client {
     /// # Errors
     /// [`KafkaError::Refused`] if the request failed as a whole. The answers hold the failures of
     /// single topics.
-    pub async fn create_topics(&self, topics: Vec<NewTopic>) -> Result<Answers, KafkaError> {
+    pub(crate) async fn create_topics(&self, topics: Vec<NewTopic>) -> Result<Answers, KafkaError> {
         self.change("create topics", move |client| native::create_topics(client, &topics, CHANGE_LIMIT)).await
     }
 
@@ -31,7 +31,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::create_topics`].
-    pub async fn create_partitions(&self, topics: BTreeMap<String, usize>) -> Result<Answers, KafkaError> {
+    pub(crate) async fn create_partitions(
+        &self,
+        topics: BTreeMap<String, usize>,
+    ) -> Result<Answers, KafkaError> {
         let ask = move |client: &RDKafka| native::create_partitions(client, &topics, CHANGE_LIMIT);
         self.change("add partitions", ask).await
     }
@@ -40,7 +43,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::create_topics`].
-    pub async fn alter_configs(
+    pub(crate) async fn alter_configs(
         &self,
         topics: BTreeMap<String, Vec<ConfigChange>>,
     ) -> Result<Answers, KafkaError> {
@@ -52,7 +55,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::create_topics`].
-    pub async fn delete_topics(&self, topics: Vec<String>) -> Result<Answers, KafkaError> {
+    pub(crate) async fn delete_topics(&self, topics: Vec<String>) -> Result<Answers, KafkaError> {
         self.change("delete topics", move |client| native::delete_topics(client, &topics, CHANGE_LIMIT)).await
     }
 

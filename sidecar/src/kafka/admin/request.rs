@@ -7,17 +7,17 @@ use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewTopic {
-    pub name: String,
-    pub partitions: i32,
-    pub replication_factor: i32,
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i32,
     /// By Kafka's names. The broker decides all others.
-    pub configs: BTreeMap<String, String>,
+    pub(crate) configs: BTreeMap<String, String>,
 }
 
 /// A change of one topic config.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigChange {
+pub(crate) enum ConfigChange {
     Set {
         key: String,
         value: String,
@@ -31,9 +31,9 @@ pub enum ConfigChange {
 /// Reason of a broker, or of the library, for rejecting a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    pub code: RDKafkaErrorCode,
+    pub(crate) code: RDKafkaErrorCode,
     /// The broker's own text; may be empty.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Refusal {
@@ -42,7 +42,7 @@ impl Refusal {
     }
 
     /// Whether the request may have been executed although its answer was lost.
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         use RDKafkaErrorCode as Code;
         matches!(
             self.code,

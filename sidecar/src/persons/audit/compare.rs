@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 /// Row count of a bucket of keys, and the sum of the rows' hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub count: u64,
-    pub sum: u64,
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
     /// Rows including tombstones, which are read too.
-    pub stored: u64,
+    pub(crate) stored: u64,
 }
 
 /// Non-empty buckets by number, which is the first 16 bits of the digest.
@@ -32,21 +32,21 @@ pub(super) type Digest = u128;
 /// A row of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PostgresRow {
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// The primary key.
-    pub id: i64,
+    pub(crate) id: i64,
     /// Hash of its content.
-    pub hash: u64,
+    pub(crate) hash: u64,
 }
 
 /// A node's newest version of a row: live row or tombstone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeRow {
-    pub hash: u64,
-    pub newest: u64,
-    pub is_deleted: bool,
+    pub(crate) hash: u64,
+    pub(crate) newest: u64,
+    pub(crate) is_deleted: bool,
     /// Whether a tombstone of any version is still stored.
-    pub was_deleted: bool,
+    pub(crate) was_deleted: bool,
 }
 
 impl NodeRow {
@@ -63,7 +63,7 @@ impl NodeRow {
 /// How a row of a node is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Difference {
+pub(crate) enum Difference {
     /// PostgreSQL has it, the node does not.
     Missing,
     /// Both have it, with different contents.
@@ -77,14 +77,14 @@ pub enum Difference {
 /// A wrong row of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
-    pub digest: Digest,
-    pub difference: Difference,
+    pub(crate) digest: Digest,
+    pub(crate) difference: Difference,
     /// Its primary key; absent if PostgreSQL does not have it.
-    pub id: Option<i64>,
+    pub(crate) id: Option<i64>,
     /// Its key on the node; absent if the node does not have it.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// The node's greatest version of it; 0 if there is none.
-    pub newest: u64,
+    pub(crate) newest: u64,
 }
 
 /// Returns the buckets that differ, each with its total number of rows on all sides.
@@ -113,7 +113,7 @@ pub(super) struct NodePage {
     /// PostgreSQL's rows that the node does not have.
     missing: Vec<(Digest, i64)>,
     /// PostgreSQL's rows with the key of another row.
-    pub duplicates: u64,
+    pub(crate) duplicates: u64,
 }
 
 impl NodePage {

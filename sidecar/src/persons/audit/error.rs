@@ -13,7 +13,7 @@ use crate::persons::publish::version::VersionError;
 use crate::sql::RenderError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum AuditError {
+pub(crate) enum AuditError {
     /// The config has no `[persons.postgres]` section.
     #[error("no source to compare with: add [persons.postgres] to the config")]
     NoSource,

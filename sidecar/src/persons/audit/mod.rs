@@ -25,13 +25,12 @@ use crate::span;
 use crate::supervise::Heartbeat;
 
 use self::barrier::Barrier;
-pub use self::compare::Difference;
 use self::compare::{NodePage, Wrong, differing};
-pub use self::error::AuditError;
+pub(crate) use self::error::AuditError;
 use self::pages::{AuditPage, pages};
-pub use self::repair::Deletions;
+pub(crate) use self::repair::Deletions;
 use self::repair::Repair;
-pub use self::report::{AuditReport, NodeReport, TableReport};
+pub(crate) use self::report::{AuditReport, NodeReport, TableReport};
 use super::postgres::session::Session;
 use super::postgres::table::TableKind;
 use super::snapshot::now;
@@ -42,7 +41,7 @@ const EXAMPLES: usize = 5;
 /// Time limit of a stage. Each stage reads a table once or twice on every side.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-pub struct Audit<'a> {
+pub(crate) struct Audit<'a> {
     cluster: &'a Cluster,
     source: PersonSource<'a>,
     heartbeat: Heartbeat,
@@ -67,7 +66,7 @@ impl<'a> Audit<'a> {
     ///
     /// # Errors
     /// [`AuditError::NoSource`].
-    pub fn new(cluster: &'a Cluster) -> Result<Self, AuditError> {
+    pub(crate) fn new(cluster: &'a Cluster) -> Result<Self, AuditError> {
         Self::with_heartbeat(cluster, Heartbeat::default())
     }
 
@@ -78,18 +77,21 @@ impl<'a> Audit<'a> {
     }
 
     /// Span for an audit outside of person sync.
-    pub fn span(&self) -> tracing::Span {
+    pub(crate) fn span(&self) -> tracing::Span {
         span::persons(&self.source.postgres.slot)
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
-    pub async fn check(&self) -> Result<AuditReport, AuditError> {
+    pub(crate) async fn check(&self) -> Result<AuditReport, AuditError> {
         self.look(None).await
     }
 
     /// Compares both tables, publishes the wrong rows, waits until the nodes have consumed them,
     /// and repeats the comparison. Returns both reports.
-    pub async fn repair(&self, deletions: Deletions) -> Result<(AuditReport, AuditReport), AuditError> {
+    pub(crate) async fn repair(
+        &self,
+        deletions: Deletions,
+    ) -> Result<(AuditReport, AuditReport), AuditError> {
         let mut repair = Repair::new(self, deletions);
         let before = self.look(Some(&mut repair)).await?;
         if before.differences() == 0 {

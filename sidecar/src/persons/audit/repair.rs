@@ -37,7 +37,7 @@ const MAX_HELD: u64 = 500_000;
 
 /// Which rows a repair may delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletions {
+pub(crate) enum Deletions {
     /// 5 % of a node's rows or 1,000 rows, plus the changes that the WAL had without their keys; at
     /// most `MAX_HELD`.
     Guarded {

@@ -7,42 +7,42 @@ use serde::Serialize;
 use super::compare::Difference;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AuditReport {
+pub(crate) struct AuditReport {
     /// One for each table, persons first.
-    pub tables: Vec<TableReport>,
+    pub(crate) tables: Vec<TableReport>,
 }
 
 /// The result for one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableReport {
+pub(crate) struct TableReport {
     /// `person` or `person_distinct_id`.
-    pub table: &'static str,
+    pub(crate) table: &'static str,
     /// Rows in PostgreSQL.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// PostgreSQL's rows with the team and key of another row, among the compared rows. ClickHouse
     /// treats both as one.
-    pub duplicates: u64,
-    pub nodes: Vec<NodeReport>,
+    pub(crate) duplicates: u64,
+    pub(crate) nodes: Vec<NodeReport>,
 }
 
 /// The result for one table on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeReport {
-    pub node: String,
+pub(crate) struct NodeReport {
+    pub(crate) node: String,
     /// Its live rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Rows that PostgreSQL has and the node does not.
-    pub missing: usize,
+    pub(crate) missing: usize,
     /// Rows with different contents.
-    pub stale: usize,
+    pub(crate) stale: usize,
     /// Rows that were deleted and are visible again.
-    pub resurrected: usize,
+    pub(crate) resurrected: usize,
     /// Other rows that PostgreSQL does not have.
-    pub extra: usize,
+    pub(crate) extra: usize,
     /// Rows that changed during the audit and are therefore left out.
-    pub moving: usize,
+    pub(crate) moving: usize,
     /// Some of the wrong rows, as `team:key`.
-    pub examples: BTreeMap<String, Difference>,
+    pub(crate) examples: BTreeMap<String, Difference>,
 }
 
 impl NodeReport {
@@ -71,14 +71,14 @@ impl NodeReport {
     }
 
     /// Number of wrong rows.
-    pub fn differences(&self) -> usize {
+    pub(crate) fn differences(&self) -> usize {
         self.missing + self.stale + self.resurrected + self.extra
     }
 }
 
 impl AuditReport {
     /// Number of wrong rows, on all nodes together.
-    pub fn differences(&self) -> usize {
+    pub(crate) fn differences(&self) -> usize {
         self.tables.iter().flat_map(|table| &table.nodes).map(NodeReport::differences).sum()
     }
 }

@@ -30,14 +30,14 @@ enum Last {
 }
 
 pub(crate) struct Audits<'a> {
-    pub cluster: &'a Cluster,
+    pub(crate) cluster: &'a Cluster,
     /// The checkpoint, which records repairs.
-    pub store: &'a CheckpointStore<'a>,
+    pub(crate) store: &'a CheckpointStore<'a>,
     /// Notified when rows vanished.
-    pub vanished: &'a Notify,
-    pub metrics: &'a PersonsMetrics,
+    pub(crate) vanished: &'a Notify,
+    pub(crate) metrics: &'a PersonsMetrics,
     /// Receives a heartbeat with each audit.
-    pub heartbeat: &'a Heartbeat,
+    pub(crate) heartbeat: &'a Heartbeat,
 }
 
 impl Audits<'_> {

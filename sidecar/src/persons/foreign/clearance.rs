@@ -14,7 +14,7 @@ use crate::persons::source::PersonSource;
 
 /// Why publishing is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ClearanceError {
+pub(crate) enum ClearanceError {
     /// Another producer's persons are in the topics or tables.
     #[error(transparent)]
     Conflict(#[from] Box<ConflictError>),

@@ -17,13 +17,13 @@ use crate::persons::publish::version::MIN_WAL_VERSION;
 
 /// A message that conflicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ForeignMessage {
-    pub partition: i32,
-    pub offset: i64,
+pub(crate) struct ForeignMessage {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     /// Its version; absent where it is not a number.
-    pub version: Option<u64>,
+    pub(crate) version: Option<u64>,
     /// Its Kafka timestamp; absent where the message has none.
-    pub timestamp: Option<String>,
+    pub(crate) timestamp: Option<String>,
 }
 
 /// Decides about conflicts, by the config.

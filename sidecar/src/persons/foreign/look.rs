@@ -108,7 +108,7 @@ async fn read_topics(
 }
 
 /// Finds conflicts in the config's topics; empty where the config has no source of persons.
-pub async fn topics_of(cluster: &Cluster) -> Result<Vec<TopicConflicts>, KafkaError> {
+pub(crate) async fn topics_of(cluster: &Cluster) -> Result<Vec<TopicConflicts>, KafkaError> {
     match PersonSource::of(&cluster.config) {
         Some(source) => {
             let from = BTreeMap::new();

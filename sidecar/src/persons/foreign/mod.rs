@@ -14,10 +14,10 @@ use crate::kafka::KafkaError;
 use crate::node::NodeError;
 use crate::sql::RenderError;
 
-pub use self::clearance::ClearanceError;
+pub(crate) use self::clearance::ClearanceError;
 pub(super) use self::clearance::clear;
-pub use self::judge::ForeignMessage;
-pub use self::look::topics_of;
+pub(crate) use self::judge::ForeignMessage;
+pub(crate) use self::look::topics_of;
 pub(super) use self::look::{look, look_at_topics};
 pub(super) use self::watch::Watch;
 
@@ -26,49 +26,49 @@ const MAX_NAMED: usize = 4;
 
 /// Messages and rows that conflict with posthouse's versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Conflicts {
+pub(crate) struct Conflicts {
     /// One for each topic.
-    pub topics: Vec<TopicConflicts>,
+    pub(crate) topics: Vec<TopicConflicts>,
     /// One for each table of persons on each node that has it.
-    pub tables: Vec<TableConflicts>,
+    pub(crate) tables: Vec<TableConflicts>,
     /// Nodes that did not answer.
-    pub unreachable: Vec<String>,
+    pub(crate) unreachable: Vec<String>,
     /// Tables without the columns of persons, which belong to another program.
-    pub unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// Messages of a topic that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TopicConflicts {
-    pub topic: String,
+pub(crate) struct TopicConflicts {
+    pub(crate) topic: String,
     /// Messages read: the newest of each partition.
-    pub read: u64,
+    pub(crate) read: u64,
     /// How many of these conflict.
-    pub conflicting: u64,
+    pub(crate) conflicting: u64,
     /// The newest conflicting message.
-    pub newest: Option<ForeignMessage>,
+    pub(crate) newest: Option<ForeignMessage>,
 }
 
 /// Rows of a table that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableConflicts {
-    pub node: String,
-    pub table: String,
+pub(crate) struct TableConflicts {
+    pub(crate) node: String,
+    pub(crate) table: String,
     /// All of its rows, counting every version.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The greatest version of any row.
-    pub greatest: u64,
+    pub(crate) greatest: u64,
     /// Rows that conflict.
-    pub conflicting: u64,
+    pub(crate) conflicting: u64,
     /// Their least and greatest version.
-    pub versions: Option<(u64, u64)>,
+    pub(crate) versions: Option<(u64, u64)>,
     /// Timestamp of the newest conflicting row.
-    pub latest: Option<String>,
+    pub(crate) latest: Option<String>,
 }
 
 /// Why the search for other producers failed.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub(crate) enum LookError {
     /// The brokers did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -89,21 +89,21 @@ pub enum LookError {
 
 /// Publishing is refused because of another producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConflictError {
-    pub conflicts: Conflicts,
+pub(crate) struct ConflictError {
+    pub(crate) conflicts: Conflicts,
     /// The version rule of the config.
-    pub rule: VersionRule,
+    pub(crate) rule: VersionRule,
 }
 
 impl Conflicts {
     /// How many messages and rows conflict.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         let messages = self.topics.iter().map(|topic| topic.conflicting);
         messages.chain(self.tables.iter().map(|table| table.conflicting)).sum()
     }
 
     /// One line for each topic and table with conflicts or other columns.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let topics = self.topics.iter().filter(|topic| topic.conflicting > 0).map(ToString::to_string);
         let tables = self.tables.iter().filter(|table| table.conflicting > 0).map(ToString::to_string);
         let unreadable = self.unreadable.iter().map(|table| format!("{table}: another program's columns"));

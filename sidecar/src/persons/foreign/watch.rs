@@ -22,10 +22,10 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Watch over both topics.
 pub(in super::super) struct Watch<'a> {
     /// Determines which messages conflict.
-    pub source: PersonSource<'a>,
-    pub client: &'a Client,
+    pub(crate) source: PersonSource<'a>,
+    pub(crate) client: &'a Client,
     /// Counts conflicting messages.
-    pub metrics: &'a PersonsMetrics,
+    pub(crate) metrics: &'a PersonsMetrics,
 }
 
 impl Watch<'_> {

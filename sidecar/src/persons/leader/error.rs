@@ -16,7 +16,7 @@ use crate::persons::version_guard::NewestError;
 
 /// Why leading failed. It is retried.
 #[derive(Debug, thiserror::Error)]
-pub enum LeadError {
+pub(crate) enum LeadError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),

@@ -34,9 +34,9 @@ pub(super) enum SlotOrigin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct History {
     /// PostgreSQL's system identifier.
-    pub system: String,
+    pub(crate) system: String,
     /// Changes with each failover and point-in-time recovery.
-    pub timeline: u32,
+    pub(crate) timeline: u32,
 }
 
 impl Leader<'_> {
@@ -175,7 +175,7 @@ impl Leader<'_> {
 
 /// The connection that holds the slot. The library does not stop its task on drop, so a silent
 /// server would keep the connection open forever.
-pub(super) struct HeldSlot(pub ReplicationClient);
+pub(super) struct HeldSlot(pub(crate) ReplicationClient);
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {

@@ -37,7 +37,7 @@ use super::snapshot::Copy;
 use super::source::PersonSource;
 use super::stream::Stream;
 
-pub use self::error::LeadError;
+pub(crate) use self::error::LeadError;
 
 /// Interval between two checks of a standby whether the slot is free.
 const SLOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 struct Standby;
 
 /// Syncs persons until `stop` is set. `audit` is the heartbeat of the leader's audits.
-pub async fn run_leader(
+pub(crate) async fn run_leader(
     cluster: Arc<Cluster>,
     metrics: PersonsMetrics,
     heartbeat: Heartbeat,

@@ -38,20 +38,20 @@ pub(crate) enum Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
     /// The id that rows refer to.
-    pub id: u32,
-    pub schema: String,
-    pub name: String,
+    pub(crate) id: u32,
+    pub(crate) schema: String,
+    pub(crate) name: String,
     /// Its columns, in the order of a row's values.
-    pub columns: Vec<RelationColumn>,
+    pub(crate) columns: Vec<RelationColumn>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RelationColumn {
-    pub name: String,
+    pub(crate) name: String,
     /// PostgreSQL's OID of its type.
-    pub type_id: u32,
+    pub(crate) type_id: u32,
     /// Whether it belongs to the replica identity.
-    pub is_identity: bool,
+    pub(crate) is_identity: bool,
 }
 
 /// A value.
@@ -77,7 +77,7 @@ impl Cell {
 
 /// Why a message can't be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The message ends too early.
     #[error("a pgoutput message of type {kind} ends before its {part}")]
     End {

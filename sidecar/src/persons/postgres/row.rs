@@ -10,15 +10,15 @@ use super::table::{Table, TableKind, distinct_id, person};
 /// The key of a person in ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PersonKey {
-    pub team_id: i64,
-    pub uuid: Uuid,
+    pub(crate) team_id: i64,
+    pub(crate) uuid: Uuid,
 }
 
 /// The key of a distinct id in ClickHouse.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DistinctIdKey {
-    pub team_id: i64,
-    pub distinct_id: String,
+    pub(crate) team_id: i64,
+    pub(crate) distinct_id: String,
 }
 
 /// The key of a row in ClickHouse.
@@ -68,15 +68,15 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
     /// The primary key, which distinct ids reference.
-    pub id: i64,
-    pub key: PersonKey,
+    pub(crate) id: i64,
+    pub(crate) key: PersonKey,
     /// JSON.
-    pub properties: String,
+    pub(crate) properties: String,
     /// Whether a user has logged in.
-    pub is_identified: bool,
+    pub(crate) is_identified: bool,
     /// In the text form of ClickHouse's `DateTime64(3, 'UTC')`; years from 1900 to 2299.
-    pub created_at: String,
-    pub presence: Presence,
+    pub(crate) created_at: String,
+    pub(crate) presence: Presence,
 }
 
 /// Whether a person is live, deleted or merged although its row exists.
@@ -91,17 +91,17 @@ pub(crate) enum Presence {
 /// A distinct id in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DistinctId {
-    pub key: DistinctIdKey,
+    pub(crate) key: DistinctIdKey,
     /// The person, by [`Person::id`]; absent for NULL.
-    pub person_id: Option<i64>,
+    pub(crate) person_id: Option<i64>,
     /// Whether it is deleted although its row exists.
-    pub is_deleted: bool,
+    pub(crate) is_deleted: bool,
 }
 
 /// A value that can't be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column {column} of a row in {table} is {found}, which is no {wanted}: please report this")]
-pub struct ValueError {
+pub(crate) struct ValueError {
     table: String,
     column: String,
     found: String,

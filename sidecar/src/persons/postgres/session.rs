@@ -45,7 +45,7 @@ pub(crate) const OPTIONS: &str = "-c timezone=UTC -c datestyle=ISO -c statement_
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
+pub(crate) enum PostgresError {
     /// There is no connection, or it ended.
     #[error(
         "PostgreSQL does not answer at {address}: check that it runs, and that persons.postgres.address, database, user and its \

@@ -10,18 +10,18 @@ use super::session::{PostgresError, Session, literal, quoted, text};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// Whether a process holds it.
-    pub is_active: bool,
+    pub(crate) is_active: bool,
     /// Everything before this position was acknowledged.
-    pub confirmed: Lsn,
+    pub(crate) confirmed: Lsn,
     /// Whether PostgreSQL has removed the WAL that the slot needs.
-    pub is_lost: bool,
+    pub(crate) is_lost: bool,
     /// WAL retained for the slot, in bytes.
-    pub lag: u64,
+    pub(crate) lag: u64,
 }
 
 /// Why a slot or publication can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SlotError {
+pub(crate) enum SlotError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),

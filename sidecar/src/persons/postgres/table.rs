@@ -62,8 +62,8 @@ struct TableColumn {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
-    pub kind: TableKind,
-    pub name: TableName,
+    pub(crate) kind: TableKind,
+    pub(crate) name: TableName,
     columns: Vec<TableColumn>,
 }
 

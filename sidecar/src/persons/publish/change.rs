@@ -18,23 +18,23 @@ use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RowChange {
     /// The commit position of its transaction.
-    pub commit: Lsn,
+    pub(crate) commit: Lsn,
     /// The lower half of its transaction's number; absent for a row that was read and is therefore
     /// visible.
-    pub transaction: Option<u32>,
-    pub kind: TableKind,
+    pub(crate) transaction: Option<u32>,
+    pub(crate) kind: TableKind,
     /// Whether the change inserted the row.
-    pub is_insert: bool,
+    pub(crate) is_insert: bool,
     /// The old row or its replica identity columns. Sent with every deletion, and with updates that
     /// change them.
-    pub before: Option<Vec<Cell>>,
+    pub(crate) before: Option<Vec<Cell>>,
     /// The new row; absent if it was deleted.
-    pub after: Option<Vec<Cell>>,
+    pub(crate) after: Option<Vec<Cell>>,
 }
 
 /// Why a change can't be converted to a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
+pub(crate) enum ChangeError {
     /// A value is invalid.
     #[error(transparent)]
     Value(#[from] ValueError),
@@ -112,9 +112,9 @@ impl Versions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastChange {
     /// The commit position of its transaction.
-    pub commit: Lsn,
+    pub(crate) commit: Lsn,
     /// Absent for a row that its transaction has changed too often.
-    pub version: Option<u64>,
+    pub(crate) version: Option<u64>,
 }
 
 impl RowChange {

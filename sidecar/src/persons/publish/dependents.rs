@@ -17,13 +17,13 @@ use crate::persons::postgres::table::{Table, TableKind, distinct_id};
 #[derive(Debug)]
 pub(crate) struct Dependent {
     /// The commit position of the transaction.
-    pub commit: Lsn,
+    pub(crate) commit: Lsn,
     /// The row as it was read.
-    pub row: Vec<Cell>,
+    pub(crate) row: Vec<Cell>,
     /// The row's key in ClickHouse.
-    pub key: DistinctIdKey,
+    pub(crate) key: DistinctIdKey,
     /// Its person, if it exists.
-    pub person: Option<Uuid>,
+    pub(crate) person: Option<Uuid>,
 }
 
 impl Lookup {

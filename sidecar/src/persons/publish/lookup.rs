@@ -26,7 +26,7 @@ use crate::persons::requirements::Guarantees;
 const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -41,7 +41,7 @@ pub(crate) const MAX_MERGES: u32 = 16;
 /// The uuid of a person after merges.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolved {
-    pub uuid: Uuid,
+    pub(crate) uuid: Uuid,
     /// Whether it is the person's uuid, not the uuid of the person that it was merged into.
     is_own: bool,
 }

@@ -10,12 +10,12 @@ use crate::persons::postgres::table::TableKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    pub kind: TableKind,
+    pub(crate) kind: TableKind,
     /// The row's key, so that all versions of a row are in one topic partition and the topic can be
     /// compacted.
-    pub key: String,
+    pub(crate) key: String,
     /// JSON.
-    pub payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 #[derive(Serialize)]

@@ -24,7 +24,7 @@ use super::postgres::table::{Table, TableKind};
 use super::requirements::Guarantees;
 
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// Missing values can't be looked up.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -43,9 +43,9 @@ type AsNow = HashMap<Key, LastChange>;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     /// Messages sent.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Deletions without the row's key in ClickHouse. Only an audit finds these rows.
-    pub keyless: u64,
+    pub(crate) keyless: u64,
 }
 
 /// Publishes changes, with a session for lookups.

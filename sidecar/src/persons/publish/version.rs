@@ -39,7 +39,7 @@ const MAX_COUNTED_ROWS: usize = 1 << 20;
 pub(crate) const AHEAD: u64 = 1 << 30;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VersionError {
+pub(crate) enum VersionError {
     /// The WAL position is beyond the limit of versions.
     #[error(
         "the WAL is at {place}, beyond {}, where versions end: please report this",

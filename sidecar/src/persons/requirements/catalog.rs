@@ -10,63 +10,63 @@ use crate::persons::postgres::session::{PostgresError, Session, literal};
 /// One observation of the source.
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Catalog {
-    pub server: Server,
-    pub role: PostgresRole,
-    pub tables: Vec<SourceRelation>,
-    pub publication: Option<Publication>,
-    pub slot: Option<SlotEntry>,
-    pub prepared: Vec<PreparedTransaction>,
+    pub(crate) server: Server,
+    pub(crate) role: PostgresRole,
+    pub(crate) tables: Vec<SourceRelation>,
+    pub(crate) publication: Option<Publication>,
+    pub(crate) slot: Option<SlotEntry>,
+    pub(crate) prepared: Vec<PreparedTransaction>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Server {
     /// As `server_version_num`: 180001 is 18.1.
-    pub version: u32,
-    pub wal_level: String,
-    pub is_standby: bool,
-    pub max_slots: u32,
-    pub slots: u32,
-    pub max_senders: u32,
-    pub senders: u32,
+    pub(crate) version: u32,
+    pub(crate) wal_level: String,
+    pub(crate) is_standby: bool,
+    pub(crate) max_slots: u32,
+    pub(crate) slots: u32,
+    pub(crate) max_senders: u32,
+    pub(crate) senders: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct PostgresRole {
-    pub name: String,
-    pub may_replicate: bool,
+    pub(crate) name: String,
+    pub(crate) may_replicate: bool,
     /// Whether it may create objects, including publications, in this database.
-    pub may_create: bool,
+    pub(crate) may_create: bool,
 }
 
 /// A table, partitioned or not.
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct SourceRelation {
-    pub schema: String,
-    pub name: String,
+    pub(crate) schema: String,
+    pub(crate) name: String,
     /// Changes when another table takes the name.
-    pub oid: u64,
+    pub(crate) oid: u64,
     /// As `pg_class.relkind`.
-    pub kind: String,
-    pub may_use_schema: bool,
-    pub is_owner: bool,
+    pub(crate) kind: String,
+    pub(crate) may_use_schema: bool,
+    pub(crate) is_owner: bool,
     /// Whether policies would hide rows from this role.
-    pub has_row_security: bool,
-    pub columns: Vec<SourceColumn>,
+    pub(crate) has_row_security: bool,
+    pub(crate) columns: Vec<SourceColumn>,
     /// The columns of each unique index without predicate or expressions.
-    pub unique: Vec<Vec<String>>,
+    pub(crate) unique: Vec<Vec<String>>,
     /// The OIDs of tables that it references.
-    pub references: Vec<u64>,
+    pub(crate) references: Vec<u64>,
     /// The tables that hold rows: itself, or the leaves of its partitions.
-    pub leaves: Vec<Leaf>,
+    pub(crate) leaves: Vec<Leaf>,
 }
 
 /// Constraints that the source enforces, so that posthouse need not check for violations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Guarantees {
     /// Whether no two persons, and no two distinct ids, have the same team and key.
-    pub unique: [bool; 2],
+    pub(crate) unique: [bool; 2],
     /// Whether every distinct id has an existing person at the end of each transaction.
-    pub has_foreign_key: bool,
+    pub(crate) has_foreign_key: bool,
 }
 
 impl Guarantees {
@@ -76,65 +76,65 @@ impl Guarantees {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct SourceColumn {
-    pub name: String,
-    pub type_id: u32,
-    pub is_not_null: bool,
-    pub may_select: bool,
+    pub(crate) name: String,
+    pub(crate) type_id: u32,
+    pub(crate) is_not_null: bool,
+    pub(crate) may_select: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Leaf {
-    pub schema: String,
-    pub name: String,
+    pub(crate) schema: String,
+    pub(crate) name: String,
     /// As `pg_class.relkind`.
-    pub kind: String,
-    pub oid: u64,
+    pub(crate) kind: String,
+    pub(crate) oid: u64,
     /// Changes with TRUNCATE and with a rewrite.
-    pub file: u64,
+    pub(crate) file: u64,
     /// The first column of each index without a predicate.
-    pub first_of_indexes: Vec<String>,
+    pub(crate) first_of_indexes: Vec<String>,
     /// The columns that a deletion includes.
-    pub identity: Vec<String>,
+    pub(crate) identity: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct Publication {
-    pub oid: u64,
+    pub(crate) oid: u64,
     /// The OIDs of its entries of both tables. A table that is removed and added back has another
     /// one.
-    pub entries: Vec<u64>,
-    pub has_all_kinds: bool,
-    pub via_root: bool,
-    pub tables: Vec<PublishedTable>,
+    pub(crate) entries: Vec<u64>,
+    pub(crate) has_all_kinds: bool,
+    pub(crate) via_root: bool,
+    pub(crate) tables: Vec<PublishedTable>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct PublishedTable {
-    pub schema: String,
-    pub name: String,
+    pub(crate) schema: String,
+    pub(crate) name: String,
     /// Absent before PostgreSQL 15, which publishes all columns.
-    pub columns: Option<Vec<String>>,
-    pub filter: Option<String>,
+    pub(crate) columns: Option<Vec<String>>,
+    pub(crate) filter: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct SlotEntry {
-    pub plugin: String,
-    pub database: String,
-    pub is_active: bool,
-    pub is_lost: bool,
+    pub(crate) plugin: String,
+    pub(crate) database: String,
+    pub(crate) is_active: bool,
+    pub(crate) is_lost: bool,
     /// PostgreSQL 17 and later.
-    pub invalidation_reason: Option<String>,
-    pub is_temporary: bool,
-    pub is_two_phase: bool,
+    pub(crate) invalidation_reason: Option<String>,
+    pub(crate) is_temporary: bool,
+    pub(crate) is_two_phase: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct PreparedTransaction {
-    pub name: String,
-    pub database: String,
-    pub owner: String,
-    pub seconds: i64,
+    pub(crate) name: String,
+    pub(crate) database: String,
+    pub(crate) owner: String,
+    pub(crate) seconds: i64,
 }
 
 impl Catalog {

@@ -18,19 +18,19 @@ pub(super) use self::catalog::{Catalog, Guarantees};
 
 /// A property that the source must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Requirement {
+pub(crate) struct Requirement {
     /// The setting, role, table, publication or slot.
-    pub subject: String,
-    pub state: RequirementState,
+    pub(crate) subject: String,
+    pub(crate) state: RequirementState,
     /// The observed state, with a hint.
-    pub found: String,
+    pub(crate) found: String,
     /// SQL that meets it, one statement per entry; empty where SQL can't.
-    pub fix: Vec<String>,
+    pub(crate) fix: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RequirementState {
+pub(crate) enum RequirementState {
     Ok,
     /// An object does not exist, or a privilege was not granted.
     Missing,
@@ -62,16 +62,16 @@ impl Requirement {
     }
 
     /// Whether it must be met before publishing.
-    pub fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         matches!(self.state, RequirementState::Missing | RequirementState::Wrong)
     }
 }
 
 /// A source that does not meet its requirements.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnmetError {
+pub(crate) struct UnmetError {
     /// Only the unmet requirements.
-    pub requirements: Vec<Requirement>,
+    pub(crate) requirements: Vec<Requirement>,
 }
 
 impl std::error::Error for UnmetError {}
@@ -90,7 +90,7 @@ impl fmt::Display for UnmetError {
 }
 
 /// The SQL that meets all of these, one line per statement.
-pub fn script(requirements: &[Requirement]) -> String {
+pub(crate) fn script(requirements: &[Requirement]) -> String {
     let mut lines: Vec<&String> = Vec::new();
     for line in requirements.iter().flat_map(|requirement| &requirement.fix) {
         // One privilege may serve several requirements.
@@ -103,7 +103,7 @@ pub fn script(requirements: &[Requirement]) -> String {
 
 /// Why a source is unknown or unusable.
 #[derive(Debug, thiserror::Error)]
-pub enum RequirementsError {
+pub(crate) enum RequirementsError {
     /// PostgreSQL's answer was an error or unexpected.
     #[error(transparent)]
     Postgres(#[from] PostgresError),

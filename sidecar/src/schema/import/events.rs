@@ -14,10 +14,10 @@ use crate::config::{
 
 /// The tables of one node that a config describes.
 pub(super) struct DescribedTables {
-    pub database: String,
-    pub tables: Vec<(String, Definition)>,
-    pub feeders: Vec<Feeder>,
-    pub kafka: Vec<KafkaTable>,
+    pub(crate) database: String,
+    pub(crate) tables: Vec<(String, Definition)>,
+    pub(crate) feeders: Vec<Feeder>,
+    pub(crate) kafka: Vec<KafkaTable>,
 }
 
 impl DescribedTables {

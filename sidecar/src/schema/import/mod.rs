@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError};
 
 /// Reason why no config is written.
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
+pub(crate) enum ImportError {
     /// A node does not answer, or the tables can't be compared.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -42,19 +42,19 @@ pub enum ImportError {
 
 /// The node to query, and the names to look for.
 #[derive(Debug, Clone)]
-pub struct ImportRequest {
+pub(crate) struct ImportRequest {
     /// HTTP interface of any node.
-    pub url: Url,
+    pub(crate) url: Url,
     /// Its password comes from the environment.
-    pub user: String,
+    pub(crate) user: String,
     /// Name of the cluster in `remote_servers`.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Database of the tables.
-    pub database: String,
+    pub(crate) database: String,
 }
 
 /// Returns the text of a config whose first plan is empty, or has only the real differences.
-pub async fn import(request: &ImportRequest) -> Result<String, ImportError> {
+pub(crate) async fn import(request: &ImportRequest) -> Result<String, ImportError> {
     let head = head(request);
     let asked =
         nodes::ImportedReplica { name: "import".to_owned(), ..nodes::ImportedReplica::at(&request.url) };

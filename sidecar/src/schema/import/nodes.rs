@@ -16,11 +16,11 @@ use crate::sql;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImportedReplica {
-    pub shard: usize,
-    pub weight: u32,
-    pub name: String,
-    pub url: String,
-    pub address: String,
+    pub(crate) shard: usize,
+    pub(crate) weight: u32,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) address: String,
 }
 
 #[derive(Deserialize)]

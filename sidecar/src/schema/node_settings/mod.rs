@@ -21,23 +21,23 @@ const ACCESS_DENIED: u32 = 497;
 
 /// A setting of a node that does not fit the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SettingFinding {
-    pub node: String,
+pub(crate) struct SettingFinding {
+    pub(crate) node: String,
     /// The setting, or the profile that can't be read.
-    pub setting: String,
+    pub(crate) setting: String,
     /// `None` if it can't be read.
-    pub value: Option<String>,
-    pub desired: String,
+    pub(crate) value: Option<String>,
+    pub(crate) desired: String,
     /// The effect of the observed value.
-    pub consequence: String,
-    pub hint: String,
+    pub(crate) consequence: String,
+    pub(crate) hint: String,
     /// Decides whether apply continues.
-    pub severity: SettingSeverity,
+    pub(crate) severity: SettingSeverity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SettingSeverity {
+pub(crate) enum SettingSeverity {
     /// Events would be lost, repeated or stuck: apply refuses.
     Fault,
     /// Information only.
@@ -46,14 +46,14 @@ pub enum SettingSeverity {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the nodes' settings would lose, repeat or block events; no change was made\n{}", text(.0))]
-pub struct SettingsError(
+pub(crate) struct SettingsError(
     /// At least one fault.
-    pub Vec<SettingFinding>,
+    pub(crate) Vec<SettingFinding>,
 );
 
 /// Reason why the user can apply no change.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadOnlyError {
+pub(crate) enum ReadOnlyError {
     /// The user's profile has `readonly`.
     #[error(
         "user {user} has readonly set on {nodes}, so it can't apply changes there; set clickhouse.user to a user without it"
@@ -89,7 +89,7 @@ struct Default {
 ///
 /// # Errors
 /// Fails if a node does not answer.
-pub async fn node_settings(cluster: &Cluster) -> Result<Vec<SettingFinding>, NodeError> {
+pub(crate) async fn node_settings(cluster: &Cluster) -> Result<Vec<SettingFinding>, NodeError> {
     let mut findings = Vec::new();
     for node in &cluster.nodes {
         findings.extend(read(&cluster.config, node).await?);
@@ -114,7 +114,7 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
 }
 
 /// Refuses a user without write access, before the first step.
-pub async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyError> {
+pub(crate) async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyError> {
     let mut refusing = Vec::new();
     for node in &cluster.nodes {
         let found: Vec<Mode> = node.rows(sql::text("inspect/readonly.sql").unwrap_or_default()).await?;
@@ -132,14 +132,14 @@ pub async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyError> {
 }
 
 /// Refuses settings that would lose, repeat or block events.
-pub fn refuse_faults(findings: &[SettingFinding]) -> Result<(), SettingsError> {
+pub(crate) fn refuse_faults(findings: &[SettingFinding]) -> Result<(), SettingsError> {
     let faults: Vec<SettingFinding> =
         findings.iter().filter(|finding| finding.severity == SettingSeverity::Fault).cloned().collect();
     if faults.is_empty() { Ok(()) } else { Err(SettingsError(faults)) }
 }
 
 /// Formats findings as lines, grouped by node.
-pub fn text(findings: &[SettingFinding]) -> String {
+pub(crate) fn text(findings: &[SettingFinding]) -> String {
     let mut text = String::new();
     for group in findings.chunk_by(|one, next| one.node == next.node) {
         text.push_str(&group.first().map_or_else(String::new, |finding| format!("{}\n", finding.node)));

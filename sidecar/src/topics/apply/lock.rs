@@ -18,7 +18,7 @@ use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
 use crate::span;
 
 /// Group of the lock for topics, shared by all processes that change topics of one cluster.
-pub const LOCK_GROUP: &str = "posthouse-topics";
+pub(crate) const LOCK_GROUP: &str = "posthouse-topics";
 /// Prefix of the group of a schema's lock; the database follows.
 const SCHEMA_LOCK_PREFIX: &str = "posthouse-schema-";
 
@@ -36,7 +36,7 @@ impl LockScope {
     }
 
     /// Tables of a database on every node.
-    pub fn schema(database: &str) -> Self {
+    pub(crate) fn schema(database: &str) -> Self {
         Self {
             group: format!("{SCHEMA_LOCK_PREFIX}{database}"),
             subject: format!("the schema of {database} is"),
@@ -55,7 +55,7 @@ const LOCK_TOPIC: &str = "__consumer_offsets";
 const SESSION: Duration = Duration::from_secs(6);
 /// How long a process waits for the lock. Longer than a dead holder's session, so that a crash only
 /// costs time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Interval between two checks of the group.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long leaving the group may take.

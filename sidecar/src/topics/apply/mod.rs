@@ -1,6 +1,6 @@
 //! Execution of a plan's steps, with a check on the brokers.
 
-pub mod lock;
+pub(crate) mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum StepOutcome {
+pub(crate) enum StepOutcome {
     /// Executed, and visible on the brokers.
     Done,
     /// Another process did it in the meantime.
@@ -36,16 +36,16 @@ pub enum StepOutcome {
 
 /// A step with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AppliedStep {
+pub(crate) struct AppliedStep {
     #[serde(flatten)]
-    pub step: Step,
+    pub(crate) step: Step,
     #[serde(flatten)]
-    pub outcome: StepOutcome,
+    pub(crate) outcome: StepOutcome,
 }
 
 /// Error that ends an apply early. Finished steps stay, and a new plan has the rest.
 #[derive(Debug, thiserror::Error)]
-pub enum TopicsApplyError {
+pub(crate) enum TopicsApplyError {
     /// Another process changes topics.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -58,7 +58,7 @@ pub enum TopicsApplyError {
 ///
 /// # Errors
 /// [`TopicsApplyError`]; the failure of one topic is in its outcome.
-pub async fn apply(
+pub(crate) async fn apply(
     client: &Client,
     lock: &Lock,
     steps: &[Step],

@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// See [`look`].
-pub async fn watch(cluster: &Cluster, topics: BTreeSet<String>) -> Result<CheckInput, KafkaError> {
+pub(crate) async fn watch(cluster: &Cluster, topics: BTreeSet<String>) -> Result<CheckInput, KafkaError> {
     let mut sightings = Sightings::default();
     loop {
         let found = look(cluster, topics.clone(), &mut sightings).await?;
@@ -40,7 +40,7 @@ pub async fn watch(cluster: &Cluster, topics: BTreeSet<String>) -> Result<CheckI
 ///
 /// # Errors
 /// See [`KafkaError`]. An unreachable node becomes a finding.
-pub async fn look(
+pub(crate) async fn look(
     cluster: &Cluster,
     topics: BTreeSet<String>,
     sightings: &mut Sightings,
@@ -146,7 +146,7 @@ async fn conflicts(cluster: &Cluster) -> Vec<TopicConflicts> {
 ///
 /// # Errors
 /// See [`SpecError`]. A missing file is no error.
-pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
+pub(crate) fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
     match spec::load(&config.kafka.topics_file) {
         // Without a file, only the tables name topics.
         Err(SpecError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -157,7 +157,7 @@ pub fn kept(config: &Config) -> Result<BTreeSet<String>, SpecError> {
 }
 
 /// Same as [`kept`], for a topics file that was read already.
-pub fn kept_of(config: &Config, spec: &Spec) -> BTreeSet<String> {
+pub(crate) fn kept_of(config: &Config, spec: &Spec) -> BTreeSet<String> {
     let kept = |manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
     let named = spec.topics.iter().filter(|topic| kept(topic.manage)).map(|topic| topic.name.clone());
     named.chain([config.events.topic.clone()]).collect()

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::look::{kept, kept_of, look, watch};
+pub(crate) use self::look::{kept, kept_of, look, watch};
 use super::groups::{GroupSnapshot, Lag};
 use super::observe::kafka_tables::ServerReports;
 use super::stalls::{Evidence, Stall, Still};
@@ -26,7 +26,7 @@ use crate::schema::KafkaTable;
 /// Severity of a finding; the worse sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Messages are lost or not read.
     Fault,
     /// It works now, and may soon fail.
@@ -35,57 +35,57 @@ pub enum Severity {
 
 /// A problem with a hint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
-    pub severity: Severity,
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
     /// Topic, group, table, node or Keeper path.
-    pub about: String,
+    pub(crate) about: String,
     /// The problem.
-    pub found: String,
+    pub(crate) found: String,
     /// The hint.
-    pub next: String,
+    pub(crate) next: String,
 }
 
 /// Input of all checks.
 #[derive(Debug, Clone)]
-pub struct CheckInput {
-    pub seen: GroupSnapshot,
+pub(crate) struct CheckInput {
+    pub(crate) seen: GroupSnapshot,
     /// Lags of every group, with timestamps of unread messages.
-    pub lags: Vec<Lag>,
+    pub(crate) lags: Vec<Lag>,
     /// All configs of the checked topics that exist.
-    pub configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
+    pub(crate) configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
     /// Topics of the topics file that posthouse manages, and the events topic.
-    pub topics: BTreeSet<String>,
+    pub(crate) topics: BTreeSet<String>,
     /// Every node of the config.
-    pub nodes: BTreeSet<String>,
-    pub events_topic: String,
-    pub events_group: String,
+    pub(crate) nodes: BTreeSet<String>,
+    pub(crate) events_topic: String,
+    pub(crate) events_group: String,
     /// Brokers of the config, the ones that were asked.
-    pub brokers: BTreeSet<String>,
+    pub(crate) brokers: BTreeSet<String>,
     /// Messages in the topics of persons that conflict with posthouse's own.
-    pub conflicts: Vec<TopicConflicts>,
+    pub(crate) conflicts: Vec<TopicConflicts>,
     /// Current time in milliseconds since 1970.
-    pub now: i64,
+    pub(crate) now: i64,
     /// Kafka tables, with their database, that the schema has on every node.
-    pub desired: BTreeSet<String>,
+    pub(crate) desired: BTreeSet<String>,
     /// Detached ones of `desired`, as pairs of node and table.
-    pub detached: BTreeSet<(String, String)>,
+    pub(crate) detached: BTreeSet<(String, String)>,
     /// Replicas of Kafka tables in Keeper, by path; without unreadable paths.
-    pub replicas: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) replicas: BTreeMap<String, BTreeSet<String>>,
     /// Server reports about their consumers.
-    pub reports: ServerReports,
+    pub(crate) reports: ServerReports,
     /// How long partitions with unread messages kept their offset.
-    pub still: Still,
+    pub(crate) still: Still,
 }
 
 impl CheckInput {
     /// Lags in topics that posthouse manages or a table reads.
-    pub fn own_lags(&self) -> impl Iterator<Item = &Lag> {
+    pub(crate) fn own_lags(&self) -> impl Iterator<Item = &Lag> {
         let ours = self.ours();
         self.lags.iter().filter(move |lag| ours.contains(lag.topic.as_str()))
     }
 
     /// Stalled ones of these groups.
-    pub fn stalls(&self) -> Vec<Stall> {
+    pub(crate) fn stalls(&self) -> Vec<Stall> {
         self.own_lags().filter_map(|lag| self.evidence().stall(lag)).collect()
     }
 
@@ -124,7 +124,7 @@ impl CheckInput {
 }
 
 /// All findings, the worst first.
-pub fn check(found: &CheckInput) -> Vec<Finding> {
+pub(crate) fn check(found: &CheckInput) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(desired::check(found));
     findings.extend(tables::check(found));

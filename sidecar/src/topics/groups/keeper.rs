@@ -18,7 +18,7 @@ const KEEPER_EXCEPTION: u32 = 999;
 
 /// Offsets below one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// Without partitions of which no message was read.
     Offsets(BTreeMap<TopicPartition, i64>),
     /// Reason why they can't be read.
@@ -93,7 +93,7 @@ fn partition_path(path: &str, place: &TopicPartition) -> String {
 }
 
 /// Replicas of a Kafka table in Keeper; `None` if this node has no `system.zookeeper`.
-pub async fn replicas(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
+pub(crate) async fn replicas(node: &Node, path: &str) -> Result<Option<Vec<String>>, NodeError> {
     children(node, &format!("{}/replicas", path.trim_end_matches('/'))).await
 }
 

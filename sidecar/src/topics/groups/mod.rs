@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
-pub use self::keeper::{Kept, replicas};
-pub use self::observe::{GroupSnapshot, observe};
+pub(crate) use self::keeper::{Kept, replicas};
+pub(crate) use self::observe::{GroupSnapshot, observe};
 pub(super) use self::partitions::places;
-pub use self::readers::{TopicReader, readers};
-pub use self::replay::{ReplayError, replays};
+pub(crate) use self::readers::{TopicReader, readers};
+pub(crate) use self::replay::replays;
 use crate::kafka::{Client, FirstMessage, KafkaError, TopicPartition};
 use crate::schema::KafkaTable;
 
@@ -29,7 +29,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// Source of a group's effective offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GroupOffsets {
+pub(crate) enum GroupOffsets {
     /// The consumer group.
     Group,
     /// Keeper, for Kafka tables that keep their offsets there. The group's offsets follow.
@@ -40,48 +40,48 @@ pub enum GroupOffsets {
 
 /// Lag of a group in a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Lag {
-    pub group: String,
-    pub topic: String,
+pub(crate) struct Lag {
+    pub(crate) group: String,
+    pub(crate) topic: String,
     /// Kafka's name of the group's state; absent if the brokers don't know the group. Tables with
     /// offsets in Keeper read without being members, so their group is `Empty` while they read.
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
     /// Number of consumers in the group.
-    pub members: usize,
-    pub offsets: GroupOffsets,
+    pub(crate) members: usize,
+    pub(crate) offsets: GroupOffsets,
     /// Kafka tables of the group that read the topic, each with its nodes.
-    pub tables: BTreeMap<String, Vec<String>>,
+    pub(crate) tables: BTreeMap<String, Vec<String>>,
     /// Number of unread messages.
-    pub lag: i64,
+    pub(crate) lag: i64,
     /// Timestamp of the oldest unread message, in milliseconds since 1970.
-    pub oldest_unread: Option<i64>,
-    pub partitions: Vec<PartitionLag>,
+    pub(crate) oldest_unread: Option<i64>,
+    pub(crate) partitions: Vec<PartitionLag>,
 }
 
 /// Lag of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PartitionLag {
-    pub partition: i32,
+pub(crate) struct PartitionLag {
+    pub(crate) partition: i32,
     /// Offset of the next message to read; absent if the group never committed one.
-    pub committed: Option<i64>,
+    pub(crate) committed: Option<i64>,
     /// Offset of the first message; absent if no broker leads the partition.
-    pub first: Option<i64>,
+    pub(crate) first: Option<i64>,
     /// Offset of the next message to be written.
-    pub end: Option<i64>,
+    pub(crate) end: Option<i64>,
     /// Number of unread messages by offsets. Transactions and compaction make it too large.
     /// [`date`] sets it to 0 if it finds no message.
-    pub lag: Option<i64>,
+    pub(crate) lag: Option<i64>,
     /// Messages that were deleted before they were read.
-    pub lost: i64,
+    pub(crate) lost: i64,
     /// Timestamp of the oldest unread message, in milliseconds since 1970.
-    pub oldest_unread: Option<i64>,
+    pub(crate) oldest_unread: Option<i64>,
     /// The member that reads it.
-    pub member: Option<String>,
+    pub(crate) member: Option<String>,
 }
 
 /// Lags of all groups that the brokers or tables know, by group and topic. With a name, of this
 /// group alone.
-pub fn lags(seen: &GroupSnapshot, only: Option<&str>) -> Vec<Lag> {
+pub(crate) fn lags(seen: &GroupSnapshot, only: Option<&str>) -> Vec<Lag> {
     let names = seen.group_names().into_iter().filter(|name| only.is_none_or(|only| only == *name));
     names
         .flat_map(|group| seen.topics_of(group).into_iter().map(move |topic| lag(seen, group, topic)))
@@ -89,7 +89,7 @@ pub fn lags(seen: &GroupSnapshot, only: Option<&str>) -> Vec<Lag> {
 }
 
 /// Groups without any known topic.
-pub fn idle(seen: &GroupSnapshot) -> Vec<&str> {
+pub(crate) fn idle(seen: &GroupSnapshot) -> Vec<&str> {
     seen.group_names().into_iter().filter(|group| seen.topics_of(group).is_empty()).collect()
 }
 
@@ -145,7 +145,7 @@ fn partition(seen: &GroupSnapshot, group: &str, place: &TopicPartition) -> Parti
 }
 
 /// Offset of the oldest unread message of each lagging partition.
-pub fn unread(lags: &[Lag]) -> BTreeMap<(String, TopicPartition), i64> {
+pub(crate) fn unread(lags: &[Lag]) -> BTreeMap<(String, TopicPartition), i64> {
     let mut unread = BTreeMap::new();
     for lag in lags {
         for partition in lag.partitions.iter().filter(|partition| partition.lag > Some(0)) {
@@ -160,7 +160,7 @@ pub fn unread(lags: &[Lag]) -> BTreeMap<(String, TopicPartition), i64> {
 
 /// Fills in the timestamps of the oldest unread messages. Reads one message of each lagging
 /// partition. A partition without one gets lag 0.
-pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
+pub(crate) async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
     let mut groups: BTreeMap<String, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
     for ((group, place), start) in unread(lags) {
         groups.entry(group).or_default().insert(place, start);
@@ -188,7 +188,7 @@ pub async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
 }
 
 /// Caveats to show beside the figures.
-pub fn notes(seen: &GroupSnapshot) -> Vec<String> {
+pub(crate) fn notes(seen: &GroupSnapshot) -> Vec<String> {
     let silent = seen.silent.iter();
     let mut notes: Vec<String> =
         silent.map(|(node, said)| format!("{node}'s tables are not known: {said}")).collect();

@@ -15,20 +15,20 @@ use crate::topics::apply::lock::is_lock;
 
 /// Snapshot of groups, their readers and offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupSnapshot {
-    pub cluster: KafkaCluster,
+pub(crate) struct GroupSnapshot {
+    pub(crate) cluster: KafkaCluster,
     /// Every group but the locks', by name.
-    pub groups: Vec<Group>,
+    pub(crate) groups: Vec<Group>,
     /// Kafka tables of every reachable node.
-    pub tables: Vec<KafkaTable>,
+    pub(crate) tables: Vec<KafkaTable>,
     /// Unreachable nodes with their errors. They may have tables too.
-    pub silent: BTreeMap<String, String>,
+    pub(crate) silent: BTreeMap<String, String>,
     /// Committed offsets of each group.
-    pub committed: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
+    pub(crate) committed: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
     /// Offsets of tables in Keeper, by path.
-    pub kept: BTreeMap<String, Kept>,
+    pub(crate) kept: BTreeMap<String, Kept>,
     /// Bounds of all partitions with a reader; without partitions that no broker leads.
-    pub bounds: BTreeMap<TopicPartition, OffsetBounds>,
+    pub(crate) bounds: BTreeMap<TopicPartition, OffsetBounds>,
 }
 
 impl GroupSnapshot {
@@ -73,7 +73,7 @@ impl GroupSnapshot {
 ///
 /// # Errors
 /// See [`KafkaError`]. An unreachable node is no error; it is listed in [`GroupSnapshot::silent`].
-pub async fn observe(cluster: &Cluster, only: Option<&str>) -> Result<GroupSnapshot, KafkaError> {
+pub(crate) async fn observe(cluster: &Cluster, only: Option<&str>) -> Result<GroupSnapshot, KafkaError> {
     let (client, nodes) = (cluster.kafka()?, &cluster.nodes);
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;

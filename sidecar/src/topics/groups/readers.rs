@@ -8,16 +8,16 @@ use crate::kafka::KafkaError;
 
 /// A group with members that read a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TopicReader {
-    pub group: String,
+pub(crate) struct TopicReader {
+    pub(crate) group: String,
     /// Number of members that read the topic.
-    pub members: usize,
+    pub(crate) members: usize,
     /// Unread messages of the topic.
-    pub lag: i64,
+    pub(crate) lag: i64,
 }
 
 /// Groups that read `topic`, of ClickHouse or of any other program, with their lags.
-pub async fn readers(cluster: &Cluster, topic: &str) -> Result<Vec<TopicReader>, KafkaError> {
+pub(crate) async fn readers(cluster: &Cluster, topic: &str) -> Result<Vec<TopicReader>, KafkaError> {
     let mut readers = Vec::new();
     for group in cluster.kafka()?.groups(None).await? {
         let reads = |assigned: &Vec<(String, Vec<i32>)>| assigned.iter().any(|(read, _)| read == topic);

@@ -19,7 +19,7 @@ const STORAGE: &str = "sharded_events";
 
 /// Reason why a replay can't be ruled out.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub(crate) enum ReplayError {
     /// A node can't be asked.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -39,7 +39,7 @@ struct StoredRows {
 /// # Errors
 /// [`NodeError`] if the stored rows can't be counted. If brokers or Keeper can't be asked, that is
 /// a reason too.
-pub async fn replays(cluster: &Cluster) -> Result<Replays, NodeError> {
+pub(crate) async fn replays(cluster: &Cluster) -> Result<Replays, NodeError> {
     let Cluster { config, nodes, .. } = cluster;
     let stored = stored(config, nodes).await?;
     if config.events.consumer == Consumer::None || stored == 0 {

@@ -15,39 +15,39 @@ const MAX_ERROR_CHARS: usize = 300;
 
 /// Consumers and errors of all nodes. A node that refuses a query is in [`Self::unreadable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServerReports {
+pub(crate) struct ServerReports {
     /// Every consumer of every Kafka table.
-    pub consumers: Vec<ServerConsumer>,
+    pub(crate) consumers: Vec<ServerConsumer>,
     /// Errors of background work by node, the newest first.
-    pub errors: BTreeMap<String, Vec<BackgroundError>>,
+    pub(crate) errors: BTreeMap<String, Vec<BackgroundError>>,
     /// Nodes that refused a query, with the error.
-    pub unreadable: BTreeMap<String, String>,
+    pub(crate) unreadable: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServerConsumer {
-    pub node: String,
+pub(crate) struct ServerConsumer {
+    pub(crate) node: String,
     /// With its database.
-    pub table: String,
+    pub(crate) table: String,
     /// Assigned partitions.
-    pub assigned: BTreeSet<TopicPartition>,
+    pub(crate) assigned: BTreeSet<TopicPartition>,
     /// Seconds since the last commit; absent if it never committed.
-    pub committed_s: Option<i64>,
+    pub(crate) committed_s: Option<i64>,
     /// Views with a missing target. The server does not stream to them.
-    pub missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
     /// Newest exception, with its age in seconds.
-    pub exception: Option<(i64, String)>,
+    pub(crate) exception: Option<(i64, String)>,
 }
 
 /// Newest background error of one kind on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackgroundError {
+pub(crate) struct BackgroundError {
     /// Age in seconds.
-    pub age_s: i64,
+    pub(crate) age_s: i64,
     /// ClickHouse's error name and message, on one line.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether it comes from the pool that streams from Kafka.
-    pub streaming: bool,
+    pub(crate) streaming: bool,
 }
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use crate::kafka::{ConfigOrigin, NewTopic, TopicConfig};
 /// A change to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum TopicChange {
+pub(crate) enum TopicChange {
     /// The topic is missing.
     Create(NewTopic),
     /// The topic has too few partitions.
@@ -46,30 +46,30 @@ pub enum TopicChange {
 
 /// A change with its side effects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub(crate) struct Step {
     #[serde(flatten)]
-    pub change: TopicChange,
+    pub(crate) change: TopicChange,
     /// Side effects for an operator.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The desired value, if this is one of several steps towards it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub towards: Option<String>,
+    pub(crate) towards: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub frees: Option<Frees>,
+    pub(crate) frees: Option<Frees>,
 }
 
 /// Data that brokers reclaim by a change, as far as they report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frees {
+pub(crate) struct Frees {
     /// Messages older than the new retention.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Approximate bytes on all brokers; `None` if the brokers do not report them.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
 }
 
 impl TopicChange {
     /// The topic of the change.
-    pub fn topic(&self) -> &str {
+    pub(crate) fn topic(&self) -> &str {
         match self {
             Self::Create(NewTopic { name, .. })
             | Self::AddPartitions { name, .. }
@@ -83,7 +83,7 @@ impl TopicChange {
 impl TopicChange {
     /// Whether brokers delete messages by the change: `Some` with the minimum age in milliseconds,
     /// or with `None` for all messages.
-    pub fn deletes(&self) -> Option<Option<i64>> {
+    pub(crate) fn deletes(&self) -> Option<Option<i64>> {
         match self {
             Self::Delete { .. } => Some(None),
             Self::SetConfig { key, from, to, .. } if key == RETENTION => {

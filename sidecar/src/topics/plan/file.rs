@@ -15,13 +15,13 @@ const FORMAT: u32 = 1;
 
 /// Content of a plan file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedPlan {
+pub(crate) struct SavedPlan {
     format: u32,
     /// Cluster of the plan.
-    pub cluster_id: Option<String>,
+    pub(crate) cluster_id: Option<String>,
     /// Observed state of the topics in the file.
     seen: BTreeMap<String, PlanBasis>,
-    pub plan: TopicsPlan,
+    pub(crate) plan: TopicsPlan,
 }
 
 /// State that a plan depends on; `None` partitions mean a missing topic.
@@ -36,7 +36,7 @@ struct PlanBasis {
 
 /// Reason why a plan file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SavedError {
+pub(crate) enum SavedError {
     /// The file can't be read or written.
     #[error("can't use the plan file {path}")]
     Io {
@@ -69,14 +69,14 @@ pub enum SavedError {
 
 impl SavedPlan {
     /// Combines a plan with the state that it depends on.
-    pub fn new(plan: TopicsPlan, spec: &Spec, observed: &Observed) -> Self {
+    pub(crate) fn new(plan: TopicsPlan, spec: &Spec, observed: &Observed) -> Self {
         let looked_at = spec.topics.iter().filter(|topic| topic.manage != Manage::Ignore);
         let seen = looked_at.map(|topic| (topic.name.clone(), PlanBasis::of(&topic.name, observed)));
         Self { format: FORMAT, cluster_id: observed.cluster.id.clone(), seen: seen.collect(), plan }
     }
 
     /// Writes the plan as JSON.
-    pub fn write(&self, path: &Path) -> Result<(), SavedError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), SavedError> {
         let io = |source| SavedError::Io { path: path.to_owned(), source };
         let mut text = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))?;
         text.push('\n');
@@ -87,7 +87,7 @@ impl SavedPlan {
     ///
     /// # Errors
     /// [`SavedError::Io`] or [`SavedError::Foreign`].
-    pub fn read(path: &Path) -> Result<Self, SavedError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, SavedError> {
         let text = std::fs::read(path).map_err(|source| SavedError::Io { path: path.to_owned(), source })?;
         let foreign = |reason| SavedError::Foreign { path: path.to_owned(), reason };
         let saved: Self = serde_json::from_slice(&text).map_err(|error| foreign(error.to_string()))?;
@@ -98,7 +98,7 @@ impl SavedPlan {
     }
 
     /// The topics to observe before the plan is applied, as a topics file without desired values.
-    pub fn spec(&self) -> Spec {
+    pub(crate) fn spec(&self) -> Spec {
         let topic = |(name, seen): (&String, &PlanBasis)| Topic {
             name: name.clone(),
             manage: match seen.readers {
@@ -115,7 +115,7 @@ impl SavedPlan {
     ///
     /// # Errors
     /// [`SavedError::OtherCluster`] or [`SavedError::Changed`].
-    pub fn check(&self, observed: &Observed) -> Result<(), SavedError> {
+    pub(crate) fn check(&self, observed: &Observed) -> Result<(), SavedError> {
         let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "without a name".to_owned());
         if self.cluster_id != observed.cluster.id {
             let (wanted, found) = (id(&self.cluster_id), id(&observed.cluster.id));

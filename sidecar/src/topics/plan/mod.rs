@@ -9,7 +9,7 @@ mod configs;
 pub(super) mod retention;
 pub(super) mod placement;
 pub(super) mod reclaim;
-pub mod file;
+pub(crate) mod file;
 
 #[cfg(test)]
 mod tests;
@@ -19,56 +19,56 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Frees, Step, TopicChange};
+pub(crate) use self::change::{Frees, Step, TopicChange};
 use self::configs::{check_min_isr, compare};
-pub use self::options::Options;
+pub(crate) use self::options::Options;
 use super::spec::{Manage, Spec, Topic};
 use crate::kafka::{KafkaCluster, Layout, NewTopic, TopicConfig};
 
 /// Observed state of the file's topics, and readers of topics to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    pub cluster: KafkaCluster,
+pub(crate) struct Observed {
+    pub(crate) cluster: KafkaCluster,
     /// All configs of the file's topics that exist.
-    pub configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
+    pub(crate) configs: BTreeMap<String, BTreeMap<String, TopicConfig>>,
     /// Readers of each topic as short texts; only for topics to delete.
-    pub readers: BTreeMap<String, Vec<String>>,
+    pub(crate) readers: BTreeMap<String, Vec<String>>,
 }
 
 /// A change that posthouse refuses. Its topic is left unchanged as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    pub topic: String,
+pub(crate) struct Refused {
+    pub(crate) topic: String,
     /// The change and the reason.
-    pub what: String,
+    pub(crate) what: String,
     /// The hint.
-    pub way_out: String,
+    pub(crate) way_out: String,
 }
 
 /// A remark about a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    pub topic: String,
-    pub text: String,
+pub(crate) struct Note {
+    pub(crate) topic: String,
+    pub(crate) text: String,
 }
 
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicsPlan {
+pub(crate) struct TopicsPlan {
     /// Creations first, deletions last.
-    pub steps: Vec<Step>,
-    pub refused: Vec<Refused>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) refused: Vec<Refused>,
     /// Remarks without a step.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     /// Number of unchanged topics of the file.
-    pub in_line: usize,
+    pub(crate) in_line: usize,
     /// Number of topics that the file does not name. Plans never change them.
-    pub unlisted: usize,
+    pub(crate) unlisted: usize,
 }
 
 impl TopicsPlan {
     /// Whether the cluster differs from the file.
-    pub fn differs(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         !self.steps.is_empty() || !self.refused.is_empty()
     }
 }
@@ -88,7 +88,7 @@ impl TopicVerdict {
 
 /// Compares desired and observed state. Skips topics that the file does not name, and topics with
 /// any refusal.
-pub fn plan(spec: &Spec, observed: &Observed, options: &Options) -> TopicsPlan {
+pub(crate) fn plan(spec: &Spec, observed: &Observed, options: &Options) -> TopicsPlan {
     let named: BTreeSet<&str> = spec.topics.iter().map(|topic| topic.name.as_str()).collect();
     let others = observed.cluster.topics.keys().filter(|name| !named.contains(name.as_str()));
     let unlisted = others.filter(|name| !is_internal(name)).count();

@@ -11,15 +11,15 @@ use super::super::spec::Spec;
 const DEFAULT_RETENTION_DROP: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
+pub(crate) struct Options {
     /// Whether configs that the file no longer names go back to the brokers' value.
-    pub prune: bool,
+    pub(crate) prune: bool,
     /// Largest drop of a retention per step.
-    pub retention_drop: Duration,
+    pub(crate) retention_drop: Duration,
     /// Topics that may be deleted.
-    pub yes_delete: BTreeSet<String>,
+    pub(crate) yes_delete: BTreeSet<String>,
     /// Topics that may lose messages by a config change.
-    pub yes_loss: BTreeSet<String>,
+    pub(crate) yes_loss: BTreeSet<String>,
 }
 
 impl Options {

@@ -8,7 +8,7 @@ use crate::sql::RenderError;
 use crate::topics::apply::lock::LockError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ResetError {
+pub(crate) enum ResetError {
     /// The reset is refused; no change was made.
     #[error(transparent)]
     Refused(#[from] Refusals),

@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Error of a reset, before or after its first change.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
+pub(crate) enum ExecuteError {
     /// No change was made.
     #[error(transparent)]
     Before(#[from] ResetError),
@@ -46,7 +46,7 @@ pub enum ExecuteError {
 }
 
 /// Plans the reset under the lock and executes it. Calls `said` for each step.
-pub async fn execute(
+pub(crate) async fn execute(
     cluster: &Cluster,
     request: &ResetRequest,
     mut said: impl FnMut(String),

@@ -15,7 +15,7 @@ use crate::schema::{self, Action, KafkaTable, OBJECTS, Replays, Role, SchemaPlan
 ///
 /// # Errors
 /// [`ResetError`] if brokers or a node can't be asked.
-pub async fn look(cluster: &Cluster, request: &ResetRequest) -> Result<ResetInput, ResetError> {
+pub(crate) async fn look(cluster: &Cluster, request: &ResetRequest) -> Result<ResetInput, ResetError> {
     let client = cluster.kafka()?;
     let seen = observe(cluster, Some(&request.group)).await?;
     let own = own(cluster, request, &seen).await?;

@@ -15,52 +15,52 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::error::ResetError;
-pub use self::execute::{ExecuteError, execute};
-pub use self::look::look;
+pub(crate) use self::error::ResetError;
+pub(crate) use self::execute::execute;
+pub(crate) use self::look::look;
 use self::moves::{moves, topics};
-pub use self::refusal::{Refusals, ResetRefusal};
-pub use self::target::{Target, TargetError};
+pub(crate) use self::refusal::{Refusals, ResetRefusal};
+pub(crate) use self::target::Target;
 use super::apply::lock::is_lock;
 use super::groups::{GroupSnapshot, Kept};
 use crate::kafka::{Member, TopicPartition};
 use crate::schema::KafkaTable;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResetRequest {
-    pub group: String,
+pub(crate) struct ResetRequest {
+    pub(crate) group: String,
     /// Topics by name; empty for all topics of the group.
-    pub topics: BTreeSet<String>,
-    pub target: Target,
+    pub(crate) topics: BTreeSet<String>,
+    pub(crate) target: Target,
 }
 
 /// Input of a reset plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResetInput {
-    pub seen: GroupSnapshot,
+pub(crate) struct ResetInput {
+    pub(crate) seen: GroupSnapshot,
     /// Current time in milliseconds since 1970.
-    pub now: i64,
+    pub(crate) now: i64,
     /// Offset of each partition at the requested time; `None` after its last message.
-    pub at: BTreeMap<TopicPartition, Option<i64>>,
+    pub(crate) at: BTreeMap<TopicPartition, Option<i64>>,
     /// The schema's own Kafka tables, if the group is theirs.
-    pub own: Option<SchemaConsumers>,
+    pub(crate) own: Option<SchemaConsumers>,
 }
 
 /// The schema's own Kafka tables of the group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SchemaConsumers {
-    pub database: String,
+pub(crate) struct SchemaConsumers {
+    pub(crate) database: String,
     /// Table names, the same on every node.
-    pub names: BTreeSet<String>,
-    pub topics: BTreeSet<String>,
+    pub(crate) names: BTreeSet<String>,
+    pub(crate) topics: BTreeSet<String>,
     /// Every node of the config.
-    pub nodes: BTreeSet<String>,
+    pub(crate) nodes: BTreeSet<String>,
     /// Other differences of the schema. With any, apply can't be relied on to recreate the tables.
-    pub drift: Vec<String>,
+    pub(crate) drift: Vec<String>,
     /// Detached tables with their nodes.
-    pub detached: Vec<String>,
+    pub(crate) detached: Vec<String>,
     /// Stale replicas: Keeper has them and no node does.
-    pub stale_replicas: Vec<String>,
+    pub(crate) stale_replicas: Vec<String>,
 }
 
 impl SchemaConsumers {
@@ -78,44 +78,44 @@ impl SchemaConsumers {
 
 /// Offset change of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Move {
+pub(crate) struct Move {
     #[serde(flatten)]
-    pub place: TopicPartition,
+    pub(crate) place: TopicPartition,
     /// Current offset; absent if the group never committed one.
-    pub from: Option<i64>,
+    pub(crate) from: Option<i64>,
     /// New offset.
-    pub to: i64,
+    pub(crate) to: i64,
     /// Messages that are replayed.
-    pub again: i64,
+    pub(crate) again: i64,
     /// Messages that are skipped.
-    pub skipped: i64,
+    pub(crate) skipped: i64,
 }
 
 /// The planned reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reset {
-    pub group: String,
+pub(crate) struct Reset {
+    pub(crate) group: String,
     /// Every requested partition, including unchanged ones.
-    pub moves: Vec<Move>,
+    pub(crate) moves: Vec<Move>,
     /// Kafka tables that are dropped first and recreated afterwards, by name, with their nodes.
-    pub dropped: BTreeMap<String, Vec<String>>,
+    pub(crate) dropped: BTreeMap<String, Vec<String>>,
     /// Missing Kafka tables that are created, by name, with their nodes.
-    pub made: BTreeMap<String, Vec<String>>,
+    pub(crate) made: BTreeMap<String, Vec<String>>,
     /// Reason why the tables' offsets are uncertain. With one, the tables are always dropped and
     /// recreated.
-    pub doubt: Option<String>,
+    pub(crate) doubt: Option<String>,
     /// Costs of the reset.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reset {
     /// Whether any offset changes, or may change.
-    pub fn moves(&self) -> bool {
+    pub(crate) fn moves(&self) -> bool {
         self.doubt.is_some() || self.moves.iter().any(|step| step.from != Some(step.to))
     }
 
     /// Whether the reset has no work left.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         !self.moves() && self.made.is_empty()
     }
 }
@@ -124,7 +124,7 @@ impl Reset {
 ///
 /// # Errors
 /// All refusals of the request.
-pub fn plan(request: &ResetRequest, found: &ResetInput) -> Result<Reset, Refusals> {
+pub(crate) fn plan(request: &ResetRequest, found: &ResetInput) -> Result<Reset, Refusals> {
     let mut refusals = against(request, found);
     let (moves, unfit) = moves(request, found);
     refusals.extend(unfit);

@@ -6,7 +6,7 @@ use crate::kafka::{OffsetBounds, TopicPartition};
 
 /// Reason to refuse a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResetRefusal {
+pub(crate) enum ResetRefusal {
     /// The group is posthouse's own lock.
     Lock,
     /// A node does not answer, and may read in the group.
@@ -102,10 +102,10 @@ impl fmt::Display for ResetRefusal {
 
 /// All refusals of a reset; no change was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusals {
-    pub group: String,
+pub(crate) struct Refusals {
+    pub(crate) group: String,
     /// At least one.
-    pub refusals: Vec<ResetRefusal>,
+    pub(crate) refusals: Vec<ResetRefusal>,
 }
 
 impl std::error::Error for Refusals {}

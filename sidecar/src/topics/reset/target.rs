@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Position at which a group continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub(crate) enum Target {
     /// First message of each partition.
     Earliest,
     /// Next message of each partition.
@@ -28,7 +28,7 @@ pub enum Target {
 #[error(
     "give earliest, latest, a time (2026-11-01T00:00:00Z), how long ago (24h), or offsets by partition (0:123,1:456)"
 )]
-pub struct TargetError;
+pub(crate) struct TargetError;
 
 impl FromStr for Target {
     type Err = TargetError;
@@ -60,7 +60,7 @@ fn offset(pair: &str) -> Option<(i32, i64)> {
 
 impl Target {
     /// The time of the target, in milliseconds since 1970; `None` for targets without one.
-    pub fn time(&self, now: i64) -> Option<i64> {
+    pub(crate) fn time(&self, now: i64) -> Option<i64> {
         match self {
             Self::Time(time) => Some(*time),
             Self::Ago(ago) => Some(now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))),

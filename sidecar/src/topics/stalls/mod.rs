@@ -10,8 +10,8 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use self::reason::Reason;
-pub use self::sightings::{Position, Sightings, Still};
+pub(crate) use self::reason::Reason;
+pub(crate) use self::sightings::{Position, Sightings, Still};
 use super::groups::{GroupSnapshot, Lag, PartitionLag};
 use super::observe::kafka_tables::{ServerConsumer, ServerReports};
 use crate::kafka::TopicPartition;
@@ -22,7 +22,7 @@ use crate::schema::KafkaTable;
 const STALL_LIMIT_S: i64 = 60;
 /// An offset counts as stalled after it was observed this long. Twice the engine's default flush
 /// interval (7.5 s).
-pub const MIN_SIGHTING: Duration = Duration::from_secs(15);
+pub(crate) const MIN_SIGHTING: Duration = Duration::from_secs(15);
 
 pub(super) fn position(lag: &Lag, partition: &PartitionLag) -> Position {
     (lag.group.clone(), TopicPartition { topic: lag.topic.clone(), partition: partition.partition })
@@ -35,29 +35,29 @@ pub(super) fn waiting(lag: &Lag) -> impl Iterator<Item = &PartitionLag> {
 
 /// A stalled group of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stall {
-    pub group: String,
-    pub topic: String,
+pub(crate) struct Stall {
+    pub(crate) group: String,
+    pub(crate) topic: String,
     /// Stalled partitions.
-    pub partitions: BTreeSet<i32>,
+    pub(crate) partitions: BTreeSet<i32>,
     /// Messages that wait in these partitions.
-    pub messages: i64,
+    pub(crate) messages: i64,
     /// Age of the oldest waiting message, in seconds.
-    pub oldest_s: i64,
+    pub(crate) oldest_s: i64,
     /// Longest known stall of these partitions, in seconds.
-    pub stalled_s: i64,
-    pub reason: Reason,
+    pub(crate) stalled_s: i64,
+    pub(crate) reason: Reason,
 }
 
 /// Input of the decision.
 #[derive(Debug, Clone, Copy)]
-pub struct Evidence<'e> {
-    pub seen: &'e GroupSnapshot,
-    pub reports: &'e ServerReports,
+pub(crate) struct Evidence<'e> {
+    pub(crate) seen: &'e GroupSnapshot,
+    pub(crate) reports: &'e ServerReports,
     /// How long offsets were observed unchanged.
-    pub still: &'e Still,
+    pub(crate) still: &'e Still,
     /// Current time in milliseconds since 1970.
-    pub now: i64,
+    pub(crate) now: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ enum Verdict {
 
 impl Evidence<'_> {
     /// Returns the group's stall in the topic, if it is stalled.
-    pub fn stall(&self, lag: &Lag) -> Option<Stall> {
+    pub(crate) fn stall(&self, lag: &Lag) -> Option<Stall> {
         let stalled: Vec<(&PartitionLag, i64)> = waiting(lag)
             .filter_map(|partition| match self.verdict(lag, partition) {
                 Verdict::Stalls { seconds } => Some((partition, seconds)),
@@ -90,7 +90,7 @@ impl Evidence<'_> {
     }
 
     /// Whether another observation may show a stall: a partition has not moved since the first one.
-    pub fn is_undecided(&self, lag: &Lag) -> bool {
+    pub(crate) fn is_undecided(&self, lag: &Lag) -> bool {
         waiting(lag).any(|partition| {
             self.verdict(lag, partition) == Verdict::Undecided
                 && self.still_for(lag, partition) >= self.still.watched
@@ -98,7 +98,7 @@ impl Evidence<'_> {
     }
 
     /// Reason why no table of the group can read, if the servers report one.
-    pub fn blocked(&self, lag: &Lag) -> Option<Reason> {
+    pub(crate) fn blocked(&self, lag: &Lag) -> Option<Reason> {
         let partitions = lag.partitions.iter().map(|partition| partition.partition).collect();
         (!lag.tables.is_empty() && self.is_blocked(lag)).then(|| self.reason(lag, &partitions, 0))
     }

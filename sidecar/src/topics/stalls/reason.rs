@@ -12,7 +12,7 @@ use crate::topics::plan::values::duration;
 
 /// Reason of a stall, as far as the group's servers report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// No view reads from any of these tables, given with their nodes.
     NoView(Vec<String>),
     /// A view has no target table. The server streams to none of the Kafka table's views then.
@@ -51,7 +51,7 @@ impl fmt::Display for Reason {
 
 impl Reason {
     /// The hint.
-    pub fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         match self {
             Self::NoView(_) => "posthouse schema apply creates the schema's views; for another table create them, or drop it".to_owned(),
             Self::NoTarget { view, .. } => {

@@ -8,11 +8,11 @@ use super::{position, waiting};
 use crate::kafka::TopicPartition;
 
 /// A partition of a group.
-pub type Position = (String, TopicPartition);
+pub(crate) type Position = (String, TopicPartition);
 
 /// Observed offsets of partitions with unread messages, with their first observation.
 #[derive(Debug, Clone, Default)]
-pub struct Sightings {
+pub(crate) struct Sightings {
     began: Option<Instant>,
     seen: BTreeMap<Position, Sighting>,
 }
@@ -25,17 +25,17 @@ struct Sighting {
 
 /// How long offsets were observed unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Still {
+pub(crate) struct Still {
     /// Time since the first observation.
-    pub watched: Duration,
+    pub(crate) watched: Duration,
     /// How long each partition with unread messages kept its offset.
-    pub positions: BTreeMap<Position, Duration>,
+    pub(crate) positions: BTreeMap<Position, Duration>,
 }
 
 impl Sightings {
     /// Records an observation at `now`. The time restarts for a partition that has moved since the
     /// last one or has no unread messages.
-    pub fn update(&mut self, lags: &[Lag], now: Instant) -> Still {
+    pub(crate) fn update(&mut self, lags: &[Lag], now: Instant) -> Still {
         let mut seen = BTreeMap::new();
         for (lag, partition) in lags.iter().flat_map(|lag| waiting(lag).map(move |waits| (lag, waits))) {
             let position = position(lag, partition);

@@ -21,7 +21,7 @@ impl Mapping {
     ///
     /// # Errors
     /// [`MappingError::Unfit`] lists all errors.
-    pub fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
+    pub(crate) fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
         let mut binding =
             Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new(), absent: false };
         let uuid = binding.uuid(&self.uuid);

@@ -14,7 +14,7 @@ use crate::config::reader::{self, ConfigTable};
 use crate::config::{Fault, rules};
 
 /// Built-in mappings by name.
-pub const PRESETS: [(&str, &str); 2] = [
+pub(crate) const PRESETS: [(&str, &str); 2] = [
     ("posthog-export", include_str!("../presets/posthog-export.toml")),
     ("identity", include_str!("../presets/identity.toml")),
 ];
@@ -39,7 +39,7 @@ impl Mapping {
     ///
     /// # Errors
     /// Fails if the file is unreadable or invalid. [`MappingError::Faulty`] lists all errors.
-    pub fn load(path: &Path) -> Result<Self, MappingError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, MappingError> {
         let text = std::fs::read_to_string(path).map_err(|source| MappingError::Unreadable {
             path: path.to_owned(),
             presets: preset_names(),
@@ -53,7 +53,7 @@ impl Mapping {
     ///
     /// # Errors
     /// [`MappingError::Faulty`] lists all errors.
-    pub fn parse(text: &str) -> Result<Self, MappingError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, MappingError> {
         parse(text, "mapping.toml").map_err(|faults| MappingError::Faulty { path: None, faults })
     }
 
@@ -61,7 +61,7 @@ impl Mapping {
     ///
     /// # Errors
     /// Fails if no preset has this name.
-    pub fn preset(name: &str) -> Result<Self, MappingError> {
+    pub(crate) fn preset(name: &str) -> Result<Self, MappingError> {
         let Some((name, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
             return Err(MappingError::UnknownPreset { name: name.to_owned(), presets: preset_names() });
         };

@@ -15,7 +15,7 @@ const RULES: u32 = 1;
 
 /// Source of each column of events.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// Preset name or path, for messages. Excluded from the fingerprint.
     #[serde(skip)]
     pub(super) name: String,
@@ -84,7 +84,7 @@ impl Mapping {
     /// in comments, order or spelling have the same fingerprint. Mappings that may produce
     /// different events have different ones. The team of the command line is not included: see
     /// [`Mapper::fingerprint`](super::Mapper::fingerprint).
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         digest(&serde_json::json!({ "rules": RULES, "mapping": self }))
     }
 }

@@ -12,7 +12,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Mapped, Mapping};
+use super::Mapping;
+use super::mapper::Mapped;
 use crate::backfill::read::{self, Batch, MemoryBounds};
 
 /// Enough for every file of these tests, and small enough that some files need several batches.
