@@ -8,6 +8,7 @@ mod config;
 mod sql;
 mod backoff;
 mod span;
+mod duration;
 mod node;
 mod kafka;
 mod cluster;

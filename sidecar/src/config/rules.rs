@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::SignedDuration;
 use toml::de::DeValue;
 use url::{Host, Url};
 
 use super::HostPort;
+use crate::duration;
 
 /// Kafka refuses longer topic names (`Topic.MAX_NAME_LENGTH`).
 const TOPIC_NAME_LENGTH: usize = 249;
@@ -44,9 +45,7 @@ where
 /// A duration within `range`, such as `"500ms"`, `"60s"`, `"1h 30m"` or `"7d"`. A day has 24 hours.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Checked<Duration> {
     move |value| {
-        let read = value.as_str().and_then(|text| text.parse::<Span>().ok());
-        let read = read.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        let read = read.and_then(|duration| Duration::try_from(duration).ok());
+        let read = value.as_str().and_then(duration::parse);
         let [min, max] = [range.start(), range.end()].map(|end| SignedDuration::try_from(*end));
         let hint = || match (min, max) {
             (Ok(min), Ok(max)) => {

@@ -13,6 +13,7 @@ use crate::backfill::map::{Mapping, MappingError, PRESETS};
 use crate::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
 use crate::backfill::read::MemoryBounds;
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
+use crate::duration;
 
 /// Memory for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes,
 /// and for decoding.
@@ -97,7 +98,7 @@ enum RouteArgument {
 /// Parses the age at which the ledger's answer is no longer trusted. The default is the maximum,
 /// because exactly-once depends on it.
 fn recheck_after(text: &str) -> Result<Duration, String> {
-    let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let age = duration::option(text)?;
     let most = DEFAULT_ANSWER_HOLDS;
     if age > most { Err(format!("give at most {}s, the default", most.as_secs())) } else { Ok(age) }
 }

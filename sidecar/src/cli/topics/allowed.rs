@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::duration;
 use crate::topics::Options;
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) struct Allowed {
 
 /// Parses the time by which a retention may drop.
 fn drop_at_once(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let time = duration::option(text)?;
     // Kafka counts in milliseconds.
     if time.as_millis() == 0 {
         return Err("give at least 1ms; to keep a retention, write it in the topics file".to_owned());

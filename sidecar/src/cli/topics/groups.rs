@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::Outcome;
 use super::super::output::{Output, table};
 use crate::cluster::Cluster;
+use crate::duration;
 use crate::topics::groups::{self, GroupOffsets, Lag};
 
 #[derive(Debug, Args)]
@@ -122,5 +123,5 @@ fn age(time: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let then = Duration::from_millis(u64::try_from(time).unwrap_or_default());
     let age = Duration::from_secs(now.saturating_sub(then).as_secs());
-    humantime::format_duration(age).to_string()
+    duration::shown(age)
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::duration;
+
 /// Position at which a group continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,7 +50,7 @@ impl FromStr for Target {
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return Ok(Self::Time(time.as_millisecond()));
         }
-        humantime::parse_duration(text).map(Self::Ago).map_err(|_| TargetError)
+        duration::parse(text).map(Self::Ago).ok_or(TargetError)
     }
 }
 
@@ -78,7 +80,7 @@ impl fmt::Display for Target {
                 Ok(time) => write!(f, "{time}"),
                 Err(_) => write!(f, "{time} ms"),
             },
-            Self::Ago(ago) => write!(f, "{} ago", humantime::format_duration(*ago)),
+            Self::Ago(ago) => write!(f, "{} ago", duration::shown(*ago)),
             Self::Offsets(offsets) => {
                 let pairs: Vec<String> = offsets.iter().map(|(part, at)| format!("{part}:{at}")).collect();
                 f.write_str(&pairs.join(","))

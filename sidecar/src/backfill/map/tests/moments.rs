@@ -7,7 +7,8 @@ use arrow_array::{
     ArrayRef, Date32Array, Date64Array, Decimal128Array, Float64Array, Int64Array, StringArray,
     TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
 };
-use chrono::DateTime;
+use jiff::Timestamp;
+use jiff::tz::Offset;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -93,7 +94,7 @@ pub(super) fn moment_column(random: &mut StdRng, rows: usize) -> (ArrayRef, Vec<
 /// An ISO 8601 string of the timestamp, or an invalid one.
 fn iso(random: &mut StdRng, micros: &mut Option<i64>) -> Option<String> {
     let value = (*micros)?;
-    let moment = DateTime::from_timestamp_micros(value)?;
+    let moment = Offset::UTC.to_datetime(Timestamp::from_microsecond(value).ok()?);
     if random.random_ratio(1, 5) {
         *micros = None;
         return Some(
@@ -122,18 +123,25 @@ fn iso(random: &mut StdRng, micros: &mut Option<i64>) -> Option<String> {
     // The year in the text is checked too, regardless of its offset.
     let year = |text: &str| text[..4].parse::<i64>().is_ok_and(|year| (1900..2300).contains(&year));
     let text = match random.random_range(0..5) {
-        0 => moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
-        1 => moment.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        2 => format!("{}789", moment.format("%Y-%m-%dT%H:%M:%S%.6f")),
+        0 => moment.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+        1 => moment.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        2 => format!("{}789", moment.strftime("%Y-%m-%dT%H:%M:%S%.6f")),
         3 => {
-            let east = chrono::FixedOffset::east_opt(random.random_range(-12 * 60..=14 * 60) * 60)?;
-            let shape = if random.random() { "%Y-%m-%dT%H:%M:%S%.6f%:z" } else { "%Y-%m-%d %H:%M:%S%.9f%z" };
-            moment.with_timezone(&east).format(shape).to_string()
+            let minutes: i32 = random.random_range(-12 * 60..=14 * 60);
+            let east = Offset::from_seconds(minutes * 60).ok()?;
+            let there = east.to_datetime(Timestamp::from_microsecond(value).ok()?);
+            let (sign, minutes) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+            let (hour, minute) = (minutes / 60, minutes % 60);
+            if random.random() {
+                format!("{}{sign}{hour:02}:{minute:02}", there.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
+            } else {
+                format!("{}{sign}{hour:02}{minute:02}", there.strftime("%Y-%m-%d %H:%M:%S%.9f"))
+            }
         }
         _ => {
             *micros = Some(value.div_euclid(100_000) * 100_000);
             let tenth = value.rem_euclid(MICROS) / 100_000;
-            format!("{}.{tenth}", moment.format("%Y-%m-%d %H:%M:%S"))
+            format!("{}.{tenth}", moment.strftime("%Y-%m-%d %H:%M:%S"))
         }
     };
     if !year(&text) {

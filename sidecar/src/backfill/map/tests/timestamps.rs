@@ -1,6 +1,8 @@
 //! String timestamps, from the list that also tests messages.
 
-use chrono::{DateTime, NaiveDateTime};
+use jiff::Timestamp;
+use jiff::civil::date;
+use jiff::tz::Offset;
 
 use crate::backfill::map::time::iso8601;
 use crate::backfill::map::time::zone::{Ambiguous, Zone};
@@ -13,8 +15,8 @@ fn reads_timestamps_as_messages_are_read() {
     for (text, expected) in cases {
         let micros = iso8601::parse(text.as_bytes(), &Zone::default());
         let read = micros.as_ref().ok().map(|micros| {
-            let timestamp = DateTime::from_timestamp_micros(*micros).expect("a date");
-            timestamp.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+            let timestamp = Timestamp::from_microsecond(*micros).expect("a date");
+            Offset::UTC.to_datetime(timestamp).strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
         });
         assert_eq!(read, expected, "{text}: {micros:?}");
     }
@@ -26,8 +28,8 @@ fn rejects_zones_that_do_not_exist() {
         let zone = Zone::new(name, Ambiguous::Reject);
         assert!(zone.is_err(), "{name}: {zone:?}");
     }
-    let noon = NaiveDateTime::parse_from_str("2026-11-01 12:00:00", "%Y-%m-%d %H:%M:%S").expect("a date");
+    let noon = Offset::UTC.to_timestamp(date(2026, 11, 1).at(12, 0, 0, 0)).expect("a date");
     let zone = Zone::new("+23:59", Ambiguous::Reject).expect("a zone");
-    let micros = noon.and_utc().timestamp_micros();
+    let micros = noon.as_microsecond();
     assert_eq!(zone.utc(micros), Ok(micros - (23 * 60 + 59) * 60_000_000));
 }

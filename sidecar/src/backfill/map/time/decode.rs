@@ -9,7 +9,8 @@ use arrow_array::{Array, ArrayRef, BinaryViewArray};
 use arrow_buffer::ScalarBuffer;
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
-use chrono::DateTime;
+use jiff::Timestamp;
+use jiff::tz::Offset;
 
 use super::iso8601;
 use super::zone::Zone;
@@ -148,8 +149,8 @@ fn micros(raw: i64, unit: TimeUnit) -> Option<i64> {
 /// Formats as date and time within the supported years, else as a raw number.
 fn shown(raw: i64, unit: TimeUnit) -> String {
     let known = micros(raw, unit).filter(|micros| iso8601::in_bounds(*micros).is_ok());
-    match known.and_then(DateTime::from_timestamp_micros) {
-        Some(moment) => moment.format("%Y-%m-%d %H:%M:%S%.f").to_string(),
+    match known.and_then(|micros| Timestamp::from_microsecond(micros).ok()) {
+        Some(moment) => Offset::UTC.to_datetime(moment).strftime("%Y-%m-%d %H:%M:%S%.f").to_string(),
         None => format!("{raw} {}", name(unit)),
     }
 }

@@ -1,16 +1,12 @@
 //! Time zones for timestamps without one.
 
-use std::str::FromStr;
-
-use arrow_array::timezone::Tz;
-use chrono::{DateTime, LocalResult, TimeZone};
+use jiff::Timestamp;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use serde::Serialize;
 
 use super::offset::offset;
 
 const MICROS: i64 = 1_000_000;
-/// Bytes of an offset with hours only, for example `+02`.
-const HOURS: usize = 3;
 
 /// A zone, and the rule for the hour that occurs twice in autumn.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,16 +27,11 @@ pub(crate) enum Ambiguous {
     Later,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq)]
 enum Rules {
     Utc,
-    Other(Tz),
-}
-
-impl PartialEq for Rules {
-    fn eq(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Utc, Self::Utc) | (Self::Other(_), Self::Other(_)))
-    }
+    /// From the database in the binary, so that a mapping means the same on every machine.
+    Other(TimeZone),
 }
 
 impl Default for Zone {
@@ -55,11 +46,8 @@ impl Zone {
         let wrong = || "is not a time zone: give one such as \"Europe/Berlin\" or \"+02:00\"".to_owned();
         let rules = match name {
             "UTC" => Rules::Utc,
-            // arrow parses +02:60 as +03:00.
-            _ if name.starts_with(['+', '-']) && name.len() > HOURS && offset(name.as_bytes()).is_none() => {
-                return Err(wrong());
-            }
-            _ => Rules::Other(Tz::from_str(name).map_err(|_| wrong())?),
+            _ if name.starts_with(['+', '-']) => Rules::Other(fixed(name).ok_or_else(wrong)?),
+            _ => Rules::Other(TimeZone::get(name).map_err(|_| wrong())?),
         };
         Ok(Self { name: name.to_owned(), ambiguous, rules })
     }
@@ -71,27 +59,34 @@ impl Zone {
 
     /// Converts local time to UTC. Both are microseconds since 1970.
     pub(crate) fn utc(&self, local: i64) -> Result<i64, String> {
-        let Rules::Other(zone) = self.rules else { return Ok(local) };
+        let Rules::Other(zone) = &self.rules else { return Ok(local) };
         // Only whole seconds pass through the zone's rules, because every offset is a whole number
         // of seconds.
         let (second, micros) = (local.div_euclid(MICROS), local.rem_euclid(MICROS));
-        let Some(naive) = DateTime::from_timestamp(second, 0).map(|moment| moment.naive_utc()) else {
+        let Ok(moment) = Timestamp::from_second(second) else {
             return Err("is not a date".to_owned());
         };
-        let second = match (zone.from_local_datetime(&naive), self.ambiguous) {
-            (LocalResult::Single(moment), _)
-            | (LocalResult::Ambiguous(moment, _), Ambiguous::Earlier)
-            | (LocalResult::Ambiguous(_, moment), Ambiguous::Later) => moment.timestamp(),
-            (LocalResult::Ambiguous(..), Ambiguous::Reject) => {
+        let local = Offset::UTC.to_datetime(moment);
+        let offset = match (zone.to_ambiguous_timestamp(local).offset(), self.ambiguous) {
+            (AmbiguousOffset::Unambiguous { offset }, _)
+            | (AmbiguousOffset::Fold { before: offset, .. }, Ambiguous::Earlier)
+            | (AmbiguousOffset::Fold { after: offset, .. }, Ambiguous::Later) => offset,
+            (AmbiguousOffset::Fold { .. }, Ambiguous::Reject) => {
                 return Err(format!(
                     "occurs twice in {} (clocks were put back): give ambiguous = \"earlier\" or \"later\" in the mapping",
                     self.name
                 ));
             }
-            (LocalResult::None, _) => {
+            (AmbiguousOffset::Gap { .. }, _) => {
                 return Err(format!("does not exist in {} (clocks were put forward)", self.name));
             }
         };
-        Ok(second * MICROS + micros)
+        Ok((second - i64::from(offset.seconds())) * MICROS + micros)
     }
+}
+
+/// Zone of an offset such as `+02:00`, `+0200` or `+02`.
+fn fixed(name: &str) -> Option<TimeZone> {
+    let seconds = offset(name.as_bytes()).or_else(|| offset(format!("{name}00").as_bytes()))?;
+    Offset::from_seconds(i32::try_from(seconds).ok()?).ok().map(TimeZone::fixed)
 }
