@@ -1,0 +1,79 @@
+//! Tests of the rendered statements.
+
+use std::path::Path;
+
+use super::*;
+
+const CLUSTER: &str = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
+    [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n\
+    [[shards.replicas]]\nname = \"b\"\nurl = \"http://b:8123\"\naddress = \"b:9000\"\n";
+
+/// Returns the statements of every node.
+fn rendered(config: &str) -> Vec<Vec<Statement>> {
+    let config = Config::parse(config, Path::new("")).expect("a config");
+    let nodes = Node::all(&config);
+    nodes.iter().map(|node| render(&config, node).expect("renders")).collect()
+}
+
+const ONE_NODE: &str = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
+    [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n[persons]\n";
+
+/// Snapshots of all statements of a node, below `tests/fixtures/schema`, with the lines that their
+/// configs add.
+const SNAPSHOTS: &[(&str, &str)] = &[("core.sql", ""), ("core_replicated.sql", "replicated = true\n")];
+
+#[test]
+fn the_statements_are_those_of_the_snapshots() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema");
+    let is_written = std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some();
+    for (name, text) in SNAPSHOTS {
+        let nodes = rendered(&format!("{text}{ONE_NODE}"));
+        let found: String = nodes[0].iter().map(|statement| format!("{};\n\n", statement.sql)).collect();
+        let path = folder.join(name);
+        if is_written {
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, &found)).expect("written");
+        }
+        let kept = std::fs::read_to_string(&path).expect("a snapshot");
+        let same = found.lines().zip(kept.lines()).position(|(found, kept)| found != kept);
+        assert!(
+            found == kept,
+            "{name} differs from line {:?}: POSTHOUSE_WRITE_DOCS=1 writes it",
+            same.map(|at| at + 1)
+        );
+    }
+}
+
+fn sql<'s>(statements: &'s [Statement], name: &str) -> &'s str {
+    statements.iter().find(|statement| statement.object.name == name).map_or("", |found| &found.sql)
+}
+
+#[test]
+fn without_persons_nothing_reads_their_topics() {
+    let nodes = rendered(&format!("replicated = true\n{CLUSTER}"));
+    assert!(nodes.iter().flatten().all(|statement| !statement.object.name.contains("person")));
+}
+
+#[test]
+fn replicas_share_the_groups_and_the_path_of_persons() {
+    let nodes = rendered(&format!("replicated = true\n{CLUSTER}[persons]\n"));
+    for node in &nodes {
+        assert!(sql(node, "kafka_person").contains("kafka_group_name = 'clickhouse_persons'"));
+        let path = "('/clickhouse/tables/noshard/posthog.person', '{shard}-{replica}', version)";
+        assert!(sql(node, "person").contains(path), "{}", sql(node, "person"));
+    }
+}
+
+#[test]
+fn tables_that_are_not_replicated_have_a_group_for_each_node_and_topic() {
+    let text = CLUSTER.replacen(
+        "[[shards.replicas]]\nname = \"b\"",
+        "[[shards]]\nweight = 1\n[[shards.replicas]]\nname = \"b\"",
+        1,
+    );
+    let nodes = rendered(&format!("{text}[persons]\ngroup = \"g\"\n"));
+    for (node, name) in nodes.iter().zip(["a", "b"]) {
+        assert!(sql(node, "kafka_person").contains(&format!("kafka_group_name = 'g_{name}'")));
+        let group = format!("kafka_group_name = 'g_distinct_id_{name}'");
+        assert!(sql(node, "kafka_person_distinct_id").contains(&group));
+    }
+}
