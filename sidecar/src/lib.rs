@@ -11,6 +11,7 @@ mod span;
 mod duration;
 mod node;
 mod kafka;
+mod event_columns;
 mod cluster;
 mod topics;
 mod schema;

@@ -7,14 +7,26 @@
 -- No column may depend on the time of the insert. A block that is sent again must give the same
 -- part, so that the deduplication window recognizes it. Months are clamped, so that an absurd
 -- timestamp makes no partition of its own.
+{%- macro expression(column) -%}
+{%- if column.file -%}
+{% include column.file %}
+{%- elif column.expression -%}
+{{ column.expression }}
+{%- else -%}
+replaceRegexpAll(JSONExtractRaw({{ column.source }}, '{{ column.key }}'), '^"|"$', '')
+{%- endif -%}
+{%- endmacro %}
 CREATE TABLE {{ database }}.sharded_events
-(
-{% set columns %}{% include 'events/columns.sql' %}{% endset -%}
-{{ columns | replace('properties String', 'properties String CODEC(ZSTD(3))') | indent(4, true) }}
-{%- for column in events.materialized %},
-    `{{ column.name }}` String MATERIALIZED replaceRegexpAll(JSONExtractRaw(properties, '{{ column.property }}'), '^"|"$', '')
-{%- endfor %},
+({%- for column in events.written %}
+    {{ column.ident }} {{ column.type }}{% if column.comment %} COMMENT '{{ column.comment }}'{% endif %}{% if column.codec %} CODEC({{ column.codec }}){% endif %},
+{%- endfor %}
+{%- for column in events.materialized %}
+    {{ column.ident }} {{ column.type }} MATERIALIZED {{ expression(column) }}{% if column.comment %} COMMENT '{{ column.comment }}'{% endif %}{% if column.codec %} CODEC({{ column.codec }}){% endif %},
+{%- endfor %}
     INDEX minmax_timestamp _timestamp TYPE minmax GRANULARITY 3
+{%- for column in events.indexed %},
+    INDEX {{ column.index_ident }} {{ column.ident }} TYPE {{ column.index }} GRANULARITY 1
+{%- endfor %}
 )
 {%- if replicated %}
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{{ database }}.sharded_events', '{replica}', _timestamp)

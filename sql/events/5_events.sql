@@ -5,9 +5,8 @@
 -- Runs on: every node.
 CREATE TABLE {{ database }}.events
 (
-{% filter indent(4, true) %}{% include 'events/columns.sql' %}{% endfilter %}
-{%- for column in events.materialized %},
-    `{{ column.name }}` String
+{%- for column in events.all %}
+    {{ column.ident }} {{ column.type }}{% if column.comment %} COMMENT '{{ column.comment }}'{% endif %}{{ "," if not loop.last }}
 {%- endfor %}
 )
 ENGINE = Distributed('{{ cluster }}', '{{ database }}', 'sharded_events', sipHash64(distinct_id))

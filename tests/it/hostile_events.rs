@@ -43,10 +43,10 @@ enum Lands {
 }
 
 /// The row of a message, or the reason of its dead letter.
-type Outcome = Result<Map<String, Value>, String>;
+pub(crate) type Outcome = Result<Map<String, Value>, String>;
 
 /// A valid event as compact JSON, with `fields` replaced.
-fn with(number: usize, fields: Value) -> String {
+pub(crate) fn with(number: usize, fields: Value) -> String {
     let mut message = event(number);
     if let Value::Object(fields) = fields {
         message.extend(fields);
@@ -55,14 +55,14 @@ fn with(number: usize, fields: Value) -> String {
 }
 
 /// Applies a schema for a topic of one partition, so that an offset identifies a message.
-fn apply(site: &Site<'_>) -> anyhow::Result<()> {
+pub(crate) fn apply(site: &Site<'_>) -> anyhow::Result<()> {
     site.write_topics(1)?;
     site.apply()
 }
 
 /// Produces messages at once and waits until all are consumed. Returns the outcome of each, in
 /// their order.
-fn outcomes(site: &Site<'_>, messages: &[Vec<u8>]) -> anyhow::Result<Vec<Outcome>> {
+pub(crate) fn outcomes(site: &Site<'_>, messages: &[Vec<u8>]) -> anyhow::Result<Vec<Outcome>> {
     let values: Vec<_> = messages.iter().map(|message| Some(message.as_slice())).collect();
     let places = produce(site, &values)?;
     consumed(site)?;

@@ -62,6 +62,7 @@ mod persons_takeover;
 mod persons_values;
 mod persons_vanished;
 mod produce;
+mod profile;
 mod profiles;
 mod queries;
 mod refusals;
@@ -150,6 +151,7 @@ fn main() -> ExitCode {
         ("settings", settings::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
+        ("profile", profile::TESTS),
         ("profiles", profiles::TESTS),
         ("persons", persons::TESTS),
         ("persons_events", persons_events::TESTS),

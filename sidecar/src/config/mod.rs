@@ -7,6 +7,7 @@ mod renamed;
 mod source_text;
 mod quote;
 mod consumer;
+mod event_columns;
 mod persons;
 mod sections;
 
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+
+use crate::event_columns::EventColumn;
 
 pub(crate) use self::password::{
     KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password,
@@ -81,22 +84,6 @@ pub(crate) const DEFAULT_DEDUPLICATION_WINDOW: u32 = 10_000;
 
 /// posthouse creates the consumers unless the config leaves them to another program.
 pub(crate) const DEFAULT_CONSUMER: Consumer = Consumer::Own;
-
-/// The columns of `events` that exist before any configured one. Configured columns can't use
-/// these names.
-pub(crate) const EVENT_COLUMNS: [&str; 11] = [
-    "uuid",
-    "event",
-    "properties",
-    "timestamp",
-    "team_id",
-    "distinct_id",
-    "elements_hash",
-    "created_at",
-    "_timestamp",
-    "_offset",
-    "elements_chain",
-];
 
 /// The config of one cluster; `posthouse.example.toml` describes every key.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,10 +221,8 @@ pub(crate) struct Events {
     pub(crate) poll_timeout: Duration,
     /// Number of a shard's last blocks that are remembered, so that a replayed block is dropped.
     pub(crate) deduplication_window: u32,
-    /// Columns that messages fill, beyond [`EVENT_COLUMNS`].
+    /// The columns of the profile, then those of the config.
     pub(crate) columns: Vec<EventColumn>,
-    /// Properties stored as separate columns.
-    pub(crate) materialized: Vec<Materialized>,
 }
 
 /// The reader of a topic into the tables.
@@ -249,28 +234,6 @@ pub(crate) enum Consumer {
     None,
 }
 
-/// A column of events that each message fills.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EventColumn {
-    /// Safe between backticks.
-    pub(crate) name: String,
-    /// Its ClickHouse type; checked to be only a type.
-    pub(crate) kind: String,
-    pub(crate) value: ColumnValue,
-}
-
-/// Source of a column of events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ColumnValue {
-    /// A field of the message; a missing or invalid value gives the type's default. Safe between
-    /// single quotes and backticks.
-    Field(String),
-    /// The timestamp of the Kafka message, the same on every read.
-    MessageTimestamp,
-    /// The partition of the Kafka message.
-    Partition,
-}
-
 /// Storage of the Kafka engine's offsets, and the delivery guarantee that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OffsetStorage {
@@ -278,15 +241,6 @@ pub(crate) enum OffsetStorage {
     Keeper,
     /// In the consumer group: at least once, because a crash can repeat a block.
     Group,
-}
-
-/// A property stored as a separate column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Materialized {
-    /// Name of the column; safe between backticks.
-    pub(crate) name: String,
-    /// Key of the property; safe between single quotes.
-    pub(crate) property: String,
 }
 
 /// Host and port of a server.

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::consumer::consumer;
+use super::event_columns;
 use super::password::password;
 use super::persons::persons;
 use super::reader::ConfigTable;
 use super::{
-    ClickHouse, ColumnValue, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS,
-    DEFAULT_DATABASE, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN,
-    DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE,
-    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER,
-    DEFAULT_WEIGHT, Daemon, EVENT_COLUMNS, EventColumn, Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka,
-    Login, Materialized, NodeFiles, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, TopicsSync,
-    rules,
+    ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
+    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN, DEFAULT_OFFSETS,
+    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT,
+    DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER, DEFAULT_WEIGHT, Daemon,
+    Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles, OffsetStorage, PASSWORD_VARIABLE,
+    Reconcile, Replica, Shard, TopicsSync, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -194,46 +194,13 @@ fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
             DEFAULT_DEDUPLICATION_WINDOW,
             rules::integer(1..=MAX_WINDOW),
         ),
-        columns: columns(table),
-        materialized: materialized(table),
+        columns: event_columns::read(table),
     }
 }
 
 fn unmanaged(schema: &mut ConfigTable<'_>) -> BTreeSet<String> {
     let parts = schema.optional("unmanaged", rules::list_of(rules::text));
     parts.unwrap_or_default().into_iter().collect()
-}
-
-/// Builds a value from the name of a field.
-type ValueOf = fn(String) -> ColumnValue;
-
-/// Sources of a column.
-const VALUES: &[(&str, ValueOf)] = &[
-    ("field", ColumnValue::Field),
-    ("message_timestamp", |_| ColumnValue::MessageTimestamp),
-    ("partition", |_| ColumnValue::Partition),
-];
-
-fn columns(events: &mut ConfigTable<'_>) -> Vec<EventColumn> {
-    let (mut names, mut fields) = (BTreeMap::new(), BTreeMap::new());
-    let columns = events.list("columns", |table| {
-        let name = table.required("name", r#""person_id""#, rules::literal);
-        let kind = table.required("type", r#""UUID""#, rules::column_type);
-        let value = table.or("value", VALUES[0].1, rules::one_of(VALUES));
-        let field = table.optional("field", rules::literal);
-        table.unique(&mut names, "name", name.as_ref());
-        if name.as_deref().is_some_and(|name| EVENT_COLUMNS.contains(&name)) {
-            table.fault("name", "events has this column already: remove the entry");
-        }
-        let value = value(field.clone().or_else(|| name.clone())?);
-        match (&value, field) {
-            (ColumnValue::Field(field), _) => table.unique(&mut fields, "field", Some(field)),
-            (_, Some(_)) => table.fault("field", "leave it out, or set value = \"field\""),
-            (_, None) => {}
-        }
-        Some(EventColumn { name: name?, kind: kind?, value })
-    });
-    columns.into_iter().flatten().collect()
 }
 
 const RECONCILE: &[(&str, Reconcile)] =
@@ -251,18 +218,4 @@ fn topics(table: &mut ConfigTable<'_>) -> TopicsSync {
         reconcile: table.or("reconcile", DEFAULT_RECONCILE, rules::one_of(RECONCILE)),
         interval: table.or("interval", DEFAULT_TOPICS_INTERVAL, interval),
     }
-}
-
-fn materialized(events: &mut ConfigTable<'_>) -> Vec<Materialized> {
-    let mut seen = BTreeMap::new();
-    let columns = events.list("materialized", |table| {
-        let name = table.required("name", r#""mat_$current_url""#, rules::literal);
-        let property = table.required("property", r#""$current_url""#, rules::literal);
-        table.unique(&mut seen, "name", name.as_ref());
-        if name.as_deref().is_some_and(|name| EVENT_COLUMNS.contains(&name)) {
-            table.fault("name", "events has a column of this name already: choose another, such as mat_NAME");
-        }
-        Some(Materialized { name: name?, property: property? })
-    });
-    columns.into_iter().flatten().collect()
 }

@@ -113,15 +113,17 @@ impl<A: Fn(&str) -> bool> DifferenceList<A> {
     }
 
     /// A column is as desired if its type and default are equal, and its codec and comment where
-    /// the config has one. Codecs and comments of a Distributed table have no effect.
+    /// the config has one. Programs find columns by the comments of the table for reads; other
+    /// codecs and comments of Distributed tables have no effect.
     fn item(&mut self, key: &str, desired: &str, observed: Option<&str>, role: Role) {
         let parsed = (ColumnDeclaration::parse(desired), observed.and_then(ColumnDeclaration::parse));
         let (Some(wanted), Some(found)) = parsed else { return self.part(key, Some(desired), observed) };
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        let stored = role == Role::Storage;
+        let (stored, read) = (role == Role::Storage, role == Role::Front);
         let equal = wanted.kind == found.kind
             && wanted.default == found.default
-            && (!stored || (same(&wanted.codec, &found.codec) && same(&wanted.comment, &found.comment)));
+            && (!stored || same(&wanted.codec, &found.codec))
+            && (!(stored || read) || same(&wanted.comment, &found.comment));
         if !equal {
             return self.part(key, Some(desired), observed);
         }

@@ -2,10 +2,13 @@
 //!
 //! One set of SQL files serves every topology.
 
+mod columns;
+
 use serde::Serialize;
 
+use self::columns::ColumnsValues;
 use super::objects::SchemaObject;
-use crate::config::{ColumnValue, Config, EventColumn, OffsetStorage};
+use crate::config::{Config, OffsetStorage};
 use crate::node::Node;
 use crate::sql::{self, RenderError};
 
@@ -50,31 +53,8 @@ struct EventsValues<'a> {
     batch_rows: u32,
     poll_timeout_ms: u128,
     deduplication_window: u32,
-    columns: Vec<ColumnTemplate<'a>>,
-    materialized: Vec<MaterializedValues<'a>>,
-}
-
-/// A column of `[[events.columns]]`, for `sql/events/column_value.sql`.
-#[derive(Serialize)]
-struct ColumnTemplate<'a> {
-    name: &'a str,
-    r#type: &'a str,
-    /// `field`, `message_timestamp` or `partition`.
-    value: &'static str,
-    /// The field of the message; `None` for other values.
-    field: Option<&'a str>,
-    /// The type that the field is read as.
-    json_type: String,
-    /// Whether `json_type` yields NULL for a missing or invalid value.
-    nullable_in_json: bool,
-    /// Fractional digits of a timestamp, which is read as text.
-    digits: Option<u8>,
-}
-
-#[derive(Serialize)]
-struct MaterializedValues<'a> {
-    name: &'a str,
-    property: &'a str,
+    #[serde(flatten)]
+    columns: ColumnsValues<'a>,
 }
 
 #[derive(Serialize)]
@@ -116,12 +96,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
             batch_rows: events.batch_rows,
             poll_timeout_ms: events.poll_timeout.as_millis(),
             deduplication_window: events.deduplication_window,
-            columns: events.columns.iter().map(column).collect(),
-            materialized: events
-                .materialized
-                .iter()
-                .map(|column| MaterializedValues { name: &column.name, property: &column.property })
-                .collect(),
+            columns: ColumnsValues::new(&events.columns),
         },
         persons: config.persons.as_ref().map(|persons| {
             // Consumers of one group share its messages, so only replicas may share a group.
@@ -134,39 +109,6 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
                 flush_ms: persons.flush_interval.as_millis(),
             }
         }),
-    }
-}
-
-/// Types that can't be inside `Nullable`. JSON gives their default for a missing or invalid value.
-const NEVER_NULLABLE: [&str; 8] =
-    ["Nullable", "Array", "Map", "Tuple", "LowCardinality", "Variant", "Dynamic", "JSON"];
-
-fn column(column: &EventColumn) -> ColumnTemplate<'_> {
-    let kind = column.kind.as_str();
-    let (value, field) = match &column.value {
-        ColumnValue::Field(field) => ("field", Some(field.as_str())),
-        ColumnValue::MessageTimestamp => ("message_timestamp", None),
-        ColumnValue::Partition => ("partition", None),
-    };
-    let outer = kind.split('(').next().unwrap_or_default();
-    let digits = timestamp_digits(kind);
-    let nullable_in_json = digits.is_none() && !NEVER_NULLABLE.contains(&outer);
-    let json_type = match (digits, nullable_in_json) {
-        (Some(_), _) => "Nullable(String)".to_owned(),
-        (None, true) => format!("Nullable({kind})"),
-        (None, false) => kind.to_owned(),
-    };
-    ColumnTemplate { name: &column.name, r#type: kind, value, field, json_type, nullable_in_json, digits }
-}
-
-/// Fractional digits of `DateTime` and `DateTime64(3, 'UTC')`; `None` for other types.
-fn timestamp_digits(kind: &str) -> Option<u8> {
-    match kind.split_once('(') {
-        Some(("DateTime64", rest)) => {
-            rest.chars().next().and_then(|digit| u8::try_from(digit.to_digit(10)?).ok())
-        }
-        Some(("DateTime", _)) => Some(0),
-        _ => (kind == "DateTime").then_some(0),
     }
 }
 

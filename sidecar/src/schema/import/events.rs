@@ -9,8 +9,9 @@ use super::super::feeders::Feeder;
 use super::quoted;
 use crate::config::{
     DEFAULT_BATCH_ROWS, DEFAULT_CONSUMERS, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_KEEPER_PATH,
-    DEFAULT_POLL_TIMEOUT, EVENT_COLUMNS,
+    DEFAULT_POLL_TIMEOUT,
 };
+use crate::event_columns::CORE_NAMES;
 
 /// The tables of one node that a config describes.
 pub(super) struct DescribedTables {
@@ -115,7 +116,7 @@ impl DescribedTables {
                 continue;
             };
             let name = column.name.trim_matches('`');
-            if EVENT_COLUMNS.contains(&name) {
+            if CORE_NAMES.contains(&name) {
                 continue;
             }
             let value = match name {

@@ -1,0 +1,3 @@
+{#- The ids of all elements, each once. -#}
+{%- from 'events/attribute.sql' import attribute -%}
+arrayMap(text -> replaceAll(text, '\\"', '"'), arrayDistinct(extractAll(elements_chain, {{ attribute('attr_id') }})))
