@@ -1,7 +1,7 @@
 # Each target is one or two commands, which also run by hand. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint style lints unit it bench torture up down tools java
+.PHONY: help demo test lint style lints unit it bench torture book up down tools java
 
 TEST ?=
 BENCH ?=
@@ -52,6 +52,10 @@ bench: tools java ## benchmarks against peers, reports in target/bench; BENCH=pr
 torture: tools java ## long kill tests, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
 	cargo build --release --workspace
 	@cargo run --quiet --release --bin torture -- --test "$(TEST)" --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+book: ## the documentation as a book, in target/book
+	@$(call need,mdbook,cargo install mdbook)
+	mdbook build
 
 up: tools java ## an empty stack, until Ctrl-C or `make down`
 	cargo build --workspace

@@ -1,4 +1,4 @@
-//! Generator of `FUNCTIONS.md` from the function registry.
+//! Generator of the page of functions from the function registry.
 //!
 //! For each function: meaning, behaviour on bad input, and the alternative to use instead.
 
@@ -10,8 +10,9 @@ const INTRODUCTION: &str = "\
 # Functions
 
 The functions that `posthouse udf install` brings to a node, for authors of queries and for
-operators. This page is generated from the registry by
-`cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md`.
+operators. This page is generated from the registry: run
+`POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --lib docs` after a change. `posthouse-udf --docs`
+prints it.
 
 **How they run.** Each function is a pool of processes beside the server (`executable_pool`): up to
 16, one for each thread of a query that calls it. ClickHouse sends the arguments of a block (at most
@@ -75,14 +76,26 @@ fn section(text: &mut String, function: &Function) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
+    /// The pages with this text, from the folder of the crate: one of the crate, one of the book.
+    const PAGES: [&str; 2] = ["FUNCTIONS.md", "../docs/reference/functions.md"];
+
     #[test]
-    fn the_file_in_the_repository_is_that_of_the_registry() {
-        let file = include_str!("../FUNCTIONS.md");
-        assert!(
-            file == functions_md(),
-            "udf/FUNCTIONS.md is out of date: cargo run -p posthouse-udf -- --docs > udf/FUNCTIONS.md"
-        );
+    fn the_pages_of_functions_are_current() {
+        for page in PAGES {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
+                fs::write(&path, functions_md()).expect("the page can be written");
+            }
+            let written = fs::read_to_string(&path).expect(page);
+            assert!(
+                written == functions_md(),
+                "{page} is not current; its first lines say how to generate it"
+            );
+        }
     }
 }

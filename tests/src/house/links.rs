@@ -38,7 +38,7 @@ pub(super) fn anchors(text: &str) -> Vec<String> {
 }
 
 /// The targets of a document's links.
-fn targets(text: &str) -> Vec<&str> {
+pub(super) fn targets(text: &str) -> Vec<&str> {
     let mut is_code = false;
     let prose = text.lines().filter(|line| {
         is_code ^= line.trim_start().starts_with("```");

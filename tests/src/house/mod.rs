@@ -1,6 +1,7 @@
-//! Rules of the house: words, widths, names, circles, clients, links and alerts.
+//! Rules of the house: words, widths, names, circles, clients, links, the book and alerts.
 
 mod alerts;
+mod book;
 mod circles;
 mod config_reference;
 mod handed_down;

@@ -10,7 +10,17 @@ pub(super) fn root() -> PathBuf {
 
 /// Files below `folder` whose names end with `.` and `extension`, sorted, with paths from the root.
 pub(super) fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
-    let (root, mut open, mut found) = (root(), vec![root().join(folder)], Vec::new());
+    let root = root();
+    let relative = |(path, text): (PathBuf, String)| {
+        let name = path.strip_prefix(&root).expect("a path below the root");
+        (name.display().to_string(), text)
+    };
+    files_below(&root.join(folder), extension).into_iter().map(relative).collect()
+}
+
+/// The same for any folder, with whole paths.
+pub(super) fn files_below(folder: &Path, extension: &str) -> Vec<(PathBuf, String)> {
+    let (mut open, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = open.pop() {
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for path in entries.map(|entry| entry.expect("an entry of a folder").path()) {
@@ -18,8 +28,7 @@ pub(super) fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
                 open.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
                 let text = fs::read_to_string(&path).expect("a text file");
-                let name = path.strip_prefix(&root).expect("a path below the root");
-                found.push((name.display().to_string(), text));
+                found.push((path, text));
             }
         }
     }

@@ -75,7 +75,8 @@ fn comments_of_sql_and_of_example_files_fit_their_columns() {
 fn prose_of_documents_fits_its_columns() {
     let mut wide = Vec::new();
     // The page of functions is generated from the registry, whose texts are code.
-    for (path, text) in super::links::documents().into_iter().filter(|(path, _)| path != "udf/FUNCTIONS.md") {
+    let is_generated = |path: &str| matches!(path, "udf/FUNCTIONS.md" | "docs/reference/functions.md");
+    for (path, text) in super::links::documents().into_iter().filter(|(path, _)| !is_generated(path)) {
         let mut is_code = false;
         for (line, number) in text.lines().zip(1..) {
             is_code ^= line.trim_start().starts_with("```");
