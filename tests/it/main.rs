@@ -34,6 +34,7 @@ mod columns;
 mod config;
 mod convergence;
 mod daemon;
+mod docs;
 mod drift;
 mod engines;
 mod events;
@@ -131,6 +132,7 @@ fn main() -> ExitCode {
         ("json", json::TESTS),
         ("topics", topics::TESTS),
         ("daemon", daemon::TESTS),
+        ("docs", docs::TESTS),
         ("groups", groups::TESTS),
         ("groups_check", groups_check::TESTS),
         ("stuck", stuck::TESTS),

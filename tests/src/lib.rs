@@ -7,6 +7,7 @@ pub mod harness;
 pub mod history;
 pub mod load;
 pub mod people;
+pub mod runnable;
 pub mod site;
 pub mod stack;
 pub mod torture;

@@ -136,6 +136,11 @@ impl<'s> Site<'s> {
         &self.name
     }
 
+    /// Folder of the config and the topics file.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Returns the current config for direct changes.
     pub fn config_mut(&mut self) -> &mut Table {
         &mut self.config
@@ -296,12 +301,33 @@ pub fn run(config: &Path, arguments: &[&str]) -> anyhow::Result<Outcome> {
 /// # Errors
 /// Fails if the binary is missing, doesn't start or doesn't end in time.
 pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow::Result<Outcome> {
+    let mut command = Command::new(binary("posthouse")?);
+    command.arg("--config").arg(config).args(arguments);
+    output_within(&mut command, limit).with_context(|| format!("posthouse {}", arguments.join(" ")))
+}
+
+/// Runs a line of a shell in the site's folder, where `posthouse` is the one built next to this
+/// executable and reads the site's config.
+///
+/// # Errors
+/// Fails if the binary is missing, or the line doesn't end in time.
+pub fn shell(site: &Site<'_>, line: &str) -> anyhow::Result<Outcome> {
+    site.write_config()?;
+    let folder = binary("posthouse")?.parent().context("a folder of binaries")?.to_owned();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&others)))?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line).current_dir(site.folder()).env("PATH", path).env_remove("POSTHOUSE_CONFIG");
+    output_within(&mut command, RUN_LIMIT).with_context(|| line.to_owned())
+}
+
+/// Runs a command to its end, but kills it after `limit`.
+fn output_within(command: &mut Command, limit: Duration) -> anyhow::Result<Outcome> {
     // Files instead of pipes, so that no reader is needed while it runs.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    let mut command = Command::new(binary("posthouse")?);
-    command.arg("--config").arg(config).args(arguments).stdin(Stdio::null());
-    let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
-    let ended = wait_until("the end of posthouse", limit, || match child.try_wait() {
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let mut child = command.spawn()?;
+    let ended = wait_until("the end of a command", limit, || match child.try_wait() {
         Ok(Some(status)) => ControlFlow::Break(Ok(status)),
         Ok(None) => ControlFlow::Continue(anyhow!("it still runs")),
         Err(error) => ControlFlow::Break(Err(error.into())),
@@ -311,7 +337,7 @@ pub fn run_within(config: &Path, arguments: &[&str], limit: Duration) -> anyhow:
         child.wait()?;
     }
     let (stdout, stderr) = (whole(&mut stdout)?, whole(&mut stderr)?);
-    let status = ended.with_context(|| format!("posthouse {}: {stdout}{stderr}", arguments.join(" ")))?;
+    let status = ended.with_context(|| format!("{stdout}{stderr}"))?;
     Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
 }
 
