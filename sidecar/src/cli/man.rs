@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use serde::Serialize;
 
 use super::output::Output;
-use super::{Arguments, Outcome};
+use super::{Outcome, command};
 
 pub(super) const MAN: &str = "\
 Needs no config. Creates DIR if it does not exist, and overwrites older pages in it.
@@ -75,7 +75,7 @@ fn write(folder: &Path, pages: &[ManPage]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Pages of all commands, the first one of `posthouse` itself.
 fn pages() -> anyhow::Result<Vec<ManPage>> {
-    let mut top = Arguments::command().disable_help_subcommand(true);
+    let mut top = command().disable_help_subcommand(true);
     top.build();
     let (mut open, mut pages) = (vec![top], Vec::new());
     while let Some(command) = open.pop() {

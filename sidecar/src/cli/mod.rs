@@ -2,6 +2,7 @@
 
 mod backfill;
 mod completions;
+mod exit_codes;
 mod failure;
 mod former_options;
 mod logs;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::backfill::map::MappingError;
 use crate::cluster::Cluster;
@@ -32,6 +33,8 @@ use crate::topics::SpecError;
 use self::logs::LogOptions;
 use self::output::Output;
 
+/// Exit code of a command that did its work and found no difference.
+const DONE: u8 = 0;
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
 /// Exit code of an invalid command line (clap's own) or an invalid config.
@@ -42,8 +45,7 @@ const DIFFERENCES: u8 = 3;
 /// Time for blocking threads to end after the command is done.
 const THREADS_TIMEOUT: Duration = Duration::from_millis(500);
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done or clean, 1 failed, 2 wrong usage or config, 3 differences found.
+const STREAMS: &str = "\
 Results go to stdout, logs to stderr. RUST_LOG replaces -v and -q, for example RUST_LOG=info,posthouse::kafka=debug.
 With --json stdout has the result as one JSON document; without a result it is empty. Exit codes 1 and 2
 come with one line of JSON, the last one of stderr: {\"error\":{\"message\":\"…\",\"causes\":[\"…\"],\"exit_code\":1}}.
@@ -53,7 +55,7 @@ clickhouse.password_file; those of Kafka and PostgreSQL likewise.";
 
 /// Manage Kafka topics, schema, UDFs and person sync of a sharded ClickHouse cluster
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(version, after_help = STREAMS, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// Path of the config file; posthouse.example.toml shows every key
     #[arg(
@@ -122,10 +124,16 @@ impl Outcome {
 /// Runs the command of this process's arguments and returns its exit code.
 #[must_use]
 pub fn run_command_line() -> ExitCode {
-    match Arguments::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
         Ok(arguments) => run(&arguments),
         Err(error) => failure::wrong_usage(&error),
     }
+}
+
+/// The command line, with exit codes in the help of each command.
+fn command() -> Command {
+    exit_codes::documented(Arguments::command())
 }
 
 /// Runs the command of `arguments`. Reads the config before it starts Tokio.
@@ -146,7 +154,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         }),
     };
     match done {
-        Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Clean) => ExitCode::from(DONE),
         Ok(Outcome::Differs) => ExitCode::from(DIFFERENCES),
         Err(error) => {
             let code = exit_code(&error);
@@ -198,13 +206,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 mod tests {
     use crate::backfill::map::Mapping;
     use crate::backfill::plan::PlanError;
-    use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -40,7 +40,6 @@ conflicts, and every row with a version that no WAL gives: versions of the WAL w
 producer's rows for good. With version = \"column\" versions of the WAL conflict.
 posthouse run does not start to publish beside conflicts. If it has published there before, it
 continues and reports such messages.
-Exit code 3 if a requirement is not met or there are conflicts.
 
 Examples:
   posthouse persons check

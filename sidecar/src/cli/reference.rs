@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::Arguments;
+use super::command;
 
 const HEAD: &str = "\
 # Commands
 
 Every command of `posthouse` with its options, as `--help` shows them. This page is generated: run
-`POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --bins reference` after a change.
+`POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --lib reference` after a change.
 ";
 
 /// A text in one line, safe in a cell of a table.
@@ -69,7 +69,7 @@ fn describe(page: &mut String, command: &Command, name: &str, is_top: bool) {
 #[test]
 fn the_page_of_commands_is_current() {
     let mut page = HEAD.to_owned();
-    describe(&mut page, &Arguments::command(), "posthouse", true);
+    describe(&mut page, &command(), "posthouse", true);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
     if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
         std::fs::write(path, &page).expect("the page can be written");

@@ -16,8 +16,7 @@ With [persons.postgres] in the config it syncs persons and their distinct ids fr
 change. Every persons.audit.interval it compares every node with PostgreSQL (posthouse persons audit does so at once).
 It does not publish where another producer fills these topics or tables: see posthouse persons check first.
 Several instances are fine, one per node: one at a time changes topics, and one holds the slot.
-SIGTERM or Ctrl-C ends it within 10 s even if a task hangs, a second one at once; SIGHUP is ignored. Exit code 0: it ended in
-order. 1: a change of topics was interrupted, or a task kept failing; the log has the task.
+SIGTERM or Ctrl-C ends it within 10 s even if a task hangs, a second one at once; SIGHUP is ignored.
 
 Example:
   posthouse --config /etc/posthouse/posthouse.toml run";

@@ -49,9 +49,7 @@ At the end it verifies, shard by shard, that ClickHouse has exactly the rows of 
 
 const VERIFY: &str = "\
 Example:
-  posthouse backfill verify 0123456789abcdef
-
-Exit code 3 if a row is missing, extra, changed, on the wrong shard, or not loaded yet.";
+  posthouse backfill verify 0123456789abcdef";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Backfill {

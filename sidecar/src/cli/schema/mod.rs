@@ -23,7 +23,7 @@ Example:
 
 const PLAN: &str = "\
 Signs:  + created    ~ altered or recreated    - dropped    ! differs, left to you, or a faulty setting    i note
-Exit code 3 if there are any, except notes. The last line has the options that confirm what apply would drop.";
+The last line has the options that confirm what apply would drop.";
 
 const APPLY: &str = "\
 Examples:

@@ -41,7 +41,7 @@ const FILE: &str = r#"The topics file (kafka.topics_file in the config; posthous
 
 Topics that the file does not name are never touched.
 
-Signs:  + created    ~ changed    - deleted    ! refused. Exit code 3 if there are any.
+Signs:  + created    ~ changed    - deleted    ! refused
 
 Examples:
   posthouse topics plan                       what apply would do
@@ -56,7 +56,7 @@ Examples:
   posthouse topics apply --max-retention-drop 12h   let a retention drop by at most 12 hours at once
   posthouse topics apply --yes-delete old_events    delete a topic that the file marks for deletion
 
-Exit code 3 if a change was refused or steps are left, 1 if a change failed. Only one apply runs at a time.";
+Only one apply runs at a time.";
 
 const IMPORT: &str = "\
 Examples:
@@ -83,14 +83,12 @@ among the persons that posthouse publishes.
 A group is stalled if its oldest unread message is a minute old and its offset does not move for
 15 s. The check takes that long if a group seems stalled, and ends at once if no message waits.
 
-Exit code 3 if there are findings: for cron and alerts.
-
 Example:
   posthouse topics check --json | jq '.findings[] | select(.severity == \"fault\")'";
 
 const RESET: &str = "\
 Without --execute it only shows the old and new offset of each partition, and how many messages are
-read again or skipped (exit code 3). Messages that are read again may be stored twice.
+read again or skipped. Messages that are read again may be stored twice.
 
 A group with members is refused. For the group of the schema's own Kafka tables, --execute drops
 these on every node (their views and all data stay), commits the offsets, and recreates the tables;
