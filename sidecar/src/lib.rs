@@ -33,7 +33,7 @@ pub mod parts {
     pub use crate::backfill::source::{Object, ObjectReader, SourceError, Sources, footer_hash};
     pub use crate::config::{HostPort, Kafka};
     pub use crate::kafka::Client;
-    pub use crate::kafka::wire::{Connection, WireReader, WireWriter};
+    pub use crate::kafka::wire::Connection;
     pub use crate::node::SETTINGS;
     pub use crate::topics::{Lock, LockScope};
     pub use crate::udf::Release;

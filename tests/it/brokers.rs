@@ -6,7 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use posthouse::parts::{Connection, WireReader, WireWriter};
+use kafka_protocol::messages::CreateAclsRequest;
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::protocol::StrBytes;
+use posthouse::parts::Connection;
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
 use posthouse_tests::torture::topics as kills;
@@ -18,7 +21,7 @@ use rdkafka::client::DefaultClientContext;
 use tokio::runtime::Runtime;
 
 use crate::seed;
-use crate::topics::write_topics;
+use crate::topics::{Broker, write_topics};
 
 tests! {
     Shared brokers_that_do_not_answer_are_named,
@@ -29,8 +32,7 @@ tests! {
 const LIMIT: Duration = Duration::from_secs(60);
 const READER: User = User { name: "reader", password: "reader-secret" };
 
-/// Kafka's numbers: the API key of CreateAcls, resource types and operations.
-const CREATE_ACLS: i16 = 30;
+/// Kafka's numbers of resource types and operations.
 const TOPIC: i8 = 2;
 const GROUP: i8 = 3;
 const CLUSTER: i8 = 4;
@@ -136,17 +138,24 @@ fn a_user_without_rights_can_plan(site: &mut Site<'_>) -> anyhow::Result<()> {
     let (folder, name) = (tempfile::tempdir()?, site.name().to_owned());
     let guarded = site.stack.brokers()[0].guarded_address().context("no guarded door")?;
     let open = site.stack.brokers()[0].address();
-    for (kind, resource, operation) in
-        [(TOPIC, "*", DESCRIBE), (TOPIC, "*", DESCRIBE_CONFIGS), (CLUSTER, "kafka-cluster", DESCRIBE)]
-    {
-        allow(&open, kind, resource, operation)?;
-    }
+    allow(&open, TOPIC, "*", DESCRIBE)?;
+    allow(&open, TOPIC, "*", DESCRIBE_CONFIGS)?;
     let secret = folder.path().join("password");
     std::fs::write(&secret, format!("{}\n", READER.password))?;
     site.set("kafka", "brokers", vec![guarded]);
     site.set("kafka", "user", READER.name).set("kafka", "password_file", secret.display().to_string());
+    // WHEN a change reclaims bytes THEN the plan has them once the user may describe the cluster
+    let reclaiming = format!("{name}_reclaiming");
+    Broker::of(site)?.create(&reclaiming, 1, &[("retention.ms", "7200000")])?;
+    let text = "partitions = 1\nreplication_factor = 1\nconfig = { \"retention.ms\" = 3600000 }\n";
+    write_topics(site, &folder, &format!("[topics.{reclaiming}]\n{text}"))?;
+    wait(site, "the messages are counted", |plan| {
+        plan.stdout.contains("reclaims 0 messages") && !plan.stdout.contains("on all brokers")
+    })?;
+    allow(&open, CLUSTER, "kafka-cluster", DESCRIBE)?;
+    wait(site, "the bytes are counted", |plan| plan.stdout.contains("about 0 B on all brokers"))?;
+    // WHEN a topic is missing THEN the plan works
     write_topics(site, &folder, &format!("[topics.{name}]\npartitions = 1\nreplication_factor = 1\n"))?;
-    // THEN the plan works
     let plan = site.posthouse(&["topics", "plan"])?;
     ensure!(plan.code == 3 && plan.stdout.contains(&format!("+ {name}: ")), "{plan}");
     // THEN the apply names the missing right: first the lock
@@ -170,13 +179,16 @@ fn allow(broker: &str, kind: i8, resource: &str, operation: i8) -> anyhow::Resul
     const LITERAL: i8 = 3;
     const ALLOW: i8 = 3;
     let (host, port) = broker.rsplit_once(':').context("host:port")?;
-    let mut rule = WireWriter::default();
-    rule.i32(1).i8(kind).text(resource).i8(LITERAL).text("User:reader").text("*").i8(operation).i8(ALLOW);
-    let answer = Connection::open(host, port.parse()?, None)?.ask(CREATE_ACLS, 1, &rule.0)?;
-    let mut answer = WireReader(&answer);
-    let (_throttled_ms, results) =
-        (answer.i32(), answer.list(|result| Some((result.i16()?, result.text()?))));
-    let results = results.context("the broker's answer is not of its form")?;
-    ensure!(results.iter().all(|(error, _)| *error == 0), "{results:?}");
+    let rule = AclCreation::default()
+        .with_resource_type(kind)
+        .with_resource_name(resource.to_owned().into())
+        .with_resource_pattern_type(LITERAL)
+        .with_principal(StrBytes::from_static_str("User:reader"))
+        .with_host(StrBytes::from_static_str("*"))
+        .with_operation(operation)
+        .with_permission_type(ALLOW);
+    let request = CreateAclsRequest::default().with_creations(vec![rule]);
+    let results = Connection::open(host, port.parse()?, None)?.ask(3, &request)?.results;
+    ensure!(results.len() == 1 && results[0].error_code == 0, "{results:?}");
     Ok(())
 }

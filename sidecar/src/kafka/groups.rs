@@ -1,9 +1,12 @@
 //! Consumer groups and their members.
 
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::ConsumerProtocolAssignment;
+use kafka_protocol::protocol::Message;
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 use serde::Serialize;
 
-use super::wire::WireReader;
+use super::wire::decode_message;
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,15 +60,17 @@ fn member(info: &GroupMemberInfo) -> Member {
     }
 }
 
-/// Decodes an assignment of Kafka's consumer protocol: a version, then a name and partitions for
-/// each topic.
+/// Decodes an assignment of Kafka's consumer protocol. A newer version only has more fields at its
+/// end.
 fn assigned(bytes: &[u8]) -> Option<Vec<(String, Vec<i32>)>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let mut reader = WireReader(bytes);
-    let _version = reader.i16()?;
-    reader.list(|topic| Some((topic.text()?, topic.list(WireReader::i32)?)))
+    let mut bytes = Bytes::copy_from_slice(bytes);
+    let version = bytes.try_get_i16().ok()?.min(ConsumerProtocolAssignment::VERSIONS.max);
+    let assignment: ConsumerProtocolAssignment = decode_message(bytes, version).ok()?;
+    let topics = assignment.assigned_partitions.into_iter();
+    Some(topics.map(|topic| (topic.topic.to_string(), topic.partitions)).collect())
 }
 
 #[cfg(test)]
@@ -74,14 +79,18 @@ mod tests {
 
     #[test]
     fn an_assignment_is_read_or_refused_whole() {
-        let bytes = b"\0\0\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x07\0\x02bc\0\0\0\0";
+        let bytes = b"\0\0\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x07\0\x02bc\0\0\0\0\xff\xff\xff\xff";
         let read = assigned(bytes).expect("right");
         assert_eq!(read, [("a".to_owned(), vec![0, 7]), ("bc".to_owned(), vec![])]);
         assert_eq!(assigned(b""), Some(vec![]));
         for length in 1..bytes.len() {
             assert_eq!(assigned(&bytes[..length]), None, "{length}");
         }
+        // Newer versions may have more fields at the end.
+        let newer = [b"\0\x09", &bytes[2..], b"more"].concat();
+        assert_eq!(assigned(&newer), Some(read));
         // A count beyond the end allocates no memory.
         assert_eq!(assigned(b"\0\0\x7f\xff\xff\xff"), None);
+        assert_eq!(assigned(b"\xff\xff\0\0\0\0\xff\xff\xff\xff"), None);
     }
 }

@@ -3,16 +3,17 @@
 //! librdkafka lacks this request, so it goes over [`super::wire`].
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
 use super::offsets::TopicPartition;
-use super::wire::{Connection, WireReader, WireWriter};
+use super::wire::{Connection, refused};
 use super::{ANSWER_LIMIT, Client, KafkaError};
 
-/// API key of the request.
-const DESCRIBE_LOG_DIRS: i16 = 35;
-/// The newest non-flexible version; brokers from 1.0 to 4.x support it.
-const VERSION: i16 = 1;
+/// The first version whose answer has an error of its own.
+const WITH_ERROR: i16 = 3;
 
 impl Client {
     /// Bytes of every partition, summed over all replicas; `None` if a broker does not report them.
@@ -26,16 +27,8 @@ impl Client {
             let mut sizes = BTreeMap::new();
             for broker in metadata.brokers() {
                 let port = u16::try_from(broker.port()).unwrap_or_default();
-                let asked =
-                    Connection::open(broker.host(), port, login.as_ref()).and_then(|mut connection| {
-                        let mut all = WireWriter::default();
-                        // A null list means all topics.
-                        all.i32(-1);
-                        connection.ask(DESCRIBE_LOG_DIRS, VERSION, &all.0)
-                    });
-                match asked
-                    .and_then(|answer| read(&answer).ok_or_else(|| io::Error::other("malformed answer")))
-                {
+                let asked = Connection::open(broker.host(), port, login.as_ref());
+                match asked.and_then(|mut connection| broker_sizes(&mut connection)) {
                     Ok(held) => {
                         for (place, size) in held {
                             *sizes.entry(place).or_default() += size;
@@ -53,54 +46,76 @@ impl Client {
     }
 }
 
-/// The partitions of one broker. A failed log folder counts as empty. `None` if the answer is
-/// malformed or this user lacks the right.
-fn read(answer: &[u8]) -> Option<Vec<(TopicPartition, u64)>> {
-    let mut answer = WireReader(answer);
-    let _throttled_ms = answer.i32()?;
-    let folders = answer.list(|folder| {
-        let error = folder.i16()?;
-        let _path = folder.text()?;
-        let topics = folder.list(|topic| {
-            let name = topic.text()?;
-            let partitions = topic.list(|partition| {
-                let (number, size) = (partition.i32()?, partition.i64()?);
-                let (_lag, is_future) = (partition.i64()?, partition.i8()?);
-                // A replica that is moving between disks does not count yet.
-                Some((number, if is_future == 0 { size.max(0).unsigned_abs() } else { 0 }))
-            })?;
-            Some((name, partitions))
-        })?;
-        Some((error, topics))
-    })?;
-    if folders.is_empty() {
-        return None;
+fn broker_sizes(connection: &mut Connection) -> io::Result<Vec<(TopicPartition, u64)>> {
+    let version = connection.newest_version::<DescribeLogDirsRequest>()?;
+    // A null list means all topics.
+    let answer = connection.ask(version, &DescribeLogDirsRequest::default().with_topics(None))?;
+    sizes(answer, version)
+}
+
+/// The partitions of one broker. A failed log folder counts as empty.
+///
+/// # Errors
+/// Fails if this user lacks the right. Before version 3 Kafka answers that with an empty list, and
+/// otherwise with every folder, even an empty one.
+fn sizes(answer: DescribeLogDirsResponse, version: i16) -> io::Result<Vec<(TopicPartition, u64)>> {
+    let is_silent_refusal = version < WITH_ERROR && answer.results.is_empty();
+    if is_silent_refusal || answer.error_code == ResponseError::ClusterAuthorizationFailed.code() {
+        let hint = "this user needs the right Describe on the cluster";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, hint));
     }
-    let sound = folders.into_iter().filter(|(error, _)| *error == 0).flat_map(|(_, topics)| topics);
-    let places = sound.flat_map(|(topic, partitions)| {
-        partitions
-            .into_iter()
-            .map(move |(partition, size)| (TopicPartition { topic: topic.clone(), partition }, size))
+    refused(answer.error_code)?;
+    let folders = answer.results.into_iter().filter(|folder| folder.error_code == 0);
+    let topics = folders.flat_map(|folder| folder.topics);
+    let places = topics.flat_map(|topic| {
+        topic.partitions.into_iter().map(move |partition| {
+            // A replica that is moving between disks does not count yet.
+            let size = if partition.is_future_key { 0 } else { partition.partition_size };
+            let place =
+                TopicPartition { topic: topic.name.to_string(), partition: partition.partition_index };
+            (place, size.max(0).unsigned_abs())
+        })
     });
-    Some(places.collect())
+    Ok(places.collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::describe_log_dirs_response::{
+        DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+    };
+    use kafka_protocol::protocol::StrBytes;
+
     use super::*;
 
+    fn folder() -> DescribeLogDirsResult {
+        let held = DescribeLogDirsPartition::default().with_partition_index(3).with_partition_size(500);
+        let moving = held.clone().with_is_future_key(true);
+        let topic = DescribeLogDirsTopic::default()
+            .with_name(StrBytes::from_static_str("a").into())
+            .with_partitions(vec![held, moving]);
+        DescribeLogDirsResult::default().with_topics(vec![topic])
+    }
+
     #[test]
-    fn sizes_are_read_and_broken_answers_refused() {
-        let mut answer = WireWriter::default();
-        answer.i32(0).i32(2);
-        answer.i16(0).text("/data").i32(1).text("a").i32(1).i32(3).i32(0).i32(500).i32(0).i32(0).i8(0);
-        answer.i16(56).text("/broken").i32(0);
-        let sizes = read(&answer.0).expect("right");
-        assert_eq!(sizes, [(TopicPartition { topic: "a".to_owned(), partition: 3 }, 500)]);
-        for length in 0..answer.0.len() {
-            assert_eq!(read(&answer.0[..length]), None, "{length}");
-        }
-        // A user without rights gets no folders.
-        assert_eq!(read(&[0; 8]), None);
+    fn counts_replicas_of_sound_folders() {
+        let failed = folder().with_error_code(ResponseError::KafkaStorageError.code());
+        let answer = DescribeLogDirsResponse::default().with_results(vec![folder(), failed]);
+        let place = TopicPartition { topic: "a".to_owned(), partition: 3 };
+        assert_eq!(sizes(answer, 1).expect("sizes"), [(place.clone(), 500), (place, 0)]);
+    }
+
+    #[test]
+    fn reports_a_missing_right_in_old_and_new_versions() {
+        let hint = "this user needs the right Describe on the cluster";
+        let empty = DescribeLogDirsResponse::default;
+        assert_eq!(sizes(empty(), 1).expect_err("no folders").to_string(), hint);
+        let code = ResponseError::ClusterAuthorizationFailed.code();
+        assert_eq!(sizes(empty().with_error_code(code), 4).expect_err("a code").to_string(), hint);
+        let code = ResponseError::UnknownServerError.code();
+        let error = sizes(empty().with_error_code(code), 4).expect_err("a code").to_string();
+        assert_eq!(error, "UnknownServerError");
+        // No folder, and no error: the broker has no partition.
+        assert_eq!(sizes(empty(), 4).expect("no folders"), []);
     }
 }
