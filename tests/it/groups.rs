@@ -38,10 +38,15 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Partitions of a site's topic.
 const PARTITIONS: i32 = 4;
 
-pub(crate) fn consumer(site: &Site<'_>, group: &str, client: &str) -> anyhow::Result<BaseConsumer> {
+fn consumer_config(site: &Site<'_>, group: &str, client: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", site.brokers()).set("group.id", group).set("client.id", client);
-    Ok(config.set("enable.auto.commit", "false").create()?)
+    config.set("enable.auto.commit", "false");
+    config
+}
+
+pub(crate) fn consumer(site: &Site<'_>, group: &str, client: &str) -> anyhow::Result<BaseConsumer> {
+    Ok(consumer_config(site, group, client).create()?)
 }
 
 /// Commits the same offset for every partition of the site's topic. Retries until consumers that
@@ -245,12 +250,18 @@ fn a_group_that_nobody_is_in_goes_on_where_it_is_told(site: &mut Site<'_>) -> an
 }
 
 fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a group with a member that has the topic assigned
     site.must(&["topics", "apply"])?;
-    let group = format!("{}_app", site.name());
     fill(site, 5, now()?)?;
+    // The second one is KIP-848's.
+    ["classic", "consumer"].into_iter().try_for_each(|protocol| a_member_is_named(site, protocol))
+}
+
+fn a_member_is_named(site: &Site<'_>, protocol: &str) -> anyhow::Result<()> {
+    // GIVEN a group with a member that has the topic assigned
+    let group = format!("{}_{protocol}_app", site.name());
     commit(site, &group, 2)?;
-    let member = consumer(site, &group, "the-app")?;
+    let member: BaseConsumer =
+        consumer_config(site, &group, "the-app").set("group.protocol", protocol).create()?;
     member.subscribe(&[site.name()])?;
     wait_until("the member to have its partitions", LIMIT, || {
         member.poll(Duration::from_millis(100));
@@ -259,8 +270,9 @@ fn a_group_with_a_member_is_refused_and_the_member_named(site: &mut Site<'_>) ->
             assigned => ControlFlow::Continue(anyhow!("{assigned:?}")),
         }
     })?;
-    // THEN every partition shows this member
+    // THEN every partition shows this member, and the offsets before the first unread message
     let lag = shown(site, &group)?;
+    ensure!(lag["state"] == "Stable" && lag["members"] == 1 && lag["lag"] == 12, "{lag}");
     let partitions = lag["partitions"].as_array().context("no partitions")?;
     ensure!(partitions.iter().all(|partition| partition["member"] == "the-app"), "{lag}");
     // WHEN the group is to be reset THEN this is refused, and its offsets stay

@@ -1,33 +1,14 @@
-//! Consumer groups and their members.
+//! List of consumer groups.
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::ConsumerProtocolAssignment;
 use kafka_protocol::protocol::Message;
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
-use serde::Serialize;
 
+use super::group::{Group, Member};
+use super::newer_groups::describe;
 use super::wire::decode_message;
 use super::{ANSWER_LIMIT, Client, KafkaError};
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Group {
-    pub(crate) name: String,
-    /// Kafka's name of the state: `Stable`, `Empty`, `PreparingRebalance`, `Dead`, …
-    pub(crate) state: String,
-    pub(crate) members: Vec<Member>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Member {
-    /// Member id, assigned by the group.
-    pub(crate) id: String,
-    /// Client id, chosen by the consumer.
-    pub(crate) client: String,
-    /// Address that it connects from.
-    pub(crate) host: String,
-    /// Assigned partitions by topic; `None` if the assignment can't be decoded.
-    pub(crate) assigned: Option<Vec<(String, Vec<i32>)>>,
-}
 
 impl Client {
     /// Returns all groups, or only the one with this name, if it exists.
@@ -35,10 +16,11 @@ impl Client {
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub(crate) async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
-        let name = name.map(str::to_owned);
+        let (name, login) = (name.map(str::to_owned), self.login.clone());
         self.blocking("list consumer groups", move |admin| {
             let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
             let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
+            describe(admin.inner(), login.as_ref(), &mut groups)?;
             groups.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(groups)
         })

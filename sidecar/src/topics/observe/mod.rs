@@ -58,7 +58,7 @@ async fn readers(
 }
 
 /// Whether a group has a member for the topic, or may have one. During a rebalance no assignment is
-/// known, and a group of the newer protocol (KIP-848) looks dead to our request.
+/// final, and the members of a dead group are not reported.
 fn reads(group: &Group, topic: &str) -> bool {
     let is_told = matches!(group.state.as_str(), "Stable" | "Empty");
     (!is_told && !is_lock(&group.name))

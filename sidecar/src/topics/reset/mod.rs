@@ -171,7 +171,7 @@ fn against(request: &ResetRequest, found: &ResetInput) -> Vec<ResetRefusal> {
     if !members.is_empty() {
         refusals.push(ResetRefusal::Members(members));
     }
-    if seen.groups.iter().any(|known| known.name == *group && known.state == "Dead") {
+    if seen.groups.iter().any(|known| known.name == *group && known.is_unreported()) {
         refusals.push(ResetRefusal::Untold);
     }
     let own = |table: &&KafkaTable| found.own.as_ref().is_some_and(|own| own.has(table));

@@ -51,8 +51,9 @@ impl fmt::Display for ResetRefusal {
             }
             Self::Untold => write!(
                 f,
-                "the brokers don't report its members, as for groups of the newer protocol (KIP-848): stop its consumers, and \
-                 use kafka-consumer-groups.sh --reset-offsets"
+                "the brokers don't report its members: it is a share or streams group, or this user lacks the right Describe \
+                 on the group or one of its topics; grant it, or stop its consumers and use \
+                 kafka-consumer-groups.sh --reset-offsets"
             ),
             Self::Tables(tables) => write!(
                 f,
