@@ -11,7 +11,7 @@ const NO_CODE: u32 = 0;
 const NO_ACCESS: [u32; 4] = [192, 193, 194, 516];
 
 #[derive(Debug, thiserror::Error)]
-pub enum NodeError {
+pub(crate) enum NodeError {
     /// No reply: the port is closed, the connection broke, or the node was silent for
     /// `clickhouse.timeout`. A statement in flight may or may not have been executed.
     #[error("node {name} is unreachable at {url}: {problem}: check that it runs and that url is right")]

@@ -6,7 +6,6 @@
 use posthouse_udf::functions::FUNCTIONS;
 use serde::{Deserialize, Serialize};
 
-use super::UdfError;
 use super::golden::{self, Mismatch};
 use super::loaded::registered;
 use crate::node::Node;
@@ -87,7 +86,7 @@ pub(crate) struct ResultDifference {
 /// # Errors
 /// Fails if the node is unreachable or a function fails. Wrong results are part of the return
 /// value.
-pub(crate) async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<FunctionCheck, UdfError> {
+pub(crate) async fn check(node: &Node, weights: &[u32], seed: u64) -> anyhow::Result<FunctionCheck> {
     let registered = registered(node).await?;
     let missing: Vec<&str> = FUNCTIONS
         .iter()
@@ -106,17 +105,22 @@ pub(crate) async fn check(node: &Node, weights: &[u32], seed: u64) -> Result<Fun
     Ok(FunctionCheck { node: node.name.clone(), missing, mismatches, compared })
 }
 
+/// The error of a function that is installed and returns wrong values.
+pub(super) fn wrong_values(node: &Node) -> anyhow::Error {
+    anyhow::anyhow!("node {} answers with wrong values: see posthouse udf check", node.name)
+}
+
 /// One comparison of `rows` ids.
 pub(super) async fn differs_for(
     node: &Node,
     weights: &[u32],
     rows: u64,
     seed: u64,
-) -> Result<Answer, UdfError> {
+) -> anyhow::Result<Answer> {
     let query = node.query(COMPARE).param("weights", weights).param("rows", rows).param("seed", seed);
     let mut answers = query.rows::<Answer>().await?;
     // An aggregate without GROUP BY has exactly one row.
-    answers.pop().ok_or_else(|| UdfError::Wrong { node: node.name.clone() })
+    answers.pop().ok_or_else(|| wrong_values(node))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::UdfError;
+use anyhow::Context;
+
 use super::release::{CHECKSUM_BYTES, PROGRAM};
 
 /// Suffix of a file that is being written. Only a crash leaves a file with it behind.
@@ -60,8 +61,16 @@ pub(super) fn release_in(command: &str) -> Option<&str> {
 }
 
 /// Lists the releases in `user_scripts`. A missing folder has none.
-pub(super) fn find(user_scripts: &Path) -> Result<Folders, UdfError> {
-    find_in(user_scripts).map_err(|source| UdfError::Read { path: user_scripts.to_owned(), source })
+pub(super) fn find(user_scripts: &Path) -> anyhow::Result<Folders> {
+    find_in(user_scripts).with_context(|| cant_read(user_scripts))
+}
+
+/// The message for a file or folder of a node that can't be read.
+pub(super) fn cant_read(path: &Path) -> String {
+    format!(
+        "can't read {}: let this user read there, or correct user_scripts_path and functions_config_file in the config",
+        path.display()
+    )
 }
 
 fn find_in(user_scripts: &Path) -> io::Result<Folders> {
@@ -116,7 +125,7 @@ fn is_temporary(name: &OsStr) -> bool {
 ///
 /// # Errors
 /// Fails if the folder can't be emptied and removed.
-pub(super) fn remove(path: &Path) -> Result<(), UdfError> {
+pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
     let removed = (|| {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
@@ -131,7 +140,7 @@ pub(super) fn remove(path: &Path) -> Result<(), UdfError> {
 }
 
 /// Removes a file durably before the next step. A missing file is not an error.
-pub(super) fn remove_file(path: &Path) -> Result<(), UdfError> {
+pub(super) fn remove_file(path: &Path) -> anyhow::Result<()> {
     let removed = fs::remove_file(path).and_then(|()| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => Ok(()),
@@ -139,12 +148,15 @@ pub(super) fn remove_file(path: &Path) -> Result<(), UdfError> {
     unless_gone(removed, path)
 }
 
-fn unless_gone(removed: io::Result<()>, path: &Path) -> Result<(), UdfError> {
+fn unless_gone(removed: io::Result<()>, path: &Path) -> anyhow::Result<()> {
     match removed {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(UdfError::Remove { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| {
+            format!(
+                "can't remove {}: let this user write there, then run the same command again",
+                path.display()
+            )
+        }),
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Every result and its type must stay the same in all versions.
 
+use anyhow::Context;
 use minijinja::context;
 use posthouse_udf::functions::FUNCTIONS;
 use serde::{Deserialize, Serialize};
 
-use super::UdfError;
 use crate::node::Node;
 use crate::sql;
 
@@ -31,14 +31,14 @@ struct GoldenRow {
 ///
 /// # Errors
 /// Fails if the node is unreachable or refuses an example. The error names the function.
-pub(crate) async fn mismatches(node: &Node) -> Result<Vec<Mismatch>, UdfError> {
+pub(crate) async fn mismatches(node: &Node) -> anyhow::Result<Vec<Mismatch>> {
     let examples: Vec<_> = FUNCTIONS
         .iter()
         .flat_map(|function| function.examples.iter().map(|example| (function.returns, example)))
         .collect();
     let calls: Vec<_> = examples.iter().map(|(_, example)| context! { call => example.call }).collect();
     let sql = sql::render("inspect/udf_golden.sql", context! { examples => calls })
-        .map_err(|error| UdfError::Render(Box::new(error)))?;
+        .context("can't render a template: please report this")?;
     let rows: Vec<GoldenRow> = node.rows(&sql).await?;
     let line = |answer: &str, data_type: &str| format!("{answer} ({})", one_line(data_type));
     let mut mismatches = Vec::new();

@@ -6,17 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use anyhow::{Context, bail};
 use posthouse_udf::functions::FUNCTIONS;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::check::differs_for;
+use super::check::{differs_for, wrong_values};
 use super::folders::{self, TEMPORARY};
 use super::loaded::{LoadedFunction, loaded};
 use super::prune::{by_folder, superseded};
 use super::release::PROGRAM;
-use super::xml::{functions_xml, is_ours};
-use super::{RELOAD, Release, UdfError};
+use super::xml::{self, functions_xml, is_ours};
+use super::{RELOAD, Release};
 use crate::config::NodeFiles;
 use crate::node::Node;
 
@@ -67,11 +68,7 @@ pub(crate) struct Installed {
 ///
 /// # Errors
 /// After a failure in any step, the node runs either the old program or the new one.
-pub(crate) async fn install(
-    node: &Node,
-    files: &NodeFiles,
-    release: &Release,
-) -> Result<Installed, UdfError> {
+pub(crate) async fn install(node: &Node, files: &NodeFiles, release: &Release) -> anyhow::Result<Installed> {
     let before = loaded(node).await?;
     let (program, functions) = write_files(files, release)?;
     node.execute(RELOAD).await?;
@@ -99,7 +96,7 @@ pub(crate) fn prune(
     disks: &[&NodeFiles],
     release: &Release,
     installed: &mut [Installed],
-) -> Result<(), UdfError> {
+) -> anyhow::Result<()> {
     let folders: Vec<_> = disks.iter().map(|files| files.user_scripts_path.as_path()).collect();
     for sharers in by_folder(&folders) {
         let Some(folder) = sharers.first().and_then(|first| folders.get(*first)) else { continue };
@@ -120,15 +117,15 @@ pub(crate) fn prune(
     Ok(())
 }
 
-fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileState), UdfError> {
+fn write_files(files: &NodeFiles, release: &Release) -> anyhow::Result<(FileState, FileState)> {
     if fs::read(&files.functions_config_file).is_ok_and(|content| !content.is_empty() && !is_ours(&content)) {
-        return Err(UdfError::NotOurs { path: files.functions_config_file.clone() });
+        return Err(xml::not_ours(&files.functions_config_file));
     }
     let folder = files.user_scripts_path.join(release.folder());
-    let failed = |source| UdfError::Write { path: folder.clone(), source };
-    fs::create_dir_all(&folder).map_err(failed)?;
+    fs::create_dir_all(&folder).with_context(|| cant_write(&folder))?;
     // The server runs as another user than the installer.
-    fs::set_permissions(&folder, Permissions::from_mode(PROGRAM_MODE)).map_err(failed)?;
+    fs::set_permissions(&folder, Permissions::from_mode(PROGRAM_MODE))
+        .with_context(|| cant_write(&folder))?;
     let program = place(&folder.join(PROGRAM), release.bytes(), PROGRAM_MODE)?;
     let xml = functions_xml(&release.program())?;
     let functions = place(&files.functions_config_file, xml.as_bytes(), DECLARATION_MODE)?;
@@ -137,13 +134,19 @@ fn write_files(files: &NodeFiles, release: &Release) -> Result<(FileState, FileS
 
 /// Writes `content` to `path` atomically: the file is always complete, old or new, even after a
 /// crash.
-fn place(path: &Path, content: &[u8], mode: u32) -> Result<FileState, UdfError> {
+fn place(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<FileState> {
     if holds(path, content, mode) {
         return Ok(FileState::Unchanged);
     }
-    write_atomically(path, content, mode)
-        .map_err(|source| UdfError::Write { path: path.to_owned(), source })?;
+    write_atomically(path, content, mode).with_context(|| cant_write(path))?;
     Ok(FileState::Written)
+}
+
+fn cant_write(path: &Path) -> String {
+    format!(
+        "can't write {}: let this user write there, or correct user_scripts_path and functions_config_file in the config",
+        path.display()
+    )
 }
 
 fn holds(path: &Path, content: &[u8], mode: u32) -> bool {
@@ -171,14 +174,14 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 ///
 /// A reload alone is no proof. If the server can't parse a declaration, or does not look for it,
 /// the old functions stay in place without an error.
-async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> Result<Vec<LoadedFunction>, UdfError> {
+async fn prove(node: &Node, files: &NodeFiles, release: &Release) -> anyhow::Result<Vec<LoadedFunction>> {
     let loaded = loaded(node).await?;
     check_commands(node, files, release, &loaded)?;
     if loaded.iter().any(|function| function.command.is_none()) {
         tracing::warn!(node = %node.name, "node is too old to say which program its functions run");
     }
     if differs_for(node, &[1, 2], PROOF_ROWS, 0).await?.differing > 0 {
-        return Err(UdfError::Wrong { node: node.name.clone() });
+        return Err(wrong_values(node));
     }
     Ok(loaded)
 }
@@ -188,7 +191,7 @@ fn check_commands(
     files: &NodeFiles,
     release: &Release,
     loaded: &[LoadedFunction],
-) -> Result<(), UdfError> {
+) -> anyhow::Result<()> {
     let program = release.program();
     for function in FUNCTIONS {
         let expected = format!("{program} {}", function.name);
@@ -204,7 +207,7 @@ fn check_commands(
                 files.functions_config_file.display()
             ),
         };
-        return Err(UdfError::NotTaken { node: node.name.clone(), function: function.name, problem });
+        bail!("node {} does not run {} from our file: {problem}", node.name, function.name);
     }
     Ok(())
 }

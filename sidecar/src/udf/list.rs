@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use posthouse_udf::functions::FUNCTIONS;
 use serde::{Serialize, Serializer};
 
-use super::UdfError;
 use super::folders::{self, ReleaseFolder};
 use super::loaded::{LoadedFunction, loaded};
 use crate::node::Node;
@@ -91,7 +90,7 @@ pub(crate) enum FunctionState {
 ///
 /// # Errors
 /// Fails if the folder can't be read or the node can't be queried.
-pub(crate) async fn list(node: &Node) -> Result<Listed, UdfError> {
+pub(crate) async fn list(node: &Node) -> anyhow::Result<Listed> {
     let found = match &node.files {
         Some(files) => Some(folders::find(&files.user_scripts_path)?.releases),
         None => None,

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::UdfError;
 use super::folders::release_in;
 use crate::node::Node;
 
@@ -32,7 +31,7 @@ impl LoadedFunction {
 }
 
 /// Executable functions of `node`, by name.
-pub(super) async fn loaded(node: &Node) -> Result<Vec<LoadedFunction>, UdfError> {
+pub(super) async fn loaded(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
     match node.rows(LOADED).await {
         Err(error) if error.code() == Some(UNKNOWN_TABLE) => registered(node).await,
         loaded => Ok(loaded?),
@@ -40,6 +39,6 @@ pub(super) async fn loaded(node: &Node) -> Result<Vec<LoadedFunction>, UdfError>
 }
 
 /// The same without commands, which works with every version.
-pub(super) async fn registered(node: &Node) -> Result<Vec<LoadedFunction>, UdfError> {
+pub(super) async fn registered(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
     Ok(node.rows(REGISTERED).await?)
 }

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use posthouse_udf::functions::FUNCTIONS;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use super::UdfError;
 
 pub(crate) const PROGRAM: &str = "posthouse-udf";
 
@@ -33,11 +32,12 @@ pub struct Release {
 
 impl Release {
     /// Reads the program at `path`.
-    pub fn read(path: &Path) -> Result<Self, UdfError> {
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         // Absolute, because a bare name would be looked up in PATH when it is tried out.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let bytes =
-            std::fs::read(&path).map_err(|source| UdfError::Program { path: path.clone(), source })?;
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!("can't read the program {}: build it, or give its path with --binary", path.display())
+        })?;
         let mut folder = concat!("posthouse-", env!("CARGO_PKG_VERSION"), "-").to_owned();
         for byte in Sha256::digest(&bytes).iter().take(CHECKSUM_BYTES) {
             // Writing to a string does not fail.
@@ -66,7 +66,7 @@ impl Release {
     ///
     /// # Errors
     /// Fails with the first function that the program does not serve.
-    pub(crate) async fn try_out(&self) -> Result<(), UdfError> {
+    pub(crate) async fn try_out(&self) -> anyhow::Result<()> {
         for function in FUNCTIONS {
             let mut command = Command::new(&self.path);
             command.arg(function.name).stdin(Stdio::null()).kill_on_drop(true);
@@ -76,7 +76,11 @@ impl Release {
                 Err(_) => Some(format!("it does not end within {} s", TRIAL_TIMEOUT.as_secs())),
             };
             if let Some(problem) = problem {
-                return Err(UdfError::Unfit { path: self.path.clone(), function: function.name, problem });
+                bail!(
+                    "{} does not serve {}: {problem}: give the program of this posthouse with --binary",
+                    self.path.display(),
+                    function.name
+                );
             }
         }
         Ok(())

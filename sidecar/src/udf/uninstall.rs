@@ -7,12 +7,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use posthouse_udf::functions::FUNCTIONS;
 use serde::Serialize;
 
 use super::folders::{self, Folders};
 use super::loaded::{LoadedFunction, loaded};
-use super::{RELOAD, UdfError, xml};
+use super::{RELOAD, xml};
 use crate::config::NodeFiles;
 use crate::node::Node;
 
@@ -60,19 +61,19 @@ enum Declaration {
 ///
 /// # Errors
 /// Fails if the declaration file is foreign, a file can't be read, or the node can't be queried.
-pub(crate) async fn plan_removal(node: &Node, files: &NodeFiles) -> Result<Removal, UdfError> {
+pub(crate) async fn plan_removal(node: &Node, files: &NodeFiles) -> anyhow::Result<Removal> {
     let declaration = declaration(&files.functions_config_file)?;
     let (found, loaded) = (folders::find(&files.user_scripts_path)?, loaded(node).await?);
     let changes = changes(&files.functions_config_file, declaration, &found, &loaded)?;
     Ok(Removal { node: node.name.clone(), changes, left: found.lookalikes })
 }
 
-fn declaration(path: &Path) -> Result<Declaration, UdfError> {
+fn declaration(path: &Path) -> anyhow::Result<Declaration> {
     match fs::read(path) {
         Ok(content) if xml::is_ours(&content) => Ok(Declaration::Ours),
         Ok(_) => Ok(Declaration::Foreign),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Declaration::Absent),
-        Err(source) => Err(UdfError::Read { path: path.to_owned(), source }),
+        Err(error) => Err(error).with_context(|| folders::cant_read(path)),
     }
 }
 
@@ -81,10 +82,10 @@ fn changes(
     declaration: Declaration,
     found: &Folders,
     loaded: &[LoadedFunction],
-) -> Result<Vec<UninstallStep>, UdfError> {
+) -> anyhow::Result<Vec<UninstallStep>> {
     let mut changes = Vec::new();
     match declaration {
-        Declaration::Foreign => return Err(UdfError::NotOurs { path: functions.to_owned() }),
+        Declaration::Foreign => return Err(xml::not_ours(functions)),
         Declaration::Ours => changes.push(UninstallStep::RemoveFunctions { path: functions.to_owned() }),
         Declaration::Absent => {}
     }
@@ -113,7 +114,7 @@ fn remaining(loaded: &[LoadedFunction]) -> Option<&LoadedFunction> {
 /// # Errors
 /// Fails if the file can't be removed, another file declares a function that runs a posthouse
 /// release, or the node can't be queried. All programs are then still in place. Safe to repeat.
-pub(crate) async fn remove_functions(node: &Node, removal: &Removal) -> Result<(), UdfError> {
+pub(crate) async fn remove_functions(node: &Node, removal: &Removal) -> anyhow::Result<()> {
     if removal.changes.is_empty() {
         return Ok(());
     }
@@ -126,11 +127,13 @@ pub(crate) async fn remove_functions(node: &Node, removal: &Removal) -> Result<(
     }
     match remaining(&loaded(node).await?) {
         None => Ok(()),
-        Some(function) => Err(UdfError::StillThere {
-            node: node.name.clone(),
-            function: function.name.clone(),
-            command: function.command.clone().unwrap_or_else(|| "unknown".to_owned()),
-        }),
+        Some(function) => bail!(
+            "node {} still has {}, which runs {:?}: remove the other file that declares it, then \
+             run posthouse udf uninstall again",
+            node.name,
+            function.name,
+            function.command.as_deref().unwrap_or("unknown")
+        ),
     }
 }
 
@@ -139,7 +142,7 @@ pub(crate) async fn remove_functions(node: &Node, removal: &Removal) -> Result<(
 ///
 /// # Errors
 /// Fails if a release can't be removed. Safe to repeat.
-pub(crate) fn remove_releases(removal: &Removal) -> Result<(), UdfError> {
+pub(crate) fn remove_releases(removal: &Removal) -> anyhow::Result<()> {
     removal.changes.iter().try_for_each(|change| match change {
         UninstallStep::RemoveRelease { path } => folders::remove(path),
         UninstallStep::RemoveFunctions { .. } | UninstallStep::ReloadFunctions => Ok(()),

@@ -5,10 +5,11 @@
 //! `deterministic` is set because a result depends only on the block. `lifetime` is 0 because the
 //! file changes only with an install, which reloads it.
 
+use std::path::Path;
+
+use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, context};
 use posthouse_udf::functions::{FUNCTIONS, RESULT_NAME};
-
-use super::UdfError;
 
 const TEMPLATE: &str = include_str!("functions.xml.jinja");
 
@@ -38,11 +39,19 @@ pub(super) fn is_ours(content: &[u8]) -> bool {
     content.starts_with(HEADER)
 }
 
+/// The error of a declaration file that posthouse did not write. No file is written or removed.
+pub(super) fn not_ours(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{} was not written by posthouse udf install: correct functions in the config, or move it away",
+        path.display()
+    )
+}
+
 /// The declaration file for the program at `program`, a path below `user_scripts`.
 ///
 /// # Errors
 /// Fails only because of a bug in the template.
-pub fn functions_xml(program: &str) -> Result<String, UdfError> {
+pub fn functions_xml(program: &str) -> anyhow::Result<String> {
     let functions: Vec<_> = FUNCTIONS
         .iter()
         .map(|function| {
@@ -65,7 +74,7 @@ pub fn functions_xml(program: &str) -> Result<String, UdfError> {
         termination_timeout_s => TERMINATION_TIMEOUT_S,
     };
     let xml =
-        environment.render_str(TEMPLATE, values).map_err(|source| UdfError::Render(Box::new(source)))?;
+        environment.render_str(TEMPLATE, values).context("can't render a template: please report this")?;
     Ok(xml + "\n")
 }
 
