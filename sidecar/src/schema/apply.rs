@@ -4,11 +4,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::bail;
 use futures_util::future::join_all;
 
 use crate::cluster::Cluster;
 use crate::node::{Node, NodeError};
-use crate::sql::{self, RenderError};
+use crate::sql;
 
 use super::steps::SchemaStep;
 
@@ -21,47 +22,6 @@ const SETTINGS: [(&str, &str); 2] = [
     ("allow_materialized_view_with_bad_select", "1"),
 ];
 
-/// Reason why steps are left. The steps before are done; the same command does the rest.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ApplyError {
-    #[error("step {number} of {count} ({}: {}) failed; the steps before it are done{}: fix the cause and run apply again",
-        .step.node, .step.summary, resumption(.left))]
-    Failed {
-        /// Counted from 1.
-        number: usize,
-        count: usize,
-        step: Box<SchemaStep>,
-        /// The error that kept the node's ingestion from resuming; `None` if it was not paused, or
-        /// was resumed.
-        left: Option<String>,
-        #[source]
-        source: StepError,
-    },
-    /// A signal stopped the apply.
-    #[error(
-        "stopped by a signal after step {number} of {count}; no node was left paused: run apply again for the rest"
-    )]
-    Stopped {
-        /// Number of steps done.
-        number: usize,
-        count: usize,
-    },
-}
-
-fn resumption(left: &Option<String>) -> String {
-    left.as_ref().map(|why| format!(", and ingestion is PAUSED there ({why})")).unwrap_or_default()
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StepError {
-    /// The node refused the statement or does not answer.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The statement that records an upgrade does not render, a bug of posthouse.
-    #[error(transparent)]
-    Render(#[from] RenderError),
-}
-
 /// Carries out `steps`, and calls `done` after each with its number, counted from 1. Once `stop` is
 /// set, it ends before the next stage at which no node is paused.
 ///
@@ -73,23 +33,31 @@ pub(crate) async fn apply(
     steps: &[SchemaStep],
     stop: &AtomicBool,
     mut done: impl FnMut(usize, &SchemaStep),
-) -> Result<(), ApplyError> {
+) -> anyhow::Result<()> {
     let numbered: Vec<(usize, &SchemaStep)> = (1..).zip(steps).collect();
     let (mut paused, count) = (false, steps.len());
     for stage in numbered.chunk_by(|(_, one), (_, next)| one.stage == next.stage) {
         let number = stage.first().map_or(1, |(number, _)| *number);
         if stop.load(Ordering::Relaxed) && !paused {
-            return Err(ApplyError::Stopped { number: number - 1, count });
+            bail!(
+                "stopped by a signal after step {} of {count}; no node was left paused: run apply again for the rest",
+                number - 1
+            );
         }
         let taken = stage.iter().map(async |&(number, step)| (number, step, take(cluster, step).await));
         for (number, step, taken) in join_all(taken).await {
-            if let Err(source) = taken {
+            if let Err(error) = taken {
                 let left = match paused || step.paused {
                     true => resume(cluster, step, &steps[number..]).await.err(),
                     false => None,
                 };
-                let left = left.map(|error| error.to_string());
-                return Err(ApplyError::Failed { number, count, step: Box::new(step.clone()), left, source });
+                let left = left.map(|why| format!(", and ingestion is PAUSED there ({why})"));
+                return Err(error.context(format!(
+                    "step {number} of {count} ({}: {}) failed; the steps before it are done{}: fix the cause and run apply again",
+                    step.node,
+                    step.summary,
+                    left.unwrap_or_default()
+                )));
             }
             paused = step.paused;
             done(number, step);
@@ -100,7 +68,7 @@ pub(crate) async fn apply(
 
 /// Recreates the node's views and consumers after a step failed during a pause. The failed step is
 /// retried first if it creates one of them, because a consumer must not stream to one of two views.
-async fn resume(cluster: &Cluster, failed: &SchemaStep, rest: &[SchemaStep]) -> Result<(), StepError> {
+async fn resume(cluster: &Cluster, failed: &SchemaStep, rest: &[SchemaStep]) -> anyhow::Result<()> {
     // The pause ends with the first step after which the node is not paused.
     let length = rest.iter().position(|step| !step.paused).map_or(rest.len(), |last| last + 1);
     let window = if failed.paused { &rest[..length] } else { &[] };
@@ -110,7 +78,7 @@ async fn resume(cluster: &Cluster, failed: &SchemaStep, rest: &[SchemaStep]) -> 
     Ok(())
 }
 
-async fn take(cluster: &Cluster, step: &SchemaStep) -> Result<(), StepError> {
+async fn take(cluster: &Cluster, step: &SchemaStep) -> anyhow::Result<()> {
     for node in cluster.nodes.iter().filter(|node| node.name == step.node) {
         execute(node, &step.sql).await?;
         if let Some(upgrade) = step.upgrade {

@@ -21,11 +21,11 @@ mod steps;
 mod pause_consumers;
 mod upgrades;
 
-pub(crate) use self::apply::{ApplyError, apply};
+pub(crate) use self::apply::apply;
 pub(crate) use self::cluster::ClusterError;
 pub(crate) use self::cluster::differences as cluster_differences;
 pub(crate) use self::compare::{ObjectDifference, Unmanaged};
-pub(crate) use self::confirm::{Confirmed, RefusalReason, check, confirmations, joined};
+pub(crate) use self::confirm::{Confirmed, check, confirmations, joined};
 pub(crate) use self::feeders::Feeder;
 pub(crate) use self::import::{ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
@@ -34,7 +34,7 @@ pub(crate) use self::node_settings::{
     SettingFinding, node_settings, refuse_faults, refuse_read_only, text as settings_text,
 };
 pub(crate) use self::objects::{OBJECTS, Role, SchemaObject, Section};
-pub(crate) use self::observe::{ObserveError, Replays, observe};
+pub(crate) use self::observe::{Replays, observe};
 pub(crate) use self::pause_consumers::pause_consumers;
 pub(crate) use self::plan::{Action, SchemaChange, SchemaPlan};
 pub(crate) use self::render::render;

@@ -14,33 +14,14 @@ use super::feeders::{detached_tables, feeders};
 use super::objects::Role;
 use super::plan::{Desired, ObservedSchema, SchemaPlan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
-use super::upgrades::{self, Upgrade, UpgradeError};
+use super::upgrades::{self, Upgrade};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::node::{Node, NodeError, NodesError, reach_all};
-use crate::sql::{self, RenderError};
+use crate::node::{Node, NodeError, reach_all};
+use crate::sql;
 
 /// Records the upgrades of a node.
 const UPGRADES_TABLE: &str = "posthouse_upgrades";
-
-/// Reason why no plan is made. No statement has changed anything.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ObserveError {
-    /// At least one node does not answer.
-    #[error(transparent)]
-    Unreachable(#[from] NodesError),
-    /// A node refused a query.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The nodes and the config disagree about the cluster.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    /// A released upgrade has changed, or belongs to a later posthouse.
-    #[error(transparent)]
-    Upgrade(#[from] UpgradeError),
-    #[error(transparent)]
-    Render(#[from] RenderError),
-}
 
 #[derive(Deserialize)]
 struct TableRow {
@@ -71,7 +52,7 @@ struct Side {
 }
 
 /// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
-pub(crate) async fn observe(cluster: &Cluster, replays: Replays) -> Result<Vec<SchemaPlan>, ObserveError> {
+pub(crate) async fn observe(cluster: &Cluster, replays: Replays) -> anyhow::Result<Vec<SchemaPlan>> {
     let Cluster { config, nodes, .. } = cluster;
     reach_all(nodes).await?;
     let mut differences = Vec::new();
@@ -130,7 +111,7 @@ fn storage_columns(sides: &[Side], table: &str) -> StorageColumns {
     StorageColumns { anywhere, extra }
 }
 
-async fn desired(config: &Config, node: &Node) -> Result<Vec<Desired>, ObserveError> {
+async fn desired(config: &Config, node: &Node) -> anyhow::Result<Vec<Desired>> {
     let format = sql::text("inspect/format.sql").unwrap_or_default();
     let mut desired = Vec::new();
     for Statement { object, sql } in render(config, node)? {
@@ -162,7 +143,7 @@ async fn recorded(
     config: &Config,
     node: &Node,
     observed: &ObservedSchema,
-) -> Result<BTreeMap<String, String>, ObserveError> {
+) -> anyhow::Result<BTreeMap<String, String>> {
     if !observed.tables.contains_key(UPGRADES_TABLE) {
         return Ok(BTreeMap::new());
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -17,29 +18,6 @@ pub(crate) struct Upgrade {
     /// Path below `sql/`.
     #[serde(skip)]
     pub(crate) file: &'static str,
-}
-
-/// Reason why upgrades are refused, before any statement runs.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UpgradeError {
-    /// A released file differs from the one that the node has run.
-    #[error(
-        "upgrade {name} differs from the one that node {node} has run (checksum {recorded} there, {ours} here): \
-         a released upgrade never changes; restore the file and write a new one"
-    )]
-    Changed {
-        node: String,
-        name: String,
-        /// Checksum that the node recorded.
-        recorded: String,
-        /// Checksum of the file in this binary.
-        ours: String,
-    },
-    /// A later posthouse has run on the node.
-    #[error(
-        "node {node} has run upgrade {name}, which this posthouse does not know: use the newer posthouse that ran it"
-    )]
-    Unknown { node: String, name: String },
 }
 
 /// Returns all upgrades in the order of their numbers.
@@ -60,23 +38,23 @@ impl Upgrade {
 
 /// Returns the upgrades that the node lacks; `recorded` has the checksum of each upgrade
 /// run, by name.
-pub(super) fn pending(node: &str, recorded: &BTreeMap<String, String>) -> Result<Vec<Upgrade>, UpgradeError> {
+pub(super) fn pending(node: &str, recorded: &BTreeMap<String, String>) -> anyhow::Result<Vec<Upgrade>> {
     if let Some(name) = recorded.keys().find(|name| !all().any(|upgrade| upgrade.name == name.as_str())) {
-        return Err(UpgradeError::Unknown { node: node.to_owned(), name: name.clone() });
+        bail!(
+            "node {node} has run upgrade {name}, which this posthouse does not know: use the newer posthouse that ran it"
+        );
     }
     let mut pending = Vec::new();
     for upgrade in all() {
         match recorded.get(upgrade.name) {
             None => pending.push(upgrade),
             Some(checksum) if *checksum == upgrade.checksum() => {}
-            Some(checksum) => {
-                return Err(UpgradeError::Changed {
-                    node: node.to_owned(),
-                    name: upgrade.name.to_owned(),
-                    recorded: checksum.clone(),
-                    ours: upgrade.checksum(),
-                });
-            }
+            Some(checksum) => bail!(
+                "upgrade {} differs from the one that node {node} has run (checksum {checksum} there, {} here): \
+                 a released upgrade never changes; restore the file and write a new one",
+                upgrade.name,
+                upgrade.checksum()
+            ),
         }
     }
     Ok(pending)

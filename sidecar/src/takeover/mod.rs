@@ -12,16 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, ensure};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
 use crate::config::OffsetStorage;
-use crate::kafka::{KafkaError, TopicPartition};
-use crate::node::NodeError;
-use crate::schema::{
-    self, ApplyError, Confirmed, ObserveError, RefusalReason, Replays, SchemaPlan, SchemaStep, Section,
-};
-use crate::sql::RenderError;
+use crate::kafka::TopicPartition;
+use crate::schema::{self, Confirmed, Replays, SchemaPlan, SchemaStep, Section};
 use crate::topics::groups::{self, Lag};
 
 pub(crate) use self::judge::TakeoverRefusal;
@@ -32,52 +29,6 @@ pub(crate) use self::verify::Verified;
 /// engine is 45 s.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 const LEAVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Reason why a takeover or its reversal was not carried out, or only in part.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TakeoverError {
-    /// No step ran.
-    #[error(transparent)]
-    Refused(#[from] TakeoverRefusal),
-    /// The remaining plan is refused; no step ran.
-    #[error(transparent)]
-    SchemaPlan(#[from] RefusalReason),
-    /// A node does not answer, or can't be compared.
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
-    /// A node does not answer or refuses a query.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The brokers do not answer or refuse a request.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    #[error(transparent)]
-    Render(#[from] RenderError),
-    /// A step failed. The same command does the rest.
-    #[error(
-        "{consumer} is paused: run the same command again, or go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}"
-    )]
-    Apply {
-        consumer: String,
-        /// Names the failed step.
-        #[source]
-        source: Box<ApplyError>,
-    },
-    /// Members stay in the group.
-    #[error(
-        "{consumer} is paused, and {members} members are still in group {group}: stop them, then run the same command again"
-    )]
-    Members { consumer: String, group: String, members: usize },
-    /// Our consumer does not read.
-    #[error("{waiting} messages are still unread {} s after the takeover: see posthouse topics check; go back with consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}", .seconds)]
-    Unread {
-        consumer: String,
-        /// Messages present at the takeover and still unread.
-        waiting: i64,
-        /// Time waited.
-        seconds: u64,
-    },
-}
 
 /// The cluster of a takeover, and its stop signal.
 pub(crate) struct Takeover<'a> {
@@ -90,13 +41,13 @@ impl Takeover<'_> {
     /// Checks that `consumer` could be taken over now.
     ///
     /// # Errors
-    /// [`TakeoverError::Refused`] or [`TakeoverError::SchemaPlan`], with the reason.
+    /// A [`TakeoverRefusal`], or the refusal of the remaining plan by [`schema::check`].
     pub(crate) fn check(
         &self,
         plans: &[SchemaPlan],
         consumer: &str,
         confirmed: &Confirmed,
-    ) -> Result<(), TakeoverError> {
+    ) -> anyhow::Result<()> {
         judge::adoption(&self.cluster.config, plans, consumer)?;
         let mut without = plans.to_vec();
         let feeders = without.iter_mut().flat_map(|plan| &mut plan.feeders);
@@ -111,7 +62,7 @@ impl Takeover<'_> {
         consumer: &str,
         confirmed: &Confirmed,
         mut report: impl FnMut(&str),
-    ) -> Result<Verified, TakeoverError> {
+    ) -> anyhow::Result<Verified> {
         let plans = self.plans().await?;
         self.check(&plans, consumer, confirmed)?;
         self.refuse_stale_offsets(&plans).await?;
@@ -130,11 +81,7 @@ impl Takeover<'_> {
     /// Drops our consumer and reattaches the foreign one at the offsets where ours ended. Our
     /// consumer is only detached until the group has these offsets, so that a repeated run after a
     /// kill still finds them.
-    pub(crate) async fn hand_back(
-        &self,
-        consumer: &str,
-        mut report: impl FnMut(&str),
-    ) -> Result<(), TakeoverError> {
+    pub(crate) async fn hand_back(&self, consumer: &str, mut report: impl FnMut(&str)) -> anyhow::Result<()> {
         let plans = self.plans().await?;
         judge::hand_back(&self.cluster.config, &plans, consumer)?;
         let (group, database) = (&self.cluster.config.events.group, &self.cluster.config.database);
@@ -161,7 +108,7 @@ impl Takeover<'_> {
     }
 
     /// Nodes on which our consumer is detached because a reversal was killed.
-    async fn nodes_with_own_paused(&self) -> Result<Vec<String>, TakeoverError> {
+    async fn nodes_with_own_paused(&self) -> anyhow::Result<Vec<String>> {
         let mut paused = Vec::new();
         for node in &self.cluster.nodes {
             if schema::is_detached(node, &self.cluster.config.database, steps::OWN_CONSUMER).await? {
@@ -173,7 +120,7 @@ impl Takeover<'_> {
 
     /// Refuses replicas below our Keeper path that have no table. Their offsets would win over the
     /// group's, and our consumer would replay messages that the other consumer has stored.
-    async fn refuse_stale_offsets(&self, plans: &[SchemaPlan]) -> Result<(), TakeoverError> {
+    async fn refuse_stale_offsets(&self, plans: &[SchemaPlan]) -> anyhow::Result<()> {
         let (path, Some(node)) = (&self.cluster.config.events.keeper_path, self.cluster.nodes.first()) else {
             return Ok(());
         };
@@ -194,8 +141,8 @@ impl Takeover<'_> {
         }
     }
 
-    async fn plans(&self) -> Result<Vec<SchemaPlan>, TakeoverError> {
-        Ok(schema::observe(self.cluster, Replays::new()).await?)
+    async fn plans(&self) -> anyhow::Result<Vec<SchemaPlan>> {
+        schema::observe(self.cluster, Replays::new()).await
     }
 
     async fn carry_out(
@@ -203,27 +150,30 @@ impl Takeover<'_> {
         consumer: &str,
         steps: &[SchemaStep],
         report: &mut impl FnMut(&str),
-    ) -> Result<(), TakeoverError> {
+    ) -> anyhow::Result<()> {
         let say = |_, step: &SchemaStep| report(&format!("{} {}", step.node, step.summary));
         let done = schema::apply(self.cluster, steps, self.stop, say).await;
-        done.map_err(|source| TakeoverError::Apply {
-            consumer: consumer.to_owned(),
-            source: Box::new(source),
+        done.with_context(|| {
+            format!(
+                "{consumer} is paused: run the same command again, or go back with consumer = \"none\" in the config \
+                 and posthouse schema apply --hand-back {consumer}"
+            )
         })
     }
 
-    async fn wait_until_empty(&self, consumer: &str) -> Result<(), TakeoverError> {
+    async fn wait_until_empty(&self, consumer: &str) -> anyhow::Result<()> {
         let (deadline, group) = (Instant::now() + LEAVE_TIMEOUT, &self.cluster.config.events.group);
         loop {
             let groups = self.cluster.kafka()?.groups(Some(group)).await?;
-            let members = groups.iter().map(|group| group.members.len()).sum();
+            let members: usize = groups.iter().map(|group| group.members.len()).sum();
             if members == 0 {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                let (consumer, group) = (consumer.to_owned(), group.clone());
-                return Err(TakeoverError::Members { consumer, group, members });
-            }
+            ensure!(
+                Instant::now() < deadline,
+                "{consumer} is paused, and {members} members are still in group {group}: stop them, then run the same \
+                 command again"
+            );
             sleep(LEAVE_POLL_INTERVAL).await;
         }
     }

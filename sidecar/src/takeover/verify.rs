@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Takeover, TakeoverError, positions};
+use super::{Takeover, positions};
 use crate::cluster::Cluster;
 use crate::kafka::TopicPartition;
 use crate::sql;
@@ -33,7 +34,7 @@ struct Twice {
 
 /// Returns the number of rows that are stored more than once, of messages since an hour before
 /// `since` (seconds since 1970).
-pub(super) async fn twice(cluster: &Cluster, since: u64) -> Result<u64, TakeoverError> {
+pub(super) async fn twice(cluster: &Cluster, since: u64) -> anyhow::Result<u64> {
     let Cluster { config, nodes, .. } = cluster;
     let Some(node) = nodes.first() else { return Ok(0) };
     let text = sql::render("inspect/stored_twice.sql", minijinja::context! { database => &config.database })?;
@@ -49,7 +50,7 @@ pub(super) async fn verify(
     consumer: &str,
     since: u64,
     before: u64,
-) -> Result<Verified, TakeoverError> {
+) -> anyhow::Result<Verified> {
     let cluster = takeover.cluster;
     let (config, client) = (&cluster.config, cluster.kafka()?);
     let (topic, group) = (&config.events.topic, &config.events.group);
@@ -74,10 +75,12 @@ pub(super) async fn verify(
         if waiting == 0 {
             break;
         }
-        if Instant::now() >= deadline {
-            let (consumer, seconds) = (consumer.to_owned(), READ_TIMEOUT.as_secs());
-            return Err(TakeoverError::Unread { consumer, waiting, seconds });
-        }
+        ensure!(
+            Instant::now() < deadline,
+            "{waiting} messages are still unread {} s after the takeover: see posthouse topics check; go back with \
+             consumer = \"none\" in the config and posthouse schema apply --hand-back {consumer}",
+            READ_TIMEOUT.as_secs()
+        );
         sleep(READ_POLL_INTERVAL).await;
     }
     let twice = twice(cluster, since).await?.saturating_sub(before);

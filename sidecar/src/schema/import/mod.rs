@@ -8,37 +8,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
+use anyhow::Context;
 use url::Url;
 
 use self::events::DescribedTables;
 use super::feeders::feeders;
 use super::kafka_tables;
-use super::observe::{ObserveError, Replays, observe, tables};
+use super::observe::{Replays, observe, tables};
 use super::plan::{Action, SchemaPlan};
 use crate::cluster::Cluster;
-use crate::config::{Config, ConfigError};
-
-/// Reason why no config is written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ImportError {
-    /// A node does not answer, or the tables can't be compared.
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
-    /// The node knows no cluster of this name.
-    #[error(
-        "remote_servers of {url} has no cluster {cluster}: give its name with --cluster (it has {known})"
-    )]
-    NoCluster {
-        /// The queried node.
-        url: Box<Url>,
-        cluster: String,
-        /// Clusters that the node knows.
-        known: String,
-    },
-    /// Names of the cluster do not fit into a config.
-    #[error("the cluster does not fit into a config: please report this")]
-    Config(#[from] ConfigError),
-}
+use crate::config::Config;
 
 /// The node to query, and the names to look for.
 #[derive(Debug, Clone)]
@@ -54,7 +33,7 @@ pub(crate) struct ImportRequest {
 }
 
 /// Returns the text of a config whose first plan is empty, or has only the real differences.
-pub(crate) async fn import(request: &ImportRequest) -> Result<String, ImportError> {
+pub(crate) async fn import(request: &ImportRequest) -> anyhow::Result<String> {
     let head = head(request);
     let asked =
         nodes::ImportedReplica { name: "import".to_owned(), ..nodes::ImportedReplica::at(&request.url) };
@@ -63,9 +42,9 @@ pub(crate) async fn import(request: &ImportRequest) -> Result<String, ImportErro
     let mut replicas = nodes::replicas(request, node).await?;
     let found = DescribedTables {
         database: request.database.clone(),
-        tables: tables(config, node).await.map_err(ObserveError::from)?.into_iter().collect(),
-        feeders: feeders(config, node).await.map_err(ObserveError::from)?,
-        kafka: kafka_tables(node).await.map_err(ObserveError::from)?,
+        tables: tables(config, node).await?.into_iter().collect(),
+        feeders: feeders(config, node).await?,
+        kafka: kafka_tables(node).await?,
     };
     let named = cluster(&format!("{head}{}{}{NO_BROKERS}", found.replicated(), nodes::text(&replicas)))?;
     nodes::rename(&mut replicas, &named.nodes, &request.database).await?;
@@ -83,8 +62,9 @@ pub(crate) async fn import(request: &ImportRequest) -> Result<String, ImportErro
 /// Brokers that a config needs to parse; no connection is made to them.
 const NO_BROKERS: &str = "\n[kafka]\nbrokers = [\"localhost:9092\"]\n";
 
-fn cluster(text: &str) -> Result<Cluster, ImportError> {
-    Ok(Cluster::new(Config::parse(text, Path::new(""))?))
+fn cluster(text: &str) -> anyhow::Result<Cluster> {
+    let config = Config::parse(text, Path::new(""));
+    Ok(Cluster::new(config.context("the cluster does not fit into a config: please report this")?))
 }
 
 fn head(request: &ImportRequest) -> String {

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use anyhow::bail;
 use serde::Deserialize;
 use url::Url;
 
 use super::super::cluster::ClusterRow;
 use super::super::kafka_tables;
-use super::super::observe::ObserveError;
 use super::persons::consumer_names;
-use super::{ImportError, ImportRequest, quoted};
-use crate::node::{Node, NodesError, reach_all};
+use super::{ImportRequest, quoted};
+use crate::node::{Node, reach_all};
 use crate::sql;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,19 +49,21 @@ impl ImportedReplica {
 }
 
 /// Returns the replicas of a cluster, named `shard1-1` and so on.
-pub(super) async fn replicas(
-    request: &ImportRequest,
-    node: &Node,
-) -> Result<Vec<ImportedReplica>, ImportError> {
+pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> anyhow::Result<Vec<ImportedReplica>> {
     let rows = node.query(sql::text("inspect/cluster.sql").unwrap_or_default());
-    let rows: Vec<ClusterRow> =
-        rows.param("cluster", &request.cluster).rows().await.map_err(ObserveError::from)?;
+    let rows: Vec<ClusterRow> = rows.param("cluster", &request.cluster).rows().await?;
     if rows.is_empty() {
-        return Err(no_cluster(request, node).await?);
+        let names: Vec<ClusterName> =
+            node.rows(sql::text("inspect/clusters.sql").unwrap_or_default()).await?;
+        bail!(
+            "remote_servers of {} has no cluster {}: give its name with --cluster (it has {})",
+            request.url,
+            request.cluster,
+            names.into_iter().map(|row| row.cluster).collect::<Vec<_>>().join(", ")
+        );
     }
     let ports = sql::render("inspect/http_ports.sql", minijinja::context! { cluster => &request.cluster });
-    let ports: Vec<Ports> =
-        node.rows(&ports.map_err(ObserveError::from)?).await.map_err(ObserveError::from)?;
+    let ports: Vec<Ports> = node.rows(&ports?).await?;
     let replica = |row: &ClusterRow| {
         let of_shard = || ports.iter().filter(|ports| ports.shard == row.shard);
         let port = of_shard().find(|ports| ports.tcp_port == row.port).or_else(|| of_shard().next());
@@ -78,24 +80,17 @@ pub(super) async fn replicas(
     Ok(rows.iter().map(replica).collect())
 }
 
-async fn no_cluster(request: &ImportRequest, node: &Node) -> Result<ImportError, ImportError> {
-    let names: Vec<ClusterName> =
-        node.rows(sql::text("inspect/clusters.sql").unwrap_or_default()).await.map_err(ObserveError::from)?;
-    let known = names.into_iter().map(|row| row.cluster).collect::<Vec<_>>().join(", ");
-    Ok(ImportError::NoCluster { url: Box::new(request.url.clone()), cluster: request.cluster.clone(), known })
-}
-
 /// Renames replicas after the node names in posthouse's existing consumers, if all replicas have
 /// distinct names.
 pub(super) async fn rename(
     replicas: &mut [ImportedReplica],
     nodes: &[Node],
     database: &str,
-) -> Result<(), ImportError> {
-    reach_all(nodes).await.map_err(|error: NodesError| ObserveError::from(error))?;
+) -> anyhow::Result<()> {
+    reach_all(nodes).await?;
     let mut names = Vec::new();
     for node in nodes {
-        let tables = kafka_tables(node).await.map_err(ObserveError::from)?;
+        let tables = kafka_tables(node).await?;
         names.extend(consumer_names(&tables, database));
     }
     let different: BTreeSet<&String> = names.iter().collect();

@@ -7,6 +7,7 @@
 mod profile;
 mod rules;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use self::profile::{Element, profile};
@@ -50,23 +51,6 @@ pub(crate) struct SettingsError(
     /// At least one fault.
     pub(crate) Vec<SettingFinding>,
 );
-
-/// Reason why the user can apply no change.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadOnlyError {
-    /// The user's profile has `readonly`.
-    #[error(
-        "user {user} has readonly set on {nodes}, so it can't apply changes there; set clickhouse.user to a user without it"
-    )]
-    ReadOnly {
-        user: String,
-        /// Names of the nodes.
-        nodes: String,
-    },
-    /// A node does not answer or refuses the query.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-}
 
 #[derive(Debug, Deserialize)]
 struct Parsed {
@@ -114,7 +98,7 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
 }
 
 /// Refuses a user without write access, before the first step.
-pub(crate) async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyError> {
+pub(crate) async fn refuse_read_only(cluster: &Cluster) -> anyhow::Result<()> {
     let mut refusing = Vec::new();
     for node in &cluster.nodes {
         let found: Vec<Mode> = node.rows(sql::text("inspect/readonly.sql").unwrap_or_default()).await?;
@@ -122,13 +106,13 @@ pub(crate) async fn refuse_read_only(cluster: &Cluster) -> Result<(), ReadOnlyEr
             refusing.push(node.name.clone());
         }
     }
-    match refusing.is_empty() {
-        true => Ok(()),
-        false => Err(ReadOnlyError::ReadOnly {
-            user: cluster.config.clickhouse.user.clone(),
-            nodes: refusing.join(", "),
-        }),
-    }
+    ensure!(
+        refusing.is_empty(),
+        "user {} has readonly set on {}, so it can't apply changes there; set clickhouse.user to a user without it",
+        cluster.config.clickhouse.user,
+        refusing.join(", ")
+    );
+    Ok(())
 }
 
 /// Refuses settings that would lose, repeat or block events.

@@ -3,7 +3,6 @@
 use super::Refusals;
 use crate::kafka::KafkaError;
 use crate::node::NodeError;
-use crate::schema;
 use crate::sql::RenderError;
 use crate::topics::apply::lock::LockError;
 
@@ -21,15 +20,12 @@ pub(crate) enum ResetError {
     /// A node can't be asked.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The schema can't be compared.
+    /// The schema can't be compared, or a table could not be dropped or created.
     #[error(transparent)]
-    Schema(#[from] schema::ObserveError),
+    Schema(#[from] anyhow::Error),
     /// A statement does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// A table could not be dropped or created.
-    #[error(transparent)]
-    Apply(#[from] schema::ApplyError),
     /// Keeper still has replicas of dropped tables.
     #[error(
         "the tables are dropped, and Keeper still knows {}: these offsets would take precedence. Remove the replicas of \
