@@ -205,7 +205,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use crate::backfill::map::Mapping;
-    use crate::backfill::plan::PlanError;
 
     use super::*;
 
@@ -227,8 +226,8 @@ mod tests {
         let wrong = Config::parse("", std::path::Path::new("")).expect_err("no shards");
         assert_eq!(exit_code(&wrong.into()), WRONG_CONFIG);
         let source = Mapping::preset("none").expect_err("no such preset");
-        let unfit = PlanError::Mapping { location: "a.parquet".to_owned(), source };
-        assert_eq!(exit_code(&unfit.into()), WRONG_CONFIG);
+        let unfit = anyhow::Error::from(source).context("a.parquet");
+        assert_eq!(exit_code(&unfit), WRONG_CONFIG);
         assert_eq!(exit_code(&anyhow::anyhow!("broken")), FAILED);
     }
 }

@@ -5,13 +5,13 @@
 use std::fmt;
 
 use futures_util::future::join_all;
-use posthouse_udf::shard::{ShardError, Weights};
+use posthouse_udf::shard::Weights;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::node::{Node, NodeError, NodesError};
 use crate::schema::{ClusterError, cluster_differences};
-use crate::sql::{self, RenderError};
+use crate::sql;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,24 +67,6 @@ pub(crate) struct Route {
     pub(crate) nodes: Vec<Node>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RouteError {
-    /// No node is reachable, or a node that the chosen route needs is not.
-    #[error(transparent)]
-    Unreachable(#[from] NodesError),
-    /// A node refused a query.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The nodes' weights differ from the config.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    #[error(transparent)]
-    Render(#[from] RenderError),
-    /// The config's weights select no shard.
-    #[error(transparent)]
-    Weights(#[from] ShardError),
-}
-
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -97,7 +79,7 @@ impl fmt::Display for Way {
 impl Route {
     /// Queries the nodes, compares their cluster with the config, and chooses a route. Writes no
     /// data.
-    pub(crate) async fn choose(cluster: &Cluster, choice: RouteChoice) -> Result<Self, RouteError> {
+    pub(crate) async fn choose(cluster: &Cluster, choice: RouteChoice) -> anyhow::Result<Self> {
         let config = &cluster.config;
         let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
         let rule = Weights::new(&weights)?;
@@ -161,7 +143,7 @@ impl Route {
 }
 
 /// Waits until these replicas have every acknowledged change of a replicated table.
-pub(crate) async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), RouteError> {
+pub(crate) async fn settle(database: &str, nodes: &[Node], table: &str) -> anyhow::Result<()> {
     let sql = sql::render("backfill/sync_replica.sql", minijinja::context! { database, table })?;
     for node in nodes {
         node.execute(&sql).await?;

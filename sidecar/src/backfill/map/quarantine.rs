@@ -4,10 +4,10 @@
 //! that the rows can be fixed and reloaded.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow_select::take::take_record_batch;
@@ -23,24 +23,6 @@ use crate::backfill::read::{Batch, Footer};
 
 /// Maximum size of a buffered row group, which bounds memory when many rows are rejected.
 const ROW_GROUP_BYTES: usize = 16 << 20;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum QuarantineError {
-    /// Creating, writing or renaming the file failed.
-    #[error("can't write the quarantine file {path}: make room or give another folder, then run again")]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// The rows can't be written as Parquet.
-    #[error("can't write rejected rows to the quarantine file {path}")]
-    Rows {
-        path: PathBuf,
-        #[source]
-        source: ParquetError,
-    },
-}
 
 /// Writer of one unit's rejected rows. The file appears under its name only when it is complete, by
 /// [`Quarantine::finish`]. A writer that is dropped earlier leaves no file.
@@ -59,31 +41,31 @@ pub(crate) struct Quarantine {
 impl Quarantine {
     /// Creates the file `path` for rejected rows of the source that `footer` describes. `columns`
     /// is the schema of the source's batches.
-    pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> Result<Self, QuarantineError> {
-        let io = |source| QuarantineError::Io { path: path.to_owned(), source };
-        let rows = |source| QuarantineError::Rows { path: path.to_owned(), source };
+    pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> anyhow::Result<Self> {
         let schema = with_place(columns.fields.iter().cloned().collect());
         let declared =
             with_place(columns.fields.iter().map(|field| declared(field, footer.declared())).collect());
-        let parquet = ArrowSchemaConverter::new().convert(&declared).map_err(rows)?;
+        let parquet = ArrowSchemaConverter::new().convert(&declared).with_context(|| cant_add(path))?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let options = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_parquet_schema(parquet)
             .with_skip_arrow_metadata(true);
         // In the same folder, because a rename is atomic only within one file system.
-        let temporary = NamedTempFile::new_in(folder(path)).map_err(io)?;
+        let temporary = NamedTempFile::new_in(folder(path)).with_context(|| cant_write(path))?;
         let schema = Arc::new(schema);
-        let writer = ArrowWriter::try_new_with_options(temporary, schema.clone(), options).map_err(rows)?;
+        let writer = ArrowWriter::try_new_with_options(temporary, schema.clone(), options)
+            .with_context(|| cant_add(path))?;
         Ok(Self { path: path.to_owned(), file: footer.file().into(), rows: 0, schema, writer })
     }
 
     /// Appends the rejected rows of `batch`.
-    pub(crate) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
-        let rows = self.rows_of(batch, rejects).map_err(|error| self.failed(error.into()))?;
-        self.writer.write(&rows).map_err(|error| self.failed(error))?;
+    pub(crate) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
+        let rows =
+            self.rows_of(batch, rejects).map_err(ParquetError::from).with_context(|| cant_add(&self.path))?;
+        self.writer.write(&rows).with_context(|| cant_add(&self.path))?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES {
-            self.writer.flush().map_err(|error| self.failed(error))?;
+            self.writer.flush().with_context(|| cant_add(&self.path))?;
         }
         self.rows = self.rows.saturating_add(rejects.len() as u64);
         Ok(())
@@ -91,14 +73,12 @@ impl Quarantine {
 
     /// Renames the file to its final path, replacing an older one, and syncs it and its folder.
     /// Returns the number of rows.
-    pub(crate) fn finish(self) -> Result<u64, QuarantineError> {
+    pub(crate) fn finish(self) -> anyhow::Result<u64> {
         let Self { path, rows, writer, .. } = self;
-        let io = |source| QuarantineError::Io { path: path.clone(), source };
-        let temporary =
-            writer.into_inner().map_err(|source| QuarantineError::Rows { path: path.clone(), source })?;
-        temporary.as_file().sync_all().map_err(io)?;
-        temporary.persist(&path).map_err(|error| io(error.error))?;
-        File::open(folder(&path)).and_then(|folder| folder.sync_all()).map_err(io)?;
+        let temporary = writer.into_inner().with_context(|| cant_add(&path))?;
+        let synced = temporary.as_file().sync_all();
+        let persisted = synced.and_then(|()| temporary.persist(&path).map_err(|error| error.error));
+        persisted.and_then(|_| File::open(folder(&path))?.sync_all()).with_context(|| cant_write(&path))?;
         Ok(rows)
     }
 
@@ -118,10 +98,18 @@ impl Quarantine {
         let columns = rows.columns().iter().cloned().chain(place).collect();
         RecordBatch::try_new(self.schema.clone(), columns)
     }
+}
 
-    fn failed(&self, source: ParquetError) -> QuarantineError {
-        QuarantineError::Rows { path: self.path.clone(), source }
-    }
+/// The message for a file that can't be created, written or renamed.
+pub(crate) fn cant_write(path: &Path) -> String {
+    format!(
+        "can't write the quarantine file {}: make room or give another folder, then run again",
+        path.display()
+    )
+}
+
+fn cant_add(path: &Path) -> String {
+    format!("can't write rejected rows to the quarantine file {}", path.display())
 }
 
 fn folder(path: &Path) -> &Path {

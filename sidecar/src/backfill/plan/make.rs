@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::{Context, anyhow};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::units::{PlannedRowGroup, UnitSource, units};
 use super::{
-    Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, PlanError, RequestedFile, Unit,
-    check_previous_loads,
+    Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, RequestedFile, Unit, check_previous_loads,
+    files,
 };
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
@@ -40,15 +41,14 @@ pub(crate) struct Request {
 }
 
 /// Makes the plan of `request` for the shards of `route`. Only reads.
-pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> Result<LoadPlan, PlanError> {
+pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> anyhow::Result<LoadPlan> {
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
     let mut bound = Vec::new();
     for (object, identity, footer) in opened {
         let mapper = request.mapping.bind(footer.schema(), request.team_id);
-        let mapper =
-            mapper.map_err(|source| PlanError::Mapping { location: object.location.clone(), source })?;
+        let mapper = mapper.with_context(|| object.location.clone())?;
         bound.push((object, identity, footer, mapper));
     }
     let (files, known_files, known) = claim_all(database, route, request, bound).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> Re
     let units: Vec<Unit> = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
     let faults = other_weights(&files, &units, &known, &route.shard_weights);
     if !faults.is_empty() {
-        return Err(PlanError::Claimed(faults));
+        return Err(cant_load(&faults));
     }
     Ok(LoadPlan {
         job,
@@ -92,20 +92,15 @@ fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32])
 /// Makes the plan of a recorded job from the ledger. Only reads.
 ///
 /// # Errors
-/// Fails if the files of the job no longer exist, among other faults of [`PlanError`].
-pub(crate) async fn remake(
-    database: &str,
-    route: &Route,
-    job: &str,
-    cut: Cut,
-) -> Result<LoadPlan, PlanError> {
+/// Fails if the files of the job no longer exist.
+pub(crate) async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> anyhow::Result<LoadPlan> {
     let files = job_files(route.any(), database, job).await?;
     let first = files.first();
     let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
     let preset = PRESETS.iter().any(|(name, _)| *name == text);
     let mapping = if preset { Mapping::preset(&text) } else { Mapping::parse(&text) };
     let request = Request {
-        mapping: mapping.map_err(PlanError::Recorded)?,
+        mapping: mapping.context("the recorded mapping of the job is invalid")?,
         mapping_text: text,
         team_id: first.and_then(|file| file.team_id),
         sources: files.into_iter().map(|file| file.location).collect(),
@@ -116,10 +111,10 @@ pub(crate) async fn remake(
     make(database, route, &request).await
 }
 
-async fn open(object: Object) -> Result<(Object, String, Footer), PlanError> {
+async fn open(object: Object) -> anyhow::Result<(Object, String, Footer)> {
     let reader = object.open().await?;
     let location = object.location.clone();
-    let read = Handle::current().spawn_blocking(move || -> Result<_, PlanError> {
+    let read = Handle::current().spawn_blocking(move || -> anyhow::Result<_> {
         let hash = footer_hash(&reader)?;
         let footer = footer(&location, &reader)?;
         reader.unchanged()?;
@@ -140,14 +135,14 @@ async fn claim_all(
     route: &Route,
     request: &Request,
     bound: Vec<Bound>,
-) -> Result<(Vec<File>, Vec<KnownFile>, Known), PlanError> {
+) -> anyhow::Result<(Vec<File>, Vec<KnownFile>, Known)> {
     let wanted: Vec<RequestedFile<'_>> = bound.iter().map(requested_file).collect();
     let known_files = known_of(database, route, &wanted).await?;
     let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
     let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
     let settings_of_files = check_previous_loads(&wanted, &known_files, &settings, request.if_loaded)
-        .map_err(PlanError::Claimed)?;
+        .map_err(|faults| cant_load(&faults))?;
     let files =
         bound.into_iter().zip(settings_of_files).map(|((object, identity, footer, mapper), settings)| {
             let Cut { slice_bytes, unit_bytes } = settings.cut;
@@ -171,7 +166,7 @@ async fn known_of(
     database: &str,
     route: &Route,
     wanted: &[RequestedFile<'_>],
-) -> Result<Vec<KnownFile>, PlanError> {
+) -> anyhow::Result<Vec<KnownFile>> {
     let locations: Vec<&str> = wanted.iter().map(|file| file.location).collect();
     let identities: Vec<&str> = wanted.iter().map(|file| file.identity).collect();
     Ok(known_files(route.any(), database, &locations, &identities).await?)
@@ -182,8 +177,8 @@ async fn known_of(
 /// must not send any.
 ///
 /// # Errors
-/// [`PlanError::Claimed`].
-pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> Result<(), PlanError> {
+/// Names the files that differ.
+pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> anyhow::Result<()> {
     let wanted: Vec<RequestedFile<'_>> = plan
         .files
         .iter()
@@ -210,7 +205,12 @@ pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> R
         ))
     });
     let raced: Vec<String> = raced.collect();
-    if raced.is_empty() { Ok(()) } else { Err(PlanError::Claimed(raced)) }
+    if raced.is_empty() { Ok(()) } else { Err(cant_load(&raced)) }
+}
+
+/// The error of files that were loaded in another form, or can't be continued.
+fn cant_load(faults: &[String]) -> anyhow::Error {
+    anyhow!("{} can't be loaded; nothing was written\n  {}", files(faults.len()), faults.join("\n  "))
 }
 
 fn units_of(index: usize, file: &File) -> Vec<Unit> {

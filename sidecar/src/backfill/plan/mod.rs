@@ -18,9 +18,9 @@ pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads, owners};
 pub(crate) use self::summary::Summary;
 pub(crate) use self::units::{Cut, Unit};
-use super::ledger::{FileRecord, Known, LedgerError};
-use super::map::{Mapper, MappingError};
-use super::read::{Footer, ReadError};
+use super::ledger::{FileRecord, Known};
+use super::map::Mapper;
+use super::read::Footer;
 use super::source::{Object, SourceError};
 
 /// The files and units of a load, and its settings.
@@ -53,33 +53,6 @@ pub(crate) struct File {
     pub(crate) id: String,
     /// The weights that route its rows, and the boundaries of its units and slices.
     settings: LoadSettings,
-}
-
-/// A plan that can't be made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PlanError {
-    /// A source can't be listed or opened.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A footer can't be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The mapping does not fit a file.
-    #[error("{location}")]
-    Mapping {
-        location: String,
-        #[source]
-        source: MappingError,
-    },
-    /// Files were loaded in another form, or can't be continued.
-    #[error("{} can't be loaded; nothing was written\n  {}", files(.0.len()), .0.join("\n  "))]
-    Claimed(Vec<String>),
-    /// The ledger can't be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The recorded mapping of a job can't be used.
-    #[error("the recorded mapping of the job is invalid")]
-    Recorded(#[source] MappingError),
 }
 
 fn files(count: usize) -> String {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::unit::UnitReader;
-use super::{Limits, RunError, Stop};
+use super::{Limits, RunError, Stop, is_stop};
 use crate::backfill::insert::Route;
 use crate::backfill::plan::{LoadPlan, Unit};
 use crate::span;
@@ -38,19 +38,19 @@ pub(crate) async fn dry_run(
     plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
-) -> Result<(Vec<ShardMonthSummary>, Option<Stop>), RunError> {
+) -> anyhow::Result<(Vec<ShardMonthSummary>, Option<Stop>)> {
     let reading = UnitReader::new(route, plan, limits, progress.clone());
     let span = span::load(&reading.plan.job);
     let counting = move || span.in_scope(|| count(&reading));
-    let counted = tokio::task::spawn_blocking(counting).await?;
+    let counted = tokio::task::spawn_blocking(counting).await.map_err(RunError::from)?;
     Ok((counted?, progress.stopped()))
 }
 
-fn count(reading: &UnitReader) -> Result<Vec<ShardMonthSummary>, RunError> {
+fn count(reading: &UnitReader) -> anyhow::Result<Vec<ShardMonthSummary>> {
     let mut shares = BTreeMap::new();
     match reading.plan.units.iter().try_for_each(|unit| count_unit(reading, unit, &mut shares)) {
-        Ok(()) | Err(RunError::Stopped(_)) => Ok(shares.into_values().collect()),
-        Err(fault) => Err(fault),
+        Err(fault) if !is_stop(&fault) => Err(fault),
+        _ => Ok(shares.into_values().collect()),
     }
 }
 
@@ -59,7 +59,7 @@ fn count_unit(
     reading: &UnitReader,
     unit: &Unit,
     shares: &mut BTreeMap<(u32, u32), ShardMonthSummary>,
-) -> Result<(), RunError> {
+) -> anyhow::Result<()> {
     let _span = span::unit(&reading.plan.job, &unit.id).entered();
     for slice in reading.slices(unit)? {
         for block in slice?.blocks {

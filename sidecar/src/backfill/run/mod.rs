@@ -25,15 +25,13 @@ use tracing::Instrument;
 pub(crate) use self::dry_run::{ShardMonthSummary, dry_run};
 use self::pass::PassContext;
 pub(crate) use self::progress::{Count, Progress, Stop};
-pub(crate) use self::rejects::{RejectLimit, TooManyRejects};
+pub(crate) use self::rejects::RejectLimit;
 pub(crate) use self::unit::UnitReader;
 use super::insert::{Route, StoreError};
 use super::ledger::{LedgerError, cancellations, record_files};
-use super::map::QuarantineError;
-use super::plan::{LoadPlan, PlanError, confirm};
-use super::read::{MemoryBounds, ReadError};
+use super::plan::{LoadPlan, confirm};
+use super::read::MemoryBounds;
 use super::retry::is_passing;
-use super::source::SourceError;
 use crate::config::Config;
 use crate::span;
 
@@ -60,66 +58,48 @@ pub(crate) struct Limits {
     pub(crate) answer_holds: Duration,
 }
 
-/// A load that could not continue. Acknowledged blocks are in the ledger, and the same command
-/// resumes from there.
+/// Faults of a load that decide how it goes on. Acknowledged blocks are in the ledger, and the same
+/// command resumes from there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// A file can't be opened, or has changed.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// Rows can't be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Rejected rows can't be written to the quarantine.
-    #[error(transparent)]
-    Quarantine(#[from] QuarantineError),
-    /// Too many rows were rejected.
-    #[error(transparent)]
-    Rejects(#[from] TooManyRejects),
-    /// A block can't be stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Another run recorded the files first, with another cut.
-    #[error(transparent)]
-    LoadPlan(#[from] Box<PlanError>),
-    /// The ledger can't be read or written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The ledger can't be read for the progress of a unit.
-    #[error(transparent)]
-    Asked(LedgerError),
     /// A user stopped the load, or another part of it failed.
     #[error("stopped")]
     Stopped(Stop),
+    /// The ledger can't be read for the progress of a unit.
+    #[error(transparent)]
+    Asked(LedgerError),
     /// A task panicked or was aborted, which is a bug in posthouse.
     #[error("a task of the load failed: please report this")]
     Task(#[from] JoinError),
 }
 
-impl RunError {
-    /// Whether another pass over the plan may succeed.
-    fn is_passing(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Gone { .. } | StoreError::Ghost { .. }) => true,
-            Self::Asked(LedgerError::Node(error) | LedgerError::ShardDown(error)) => is_passing(error),
-            _ => false,
-        }
-    }
+/// Whether another pass over the plan may succeed.
+fn is_temporary(fault: &anyhow::Error) -> bool {
+    let asked = match fault.downcast_ref() {
+        Some(RunError::Asked(LedgerError::Node(error) | LedgerError::ShardDown(error))) => is_passing(error),
+        _ => false,
+    };
+    asked || matches!(fault.downcast_ref(), Some(StoreError::Gone { .. } | StoreError::Ghost { .. }))
+}
 
-    /// Severity: 0 for a stop, 1 for a temporary fault, 2 for a permanent one.
-    fn weight(&self) -> u8 {
-        match self {
-            Self::Stopped(_) => 0,
-            error if error.is_passing() => 1,
-            _ => 2,
-        }
+/// Whether the load was stopped, which is no fault.
+fn is_stop(fault: &anyhow::Error) -> bool {
+    matches!(fault.downcast_ref(), Some(RunError::Stopped(_)))
+}
+
+/// Severity: 0 for a stop, 1 for a temporary fault, 2 for a permanent one.
+fn weight(fault: &anyhow::Error) -> u8 {
+    match fault {
+        fault if is_stop(fault) => 0,
+        fault if is_temporary(fault) => 1,
+        _ => 2,
     }
 }
 
 /// Returns the worse fault of two parts of a load, or the first of two with equal severity.
-fn worse(one: Result<(), RunError>, other: Result<(), RunError>) -> Result<(), RunError> {
+fn worse(one: anyhow::Result<()>, other: anyhow::Result<()>) -> anyhow::Result<()> {
     match (one, other) {
-        (Err(one), Err(other)) => Err(if other.weight() > one.weight() { other } else { one }),
+        (Err(one), Err(other)) => Err(if weight(&other) > weight(&one) { other } else { one }),
         (one, other) => one.and(other),
     }
 }
@@ -135,7 +115,7 @@ pub(crate) async fn run(
     plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
-) -> Result<Option<Stop>, RunError> {
+) -> anyhow::Result<Option<Stop>> {
     let span = span::load(&plan.job);
     load(config, route, plan, limits, progress).instrument(span).await
 }
@@ -146,10 +126,10 @@ async fn load(
     plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
-) -> Result<Option<Stop>, RunError> {
+) -> anyhow::Result<Option<Stop>> {
     let cancelled = cancellations(route.any(), &config.database, &plan.job).await?;
     record_files(&route.nodes, &config.database, &plan.records()).await?;
-    confirm(&config.database, route, &plan).await.map_err(Box::new)?;
+    confirm(&config.database, route, &plan).await?;
     let watch = watch_for_cancel(
         config.database.clone(),
         route.clone(),
@@ -189,13 +169,13 @@ mod tests {
 
     #[test]
     fn what_must_be_known_is_not_hidden_by_what_passes() {
-        let stopped = || Err(RunError::Stopped(Stop::Failed));
+        let stopped = || Err(RunError::Stopped(Stop::Failed).into());
         let gone = || Err(StoreError::Gone { shard: 1, month: 202_601, source: unreachable() }.into());
         let stays = || {
             let (shard, month, tries) = (2, 202_601, 9);
             Err(StoreError::Refused { shard, month, tries, source: unreachable() }.into())
         };
-        let weight = |ended: Result<(), RunError>| ended.err().map(|fault| fault.weight());
+        let weight = |ended: anyhow::Result<()>| ended.err().map(|fault| weight(&fault));
         assert_eq!(weight(worse(stopped(), gone())), Some(1));
         assert_eq!(weight(worse(gone(), stopped())), Some(1));
         assert_eq!(weight(worse(gone(), stays())), Some(2));
@@ -207,6 +187,6 @@ mod tests {
     #[test]
     fn a_question_to_the_ledger_is_asked_again_and_a_record_is_not() {
         let ledger = || LedgerError::from(unreachable());
-        assert!(RunError::Asked(ledger()).is_passing() && !RunError::Ledger(ledger()).is_passing());
+        assert!(is_temporary(&RunError::Asked(ledger()).into()) && !is_temporary(&ledger().into()));
     }
 }

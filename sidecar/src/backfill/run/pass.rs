@@ -18,7 +18,7 @@ use super::progress::{Progress, Stop};
 use super::reader::UnitDispatcher;
 use super::shard::ShardWorker;
 use super::unit::UnitReader;
-use super::{Limits, LoadPlan, RunError, worse};
+use super::{Limits, LoadPlan, RunError, is_stop, is_temporary, worse};
 use crate::backfill::insert::{Route, StaleTokens};
 use crate::backfill::retry::{PATIENCE, backoff};
 use crate::node::Node;
@@ -43,7 +43,7 @@ impl PassContext<'_> {
     ///
     /// # Errors
     /// A permanent fault, or a temporary one that persists for [`PATIENCE`] without a stored block.
-    pub(super) async fn passes(&self) -> Result<(), RunError> {
+    pub(super) async fn passes(&self) -> anyhow::Result<()> {
         let begun = Arc::new(AtomicUsize::new(0));
         // Faults in a row, without a block stored since the first.
         let (mut tries, mut first, mut blocks, mut backoff) = (0, Instant::now(), 0, backoff());
@@ -51,19 +51,20 @@ impl PassContext<'_> {
             let node = self.route.nodes[tries as usize % self.route.nodes.len()].clone();
             let fault = match self.pass(node, begun.clone()).await {
                 // The reason is known to the requester of the stop.
-                Ok(()) | Err(RunError::Stopped(_)) => return Ok(()),
+                Ok(()) => return Ok(()),
+                Err(fault) if is_stop(&fault) => return Ok(()),
                 Err(fault) => fault,
             };
             if tries == 0 || self.progress.blocks.get() > blocks {
                 (tries, first, blocks) = (0, Instant::now(), self.progress.blocks.get());
                 backoff.reset();
             }
-            if !fault.is_passing() || first.elapsed() > PATIENCE {
+            if !is_temporary(&fault) || first.elapsed() > PATIENCE {
                 return Err(fault);
             }
             tries += 1;
             let pause = backoff.wait();
-            if let RunError::Asked(error) = &fault {
+            if let Some(RunError::Asked(error)) = fault.downcast_ref() {
                 tracing::warn!(error = %error, retry_in = ?pause, "ledger query failed, retrying");
             }
             tokio::select! {
@@ -75,7 +76,7 @@ impl PassContext<'_> {
 
     /// Makes one pass over the plan, and queries `node` for the ledger. Earlier passes may have
     /// sent blocks of the first `begun` units.
-    async fn pass(&self, node: Node, begun: Arc<AtomicUsize>) -> Result<(), RunError> {
+    async fn pass(&self, node: Node, begun: Arc<AtomicUsize>) -> anyhow::Result<()> {
         self.progress.begin_pass();
         let mut tasks = JoinSet::new();
         let mut shards = BTreeMap::new();
@@ -96,10 +97,11 @@ impl PassContext<'_> {
         tasks.spawn_blocking(span::in_current(move || reader.read()));
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {
-            let ended = ended.map_err(RunError::from).and_then(|ended| ended);
+            let ended = ended.map_err(|error| RunError::from(error).into()).flatten();
             match &ended {
-                Ok(()) | Err(RunError::Stopped(_)) => {}
-                Err(fault) if fault.is_passing() => self.progress.end_pass(),
+                Ok(()) => {}
+                Err(fault) if is_stop(fault) => {}
+                Err(fault) if is_temporary(fault) => self.progress.end_pass(),
                 Err(_) => self.progress.stop(Stop::Failed),
             }
             passed = worse(passed, ended);

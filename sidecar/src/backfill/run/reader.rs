@@ -33,7 +33,7 @@ impl UnitDispatcher {
     ///
     /// # Errors
     /// The first fault, or [`RunError::Stopped`], which is no fault.
-    pub(super) fn read(self) -> Result<(), RunError> {
+    pub(super) fn read(self) -> anyhow::Result<()> {
         let plan = self.reading.plan.clone();
         (0..).zip(&plan.units).try_for_each(|(number, unit)| {
             let span = span::unit(&plan.job, &unit.id);
@@ -41,9 +41,9 @@ impl UnitDispatcher {
         })
     }
 
-    fn unit(&self, number: usize, unit: &Unit, file: &File) -> Result<(), RunError> {
+    fn unit(&self, number: usize, unit: &Unit, file: &File) -> anyhow::Result<()> {
         if let Some(stop) = self.reading.progress.ending() {
-            return Err(RunError::Stopped(stop));
+            return Err(RunError::Stopped(stop).into());
         }
         let (id, asked_at) = (unit.id.to_string(), SystemTime::now());
         // Queried for each unit, because another run, here or on another machine, may work on the
@@ -88,7 +88,7 @@ impl UnitDispatcher {
         known: &Known,
         slice: Slice,
         counted: &mut BTreeMap<u32, u64>,
-    ) -> Result<(), RunError> {
+    ) -> anyhow::Result<()> {
         let id = unit.id.to_string();
         for block in slice.blocks {
             let rows = u64::from(block.rows);
@@ -113,17 +113,17 @@ impl UnitDispatcher {
         Ok(())
     }
 
-    fn everywhere(&self, work: impl Fn(u32) -> ShardWork) -> Result<(), RunError> {
+    fn everywhere(&self, work: impl Fn(u32) -> ShardWork) -> anyhow::Result<()> {
         self.shards.keys().try_for_each(|shard| self.send(*shard, work(*shard)))
     }
 
     /// Sends a step to a shard's worker. A worker that has ended has failed, and reports its own
     /// error.
-    fn send(&self, shard: u32, work: ShardWork) -> Result<(), RunError> {
+    fn send(&self, shard: u32, work: ShardWork) -> anyhow::Result<()> {
         let sent = self.shards.get(&shard).map(|inbox| inbox.blocking_send(work));
         match sent {
             Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(RunError::Stopped(Stop::Failed)),
+            Some(Err(_)) | None => Err(RunError::Stopped(Stop::Failed).into()),
         }
     }
 }

@@ -38,7 +38,7 @@ impl ShardWorker {
     ///
     /// # Errors
     /// The first block or record that can't be stored. Acknowledged blocks are in the ledger.
-    pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<ShardWork>) -> Result<(), RunError> {
+    pub(super) async fn work(self: Arc<Self>, mut inbox: mpsc::Receiver<ShardWork>) -> anyhow::Result<()> {
         let (throttle, mut allowed) = watch::channel(Throttle::None);
         let watcher = tokio::spawn(self.clone().watch(throttle).in_current_span());
         let mut under_way = JoinSet::new();
@@ -58,15 +58,15 @@ impl ShardWorker {
     async fn step(
         self: &Arc<Self>,
         work: ShardWork,
-        under_way: &mut JoinSet<Result<(), RunError>>,
+        under_way: &mut JoinSet<anyhow::Result<()>>,
         allowed: &mut watch::Receiver<Throttle>,
-    ) -> Result<(), RunError> {
+    ) -> anyhow::Result<()> {
         match work {
             ShardWork::Begin(unit) if unit.begun => Ok(()),
             ShardWork::Begin(unit) => self.record(&unit, State::Begun, |_| ()).await,
             ShardWork::Block(block) => {
                 while under_way.len() >= INSERTS_A_SHARD {
-                    under_way.join_next().await.transpose()?.transpose()?;
+                    under_way.join_next().await.transpose().map_err(RunError::from)?.transpose()?;
                 }
                 self.wait(allowed).await?;
                 let span = span::unit(&self.job, &block.unit.id);
@@ -81,7 +81,7 @@ impl ShardWorker {
         }
     }
 
-    async fn store(self: Arc<Self>, mut block: Box<BlockWork>) -> Result<(), RunError> {
+    async fn store(self: Arc<Self>, mut block: Box<BlockWork>) -> anyhow::Result<()> {
         let shard = self.destination.shard;
         let unit = block.unit.clone();
         // Reports the cause of the wait. Returns whether to retry.
@@ -101,7 +101,7 @@ impl ShardWorker {
         )
         .await;
         let stored = match (stored, self.progress.ending()) {
-            (Err(_), Some(stop)) => return Err(RunError::Stopped(stop)),
+            (Err(_), Some(stop)) => return Err(RunError::Stopped(stop).into()),
             (stored, _) => stored.inspect_err(|error| self.gone(error))?,
         };
         let fill = |record: &mut Record| {
@@ -144,7 +144,7 @@ impl ShardWorker {
         unit: &UnitOnShard,
         state: State,
         fill: impl FnOnce(&mut Record),
-    ) -> Result<(), RunError> {
+    ) -> anyhow::Result<()> {
         let Destination { shard, slot, ledger, .. } = self.destination;
         let mut line = Record::new(&self.job, &unit.file, unit.id, shard, slot, state);
         fill(&mut line);
@@ -155,7 +155,7 @@ impl ShardWorker {
     ///
     /// # Errors
     /// [`RunError::Stopped`] if the load is to end while inserts are paused.
-    async fn wait(&self, allowed: &mut watch::Receiver<Throttle>) -> Result<(), RunError> {
+    async fn wait(&self, allowed: &mut watch::Receiver<Throttle>) -> anyhow::Result<()> {
         loop {
             let throttle = allowed.borrow_and_update().clone();
             match (throttle, self.progress.ending()) {
@@ -164,7 +164,7 @@ impl ShardWorker {
                     sleep(pause).await;
                     return Ok(());
                 }
-                (Throttle::Pause { .. }, Some(stop)) => return Err(RunError::Stopped(stop)),
+                (Throttle::Pause { .. }, Some(stop)) => return Err(RunError::Stopped(stop).into()),
                 // The watcher sends every second while the worker lives.
                 (Throttle::Pause { .. }, None) => _ = allowed.changed().await,
             }
@@ -192,10 +192,10 @@ impl ShardWorker {
 }
 
 /// Waits for every insert in flight, then returns the worst fault.
-async fn finish(under_way: &mut JoinSet<Result<(), RunError>>) -> Result<(), RunError> {
+async fn finish(under_way: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut finished = Ok(());
     while let Some(ended) = under_way.join_next().await {
-        finished = worse(finished, ended.map_err(RunError::from).and_then(|stored| stored));
+        finished = worse(finished, ended.map_err(|error| RunError::from(error).into()).flatten());
     }
     finished
 }

@@ -43,7 +43,7 @@ impl UnitReader {
     }
 
     /// Opens a unit's file and returns the unit's slices.
-    pub(crate) fn slices(&self, unit: &Unit) -> Result<UnitSlices<'_>, RunError> {
+    pub(crate) fn slices(&self, unit: &Unit) -> anyhow::Result<UnitSlices<'_>> {
         let file = &self.plan.files[unit.file];
         let input = Arc::new(self.runtime.block_on(file.object.open())?);
         let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
@@ -96,7 +96,7 @@ impl UnitSlices<'_> {
         self.events.quarantine.rejected()
     }
 
-    fn next_slice(&mut self) -> Result<Option<Slice>, RunError> {
+    fn next_slice(&mut self) -> anyhow::Result<Option<Slice>> {
         let full = self.slicer.next_full(&mut self.events)?;
         // Before a slice is sent, check that the file still matches the plan.
         self.input.unchanged()?;
@@ -110,7 +110,7 @@ impl UnitSlices<'_> {
 }
 
 impl Iterator for UnitSlices<'_> {
-    type Item = Result<Slice, RunError>;
+    type Item = anyhow::Result<Slice>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_ended {
@@ -131,10 +131,10 @@ struct UnitEvents<'a> {
 }
 
 impl UnitEvents<'_> {
-    fn map(&mut self, batch: Result<Batch, ReadError>) -> Result<EventBatch, RunError> {
+    fn map(&mut self, batch: Result<Batch, ReadError>) -> anyhow::Result<EventBatch> {
         let progress = &self.reader.progress;
         if let Some(stop) = progress.ending() {
-            return Err(RunError::Stopped(stop));
+            return Err(RunError::Stopped(stop).into());
         }
         let batch = batch?;
         let mapped = self.file.mapper.map(&batch.rows);
@@ -153,7 +153,7 @@ impl UnitEvents<'_> {
 }
 
 impl Iterator for UnitEvents<'_> {
-    type Item = Result<EventBatch, RunError>;
+    type Item = anyhow::Result<EventBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use crate::backfill::map::{Quarantine, QuarantineError, Reject};
+use anyhow::Context;
+
+use crate::backfill::map::{Quarantine, Reject, cant_write};
 use crate::backfill::read::{Batch, Footer};
 
 /// Counts a unit's rejected rows and writes them to its quarantine file.
@@ -27,15 +29,14 @@ impl<'a> UnitQuarantine<'a> {
     }
 
     /// Adds the rejected rows of `batch`. The first ones create the file.
-    pub(super) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> Result<(), QuarantineError> {
+    pub(super) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
         self.rejected += rejects.len() as u64;
         let Some(path) = &self.path else { return Ok(()) };
         let open = match &mut self.open {
             Some(open) => open,
             None => {
                 let folder = path.parent().unwrap_or(path);
-                std::fs::create_dir_all(folder)
-                    .map_err(|source| QuarantineError::Io { path: path.clone(), source })?;
+                std::fs::create_dir_all(folder).with_context(|| cant_write(path))?;
                 let made = Quarantine::create(path, self.footer, batch.rows.schema_ref())?;
                 self.open.insert(made)
             }
@@ -44,7 +45,7 @@ impl<'a> UnitQuarantine<'a> {
     }
 
     /// Completes the file, if there is one.
-    pub(super) fn finish(&mut self) -> Result<(), QuarantineError> {
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         self.open.take().map(Quarantine::finish).transpose().map(drop)
     }
 }

@@ -41,14 +41,14 @@ struct EventCount {
 /// Looks up the events of missing rows, and removes existing ones from the proof's differences.
 ///
 /// # Errors
-/// Fails if the files of the job no longer exist, among other faults of [`RunError`].
+/// Fails if the files of the job no longer exist.
 pub(crate) async fn explain(
     database: &str,
     route: &Route,
     plan: Arc<LoadPlan>,
     decoding: MemoryBounds,
     proof: &mut Proof,
-) -> Result<(), RunError> {
+) -> anyhow::Result<()> {
     if proof.short.is_empty() {
         return Ok(());
     }
@@ -66,7 +66,8 @@ pub(crate) async fn explain(
         answer_holds: DEFAULT_ANSWER_HOLDS,
     };
     let reading = UnitReader::new(route, plan, &limits, Arc::default());
-    let missing = tokio::task::spawn_blocking(move || missing(&reading, &units, &present)).await??;
+    let missing = tokio::task::spawn_blocking(move || missing(&reading, &units, &present));
+    let missing = missing.await.map_err(RunError::from)??;
     for ((shard, _, month), keys) in missing {
         if all_events_exist(database, route.any(), shard, &keys).await? {
             proof.forgive(shard, month, keys.len() as u64);
@@ -90,7 +91,7 @@ fn missing(
     reading: &UnitReader,
     units: &BTreeSet<String>,
     present: &BTreeMap<BlockId, HashSet<u64>>,
-) -> Result<BTreeMap<BlockId, Vec<SortingKey>>, RunError> {
+) -> anyhow::Result<BTreeMap<BlockId, Vec<SortingKey>>> {
     let mut missing: BTreeMap<BlockId, Vec<SortingKey>> = BTreeMap::new();
     for unit in reading.plan.units.iter().filter(|unit| units.contains(&unit.id.to_string())) {
         for slice in reading.slices(unit)? {

@@ -30,7 +30,6 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
                     .await?;
             }
             Err(error) => {
-                let error = anyhow::Error::from(error);
                 tracing::warn!(
                     error = %format_args!("{error:#}"),
                     "files can't be read again: missing rows can't be distinguished from merged ones"
