@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::cluster::Cluster;
 use crate::config::Reconcile;
-use crate::http::{self, HttpError, Reported};
+use crate::http::{self, Reported};
 use crate::metrics::{MetricRegistry, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics};
 use crate::persons::run_leader;
 use crate::span;
@@ -25,22 +25,11 @@ const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for HTTP responses, after all other tasks.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reason why a running posthouse failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DaemonError {
-    /// The address of the HTTP interface is taken.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// A task could not be kept running, or ended with an error.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-}
-
 type Supervised = JoinSet<Result<(), TaskError>>;
 
 /// Runs until `stop` ends or a task can't be kept running. Then it ends all tasks: first the tasks
 /// that change data, last the HTTP interface.
-pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
+pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let config = &cluster.config;
     let listener = Arc::new(http::bind(&config.daemon.listen).await?);
     tracing::info!(
