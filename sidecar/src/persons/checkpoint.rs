@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::config::{Persons, Postgres, VersionRule};
-use crate::kafka::{Client, DeliveryError, DeliveryHandle, KafkaError, NewTopic, Producer};
+use crate::kafka::{Client, DeliveryHandle, NewTopic, Producer};
 
 use super::audit::last::LastAudit;
 
@@ -148,25 +149,6 @@ pub(super) struct KeyRange {
     pub(crate) to: i64,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
-    /// The brokers can't be queried.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// The brokers did not accept the checkpoint.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-    /// The topic can't be created.
-    #[error(
-        "topic {topic} can't be created ({said}): create it with one partition and cleanup.policy = compact"
-    )]
-    Topic {
-        topic: String,
-        /// The broker's answer.
-        said: String,
-    },
-}
-
 /// Store of one slot's checkpoint.
 pub(super) struct CheckpointStore<'a> {
     client: &'a Client,
@@ -182,7 +164,7 @@ impl<'a> CheckpointStore<'a> {
         client: &'a Client,
         producer: &'a Producer,
         config: &'a Postgres,
-    ) -> Result<Self, StateError> {
+    ) -> anyhow::Result<Self> {
         use rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists;
 
         let topic = &config.state_topic;
@@ -195,7 +177,9 @@ impl<'a> CheckpointStore<'a> {
                 if let Err(refusal) = refused
                     && refusal.code != TopicAlreadyExists
                 {
-                    return Err(StateError::Topic { topic: topic.clone(), said: refusal.to_string() });
+                    bail!(
+                        "topic {topic} can't be created ({refusal}): create it with one partition and cleanup.policy = compact"
+                    );
                 }
             }
         }
@@ -204,7 +188,7 @@ impl<'a> CheckpointStore<'a> {
 
     /// Returns the checkpoint, or `None` if it can't be parsed. A new snapshot is then correct,
     /// though slow.
-    pub(super) async fn read(&self) -> Result<Option<Checkpoint>, StateError> {
+    pub(super) async fn read(&self) -> anyhow::Result<Option<Checkpoint>> {
         read(self.client, self.topic, &self.key).await
     }
 
@@ -215,7 +199,7 @@ impl<'a> CheckpointStore<'a> {
 
     /// Forces the next leader to take a new snapshot if a checkpoint exists, because its slot is
     /// about to be recreated.
-    pub(super) async fn invalidate(&self) -> Result<(), StateError> {
+    pub(super) async fn invalidate(&self) -> anyhow::Result<()> {
         match self.read().await? {
             Some(state) => self.change(|own| *own = Checkpoint { diverged: true, ..state }).await,
             None => Ok(()),
@@ -223,7 +207,7 @@ impl<'a> CheckpointStore<'a> {
     }
 
     /// Changes the checkpoint, writes it, and waits for the brokers' acknowledgement.
-    pub(super) async fn change(&self, change: impl FnOnce(&mut Checkpoint)) -> Result<(), StateError> {
+    pub(super) async fn change(&self, change: impl FnOnce(&mut Checkpoint)) -> anyhow::Result<()> {
         // Locked until the brokers have acknowledged, so that the last record in the topic is the
         // newest.
         let mut state = self.state.lock().await;
@@ -237,7 +221,7 @@ impl<'a> CheckpointStore<'a> {
 }
 
 /// Reads the checkpoint of the config's slot; does not create a missing topic.
-pub(super) async fn load(client: &Client, config: &Postgres) -> Result<Option<Checkpoint>, StateError> {
+pub(super) async fn load(client: &Client, config: &Postgres) -> anyhow::Result<Option<Checkpoint>> {
     match client.cluster().await?.topics.contains_key(&config.state_topic) {
         true => read(client, &config.state_topic, &key(config)).await,
         false => Ok(None),
@@ -248,7 +232,7 @@ fn key(config: &Postgres) -> String {
     format!("{}/{}", config.database, config.slot)
 }
 
-async fn read(client: &Client, topic: &str, key: &str) -> Result<Option<Checkpoint>, StateError> {
+async fn read(client: &Client, topic: &str, key: &str) -> anyhow::Result<Option<Checkpoint>> {
     let latest = client.latest(topic, key.as_bytes()).await?;
     let parsed = latest.map(|payload| serde_json::from_slice(&payload));
     Ok(parsed.transpose().unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! Preflight check of `posthouse run`: source, target and conflicts.
 
+use anyhow::Context;
 use minijinja::context;
 use serde::Serialize;
 
@@ -8,13 +9,13 @@ use crate::config::{Persons, TableName, VersionRule};
 use crate::kafka::{Client, KafkaError};
 use crate::persons::source::PersonSource;
 
-use super::checkpoint::{self, Published, StateError};
-use super::foreign::{self, ConflictError, Conflicts, LookError};
+use super::checkpoint::{self, Published};
+use super::foreign::{self, ConflictError, Conflicts};
 use super::postgres::session::{PostgresError, Session};
 use super::postgres::slot::qualified;
-use super::publish::version::{VersionError, of_copy};
+use super::publish::version::of_copy;
 use super::requirements::{self, Catalog, Requirement};
-use super::version_guard::{self, NewestError};
+use super::version_guard;
 
 /// The settings and checks that `posthouse run` would start with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,34 +63,10 @@ pub(crate) enum SlotState {
     Lost,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PreflightError {
-    /// The config has no `[persons.postgres]` section.
-    #[error("the config has no source of persons: add [persons.postgres] to it")]
-    NoSource,
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// The brokers did not answer.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// The checkpoint can't be read.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// Topics or tables can't be inspected.
-    #[error(transparent)]
-    Look(#[from] LookError),
-    /// The WAL position is beyond the limit of versions.
-    #[error(transparent)]
-    Version(#[from] VersionError),
-    /// The tables can't be compared with the WAL.
-    #[error(transparent)]
-    Newest(NewestError),
-}
-
 /// Inspects PostgreSQL, both topics and all nodes. Read-only.
-pub(crate) async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightError> {
-    let source = PersonSource::of(&cluster.config).ok_or(PreflightError::NoSource)?;
+pub(crate) async fn preflight(cluster: &Cluster) -> anyhow::Result<Preflight> {
+    let source = PersonSource::of(&cluster.config)
+        .context("the config has no source of persons: add [persons.postgres] to it")?;
     let (PersonSource { persons, postgres }, client) = (source, cluster.kafka()?);
     let session = Session::connect(postgres).await?;
     let (mut requirements, catalog) = requirements::look(&session, postgres).await?;
@@ -115,7 +92,7 @@ pub(crate) async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightE
         (Some(unmet), _) => Some(format!("{} requirements are not met", unmet.requirements.len())),
         _ if has_published => None,
         (None, 0) if conflicts.unreadable.is_empty() => None,
-        (None, 0) => Some(LookError::Unreadable(conflicts.unreadable.clone()).to_string()),
+        (None, 0) => Some(foreign::unreadable(&conflicts.unreadable)),
         (None, _) => Some(ConflictError { conflicts: conflicts.clone(), rule: postgres.version }.to_string()),
     };
     let mut snapshot_version = None;
@@ -124,11 +101,8 @@ pub(crate) async fn preflight(cluster: &Cluster) -> Result<Preflight, PreflightE
         let base = state.as_ref().map_or(postgres.version_base, |state| state.version_base(postgres));
         snapshot_version = Some(of_copy(place, base)?);
         if !has_published && refused.is_none() {
-            match version_guard::check(cluster, &session, base).await {
-                Err(hidden @ NewestError::Hidden { .. }) => refused = Some(hidden.to_string()),
-                Err(error) => return Err(PreflightError::Newest(error)),
-                Ok(()) => {}
-            }
+            let hidden = version_guard::check(cluster, &session, base).await?;
+            refused = hidden.map(|hidden| hidden.to_string());
         }
     }
     Ok(Preflight {

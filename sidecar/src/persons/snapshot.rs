@@ -19,15 +19,15 @@ use crate::kafka::{DeliveryHandle, Producer};
 use crate::persons::source::PersonSource;
 use crate::supervise::Heartbeat;
 
-use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange, StateError};
+use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange};
 use super::postgres::pgoutput::Cell;
 use super::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use super::postgres::slot::qualified;
 use super::postgres::table::{Table, TableKind, person};
+use super::publish::Publisher;
 use super::publish::change::{RowChange, Versions};
 use super::publish::lookup::columns;
-use super::publish::version::{VersionError, of_copy};
-use super::publish::{PublishError, Publisher};
+use super::publish::version::of_copy;
 use super::requirements::Guarantees;
 
 /// Maximum number of rows per page, and the number before their size is known.
@@ -43,22 +43,6 @@ const COPY_BEAT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Interval between two checks whether old transactions have ended.
 const TRANSACTION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Why a snapshot stopped. The next one resumes from there.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CopyError {
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// Progress was not written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// There is no valid version for snapshot rows.
-    #[error(transparent)]
-    Version(#[from] VersionError),
-}
-
 pub(super) struct Copy<'a> {
     pub(crate) producer: &'a Producer,
     pub(crate) source: PersonSource<'a>,
@@ -71,7 +55,7 @@ pub(super) struct Copy<'a> {
 impl Copy<'_> {
     /// Reads the remaining ranges, persons first, and writes the progress. `told` is called with
     /// the number of rows read so far.
-    pub(super) async fn run(&self, told: &(dyn Fn(TableKind, u64) + Sync)) -> Result<(), CopyError> {
+    pub(super) async fn run(&self, told: &(dyn Fn(TableKind, u64) + Sync)) -> anyhow::Result<()> {
         if self.store.now().await.is_copied() {
             return Ok(());
         }
@@ -88,7 +72,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    async fn table(&self, table: &Table, told: &(dyn Fn(TableKind, u64) + Sync)) -> Result<(), CopyError> {
+    async fn table(&self, table: &Table, told: &(dyn Fn(TableKind, u64) + Sync)) -> anyhow::Result<()> {
         let mut state = self.store.now().await;
         let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.source.postgres))?;
         let copied = progress(&mut state, table.kind).take().unwrap_or_default();
@@ -121,12 +105,12 @@ impl Copy<'_> {
         }
     }
 
-    async fn remember(&self, kind: TableKind, copied: Copied) -> Result<(), CopyError> {
-        Ok(self.store.change(|state| *progress(state, kind) = Some(copied)).await?)
+    async fn remember(&self, kind: TableKind, copied: Copied) -> anyhow::Result<()> {
+        self.store.change(|state| *progress(state, kind) = Some(copied)).await
     }
 
     /// Runs one reader, which takes range after range.
-    async fn read(&self, table: &Table, version: u64, work: &SnapshotWork) -> Result<(), CopyError> {
+    async fn read(&self, table: &Table, version: u64, work: &SnapshotWork) -> anyhow::Result<()> {
         let versions = match self.source.postgres.version {
             crate::config::VersionRule::Wal => Versions::Copy(version),
             crate::config::VersionRule::Column => Versions::Column,
@@ -212,8 +196,8 @@ struct OnItsWay {
 }
 
 impl OnItsWay {
-    async fn delivered(self, work: &SnapshotWork, index: usize) -> Result<(), CopyError> {
-        self.receipt.delivered().await.map_err(PublishError::from)?;
+    async fn delivered(self, work: &SnapshotWork, index: usize) -> anyhow::Result<()> {
+        self.receipt.delivered().await?;
         let mut copied = lock(&work.copied);
         copied.rows += self.rows;
         if let Some(range) = copied.left.get_mut(index) {

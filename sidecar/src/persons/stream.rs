@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow};
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
@@ -15,13 +16,13 @@ use crate::kafka::{DELIVERY_TIMEOUT, DeliveryError, DeliveryHandle};
 use crate::metrics::PersonsMetrics;
 use crate::supervise::Heartbeat;
 
-use super::checkpoint::{CheckpointStore, Commit, StateError};
+use super::checkpoint::{CheckpointStore, Commit};
 use super::latency::CommitTime;
-use super::postgres::pgoutput::{Cell, DecodeError, Message, Relation, decode};
+use super::postgres::pgoutput::{Cell, Message, Relation, decode};
 use super::postgres::table::{Table, pick};
+use super::publish::Publisher;
 use super::publish::change::RowChange;
-use super::publish::{PublishError, Publisher};
-use super::requirements::{self, RequirementsError};
+use super::requirements;
 
 /// Maximum number of changes in a batch.
 const BATCH_CHANGES: usize = 5_000;
@@ -45,26 +46,12 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Maximum number of batches in flight to the brokers.
 const UNDER_WAY: usize = 64;
 
+/// Errors that decide how the next leader begins.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     /// The connection failed, or PostgreSQL closed it.
     #[error("the stream of changes from PostgreSQL ended: {0}")]
     Connection(#[from] PgWireError),
-    /// A batch takes longer than `PUBLISH_TIMEOUT`.
-    #[error(
-        "changes could not be handed to kafka within {} s: PostgreSQL does not show committed rows to queries (a synchronous \
-         standby away?), or brokers are slow",
-        PUBLISH_TIMEOUT.as_secs()
-    )]
-    Slow,
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// A row belongs to a table without a preceding relation message.
-    #[error("PostgreSQL sent a row of a table ({0}) that it did not describe: please report this")]
-    Undescribed(u32),
-    /// A table does not meet the requirements, so missing columns can't be read from it either.
-    #[error(transparent)]
-    Source(#[from] RequirementsError),
     /// The last acknowledged transaction is not in the WAL.
     #[error(
         "the WAL has another history than the checkpoint: it lacks transaction {transaction}, which was committed at {end}. \
@@ -76,17 +63,6 @@ pub(crate) enum StreamError {
         /// The end of its commit record.
         end: Lsn,
     },
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The checkpoint was not written.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-impl From<DeliveryError> for StreamError {
-    fn from(error: DeliveryError) -> Self {
-        Self::Publish(error.into())
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +135,7 @@ struct BatchInProgress {
 
 impl Stream<'_> {
     /// Streams until an error occurs.
-    pub(super) async fn run(mut self) -> Result<Infallible, StreamError> {
+    pub(super) async fn run(mut self) -> anyhow::Result<Infallible> {
         let state = self.store.now().await;
         let begins = Lsn::from_u64(state.acknowledged);
         // Transactions before the slot's position are not replayed.
@@ -176,10 +152,12 @@ impl Stream<'_> {
                 _ => self.heartbeat.ready(),
             }
             let filled = self.fill(&mut reading, due).await;
-            if let Err(StreamError::OtherHistory { .. }) = filled {
-                self.store.change(|state| state.diverged = true).await?;
+            if let Err(error) = filled {
+                if let Some(StreamError::OtherHistory { .. }) = error.downcast_ref() {
+                    self.store.change(|state| state.diverged = true).await?;
+                }
+                return Err(error);
             }
-            filled?;
             if !reading.batch.is_empty() {
                 let waiting = "waiting for kafka to acknowledge changes";
                 self.heartbeat.during(waiting, STEP_TIMEOUT, under_way.wait_for_capacity()).await?;
@@ -192,7 +170,13 @@ impl Stream<'_> {
                 let publishing =
                     timeout(PUBLISH_TIMEOUT, self.publisher.publish(&mut reading.batch, &receipt));
                 let published = self.heartbeat.during("publishing changes", STEP_TIMEOUT, publishing).await;
-                let sent = published.map_err(|_| StreamError::Slow)??;
+                let sent = published.map_err(|_| {
+                    anyhow!(
+                        "changes could not be handed to kafka within {} s: PostgreSQL does not show committed rows to queries \
+                         (a synchronous standby away?), or brokers are slow",
+                        PUBLISH_TIMEOUT.as_secs()
+                    )
+                })??;
                 self.metrics.messages.inc_by(sent.messages);
                 reading.keyless += sent.keyless;
                 if reading.transaction.is_none() {
@@ -218,7 +202,7 @@ impl Stream<'_> {
     }
 
     /// Records that rows vanished without their keys, and requests an audit to find them.
-    async fn remember_vanished(&mut self, reading: &mut BatchInProgress) -> Result<(), StateError> {
+    async fn remember_vanished(&mut self, reading: &mut BatchInProgress) -> anyhow::Result<()> {
         let (truncated, keyless) =
             (std::mem::take(&mut reading.truncated), std::mem::take(&mut reading.keyless));
         if !truncated && keyless == 0 {
@@ -248,27 +232,29 @@ impl Stream<'_> {
     }
 
     /// Reads events until a batch is full or no event arrives within `BATCH_WAIT`.
-    async fn fill(&mut self, reading: &mut BatchInProgress, due: Instant) -> Result<(), StreamError> {
-        let Ok(first) = timeout_at(due, self.client.recv()).await else { return Ok(()) };
+    async fn fill(&mut self, reading: &mut BatchInProgress, due: Instant) -> anyhow::Result<()> {
+        let Ok(first) = timeout_at(due, self.receive()).await else { return Ok(()) };
         let limit = Instant::now() + BATCH_LIMIT;
         let mut event = first?;
         loop {
-            let Some(next) = event else {
-                return Err(PgWireError::Protocol("the server ended it".to_owned()).into());
-            };
-            self.take(next, reading)?;
+            self.take(event, reading)?;
             let full = reading.batch.len() >= BATCH_CHANGES || reading.bytes >= BATCH_BYTES;
             if full || reading.truncated || Instant::now() >= limit {
                 return Ok(());
             }
-            match timeout(BATCH_WAIT, self.client.recv()).await {
+            match timeout(BATCH_WAIT, self.receive()).await {
                 Ok(next) => event = next?,
                 Err(_) => return Ok(()),
             }
         }
     }
 
-    fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> Result<(), StreamError> {
+    async fn receive(&mut self) -> Result<ReplicationEvent, StreamError> {
+        let ended = || PgWireError::Protocol("the server ended it".to_owned());
+        Ok(self.client.recv().await?.ok_or_else(ended)?)
+    }
+
+    fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> anyhow::Result<()> {
         match event {
             ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
                 reading.transaction = Some((final_lsn, xid));
@@ -293,7 +279,7 @@ impl Stream<'_> {
 
     /// Writes the checkpoint before acknowledging. A slot that is ahead of the checkpoint is
     /// therefore a different slot.
-    async fn acknowledge(&self, (place, commit): (Lsn, Option<Commit>)) -> Result<(), StreamError> {
+    async fn acknowledge(&self, (place, commit): (Lsn, Option<Commit>)) -> anyhow::Result<()> {
         if place.as_u64() > self.store.now().await.acknowledged {
             self.store
                 .change(|state| {
@@ -308,7 +294,7 @@ impl Stream<'_> {
 }
 
 impl BatchInProgress {
-    fn commit(&mut self, end: Lsn) -> Result<(), StreamError> {
+    fn commit(&mut self, end: Lsn) -> anyhow::Result<()> {
         if let (Some((_, transaction)), true) = (self.transaction.take(), self.has_changes) {
             let commit = Commit { end: end.as_u64(), transaction };
             if self.expected == Some(commit) {
@@ -322,16 +308,16 @@ impl BatchInProgress {
 
     /// Checks that the expected transaction is not missing. Everything before `place` has been
     /// read, so an expected transaction before it will never appear.
-    fn passes(&self, place: Lsn) -> Result<(), StreamError> {
+    fn passes(&self, place: Lsn) -> anyhow::Result<()> {
         match self.expected {
             Some(Commit { end, transaction }) if end <= place.as_u64() => {
-                Err(StreamError::OtherHistory { transaction, end: Lsn::from_u64(end) })
+                Err(StreamError::OtherHistory { transaction, end: Lsn::from_u64(end) }.into())
             }
             _ => Ok(()),
         }
     }
 
-    fn message(&mut self, message: Message, config: &Postgres) -> Result<(), StreamError> {
+    fn message(&mut self, message: Message, config: &Postgres) -> anyhow::Result<()> {
         match message {
             Message::Relation(relation) => self.describe(&relation, config),
             Message::Insert { relation, new } => {
@@ -373,8 +359,12 @@ impl BatchInProgress {
         verb: ChangeKind,
         before: Option<&[Cell]>,
         after: Option<&[Cell]>,
-    ) -> Result<(), StreamError> {
-        let described = self.tables.get(&relation).ok_or(StreamError::Undescribed(relation))?;
+    ) -> anyhow::Result<()> {
+        let described = self.tables.get(&relation).with_context(|| {
+            format!(
+                "PostgreSQL sent a row of a table ({relation}) that it did not describe: please report this"
+            )
+        })?;
         let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else {
             return Ok(());
         };

@@ -8,45 +8,30 @@ use serde::Deserialize;
 
 use crate::cluster::Cluster;
 use crate::node::NodeError;
-use crate::sql::{self, RenderError};
+use crate::sql;
 
-use super::postgres::session::{PostgresError, Session};
-use super::publish::version::{VersionError, of_copy};
+use super::postgres::session::Session;
+use super::publish::version::of_copy;
 use super::snapshot::now;
 
 /// Allowance for WAL written since the position was read, in bytes. Versions of changes are at most
 /// the version at the end of the WAL.
 const ASKED_BEFORE: u64 = 1 << 20;
 
-/// Why a snapshot can't begin.
+/// Rows on a node that would hide the snapshot.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NewestError {
-    /// Rows on a node would hide the snapshot.
-    #[error(
-        "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL or \
-         another program, and would hide the initial snapshot. Set persons.postgres.version_base to {} (and leave it there), or \
-         empty person and person_distinct_id on all nodes",
-        .stored + 1
-    )]
-    Hidden {
-        node: String,
-        /// The node's greatest version.
-        stored: u64,
-        /// The greatest version that the WAL could have produced.
-        given: u64,
-    },
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// A node lacks the tables or rejects the query.
-    #[error("{0}: run posthouse schema apply before persons are synced")]
-    Node(#[from] NodeError),
-    /// The WAL position is beyond the limit of versions.
-    #[error(transparent)]
-    Version(#[from] VersionError),
-    /// A bug in posthouse.
-    #[error(transparent)]
-    Render(#[from] RenderError),
+#[error(
+    "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL or \
+     another program, and would hide the initial snapshot. Set persons.postgres.version_base to {} (and leave it there), or \
+     empty person and person_distinct_id on all nodes",
+    .stored + 1
+)]
+pub(crate) struct HiddenSnapshotError {
+    node: String,
+    /// The node's greatest version.
+    pub(crate) stored: u64,
+    /// The greatest version that the WAL could have produced.
+    given: u64,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +39,12 @@ struct NewestVersion {
     version: u64,
 }
 
-/// Queries every reachable node.
-pub(super) async fn check(cluster: &Cluster, session: &Session, base: u64) -> Result<(), NewestError> {
+/// Queries every reachable node, and returns the first one whose rows would hide the snapshot.
+pub(super) async fn check(
+    cluster: &Cluster,
+    session: &Session,
+    base: u64,
+) -> anyhow::Result<Option<HiddenSnapshotError>> {
     let (place, _) = now(session).await?;
     let given = of_copy(Lsn::from_u64(place.as_u64() + ASKED_BEFORE), base)?;
     let statement =
@@ -65,7 +54,7 @@ pub(super) async fn check(cluster: &Cluster, session: &Session, base: u64) -> Re
             Ok(rows) => {
                 let stored = rows.first().map_or(0, |row| row.version);
                 if stored > given {
-                    return Err(NewestError::Hidden { node: node.name.clone(), stored, given });
+                    return Ok(Some(HiddenSnapshotError { node: node.name.clone(), stored, given }));
                 }
             }
             // The node will consume the messages later, and the audit reports rows that are hidden
@@ -73,8 +62,11 @@ pub(super) async fn check(cluster: &Cluster, session: &Session, base: u64) -> Re
             Err(error @ NodeError::Unreachable { .. }) => {
                 tracing::warn!(error = %error, "versions on a node are unknown");
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let text = format!("{error}: run posthouse schema apply before persons are synced");
+                return Err(anyhow::Error::from(error).context(text));
+            }
         }
     }
-    Ok(())
+    Ok(None)
 }

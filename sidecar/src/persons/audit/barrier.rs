@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use anyhow::bail;
 use pgwire_replication::Lsn;
 use tokio::time::{Instant, sleep};
 
@@ -31,13 +32,13 @@ pub(super) struct Barrier<'a> {
 
 impl Barrier<'_> {
     /// Waits until all nodes have everything that was committed before `place`.
-    pub(super) async fn wait_for_replication(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
+    pub(super) async fn wait_for_replication(&self, session: &Session, place: Lsn) -> anyhow::Result<()> {
         self.acknowledged(session, place).await?;
         self.read().await
     }
 
-    async fn acknowledged(&self, session: &Session, place: Lsn) -> Result<(), AuditError> {
-        let name = || self.source.postgres.slot.clone();
+    async fn acknowledged(&self, session: &Session, place: Lsn) -> anyhow::Result<()> {
+        let name = &self.source.postgres.slot;
         let begun = Instant::now();
         let (mut at, mut moved) = (Lsn::from_u64(0), begun);
         loop {
@@ -49,17 +50,20 @@ impl Barrier<'_> {
                 }
                 Some(slot) if slot.is_active && moved.elapsed() < PROGRESS_TIMEOUT => {}
                 Some(slot) if slot.is_active => {
-                    return Err(AuditError::Behind { slot: name(), at: slot.confirmed, wanted: place });
+                    let (slot, at) = (name.clone(), slot.confirmed);
+                    return Err(AuditError::Behind { slot, at, wanted: place }.into());
                 }
                 _ if begun.elapsed() < LEADER_TIMEOUT => {}
-                _ => return Err(AuditError::Nobody { slot: name() }),
+                _ => bail!(
+                    "no posthouse holds replication slot {name}, so rows in flight never arrive: start posthouse run, and audit again"
+                ),
             }
             sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Waits until all nodes have consumed the topics up to their current ends.
-    pub(super) async fn read(&self) -> Result<(), AuditError> {
+    pub(super) async fn read(&self) -> anyhow::Result<()> {
         let ends = self.cluster.kafka()?.bounds(self.places().await?).await?;
         for (group, topic) in self.groups() {
             let ends: Vec<_> = ends.iter().filter(|(place, _)| place.topic == *topic).collect();
@@ -73,7 +77,7 @@ impl Barrier<'_> {
                     (left, moved) = (behind, Instant::now());
                 }
                 if moved.elapsed() >= PROGRESS_TIMEOUT {
-                    return Err(AuditError::Unread { group, messages: behind });
+                    return Err(AuditError::Unread { group, messages: behind }.into());
                 }
                 sleep(POLL_INTERVAL).await;
             }
@@ -88,11 +92,7 @@ impl Barrier<'_> {
         Ok(())
     }
 
-    async fn behind(
-        &self,
-        group: &str,
-        ends: &[(&TopicPartition, &OffsetBounds)],
-    ) -> Result<i64, AuditError> {
+    async fn behind(&self, group: &str, ends: &[(&TopicPartition, &OffsetBounds)]) -> anyhow::Result<i64> {
         let places = ends.iter().map(|(place, _)| (*place).clone()).collect();
         let committed = self.cluster.kafka()?.committed(group, places).await?;
         let behind = ends.iter().map(|(place, bounds)| {
@@ -102,7 +102,7 @@ impl Barrier<'_> {
         Ok(behind.sum())
     }
 
-    async fn places(&self) -> Result<BTreeSet<TopicPartition>, AuditError> {
+    async fn places(&self) -> anyhow::Result<BTreeSet<TopicPartition>> {
         let topics = self.cluster.kafka()?.cluster().await?.topics;
         let mut places = BTreeSet::new();
         for topic in [&self.source.persons.topic, &self.source.persons.distinct_id_topic] {
@@ -129,7 +129,7 @@ impl Barrier<'_> {
         groups
     }
 
-    async fn sync(&self, node: &Node, table: &str) -> Result<(), AuditError> {
+    async fn sync(&self, node: &Node, table: &str) -> anyhow::Result<()> {
         let values = minijinja::context! { database => &self.cluster.config.database, table };
         let statement = crate::sql::render("backfill/sync_replica.sql", values)?;
         Ok(node.execute(&statement).await?)

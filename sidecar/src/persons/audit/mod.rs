@@ -18,6 +18,7 @@ pub(super) mod schedule;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context;
 use futures_util::future::try_join_all;
 
 use crate::cluster::Cluster;
@@ -65,14 +66,15 @@ impl<'a> Audit<'a> {
     /// Creates an audit without connecting.
     ///
     /// # Errors
-    /// [`AuditError::NoSource`].
-    pub(crate) fn new(cluster: &'a Cluster) -> Result<Self, AuditError> {
+    /// Fails if the config has no `[persons.postgres]` section.
+    pub(crate) fn new(cluster: &'a Cluster) -> anyhow::Result<Self> {
         Self::with_heartbeat(cluster, Heartbeat::default())
     }
 
     /// Creates an audit that sends a heartbeat with each stage.
-    pub(super) fn with_heartbeat(cluster: &'a Cluster, heartbeat: Heartbeat) -> Result<Self, AuditError> {
-        let source = PersonSource::of(&cluster.config).ok_or(AuditError::NoSource)?;
+    pub(super) fn with_heartbeat(cluster: &'a Cluster, heartbeat: Heartbeat) -> anyhow::Result<Self> {
+        let source = PersonSource::of(&cluster.config)
+            .context("no source to compare with: add [persons.postgres] to the config")?;
         Ok(Self { cluster, source, heartbeat })
     }
 
@@ -82,16 +84,13 @@ impl<'a> Audit<'a> {
     }
 
     /// Compares both tables on all nodes with PostgreSQL.
-    pub(crate) async fn check(&self) -> Result<AuditReport, AuditError> {
+    pub(crate) async fn check(&self) -> anyhow::Result<AuditReport> {
         self.look(None).await
     }
 
     /// Compares both tables, publishes the wrong rows, waits until the nodes have consumed them,
     /// and repeats the comparison. Returns both reports.
-    pub(crate) async fn repair(
-        &self,
-        deletions: Deletions,
-    ) -> Result<(AuditReport, AuditReport), AuditError> {
+    pub(crate) async fn repair(&self, deletions: Deletions) -> anyhow::Result<(AuditReport, AuditReport)> {
         let mut repair = Repair::new(self, deletions);
         let before = self.look(Some(&mut repair)).await?;
         if before.differences() == 0 {
@@ -106,13 +105,13 @@ impl<'a> Audit<'a> {
 
     /// Waits until the nodes have consumed PostgreSQL's current state. After a snapshot this avoids
     /// comparing every row in flight.
-    pub(super) async fn settle(&self) -> Result<(), AuditError> {
+    pub(super) async fn settle(&self) -> anyhow::Result<()> {
         self.heartbeat.beat("waiting for nodes to read rows in flight", STAGE_TIMEOUT);
         let session = Session::connect(self.source.postgres).await?;
         self.barrier().wait_for_replication(&session, now(&session).await?.0).await
     }
 
-    async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> Result<AuditReport, AuditError> {
+    async fn look(&self, mut repair: Option<&mut Repair<'_, 'a>>) -> anyhow::Result<AuditReport> {
         let session = Session::connect(self.source.postgres).await?;
         let mut report = AuditReport { tables: Vec::new() };
         for kind in [TableKind::Person, TableKind::DistinctId] {
@@ -127,7 +126,7 @@ impl<'a> Audit<'a> {
         session: &Session,
         kind: TableKind,
         mut repair: Option<&mut Repair<'_, 'a>>,
-    ) -> Result<TableReport, AuditError> {
+    ) -> anyhow::Result<TableReport> {
         let database = &self.cluster.config.database;
         let source = queries::source_sums(session, self.source.postgres, kind);
         let nodes = self.cluster.nodes.iter().map(|node| queries::node_sums(node, database, kind));
@@ -166,7 +165,7 @@ impl<'a> Audit<'a> {
         kind: TableKind,
         page: &AuditPage,
         report: &mut TableReport,
-    ) -> Result<PageResult, AuditError> {
+    ) -> anyhow::Result<PageResult> {
         let database = &self.cluster.config.database;
         let nodes = self.cluster.nodes.iter().map(|node| queries::node_page(node, database, kind, page));
         let mut nodes = try_join_all(nodes.collect::<Vec<_>>()).await?;
@@ -178,7 +177,7 @@ impl<'a> Audit<'a> {
         self.barrier().wait_for_replication(session, now(session).await?.0).await?;
         let looks = self.cluster.nodes.iter().zip(nodes).map(|(node, first)| async move {
             let look = first.look_again();
-            Ok::<_, AuditError>(queries::look_again(node, database, kind, page, look).await?.end())
+            Ok::<_, anyhow::Error>(queries::look_again(node, database, kind, page, look).await?.end())
         });
         try_join_all(looks.collect::<Vec<_>>()).await
     }
@@ -190,7 +189,7 @@ impl<'a> Audit<'a> {
         kind: TableKind,
         found: &PageResult,
         report: &mut TableReport,
-    ) -> Result<(), AuditError> {
+    ) -> anyhow::Result<()> {
         for ((wrong, moving), node) in found.iter().zip(&mut report.nodes) {
             node.moving += moving;
             wrong.iter().for_each(|wrong| node.count(wrong.difference));

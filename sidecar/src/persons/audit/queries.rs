@@ -1,11 +1,11 @@
 //! Queries of an audit: sums of buckets, and rows of pages.
 
+use anyhow::anyhow;
 use futures_util::StreamExt;
 use minijinja::{Value, context};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::AuditError;
 use super::compare::{Digest, NodePage, NodeRow, PostgresRow, SecondLook, Sum, Sums};
 use super::pages::AuditPage;
 use crate::config::Postgres;
@@ -137,7 +137,7 @@ struct HashRow {
 }
 
 /// A node's sums.
-pub(super) async fn node_sums(node: &Node, database: &str, kind: TableKind) -> Result<Sums, AuditError> {
+pub(super) async fn node_sums(node: &Node, database: &str, kind: TableKind) -> anyhow::Result<Sums> {
     let values = context! { database, kind => kind.file(), page => () };
     let sql = sql::render("audit/node_sums.sql", values)?;
     let rows: Vec<SumRow> = ask(node, &sql).rows().await?;
@@ -151,7 +151,7 @@ pub(super) async fn node_page(
     database: &str,
     kind: TableKind,
     page: &AuditPage,
-) -> Result<NodePage, AuditError> {
+) -> anyhow::Result<NodePage> {
     let values = context! { database, kind => kind.file(), page => page.hex(), with_key => false };
     let sql = sql::render("audit/node_rows.sql", values)?;
     let mut stream = ask(node, &sql).stream()?;
@@ -169,7 +169,7 @@ pub(super) async fn look_again(
     kind: TableKind,
     page: &AuditPage,
     mut look: SecondLook,
-) -> Result<SecondLook, AuditError> {
+) -> anyhow::Result<SecondLook> {
     let values = context! { database, kind => kind.file(), page => page.hex(), with_key => true };
     let sql = sql::render("audit/node_rows.sql", values)?;
     let mut stream = ask(node, &sql).stream()?;
@@ -182,13 +182,14 @@ pub(super) async fn look_again(
 async fn next(
     node: &Node,
     stream: &mut RowStream<'_, HashRow>,
-) -> Result<Option<(Digest, NodeRow, String)>, AuditError> {
+) -> anyhow::Result<Option<(Digest, NodeRow, String)>> {
     let Some(HashRow { digest, key, hash, newest, is_deleted, was_deleted }) = stream.next().await? else {
         return Ok(None);
     };
     let row = NodeRow { hash, newest, is_deleted: is_deleted != 0, was_deleted: was_deleted != 0 };
-    let digest = Digest::from_str_radix(&digest, 16)
-        .map_err(|_| AuditError::Digest { node: node.name.clone(), digest })?;
+    let digest = Digest::from_str_radix(&digest, 16).map_err(|_| {
+        anyhow!("node {} answered {digest:?} as the digest of a key: please report this", node.name)
+    })?;
     Ok(Some((digest, row, key)))
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use anyhow::bail;
 use minijinja::context;
 
 use super::report::TableReport;
@@ -18,11 +19,11 @@ use crate::persons::postgres::row::Key;
 use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
 use crate::persons::postgres::slot::qualified;
 use crate::persons::postgres::table::{Table, TableKind};
-use crate::persons::publish::change::{ChangeError, RowChange, Versions};
+use crate::persons::publish::Publisher;
+use crate::persons::publish::change::{RowChange, Versions};
 use crate::persons::publish::lookup::{columns, rows_by_key};
 use crate::persons::publish::message::Outgoing;
 use crate::persons::publish::version::of_copy;
-use crate::persons::publish::{PublishError, Publisher};
 use crate::persons::requirements::Guarantees;
 use crate::persons::snapshot::{self, wait_for_old_transactions};
 
@@ -75,7 +76,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         kind: TableKind,
         found: PageResult,
         report: &TableReport,
-    ) -> Result<(), AuditError> {
+    ) -> anyhow::Result<()> {
         let (mut ids, mut extras) = (BTreeSet::new(), Extras::new());
         let mut newest = Vec::new();
         for (place, (wrong, _)) in found.into_iter().enumerate() {
@@ -125,9 +126,9 @@ impl<'r, 'a> Repair<'r, 'a> {
     }
 
     /// Deletes the held rows, unless there are too many.
-    pub(super) async fn end(mut self) -> Result<(), AuditError> {
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
         if let Some(refused) = self.refused.take() {
-            return Err(refused);
+            return Err(refused.into());
         }
         for kind in [TableKind::Person, TableKind::DistinctId] {
             let extras = std::mem::take(&mut self.held[kind as usize]);
@@ -146,7 +147,7 @@ impl<'r, 'a> Repair<'r, 'a> {
         ids: &[i64],
         extras: Extras,
         newest: &[u64],
-    ) -> Result<(), AuditError> {
+    ) -> anyhow::Result<()> {
         let audit = self.audit;
         audit.heartbeat.beat("republishing rows", STAGE_TIMEOUT);
         let producer = match self.producer.take() {
@@ -206,22 +207,21 @@ struct RepairWriter<'p> {
 }
 
 impl RepairWriter<'_> {
-    async fn publish(&mut self, rows: Vec<Vec<Cell>>) -> Result<(), AuditError> {
+    async fn publish(&mut self, rows: Vec<Vec<Cell>>) -> anyhow::Result<()> {
         let mut changes: Vec<_> = rows.into_iter().map(|row| RowChange::read(self.table.kind, row)).collect();
         self.publisher.publish(&mut changes, &self.receipt).await?;
         Ok(())
     }
 
     /// Publishes deletions, each with its version, except for rows that PostgreSQL has by now.
-    async fn delete(&mut self, extras: &[(Key, u64)]) -> Result<(), AuditError> {
+    async fn delete(&mut self, extras: &[(Key, u64)]) -> anyhow::Result<()> {
         // PostgreSQL's text can't have NUL, and a lookup with NUL fails.
         let keys = extras.iter().map(|(key, _)| key).filter(|key| !key.to_string().contains('\0'));
         let keys: Vec<Key> = keys.cloned().collect();
         let rows = rows_by_key(&self.session, &self.table, &keys).await?;
         let mut come = BTreeSet::new();
         for row in &rows {
-            let known = RowChange::read(self.table.kind, row.clone()).known_by(&self.table);
-            let known = known.map_err(ChangeError::from).map_err(PublishError::from)?;
+            let known = RowChange::read(self.table.kind, row.clone()).known_by(&self.table)?;
             come.extend(known.iter().map(ToString::to_string));
         }
         self.publish(rows).await?;
@@ -239,12 +239,17 @@ fn check_versions(
     newest: &[u64],
     of_extras: Option<u64>,
     given: u64,
-) -> Result<(), AuditError> {
+) -> anyhow::Result<()> {
     let of_nodes = audit.cluster.nodes.iter().map(|node| node.name.clone()).zip(newest.iter().copied());
     let mut greatest = of_nodes.chain(of_extras.map(|newest| ("one of them".to_owned(), newest)));
     match greatest.find(|(_, newest)| *newest >= given) {
         None => Ok(()),
-        Some((node, stored)) => Err(AuditError::Version { table: kind.table_name(), node, stored, given }),
+        Some((node, stored)) => bail!(
+            "{} has version {stored} on node {node}, and PostgreSQL's WAL gives only {given}: is this another PostgreSQL? Set \
+             persons.postgres.version_base to {} or more",
+            kind.table_name(),
+            stored - given + 1
+        ),
     }
 }
 

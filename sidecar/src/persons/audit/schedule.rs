@@ -71,21 +71,22 @@ impl Audits<'_> {
                     self.metrics.audit_duration.observe(began.elapsed().as_secs_f64());
                     self.heartbeat.impaired(None);
                 }
-                Err(error @ AuditError::Deletions { .. }) => {
-                    self.metrics.audit_errors.inc();
-                    tracing::error!(error = %error, "repair needs confirmation");
-                    self.heartbeat.impaired(Some(error.to_string()));
-                    again = CONFIRMATION_INTERVAL;
-                }
-                // After a snapshot the nodes have many messages to consume.
-                Err(error @ (AuditError::Behind { .. } | AuditError::Unread { .. })) if vanished => {
-                    tracing::info!(retry_in = ?again, error = %error, "repair waits for nodes");
-                }
-                Err(error) => {
-                    self.metrics.audit_errors.inc();
-                    let error = anyhow::Error::from(error);
-                    tracing::error!(error = %format_args!("{error:#}"), "audit failed");
-                }
+                Err(error) => match error.downcast_ref() {
+                    Some(AuditError::Deletions { .. }) => {
+                        self.metrics.audit_errors.inc();
+                        tracing::error!(error = %error, "repair needs confirmation");
+                        self.heartbeat.impaired(Some(error.to_string()));
+                        again = CONFIRMATION_INTERVAL;
+                    }
+                    // After a snapshot the nodes have many messages to consume.
+                    Some(AuditError::Behind { .. } | AuditError::Unread { .. }) if vanished => {
+                        tracing::info!(retry_in = ?again, error = %error, "repair waits for nodes");
+                    }
+                    _ => {
+                        self.metrics.audit_errors.inc();
+                        tracing::error!(error = %format_args!("{error:#}"), "audit failed");
+                    }
+                },
             }
             if vanished && self.store.now().await.repaired < state.vanished {
                 self.heartbeat.rest("waiting for the next repair");
@@ -94,11 +95,11 @@ impl Audits<'_> {
         }
     }
 
-    fn audit(&self) -> Result<Audit<'_>, AuditError> {
+    fn audit(&self) -> anyhow::Result<Audit<'_>> {
         Audit::with_heartbeat(self.cluster, self.heartbeat.clone())
     }
 
-    async fn check(&self) -> Result<(), AuditError> {
+    async fn check(&self) -> anyhow::Result<()> {
         let report = self.audit()?.check().await?;
         self.keep(&report).await?;
         match report.differences() {
@@ -113,7 +114,7 @@ impl Audits<'_> {
     }
 
     /// `state` is the checkpoint before the repair began.
-    async fn repair(&self, state: &Checkpoint, last: Last) -> Result<(), AuditError> {
+    async fn repair(&self, state: &Checkpoint, last: Last) -> anyhow::Result<()> {
         let deletions = match state.truncated {
             true => Deletions::Confirmed,
             false => Deletions::Guarded { expected: state.keyless },
@@ -137,21 +138,20 @@ impl Audits<'_> {
             ),
         }
         let (vanished, keyless) = (state.vanished, state.keyless);
-        Ok(self
-            .store
+        self.store
             .change(|state| {
                 // Rows that vanished since then are not repaired yet.
                 state.truncated &= state.vanished > vanished;
                 state.keyless = state.keyless.saturating_sub(keyless);
                 state.repaired = vanished;
             })
-            .await?)
+            .await
     }
 
     /// Exposes the result, and keeps it for the next leader.
-    async fn keep(&self, report: &AuditReport) -> Result<(), AuditError> {
+    async fn keep(&self, report: &AuditReport) -> anyhow::Result<()> {
         let audit = LastAudit::now(report);
         audit.expose(self.metrics);
-        Ok(self.store.change(|state| state.audit = Some(audit)).await?)
+        self.store.change(|state| state.audit = Some(audit)).await
     }
 }

@@ -14,7 +14,7 @@ use crate::node::NodeError;
 use crate::sql;
 
 use super::judge::Judge;
-use super::{Conflicts, ForeignMessage, LookError, TableConflicts, TopicConflicts};
+use super::{Conflicts, ForeignMessage, TableConflicts, TopicConflicts};
 use crate::persons::postgres::table::TableKind;
 use crate::persons::source::PersonSource;
 
@@ -44,7 +44,7 @@ struct VersionCounts {
 pub(in super::super) async fn look(
     cluster: &Cluster,
     source: PersonSource<'_>,
-) -> Result<(Conflicts, BTreeMap<TopicPartition, i64>), LookError> {
+) -> anyhow::Result<(Conflicts, BTreeMap<TopicPartition, i64>)> {
     let (topics, ends) = look_at_topics(source, cluster.kafka()?, &BTreeMap::new()).await?;
     let mut conflicts = Conflicts { topics, ..Conflicts::default() };
     let (operator, bound, after) = Judge::new(source.postgres).rows();
@@ -65,7 +65,10 @@ pub(in super::super) async fn look(
                 Err(error) if error.code() == Some(UNKNOWN_COLUMN) => {
                     conflicts.unreadable.push(format!("table {table} on {}", node.name));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let text = format!("{error}: versions of persons can't be compared");
+                    return Err(anyhow::Error::from(error).context(text));
+                }
             }
         }
     }

@@ -10,11 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::config::VersionRule;
-use crate::kafka::KafkaError;
-use crate::node::NodeError;
-use crate::sql::RenderError;
 
-pub(crate) use self::clearance::ClearanceError;
 pub(super) use self::clearance::clear;
 pub(crate) use self::judge::ForeignMessage;
 pub(crate) use self::look::topics_of;
@@ -66,25 +62,13 @@ pub(crate) struct TableConflicts {
     pub(crate) latest: Option<String>,
 }
 
-/// Why the search for other producers failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LookError {
-    /// The brokers did not answer.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// A node rejected the query.
-    #[error("{0}: versions of persons can't be compared")]
-    Node(#[from] NodeError),
-    /// Tables have other columns.
-    #[error(
+/// The message for tables that have other columns.
+pub(super) fn unreadable(tables: &[String]) -> String {
+    format!(
         "{} has no version or no _timestamp, so it is another program's table of that name: give posthouse a database of its own, or \
          move that table away",
-        .0.join(", ")
-    )]
-    Unreadable(Vec<String>),
-    /// A bug in posthouse.
-    #[error(transparent)]
-    Render(#[from] RenderError),
+        tables.join(", ")
+    )
 }
 
 /// Publishing is refused because of another producer.

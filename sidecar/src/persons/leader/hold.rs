@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::{anyhow, bail};
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::requirements::Catalog;
-use super::{HOLD_TIMEOUT, LeadError, Leader};
+use super::{HOLD_TIMEOUT, Leader};
 use crate::config::HostPort;
 use crate::persons::checkpoint::CheckpointStore;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
@@ -46,7 +47,7 @@ impl Leader<'_> {
         session: &Session,
         catalog: &Catalog,
         store: &CheckpointStore<'_>,
-    ) -> Result<Option<SlotOrigin>, LeadError> {
+    ) -> anyhow::Result<Option<SlotOrigin>> {
         match self.step("checking the replication slot", slot::observe(session, self.source.postgres)).await?
         {
             Some(found) if found.is_active => Ok(None),
@@ -75,7 +76,7 @@ impl Leader<'_> {
 
     /// Takes the slot and returns the server's identity. Returns `None` if another process was
     /// faster.
-    pub(super) async fn hold(&self) -> Result<Option<(HeldSlot, History)>, LeadError> {
+    pub(super) async fn hold(&self) -> anyhow::Result<Option<(HeldSlot, History)>> {
         let postgres = self.source.postgres;
         let password = postgres.password.as_ref().map_or("", |password| password.reveal());
         let HostPort { host, port } = &postgres.address;
@@ -92,10 +93,11 @@ impl Leader<'_> {
         .with_application_name("posthouse")
         .with_buffer_size(BUFFERED)
         .with_status_interval(Duration::from_secs(1));
-        let begin = |source| LeadError::Begin {
-            address: postgres.address.to_string(),
-            slot: postgres.slot.clone(),
-            source,
+        let did_not_start =
+            format!("PostgreSQL at {} did not start to stream slot {}", postgres.address, postgres.slot);
+        let begin = |error: PgWireError| {
+            let text = format!("{did_not_start}: {error}");
+            anyhow::Error::from(error).context(text)
         };
         // This call only spawns a task. The task ends with the returned value or with this
         // function.
@@ -112,10 +114,10 @@ impl Leader<'_> {
             // SQLSTATE object_in_use
             Ok(Err(PgWireError::Server(said))) if said.contains("is active for PID") => Ok(None),
             Ok(Err(error)) => Err(begin(error)),
-            Err(_) => Err(LeadError::BeginTimeout {
-                address: postgres.address.to_string(),
-                slot: postgres.slot.clone(),
-            }),
+            Err(_) => bail!(
+                "{did_not_start} within {} s: it hangs, or has no walsender left (max_wal_senders)",
+                HOLD_TIMEOUT.as_secs()
+            ),
         }
     }
 
@@ -125,7 +127,7 @@ impl Leader<'_> {
         &self,
         session: &Session,
         store: &CheckpointStore<'_>,
-    ) -> Result<(), LeadError> {
+    ) -> anyhow::Result<()> {
         tracing::error!(
             publication = self.source.postgres.publication,
             error = "the publication was recreated, and PostgreSQL can't decode WAL from before it",
@@ -137,13 +139,13 @@ impl Leader<'_> {
             match slot::drop(session, self.source.postgres).await {
                 // The server takes a moment to end our session.
                 Err(_) if Instant::now() < deadline => sleep(DROP_INTERVAL).await,
-                done => return Ok(done?),
+                done => return done,
             }
         }
     }
 
     /// Measures the slot's lag and checks that the slot is held; returns the first error.
-    pub(super) async fn watch_slot(&self, session: &Session) -> LeadError {
+    pub(super) async fn watch_slot(&self, session: &Session) -> anyhow::Error {
         let mut ticks = interval(LAG_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut over, mut lost) = (false, 0);
@@ -151,11 +153,14 @@ impl Leader<'_> {
             ticks.tick().await;
             let slot = match slot::observe(session, self.source.postgres).await {
                 Ok(slot) => slot,
-                Err(error) => return error.into(),
+                Err(error) => return error,
             };
             lost = if slot.as_ref().is_some_and(|slot| slot.is_active) { 0 } else { lost + 1 };
             if lost >= LOST_SLOT_CHECKS {
-                return LeadError::SlotLost(self.source.postgres.slot.clone());
+                return anyhow!(
+                    "replication slot {} is no longer held: the connection that streams it is dead",
+                    self.source.postgres.slot
+                );
             }
             let lag = slot.map_or(0, |slot| slot.lag);
             self.metrics.slot_lag.set([], lag);

@@ -3,7 +3,6 @@
 //! PostgreSQL gives a slot to one session at a time, so its holder is the leader and no other
 //! election is needed. When the leader's connection ends, a standby gets the slot within a second.
 
-mod error;
 mod hold;
 mod resume;
 mod source_watch;
@@ -12,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{anyhow, bail};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,18 +26,16 @@ use self::source_watch::SourceWatch;
 use super::audit::last::LastAudit;
 use super::audit::schedule::Audits;
 use super::checkpoint::CheckpointStore;
-use super::foreign::{self, ClearanceError, Watch};
+use super::foreign::{self, ConflictError, Watch};
 use super::postgres::session::Session;
 use super::postgres::slot;
 use super::postgres::table::TableKind;
 use super::publish::Publisher;
 use super::publish::change::Versions;
-use super::requirements::{self, Catalog, RequirementsError};
+use super::requirements::{self, Catalog};
 use super::snapshot::Copy;
 use super::source::PersonSource;
-use super::stream::Stream;
-
-pub(crate) use self::error::LeadError;
+use super::stream::{Stream, StreamError};
 
 /// Interval between two checks of a standby whether the slot is free.
 const SLOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -89,7 +87,7 @@ pub(crate) async fn run_leader(
             }
             Err(error) => {
                 metrics.errors.inc();
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = format!("{error:#}");
                 heartbeat.not_ready(error.as_str());
                 if began.elapsed() > RETRY.1 {
                     backoff.reset();
@@ -127,7 +125,7 @@ struct Leader<'a> {
 impl Leader<'_> {
     /// One attempt to lead. `watched` has the offset per topic partition up to which messages of
     /// other producers were searched.
-    async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> Result<Standby, LeadError> {
+    async fn turn(&self, watched: &mut BTreeMap<TopicPartition, i64>) -> anyhow::Result<Standby> {
         let finding = self.find_slot().await;
         // Without PostgreSQL's answer another process may lead.
         let (session, found) = finding.inspect_err(|_| self.metrics.clear_leader_gauges())?;
@@ -198,9 +196,9 @@ impl Leader<'_> {
             error = self.watch_slot(&session) => Err(error),
             error = SourceWatch::new(self, &store, &vanished, &catalog).run() => Err(error),
             never = watch.run(watched) => match never {},
-            pulse = self.audit.overdue() => Err(LeadError::AuditStalled(pulse.doing)),
+            pulse = self.audit.overdue() => Err(anyhow!("an audit hangs: {}", pulse.doing)),
         };
-        if ended.as_ref().is_err_and(LeadError::lacks_publication) {
+        if ended.as_ref().is_err_and(lacks_publication) {
             drop(stream);
             self.give_up_slot(&session, &store).await?;
         }
@@ -208,7 +206,7 @@ impl Leader<'_> {
     }
 
     /// Connects to PostgreSQL and reads the slot.
-    async fn find_slot(&self) -> Result<(Session, Option<slot::Slot>), LeadError> {
+    async fn find_slot(&self) -> anyhow::Result<(Session, Option<slot::Slot>)> {
         let session = self.step("connecting to PostgreSQL", Session::connect(self.source.postgres)).await?;
         let looking = slot::observe(&session, self.source.postgres);
         let found = self.step("checking the replication slot", looking).await?;
@@ -216,26 +214,29 @@ impl Leader<'_> {
     }
 
     /// Runs a step before the stream with a time limit.
-    async fn step<T, E: Into<LeadError>>(
+    async fn step<T, E: Into<anyhow::Error>>(
         &self,
         doing: &'static str,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, LeadError> {
+    ) -> anyhow::Result<T> {
         match self.heartbeat.during(doing, BEAT_TIMEOUT, timeout(STEP_TIMEOUT, work)).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(LeadError::Step { doing }),
+            Err(_) => bail!(
+                "{doing} took longer than {} s: PostgreSQL, a broker or a node answers but does not finish",
+                STEP_TIMEOUT.as_secs()
+            ),
         }
     }
 
     /// Fails unless the source meets every requirement; creates the publication if it is missing.
-    async fn source(&self, session: &Session) -> Result<Catalog, LeadError> {
+    async fn source(&self, session: &Session) -> anyhow::Result<Catalog> {
         let looking = requirements::look(session, self.source.postgres);
         let (found, catalog) = self.step("checking tables and publication", looking).await?;
         let unmet = requirements::unmet(found);
         let faults = unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64);
         self.metrics.source_faults.set([], faults);
         match unmet {
-            Some(unmet) => return Err(RequirementsError::from(unmet).into()),
+            Some(unmet) => return Err(unmet.into()),
             None if catalog.publication.is_none() => {
                 slot::create_publication(session, self.source.postgres).await?;
             }
@@ -244,23 +245,25 @@ impl Leader<'_> {
         Ok(catalog)
     }
 
-    async fn topics(&self, client: &Client) -> Result<(), LeadError> {
+    async fn topics(&self, client: &Client) -> anyhow::Result<()> {
         let there = client.cluster().await?.topics;
         let wanted = [&self.source.persons.topic, &self.source.persons.distinct_id_topic];
         let missing = wanted.into_iter().find(|topic| !there.contains_key(*topic));
-        missing.map_or(Ok(()), |topic| Err(LeadError::NoTopic(topic.clone())))
+        match missing {
+            None => Ok(()),
+            Some(topic) => {
+                bail!("kafka has no topic {topic}: add it to topics.toml, and run posthouse topics apply")
+            }
+        }
     }
 
     /// Fails if another producer writes persons. Returns the offset per topic partition up to which
     /// messages were searched.
-    async fn clear(&self) -> Result<BTreeMap<TopicPartition, i64>, LeadError> {
+    async fn clear(&self) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
         let cleared = foreign::clear(self.cluster, self.source).await;
-        let conflicts = match &cleared {
-            Err(ClearanceError::Conflict(error)) => error.conflicts.count(),
-            _ => 0,
-        };
-        self.metrics.conflicts.set([], conflicts);
-        Ok(cleared?)
+        let error = cleared.as_ref().err().and_then(|error| error.downcast_ref::<ConflictError>());
+        self.metrics.conflicts.set([], error.map_or(0, |error| error.conflicts.count()));
+        cleared
     }
 
     /// Exposes the last audit of any leader, so that a takeover does not end an alert.
@@ -280,4 +283,12 @@ impl Leader<'_> {
         };
         self.metrics.copied.set([table], rows);
     }
+}
+
+/// Whether the stream fails because its WAL is older than the publication, which was dropped and
+/// recreated.
+fn lacks_publication(error: &anyhow::Error) -> bool {
+    let Some(StreamError::Connection(error)) = error.downcast_ref() else { return false };
+    let said = error.to_string();
+    said.contains("publication") && said.contains("does not exist")
 }

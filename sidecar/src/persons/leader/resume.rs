@@ -5,15 +5,15 @@ use std::fmt;
 use pgwire_replication::Lsn;
 
 use super::super::requirements::Catalog;
+use super::Leader;
 use super::hold::{History, SlotOrigin};
-use super::{LeadError, Leader};
 use crate::config::VersionRule;
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore, Published};
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
 use crate::persons::publish::version::{AHEAD, of_copy, of_dependents};
 use crate::persons::snapshot;
-use crate::persons::version_guard::{self, NewestError};
+use crate::persons::version_guard;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
@@ -85,7 +85,7 @@ impl Leader<'_> {
         history: &History,
         origin: SlotOrigin,
         catalog: &Catalog,
-    ) -> Result<Lsn, LeadError> {
+    ) -> anyhow::Result<Lsn> {
         let slot = slot::observe(session, self.source.postgres).await?;
         let confirmed = slot.map_or(Lsn::from_u64(0), |slot| slot.confirmed);
         let (end, _) = snapshot::now(session).await?;
@@ -120,14 +120,12 @@ impl Leader<'_> {
         begins: &mut Checkpoint,
         beginning: Beginning,
         load: Option<&Checkpoint>,
-    ) -> Result<(), LeadError> {
+    ) -> anyhow::Result<()> {
         let base = begins.version_base(self.source.postgres);
-        let hidden = match version_guard::check(self.cluster, session, base).await {
-            Ok(()) => None,
+        let hidden = match version_guard::check(self.cluster, session, base).await? {
             // The origin of these versions is unknown.
-            Err(error @ NewestError::Hidden { .. }) if load.is_none() => return Err(error.into()),
-            Err(NewestError::Hidden { stored, .. }) => Some(stored),
-            Err(error) => return Err(error.into()),
+            Some(hidden) if load.is_none() => return Err(hidden.into()),
+            hidden => hidden.map(|hidden| hidden.stored),
         };
         // Nodes may not have consumed all of it yet.
         let published = match (beginning, load) {

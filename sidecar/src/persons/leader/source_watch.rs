@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::requirements::{self, Catalog, Guarantees, UnmetError};
-use super::{ERROR_LOG_INTERVAL, LeadError, Leader};
+use super::{ERROR_LOG_INTERVAL, Leader};
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore};
 use crate::persons::postgres::session::{PostgresError, Session};
 
@@ -51,7 +52,7 @@ impl<'a> SourceWatch<'a> {
     }
 
     /// Checks until the stream has to restart.
-    pub(super) async fn run(mut self) -> LeadError {
+    pub(super) async fn run(mut self) -> anyhow::Error {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -59,7 +60,7 @@ impl<'a> SourceWatch<'a> {
             match self.look().await {
                 Ok(()) => {}
                 // The stream itself reports an unreachable PostgreSQL.
-                Err(LeadError::Postgres(error)) => {
+                Err(error) if error.is::<PostgresError>() => {
                     tracing::warn!(error = %error, "requirements of the source can't be checked");
                     self.session = None;
                 }
@@ -78,7 +79,7 @@ impl<'a> SourceWatch<'a> {
         Ok((requirements::unmet(found), catalog))
     }
 
-    async fn look(&mut self) -> Result<(), LeadError> {
+    async fn look(&mut self) -> anyhow::Result<()> {
         let (unmet, catalog) = self.catalog().await?;
         let count = unmet.as_ref().map_or(0, |unmet| unmet.requirements.len() as u64);
         self.leader.metrics.source_faults.set([], count);
@@ -118,9 +119,10 @@ impl<'a> SourceWatch<'a> {
             self.store.change(mark).await?;
             self.vanished.notify_one();
         }
-        match catalog.guarantees(self.leader.source.postgres) == self.guarantees {
-            true => Ok(()),
-            false => Err(LeadError::Guarantees),
-        }
+        ensure!(
+            catalog.guarantees(self.leader.source.postgres) == self.guarantees,
+            "a unique index or a foreign key of the person tables was created or dropped: the stream restarts, and an audit follows"
+        );
+        Ok(())
     }
 }

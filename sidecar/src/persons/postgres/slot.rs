@@ -1,5 +1,6 @@
 //! Publication and replication slot: creation, checks, position.
 
+use anyhow::bail;
 use minijinja::context;
 use pgwire_replication::Lsn;
 
@@ -17,26 +18,6 @@ pub(crate) struct Slot {
     pub(crate) is_lost: bool,
     /// WAL retained for the slot, in bytes.
     pub(crate) lag: u64,
-}
-
-/// Why a slot or publication can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SlotError {
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// The slot belongs to another program.
-    #[error(
-        "replication slot {slot} is of plugin {plugin} in database {database}, not of pgoutput in {wanted}: choose another name as \
-         persons.postgres.slot"
-    )]
-    Foreign {
-        slot: String,
-        plugin: String,
-        database: String,
-        /// The database of the config.
-        wanted: String,
-    },
 }
 
 /// Creates the publication of both tables; succeeds if another process created it meanwhile.
@@ -58,8 +39,8 @@ pub(crate) async fn create_publication(session: &Session, config: &Postgres) -> 
 /// Returns the observed slot, or `None` if it does not exist.
 ///
 /// # Errors
-/// [`SlotError::Foreign`] if it has another plugin or database.
-pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Option<Slot>, SlotError> {
+/// Fails if it has another plugin or database.
+pub(crate) async fn observe(session: &Session, config: &Postgres) -> anyhow::Result<Option<Slot>> {
     const TASK: &str = "report its replication slots";
     let values = context! { slot => literal(&config.slot) };
     let rows = session.rows(TASK, "postgres/slot.sql", values).await?;
@@ -69,12 +50,12 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Opti
         return Err(session.odd(TASK, format!("{row:?}")).into());
     };
     if plugin != "pgoutput" || *database != config.database {
-        return Err(SlotError::Foreign {
-            slot: config.slot.clone(),
-            plugin: plugin.clone(),
-            database: database.clone(),
-            wanted: config.database.clone(),
-        });
+        bail!(
+            "replication slot {} is of plugin {plugin} in database {database}, not of pgoutput in {}: choose another name as \
+             persons.postgres.slot",
+            config.slot,
+            config.database
+        );
     }
     let is_lost = status == "lost";
     // A lost slot may have no position.
@@ -87,7 +68,7 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> Result<Opti
     Ok(Some(Slot { is_active: active == "t", confirmed, is_lost, lag }))
 }
 
-pub(crate) async fn drop(session: &Session, config: &Postgres) -> Result<(), SlotError> {
+pub(crate) async fn drop(session: &Session, config: &Postgres) -> anyhow::Result<()> {
     let values = context! { slot => literal(&config.slot) };
     session.rows("drop a replication slot", "postgres/drop_slot.sql", values).await?;
     Ok(())

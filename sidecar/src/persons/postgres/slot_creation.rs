@@ -11,7 +11,6 @@ use crate::config::Postgres;
 use crate::supervise::Heartbeat;
 
 use super::session::{PostgresError, Session, literal, text};
-use super::slot::SlotError;
 
 /// Time limit for older transactions. An unfinished slot retains WAL too.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
@@ -28,7 +27,7 @@ pub(crate) async fn create(
     session: &Session,
     config: &Postgres,
     heartbeat: &Heartbeat,
-) -> Result<(), SlotError> {
+) -> anyhow::Result<()> {
     heartbeat.beat("creating the replication slot", BLOCKERS_TIMEOUT);
     let values = context! { slot => literal(&config.slot) };
     let created = tokio::select! {

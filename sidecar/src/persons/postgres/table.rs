@@ -1,5 +1,7 @@
 //! Source tables: the columns that posthouse reads, their order and types.
 
+use anyhow::{bail, ensure};
+
 use crate::config::{Postgres, TableName, VersionRule};
 
 use super::pgoutput::{Cell, Relation};
@@ -88,36 +90,6 @@ pub(crate) mod distinct_id {
     pub(crate) const DISTINCT_ID: usize = 2;
     pub(crate) const PERSON: usize = 3;
     pub(crate) const VERSION: usize = 4;
-}
-
-/// Why a table can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TableError {
-    /// A column is missing.
-    #[error(
-        "table {table} has no column {column}: the table is not synced until the column is back, or persons.postgres.\
-         {section}.{key} names its replacement"
-    )]
-    NoColumn {
-        table: TableName,
-        /// Its section in the config.
-        section: &'static str,
-        column: String,
-        /// Its key in the config.
-        key: &'static str,
-    },
-    /// A column has an unsupported type.
-    #[error(
-        "column {column} of table {table} has an unsupported type (OID {found} in pg_type): it must be {wanted}"
-    )]
-    Type {
-        table: TableName,
-        column: String,
-        /// The type's OID.
-        found: u32,
-        /// The supported types.
-        wanted: &'static str,
-    },
 }
 
 impl Table {
@@ -211,7 +183,7 @@ impl Table {
     }
 
     /// Returns the indexes of its columns in the rows of `relation`.
-    pub(crate) fn places(&self, relation: &Relation) -> Result<Vec<usize>, TableError> {
+    pub(crate) fn places(&self, relation: &Relation) -> anyhow::Result<Vec<usize>> {
         self.columns.iter().map(|column| self.find(column, relation)).collect()
     }
 
@@ -227,23 +199,24 @@ impl Table {
         self.columns.iter().zip(places).all(|(column, place)| place.is_some() || !is_key(column))
     }
 
-    fn find(&self, column: &TableColumn, relation: &Relation) -> Result<usize, TableError> {
+    fn find(&self, column: &TableColumn, relation: &Relation) -> anyhow::Result<usize> {
         let found = relation.columns.iter().enumerate().find(|(_, found)| found.name == column.name);
-        let (place, found) = found.ok_or_else(|| TableError::NoColumn {
-            table: self.name.clone(),
-            section: self.section(),
-            column: column.name.clone(),
-            key: column.key,
-        })?;
-        if column.data_type.ids().contains(&found.type_id) {
-            return Ok(place);
-        }
-        Err(TableError::Type {
-            table: self.name.clone(),
-            column: column.name.clone(),
-            found: found.type_id,
-            wanted: column.data_type.name(),
-        })
+        let (table, name) = (&self.name, &column.name);
+        let Some((place, found)) = found else {
+            bail!(
+                "table {table} has no column {name}: the table is not synced until the column is back, or persons.postgres.\
+                 {}.{} names its replacement",
+                self.section(),
+                column.key
+            );
+        };
+        ensure!(
+            column.data_type.ids().contains(&found.type_id),
+            "column {name} of table {table} has an unsupported type (OID {} in pg_type): it must be {}",
+            found.type_id,
+            column.data_type.name()
+        );
+        Ok(place)
     }
 }
 
@@ -299,7 +272,7 @@ pub(crate) mod tests {
 
     #[test]
     fn columns_are_found_wherever_they_stand_and_others_ignored() {
-        assert_eq!(person().places(&relation(&COLUMNS)), Ok(vec![2, 3, 4, 6, 5, 0]));
+        assert_eq!(person().places(&relation(&COLUMNS)).expect("columns"), [2, 3, 4, 6, 5, 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::message::Outgoing;
-use super::version::{Transaction, VersionError, of_dependents};
+use super::version::{Transaction, of_dependents};
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{Key, Presence, RowReader, ValueError};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
@@ -30,17 +30,6 @@ pub(crate) struct RowChange {
     pub(crate) before: Option<Vec<Cell>>,
     /// The new row; absent if it was deleted.
     pub(crate) after: Option<Vec<Cell>>,
-}
-
-/// Why a change can't be converted to a message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ChangeError {
-    /// A value is invalid.
-    #[error(transparent)]
-    Value(#[from] ValueError),
-    /// There is no version for the change.
-    #[error(transparent)]
-    Version(#[from] VersionError),
 }
 
 /// The source of versions.
@@ -64,7 +53,7 @@ impl Versions {
     /// Returns the version of a change as it is in the WAL, before any lookup. Must be called for
     /// every change of a transaction, in order. `None` for a row that its transaction has changed
     /// too often.
-    pub(crate) fn next(&mut self, change: &RowChange, table: &Table) -> Result<Option<u64>, ChangeError> {
+    pub(crate) fn next(&mut self, change: &RowChange, table: &Table) -> anyhow::Result<Option<u64>> {
         match self {
             Self::Copy(version) => Ok(Some(*version)),
             Self::Column => {
@@ -90,20 +79,20 @@ impl Versions {
     }
 
     /// Returns the version of a row that depends on a change of the transaction at `commit`.
-    pub(crate) fn dependent(&self, commit: Lsn, row: &RowReader<'_>) -> Result<u64, ChangeError> {
+    pub(crate) fn dependent(&self, commit: Lsn, row: &RowReader<'_>) -> anyhow::Result<u64> {
         match self {
             Self::Copy(version) => Ok(*version),
             Self::Column => Ok(row.version()?),
-            Self::Wal { base, .. } => Ok(of_dependents(commit, *base)?),
+            Self::Wal { base, .. } => of_dependents(commit, *base),
         }
     }
 
     /// Returns the version of the deletion of a key that no row has after its last change.
-    pub(crate) fn deletion(&self, last: &LastChange) -> Result<u64, ChangeError> {
+    pub(crate) fn deletion(&self, last: &LastChange) -> anyhow::Result<u64> {
         match self {
             Self::Copy(version) => Ok(*version),
             Self::Column => Ok(last.version.unwrap_or_default()),
-            Self::Wal { base, .. } => Ok(of_dependents(last.commit, *base)?),
+            Self::Wal { base, .. } => of_dependents(last.commit, *base),
         }
     }
 }

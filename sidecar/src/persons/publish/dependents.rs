@@ -8,7 +8,7 @@ use pgwire_replication::Lsn;
 use uuid::Uuid;
 
 use super::change::RowChange;
-use super::lookup::{Lookup, LookupError, MAX_MERGES};
+use super::lookup::{Lookup, MAX_MERGES};
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, RowReader};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id};
@@ -33,7 +33,7 @@ impl Lookup {
         &self,
         changes: &[RowChange],
         seen: &mut bool,
-    ) -> Result<Vec<Dependent>, LookupError> {
+    ) -> anyhow::Result<Vec<Dependent>> {
         let mut renamed = self.renamed(changes)?;
         if renamed.is_empty() {
             return Ok(Vec::new());
@@ -73,7 +73,7 @@ impl Lookup {
 
     /// Persons whose uuid changes, each with whether it had one before. Without a foreign key,
     /// distinct ids can exist before their person and after it.
-    fn renamed(&self, changes: &[RowChange]) -> Result<HashMap<i64, (Lsn, bool)>, LookupError> {
+    fn renamed(&self, changes: &[RowChange]) -> anyhow::Result<HashMap<i64, (Lsn, bool)>> {
         let mut renamed = HashMap::new();
         for change in changes.iter().filter(|change| change.kind == TableKind::Person) {
             let reader = |cells| RowReader::new(self.table(TableKind::Person), cells);
@@ -98,7 +98,7 @@ impl Lookup {
 
     /// The id of a person whose row remains although it is, or may have been, deleted or merged.
     /// The previous state is known only for persons in the cache.
-    fn revived_or_gone(&self, after: &RowReader<'_>) -> Result<Option<i64>, LookupError> {
+    fn revived_or_gone(&self, after: &RowReader<'_>) -> anyhow::Result<Option<i64>> {
         if !self.table(TableKind::Person).is_soft() {
             return Ok(None);
         }
@@ -113,7 +113,7 @@ impl Lookup {
     }
 
     /// Adds the persons that were merged into these, because their distinct ids follow too.
-    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> Result<(), LookupError> {
+    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> anyhow::Result<()> {
         let table = self.table(TableKind::Person);
         let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
         let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();

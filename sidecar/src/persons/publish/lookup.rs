@@ -14,9 +14,7 @@ use crate::config::Postgres;
 use super::change::{PersonIds, RowChange};
 use super::person_cache::PersonCache;
 use crate::persons::postgres::pgoutput::Cell;
-use crate::persons::postgres::row::{
-    DistinctId, DistinctIdKey, Key, PersonKey, Presence, RowReader, ValueError,
-};
+use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, PersonKey, Presence, RowReader};
 use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
 use crate::persons::postgres::slot::qualified;
 use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
@@ -24,16 +22,6 @@ use crate::persons::requirements::Guarantees;
 
 /// Interval between two checks whether a transaction is visible.
 const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(10);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LookupError {
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// A value can't be parsed.
-    #[error(transparent)]
-    Value(#[from] ValueError),
-}
 
 /// Maximum length of a chain of merges. `sql/audit/postgres_distinct_id.sql` has the same number.
 pub(crate) const MAX_MERGES: u32 = 16;
@@ -94,11 +82,7 @@ impl Lookup {
     /// Reads the values that the changes lack. A row that was deleted since is left out, because
     /// its deletion arrives later in the stream. `seen` is whether the transactions of the changes
     /// are known to be visible to this session.
-    pub(crate) async fn fill(
-        &mut self,
-        changes: &mut [RowChange],
-        seen: &mut bool,
-    ) -> Result<(), LookupError> {
+    pub(crate) async fn fill(&mut self, changes: &mut [RowChange], seen: &mut bool) -> anyhow::Result<()> {
         self.batch.clear();
         for kind in [TableKind::Person, TableKind::DistinctId] {
             self.unchanged(kind, changes, seen).await?;
@@ -113,7 +97,7 @@ impl Lookup {
         kind: TableKind,
         changes: &mut [RowChange],
         seen: &mut bool,
-    ) -> Result<(), LookupError> {
+    ) -> anyhow::Result<()> {
         let table = self.table(kind);
         let lacking = |change: &RowChange| {
             let row = change.after.as_ref().filter(|_| change.kind == kind)?;
@@ -141,7 +125,7 @@ impl Lookup {
 
     /// Looks up persons of distinct ids that are neither cached nor earlier in these changes. With
     /// a deferred foreign key a distinct id can precede its person.
-    async fn persons(&mut self, changes: &[RowChange], seen: &mut bool) -> Result<(), LookupError> {
+    async fn persons(&mut self, changes: &[RowChange], seen: &mut bool) -> anyhow::Result<()> {
         let (mut wanted, mut come) = (BTreeSet::new(), HashSet::new());
         for change in changes {
             let Some(row) = &change.after else { continue };
@@ -190,13 +174,13 @@ impl Lookup {
         kind: TableKind,
         keys: &[Key],
         changes: &[RowChange],
-    ) -> Result<Vec<Vec<Cell>>, LookupError> {
+    ) -> anyhow::Result<Vec<Vec<Cell>>> {
         self.see(changes, &mut false).await?;
         Ok(rows_by_key(&self.session, self.table(kind), keys).await?)
     }
 
     /// Waits until the changes are visible to queries.
-    pub(crate) async fn see(&self, changes: &[RowChange], seen: &mut bool) -> Result<(), LookupError> {
+    pub(crate) async fn see(&self, changes: &[RowChange], seen: &mut bool) -> anyhow::Result<()> {
         const TASK: &str = "report whether a transaction is visible";
         if *seen {
             return Ok(());
@@ -233,7 +217,7 @@ impl Lookup {
     }
 
     /// Returns the current uuids of persons, after merges.
-    pub(crate) async fn uuids(&self, ids: &BTreeSet<i64>) -> Result<HashMap<i64, Resolved>, LookupError> {
+    pub(crate) async fn uuids(&self, ids: &BTreeSet<i64>) -> anyhow::Result<HashMap<i64, Resolved>> {
         let table = self.table(TableKind::Person);
         let mut resolved = HashMap::new();
         // Persons that are merged into each key, as far as it is resolved.

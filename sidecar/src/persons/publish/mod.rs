@@ -14,27 +14,14 @@ use crate::config::Persons;
 use crate::kafka::{DeliveryError, DeliveryHandle, Producer};
 use crate::persons::source::PersonSource;
 
-use self::change::{ChangeError, LastChange, PersonIds as _, RowChange, Versions, messages};
+use self::change::{LastChange, PersonIds as _, RowChange, Versions, messages};
 use self::dependents::Dependent;
-use self::lookup::{Lookup, LookupError};
+use self::lookup::Lookup;
 use self::message::Outgoing;
 use super::postgres::row::{Key, Presence, RowReader, ValueError};
 use super::postgres::session::{PostgresError, Session};
 use super::postgres::table::{Table, TableKind};
 use super::requirements::Guarantees;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PublishError {
-    /// Missing values can't be looked up.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// Changes can't be converted to messages.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-    /// The brokers did not accept the messages.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-}
 
 /// Keys whose rows are read in their current state, each with its last change.
 type AsNow = HashMap<Key, LastChange>;
@@ -81,7 +68,7 @@ impl<'a> Publisher<'a> {
         &mut self,
         changes: &mut [RowChange],
         receipt: &Arc<DeliveryHandle>,
-    ) -> Result<Sent, PublishError> {
+    ) -> anyhow::Result<Sent> {
         let mut sent = Sent { keyless: self.keyless(changes)?, ..Sent::default() };
         let versions: Vec<Option<u64>> = changes
             .iter()
@@ -93,22 +80,21 @@ impl<'a> Publisher<'a> {
         let mut as_now: [AsNow; 2] = Default::default();
         for (change, version) in changes.iter().zip(versions) {
             let table = self.lookup.table(change.kind).clone();
-            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            let known_by = change.known_by(&table)?;
             let keys = &mut as_now[change.kind as usize];
             if version.is_none() && !known_by.iter().any(|key| keys.contains_key(key)) {
                 warn_uncounted(change, &table, &known_by);
             }
             // If two rows share a key, the other row may remain.
-            let may_be_left =
-                change.loses_key(&table).map_err(ChangeError::from)? && !self.lookup.is_unique(change.kind);
+            let may_be_left = change.loses_key(&table)? && !self.lookup.is_unique(change.kind);
             let Some(version) = version.filter(|_| !may_be_left) else {
                 // Inserted in commit order, so that the last change wins.
                 let last = LastChange { commit: change.commit, version };
                 keys.extend(known_by.into_iter().map(|key| (key, last)));
-                self.pass_person(change, &table).map_err(ChangeError::from)?;
+                self.pass_person(change, &table)?;
                 continue;
             };
-            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
+            for message in messages(change, &table, version, &mut self.lookup)? {
                 self.send(&message, receipt).await?;
                 sent.messages += 1;
             }
@@ -126,7 +112,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Counts deletions without the row's key in ClickHouse.
-    fn keyless(&self, changes: &[RowChange]) -> Result<u64, ChangeError> {
+    fn keyless(&self, changes: &[RowChange]) -> anyhow::Result<u64> {
         let mut keyless = 0;
         for change in changes.iter().filter(|change| change.after.is_none()) {
             let cells = change.before.as_deref().unwrap_or_default();
@@ -145,7 +131,7 @@ impl<'a> Publisher<'a> {
         mut keys: AsNow,
         changes: &[RowChange],
         receipt: &Arc<DeliveryHandle>,
-    ) -> Result<u64, PublishError> {
+    ) -> anyhow::Result<u64> {
         if keys.is_empty() {
             return Ok(0);
         }
@@ -156,18 +142,16 @@ impl<'a> Publisher<'a> {
         self.lookup.fill(&mut now, &mut true).await?;
         let mut sent = 0;
         for change in &now {
-            let known_by = change.known_by(&table).map_err(ChangeError::from)?;
+            let known_by = change.known_by(&table)?;
             // If several rows share a key, any of them will do.
             let Some(last) = known_by.first().and_then(|key| keys.remove(key)) else { continue };
             let reader = RowReader::new(&table, change.after.as_deref().unwrap_or_default());
             let version = self.versions.dependent(last.commit, &reader)?;
-            for message in messages(change, &table, version, &mut self.lookup).map_err(ChangeError::from)? {
+            for message in messages(change, &table, version, &mut self.lookup)? {
                 self.send(&message, receipt).await?;
                 sent += 1;
             }
-            if let (TableKind::Person, true, Some(id)) =
-                (kind, table.is_soft(), reader.id().map_err(ChangeError::from)?)
-            {
+            if let (TableKind::Person, true, Some(id)) = (kind, table.is_soft(), reader.id()?) {
                 // The stream has not reached this row version yet.
                 self.lookup.forget(id);
             }

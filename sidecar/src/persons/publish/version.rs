@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use anyhow::Context;
 use pgwire_replication::Lsn;
 
 /// Bits of the count of a row's changes.
@@ -38,23 +39,13 @@ const MAX_COUNTED_ROWS: usize = 1 << 20;
 /// batches in flight.
 pub(crate) const AHEAD: u64 = 1 << 30;
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum VersionError {
-    /// The WAL position is beyond the limit of versions.
-    #[error(
-        "the WAL is at {place}, beyond {}, where versions end: please report this",
-        Lsn::from_u64(PLACE_LIMIT)
-    )]
-    Place { place: Lsn },
-}
-
 /// Returns the version of every row of a snapshot after a slot was created, regardless of when it
 /// is read. It is less than the version of any change that the slot yields, and more than the
 /// version of any change before.
 ///
 /// # Errors
-/// [`VersionError::Place`].
-pub(crate) fn of_copy(slot_begins: Lsn, base: u64) -> Result<u64, VersionError> {
+/// Fails if the WAL position is beyond the limit of versions.
+pub(crate) fn of_copy(slot_begins: Lsn, base: u64) -> anyhow::Result<u64> {
     Ok(first(slot_begins, base)?.saturating_sub(1))
 }
 
@@ -63,19 +54,24 @@ pub(crate) fn of_copy(slot_begins: Lsn, base: u64) -> Result<u64, VersionError> 
 /// the version of any change of a later transaction, which arrives separately.
 ///
 /// # Errors
-/// [`VersionError::Place`].
-pub(crate) fn of_dependents(commit: Lsn, base: u64) -> Result<u64, VersionError> {
+/// Fails if the WAL position is beyond the limit of versions.
+pub(crate) fn of_dependents(commit: Lsn, base: u64) -> anyhow::Result<u64> {
     // No snapshot has this version. The position after a commit is more than one step further,
     // because the commit record is longer.
     Ok(first(commit, base)? + LAST_COUNT)
 }
 
-fn first(commit: Lsn, base: u64) -> Result<u64, VersionError> {
+fn first(commit: Lsn, base: u64) -> anyhow::Result<u64> {
     let place = commit.as_u64();
     let version = ((place >> ALIGN_BITS) << COUNT_BITS).checked_add(base);
     version
         .filter(|version| place < PLACE_LIMIT && *version <= i64::MAX.unsigned_abs() - LAST_COUNT)
-        .ok_or(VersionError::Place { place: commit })
+        .with_context(|| {
+            format!(
+                "the WAL is at {commit}, beyond {}, where versions end: please report this",
+                Lsn::from_u64(PLACE_LIMIT)
+            )
+        })
 }
 
 /// Version counter of one transaction's changes.
@@ -94,8 +90,8 @@ impl Transaction {
     /// Creates a counter for the transaction that commits at `commit`.
     ///
     /// # Errors
-    /// [`VersionError::Place`].
-    pub(crate) fn begin(commit: Lsn, base: u64) -> Result<Self, VersionError> {
+    /// Fails if the WAL position is beyond the limit of versions.
+    pub(crate) fn begin(commit: Lsn, base: u64) -> anyhow::Result<Self> {
         let (first, counts) = (first(commit, base)?, HashMap::default());
         Ok(Self { commit, first, base: 0, greatest: 0, counts })
     }
@@ -163,7 +159,7 @@ mod tests {
 
     #[test]
     fn no_wal_gives_a_version_that_an_application_counts_to() {
-        assert_eq!(of_copy(Lsn::from_u64(1 << 20), 0), Ok(MIN_WAL_VERSION));
+        assert_eq!(of_copy(Lsn::from_u64(1 << 20), 0).unwrap(), MIN_WAL_VERSION);
         assert_eq!(MIN_WAL_VERSION, u64::from(u32::MAX));
     }
 

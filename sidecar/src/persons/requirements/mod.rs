@@ -101,17 +101,6 @@ pub(crate) fn script(requirements: &[Requirement]) -> String {
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Why a source is unknown or unusable.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RequirementsError {
-    /// PostgreSQL's answer was an error or unexpected.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// Requirements are not met.
-    #[error(transparent)]
-    Unmet(#[from] UnmetError),
-}
-
 /// Returns the requirements of the observed source, and the catalog they were derived from.
 pub(super) async fn look(
     session: &Session,
@@ -122,7 +111,7 @@ pub(super) async fn look(
 }
 
 /// Fails unless the source meets every requirement.
-pub(super) async fn require(session: &Session, config: &Postgres) -> Result<Catalog, RequirementsError> {
+pub(super) async fn require(session: &Session, config: &Postgres) -> anyhow::Result<Catalog> {
     let (requirements, catalog) = look(session, config).await?;
     match unmet(requirements) {
         None => Ok(catalog),
