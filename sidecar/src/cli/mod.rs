@@ -28,7 +28,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::backfill::map::MappingError;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
-use crate::topics::SpecError;
+use crate::topics::{SpecError, UnnamedTopicsError};
 
 use self::logs::LogOptions;
 use self::output::Output;
@@ -190,16 +190,13 @@ impl Verb {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     // A mapping error is the cause of an error that names the file that it does not fit.
-    let wrong_config = error
-        .chain()
-        .any(|cause| cause.is::<ConfigError>() || cause.is::<SpecError>() || cause.is::<MappingError>());
-    let wrong_name = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref::<crate::topics::TopicsPlanError>(),
-            Some(crate::topics::TopicsPlanError::Unnamed { .. })
-        )
+    let wrong_config = error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || cause.is::<SpecError>()
+            || cause.is::<MappingError>()
+            || cause.is::<UnnamedTopicsError>()
     });
-    if wrong_config || wrong_name { WRONG_CONFIG } else { FAILED }
+    if wrong_config { WRONG_CONFIG } else { FAILED }
 }
 
 #[cfg(test)]

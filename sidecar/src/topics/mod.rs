@@ -16,7 +16,7 @@ mod reconcile;
 mod import;
 
 use crate::cluster::Cluster;
-use crate::kafka::{KafkaCluster, KafkaError};
+use crate::kafka::KafkaCluster;
 
 pub(crate) use self::apply::lock::LockError;
 pub use self::apply::lock::{Lock, LockScope};
@@ -34,10 +34,10 @@ pub(crate) async fn compare(
     cluster: &Cluster,
     spec: &Spec,
     options: &Options,
-) -> Result<(TopicsPlan, Observed), TopicsPlanError> {
+) -> anyhow::Result<(TopicsPlan, Observed)> {
     let unnamed = options.unnamed(spec);
     if !unnamed.is_empty() {
-        return Err(TopicsPlanError::Unnamed { topics: unnamed.join(", ") });
+        return Err(UnnamedTopicsError { topics: unnamed.join(", ") }.into());
     }
     let observed = observe(cluster, spec).await?;
     guard(spec, &observed.cluster)?;
@@ -46,20 +46,13 @@ pub(crate) async fn compare(
     Ok((plan, observed))
 }
 
-/// Reason why there is no plan.
+/// A confirmation names a topic that is missing in the file; exit code 2.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TopicsPlanError {
-    /// The brokers can't be asked.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// A confirmation names a topic that is missing in the file; exit code 2.
-    #[error(
-        "--yes-delete and --yes-loss are for topics of the topics file, and it does not name {topics}: correct the name"
-    )]
-    Unnamed { topics: String },
-    /// The brokers belong to another cluster.
-    #[error(transparent)]
-    OtherCluster(#[from] OtherCluster),
+#[error(
+    "--yes-delete and --yes-loss are for topics of the topics file, and it does not name {topics}: correct the name"
+)]
+pub(crate) struct UnnamedTopicsError {
+    topics: String,
 }
 
 /// The brokers are not the cluster of the topics file.

@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use self::lock::{Lock, LockError};
+use self::lock::Lock;
 use super::plan::values::same;
 use super::plan::{Step, TopicChange};
 use crate::kafka::{Client, ConfigChange, ConfigOrigin, KafkaError, NewTopic, Refusal};
@@ -43,26 +43,12 @@ pub(crate) struct AppliedStep {
     pub(crate) outcome: StepOutcome,
 }
 
-/// Error that ends an apply early. Finished steps stay, and a new plan has the rest.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TopicsApplyError {
-    /// Another process changes topics.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The brokers can't be asked, or a request failed as a whole.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-}
-
 /// Executes the steps in order. A failed step ends its own topic; other topics go on.
 ///
 /// # Errors
-/// [`TopicsApplyError`]; the failure of one topic is in its outcome.
-pub(crate) async fn apply(
-    client: &Client,
-    lock: &Lock,
-    steps: &[Step],
-) -> Result<Vec<AppliedStep>, TopicsApplyError> {
+/// Fails if the lock is lost, or a request fails as a whole. Finished steps stay, and a new plan
+/// has the rest. The failure of one topic is in its outcome.
+pub(crate) async fn apply(client: &Client, lock: &Lock, steps: &[Step]) -> anyhow::Result<Vec<AppliedStep>> {
     let mut applied: Vec<AppliedStep> = Vec::new();
     let mut failed = BTreeSet::new();
     let phases: Vec<&[Step]> = steps.chunk_by(|a, b| kind(&a.change) == kind(&b.change)).collect();

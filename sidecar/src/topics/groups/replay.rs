@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::partitions::places;
 use crate::cluster::Cluster;
 use crate::config::{Config, Consumer, OffsetStorage};
-use crate::kafka::{KafkaError, TopicPartition};
+use crate::kafka::TopicPartition;
 use crate::node::{Node, NodeError};
 use crate::schema::Replays;
 use crate::sql;
@@ -16,17 +16,6 @@ use crate::sql;
 const CONSUMER: &str = "kafka_events";
 /// Table of the stored events.
 const STORAGE: &str = "sharded_events";
-
-/// Reason why a replay can't be ruled out.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReplayError {
-    /// A node can't be asked.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The brokers can't be asked.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-}
 
 #[derive(Deserialize)]
 struct StoredRows {
@@ -71,7 +60,7 @@ async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
 
 /// Number of messages that a consumer without offsets would read; `None` if there are offsets or no
 /// messages.
-async fn from_beginning(cluster: &Cluster) -> Result<Option<i64>, ReplayError> {
+async fn from_beginning(cluster: &Cluster) -> anyhow::Result<Option<i64>> {
     let Cluster { config, nodes, .. } = cluster;
     let client = cluster.kafka()?;
     let topic = &config.events.topic;

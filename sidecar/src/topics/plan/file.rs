@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Context, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::kafka::{ConfigOrigin, TopicConfig};
@@ -34,39 +35,6 @@ struct PlanBasis {
     readers: Option<Vec<String>>,
 }
 
-/// Reason why a plan file can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SavedError {
-    /// The file can't be read or written.
-    #[error("can't use the plan file {path}")]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// The file is no plan, or a plan of another version of posthouse.
-    #[error(
-        "{path} is no plan of this version of posthouse ({reason}): create it again with posthouse topics plan -o {path}"
-    )]
-    Foreign { path: PathBuf, reason: String },
-    /// The plan was made for another cluster.
-    #[error("the plan was made for cluster {wanted}, and this is {found}: check kafka.brokers in the config")]
-    OtherCluster {
-        /// Cluster of the plan.
-        wanted: String,
-        /// Cluster of the brokers.
-        found: String,
-    },
-    /// The cluster has changed since the plan was made.
-    #[error(
-        "the cluster has changed since the plan was made ({changed}): no change was made; create the plan again"
-    )]
-    Changed {
-        /// Changed topics with their differences.
-        changed: String,
-    },
-}
-
 impl SavedPlan {
     /// Combines a plan with the state that it depends on.
     pub(crate) fn new(plan: TopicsPlan, spec: &Spec, observed: &Observed) -> Self {
@@ -76,20 +44,23 @@ impl SavedPlan {
     }
 
     /// Writes the plan as JSON.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), SavedError> {
-        let io = |source| SavedError::Io { path: path.to_owned(), source };
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))?;
-        text.push('\n');
-        std::fs::write(path, text).map_err(io)
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
+        text.and_then(|text| std::fs::write(path, text + "\n")).with_context(|| cant_use(path))
     }
 
     /// Reads a plan that [`SavedPlan::write`] has written.
     ///
     /// # Errors
-    /// [`SavedError::Io`] or [`SavedError::Foreign`].
-    pub(crate) fn read(path: &Path) -> Result<Self, SavedError> {
-        let text = std::fs::read(path).map_err(|source| SavedError::Io { path: path.to_owned(), source })?;
-        let foreign = |reason| SavedError::Foreign { path: path.to_owned(), reason };
+    /// Fails if the file can't be read, is no plan, or is a plan of another version of posthouse.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read(path).with_context(|| cant_use(path))?;
+        let foreign = |reason: String| {
+            let path = path.display();
+            anyhow!(
+                "{path} is no plan of this version of posthouse ({reason}): create it again with posthouse topics plan -o {path}"
+            )
+        };
         let saved: Self = serde_json::from_slice(&text).map_err(|error| foreign(error.to_string()))?;
         if saved.format != FORMAT {
             return Err(foreign(format!("its format is {}, expected {FORMAT}", saved.format)));
@@ -114,13 +85,15 @@ impl SavedPlan {
     /// Checks that the cluster is unchanged since the plan was made.
     ///
     /// # Errors
-    /// [`SavedError::OtherCluster`] or [`SavedError::Changed`].
-    pub(crate) fn check(&self, observed: &Observed) -> Result<(), SavedError> {
+    /// Fails if it is another cluster, or names the changed topics with their differences.
+    pub(crate) fn check(&self, observed: &Observed) -> anyhow::Result<()> {
         let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "without a name".to_owned());
-        if self.cluster_id != observed.cluster.id {
-            let (wanted, found) = (id(&self.cluster_id), id(&observed.cluster.id));
-            return Err(SavedError::OtherCluster { wanted, found });
-        }
+        ensure!(
+            self.cluster_id == observed.cluster.id,
+            "the plan was made for cluster {}, and this is {}: check kafka.brokers in the config",
+            id(&self.cluster_id),
+            id(&observed.cluster.id)
+        );
         let changed: Vec<String> = self
             .seen
             .iter()
@@ -128,8 +101,17 @@ impl SavedPlan {
                 Some(format!("{name}: {}", was.difference(&PlanBasis::of(name, observed))?))
             })
             .collect();
-        if changed.is_empty() { Ok(()) } else { Err(SavedError::Changed { changed: changed.join("; ") }) }
+        ensure!(
+            changed.is_empty(),
+            "the cluster has changed since the plan was made ({}): no change was made; create the plan again",
+            changed.join("; ")
+        );
+        Ok(())
     }
+}
+
+fn cant_use(path: &Path) -> String {
+    format!("can't use the plan file {}", path.display())
 }
 
 impl PlanBasis {
