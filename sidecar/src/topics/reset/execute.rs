@@ -11,15 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anyhow::{bail, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::super::groups::{places, replicas};
-use super::{Reset, ResetError, ResetInput, ResetRequest, SchemaConsumers, look, plan};
+use super::{Reset, ResetInput, ResetRequest, SchemaConsumers, look, plan};
 use crate::cluster::Cluster;
 use crate::config::OffsetStorage;
 use crate::kafka::{Client, TopicPartition};
 use crate::schema::{self, Replays, SchemaStep};
-use crate::topics::apply::lock::{Lock, LockScope};
+use crate::topics::apply::lock::{Lock, LockError, LockScope};
 
 /// How long consumers of dropped tables may stay in the group. Consumers of a dead node stay until
 /// their session ends (45 s).
@@ -27,40 +28,25 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 /// Interval between two checks of the group.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Error of a reset, before or after its first change.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExecuteError {
-    /// No change was made.
-    #[error(transparent)]
-    Before(#[from] ResetError),
-    /// The reset had begun.
-    #[error(
-        "the reset of {group} did not finish: run the same command again, or posthouse schema apply to continue at the \
-         group's current offsets"
-    )]
-    Interrupted {
-        group: String,
-        #[source]
-        source: ResetError,
-    },
-}
-
 /// Plans the reset under the lock and executes it. Calls `said` for each step.
 pub(crate) async fn execute(
     cluster: &Cluster,
     request: &ResetRequest,
     mut said: impl FnMut(String),
-) -> Result<Reset, ExecuteError> {
-    let lock = Lock::take(cluster.kafka().map_err(ResetError::from)?, &LockScope::topics())
-        .await
-        .map_err(ResetError::from)?;
+) -> anyhow::Result<Reset> {
+    let lock = Lock::take(cluster.kafka()?, &LockScope::topics()).await?;
     let found = look(cluster, request).await?;
-    let reset = plan(request, &found).map_err(ResetError::from)?;
-    let run = Run { cluster, kafka: cluster.kafka().map_err(ResetError::from)?, lock: &lock };
+    let reset = plan(request, &found)?;
+    let run = Run { cluster, kafka: cluster.kafka()?, lock: &lock };
     match run.carry_out(&reset, &found, &mut said).await {
         Ok(()) => Ok(reset),
-        Err(error) if error.is_harmless() => Err(error.into()),
-        Err(source) => Err(ExecuteError::Interrupted { group: request.group.clone(), source }),
+        // The lock is lost before the first change.
+        Err(error) if error.is::<LockError>() => Err(error),
+        Err(error) => Err(error.context(format!(
+            "the reset of {} did not finish: run the same command again, or posthouse schema apply to continue at the \
+             group's current offsets",
+            request.group
+        ))),
     }
 }
 
@@ -76,7 +62,7 @@ impl Run<'_> {
         reset: &Reset,
         found: &ResetInput,
         said: &mut impl FnMut(String),
-    ) -> Result<(), ResetError> {
+    ) -> anyhow::Result<()> {
         if reset.moves() {
             self.lock.check().await?;
             if let Some(own) = &found.own {
@@ -96,21 +82,14 @@ impl Run<'_> {
     }
 
     /// Drops the tables node by node. Keeper drops the offsets with the last one.
-    async fn drop_tables(
-        &self,
-        own: &SchemaConsumers,
-        said: &mut impl FnMut(String),
-    ) -> Result<(), ResetError> {
+    async fn drop_tables(&self, own: &SchemaConsumers, said: &mut impl FnMut(String)) -> anyhow::Result<()> {
         let plans = schema::observe(self.cluster, Replays::new()).await?;
         let steps = schema::pause_consumers(&self.cluster.config.database, &plans, &own.names)?;
-        Ok(schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| {
-            said(step_text(step));
-        })
-        .await?)
+        schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| said(step_text(step))).await
     }
 
     /// Checks that Keeper has no replica left, if a node can read Keeper.
-    async fn forgotten(&self) -> Result<(), ResetError> {
+    async fn forgotten(&self) -> anyhow::Result<()> {
         let path = &self.cluster.config.events.keeper_path;
         let (OffsetStorage::Keeper, Some(node)) =
             (self.cluster.config.events.offsets, self.cluster.nodes.first())
@@ -118,16 +97,18 @@ impl Run<'_> {
             return Ok(());
         };
         let left = replicas(node, path).await?.unwrap_or_default();
-        match left.is_empty() {
-            true => Ok(()),
-            false => {
-                Err(ResetError::Kept(left.iter().map(|name| format!("{path}/replicas/{name}")).collect()))
-            }
-        }
+        let left: Vec<String> = left.iter().map(|name| format!("{path}/replicas/{name}")).collect();
+        ensure!(
+            left.is_empty(),
+            "the tables are dropped, and Keeper still knows {}: these offsets would take precedence. Remove the replicas of \
+             nodes that are gone",
+            left.join(", ")
+        );
+        Ok(())
     }
 
     /// Waits until the group has no members, because brokers reject an outside commit before that.
-    async fn alone(&self, group: &str) -> Result<(), ResetError> {
+    async fn alone(&self, group: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + LEAVE_LIMIT;
         loop {
             let known = self.kafka.groups(Some(group)).await?;
@@ -139,9 +120,11 @@ impl Run<'_> {
             if members.is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                return Err(ResetError::Members(members));
-            }
+            ensure!(
+                Instant::now() < deadline,
+                "the tables are dropped, and {} are still in the group: stop these consumers",
+                members.join(", ")
+            );
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -152,7 +135,7 @@ impl Run<'_> {
         &self,
         reset: &Reset,
         found: &ResetInput,
-    ) -> Result<BTreeMap<TopicPartition, i64>, ResetError> {
+    ) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
         let mut offsets: BTreeMap<TopicPartition, i64> =
             reset.moves.iter().map(|step| (step.place.clone(), step.to)).collect();
         let topics = found.own.iter().flat_map(|own| &own.topics);
@@ -169,13 +152,15 @@ impl Run<'_> {
         Ok(offsets)
     }
 
-    async fn read_back(&self, group: &str, wanted: &BTreeMap<TopicPartition, i64>) -> Result<(), ResetError> {
+    async fn read_back(&self, group: &str, wanted: &BTreeMap<TopicPartition, i64>) -> anyhow::Result<()> {
         let committed = self.kafka.committed(group, wanted.keys().cloned().collect()).await?;
         let kept = |(place, offset): &(&TopicPartition, &i64)| committed.get(place) == Some(&Some(**offset));
-        match wanted.iter().filter(|pair| !kept(pair)).count() {
-            0 => Ok(()),
-            others => Err(ResetError::NotKept(others)),
-        }
+        let others = wanted.iter().filter(|pair| !kept(pair)).count();
+        ensure!(
+            others == 0,
+            "{others} partitions have other offsets than were committed: check for another program that commits for the group"
+        );
+        Ok(())
     }
 
     async fn make_tables(
@@ -183,7 +168,7 @@ impl Run<'_> {
         own: &SchemaConsumers,
         reset: &Reset,
         said: &mut impl FnMut(String),
-    ) -> Result<(), ResetError> {
+    ) -> anyhow::Result<()> {
         let plans = schema::observe(self.cluster, Replays::new()).await?;
         let names = |name: &str| own.names.contains(name);
         let back = plans.iter().find_map(|plan| {
@@ -191,13 +176,13 @@ impl Run<'_> {
             Some(format!("{} on {}", table.name, plan.node))
         });
         if let (Some(back), true) = (back, reset.moves()) {
-            return Err(ResetError::CameBack(back));
+            bail!(
+                "{back} was created while the offsets were set, and may have begun at the old ones: check for another \
+                 posthouse schema apply"
+            );
         }
         let steps = schema::steps(&self.cluster.config.database, &plans)?;
-        Ok(schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| {
-            said(step_text(step));
-        })
-        .await?)
+        schema::apply(self.cluster, &steps, &AtomicBool::new(false), |_, step| said(step_text(step))).await
     }
 }
 

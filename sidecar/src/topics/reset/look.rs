@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::groups::{self, GroupSnapshot, observe, places};
-use super::{ResetError, ResetInput, ResetRequest, SchemaConsumers, Target, topics};
+use super::{ResetInput, ResetRequest, SchemaConsumers, Target, topics};
 use crate::cluster::Cluster;
 use crate::config::OffsetStorage;
 use crate::kafka::TopicPartition;
@@ -14,8 +14,8 @@ use crate::schema::{self, Action, KafkaTable, OBJECTS, Replays, Role, SchemaPlan
 /// Observes brokers, nodes and Keeper. Read-only.
 ///
 /// # Errors
-/// [`ResetError`] if brokers or a node can't be asked.
-pub(crate) async fn look(cluster: &Cluster, request: &ResetRequest) -> Result<ResetInput, ResetError> {
+/// Fails if brokers or a node can't be asked.
+pub(crate) async fn look(cluster: &Cluster, request: &ResetRequest) -> anyhow::Result<ResetInput> {
     let client = cluster.kafka()?;
     let seen = observe(cluster, Some(&request.group)).await?;
     let own = own(cluster, request, &seen).await?;
@@ -51,7 +51,7 @@ async fn own(
     cluster: &Cluster,
     request: &ResetRequest,
     seen: &GroupSnapshot,
-) -> Result<Option<SchemaConsumers>, ResetError> {
+) -> anyhow::Result<Option<SchemaConsumers>> {
     let Cluster { config, nodes, .. } = cluster;
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);

@@ -2,7 +2,6 @@
 //!
 //! A pure decision; [`execute`] carries it out.
 
-mod error;
 mod execute;
 mod look;
 mod moves;
@@ -15,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub(crate) use self::error::ResetError;
 pub(crate) use self::execute::execute;
 pub(crate) use self::look::look;
 use self::moves::{moves, topics};
