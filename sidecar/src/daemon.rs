@@ -15,7 +15,7 @@ use crate::http::{self, Reported};
 use crate::metrics::{MetricRegistry, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics};
 use crate::persons::run_leader;
 use crate::span;
-use crate::supervise::{Board, StopError, Task, TaskError};
+use crate::supervise::{Board, Task, panicked};
 use crate::topics::reconcile;
 
 /// Time for an apply of topics to finish at the end. The next apply does the rest.
@@ -25,7 +25,7 @@ const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for HTTP responses, after all other tasks.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Supervised = JoinSet<Result<(), TaskError>>;
+type Supervised = JoinSet<anyhow::Result<()>>;
 
 /// Runs until `stop` ends or a task can't be kept running. Then it ends all tasks: first the tasks
 /// that change data, last the HTTP interface.
@@ -65,7 +65,7 @@ pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -
     let workers_ended = join(workers).await;
     http_stopper.send_replace(true);
     let http_ended = join(interface).await;
-    Ok(ended.and(workers_ended).and(http_ended)?)
+    ended.and(workers_ended).and(http_ended)
 }
 
 fn topics_task(cluster: &Arc<Cluster>, metrics: &mut MetricRegistry) -> Option<Task> {
@@ -98,22 +98,22 @@ fn spawn(tasks: &mut Supervised, task: Task, board: &Board, stop: watch::Receive
 }
 
 /// Waits for a task that can't be kept running.
-async fn first_failure(tasks: &mut Supervised) -> TaskError {
+async fn first_failure(tasks: &mut Supervised) -> anyhow::Error {
     loop {
         match tasks.join_next().await {
             Some(Ok(Ok(()))) => {}
             Some(Ok(Err(error))) => return error,
-            Some(Err(panic)) => return StopError::of_supervisor(panic).into(),
+            Some(Err(panic)) => return panicked("supervisor", panic),
             None => std::future::pending().await,
         }
     }
 }
 
 /// Waits for all tasks, each with its own time limit. Returns the first error.
-async fn join(mut tasks: Supervised) -> Result<(), TaskError> {
+async fn join(mut tasks: Supervised) -> anyhow::Result<()> {
     let mut ended = Ok(());
     while let Some(task) = tasks.join_next().await {
-        let task = task.unwrap_or_else(|panic| Err(StopError::of_supervisor(panic).into()));
+        let task = task.unwrap_or_else(|panic| Err(panicked("supervisor", panic)));
         if let Err(error) = &task {
             tracing::error!(error = %error, "task did not stop cleanly");
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub(crate) use self::health::{Health, TaskHealth};
 pub(crate) use self::heartbeat::Heartbeat;
 pub(crate) use self::memory::trim;
-pub(crate) use self::task::{StopError, Task, TaskError};
+pub(crate) use self::task::{Task, panicked};
 
 /// All tasks of the process. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{anyhow, bail};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -22,46 +23,6 @@ pub(crate) struct Task {
     stop_timeout: Duration,
     min_backoff: Duration,
     run: Box<dyn Fn(Heartbeat, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>,
-}
-
-/// Why a task is not restarted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TaskError {
-    /// Consecutive faults exceeded the limit.
-    #[error("task {task} failed repeatedly, last because {fault}: see the log")]
-    Failing { task: &'static str, fault: TaskFault },
-    /// The task blocks a thread, so it can't be aborted.
-    #[error("task {task} hangs and can't be aborted ({doing}): please report this")]
-    Wedged {
-        task: &'static str,
-        /// Last activity.
-        doing: String,
-    },
-    /// The task did not stop cleanly.
-    #[error(transparent)]
-    Stop(#[from] StopError),
-}
-
-/// Why a task did not stop cleanly.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StopError {
-    /// The task exceeded its stop timeout.
-    #[error("task {task} was aborted, because it did not end within {} s: {doing}", .timeout.as_secs())]
-    Aborted {
-        task: &'static str,
-        /// Last activity.
-        doing: String,
-        timeout: Duration,
-    },
-    #[error("task {task} panicked while it stopped: {message}")]
-    Panicked { task: &'static str, message: String },
-}
-
-impl StopError {
-    /// Error for a panic of the supervisor itself.
-    pub(crate) fn of_supervisor(error: JoinError) -> Self {
-        Self::Panicked { task: "supervisor", message: panic_message(error) }
-    }
 }
 
 impl Task {
@@ -84,7 +45,7 @@ impl Task {
         self,
         board: &Board,
         mut stop: watch::Receiver<bool>,
-    ) -> Result<(), TaskError> {
+    ) -> anyhow::Result<()> {
         let entry = board.enter(self.name);
         let mut faults = FaultCount::new(self.min_backoff);
         loop {
@@ -94,7 +55,7 @@ impl Task {
             let fault = tokio::select! {
                 // A task that ends because of a stop request has no fault.
                 biased;
-                () = stopped(&mut stop) => return Ok(self.end(&entry, running).await?),
+                () = stopped(&mut stop) => return self.end(&entry, running).await,
                 ended = &mut running => match ended {
                     // The request may have come after its branch was polled.
                     Ok(()) if *stop.borrow() => return Ok(()),
@@ -103,14 +64,17 @@ impl Task {
                 },
                 pulse = entry.heartbeat.overdue() => {
                     if !is_aborted(&mut running).await {
-                        return Err(TaskError::Wedged { task: self.name, doing: pulse.doing });
+                        let (task, doing) = (self.name, pulse.doing);
+                        bail!("task {task} hangs and can't be aborted ({doing}): please report this");
                     }
                     TaskFault::Stalled { doing: pulse.doing, silence: pulse.beat.elapsed() }
                 }
             };
             let backoff = match faults.add(begun.elapsed()) {
                 AfterFault::Restart(backoff) => backoff,
-                AfterFault::GiveUp => return Err(TaskError::Failing { task: self.name, fault }),
+                AfterFault::GiveUp => {
+                    bail!("task {} failed repeatedly, last because {fault}: see the log", self.name)
+                }
             };
             tracing::error!(task = self.name, error = %fault, retry_in = ?backoff, "task failed");
             entry.fail(&fault);
@@ -121,16 +85,17 @@ impl Task {
         }
     }
 
-    async fn end(&self, entry: &Arc<Entry>, mut running: JoinHandle<()>) -> Result<(), StopError> {
+    async fn end(&self, entry: &Arc<Entry>, mut running: JoinHandle<()>) -> anyhow::Result<()> {
         let task = self.name;
         match timeout(self.stop_timeout, &mut running).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(StopError::Panicked { task, message: panic_message(error) }),
+            Ok(Err(error)) => Err(panicked(task, error)),
             Err(_) => {
                 let doing = entry.heartbeat.pulse().doing;
                 // A task that blocks its thread ends with the process.
                 is_aborted(&mut running).await;
-                Err(StopError::Aborted { task, doing, timeout: self.stop_timeout })
+                let seconds = self.stop_timeout.as_secs();
+                bail!("task {task} was aborted, because it did not end within {seconds} s: {doing}")
             }
         }
     }
@@ -146,6 +111,11 @@ impl Entry {
         record.fault = None;
         record.restarts += 1;
     }
+}
+
+/// The error of a task, or of its supervisor, that panicked while it stopped.
+pub(crate) fn panicked(task: &str, error: JoinError) -> anyhow::Error {
+    anyhow!("task {task} panicked while it stopped: {}", panic_message(error))
 }
 
 async fn is_aborted(running: &mut JoinHandle<()>) -> bool {
@@ -178,7 +148,7 @@ mod tests {
     /// the number of restarts.
     async fn supervise<F: Future<Output = ()> + Send + 'static>(
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
-    ) -> (Result<(), TaskError>, u64) {
+    ) -> (anyhow::Result<()>, u64) {
         supervise_until(SHORT, run).await
     }
 
@@ -186,7 +156,7 @@ mod tests {
     async fn supervise_until<F: Future<Output = ()> + Send + 'static>(
         stop_timeout: Duration,
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
-    ) -> (Result<(), TaskError>, u64) {
+    ) -> (anyhow::Result<()>, u64) {
         let (stopper, stop) = watch::channel(false);
         let board = Board::default();
         let task = Task { min_backoff: SHORT, ..Task::new("test", stop_timeout, run) };
