@@ -46,7 +46,7 @@ impl Connection {
     ///
     /// # Errors
     /// Fails if the broker is unreachable or rejects the login.
-    pub(crate) fn open(host: &str, port: u16, login: Option<&Login>) -> io::Result<Self> {
+    pub fn open(host: &str, port: u16, login: Option<&Login>) -> io::Result<Self> {
         let address = (host, port).to_socket_addrs()?.next();
         let address =
             address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{host} has no address")))?;
@@ -64,7 +64,7 @@ impl Connection {
     /// # Errors
     /// Fails if the whole answer takes too long or is malformed, or if the broker closes the
     /// connection, as it does on unknown requests.
-    pub(crate) fn ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+    pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.requests = self.requests.wrapping_add(1);
         let frame = frame(self.requests, version, request)?;
         let mut stream = TimedStream::new(&self.stream, self.limit);
