@@ -7,21 +7,12 @@
 --              team_id = 2, since = '2026-01-01', until = '2027-01-01')
 CREATE VIEW {{ database }}.events_with_person
 AS SELECT
-    uuid,
-    event,
-    properties,
-    timestamp,
-    team_id,
-    distinct_id,
-    elements_hash,
-    created_at,
-    _timestamp,
-    _offset,
-    elements_chain,
-{%- for column in events.materialized %}
-    `{{ column.name }}`,
+{%- set own = events.all | selectattr('name', 'equalto', 'person_id') | list %}
+{%- for column in events.all if column.name != 'person_id' %}
+    {{ column.ident }},
 {%- endfor %}
-    person_id
+{#- A profile's own column is the person at the time of the message. #}
+    {{ 'live.person_id AS person_id' if own else 'person_id' }}
 FROM {{ database }}.events
 LEFT JOIN
 (

@@ -46,7 +46,10 @@ fn add_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
         site.must(&["schema", "apply"])?;
         flows(site)?;
     }
-    Ok(())
+    // Then the columns of a PostHog.
+    site.set("events", "profile", "posthog");
+    site.must(&["schema", "apply", "--yes-drop", "events_mv", "--yes-drop", "events_dead_letter_mv"])?;
+    flows(site)
 }
 
 fn all_there_once(site: &Site<'_>, produced: Produced) -> anyhow::Result<()> {

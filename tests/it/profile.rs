@@ -163,7 +163,9 @@ fn message(
     columns: &[OwnColumn],
     number: usize,
 ) -> (Vec<u8>, Map<String, Value>, Vec<String>) {
-    let (mut fields, mut stored, mut wrong) = (Map::new(), Map::new(), Vec::new());
+    let surplus = json!({"surplus": "x", "context": {"surplus": [1]}});
+    let mut fields = surplus.as_object().expect("an object").clone();
+    let (mut stored, mut wrong) = (Map::new(), Vec::new());
     for column in columns {
         stored.insert(column.name.to_owned(), column.default.clone());
         match random.random_range(0..100) {
@@ -202,6 +204,10 @@ fn every_type_of_an_own_column_takes_its_values_and_names_all_others(
     let cases: Vec<_> = (0..MESSAGES).map(|number| message(&mut random, &columns, number)).collect();
     let messages: Vec<Vec<u8>> = cases.iter().map(|(message, _, _)| message.clone()).collect();
     let outcomes = outcomes(site, &messages)?;
+    // THEN only fields that no column stores are reported as unused
+    let unused = site.posthouse(&["schema", "unused-fields"])?;
+    ensure!(unused.code == 3 && !unused.stdout.contains("perhaps"), "{unused}");
+    ensure!(unused.stdout.contains("surplus") && unused.stdout.contains("context.surplus"), "{unused}");
     // THEN each is stored with its values, or kept with a reason for each wrong one
     let mut dead = 0;
     for ((message, stored, wrong), outcome) in cases.iter().zip(outcomes) {
@@ -235,7 +241,7 @@ fn every_type_of_an_own_column_takes_its_values_and_names_all_others(
 
 fn the_posthog_profile_stores_what_its_messages_have(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN the profile
-    site.set("events", "profile", "posthog");
+    site.with_persons()?.set("events", "profile", "posthog");
     apply(site)?;
     site.must(&["schema", "plan"])?;
     // WHEN an autocaptured event arrives, and one without any of the profile's fields
@@ -281,6 +287,24 @@ fn the_posthog_profile_stores_what_its_messages_have(site: &mut Site<'_>) -> any
         site.query("SELECT countIf(inserted_at != _timestamp OR inserted_at IS NULL) FROM {db}.events")?;
     ensure!(other == "0", "{other} rows have another time");
     ensure!(stored[1]["person_mode"] == json!("full"), "{:?}", stored[1]);
+    // THEN the view of events with persons has the current person, not that of the message
+    let now = "0190a5c2-6f2a-7000-8000-00000000cafe";
+    let distinct_id = stored[0]["distinct_id"].as_str().context("a text")?;
+    for node in 0..2 {
+        site.query_on(
+            node,
+            &format!(
+                "INSERT INTO {{db}}.person_distinct_id (team_id, distinct_id, person_id, is_deleted, version) \
+                 SELECT team_id, distinct_id, '{now}', 0, 1 FROM {{db}}.events WHERE distinct_id = '{distinct_id}'"
+            ),
+        )?;
+    }
+    let person = site.query(&format!(
+        "SELECT person_id, person_mode FROM {{db}}.events_with_person(team_id = {}, since = '2000-01-01', until = '2200-01-01') \
+         WHERE distinct_id = '{distinct_id}'",
+        stored[0]["team_id"]
+    ))?;
+    ensure!(person == format!("{now}\tpropertyless"), "{person}");
     // THEN the app finds the materialized columns by their comments
     let found = site.query(
         "SELECT count() FROM system.columns WHERE database = '{db}' AND table IN ('events', 'sharded_events') \

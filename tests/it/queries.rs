@@ -72,6 +72,38 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
         "{after}, {produced:?}"
     );
 
+    // WHEN a uuid is stored with another day, name or distinct id THEN each is counted by its kind,
+    // and copies that merges remove are not
+    let kinds = format!(
+        "SELECT sum(uuids), sum(rows), sum(other_day), sum(other_event), sum(other_distinct_id) \
+         FROM {{db}}.duplicate_uuids({ALWAYS}) WHERE team_id = 99"
+    );
+    ensure!(site.query(&kinds)? == "0\t0\t0\t0\t0", "{}", site.query(&kinds)?);
+    for (number, changed) in
+        [("1", "uuid"), ("2", "event"), ("3", "distinct_id"), ("4", "timestamp"), ("5", "timestamp, event")]
+    {
+        let [mut event, mut id, mut day] = ["a", "a", "1"];
+        for node in 0..2 {
+            site.query_on(
+                node,
+                &format!(
+                    "INSERT INTO {{db}}.sharded_events (uuid, team_id, event, distinct_id, timestamp) VALUES \
+                     ('00000000-0000-0000-0000-00000000000{number}', 99, '{event}', '{id}', '2026-11-0{day} 00:00:00')"
+                ),
+            )?;
+            event = if changed.contains("event") { "b" } else { event };
+            id = if changed.contains("distinct_id") { "b" } else { id };
+            day = if changed.contains("timestamp") { "2" } else { day };
+        }
+    }
+    ensure!(site.query(&kinds)? == "4\t8\t2\t2\t1", "{}", site.query(&kinds)?);
+    for node in 0..2 {
+        site.query_on(
+            node,
+            "ALTER TABLE {db}.sharded_events DELETE WHERE team_id = 99 SETTINGS mutations_sync = 2",
+        )?;
+    }
+
     // WHEN weights change THEN the plan names the rows that move, by the rule of the table's own
     // key
     let moves = "SELECT countIf(moves), sumIf(rows, moves), min(bytes) > 100 FROM {db}.reshard_plan";
@@ -93,6 +125,7 @@ fn plans_leave_the_work_to_the_shards(site: &Site<'_>) -> anyhow::Result<()> {
         ("shard_rows", weights),
         ("wrong_shard_rows", weights),
         ("duplicate_events", ""),
+        ("duplicate_uuids", ""),
         ("reshard_plan", "old_weights = [1, 3], new_weights = [3, 1]"),
     ];
     for (view, parameters) in calls {

@@ -67,6 +67,14 @@ const COMMANDS: &[CommandCodes] = &[
         codes: &[(DONE, "printed"), (FAILED, "a node is unreachable, or has no cluster of that name")],
     },
     CommandCodes {
+        commands: &["schema unused-fields"],
+        codes: &[
+            (DONE, "every field of the sample is stored"),
+            (FAILED, "brokers unreachable"),
+            (DIFFERENCES, "fields that no column stores"),
+        ],
+    },
+    CommandCodes {
         commands: &["topics plan", "topics apply --dry-run"],
         codes: &[
             (DONE, "no difference"),

@@ -18,6 +18,7 @@ mod observe;
 mod plan;
 mod render;
 mod steps;
+mod unused_fields;
 mod pause_consumers;
 mod upgrades;
 
@@ -39,3 +40,4 @@ pub(crate) use self::pause_consumers::pause_consumers;
 pub(crate) use self::plan::{Action, SchemaChange, SchemaPlan};
 pub(crate) use self::render::render;
 pub(crate) use self::steps::{SchemaStep, steps};
+pub(crate) use self::unused_fields::{FieldSample, unused_fields};

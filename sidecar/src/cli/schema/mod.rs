@@ -3,6 +3,7 @@
 mod apply;
 mod import;
 mod show;
+mod unused_fields;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use self::apply::SchemaApply;
 use self::import::SchemaImport;
 use self::show::{changes_text, feeders_text, plan_text, readers_text, summary, unmanaged_text};
+use self::unused_fields::{UNUSED_FIELDS, UnusedFields};
 use super::Outcome;
 use super::output::Output;
 use crate::cluster::Cluster;
@@ -56,6 +58,9 @@ pub(super) enum Schema {
     /// no config file
     #[command(after_help = IMPORT)]
     Import(SchemaImport),
+    /// Name the fields of messages that no column stores; exit code 3 if there are any
+    #[command(after_help = UNUSED_FIELDS)]
+    UnusedFields(UnusedFields),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +104,7 @@ impl Schema {
                 Ok(planned.outcome())
             }
             Self::Import(verb) => verb.run(output).await,
+            Self::UnusedFields(verb) => verb.run(cluster, output).await,
             Self::Apply(verb) => apply::run(cluster, verb, output).await,
         }
     }
