@@ -2,7 +2,7 @@
     field, which the parser gives as text), `conversion`, `missing`, `invalid`, and `alias` (its
     parsed value; NULL for a missing or invalid field). Every expression is total, because an
     exception in a view makes the engine read the same block forever. -#}
-{%- from 'events/timestamp.sql' import timestamp, timestamp_range -%}
+{%- from 'events/timestamp.sql' import timestamp, timestamp_range, last_of_nanoseconds, first_second, last_second -%}
 {%- from 'events/properties.sql' import properties -%}
 
 {%- macro quoted(text) -%}
@@ -17,7 +17,11 @@ toUUIDOrNull({{ column.text }})
 {%- elif kind == 'integer' -%}
 to{{ column.conversion.integer }}OrNull({{ column.text }})
 {%- elif kind == 'timestamp' -%}
-{{ timestamp(column.text, column.conversion.digits) }}
+{#- With no digits the parser gives a DateTime, and every earlier time is 1970 (26.7). #}
+{%- set digits = [column.conversion.digits, 1] | max -%}
+{{ timestamp(column.text, digits, last=last_of_nanoseconds) if digits > 6 else timestamp(column.text, digits) }}
+{%- elif kind == 'seconds' -%}
+{{ timestamp(column.text, 1, first_second, last_second) }}
 {%- elif kind == 'float' -%}
 if(isFinite(to{{ column.conversion.float }}OrNull({{ column.text }})), to{{ column.conversion.float }}OrNull({{ column.text }}), NULL)
 {%- elif kind == 'boolean' -%}
@@ -84,7 +88,9 @@ a UUID
 {%- elif kind == 'integer' -%}
 {{ 'a 64-bit integer' if column.conversion.integer == 'Int64' else 'an integer of type ' ~ column.conversion.integer }}
 {%- elif kind == 'timestamp' -%}
-a date and time from {{ timestamp_range }}
+a date and time from {{ "1900-01-01 00:00:00 to " ~ last_of_nanoseconds ~ " UTC" if column.conversion.digits > 6 else timestamp_range }}
+{%- elif kind == 'seconds' -%}
+a date and time from {{ first_second }} to {{ last_second }} UTC
 {%- elif kind == 'float' -%}
 a number
 {%- elif kind == 'boolean' -%}

@@ -85,6 +85,27 @@ fn own_columns() -> Vec<OwnColumn> {
             &[json!("yesterday"), json!(1_767_000_000), json!("2026-13-01 00:00:00"), json!("")],
         ),
         column(
+            "exactly_at",
+            "type = \"Nullable(DateTime64(9, 'UTC'))\"",
+            Value::Null,
+            same(&[json!("2026-01-02 03:04:05.123456789"), json!("2261-12-31 23:59:59.000000000")]),
+            &[json!("10:42"), json!("2299-01-01 00:00:00"), json!("2262-04-12 00:00:00")],
+        ),
+        column(
+            "whole_at",
+            "type = \"DateTime64(0, 'UTC')\"",
+            json!("1970-01-01 00:00:00"),
+            same(&[json!("1900-01-01 00:00:00"), json!("2299-12-31 23:59:59")]),
+            &[json!("1899-12-31 23:59:59"), json!("10:42")],
+        ),
+        column(
+            "second",
+            "type = \"DateTime('UTC')\"",
+            json!("1970-01-01 00:00:00"),
+            same(&[json!("2026-01-02 03:04:05"), json!("2106-02-07 06:28:15")]),
+            &[json!("10:42"), json!("1969-12-31 23:59:59"), json!("2106-02-07 06:28:16"), json!(7)],
+        ),
+        column(
             "mode",
             "type = \"Enum8('full' = 0, 'x y' = -3)\"",
             json!("x y"),
@@ -301,7 +322,7 @@ fn the_posthog_profile_stores_what_its_messages_have(site: &mut Site<'_>) -> any
     }
     let person = site.query(&format!(
         "SELECT person_id, person_mode FROM {{db}}.events_with_person(team_id = {}, since = '2000-01-01', until = '2200-01-01') \
-         WHERE distinct_id = '{distinct_id}'",
+         WHERE person_mode = 'propertyless'",
         stored[0]["team_id"]
     ))?;
     ensure!(person == format!("{now}\tpropertyless"), "{person}");

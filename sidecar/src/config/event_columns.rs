@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::reader::ConfigTable;
 use super::rules;
 use crate::event_columns::{
-    ColumnOrigin, Conversion, Derivation, EventColumn, Invalid, MessageField, Missing, canonical_type, core,
-    posthog,
+    ColumnOrigin, Conversion, Derivation, EventColumn, Invalid, MessageField, Missing, PARSED,
+    canonical_type, core, posthog,
 };
 
 /// Returns the columns of a profile.
@@ -54,6 +54,7 @@ fn own(events: &mut ConfigTable<'_>, known: &[EventColumn]) -> Vec<EventColumn> 
         let sql_type = table.required("type", r#""UUID""#, rules::column_type);
         table.unique(&mut names, "name", name.as_ref());
         refuse_known(table, name.as_deref(), known);
+        refuse_reserved(table, name.as_deref());
         let origin = origin(table, name.as_deref(), sql_type.as_deref());
         let column = column(table, name?, sql_type?, origin?);
         if let Some(path) = path(&column) {
@@ -130,6 +131,29 @@ fn origin(table: &mut ConfigTable<'_>, name: Option<&str>, sql_type: Option<&str
 fn refuse_known(table: &mut ConfigTable<'_>, name: Option<&str>, known: &[EventColumn]) {
     if known.iter().any(|column| Some(column.name.as_str()) == name) {
         table.fault("name", "events has this column already: remove the entry");
+    }
+}
+
+/// Names that the views give to parts of a message. A column of that name would take their place.
+const RESERVED: [&str; 10] = [
+    "message",
+    "field",
+    "is_object",
+    "bracketed",
+    "unquoted",
+    "message_time",
+    "event_uuid",
+    "event_team_id",
+    "event_timestamp",
+    "event_created_at",
+];
+
+fn refuse_reserved(table: &mut ConfigTable<'_>, name: Option<&str>) {
+    if name.is_some_and(|name| RESERVED.contains(&name) || name.starts_with(PARSED)) {
+        table.fault(
+            "name",
+            "the views use this name: choose another, and name the field with field = \"...\"",
+        );
     }
 }
 

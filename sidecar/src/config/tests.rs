@@ -200,6 +200,63 @@ property = "x\ny"
 }
 
 #[test]
+fn own_columns_are_checked() {
+    let faults = faults(&format!(
+        r#"{SMALL}
+[events]
+profile = "posthog"
+[[events.columns]]
+name = "person_id"
+type = "UUID"
+[[events.columns]]
+name = "is_object"
+type = "Bool"
+field = "object"
+[[events.columns]]
+name = "id"
+type = "UUID"
+field = "person_id"
+[[events.columns]]
+name = "outer"
+type = "String"
+path = ["context", "app"]
+[[events.columns]]
+name = "inner"
+type = "String"
+path = ["context", "app", "name"]
+[[events.columns]]
+name = "price"
+type = "Decimal(9, 2)"
+invalid = "dead_letter"
+[[events.columns]]
+name = "made_at"
+type = "DateTime"
+value = "message_timestamp"
+path = ["made_at"]
+[[events.materialized]]
+name = "pmat_email"
+property = "email"
+source = "team_id"
+[[events.materialized]]
+name = "length"
+expression = "length(event)"
+"#
+    ));
+    for wanted in [
+        "events.columns[1].name = \"person_id\": events has this column already",
+        "events.columns[2].name = \"is_object\": the views use this name",
+        "events.columns[3].field = \"person_id\": another column reads this field",
+        "events.columns[5].path",
+        "events.columns[6].invalid = \"dead_letter\": leave it out",
+        "events.columns[7].path",
+        "events.materialized[1].source",
+        "events.materialized[2].type",
+    ] {
+        has(&faults, wanted);
+    }
+}
+
+#[test]
 fn no_password_in_a_url_and_none_in_the_message() {
     let faults = faults(&SMALL.replace("http://127", "http://me:hunter2@127"));
     has(&faults, "url: leave the user and password out");

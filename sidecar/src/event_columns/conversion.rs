@@ -18,6 +18,8 @@ pub(crate) enum Conversion {
     Timestamp {
         digits: u8,
     },
+    /// `DateTime`, whose years are 1970 to 2106.
+    Seconds,
     /// A float type of ClickHouse; finite values only.
     Float {
         float: String,
@@ -49,9 +51,6 @@ pub(crate) enum Conversion {
 const NEVER_NULLABLE: [&str; 8] =
     ["Nullable", "Array", "Map", "Tuple", "LowCardinality", "Variant", "Dynamic", "JSON"];
 
-/// Most digits that [`Conversion::Timestamp`] reads: nine do not hold the year 2299.
-const MAX_DIGITS: u8 = 6;
-
 impl Conversion {
     /// The conversion for a ClickHouse type. `Nullable` and `LowCardinality` are looked through.
     pub(crate) fn of_type(sql_type: &str) -> Self {
@@ -59,6 +58,7 @@ impl Conversion {
         match (name, arguments) {
             ("UUID", None) => Self::Uuid,
             ("String", None) => Self::Json,
+            ("DateTime" | "DateTime32", _) => Self::Seconds,
             ("Bool", None) => Self::Boolean,
             ("Float32" | "Float64", None) => Self::Float { float: name.to_owned() },
             ("Array", Some("String")) => Self::StringArray,
@@ -125,7 +125,7 @@ fn is_integer(name: &str) -> bool {
 
 fn timestamp(arguments: &str) -> Option<Conversion> {
     let digits: u8 = arguments.split(',').next()?.trim().parse().ok()?;
-    (digits <= MAX_DIGITS).then_some(Conversion::Timestamp { digits })
+    (digits <= 9).then_some(Conversion::Timestamp { digits })
 }
 
 /// Reads `'full' = 0, 'propertyless' = 1`. Without numbers the first name is 1.
@@ -165,12 +165,13 @@ mod tests {
             ("Nullable(Int256)", integer("Int256")),
             ("DateTime64(3, 'UTC')", Conversion::Timestamp { digits: 3 }),
             ("DateTime64(6)", Conversion::Timestamp { digits: 6 }),
+            ("Nullable(DateTime('UTC'))", Conversion::Seconds),
             ("Array(String)", Conversion::StringArray),
             ("Map(String, String)", Conversion::StringMap),
         ] {
             assert_eq!(Conversion::of_type(sql_type), wanted, "{sql_type}");
         }
-        for sql_type in ["Int7", "Decimal(9, 2)", "DateTime", "DateTime64(9)", "Array(UUID)", "Enum8(1)"] {
+        for sql_type in ["Int7", "Decimal(9, 2)", "DateTime64(10)", "Array(UUID)", "Enum8(1)"] {
             assert!(!Conversion::of_type(sql_type).finds_invalid(), "{sql_type}");
         }
     }

@@ -11,6 +11,9 @@ pub(crate) use self::conversion::{Conversion, canonical as canonical_type, inner
 pub(crate) use self::core::{CORE_NAMES, core};
 pub(crate) use self::posthog::posthog;
 
+/// Start of a parsed value's name in the views, for columns that the core lacks.
+pub(crate) const PARSED: &str = "parsed ";
+
 /// A column of `sharded_events`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EventColumn {
@@ -32,8 +35,8 @@ pub(crate) struct EventColumn {
 pub(crate) enum ColumnOrigin {
     /// A field of the message.
     Field(MessageField),
-    /// The timestamp of the Kafka message, the same on every read. A backfill's rows have the time
-    /// of their job.
+    /// The timestamp of the Kafka message, the same on every read. A backfill's rows have the
+    /// type's default, except in `_timestamp`.
     MessageTimestamp,
     /// The partition of the Kafka message.
     Partition,

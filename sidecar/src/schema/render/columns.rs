@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::event_columns::{
-    CORE_NAMES, ColumnOrigin, Conversion, Derivation, EventColumn, Invalid, MessageField, Missing, inner_type,
+    CORE_NAMES, ColumnOrigin, Conversion, Derivation, EventColumn, Invalid, MessageField, Missing, PARSED,
+    inner_type,
 };
 
 /// The columns, in the lists that `sql/events` goes through.
@@ -39,7 +40,7 @@ struct ColumnValues<'a> {
     codec: Option<&'a str>,
     comment: Option<&'a str>,
     index: Option<&'a str>,
-    index_ident: String,
+    index_ident: Option<String>,
     /// `field`, `message_timestamp`, `partition`, `offset` or `materialized`.
     origin: &'static str,
     conversion: Option<&'a Conversion>,
@@ -116,7 +117,7 @@ impl<'a> ColumnValues<'a> {
             codec: column.codec.as_deref(),
             comment: column.comment.as_deref(),
             index: column.index.as_deref(),
-            index_ident: ident(&format!("minmax_{}", column.name)),
+            index_ident: column.index.as_ref().map(|index| ident(&format!("{index}_{}", column.name))),
             origin: origin(&column.origin),
             conversion: field.map(|field| &field.conversion),
             missing: field.map(|field| missing(field.missing)),
@@ -181,8 +182,8 @@ fn is_checked(field: &MessageField) -> bool {
 
 /// Whether the conversion has a parsed value, which is NULL for an invalid field.
 fn is_parsed(conversion: &Conversion) -> bool {
-    use Conversion::{Boolean, Float, Integer, Timestamp, Uuid};
-    matches!(conversion, Uuid | Integer { .. } | Timestamp { .. } | Float { .. } | Boolean)
+    use Conversion::{Boolean, Float, Integer, Seconds, Timestamp, Uuid};
+    matches!(conversion, Uuid | Integer { .. } | Timestamp { .. } | Seconds | Float { .. } | Boolean)
 }
 
 /// Order of the reasons: identity, texts, numbers, times, all else.
@@ -191,7 +192,7 @@ fn rank(conversion: &Conversion) -> u8 {
         Conversion::Uuid => 0,
         Conversion::Text => 1,
         Conversion::Integer { .. } => 2,
-        Conversion::Timestamp { .. } => 3,
+        Conversion::Timestamp { .. } | Conversion::Seconds => 3,
         _ => 4,
     }
 }
@@ -204,8 +205,7 @@ fn text(field: &MessageField) -> String {
 
 /// Name of the parsed value, for the reasons of dead letters too.
 fn alias(name: &str) -> String {
-    let alias = format!("event_{name}");
-    if CORE_NAMES.contains(&name) { alias } else { format!("`{alias}`") }
+    if CORE_NAMES.contains(&name) { format!("event_{name}") } else { ident(&format!("{PARSED}{name}")) }
 }
 
 /// The type that a message is read as: a tuple of the fields, in the order of the columns.
