@@ -28,6 +28,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::backfill::map::MappingError;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
+use crate::supervise::limit_arenas;
 use crate::topics::{SpecError, UnnamedTopicsError};
 
 use self::logs::LogOptions;
@@ -140,6 +141,9 @@ fn command() -> Command {
 fn run(arguments: &Arguments) -> ExitCode {
     let output = Output { json: arguments.json, logs: arguments.logs.log_format };
     arguments.logs.start();
+    if matches!(arguments.verb, Verb::Run) {
+        limit_arenas();
+    }
     let done = match &arguments.verb {
         Verb::Completions(verb) => verb.run(output),
         Verb::Man(verb) => verb.run(output),

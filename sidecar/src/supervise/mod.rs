@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::health::{Health, TaskHealth};
 pub(crate) use self::heartbeat::Heartbeat;
-pub(crate) use self::memory::trim;
+pub(crate) use self::memory::{limit_arenas, trim};
 pub(crate) use self::task::{Task, panicked};
 
 /// All tasks of the process. Clones share them.
