@@ -22,6 +22,7 @@ tests! {
     Shared the_same_command_again_stores_nothing,
     Shared a_changed_file_another_mapping_and_another_team_are_refused,
     Shared a_plan_and_a_dry_run_write_nothing,
+    Shared names_columns_that_are_not_loaded,
     Shared shares_are_loaded_apart_and_are_all_of_it,
     Shared two_that_begin_at_once_in_different_cuts_agree,
     Shared a_folder_that_grows_is_loaded_to_its_end,
@@ -179,6 +180,52 @@ fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()>
     site.answers("SELECT count() FROM {db}.events", "0", Duration::from_secs(10))?;
     let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
     ensure!(jobs.as_array().is_some_and(Vec::is_empty), "{jobs:#}");
+    Ok(())
+}
+
+fn names_columns_that_are_not_loaded(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two files with columns that the mapping does not read: a UUID that the config's schema
+    // has, a field of a struct, a whole struct, and a column of one file alone
+    site.apply()?;
+    let own: toml::Table = toml::from_str("columns = [{ name = 'person_id', type = 'UUID' }]")?;
+    site.set("events", "columns", own["columns"].clone());
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    for (file, more) in [("a.parquet", ""), ("b.parquet", ", 1 AS extra")] {
+        site.query(&format!(
+            "INSERT INTO FUNCTION file('{}', Parquet) SELECT toString(generateUUIDv4()) AS id, toString(number) AS who, \
+             now64(6, 'UTC') AS at, CAST(('e', 'Firefox') AS Tuple(name String, browser String)) AS payload, \
+             CAST((1, 2) AS Tuple(x UInt8, y UInt8)) AS spot, toString(generateUUIDv4()) AS person_id{more} FROM numbers(10)",
+            place(file)
+        ))?;
+    }
+    let mapping = place("mapping.toml");
+    let text = "uuid = 'id'\nevent = 'payload.name'\ntimestamp = 'at'\ndistinct_id = 'who'\nproperties = { constant = '{}' }\n";
+    std::fs::write(&mapping, text)?;
+    let path = folder.path().to_string_lossy();
+    let source = [&*path, "--mapping", &mapping, "--team-id", "7"];
+    let expected = serde_json::json!([
+        { "column": "person_id", "files": 2, "in_schema": true },
+        { "column": "payload.browser", "files": 2, "in_schema": false },
+        { "column": "spot", "files": 2, "in_schema": false },
+        { "column": "extra", "files": 1, "in_schema": false },
+    ]);
+    let line = "person_id, payload.browser, spot (2 files), extra (1 of 2 files); person_id: the schema has this column, but \
+                a backfill can't fill it yet";
+    // WHEN the load is planned THEN the plan names them
+    let plan = site.must(&[&["backfill", "plan"], &source[..]].concat())?;
+    ensure!(plan.stdout.contains(&format!("not loaded  {line}\n")), "{plan}");
+    let plan = json(&site.must(&[&["backfill", "plan", "--json"], &source[..]].concat())?)?;
+    ensure!(plan["not_loaded"] == expected, "{plan:#}");
+    // WHEN it is run, first without writing, THEN the output names them, and one warning does
+    for more in [&["--dry-run"][..], &[]] {
+        let outcome = site.must(&[&["backfill", "run", "--json"], &source[..], more].concat())?;
+        let warnings = outcome.stderr.lines().filter(|line| line.contains("WARN"));
+        let warnings: Vec<&str> = warnings.filter(|warning| warning.contains(line)).collect();
+        ensure!(warnings.len() == 1, "{outcome}");
+        let done = json(&outcome)?;
+        ensure!(done["not_loaded"] == expected, "{done:#}");
+    }
     Ok(())
 }
 

@@ -251,7 +251,8 @@ fn every_type_of_an_own_column_takes_its_values_and_names_all_others(
                     .collect();
                 let mut expected: Vec<&str> = wrong.iter().map(String::as_str).collect();
                 let mut named = named;
-                (expected.sort_unstable(), named.sort_unstable());
+                expected.sort_unstable();
+                named.sort_unstable();
                 ensure!(named == expected, "{reason:?} for {expected:?}: {message}");
             }
         }

@@ -32,6 +32,7 @@ pub(crate) use self::error::MappingError;
 pub(crate) use self::mapper::Mapper;
 pub(crate) use self::mapping::Mapping;
 pub(crate) use self::mapping::file::PRESETS;
+pub(crate) use self::mapping::unread::unread_columns;
 pub(crate) use self::quarantine::{Quarantine, cant_write};
 pub(crate) use self::reject::Reject;
 

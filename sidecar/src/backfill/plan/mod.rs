@@ -8,6 +8,7 @@ mod range;
 mod partition;
 mod summary;
 mod units;
+mod unread;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -18,6 +19,7 @@ pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads, owners};
 pub(crate) use self::summary::Summary;
 pub(crate) use self::units::{Cut, Unit};
+pub(crate) use self::unread::UnreadColumn;
 use super::ledger::{FileRecord, Known};
 use super::map::Mapper;
 use super::read::Footer;

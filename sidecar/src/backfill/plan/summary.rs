@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::LoadPlan;
 use super::range::{TimeRange, of_file};
+use super::unread::{UnreadColumn, of_plan};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
+use crate::event_columns::EventColumn;
 
 /// Rows per second that one core of a shard stores; measured with events of 400 bytes (`make bench
 /// BENCH=backfill`). The shards' sorting and compression is the bottleneck, so more shards are
@@ -42,10 +44,13 @@ pub(crate) struct Summary {
     pub(crate) seconds: u64,
     /// The route of rows to their shards.
     pub(crate) route: String,
+    /// Columns of the files that the mapping does not read.
+    pub(crate) not_loaded: Vec<UnreadColumn>,
 }
 
 impl Summary {
-    pub(crate) fn of(plan: &LoadPlan, route: &Route) -> Self {
+    /// Returns the figures of `plan` for a schema with the events' `columns`.
+    pub(crate) fn of(plan: &LoadPlan, route: &Route, columns: &[EventColumn]) -> Self {
         let shards = route.shards();
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();
@@ -74,6 +79,7 @@ impl Summary {
             parts: known.then(|| parts.sum()),
             seconds: rows_left / (ROWS_A_SECOND_A_SHARD * shards.len().max(1) as u64),
             route: route.way.to_string(),
+            not_loaded: of_plan(plan, columns),
         }
     }
 }

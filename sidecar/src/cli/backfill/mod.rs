@@ -3,6 +3,7 @@
 mod bar;
 mod jobs;
 mod memory;
+mod not_loaded;
 mod plan;
 mod request;
 mod run;

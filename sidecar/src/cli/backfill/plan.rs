@@ -3,6 +3,7 @@
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
 
+use super::not_loaded;
 use super::request::SourceArguments;
 use crate::backfill::insert::Route;
 use crate::backfill::plan::{Summary, make};
@@ -18,7 +19,7 @@ pub(super) async fn plan(
     let request = sources.request()?;
     let route = Route::choose(cluster, sources.route()).await?;
     let plan = make(&cluster.config.database, &route, &request).await?;
-    output.print(&Summary::of(&plan, &route), text)?;
+    output.print(&Summary::of(&plan, &route, &cluster.config.events.columns), text)?;
     Ok(Outcome::Clean)
 }
 
@@ -58,6 +59,7 @@ pub(super) fn text(summary: &Summary) -> String {
         ("parts", parts.unwrap_or_else(unknown)),
         ("time", time),
         ("route", summary.route.clone()),
+        ("not loaded", not_loaded::text(&summary.not_loaded, summary.files)),
     ];
     table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
 }

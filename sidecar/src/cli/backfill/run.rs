@@ -10,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::LoadArguments;
-use super::{bar, plan as plan_of, verify};
+use super::{bar, not_loaded, plan as plan_of, verify};
 use crate::backfill::insert::Route;
-use crate::backfill::plan::{File, LoadPlan, Summary, make};
+use crate::backfill::plan::{File, LoadPlan, Summary, UnreadColumn, make};
 use crate::backfill::run::{
     DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
     run as load_rows,
@@ -43,6 +43,8 @@ struct LoadedJob {
     proof: Option<Proof>,
     /// Folder of the rejected rows.
     quarantine: String,
+    /// Columns of the files that the mapping does not read.
+    not_loaded: Vec<UnreadColumn>,
     #[serde(skip)]
     no_verify: bool,
 }
@@ -51,7 +53,10 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
     let request = load.sources.request()?;
     let route = Route::choose(cluster, load.sources.route()).await?;
     let plan = Arc::new(make(&cluster.config.database, &route, &request).await?);
-    note(plan_of::text(&Summary::of(&plan, &route)).trim_end());
+    let planned = Summary::of(&plan, &route, &cluster.config.events.columns);
+    note(plan_of::text(&planned).trim_end());
+    not_loaded::warn(&planned);
+    let unread = planned.not_loaded;
     let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {
@@ -65,7 +70,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
     tokio::spawn(stop_on_signal(progress.clone(), output));
     if load.dry_run {
         (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
-        return dry_run(&route, plan, &limits, progress, output).await;
+        return dry_run(&route, plan, &limits, progress, unread, output).await;
     }
     let stopped = {
         let work = load_rows(&cluster.config, &route, plan.clone(), &limits, progress.clone());
@@ -78,7 +83,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
         (None, false) => Some(verify::prove(cluster, &route, &plan, limits.decoding).await?),
         _ => None,
     };
-    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof);
+    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof, unread);
     // A share of a split load is done before the whole job is.
     let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
@@ -107,6 +112,8 @@ struct Rehearsed {
     read: u64,
     rejected: u64,
     shares: Vec<ShardMonthSummary>,
+    /// Columns of the files that the mapping does not read.
+    not_loaded: Vec<UnreadColumn>,
 }
 
 async fn dry_run(
@@ -114,6 +121,7 @@ async fn dry_run(
     plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
+    not_loaded: Vec<UnreadColumn>,
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let (job, rows) = (plan.job.clone(), plan.rows());
@@ -124,7 +132,7 @@ async fn dry_run(
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; no rows were written");
     let (read, rejected) = (progress.read.get(), progress.rejected.get());
-    output.print(&Rehearsed { job, read, rejected, shares }, rehearsed_text)?;
+    output.print(&Rehearsed { job, read, rejected, shares, not_loaded }, rehearsed_text)?;
     Ok(Outcome::Clean)
 }
 
@@ -182,6 +190,7 @@ fn summary(
     time: Duration,
     stopped: Option<Stop>,
     proof: Option<Proof>,
+    not_loaded: Vec<UnreadColumn>,
 ) -> LoadedJob {
     LoadedJob {
         job: plan.job.clone(),
@@ -199,6 +208,7 @@ fn summary(
         }),
         proof,
         quarantine: load.quarantine.join(&plan.job).display().to_string(),
+        not_loaded,
         no_verify: load.no_verify,
     }
 }

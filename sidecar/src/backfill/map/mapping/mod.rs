@@ -3,6 +3,7 @@
 pub(super) mod file;
 pub(super) mod find;
 mod bind;
+pub(super) mod unread;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
