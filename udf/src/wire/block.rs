@@ -7,7 +7,7 @@ use std::ops::{Range, RangeFrom};
 use super::column::{Arrays, Column, Packed};
 use super::input::Input;
 use super::strings::{Consumed, StringReader};
-use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Place, WireError, varint};
+use super::{MAX_LABEL_BYTES, MAX_ROWS, MAX_STRING_BYTES, Position, WireError, varint};
 use crate::signature::{Argument, Type};
 
 /// Reads the argument blocks of one function, one after another, into the same memory.
@@ -57,7 +57,7 @@ impl<R: Read> BlockReader<R> {
         let last = self.columns.len();
         for (number, (argument, column)) in (1..).zip(self.arguments.iter().zip(&mut self.columns)) {
             let name = |found: &str| found == argument.name;
-            check_label(&mut self.input, Place::Name { column: number }, &argument.name, name)?;
+            check_label(&mut self.input, Position::Name { column: number }, &argument.name, name)?;
             check_type(&mut self.input, number, argument.data_type)?;
             // In pieces mode, `next_rows` reads the last column.
             if number < last || !self.in_pieces {
@@ -140,7 +140,7 @@ impl<R: Read> BlockReader<R> {
     /// Waits until the last column has the next string.
     fn wait_for_piece(&mut self) -> Result<(), WireError> {
         if let (Some(column), Some(argument)) = (self.columns.last_mut(), self.arguments.last()) {
-            let place = Place::Value { column: argument.name, row: self.done.saturating_add(1) };
+            let place = Position::Value { column: argument.name, row: self.done.saturating_add(1) };
             self.input.wait_for_text(MAX_STRING_BYTES, place)?;
             *column = Column::Strings(self.last..self.input.bytes().len());
         }
@@ -150,13 +150,13 @@ impl<R: Read> BlockReader<R> {
     /// Reads the column count and the row count, and returns the row count.
     fn counts(&mut self) -> Result<usize, WireError> {
         let expected = self.arguments.len();
-        let found = self.input.varint(Place::ColumnCount)?;
+        let found = self.input.varint(Position::ColumnCount)?;
         if usize::try_from(found) != Ok(expected) {
             return Err(WireError::Columns { expected, found });
         }
-        let found = self.input.varint(Place::RowCount)?;
+        let found = self.input.varint(Position::RowCount)?;
         let rows = usize::try_from(found).ok().filter(|_| found <= MAX_ROWS);
-        rows.ok_or(WireError::TooMany { place: Place::RowCount, found, limit: MAX_ROWS })
+        rows.ok_or(WireError::TooMany { place: Position::RowCount, found, limit: MAX_ROWS })
     }
 }
 
@@ -167,7 +167,7 @@ impl<R: Read> BlockReader<R> {
 /// without changing types.
 fn check_label<R: Read>(
     input: &mut Input<R>,
-    place: Place,
+    place: Position,
     expected: &dyn fmt::Display,
     is_right: impl Fn(&str) -> bool,
 ) -> Result<(), WireError> {
@@ -187,7 +187,7 @@ fn check_label<R: Read>(
 /// followed by its parameters or the first value. The code would be read as a length, and the
 /// reader would wait for a name of that length.
 fn check_type<R: Read>(input: &mut Input<R>, column: usize, expected: Type) -> Result<(), WireError> {
-    let place = Place::DataType { column };
+    let place = Position::DataType { column };
     let [length, first] = input.next_two(place)?;
     if length < 0x80 && !first.is_ascii_uppercase() {
         return Err(WireError::Binary { place, expected });

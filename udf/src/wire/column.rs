@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::input::Input;
 use super::strings::StringReader;
-use super::{MAX_ROWS, MAX_STRING_BYTES, Place, WireError};
+use super::{MAX_ROWS, MAX_STRING_BYTES, Position, WireError};
 use crate::signature::Type;
 
 /// Bytes of an array's end on the wire.
@@ -51,10 +51,10 @@ impl Column {
         match self {
             Self::Strings(values) => *values = read_strings(input, rows, column)?,
             Self::Packed { width, values } => {
-                *values = input.take(rows.saturating_mul(*width), Place::Values { column })?;
+                *values = input.take(rows.saturating_mul(*width), Position::Values { column })?;
             }
             Self::Arrays { ends, items } => {
-                *ends = input.take(rows.saturating_mul(END_BYTES), Place::Ends { column })?;
+                *ends = input.take(rows.saturating_mul(END_BYTES), Position::Ends { column })?;
                 let count = count_items(Packed::new(input.bytes(), ends), column)?;
                 items.read(input, count, column)?;
             }
@@ -87,7 +87,7 @@ fn read_strings<R: Read>(
     let start = input.position();
     let mut done = 0_usize;
     while done < rows {
-        let place = Place::Value { column, row: done.saturating_add(1) };
+        let place = Position::Value { column, row: done.saturating_add(1) };
         input.wait_for_text(MAX_STRING_BYTES, place)?;
         let bytes = input.bytes().get(input.position()..).unwrap_or_default();
         let consumed = StringReader::new(bytes, rows.saturating_sub(done)).read_all();
@@ -107,7 +107,7 @@ fn count_items(ends: Packed<'_, END_BYTES>, column: &'static str) -> Result<usiz
         start = end;
     }
     let count = usize::try_from(start).ok().filter(|_| start <= MAX_ROWS);
-    count.ok_or(WireError::TooMany { place: Place::Ends { column }, found: start, limit: MAX_ROWS })
+    count.ok_or(WireError::TooMany { place: Position::Ends { column }, found: start, limit: MAX_ROWS })
 }
 
 /// A column of values of `N` bytes each in wire order: little endian.

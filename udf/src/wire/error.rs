@@ -8,7 +8,7 @@ use crate::signature::Type;
 
 /// A part of a block. Columns and rows count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// The column count at the start of a block.
     ColumnCount,
     /// The row count.
@@ -42,7 +42,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ColumnCount => f.write_str("the count of columns"),
@@ -63,7 +63,7 @@ pub enum WireError {
     #[error("cannot read {place}")]
     Read {
         /// The part being read.
-        place: Place,
+        place: Position,
         /// The error of the read.
         #[source]
         cause: io::Error,
@@ -72,19 +72,19 @@ pub enum WireError {
     #[error("the input ended inside a block: expected {place}")]
     End {
         /// The part expected next.
-        place: Place,
+        place: Position,
     },
     /// A varint has more than 64 bits.
     #[error("{place}: a number has more than 64 bits; the function's format must be Native")]
     Varint {
         /// The part with this varint.
-        place: Place,
+        place: Position,
     },
     /// A count or length is above its limit.
     #[error("{place}: {found} is more than {limit}; the function's format must be Native")]
     TooMany {
         /// The part counted.
-        place: Place,
+        place: Position,
         /// The received number.
         found: u64,
         /// The limit for this part.
@@ -104,7 +104,7 @@ pub enum WireError {
     #[error("{place}: expected {expected}, found {found}: {}", next_step(*place))]
     Label {
         /// The name or type at fault.
-        place: Place,
+        place: Position,
         /// The name or type in the signature.
         expected: String,
         /// The name or type received.
@@ -117,7 +117,7 @@ pub enum WireError {
     )]
     Binary {
         /// The type at fault.
-        place: Place,
+        place: Position,
         /// The type in the signature.
         expected: Type,
     },
@@ -165,9 +165,9 @@ pub enum WireError {
 }
 
 /// Returns the hint for a name or type that differs from the signature.
-fn next_step(place: Place) -> &'static str {
+fn next_step(place: Position) -> &'static str {
     match place {
-        Place::DataType { .. } => {
+        Position::DataType { .. } => {
             "cast this argument in the query (not every ClickHouse version converts it), or run posthouse udf install"
         }
         _ => "the function's XML is of another version, run posthouse udf install",

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use super::{Place, READ_BYTES, RETAINED_BYTES, WireError, varint};
+use super::{Position, READ_BYTES, RETAINED_BYTES, WireError, varint};
 
 /// A reader with the bytes that have arrived since the block began.
 pub(super) struct Input<R> {
@@ -29,7 +29,7 @@ impl<R: Read> Input<R> {
             self.buffer.truncate(RETAINED_BYTES);
             self.buffer.shrink_to_fit();
         }
-        Ok(self.filled > 0 || self.fill(Place::ColumnCount)?)
+        Ok(self.filled > 0 || self.fill(Position::ColumnCount)?)
     }
 
     /// Start of the next part of the block.
@@ -53,7 +53,7 @@ impl<R: Read> Input<R> {
 
     /// Reads one number.
     #[inline]
-    pub(super) fn varint(&mut self, place: Place) -> Result<u64, WireError> {
+    pub(super) fn varint(&mut self, place: Position) -> Result<u64, WireError> {
         loop {
             let found = varint::split(self.rest()).map_err(|varint::TooLong| WireError::Varint { place })?;
             if let Some((value, rest)) = found {
@@ -68,14 +68,14 @@ impl<R: Read> Input<R> {
 
     /// Reads a varint length of at most `limit`, then that many bytes.
     #[inline]
-    pub(super) fn text(&mut self, limit: u64, place: Place) -> Result<Range<usize>, WireError> {
+    pub(super) fn text(&mut self, limit: u64, place: Position) -> Result<Range<usize>, WireError> {
         let found = self.varint(place)?;
         let length = usize::try_from(found).ok().filter(|_| found <= limit);
         self.take(length.ok_or(WireError::TooMany { place, found, limit })?, place)
     }
 
     /// Waits for a complete string of at most `limit` bytes, without consuming it.
-    pub(super) fn wait_for_text(&mut self, limit: u64, place: Place) -> Result<(), WireError> {
+    pub(super) fn wait_for_text(&mut self, limit: u64, place: Position) -> Result<(), WireError> {
         let start = self.position;
         self.text(limit, place)?;
         self.position = start;
@@ -83,7 +83,7 @@ impl<R: Read> Input<R> {
     }
 
     /// Returns the next two bytes without consuming them.
-    pub(super) fn next_two(&mut self, place: Place) -> Result<[u8; 2], WireError> {
+    pub(super) fn next_two(&mut self, place: Position) -> Result<[u8; 2], WireError> {
         loop {
             if let [first, second, ..] = self.rest() {
                 return Ok([*first, *second]);
@@ -106,7 +106,7 @@ impl<R: Read> Input<R> {
 
     /// Waits for `length` bytes, consumes them, and returns their range.
     #[inline]
-    pub(super) fn take(&mut self, length: usize, place: Place) -> Result<Range<usize>, WireError> {
+    pub(super) fn take(&mut self, length: usize, place: Position) -> Result<Range<usize>, WireError> {
         let start = self.position;
         let end = start.saturating_add(length);
         while self.filled < end {
@@ -121,7 +121,7 @@ impl<R: Read> Input<R> {
     /// Reads once into the free part of the buffer, and returns whether bytes arrived. A full
     /// buffer doubles first.
     #[cold]
-    fn fill(&mut self, place: Place) -> Result<bool, WireError> {
+    fn fill(&mut self, place: Position) -> Result<bool, WireError> {
         if self.filled == self.buffer.len() {
             self.buffer.resize(self.filled.saturating_mul(2).max(READ_BYTES), 0);
         }
@@ -143,7 +143,7 @@ impl<R: Read> Input<R> {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place::RowCount;
+    const PLACE: Position = Position::RowCount;
 
     fn input(bytes: &[u8]) -> Input<&[u8]> {
         Input::new(bytes)

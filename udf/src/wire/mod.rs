@@ -20,7 +20,7 @@ mod varint;
 pub use answer::Answer;
 pub use block::{Block, BlockReader};
 pub use column::{Arrays, Packed};
-pub use error::{Place, WireError};
+pub use error::{Position, WireError};
 pub use strings::{Consumed, StringReader};
 
 /// Initial size of the input buffer, and so the largest read until a block outgrows it. It is small

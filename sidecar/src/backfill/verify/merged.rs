@@ -115,7 +115,7 @@ async fn all_events_exist(
     shard: u32,
     keys: &[SortingKey],
 ) -> Result<bool, LedgerError> {
-    let sql = sql::render("backfill/standing_events.sql", minijinja::context! { database })?;
+    let sql = sql::render("backfill/stored_events.sql", minijinja::context! { database })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut events: Vec<&SortingKey> = keys.iter().collect();
     events.sort_by(|one, other| event(one).cmp(&event(other)));
@@ -132,8 +132,8 @@ async fn all_events_exist(
                 "uuids",
                 events.iter().map(|key| Uuid::from_u128(key.uuid).to_string()).collect::<Vec<_>>(),
             );
-        let standing: Vec<EventCount> = query.rows().await?;
-        if standing.first().map(|row| row.events) != Some(events.len() as u64) {
+        let stored: Vec<EventCount> = query.rows().await?;
+        if stored.first().map(|row| row.events) != Some(events.len() as u64) {
             return Ok(false);
         }
     }

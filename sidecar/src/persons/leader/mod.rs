@@ -3,7 +3,7 @@
 //! PostgreSQL gives a slot to one session at a time, so its holder is the leader and no other
 //! election is needed. When the leader's connection ends, a standby gets the slot within a second.
 
-mod hold;
+mod take_slot;
 mod resume;
 mod source_watch;
 
@@ -47,7 +47,7 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// request.
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time limit for PostgreSQL to hand over the slot.
-const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+const TAKE_SLOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Heartbeat timeout; longer than a step.
 const BEAT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Another posthouse holds the slot.
@@ -145,7 +145,7 @@ impl Leader<'_> {
         let opening = CheckpointStore::open(client, &producer, self.source.postgres);
         let store = self.step("opening the checkpoint topic", opening).await?;
         let Some(origin) = self.slot(&session, &catalog, &store).await? else { return Ok(Standby) };
-        let held = self.step("taking the replication slot", self.hold()).await?;
+        let held = self.step("taking the replication slot", self.take_slot()).await?;
         let Some((mut stream, history)) = held else { return Ok(Standby) };
         tracing::info!("holding the replication slot");
         self.metrics.leader.set([], 1);

@@ -6,7 +6,7 @@ use pgwire_replication::Lsn;
 
 use super::super::requirements::Catalog;
 use super::Leader;
-use super::hold::{History, SlotOrigin};
+use super::take_slot::{History, SlotOrigin};
 use crate::config::VersionRule;
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore, Published};
 use crate::persons::postgres::session::Session;

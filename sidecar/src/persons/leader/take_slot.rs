@@ -7,7 +7,7 @@ use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::requirements::Catalog;
-use super::{HOLD_TIMEOUT, Leader};
+use super::{Leader, TAKE_SLOT_TIMEOUT};
 use crate::config::HostPort;
 use crate::persons::checkpoint::CheckpointStore;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
@@ -76,7 +76,7 @@ impl Leader<'_> {
 
     /// Takes the slot and returns the server's identity. Returns `None` if another process was
     /// faster.
-    pub(super) async fn hold(&self) -> anyhow::Result<Option<(HeldSlot, History)>> {
+    pub(super) async fn take_slot(&self) -> anyhow::Result<Option<(HeldSlot, History)>> {
         let postgres = self.source.postgres;
         let password = postgres.password.as_ref().map_or("", |password| password.reveal());
         let HostPort { host, port } = &postgres.address;
@@ -103,7 +103,7 @@ impl Leader<'_> {
         // function.
         let mut held = HeldSlot(ReplicationClient::connect_gated(config).await.map_err(begin)?);
         let client = &mut held.0;
-        let started = timeout(HOLD_TIMEOUT, async {
+        let started = timeout(TAKE_SLOT_TIMEOUT, async {
             let identity = client.identify_system().await?;
             let history = History { system: identity.system_id, timeline: identity.timeline };
             client.start().await?;
@@ -116,7 +116,7 @@ impl Leader<'_> {
             Ok(Err(error)) => Err(begin(error)),
             Err(_) => bail!(
                 "{did_not_start} within {} s: it hangs, or has no walsender left (max_wal_senders)",
-                HOLD_TIMEOUT.as_secs()
+                TAKE_SLOT_TIMEOUT.as_secs()
             ),
         }
     }
@@ -134,7 +134,7 @@ impl Leader<'_> {
             "recreating the slot; a new initial snapshot follows"
         );
         store.invalidate().await?;
-        let deadline = Instant::now() + HOLD_TIMEOUT;
+        let deadline = Instant::now() + TAKE_SLOT_TIMEOUT;
         loop {
             match slot::drop(session, self.source.postgres).await {
                 // The server takes a moment to end our session.
