@@ -192,7 +192,39 @@ fn expression_of(table: &mut ConfigTable<'_>, expression: String) -> Option<Deri
         table.fault("property", "leave out property or expression: both compute the column");
         return None;
     }
+    if let Some(function) = CHANGING.iter().find(|function| calls(&expression, function)) {
+        table.fault(
+            "expression",
+            format!(
+                "leave out {function}: a block that is sent again must give the same rows, or it is stored twice"
+            ),
+        );
+    }
     Some(Derivation::Expression(expression))
+}
+
+/// Functions with another answer for each insert, in small letters.
+const CHANGING: [&str; 10] = [
+    "now",
+    "now64",
+    "nowinblock",
+    "today",
+    "yesterday",
+    "rand",
+    "rand64",
+    "randconstant",
+    "generateuuidv4",
+    "generateuuidv7",
+];
+
+/// Whether the expression calls `function`, which ClickHouse finds in capital letters too.
+fn calls(expression: &str, function: &str) -> bool {
+    let expression = expression.to_ascii_lowercase();
+    let is_part_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    expression.match_indices(function).any(|(at, _)| {
+        let after = expression[at + function.len()..].trim_start();
+        !expression[..at].ends_with(is_part_of_name) && after.starts_with('(')
+    })
 }
 
 fn property(table: &mut ConfigTable<'_>, written: &[EventColumn]) -> Option<Derivation> {

@@ -1,6 +1,7 @@
 //! Fields of messages that no column stores.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,9 +13,11 @@ use crate::kafka::TopicRecord;
 /// Most fields that one message can report, and most that a sample can: names may be data.
 const MAX_OF_A_MESSAGE: usize = 100;
 const MAX_OF_A_SAMPLE: usize = 1_000;
+/// Most bytes of a name that are kept.
+const MAX_NAME_BYTES: usize = 200;
 
 /// A sample of the newest messages of the events topic.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FieldSample {
     /// Messages read.
     pub(crate) messages: u64,
@@ -46,9 +49,16 @@ pub(crate) async fn unused_fields(cluster: &Cluster, limit: u32) -> anyhow::Resu
     let partitions = kafka.cluster().await?.topics.get(topic).map_or(1, |layout| layout.partitions.len());
     let of_each = u64::from(limit).div_ceil(u64::try_from(partitions.max(1))?);
     let stored = stored_paths(&cluster.config.events.columns);
-    let pick = move |record: &TopicRecord| Some(unused_of(&record.payload, &stored));
+    let counts = Arc::new(Mutex::new(FieldCounts::default()));
+    let shared = counts.clone();
+    let pick = move |record: &TopicRecord| {
+        let fields = unused_of(&record.payload, &stored);
+        shared.lock().unwrap_or_else(PoisonError::into_inner).add(fields);
+        None::<()>
+    };
     let newest = kafka.newest(topic, &BTreeMap::new(), i64::try_from(of_each)?, pick).await?;
-    Ok(sample(newest.read, newest.picked))
+    let counts = std::mem::take(&mut *counts.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(counts.into_sample(newest.read))
 }
 
 /// The places in a message that columns store.
@@ -83,10 +93,17 @@ fn collect(
             _ if stored.contains(path) || unused.len() >= MAX_OF_A_MESSAGE => {}
             Value::Null => {}
             Value::Object(within) if is_read_within => collect(within, path, stored, unused),
-            value => unused.push((path.join("."), json_type(value))),
+            value => unused.push((name(path), json_type(value))),
         }
         path.pop();
     }
+}
+
+/// The keys joined by dots, cut at [`MAX_NAME_BYTES`].
+fn name(path: &[String]) -> String {
+    let mut name = path.join(".");
+    name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
+    name
 }
 
 fn json_type(value: &Value) -> &'static str {
@@ -100,21 +117,27 @@ fn json_type(value: &Value) -> &'static str {
     }
 }
 
-/// Counts the fields of all messages.
-fn sample(messages: u64, fields: Vec<MessageFields>) -> FieldSample {
-    let mut sample = FieldSample { messages, ..FieldSample::default() };
-    let mut counts: BTreeMap<String, UnusedField> = BTreeMap::new();
-    for message in fields {
+/// Counts of a sample so far. Its size does not depend on the number of messages.
+#[derive(Debug, Default)]
+struct FieldCounts {
+    not_objects: u64,
+    fields: BTreeMap<String, UnusedField>,
+    is_cut: bool,
+}
+
+impl FieldCounts {
+    fn add(&mut self, message: MessageFields) {
         let Some(fields) = message else {
-            sample.not_objects += 1;
-            continue;
+            self.not_objects += 1;
+            return;
         };
+        self.is_cut |= fields.len() >= MAX_OF_A_MESSAGE;
         for (field, json_type) in fields {
-            if counts.len() >= MAX_OF_A_SAMPLE && !counts.contains_key(&field) {
-                sample.is_cut = true;
+            if self.fields.len() >= MAX_OF_A_SAMPLE && !self.fields.contains_key(&field) {
+                self.is_cut = true;
                 continue;
             }
-            let count = counts.entry(field.clone()).or_insert_with(|| UnusedField {
+            let count = self.fields.entry(field.clone()).or_insert_with(|| UnusedField {
                 field,
                 messages: 0,
                 types: BTreeSet::new(),
@@ -123,9 +146,13 @@ fn sample(messages: u64, fields: Vec<MessageFields>) -> FieldSample {
             count.types.insert(json_type);
         }
     }
-    sample.unused = counts.into_values().collect();
-    sample.unused.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.field.cmp(&b.field)));
-    sample
+
+    fn into_sample(self, messages: u64) -> FieldSample {
+        let Self { not_objects, fields, is_cut } = self;
+        let mut unused: Vec<UnusedField> = fields.into_values().collect();
+        unused.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.field.cmp(&b.field)));
+        FieldSample { messages, not_objects, unused, is_cut }
+    }
 }
 
 #[cfg(test)]
@@ -147,8 +174,9 @@ mod tests {
             b"[1]",
             b"\xff",
         ];
-        let fields: Vec<_> = messages.iter().map(|message| unused_of(message, &stored())).collect();
-        let found = sample(5, fields);
+        let mut counts = FieldCounts::default();
+        messages.iter().for_each(|message| counts.add(unused_of(message, &stored())));
+        let found = counts.into_sample(5);
         let shown: Vec<String> = found
             .unused
             .iter()
@@ -164,11 +192,14 @@ mod tests {
     #[test]
     fn names_that_are_data_do_not_fill_the_memory() {
         let message = |number: usize| {
-            let fields = (0..500).map(|key| (format!("{number} {key}"), Value::from(1)));
+            let fields =
+                (0..500).map(|key| (format!("{number} {key} {}", "ü".repeat(1_000)), Value::from(1)));
             Value::Object(fields.collect()).to_string().into_bytes()
         };
-        let fields = (0..50).map(|number| unused_of(&message(number), &stored())).collect();
-        let found = sample(50, fields);
+        let mut counts = FieldCounts::default();
+        (0..50).for_each(|number| counts.add(unused_of(&message(number), &stored())));
+        let found = counts.into_sample(50);
         assert_eq!((found.unused.len(), found.is_cut), (MAX_OF_A_SAMPLE, true));
+        assert!(found.unused.iter().all(|field| field.field.len() <= MAX_NAME_BYTES));
     }
 }

@@ -46,6 +46,9 @@ fn shown(name: &str) -> String {
 }
 
 fn text(topic: &str, sample: &FieldSample) -> String {
+    if sample.messages == 0 {
+        return format!("{topic} has no messages: check events.topic, or wait for a producer\n");
+    }
     let mut text = String::new();
     if !sample.unused.is_empty() {
         let heading = ["field", "messages", "share", "type"].map(str::to_owned).to_vec();
