@@ -19,6 +19,7 @@ mod takeover;
 mod udf;
 mod persons;
 mod backfill;
+mod squash;
 mod supervise;
 mod metrics;
 mod http;

@@ -6,6 +6,6 @@ SELECT
     toUInt64(greatest(max(version), 0)) AS newest,
     argMax(is_deleted, version) AS gone,
     max(is_deleted) AS was_deleted
-FROM {{ database }}.person_distinct_id
+FROM {{ database }}.{{ distinct_id_table }}
 {% include 'audit/node_page.sql' %}
 GROUP BY team_id, distinct_id

@@ -2,4 +2,4 @@
 -- Runs on: every node.
 SELECT greatest(
     (SELECT max(version) FROM {{ database }}.person),
-    (SELECT toUInt64(greatest(max(version), 0)) FROM {{ database }}.person_distinct_id)) AS version
+    (SELECT toUInt64(greatest(max(version), 0)) FROM {{ database }}.{{ distinct_id_table }})) AS version

@@ -13,6 +13,6 @@ AS SELECT
 {%- endfor %}
 FROM
 (
-{% filter indent(4, true) %}{% set other_view = 'events_dead_letter_mv' %}{% include 'events/message.sql' %}{% endfilter %}
+{% filter indent(4, true) %}{% set other_views = ['events_dead_letter_mv'] %}{% include 'events/message.sql' %}{% endfilter %}
 )
 WHERE {% include 'events/is_valid_event.sql' %}

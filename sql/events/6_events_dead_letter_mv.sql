@@ -2,7 +2,7 @@
 -- Reads:   kafka_events.
 -- Writes:  events_dead_letter.
 -- Runs on: every node.
-{% from 'events/conversions.sql' import reason %}{% set other_view = 'events_mv' %}
+{% from 'events/conversions.sql' import reason %}{% set other_views = ['events_mv'] %}
 {%- set reasons %}
             {%- for column in events.checked if column.rank <= 1 %}
             {{ reason(column) }},

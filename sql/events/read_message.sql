@@ -1,4 +1,4 @@
-{#- Reading of a message, for the files that set `kafka_table`, `other_view`, `shape` (the type of the
+{#- Reading of a message, for the files that set `kafka_table`, `other_views`, `shape` (the type of the
     message's fields) and `parsed` (values parsed from the fields). Every expression is total,
     because an exception in a view makes the engine read the same block forever. The JSON is parsed
     in a separate subquery, because the engine analyses a view for every block, and an alias used
@@ -25,8 +25,8 @@ FROM
         _timestamp
     FROM {{ database }}.{{ kafka_table }}
     {#- Operators often drop a view to pause ingestion. The engine would continue with the other
-        view, and the messages of the dropped one would be lost. So each view names the other: while
-        that is missing, the query fails, and the block is read again until both exist. This covers
+        view, and the messages of the dropped one would be lost. So each view names the others: while
+        one is missing, the query fails, and the block is read again until all exist. This covers
         the engine's start too, in any order of loading. #}
-    WHERE hasColumnInTable('{{ database }}', '{{ other_view }}', '_timestamp')
+    WHERE {% for view in other_views %}{{ ' AND ' if not loop.first }}hasColumnInTable('{{ database }}', '{{ view }}', '_timestamp'){% endfor %}
 )

@@ -2,7 +2,7 @@
 -- Reads:   kafka_person.
 -- Writes:  person.
 -- Runs on: every node.
-{% set kafka_table = 'kafka_person' %}{% set other_view = 'person_dead_letter_mv' -%}{%- from 'events/properties.sql' import properties -%}
+{% set kafka_table = 'kafka_person' %}{% set other_views = ['person_dead_letter_mv'] -%}{%- from 'events/properties.sql' import properties -%}
 CREATE MATERIALIZED VIEW {{ database }}.person_mv TO {{ database }}.person
 (
 {% filter indent(4, true) %}{% include 'persons/person_columns.sql' %}{% endfilter %}

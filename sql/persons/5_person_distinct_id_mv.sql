@@ -1,22 +1,21 @@
 -- Purpose: turns valid messages into versions of distinct ids.
 -- Reads:   kafka_person_distinct_id.
--- Writes:  person_distinct_id.
+{%- if persons.overrides_views %}
+--          Deleted ones keep their last person from {{ persons.distinct_id_table }}.
+{%- endif %}
+-- Writes:  {{ persons.distinct_id_table }}.
 -- Runs on: every node.
-{% set kafka_table = 'kafka_person_distinct_id' %}{% set other_view = 'person_distinct_id_dead_letter_mv' -%}
-CREATE MATERIALIZED VIEW {{ database }}.person_distinct_id_mv TO {{ database }}.person_distinct_id
+{% set kafka_table = 'kafka_person_distinct_id' %}{% set other_views = ['person_distinct_id_dead_letter_mv'] + persons.overrides_views -%}
+CREATE MATERIALIZED VIEW {{ database }}.person_distinct_id_mv TO {{ database }}.{{ persons.distinct_id_table }}
 (
 {% filter indent(4, true) %}{% include 'persons/person_distinct_id_columns.sql' %}{% endfilter %}
 )
-AS SELECT
-    assumeNotNull(message_team_id) AS team_id,
-    assumeNotNull(field.distinct_id) AS distinct_id,
-    assumeNotNull(message_person_id) AS person_id,
-    message_is_deleted = '1' AS is_deleted,
-    message_version AS version,
-    message_time AS _timestamp,
-    _offset AS _offset
+{%- if persons.overrides_views %}
+AS SELECT team_id, distinct_id, person_id, is_deleted, version, _timestamp, _offset
 FROM
 (
-{% filter indent(4, true) %}{% include 'persons/message.sql' %}{% endfilter %}
+{% filter indent(4, true) %}{% set read_where = "key.is_deleted IN ('1', 'true')" %}{% include 'persons/distinct_id_history.sql' %}{% endfilter %}
 )
-WHERE {% include 'persons/is_valid_distinct_id.sql' %}
+{%- else %}
+AS {% set more = '' %}{% include 'persons/distinct_id_versions.sql' %}
+{%- endif %}

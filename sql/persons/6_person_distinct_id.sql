@@ -8,7 +8,7 @@
 -- Merges eventually leave only the greatest version. Queries must not rely on it, see the view
 -- person_distinct_ids. Granules are small, because one distinct id is looked up more often than all
 -- of them.
-CREATE TABLE {{ database }}.person_distinct_id
+CREATE TABLE {{ database }}.{{ persons.distinct_id_table }}
 (
 {% filter indent(4, true) %}{% include 'persons/person_distinct_id_columns.sql' %}{% endfilter %}
 )

@@ -64,6 +64,7 @@ mod persons_values;
 mod persons_vanished;
 mod produce;
 mod profile;
+mod profile_overrides;
 mod profiles;
 mod queries;
 mod refusals;
@@ -154,6 +155,7 @@ fn main() -> ExitCode {
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
         ("profile", profile::TESTS),
+        ("profile_overrides", profile_overrides::TESTS),
         ("profiles", profiles::TESTS),
         ("persons", persons::TESTS),
         ("persons_events", persons_events::TESTS),

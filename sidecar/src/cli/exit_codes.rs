@@ -146,6 +146,24 @@ const COMMANDS: &[CommandCodes] = &[
         ],
     },
     CommandCodes {
+        commands: &["persons squash"],
+        codes: &[
+            (DONE, "no event has another person than its distinct id"),
+            (FAILED, "a node is unreachable, or old events are unread"),
+            (DIFFERENCES, "events have another person"),
+        ],
+    },
+    CommandCodes {
+        commands: &["persons squash --apply"],
+        codes: &[
+            (DONE, "all events have their current person, and the overrides are removed"),
+            (
+                FAILED,
+                "a node is unreachable, old events are unread, or a mutation failed: the overrides of the round are left",
+            ),
+        ],
+    },
+    CommandCodes {
         commands: &["udf install", "udf uninstall"],
         codes: &[(DONE, "done"), (FAILED, "a node refused, or a file can't be written")],
     },

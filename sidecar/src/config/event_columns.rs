@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use super::reader::ConfigTable;
 use super::rules;
 use crate::event_columns::{
-    ColumnOrigin, Conversion, Derivation, EventColumn, Invalid, MessageField, Missing, PARSED,
-    canonical_type, core, posthog,
+    ColumnOrigin, Conversion, Derivation, EventColumn, EventProfile, Invalid, MessageField, Missing, PARSED,
+    canonical_type,
 };
 
-/// Returns the columns of a profile.
-type Profile = fn() -> Vec<EventColumn>;
-
-const PROFILES: &[(&str, Profile)] = &[("core", core), ("posthog", posthog)];
+const PROFILES: &[(&str, EventProfile)] = &[("core", EventProfile::Core), ("posthog", EventProfile::Posthog)];
 
 /// Kinds of a column's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +33,15 @@ const INDEXES: &[(&str, &str)] = &[("minmax", "minmax"), ("bloom_filter", "bloom
 /// Compression of a column.
 const CODECS: &[(&str, &str)] = &[("ZSTD(1)", "ZSTD(1)"), ("ZSTD(3)", "ZSTD(3)"), ("LZ4", "LZ4")];
 
-/// Reads all columns of `[events]`.
-pub(super) fn read(events: &mut ConfigTable<'_>) -> Vec<EventColumn> {
-    let mut columns = events.or("profile", PROFILES[0].1, rules::one_of(PROFILES))();
+/// Reads the profile and all columns of `[events]`.
+pub(super) fn read(events: &mut ConfigTable<'_>) -> (EventProfile, Vec<EventColumn>) {
+    let profile = events.or("profile", EventProfile::Core, rules::one_of(PROFILES));
+    let mut columns = profile.columns();
     let known = columns.clone();
     columns.extend(own(events, &known));
     let written = columns.clone();
     columns.extend(materialized(events, &written));
-    columns
+    (profile, columns)
 }
 
 fn own(events: &mut ConfigTable<'_>, known: &[EventColumn]) -> Vec<EventColumn> {

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::event_columns::EventColumn;
+use crate::event_columns::{EventColumn, EventProfile};
 
 pub(crate) use self::password::{
     KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password,
 };
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
-pub(crate) use self::persons::{AuditMode, Persons, Postgres, TableName, VersionRule};
+pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
 pub(crate) use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;
 pub(crate) use self::source_text::Fault;
@@ -221,6 +221,7 @@ pub(crate) struct Events {
     pub(crate) poll_timeout: Duration,
     /// Number of a shard's last blocks that are remembered, so that a replayed block is dropped.
     pub(crate) deduplication_window: u32,
+    pub(crate) profile: EventProfile,
     /// The columns of the profile, then those of the config.
     pub(crate) columns: Vec<EventColumn>,
 }
@@ -298,7 +299,26 @@ pub(crate) fn report(path: Option<&Path>, faults: &[Fault]) -> String {
     report
 }
 
+/// The column with an event's person at the time of ingestion.
+const EVENT_PERSON: (&str, &str) = ("person_id", "UUID");
+
 impl Config {
+    /// Whether events store the person that they had at ingestion, so that later changes are kept
+    /// in `person_distinct_id_overrides`.
+    pub(crate) fn keeps_overrides(&self) -> bool {
+        let is_person = |column: &EventColumn| {
+            (column.name.as_str(), column.sql_type.as_str()) == EVENT_PERSON && column.is_written()
+        };
+        self.persons.is_some() && self.events.columns.iter().any(is_person)
+    }
+
+    /// The name of a view of the distinct ids, for queries that use the other name of their table.
+    pub(crate) fn distinct_id_view(&self) -> Option<&'static str> {
+        let table = self.persons.as_ref()?.distinct_id_table;
+        let is_wanted = self.keeps_overrides() || table != DISTINCT_ID_TABLES[0];
+        DISTINCT_ID_TABLES.into_iter().find(|name| *name != table).filter(|_| is_wanted)
+    }
+
     /// Reads the file at `path`, and the password from [`PASSWORD_VARIABLE`] or the file it names.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub(crate) struct Persons {
     pub(crate) consumer: Consumer,
     /// See [`DEFAULT_PERSONS_FLUSH_INTERVAL`].
     pub(crate) flush_interval: Duration,
+    /// Name of the table of distinct ids.
+    pub(crate) distinct_id_table: &'static str,
     /// Source of the persons; `None` if another program fills the topics.
     pub(crate) postgres: Option<Postgres>,
 }
@@ -175,7 +177,17 @@ const VERSIONS: &[(&str, VersionRule)] = &[("wal", VersionRule::Wal), ("column",
 const AUDITS: &[(&str, AuditMode)] =
     &[("off", AuditMode::Off), ("check", AuditMode::Check), ("repair", AuditMode::Repair)];
 
-pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path) -> Option<Persons> {
+/// Names of the table of distinct ids: the documented one, and that of a PostHog of today.
+pub(crate) const DISTINCT_ID_TABLES: [&str; 2] = ["person_distinct_id", "person_distinct_id2"];
+const TABLE_NAMES: &[(&str, &str)] =
+    &[(DISTINCT_ID_TABLES[0], DISTINCT_ID_TABLES[0]), (DISTINCT_ID_TABLES[1], DISTINCT_ID_TABLES[1])];
+
+/// Reads `[persons]`; `distinct_id_table` is the default of that key.
+pub(super) fn persons(
+    table: &mut ConfigTable<'_>,
+    base: &Path,
+    distinct_id_table: &'static str,
+) -> Option<Persons> {
     let flush_interval = rules::duration(Duration::from_millis(1)..=MAX_FLUSH_INTERVAL);
     let flush_interval = table.or("flush_interval", DEFAULT_PERSONS_FLUSH_INTERVAL, flush_interval);
     let topic = table.or("topic", DEFAULT_PERSON_TOPIC, rules::topic_name);
@@ -194,7 +206,8 @@ pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path) -> Option<Person
         false => None,
     };
     let consumer = consumer(table);
-    Some(Persons { topic, distinct_id_topic, group, consumer, flush_interval, postgres })
+    let distinct_id_table = table.or("distinct_id_table", distinct_id_table, rules::one_of(TABLE_NAMES));
+    Some(Persons { topic, distinct_id_topic, group, consumer, flush_interval, distinct_id_table, postgres })
 }
 
 fn audit(table: &mut ConfigTable<'_>) -> (AuditMode, Duration) {

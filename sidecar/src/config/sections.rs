@@ -46,7 +46,9 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
     let persons = match top.holds("persons") {
-        true => Some(top.section("persons", |table| persons(table, base))?),
+        true => {
+            Some(top.section("persons", |table| persons(table, base, events.profile.distinct_id_table()))?)
+        }
         false => None,
     };
     let unmanaged = top.section("schema", unmanaged);
@@ -180,6 +182,7 @@ fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
         table.fault("keeper_path", format!("begin it with a slash, as {DEFAULT_KEEPER_PATH} does"));
     }
     let poll_timeout = rules::duration(Duration::from_millis(1)..=MAX_POLL_TIMEOUT);
+    let (profile, columns) = event_columns::read(table);
     Events {
         topic: table.or("topic", DEFAULT_TOPIC, rules::topic_name),
         group: table.or("group", DEFAULT_GROUP, rules::literal),
@@ -194,7 +197,8 @@ fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
             DEFAULT_DEDUPLICATION_WINDOW,
             rules::integer(1..=MAX_WINDOW),
         ),
-        columns: event_columns::read(table),
+        profile,
+        columns,
     }
 }
 

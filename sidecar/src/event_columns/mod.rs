@@ -8,11 +8,39 @@ mod core;
 mod posthog;
 
 pub(crate) use self::conversion::{Conversion, canonical as canonical_type, inner as inner_type};
-pub(crate) use self::core::{CORE_NAMES, core};
-pub(crate) use self::posthog::posthog;
+pub(crate) use self::core::CORE_NAMES;
+use self::core::core;
+use self::posthog::posthog;
 
 /// Start of a parsed value's name in the views, for columns that the core lacks.
 pub(crate) const PARSED: &str = "parsed ";
+
+/// A list of columns to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventProfile {
+    /// The documented columns.
+    Core,
+    /// Those of a PostHog of 2026.
+    Posthog,
+}
+
+impl EventProfile {
+    /// Its columns, in the order of the tables.
+    pub(crate) fn columns(self) -> Vec<EventColumn> {
+        match self {
+            Self::Core => core(),
+            Self::Posthog => posthog(),
+        }
+    }
+
+    /// The name by which its queries know the table of distinct ids.
+    pub(crate) fn distinct_id_table(self) -> &'static str {
+        match self {
+            Self::Core => "person_distinct_id",
+            Self::Posthog => "person_distinct_id2",
+        }
+    }
+}
 
 /// A column of `sharded_events`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -127,7 +127,7 @@ impl Copy<'_> {
                 let rows = page.rows.len() as u64;
                 let receipt = Arc::new(DeliveryHandle::default());
                 let mut changes: Vec<_> =
-                    page.rows.into_iter().map(|row| RowChange::read(table.kind, row)).collect();
+                    page.rows.into_iter().map(|row| RowChange::copied(table.kind, row)).collect();
                 publisher.publish(&mut changes, &receipt).await?;
                 // The next page is read while this one is in flight.
                 if let Some(before) = under_way.take() {

@@ -22,6 +22,7 @@ use super::postgres::pgoutput::{Cell, Message, Relation, decode};
 use super::postgres::table::{Table, pick};
 use super::publish::Publisher;
 use super::publish::change::RowChange;
+use super::publish::message::MappingHistory;
 use super::requirements;
 
 /// Maximum number of changes in a batch.
@@ -63,12 +64,6 @@ pub(crate) enum StreamError {
         /// The end of its commit record.
         end: Lsn,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChangeKind {
-    Insert,
-    Other,
 }
 
 /// Described tables by relation id, with the index of each column in the relation's rows. `None`
@@ -321,13 +316,13 @@ impl BatchInProgress {
         match message {
             Message::Relation(relation) => self.describe(&relation, config),
             Message::Insert { relation, new } => {
-                self.change(relation, ChangeKind::Insert, None, Some(&new))?;
+                self.change(relation, MappingHistory::New, None, Some(&new))?;
             }
             Message::Update { relation, old, new } => {
-                self.change(relation, ChangeKind::Other, old.as_deref(), Some(&new))?;
+                self.change(relation, MappingHistory::Changed, old.as_deref(), Some(&new))?;
             }
             Message::Delete { relation, old } => {
-                self.change(relation, ChangeKind::Other, Some(&old), None)?;
+                self.change(relation, MappingHistory::Changed, Some(&old), None)?;
             }
             Message::Truncate { relations } => {
                 let ours = |id: &u32| self.tables.get(id).is_some_and(Option::is_some);
@@ -356,7 +351,7 @@ impl BatchInProgress {
     fn change(
         &mut self,
         relation: u32,
-        verb: ChangeKind,
+        history: MappingHistory,
         before: Option<&[Cell]>,
         after: Option<&[Cell]>,
     ) -> anyhow::Result<()> {
@@ -380,7 +375,7 @@ impl BatchInProgress {
             commit,
             transaction: Some(number),
             kind: table.kind,
-            is_insert: verb == ChangeKind::Insert,
+            history,
             before: before.map(|row| pick(row, places)),
             after: after.map(|row| pick(row, places)),
         });

@@ -7,6 +7,7 @@ use pgwire_replication::Lsn;
 use serde::Deserialize;
 
 use crate::cluster::Cluster;
+use crate::config::DISTINCT_ID_TABLES;
 use crate::node::NodeError;
 use crate::sql;
 
@@ -23,7 +24,7 @@ const ASKED_BEFORE: u64 = 1 << 20;
 #[error(
     "node {node} has persons of version {stored}, and PostgreSQL's WAL gives only {given}: they come from another PostgreSQL or \
      another program, and would hide the initial snapshot. Set persons.postgres.version_base to {} (and leave it there), or \
-     empty person and person_distinct_id on all nodes",
+     empty person and {distinct_ids} on all nodes",
     .stored + 1
 )]
 pub(crate) struct HiddenSnapshotError {
@@ -32,6 +33,8 @@ pub(crate) struct HiddenSnapshotError {
     pub(crate) stored: u64,
     /// The greatest version that the WAL could have produced.
     given: u64,
+    /// The table of distinct ids.
+    distinct_ids: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -47,14 +50,22 @@ pub(super) async fn check(
 ) -> anyhow::Result<Option<HiddenSnapshotError>> {
     let (place, _) = now(session).await?;
     let given = of_copy(Lsn::from_u64(place.as_u64() + ASKED_BEFORE), base)?;
-    let statement =
-        sql::render("audit/node_newest.sql", minijinja::context! { database => &cluster.config.database })?;
+    let config = &cluster.config;
+    let distinct_ids =
+        config.persons.as_ref().map_or(DISTINCT_ID_TABLES[0], |persons| persons.distinct_id_table);
+    let values = minijinja::context! { database => &config.database, distinct_id_table => distinct_ids };
+    let statement = sql::render("audit/node_newest.sql", values)?;
     for node in &cluster.nodes {
         match node.rows::<NewestVersion>(&statement).await {
             Ok(rows) => {
                 let stored = rows.first().map_or(0, |row| row.version);
                 if stored > given {
-                    return Ok(Some(HiddenSnapshotError { node: node.name.clone(), stored, given }));
+                    return Ok(Some(HiddenSnapshotError {
+                        node: node.name.clone(),
+                        stored,
+                        given,
+                        distinct_ids,
+                    }));
                 }
             }
             // The node will consume the messages later, and the audit reports rows that are hidden

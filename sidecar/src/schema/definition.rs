@@ -18,9 +18,9 @@ pub(super) struct Definition {
     pub(crate) settings: BTreeMap<String, String>,
 }
 
-/// Keywords at which `formatQuery` begins a line. `AS SELECT` starts a view's query, kept
+/// Keywords at which `formatQuery` begins a line. The last two start a view's query, kept
 /// as one text.
-const KEYWORDS: [&str; 9] = [
+const KEYWORDS: [&str; 10] = [
     "ENGINE",
     "PARTITION BY",
     "PRIMARY KEY",
@@ -30,7 +30,10 @@ const KEYWORDS: [&str; 9] = [
     "SETTINGS",
     "COMMENT",
     "AS SELECT",
+    "AS WITH",
 ];
+/// Keywords that start a view's query.
+const QUERIES: &[&str] = &["AS SELECT", "AS WITH"];
 
 impl Definition {
     /// Parses output of `formatQuery`. Text of another shape gives a definition that differs from
@@ -46,9 +49,9 @@ impl Definition {
         for line in lines {
             let keyword = KEYWORDS.iter().find(|keyword| line.starts_with(**keyword));
             match (&mut current, keyword) {
-                // All lines after AS SELECT belong to the view's query, including its own SETTINGS
+                // All lines after its start belong to the view's query, including its own SETTINGS
                 // and ORDER BY.
-                (Some((name, text)), _) if name == "AS SELECT" => extend(text, line),
+                (Some((name, text)), _) if QUERIES.contains(&name.as_str()) => extend(text, line),
                 (Some((_, text)), None) => extend(text, line),
                 (_, Some(keyword)) => {
                     definition.close(current.replace(((*keyword).to_owned(), line.to_owned())));
@@ -66,6 +69,19 @@ impl Definition {
             Some((name, text)) => _ = self.clauses.insert(name, text),
             None => {}
         }
+    }
+
+    /// The query of a view; empty for a table.
+    pub(super) fn query(&self) -> &str {
+        QUERIES.iter().find_map(|keyword| self.clauses.get(*keyword)).map_or("", String::as_str)
+    }
+
+    /// Whether it is a table whose engine stores rows.
+    pub(super) fn holds_rows(&self) -> bool {
+        const OTHERS: [&str; 4] = ["Distributed", "Kafka", "Null", "Merge"];
+        let engine = self.clauses.get("ENGINE").and_then(|clause| clause.strip_prefix("ENGINE = "));
+        let name = engine.map(|engine| engine.split('(').next().unwrap_or_default().trim());
+        name.is_some_and(|name| !OTHERS.contains(&name))
     }
 
     pub(super) fn item(&self, key: &str) -> Option<&str> {

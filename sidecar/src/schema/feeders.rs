@@ -160,8 +160,7 @@ fn of_view(config: &Config, neighbours: &Neighbours, view: &ViewRow) -> Vec<Feed
         })
         .collect();
     if found.is_empty() {
-        let query = definition.clauses.get("AS SELECT").map(String::as_str).unwrap_or_default();
-        let paused = neighbours.detached.iter().filter(|table| reads(query, table));
+        let paused = neighbours.detached.iter().filter(|table| reads(definition.query(), table));
         found.extend(paused.map(|table| Feeder {
             paused: true,
             conflicts: false,

@@ -21,6 +21,9 @@ pub(crate) enum Section {
     Events,
     /// `[persons]`; without it the person topics do not exist.
     Persons,
+    /// `[persons]`, and events with a person of their own: see
+    /// [`Config::keeps_overrides`](crate::config::Config::keeps_overrides).
+    Overrides,
 }
 
 impl Section {
@@ -28,7 +31,9 @@ impl Section {
     pub(crate) fn consumer(self, config: &Config) -> Consumer {
         match self {
             Self::Events => config.events.consumer,
-            Self::Persons => config.persons.as_ref().map_or(Consumer::None, |persons| persons.consumer),
+            Self::Persons | Self::Overrides => {
+                config.persons.as_ref().map_or(Consumer::None, |persons| persons.consumer)
+            }
         }
     }
 }
@@ -55,6 +60,11 @@ pub(crate) enum Role {
     Query,
 }
 
+/// The file of the distinct ids' table, which has one of two names, and that of the view of the
+/// other name.
+const DISTINCT_ID_TABLE: &str = "persons/6_person_distinct_id.sql";
+const DISTINCT_ID_VIEW: &str = "queries/person_distinct_id_names.sql";
+
 /// All objects, in the order of their files.
 pub(crate) const OBJECTS: &[SchemaObject] = &[
     events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
@@ -80,7 +90,8 @@ pub(crate) const OBJECTS: &[SchemaObject] = &[
     persons("person", "persons/3_person.sql", Role::Storage),
     persons("kafka_person_distinct_id", "persons/4_kafka_person_distinct_id.sql", Role::Consumer),
     persons("person_distinct_id_mv", "persons/5_person_distinct_id_mv.sql", Role::View),
-    persons("person_distinct_id", "persons/6_person_distinct_id.sql", Role::Storage),
+    persons("person_distinct_id", DISTINCT_ID_TABLE, Role::Storage),
+    persons("person_distinct_id2", DISTINCT_ID_TABLE, Role::Storage),
     persons("person_dead_letter_mv", "persons/7_person_dead_letter_mv.sql", Role::View),
     persons(
         "person_distinct_id_dead_letter_mv",
@@ -88,6 +99,16 @@ pub(crate) const OBJECTS: &[SchemaObject] = &[
         Role::View,
     ),
     persons("person_dead_letter", "persons/9_person_dead_letter.sql", Role::Storage),
+    overrides("person_distinct_id_overrides", "persons/10_person_distinct_id_overrides.sql", Role::Storage),
+    overrides(
+        "person_distinct_id_overrides_mv",
+        "persons/11_person_distinct_id_overrides_mv.sql",
+        Role::View,
+    ),
+    overrides("person_squash", "persons/12_person_squash.sql", Role::Storage),
+    overrides("person_squash_lookup", "persons/13_person_squash_lookup.sql", Role::Storage),
+    persons("person_distinct_id", DISTINCT_ID_VIEW, Role::Query),
+    persons("person_distinct_id2", DISTINCT_ID_VIEW, Role::Query),
     persons("persons", "queries/persons.sql", Role::Query),
     persons("persons_where", "queries/persons_where.sql", Role::Query),
     persons("person_distinct_ids", "queries/person_distinct_ids.sql", Role::Query),
@@ -102,11 +123,34 @@ const fn persons(name: &'static str, file: &'static str, role: Role) -> SchemaOb
     SchemaObject { name, file, role, section: Section::Persons }
 }
 
+const fn overrides(name: &'static str, file: &'static str, role: Role) -> SchemaObject {
+    SchemaObject { name, file, role, section: Section::Overrides }
+}
+
 impl SchemaObject {
     /// Returns the objects of the sections that `config` has.
     pub(crate) fn wanted(config: &Config) -> impl Iterator<Item = &'static Self> {
-        let persons = config.persons.is_some();
-        OBJECTS.iter().filter(move |object| object.section == Section::Events || persons)
+        OBJECTS.iter().filter(|object| object.is_wanted(config))
+    }
+
+    fn is_wanted(&self, config: &Config) -> bool {
+        match (self.section, &config.persons) {
+            (Section::Events, _) => true,
+            (Section::Overrides, _) => config.keeps_overrides(),
+            (Section::Persons, None) => false,
+            (Section::Persons, Some(persons)) => match self.file {
+                DISTINCT_ID_TABLE => self.name == persons.distinct_id_table,
+                DISTINCT_ID_VIEW => config.distinct_id_view() == Some(self.name),
+                _ => true,
+            },
+        }
+    }
+
+    /// The other name of the distinct ids' table, for that table.
+    pub(crate) fn former_name(&self) -> Option<&'static str> {
+        let is_other = |other: &&Self| other.file == DISTINCT_ID_TABLE && other.name != self.name;
+        let other = OBJECTS.iter().find(is_other)?;
+        (self.file == DISTINCT_ID_TABLE).then_some(other.name)
     }
 
     /// Whether only our own consumer needs the object: the Kafka table, its views, and the

@@ -85,6 +85,11 @@ pub(crate) enum Action {
         /// rows are stored.
         replay: Option<String>,
     },
+    /// Gives a table with data its new name.
+    Rename {
+        /// Its present name.
+        from: &'static str,
+    },
     /// Drops our consumer or view, because the config leaves ingestion to another program.
     Drop,
     Alter {
@@ -198,6 +203,7 @@ fn judge(
     let storage = distributed_target(&desired.definition);
     let storage = storage.and_then(|name| surroundings.storage.get(name)).cloned().unwrap_or_default();
     let replay = surroundings.replays.get(object.name).cloned();
+    let is_renamed = plan.changes.iter().any(|change| change.action == Action::Rename { from: object.name });
     let mut change = |action, differences| {
         plan.changes.push(SchemaChange {
             object: object.name.to_owned(),
@@ -213,12 +219,23 @@ fn judge(
                 surroundings.config.database, object.name
             );
             change(Action::Leave { next_step, blocks: true }, Vec::new());
+        } else if let Some(from) = former_name(desired, observed).filter(|_| desired.asked_for) {
+            change(Action::Rename { from }, Vec::new());
         } else if desired.asked_for {
             let keep = carried(object.role, &storage, &Definition::default(), &observed.feeders);
             change(Action::Create { sql: desired.sql.clone(), keep, replay }, Vec::new());
         }
         return;
     };
+    if desired.asked_for && object.role != Role::Storage && found.holds_rows() {
+        let action = if is_renamed {
+            Action::Create { sql: desired.sql.clone(), keep: Vec::new(), replay: None }
+        } else {
+            stored_instead(object, surroundings.config)
+        };
+        change(action, Vec::new());
+        return;
+    }
     let is_accepted = |part: &str| surroundings.config.unmanaged.contains(&format!("{} {part}", object.name));
     let Comparison { mut differences, unmanaged } =
         compare(&desired.definition, found, object.role, &storage, is_accepted);
@@ -253,6 +270,25 @@ fn judge(
         part,
         observed,
     }));
+}
+
+/// The other name under which the node has the table, with the same engine and order of rows.
+fn former_name(desired: &Desired, observed: &ObservedSchema) -> Option<&'static str> {
+    let name = desired.object.former_name()?;
+    let found = observed.tables.get(name)?;
+    let is_same = |keyword| found.clauses.get(keyword) == desired.definition.clauses.get(keyword);
+    (is_same("ENGINE") && is_same("ORDER BY")).then_some(name)
+}
+
+/// A table with rows stays, although the schema has a view or another table of this name.
+fn stored_instead(object: &SchemaObject, config: &Config) -> Action {
+    let next_step = format!(
+        "a table with rows has this name on the node, and posthouse drops none: RENAME TABLE {database}.{name} TO \
+         {database}.{name}_before there, then plan again",
+        database = config.database,
+        name = object.name
+    );
+    Action::Leave { next_step, blocks: object.role != Role::Query }
 }
 
 /// Columns of all storages that the config does not name and a Distributed table lacks. For queries

@@ -64,7 +64,15 @@ struct PersonsValues<'a> {
     group: String,
     distinct_id_group: String,
     flush_ms: u128,
+    distinct_id_table: &'a str,
+    /// The other name of that table, if a view has it.
+    distinct_id_view: Option<&'static str>,
+    /// The view that keeps overrides, if there is one.
+    overrides_views: Vec<&'static str>,
 }
+
+/// The view of [`Section::Overrides`](super::objects::Section::Overrides).
+const OVERRIDES_VIEW: &str = "person_distinct_id_overrides_mv";
 
 /// Returns all statements of one node, in the order of creation.
 ///
@@ -107,6 +115,9 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
                 group: format!("{}{own}", persons.group),
                 distinct_id_group: format!("{}_distinct_id{own}", persons.group),
                 flush_ms: persons.flush_interval.as_millis(),
+                distinct_id_table: persons.distinct_id_table,
+                distinct_id_view: config.distinct_id_view(),
+                overrides_views: config.keeps_overrides().then_some(OVERRIDES_VIEW).into_iter().collect(),
             }
         }),
     }

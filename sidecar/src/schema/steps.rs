@@ -224,6 +224,9 @@ impl StepList<'_> {
                 self.create(plan, table, sql);
                 self.keep(plan, table, keep)?;
             }
+            Action::Rename { from } => {
+                self.push(plan, format!("rename {from} to {table}"), "rename_table", table, from)?;
+            }
             _ => {}
         }
         Ok(())
@@ -293,7 +296,7 @@ fn pauses(change: &SchemaChange) -> bool {
             };
             !is_read && !alterations.iter().all(is_gentle)
         }
-        (Action::Recreate { .. }, _) => !is_read,
+        (Action::Recreate { .. } | Action::Rename { .. }, _) => !is_read,
         (Action::Create { .. } | Action::Drop, Some(role)) => matches!(role, Role::View | Role::Consumer),
         _ => false,
     }

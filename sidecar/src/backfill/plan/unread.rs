@@ -53,7 +53,7 @@ fn summarize(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_columns::posthog;
+    use crate::event_columns::EventProfile;
 
     #[test]
     fn counts_files_and_begins_with_columns_of_the_schema() {
@@ -63,7 +63,7 @@ mod tests {
             vec!["ip", "person_id", "inserted_at"],
         ];
         let names = files.map(|names| names.into_iter().map(str::to_owned).collect());
-        let unread = summarize(names.into_iter(), &posthog());
+        let unread = summarize(names.into_iter(), &EventProfile::Posthog.columns());
         let unread: Vec<_> =
             unread.iter().map(|column| (column.column.as_str(), column.files, column.in_schema)).collect();
         let expected = [

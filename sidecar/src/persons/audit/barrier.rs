@@ -84,7 +84,7 @@ impl Barrier<'_> {
         }
         if self.cluster.config.replicated {
             for node in &self.cluster.nodes {
-                for table in ["person", "person_distinct_id"] {
+                for table in ["person", self.source.persons.distinct_id_table] {
                     self.sync(node, table).await?;
                 }
             }

@@ -22,6 +22,7 @@ use anyhow::Context;
 use futures_util::future::try_join_all;
 
 use crate::cluster::Cluster;
+use crate::config::Persons;
 use crate::span;
 use crate::supervise::Heartbeat;
 
@@ -54,10 +55,10 @@ type PageResult = Vec<(Vec<Wrong>, usize)>;
 
 impl TableKind {
     /// The table on the nodes.
-    fn table_name(self) -> &'static str {
+    fn table_name(self, persons: &Persons) -> &'static str {
         match self {
             Self::Person => "person",
-            Self::DistinctId => "person_distinct_id",
+            Self::DistinctId => persons.distinct_id_table,
         }
     }
 }
@@ -127,15 +128,15 @@ impl<'a> Audit<'a> {
         kind: TableKind,
         mut repair: Option<&mut Repair<'_, 'a>>,
     ) -> anyhow::Result<TableReport> {
-        let database = &self.cluster.config.database;
+        let config = &self.cluster.config;
         let source = queries::source_sums(session, self.source.postgres, kind);
-        let nodes = self.cluster.nodes.iter().map(|node| queries::node_sums(node, database, kind));
+        let nodes = self.cluster.nodes.iter().map(|node| queries::node_sums(node, config, kind));
         let nodes = async { try_join_all(nodes.collect::<Vec<_>>()).await };
         let (source, sums) = tokio::join!(source, nodes);
         let (source, sums) = (source?, sums?);
         let rows = |sums: &compare::Sums| sums.values().map(|sum| sum.count).sum::<u64>();
         let mut report = TableReport {
-            table: kind.table_name(),
+            table: kind.table_name(self.source.persons),
             rows: rows(&source),
             duplicates: 0,
             nodes: self
@@ -166,8 +167,8 @@ impl<'a> Audit<'a> {
         page: &AuditPage,
         report: &mut TableReport,
     ) -> anyhow::Result<PageResult> {
-        let database = &self.cluster.config.database;
-        let nodes = self.cluster.nodes.iter().map(|node| queries::node_page(node, database, kind, page));
+        let config = &self.cluster.config;
+        let nodes = self.cluster.nodes.iter().map(|node| queries::node_page(node, config, kind, page));
         let mut nodes = try_join_all(nodes.collect::<Vec<_>>()).await?;
         queries::compare_source(session, self.source.postgres, kind, page, &mut nodes).await?;
         report.duplicates += nodes.iter().map(|node| node.duplicates).max().unwrap_or_default();
@@ -177,7 +178,7 @@ impl<'a> Audit<'a> {
         self.barrier().wait_for_replication(session, now(session).await?.0).await?;
         let looks = self.cluster.nodes.iter().zip(nodes).map(|(node, first)| async move {
             let look = first.look_again();
-            Ok::<_, anyhow::Error>(queries::look_again(node, database, kind, page, look).await?.end())
+            Ok::<_, anyhow::Error>(queries::look_again(node, config, kind, page, look).await?.end())
         });
         try_join_all(looks.collect::<Vec<_>>()).await
     }

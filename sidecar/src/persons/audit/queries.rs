@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::compare::{Digest, NodePage, NodeRow, PostgresRow, SecondLook, Sum, Sums};
 use super::pages::AuditPage;
-use crate::config::Postgres;
+use crate::config::{Config, Postgres};
 use crate::node::{Node, RowStream};
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
@@ -137,8 +137,8 @@ struct HashRow {
 }
 
 /// A node's sums.
-pub(super) async fn node_sums(node: &Node, database: &str, kind: TableKind) -> anyhow::Result<Sums> {
-    let values = context! { database, kind => kind.file(), page => () };
+pub(super) async fn node_sums(node: &Node, config: &Config, kind: TableKind) -> anyhow::Result<Sums> {
+    let values = context! { page => (), ..node_values(config, kind) };
     let sql = sql::render("audit/node_sums.sql", values)?;
     let rows: Vec<SumRow> = ask(node, &sql).rows().await?;
     let sum = |SumRow { bucket, count, sum, stored }| (bucket, Sum { count, sum, stored });
@@ -148,11 +148,11 @@ pub(super) async fn node_sums(node: &Node, database: &str, kind: TableKind) -> a
 /// A node's rows on a page, including tombstones.
 pub(super) async fn node_page(
     node: &Node,
-    database: &str,
+    config: &Config,
     kind: TableKind,
     page: &AuditPage,
 ) -> anyhow::Result<NodePage> {
-    let values = context! { database, kind => kind.file(), page => page.hex(), with_key => false };
+    let values = context! { page => page.hex(), with_key => false, ..node_values(config, kind) };
     let sql = sql::render("audit/node_rows.sql", values)?;
     let mut stream = ask(node, &sql).stream()?;
     let mut rows = Vec::new();
@@ -165,18 +165,23 @@ pub(super) async fn node_page(
 /// Reads the same rows once more and compares them with the first read.
 pub(super) async fn look_again(
     node: &Node,
-    database: &str,
+    config: &Config,
     kind: TableKind,
     page: &AuditPage,
     mut look: SecondLook,
 ) -> anyhow::Result<SecondLook> {
-    let values = context! { database, kind => kind.file(), page => page.hex(), with_key => true };
+    let values = context! { page => page.hex(), with_key => true, ..node_values(config, kind) };
     let sql = sql::render("audit/node_rows.sql", values)?;
     let mut stream = ask(node, &sql).stream()?;
     while let Some((digest, row, key)) = next(node, &mut stream).await? {
         look.take(digest, &key, &row);
     }
     Ok(look)
+}
+
+fn node_values(config: &Config, kind: TableKind) -> Value {
+    let distinct_id_table = config.persons.as_ref().map(|persons| persons.distinct_id_table);
+    context! { database => &config.database, kind => kind.file(), distinct_id_table }
 }
 
 async fn next(

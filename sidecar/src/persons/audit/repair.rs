@@ -247,7 +247,7 @@ fn check_versions(
         Some((node, stored)) => bail!(
             "{} has version {stored} on node {node}, and PostgreSQL's WAL gives only {given}: is this another PostgreSQL? Set \
              persons.postgres.version_base to {} or more",
-            kind.table_name(),
+            kind.table_name(audit.source.persons),
             stored - given + 1
         ),
     }

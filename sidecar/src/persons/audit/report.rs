@@ -15,7 +15,7 @@ pub(crate) struct AuditReport {
 /// The result for one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TableReport {
-    /// `person` or `person_distinct_id`.
+    /// `person`, or the table of distinct ids.
     pub(crate) table: &'static str,
     /// Rows in PostgreSQL.
     pub(crate) rows: u64,

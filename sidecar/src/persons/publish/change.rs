@@ -8,7 +8,7 @@ use pgwire_replication::Lsn;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Builder;
 
-use super::message::Outgoing;
+use super::message::{MappingHistory, Outgoing};
 use super::version::{Transaction, of_dependents};
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{Key, Presence, RowReader, ValueError};
@@ -23,8 +23,7 @@ pub(crate) struct RowChange {
     /// visible.
     pub(crate) transaction: Option<u32>,
     pub(crate) kind: TableKind,
-    /// Whether the change inserted the row.
-    pub(crate) is_insert: bool,
+    pub(crate) history: MappingHistory,
     /// The old row or its replica identity columns. Sent with every deletion, and with updates that
     /// change them.
     pub(crate) before: Option<Vec<Cell>>,
@@ -107,10 +106,15 @@ pub(crate) struct LastChange {
 }
 
 impl RowChange {
-    /// A row that was read from the table.
+    /// A row that was read from the table, because it changed.
     pub(crate) fn read(kind: TableKind, row: Vec<Cell>) -> Self {
         let (commit, transaction) = (Lsn::from_u64(0), None);
-        Self { commit, transaction, kind, is_insert: false, before: None, after: Some(row) }
+        Self { commit, transaction, kind, history: MappingHistory::Changed, before: None, after: Some(row) }
+    }
+
+    /// A row of a snapshot.
+    pub(crate) fn copied(kind: TableKind, row: Vec<Cell>) -> Self {
+        Self { history: MappingHistory::Copied, ..Self::read(kind, row) }
     }
 
     /// Whether the row's key in ClickHouse changes or disappears with this change.
@@ -199,7 +203,7 @@ pub(crate) fn messages(
                 // A missing person has lost its distinct ids too, later in the stream. Until then
                 // the distinct id has no person.
                 let person = row.person_id.and_then(|id| persons.get(id)).filter(|_| !row.is_deleted);
-                messages.push(Outgoing::distinct_id(&row.key, person, version));
+                messages.push(Outgoing::distinct_id(&row.key, person, version, change.history));
             }
         }
     }
@@ -261,8 +265,8 @@ mod tests {
         before: Option<Vec<Cell>>,
         after: Option<Vec<Cell>>,
     ) -> RowChange {
-        let is_insert = before.is_none();
-        RowChange { commit: Lsn::from_u64(commit), transaction: Some(1), kind, is_insert, before, after }
+        let history = if before.is_none() { MappingHistory::New } else { MappingHistory::Changed };
+        RowChange { commit: Lsn::from_u64(commit), transaction: Some(1), kind, history, before, after }
     }
 
     /// The messages of changes in order, without their versions, and the versions.

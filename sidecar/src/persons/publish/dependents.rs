@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::change::RowChange;
 use super::lookup::{Lookup, MAX_MERGES};
+use super::message::MappingHistory;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, RowReader};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id};
@@ -83,7 +84,11 @@ impl Lookup {
                 // With REPLICA IDENTITY FULL every update has the old row.
                 (Some(before), Some(after)) if before.key()? != after.key()? => after.id()?,
                 (Some(gone), None) if self.may_be_nobodys() => gone.id()?,
-                (_, Some(made)) if !self.guarantees.has_foreign_key && change.is_insert => made.id()?,
+                (_, Some(made))
+                    if !self.guarantees.has_foreign_key && change.history == MappingHistory::New =>
+                {
+                    made.id()?
+                }
                 (_, Some(after)) if change.transaction.is_some() => self.revived_or_gone(after)?,
                 _ => None,
             };

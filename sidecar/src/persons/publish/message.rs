@@ -18,6 +18,19 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Vec<u8>,
 }
 
+/// What is known of the persons that a distinct id had before. `person_distinct_id_overrides_mv`
+/// reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MappingHistory {
+    /// The row was inserted. Only a deleted distinct id had a person.
+    New,
+    /// The row changed, so stored events can have another person.
+    Changed,
+    /// The row was copied by a snapshot. Changes before it are unknown.
+    Copied,
+}
+
 #[derive(Serialize)]
 struct PersonMessage<'a> {
     id: Uuid,
@@ -38,6 +51,7 @@ struct DistinctIdMessage<'a> {
     person_id: Uuid,
     is_deleted: u8,
     version: u64,
+    mapping: MappingHistory,
 }
 
 impl Outgoing {
@@ -75,12 +89,17 @@ impl Outgoing {
                     version,
                 },
             ),
-            Key::DistinctId(key) => Self::distinct_id(key, None, version),
+            Key::DistinctId(key) => Self::distinct_id(key, None, version, MappingHistory::Changed),
         }
     }
 
     /// The person of a distinct id; a deletion if there is none.
-    pub(crate) fn distinct_id(key: &DistinctIdKey, person: Option<Uuid>, version: u64) -> Self {
+    pub(crate) fn distinct_id(
+        key: &DistinctIdKey,
+        person: Option<Uuid>,
+        version: u64,
+        mapping: MappingHistory,
+    ) -> Self {
         let DistinctIdKey { team_id, distinct_id } = key;
         Self::new(
             TableKind::DistinctId,
@@ -91,6 +110,7 @@ impl Outgoing {
                 person_id: person.unwrap_or_default(),
                 is_deleted: u8::from(person.is_none()),
                 version,
+                mapping,
             },
         )
     }

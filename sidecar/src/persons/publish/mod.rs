@@ -17,7 +17,7 @@ use crate::persons::source::PersonSource;
 use self::change::{LastChange, PersonIds as _, RowChange, Versions, messages};
 use self::dependents::Dependent;
 use self::lookup::Lookup;
-use self::message::Outgoing;
+use self::message::{MappingHistory, Outgoing};
 use super::postgres::row::{Key, Presence, RowReader, ValueError};
 use super::postgres::session::{PostgresError, Session};
 use super::postgres::table::{Table, TableKind};
@@ -102,7 +102,8 @@ impl<'a> Publisher<'a> {
         for Dependent { commit, row, key, person } in dependents {
             let reader = RowReader::new(self.lookup.table(TableKind::DistinctId), &row);
             let version = self.versions.dependent(commit, &reader)?;
-            self.send(&Outgoing::distinct_id(&key, person, version), receipt).await?;
+            self.send(&Outgoing::distinct_id(&key, person, version, MappingHistory::Changed), receipt)
+                .await?;
             sent.messages += 1;
         }
         for (kind, keys) in [TableKind::Person, TableKind::DistinctId].into_iter().zip(as_now) {

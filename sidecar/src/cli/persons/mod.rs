@@ -1,5 +1,7 @@
 //! `posthouse persons`: check, audit and repair of persons.
 
+mod squash;
+
 use clap::{Args, Subcommand};
 use tracing::Instrument;
 
@@ -16,6 +18,9 @@ pub(super) enum PersonsCommand {
     /// Compare persons and distinct ids of every node with PostgreSQL, row by row
     #[command(after_help = AUDIT)]
     Audit(AuditArguments),
+    /// Write the current persons into events, and remove the overrides that held them
+    #[command(after_help = squash::SQUASH)]
+    Squash(squash::SquashArguments),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +74,7 @@ impl PersonsCommand {
         match self {
             Self::Check => check(cluster, output).await,
             Self::Audit(arguments) => arguments.run(cluster, output).await,
+            Self::Squash(arguments) => arguments.run(cluster, output).await,
         }
     }
 }

@@ -1,0 +1,77 @@
+//! The events of one shard: partition by partition, until none differs.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use minijinja::context;
+use tokio::time::sleep;
+
+use super::plan::{PartitionPlan, differing};
+use super::round::Round;
+use super::{OnStep, SquashStep};
+use crate::backfill::insert::{Throttle, observe};
+use crate::node::Node;
+
+/// Passes over the partitions. A second one writes what was merged or stored meanwhile.
+const PASSES: usize = 3;
+/// Wait before the node's load is read again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Round<'_> {
+    /// Writes the round's persons into the shard's events. Returns the number of events.
+    ///
+    /// # Errors
+    /// Fails if events still differ after all passes; their overrides stay.
+    pub(super) async fn write(&self, node: &Node, on_step: OnStep<'_>) -> anyhow::Result<u64> {
+        let mut written = 0;
+        for _ in 0..PASSES {
+            let differing = self.differing(node).await?;
+            if differing.is_empty() {
+                return Ok(written);
+            }
+            for PartitionPlan { partition, events } in differing {
+                self.wait_for(node, on_step).await?;
+                on_step(SquashStep::Writing {
+                    node: node.name.clone(),
+                    partition: partition.clone(),
+                    events,
+                });
+                self.mutate(node, "squash/write.sql", context! { partition }).await?;
+                written += events;
+            }
+        }
+        let left: u64 = self.differing(node).await?.iter().map(|partition| partition.events).sum();
+        if left > 0 {
+            bail!(
+                "{left} events of shard {} on {} got former persons while they were written: the overrides stay; squash \
+                 again later, with a larger --older-than",
+                node.shard,
+                node.name
+            );
+        }
+        Ok(written)
+    }
+
+    async fn differing(&self, node: &Node) -> anyhow::Result<Vec<PartitionPlan>> {
+        differing(node, context! { is_loaded => true, ..self.values() }).await
+    }
+
+    /// Waits while the node has too many parts, or too little disk for a copy.
+    async fn wait_for(&self, node: &Node, on_step: OnStep<'_>) -> anyhow::Result<()> {
+        loop {
+            let load = observe(node, &self.scope.cluster.config.database).await?;
+            let (pause, reason) = match load.map_or(Throttle::None, |load| Throttle::of(&load)) {
+                Throttle::None => return Ok(()),
+                Throttle::Delay { pause, reason } => (pause, reason),
+                Throttle::Pause { reason } => {
+                    on_step(SquashStep::Waiting { node: node.name.clone(), reason });
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            on_step(SquashStep::Waiting { node: node.name.clone(), reason });
+            sleep(pause).await;
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,8 @@
+-- Purpose: takes the distinct ids of a round.
+-- Runs on: the first node.
+INSERT INTO {{ database }}.person_squash (team_id, distinct_id, person_id, version)
+SELECT team_id, distinct_id, person_id, version
+FROM
+(
+{% filter indent(4, true) %}{% include 'squash/set.sql' %}{% endfilter %}
+)
