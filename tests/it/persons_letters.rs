@@ -48,7 +48,8 @@ fn never(field: &str) -> Vec<Value> {
         "version" => [numbers, vec![json!(-1), json!(1_u64 << 63), json!(u64::MAX)]].concat(),
         "team_id" => [numbers, vec![json!(1_u64 << 63)]].concat(),
         "is_deleted" | "is_identified" => {
-            [numbers, vec![json!(2), json!(-1), json!("01"), json!(" 1")]].concat()
+            let flags = vec![json!(2), json!(-1), json!("01"), json!(" 1"), json!("TRUE")];
+            [numbers, flags].concat().into_iter().filter(|value| *value != json!(true)).collect()
         }
         "created_at" => [
             "2026-13-01 10:42:06",
@@ -86,7 +87,9 @@ fn broken(sound: &Value) -> Vec<(Vec<u8>, String)> {
     }
     broken.push((b"{}".to_vec(), "team_id: missing or not a 64-bit integer; ".to_owned()));
     for field in sound.as_object().into_iter().flat_map(|fields| fields.keys()) {
-        let values = never(field).into_iter().map(Some).chain([None, Some(Value::Null)]);
+        // Applications send null as a version of 0.
+        let null = (field != "version").then_some(Some(Value::Null));
+        let values = never(field).into_iter().map(Some).chain([None]).chain(null);
         broken.extend(values.map(|value| {
             (with(sound.clone(), field, value.as_ref()).into_bytes(), format!("{field}: missing"))
         }));
@@ -161,6 +164,40 @@ fn every_broken_message_of_persons_is_a_dead_letter_on_every_node(site: &mut Sit
             stored == format!("{}\t{}\t1\t1", good[0], good[1]),
             "{stored} of {good:?} good messages on node {node}"
         );
+    }
+    flags_may_be_booleans_and_versions_null(site)
+}
+
+fn flags_may_be_booleans_and_versions_null(site: &Site<'_>) -> anyhow::Result<()> {
+    // WHEN another producer sends flags as booleans, and null as the version
+    let (person_topic, distinct_id_topic) = site.person_topics();
+    let id = ID.replace('0', "9");
+    let mut sent = person();
+    for (field, value) in [
+        ("id", json!(id)),
+        ("is_identified", json!(true)),
+        ("is_deleted", json!(false)),
+        ("version", json!(null)),
+    ] {
+        sent[field] = value;
+    }
+    let mut mapping = distinct_id();
+    for (field, value) in
+        [("distinct_id", json!("other")), ("is_deleted", json!(true)), ("version", json!(null))]
+    {
+        mapping[field] = value;
+    }
+    produce_into(site, &person_topic, &[Some(sent.to_string().as_bytes())])?;
+    produce_into(site, &distinct_id_topic, &[Some(mapping.to_string().as_bytes())])?;
+    everywhere_consumed(site)?;
+    // THEN they are stored as 1, 0 and version 0
+    let stored = format!(
+        "SELECT (SELECT (is_identified, is_deleted, version) FROM {{db}}.person WHERE id = '{id}'), \
+         (SELECT (is_deleted, version) FROM {{db}}.person_distinct_id WHERE distinct_id = 'other')"
+    );
+    for node in 0..site.stack.nodes().len() {
+        let stored = site.query_on(node, &stored)?;
+        ensure!(stored == "(1,0,0)\t(1,0)", "{stored} on node {node}");
     }
     Ok(())
 }
