@@ -9,9 +9,10 @@ use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::HumanCount;
 use jiff::Timestamp;
+use postgres::Client;
 use toml::Table;
 use uuid::Uuid;
 
@@ -41,6 +42,11 @@ partitions = 2
 const EVENTS_EACH: u64 = 3;
 /// Number of all persons, including later deleted ones.
 const PERSONS: u64 = 1_200;
+/// Groups of the first type.
+const COMPANIES: [&str; 3] = ["Initech", "Hooli", "Acme"];
+/// Number of persons that are merged, each into the one with a number higher by this, of the same
+/// company.
+const MERGED: u64 = 200;
 /// Limit for a change to become visible on every node.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -136,7 +142,7 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
         let done = verb(ground, screen, &arguments, "with [persons] in the config")?;
         screen.quote(done.stdout.lines().last().unwrap_or_default());
     }
-    events(ground)?;
+    events(ground, &mut person_db.admin()?)?;
     let begin = Instant::now();
     let posthouse = follow(ground)?;
     let began = begin.elapsed();
@@ -160,6 +166,7 @@ pub(super) fn run<'g>(ground: &'g Ground, screen: &Screen) -> anyhow::Result<Fol
     let audit = verb(ground, screen, &["persons", "audit"], "every row of every node against PostgreSQL")?;
     screen.quote(&audit.stdout);
     ensure!(audit.stdout.contains("every node matches PostgreSQL"), "{audit}");
+    squash(ground, screen)?;
     Ok(Followed { _posthouse: posthouse, _town: person_db })
 }
 
@@ -181,14 +188,21 @@ fn configure(ground: &Ground, person_db: &PersonDatabase<'_>) -> anyhow::Result<
     append(config.clone(), &format!("\n{}", toml::to_string(&sections)?))
 }
 
-/// Produces events for every distinct id, and returns when they can be queried.
-fn events(ground: &Ground) -> anyhow::Result<()> {
+/// Produces events for every distinct id, with its person and a company as the app sends them, and
+/// returns when they can be queried.
+fn events(ground: &Ground, client: &mut Client) -> anyhow::Result<()> {
+    let persons =
+        "SELECT md5('visitor-' || n)::uuid::text FROM generate_series(1, $1::bigint) AS n ORDER BY n";
+    let persons: Vec<String> =
+        client.query(persons, &[&i64::try_from(PERSONS)?])?.iter().map(|row| row.get(0)).collect();
     let producer = Producer::new(&ground.stack.broker().address(), TOPIC)?;
     for number in 0..PERSONS * EVENTS_EACH {
         let (key, visitor) = (Uuid::new_v4().to_string(), 1 + number % PERSONS);
         let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S.%6f");
+        let (person, company) =
+            (&persons[usize::try_from(visitor - 1)?], COMPANIES[usize::try_from(visitor % MERGED % 3)?]);
         let payload = format!(
-            r#"{{"uuid":"{key}","event":"$pageview","properties":"{{}}","timestamp":"{now}","team_id":{TEAM},"distinct_id":"visitor-{visitor}"}}"#
+            r#"{{"uuid":"{key}","event":"$pageview","properties":"{{}}","timestamp":"{now}","team_id":{TEAM},"distinct_id":"visitor-{visitor}","person_id":"{person}","person_properties":"{{\"plan\":\"free\"}}","group0_properties":"{{\"name\":\"{company}\"}}"}}"#
         );
         producer.send(&key, payload.as_bytes(), Kind::New)?;
     }
@@ -198,6 +212,30 @@ fn events(ground: &Ground) -> anyhow::Result<()> {
         Ok(count) => ControlFlow::Continue(anyhow!("{count}")),
         Err(error) => ControlFlow::Continue(error),
     })
+}
+
+/// Shows the persons and companies that events hold, before and after a squash.
+fn squash(ground: &Ground, screen: &Screen) -> anyhow::Result<()> {
+    screen.blank();
+    screen.dim(queries::COMPANIES);
+    let companies = || -> anyhow::Result<Vec<Vec<String>>> {
+        let answer = ground.first().query(queries::COMPANIES)?;
+        Ok(answer.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    };
+    let before = companies()?;
+    let squash = ["persons", "squash", "--apply", "--older-than", "0s"];
+    let done = verb(ground, screen, &squash, "current persons into events, instead of overrides")?;
+    screen.quote(&done.stdout);
+    println!("  {:<46}{:>16}{:>16}{:>16}", "company", "events", "their persons", "after squash");
+    let mut persons = 0;
+    for (before, after) in before.iter().zip(companies()?) {
+        let [company, events, at_ingestion] = &before[..] else { bail!("{before:?}") };
+        let now: u64 = after.get(2).context("no count")?.parse()?;
+        println!("  {company:<46}{events:>16}{at_ingestion:>16}{now:>16}");
+        persons += now;
+    }
+    ensure!(persons == PERSONS - MERGED, "{persons} persons on events, not {}", PERSONS - MERGED);
+    Ok(())
 }
 
 /// Starts `posthouse run`, and returns after the initial snapshot of both tables.

@@ -57,6 +57,11 @@ pub(super) const PEOPLE: &str = "\
 /// The team's current persons.
 pub(super) const PERSONS: &str = "SELECT count() FROM posthog.persons(team_id = 2026)";
 
+/// The team's events, and the distinct persons that they hold, by the group of the first type.
+pub(super) const COMPANIES: &str = "\
+    SELECT JSONExtractString(group0_properties, 'name') AS company, count(), uniqExact(person_id)\n\
+    FROM posthog.events WHERE team_id = 2026 GROUP BY company ORDER BY company";
+
 /// Rows of history and distinct events, selected by the demo's history team.
 pub(super) const HISTORY: &str = "\
     SELECT count(), uniqExact(uuid) FROM posthog.events WHERE team_id = 2025";

@@ -13,7 +13,10 @@ use crate::stack::{Engine, Node, Progress, Record, Stack};
 use crate::torture::ingest;
 
 /// Appended to the stack's config; all other keys have their defaults.
-const MATERIALIZED: &str = "
+const EVENTS: &str = "
+[events]
+profile = \"posthog\"
+
 [[events.materialized]]
 name = \"mat_$current_url\"
 property = \"$current_url\"
@@ -71,7 +74,7 @@ pub(super) fn prepare(screen: &Screen) -> anyhow::Result<Ground> {
     screen.dim(&servers(&ground)?);
 
     let config = &ground.record.config;
-    let text = fs::read_to_string(config)? + MATERIALIZED;
+    let text = fs::read_to_string(config)? + EVENTS;
     fs::write(config, text).with_context(|| format!("can't write {}", config.display()))?;
     screen.heading("Set up by posthouse");
     for (arguments, summary) in VERBS {
