@@ -223,9 +223,25 @@ fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow
     Ok(())
 }
 
+/// Confirmations of a move to the profile of a PostHog.
+const OF_PROFILE: [&str; 12] = [
+    "--yes-drop",
+    "events_mv",
+    "--yes-drop",
+    "events_dead_letter_mv",
+    "--yes-drop",
+    "person_distinct_id_mv",
+    "--yes-drop",
+    "person_distinct_id_dead_letter_mv",
+    "--yes-drop",
+    "events_with_person",
+    "--yes-drop",
+    "person_distinct_ids",
+];
+
 fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN clusters that posthouse made, with defaults and without
-    for (round, offsets) in ["keeper", "group", "keeper"].into_iter().enumerate() {
+    for (round, offsets) in ["keeper", "group", "keeper", "keeper"].into_iter().enumerate() {
         if round == 1 {
             site.with_persons()?.materialize(&["$current_url"]);
             site.set("events", "keeper_path", "/elsewhere/{database}").set(
@@ -239,9 +255,16 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
             }
             site.set("events", "deduplication_window", 5_000);
         }
+        if round == 3 {
+            site.set("events", "profile", "posthog");
+        }
         site.set("events", "offsets", offsets);
         site.must(&["topics", "apply"])?;
-        let confirmed: &[&str] = if round == 0 { &[] } else { &["--yes-drop", "kafka_events"] };
+        let confirmed: &[&str] = match round {
+            0 => &[],
+            3 => &OF_PROFILE,
+            _ => &["--yes-drop", "kafka_events"],
+        };
         site.must(&[&["schema", "apply"], confirmed].concat())?;
         // WHEN the config of one is imported THEN its plan is empty
         let own = site.config_mut().clone();
@@ -251,7 +274,8 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
         let plan = site.must(&["schema", "plan"]).with_context(|| imported.clone())?;
         ensure!(plan.stdout.contains("nodes match the config"), "{plan}");
         // THEN it has the settings of the original, and no default
-        let keys = ["topic", "group", "consumers", "batch_rows", "poll_timeout", "deduplication_window"];
+        let keys =
+            ["topic", "group", "profile", "consumers", "batch_rows", "poll_timeout", "deduplication_window"];
         for (section, keys) in [("events", keys.as_slice()), ("persons", &["group", "flush_interval"])] {
             for key in keys {
                 let value =

@@ -223,6 +223,13 @@ fn an_extra_column_with_data_is_reported_and_stays(site: &mut Site<'_>) -> anyho
     }
     ensure!(applied.stdout.starts_with("0 steps done"), "{applied}");
     ensure!(definitions(site)? == before, "apply changed something");
+    // WHEN another one has a new value for each insert THEN it is a difference, with a next step
+    let changing =
+        "ALTER TABLE {db}.sharded_events ADD COLUMN inserted Nullable(DateTime64(6)) DEFAULT now64()";
+    site.query_on(NODE, changing)?;
+    let check = site.posthouse(&["schema", "check"])?;
+    ensure!(check.code == 3 && check.stdout.contains("calls now64"), "{check}");
+    site.query_on(NODE, "ALTER TABLE {db}.sharded_events DROP COLUMN inserted")?;
     // WHEN every node has the column THEN queries see it, also through a recreated Distributed
     // table
     site.query_on(0, "ALTER TABLE {db}.sharded_events ADD COLUMN extra String DEFAULT 'kept'")?;

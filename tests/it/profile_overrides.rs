@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{PersonDatabase, PersonWorkload, Rules};
 use posthouse_tests::site::Site;
-use posthouse_tests::stack::wait_until;
+use posthouse_tests::stack::{Progress, Stack, StackSpec, wait_until};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -18,12 +18,13 @@ use serde_json::{Value, json};
 
 use crate::events::event;
 use crate::persons_source::{LIMIT, follows};
-use crate::produce::{consumed, produce};
+use crate::produce::{consumed, produce, produce_into};
 use crate::seed;
 
 tests! {
     Shared events_have_their_current_person_before_and_after_a_squash_that_is_killed,
     Shared distinct_ids_take_the_other_name_with_all_their_rows,
+    Server every_replica_writes_the_same_persons,
 }
 
 /// Changes of persons, and events, between two comparisons.
@@ -50,6 +51,12 @@ const OF_EVENTS: &str = "SELECT toInt64(team_id), distinct_id, arraySort(groupUn
     FROM {db}.events GROUP BY ALL FORMAT JSONCompactEachRow SETTINGS output_format_json_quote_64bit_integers = 0";
 const LIVE_OVERRIDES: &str = "SELECT count() FROM (SELECT 1 FROM {db}.person_distinct_id_overrides
     GROUP BY team_id, distinct_id HAVING argMax(is_deleted, version) = 0)";
+
+/// Events of this replica whose person is not that of their distinct id.
+const OF_SHARD: &str = "SELECT count() FROM {db}.sharded_events AS events
+    INNER JOIN (SELECT * FROM {db}.person_distinct_id2 FINAL) AS ids
+        ON (ids.team_id = events.team_id) AND (ids.distinct_id = events.distinct_id)
+    WHERE events.person_id != ids.person_id";
 
 /// The current persons of distinct ids, by team and distinct id.
 type Mapping = BTreeMap<(i64, String), String>;
@@ -222,4 +229,41 @@ fn distinct_ids_take_the_other_name_with_all_their_rows(site: &mut Site<'_>) -> 
     ensure!(left.code == 3 && left.stdout.contains("a table with rows has this name"), "{left}");
     ensure!(site.query("SELECT count() FROM {db}.person_distinct_id")? == "0", "it is another table");
     Ok(())
+}
+
+fn every_replica_writes_the_same_persons() -> anyhow::Result<()> {
+    // GIVEN two shards with two replicas each, and events of distinct ids that get another person
+    let stack = Stack::start(StackSpec::default().replicas(2), &Progress::Silent)?;
+    let mut site = Site::new(&stack, "profile_replicas")?;
+    site.set("events", "profile", "posthog");
+    site.with_persons()?.apply()?;
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    let mut mapping = Mapping::new();
+    for (version, history) in [(1, "new"), (2, "changed")] {
+        let versions = (0..200).map(|number| {
+            let (distinct_id, person) = (format!("user-{number}"), uuid::Uuid::from_u128(random.random()).to_string());
+            let message = json!({"team_id": 7, "distinct_id": distinct_id, "person_id": person, "is_deleted": 0,
+                "version": version, "mapping": history});
+            mapping.insert((7, distinct_id), person);
+            message.to_string().into_bytes()
+        });
+        let versions: Vec<Vec<u8>> = versions.collect();
+        let values: Vec<_> = versions.iter().map(|message| Some(message.as_slice())).collect();
+        produce_into(&site, &site.person_topics().1, &values)?;
+        let newest = format!("SELECT countIf(version = {version}) FROM {{db}}.person_distinct_id2 FINAL");
+        site.answers(&newest, "200", LIMIT)?;
+        if version == 1 {
+            events_of_now(&site, &mapping, &mut random)?;
+        }
+    }
+    // WHEN they are squashed
+    plan(&site)?;
+    site.must(&["persons", "squash", "--apply", "--older-than", "0s"])?;
+    // THEN each replica alone has the current persons, and no override is left
+    for node in 0..stack.nodes().len() {
+        let wrong = site.query_on(node, OF_SHARD)?;
+        ensure!(wrong == "0", "{wrong} events on node {node} have former persons");
+        ensure!(site.query_on(node, LIVE_OVERRIDES)? == "0", "overrides are left on node {node}");
+    }
+    has_current_persons(&site, OF_EVENTS, &mapping)
 }

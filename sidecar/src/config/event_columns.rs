@@ -6,7 +6,7 @@ use super::reader::ConfigTable;
 use super::rules;
 use crate::event_columns::{
     ColumnOrigin, Conversion, Derivation, EventColumn, EventProfile, Invalid, MessageField, Missing, PARSED,
-    canonical_type,
+    canonical_type, changing_function,
 };
 
 const PROFILES: &[(&str, EventProfile)] = &[("core", EventProfile::Core), ("posthog", EventProfile::Posthog)];
@@ -190,7 +190,7 @@ fn expression_of(table: &mut ConfigTable<'_>, expression: String) -> Option<Deri
         table.fault("property", "leave out property or expression: both compute the column");
         return None;
     }
-    if let Some(function) = CHANGING.iter().find(|function| calls(&expression, function)) {
+    if let Some(function) = changing_function(&expression) {
         table.fault(
             "expression",
             format!(
@@ -199,30 +199,6 @@ fn expression_of(table: &mut ConfigTable<'_>, expression: String) -> Option<Deri
         );
     }
     Some(Derivation::Expression(expression))
-}
-
-/// Functions with another answer for each insert, in small letters.
-const CHANGING: [&str; 10] = [
-    "now",
-    "now64",
-    "nowinblock",
-    "today",
-    "yesterday",
-    "rand",
-    "rand64",
-    "randconstant",
-    "generateuuidv4",
-    "generateuuidv7",
-];
-
-/// Whether the expression calls `function`, which ClickHouse finds in capital letters too.
-fn calls(expression: &str, function: &str) -> bool {
-    let expression = expression.to_ascii_lowercase();
-    let is_part_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    expression.match_indices(function).any(|(at, _)| {
-        let after = expression[at + function.len()..].trim_start();
-        !expression[..at].ends_with(is_part_of_name) && after.starts_with('(')
-    })
 }
 
 fn property(table: &mut ConfigTable<'_>, written: &[EventColumn]) -> Option<Derivation> {

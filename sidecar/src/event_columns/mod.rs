@@ -3,10 +3,12 @@
 //! Message reading, views, tables, dead-letter reasons and backfills follow from it. A profile is a
 //! list of columns; the config adds its own.
 
+mod changing;
 mod conversion;
 mod core;
 mod posthog;
 
+pub(crate) use self::changing::changing_function;
 pub(crate) use self::conversion::{Conversion, canonical as canonical_type, inner as inner_type};
 pub(crate) use self::core::CORE_NAMES;
 use self::core::core;

@@ -11,6 +11,7 @@ use super::feeders::Feeder;
 use super::objects::{Role, SchemaObject};
 use super::upgrades::Upgrade;
 use crate::config::Config;
+use crate::event_columns::changing_function;
 
 /// An object on one node, as the config describes it.
 #[derive(Debug, Clone)]
@@ -258,6 +259,10 @@ fn judge(
         let part = ColumnDeclaration::parse(&column)?.name;
         (!is_accepted(&part)).then_some(ObjectDifference { part, wanted: Some(column), found: None })
     }));
+    if object.name == "sharded_events" {
+        let changing = unmanaged.iter().filter(|(part, _)| !is_accepted(part)).filter_map(changing_column);
+        changing.for_each(|(action, difference)| change(action, vec![difference]));
+    }
     let again = Action::Recreate { sql: desired.sql.clone(), keep: kept, replay };
     for (action, differences) in actions(desired.object, differences, again) {
         change(action, differences);
@@ -270,6 +275,21 @@ fn judge(
         part,
         observed,
     }));
+}
+
+/// A column that the config does not name, with another value for each insert. A block that is sent
+/// again after a crash would be stored twice.
+fn changing_column((part, text): &(String, String)) -> Option<(Action, ObjectDifference)> {
+    let (_, expression) = ColumnDeclaration::parse(text)?.default?;
+    let function = changing_function(&expression)?;
+    let next_step = format!(
+        "column {part} calls {function}, so a block that is sent again after a crash is stored twice: ALTER TABLE \
+         sharded_events MODIFY COLUMN {part} REMOVE DEFAULT, or name it in [[events.columns]], or accept it in the config: \
+         [schema] unmanaged = [{:?}]",
+        format!("sharded_events {part}")
+    );
+    let difference = ObjectDifference { part: part.clone(), wanted: None, found: Some(text.clone()) };
+    Some((Action::Leave { next_step, blocks: false }, difference))
 }
 
 /// The other name under which the node has the table, with the same engine and order of rows.

@@ -54,7 +54,7 @@ pub(crate) enum TakeoverRefusal {
     },
     /// Columns would be empty from the takeover on.
     #[error(
-        "the view of {name} fills columns of {target} that this config does not, so they would be empty after the takeover: {columns}. Name them as [[events.columns]] in the config; posthouse schema import writes them"
+        "the view of {name} fills columns of {target} that this config does not, so they would be empty after the takeover: {columns}. Name them as [[events.columns]] in the config, or set events.profile = \"posthog\" for those of a PostHog; posthouse schema import writes either"
     )]
     LostColumns {
         name: String,

@@ -9,9 +9,9 @@ use super::super::feeders::Feeder;
 use super::quoted;
 use crate::config::{
     DEFAULT_BATCH_ROWS, DEFAULT_CONSUMERS, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_KEEPER_PATH,
-    DEFAULT_POLL_TIMEOUT,
+    DEFAULT_POLL_TIMEOUT, DISTINCT_ID_TABLES,
 };
-use crate::event_columns::CORE_NAMES;
+use crate::event_columns::{EventColumn, EventProfile};
 
 /// The tables of one node that a config describes.
 pub(super) struct DescribedTables {
@@ -71,7 +71,39 @@ impl DescribedTables {
             (None, Some(ours)) => text.push_str(&self.own(ours)),
             (None, None) => {}
         }
+        if self.profile() == EventProfile::Posthog {
+            text.push_str("profile = \"posthog\"\n");
+        }
         text + &self.columns() + &self.materialized()
+    }
+
+    /// The profile whose columns the tables have, so that a plan adds none.
+    pub(super) fn profile(&self) -> EventProfile {
+        let has = |table: &str, column: &EventColumn| {
+            self.table(table).is_some_and(|table| table.item(&format!("`{}`", column.name)).is_some())
+        };
+        let is_there = |column: &EventColumn| match column.is_written() {
+            true => has("writable_events", column) && has("sharded_events", column),
+            false => has("sharded_events", column),
+        };
+        match EventProfile::Posthog.columns().iter().all(is_there) {
+            true => EventProfile::Posthog,
+            false => EventProfile::Core,
+        }
+    }
+
+    /// Whether the profile has the column.
+    fn is_in_profile(&self, name: &str) -> bool {
+        self.profile().columns().iter().any(|column| column.name == name)
+    }
+
+    /// The name of the table of distinct ids that merges their versions.
+    pub(super) fn distinct_id_table(&self) -> Option<&'static str> {
+        let merges = |name: &&str| {
+            let engine = self.table(name).and_then(|table| table.clauses.get("ENGINE"));
+            engine.is_some_and(|engine| engine.contains("ReplacingMergeTree"))
+        };
+        DISTINCT_ID_TABLES.into_iter().find(merges)
     }
 
     /// Returns the settings of our own consumer that differ from the defaults.
@@ -116,7 +148,7 @@ impl DescribedTables {
                 continue;
             };
             let name = column.name.trim_matches('`');
-            if CORE_NAMES.contains(&name) {
+            if self.is_in_profile(name) {
                 continue;
             }
             let value = match name {
@@ -147,7 +179,7 @@ impl DescribedTables {
                 let is_ours = kind == "MATERIALIZED" && column.kind == "String" && !property.contains('\'');
                 is_ours.then(|| (column.name.trim_matches('`').to_owned(), property.to_owned()))
             });
-            if let Some((name, property)) = property {
+            if let Some((name, property)) = property.filter(|(name, _)| !self.is_in_profile(name)) {
                 let _ = write!(
                     text,
                     "\n[[events.materialized]]\nname = {}\nproperty = {}\n",

@@ -53,7 +53,7 @@ pub(crate) async fn import(request: &ImportRequest) -> anyhow::Result<String> {
         found.replicated(),
         nodes::text(&replicas),
         found.sections(),
-        persons::section(&found.kafka, &request.database)
+        persons::section(&found, &request.database)
     );
     let plans = observe(&cluster(&text)?, Replays::new()).await?;
     Ok(text + &unmanaged(&plans))

@@ -1,6 +1,7 @@
 //! `[persons]` of an imported config, from the consumers of a node.
 
 use super::super::KafkaTable;
+use super::events::DescribedTables;
 use super::quoted;
 use crate::config::{DEFAULT_PERSONS_FLUSH_INTERVAL, rules};
 
@@ -12,8 +13,8 @@ const DISTINCT_IDS: &str = "_distinct_id";
 
 /// Returns the section; empty if posthouse has created no consumers of persons. The nodes do not
 /// know the publisher of persons.
-pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
-    let Some([persons, distinct_ids]) = consumers(kafka, database) else { return String::new() };
+pub(super) fn section(found: &DescribedTables, database: &str) -> String {
+    let Some([persons, distinct_ids]) = consumers(&found.kafka, database) else { return String::new() };
     let topic = |table: &KafkaTable| quoted(table.topics.first().map_or("", String::as_str));
     let group = match split_groups(&persons.group, &distinct_ids.group) {
         Some((group, _)) => quoted(group),
@@ -22,9 +23,11 @@ pub(super) fn section(kafka: &[KafkaTable], database: &str) -> String {
     let default = DEFAULT_PERSONS_FLUSH_INTERVAL.as_millis().to_string();
     let flush = persons.setting("kafka_flush_interval_ms").filter(|flush| *flush != default);
     let flush = flush.map_or(String::new(), |flush| format!("flush_interval = \"{flush}ms\"\n"));
+    let table = found.distinct_id_table().filter(|table| *table != found.profile().distinct_id_table());
+    let table = table.map_or(String::new(), |table| format!("distinct_id_table = {}\n", quoted(table)));
     format!(
         "\n# Where posthouse publishes persons, add [persons.postgres]: nodes don't know it.\n[persons]\n\
-         topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}",
+         topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}{table}",
         topic(persons),
         topic(distinct_ids)
     )
