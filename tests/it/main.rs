@@ -72,6 +72,7 @@ mod replicated;
 mod routing;
 mod schema;
 mod settings;
+mod shard_choice;
 mod sources;
 mod stack;
 mod stuck;
@@ -173,6 +174,7 @@ fn main() -> ExitCode {
         ("persons_vanished", persons_vanished::TESTS),
         ("columns", columns::TESTS),
         ("routing", routing::TESTS),
+        ("shard_choice", shard_choice::TESTS),
         ("replicated", replicated::TESTS),
         ("backfill", backfill::TESTS),
         ("brokers", brokers::TESTS),

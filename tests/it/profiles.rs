@@ -31,6 +31,7 @@ const STRANGE: &[(&str, &str)] = &[
     ("offset", "1"),
     ("use_query_cache", "1"),
     ("skip_unavailable_shards", "1"),
+    ("optimize_skip_unused_shards", "1"),
     ("enable_parallel_replicas", "1"),
     ("distributed_group_by_no_merge", "1"),
     ("read_overflow_mode", "break"),

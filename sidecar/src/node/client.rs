@@ -20,7 +20,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// With another value a result can be wrong or a statement fails; `tests/it/profiles.rs` has a case
 /// for each. Settings that only tests and experiments use are left out, because an older server
 /// does not know them and would reject every request.
-pub const SETTINGS: [(&str, &str); 36] = [
+pub const SETTINGS: [(&str, &str); 37] = [
     // A result has all rows of the query, unchanged, and no others.
     ("final", "0"),
     ("apply_deleted_mask", "1"),
@@ -28,6 +28,7 @@ pub const SETTINGS: [(&str, &str); 36] = [
     ("offset", "0"),
     ("use_query_cache", "0"),
     ("skip_unavailable_shards", "0"),
+    ("optimize_skip_unused_shards", "0"),
     ("enable_parallel_replicas", "0"),
     ("distributed_group_by_no_merge", "0"),
     // A limit that is reached is an error.

@@ -134,6 +134,11 @@ impl Default for NodeOptions {
             .setting("allow_experimental_kafka_offsets_storage_in_keeper", "1")
             // One block may have events of every month that `sharded_events` has a partition for.
             .setting("max_partitions_per_insert_block", "192")
+            // Queries of events pick their shards, and subqueries of events run once.
+            .setting("optimize_skip_unused_shards", "1")
+            .setting("optimize_distributed_group_by_sharding_key", "0")
+            .setting("optimize_skip_unused_shards_rewrite_in", "0")
+            .setting("distributed_product_mode", "global")
             // `clickhouse local` takes a bare `1` for `SELECT 1`, and a server does not.
             .setting("implicit_select", "0")
     }

@@ -109,6 +109,41 @@ pub(super) const RULES: &[SettingRule] = &[
         consequence: "offsets advance while rows are on the disk of the node that read them: a lost disk loses them",
         severity: SettingSeverity::Note,
     },
+    // Users' profiles can't be known; most inherit from this one.
+    SettingRule {
+        settings: &["optimize_skip_unused_shards"],
+        desired: "1",
+        is_met: |config, values| is_one_shard(config) || !is_zero(values, "optimize_skip_unused_shards"),
+        consequence: "a query of events for one distinct_id asks every shard",
+        severity: SettingSeverity::Note,
+    },
+    SettingRule {
+        settings: &["optimize_distributed_group_by_sharding_key"],
+        desired: "0",
+        is_met: |config, values| has_no_effect(config, values, "optimize_distributed_group_by_sharding_key"),
+        consequence: "with optimize_skip_unused_shards, shards don't merge groups of a distinct_id: joins \
+            (ClickHouse#111087) and events from before a change of weights give a group twice",
+        severity: SettingSeverity::Note,
+    },
+    SettingRule {
+        settings: &["optimize_skip_unused_shards_rewrite_in"],
+        desired: "0",
+        is_met: |config, values| has_no_effect(config, values, "optimize_skip_unused_shards_rewrite_in"),
+        consequence: "with optimize_skip_unused_shards, queries with distinct_id IN (…) outside of WHERE can fail \
+            (ClickHouse#116908)",
+        severity: SettingSeverity::Note,
+    },
+    SettingRule {
+        settings: &["distributed_product_mode"],
+        desired: "global",
+        is_met: |config, values| {
+            is_one_shard(config)
+                || values.get("distributed_product_mode").is_some_and(|mode| mode == "global")
+        },
+        consequence: "IN and JOIN with a subquery of events fail with code 288 (deny), miss rows of other shards \
+            (local), or run the subquery once for each shard (allow)",
+        severity: SettingSeverity::Note,
+    },
 ];
 
 impl SettingRule {
@@ -147,6 +182,15 @@ fn is_zero(values: &SettingValues, name: &str) -> bool {
     number(values, name) == Some(0.0)
 }
 
+fn is_one_shard(config: &Config) -> bool {
+    config.shards.len() == 1
+}
+
+/// Whether a setting that only acts together with `optimize_skip_unused_shards` has no effect.
+fn has_no_effect(config: &Config, values: &SettingValues, name: &str) -> bool {
+    is_one_shard(config) || is_zero(values, "optimize_skip_unused_shards") || is_zero(values, name)
+}
+
 /// Whether a limit is off or at least `least`.
 fn is_limit(values: &SettingValues, name: &str, least: f64) -> bool {
     number(values, name).is_none_or(|limit| limit == 0.0 || limit >= least)
@@ -158,8 +202,8 @@ mod tests {
 
     use super::*;
 
-    /// The settings of 26.7 without any profile, except for the limit of partitions.
-    const DEFAULTS: [(&str, &str); 12] = [
+    /// The settings of 26.7 with the recommended profile.
+    const RECOMMENDED: [(&str, &str); 16] = [
         ("max_partitions_per_insert_block", "192"),
         ("throw_on_max_partitions_per_insert_block", "1"),
         ("deduplicate_insert", "enable"),
@@ -172,15 +216,27 @@ mod tests {
         ("max_bytes_to_read", "0"),
         ("max_execution_time", "0"),
         ("distributed_foreground_insert", "1"),
+        ("optimize_skip_unused_shards", "1"),
+        ("optimize_distributed_group_by_sharding_key", "0"),
+        ("optimize_skip_unused_shards_rewrite_in", "0"),
+        ("distributed_product_mode", "global"),
     ];
 
-    /// Returns the settings with findings if `changed` differ from the defaults.
+    /// Returns the settings with findings if `changed` differ from the recommended ones.
     fn findings(changed: &[(&str, &str)]) -> Vec<String> {
-        let text = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
-            [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n";
-        let config = Config::parse(text, Path::new("")).expect("a config");
+        findings_of_shards(&["a", "b"], changed)
+    }
+
+    fn findings_of_shards(names: &[&str], changed: &[(&str, &str)]) -> Vec<String> {
+        let mut text = "kafka.brokers = [\"b:1\"]\n".to_owned();
+        for name in names {
+            text.push_str(&format!(
+                "[[shards]]\n[[shards.replicas]]\nname = \"{name}\"\nurl = \"http://{name}:8123\"\naddress = \"{name}:9000\"\n"
+            ));
+        }
+        let config = Config::parse(&text, Path::new("")).expect("a config");
         let pairs =
-            DEFAULTS.iter().chain(changed).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            RECOMMENDED.iter().chain(changed).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let values: SettingValues = pairs.collect();
         let finding = |rule: &SettingRule| rule.finding("a", "default", &config, &values);
         RULES.iter().filter_map(finding).map(|finding| finding.setting).collect()
@@ -204,6 +260,10 @@ mod tests {
             ("max_bytes_to_read", "1000000"),
             ("max_execution_time", "5"),
             ("distributed_foreground_insert", "false"),
+            ("optimize_skip_unused_shards", "0"),
+            ("optimize_distributed_group_by_sharding_key", "1"),
+            ("optimize_skip_unused_shards_rewrite_in", "true"),
+            ("distributed_product_mode", "local"),
         ] {
             assert_eq!(findings(&[(name, wrong)]), [name]);
         }
@@ -225,5 +285,19 @@ mod tests {
         let off =
             [("max_partitions_per_insert_block", "1"), ("throw_on_max_partitions_per_insert_block", "0")];
         assert_eq!(findings(&off), Vec::<String>::new());
+    }
+
+    #[test]
+    fn judges_settings_of_shards_only_where_they_have_an_effect() {
+        let all_shards =
+            [("optimize_skip_unused_shards", "0"), ("optimize_distributed_group_by_sharding_key", "1")];
+        assert_eq!(findings(&all_shards), ["optimize_skip_unused_shards"]);
+        let server_defaults = [
+            ("optimize_skip_unused_shards", "0"),
+            ("optimize_distributed_group_by_sharding_key", "1"),
+            ("optimize_skip_unused_shards_rewrite_in", "1"),
+            ("distributed_product_mode", "deny"),
+        ];
+        assert_eq!(findings_of_shards(&["a"], &server_defaults), Vec::<String>::new());
     }
 }
