@@ -2,21 +2,30 @@
 
 use std::sync::OnceLock;
 
-use crate::config::Config;
+use crate::config::{Config, NodeRole};
 use crate::kafka::{Client, KafkaError};
 use crate::node::Node;
 
 /// The nodes and brokers of a config. They are connected on first use.
 pub(crate) struct Cluster {
     pub(crate) config: Config,
-    /// In the order of the config.
+    /// The nodes with data, in the order of the config.
     pub(crate) nodes: Vec<Node>,
+    /// These, and the nodes that only ingest.
+    pub(crate) all_nodes: Vec<Node>,
     kafka: OnceLock<Client>,
 }
 
 impl Cluster {
     pub(crate) fn new(config: Config) -> Self {
-        Self { nodes: Node::all(&config), config, kafka: OnceLock::new() }
+        let all_nodes = Node::all(&config);
+        let nodes = all_nodes.iter().filter(|node| node.has(NodeRole::Data)).cloned().collect();
+        Self { nodes, all_nodes, config, kafka: OnceLock::new() }
+    }
+
+    /// The nodes that read events. They can ask Keeper where it has the offsets.
+    pub(crate) fn ingesting_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.all_nodes.iter().filter(|node| node.has(NodeRole::Ingest))
     }
 
     /// Returns the client of the brokers. All callers share its connections.

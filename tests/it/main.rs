@@ -69,6 +69,7 @@ mod profiles;
 mod queries;
 mod refusals;
 mod replicated;
+mod roles;
 mod routing;
 mod schema;
 mod settings;
@@ -176,6 +177,7 @@ fn main() -> ExitCode {
         ("routing", routing::TESTS),
         ("shard_choice", shard_choice::TESTS),
         ("replicated", replicated::TESTS),
+        ("roles", roles::TESTS),
         ("backfill", backfill::TESTS),
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),

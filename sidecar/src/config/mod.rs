@@ -53,6 +53,8 @@ pub(crate) const DEFAULT_TOPICS_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const DEFAULT_WEIGHT: u32 = 1;
 /// A file beside the config.
 pub(crate) const DEFAULT_TOPICS_FILE: &str = "topics.toml";
+/// A replica stores events and reads them from Kafka.
+pub(crate) const DEFAULT_ROLES: [NodeRole; 2] = [NodeRole::Data, NodeRole::Ingest];
 /// The documented topic of events.
 pub(crate) const DEFAULT_TOPIC: &str = "clickhouse_events_json";
 /// The consumer group of `kafka_events`.
@@ -98,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) clickhouse: ClickHouse,
     /// The shards in the order of `remote_servers`: at least one, and not all of weight 0.
     pub(crate) shards: Vec<Shard>,
+    /// Nodes that read events and are in no shard.
+    pub(crate) ingest_nodes: Vec<IngestNode>,
     pub(crate) kafka: Kafka,
     /// Ingestion of events.
     pub(crate) events: Events,
@@ -171,8 +175,28 @@ pub(crate) struct Replica {
     pub(crate) url: Url,
     /// Its native interface as in `remote_servers`; unique.
     pub(crate) address: HostPort,
+    /// Always with [`NodeRole::Data`].
+    pub(crate) roles: Vec<NodeRole>,
     /// Paths for functions, if this machine holds the node's disk.
     pub(crate) files: Option<NodeFiles>,
+}
+
+/// A node that stores no events, outside of the shards of `remote_servers`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct IngestNode {
+    /// Unique among all nodes, as the URL.
+    pub(crate) name: String,
+    pub(crate) url: Url,
+    pub(crate) files: Option<NodeFiles>,
+}
+
+/// The work of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeRole {
+    /// Stores a shard's rows, and a copy of persons.
+    Data,
+    /// Reads events from Kafka.
+    Ingest,
 }
 
 /// Paths of a node's files on this machine.
@@ -317,6 +341,12 @@ impl Config {
         let table = self.persons.as_ref()?.distinct_id_table;
         let is_wanted = self.keeps_overrides() || table != DISTINCT_ID_TABLES[0];
         DISTINCT_ID_TABLES.into_iter().find(|name| *name != table).filter(|_| is_wanted)
+    }
+
+    /// Whether a replica of any shard reads events.
+    pub(crate) fn has_ingesting_replica(&self) -> bool {
+        let mut replicas = self.shards.iter().flat_map(|shard| &shard.replicas);
+        replicas.any(|replica| replica.roles.contains(&NodeRole::Ingest))
     }
 
     /// Reads the file at `path`, and the password from [`PASSWORD_VARIABLE`] or the file it names.

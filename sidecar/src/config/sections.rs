@@ -10,12 +10,12 @@ use super::password::password;
 use super::persons::persons;
 use super::reader::ConfigTable;
 use super::{
-    ClickHouse, Config, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
+    ClickHouse, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
     DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN, DEFAULT_OFFSETS,
-    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT,
-    DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER, DEFAULT_WEIGHT, Daemon,
-    Events, HostPort, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles, OffsetStorage, PASSWORD_VARIABLE,
-    Reconcile, Replica, Shard, TopicsSync, rules,
+    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_ROLES, DEFAULT_SERVER_PROFILE,
+    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER,
+    DEFAULT_WEIGHT, Daemon, Events, HostPort, IngestNode, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles,
+    NodeRole, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, TopicsSync, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -34,6 +34,7 @@ const MAX_POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Each remembered block is a node in Keeper, or a line of a log that is read at start.
 const MAX_WINDOW: u32 = 1_000_000;
 
+const ROLES: &[(&str, NodeRole)] = &[("data", NodeRole::Data), ("ingest", NodeRole::Ingest)];
 const OFFSETS: &[(&str, OffsetStorage)] =
     &[("keeper", OffsetStorage::Keeper), ("group", OffsetStorage::Group)];
 
@@ -42,7 +43,9 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     let cluster = top.or("cluster", DEFAULT_CLUSTER, rules::identifier);
     let replicated = top.or("replicated", DEFAULT_REPLICATED, rules::boolean);
     let clickhouse = top.section("clickhouse", |table| clickhouse(table, base));
-    let shards = shards(top, replicated, base);
+    let mut seen = TakenNames::default();
+    let shards = shards(top, replicated, base, &mut seen);
+    let ingest_nodes = top.list("ingest_nodes", |table| ingest_node(table, base, &mut seen));
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
     let persons = match top.holds("persons") {
@@ -54,8 +57,9 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     let unmanaged = top.section("schema", unmanaged);
     let topics = top.section("topics", topics);
     let daemon = top.section("daemon", daemon);
-    Some(Config {
+    let config = Config {
         shards: shards?,
+        ingest_nodes: ingest_nodes.into_iter().collect::<Option<_>>()?,
         kafka: kafka?,
         database,
         cluster,
@@ -67,7 +71,14 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
         topics,
         daemon,
         warnings: Vec::new(),
-    })
+    };
+    let has_reader = config.has_ingesting_replica() || !config.ingest_nodes.is_empty();
+    if config.events.consumer == Consumer::Own && !has_reader {
+        let problem = "no node reads events: give a replica the role \"ingest\", add [[ingest_nodes]], or set \
+            events.consumer = \"none\"";
+        top.fault("shards", problem);
+    }
+    Some(config)
 }
 
 fn clickhouse(table: &mut ConfigTable<'_>, base: &Path) -> ClickHouse {
@@ -87,9 +98,13 @@ struct TakenNames {
     addresses: BTreeMap<String, String>,
 }
 
-fn shards(top: &mut ConfigTable<'_>, replicated: bool, base: &Path) -> Option<Vec<Shard>> {
-    let mut seen = TakenNames::default();
-    let shards = top.list("shards", |table| shard(table, replicated, base, &mut seen));
+fn shards(
+    top: &mut ConfigTable<'_>,
+    replicated: bool,
+    base: &Path,
+    seen: &mut TakenNames,
+) -> Option<Vec<Shard>> {
+    let shards = top.list("shards", |table| shard(table, replicated, base, seen));
     if shards.is_empty() {
         top.missing("shards", "[[shards]] with [[shards.replicas]] below it");
     }
@@ -125,8 +140,23 @@ fn replica(table: &mut ConfigTable<'_>, base: &Path, seen: &mut TakenNames) -> O
     table.unique(&mut seen.names, "name", name.as_ref());
     table.unique(&mut seen.urls, "url", url.as_ref());
     table.unique(&mut seen.addresses, "address", address.as_ref());
+    let roles = table.or("roles", DEFAULT_ROLES, rules::list_of(rules::one_of(ROLES)));
+    if !roles.contains(&NodeRole::Data) {
+        let problem = "a replica of a shard stores data: add \"data\", or list a node that only ingests under \
+            [[ingest_nodes]] and outside of remote_servers";
+        table.fault("roles", problem);
+    }
     let files = files(table, base);
-    Some(Replica { name: name?, url: url?, address: address?, files })
+    Some(Replica { name: name?, url: url?, address: address?, roles, files })
+}
+
+fn ingest_node(table: &mut ConfigTable<'_>, base: &Path, seen: &mut TakenNames) -> Option<IngestNode> {
+    let name = table.required("name", r#""in1""#, rules::node_name);
+    let url = table.required("url", r#""http://127.0.0.1:8123""#, rules::http_url);
+    table.unique(&mut seen.names, "name", name.as_ref());
+    table.unique(&mut seen.urls, "url", url.as_ref());
+    let files = files(table, base);
+    Some(IngestNode { name: name?, url: url?, files })
 }
 
 /// Both paths or neither, because a function's program is useless without the file that

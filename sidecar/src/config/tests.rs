@@ -152,6 +152,26 @@ fn a_second_replica_needs_replication() {
 }
 
 #[test]
+fn a_node_stores_or_ingests_or_both() {
+    let node = "[[ingest_nodes]]\nname = \"in1\"\nurl = \"http://in1:8123\"\n";
+    let data = SMALL.replace("address =", "roles = [\"data\"]\naddress =");
+    has(&faults(&data), "shards: no node reads events");
+    parse(&format!("{data}{node}")).expect("another node reads");
+    parse(&format!("{data}[events]\nconsumer = \"none\"\n")).expect("another program reads");
+    let ingest = SMALL.replace("address =", "roles = [\"ingest\"]\naddress =");
+    has(&faults(&ingest), "replicas[1].roles = [\"ingest\"]: a replica of a shard stores data");
+    has(
+        &faults(&SMALL.replace("address =", "roles = [\"reader\"]\naddress =")),
+        "give \"data\" or \"ingest\"",
+    );
+    let twice =
+        format!("{SMALL}{}", node.replace("http://in1:8123", "http://127.0.0.1:8123").replace("in1", "ch1"));
+    for key in ["name", "url"] {
+        has(&faults(&twice), &format!("has the same {key}"));
+    }
+}
+
+#[test]
 fn somebody_must_take_rows() {
     has(&faults(&SMALL.replace("[[shards]]", "[[shards]]\nweight = 0")), "all weights are 0");
 }

@@ -23,7 +23,7 @@ pub use self::client::SETTINGS;
 use self::client::client;
 pub(crate) use self::error::{NodeError, NodesError};
 use self::error::{exception, root_cause};
-use crate::config::{Config, NodeFiles};
+use crate::config::{Config, NodeFiles, NodeRole};
 
 /// Bytes of an insert that go to the connection at once and are compressed as one frame.
 const SENT_AT_ONCE: usize = 1 << 20;
@@ -42,10 +42,13 @@ const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
 pub(crate) struct Node {
     /// Name in the config.
     pub(crate) name: String,
-    /// Shard number, counted from 1 as in `system.clusters.shard_num`.
+    /// Shard number, counted from 1 as in `system.clusters.shard_num`; 0 for a node without data.
     pub(crate) shard: usize,
-    /// Replica number within the shard, counted from 1 as in `system.clusters.replica_num`.
+    /// Replica number within the shard, counted from 1 as in `system.clusters.replica_num`; 0 for a
+    /// node without data.
     pub(crate) replica: usize,
+    /// At least one.
+    pub(crate) roles: Vec<NodeRole>,
     /// HTTP interface.
     pub(crate) url: Url,
     /// Folders of the node's files, if they are on this machine.
@@ -78,7 +81,8 @@ pub(crate) async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
 }
 
 impl Node {
-    /// All nodes of the config, by shard and replica. Opens no connection.
+    /// All nodes of the config, by shard and replica, and then those without data. Opens no
+    /// connection.
     pub(crate) fn all(config: &Config) -> Vec<Self> {
         let mut nodes = Vec::new();
         for (shard, replicas) in (1..).zip(config.shards.iter().map(|shard| &shard.replicas)) {
@@ -87,6 +91,7 @@ impl Node {
                     name: place.name.clone(),
                     shard,
                     replica,
+                    roles: place.roles.clone(),
                     url: place.url.clone(),
                     files: place.files.clone(),
                     client: client(&place.url, &config.clickhouse),
@@ -94,7 +99,21 @@ impl Node {
                 });
             }
         }
+        nodes.extend(config.ingest_nodes.iter().map(|place| Self {
+            name: place.name.clone(),
+            shard: 0,
+            replica: 0,
+            roles: vec![NodeRole::Ingest],
+            url: place.url.clone(),
+            files: place.files.clone(),
+            client: client(&place.url, &config.clickhouse),
+            timeout: config.clickhouse.timeout,
+        }));
         nodes
+    }
+
+    pub(crate) fn has(&self, role: NodeRole) -> bool {
+        self.roles.contains(&role)
     }
 
     /// Executes one statement, sent verbatim.

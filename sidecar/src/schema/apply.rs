@@ -79,7 +79,7 @@ async fn resume(cluster: &Cluster, failed: &SchemaStep, rest: &[SchemaStep]) -> 
 }
 
 async fn take(cluster: &Cluster, step: &SchemaStep) -> anyhow::Result<()> {
-    for node in cluster.nodes.iter().filter(|node| node.name == step.node) {
+    for node in cluster.all_nodes.iter().filter(|node| node.name == step.node) {
         execute(node, &step.sql).await?;
         if let Some(upgrade) = step.upgrade {
             let values = minijinja::context! { database => &cluster.config.database };

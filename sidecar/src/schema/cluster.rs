@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::config::{Config, NodeRole};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
@@ -41,7 +41,7 @@ pub(crate) async fn differences(config: &Config, node: &Node) -> Result<Vec<Stri
     let rows = query.param("cluster", &config.cluster).rows().await?;
     let mut differences = compare(config, &node.name, &rows);
     differences.extend(another_node(node, &rows));
-    if config.replicated {
+    if config.replicated && node.has(NodeRole::Data) {
         let macros = node.rows::<Macro>(sql::text("inspect/macros.sql").unwrap_or_default()).await?;
         differences.extend(compare_macros(node, &macros));
     }
@@ -100,6 +100,12 @@ fn compare(config: &Config, node: &str, rows: &[ClusterRow]) -> Vec<String> {
 fn another_node(node: &Node, rows: &[ClusterRow]) -> Option<String> {
     let is_here = |row: &&ClusterRow| (row.shard, row.replica) == (node.shard, node.replica);
     let local = rows.iter().find(|row| row.is_local == 1)?;
+    if !node.has(NodeRole::Data) {
+        return Some(format!(
+            "{}: {} leads to shard {} replica {} of remote_servers ({}:{}): list it below [[shards]], or take it out there",
+            node.name, node.url, local.shard, local.replica, local.host, local.port
+        ));
+    }
     let here = rows.iter().find(is_here)?;
     (here.is_local == 0).then(|| {
         format!(

@@ -1,6 +1,7 @@
 //! Registry of the schema's tables and views.
 
-use crate::config::{Config, Consumer};
+use crate::config::{Config, Consumer, NodeRole};
+use crate::node::Node;
 
 /// A table or view of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,19 @@ impl Section {
             }
         }
     }
+
+    /// Whether the section's topics are read on the node. Each node with data needs persons: it
+    /// reads them itself, unless its tables are replicas of those of a node that does.
+    fn is_read_on(self, config: &Config, node: &Node) -> bool {
+        let ingests = node.has(NodeRole::Ingest);
+        match self {
+            Self::Events => ingests,
+            Self::Persons | Self::Overrides => {
+                let is_filled = config.replicated && config.has_ingesting_replica();
+                node.has(NodeRole::Data) && (ingests || !is_filled)
+            }
+        }
+    }
 }
 
 /// The role of an object in ingestion, in the order of creation.
@@ -65,9 +79,12 @@ pub(crate) enum Role {
 const DISTINCT_ID_TABLE: &str = "persons/6_person_distinct_id.sql";
 const DISTINCT_ID_VIEW: &str = "queries/person_distinct_id_names.sql";
 
+/// Records the upgrades of a node.
+pub(super) const UPGRADES_TABLE: &str = "posthouse_upgrades";
+
 /// All objects, in the order of their files.
 pub(crate) const OBJECTS: &[SchemaObject] = &[
-    events("posthouse_upgrades", "upgrades/posthouse_upgrades.sql", Role::Storage),
+    events(UPGRADES_TABLE, "upgrades/posthouse_upgrades.sql", Role::Storage),
     events("kafka_events", "events/1_kafka_events.sql", Role::Consumer),
     events("events_mv", "events/2_events_mv.sql", Role::View),
     events("writable_events", "events/3_writable_events.sql", Role::Route),
@@ -159,10 +176,22 @@ impl SchemaObject {
         matches!(self.role, Role::Consumer | Role::View) || self.name.ends_with("dead_letter")
     }
 
-    /// Whether the config asks for the object. Objects that only our own consumer needs are not
-    /// desired if another program ingests.
-    pub(crate) fn is_desired(&self, config: &Config) -> bool {
-        !self.ingests() || self.section.consumer(config) == Consumer::Own
+    /// Whether the config asks for the object on the node. Objects that only our own consumer needs
+    /// are not desired if another program ingests.
+    pub(crate) fn is_desired(&self, config: &Config, node: &Node) -> bool {
+        let is_used = !self.ingests() || self.section.consumer(config) == Consumer::Own;
+        is_used && self.fits(config, node)
+    }
+
+    /// Whether the node's roles need the object.
+    fn fits(&self, config: &Config, node: &Node) -> bool {
+        match (self.role, self.section) {
+            (Role::Consumer | Role::View, section) => section.is_read_on(config, node),
+            // Each node is upgraded by itself.
+            (Role::Storage, Section::Events) if self.name == UPGRADES_TABLE => true,
+            (Role::Storage, _) | (_, Section::Persons | Section::Overrides) => node.has(NodeRole::Data),
+            (Role::Route | Role::Front | Role::Query, Section::Events) => true,
+        }
     }
 
     pub(crate) fn find(name: &str) -> Option<&'static Self> {

@@ -11,7 +11,7 @@ use super::column::ColumnDeclaration;
 use super::compare::StorageColumns;
 use super::definition::Definition;
 use super::feeders::{detached_tables, feeders};
-use super::objects::Role;
+use super::objects::{Role, UPGRADES_TABLE};
 use super::plan::{Desired, ObservedSchema, SchemaPlan, Surroundings, distributed_target, plan};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade};
@@ -19,9 +19,6 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::node::{Node, NodeError, reach_all};
 use crate::sql;
-
-/// Records the upgrades of a node.
-const UPGRADES_TABLE: &str = "posthouse_upgrades";
 
 #[derive(Deserialize)]
 struct TableRow {
@@ -53,7 +50,7 @@ struct Side {
 
 /// Returns the plan of every node, in the order of the nodes. Checks the cluster first.
 pub(crate) async fn observe(cluster: &Cluster, replays: Replays) -> anyhow::Result<Vec<SchemaPlan>> {
-    let Cluster { config, nodes, .. } = cluster;
+    let Cluster { config, all_nodes: nodes, .. } = cluster;
     reach_all(nodes).await?;
     let mut differences = Vec::new();
     for node in nodes {
@@ -88,7 +85,10 @@ fn storage(sides: &[Side]) -> BTreeMap<String, StorageColumns> {
 }
 
 fn storage_columns(sides: &[Side], table: &str) -> StorageColumns {
-    let definitions = || sides.iter().map(|side| side.observed.tables.get(table));
+    // Nodes without data have no storage.
+    let holds =
+        |side: &&Side| side.desired.iter().any(|desired| desired.asked_for && desired.object.name == table);
+    let definitions = || sides.iter().filter(holds).map(|side| side.observed.tables.get(table));
     let columns = |definition: &Definition| -> Vec<ColumnDeclaration> {
         definition.items.iter().filter_map(|(_, item)| ColumnDeclaration::parse(item)).collect()
     };
@@ -118,7 +118,7 @@ async fn desired(config: &Config, node: &Node) -> anyhow::Result<Vec<Desired>> {
         let rows: Vec<Formatted> = node.query(format).param("statement", &sql).rows().await?;
         let text = rows.into_iter().map(|row| row.definition).next().unwrap_or_default();
         let definition = Definition::parse(&text);
-        let asked_for = object.is_desired(config);
+        let asked_for = object.is_desired(config, node);
         desired.push(Desired { object, sql, definition, asked_for });
     }
     Ok(desired)

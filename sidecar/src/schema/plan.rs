@@ -10,7 +10,7 @@ use super::definition::Definition;
 use super::feeders::Feeder;
 use super::objects::{Role, SchemaObject};
 use super::upgrades::Upgrade;
-use crate::config::Config;
+use crate::config::{Config, Consumer};
 use crate::event_columns::changing_function;
 
 /// An object on one node, as the config describes it.
@@ -91,7 +91,7 @@ pub(crate) enum Action {
         /// Its present name.
         from: &'static str,
     },
-    /// Drops our consumer or view, because the config leaves ingestion to another program.
+    /// Drops our consumer or view, because the config leaves ingestion to another program or node.
     Drop,
     Alter {
         /// One statement each.
@@ -241,7 +241,9 @@ fn judge(
     let Comparison { mut differences, unmanaged } =
         compare(&desired.definition, found, object.role, &storage, is_accepted);
     if !desired.asked_for {
-        match differences.is_empty() && matches!(object.role, Role::Consumer | Role::View) {
+        // A table that differs may be of a program that the config leaves ingestion to.
+        let is_ours = differences.is_empty() || object.section.consumer(surroundings.config) == Consumer::Own;
+        match is_ours && matches!(object.role, Role::Consumer | Role::View) {
             true => change(Action::Drop, Vec::new()),
             false => plan.unmanaged.push(Unmanaged {
                 object: object.name.to_owned(),

@@ -5,8 +5,9 @@
 //! the Keeper path of the offsets keeps a live replica. Without a live replica, dropping the Kafka
 //! table would drop the record of a block in flight. New consumers start on all nodes at once: the
 //! first consumer takes the partitions of every node that has not joined yet, and returns them 15
-//! polls later. Tables and views that queries read change last, when every shard has the columns
-//! that they list.
+//! polls later. A node that stops ingesting drops its consumers after these starts, so that another
+//! node takes over the record of its block in flight. Tables and views that queries read change
+//! last, when every shard has the columns that they list.
 //!
 //! A pause drops the Kafka table *before* its views, and a resume creates it *after* them. With one
 //! view missing and the other attached, the engine would continue to stream and commit offsets past
@@ -57,10 +58,14 @@ pub(crate) fn steps(database: &str, plans: &[SchemaPlan]) -> Result<Vec<SchemaSt
             list.missing(plan, role)?;
         }
     }
-    for plan in plans {
+    let (leaving, staying): (Vec<_>, Vec<_>) = plans.iter().partition(|plan| stops_reading(plan));
+    for plan in staying {
         list.rolling(plan)?;
     }
     list.starts(plans);
+    for plan in leaving {
+        list.rolling(plan)?;
+    }
     for plan in plans {
         list.fronts(plan)?;
         list.queries(plan)?;
@@ -275,6 +280,10 @@ fn of_role(plan: &SchemaPlan, role: Role) -> impl Iterator<Item = &SchemaChange>
 /// Whether the Kafka table exists already, so that every pause drops and recreates it.
 fn stands(plan: &SchemaPlan, name: &str) -> bool {
     plan.consumers.iter().any(|(consumer, _): &(&SchemaObject, String)| consumer.name == name)
+}
+
+fn stops_reading(plan: &SchemaPlan) -> bool {
+    of_role(plan, Role::Consumer).any(|change| change.action == Action::Drop)
 }
 
 fn is_dropped(change: &SchemaChange) -> bool {

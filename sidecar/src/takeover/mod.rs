@@ -110,7 +110,7 @@ impl Takeover<'_> {
     /// Nodes on which our consumer is detached because a reversal was killed.
     async fn nodes_with_own_paused(&self) -> anyhow::Result<Vec<String>> {
         let mut paused = Vec::new();
-        for node in &self.cluster.nodes {
+        for node in &self.cluster.all_nodes {
             if schema::is_detached(node, &self.cluster.config.database, steps::OWN_CONSUMER).await? {
                 paused.push(node.name.clone());
             }
@@ -121,7 +121,9 @@ impl Takeover<'_> {
     /// Refuses replicas below our Keeper path that have no table. Their offsets would win over the
     /// group's, and our consumer would replay messages that the other consumer has stored.
     async fn refuse_stale_offsets(&self, plans: &[SchemaPlan]) -> anyhow::Result<()> {
-        let (path, Some(node)) = (&self.cluster.config.events.keeper_path, self.cluster.nodes.first()) else {
+        let (path, Some(node)) =
+            (&self.cluster.config.events.keeper_path, self.cluster.ingesting_nodes().next())
+        else {
             return Ok(());
         };
         let exists = plans

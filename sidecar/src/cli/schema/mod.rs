@@ -119,13 +119,15 @@ impl Planned {
 
 fn render(cluster: &Cluster, name: Option<&str>, output: Output) -> anyhow::Result<Outcome> {
     let node = match name {
-        None => cluster.nodes.first().context("the config has no node")?,
-        Some(name) => cluster.nodes.iter().find(|node| node.name == name).with_context(|| {
-            let names: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        None => cluster.all_nodes.first().context("the config has no node")?,
+        Some(name) => cluster.all_nodes.iter().find(|node| node.name == name).with_context(|| {
+            let names: Vec<&str> = cluster.all_nodes.iter().map(|node| node.name.as_str()).collect();
             format!("the config has no node {name}: take one of {}", names.join(", "))
         })?,
     };
-    let statements = schema::render(&cluster.config, node)?.into_iter();
+    let mut statements = schema::render(&cluster.config, node)?;
+    statements.retain(|statement| statement.object.is_desired(&cluster.config, node));
+    let statements = statements.into_iter();
     let rendered: Vec<Rendered> =
         statements.map(|statement| Rendered { object: statement.object.name, sql: statement.sql }).collect();
     let text = |rendered: &Vec<Rendered>| {
@@ -136,7 +138,7 @@ fn render(cluster: &Cluster, name: Option<&str>, output: Output) -> anyhow::Resu
 }
 
 async fn plan(cluster: &Cluster) -> anyhow::Result<Planned> {
-    crate::node::reach_all(&cluster.nodes).await?;
+    crate::node::reach_all(&cluster.all_nodes).await?;
     let replays = groups::replays(cluster).await?;
     let mut plans = schema::observe(cluster, replays).await?;
     let steps = schema::steps(&cluster.config.database, &plans)?;

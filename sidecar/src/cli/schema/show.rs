@@ -71,7 +71,7 @@ fn change_text(change: &SchemaChange) -> String {
         Action::CreateDatabase | Action::Create { .. } => ('+', "missing".to_owned()),
         Action::Upgrade { .. } => ('+', "upgrade pending".to_owned()),
         Action::Recreate { .. } => ('~', "dropped and recreated".to_owned()),
-        Action::Drop => ('-', "dropped: the config leaves ingestion to another consumer".to_owned()),
+        Action::Drop => ('-', "dropped: the config leaves ingestion to another consumer or node".to_owned()),
         Action::Alter { .. } => ('~', "altered".to_owned()),
         Action::Rename { from } => ('~', format!("renamed from {from}")),
         Action::Leave { next_step, .. } => ('!', next_step.clone()),

@@ -34,10 +34,10 @@ struct CheckedNode {
 
 impl UdfCheck {
     pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
-        reach_all(&cluster.nodes).await?;
+        reach_all(&cluster.all_nodes).await?;
         let weights: Vec<u32> = cluster.config.shards.iter().map(|shard| shard.weight).collect();
         let mut checked = CheckedNode { seed: self.seed.unwrap_or_else(rand::random), nodes: Vec::new() };
-        for node in &cluster.nodes {
+        for node in &cluster.all_nodes {
             checked.nodes.push(udf::check(node, &weights, checked.seed).await?);
         }
         output.print(&checked, checked_text)?;

@@ -35,7 +35,7 @@ pub(super) enum Udf {
 
 impl Udf {
     pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
-        let nodes = &cluster.nodes;
+        let nodes = &cluster.all_nodes;
         match self {
             Self::Install(verb) => verb.run(nodes, output).await,
             Self::Check(verb) => verb.run(cluster, output).await,

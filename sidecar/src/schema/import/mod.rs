@@ -47,7 +47,7 @@ pub(crate) async fn import(request: &ImportRequest) -> anyhow::Result<String> {
         kafka: kafka_tables(node).await?,
     };
     let named = cluster(&format!("{head}{}{}{NO_BROKERS}", found.replicated(), nodes::text(&replicas)))?;
-    nodes::rename(&mut replicas, &named.nodes, &request.database).await?;
+    nodes::describe(&mut replicas, &named.nodes, &request.database).await?;
     let text = format!(
         "{head}{}{}{}{}",
         found.replicated(),

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::super::cluster::ClusterRow;
 use super::super::kafka_tables;
-use super::persons::consumer_names;
+use super::persons::{consumer_name, reads_events};
 use super::{ImportRequest, quoted};
 use crate::node::{Node, reach_all};
 use crate::sql;
@@ -21,6 +21,8 @@ pub(super) struct ImportedReplica {
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) address: String,
+    /// Whether posthouse's consumer of events is on the node, or on none.
+    pub(crate) ingests: bool,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +46,7 @@ impl ImportedReplica {
             name: String::new(),
             url: url.to_string(),
             address: "localhost:9000".to_owned(),
+            ingests: true,
         }
     }
 }
@@ -75,28 +78,35 @@ pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> anyhow::Re
             name: format!("shard{}-{}", row.shard, row.replica),
             url: format!("{}://{host}:{port}", request.url.scheme()),
             address: format!("{host}:{}", row.port),
+            ingests: true,
         }
     };
     Ok(rows.iter().map(replica).collect())
 }
 
-/// Renames replicas after the node names in posthouse's existing consumers, if all replicas have
-/// distinct names.
-pub(super) async fn rename(
+/// Sets names and roles of replicas from posthouse's existing consumers. The names are set if all
+/// replicas that ingest have distinct ones.
+pub(super) async fn describe(
     replicas: &mut [ImportedReplica],
     nodes: &[Node],
     database: &str,
 ) -> anyhow::Result<()> {
     reach_all(nodes).await?;
-    let mut names = Vec::new();
+    let (mut names, mut readers) = (Vec::new(), Vec::new());
     for node in nodes {
         let tables = kafka_tables(node).await?;
-        names.extend(consumer_names(&tables, database));
+        names.push(consumer_name(&tables, database));
+        readers.push(reads_events(&tables, database));
     }
-    let different: BTreeSet<&String> = names.iter().collect();
-    if different.len() == replicas.len() {
+    let is_read = readers.contains(&true);
+    for (replica, reads) in replicas.iter_mut().zip(readers) {
+        replica.ingests = reads || !is_read;
+    }
+    let different: BTreeSet<&String> = names.iter().flatten().collect();
+    let is_named = replicas.iter().zip(&names).all(|(replica, name)| name.is_some() || !replica.ingests);
+    if is_named && different.len() == names.iter().flatten().count() {
         for (replica, name) in replicas.iter_mut().zip(names) {
-            replica.name = name;
+            replica.name = name.unwrap_or_else(|| replica.name.clone());
         }
     }
     Ok(())
@@ -112,6 +122,9 @@ pub(super) fn text(replicas: &[ImportedReplica]) -> String {
         }
         let (name, url, address) = (quoted(&replica.name), quoted(&replica.url), quoted(&replica.address));
         let _ = writeln!(text, "\n[[shards.replicas]]\nname = {name}\nurl = {url}\naddress = {address}");
+        if !replica.ingests {
+            text.push_str("roles = [\"data\"]\n");
+        }
     }
     text
 }

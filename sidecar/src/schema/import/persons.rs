@@ -34,7 +34,7 @@ pub(super) fn section(found: &DescribedTables, database: &str) -> String {
 }
 
 /// Returns the name of a node from posthouse's own consumers there.
-pub(super) fn consumer_names(kafka: &[KafkaTable], database: &str) -> Option<String> {
+pub(super) fn consumer_name(kafka: &[KafkaTable], database: &str) -> Option<String> {
     let events = own(kafka, database, "kafka_events").and_then(|table| table.replica.clone());
     let of_persons = || {
         let [persons, distinct_ids] = consumers(kafka, database)?;
@@ -42,6 +42,11 @@ pub(super) fn consumer_names(kafka: &[KafkaTable], database: &str) -> Option<Str
         Some(suffix.strip_prefix('_')?.to_owned())
     };
     events.or_else(of_persons).filter(|name| rules::is_node_name(name))
+}
+
+/// Whether posthouse's own consumer of events is among the tables.
+pub(super) fn reads_events(kafka: &[KafkaTable], database: &str) -> bool {
+    own(kafka, database, "kafka_events").is_some()
 }
 
 fn consumers<'k>(kafka: &'k [KafkaTable], database: &str) -> Option<[&'k KafkaTable; 2]> {

@@ -75,7 +75,7 @@ struct Default {
 /// Fails if a node does not answer.
 pub(crate) async fn node_settings(cluster: &Cluster) -> Result<Vec<SettingFinding>, NodeError> {
     let mut findings = Vec::new();
-    for node in &cluster.nodes {
+    for node in &cluster.all_nodes {
         findings.extend(read(&cluster.config, node).await?);
         findings.extend(parses_garbage(node).await?);
     }
@@ -100,7 +100,7 @@ async fn parses_garbage(node: &Node) -> Result<Option<SettingFinding>, NodeError
 /// Refuses a user without write access, before the first step.
 pub(crate) async fn refuse_read_only(cluster: &Cluster) -> anyhow::Result<()> {
     let mut refusing = Vec::new();
-    for node in &cluster.nodes {
+    for node in &cluster.all_nodes {
         let found: Vec<Mode> = node.rows(sql::text("inspect/readonly.sql").unwrap_or_default()).await?;
         if found.iter().any(|mode| mode.readonly != 0) {
             refusing.push(node.name.clone());

@@ -289,6 +289,43 @@ fn drops_our_own_consumer_when_the_config_leaves_ingestion_to_others() {
     assert_eq!(summaries(&[plan]), expected);
 }
 
+/// Plans of a node that stops ingesting, with `found` as its Kafka table, and of one that begins.
+fn moved(found: &str) -> [SchemaPlan; 2] {
+    let config = config("");
+    let surroundings = Surroundings { config: &config, storage: BTreeMap::new(), replays: BTreeMap::new() };
+    let observed_before =
+        observed(|name, sql| Some(if name == "kafka_events" { found.to_owned() } else { sql }));
+    let observed_after =
+        observed(|name, sql| (!name.ends_with("_mv") && name != "kafka_events").then_some(sql));
+    let mut desired_before = desired();
+    for desired in &mut desired_before {
+        desired.asked_for = !matches!(desired.object.role, Role::Consumer | Role::View);
+    }
+    [
+        plan("a", &desired_before, &observed_before, Vec::new(), &surroundings),
+        plan("b", &desired(), &observed_after, Vec::new(), &surroundings),
+    ]
+}
+
+#[test]
+fn a_node_stops_ingesting_after_another_has_begun() {
+    let found = text("kafka_events", COLUMNS, tail(Role::Consumer));
+    let expected = [
+        "b create events_mv",
+        "b create events_dead_letter_mv",
+        "b create kafka_events",
+        "a drop kafka_events",
+        "a drop events_mv",
+        "a drop events_dead_letter_mv",
+    ];
+    assert_eq!(summaries(&moved(&found)), expected);
+    // The table is dropped too if it was changed by hand.
+    assert_eq!(summaries(&moved(&found.replace("= 2", "= 1"))), expected);
+    let dropped: Vec<_> = confirmations(&moved(&found)).into_iter().collect();
+    let names = ["events_dead_letter_mv", "events_mv", "kafka_events"];
+    assert_eq!(dropped, names.map(|name| Confirmation::Drop(name.to_owned())));
+}
+
 #[test]
 fn keeps_an_operators_codec_and_alters_one_that_the_config_has() {
     let plan = planned(

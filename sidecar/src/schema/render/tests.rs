@@ -1,5 +1,6 @@
 //! Tests of the rendered statements.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use super::*;
@@ -32,23 +33,71 @@ const SNAPSHOTS: &[(&str, &str)] = &[
 
 #[test]
 fn the_statements_are_those_of_the_snapshots() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema");
-    let is_written = std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some();
     for (name, text) in SNAPSHOTS {
         let nodes = rendered(&format!("{text}{ONE_NODE}"));
         let found: String = nodes[0].iter().map(|statement| format!("{};\n\n", statement.sql)).collect();
-        let path = folder.join(name);
-        if is_written {
-            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, &found)).expect("written");
-        }
-        let kept = std::fs::read_to_string(&path).expect("a snapshot");
-        let same = found.lines().zip(kept.lines()).position(|(found, kept)| found != kept);
-        assert!(
-            found == kept,
-            "{name} differs from line {:?}: POSTHOUSE_WRITE_DOCS=1 writes it",
-            same.map(|at| at + 1)
-        );
+        compare(name, &found);
     }
+}
+
+/// Compares a text with its snapshot, or writes it.
+fn compare(name: &str, found: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema");
+    let path = folder.join(name);
+    if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
+        std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, found)).expect("written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("a snapshot");
+    let same = found.lines().zip(kept.lines()).position(|(found, kept)| found != kept);
+    assert!(
+        found == kept,
+        "{name} differs from line {:?}: POSTHOUSE_WRITE_DOCS=1 writes it",
+        same.map(|at| at + 1)
+    );
+}
+
+/// Two shards and a node without data.
+const THREE_NODES: &str = "kafka.brokers = [\"b:1\"]\n\
+    [[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n\
+    [[shards]]\n[[shards.replicas]]\nname = \"b\"\nurl = \"http://b:8123\"\naddress = \"b:9000\"\nroles = [\"data\"]\n\
+    [[ingest_nodes]]\nname = \"c\"\nurl = \"http://c:8123\"\n[persons]\n";
+
+const HEADS: [&str; 4] = [
+    "",
+    "replicated = true\n",
+    "events.profile = \"posthog\"\n",
+    "replicated = true\nevents.profile = \"posthog\"\n",
+];
+
+/// The objects of each node, by profile and replication; `a` ingests or does not. Their statements
+/// are those of a node of that name with both roles.
+#[test]
+fn the_objects_of_each_role_are_those_of_the_snapshot() {
+    let only_apart =
+        THREE_NODES.replacen("address = \"a:9000\"", "address = \"a:9000\"\nroles = [\"data\"]", 1);
+    let mut found = String::new();
+    for (head, text) in HEADS.iter().flat_map(|head| [(head, THREE_NODES), (head, only_apart.as_str())]) {
+        let config = Config::parse(&format!("{head}{text}"), Path::new("")).expect("a config");
+        for node in Node::all(&config) {
+            let with_both = ONE_NODE.replace("name = \"a\"", &format!("name = {:?}", node.name));
+            let whole = rendered(&format!("{head}{with_both}")).concat();
+            let profile = if head.contains("profile") { "posthog" } else { "core" };
+            let _ = writeln!(
+                found,
+                "-- {profile}, {}, {} {:?}",
+                if config.replicated { "replicated" } else { "not replicated" },
+                node.name,
+                node.roles
+            );
+            let statements = render(&config, &node).expect("renders").into_iter();
+            for statement in statements.filter(|statement| statement.object.is_desired(&config, &node)) {
+                assert!(whole.contains(&statement), "{statement:?}");
+                let _ = writeln!(found, "{}", statement.object.name);
+            }
+            found.push('\n');
+        }
+    }
+    compare("roles.txt", &found);
 }
 
 fn sql<'s>(statements: &'s [Statement], name: &str) -> &'s str {

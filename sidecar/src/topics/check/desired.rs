@@ -3,21 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckInput, Finding, fault, listed};
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::schema::{Role, SchemaObject};
 
-/// Kafka tables, with their database, that the config has on every node. Excludes objects that
-/// posthouse does not manage.
-pub(super) fn desired_consumers(config: &Config) -> BTreeSet<String> {
+/// Kafka tables of the config, with their database, and the nodes that should have each. Excludes
+/// objects that posthouse does not manage.
+pub(super) fn desired_consumers(cluster: &Cluster) -> BTreeMap<String, BTreeSet<String>> {
+    let config = &cluster.config;
     let consumers = SchemaObject::wanted(config).filter(|object| object.role == Role::Consumer);
-    let consumers = consumers.filter(|object| object.is_desired(config));
-    consumers.map(|object| format!("{}.{}", config.database, object.name)).collect()
+    let desired = consumers.map(|object| {
+        let nodes = cluster.all_nodes.iter().filter(|node| object.is_desired(config, node));
+        let name = format!("{}.{}", config.database, object.name);
+        (name, nodes.map(|node| node.name.clone()).collect::<BTreeSet<_>>())
+    });
+    desired.filter(|(_, nodes)| !nodes.is_empty()).collect()
 }
 
 pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     let mut findings: Vec<Finding> = found
         .desired
-        .iter()
+        .keys()
         .flat_map(|table| [missing(found, table), detached(found, table)])
         .flatten()
         .collect();
@@ -25,7 +30,7 @@ pub(super) fn check(found: &CheckInput) -> Vec<Finding> {
     findings
 }
 
-/// Reachable nodes without the table.
+/// Reachable nodes that should have the table and lack it.
 pub(super) fn lacking<'f>(found: &'f CheckInput, table: &str) -> impl Iterator<Item = &'f str> {
     let has: BTreeSet<&String> = found
         .seen
@@ -34,7 +39,8 @@ pub(super) fn lacking<'f>(found: &'f CheckInput, table: &str) -> impl Iterator<I
         .filter(|there| there.full_name() == table)
         .map(|there| &there.node)
         .collect();
-    let nodes = found.nodes.iter().filter(|node| !found.seen.silent.contains_key(*node));
+    let nodes = found.desired.get(table).into_iter().flatten();
+    let nodes = nodes.filter(|node| !found.seen.silent.contains_key(*node));
     nodes.filter(move |node| !has.contains(node)).map(String::as_str)
 }
 
@@ -45,7 +51,7 @@ fn is_detached(found: &CheckInput, node: &str, table: &str) -> bool {
 fn missing(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| !is_detached(found, node, table)).collect();
     let text = format!(
-        "it is missing on {}, and the schema requires it on every node: an apply was stopped, or a pause was left behind",
+        "it is missing on {}, and the schema requires it there: an apply was stopped, or a pause was left behind",
         listed(nodes.iter().copied())
     );
     let next = "posthouse schema apply creates it, and it continues at its offsets";
@@ -56,7 +62,7 @@ fn detached(found: &CheckInput, table: &str) -> Option<Finding> {
     let nodes: Vec<&str> = lacking(found, table).filter(|node| is_detached(found, node, table)).collect();
     let nodes = listed(nodes);
     let text = format!(
-        "it is detached on {nodes}, and the schema requires it on every node: its share of the partitions waits for other nodes"
+        "it is detached on {nodes}, and the schema requires it there: its share of the partitions waits for other nodes"
     );
     let next = format!("ATTACH TABLE {table} on {nodes}");
     (!nodes.is_empty()).then(|| fault(format!("table {table}"), text, next))

@@ -45,7 +45,7 @@ pub(crate) async fn look(
     topics: BTreeSet<String>,
     sightings: &mut Sightings,
 ) -> Result<CheckInput, KafkaError> {
-    let Cluster { config, nodes, .. } = cluster;
+    let Cluster { config, all_nodes: nodes, .. } = cluster;
     let client = cluster.kafka()?;
     let seen = observe(cluster, None).await?;
     let mut lags = groups::lags(&seen, None);
@@ -63,7 +63,7 @@ pub(crate) async fn look(
         brokers: config.kafka.brokers.iter().map(ToString::to_string).collect(),
         conflicts: conflicts(cluster).await,
         now: i64::try_from(now).unwrap_or(i64::MAX),
-        desired: desired::desired_consumers(config),
+        desired: desired::desired_consumers(cluster),
         detached: BTreeSet::new(),
         replicas: BTreeMap::new(),
         reports: server_reports(nodes, |node| !silent.contains(&node.name)).await,
@@ -81,9 +81,9 @@ pub(crate) async fn look(
 
 /// Tables that are detached on a node. If a node refuses the question, they count as missing.
 async fn detached(cluster: &Cluster, found: &CheckInput) -> BTreeSet<(String, String)> {
-    let Cluster { config, nodes, .. } = cluster;
+    let Cluster { config, all_nodes: nodes, .. } = cluster;
     let mut detached = BTreeSet::new();
-    for table in &found.desired {
+    for table in found.desired.keys() {
         let lacking: BTreeSet<&str> = desired::lacking(found, table).collect();
         let name = table.strip_prefix(&format!("{}.", config.database)).unwrap_or(table);
         for node in nodes.iter().filter(|node| lacking.contains(node.name.as_str())) {
@@ -107,7 +107,7 @@ async fn detached(cluster: &Cluster, found: &CheckInput) -> BTreeSet<(String, St
 /// Replicas below each path of a Kafka table, and below the config's path, as far as a node can
 /// read Keeper.
 async fn replicas(cluster: &Cluster, found: &CheckInput) -> BTreeMap<String, BTreeSet<String>> {
-    let Cluster { config, nodes, .. } = cluster;
+    let Cluster { config, all_nodes: nodes, .. } = cluster;
     let own = (config.events.offsets == OffsetStorage::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
     let paths: BTreeSet<String> = paths.chain(own).collect();

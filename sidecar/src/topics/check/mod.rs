@@ -65,8 +65,8 @@ pub(crate) struct CheckInput {
     pub(crate) conflicts: Vec<TopicConflicts>,
     /// Current time in milliseconds since 1970.
     pub(crate) now: i64,
-    /// Kafka tables, with their database, that the schema has on every node.
-    pub(crate) desired: BTreeSet<String>,
+    /// Kafka tables of the schema, with their database, and the nodes that should have each.
+    pub(crate) desired: BTreeMap<String, BTreeSet<String>>,
     /// Detached ones of `desired`, as pairs of node and table.
     pub(crate) detached: BTreeSet<(String, String)>,
     /// Replicas of Kafka tables in Keeper, by path; without unreadable paths.

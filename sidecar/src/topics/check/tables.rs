@@ -145,7 +145,7 @@ fn everywhere(found: &CheckInput, group: &str, tables: &[&KafkaTable]) -> Vec<Fi
     let partial = nodes.into_iter().filter_map(|(table, there)| {
         let missing: Vec<&str> = asked.difference(&there).copied().collect();
         // A table on a single node may be intended.
-        let odd = !missing.is_empty() && there.len() > 1 && !found.desired.contains(&table);
+        let odd = !missing.is_empty() && there.len() > 1 && !found.desired.contains_key(&table);
         let about = format!("table {table}");
         let text = format!("group {group} has it on {}, and not on {}", listed(there), listed(missing));
         odd.then(|| warn(about, text, "create it there too"))

@@ -23,7 +23,7 @@ fn found(change: impl FnOnce(&mut GroupSnapshot)) -> CheckInput {
         brokers: set(&["b:1"]),
         conflicts: Vec::new(),
         now: 1_000_000_000,
-        desired: BTreeSet::new(),
+        desired: BTreeMap::new(),
         detached: BTreeSet::new(),
         replicas: BTreeMap::from([("/k".to_owned(), set(&["n1", "n2"]))]),
         reports: ServerReports::default(),
@@ -185,17 +185,26 @@ fn wants_the_consumers_of_the_sections_that_the_config_has() {
         url = \"http://a:8123\"\naddress = \"a:9000\"\n";
     let desired = |text: &str| -> Vec<String> {
         let config = crate::config::Config::parse(text, std::path::Path::new("")).expect("a config");
-        desired::desired_consumers(&config).into_iter().collect()
+        desired::desired_consumers(&crate::cluster::Cluster::new(config)).into_keys().collect()
     };
     assert_eq!(desired(text), ["d.kafka_events"]);
     let all = ["d.kafka_events", "d.kafka_person", "d.kafka_person_distinct_id"];
     assert_eq!(desired(&format!("{text}[persons]\n")), all);
+    let other = "[[ingest_nodes]]\nname = \"b\"\nurl = \"http://b:8123\"\n";
+    let text = format!("{text}roles = [\"data\"]\n{other}[persons]\n");
+    let config = crate::config::Config::parse(&text, std::path::Path::new("")).expect("a config");
+    let desired = desired::desired_consumers(&crate::cluster::Cluster::new(config));
+    let nodes: Vec<(&str, Vec<&String>)> =
+        desired.iter().map(|(table, nodes)| (table.as_str(), nodes.iter().collect())).collect();
+    let (a, b) = ("a".to_owned(), "b".to_owned());
+    let expected = [("d.kafka_events", vec![&b]), (all[1], vec![&a]), (all[2], vec![&a])];
+    assert_eq!(nodes, expected);
 }
 
 #[test]
 fn names_nodes_without_a_consumer_that_the_schema_wants() {
     let desired = |change: fn(&mut GroupSnapshot)| CheckInput {
-        desired: BTreeSet::from(["d.k".to_owned()]),
+        desired: BTreeMap::from([("d.k".to_owned(), BTreeSet::from(["n1", "n2"].map(str::to_owned)))]),
         ..found(change)
     };
     assert_eq!(check(&desired(|_| ())), []);
@@ -207,10 +216,7 @@ fn names_nodes_without_a_consumer_that_the_schema_wants() {
     none.replicas.clear();
     let (severity, about, text) = only(&none);
     assert_eq!((severity, about.as_str()), (Severity::Fault, "table d.k"));
-    assert!(
-        text.starts_with("it is missing on n1 and n2, and the schema requires it on every node"),
-        "{text}"
-    );
+    assert!(text.starts_with("it is missing on n1 and n2, and the schema requires it there"), "{text}");
     // An unreachable node may have the table.
     let silent = desired(|seen| {
         seen.tables.pop();

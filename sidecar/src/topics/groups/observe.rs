@@ -74,7 +74,7 @@ impl GroupSnapshot {
 /// # Errors
 /// See [`KafkaError`]. An unreachable node is no error; it is listed in [`GroupSnapshot::silent`].
 pub(crate) async fn observe(cluster: &Cluster, only: Option<&str>) -> Result<GroupSnapshot, KafkaError> {
-    let (client, nodes) = (cluster.kafka()?, &cluster.nodes);
+    let (client, nodes) = (cluster.kafka()?, &cluster.all_nodes);
     let cluster = client.cluster().await?;
     let mut groups = client.groups(None).await?;
     groups.retain(|group| !is_lock(&group.name));

@@ -61,10 +61,9 @@ async fn stored(config: &Config, nodes: &[Node]) -> Result<u64, NodeError> {
 /// Number of messages that a consumer without offsets would read; `None` if there are offsets or no
 /// messages.
 async fn from_beginning(cluster: &Cluster) -> anyhow::Result<Option<i64>> {
-    let Cluster { config, nodes, .. } = cluster;
-    let client = cluster.kafka()?;
+    let (client, config) = (cluster.kafka()?, &cluster.config);
     let topic = &config.events.topic;
-    if let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) {
+    if let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, cluster.ingesting_nodes().next()) {
         let path = format!("{}/topics/{topic}", config.events.keeper_path.trim_end_matches('/'));
         if super::keeper::children(node, &format!("{path}/partitions"))
             .await?

@@ -17,7 +17,7 @@ use crate::schema::{KafkaTable, kafka_tables};
 /// # Errors
 /// See [`KafkaError`]. An unreachable node is no error; it counts as a reader, since it may be one.
 pub(crate) async fn observe(cluster: &Cluster, spec: &Spec) -> Result<Observed, KafkaError> {
-    let (client, nodes) = (cluster.kafka()?, &cluster.nodes);
+    let (client, nodes) = (cluster.kafka()?, &cluster.all_nodes);
     let cluster = client.cluster().await?;
     let wanted = |manage: Manage| matches!(manage, Manage::Full { .. } | Manage::Adopt { .. });
     let there = |name: &String| cluster.topics.contains_key(name);

@@ -92,7 +92,7 @@ impl Run<'_> {
     async fn forgotten(&self) -> anyhow::Result<()> {
         let path = &self.cluster.config.events.keeper_path;
         let (OffsetStorage::Keeper, Some(node)) =
-            (self.cluster.config.events.offsets, self.cluster.nodes.first())
+            (self.cluster.config.events.offsets, self.cluster.ingesting_nodes().next())
         else {
             return Ok(());
         };

@@ -52,7 +52,7 @@ async fn own(
     request: &ResetRequest,
     seen: &GroupSnapshot,
 ) -> anyhow::Result<Option<SchemaConsumers>> {
-    let Cluster { config, nodes, .. } = cluster;
+    let config = &cluster.config;
     if request.group != config.events.group || !seen.silent.is_empty() {
         return Ok(None);
     }
@@ -61,7 +61,7 @@ async fn own(
         database: config.database.clone(),
         names: names(),
         topics: BTreeSet::from([config.events.topic.clone()]),
-        nodes: nodes.iter().map(|node| node.name.clone()).collect(),
+        nodes: cluster.ingesting_nodes().map(|node| node.name.clone()).collect(),
         drift: plans.iter().flat_map(drift).collect(),
         ..SchemaConsumers::default()
     };
@@ -69,7 +69,9 @@ async fn own(
     if !stand && !own.drift.is_empty() {
         return Ok(None);
     }
-    for (node, name) in nodes.iter().flat_map(|node| own.names.iter().map(move |name| (node, name))) {
+    for (node, name) in
+        cluster.ingesting_nodes().flat_map(|node| own.names.iter().map(move |name| (node, name)))
+    {
         let has = |table: &&KafkaTable| table.node == node.name && own.has(table) && table.name == *name;
         if !seen.tables.iter().any(|table| has(&table)) && is_detached(node, &config.database, name).await? {
             own.detached.push(format!("{name} on {}", node.name));
@@ -102,9 +104,10 @@ fn drift(plan: &SchemaPlan) -> impl Iterator<Item = String> {
 /// Stale replicas below the config's path: no node has their table. Empty if no node can read
 /// Keeper.
 async fn stale_replicas(cluster: &Cluster, tables: &[KafkaTable]) -> Result<Vec<String>, NodeError> {
-    let Cluster { config, nodes, .. } = cluster;
+    let config = &cluster.config;
     let path = &config.events.keeper_path;
-    let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, nodes.first()) else {
+    let (OffsetStorage::Keeper, Some(node)) = (config.events.offsets, cluster.ingesting_nodes().next())
+    else {
         return Ok(Vec::new());
     };
     let replicas = groups::replicas(node, path).await?.unwrap_or_default();

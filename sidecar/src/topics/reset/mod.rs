@@ -48,10 +48,10 @@ pub(crate) struct ResetInput {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SchemaConsumers {
     pub(crate) database: String,
-    /// Table names, the same on every node.
+    /// Table names, the same on each of `nodes`.
     pub(crate) names: BTreeSet<String>,
     pub(crate) topics: BTreeSet<String>,
-    /// Every node of the config.
+    /// Every node that ingests.
     pub(crate) nodes: BTreeSet<String>,
     /// Other differences of the schema. With any, apply can't be relied on to recreate the tables.
     pub(crate) drift: Vec<String>,
