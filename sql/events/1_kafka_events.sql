@@ -11,9 +11,7 @@ CREATE TABLE {{ database }}.kafka_events
 (
     message String
 )
-ENGINE = Kafka
-SETTINGS
-    kafka_broker_list = '{{ kafka.brokers }}',
+{% include 'events/kafka_engine.sql' %}
     kafka_topic_list = '{{ events.topic }}',
     kafka_group_name = '{{ events.group }}',
     kafka_format = 'RawBLOB',

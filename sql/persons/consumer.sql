@@ -6,9 +6,7 @@
 (
     message String
 )
-ENGINE = Kafka
-SETTINGS
-    kafka_broker_list = '{{ kafka.brokers }}',
+{% include 'events/kafka_engine.sql' %}
     kafka_topic_list = '{{ topic }}',
     kafka_group_name = '{{ group }}',
     kafka_format = 'RawBLOB',

@@ -45,6 +45,7 @@ mod groups_check;
 mod hostile_events;
 mod json;
 mod letters;
+mod named_collections;
 mod network;
 mod node_settings;
 mod people;
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         ("letters", letters::TESTS),
         ("hostile_events", hostile_events::TESTS),
         ("node_settings", node_settings::TESTS),
+        ("named_collections", named_collections::TESTS),
         ("udf", udf::TESTS),
         ("functions", functions::TESTS),
         ("settings", settings::TESTS),

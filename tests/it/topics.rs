@@ -432,7 +432,8 @@ fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
         Ok(HostPort { host: host.to_owned(), port: port.parse()? })
     });
     let brokers = brokers.collect::<anyhow::Result<_>>()?;
-    let client = Client::new(&Kafka { brokers, topics_file: PathBuf::new(), login: None })?;
+    let client =
+        Client::new(&Kafka { brokers, topics_file: PathBuf::new(), named_collection: None, login: None })?;
     let lock = runtime.block_on(Lock::take(&client, &LockScope::topics()))?;
     // WHEN an apply begins
     let mut waiting = site.spawn(&["topics", "apply"])?;

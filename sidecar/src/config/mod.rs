@@ -213,6 +213,8 @@ pub struct Kafka {
     /// Bootstrap addresses: at least one broker.
     pub brokers: Vec<HostPort>,
     pub topics_file: PathBuf,
+    /// The collection on the nodes that has the brokers of the Kafka tables, instead of `brokers`.
+    pub named_collection: Option<String>,
     /// `None` if the brokers need no login.
     pub login: Option<Login>,
 }

@@ -186,8 +186,9 @@ fn files(table: &mut ConfigTable<'_>, base: &Path) -> Option<NodeFiles> {
 fn kafka(table: &mut ConfigTable<'_>, base: &Path) -> Option<Kafka> {
     let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
     let topics = table.or("topics_file", DEFAULT_TOPICS_FILE, rules::path);
+    let named_collection = table.optional("named_collection", rules::identifier);
     let login = login(table, base);
-    Some(Kafka { brokers: brokers?, topics_file: base.join(topics), login })
+    Some(Kafka { brokers: brokers?, topics_file: base.join(topics), named_collection, login })
 }
 
 /// A user and a password, or neither.

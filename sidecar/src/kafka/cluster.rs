@@ -150,7 +150,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let brokers = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
-        let kafka = Kafka { brokers, topics_file: "topics.toml".into(), login: None };
+        let kafka = Kafka { brokers, topics_file: "topics.toml".into(), named_collection: None, login: None };
         let client = Client::new(&kafka).expect("a client");
         let error = client.cluster().await.expect_err("nothing listens").to_string();
         assert!(error.contains(&format!("no kafka broker answers at 127.0.0.1:{port}")), "{error}");

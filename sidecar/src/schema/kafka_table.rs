@@ -16,8 +16,10 @@ pub(crate) struct KafkaTable {
     pub(crate) node: String,
     pub(crate) database: String,
     pub(crate) name: String,
-    /// Brokers in its definition.
+    /// Brokers in its definition; empty if its named collection has them.
     pub(crate) brokers: String,
+    /// The named collection of its definition.
+    pub(crate) named_collection: Option<String>,
     pub(crate) topics: Vec<String>,
     pub(crate) group: String,
     /// Number of consumers on this node.
@@ -50,6 +52,14 @@ impl KafkaTable {
     /// Returns a setting of its definition.
     pub(super) fn setting(&self, name: &str) -> Option<String> {
         setting(&self.settings, name)
+    }
+
+    /// Where it connects to.
+    pub(crate) fn connection(&self) -> String {
+        match &self.named_collection {
+            Some(name) if self.brokers.is_empty() => format!("those of named collection {name}"),
+            _ => self.brokers.clone(),
+        }
     }
 
     /// Returns the name with its database.
@@ -98,6 +108,7 @@ fn table(node: &Node, row: KafkaTableRow) -> KafkaTable {
         database: row.database,
         name: row.name,
         brokers: either("kafka_broker_list", 0).unwrap_or_default(),
+        named_collection: named_collection(positional).map(str::to_owned),
         topics: topics.split(',').map(|topic| topic.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
         group: either("kafka_group_name", 2).unwrap_or_default(),
         consumers: named("kafka_num_consumers").and_then(|count| count.parse().ok()).unwrap_or(1),
@@ -106,6 +117,14 @@ fn table(node: &Node, row: KafkaTableRow) -> KafkaTable {
         views: row.views,
         settings: settings.to_owned(),
     }
+}
+
+/// Returns the first argument of `Kafka(name)` or `Kafka(name, key = 'value')`, unless it is a
+/// literal.
+fn named_collection(engine: &str) -> Option<&str> {
+    let (_, arguments) = engine.split_once('(')?;
+    let first = arguments.split([',', ')']).next()?.trim().trim_matches('`');
+    (!first.is_empty() && !first.contains('\'')).then_some(first)
 }
 
 /// Returns the value of a setting in `a = 1, b = 'x'`. Quoted values may hold any characters.
@@ -168,5 +187,14 @@ mod tests {
         let found: Vec<String> =
             literals("'b:9092', 't1, t2', 'g', 'JSONEachRow')").map(|(_, literal)| literal).collect();
         assert_eq!(found, ["b:9092", "t1, t2", "g", "JSONEachRow"]);
+    }
+
+    #[test]
+    fn names_the_collection_of_an_engine() {
+        assert_eq!(named_collection("Kafka(brokers)"), Some("brokers"));
+        assert_eq!(named_collection("Kafka(brokers, kafka_topic_list = 't')"), Some("brokers"));
+        for engine in ["Kafka", "Kafka()", "Kafka('b:1', 't', 'g', 'RawBLOB')"] {
+            assert_eq!(named_collection(engine), None, "{engine}");
+        }
     }
 }

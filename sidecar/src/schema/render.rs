@@ -27,7 +27,7 @@ struct RenderValues<'a> {
     cluster: &'a str,
     replicated: bool,
     node: NodeValues<'a>,
-    kafka: KafkaValues,
+    kafka: KafkaValues<'a>,
     events: EventsValues<'a>,
     /// `None` if the config has no `[persons]`.
     persons: Option<PersonsValues<'a>>,
@@ -39,8 +39,9 @@ struct NodeValues<'a> {
 }
 
 #[derive(Serialize)]
-struct KafkaValues {
+struct KafkaValues<'a> {
     brokers: String,
+    named_collection: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -95,7 +96,10 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
         cluster: &config.cluster,
         replicated: config.replicated,
         node: NodeValues { name: &node.name },
-        kafka: KafkaValues { brokers: brokers.join(",") },
+        kafka: KafkaValues {
+            brokers: brokers.join(","),
+            named_collection: config.kafka.named_collection.as_deref(),
+        },
         events: EventsValues {
             topic: &events.topic,
             group: &events.group,

@@ -56,6 +56,10 @@ impl DescribedTables {
                 text.push_str("brokers = [\"localhost:9092\"]  # no Kafka table names any: correct this\n");
             }
         }
+        let collection = ours.filter(|_| foreign.is_none()).and_then(|table| table.named_collection.as_ref());
+        if let Some(name) = collection {
+            let _ = writeln!(text, "named_collection = {}", quoted(name));
+        }
         text.push_str("\n[events]\n");
         if let Some(table) = consumer {
             let topic = table.topics.first().map(String::as_str).unwrap_or_default();

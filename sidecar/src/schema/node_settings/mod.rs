@@ -4,6 +4,7 @@
 //! `<default_profile>`, else `default`), independent of the profile of posthouse's user. `<kafka>`
 //! and the rest of config.xml can't be read through SQL.
 
+mod collection;
 mod profile;
 mod rules;
 
@@ -73,10 +74,11 @@ struct Default {
 ///
 /// # Errors
 /// Fails if a node does not answer.
-pub(crate) async fn node_settings(cluster: &Cluster) -> Result<Vec<SettingFinding>, NodeError> {
+pub(crate) async fn node_settings(cluster: &Cluster) -> anyhow::Result<Vec<SettingFinding>> {
     let mut findings = Vec::new();
     for node in &cluster.all_nodes {
         findings.extend(read(&cluster.config, node).await?);
+        findings.extend(collection::findings(&cluster.config, node).await?);
         findings.extend(parses_garbage(node).await?);
     }
     Ok(findings)

@@ -59,7 +59,10 @@ fn missing(found: &CheckInput) -> Vec<Finding> {
 /// belong to another cluster.
 fn reader(found: &CheckInput, table: &KafkaTable) -> String {
     let known = table.brokers.split(',').any(|broker| found.brokers.contains(broker.trim()));
-    let place = if known { String::new() } else { format!(" at {}", table.brokers) };
+    let place = match known || table.brokers.is_empty() {
+        true => String::new(),
+        false => format!(" at {}", table.brokers),
+    };
     format!("{} on {}{place}", table.full_name(), table.node)
 }
 
@@ -123,7 +126,7 @@ fn alike(group: &str, tables: &[&KafkaTable]) -> Vec<Finding> {
         let text = format!("its tables keep offsets in different places: {paths}");
         findings.push(fault(about(), text, "give all the same kafka_keeper_path: otherwise each reads every message, or takes messages from the others"));
     }
-    if let Some(brokers) = each(&|table| sorted(&mut table.brokers.split(','))) {
+    if let Some(brokers) = each(&|table| sorted(&mut table.connection().split(','))) {
         let text = format!("its tables use different brokers: {brokers}");
         findings.push(warn(about(), text, "name the same brokers, if they are of one cluster"));
     }
