@@ -158,6 +158,7 @@ files![
     "postgres/session.sql",
     "postgres/slot.sql",
     "queries/duplicate_events.sql",
+    "queries/duplicate_removal.sql",
     "queries/duplicate_uuids.sql",
     "queries/events_with_person.sql",
     "queries/live_distinct_ids.sql",

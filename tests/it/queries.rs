@@ -97,6 +97,7 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
         }
     }
     ensure!(site.query(&kinds)? == "4\t8\t2\t2\t1", "{}", site.query(&kinds)?);
+    surplus_events_are_removed(&site, &kinds)?;
     for node in 0..2 {
         site.query_on(
             node,
@@ -116,6 +117,54 @@ fn views_count_rows_moves_and_duplicates_on_the_shards() -> anyhow::Result<()> {
     )?;
     ensure!(moved == expected, "{moved}, by key {expected}");
     plans_leave_the_work_to_the_shards(&site)
+}
+
+/// Fails unless the statements of `duplicate_removal` remove the surplus events of team 99, which
+/// `kinds` counts, and no other row.
+fn surplus_events_are_removed(site: &Site<'_>, kinds: &str) -> anyhow::Result<()> {
+    // The second event has forms with older and newer messages, one of them stored twice.
+    let second = "00000000-0000-0000-0000-000000000002";
+    for (node, event, timestamp, offset) in
+        [(0, "it\\'s", 5, 1), (0, "it\\'s", 5, 0), (1, "new", 7, 3), (1, "same second", 7, 2)]
+    {
+        site.query_on(
+            node,
+            &format!(
+                "INSERT INTO {{db}}.sharded_events (uuid, team_id, event, distinct_id, timestamp, _timestamp, _offset) \
+                 VALUES ('{second}', 99, '{event}', 'a', '2026-11-01 00:00:00', {timestamp}, {offset})"
+            ),
+        )?;
+    }
+    let count = "SELECT count(), countIf(team_id = 99) FROM {db}.events";
+    let before: Vec<u64> = numbers(&site.query(count)?)?;
+    let removal = format!("FROM {{db}}.duplicate_removal({ALWAYS})");
+    let surplus: u64 = site.query(&format!("SELECT sum(rows) {removal}"))?.parse()?;
+    for shard in [1, 2] {
+        let statements =
+            site.query(&format!("SELECT statement {removal} WHERE shard = {shard} FORMAT TSVRaw"))?;
+        for statement in statements.lines() {
+            site.query_on(shard - 1, statement)?;
+        }
+    }
+    let after: Vec<u64> = numbers(&site.query(count)?)?;
+    ensure!(
+        after == [before[0] - surplus, before[1] - surplus] && surplus == 8,
+        "{before:?} less {surplus} is {after:?}"
+    );
+    // The first event has one form, whose copies are left to merges.
+    let left = site.query("SELECT count(), uniqExact(uuid) FROM {db}.events WHERE team_id = 99")?;
+    ensure!(left == "6\t5", "{left}");
+    let newest = site.query(&format!(
+        "SELECT event, _offset FROM {{db}}.events WHERE uuid = '{second}' AND team_id = 99"
+    ))?;
+    ensure!(newest == "new\t3", "{newest}");
+    ensure!(site.query(kinds)? == "0\t0\t0\t0\t0", "{}", site.query(kinds)?);
+    ensure!(site.query(&format!("SELECT count() {removal}"))? == "0", "statements are left");
+    Ok(())
+}
+
+fn numbers(row: &str) -> anyhow::Result<Vec<u64>> {
+    Ok(row.split('\t').map(str::parse).collect::<Result<_, _>>()?)
 }
 
 /// Fails unless shards aggregate their own rows, and the initiating node only merges.

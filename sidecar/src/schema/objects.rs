@@ -101,6 +101,7 @@ pub(crate) const OBJECTS: &[SchemaObject] = &[
     events("wrong_shard_rows", "queries/wrong_shard_rows.sql", Role::Query),
     events("duplicate_events", "queries/duplicate_events.sql", Role::Query),
     events("duplicate_uuids", "queries/duplicate_uuids.sql", Role::Query),
+    events("duplicate_removal", "queries/duplicate_removal.sql", Role::Query),
     events("reshard_plan", "queries/reshard_plan.sql", Role::Query),
     persons("kafka_person", "persons/1_kafka_person.sql", Role::Consumer),
     persons("person_mv", "persons/2_person_mv.sql", Role::View),
