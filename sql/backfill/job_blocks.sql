@@ -1,10 +1,11 @@
 -- Purpose: the blocks of a job's files that their shards have acknowledged to any job.
--- Runs on: any node. Shape: shard, slice, month, unit, rows, checksum.
+-- Runs on: any node. Shape: shard, slice, month, unit, file, rows, checksum.
 SELECT
     shard,
     slice,
     month,
     any(unit) AS unit,
+    any(block_file) AS file,
     sum(block_rows) AS rows,
     sum(block_checksum) AS checksum
 FROM
@@ -14,6 +15,7 @@ FROM
         slice,
         month,
         unit,
+        any(file) AS block_file,
         any(rows) AS block_rows,
         any(checksum) AS block_checksum
     FROM {{ database }}.backfill_ledger

@@ -211,7 +211,7 @@ fn names_columns_that_are_not_loaded(site: &mut Site<'_>) -> anyhow::Result<()> 
         { "column": "extra", "files": 1, "in_schema": false },
     ]);
     let line = "person_id, payload.browser, spot (2 files), extra (1 of 2 files); person_id: the schema has this column, but \
-                a backfill can't fill it yet";
+                the load does not fill it";
     // WHEN the load is planned THEN the plan names them
     let plan = site.must(&[&["backfill", "plan"], &source[..]].concat())?;
     ensure!(plan.stdout.contains(&format!("not loaded  {line}\n")), "{plan}");

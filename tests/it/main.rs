@@ -28,6 +28,7 @@ mod adopt;
 mod alive;
 mod apply;
 mod backfill;
+mod backfill_columns;
 mod backfill_cuts;
 mod brokers;
 mod columns;
@@ -181,6 +182,7 @@ fn main() -> ExitCode {
         ("replicated", replicated::TESTS),
         ("roles", roles::TESTS),
         ("backfill", backfill::TESTS),
+        ("backfill_columns", backfill_columns::TESTS),
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),
         ("stack", stack::TESTS),

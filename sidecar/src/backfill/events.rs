@@ -2,6 +2,8 @@
 
 use arrow_array::BinaryViewArray;
 
+use super::extra::ExtraValues;
+
 /// Rows in source order, column by column. All columns have the same length. Strings are views of
 /// the decompressed pages, and are copied once, into their blocks.
 ///
@@ -28,10 +30,17 @@ pub(crate) struct EventBatch {
     pub(crate) ingested_at: Vec<u32>,
     /// Empty if the source has none.
     pub(crate) elements_chain: BinaryViewArray,
+    /// Columns beyond the core; the same ones in every batch of a file.
+    pub(crate) extras: Vec<ExtraValues>,
 }
 
 impl EventBatch {
     pub(crate) fn len(&self) -> usize {
         self.uuid.len()
     }
+}
+
+/// A UUID in ClickHouse's layout: two little-endian halves.
+pub(crate) fn wire_uuid(uuid: u128) -> [u8; 16] {
+    uuid.rotate_left(64).to_le_bytes()
 }

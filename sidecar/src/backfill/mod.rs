@@ -6,6 +6,7 @@ pub(crate) mod source;
 pub(crate) mod read;
 pub(crate) mod plan;
 pub(crate) mod map;
+pub(crate) mod extra;
 pub(crate) mod events;
 pub(crate) mod place;
 pub(crate) mod shard;

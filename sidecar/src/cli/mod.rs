@@ -226,7 +226,7 @@ mod tests {
     fn a_wrong_file_is_told_from_failed_work() {
         let wrong = Config::parse("", std::path::Path::new("")).expect_err("no shards");
         assert_eq!(exit_code(&wrong.into()), WRONG_CONFIG);
-        let source = Mapping::preset("none").expect_err("no such preset");
+        let source = Mapping::preset("none", &[]).expect_err("no such preset");
         let unfit = anyhow::Error::from(source).context("a.parquet");
         assert_eq!(exit_code(&unfit), WRONG_CONFIG);
         assert_eq!(exit_code(&anyhow::anyhow!("broken")), FAILED);

@@ -65,7 +65,7 @@ pub(crate) struct ConfigTable<'s> {
     path: String,
     /// Beginning of the table, or of the table around an absent one.
     at: FaultSpan,
-    asked: Vec<&'static str>,
+    asked: Vec<String>,
 }
 
 impl<'s> ConfigTable<'s> {
@@ -74,18 +74,18 @@ impl<'s> ConfigTable<'s> {
     }
 
     /// Returns the value of an optional key.
-    pub(crate) fn optional<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> Option<T> {
+    pub(crate) fn optional<T>(&mut self, key: &str, rule: impl Rule<T>) -> Option<T> {
         let value = self.ask(key)?;
         rule(value.get_ref()).map_err(|problem| self.fault(key, problem)).ok()
     }
 
     /// Returns the value of a key, or `default` if it is absent or faulty. A fault is reported.
-    pub(crate) fn or<T>(&mut self, key: &'static str, default: impl Into<T>, rule: impl Rule<T>) -> T {
+    pub(crate) fn or<T>(&mut self, key: &str, default: impl Into<T>, rule: impl Rule<T>) -> T {
         self.optional(key, rule).unwrap_or_else(|| default.into())
     }
 
     /// Returns the value of a required key; the report of an absent key shows `example`.
-    pub(crate) fn required<T>(&mut self, key: &'static str, example: &str, rule: impl Rule<T>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, key: &str, example: &str, rule: impl Rule<T>) -> Option<T> {
         let value = self.optional(key, rule);
         if !self.holds(key) {
             self.missing(key, &format!("{key} = {example}"));
@@ -95,11 +95,7 @@ impl<'s> ConfigTable<'s> {
 
     /// Reads a table inside this one. If it is absent, `shape` reads an empty table and so
     /// yields defaults.
-    pub(crate) fn section<T>(
-        &mut self,
-        key: &'static str,
-        shape: impl FnOnce(&mut ConfigTable<'_>) -> T,
-    ) -> T {
+    pub(crate) fn section<T>(&mut self, key: &str, shape: impl FnOnce(&mut ConfigTable<'_>) -> T) -> T {
         let empty = DeTable::new();
         let entries = self.ask(key).and_then(|value| self.as_table(key, value));
         let (entries, at) = entries.unwrap_or((&empty, self.at.clone()));
@@ -110,11 +106,7 @@ impl<'s> ConfigTable<'s> {
     }
 
     /// Reads a list of tables (`[[key]]`), in the order of the file; an absent list is empty.
-    pub(crate) fn list<T>(
-        &mut self,
-        key: &'static str,
-        mut shape: impl FnMut(&mut ConfigTable<'_>) -> T,
-    ) -> Vec<T> {
+    pub(crate) fn list<T>(&mut self, key: &str, mut shape: impl FnMut(&mut ConfigTable<'_>) -> T) -> Vec<T> {
         let Some(value) = self.ask(key) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
             self.fault(key, format!("give a list of tables, each begun with [[{}]]", self.key_path(key)));
@@ -139,7 +131,7 @@ impl<'s> ConfigTable<'s> {
     /// Reads a table whose keys are names of the user's choice, with `shape` for the table of each.
     pub(crate) fn named<T>(
         &mut self,
-        key: &'static str,
+        key: &str,
         mut shape: impl FnMut(&str, &mut ConfigTable<'_>) -> T,
     ) -> Vec<T> {
         let Some((entries, _)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
@@ -158,7 +150,7 @@ impl<'s> ConfigTable<'s> {
     }
 
     /// Reads a table of free names and values that all follow one rule; an absent table is empty.
-    pub(crate) fn map<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> BTreeMap<String, T> {
+    pub(crate) fn map<T>(&mut self, key: &str, rule: impl Rule<T>) -> BTreeMap<String, T> {
         let Some((entries, at)) = self.ask(key).and_then(|value| self.as_table(key, value)) else {
             return BTreeMap::new();
         };
@@ -223,8 +215,8 @@ impl<'s> ConfigTable<'s> {
         }
     }
 
-    fn ask(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'s>>> {
-        self.asked.push(key);
+    fn ask(&mut self, key: &str) -> Option<&'s Spanned<DeValue<'s>>> {
+        self.asked.push(key.to_owned());
         self.source.know(key);
         self.entries.get(key)
     }
@@ -247,10 +239,10 @@ impl<'s> ConfigTable<'s> {
     fn report_unknown(&self) {
         for (key, value) in self.entries {
             let name = key.get_ref().as_ref();
-            if self.asked.contains(&name) {
+            if self.asked.iter().any(|asked| asked == name) {
                 continue;
             }
-            let problem = match most_alike(name, self.asked.iter().copied()) {
+            let problem = match most_alike(name, self.asked.iter().map(String::as_str)) {
                 Some(known) => format!("is an unknown key, did you mean {known}?"),
                 None => format!("is an unknown key: remove it (known here: {})", self.asked.join(", ")),
             };

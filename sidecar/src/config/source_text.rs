@@ -79,7 +79,7 @@ pub(super) struct SourceText<'t> {
     faults: RefCell<Vec<(Fault, FaultSpan)>>,
     pub(super) warnings: RefCell<Vec<Fault>>,
     /// Names of all keys that were read.
-    known: RefCell<BTreeSet<&'static str>>,
+    known: RefCell<BTreeSet<String>>,
     /// Lines with values of unknown keys.
     hidden: RefCell<BTreeSet<usize>>,
 }
@@ -121,8 +121,8 @@ impl<'t> SourceText<'t> {
     }
 
     /// Records the name of a key that was read.
-    pub(super) fn know(&self, key: &'static str) {
-        self.known.borrow_mut().insert(key);
+    pub(super) fn know(&self, key: &str) {
+        self.known.borrow_mut().insert(key.to_owned());
     }
 
     /// Keeps the lines of an unknown key's value out of all quotes.

@@ -15,6 +15,8 @@ pub(crate) struct PendingInsert {
     pub(super) places: (u64, u64),
     pub(super) times: (i64, i64),
     pub(super) token: String,
+    /// Names of the columns beyond the core.
+    pub(super) extras: Vec<String>,
     pub(super) head: Bytes,
     pub(super) pieces: VecDeque<Bytes>,
     /// Bytes of `pieces` before any was sent.
@@ -27,6 +29,7 @@ impl PendingInsert {
     pub(crate) fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
         let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
         let (number, checksum, times) = (slice.number(), block.checksum, (block.first, block.last));
+        let extras = block.extra_names();
         let Native { head, pieces } = block.into_native();
         Self {
             shard,
@@ -34,6 +37,7 @@ impl PendingInsert {
             rows,
             places: (slice.offset(0), slice.offset(SLICE_ROWS - 1)),
             times,
+            extras,
             token: format!("posthouse-{unit}-{number:x}-{shard}-{month}-{rows}-{checksum:x}"),
             head,
             bytes: bytes(&pieces),

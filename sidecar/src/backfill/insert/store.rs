@@ -164,7 +164,8 @@ async fn attempt(
         return Ok(Stored::Before);
     }
     let table = destination.events;
-    let sql = sql::render("backfill/insert_block.sql", minijinja::context! { database, table })?;
+    let extras = &pending_insert.extras;
+    let sql = sql::render("backfill/insert_block.sql", minijinja::context! { database, table, extras })?;
     let mut insert = node.insert(&sql);
     for (name, value) in &destination.settings {
         insert = insert.setting(name, value);

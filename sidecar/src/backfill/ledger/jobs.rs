@@ -46,6 +46,8 @@ pub(crate) struct JobFile {
     pub(crate) location: String,
     /// A preset's name, or the text of a mapping.
     pub(crate) mapping: String,
+    /// Hash of the mapping's meaning, with the columns beyond the core that the file fills.
+    pub(crate) mapping_fingerprint: String,
     /// Team of all rows, if it was given.
     pub(crate) team_id: Option<i64>,
 }

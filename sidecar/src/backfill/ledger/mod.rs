@@ -6,10 +6,11 @@ mod jobs;
 mod known;
 mod record;
 
-pub(crate) use self::jobs::{Job, cancel, cancellations, job_files, jobs, note};
+pub(crate) use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
 pub(crate) use self::known::{Known, KnownFile, known_files, known_unit, known_units};
 pub(crate) use self::record::{FileRecord, Record, State, record, record_files};
 
+use super::extra::UnknownColumns;
 use crate::node::NodeError;
 use crate::sql::RenderError;
 
@@ -34,6 +35,8 @@ pub(crate) enum LedgerError {
     ShardDown(NodeError),
     #[error(transparent)]
     Render(#[from] RenderError),
+    #[error(transparent)]
+    Columns(#[from] UnknownColumns),
     /// A record can't be serialized to JSON.
     #[error("can't write a record of the ledger: please report this")]
     Record(#[from] serde_json::Error),

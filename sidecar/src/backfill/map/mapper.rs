@@ -4,6 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow_select::filter::filter;
 
+use super::columns::extra::ExtraReader;
 use super::columns::team_id::Teams;
 use super::columns::text::StringColumn;
 use super::columns::timestamp::TimestampColumn;
@@ -33,6 +34,7 @@ pub(crate) struct Mapper {
     pub(super) created_at: TimestampColumn,
     pub(super) ingested_at: TimestampColumn,
     pub(super) elements_chain: StringColumn,
+    pub(super) extras: Vec<ExtraReader>,
     pub(super) leaves: Vec<usize>,
     pub(super) fingerprint: String,
 }
@@ -54,7 +56,13 @@ impl Mapper {
         self.timestamp.of(values)
     }
 
-    /// Fingerprint of the mapping and the command line's team; part of a unit's identity.
+    /// Names of the columns beyond the core that it fills.
+    pub(crate) fn extra_names(&self) -> impl Iterator<Item = &str> {
+        self.extras.iter().map(|extra| extra.column.name.as_str())
+    }
+
+    /// Fingerprint of the mapping, the command line's team and the filled columns beyond the core;
+    /// part of a unit's identity.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -75,6 +83,7 @@ impl Mapper {
             elements_hash: self.elements_hash.read(batch, &mut faults),
             ingested_at: super::columns::timestamp::seconds(&ingested_at, &self.ingested_at, &mut faults),
             elements_chain: self.elements_chain.read(batch, &mut faults),
+            extras: self.extras.iter().map(|extra| extra.read(batch, &mut faults)).collect(),
             timestamp,
             created_at,
         };
@@ -108,6 +117,7 @@ fn without(events: &EventBatch, rejects: &[Reject]) -> EventBatch {
         created_at: kept(&good, events.created_at.iter().copied()).collect(),
         ingested_at: kept(&good, events.ingested_at.iter().copied()).collect(),
         elements_chain: texts(&events.elements_chain),
+        extras: events.extras.iter().map(|values| values.kept(&good)).collect(),
     }
 }
 

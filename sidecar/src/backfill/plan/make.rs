@@ -11,12 +11,14 @@ use super::{
     Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, RequestedFile, Unit, check_previous_loads,
     files,
 };
+use crate::backfill::extra::{FilledColumn, UnknownColumns};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{Known, KnownFile, job_files, known_files, known_units};
+use crate::backfill::ledger::{JobFile, Known, KnownFile, job_files, known_files, known_units};
 use crate::backfill::map::{Mapper, Mapping, PRESETS};
 use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
 use crate::backfill::source::{Object, Sources, footer_hash};
+use crate::event_columns::EventColumn;
 
 /// Footers read at once: enough to hide the round trips of an object store.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -89,16 +91,24 @@ fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32])
     faulty.map(fault).collect()
 }
 
-/// Makes the plan of a recorded job from the ledger. Only reads.
+/// Makes the plan of a recorded job from the ledger. Only reads. Columns that `columns` has gained
+/// since are left out.
 ///
 /// # Errors
 /// Fails if the files of the job no longer exist.
-pub(crate) async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -> anyhow::Result<LoadPlan> {
+pub(crate) async fn remake(
+    database: &str,
+    route: &Route,
+    job: &str,
+    columns: &[EventColumn],
+    cut: Cut,
+) -> anyhow::Result<LoadPlan> {
     let files = job_files(route.any(), database, job).await?;
+    let columns = &filled_columns(&files, columns)?;
     let first = files.first();
     let text = first.map(|file| file.mapping.clone()).unwrap_or_default();
     let preset = PRESETS.iter().any(|(name, _)| *name == text);
-    let mapping = if preset { Mapping::preset(&text) } else { Mapping::parse(&text) };
+    let mapping = if preset { Mapping::preset(&text, columns) } else { Mapping::parse(&text, columns) };
     let request = Request {
         mapping: mapping.context("the recorded mapping of the job is invalid")?,
         mapping_text: text,
@@ -109,6 +119,16 @@ pub(crate) async fn remake(database: &str, route: &Route, job: &str, cut: Cut) -
         partition: JobPartition::default(),
     };
     make(database, route, &request).await
+}
+
+/// Returns those of `columns` that the job has filled in some file.
+fn filled_columns(files: &[JobFile], columns: &[EventColumn]) -> Result<Vec<EventColumn>, UnknownColumns> {
+    let mut filled = BTreeSet::new();
+    for file in files {
+        let columns = FilledColumn::in_fingerprint(&file.mapping_fingerprint)?;
+        filled.extend(columns.into_iter().map(|column| column.name));
+    }
+    Ok(columns.iter().filter(|column| filled.contains(&column.name)).cloned().collect())
 }
 
 async fn open(object: Object) -> anyhow::Result<(Object, String, Footer)> {

@@ -4,6 +4,7 @@
 
 mod previous_loads;
 mod make;
+mod extras;
 mod range;
 mod partition;
 mod summary;
@@ -13,6 +14,7 @@ mod unread;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
+pub(crate) use self::extras::ExtraSummary;
 pub(crate) use self::make::{Request, confirm, make, remake};
 pub(crate) use self::partition::JobPartition;
 pub(crate) use self::previous_loads::IfLoaded;

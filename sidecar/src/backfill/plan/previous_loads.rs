@@ -2,7 +2,10 @@
 //!
 //! No file is loaded twice by mistake.
 
+use std::collections::BTreeSet;
+
 use super::units::Cut;
+use crate::backfill::extra::FilledColumn;
 use crate::backfill::ledger::KnownFile;
 
 /// A file of the request.
@@ -84,10 +87,9 @@ fn other_form(
     };
     match (here, known_files.iter().find(copied)) {
         (Some(KnownFile { job, at, .. }), _) if here.is_some_and(|known| known.identity == *identity) => {
-            Some(format!(
-                "{location}: job {job} started to load it at {at} under another mapping or team: {}",
-                next(job)
-            ))
+            let difference =
+                here.map_or_else(String::new, |known| difference(&known.mapping_fingerprint, file.mapping));
+            Some(format!("{location}: job {job} started to load it at {at} {difference}: {}", next(job)))
         }
         (Some(KnownFile { job, at, identity: was, .. }), _) => Some(format!(
             "{location}: its bytes have changed since job {job} started to load it at {at} (it was {was}, it is {identity}): {}",
@@ -98,6 +100,23 @@ fn other_form(
             next(job)
         )),
         (None, None) => None,
+    }
+}
+
+/// Names the difference between two fingerprints.
+fn difference(known: &str, wanted: &str) -> String {
+    let names = |fingerprint: &str| -> BTreeSet<String> {
+        let columns = FilledColumn::in_fingerprint(fingerprint).unwrap_or_default();
+        columns.into_iter().map(|column| column.name).collect()
+    };
+    let (known, wanted) = (names(known), names(wanted));
+    let list = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
+        one.difference(other).cloned().collect::<Vec<_>>().join(", ")
+    };
+    match (list(&wanted, &known).as_str(), list(&known, &wanted).as_str()) {
+        ("", "") => "under another mapping or team".to_owned(),
+        ("", more) => format!("with the columns {more}, which this load leaves out"),
+        (less, _) => format!("without the columns {less} (a mapping without them resumes that load)"),
     }
 }
 
@@ -152,6 +171,10 @@ mod tests {
         assert!(
             refused(KnownFile { mapping_fingerprint: "n".to_owned(), ..known() }).contains("another mapping")
         );
+        let filled = r#"m [{"name":"person_id","type":"UUID"}]"#.to_owned();
+        let refusal = refused(KnownFile { mapping_fingerprint: filled.clone(), ..known() });
+        assert!(refusal.contains("with the columns person_id, which this load leaves out"), "{refusal}");
+        assert!(difference("m", &filled).starts_with("without the columns person_id ("));
         assert!(refused(KnownFile { location: "/b".to_owned(), ..known() }).contains("the same bytes as /b"));
     }
 

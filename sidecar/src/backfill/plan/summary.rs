@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::LoadPlan;
+use super::extras::{self, ExtraSummary};
 use super::range::{TimeRange, of_file};
 use super::unread::{UnreadColumn, of_plan};
 use crate::backfill::insert::Route;
@@ -44,6 +45,10 @@ pub(crate) struct Summary {
     pub(crate) seconds: u64,
     /// The route of rows to their shards.
     pub(crate) route: String,
+    /// Columns beyond the core that some files fill.
+    pub(crate) filled: Vec<ExtraSummary>,
+    /// Columns beyond the core that get their type's default in some files.
+    pub(crate) defaulted: Vec<ExtraSummary>,
     /// Columns of the files that the mapping does not read.
     pub(crate) not_loaded: Vec<UnreadColumn>,
 }
@@ -52,6 +57,7 @@ impl Summary {
     /// Returns the figures of `plan` for a schema with the events' `columns`.
     pub(crate) fn of(plan: &LoadPlan, route: &Route, columns: &[EventColumn]) -> Self {
         let shards = route.shards();
+        let (filled, defaulted) = extras::of_plan(plan, columns);
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();
         let timestamps = ranges.iter().flatten().copied().reduce(TimeRange::joined);
@@ -79,7 +85,9 @@ impl Summary {
             parts: known.then(|| parts.sum()),
             seconds: rows_left / (ROWS_A_SECOND_A_SHARD * shards.len().max(1) as u64),
             route: route.way.to_string(),
-            not_loaded: of_plan(plan, columns),
+            not_loaded: of_plan(plan, &defaulted),
+            filled,
+            defaulted,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::LoadPlan;
+use super::extras::ExtraSummary;
 use crate::backfill::map::unread_columns;
-use crate::event_columns::{CORE_NAMES, EventColumn};
 
 /// A column that the mapping does not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,30 +16,26 @@ pub(crate) struct UnreadColumn {
     pub(crate) column: String,
     /// Number of files that have it.
     pub(crate) files: usize,
-    /// Whether the schema has a column of this name that messages fill and a load can't fill.
+    /// Whether the schema has a column of this name that messages fill and the load does not.
     pub(crate) in_schema: bool,
 }
 
-/// Returns the unread columns of all files: first the columns of the schema, then by the number of
-/// files.
-pub(super) fn of_plan(plan: &LoadPlan, columns: &[EventColumn]) -> Vec<UnreadColumn> {
+/// Returns the unread columns of all files: first those that the schema has and the load leaves out,
+/// then by the number of files.
+pub(super) fn of_plan(plan: &LoadPlan, defaulted: &[ExtraSummary]) -> Vec<UnreadColumn> {
     let unread = |file: &super::File| unread_columns(file.footer.schema().fields(), file.mapper.projection());
-    summarize(plan.files.iter().map(unread), columns)
+    summarize(plan.files.iter().map(unread), defaulted)
 }
 
 fn summarize(
     names_of_files: impl Iterator<Item = BTreeSet<String>>,
-    columns: &[EventColumn],
+    defaulted: &[ExtraSummary],
 ) -> Vec<UnreadColumn> {
     let mut counts = BTreeMap::<String, usize>::new();
     for name in names_of_files.flatten() {
         *counts.entry(name).or_default() += 1;
     }
-    // An insert has the core columns, and the shards compute materialized ones.
-    let is_unfilled =
-        |column: &&EventColumn| column.is_written() && !CORE_NAMES.contains(&column.name.as_str());
-    let unfilled: BTreeSet<&str> =
-        columns.iter().filter(is_unfilled).map(|column| column.name.as_str()).collect();
+    let unfilled: BTreeSet<&str> = defaulted.iter().map(|column| column.column.as_str()).collect();
     let unread = counts.into_iter().map(|(column, files)| {
         let in_schema = unfilled.contains(column.as_str());
         UnreadColumn { column, files, in_schema }
@@ -53,7 +49,6 @@ fn summarize(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_columns::EventProfile;
 
     #[test]
     fn counts_files_and_begins_with_columns_of_the_schema() {
@@ -63,7 +58,12 @@ mod tests {
             vec!["ip", "person_id", "inserted_at"],
         ];
         let names = files.map(|names| names.into_iter().map(str::to_owned).collect());
-        let unread = summarize(names.into_iter(), &EventProfile::Posthog.columns());
+        let defaulted = ["person_id", "inserted_at", "person_mode"].map(|column| ExtraSummary {
+            column: column.to_owned(),
+            files: 3,
+            problem: None,
+        });
+        let unread = summarize(names.into_iter(), &defaulted);
         let unread: Vec<_> =
             unread.iter().map(|column| (column.column.as_str(), column.files, column.in_schema)).collect();
         let expected = [

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use arrow_array::BinaryViewArray;
 use bytes::Bytes;
 
-use super::checksum::{ChecksumRow, wire_uuid};
+use super::checksum::ChecksumRow;
 use super::column::NativeColumn;
+use super::extra::ExtraStreams;
 use super::memory::Memory;
-use crate::backfill::events::EventBatch;
+use super::text::{push_text, push_varint, split_varint};
+use crate::backfill::events::{EventBatch, wire_uuid};
+use crate::backfill::extra::CellHasher;
 
 /// Names and types of the columns, in the order of `sql/backfill/insert_block.sql`.
 const COLUMNS: [(&str, &str); 11] = [
@@ -52,13 +55,15 @@ pub(crate) struct Block {
     /// Partition of every row, so that the block becomes one part.
     pub(crate) month: u32,
     pub(crate) rows: u32,
-    /// Sum of the row hashes, modulo 2⁶⁴.
+    /// Sum of the row hashes and the hashes of extra values, modulo 2⁶⁴.
     pub(crate) checksum: u64,
     /// Earliest timestamp, in microseconds.
     pub(crate) first: i64,
     /// Latest timestamp, in microseconds.
     pub(crate) last: i64,
     columns: [NativeColumn; COLUMNS.len()],
+    /// Columns beyond the core; empty before the first row.
+    extras: Vec<ExtraStreams>,
     memory: Arc<Memory>,
 }
 
@@ -76,7 +81,8 @@ impl Block {
     /// Creates an empty block whose values are counted in `memory`.
     pub(super) fn new(shard: u32, month: u32, memory: Arc<Memory>) -> Self {
         let columns = Default::default();
-        Self { shard, month, rows: 0, checksum: 0, first: i64::MAX, last: i64::MIN, columns, memory }
+        let (first, last, extras) = (i64::MAX, i64::MIN, Vec::new());
+        Self { shard, month, rows: 0, checksum: 0, first, last, columns, extras, memory }
     }
 
     /// Appends `rows` of `events` column by column, so that the processor's caches see few columns
@@ -96,6 +102,19 @@ impl Block {
             for &row in rows {
                 push_text(column, &self.memory, array.value(row));
             }
+        }
+        self.extend_extras(events, rows, offset);
+    }
+
+    fn extend_extras(&mut self, events: &EventBatch, rows: &[usize], offset: impl Fn(usize) -> u64) {
+        if self.extras.is_empty() {
+            self.extras =
+                events.extras.iter().map(|values| ExtraStreams::new(values.column.clone())).collect();
+        }
+        for (streams, values) in self.extras.iter_mut().zip(&events.extras) {
+            streams.extend(values, rows, &self.memory);
+            let sum = CellHasher::new(values).sum(rows, &offset);
+            self.checksum = self.checksum.wrapping_add(sum);
         }
     }
 
@@ -117,21 +136,29 @@ impl Block {
 
     /// Size of all values in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.columns.iter().map(NativeColumn::bytes).sum()
+        let extras: u64 = self.extras.iter().map(ExtraStreams::bytes).sum();
+        self.columns.iter().map(NativeColumn::bytes).sum::<u64>() + extras
+    }
+
+    /// Names of the columns beyond the core, in the order of [`Native`].
+    pub(crate) fn extra_names(&self) -> Vec<String> {
+        self.extras.iter().map(|streams| streams.name().to_owned()).collect()
     }
 
     pub(crate) fn into_native(self) -> Native {
         let mut head = Vec::new();
-        push_varint(&mut head, COLUMNS.len() as u64);
+        push_varint(&mut head, (COLUMNS.len() + self.extras.len()) as u64);
         push_varint(&mut head, u64::from(self.rows));
         let mut pieces = VecDeque::new();
-        for (label, values) in COLUMNS.into_iter().zip(self.columns) {
-            for text in [label.0, label.1] {
-                push_varint(&mut head, text.len() as u64);
-                head.extend_from_slice(text.as_bytes());
-            }
+        for ((name, sql_type), values) in COLUMNS.into_iter().zip(self.columns) {
+            push_label(&mut head, name, sql_type);
             pieces.push_back(Bytes::from(std::mem::take(&mut head)));
             pieces.extend(values.into_pieces());
+        }
+        for streams in self.extras {
+            push_label(&mut head, streams.name(), &streams.wire_type());
+            pieces.push_back(Bytes::from(std::mem::take(&mut head)));
+            pieces.extend(streams.into_pieces());
         }
         let head = pieces.pop_front().unwrap_or_default();
         Native { head, pieces }
@@ -155,11 +182,11 @@ impl Block {
     }
 }
 
-fn push_text(column: &mut NativeColumn, memory: &Arc<Memory>, text: &[u8]) {
-    let bytes = usize::try_from(text_bytes(text.len())).unwrap_or(usize::MAX);
-    let end = column.end(bytes, memory);
-    push_varint(end, text.len() as u64);
-    end.extend_from_slice(text);
+fn push_label(head: &mut Vec<u8>, name: &str, sql_type: &str) {
+    for text in [name, sql_type] {
+        push_varint(head, text.len() as u64);
+        head.extend_from_slice(text.as_bytes());
+    }
 }
 
 fn row_hash(events: &EventBatch, row: usize, offset: u64) -> u64 {
@@ -187,39 +214,12 @@ pub(super) fn texts(events: &EventBatch) -> [(ColumnName, &BinaryViewArray); 5] 
     ]
 }
 
-/// Length of a string, stored in the first bytes of its view.
-pub(super) fn length(texts: &BinaryViewArray, row: usize) -> usize {
-    texts.views()[row] as u32 as usize
-}
-
-/// Bytes of a string in a column, including its length prefix.
-pub(super) fn text_bytes(length: usize) -> u64 {
-    let length = length as u64;
-    let bits = u64::from(u64::BITS - (length | 1).leading_zeros());
-    bits.div_ceil(7) + length
-}
-
 /// Bytes of a row's values of fixed size.
 pub(super) const FIXED_BYTES: u64 = 16 + 4 * 8 + 4;
 
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// Decodes the number at the start of `bytes`. Returns it and the remaining bytes.
-fn split_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let length = bytes.iter().position(|byte| *byte < 0x80)? + 1;
-    let (number, rest) = bytes.split_at(length);
-    let add = |(value, shift), byte: &u8| (value | usize::from(byte & 0x7f) << shift, shift + 7);
-    Some((number.iter().fold((0, 0), add).0, rest))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::text::text_bytes;
     use super::*;
 
     #[test]
@@ -241,6 +241,7 @@ mod tests {
             created_at: vec![3],
             ingested_at: vec![4],
             elements_chain: texts("c"),
+            extras: Vec::new(),
         };
         let mut block = Block::new(1, 202_001, Memory::new(0));
         block.extend(&events, &[0], |_| 5);
@@ -256,14 +257,5 @@ mod tests {
         let wire: Vec<u8> = [head].into_iter().chain(pieces).flatten().collect();
         let written = include_bytes!("block.native");
         assert_eq!(wire, written);
-    }
-
-    #[test]
-    fn lengths_are_counted_as_they_are_written() {
-        for length in [0, 1, 127, 128, 16_383, 16_384, 1 << 28] {
-            let mut bytes = Vec::new();
-            push_varint(&mut bytes, length as u64);
-            assert_eq!(text_bytes(length), (bytes.len() + length) as u64, "{length}");
-        }
     }
 }

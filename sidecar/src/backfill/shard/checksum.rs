@@ -2,6 +2,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::backfill::events::wire_uuid;
+
 /// Bytes hashed per row: 16 of the uuid, four numbers of 8, one of 4, and five hashes of strings.
 const BYTES: usize = 16 + 4 * 8 + 4 + 5 * 8;
 
@@ -37,11 +39,6 @@ impl ChecksumRow<'_> {
         }
         xxh3_64(&bytes)
     }
-}
-
-/// A UUID in ClickHouse's layout: two little-endian halves.
-pub(super) fn wire_uuid(uuid: u128) -> [u8; 16] {
-    uuid.rotate_left(64).to_le_bytes()
 }
 
 #[cfg(test)]

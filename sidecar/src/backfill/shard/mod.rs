@@ -6,10 +6,12 @@
 mod block;
 mod checksum;
 mod column;
+mod extra;
 mod key;
 mod memory;
 mod month;
 mod slicer;
+mod text;
 
 pub(crate) use self::block::{Block, Native};
 pub(crate) use self::key::SortingKey;

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use posthouse_udf::shard::{Weights, shard_keys};
 use posthouse_udf::texts::Scattered;
 
-use super::block::{Block, FIXED_BYTES, length, text_bytes, texts};
+use super::block::{Block, FIXED_BYTES, texts};
+use super::extra::row_bytes;
 use super::memory::Memory;
 use super::month::month;
+use super::text::{length, text_bytes};
 use crate::backfill::events::EventBatch;
 use crate::backfill::place::{SLICE_ROWS, SliceId, UnitId};
 
@@ -101,7 +103,8 @@ impl<'w> Slicer<'w> {
         let mut to = from;
         while to < events.len() && !self.is_full() {
             let texts: u64 = texts(events).iter().map(|(_, array)| text_bytes(length(array, to))).sum();
-            self.bytes += FIXED_BYTES + texts;
+            let extras: u64 = events.extras.iter().map(|values| row_bytes(values, to)).sum();
+            self.bytes += FIXED_BYTES + texts + extras;
             self.rows += 1;
             to += 1;
         }
@@ -182,6 +185,7 @@ mod tests {
             created_at,
             ingested_at,
             elements_chain,
+            extras: Vec::new(),
         }
     }
 
@@ -198,6 +202,7 @@ mod tests {
             created_at: events.created_at[from..from + rows].to_vec(),
             ingested_at: events.ingested_at[from..from + rows].to_vec(),
             elements_chain: texts(&events.elements_chain),
+            extras: Vec::new(),
         }
     }
 

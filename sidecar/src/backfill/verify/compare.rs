@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn block(shard: u32, slice: u64, rows: u64, checksum: u64) -> BlockSum {
-        BlockSum { shard, slice, month: 202_501, rows, checksum, wrong_shard: 0, unit: String::new() }
+        BlockSum { shard, slice, month: 202_501, rows, checksum, ..BlockSum::default() }
     }
 
     fn job(rows: u64) -> Job {

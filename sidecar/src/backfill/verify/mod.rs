@@ -1,5 +1,6 @@
 //! Proof of a load: stored rows against expected rows, by shard.
 
+mod cells;
 mod compare;
 mod merged;
 
@@ -7,9 +8,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use self::cells::FilledByFile;
 pub(crate) use self::compare::Proof;
 use self::compare::compare;
 pub(crate) use self::merged::explain;
+use super::extra::HashedColumn;
 use super::ledger::{Job, LedgerError};
 use super::place::ROW_BITS;
 use crate::config::Config;
@@ -17,7 +20,7 @@ use crate::node::Node;
 use crate::sql;
 
 /// Rows of one slice and month on one shard, expected or observed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct BlockSum {
     /// From 1.
     pub(crate) shard: u32,
@@ -25,7 +28,7 @@ pub(crate) struct BlockSum {
     /// The partition.
     pub(crate) month: u32,
     pub(crate) rows: u64,
-    /// The sum of the rows' hashes.
+    /// The sum of the rows' hashes, with those of the columns that the file has filled.
     pub(crate) checksum: u64,
     /// Rows that the shard rule gives to another shard.
     #[serde(default)]
@@ -33,6 +36,12 @@ pub(crate) struct BlockSum {
     /// Set for expected blocks only.
     #[serde(default)]
     pub(crate) unit: String,
+    /// Set for expected blocks only.
+    #[serde(default)]
+    pub(crate) file: String,
+    /// Set for observed blocks only: the sum of the hashes of each column beyond the core.
+    #[serde(default)]
+    pub(crate) cells: Vec<u64>,
 }
 
 /// Compares all acknowledged blocks of a job's files with the rows on their shards, month by month.
@@ -50,17 +59,19 @@ pub(crate) async fn verify(
     let sql = sql::render("backfill/job_blocks.sql", minijinja::context! { database })?;
     let expected: Vec<BlockSum> = node.query(&sql).param("job", name).rows().await?;
     let months: BTreeSet<u32> = expected.iter().map(|block| block.month).collect();
-    let sql = stored_blocks(config)?;
+    let filled = FilledByFile::of_job(node, database, name).await?;
+    let sql = stored_blocks(config, &filled.hashed()?)?;
     let mut found = Vec::new();
     for month in months {
         say(month);
         let query = node.query(&sql).param("job", name).param("month", month);
         found.extend(query.rows::<BlockSum>().await?);
     }
+    filled.add_cells(&expected, &mut found);
     Ok(compare(job, &expected, &found))
 }
 
-fn stored_blocks(config: &Config) -> Result<String, sql::RenderError> {
+fn stored_blocks(config: &Config, columns: &[HashedColumn]) -> Result<String, sql::RenderError> {
     let weights: Vec<u32> = config.shards.iter().map(|shard| shard.weight).collect();
     let slots_before: Vec<u32> = weights
         .iter()
@@ -72,8 +83,17 @@ fn stored_blocks(config: &Config) -> Result<String, sql::RenderError> {
         .collect();
     let slots: u32 = weights.iter().sum();
     let (database, row_bits) = (&config.database, ROW_BITS);
-    sql::render(
-        "backfill/stored_blocks.sql",
-        minijinja::context! { database, row_bits, weights, slots_before, slots },
-    )
+    let values = StoredBlocks { database, row_bits, weights, slots_before, slots, columns };
+    sql::render("backfill/stored_blocks.sql", values)
+}
+
+/// Values of `stored_blocks.sql`.
+#[derive(Serialize)]
+struct StoredBlocks<'a> {
+    database: &'a str,
+    row_bits: u32,
+    weights: Vec<u32>,
+    slots_before: Vec<u32>,
+    slots: u32,
+    columns: &'a [HashedColumn],
 }

@@ -1,6 +1,6 @@
-//! Columns that a load leaves out, as one line.
+//! Columns that a load fills, leaves at their default, or leaves out: one line for each.
 
-use crate::backfill::plan::{Summary, UnreadColumn};
+use crate::backfill::plan::{ExtraSummary, Summary, UnreadColumn};
 
 /// Names in a line; `--json` has all.
 const MAX_NAMES: usize = 20;
@@ -13,6 +13,22 @@ pub(super) fn warn(summary: &Summary) {
         let columns = text(&summary.not_loaded, summary.files);
         tracing::warn!(columns = %columns, "columns of the files are not loaded");
     }
+}
+
+/// Formats columns of the schema beyond the core, in some of `files` files.
+pub(super) fn extras(columns: &[ExtraSummary], files: usize) -> String {
+    if columns.is_empty() {
+        return "none".to_owned();
+    }
+    let groups = columns.chunk_by(|one, next| (one.files, &one.problem) == (next.files, &next.problem));
+    let groups = groups.map(|group| {
+        let (count, problem) =
+            group.first().map_or((0, None), |column| (column.files, column.problem.as_deref()));
+        let names: Vec<String> = group.iter().map(|column| name(&column.column)).collect();
+        let problem = problem.map_or_else(String::new, |problem| format!("; {problem}"));
+        format!("{} ({}{problem})", names.join(", "), of_files(count, files))
+    });
+    groups.collect::<Vec<_>>().join(", ")
 }
 
 /// Formats the columns that the mapping does not read in some of `files` files.
@@ -43,8 +59,8 @@ fn remark(unread: &[UnreadColumn]) -> String {
     };
     let problem = match in_schema.len() {
         0 => return String::new(),
-        1 => "the schema has this column, but a backfill can't fill it yet",
-        _ => "the schema has these columns, but a backfill can't fill them yet",
+        1 => "the schema has this column, but the load does not fill it",
+        _ => "the schema has these columns, but the load does not fill them",
     };
     format!("; {}{more}: {problem}", names(shown))
 }
@@ -92,11 +108,10 @@ mod tests {
     #[test]
     fn names_columns_of_the_schema_once_more() {
         let columns = [unread("person_id", 2, true), unread("extra", 2, false)];
-        let expected = "person_id, extra (2 files); person_id: the schema has this column, but a backfill can't fill it yet";
+        let expected = "person_id, extra (2 files); person_id: the schema has this column, but the load does not fill it";
         assert_eq!(text(&columns, 2), expected);
         let both = [unread("a", 1, true), unread("b", 1, true)];
-        let expected =
-            "a, b (1 file); a, b: the schema has these columns, but a backfill can't fill them yet";
+        let expected = "a, b (1 file); a, b: the schema has these columns, but the load does not fill them";
         assert_eq!(text(&both, 1), expected);
     }
 
@@ -108,6 +123,18 @@ mod tests {
         assert!(line.contains("… (3 files), and 4980 more (--json has all); 000"), "{line}");
         assert!(line.contains("…, and 10 more: the schema has these columns"), "{line}");
         assert!(line.chars().count() < 4_000, "{line}");
+    }
+
+    #[test]
+    fn groups_columns_of_the_schema_by_files_and_problem() {
+        let column = |column: &str, files, problem: Option<&str>| {
+            let problem = problem.map(str::to_owned);
+            ExtraSummary { column: column.to_owned(), files, problem }
+        };
+        let columns =
+            [column("a", 2, None), column("b", 2, None), column("c", 1, None), column("d", 2, Some("x"))];
+        assert_eq!(extras(&columns, 2), "a, b (2 files), c (1 of 2 files), d (2 files; x)");
+        assert_eq!(extras(&[], 2), "none");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) async fn plan(
     sources: &SourceArguments,
     output: Output,
 ) -> anyhow::Result<Outcome> {
-    let request = sources.request()?;
+    let request = sources.request(&cluster.config.events.columns)?;
     let route = Route::choose(cluster, sources.route()).await?;
     let plan = make(&cluster.config.database, &route, &request).await?;
     output.print(&Summary::of(&plan, &route, &cluster.config.events.columns), text)?;
@@ -48,7 +48,7 @@ pub(super) fn text(summary: &Summary) -> String {
             format!("about {time}, if the shards have a core each to spare"),
         ),
     };
-    let rows = [
+    let mut rows = vec![
         ("job", summary.job.clone()),
         ("files", format!("{}, {}", summary.files, HumanBytes(summary.bytes))),
         ("rows", format!("{}{left}", HumanCount(summary.rows))),
@@ -59,7 +59,11 @@ pub(super) fn text(summary: &Summary) -> String {
         ("parts", parts.unwrap_or_else(unknown)),
         ("time", time),
         ("route", summary.route.clone()),
-        ("not loaded", not_loaded::text(&summary.not_loaded, summary.files)),
     ];
-    table(&rows.map(|(name, value)| vec![name.to_owned(), value]))
+    if !summary.filled.is_empty() || !summary.defaulted.is_empty() {
+        rows.push(("filled", not_loaded::extras(&summary.filled, summary.files)));
+        rows.push(("defaults", not_loaded::extras(&summary.defaulted, summary.files)));
+    }
+    rows.push(("not loaded", not_loaded::text(&summary.not_loaded, summary.files)));
+    table(&rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }

@@ -14,6 +14,7 @@ use crate::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
 use crate::backfill::read::MemoryBounds;
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 use crate::duration;
+use crate::event_columns::EventColumn;
 
 /// Memory for slices with as many rows as ClickHouse's own blocks, if a row takes up to 400 bytes,
 /// and for decoding.
@@ -114,8 +115,9 @@ fn size(text: &str) -> Result<NonZeroU64, String> {
 }
 
 impl SourceArguments {
-    pub(super) fn request(&self) -> Result<Request, MappingError> {
-        let (mapping, mapping_text) = self.mapping()?;
+    /// Returns the request for a schema with the events' `columns`.
+    pub(super) fn request(&self, columns: &[EventColumn]) -> Result<Request, MappingError> {
+        let (mapping, mapping_text) = self.mapping(columns)?;
         Ok(Request {
             sources: self.sources.clone(),
             mapping,
@@ -148,12 +150,12 @@ impl SourceArguments {
         decoding(self.memory_bytes())
     }
 
-    fn mapping(&self) -> Result<(Mapping, String), MappingError> {
+    fn mapping(&self, columns: &[EventColumn]) -> Result<(Mapping, String), MappingError> {
         if PRESETS.iter().any(|(name, _)| *name == self.mapping) {
-            return Ok((Mapping::preset(&self.mapping)?, self.mapping.clone()));
+            return Ok((Mapping::preset(&self.mapping, columns)?, self.mapping.clone()));
         }
         let path = Path::new(&self.mapping);
-        let mapping = Mapping::load(path)?;
+        let mapping = Mapping::load(path, columns)?;
         // The file was readable just now. The text documents the job for a later reader.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok((mapping, text))

@@ -12,7 +12,7 @@ use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::LoadArguments;
 use super::{bar, not_loaded, plan as plan_of, verify};
 use crate::backfill::insert::Route;
-use crate::backfill::plan::{File, LoadPlan, Summary, UnreadColumn, make};
+use crate::backfill::plan::{ExtraSummary, File, LoadPlan, Summary, UnreadColumn, make};
 use crate::backfill::run::{
     DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
     run as load_rows,
@@ -43,20 +43,32 @@ struct LoadedJob {
     proof: Option<Proof>,
     /// Folder of the rejected rows.
     quarantine: String,
-    /// Columns of the files that the mapping does not read.
-    not_loaded: Vec<UnreadColumn>,
+    #[serde(flatten)]
+    columns: LoadedColumns,
     #[serde(skip)]
     no_verify: bool,
 }
 
+/// The plan's columns, in the JSON output.
+#[derive(Serialize)]
+struct LoadedColumns {
+    /// Columns beyond the core that some files fill.
+    filled: Vec<ExtraSummary>,
+    /// Columns beyond the core that get their type's default in some files.
+    defaulted: Vec<ExtraSummary>,
+    /// Columns of the files that the mapping does not read.
+    not_loaded: Vec<UnreadColumn>,
+}
+
 pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
-    let request = load.sources.request()?;
+    let request = load.sources.request(&cluster.config.events.columns)?;
     let route = Route::choose(cluster, load.sources.route()).await?;
     let plan = Arc::new(make(&cluster.config.database, &route, &request).await?);
     let planned = Summary::of(&plan, &route, &cluster.config.events.columns);
     note(plan_of::text(&planned).trim_end());
     not_loaded::warn(&planned);
-    let unread = planned.not_loaded;
+    let Summary { filled, defaulted, not_loaded, .. } = planned;
+    let columns = LoadedColumns { filled, defaulted, not_loaded };
     let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {
@@ -70,7 +82,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
     tokio::spawn(stop_on_signal(progress.clone(), output));
     if load.dry_run {
         (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
-        return dry_run(&route, plan, &limits, progress, unread, output).await;
+        return dry_run(&route, plan, &limits, progress, columns, output).await;
     }
     let stopped = {
         let work = load_rows(&cluster.config, &route, plan.clone(), &limits, progress.clone());
@@ -83,7 +95,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
         (None, false) => Some(verify::prove(cluster, &route, &plan, limits.decoding).await?),
         _ => None,
     };
-    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof, unread);
+    let loaded = summary(&plan, &progress, load, begin.elapsed(), stopped, proof, columns);
     // A share of a split load is done before the whole job is.
     let differs = loaded.proof.as_ref().is_some_and(|proof| proof.complete && !proof.is_proven());
     output.print(&loaded, text)?;
@@ -112,8 +124,8 @@ struct Rehearsed {
     read: u64,
     rejected: u64,
     shares: Vec<ShardMonthSummary>,
-    /// Columns of the files that the mapping does not read.
-    not_loaded: Vec<UnreadColumn>,
+    #[serde(flatten)]
+    columns: LoadedColumns,
 }
 
 async fn dry_run(
@@ -121,7 +133,7 @@ async fn dry_run(
     plan: Arc<LoadPlan>,
     limits: &Limits,
     progress: Arc<Progress>,
-    not_loaded: Vec<UnreadColumn>,
+    columns: LoadedColumns,
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let (job, rows) = (plan.job.clone(), plan.rows());
@@ -132,7 +144,7 @@ async fn dry_run(
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; no rows were written");
     let (read, rejected) = (progress.read.get(), progress.rejected.get());
-    output.print(&Rehearsed { job, read, rejected, shares, not_loaded }, rehearsed_text)?;
+    output.print(&Rehearsed { job, read, rejected, shares, columns }, rehearsed_text)?;
     Ok(Outcome::Clean)
 }
 
@@ -190,7 +202,7 @@ fn summary(
     time: Duration,
     stopped: Option<Stop>,
     proof: Option<Proof>,
-    not_loaded: Vec<UnreadColumn>,
+    columns: LoadedColumns,
 ) -> LoadedJob {
     LoadedJob {
         job: plan.job.clone(),
@@ -208,7 +220,7 @@ fn summary(
         }),
         proof,
         quarantine: load.quarantine.join(&plan.job).display().to_string(),
-        not_loaded,
+        columns,
         no_verify: load.no_verify,
     }
 }

@@ -24,10 +24,11 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
     let job = find(&route, cluster, job).await?;
     let mut proof = count(cluster, &route, &job).await?;
     if proof.complete && !proof.is_proven() {
-        match remake(&cluster.config.database, &route, &job.job, Cut::slices_of(MEMORY)).await {
+        let config = &cluster.config;
+        let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
+        match remake(&config.database, &route, &job.job, columns, cut).await {
             Ok(plan) => {
-                explain(&cluster.config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof)
-                    .await?;
+                explain(&config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof).await?;
             }
             Err(error) => {
                 tracing::warn!(

@@ -2,6 +2,7 @@
 
 pub(super) mod text;
 
+pub(super) mod extra;
 pub(super) mod json;
 pub(super) mod number;
 pub(super) mod team_id;

@@ -77,10 +77,15 @@ impl Numbers {
 impl Number {
     /// Returns the number if it is whole and fits 64 bits.
     pub(crate) fn whole(self) -> Option<i64> {
+        self.integer()?.try_into().ok()
+    }
+
+    /// Returns the number if it is whole.
+    pub(crate) fn integer(self) -> Option<i128> {
         match self {
-            Self::Whole(value) => value.try_into().ok(),
-            Self::Decimal(digits, scale) => scaled(digits, 1, scale)?.try_into().ok(),
-            Self::Float(value) => float_to_whole(value),
+            Self::Whole(value) => Some(value),
+            Self::Decimal(digits, scale) => scaled(digits, 1, scale),
+            Self::Float(value) => float_to_whole(value).map(i128::from),
         }
     }
 

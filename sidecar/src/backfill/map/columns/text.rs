@@ -2,6 +2,8 @@
 //!
 //! Values are views of the source's bytes, without a copy.
 
+use std::sync::Arc;
+
 use arrow_array::builder::make_view;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryViewArray, RecordBatch};
@@ -23,7 +25,7 @@ pub(crate) enum StringColumn {
     Constant(String),
     Column {
         /// Column of events, for messages.
-        target: &'static str,
+        target: Arc<str>,
         column: FoundColumn,
         /// Replaces null. Without a default, a null is rejected.
         default: Option<String>,
@@ -61,12 +63,13 @@ pub(crate) fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// The bytes of a string or binary column, or the decimal digits of an integer column.
+/// The bytes of a string or binary column, or numbers and booleans as text.
 pub(crate) fn bytes(array: &ArrayRef) -> Option<BinaryViewArray> {
     match array.data_type() {
         DataType::BinaryView => array.as_binary_view_opt().cloned(),
-        // By way of strings, because a cast from integers to bytes gives their memory.
-        other if other.is_integer() => bytes(&cast(array, &DataType::Utf8View).ok()?),
+        // By way of strings, because a cast from numbers to bytes gives their memory.
+        DataType::Boolean => bytes(&cast(array, &DataType::Utf8View).ok()?),
+        other if other.is_integer() || other.is_floating() => bytes(&cast(array, &DataType::Utf8View).ok()?),
         _ => cast(array, &DataType::BinaryView).ok()?.as_binary_view_opt().cloned(),
     }
 }

@@ -36,19 +36,8 @@ impl TimestampColumn {
         default: Option<Instant>,
         reading: Reading,
     ) -> Result<Self, String> {
-        let data_type = plain(column.field.data_type());
-        let known = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
-        if is_number(data_type) && reading.unit.is_none() {
-            return Err(format!(
-                "{data_type} has no unit: add unit = \"s\", \"ms\", \"us\" or \"ns\" to {target} in the mapping"
-            ));
-        }
-        if known || is_number(data_type) || is_text(data_type) {
-            return Ok(Self::Column { target, column, default, reading });
-        }
-        Err(format!(
-            "{data_type} is not a timestamp: give a column of timestamps, dates, text or numbers since 1970"
-        ))
+        check_type(target, column.field.data_type(), &reading)?;
+        Ok(Self::Column { target, column, default, reading })
     }
 
     /// Name of the source column, unless the source is a constant.
@@ -83,6 +72,24 @@ impl TimestampColumn {
             }
         }
     }
+}
+
+/// # Errors
+/// Fails if `data_type` can't be read as a timestamp, or if numbers have no unit in the mapping.
+pub(super) fn check_type(target: &str, data_type: &DataType, reading: &Reading) -> Result<(), String> {
+    let data_type = plain(data_type);
+    let known = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+    if is_number(data_type) && reading.unit.is_none() {
+        return Err(format!(
+            "{data_type} has no unit: add unit = \"s\", \"ms\", \"us\" or \"ns\" to {target} in the mapping"
+        ));
+    }
+    if known || is_number(data_type) || is_text(data_type) {
+        return Ok(());
+    }
+    Err(format!(
+        "{data_type} is not a timestamp: give a column of timestamps, dates, text or numbers since 1970"
+    ))
 }
 
 /// Seconds since 1970, as stored in `DateTime`. `source` is the origin of `micros`, for messages.

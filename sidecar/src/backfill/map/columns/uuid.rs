@@ -70,7 +70,7 @@ fn rows<'a>(
 }
 
 /// Parses 36 characters with hyphens, 32 without, or 16 raw bytes.
-fn parse(text: &[u8]) -> Option<u128> {
+pub(super) fn parse(text: &[u8]) -> Option<u128> {
     if let Ok(raw) = <[u8; BYTES]>::try_from(text) {
         return Some(u128::from_be_bytes(raw));
     }

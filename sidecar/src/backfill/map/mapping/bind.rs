@@ -2,11 +2,15 @@
 //!
 //! All errors are reported at once, before the first row is read.
 
+use std::sync::Arc;
+
 use arrow_schema::{DataType, Fields, Schema};
 
 use super::file::PRESETS;
 use super::find::{FoundColumn, columns, find, missing};
-use super::{Instant, Mapping, Timed, ValueSource, digest};
+use super::{ExtraSources, GivenSource, Instant, Mapping, Reading, Timed, ValueSource, digest};
+use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
+use crate::backfill::map::columns::extra::ExtraReader;
 use crate::backfill::map::columns::json;
 use crate::backfill::map::columns::team_id::Teams;
 use crate::backfill::map::columns::text::{StringColumn, is_text};
@@ -14,6 +18,7 @@ use crate::backfill::map::columns::timestamp::TimestampColumn;
 use crate::backfill::map::columns::uuid::Uuids;
 use crate::backfill::map::error::MappingError;
 use crate::backfill::map::mapper::Mapper;
+use crate::event_columns::{Invalid, Missing};
 
 impl Mapping {
     /// Binds the mapping to a file. `schema` is the file's complete schema. `team_id` comes from
@@ -34,6 +39,7 @@ impl Mapping {
         let created_at = binding.moment("created_at", &self.created_at, Some(Instant::Timestamp));
         let ingested_at = binding.moment("_timestamp", &self.ingested_at, Some(Instant::At(0)));
         let elements_chain = binding.json("elements_chain", &self.elements_chain);
+        let extras = binding.extras(&self.extras);
         let hints = binding.hints(&self.name);
         let Binding { mut leaves, faults, .. } = binding;
         leaves.sort_unstable();
@@ -51,7 +57,8 @@ impl Mapping {
                 ingested_at: ingested_at?,
                 elements_chain: elements_chain?,
                 leaves,
-                fingerprint: digest(&serde_json::json!([self.fingerprint(), team_id])),
+                fingerprint: self.bound_fingerprint(team_id, &extras),
+                extras: extras.into_iter().map(|extra| extra.reader).collect(),
             })
         })();
         mapper.filter(|_| faults.is_empty()).ok_or_else(|| MappingError::Unfit {
@@ -60,6 +67,28 @@ impl Mapping {
             hints,
         })
     }
+}
+
+impl Mapping {
+    /// Fingerprint of the mapping for a file that fills `extras`. Without any it is what it was
+    /// before loads had these columns, because ledgers contain it.
+    fn bound_fingerprint(&self, team_id: Option<i64>, extras: &[BoundExtra]) -> String {
+        if extras.is_empty() {
+            return digest(&serde_json::json!([self.fingerprint(), team_id]));
+        }
+        let meaning: Vec<&serde_json::Value> = extras.iter().map(|extra| &extra.meaning).collect();
+        let digest = digest(&serde_json::json!([self.fingerprint(), team_id, meaning]));
+        let columns: Vec<FilledColumn> =
+            extras.iter().map(|extra| FilledColumn::of(&extra.reader.column)).collect();
+        FilledColumn::append(digest, &columns)
+    }
+}
+
+/// A column beyond the core that a file fills.
+struct BoundExtra {
+    reader: ExtraReader,
+    /// All that decides on its values.
+    meaning: serde_json::Value,
 }
 
 /// State of a binding: the columns found so far and the errors.
@@ -97,6 +126,45 @@ impl Binding<'_> {
         };
         self.faults.push(format!("{target} ← {name}: {problem}"));
         None
+    }
+
+    fn extras(&mut self, sources: &ExtraSources) -> Vec<BoundExtra> {
+        match sources {
+            ExtraSources::ByName(columns) => {
+                columns.iter().filter_map(|column| self.extra_by_name(column)).collect()
+            }
+            ExtraSources::Given(given) => given.iter().filter_map(|given| self.given_extra(given)).collect(),
+        }
+    }
+
+    /// The column of the file with the name of the column, or else of its field.
+    fn extra_by_name(&mut self, column: &Arc<ExtraColumn>) -> Option<BoundExtra> {
+        let names = [column.name.clone(), column.field.path.join(".")];
+        let found = names.iter().find(|name| !matches!(find(self.fields, name), Ok(None)))?;
+        let origin = ValueSource::Column { name: found.clone(), default: None };
+        self.given_extra(&GivenSource { column: column.clone(), origin, reading: Reading::default() })
+    }
+
+    fn given_extra(&mut self, given: &GivenSource) -> Option<BoundExtra> {
+        let GivenSource { column, origin, reading } = given;
+        let constant = |value: &CellValue| ExtraReader::constant(column.clone(), value.clone());
+        let reader = match origin {
+            ValueSource::Constant(value) => constant(value),
+            ValueSource::Column { name, default } => {
+                match self.column(&column.name, name, default.as_ref())? {
+                    LeafColumn::Default(value) => constant(&value),
+                    LeafColumn::Found(found) => {
+                        let reader =
+                            ExtraReader::new(column.clone(), found, default.clone(), reading.clone());
+                        self.judge(&column.name, name, reader)?
+                    }
+                }
+            }
+        };
+        let field = &column.field;
+        let rules = [field.missing == Missing::DeadLetter, field.invalid == Invalid::DeadLetter];
+        let meaning = serde_json::json!([column.name, column.sql_type, rules, origin, reading]);
+        Some(BoundExtra { reader, meaning })
     }
 
     fn hints(&self, mapping: &str) -> Vec<String> {
@@ -183,7 +251,7 @@ impl Binding<'_> {
             LeafColumn::Found(column) => {
                 self.judge(target, name, check(column.field.data_type()))?;
                 let default = default.clone().or_else(|| null.map(str::to_owned));
-                Some(StringColumn::Column { target, column, default })
+                Some(StringColumn::Column { target: target.into(), column, default })
             }
         }
     }

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::{EpochUnit, Instant, Mapping, Reading, Timed, ValueSource};
+use super::grammar::{column, origin, timed};
+use super::{Instant, Mapping, Reading, Timed, ValueSource, extras};
 use crate::backfill::map::error::MappingError;
 use crate::backfill::map::time::iso8601;
-use crate::backfill::map::time::zone::{Ambiguous, Zone};
+use crate::backfill::map::time::zone::Zone;
 use crate::config::reader::{self, ConfigTable};
 use crate::config::{Fault, rules};
+use crate::event_columns::EventColumn;
 
 /// Built-in mappings by name.
 pub(crate) const PRESETS: [(&str, &str); 2] = [
@@ -19,53 +21,46 @@ pub(crate) const PRESETS: [(&str, &str); 2] = [
     ("identity", include_str!("../presets/identity.toml")),
 ];
 
-const UNITS: [(&str, EpochUnit); 4] = [
-    ("s", EpochUnit::Second),
-    ("ms", EpochUnit::Millisecond),
-    ("us", EpochUnit::Microsecond),
-    ("ns", EpochUnit::Nanosecond),
-];
-
-const AMBIGUOUS: [(&str, Ambiguous); 3] =
-    [("reject", Ambiguous::Reject), ("earlier", Ambiguous::Earlier), ("later", Ambiguous::Later)];
-
 /// Keyword for the row's own timestamp.
 const TIMESTAMP: &str = "timestamp";
 
 const MICROS: i64 = 1_000_000;
 
 impl Mapping {
-    /// Reads the mapping at `path`.
+    /// Reads the mapping at `path` for a schema with the events' `columns`.
     ///
     /// # Errors
     /// Fails if the file is unreadable or invalid. [`MappingError::Faulty`] lists all errors.
-    pub(crate) fn load(path: &Path) -> Result<Self, MappingError> {
+    pub(crate) fn load(path: &Path, columns: &[EventColumn]) -> Result<Self, MappingError> {
         let text = std::fs::read_to_string(path).map_err(|source| MappingError::Unreadable {
             path: path.to_owned(),
             presets: preset_names(),
             source,
         })?;
-        parse(&text, &path.display().to_string())
+        parse(&text, &path.display().to_string(), columns)
             .map_err(|faults| MappingError::Faulty { path: Some(path.to_owned()), faults })
     }
 
-    /// Parses the text of a mapping.
+    /// Parses the text of a mapping for a schema with the events' `columns`.
     ///
     /// # Errors
     /// [`MappingError::Faulty`] lists all errors.
-    pub(crate) fn parse(text: &str) -> Result<Self, MappingError> {
-        parse(text, "mapping.toml").map_err(|faults| MappingError::Faulty { path: None, faults })
+    pub(crate) fn parse(text: &str, columns: &[EventColumn]) -> Result<Self, MappingError> {
+        parse(text, "mapping.toml", columns).map_err(|faults| MappingError::Faulty { path: None, faults })
     }
 
-    /// Returns the preset `name`, one of [`PRESETS`].
+    /// Returns the preset `name`, one of [`PRESETS`]. It fills each of `columns` that a file has by
+    /// name.
     ///
     /// # Errors
     /// Fails if no preset has this name.
-    pub(crate) fn preset(name: &str) -> Result<Self, MappingError> {
+    pub(crate) fn preset(name: &str, columns: &[EventColumn]) -> Result<Self, MappingError> {
         let Some((name, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
             return Err(MappingError::UnknownPreset { name: name.to_owned(), presets: preset_names() });
         };
-        parse(text, name).map_err(|faults| MappingError::Faulty { path: None, faults })
+        let preset = parse(text, name, &[]);
+        let preset = preset.map_err(|faults| MappingError::Faulty { path: None, faults })?;
+        Ok(Self { extras: extras::by_name(columns), ..preset })
     }
 }
 
@@ -74,11 +69,11 @@ fn preset_names() -> String {
 }
 
 /// `name` is the mapping's name in messages.
-fn parse(text: &str, name: &str) -> Result<Mapping, Vec<Fault>> {
-    reader::read(text, |top| mapping(top, name))
+fn parse(text: &str, name: &str, columns: &[EventColumn]) -> Result<Mapping, Vec<Fault>> {
+    reader::read(text, |top| mapping(top, name, columns))
 }
 
-fn mapping(top: &mut ConfigTable<'_>, name: &str) -> Option<Mapping> {
+fn mapping(top: &mut ConfigTable<'_>, name: &str, columns: &[EventColumn]) -> Option<Mapping> {
     let uuid = uuid(top);
     let event = required(top, "event", text);
     let properties = or(top, "properties", String::new(), text);
@@ -95,6 +90,7 @@ fn mapping(top: &mut ConfigTable<'_>, name: &str) -> Option<Mapping> {
     top.optional("_offset", |_| {
         Err::<(), _>("can't be mapped: remove it, the loader sets it to the row id".to_owned())
     });
+    let extras = extras::given(top, columns);
     let given = |timed: Option<Timed>, otherwise| {
         timed.unwrap_or(Timed { origin: ValueSource::Constant(otherwise), reading: Reading::default() })
     };
@@ -110,6 +106,7 @@ fn mapping(top: &mut ConfigTable<'_>, name: &str) -> Option<Mapping> {
         created_at: given(created_at, Instant::Timestamp),
         ingested_at: given(ingested_at, Instant::At(0)),
         elements_chain: elements_chain?,
+        extras: extras?,
     })
 }
 
@@ -135,7 +132,7 @@ fn uuid(top: &mut ConfigTable<'_>) -> Option<String> {
 
 fn required<T: Clone>(
     top: &mut ConfigTable<'_>,
-    key: &'static str,
+    key: &str,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> Option<ValueSource<T>> {
     if !top.holds(key) {
@@ -148,7 +145,7 @@ fn required<T: Clone>(
 
 fn or<T>(
     top: &mut ConfigTable<'_>,
-    key: &'static str,
+    key: &str,
     otherwise: T,
     value: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> Option<ValueSource<T>> {
@@ -159,78 +156,6 @@ fn or<T>(
         top.optional(key, column);
         Some(ValueSource::Constant(otherwise))
     }
-}
-
-/// Either a source column in quotes, or a table with `column` (and `default`) or `constant`.
-fn origin<T>(
-    top: &mut ConfigTable<'_>,
-    key: &'static str,
-    value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<ValueSource<T>> {
-    if !top.holds_table(key) {
-        return top.optional(key, column).map(|name| ValueSource::Column { name, default: None });
-    }
-    top.section(key, |table| column_or_constant(table, value))
-}
-
-fn column_or_constant<T>(
-    table: &mut ConfigTable<'_>,
-    value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<ValueSource<T>> {
-    let name = table.optional("column", column);
-    let constant = table.optional("constant", &value);
-    let default = table.optional("default", &value);
-    match (table.holds("column"), table.holds("constant")) {
-        (true, true) => {
-            table
-                .fault("constant", "a column is given too: remove one (default is for rows without a value)");
-            None
-        }
-        (false, false) => {
-            table.missing("column", "column = \"…\", or constant = …");
-            None
-        }
-        (false, true) if table.holds("default") => {
-            table.fault("default", "remove it: a constant is the same in every row");
-            None
-        }
-        (false, true) => constant.map(ValueSource::Constant),
-        (true, false) => name.map(|name| ValueSource::Column { name, default }),
-    }
-}
-
-fn timed(
-    top: &mut ConfigTable<'_>,
-    key: &'static str,
-    value: impl Fn(&DeValue<'_>) -> Result<Instant, String>,
-) -> Option<Timed> {
-    if !top.holds_table(key) {
-        let name = top.optional(key, column)?;
-        return Some(Timed {
-            origin: ValueSource::Column { name, default: None },
-            reading: Reading::default(),
-        });
-    }
-    top.section(key, |table| {
-        let reading = reading(table);
-        column_or_constant(table, value).map(|origin| Timed { origin, reading })
-    })
-}
-
-fn reading(table: &mut ConfigTable<'_>) -> Reading {
-    let unit = table.optional("unit", rules::one_of(&UNITS));
-    let ambiguous = table.or("ambiguous", Ambiguous::Reject, rules::one_of(&AMBIGUOUS));
-    let zone = table.optional("zone", |value| Zone::new(value.as_str().unwrap_or_default(), ambiguous));
-    if table.holds("ambiguous") && !table.holds("zone") {
-        table.fault("ambiguous", "remove it, or give a zone: in UTC no hour occurs twice");
-    }
-    Reading { zone: zone.unwrap_or_default(), unit }
-}
-
-fn column(value: &DeValue<'_>) -> Result<String, String> {
-    rules::text(value).map_err(|_| {
-        "give a column of the file in quotes, or a table such as { column = \"a\", default = … }".into()
-    })
 }
 
 /// A string for every row; it may be empty.

@@ -3,12 +3,17 @@
 pub(super) mod file;
 pub(super) mod find;
 mod bind;
+mod grammar;
+mod extras;
 pub(super) mod unread;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::time::zone::Zone;
+use crate::backfill::extra::{CellValue, ExtraColumn};
 
 /// Version of the conversion rules. It is part of every fingerprint. Increase it with every change
 /// that makes the same mapping produce other events from the same bytes.
@@ -32,6 +37,27 @@ pub(crate) struct Mapping {
     pub(super) created_at: Timed,
     pub(super) ingested_at: Timed,
     pub(super) elements_chain: ValueSource<String>,
+    /// Not in this fingerprint but in [`Mapper::fingerprint`](super::Mapper::fingerprint), which has
+    /// the columns that a file fills.
+    #[serde(skip)]
+    pub(super) extras: ExtraSources,
+}
+
+/// Sources of the columns beyond the core.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ExtraSources {
+    /// Columns of the file with the name of the column or of its field.
+    ByName(Vec<Arc<ExtraColumn>>),
+    /// Sources that the mapping names.
+    Given(Vec<GivenSource>),
+}
+
+/// Source of a column beyond the core.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct GivenSource {
+    pub(super) column: Arc<ExtraColumn>,
+    pub(super) origin: ValueSource<CellValue>,
+    pub(super) reading: Reading,
 }
 
 /// Source of one column's values.

@@ -11,8 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::columns::{team_column, text_column, uuid_column};
 use super::moments::moment_column;
-use super::{Event, events};
-use crate::backfill::map::Mapping;
+use super::{Event, events, parse};
 
 /// Rounds of a test. Every round picks new types for the columns.
 const ROUNDS: usize = 400;
@@ -50,7 +49,7 @@ fn every_row_becomes_what_a_reading_of_it_alone_says() {
             ("uuid", uuid, true),
         ])
         .expect("equal lengths");
-        let mapping = Mapping::parse(&format!(
+        let mapping = parse(&format!(
             "uuid = \"uuid\"\nevent = \"event\"\nproperties = \"properties\"\nteam_id = \"team_id\"\n\
              timestamp = {{ column = \"timestamp\", unit = \"{unit}\" }}\ndistinct_id = \"distinct_id\"\n"
         ))
@@ -109,10 +108,9 @@ fn bytes_are_not_copied_where_nothing_is_wrong() {
         ("distinct_id", Arc::new(text.clone())),
     ])
     .expect("equal lengths");
-    let mapping = Mapping::parse(
-        "uuid = \"uuid\"\nevent = \"event\"\ntimestamp = \"timestamp\"\ndistinct_id = \"distinct_id\"",
-    )
-    .expect("good");
+    let mapping =
+        parse("uuid = \"uuid\"\nevent = \"event\"\ntimestamp = \"timestamp\"\ndistinct_id = \"distinct_id\"")
+            .expect("good");
     let mapped = mapping.bind(&batch.schema(), Some(1)).expect("fits").map(&batch);
     assert_eq!(mapped.events.event.value(0).as_ptr(), text.value(0).as_ptr());
 }
@@ -125,7 +123,7 @@ fn local_times_follow_their_zone() {
             ("at", Arc::new(StringArray::from(vec![local]))),
         ])
         .expect("equal lengths");
-        let mapping = Mapping::parse(&format!(
+        let mapping = parse(&format!(
             "uuid = \"id\"\nevent = \"id\"\ndistinct_id = \"id\"\ntimestamp = {{ column = \"at\", {zone} }}"
         ))
         .unwrap_or_else(|error| panic!("{error}"));
@@ -170,7 +168,7 @@ fn a_struct_becomes_json_and_a_date_beyond_the_calendar_a_reject() {
     let props: ArrayRef = Arc::new(StructArray::from(batch));
     let id: ArrayRef = Arc::new(StringArray::from(vec!["018f3e5a7b1c7def8abc000000000000"; 4]));
     let batch = RecordBatch::try_from_iter([("id", id), ("props", props)]).expect("equal lengths");
-    let mapping = Mapping::parse(
+    let mapping = parse(
         "uuid = \"id\"\nevent = \"id\"\ndistinct_id = \"id\"\nproperties = \"props\"\n\
          timestamp = { constant = 2026-11-01T10:42:06Z }\nelements_hash = \"props.text\"",
     )

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Event, Mapped, Mapping, events, map_file};
+use super::{Event, Mapped, Mapping, events, map_file, parse};
 use crate::backfill::map::{Quarantine, Reject};
 use crate::backfill::read::{self, Batch};
 
@@ -86,12 +86,12 @@ fn identity_but(entries: &str) -> Mapping {
             .any(|entry| entry.split(' ').next().is_some_and(|key| line.starts_with(&format!("{key} "))))
     };
     let kept: Vec<&str> = identity.lines().filter(|line| !replaced(line)).collect();
-    Mapping::parse(&format!("{}\n{entries}", kept.join("\n"))).unwrap_or_else(|error| panic!("{error}"))
+    parse(&format!("{}\n{entries}", kept.join("\n"))).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn plain_files_of_every_writer_are_read_by_the_identity() {
-    let identity = Mapping::preset("identity").expect("it is there");
+    let identity = Mapping::preset("identity", &[]).expect("it is there");
     for name in [
         "pyarrow-none",
         "pyarrow-snappy",
@@ -126,7 +126,7 @@ fn what_clickhouse_wrote_comes_back_with_its_time_of_ingestion() {
     for event in &mut wanted {
         event.ingested_at = INGESTED;
     }
-    assert_eq!(all("clickhouse-zstd", &Mapping::preset("identity").expect("it is there"), None), wanted);
+    assert_eq!(all("clickhouse-zstd", &Mapping::preset("identity", &[]).expect("it is there"), None), wanted);
 }
 
 #[test]
@@ -153,13 +153,13 @@ fn columns_inside_a_struct_are_named_by_their_path() {
         .filter(|line| !line.starts_with("elements_hash") && !line.starts_with("_timestamp"))
         .map(|line| line.replacen('"', "\"payload.", 1) + "\n")
         .collect();
-    let mapping = Mapping::parse(&nested).unwrap_or_else(|error| panic!("{error}"));
+    let mapping = parse(&nested).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(all("pyarrow-nested", &mapping, None), wanted());
 }
 
 #[test]
 fn maps_and_lists_become_json() {
-    let read = all("pyarrow-map", &Mapping::preset("identity").expect("it is there"), None);
+    let read = all("pyarrow-map", &Mapping::preset("identity", &[]).expect("it is there"), None);
     let properties: Vec<&str> = read.iter().map(|event| event.properties.as_str()).collect();
     assert_eq!(properties, ["{\"a\":\"1\",\"b\":null}", "{}", "{\"☃\":\"x\\\"y\"}", "{}", "{}", "{}"]);
     let chains: Vec<&str> = read.iter().map(|event| event.elements_chain.as_str()).collect();
@@ -168,7 +168,7 @@ fn maps_and_lists_become_json() {
 
 #[test]
 fn an_export_of_the_product_needs_a_team() {
-    let export = Mapping::preset("posthog-export").expect("it is there");
+    let export = Mapping::preset("posthog-export", &[]).expect("it is there");
     let mut wanted = wanted();
     for (row, event) in wanted.iter_mut().enumerate() {
         event.team_id = 42;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
+use super::parse;
 use crate::backfill::map::{Mapping, MappingError, PRESETS};
 
 const SMALL: &str = "uuid = \"id\"\nevent = \"name\"\ntimestamp = \"at\"\ndistinct_id = \"who\"\n";
 
 /// Errors of `text`, one line each.
 fn faults(text: &str) -> Vec<String> {
-    match Mapping::parse(text) {
+    match parse(text) {
         Err(MappingError::Faulty { faults, .. }) => faults.iter().map(ToString::to_string).collect(),
         other => panic!("faults were expected, not {other:?}"),
     }
@@ -25,7 +26,7 @@ fn stamps() -> DataType {
 }
 
 fn unfit(mapping: &str, fields: &[(&str, DataType)], team: Option<i64>) -> Vec<String> {
-    match Mapping::parse(mapping).expect("a good mapping").bind(&schema(fields), team) {
+    match parse(mapping).expect("a good mapping").bind(&schema(fields), team) {
         Err(MappingError::Unfit { faults, .. }) => faults,
         other => panic!("it should not fit: {other:?}"),
     }
@@ -70,15 +71,15 @@ propertys = "p"
 #[test]
 fn the_example_is_right() {
     let example = include_str!("../../../../../mapping.example.toml");
-    Mapping::parse(example).unwrap_or_else(|error| panic!("{error}"));
+    parse(example).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn presets_are_right_and_named_when_another_is_asked_for() {
     for (name, _) in PRESETS {
-        Mapping::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Mapping::preset(name, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    let error = Mapping::preset("identty").expect_err("there is none").to_string();
+    let error = Mapping::preset("identty", &[]).expect_err("there is none").to_string();
     assert!(error.contains("posthog-export, identity"), "{error}");
 }
 
@@ -113,7 +114,7 @@ fn a_team_is_said_once() {
         unfit(&mapping, &columns, Some(4)),
         ["team_id: set in the mapping and on the command line (--team-id 4): leave one out"]
     );
-    let mapper = Mapping::parse(SMALL).expect("good").bind(&schema(&columns), Some(4)).expect("fits");
+    let mapper = parse(SMALL).expect("good").bind(&schema(&columns), Some(4)).expect("fits");
     assert_eq!(mapper.projection(), [0, 1, 2, 3]);
 }
 
@@ -134,8 +135,8 @@ fn a_column_that_is_there_twice_is_ambiguous() {
 
 #[test]
 fn a_fingerprint_is_of_the_meaning() {
-    let plain = Mapping::parse(SMALL).expect("good");
-    let same = Mapping::parse(
+    let plain = parse(SMALL).expect("good");
+    let same = parse(
         "# the same\ndistinct_id = { column = \"who\" }\nevent = \"name\"\ntimestamp = { column = \"at\", zone = \"UTC\" }\nuuid = 'id'\n",
     )
     .expect("good");
@@ -150,7 +151,7 @@ fn a_fingerprint_is_of_the_meaning() {
         SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Rome\", ambiguous = \"later\" }"),
         format!("{SMALL}team_id = {{ constant = 1 }}"),
     ] {
-        let print = Mapping::parse(&other).expect("good").fingerprint();
+        let print = parse(&other).expect("good").fingerprint();
         assert!(!seen.contains(&print), "{other}");
         seen.push(print);
     }

@@ -12,12 +12,17 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Mapping;
 use super::mapper::Mapped;
+use super::{Mapping, MappingError};
 use crate::backfill::read::{self, Batch, MemoryBounds};
 
 /// Enough for every file of these tests, and small enough that some files need several batches.
 const MEMORY: usize = 16 << 20;
+
+/// A mapping of core columns.
+fn parse(text: &str) -> Result<Mapping, MappingError> {
+    Mapping::parse(text, &[])
+}
 
 /// Maps a file and returns each batch with its result.
 fn map_file(path: &Path, mapping: &Mapping, team: Option<i64>) -> Vec<(Batch, Mapped)> {

@@ -148,7 +148,7 @@ fn places(path: &Path) -> Vec<(String, i64, i64, String)> {
 fn a_corrupted_file_comes_to_all_its_events_when_its_rejects_are_mended() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let identity = Mapping::preset("identity").expect("it is there");
+    let identity = Mapping::preset("identity", &[]).expect("it is there");
     write(&path("good"), good().to_vec());
     let mut spoiled = good();
     let reasons = spoil(&mut spoiled);

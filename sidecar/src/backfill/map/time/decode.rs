@@ -14,7 +14,7 @@ use jiff::tz::Offset;
 
 use super::iso8601;
 use super::zone::Zone;
-use crate::backfill::map::columns::number::Numbers;
+use crate::backfill::map::columns::number::{Number, Numbers};
 use crate::backfill::map::columns::text::{bytes, quoted};
 use crate::backfill::map::mapping::{EpochUnit, Reading};
 
@@ -104,6 +104,21 @@ impl<'a> TimestampDecoder<'a> {
                 let text = texts.value(row);
                 iso8601::parse(text, self.zone).map_err(|problem| (quoted(text), problem))
             }
+        }
+    }
+
+    /// Nanoseconds beyond the microseconds of a row that [`TimestampDecoder::get`] accepts.
+    pub(crate) fn nanos_below(&self, row: usize) -> i64 {
+        let below = |nanos: Option<i64>| nanos.unwrap_or_default().rem_euclid(NANOS_A_MICROSECOND);
+        match &self.values {
+            TimestampArray::Timestamps { values, unit: TimeUnit::Nanosecond, .. } => {
+                below(values.get(row).copied())
+            }
+            TimestampArray::Numbers(numbers, EpochUnit::Nanosecond) => {
+                below(numbers.get(row).and_then(Number::whole))
+            }
+            TimestampArray::Strings(texts) => iso8601::nanos_below(texts.value(row)),
+            _ => 0,
         }
     }
 

@@ -11,6 +11,8 @@ const LAST_YEAR: i64 = 2299;
 /// Nanoseconds. Digits beyond the column's microseconds are cut off, as ClickHouse does for a
 /// message.
 const MAX_DIGITS: usize = 9;
+/// Position of the fraction, behind a date and time of fixed length.
+const FRACTION: usize = 19;
 
 /// First microsecond of 1900 in UTC.
 pub(crate) const FIRST: i64 = -2_208_988_800 * MICROS;
@@ -34,6 +36,15 @@ pub(crate) fn parse(text: &[u8], zone: &Zone) -> Result<i64, String> {
         _ => local - offset(rest).ok_or_else(shape)? * MICROS,
     };
     in_bounds(instant)
+}
+
+/// Nanoseconds beyond the microseconds of a timestamp that [`parse`] accepts.
+pub(crate) fn nanos_below(text: &[u8]) -> i64 {
+    let digit = |place: usize| match text.get(FRACTION..)? {
+        [b'.', digits @ ..] if digits.iter().take(place + 1).all(u8::is_ascii_digit) => digits.get(place),
+        _ => None,
+    };
+    (6..MAX_DIGITS).fold(0, |sum, place| sum * 10 + digit(place).map_or(0, |digit| i64::from(digit - b'0')))
 }
 
 /// Returns `instant` if `DateTime64(6)` holds it in every version.
