@@ -1,6 +1,7 @@
 {#- The hash of one value of a column beyond the core. posthouse computes the same from the file
-    (sidecar/src/backfill/extra/hash.rs). The value has the type that it was loaded as. Keys of a
-    map are summed, because they have no order. -#}
+    (sidecar/src/backfill/extra/hash.rs). The value has the type that it was loaded as. Items of
+    a list are summed with their places, fields of a map without. The table is named, because a
+    column may have the name of a query's alias. -#}
 {%- macro cell_hash(column) -%}
 {%- set ident = 'events.`' ~ column.name ~ '`' -%}
 {%- set place = "reinterpretAsFixedString(_offset), reinterpretAsFixedString(xxh3('" ~ column.name ~ "'))" -%}
@@ -8,7 +9,7 @@
 {%- if column.layout == 'text' -%}
 {%- set hashed = "xxh3(" ~ value ~ ")" -%}
 {%- elif column.layout == 'list' -%}
-{%- set hashed = "xxh3(arrayStringConcat(arrayMap(item -> reinterpretAsFixedString(xxh3(item)), " ~ value ~ ")))" -%}
+{%- set hashed = "arraySum((item, place) -> xxh3(concat(reinterpretAsFixedString(place), reinterpretAsFixedString(xxh3(item)))), " ~ value ~ ", arrayEnumerate(" ~ value ~ "))" -%}
 {%- elif column.layout == 'map' -%}
 {%- set hashed = "arraySum((key, value) -> xxh3(concat(reinterpretAsFixedString(xxh3(key)), reinterpretAsFixedString(xxh3(value)))), mapKeys(" ~ value ~ "), mapValues(" ~ value ~ "))" -%}
 {%- else -%}

@@ -372,7 +372,7 @@ fn every_value_of_a_file_is_stored_proven_or_rejected(site: &mut Site<'_>) -> an
     more.push(("price", texts(vec![Some("1.25".to_owned()); ROWS])));
     let ids = write(&folder.path().join("full.parquet"), &mut random, ROWS, more)?;
     let plain = write(&folder.path().join("plain.parquet"), &mut random, PLAIN_ROWS, Vec::new())?;
-    let (path, quarantine) = (folder.path().to_string_lossy(), folder.path().join("quarantine"));
+    let (path, quarantine) = (folder.path().to_string_lossy(), tempfile::tempdir()?);
     let source = [&*path, "--mapping", "posthog-export", "--team-id", "7", "--json"];
     // WHEN the load is planned THEN the plan names columns that are filled, defaulted and left out
     let plan = json(&site.must(&[&["backfill", "plan"], &source[..]].concat())?)?;
@@ -391,7 +391,7 @@ fn every_value_of_a_file_is_stored_proven_or_rejected(site: &mut Site<'_>) -> an
         "{plan:#}"
     );
     // WHEN it is run
-    let aside = quarantine.to_string_lossy();
+    let aside = quarantine.path().to_string_lossy();
     let more = ["--max-rejects", "100%", "--quarantine", &aside, "--slice", "1"];
     let done = json(&site.must(&[&["backfill", "run"], &source[..], &more].concat())?)?;
     // THEN every row is stored with the file's values, or rejected with a reason for each wrong one
@@ -502,7 +502,14 @@ fn a_column_that_came_later(site: &mut Site<'_>, job: &str, source: &[&str]) -> 
     let events = site.config_mut()["events"].as_table_mut().context("a table")?;
     let columns = events.get_mut("columns").and_then(toml::Value::as_array_mut).context("columns")?;
     columns.push(toml::Value::Table("name = 'later'\ntype = 'UInt8'\npath = ['context', 'other']".parse()?));
-    site.must(&["schema", "apply"])?;
+    // WHEN another load would fill it before the schema has it THEN it is refused
+    let arguments = [&["backfill", "plan", "--allow-reload"], source].concat();
+    let refused = site.posthouse(&arguments)?;
+    ensure!(
+        refused.code == 1 && refused.stderr.contains("the load fills: later: run posthouse schema apply"),
+        "{refused}"
+    );
+    site.must(&["schema", "apply", "--yes-drop", "events_mv", "--yes-drop", "events_dead_letter_mv"])?;
     let id = site.query("SELECT min(uuid) FROM {db}.sharded_events")?;
     site.query(&format!(
         "INSERT INTO {{db}}.sharded_events SELECT * REPLACE (1 AS _offset, toUInt32(_timestamp) + 1 AS _timestamp) FROM \

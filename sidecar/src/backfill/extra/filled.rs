@@ -41,7 +41,7 @@ impl FilledColumn {
         Self { name: column.name.clone(), sql_type: column.sql_type.clone() }
     }
 
-    /// Appends the columns to a mapping's digest. A load without extra columns has the digest alone.
+    /// Appends the columns to a mapping's digest. A load without any has the digest alone.
     pub(crate) fn append(digest: String, columns: &[Self]) -> String {
         if columns.is_empty() {
             return digest;

@@ -19,6 +19,8 @@
 //!   mapping selects one of the two.
 //! - Numbers are timestamps only with the mapping's `unit`, and teams only if they are whole.
 //!   Numbers are never rounded.
+//! - Columns beyond the core follow the rules for fields of messages. An enumeration may be given
+//!   by its numbers too, and a float may be rounded.
 
 mod error;
 mod reject;

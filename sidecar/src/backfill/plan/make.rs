@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, anyhow};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use super::units::{PlannedRowGroup, UnitSource, units};
@@ -19,6 +20,7 @@ use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
 use crate::backfill::source::{Object, Sources, footer_hash};
 use crate::event_columns::EventColumn;
+use crate::sql;
 
 /// Footers read at once: enough to hide the round trips of an object store.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -53,6 +55,7 @@ pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> an
         let mapper = mapper.with_context(|| object.location.clone())?;
         bound.push((object, identity, footer, mapper));
     }
+    check_tables(database, route, bound.iter().flat_map(|(.., mapper)| mapper.extra_names())).await?;
     let (files, known_files, known) = claim_all(database, route, request, bound).await?;
     let job = job(database, &files);
     let recorded = known_files.into_iter().filter(|known| known.job == job).map(|known| known.file).collect();
@@ -70,6 +73,33 @@ pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> an
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
+}
+
+#[derive(Deserialize)]
+struct WritableColumn {
+    name: String,
+}
+
+/// Refuses columns of the config that the tables lack, before the ledger has the load.
+async fn check_tables<'a>(
+    database: &str,
+    route: &Route,
+    filled: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<()> {
+    let filled: BTreeSet<&str> = filled.collect();
+    if filled.is_empty() {
+        return Ok(());
+    }
+    let sql = sql::render("backfill/table_columns.sql", minijinja::context! {})?;
+    let columns: Vec<WritableColumn> = route.any().query(&sql).param("database", database).rows().await?;
+    let known: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let missing: Vec<&str> = filled.difference(&known).copied().collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the tables lack columns that the config has and the load fills: {}: run posthouse schema apply first",
+        missing.join(", ")
+    );
+    Ok(())
 }
 
 /// Returns a fault for each unfinished file that was begun under other weights, because its rows

@@ -20,8 +20,8 @@ pub(crate) struct UnreadColumn {
     pub(crate) in_schema: bool,
 }
 
-/// Returns the unread columns of all files: first those that the schema has and the load leaves out,
-/// then by the number of files.
+/// Returns the unread columns of all files: first those that the schema has and the load does not
+/// fill, then by the number of files.
 pub(super) fn of_plan(plan: &LoadPlan, defaulted: &[ExtraSummary]) -> Vec<UnreadColumn> {
     let unread = |file: &super::File| unread_columns(file.footer.schema().fields(), file.mapper.projection());
     summarize(plan.files.iter().map(unread), defaulted)

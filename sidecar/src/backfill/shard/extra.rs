@@ -112,3 +112,45 @@ pub(super) fn row_bytes(values: &ExtraValues, row: usize) -> u64 {
     };
     value + u64::from(values.nulls.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_is_native_as_the_server_writes_it() {
+        // SELECT ['a', 'bc'] AS tags, map() AS labels, NULL AS perhaps, 'x' AS word, then [''],
+        // map('k', 'v', '', 'w'), toInt8(-2), 'ü'. FORMAT Native, without the names and types. The
+        // value of a NULL may be any.
+        let texts = |texts: &[&str]| BinaryViewArray::from_iter_values(texts);
+        let cells = [
+            ("Array(String)", None, Cells::Lists { rows: vec![2..3, 0..2], items: texts(&["a", "bc", ""]) }),
+            (
+                "Map(String, String)",
+                None,
+                Cells::Maps { rows: vec![0..2, 0..0], keys: texts(&["k", ""]), values: texts(&["v", "w"]) },
+            ),
+            ("Nullable(Int8)", Some(vec![false, true]), Cells::Fixed { width: 1, bytes: vec![0xfe, 0] }),
+            ("LowCardinality(String)", None, Cells::Texts(texts(&["ü", "x"]))),
+        ];
+        let memory = Memory::new(u64::MAX);
+        let written = cells.map(|(sql_type, nulls, cells)| {
+            let column = ExtraColumn::of_type("a", sql_type);
+            let values = ExtraValues { column: column.clone(), nulls, cells };
+            let mut streams = ExtraStreams::new(column);
+            // One row at a time, in another order than in the batch.
+            streams.extend(&values, &[1], &memory);
+            streams.extend(&values, &[0], &memory);
+            assert_eq!(streams.bytes(), row_bytes(&values, 0) + row_bytes(&values, 1), "{sql_type}");
+            let bytes: Vec<u8> = streams.into_pieces().flatten().collect();
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        let wanted = [
+            "02000000000000000300000000000000016102626300",
+            "00000000000000000200000000000000016b0001760177",
+            "010000fe",
+            "017802c3bc",
+        ];
+        assert_eq!(written, wanted);
+    }
+}

@@ -32,6 +32,7 @@ A mapping.toml names the file's column for each column of the events; mapping.ex
   timestamp = { column = \"at\", zone = \"Europe/Berlin\" }
   team_id = { constant = 7 }                               or --team-id 7
   distinct_id = { column = \"user\", default = \"anonymous\" }
+Columns that the config has beyond these have keys too; presets fill them by name.
 
 Environment variables of object stores:
   s3://   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN for temporary ones, AWS_REGION;

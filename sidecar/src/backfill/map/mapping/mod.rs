@@ -37,8 +37,8 @@ pub(crate) struct Mapping {
     pub(super) created_at: Timed,
     pub(super) ingested_at: Timed,
     pub(super) elements_chain: ValueSource<String>,
-    /// Not in this fingerprint but in [`Mapper::fingerprint`](super::Mapper::fingerprint), which has
-    /// the columns that a file fills.
+    /// Not in this fingerprint but in [`Mapper::fingerprint`](super::Mapper::fingerprint), which
+    /// has the columns that a file fills.
     #[serde(skip)]
     pub(super) extras: ExtraSources,
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 use super::parse;
+use crate::backfill::extra::FilledColumn;
 use crate::backfill::map::{Mapping, MappingError, PRESETS};
+use crate::event_columns::posthog;
 
 const SMALL: &str = "uuid = \"id\"\nevent = \"name\"\ntimestamp = \"at\"\ndistinct_id = \"who\"\n";
 
@@ -72,6 +74,10 @@ propertys = "p"
 fn the_example_is_right() {
     let example = include_str!("../../../../../mapping.example.toml");
     parse(example).unwrap_or_else(|error| panic!("{error}"));
+    // The keys of columns that not every config has are comments.
+    let whole = example.replace("# person_", "person_");
+    let mapping = Mapping::parse(&whole, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    assert_ne!(format!("{mapping:?}"), format!("{:?}", parse(example).expect("good")));
 }
 
 #[test]
@@ -160,4 +166,81 @@ fn a_fingerprint_is_of_the_meaning() {
     let bound = |team| plain.bind(&schema(&columns), Some(team)).expect("fits").fingerprint().to_owned();
     assert_eq!(bound(1), bound(1));
     assert_ne!(bound(1), bound(2));
+}
+
+#[test]
+fn fingerprints_of_core_loads_never_change() {
+    // Ledgers of released versions contain them. Other values would refuse to resume a load.
+    let core = parse(SMALL).expect("good");
+    assert_eq!(core.fingerprint(), "779c9076227b77e23cbe2d8b068dc2a9200e9cbd421c6ebc9e452cc153da45b2");
+    let columns =
+        [("id", DataType::Utf8), ("name", DataType::Utf8), ("at", stamps()), ("who", DataType::Utf8)];
+    let bound = core.bind(&schema(&columns), Some(7)).expect("fits");
+    assert_eq!(bound.fingerprint(), "f180b6a4bcc39b9d6a6e33b4878457af43902f93b4f3e12b4bcb566402496fb2");
+}
+
+#[test]
+fn columns_beyond_the_core_are_filled_by_name_and_are_part_of_the_fingerprint() {
+    let identity = Mapping::preset("identity", &posthog()).expect("it is there");
+    let plain = Mapping::preset("identity", &[]).expect("it is there");
+    let mut columns = vec![
+        ("uuid", DataType::Utf8),
+        ("event", DataType::Utf8),
+        ("timestamp", stamps()),
+        ("team_id", DataType::Int64),
+        ("distinct_id", DataType::Utf8),
+    ];
+    let bound = |mapping: &Mapping, columns: &[(&str, DataType)]| {
+        mapping.bind(&schema(columns), None).unwrap_or_else(|error| panic!("{error}"))
+    };
+    // A file without the columns is loaded as before the schema had them.
+    assert_eq!(bound(&identity, &columns).fingerprint(), bound(&plain, &columns).fingerprint());
+    columns.extend([
+        ("person_id", DataType::Utf8),
+        ("inserted_at", stamps()),
+        ("$session_id", DataType::Utf8),
+    ]);
+    let filled = bound(&identity, &columns);
+    assert_eq!(filled.extra_names().collect::<Vec<_>>(), ["person_id"]);
+    assert_eq!(filled.projection(), [0, 1, 2, 3, 4, 5]);
+    let recorded = FilledColumn::in_fingerprint(filled.fingerprint()).expect("a good fingerprint");
+    assert_eq!(recorded, [FilledColumn { name: "person_id".to_owned(), sql_type: "UUID".to_owned() }]);
+    assert_eq!(bound(&plain, &columns).extra_names().count(), 0);
+    // The same sources in a mapping file are the same load.
+    let text = include_str!("../presets/identity.toml").to_owned() + "person_id = \"person_id\"\n";
+    let given = Mapping::parse(&text, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(bound(&given, &columns).fingerprint(), filled.fingerprint());
+    let text = text.replace(
+        "\"person_id\"\n",
+        "{ column = \"person_id\", default = \"018f3e5a-7b1c-7def-8abc-000000000000\" }\n",
+    );
+    let other = Mapping::parse(&text, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    assert_ne!(bound(&other, &columns).fingerprint(), filled.fingerprint());
+}
+
+#[test]
+fn a_column_beyond_the_core_of_the_wrong_type_is_found_before_the_first_row() {
+    let identity = Mapping::preset("identity", &posthog()).expect("it is there");
+    let columns = [
+        ("uuid", DataType::Utf8),
+        ("event", DataType::Utf8),
+        ("timestamp", stamps()),
+        ("team_id", DataType::Int64),
+        ("distinct_id", DataType::Utf8),
+        ("person_id", DataType::Int64),
+        ("person_created_at", DataType::Int64),
+        ("person_mode", DataType::Float64),
+    ];
+    let Err(MappingError::Unfit { faults, .. }) = identity.bind(&schema(&columns), None) else {
+        panic!("it should not fit");
+    };
+    let wanted = [
+        "person_id ← person_id: Int64 can't be read as UUID",
+        "person_created_at ← person_created_at: Int64 has no unit: add unit =",
+        "person_mode ← person_mode: Float64 can't be read as Enum8(",
+    ];
+    assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+    for (fault, wanted) in faults.iter().zip(wanted) {
+        assert!(fault.starts_with(wanted), "{fault:?} is not {wanted:?}");
+    }
 }

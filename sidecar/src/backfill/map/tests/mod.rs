@@ -2,6 +2,7 @@
 
 mod batches;
 mod columns;
+mod extras;
 mod fixtures;
 mod mappings;
 mod moments;

@@ -24,8 +24,8 @@ pub(super) struct CellRows<'a> {
 }
 
 impl CellRows<'_> {
-    /// Calls `push` for every row that is not null. Other rows have the default, and so have invalid
-    /// ones if the column forgives them.
+    /// Calls `push` for every row that is not null. Other rows have the default, and so have
+    /// invalid ones if the column forgives them.
     pub(super) fn build(
         &self,
         faults: &mut Faults,

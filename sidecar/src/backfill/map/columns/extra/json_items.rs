@@ -15,7 +15,7 @@ pub(super) fn json_list(text: &[u8]) -> Option<Vec<String>> {
 /// Fields of an object in their order. Returns `None` for any other text.
 pub(super) fn json_map(text: &[u8]) -> Option<Vec<(String, String)>> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let fields = reader.deserialize_map(Fields).ok()?;
+    let fields = reader.deserialize_map(JsonFields).ok()?;
     reader.end().ok()?;
     fields.into_iter().map(|(key, value)| Some((key, item(value)?))).collect()
 }
@@ -44,9 +44,9 @@ fn compact(json: &str) -> String {
 }
 
 /// Reads an object without a loss of order or repeated keys.
-struct Fields;
+struct JsonFields;
 
-impl<'de> Visitor<'de> for Fields {
+impl<'de> Visitor<'de> for JsonFields {
     type Value = Vec<(String, &'de RawValue)>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
