@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, anyhow};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 use tokio::runtime::Handle;
 
+use super::binding::{Binder, FileBinding};
+use super::tables::check_tables;
 use super::units::{PlannedRowGroup, UnitSource, units};
 use super::{
     Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, RequestedFile, Unit, check_previous_loads,
@@ -20,7 +21,6 @@ use crate::backfill::place::short_id;
 use crate::backfill::read::{Footer, footer};
 use crate::backfill::source::{Object, Sources, footer_hash};
 use crate::event_columns::EventColumn;
-use crate::sql;
 
 /// Footers read at once: enough to hide the round trips of an object store.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -49,14 +49,18 @@ pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> an
     let objects = Sources::from_env().expand(&request.sources).await?;
     let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
+    let wanted = opened.iter().map(|(object, identity, _)| (object.location.as_str(), identity.as_str()));
+    let known_files = known_of(database, route, wanted).await?;
+    let Request { mapping, team_id, if_loaded, .. } = request;
+    let binder = Binder { mapping, team_id: *team_id, if_loaded: *if_loaded, known_files: &known_files };
     let mut bound = Vec::new();
     for (object, identity, footer) in opened {
-        let mapper = request.mapping.bind(footer.schema(), request.team_id);
-        let mapper = mapper.with_context(|| object.location.clone())?;
-        bound.push((object, identity, footer, mapper));
+        let binding = binder.bind(&object.location, &identity, &footer);
+        let FileBinding { mapper, earlier } = binding.with_context(|| object.location.clone())?;
+        bound.push(BoundFile { object, identity, footer, mapper, earlier });
     }
-    check_tables(database, route, bound.iter().flat_map(|(.., mapper)| mapper.extra_names())).await?;
-    let (files, known_files, known) = claim_all(database, route, request, bound).await?;
+    check_tables(database, route, bound.iter().flat_map(|file| file.mapper.extra_names())).await?;
+    let (files, known) = claim_all(database, route, request, &known_files, bound).await?;
     let job = job(database, &files);
     let recorded = known_files.into_iter().filter(|known| known.job == job).map(|known| known.file).collect();
     let units: Vec<Unit> = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
@@ -73,33 +77,6 @@ pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> an
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
-}
-
-#[derive(Deserialize)]
-struct WritableColumn {
-    name: String,
-}
-
-/// Refuses columns of the config that the tables lack, before the ledger has the load.
-async fn check_tables<'a>(
-    database: &str,
-    route: &Route,
-    filled: impl Iterator<Item = &'a str>,
-) -> anyhow::Result<()> {
-    let filled: BTreeSet<&str> = filled.collect();
-    if filled.is_empty() {
-        return Ok(());
-    }
-    let sql = sql::render("backfill/table_columns.sql", minijinja::context! {})?;
-    let columns: Vec<WritableColumn> = route.any().query(&sql).param("database", database).rows().await?;
-    let known: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let missing: Vec<&str> = filled.difference(&known).copied().collect();
-    anyhow::ensure!(
-        missing.is_empty(),
-        "the tables lack columns that the config has and the load fills: {}: run posthouse schema apply first",
-        missing.join(", ")
-    );
-    Ok(())
 }
 
 /// Returns a fault for each unfinished file that was begun under other weights, because its rows
@@ -177,48 +154,62 @@ async fn open(object: Object) -> anyhow::Result<(Object, String, Footer)> {
     Ok((object, identity, footer))
 }
 
-type Bound = (Object, String, Footer, Mapper);
+/// A file of the request with its mapping.
+struct BoundFile {
+    object: Object,
+    identity: String,
+    footer: Footer,
+    mapper: Mapper,
+    earlier: Vec<String>,
+}
+
+impl BoundFile {
+    fn requested(&self) -> RequestedFile<'_> {
+        RequestedFile {
+            location: &self.object.location,
+            identity: &self.identity,
+            mapping: self.mapper.fingerprint(),
+            earlier: &self.earlier,
+        }
+    }
+}
 
 /// Keeps the settings of files that were begun. Refuses files that would be loaded twice.
 async fn claim_all(
     database: &str,
     route: &Route,
     request: &Request,
-    bound: Vec<Bound>,
-) -> anyhow::Result<(Vec<File>, Vec<KnownFile>, Known)> {
-    let wanted: Vec<RequestedFile<'_>> = bound.iter().map(requested_file).collect();
-    let known_files = known_of(database, route, &wanted).await?;
+    known_files: &[KnownFile],
+    bound: Vec<BoundFile>,
+) -> anyhow::Result<(Vec<File>, Known)> {
     let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
     let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
-    let settings_of_files = check_previous_loads(&wanted, &known_files, &settings, request.if_loaded)
+    let wanted: Vec<RequestedFile<'_>> = bound.iter().map(BoundFile::requested).collect();
+    let settings_of_files = check_previous_loads(&wanted, known_files, &settings, request.if_loaded)
         .map_err(|faults| cant_load(&faults))?;
-    let files =
-        bound.into_iter().zip(settings_of_files).map(|((object, identity, footer, mapper), settings)| {
-            let Cut { slice_bytes, unit_bytes } = settings.cut;
-            let id = short_id(&[
-                &object.location,
-                &identity,
-                mapper.fingerprint(),
-                &slice_bytes.to_string(),
-                &unit_bytes.to_string(),
-            ]);
-            File { object, identity, footer, mapper, id, settings }
-        });
-    Ok((files.collect(), known_files, known))
+    let files = bound.into_iter().zip(settings_of_files).map(|(file, settings)| {
+        let BoundFile { object, identity, footer, mapper, .. } = file;
+        let Cut { slice_bytes, unit_bytes } = settings.cut;
+        let id = short_id(&[
+            &object.location,
+            &identity,
+            mapper.fingerprint(),
+            &slice_bytes.to_string(),
+            &unit_bytes.to_string(),
+        ]);
+        File { object, identity, footer, mapper, id, settings }
+    });
+    Ok((files.collect(), known))
 }
 
-fn requested_file((object, identity, _, mapper): &Bound) -> RequestedFile<'_> {
-    RequestedFile { location: &object.location, identity, mapping: mapper.fingerprint() }
-}
-
-async fn known_of(
+/// Records of files by location and identity.
+async fn known_of<'a>(
     database: &str,
     route: &Route,
-    wanted: &[RequestedFile<'_>],
+    wanted: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> anyhow::Result<Vec<KnownFile>> {
-    let locations: Vec<&str> = wanted.iter().map(|file| file.location).collect();
-    let identities: Vec<&str> = wanted.iter().map(|file| file.identity).collect();
+    let (locations, identities): (Vec<&str>, Vec<&str>) = wanted.unzip();
     Ok(known_files(route.any(), database, &locations, &identities).await?)
 }
 
@@ -236,9 +227,11 @@ pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> a
             location: &file.object.location,
             identity: &file.identity,
             mapping: file.mapper.fingerprint(),
+            earlier: &[],
         })
         .collect();
-    let known_files = known_of(database, route, &wanted).await?;
+    let known_files =
+        known_of(database, route, wanted.iter().map(|file| (file.location, file.identity))).await?;
     let first = |file: &RequestedFile<'_>| {
         known_files.iter().find(|known| {
             known.location == file.location

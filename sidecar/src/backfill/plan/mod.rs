@@ -4,10 +4,12 @@
 
 mod previous_loads;
 mod make;
+mod binding;
 mod extras;
 mod range;
 mod partition;
 mod summary;
+mod tables;
 mod units;
 mod unread;
 

@@ -16,6 +16,8 @@ pub(super) struct RequestedFile<'a> {
     pub(super) identity: &'a str,
     /// Fingerprint of the mapping for this file, with the team of the command line.
     pub(super) mapping: &'a str,
+    /// Fingerprints of the same mapping when the config had fewer columns.
+    pub(super) earlier: &'a [String],
 }
 
 /// Settings for the load of new files.
@@ -82,7 +84,8 @@ fn other_form(
     // A copy in the same load as its original is intended.
     let copied = |known: &&KnownFile| {
         known.identity == *identity
-            && known.mapping_fingerprint == file.mapping
+            && (known.mapping_fingerprint == file.mapping
+                || file.earlier.contains(&known.mapping_fingerprint))
             && files.iter().all(|wanted| wanted.location != known.location)
     };
     match (here, known_files.iter().find(copied)) {
@@ -116,7 +119,7 @@ fn difference(known: &str, wanted: &str) -> String {
     match (list(&wanted, &known).as_str(), list(&known, &wanted).as_str()) {
         ("", "") => "under another mapping or team".to_owned(),
         ("", more) => format!("with the columns {more}, which this load leaves out"),
-        (less, _) => format!("without the columns {less} (a mapping without them resumes that load)"),
+        (less, _) => format!("without the columns {less}"),
     }
 }
 
@@ -126,7 +129,8 @@ mod tests {
 
     const CUT: Cut = Cut { slice_bytes: 10, unit_bytes: 20 };
     const OLD: Cut = Cut { slice_bytes: 5, unit_bytes: 6 };
-    const FILES: [RequestedFile<'_>; 1] = [RequestedFile { location: "/a", identity: "1", mapping: "m" }];
+    const FILES: [RequestedFile<'_>; 1] =
+        [RequestedFile { location: "/a", identity: "1", mapping: "m", earlier: &[] }];
 
     fn settings(weights: &[u32], cut: Cut) -> LoadSettings {
         LoadSettings { weights: weights.to_vec(), cut }
@@ -174,8 +178,19 @@ mod tests {
         let filled = r#"m [{"name":"person_id","type":"UUID"}]"#.to_owned();
         let refusal = refused(KnownFile { mapping_fingerprint: filled.clone(), ..known() });
         assert!(refusal.contains("with the columns person_id, which this load leaves out"), "{refusal}");
-        assert!(difference("m", &filled).starts_with("without the columns person_id ("));
+        assert!(difference("m", &filled).ends_with("without the columns person_id"));
         assert!(refused(KnownFile { location: "/b".to_owned(), ..known() }).contains("the same bytes as /b"));
+    }
+
+    #[test]
+    fn a_copy_of_a_load_with_fewer_columns_is_refused() {
+        let earlier = ["n".to_owned()];
+        let files = [RequestedFile { earlier: &earlier, ..FILES[0] }];
+        let known = [KnownFile { location: "/b".to_owned(), mapping_fingerprint: "n".to_owned(), ..known() }];
+        let settings = settings(&[1, 3], CUT);
+        let faults = check_previous_loads(&files, &known, &settings, IfLoaded::Refuse).expect_err("a fault");
+        assert!(faults[0].contains("the same bytes as /b"), "{faults:?}");
+        assert!(check_previous_loads(&FILES, &known, &settings, IfLoaded::Refuse).is_ok());
     }
 
     #[test]

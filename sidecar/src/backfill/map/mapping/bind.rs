@@ -170,7 +170,7 @@ impl Binding<'_> {
     fn hints(&self, mapping: &str) -> Vec<String> {
         let columns = self.absent.then(|| format!("the file has: {}", columns(self.fields)));
         let preset = PRESETS.iter().any(|(name, _)| *name == mapping);
-        let own = (self.absent && preset)
+        let own = preset
             .then(|| "for other columns write a mapping of your own: see mapping.example.toml".to_owned());
         columns.into_iter().chain(own).collect()
     }

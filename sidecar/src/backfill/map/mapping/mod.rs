@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::time::zone::Zone;
-use crate::backfill::extra::{CellValue, ExtraColumn};
+use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
 
 /// Version of the conversion rules. It is part of every fingerprint. Increase it with every change
 /// that makes the same mapping produce other events from the same bytes.
@@ -107,6 +107,15 @@ pub(super) enum EpochUnit {
 }
 
 impl Mapping {
+    /// The mapping as it was when the config had only these columns beyond the core. `None` if it
+    /// names its columns itself.
+    pub(crate) fn limited_to(&self, columns: &[FilledColumn]) -> Option<Self> {
+        let ExtraSources::ByName(all) = &self.extras else { return None };
+        let is_one = |column: &&Arc<ExtraColumn>| columns.contains(&FilledColumn::of(column));
+        let extras = ExtraSources::ByName(all.iter().filter(is_one).cloned().collect());
+        Some(Self { extras, ..self.clone() })
+    }
+
     /// Fingerprint of the mapping's meaning, as 64 hexadecimal digits. Two files that differ only
     /// in comments, order or spelling have the same fingerprint. Mappings that may produce
     /// different events have different ones. The team of the command line is not included: see
