@@ -10,6 +10,7 @@ mod man;
 mod notices;
 mod output;
 mod persons;
+mod progress_bar;
 #[cfg(test)]
 mod reference;
 mod run;

@@ -1,17 +1,14 @@
-//! Progress of a running load, as a bar or as lines.
+//! Progress of a running load.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use crate::backfill::run::{Count, Progress};
 use crate::cli::notices::note;
+use crate::cli::progress_bar::{self, BarState};
 
-/// Interval of redraws on a terminal.
-const FRAME: Duration = Duration::from_millis(200);
-/// Interval of lines without a terminal.
-const LINE: Duration = Duration::from_secs(10);
 /// Time window of the rates, short enough to show a pause.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
@@ -27,56 +24,13 @@ pub(super) fn say_stopping() {
 
 /// Shows `progress` until the future is dropped.
 pub(super) async fn show(progress: &Progress, rows: u64) {
-    if stderr().is_terminal() { bar(progress, rows).await } else { lines(progress, rows).await }
-}
-
-async fn bar(progress: &Progress, rows: u64) {
-    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
-    // Two lines, the second cut where the terminal ends. A wrapped line would disturb the
-    // next redraw.
-    let style = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} %  {prefix}\n{wide_msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let clear = Clear(bar);
     let mut rate = Rate::new();
-    loop {
-        clear.0.set_position(done(progress));
-        let BarState { far, pace } = state(progress, rows, &mut rate);
-        clear.0.set_prefix(far);
-        clear.0.set_message(pace);
-        tokio::time::sleep(FRAME).await;
-    }
-}
-
-/// Clears the bar when dropped, on every way out of the wait.
-struct Clear(ProgressBar);
-
-impl Drop for Clear {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-async fn lines(progress: &Progress, rows: u64) {
-    let mut rate = Rate::new();
-    loop {
-        tokio::time::sleep(LINE).await;
-        let share = 100 * done(progress) / rows.max(1);
-        let BarState { far, pace } = state(progress, rows, &mut rate);
-        note(format_args!("{share:>3} %  {far}  {pace}"));
-    }
+    progress_bar::show(rows, || state(progress, rows, &mut rate)).await;
 }
 
 /// Rows that need no further work.
 fn done(progress: &Progress) -> u64 {
     [&progress.stored, &progress.before, &progress.rejected].map(Count::get).iter().sum()
-}
-
-/// Status of a load as text.
-struct BarState {
-    /// Rows done, and the time left.
-    far: String,
-    /// Speed, and the reason of a slowdown.
-    pace: String,
 }
 
 fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
@@ -95,6 +49,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
     };
     let pace = if progress.stopped().is_some() { STOPPING.to_owned() } else { pace };
     BarState {
+        done: done(progress),
         far: format!("{} of {} rows  {eta}", HumanCount(done(progress)), HumanCount(rows)),
         pace: format!(
             "{} rows/s  {}/s  {} parts  {pace}",
