@@ -1,4 +1,4 @@
-//! New materialized columns under load: no row lost or repeated.
+//! New and dropped materialized columns under load: no row lost or repeated.
 //!
 //! Old rows have the column too.
 
@@ -40,12 +40,19 @@ fn flows(site: &Site<'_>) -> anyhow::Result<()> {
 
 fn add_columns(site: &mut Site<'_>) -> anyhow::Result<()> {
     flows(site)?;
-    for columns in [&["$current_url"][..], &["$browser_version", "$current_url"]] {
+    for columns in [&["$current_url"][..], &["$browser_version", "$current_url", "$referrer"]] {
         let plan = site.materialize(columns).posthouse(&["schema", "plan"])?;
         ensure!(plan.code == 3, "{plan}");
         site.must(&["schema", "apply"])?;
         flows(site)?;
     }
+    // Then one is dropped again.
+    site.materialize(&["$browser_version", "$current_url"]);
+    site.must(&["schema", "apply", "--drop-column", "mat_$referrer"])?;
+    let left =
+        site.query("SELECT count() FROM system.columns WHERE database = '{db}' AND name = 'mat_$referrer'")?;
+    ensure!(left == "0", "{left} tables have the dropped column");
+    flows(site)?;
     // Then the columns of a PostHog.
     site.set("events", "profile", "posthog");
     site.must(&["schema", "apply", "--yes-drop", "events_mv", "--yes-drop", "events_dead_letter_mv"])?;
@@ -94,7 +101,7 @@ fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
     site.apply()?;
     let profile = Profile { broken: 50, days: 2, ..PROFILE };
     let load = Load::start(&site.brokers(), site.name(), profile, seed("columns")?, RATE, u64::MAX)?;
-    // WHEN a column is added, and then another before it
+    // WHEN a column is added, then another before it, and one is dropped
     let added = add_columns(&mut site);
     let produced = load.finish()?;
     added?;

@@ -47,6 +47,7 @@ mod hostile_events;
 mod json;
 mod letters;
 mod named_collections;
+mod materialize;
 mod network;
 mod node_settings;
 mod people;
@@ -177,6 +178,7 @@ fn main() -> ExitCode {
         ("persons_neighbours", persons_neighbours::TESTS),
         ("persons_vanished", persons_vanished::TESTS),
         ("columns", columns::TESTS),
+        ("materialize", materialize::TESTS),
         ("routing", routing::TESTS),
         ("shard_choice", shard_choice::TESTS),
         ("replicated", replicated::TESTS),

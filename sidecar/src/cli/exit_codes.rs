@@ -67,6 +67,24 @@ const COMMANDS: &[CommandCodes] = &[
         codes: &[(DONE, "printed"), (FAILED, "a node is unreachable, or has no cluster of that name")],
     },
     CommandCodes {
+        commands: &["schema materialize"],
+        codes: &[
+            (DONE, "every part from `--since` on has the columns"),
+            (
+                FAILED,
+                "refused, stopped by a signal, a mutation failed or made no progress, or a node is unreachable",
+            ),
+        ],
+    },
+    CommandCodes {
+        commands: &["schema materialize --dry-run"],
+        codes: &[
+            (DONE, "every part from `--since` on has the columns"),
+            (FAILED, "refused, or a node is unreachable"),
+            (DIFFERENCES, "parts lack a column"),
+        ],
+    },
+    CommandCodes {
         commands: &["schema unused-fields"],
         codes: &[
             (DONE, "every field of the sample is stored"),

@@ -144,4 +144,9 @@ impl EventColumn {
     pub(crate) fn is_written(&self) -> bool {
         !matches!(self.origin, ColumnOrigin::Materialized(_))
     }
+
+    /// Name of its data-skipping index.
+    pub(crate) fn index_name(&self) -> Option<String> {
+        self.index.as_ref().map(|index| format!("{index}_{}", self.name))
+    }
 }

@@ -10,9 +10,11 @@ mod column;
 mod compare;
 mod confirm;
 mod definition;
+mod drop_columns;
 mod feeders;
 mod import;
 mod kafka_table;
+mod materialize;
 mod node_settings;
 mod observe;
 mod plan;
@@ -27,10 +29,15 @@ pub(crate) use self::cluster::ClusterError;
 pub(crate) use self::cluster::differences as cluster_differences;
 pub(crate) use self::compare::{ObjectDifference, Unmanaged};
 pub(crate) use self::confirm::{Confirmed, check, confirmations, joined};
+pub(crate) use self::drop_columns::{drop_column_steps, droppable_columns};
 pub(crate) use self::feeders::Feeder;
 pub(crate) use self::import::{ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
 pub(crate) use self::kafka_table::{KafkaTable, kafka_tables};
+pub(crate) use self::materialize::{
+    MaterializePlan, MaterializeProgress, MaterializeRequest, materialize, plan_materialize,
+    running_mutations,
+};
 pub(crate) use self::node_settings::{
     SettingFinding, node_settings, refuse_faults, refuse_read_only, text as settings_text,
 };

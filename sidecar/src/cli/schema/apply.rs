@@ -36,6 +36,11 @@ pub(in crate::cli) struct SchemaApply {
     #[arg(long, value_name = "CONSUMER")]
     yes_replay: Vec<String>,
 
+    /// Drop this materialized column, which the config does not name, with its index from all
+    /// nodes; may be repeated
+    #[arg(long, value_name = "COLUMN", conflicts_with_all = ["adopt", "hand_back"])]
+    drop_column: Vec<String>,
+
     /// Take over from this consumer (DATABASE.TABLE) at its offsets; it is paused, not removed
     #[arg(long, value_name = "CONSUMER", conflicts_with = "hand_back")]
     adopt: Option<String>,
@@ -58,6 +63,10 @@ impl SchemaApply {
         let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
         Confirmed { drops: set(&self.yes_drop), replays: set(&self.yes_replay) }
     }
+
+    fn dropped_columns(&self) -> BTreeSet<String> {
+        self.drop_column.iter().cloned().collect()
+    }
 }
 
 pub(super) async fn run(cluster: &Cluster, verb: &SchemaApply, output: Output) -> anyhow::Result<Outcome> {
@@ -66,7 +75,7 @@ pub(super) async fn run(cluster: &Cluster, verb: &SchemaApply, output: Output) -
         (None, Some(consumer)) => {
             change_hands(cluster, Direction::HandBack(consumer), &verb.confirmed()).await?
         }
-        (None, None) => changes(cluster, &verb.confirmed()).await?,
+        (None, None) => changes(cluster, &verb.confirmed(), &verb.dropped_columns()).await?,
     };
     let left = plan(cluster).await?.nodes;
     let applied = AppliedSchema { done: steps, left };
@@ -83,16 +92,21 @@ pub(super) async fn run(cluster: &Cluster, verb: &SchemaApply, output: Output) -
     Ok(Outcome::differs_if(applied.left.iter().any(|plan| !plan.changes.is_empty())))
 }
 
-async fn changes(cluster: &Cluster, confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+async fn changes(
+    cluster: &Cluster,
+    confirmed: &Confirmed,
+    columns: &BTreeSet<String>,
+) -> anyhow::Result<Vec<String>> {
     let planned = plan(cluster).await?;
     schema::refuse_faults(&planned.settings)?;
     schema::check(&planned.nodes, confirmed)?;
     let removal = takeover::removal_steps(&planned.nodes, confirmed)?;
-    match planned.steps.is_empty() && removal.is_empty() {
+    schema::drop_column_steps(&cluster.config, &planned.nodes, columns)?;
+    match planned.steps.is_empty() && removal.is_empty() && columns.is_empty() {
         true => Ok(Vec::new()),
         false => {
             schema::refuse_read_only(cluster).await?;
-            locked(cluster, confirmed).await
+            locked(cluster, confirmed, columns).await
         }
     }
 }
@@ -136,7 +150,11 @@ async fn change_hands(
 
 /// Repeats the plan under the lock, because the first plan may have seen the half-done work of
 /// another apply.
-async fn locked(cluster: &Cluster, confirmed: &Confirmed) -> anyhow::Result<Vec<String>> {
+async fn locked(
+    cluster: &Cluster,
+    confirmed: &Confirmed,
+    columns: &BTreeSet<String>,
+) -> anyhow::Result<Vec<String>> {
     let client = cluster.kafka()?;
     let lock = lock(client, &cluster.config.database).await?;
     let Planned { nodes: plans, mut steps, .. } = plan(cluster).await?;
@@ -148,14 +166,30 @@ async fn locked(cluster: &Cluster, confirmed: &Confirmed) -> anyhow::Result<Vec<
             .into_iter()
             .map(|step| SchemaStep { stage: last + step.stage, ..step }),
     );
+    let stop = stop_on_signals()?;
+    let mut done = execute(cluster, steps, &stop).await?;
+    if !columns.is_empty() {
+        // The first steps may have created consumers, which pause while a column is dropped.
+        let plans = plan(cluster).await?.nodes;
+        let steps = schema::drop_column_steps(&cluster.config, &plans, columns)?;
+        done.extend(execute(cluster, steps, &stop).await?);
+    }
+    drop(lock);
+    Ok(done)
+}
+
+/// Carries out steps and shows each. Returns them as `NODE SUMMARY`.
+async fn execute(
+    cluster: &Cluster,
+    steps: Vec<SchemaStep>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Vec<String>> {
     let count = steps.len();
     let width = count.to_string().len();
     let say = |number, step: &SchemaStep| {
         note(format_args!("{number:>width$}/{count} {} {}", step.node, step.summary));
     };
-    let stop = stop_on_signals()?;
-    schema::apply(cluster, &steps, &stop, say).await?;
-    drop(lock);
+    schema::apply(cluster, &steps, stop, say).await?;
     Ok(steps.into_iter().map(|step| format!("{} {}", step.node, step.summary)).collect())
 }
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod import;
+mod materialize;
 mod show;
 mod unused_fields;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use self::apply::SchemaApply;
 use self::import::SchemaImport;
+use self::materialize::{MATERIALIZE, Materialize};
 use self::show::{changes_text, feeders_text, plan_text, readers_text, summary, unmanaged_text};
 use self::unused_fields::{UNUSED_FIELDS, UnusedFields};
 use super::Outcome;
@@ -32,6 +34,7 @@ Examples:
   posthouse schema apply --dry-run    the same as posthouse schema plan
   posthouse schema apply              run the steps; safe to repeat, also after a failure
   posthouse schema apply --yes-drop events_mv    the same, if the plan recreates a view
+  posthouse schema apply --drop-column 'mat_$browser'    drop a column that was removed from the config
 
 One node after the other stops consuming while its tables change, and resumes at its offsets:
 no row is lost or stored twice.";
@@ -58,6 +61,9 @@ pub(super) enum Schema {
     /// no config file
     #[command(after_help = IMPORT)]
     Import(SchemaImport),
+    /// Write materialized columns into parts from before them, month after month
+    #[command(after_help = MATERIALIZE)]
+    Materialize(Materialize),
     /// Name the fields of messages that no column stores; exit code 3 if there are any
     #[command(after_help = UNUSED_FIELDS)]
     UnusedFields(UnusedFields),
@@ -104,6 +110,7 @@ impl Schema {
                 Ok(planned.outcome())
             }
             Self::Import(verb) => verb.run(output).await,
+            Self::Materialize(verb) => verb.run(cluster, output).await,
             Self::UnusedFields(verb) => verb.run(cluster, output).await,
             Self::Apply(verb) => apply::run(cluster, verb, output).await,
         }

@@ -136,7 +136,23 @@ pub(super) fn unmanaged_text(plans: &[SchemaPlan]) -> String {
         let separator = if parts.is_empty() { "" } else { ": " };
         let _ = writeln!(text, "  {object}{separator}{parts} ({})", nodes.join(", "));
     }
-    if text.is_empty() { text } else { format!("Unmanaged, left as they are:\n{text}\n") }
+    if text.is_empty() {
+        return text;
+    }
+    format!("Unmanaged, left as they are:\n{text}{}\n", droppable_text(plans))
+}
+
+/// Names the option that drops a column which the config has lost.
+fn droppable_text(plans: &[SchemaPlan]) -> String {
+    let options =
+        schema::droppable_columns(plans).into_iter().map(|column| format!(" --drop-column '{column}'"));
+    let options: String = options.collect();
+    match options.is_empty() {
+        true => options,
+        false => format!(
+            "  Materialized columns that the config lacks; to drop one or more: posthouse schema apply{options}\n"
+        ),
+    }
 }
 
 /// Formats the last line: the number of differences, and the confirmations needed.

@@ -117,7 +117,7 @@ impl<'a> ColumnValues<'a> {
             codec: column.codec.as_deref(),
             comment: column.comment.as_deref(),
             index: column.index.as_deref(),
-            index_ident: column.index.as_ref().map(|index| ident(&format!("{index}_{}", column.name))),
+            index_ident: column.index_name().as_deref().map(ident),
             origin: origin(&column.origin),
             conversion: field.map(|field| &field.conversion),
             missing: field.map(|field| missing(field.missing)),

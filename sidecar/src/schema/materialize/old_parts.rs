@@ -1,0 +1,68 @@
+//! Parts of a shard that lack a column, and the mutations of its table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::{Node, NodeError};
+use crate::sql;
+
+/// Parts of one partition that lack a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OldParts {
+    /// Its id, which is the month as `YYYYMM`.
+    pub(crate) partition: String,
+    pub(crate) parts: u64,
+    pub(crate) rows: u64,
+    /// Compressed bytes that are read to compute the columns.
+    pub(crate) bytes: u64,
+}
+
+/// A mutation of `sharded_events` in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Mutation {
+    pub(super) id: String,
+    pub(super) command: String,
+    /// Parts that it has not changed yet.
+    pub(super) parts: u64,
+    /// The error of its last attempt; empty if there is none.
+    pub(super) failure: String,
+    /// Rows that mutations of the table have read so far.
+    pub(super) rows_read: u64,
+}
+
+impl Mutation {
+    /// Whether it stores columns, as the command's statement does.
+    pub(super) fn materializes(&self) -> bool {
+        self.command.contains("MATERIALIZE COLUMN")
+    }
+}
+
+/// The table of one node, as statements name it.
+pub(super) struct ShardTable<'a> {
+    pub(super) node: &'a Node,
+    pub(super) database: &'a str,
+    pub(super) columns: &'a [String],
+}
+
+impl ShardTable<'_> {
+    /// Partitions from `since` on with parts that lack a column, the newest first.
+    pub(super) async fn old_parts(&self, since: &str) -> Result<Vec<OldParts>, NodeError> {
+        self.select(since, "").await
+    }
+
+    /// The parts of one partition that lack a column.
+    pub(super) async fn old_parts_of(&self, partition: &str) -> Result<Option<OldParts>, NodeError> {
+        Ok(self.select("", partition).await?.into_iter().next())
+    }
+
+    async fn select(&self, since: &str, partition: &str) -> Result<Vec<OldParts>, NodeError> {
+        let query = self.node.query(sql::text("inspect/old_parts.sql").unwrap_or_default());
+        let query = query.param("database", self.database).param("columns", self.columns);
+        query.param("since", since).param("partition", partition).rows().await
+    }
+
+    /// Mutations in progress, the oldest first.
+    pub(super) async fn mutations(&self) -> Result<Vec<Mutation>, NodeError> {
+        let query = self.node.query(sql::text("inspect/mutations.sql").unwrap_or_default());
+        query.param("database", self.database).rows().await
+    }
+}
