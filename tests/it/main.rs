@@ -68,6 +68,7 @@ mod persons_vanished;
 mod produce;
 mod profile;
 mod profile_overrides;
+mod profile_insights;
 mod profiles;
 mod queries;
 mod refusals;
@@ -162,6 +163,7 @@ fn main() -> ExitCode {
         ("queries", queries::TESTS),
         ("profile", profile::TESTS),
         ("profile_overrides", profile_overrides::TESTS),
+        ("profile_insights", profile_insights::TESTS),
         ("profiles", profiles::TESTS),
         ("persons", persons::TESTS),
         ("persons_events", persons_events::TESTS),

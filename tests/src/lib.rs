@@ -11,6 +11,7 @@ pub mod runnable;
 pub mod site;
 pub mod stack;
 pub mod torture;
+pub mod traffic;
 
 #[cfg(test)]
 mod house;
