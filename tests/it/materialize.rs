@@ -244,6 +244,8 @@ fn a_column_that_left_the_config_is_dropped_by_its_name_alone(site: &mut Site<'_
     let plan = site.must(&["schema", "plan"])?;
     ensure!(plan.stdout.contains(&format!("posthouse schema apply --drop-column '{column}'\n")), "{plan}");
     site.must(&["schema", "apply"])?;
+    let dry = site.posthouse(&["schema", "apply", "--dry-run", "--drop-column", column])?;
+    ensure!(dry.code == 3 && dry.stdout.contains("alter events: drop `mat_$current_url`"), "{dry}");
     ensure!(is_listed(site, column)?, "it was dropped unasked");
     // WHEN it is named
     let applied = site.must(&["schema", "apply", "--drop-column", column])?;

@@ -29,7 +29,7 @@ pub(crate) use self::cluster::ClusterError;
 pub(crate) use self::cluster::differences as cluster_differences;
 pub(crate) use self::compare::{ObjectDifference, Unmanaged};
 pub(crate) use self::confirm::{Confirmed, check, confirmations, joined};
-pub(crate) use self::drop_columns::{drop_column_steps, droppable_columns};
+pub(crate) use self::drop_columns::{DropColumnError, drop_column_steps, droppable_columns};
 pub(crate) use self::feeders::Feeder;
 pub(crate) use self::import::{ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;

@@ -16,7 +16,7 @@ use super::show::{changes_text, summary};
 use super::{Planned, plan};
 use crate::cluster::Cluster;
 use crate::kafka::{Client, KafkaError};
-use crate::schema::{self, Action, Confirmed, SchemaChange, SchemaPlan, SchemaStep};
+use crate::schema::{self, Action, Confirmed, DropColumnError, SchemaChange, SchemaPlan, SchemaStep};
 use crate::takeover::{self, Takeover};
 use crate::topics::{Lock, LockError, LockScope};
 
@@ -66,6 +66,17 @@ impl SchemaApply {
 
     fn dropped_columns(&self) -> BTreeSet<String> {
         self.drop_column.iter().cloned().collect()
+    }
+
+    /// The steps that drop the named columns after the others.
+    pub(super) fn drop_steps(
+        &self,
+        cluster: &Cluster,
+        planned: &Planned,
+    ) -> Result<Vec<SchemaStep>, DropColumnError> {
+        let steps = schema::drop_column_steps(&cluster.config, &planned.nodes, &self.dropped_columns())?;
+        let last = planned.steps.last().map_or(0, |step| step.stage);
+        Ok(steps.into_iter().map(|step| SchemaStep { stage: last + step.stage, ..step }).collect())
     }
 }
 

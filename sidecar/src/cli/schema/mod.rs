@@ -99,10 +99,18 @@ impl Schema {
     pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
         match self {
             Self::Render(arguments) => render(cluster, arguments.node.as_deref(), output),
-            Self::Plan | Self::Apply(SchemaApply { dry_run: true, .. }) => {
+            Self::Plan => {
                 let planned = plan(cluster).await?;
                 output.print(&planned, plan_text)?;
                 Ok(planned.outcome())
+            }
+            Self::Apply(verb) if verb.dry_run => {
+                let mut planned = plan(cluster).await?;
+                let drops = verb.drop_steps(cluster, &planned)?;
+                let outcome = if drops.is_empty() { planned.outcome() } else { Outcome::Differs };
+                planned.steps.extend(drops);
+                output.print(&planned, plan_text)?;
+                Ok(outcome)
             }
             Self::Check => {
                 let planned = plan(cluster).await?;
