@@ -103,7 +103,12 @@ fn versions(random: &mut StdRng) -> anyhow::Result<Vec<Version>> {
 /// Stops merges, so that none removes a version.
 pub(crate) fn stop_merges(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
-        for table in ["person", "person_distinct_id"] {
+        let tables = site.query_on(
+            node,
+            "SELECT name FROM system.tables WHERE database = '{db}' AND engine LIKE '%MergeTree' \
+             AND name IN ('person', 'person_distinct_id', 'person_distinct_id2')",
+        )?;
+        for table in tables.lines() {
             site.query_on(node, &format!("SYSTEM STOP MERGES {{db}}.{table}"))?;
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::persons_source::{follows, person_database};
 use crate::produce::{consumed, produce};
+use crate::profile_overrides::{LIVE_OVERRIDES, overrides_planned};
 use crate::seed;
 
 tests! {
@@ -35,10 +36,6 @@ const ORACLE: [&str; 3] = [
     "CREATE TABLE {db}.oracle_ids ENGINE = MergeTree ORDER BY distinct_id AS \
      SELECT team_id, distinct_id, person_id FROM {db}.person_distinct_id LIMIT 0",
 ];
-
-/// Distinct ids whose person changed after events were stored.
-const OVERRIDES: &str = "CREATE TABLE {db}.person_distinct_id_overrides (team_id Int64, distinct_id String, \
-    person_id UUID, is_deleted Int8, version Int64) ENGINE = ReplacingMergeTree(version) ORDER BY (team_id, distinct_id)";
 
 /// How a query finds the person of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +65,7 @@ impl Fragments {
                  GROUP BY distinct_id HAVING argMax(newest.is_deleted, newest.version) = 0"
             )
         };
-        let ids = newest("person_distinct_id");
+        let ids = newest("person_distinct_id2");
         let (join, person) = match resolution {
             PersonResolution::Live => (format!("INNER JOIN ({ids})"), "pdi.person_id"),
             PersonResolution::Overrides => (
@@ -167,10 +164,6 @@ fn arrived(
     insert(site, 0, "oracle_events", &traffic.oracle_events())?;
     insert(site, 0, "oracle_persons", &traffic.oracle_persons())?;
     insert(site, 0, "oracle_ids", &traffic.oracle_ids())?;
-    for node in 0..site.stack.nodes().len() {
-        site.query_on(node, OVERRIDES)?;
-        insert(site, node, "person_distinct_id_overrides", &traffic.overrides())?;
-    }
     Ok(())
 }
 
@@ -243,10 +236,15 @@ fn answers_of_two_shards_equal_those_of_one_plain_table(site: &mut Site<'_>) -> 
     // WHEN each query is sent to a node THEN its answer is that of the plain table
     OtherAnswers::of(site, 0, &live).expect_none().context("live distinct ids")?;
     OtherAnswers::of(site, 1, &overrides).expect_none().context("overrides")?;
+    // WHEN the overrides are squashed THEN all answers are the same, with no override left
+    overrides_planned(site)?;
+    site.must(&["persons", "squash", "--apply", "--older-than", "0s"])?;
+    ensure!(site.query(LIVE_OVERRIDES)? == "0", "overrides are left");
+    OtherAnswers::of(site, 0, &overrides).expect_none().context("after a squash")?;
     // WHEN one shard knows other persons of a few distinct ids THEN most answers are wrong
     site.query_on(
         1,
-        "INSERT INTO {db}.person_distinct_id (team_id, distinct_id, person_id, version) \
+        "INSERT INTO {db}.person_distinct_id2 (team_id, distinct_id, person_id, version) \
          SELECT team_id, distinct_id, generateUUIDv4(), bitShiftLeft(toUInt64(1), 60) FROM {db}.sharded_events \
          GROUP BY team_id, distinct_id ORDER BY count() DESC LIMIT 10",
     )?;

@@ -49,7 +49,7 @@ const WITH_OVERRIDES: &str =
 /// The same as the events alone have them.
 const OF_EVENTS: &str = "SELECT toInt64(team_id), distinct_id, arraySort(groupUniqArray(toString(person_id)))
     FROM {db}.events GROUP BY ALL FORMAT JSONCompactEachRow SETTINGS output_format_json_quote_64bit_integers = 0";
-const LIVE_OVERRIDES: &str = "SELECT count() FROM (SELECT 1 FROM {db}.person_distinct_id_overrides
+pub(crate) const LIVE_OVERRIDES: &str = "SELECT count() FROM (SELECT 1 FROM {db}.person_distinct_id_overrides
     GROUP BY team_id, distinct_id HAVING argMax(is_deleted, version) = 0)";
 
 /// Events of this replica whose person is not that of their distinct id.
@@ -100,7 +100,7 @@ fn has_current_persons(site: &Site<'_>, query: &str, mapping: &Mapping) -> anyho
 }
 
 /// Waits until all changes are before the second of now, and returns the plan of a squash.
-fn plan(site: &Site<'_>) -> anyhow::Result<Value> {
+pub(crate) fn overrides_planned(site: &Site<'_>) -> anyhow::Result<Value> {
     let overrides: u64 = site.query(LIVE_OVERRIDES)?.parse()?;
     wait_until("a plan with all overrides", LIMIT, || {
         let planned = || -> anyhow::Result<Value> {
@@ -153,7 +153,7 @@ fn events_have_their_current_person_before_and_after_a_squash_that_is_killed(
         let before = wrong(site, OF_EVENTS, &mapping)?.len();
         ensure!(before > 0 && overrides > 0, "{before} wrong, {overrides} overrides");
         // THEN a plan counts what a squash writes, and changes nothing
-        let planned = plan(site)?;
+        let planned = overrides_planned(site)?;
         let events: u64 = planned["shards"]
             .as_array()
             .into_iter()
@@ -257,7 +257,7 @@ fn every_replica_writes_the_same_persons() -> anyhow::Result<()> {
         }
     }
     // WHEN they are squashed
-    plan(&site)?;
+    overrides_planned(&site)?;
     site.must(&["persons", "squash", "--apply", "--older-than", "0s"])?;
     // THEN each replica alone has the current persons, and no override is left
     for node in 0..stack.nodes().len() {

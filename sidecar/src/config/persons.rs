@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::consumer::consumer;
 use super::reader::ConfigTable;
 use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, password, rules};
+use crate::event_columns::EventProfile;
 
 /// The documented topic of persons.
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
@@ -163,6 +164,8 @@ pub(crate) struct DistinctIdTable {
     pub(crate) person_id: String,
     /// Only read with [`VersionRule::Column`].
     pub(crate) version: String,
+    /// An integer above 0 if earlier events can have another person.
+    pub(crate) person_changes: Option<String>,
     /// A boolean: whether the distinct id is deleted although its row stays.
     pub(crate) is_deleted: Option<String>,
 }
@@ -182,12 +185,8 @@ pub(crate) const DISTINCT_ID_TABLES: [&str; 2] = ["person_distinct_id", "person_
 const TABLE_NAMES: &[(&str, &str)] =
     &[(DISTINCT_ID_TABLES[0], DISTINCT_ID_TABLES[0]), (DISTINCT_ID_TABLES[1], DISTINCT_ID_TABLES[1])];
 
-/// Reads `[persons]`; `distinct_id_table` is the default of that key.
-pub(super) fn persons(
-    table: &mut ConfigTable<'_>,
-    base: &Path,
-    distinct_id_table: &'static str,
-) -> Option<Persons> {
+/// Reads `[persons]`. The profile of events decides on defaults.
+pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path, profile: EventProfile) -> Option<Persons> {
     let flush_interval = rules::duration(Duration::from_millis(1)..=MAX_FLUSH_INTERVAL);
     let flush_interval = table.or("flush_interval", DEFAULT_PERSONS_FLUSH_INTERVAL, flush_interval);
     let topic = table.or("topic", DEFAULT_PERSON_TOPIC, rules::topic_name);
@@ -202,11 +201,12 @@ pub(super) fn persons(
     }
     let audit = table.section("audit", audit);
     let postgres = match has_source {
-        true => Some(table.section("postgres", |table| postgres(table, base, audit))?),
+        true => Some(table.section("postgres", |table| postgres(table, base, audit, profile))?),
         false => None,
     };
     let consumer = consumer(table);
-    let distinct_id_table = table.or("distinct_id_table", distinct_id_table, rules::one_of(TABLE_NAMES));
+    let distinct_id_table =
+        table.or("distinct_id_table", profile.distinct_id_table(), rules::one_of(TABLE_NAMES));
     Some(Persons { topic, distinct_id_topic, group, consumer, flush_interval, distinct_id_table, postgres })
 }
 
@@ -222,6 +222,7 @@ fn postgres(
     table: &mut ConfigTable<'_>,
     base: &Path,
     (audit, audit_interval): (AuditMode, Duration),
+    profile: EventProfile,
 ) -> Option<Postgres> {
     let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
     let database = table.required("database", r#""posthog""#, rules::text);
@@ -244,7 +245,7 @@ fn postgres(
         audit,
         audit_interval,
         person: table.section("person", person_table),
-        distinct_id: table.section("distinct_id", distinct_id_table),
+        distinct_id: table.section("distinct_id", |table| distinct_id_table(table, profile)),
         address: address?,
         database: database?,
         user: user?,
@@ -267,7 +268,8 @@ fn person_table(table: &mut ConfigTable<'_>) -> PersonTable {
     }
 }
 
-fn distinct_id_table(table: &mut ConfigTable<'_>) -> DistinctIdTable {
+fn distinct_id_table(table: &mut ConfigTable<'_>, profile: EventProfile) -> DistinctIdTable {
+    let person_changes = table.optional("person_changes", rules::text);
     DistinctIdTable {
         table: table_name(table, "posthog_persondistinctid"),
         id: column(table, "id"),
@@ -275,6 +277,7 @@ fn distinct_id_table(table: &mut ConfigTable<'_>) -> DistinctIdTable {
         distinct_id: column(table, "distinct_id"),
         person_id: column(table, "person_id"),
         version: column(table, "version"),
+        person_changes: person_changes.or(profile.person_changes().map(str::to_owned)),
         is_deleted: table.optional("is_deleted", rules::text),
     }
 }

@@ -49,9 +49,7 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     let kafka = top.section("kafka", |table| kafka(table, base));
     let events = top.section("events", |table| events(table, &database));
     let persons = match top.holds("persons") {
-        true => {
-            Some(top.section("persons", |table| persons(table, base, events.profile.distinct_id_table()))?)
-        }
+        true => Some(top.section("persons", |table| persons(table, base, events.profile))?),
         false => None,
     };
     let unmanaged = top.section("schema", unmanaged);

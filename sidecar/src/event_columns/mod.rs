@@ -42,6 +42,15 @@ impl EventProfile {
             Self::Posthog => "person_distinct_id2",
         }
     }
+
+    /// The column of the application's distinct ids that is above 0 if earlier events can have
+    /// another person.
+    pub(crate) fn person_changes(self) -> Option<&'static str> {
+        match self {
+            Self::Core => None,
+            Self::Posthog => Some("version"),
+        }
+    }
 }
 
 /// A column of `sharded_events`.

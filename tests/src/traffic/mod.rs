@@ -9,8 +9,6 @@ mod event;
 mod register;
 mod visits;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -79,19 +77,6 @@ impl Traffic {
         })
         .collect()
     }
-
-    /// Rows of `person_distinct_id_overrides`: distinct ids whose person is another one than when
-    /// one of their events was ingested.
-    pub fn overrides(&self) -> Vec<Value> {
-        let mut changed: BTreeMap<(i64, &str), Uuid> = BTreeMap::new();
-        for event in &self.events {
-            if let Some(owner) = self.owner(event).filter(|owner| owner.person != event.ingested_person()) {
-                changed.insert((event.team, &event.distinct_id), owner.person);
-            }
-        }
-        let row = |((team, distinct_id), person): ((i64, &str), Uuid)| json!({"team_id": team, "distinct_id": distinct_id, "person_id": person, "is_deleted": 0, "version": 1});
-        changed.into_iter().map(row).collect()
-    }
 }
 
 #[cfg(test)]
@@ -117,7 +102,6 @@ mod tests {
         {
             assert!(changes.contains_key(kind), "{kind}: {changes:?}");
         }
-        assert!(traffic.overrides().len() > 10, "{} overrides", traffic.overrides().len());
         assert!(traffic.events.windows(2).all(|pair| pair[0].timestamp < pair[1].timestamp));
         let personless = traffic.events.iter().filter(|event| event.person.mode == "propertyless").count();
         let groups = traffic.events.iter().filter(|event| event.group.is_some()).count();

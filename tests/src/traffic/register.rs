@@ -31,6 +31,8 @@ pub struct PersonRegister {
     pub persons: BTreeMap<Uuid, RegisteredPerson>,
     /// By team and distinct id. Deleted distinct ids keep their last person.
     pub owners: BTreeMap<(i64, String), Owner>,
+    /// Distinct ids with events from before they had a person.
+    pub(super) personless: BTreeMap<(i64, String), Uuid>,
     /// One transaction each, in order.
     pub transactions: Vec<String>,
     /// Counts of changes by kind, so that a test can require each.
@@ -83,10 +85,13 @@ impl PersonRegister {
 
     /// The statement that adds a distinct id.
     fn add(&mut self, team: i64, distinct_id: &str, person: Uuid) -> String {
-        self.owners.insert((team, distinct_id.to_owned()), Owner { person, is_live: true });
+        let key = (team, distinct_id.to_owned());
+        // The application says so if events can have another person.
+        let version = u8::from(self.personless.contains_key(&key));
+        self.owners.insert(key, Owner { person, is_live: true });
         format!(
             "INSERT INTO posthog_persondistinctid (team_id, distinct_id, person_id, version) \
-             SELECT {team}, {}, id, 0 FROM posthog_person WHERE uuid = '{person}';",
+             SELECT {team}, {}, id, {version} FROM posthog_person WHERE uuid = '{person}';",
             quoted(distinct_id)
         )
     }

@@ -1,12 +1,11 @@
 //! Visits: who comes when, what they do, and what changes about their persons.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::elements::ElementsChain;
 use super::event::{EventGroup, EventPerson, TrafficEvent};
@@ -65,7 +64,6 @@ pub(super) struct Visits {
     random: StdRng,
     register: PersonRegister,
     /// Persons of visitors without one: each distinct id has its own.
-    personless: BTreeMap<(i64, String), Uuid>,
     times: BTreeSet<i64>,
     events: Vec<TrafficEvent>,
 }
@@ -95,13 +93,8 @@ impl Visits {
             })
             .collect();
         starts.sort_unstable();
-        let mut visits = Self {
-            random,
-            register: PersonRegister::default(),
-            personless: BTreeMap::new(),
-            times: BTreeSet::new(),
-            events: Vec::new(),
-        };
+        let mut visits =
+            Self { random, register: PersonRegister::default(), times: BTreeSet::new(), events: Vec::new() };
         for (start, visitor) in starts {
             visits.visit(start, &mut people[visitor]);
         }
@@ -217,6 +210,7 @@ impl Visits {
             None if context.is_personless && !visitor.is_identified => {
                 let random = &mut self.random;
                 let id = self
+                    .register
                     .personless
                     .entry((team, distinct_id.to_owned()))
                     .or_insert_with(|| random_uuid(random));

@@ -55,12 +55,12 @@ fn problem(column: &EventColumn) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_columns::posthog;
+    use crate::event_columns::EventProfile;
 
     #[test]
     fn a_column_is_filled_in_some_files_and_has_its_default_in_the_others() {
         let filled = [BTreeSet::from(["person_id", "person_mode"]), BTreeSet::from(["person_id"])];
-        let (fills, defaults) = summarize(&filled, &posthog());
+        let (fills, defaults) = summarize(&filled, &EventProfile::Posthog.columns());
         let counts = |all: &[ExtraSummary]| -> Vec<(String, usize)> {
             all.iter().map(|column| (column.column.clone(), column.files)).collect()
         };

@@ -70,6 +70,7 @@ pub(crate) struct Table {
 }
 
 /// Config keys of optional columns, which come last.
+const PERSON_CHANGES: &str = "person_changes";
 const IS_DELETED: &str = "is_deleted";
 const MERGED_INTO: &str = "merged_into_id";
 
@@ -127,6 +128,9 @@ impl Table {
         if versioned {
             distinct_id.push(column("version", &names.version, Type::Integer, true));
         }
+        distinct_id.extend(
+            names.person_changes.iter().map(|name| column(PERSON_CHANGES, name, Type::Integer, false)),
+        );
         distinct_id
             .extend(names.is_deleted.iter().map(|name| column(IS_DELETED, name, Type::Boolean, false)));
         [
@@ -137,6 +141,12 @@ impl Table {
                 columns: distinct_id,
             },
         ]
+    }
+
+    /// The index of the column that is above 0 if earlier events can have another person, if
+    /// configured.
+    pub(crate) fn person_changes(&self) -> Option<usize> {
+        self.columns.iter().position(|column| column.key == PERSON_CHANGES)
     }
 
     /// The index of the column that marks a remaining row as deleted, if configured.

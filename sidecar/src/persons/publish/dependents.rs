@@ -51,7 +51,7 @@ impl Lookup {
         let uuids = self.uuids(&ids).await?;
         let mut dependents = Vec::with_capacity(rows.len());
         for row in rows {
-            let Some(DistinctId { key, person_id: Some(person_id), is_deleted }) =
+            let Some(DistinctId { key, person_id: Some(person_id), is_deleted, .. }) =
                 RowReader::new(table, &row).distinct_id()?
             else {
                 continue;

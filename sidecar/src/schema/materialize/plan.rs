@@ -125,11 +125,11 @@ fn refuse_differences(plans: &[SchemaPlan], columns: &[String], indexes: &[Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_columns::posthog;
+    use crate::event_columns::EventProfile;
 
     #[test]
     fn names_each_column_once_in_the_order_of_the_table() {
-        let columns = posthog();
+        let columns = EventProfile::Posthog.columns();
         let names = ["$window_id", "$session_id", "$window_id"].map(str::to_owned);
         let found = known(&columns, &names).expect("all are known");
         assert_eq!(
@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn refuses_a_column_of_messages_with_the_names_that_it_takes() {
-        let refused = |name: &str| known(&posthog(), &[name.to_owned()]).expect_err(name).to_string();
+        let refused = |name: &str| {
+            known(&EventProfile::Posthog.columns(), &[name.to_owned()]).expect_err(name).to_string()
+        };
         assert!(refused("person_id").contains("these are: $group_0, "), "{}", refused("person_id"));
         let none = known(&[], &["x".to_owned()]).expect_err("x").to_string();
         assert!(none.contains("[[events.materialized]]"), "{none}");

@@ -7,7 +7,7 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use super::parse;
 use crate::backfill::extra::FilledColumn;
 use crate::backfill::map::{Mapping, MappingError, PRESETS};
-use crate::event_columns::posthog;
+use crate::event_columns::EventProfile;
 
 const SMALL: &str = "uuid = \"id\"\nevent = \"name\"\ntimestamp = \"at\"\ndistinct_id = \"who\"\n";
 
@@ -76,7 +76,8 @@ fn the_example_is_right() {
     parse(example).unwrap_or_else(|error| panic!("{error}"));
     // The keys of columns that not every config has are comments.
     let whole = example.replace("# person_", "person_");
-    let mapping = Mapping::parse(&whole, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    let mapping =
+        Mapping::parse(&whole, &EventProfile::Posthog.columns()).unwrap_or_else(|error| panic!("{error}"));
     assert_ne!(format!("{mapping:?}"), format!("{:?}", parse(example).expect("good")));
 }
 
@@ -181,7 +182,7 @@ fn fingerprints_of_core_loads_never_change() {
 
 #[test]
 fn columns_beyond_the_core_are_filled_by_name_and_are_part_of_the_fingerprint() {
-    let identity = Mapping::preset("identity", &posthog()).expect("it is there");
+    let identity = Mapping::preset("identity", &EventProfile::Posthog.columns()).expect("it is there");
     let plain = Mapping::preset("identity", &[]).expect("it is there");
     let mut columns = vec![
         ("uuid", DataType::Utf8),
@@ -208,19 +209,21 @@ fn columns_beyond_the_core_are_filled_by_name_and_are_part_of_the_fingerprint() 
     assert_eq!(bound(&plain, &columns).extra_names().count(), 0);
     // The same sources in a mapping file are the same load.
     let text = include_str!("../presets/identity.toml").to_owned() + "person_id = \"person_id\"\n";
-    let given = Mapping::parse(&text, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    let given =
+        Mapping::parse(&text, &EventProfile::Posthog.columns()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(bound(&given, &columns).fingerprint(), filled.fingerprint());
     let text = text.replace(
         "\"person_id\"\n",
         "{ column = \"person_id\", default = \"018f3e5a-7b1c-7def-8abc-000000000000\" }\n",
     );
-    let other = Mapping::parse(&text, &posthog()).unwrap_or_else(|error| panic!("{error}"));
+    let other =
+        Mapping::parse(&text, &EventProfile::Posthog.columns()).unwrap_or_else(|error| panic!("{error}"));
     assert_ne!(bound(&other, &columns).fingerprint(), filled.fingerprint());
 }
 
 #[test]
 fn a_column_beyond_the_core_of_the_wrong_type_is_found_before_the_first_row() {
-    let identity = Mapping::preset("identity", &posthog()).expect("it is there");
+    let identity = Mapping::preset("identity", &EventProfile::Posthog.columns()).expect("it is there");
     let columns = [
         ("uuid", DataType::Utf8),
         ("event", DataType::Utf8),
