@@ -55,6 +55,7 @@ const STRANGE: &[(&str, &str)] = &[
     ("force_primary_key", "1"),
     ("show_table_uuid_in_table_create_query_if_not_nil", "1"),
     ("input_format_native_decode_types_in_binary_format", "1"),
+    ("input_format_native_allow_types_conversion", "0"),
     ("input_format_defaults_for_omitted_fields", "0"),
     ("input_format_force_null_for_omitted_fields", "1"),
     ("input_format_tsv_enum_as_number", "1"),

@@ -55,6 +55,7 @@ pub const SETTINGS: [(&str, &str); 37] = [
     ("show_table_uuid_in_table_create_query_if_not_nil", "0"),
     // Wire formats.
     ("input_format_native_decode_types_in_binary_format", "0"),
+    ("input_format_native_allow_types_conversion", "1"),
     ("input_format_defaults_for_omitted_fields", "1"),
     ("input_format_force_null_for_omitted_fields", "0"),
     ("input_format_tsv_enum_as_number", "0"),
