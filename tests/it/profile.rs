@@ -316,7 +316,7 @@ fn the_posthog_profile_stores_what_its_messages_have(site: &mut Site<'_>) -> any
         site.query_on(
             node,
             &format!(
-                "INSERT INTO {{db}}.person_distinct_id (team_id, distinct_id, person_id, is_deleted, version) \
+                "INSERT INTO {{db}}.person_distinct_id2 (team_id, distinct_id, person_id, is_deleted, version) \
                  SELECT team_id, distinct_id, '{now}', 0, 1 FROM {{db}}.events WHERE distinct_id = '{distinct_id}'"
             ),
         )?;

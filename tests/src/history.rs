@@ -13,6 +13,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
 
 use crate::events::{Event, Generator, Profile};
 
@@ -122,6 +124,12 @@ fn month(event: &Event) -> String {
     timestamp.strftime("%Y-%m").to_string()
 }
 
+/// The person of a distinct id, always the same one.
+fn person(distinct_id: &str) -> Uuid {
+    let digest = Sha256::digest(distinct_id);
+    Builder::from_random_bytes(digest.first_chunk().copied().unwrap_or_default()).into_uuid()
+}
+
 fn batch(events: &[Event], generator: &Generator) -> anyhow::Result<RecordBatch> {
     let texts = |text: &dyn Fn(&Event) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(events.iter().map(text)))
@@ -134,7 +142,7 @@ fn batch(events: &[Event], generator: &Generator) -> anyhow::Result<RecordBatch>
         ("uuid", texts(&|event| event.uuid.to_string())),
         ("event", texts(&|event| event.event.to_owned())),
         ("distinct_id", texts(&|event| event.distinct_id.clone())),
-        ("person_id", texts(&|_| String::new())),
+        ("person_id", texts(&|event| person(&event.distinct_id).to_string())),
         ("properties", texts(&|event| generator.properties(event.properties).to_owned())),
         ("person_properties", texts(&|_| "{}".to_owned())),
         ("elements_chain", texts(&|_| String::new())),

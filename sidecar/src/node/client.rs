@@ -20,7 +20,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// With another value a result can be wrong or a statement fails; `tests/it/profiles.rs` has a case
 /// for each. Settings that only tests and experiments use are left out, because an older server
 /// does not know them and would reject every request.
-pub const SETTINGS: [(&str, &str); 37] = [
+pub const SETTINGS: [(&str, &str); 38] = [
     // A result has all rows of the query, unchanged, and no others.
     ("final", "0"),
     ("apply_deleted_mask", "1"),

@@ -41,8 +41,10 @@ impl Traffic {
     pub fn oracle_events(&self) -> Vec<Map<String, Value>> {
         let row = |event: &TrafficEvent| {
             let owner = self.owner(event);
-            let live = owner.filter(|owner| owner.is_live).map_or(Uuid::nil(), |owner| owner.person);
-            let overridden = owner.map_or(event.ingested_person(), |owner| owner.person);
+            let live = owner.filter(|owner| owner.is_live).map(|owner| owner.person);
+            // Queries leave out the overrides of deleted distinct ids.
+            let overridden = live.unwrap_or(event.ingested_person());
+            let live = live.unwrap_or_default();
             let mut row = event.oracle_row();
             row.insert("live_person".to_owned(), live.to_string().into());
             row.insert("overridden_person".to_owned(), overridden.to_string().into());
