@@ -64,6 +64,7 @@ files![
     "changes/drop_foreign.sql",
     "changes/drop_index.sql",
     "changes/drop_table.sql",
+    "changes/drop_view.sql",
     "changes/flush_distributed.sql",
     "changes/materialize.sql",
     "changes/modify_column.sql",

@@ -1,6 +1,5 @@
 -- Purpose: keeps the versions of distinct ids that change an earlier person.
--- Reads:   kafka_person_distinct_id; its own table; for rows of a snapshot
---          {{ persons.distinct_id_table }}.
+-- Reads:   kafka_person_distinct_id, {{ persons.distinct_id_table }} and its own table.
 -- Writes:  person_distinct_id_overrides.
 -- Runs on: every node.
 --
@@ -14,10 +13,10 @@ CREATE MATERIALIZED VIEW {{ database }}.person_distinct_id_overrides_mv TO {{ da
 AS SELECT team_id, distinct_id, person_id, is_deleted, version, _timestamp, _offset
 FROM
 (
-{% filter indent(4, true) %}{% set read_where = "(key.is_deleted IN ('1', 'true')) OR (ifNull(key.mapping, 'copied') = 'copied')" %}{% include 'persons/distinct_id_history.sql' %}{% endfilter %}
+{% filter indent(4, true) %}{% set read_where = '1' %}{% include 'persons/distinct_id_history.sql' %}{% endfilter %}
 )
 WHERE changes
-    OR ((mapping = 'copied') AND (first_person NOT IN (person_id, toUUID('00000000-0000-0000-0000-000000000000'))))
+    OR arrayExists(stored -> (stored != person_id), persons)
     OR ((team_id, distinct_id) IN
     (
         SELECT team_id, distinct_id

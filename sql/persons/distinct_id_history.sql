@@ -1,4 +1,4 @@
-{#- Versions of distinct ids with what is known of their persons: `first_person` of the table, for
+{#- Versions of distinct ids with what is known of their persons: all `persons` of the table, for
     messages for which `read_where` holds, and whether a version of the block `changes` an earlier
     person. A deletion without a person has the last one of the block or of the table, so that
     deleted persons are not counted as one. A message says whether its row was new, changed or copied
@@ -19,7 +19,7 @@ SELECT
     versions._offset AS _offset,
     versions.mapping AS mapping,
     versions.changes AS changes,
-    ifNull(history.first_person, {{ nobody }}) AS first_person
+    history.persons AS persons
 FROM
 (
     SELECT
@@ -38,7 +38,7 @@ LEFT ANY JOIN
         stored.team_id AS team_id,
         stored.distinct_id AS distinct_id,
         argMax(stored.person_id, stored.version) AS last_person,
-        argMin(stored.person_id, stored.version) AS first_person
+        groupUniqArray(stored.person_id) AS persons
     FROM {{ database }}.{{ persons.distinct_id_table }} AS stored
     WHERE ((stored.team_id, stored.distinct_id) IN ({% filter indent(8) %}{% set keys_where = read_where %}{% include 'persons/distinct_id_keys.sql' %}{% endfilter %}))
         AND (stored.person_id != {{ nobody }})

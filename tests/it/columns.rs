@@ -11,9 +11,10 @@ use posthouse_tests::load::{Load, Produced};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, wait_until};
 use posthouse_tests::torture::ingest;
+use serde_json::{Value, json};
 
-use crate::events::PROFILE;
-use crate::produce::consumed;
+use crate::events::{PROFILE, event};
+use crate::produce::{consumed, produce};
 use crate::seed;
 
 tests! {
@@ -115,6 +116,20 @@ fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
          countIf(`mat_$current_url` = '' OR `mat_$browser_version` = '') FROM {db}.events",
     )?;
     ensure!(wrong == "0\t0\t0", "{wrong} rows have wrong columns");
+    // THEN events from before the profile have no person, and new ones have theirs
+    let persons =
+        "SELECT countIf(person_id != toUUID('00000000-0000-0000-0000-000000000000')) FROM {db}.events";
+    ensure!(site.query(persons)? == "0", "persons of events without one");
+    let messages: Vec<String> = (0..20)
+        .map(|number| {
+            let mut event = event(number);
+            event.insert("person_id".to_owned(), json!(format!("0190a5c2-6f2a-7000-8000-{number:012}")));
+            Value::Object(event).to_string()
+        })
+        .collect();
+    produce(&site, &messages.iter().map(|message| Some(message.as_bytes())).collect::<Vec<_>>())?;
+    consumed(&site)?;
+    ensure!(site.query(persons)? == "20", "new events have no persons");
     // THEN some parts hold the column, and some were written before it
     for node in 0..stack.nodes().len() {
         let parts = site.query_on(

@@ -268,6 +268,9 @@ fn person_table(table: &mut ConfigTable<'_>) -> PersonTable {
     }
 }
 
+/// `person_changes` of tables without such a column.
+const NO_COLUMN: &str = "none";
+
 fn distinct_id_table(table: &mut ConfigTable<'_>, profile: EventProfile) -> DistinctIdTable {
     let person_changes = table.optional("person_changes", rules::text);
     DistinctIdTable {
@@ -277,7 +280,9 @@ fn distinct_id_table(table: &mut ConfigTable<'_>, profile: EventProfile) -> Dist
         distinct_id: column(table, "distinct_id"),
         person_id: column(table, "person_id"),
         version: column(table, "version"),
-        person_changes: person_changes.or(profile.person_changes().map(str::to_owned)),
+        person_changes: person_changes
+            .or(profile.person_changes().map(str::to_owned))
+            .filter(|name| name != NO_COLUMN),
         is_deleted: table.optional("is_deleted", rules::text),
     }
 }

@@ -13,7 +13,7 @@ use super::objects::Section;
 use super::plan::SchemaPlan;
 use super::steps::SchemaStep;
 use crate::config::Config;
-use crate::event_columns::{ColumnOrigin, Derivation};
+use crate::event_columns::{ColumnOrigin, Derivation, changing_function};
 use crate::sql::{self, RenderError};
 
 /// Table with the events of a shard, and the table for queries.
@@ -28,8 +28,8 @@ pub(crate) enum DropColumnError {
     #[error("sharded_events has no column {0} on any node; no change was made")]
     Missing(String),
     #[error(
-        "{declaration} of {STORAGE} on {node} is not MATERIALIZED, so its values are stored nowhere else; no change was \
-         made. To drop it all the same: ALTER TABLE {STORAGE} DROP COLUMN by hand"
+        "{declaration} of {STORAGE} on {node} is not computed from other columns alone, so its values are stored nowhere \
+         else; no change was made. To drop it all the same: ALTER TABLE {STORAGE} DROP COLUMN by hand"
     )]
     HoldsData { declaration: String, node: String },
     #[error("{STORAGE} on {node} needs the column {column} for {dependent}; no change was made")]
@@ -54,6 +54,9 @@ pub(crate) fn drop_column_steps(
     plans: &[SchemaPlan],
     columns: &BTreeSet<String>,
 ) -> Result<Vec<SchemaStep>, DropColumnError> {
+    if columns.is_empty() {
+        return Ok(Vec::new());
+    }
     for column in columns {
         check(config, plans, column)?;
     }
@@ -131,7 +134,9 @@ fn own_columns(plan: &SchemaPlan) -> impl Iterator<Item = ColumnDeclaration> {
 }
 
 fn is_materialized(column: &ColumnDeclaration) -> bool {
-    column.default.as_ref().is_some_and(|(kind, _)| kind == "MATERIALIZED")
+    let is_computed =
+        |(kind, text): &(_, String)| kind == "MATERIALIZED" && changing_function(text).is_none();
+    column.default.as_ref().is_some_and(is_computed)
 }
 
 /// A kind of step.

@@ -1,9 +1,12 @@
 //! Planning of the schema changes of one node.
 
+mod protected;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use self::protected::{changing_column, is_accepted_instead, renaming, stored_instead};
 use super::column::ColumnDeclaration;
 use super::compare::{Comparison, ObjectDifference, StorageColumns, Unmanaged, compare};
 use super::definition::Definition;
@@ -11,7 +14,6 @@ use super::feeders::Feeder;
 use super::objects::{Role, SchemaObject};
 use super::upgrades::Upgrade;
 use crate::config::{Config, Consumer};
-use crate::event_columns::changing_function;
 
 /// An object on one node, as the config describes it.
 #[derive(Debug, Clone)]
@@ -90,6 +92,8 @@ pub(crate) enum Action {
     Rename {
         /// Its present name.
         from: &'static str,
+        /// Whether our view has the new name, and is dropped first.
+        over_view: bool,
     },
     /// Drops our consumer or view, because the config leaves ingestion to another program or node.
     Drop,
@@ -204,7 +208,10 @@ fn judge(
     let storage = distributed_target(&desired.definition);
     let storage = storage.and_then(|name| surroundings.storage.get(name)).cloned().unwrap_or_default();
     let replay = surroundings.replays.get(object.name).cloned();
-    let is_renamed = plan.changes.iter().any(|change| change.action == Action::Rename { from: object.name });
+    let is_renamed = plan
+        .changes
+        .iter()
+        .any(|change| matches!(change.action, Action::Rename { from, .. } if from == object.name));
     let mut change = |action, differences| {
         plan.changes.push(SchemaChange {
             object: object.name.to_owned(),
@@ -220,21 +227,30 @@ fn judge(
                 surroundings.config.database, object.name
             );
             change(Action::Leave { next_step, blocks: true }, Vec::new());
-        } else if let Some(from) = former_name(desired, observed).filter(|_| desired.asked_for) {
-            change(Action::Rename { from }, Vec::new());
+        } else if let Some(renaming) = renaming(desired, observed) {
+            change(renaming, Vec::new());
         } else if desired.asked_for {
             let keep = carried(object.role, &storage, &Definition::default(), &observed.feeders);
             change(Action::Create { sql: desired.sql.clone(), keep, replay }, Vec::new());
         }
         return;
     };
+    if let Some(renaming) = renaming(desired, observed) {
+        change(renaming, Vec::new());
+        return;
+    }
     if desired.asked_for && object.role != Role::Storage && found.holds_rows() {
-        let action = if is_renamed {
-            Action::Create { sql: desired.sql.clone(), keep: Vec::new(), replay: None }
+        if is_renamed {
+            change(Action::Create { sql: desired.sql.clone(), keep: Vec::new(), replay: None }, Vec::new());
+        } else if is_accepted_instead(object, surroundings.config) {
+            plan.unmanaged.push(Unmanaged {
+                object: object.name.to_owned(),
+                part: "kind".to_owned(),
+                observed: found.head.clone(),
+            });
         } else {
-            stored_instead(object, surroundings.config)
-        };
-        change(action, Vec::new());
+            change(stored_instead(object, surroundings.config), Vec::new());
+        }
         return;
     }
     let is_accepted = |part: &str| surroundings.config.unmanaged.contains(&format!("{} {part}", object.name));
@@ -277,40 +293,6 @@ fn judge(
         part,
         observed,
     }));
-}
-
-/// A column that the config does not name, with another value for each insert. A block that is sent
-/// again after a crash would be stored twice.
-fn changing_column((part, text): &(String, String)) -> Option<(Action, ObjectDifference)> {
-    let (_, expression) = ColumnDeclaration::parse(text)?.default?;
-    let function = changing_function(&expression)?;
-    let next_step = format!(
-        "column {part} calls {function}, so a block that is sent again after a crash is stored twice: ALTER TABLE \
-         sharded_events MODIFY COLUMN {part} REMOVE DEFAULT, or name it in [[events.columns]], or accept it in the config: \
-         [schema] unmanaged = [{:?}]",
-        format!("sharded_events {part}")
-    );
-    let difference = ObjectDifference { part: part.clone(), wanted: None, found: Some(text.clone()) };
-    Some((Action::Leave { next_step, blocks: false }, difference))
-}
-
-/// The other name under which the node has the table, with the same engine and order of rows.
-fn former_name(desired: &Desired, observed: &ObservedSchema) -> Option<&'static str> {
-    let name = desired.object.former_name()?;
-    let found = observed.tables.get(name)?;
-    let is_same = |keyword| found.clauses.get(keyword) == desired.definition.clauses.get(keyword);
-    (is_same("ENGINE") && is_same("ORDER BY")).then_some(name)
-}
-
-/// A table with rows stays, although the schema has a view or another table of this name.
-fn stored_instead(object: &SchemaObject, config: &Config) -> Action {
-    let next_step = format!(
-        "a table with rows has this name on the node, and posthouse drops none: RENAME TABLE {database}.{name} TO \
-         {database}.{name}_before there, then plan again",
-        database = config.database,
-        name = object.name
-    );
-    Action::Leave { next_step, blocks: object.role != Role::Query }
 }
 
 /// Columns of all storages that the config does not name and a Distributed table lacks. For queries

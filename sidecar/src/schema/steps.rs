@@ -229,7 +229,10 @@ impl StepList<'_> {
                 self.create(plan, table, sql);
                 self.keep(plan, table, keep)?;
             }
-            Action::Rename { from } => {
+            Action::Rename { from, over_view } => {
+                if *over_view {
+                    self.push(plan, format!("drop {table}"), "drop_view", table, "")?;
+                }
                 self.push(plan, format!("rename {from} to {table}"), "rename_table", table, from)?;
             }
             _ => {}

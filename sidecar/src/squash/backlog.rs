@@ -4,24 +4,36 @@ use anyhow::bail;
 use jiff::Timestamp;
 
 use crate::cluster::Cluster;
-use crate::topics::groups::{date, lags, observe};
+use crate::topics::groups::{Lag, date, lags, observe};
 
-/// Refuses a squash while a reader of the topic has events from before the cutoff to read. Their
-/// overrides would be gone before they are stored.
-pub(super) async fn refuse_older_than(cluster: &Cluster, cutoff: Timestamp) -> anyhow::Result<()> {
-    let topic = &cluster.config.events.topic;
+/// Refuses a squash while a reader of the topic has events from before `time` to read, or when that
+/// is unknown. Their overrides would be gone before they are stored.
+pub(super) async fn refuse_older_than(cluster: &Cluster, time: Timestamp) -> anyhow::Result<()> {
+    let events = &cluster.config.events;
     let seen = observe(cluster, None).await?;
     let mut lags = lags(&seen, None);
-    lags.retain(|lag| lag.topic == *topic && !lag.tables.is_empty());
+    // The group of a consumer that is paused has no tables.
+    lags.retain(|lag| lag.topic == events.topic && (!lag.tables.is_empty() || lag.group == events.group));
     date(cluster.kafka()?, &mut lags).await?;
-    for lag in lags {
-        let oldest = lag.oldest_unread.and_then(|time| Timestamp::from_millisecond(time).ok());
-        if let Some(oldest) = oldest.filter(|oldest| *oldest < cutoff) {
-            bail!(
-                "group {} has not read events of {topic} since {oldest}, and they may have former persons: wait until it \
-                 has read them, or give a larger --older-than",
-                lag.group
-            );
+    lags.iter().try_for_each(|lag| judge(lag, time))
+}
+
+fn judge(lag: &Lag, time: Timestamp) -> anyhow::Result<()> {
+    let Lag { group, topic, .. } = lag;
+    for partition in &lag.partitions {
+        let oldest = partition.oldest_unread.and_then(|time| Timestamp::from_millisecond(time).ok());
+        match (partition.lag, oldest) {
+            (Some(0), _) => {}
+            (Some(_), Some(oldest)) if oldest >= time => {}
+            (Some(_), Some(oldest)) => bail!(
+                "group {group} has not read events of {topic} since {oldest}, and they may have former persons: wait until it \
+                 has read them, or give more than twice that age as --older-than"
+            ),
+            (None, _) | (Some(_), None) => bail!(
+                "it is unknown how old the unread events of {topic} are in partition {} for group {group}, and they may have \
+                 former persons: squash again when the partition answers (posthouse topics groups)",
+                partition.partition
+            ),
         }
     }
     Ok(())

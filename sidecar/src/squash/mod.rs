@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::config::DISTINCT_ID_TABLES;
 use crate::node::reach_all;
+use crate::topics::{Lock, LockScope};
 
 pub(crate) use self::plan::{SquashPlan, plan};
 use self::round::Round;
@@ -35,7 +36,8 @@ pub(crate) enum SquashSource {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SquashRequest {
     pub(crate) source: SquashSource,
-    /// Age from which changes are squashed, so that events in flight are stored before.
+    /// Age from which changes are squashed. Events of half this age must have been read, because
+    /// they may have former persons.
     pub(crate) older_than: Duration,
     /// Distinct ids of a round, which every node holds in memory.
     pub(crate) ids_per_round: u64,
@@ -69,18 +71,19 @@ pub(crate) type OnStep<'a> = &'a (dyn Fn(SquashStep) + Sync);
 /// Squashes on all nodes.
 ///
 /// # Errors
-/// Fails before any change if a node is unreachable or old events are unread. After a later error
-/// the overrides of the round are still there.
+/// Fails before any change if a node is unreachable, old events are unread or another squash runs.
+/// After a later error the overrides of the round are still there.
 pub(crate) async fn run(
     cluster: &Cluster,
     request: &SquashRequest,
     on_step: OnStep<'_>,
 ) -> anyhow::Result<SquashReport> {
+    let lock = Lock::take(cluster.kafka()?, &LockScope::squash(&cluster.config.database)).await?;
     let scope = Scope::new(cluster, request).await?;
     let rounds = scope.rounds(request).await?;
     let mut report = SquashReport::default();
     for round in 0..rounds {
-        let round = Round { scope: &scope, round, rounds };
+        let round = Round { scope: &scope, lock: &lock, round, rounds };
         let done = round.run(on_step).await?;
         report.distinct_ids += done.distinct_ids;
         report.events += done.events;
@@ -114,7 +117,8 @@ impl<'a> Scope<'a> {
         };
         let age = jiff::SignedDuration::try_from(request.older_than)?;
         let cutoff = jiff::Timestamp::now().checked_sub(age).context("--older-than is before 1970")?;
-        backlog::refuse_older_than(cluster, cutoff).await?;
+        // An application may send events with a former person for a while after a change.
+        backlog::refuse_older_than(cluster, cutoff.checked_add(age / 2)?).await?;
         Ok(Self { cluster, source, cutoff: cutoff.as_second() })
     }
 

@@ -27,10 +27,14 @@ struct SquashedId {
     version: i64,
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-struct Held {
-    taken: u64,
+/// What a node holds of the set.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct HeldSet {
+    /// Distinct ids of `person_squash`.
+    pub(super) taken: u64,
+    /// Distinct ids of the lookup.
     looked_up: u64,
+    /// Sum of their hashes.
     sum: u64,
 }
 
@@ -42,15 +46,16 @@ struct Running {
 }
 
 impl Round<'_> {
-    /// Fills the set and its lookup on every node. Returns the number of distinct ids.
-    pub(super) async fn take(&self) -> anyhow::Result<u64> {
+    /// Fills the set and its lookup on every node.
+    pub(super) async fn take(&self) -> anyhow::Result<HeldSet> {
         let nodes = &self.scope.cluster.nodes;
         // A mutation of a killed squash reads the lookup until it is done.
         for node in nodes {
             self.wait_for_mutations(node).await?;
         }
         self.clear().await?;
-        let [first, others @ ..] = &nodes[..] else { return Ok(0) };
+        self.lock.check().await?;
+        let [first, others @ ..] = &nodes[..] else { return Ok(HeldSet::default()) };
         self.execute(first, "squash/load.sql").await?;
         if self.scope.cluster.config.replicated {
             for node in others {
@@ -64,29 +69,36 @@ impl Round<'_> {
             self.execute(node, "squash/look_up.sql").await?;
         }
         let held = self.held(first).await?;
-        for node in nodes {
+        self.expect(&held).await?;
+        Ok(held)
+    }
+
+    /// Fails unless every node has this set, and its lookup all of it.
+    pub(super) async fn expect(&self, wanted: &HeldSet) -> anyhow::Result<()> {
+        for node in &self.scope.cluster.nodes {
             let here = self.held(node).await?;
-            if here != held || here.taken != here.looked_up {
+            if here != *wanted || here.taken != here.looked_up {
                 bail!(
-                    "node {} has {} of the {} distinct ids of this round, and others: no event was written; run the \
-                     squash again, and look at the replication of person_squash if that fails too",
+                    "node {} has {} of the {} distinct ids of this round, or others: no override was removed; run the \
+                     squash again, and look at person_squash and its replication if that fails too",
                     node.name,
                     here.looked_up,
-                    held.taken
+                    wanted.taken
                 );
             }
         }
-        Ok(held.looked_up)
+        Ok(())
     }
 
-    async fn held(&self, node: &Node) -> anyhow::Result<Held> {
+    async fn held(&self, node: &Node) -> anyhow::Result<HeldSet> {
         let sql = sql::render("squash/held.sql", self.values())?;
-        let rows: Vec<Held> = node.rows(&sql).await?;
-        Ok(rows.into_iter().next().unwrap_or(Held { taken: 0, looked_up: 0, sum: 0 }))
+        let rows: Vec<HeldSet> = node.rows(&sql).await?;
+        Ok(rows.into_iter().next().unwrap_or_default())
     }
 
     /// Empties the set and its lookup.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
+        self.lock.check().await?;
         let replicated = self.scope.cluster.config.replicated;
         for (place, node) in self.scope.cluster.nodes.iter().enumerate() {
             self.statement(node, "squash/clear.sql", context! { table => "person_squash_lookup" }).await?;

@@ -31,6 +31,7 @@ impl Round<'_> {
             }
             for PartitionPlan { partition, events } in differing {
                 self.wait_for(node, on_step).await?;
+                self.lock.check().await?;
                 on_step(SquashStep::Writing {
                     node: node.name.clone(),
                     partition: partition.clone(),
@@ -53,6 +54,10 @@ impl Round<'_> {
     }
 
     async fn differing(&self, node: &Node) -> anyhow::Result<Vec<PartitionPlan>> {
+        if self.scope.cluster.config.replicated {
+            // Another replica may have stored events that this one has not fetched.
+            self.statement(node, "backfill/sync_replica.sql", context! { table => "sharded_events" }).await?;
+        }
         differing(node, context! { is_loaded => true, ..self.values() }).await
     }
 

@@ -5,6 +5,7 @@
 pub mod backfill;
 pub mod ingest;
 pub mod persons;
+pub mod squash;
 pub mod topics;
 
 use std::path::Path;

@@ -108,7 +108,7 @@ pub(super) fn text(proof: &Proof) -> String {
     let mut text = table(&[heading.map(str::to_owned).to_vec()].into_iter().chain(lines).collect::<Vec<_>>());
     text.push_str(&format!(
         "not proven: {} rows expected, {} found, {} merged with rows of the same event. Check whether rows were deleted, \
-         changed or inserted by hand since",
+         changed or inserted by hand since, or by posthouse persons squash if person_id was loaded",
         HumanCount(proof.rows),
         HumanCount(proof.found),
         HumanCount(proof.merged)

@@ -39,7 +39,7 @@ pub(in crate::cli) struct SquashArguments {
     #[arg(long)]
     apply: bool,
 
-    /// Age from which changes of persons are squashed; events before it must have been read
+    /// Age from which changes of persons are squashed; events of half this age must have been read
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration::option)]
     older_than: Duration,
 

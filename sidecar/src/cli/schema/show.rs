@@ -73,7 +73,7 @@ fn change_text(change: &SchemaChange) -> String {
         Action::Recreate { .. } => ('~', "dropped and recreated".to_owned()),
         Action::Drop => ('-', "dropped: the config leaves ingestion to another consumer or node".to_owned()),
         Action::Alter { .. } => ('~', "altered".to_owned()),
-        Action::Rename { from } => ('~', format!("renamed from {from}")),
+        Action::Rename { from, .. } => ('~', format!("renamed from {from}")),
         Action::Leave { next_step, .. } => ('!', next_step.clone()),
     };
     let mut text = format!("  {sign} {:<27} {action}\n", change.object);

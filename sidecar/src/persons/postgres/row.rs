@@ -94,8 +94,8 @@ pub(crate) struct DistinctId {
     pub(crate) key: DistinctIdKey,
     /// The person, by [`Person::id`]; absent for NULL.
     pub(crate) person_id: Option<i64>,
-    /// Whether earlier events can have another person; absent if no column says so.
-    pub(crate) has_changed: Option<bool>,
+    /// Whether a column says that earlier events can have another person.
+    pub(crate) has_changed: bool,
     /// Whether it is deleted although its row exists.
     pub(crate) is_deleted: bool,
 }
@@ -176,8 +176,8 @@ impl<'a> RowReader<'a> {
     pub(crate) fn distinct_id(&self) -> Result<Option<DistinctId>, ValueError> {
         let Some(key) = self.distinct_id_key()? else { return Ok(None) };
         let person_id = self.integer(distinct_id::PERSON)?;
-        let changes = self.table.person_changes().map(|place| self.integer(place)).transpose()?;
-        let has_changed = changes.map(|changes| changes.is_some_and(|changes| changes > 0));
+        let changes = self.table.person_changes().map(|place| self.integer(place)).transpose()?.flatten();
+        let has_changed = changes.is_some_and(|changes| changes > 0);
         Ok(Some(DistinctId { key, person_id, has_changed, is_deleted: self.is_deleted()? }))
     }
 

@@ -203,11 +203,7 @@ pub(crate) fn messages(
                 // A missing person has lost its distinct ids too, later in the stream. Until then
                 // the distinct id has no person.
                 let person = row.person_id.and_then(|id| persons.get(id)).filter(|_| !row.is_deleted);
-                let history = match (row.has_changed, change.history) {
-                    (Some(true), _) => MappingHistory::Changed,
-                    (Some(false), MappingHistory::Copied) => MappingHistory::New,
-                    (_, history) => history,
-                };
+                let history = if row.has_changed { MappingHistory::Changed } else { change.history };
                 messages.push(Outgoing::distinct_id(&row.key, person, version, history));
             }
         }

@@ -25,6 +25,7 @@ const SNAPSHOTS: &[(&str, &str)] = &[
     ("core.sql", ""),
     ("core_replicated.sql", "replicated = true\n"),
     ("posthog.sql", "events.profile = \"posthog\"\n"),
+    ("posthog_replicated.sql", "replicated = true\nevents.profile = \"posthog\"\n"),
     (
         "own.sql",
         "events.columns = [{ name = \"a b\", type = \"LowCardinality(Nullable(UInt8))\" }, { name = \"_partition\", type = \"UInt32\", value = \"partition\" }, { name = \"score\", type = \"Float64\", path = [\"context\", \"score\"] }, { name = \"ok\", type = \"Bool\", path = [\"context\", \"ok\"], index = \"minmax\" }, { name = \"tags\", type = \"Array(String)\", codec = \"ZSTD(3)\" }, { name = \"labels\", type = \"Map(String, String)\" }, { name = \"mode\", type = \"Nullable(Enum8('x' = 1))\", invalid = \"default\" }, { name = \"price\", type = \"Decimal(9, 2)\" }]\nevents.materialized = [{ name = \"mat_$browser\", property = \"$browser\", comment = \"column_materializer::$browser\" }, { name = \"length\", type = \"UInt64\", expression = \"length(properties)\", index = \"minmax\" }]\n",

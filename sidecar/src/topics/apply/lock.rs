@@ -1,4 +1,4 @@
-//! Lock of topic and schema changes: sole membership in a consumer group.
+//! Lock of changes to topics, schemas and persons of events: sole membership in a consumer group.
 //!
 //! The brokers expel a holder that dies, so a crash needs no cleanup.
 
@@ -21,6 +21,8 @@ use crate::span;
 pub(crate) const LOCK_GROUP: &str = "posthouse-topics";
 /// Prefix of the group of a schema's lock; the database follows.
 const SCHEMA_LOCK_PREFIX: &str = "posthouse-schema-";
+/// Prefix of the group of a squash's lock; the database follows.
+const SQUASH_LOCK_PREFIX: &str = "posthouse-squash-";
 
 /// Objects that one holder at a time may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +44,20 @@ impl LockScope {
             subject: format!("the schema of {database} is"),
         }
     }
+
+    /// Persons of a database's events.
+    pub(crate) fn squash(database: &str) -> Self {
+        Self {
+            group: format!("{SQUASH_LOCK_PREFIX}{database}"),
+            subject: format!("the persons of events of {database} are"),
+        }
+    }
 }
 
 /// Whether a consumer group is a lock. A lock reads no messages.
 pub(crate) fn is_lock(group: &str) -> bool {
-    group == LOCK_GROUP || group.starts_with(SCHEMA_LOCK_PREFIX)
+    let prefixes = [SCHEMA_LOCK_PREFIX, SQUASH_LOCK_PREFIX];
+    group == LOCK_GROUP || prefixes.into_iter().any(|prefix| group.starts_with(prefix))
 }
 /// A topic of every cluster with consumer groups. The lock reads no messages of it.
 const LOCK_TOPIC: &str = "__consumer_offsets";
