@@ -30,8 +30,9 @@ const PACE: Duration = Duration::from_millis(40);
 /// Pause between two lookups of the persons of some distinct ids, and events of each.
 const EVENTS_PACE: Duration = Duration::from_millis(50);
 const EVENTS_EACH: usize = 2;
-/// Time until a squash or a node is killed, and the length of an outage.
-const UNTIL_KILL_MS: std::ops::Range<u64> = 100..4_000;
+/// Time until a squash or a node is killed, which is longer than a dead holder keeps the lock, and
+/// the length of an outage.
+const UNTIL_KILL_MS: std::ops::Range<u64> = 100..12_000;
 const OUTAGE_MS: std::ops::Range<u64> = 200..2_000;
 /// Age of the changes that are squashed meanwhile. Half of it covers the time from the lookup of a
 /// person until its event can be read.
@@ -137,11 +138,12 @@ fn events(site: &Site<'_>, mut client: Client, seed: u64, stop: &AtomicBool) -> 
 fn torture(site: &Site<'_>, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<u32> {
     let mut random = StdRng::seed_from_u64(seed);
     for round in 1..=rounds {
+        accepted(site)?;
         let begin = Instant::now();
         let mut squash =
             site.spawn(&["persons", "squash", "--apply", "--older-than", AGE, "--ids-per-round", "50"])?;
         thread::sleep(Duration::from_millis(random.random_range(UNTIL_KILL_MS)));
-        let what = if random.random_bool(0.6) {
+        let what = if random.random_bool(0.75) {
             squash.kill()?;
             "the squash"
         } else {
@@ -158,6 +160,17 @@ fn torture(site: &Site<'_>, rounds: u32, seed: u64, say: &dyn Fn(String)) -> any
         ));
     }
     Ok(rounds)
+}
+
+/// Waits until the events are read that a squash wants to be stored, so that it is not refused.
+fn accepted(site: &Site<'_>) -> anyhow::Result<()> {
+    wait_until("a plan of a squash", END_LIMIT, || {
+        match site.posthouse(&["persons", "squash", "--older-than", AGE]) {
+            Ok(plan) if plan.code != 1 => ControlFlow::Break(Ok(())),
+            Ok(plan) => ControlFlow::Continue(anyhow!("{plan}")),
+            Err(error) => ControlFlow::Break(Err(error)),
+        }
+    })
 }
 
 /// Waits until everything has arrived, squashes the rest, and returns the rows of events and the
