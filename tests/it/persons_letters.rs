@@ -101,7 +101,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn everywhere_consumed(site: &Site<'_>) -> anyhow::Result<()> {
+/// Waits until every node has written all messages of persons, by all of its views.
+pub(crate) fn everywhere_consumed(site: &Site<'_>) -> anyhow::Result<()> {
     let (person, distinct_id) = site.person_topics();
     for node in site.stack.nodes() {
         consumed_by(site, &format!("{}_persons_{}", site.name(), node.name()), &person)?;

@@ -9,6 +9,7 @@ use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use posthouse_tests::traffic::{Traffic, TrafficEvent};
 use serde::Serialize;
 
+use crate::persons_letters::everywhere_consumed;
 use crate::persons_source::{follows, person_database};
 use crate::produce::{consumed, produce};
 use crate::profile_overrides::{LIVE_OVERRIDES, overrides_planned};
@@ -158,6 +159,7 @@ fn arrived(
 ) -> anyhow::Result<()> {
     consumed(site)?;
     follows(site, person_db, &daemon)?;
+    everywhere_consumed(site)?;
     ensure!(daemon.end()? == 0, "another exit code");
     for table in ORACLE {
         site.query(table)?;

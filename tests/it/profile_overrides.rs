@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::events::event;
+use crate::persons_letters::everywhere_consumed;
 use crate::persons_source::{LIMIT, follows};
 use crate::produce::{consumed, produce, produce_into};
 use crate::seed;
@@ -149,11 +150,15 @@ fn events_have_their_current_person_before_and_after_a_squash_that_is_killed(
         let workload = PersonWorkload { distinct_ids: 150, ..PersonWorkload::new(random.random(), CHANGES) };
         workload.run(&person_db, &AtomicBool::new(false))?;
         follows(site, &person_db, &daemon)?;
+        // The views of one block do not write it at the same time.
+        everywhere_consumed(site)?;
         let mapping = person_db.people()?.distinct_ids;
         seen.extend(mapping.keys().cloned());
         events_of_now(site, &mapping, &mut random)?;
         workload.run(&person_db, &AtomicBool::new(false))?;
         follows(site, &person_db, &daemon)?;
+        // The views of one block do not write it at the same time.
+        everywhere_consumed(site)?;
         let mapping = person_db.people()?.distinct_ids;
         // THEN the overrides give each event its current person, and are few
         has_current_persons(site, WITH_OVERRIDES, &mapping).with_context(|| format!("round {round}"))?;

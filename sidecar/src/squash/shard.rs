@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use minijinja::context;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::plan::{PartitionPlan, differing};
 use super::round::Round;
@@ -16,6 +16,8 @@ use crate::node::Node;
 const PASSES: usize = 3;
 /// Wait before the node's load is read again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Longest wait for a node with too high a load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Round<'_> {
     /// Writes the round's persons into the shard's events. Returns the number of events.
@@ -63,20 +65,26 @@ impl Round<'_> {
 
     /// Waits while the node has too many parts, or too little disk for a copy.
     async fn wait_for(&self, node: &Node, on_step: OnStep<'_>) -> anyhow::Result<()> {
+        let begun = Instant::now();
         loop {
             let load = observe(node, &self.scope.cluster.config.database).await?;
-            let (pause, reason) = match load.map_or(Throttle::None, |load| Throttle::of(&load)) {
+            let throttle = load.map_or(Throttle::None, |load| Throttle::of(&load));
+            let (pause, reason) = match throttle {
                 Throttle::None => return Ok(()),
-                Throttle::Delay { pause, reason } => (pause, reason),
-                Throttle::Pause { reason } => {
-                    on_step(SquashStep::Waiting { node: node.name.clone(), reason });
-                    sleep(PAUSE).await;
-                    continue;
-                }
+                Throttle::Delay { pause, reason } => (Some(pause), reason),
+                Throttle::Pause { reason } => (None, reason),
             };
+            if pause.is_none() && begun.elapsed() > LOAD_TIMEOUT {
+                bail!(
+                    "node {} is too busy since an hour: {reason}; squash again when it has caught up",
+                    node.name
+                );
+            }
             on_step(SquashStep::Waiting { node: node.name.clone(), reason });
-            sleep(pause).await;
-            return Ok(());
+            sleep(pause.unwrap_or(PAUSE)).await;
+            if pause.is_some() {
+                return Ok(());
+            }
         }
     }
 }
