@@ -18,7 +18,7 @@ use crate::produce::{consumed, produce};
 use crate::seed;
 
 tests! {
-    Own columns_are_added_under_load_without_a_loss,
+    Own columns_and_a_profile_are_added_under_load_without_a_loss,
     Own a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing,
 }
 
@@ -95,7 +95,7 @@ fn a_view_that_was_dropped_by_hand_holds_its_node_up_and_loses_nothing() -> anyh
     all_there_once(&site, produced)
 }
 
-fn columns_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
+fn columns_and_a_profile_are_added_under_load_without_a_loss() -> anyhow::Result<()> {
     // GIVEN a stack without merges that hide duplicates, and a load with some invalid messages
     let stack = ingest::stack(&Progress::Silent)?;
     let mut site = Site::new(&stack, "columns")?;
