@@ -47,7 +47,7 @@ pub(in crate::cli) struct SquashArguments {
     #[arg(long)]
     all_distinct_ids: bool,
 
-    /// Distinct ids of a round, which each node holds in memory, at about 200 bytes each
+    /// Distinct ids of a round, which each node holds in memory
     #[arg(long, value_name = "NUMBER", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     ids_per_round: u64,
 }
