@@ -1,8 +1,8 @@
 //! Squash of overrides: events get the current person of their distinct id.
 //!
 //! A round takes a set of distinct ids, writes their persons into the events of every shard, counts
-//! that no event differs, and only then removes the overrides. After a kill, the next squash begins
-//! anew and writes only events that still differ.
+//! that no event differs, and only then removes the overrides. After a kill, the next squash writes
+//! only events that still differ.
 
 mod backlog;
 mod plan;

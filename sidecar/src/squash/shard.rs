@@ -76,7 +76,7 @@ impl Round<'_> {
             };
             if pause.is_none() && begun.elapsed() > LOAD_TIMEOUT {
                 bail!(
-                    "node {} is too busy since an hour: {reason}; squash again when it has caught up",
+                    "node {} has been too busy for an hour: {reason}; squash again when it has caught up",
                     node.name
                 );
             }
