@@ -60,6 +60,7 @@ mod persons_faults;
 mod persons_letters;
 mod persons_neighbours;
 mod persons_schema;
+mod persons_soft;
 mod persons_source;
 mod persons_tables;
 mod persons_takeover;
@@ -169,6 +170,7 @@ fn main() -> ExitCode {
         ("persons_events", persons_events::TESTS),
         ("persons_letters", persons_letters::TESTS),
         ("persons_schema", persons_schema::TESTS),
+        ("persons_soft", persons_soft::TESTS),
         ("persons_source", persons_source::TESTS),
         ("persons_values", persons_values::TESTS),
         ("persons_tables", persons_tables::TESTS),

@@ -14,10 +14,11 @@ use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, RowReader};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id};
 
-/// A distinct id whose person has another uuid, or none, after a transaction.
+/// A distinct id whose person has another uuid, or none, after a batch of changes.
 #[derive(Debug)]
 pub(crate) struct Dependent {
-    /// The commit position of the transaction.
+    /// The commit position of the batch's last transaction. The row was read after it, so it
+    /// includes all changes of the batch, also those of its person after the first one.
     pub(crate) commit: Lsn,
     /// The row as it was read.
     pub(crate) row: Vec<Cell>,
@@ -36,9 +37,10 @@ impl Lookup {
         seen: &mut bool,
     ) -> anyhow::Result<Vec<Dependent>> {
         let mut renamed = self.renamed(changes)?;
-        if renamed.is_empty() {
+        let Some(commit) = changes.iter().map(|change| change.commit).max().filter(|_| !renamed.is_empty())
+        else {
             return Ok(Vec::new());
-        }
+        };
         let mut published = HashSet::new();
         for change in changes.iter().filter(|change| change.kind == TableKind::DistinctId) {
             published.extend(change.known_by(self.table(TableKind::DistinctId))?);
@@ -57,7 +59,7 @@ impl Lookup {
                 continue;
             };
             let person = uuids.get(&person_id).filter(|_| !is_deleted).map(|person| person.uuid);
-            let Some((commit, replaced)) = renamed.get(&person_id) else {
+            let Some(replaced) = renamed.get(&person_id) else {
                 continue;
             };
             // With a foreign key the distinct id is deleted along with its person, later in the
@@ -66,7 +68,7 @@ impl Lookup {
             let is_published =
                 person.is_some() && !replaced && published.contains(&Key::DistinctId(key.clone()));
             if (person.is_some() || self.may_be_nobodys()) && !is_published {
-                dependents.push(Dependent { commit: *commit, row, key, person });
+                dependents.push(Dependent { commit, row, key, person });
             }
         }
         Ok(dependents)
@@ -74,7 +76,7 @@ impl Lookup {
 
     /// Persons whose uuid changes, each with whether it had one before. Without a foreign key,
     /// distinct ids can exist before their person and after it.
-    fn renamed(&self, changes: &[RowChange]) -> anyhow::Result<HashMap<i64, (Lsn, bool)>> {
+    fn renamed(&self, changes: &[RowChange]) -> anyhow::Result<HashMap<i64, bool>> {
         let mut renamed = HashMap::new();
         for change in changes.iter().filter(|change| change.kind == TableKind::Person) {
             let reader = |cells| RowReader::new(self.table(TableKind::Person), cells);
@@ -94,8 +96,7 @@ impl Lookup {
             };
             let is_soft = self.table(TableKind::Person).is_soft();
             if let Some(id) = id {
-                let entry = renamed.entry(id).or_insert((change.commit, false));
-                *entry = (change.commit, entry.1 || before.is_some() || is_soft);
+                *renamed.entry(id).or_default() |= before.is_some() || is_soft;
             }
         }
         Ok(renamed)
@@ -118,7 +119,7 @@ impl Lookup {
     }
 
     /// Adds the persons that were merged into these, because their distinct ids follow too.
-    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, (Lsn, bool)>) -> anyhow::Result<()> {
+    async fn extend_by_merges(&self, renamed: &mut HashMap<i64, bool>) -> anyhow::Result<()> {
         let table = self.table(TableKind::Person);
         let Some(column) = table.merged_into().map(|place| table.column(place)) else { return Ok(()) };
         let mut survivors: BTreeSet<i64> = renamed.keys().copied().collect();
@@ -130,8 +131,8 @@ impl Lookup {
                 else {
                     continue;
                 };
-                if let (Some((commit, _)), false) = (renamed.get(&into).copied(), renamed.contains_key(&id)) {
-                    renamed.insert(id, (commit, true));
+                if renamed.contains_key(&into) && !renamed.contains_key(&id) {
+                    renamed.insert(id, true);
                     merged.insert(id);
                 }
             }
