@@ -218,6 +218,9 @@ fn distinct_ids_take_the_other_name_with_all_their_rows(site: &mut Site<'_>) -> 
     let workload = PersonWorkload::new(seed(site.name())?, 200);
     workload.run(&person_db, &AtomicBool::new(false))?;
     follows(site, &person_db, &daemon)?;
+    // Changes that give no distinct id another person can still be on their way.
+    daemon.end()?;
+    everywhere_consumed(site)?;
     let before = content(site, "person_distinct_id")?;
     // WHEN the config names the table as the app does
     site.set("persons", "distinct_id_table", "person_distinct_id2");
@@ -233,12 +236,12 @@ fn distinct_ids_take_the_other_name_with_all_their_rows(site: &mut Site<'_>) -> 
             "SELECT engine FROM system.tables WHERE database = '{db}' AND name = 'person_distinct_id'"
         )? == "View"
     );
-    daemon.end()?;
     let daemon = Daemon::start(site, "off")?;
     workload.run(&person_db, &AtomicBool::new(false))?;
     follows(site, &person_db, &daemon)?;
     site.must(&["schema", "check"])?;
     daemon.end()?;
+    everywhere_consumed(site)?;
     // WHEN the config takes the other name back, where the view is, and changes again THEN the rows
     // follow
     let before = content(site, "person_distinct_id2")?;
