@@ -1,12 +1,17 @@
 //! Insights of an analytics application on two shards of the profile: the same answers as from one
 //! plain table.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::{PersonDatabase, Rules};
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use posthouse_tests::traffic::{Traffic, TrafficEvent};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::persons_letters::everywhere_consumed;
@@ -28,6 +33,10 @@ const VISITS: usize = 700;
 const TEAM: &str = "2";
 /// The query that reads the persons of the messages, which a squash replaces.
 const STORED_PERSONS: &str = "events: every column of every event";
+/// A squash of all overrides.
+const SQUASH: [&str; 5] = ["persons", "squash", "--apply", "--older-than", "0s"];
+/// Kills of a node and a squash.
+const KILLS: usize = 3;
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Tables of the oracle, filled from the model of the traffic. Types are those of the cluster.
@@ -241,7 +250,7 @@ fn answers_of_two_shards_equal_those_of_one_plain_table(site: &mut Site<'_>) -> 
     OtherAnswers::of(site, 1, &overrides).expect_none().context("overrides")?;
     // WHEN the overrides are squashed THEN all answers are the same, with no override left
     overrides_planned(site)?;
-    site.must(&["persons", "squash", "--apply", "--older-than", "0s"])?;
+    site.must(&SQUASH)?;
     ensure!(site.query(LIVE_OVERRIDES)? == "0", "overrides are left");
     let resolved = overrides.iter().filter(|answer| answer.name != STORED_PERSONS);
     OtherAnswers::of(site, 0, resolved).expect_none().context("after a squash")?;
@@ -261,20 +270,42 @@ fn no_answer_is_wrong_when_a_node_is_killed() -> anyhow::Result<()> {
     // GIVEN the same, with a node that is killed while it ingests
     let stack = Stack::start(StackSpec::default().postgres(), &Progress::Silent)?;
     let mut site = Site::new(&stack, "insights_killed")?;
-    let traffic = Traffic::new(seed("insights_killed")?, VISITORS, VISITS);
+    let seed = seed("insights_killed")?;
+    let traffic = Traffic::new(seed, VISITORS, VISITS);
     let (person_db, daemon) = send(&mut site, &traffic)?;
     let node = &stack.nodes()[1];
     node.kill();
     node.start()?;
     arrived(&site, &traffic, (&person_db, daemon))?;
     // THEN all answers are right
-    let expected = expected(&site, PersonResolution::Live)?;
-    OtherAnswers::of(&site, 0, &expected).expect_none()?;
+    let live = expected(&site, PersonResolution::Live)?;
+    OtherAnswers::of(&site, 0, &live).expect_none()?;
+    let mut overrides = expected(&site, PersonResolution::Overrides)?;
+    OtherAnswers::of(&site, 1, &overrides).expect_none().context("overrides")?;
     // WHEN the node is killed again THEN queries of events fail, and none has a part of its answer
     node.kill();
-    let others = OtherAnswers::of(&site, 0, &expected);
+    let others = OtherAnswers::of(&site, 0, &live);
     ensure!(others.wrong.is_empty() && others.failed.len() > 20, "{others:#?}");
     // WHEN it is back THEN all answers are right
     node.start()?;
-    OtherAnswers::of(&site, 0, &expected).expect_none()
+    OtherAnswers::of(&site, 0, &live).expect_none()?;
+    // WHEN squashes and the node are killed THEN no answer is wrong in between
+    overrides.retain(|answer| answer.name != STORED_PERSONS);
+    overrides_planned(&site)?;
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..KILLS {
+        let mut squash = site.spawn(&[&SQUASH[..], &["--ids-per-round", "5"]].concat())?;
+        thread::sleep(Duration::from_millis(random.random_range(0..1_500)));
+        node.kill();
+        let others = OtherAnswers::of(&site, 0, overrides.iter().step_by(5));
+        ensure!(others.wrong.is_empty(), "while the node was down: {others:#?}");
+        squash.kill()?;
+        squash.wait()?;
+        node.start()?;
+        OtherAnswers::of(&site, 0, &overrides).expect_none().context("after a killed squash")?;
+    }
+    // WHEN one ends THEN all answers are right without an override
+    site.must(&SQUASH)?;
+    ensure!(site.query(LIVE_OVERRIDES)? == "0", "overrides are left");
+    OtherAnswers::of(&site, 0, &overrides).expect_none().context("after a squash")
 }
