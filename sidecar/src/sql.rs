@@ -50,6 +50,7 @@ files![
     "backfill/pressure.sql",
     "backfill/record_files.sql",
     "backfill/record_ledger.sql",
+    "backfill/recorded_bundles.sql",
     "backfill/row_hash.sql",
     "backfill/stored_block.sql",
     "backfill/stored_blocks.sql",

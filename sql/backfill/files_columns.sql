@@ -11,4 +11,5 @@ slice_bytes UInt64,
 unit_bytes UInt64,
 rows UInt64,
 bytes UInt64,
-at DateTime64(3, 'UTC') DEFAULT now64(3)
+at DateTime64(3, 'UTC') DEFAULT now64(3),
+bundle_files UInt32 DEFAULT 1

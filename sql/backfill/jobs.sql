@@ -1,4 +1,5 @@
 -- Purpose: all jobs, each with its files, the progress of these files in any job, and its result.
+--          Rows are those of whole bundles: a job that names some files of one has all its rows.
 -- Runs on: any node. Shape: job, files, bytes, rows, stored, blocks, units_begun, units_done,
 --          rejected, team_id, begun_at, last_at, cancelled_at, proven_at, locations.
 WITH
@@ -7,15 +8,40 @@ WITH
         SELECT
             job,
             file,
-            any(location) AS file_location,
+            location AS file_location,
             any(bytes) AS file_bytes,
-            any(rows) AS file_rows,
             any(team_id) AS file_team_id,
-            any(arrayCount(weight -> weight > 0, weights)) AS file_shards,
             min(at) AS file_at
         FROM {{ database }}.backfill_files
         WHERE ({job:String} = '') OR (job = {job:String})
-        GROUP BY job, file
+        GROUP BY job, file, location
+    ),
+    bundles AS
+    (
+        SELECT
+            file,
+            sum(file_rows) AS bundle_rows,
+            any(file_shards) AS bundle_shards
+        FROM
+        (
+            SELECT
+                file,
+                any(rows) AS file_rows,
+                any(arrayCount(weight -> weight > 0, weights)) AS file_shards
+            FROM {{ database }}.backfill_files
+            GROUP BY file, location
+        )
+        GROUP BY file
+    ),
+    jobs_bundles AS
+    (
+        SELECT DISTINCT
+            wanted.job AS job,
+            wanted.file AS file,
+            bundle_rows,
+            bundle_shards
+        FROM wanted
+        INNER JOIN bundles ON wanted.file = bundles.file
     ),
     steps AS
     (
@@ -47,15 +73,15 @@ WITH
     done AS
     (
         SELECT
-            wanted.job AS job,
+            jobs_bundles.job AS job,
             sum(unit_stored) AS stored,
             sum(unit_blocks) AS blocks,
             count() AS units_begun,
-            countIf(shards_done >= file_shards) AS units_done,
-            sumIf(unit_rejected, shards_done >= file_shards) AS rejected,
+            countIf(shards_done >= bundle_shards) AS units_done,
+            sumIf(unit_rejected, shards_done >= bundle_shards) AS rejected,
             max(unit_at) AS done_at
-        FROM wanted
-        INNER JOIN units ON wanted.file = units.file
+        FROM jobs_bundles
+        INNER JOIN units ON jobs_bundles.file = units.file
         GROUP BY job
     ),
     notes AS
@@ -74,11 +100,18 @@ WITH
             job,
             count() AS files,
             sum(file_bytes) AS bytes,
-            sum(file_rows) AS rows,
             any(file_team_id) AS team_id,
             min(file_at) AS first_at,
             arraySort(groupArray(5)(file_location)) AS locations
         FROM wanted
+        GROUP BY job
+    ),
+    source_rows AS
+    (
+        SELECT
+            job,
+            sum(bundle_rows) AS rows
+        FROM jobs_bundles
         GROUP BY job
     )
 SELECT
@@ -98,6 +131,7 @@ SELECT
     if(toUnixTimestamp64Milli(proof_at) = 0, '', toString(proof_at)) AS proven_at,
     locations
 FROM jobs
+LEFT JOIN source_rows ON jobs.job = source_rows.job
 LEFT JOIN done ON jobs.job = done.job
 LEFT JOIN notes ON jobs.job = notes.job
 ORDER BY first_at

@@ -1,6 +1,6 @@
 -- Purpose: records of files at these locations, or with the same identity at other locations.
 -- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights,
---          slice_bytes, unit_bytes, at.
+--          slice_bytes, unit_bytes, rows, bytes, bundle_files, at.
 SELECT
     job,
     file,
@@ -10,6 +10,9 @@ SELECT
     weights,
     slice_bytes,
     unit_bytes,
+    any(backfill_files.rows) AS rows,
+    any(backfill_files.bytes) AS bytes,
+    any(backfill_files.bundle_files) AS bundle_files,
     toString(min(backfill_files.at)) AS at
 FROM {{ database }}.backfill_files
 WHERE (xxh3(location) IN {locations:Array(UInt64)}) OR (xxh3(identity) IN {identities:Array(UInt64)})

@@ -138,7 +138,7 @@ fn load(site: &Site<'_>, file: &Path, way: &str) -> anyhow::Result<Run> {
 }
 
 /// Removes all rows and backfill records of earlier loads, and waits for merges to end.
-fn empty(site: &Site<'_>) -> anyhow::Result<()> {
+pub(crate) fn empty(site: &Site<'_>) -> anyhow::Result<()> {
     for node in 0..site.stack.nodes().len() {
         for table in ["sharded_events", "sharded_backfill_files", "sharded_backfill_ledger"] {
             site.query_on(node, &format!("TRUNCATE TABLE {{db}}.{table} SYNC"))?;
@@ -149,7 +149,7 @@ fn empty(site: &Site<'_>) -> anyhow::Result<()> {
 
 /// Counts parts created by inserts, including parts merged since. Each part takes the next block
 /// number of its partition.
-fn parts(site: &Site<'_>) -> anyhow::Result<u64> {
+pub(crate) fn parts(site: &Site<'_>) -> anyhow::Result<u64> {
     let mut parts = 0;
     for node in 0..site.stack.nodes().len() {
         parts += site
@@ -310,7 +310,7 @@ fn row_group_bytes(file: &Path) -> anyhow::Result<u64> {
 }
 
 /// Returns the peak resident memory of a process so far.
-fn peak_rss_mib(pid: u32) -> Option<u64> {
+pub(crate) fn peak_rss_mib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)

@@ -3,6 +3,7 @@
 //! Results go to a table and to `target/bench/NAME.json`.
 
 mod backfill;
+mod backfill_small_files;
 mod ingest_drain;
 mod ingest_latency;
 mod persons;
@@ -31,7 +32,7 @@ struct Arguments {
 /// The figures of one run, and the function that runs it. It may skip figures that aren't selected.
 type Bench = (Vec<&'static str>, fn(&Wanted) -> anyhow::Result<Vec<Report>>);
 
-fn benches() -> [Bench; 10] {
+fn benches() -> [Bench; 13] {
     [
         (ingest_latency::FIGURES.to_vec(), |_| ingest_latency::run()),
         (vec!["ingest_poll_timeouts"], |_| ingest_latency::poll_timeouts()),
@@ -39,6 +40,9 @@ fn benches() -> [Bench; 10] {
         (udf::figures(), udf::run),
         (backfill::FIGURES.to_vec(), |_| backfill::run()),
         (vec!["backfill_memory"], |_| backfill::memory()),
+        (vec![backfill_small_files::HOURLY], |_| backfill_small_files::hourly()),
+        (vec![backfill_small_files::FIVE_MINUTES], |_| backfill_small_files::year()),
+        (vec![backfill_small_files::STORE], |_| backfill_small_files::store()),
         (vec!["topics_plan"], |_| topics::run()),
         (vec!["persons_latency"], |_| persons::latency()),
         (vec!["persons_snapshot"], |_| persons::snapshot()),

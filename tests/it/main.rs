@@ -28,6 +28,7 @@ mod adopt;
 mod alive;
 mod apply;
 mod backfill;
+mod backfill_bundles;
 mod backfill_columns;
 mod backfill_cuts;
 mod brokers;
@@ -188,6 +189,7 @@ fn main() -> ExitCode {
         ("replicated", replicated::TESTS),
         ("roles", roles::TESTS),
         ("backfill", backfill::TESTS),
+        ("backfill_bundles", backfill_bundles::TESTS),
         ("backfill_columns", backfill_columns::TESTS),
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),

@@ -47,6 +47,9 @@ pub enum Files {
     Equal(usize),
     /// One file for each month that has rows: `2025-01.parquet` and so on.
     Monthly,
+    /// One file for each span of this many minutes that has rows: `2025/01/31/07/00.parquet` and so
+    /// on, as a batch export of the product writes them.
+    Spans(u32),
 }
 
 impl History {
@@ -71,11 +74,13 @@ impl History {
         let files = match self.files {
             Files::Equal(files) => equal(&events, files),
             Files::Monthly => monthly(&events),
+            Files::Spans(minutes) => spans(&events, minutes),
         };
         files
             .into_iter()
             .map(|(name, events)| {
                 let path = folder.join(format!("{name}.parquet"));
+                std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
                 self.file(&path, events, &generator)
                     .with_context(|| format!("can't write {}", path.display()))?;
                 Ok(path)
@@ -118,10 +123,21 @@ fn monthly(events: &[Event]) -> Vec<(String, &[Event])> {
     files.filter_map(|events| Some((month(events.first()?), events))).collect()
 }
 
+fn spans(events: &[Event], minutes: u32) -> Vec<(String, &[Event])> {
+    let span = 60_000_000 * i64::from(minutes.max(1));
+    let begin = |event: &Event| event.timestamp - event.timestamp.rem_euclid(span);
+    let files = events.chunk_by(|one, next| begin(one) == begin(next));
+    files.filter_map(|events| Some((time(begin(events.first()?), "%Y/%m/%d/%H/%M"), events))).collect()
+}
+
 /// Returns the month like `2025-01`, in UTC.
 fn month(event: &Event) -> String {
-    let timestamp = Timestamp::from_microsecond(event.timestamp).unwrap_or(Timestamp::UNIX_EPOCH);
-    timestamp.strftime("%Y-%m").to_string()
+    time(event.timestamp, "%Y-%m")
+}
+
+/// Formats a time in µs since 1970, in UTC.
+fn time(micros: i64, format: &str) -> String {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH).strftime(format).to_string()
 }
 
 /// The person of a distinct id, always the same one.

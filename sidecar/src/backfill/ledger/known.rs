@@ -1,37 +1,16 @@
-//! Ledger records of earlier runs, of any job and from any machine.
+//! Progress of files in earlier runs, of any job and from any machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::LedgerError;
 use crate::node::Node;
 use crate::sql;
 
-/// Maximum names per query. Parameters are sent in the URL, and a server accepts up to 128 KiB for
-/// each (`http_max_field_value_size`).
-const NAMES_A_QUESTION: usize = 500;
-
-/// A file whose load was begun by an earlier run.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct KnownFile {
-    pub(crate) job: String,
-    /// Id of the file and its load settings.
-    pub(crate) file: String,
-    pub(crate) location: String,
-    /// Identity of the file's bytes.
-    pub(crate) identity: String,
-    /// Hash of the mapping's meaning.
-    pub(crate) mapping_fingerprint: String,
-    /// Weights of the shards at that time.
-    pub(crate) weights: Vec<u32>,
-    /// Size limit of its slices.
-    pub(crate) slice_bytes: u64,
-    /// Size limit of its units.
-    pub(crate) unit_bytes: u64,
-    pub(crate) at: String,
-}
+/// Maximum ids of files per query. Parameters are sent in the URL, and a server accepts up to
+/// 128 KiB for each (`http_max_field_value_size`).
+pub(super) const IDS_A_QUERY: usize = 2_000;
 
 /// Ledger records of some files' units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,34 +73,11 @@ impl Known {
     }
 }
 
-/// Known files at `locations`, and known files elsewhere with the bytes `identities`, oldest first.
-/// `node` may be any node.
-pub(crate) async fn known_files(
-    node: &Node,
-    database: &str,
-    locations: &[&str],
-    identities: &[&str],
-) -> Result<Vec<KnownFile>, LedgerError> {
-    let sql = sql::render("backfill/known_files.sql", minijinja::context! { database })?;
-    let hashes = |names: &[&str]| names.iter().map(|name| xxh3_64(name.as_bytes())).collect::<Vec<u64>>();
-    let mut files: Vec<KnownFile> = Vec::new();
-    for (locations, identities) in locations.chunks(NAMES_A_QUESTION).zip(identities.chunks(NAMES_A_QUESTION))
-    {
-        let query =
-            node.query(&sql).param("locations", hashes(locations)).param("identities", hashes(identities));
-        files.extend(query.rows::<KnownFile>().await?);
-    }
-    // Removes duplicates: a file whose location and identity are in two queries is returned twice.
-    files.sort_by(|one, other| one.at.cmp(&other.at).then_with(|| one.file.cmp(&other.file)));
-    files.dedup();
-    Ok(files)
-}
-
 /// Records of `files`. `node` may be any node.
 pub(crate) async fn known_units(node: &Node, database: &str, files: &[String]) -> Result<Known, LedgerError> {
     let sql = sql::render("backfill/known_units.sql", minijinja::context! { database })?;
     let mut rows = Vec::new();
-    for names in files.chunks(NAMES_A_QUESTION) {
+    for names in files.chunks(IDS_A_QUERY) {
         let query = node.query(&sql).param("files", names).param("unit", "");
         rows.extend(query.rows::<LedgerRow>().await?);
     }

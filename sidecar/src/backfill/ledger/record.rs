@@ -13,6 +13,9 @@ use crate::backfill::retry::{PATIENCE, backoff, is_passing};
 use crate::node::Node;
 use crate::sql;
 
+/// Maximum records per insert, which bounds its memory: a record holds the whole mapping.
+const RECORDS_AN_INSERT: usize = 2_000;
+
 /// State of a unit or block on one shard, or of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,6 +82,8 @@ pub(crate) struct FileRecord {
     /// From the file's footer.
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// The number of files that are loaded together with it, itself included.
+    pub(crate) bundle_files: u32,
 }
 
 impl Record {
@@ -116,7 +121,10 @@ pub(crate) async fn record_files(
     files: &[FileRecord],
 ) -> Result<(), LedgerError> {
     let sql = sql::render("backfill/record_files.sql", minijinja::context! { database })?;
-    insert(nodes, &sql, files).await
+    for files in files.chunks(RECORDS_AN_INSERT) {
+        insert(nodes, &sql, files).await?;
+    }
+    Ok(())
 }
 
 async fn insert<T: Serialize>(nodes: &[Node], sql: &str, rows: &[T]) -> Result<(), LedgerError> {

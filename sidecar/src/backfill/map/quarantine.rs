@@ -32,15 +32,14 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 /// `_reason`. The same mapping can load the file, because a mapping ignores other columns.
 pub(crate) struct Quarantine {
     path: PathBuf,
-    file: Arc<str>,
     rows: u64,
     schema: SchemaRef,
     writer: ArrowWriter<NamedTempFile>,
 }
 
 impl Quarantine {
-    /// Creates the file `path` for rejected rows of the source that `footer` describes. `columns`
-    /// is the schema of the source's batches.
+    /// Creates the file `path` for rejected rows of sources with the columns that `footer`
+    /// describes. `columns` is the schema of their batches.
     pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> anyhow::Result<Self> {
         let schema = with_place(columns.fields.iter().cloned().collect());
         let declared =
@@ -56,13 +55,13 @@ impl Quarantine {
         let schema = Arc::new(schema);
         let writer = ArrowWriter::try_new_with_options(temporary, schema.clone(), options)
             .with_context(|| cant_add(path))?;
-        Ok(Self { path: path.to_owned(), file: footer.file().into(), rows: 0, schema, writer })
+        Ok(Self { path: path.to_owned(), rows: 0, schema, writer })
     }
 
-    /// Appends the rejected rows of `batch`.
-    pub(crate) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
-        let rows =
-            self.rows_of(batch, rejects).map_err(ParquetError::from).with_context(|| cant_add(&self.path))?;
+    /// Appends the rejected rows of a batch of the source `file`.
+    pub(crate) fn add(&mut self, file: &str, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
+        let rows = self.rows_of(file, batch, rejects);
+        let rows = rows.map_err(ParquetError::from).with_context(|| cant_add(&self.path))?;
         self.writer.write(&rows).with_context(|| cant_add(&self.path))?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES {
             self.writer.flush().with_context(|| cant_add(&self.path))?;
@@ -82,13 +81,13 @@ impl Quarantine {
         Ok(rows)
     }
 
-    fn rows_of(&self, batch: &Batch, rejects: &[Reject]) -> Result<RecordBatch, ArrowError> {
+    fn rows_of(&self, file: &str, batch: &Batch, rejects: &[Reject]) -> Result<RecordBatch, ArrowError> {
         let places = || rejects.iter().map(|reject| reject.row as u64);
         let rows = take_record_batch(&batch.rows, &UInt64Array::from_iter_values(places()))?;
         let as_number = |place: u64| i64::try_from(place).unwrap_or(i64::MAX);
         let group = as_number(batch.row_group as u64);
         let place: [ArrayRef; 4] = [
-            Arc::new(StringArray::from_iter_values(rejects.iter().map(|_| &*self.file))),
+            Arc::new(StringArray::from_iter_values(rejects.iter().map(|_| file))),
             Arc::new(Int64Array::from_iter_values(rejects.iter().map(|_| group))),
             Arc::new(Int64Array::from_iter_values(
                 places().map(|row| as_number(batch.first_row.saturating_add(row))),

@@ -22,22 +22,28 @@ pub(crate) struct ExtraSummary {
 /// Returns the columns that some files fill, and those that get their default in some files, in the
 /// order of `columns`.
 pub(super) fn of_plan(plan: &LoadPlan, columns: &[EventColumn]) -> (Vec<ExtraSummary>, Vec<ExtraSummary>) {
-    let filled: Vec<BTreeSet<&str>> =
-        plan.files.iter().map(|file| file.mapper.extra_names().collect()).collect();
+    let filled: Vec<(BTreeSet<&str>, usize)> =
+        plan.kinds().map(|(file, files)| (file.mapper.extra_names().collect(), files)).collect();
     summarize(&filled, columns)
 }
 
-fn summarize(filled: &[BTreeSet<&str>], columns: &[EventColumn]) -> (Vec<ExtraSummary>, Vec<ExtraSummary>) {
+/// Summarizes the filled columns of each kind of files, with the number of these files.
+fn summarize(
+    filled: &[(BTreeSet<&str>, usize)],
+    columns: &[EventColumn],
+) -> (Vec<ExtraSummary>, Vec<ExtraSummary>) {
     let is_extra = |column: &&EventColumn| column.is_written() && !CORE_NAMES.contains(&column.name.as_str());
     let (mut fills, mut defaults) = (Vec::new(), Vec::new());
+    let all: usize = filled.iter().map(|(_, files)| files).sum();
     for column in columns.iter().filter(is_extra) {
-        let count = filled.iter().filter(|names| names.contains(column.name.as_str())).count();
+        let fills_it = |(names, _): &&(BTreeSet<&str>, usize)| names.contains(column.name.as_str());
+        let count = filled.iter().filter(fills_it).map(|(_, files)| files).sum();
         let summary = |files| ExtraSummary { column: column.name.clone(), files, problem: problem(column) };
         if count > 0 {
             fills.push(summary(count));
         }
-        if count < filled.len() {
-            defaults.push(summary(filled.len() - count));
+        if count < all {
+            defaults.push(summary(all - count));
         }
     }
     (fills, defaults)
@@ -59,15 +65,15 @@ mod tests {
 
     #[test]
     fn a_column_is_filled_in_some_files_and_has_its_default_in_the_others() {
-        let filled = [BTreeSet::from(["person_id", "person_mode"]), BTreeSet::from(["person_id"])];
+        let filled = [(BTreeSet::from(["person_id", "person_mode"]), 1), (BTreeSet::from(["person_id"]), 2)];
         let (fills, defaults) = summarize(&filled, &EventProfile::Posthog.columns());
         let counts = |all: &[ExtraSummary]| -> Vec<(String, usize)> {
             all.iter().map(|column| (column.column.clone(), column.files)).collect()
         };
-        assert_eq!(counts(&fills), [("person_id".to_owned(), 2), ("person_mode".to_owned(), 1)]);
+        assert_eq!(counts(&fills), [("person_id".to_owned(), 3), ("person_mode".to_owned(), 1)]);
         let of = |name: &str| defaults.iter().find(|column| column.column == name);
-        assert_eq!(of("person_mode").map(|column| column.files), Some(1));
-        assert_eq!(of("group4_properties").map(|column| column.files), Some(2));
+        assert_eq!(of("person_mode").map(|column| column.files), Some(2));
+        assert_eq!(of("group4_properties").map(|column| column.files), Some(3));
         assert!(of("inserted_at").is_some_and(|column| column.problem.is_some()), "{defaults:#?}");
         assert_eq!(of("person_id").or_else(|| of("$session_id")).or_else(|| of("uuid")), None);
     }

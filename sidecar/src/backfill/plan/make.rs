@@ -1,29 +1,27 @@
 //! Making of a plan from sources, footers, mapping and ledger.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::runtime::Handle;
 
-use super::binding::{Binder, FileBinding};
+use super::binding::{Binder, FileBinding, SharedMappers};
+use super::bundle::bundled;
+use super::faults::FileFaults;
+use super::footers::{FileFigures, SharedSchemas, read_footers};
+use super::previous_loads::{PreviousLoad, first_load};
+use super::recalled::recalled;
 use super::tables::check_tables;
-use super::units::{PlannedRowGroup, UnitSource, units};
 use super::{
-    Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, RequestedFile, Unit, check_previous_loads,
-    files,
+    Bundle, Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, PlanProgress, RequestedFile, Unit,
+    check_previous_loads, files,
 };
 use crate::backfill::extra::{FilledColumn, UnknownColumns};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{JobFile, Known, KnownFile, job_files, known_files, known_units};
-use crate::backfill::map::{Mapper, Mapping, PRESETS};
+use crate::backfill::ledger::{JobFile, Known, KnownFiles, job_files, known_files, known_units};
+use crate::backfill::map::{Mapping, PRESETS};
 use crate::backfill::place::short_id;
-use crate::backfill::read::{Footer, footer};
-use crate::backfill::source::{Object, Sources, footer_hash};
+use crate::backfill::source::Sources;
 use crate::event_columns::EventColumn;
-
-/// Footers read at once: enough to hide the round trips of an object store.
-const FOOTERS_AT_ONCE: usize = 16;
 
 /// A requested load.
 #[derive(Debug)]
@@ -45,57 +43,108 @@ pub(crate) struct Request {
 }
 
 /// Makes the plan of `request` for the shards of `route`. Only reads.
-pub(crate) async fn make(database: &str, route: &Route, request: &Request) -> anyhow::Result<LoadPlan> {
-    let objects = Sources::from_env().expand(&request.sources).await?;
-    let opened = stream::iter(objects).map(open).buffered(FOOTERS_AT_ONCE);
-    let opened: Vec<(Object, String, Footer)> = opened.try_collect().await?;
-    let wanted = opened.iter().map(|(object, identity, _)| (object.location.as_str(), identity.as_str()));
-    let known_files = known_of(database, route, wanted).await?;
-    let Request { mapping, team_id, if_loaded, .. } = request;
-    let binder = Binder { mapping, team_id: *team_id, if_loaded: *if_loaded, known_files: &known_files };
-    let mut bound = Vec::new();
-    for (object, identity, footer) in opened {
-        let binding = binder.bind(&object.location, &identity, &footer);
-        let FileBinding { mapper, earlier } = binding.with_context(|| object.location.clone())?;
-        bound.push(BoundFile { object, identity, footer, mapper, earlier });
-    }
-    check_tables(database, route, bound.iter().flat_map(|file| file.mapper.extra_names())).await?;
-    let (files, known) = claim_all(database, route, request, &known_files, bound).await?;
-    let job = job(database, &files);
-    let recorded = known_files.into_iter().filter(|known| known.job == job).map(|known| known.file).collect();
-    let units: Vec<Unit> = (0..).zip(&files).flat_map(|(index, file)| units_of(index, file)).collect();
-    let faults = other_weights(&files, &units, &known, &route.shard_weights);
+pub(crate) async fn make(
+    database: &str,
+    route: &Route,
+    request: &Request,
+    progress: &PlanProgress,
+) -> anyhow::Result<LoadPlan> {
+    let (files, known_files) = bound_files(database, route, request, progress).await?;
+    check_tables(database, route, files.iter().flat_map(|(file, _)| file.mapper.extra_names())).await?;
+    let job = job(database, files.iter().map(|(file, _)| file));
+    let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
+    let bundles = claim_all(files, &known_files, &settings, request.if_loaded)?;
+    let ids: Vec<String> = bundles.iter().map(|bundle| bundle.id.clone()).collect();
+    let known = known_units(route.any(), database, &ids).await?;
+    let units: Vec<Unit> =
+        bundles.iter().enumerate().flat_map(|(index, bundle)| bundle.units(index)).collect();
+    let faults = cant_continue(&bundles, &units, &known, &route.shard_weights);
     if !faults.is_empty() {
         return Err(cant_load(&faults));
     }
+    let recorded = known_files.iter().filter(|known| known.job == job);
     Ok(LoadPlan {
+        recorded: recorded.map(|known| (known.file.clone(), known.location.clone())).collect(),
         job,
         units: request.partition.share(units),
-        files,
+        bundles,
         known,
-        recorded,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
 }
 
-/// Returns a fault for each unfinished file that was begun under other weights, because its rows
-/// would be cut into other blocks.
-fn other_weights(files: &[File], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
-    let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &files[unit.file].shards());
-    let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.file).collect();
-    let faulty = files
-        .iter()
-        .enumerate()
-        .filter(|(index, file)| file.settings.weights != weights && left.contains(index));
-    let fault = |(_, file): (usize, &File)| {
-        format!(
-            "{}: its load started with the shard weights {:?}, and they are {weights:?} now: finish it with the old \
-             weights in the config and in remote_servers first",
-            file.object.location, file.settings.weights
-        )
+/// A file, with the fingerprints that its mapping had when the config had fewer columns.
+type BoundFile = (File, Vec<String>);
+
+/// Returns the files of the request, sorted by location and bound to the mapping, and their records
+/// in the ledger.
+async fn bound_files(
+    database: &str,
+    route: &Route,
+    request: &Request,
+    progress: &PlanProgress,
+) -> anyhow::Result<(Vec<BoundFile>, KnownFiles)> {
+    let Request { mapping, team_id, if_loaded, .. } = request;
+    let objects = Sources::from_env().expand(&request.sources).await?;
+    let locations: Vec<&str> = objects.iter().map(|object| object.location.as_str()).collect();
+    let known_here = known_files(route.any(), database, &locations, &[]).await?;
+    let (mut schemas, mut faults) = (SharedSchemas::default(), FileFaults::default());
+    let mappers = SharedMappers::new(mapping, *team_id);
+    let mut binder = Binder { mappers, if_loaded: *if_loaded, known: &known_here };
+    let (recalled, objects) = recalled(objects, &mut schemas, &mut binder, &known_here).await?;
+    progress.listed(objects.len());
+    let Binder { mut mappers, .. } = binder;
+    let read = read_footers(objects, &mut schemas, &mut mappers, &mut faults, progress).await?;
+    let identities: Vec<&str> = read.iter().map(|file| file.identity.as_str()).collect();
+    let known_elsewhere = known_files(route.any(), database, &[], &identities).await?;
+    let known = known_here.joined(known_elsewhere);
+    let mut binder = Binder { mappers, if_loaded: *if_loaded, known: &known };
+    let mut files: Vec<BoundFile> = recalled.into_iter().map(|file| (file, Vec::new())).collect();
+    for figures in read {
+        let location = figures.object.location.clone();
+        match binder.bind(&location, &figures.identity, &figures.schema) {
+            Ok(binding) => files.push(bound(figures, binding)),
+            Err(fault) => faults.add(&location, fault.context(location.clone()))?,
+        }
+    }
+    faults.none()?;
+    files.sort_by(|(one, _), (other, _)| one.object.location.cmp(&other.object.location));
+    Ok((files, known))
+}
+
+fn bound(figures: FileFigures, binding: FileBinding) -> BoundFile {
+    let FileFigures { object, identity, schema, row_groups, timestamps, footer } = figures;
+    let FileBinding { mapper, earlier } = binding;
+    let rows = row_groups.iter().fold(0, |rows: u64, group| rows.saturating_add(group.rows));
+    let bytes = row_groups.iter().fold(0, |bytes: u64, group| bytes.saturating_add(group.bytes));
+    (File { object, identity, mapper, schema, rows, bytes, row_groups, timestamps, footer }, earlier)
+}
+
+/// Returns the faults of unfinished bundles that can't be continued: rows would be cut into other
+/// blocks under other weights, and without some of the files.
+fn cant_continue(bundles: &[Bundle], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
+    let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &bundles[unit.bundle].shards());
+    let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.bundle).collect();
+    let fault = |bundle: &Bundle| {
+        let location = bundle.files.first().map(|file| file.object.location.as_str()).unwrap_or_default();
+        if bundle.settings.weights != weights {
+            let old = &bundle.settings.weights;
+            return Some(format!(
+                "{location}: its load started with the shard weights {old:?}, and they are {weights:?} now: finish it \
+                 with the old weights in the config and in remote_servers first"
+            ));
+        }
+        let missing = bundle.file_count as usize - bundle.files.len();
+        (missing > 0).then(|| {
+            format!(
+                "{location}: its load started together with {}, and the sources have {missing} of them no more: finish it \
+                 first, with the sources that it was started with (posthouse backfill list)",
+                files(bundle.file_count as usize - 1)
+            )
+        })
     };
-    faulty.map(fault).collect()
+    left.into_iter().filter_map(|index| fault(&bundles[index])).collect()
 }
 
 /// Makes the plan of a recorded job from the ledger. Only reads. Columns that `columns` has gained
@@ -125,7 +174,7 @@ pub(crate) async fn remake(
         if_loaded: IfLoaded::Refuse,
         partition: JobPartition::default(),
     };
-    make(database, route, &request).await
+    make(database, route, &request, &PlanProgress::default()).await
 }
 
 /// Returns those of `columns` that the job has filled in some file.
@@ -138,139 +187,84 @@ fn filled_columns(files: &[JobFile], columns: &[EventColumn]) -> Result<Vec<Even
     Ok(columns.iter().filter(|column| filled.contains(&column.name)).cloned().collect())
 }
 
-async fn open(object: Object) -> anyhow::Result<(Object, String, Footer)> {
-    let reader = object.open().await?;
-    let location = object.location.clone();
-    let read = Handle::current().spawn_blocking(move || -> anyhow::Result<_> {
-        let hash = footer_hash(&reader)?;
-        let footer = footer(&location, &reader)?;
-        reader.unchanged()?;
-        Ok((hash, footer))
-    });
-    let (hash, footer) =
-        read.await.map_err(|_| super::SourceError::Stopped { location: object.location.clone() })??;
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let identity = format!("{}, footer {hash}", object.identity());
-    Ok((object, identity, footer))
-}
-
-/// A file of the request with its mapping.
-struct BoundFile {
-    object: Object,
-    identity: String,
-    footer: Footer,
-    mapper: Mapper,
-    earlier: Vec<String>,
-}
-
-impl BoundFile {
-    fn requested(&self) -> RequestedFile<'_> {
-        RequestedFile {
-            location: &self.object.location,
-            identity: &self.identity,
-            mapping: self.mapper.fingerprint(),
-            earlier: &self.earlier,
+/// Bundles the files: those of earlier loads as they were, and new ones. Refuses files that would
+/// be loaded twice.
+fn claim_all(
+    files: Vec<BoundFile>,
+    known: &KnownFiles,
+    settings: &LoadSettings,
+    if_loaded: IfLoaded,
+) -> anyhow::Result<Vec<Bundle>> {
+    let wanted: Vec<RequestedFile<'_>> =
+        files.iter().map(|(file, earlier)| requested(file, earlier)).collect();
+    let previous = check_previous_loads(&wanted, known, if_loaded).map_err(|faults| cant_load(&faults))?;
+    let (mut new, mut begun) = (Vec::new(), BTreeMap::<String, Bundle>::new());
+    for ((file, _), previous) in files.into_iter().zip(previous) {
+        match previous {
+            PreviousLoad::None => new.push(file),
+            PreviousLoad::Begun { bundle: id, file_count, settings } => {
+                let empty = || Bundle { id: id.clone(), files: Vec::new(), file_count, settings };
+                begun.entry(id.clone()).or_insert_with(empty).files.push(file);
+            }
         }
+    }
+    let mut bundles = bundled(new, settings);
+    bundles.extend(begun.into_values());
+    bundles.sort_by(|one, other| first_location(one).cmp(&first_location(other)));
+    Ok(bundles)
+}
+
+fn first_location(bundle: &Bundle) -> Option<&str> {
+    bundle.files.first().map(|file| file.object.location.as_str())
+}
+
+fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
+    RequestedFile {
+        location: &file.object.location,
+        identity: &file.identity,
+        mapping: file.mapper.fingerprint(),
+        earlier,
     }
 }
 
-/// Keeps the settings of files that were begun. Refuses files that would be loaded twice.
-async fn claim_all(
-    database: &str,
-    route: &Route,
-    request: &Request,
-    known_files: &[KnownFile],
-    bound: Vec<BoundFile>,
-) -> anyhow::Result<(Vec<File>, Known)> {
-    let ids: Vec<String> = known_files.iter().map(|known| known.file.clone()).collect();
-    let known = known_units(route.any(), database, &ids).await?;
-    let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
-    let wanted: Vec<RequestedFile<'_>> = bound.iter().map(BoundFile::requested).collect();
-    let settings_of_files = check_previous_loads(&wanted, known_files, &settings, request.if_loaded)
-        .map_err(|faults| cant_load(&faults))?;
-    let files = bound.into_iter().zip(settings_of_files).map(|(file, settings)| {
-        let BoundFile { object, identity, footer, mapper, .. } = file;
-        let Cut { slice_bytes, unit_bytes } = settings.cut;
-        let id = short_id(&[
-            &object.location,
-            &identity,
-            mapper.fingerprint(),
-            &slice_bytes.to_string(),
-            &unit_bytes.to_string(),
-        ]);
-        File { object, identity, footer, mapper, id, settings }
-    });
-    Ok((files.collect(), known))
-}
-
-/// Records of files by location and identity.
-async fn known_of<'a>(
-    database: &str,
-    route: &Route,
-    wanted: impl Iterator<Item = (&'a str, &'a str)>,
-) -> anyhow::Result<Vec<KnownFile>> {
-    let (locations, identities): (Vec<&str>, Vec<&str>) = wanted.unzip();
-    Ok(known_files(route.any(), database, &locations, &identities).await?)
-}
-
 /// Checks that the ledger, after the plan's files were recorded, has each file as in this plan. A
-/// concurrent run may have recorded it first with another cut. This run has sent no rows yet, and
+/// concurrent run may have recorded it first with another cut, or beside other files. This run has sent no rows yet, and
 /// must not send any.
 ///
 /// # Errors
 /// Names the files that differ.
 pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> anyhow::Result<()> {
-    let wanted: Vec<RequestedFile<'_>> = plan
-        .files
-        .iter()
-        .map(|file| RequestedFile {
-            location: &file.object.location,
-            identity: &file.identity,
-            mapping: file.mapper.fingerprint(),
-            earlier: &[],
-        })
-        .collect();
-    let known_files =
-        known_of(database, route, wanted.iter().map(|file| (file.location, file.identity))).await?;
-    let first = |file: &RequestedFile<'_>| {
-        known_files.iter().find(|known| {
-            known.location == file.location
-                && known.identity == file.identity
-                && known.mapping_fingerprint == file.mapping
-        })
-    };
-    let raced = plan.files.iter().zip(&wanted).filter_map(|(file, wanted)| {
-        let first =
-            first(wanted).filter(|first| first.file != file.id || first.weights != file.settings.weights)?;
-        let (location, job) = (&file.object.location, &first.job);
-        Some(format!(
-            "{location}: a run of job {job} has just started it with other weights or slices: run the same command again"
-        ))
-    });
-    let raced: Vec<String> = raced.collect();
+    let locations: Vec<&str> = plan.files().map(|file| file.object.location.as_str()).collect();
+    let known = known_files(route.any(), database, &locations, &[]).await?;
+    let mut raced = Vec::new();
+    for bundle in &plan.bundles {
+        for file in &bundle.files {
+            let first = first_load(&requested(file, &[]), &known);
+            let other =
+                first.filter(|first| first.file != bundle.id || first.weights != bundle.settings.weights);
+            raced.extend(other.map(|first| {
+                let (location, job) = (&file.object.location, &first.job);
+                format!(
+                    "{location}: a run of job {job} has just started it with other weights, slices or files: run the \
+                     same command again"
+                )
+            }));
+        }
+    }
     if raced.is_empty() { Ok(()) } else { Err(cant_load(&raced)) }
 }
 
 /// The error of files that were loaded in another form, or can't be continued.
 fn cant_load(faults: &[String]) -> anyhow::Error {
-    anyhow!("{} can't be loaded; nothing was written\n  {}", files(faults.len()), faults.join("\n  "))
+    const SHOWN: usize = 20;
+    let mut lines: Vec<String> = faults.iter().take(SHOWN).cloned().collect();
+    if faults.len() > SHOWN {
+        lines.push(format!("and {} more", faults.len() - SHOWN));
+    }
+    anyhow!("{} can't be loaded; nothing was written\n  {}", files(faults.len()), lines.join("\n  "))
 }
 
-fn units_of(index: usize, file: &File) -> Vec<Unit> {
-    let origin = UnitSource {
-        location: &file.object.location,
-        identity: &file.identity,
-        mapping: file.mapper.fingerprint(),
-    };
-    let groups = file.footer.metadata().row_groups().iter().map(|group| PlannedRowGroup {
-        // The footer was checked: no count in it is negative.
-        rows: u64::try_from(group.num_rows()).unwrap_or_default(),
-        bytes: u64::try_from(group.total_byte_size()).unwrap_or_default(),
-    });
-    units(index, origin, &groups.collect::<Vec<_>>(), file.settings.cut)
-}
-
-fn job(database: &str, files: &[File]) -> String {
+fn job<'f>(database: &str, files: impl Iterator<Item = &'f File>) -> String {
     let mut parts = vec![database];
     for file in files {
         parts.extend([file.object.location.as_str(), &file.identity, file.mapper.fingerprint()]);

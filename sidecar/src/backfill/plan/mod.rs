@@ -5,102 +5,98 @@
 mod previous_loads;
 mod make;
 mod binding;
+mod bundle;
 mod extras;
+mod faults;
+mod file;
+mod footers;
+mod progress;
 mod range;
 mod partition;
+mod recalled;
 mod summary;
 mod tables;
 mod units;
 mod unread;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
+pub(crate) use self::bundle::Bundle;
 pub(crate) use self::extras::ExtraSummary;
+pub(crate) use self::file::{File, OpenFile, PlannedBytes};
 pub(crate) use self::make::{Request, confirm, make, remake};
 pub(crate) use self::partition::JobPartition;
 pub(crate) use self::previous_loads::IfLoaded;
-use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads, owners};
+use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads};
+pub(crate) use self::progress::PlanProgress;
 pub(crate) use self::summary::Summary;
 pub(crate) use self::units::{Cut, Unit};
 pub(crate) use self::unread::UnreadColumn;
 use super::ledger::{FileRecord, Known};
-use super::map::Mapper;
-use super::read::Footer;
-use super::source::{Object, SourceError};
 
 /// The files and units of a load, and its settings.
 #[derive(Debug)]
 pub(crate) struct LoadPlan {
     /// Equal for the same files under the same mapping.
     pub(crate) job: String,
-    /// Sorted by location.
-    pub(crate) files: Vec<File>,
-    /// The units of this machine's share, in the order of files.
+    /// Sorted by the location of their first files.
+    pub(crate) bundles: Vec<Bundle>,
+    /// The units of this machine's share, in the order of bundles.
     pub(crate) units: Vec<Unit>,
     /// Progress of earlier runs on these units.
     pub(crate) known: Known,
-    /// Files of this job that are in the ledger.
-    recorded: BTreeSet<String>,
+    /// Bundles and locations of this job that are in the ledger.
+    recorded: BTreeSet<(String, String)>,
     mapping: String,
     team_id: Option<i64>,
-}
-
-/// A file of the plan, with its footer.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub(crate) object: Object,
-    /// Identity of its bytes: the object's identity and the footer's hash.
-    pub(crate) identity: String,
-    pub(crate) footer: Footer,
-    /// The mapping, bound to the file's columns.
-    pub(crate) mapper: Mapper,
-    /// Its id in the ledger, for this file under these settings.
-    pub(crate) id: String,
-    /// The weights that route its rows, and the boundaries of its units and slices.
-    settings: LoadSettings,
 }
 
 fn files(count: usize) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
-impl File {
-    /// Returns the size at which its slices end, in bytes of values.
-    pub(crate) fn slice_bytes(&self) -> u64 {
-        self.settings.cut.slice_bytes
-    }
-
-    /// Returns the shards that receive its rows.
-    pub(crate) fn shards(&self) -> Vec<u32> {
-        owners(&self.settings.weights)
-    }
-
-    /// Returns its number of rows, by the footer.
-    pub(crate) fn rows(&self) -> u64 {
-        // The footer was checked: no count in it is negative.
-        u64::try_from(self.footer.metadata().file_metadata().num_rows()).unwrap_or_default()
-    }
-}
-
 impl LoadPlan {
+    /// Returns the files of all bundles.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        self.bundles.iter().flat_map(|bundle| &bundle.files)
+    }
+
+    /// Returns one file of each kind, with the number of files like it. Files of one kind have equal
+    /// columns and fill the same ones.
+    fn kinds(&self) -> impl Iterator<Item = (&File, usize)> {
+        let mut kinds = BTreeMap::new();
+        for file in self.files() {
+            let kind = (Arc::as_ptr(&file.schema), Arc::as_ptr(&file.mapper));
+            kinds.entry(kind).or_insert((file, 0)).1 += 1;
+        }
+        kinds.into_values()
+    }
+
     /// Returns the records of files that the ledger does not have yet.
     pub(crate) fn records(&self) -> Vec<FileRecord> {
-        let record = |file: &File| FileRecord {
+        let record = |bundle: &Bundle, file: &File| FileRecord {
             job: self.job.clone(),
-            file: file.id.clone(),
+            file: bundle.id.clone(),
             location: file.object.location.clone(),
             identity: file.identity.clone(),
             mapping: self.mapping.clone(),
             mapping_fingerprint: file.mapper.fingerprint().to_owned(),
             team_id: self.team_id,
-            weights: file.settings.weights.clone(),
-            slice_bytes: file.settings.cut.slice_bytes,
-            unit_bytes: file.settings.cut.unit_bytes,
-            rows: file.rows(),
+            weights: bundle.settings.weights.clone(),
+            slice_bytes: bundle.settings.cut.slice_bytes,
+            unit_bytes: bundle.settings.cut.unit_bytes,
+            rows: file.rows,
             bytes: file.object.size,
+            bundle_files: bundle.file_count,
         };
-        self.files.iter().filter(|file| !self.recorded.contains(&file.id)).map(record).collect()
+        let of_bundle = |bundle: &Bundle| -> Vec<FileRecord> {
+            let is_new =
+                |file: &&File| !self.recorded.contains(&(bundle.id.clone(), file.object.location.clone()));
+            bundle.files.iter().filter(is_new).map(|file| record(bundle, file)).collect()
+        };
+        self.bundles.iter().flat_map(of_bundle).collect()
     }
 
     /// Returns the rows of this machine's share.
@@ -110,7 +106,7 @@ impl LoadPlan {
 
     /// Whether every shard has all blocks of the unit.
     pub(crate) fn is_done(&self, unit: &Unit) -> bool {
-        self.known.is_done(&unit.id.to_string(), &self.files[unit.file].shards())
+        self.known.is_done(&unit.id.to_string(), &self.bundles[unit.bundle].shards())
     }
 
     /// Returns the rejected rows of units that are done.

@@ -2,11 +2,11 @@
 //!
 //! No file is loaded twice by mistake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::units::Cut;
 use crate::backfill::extra::FilledColumn;
-use crate::backfill::ledger::KnownFile;
+use crate::backfill::ledger::{KnownFile, KnownFiles};
 
 /// A file of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,32 +37,49 @@ pub(crate) enum IfLoaded {
     LoadAgain,
 }
 
-/// Returns the settings of each file, in the order of `files`, or every reason to refuse them. A
-/// file that was begun keeps its settings.
+/// Whether a load of a file was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PreviousLoad {
+    None,
+    /// In this bundle of so many files, with these settings.
+    Begun {
+        bundle: String,
+        file_count: u32,
+        settings: LoadSettings,
+    },
+}
+
+/// Returns the previous load of each file, in the order of `files`, or every reason to refuse them.
 pub(super) fn check_previous_loads(
     files: &[RequestedFile<'_>],
-    known_files: &[KnownFile],
-    settings: &LoadSettings,
+    known: &KnownFiles,
     if_loaded: IfLoaded,
-) -> Result<Vec<LoadSettings>, Vec<String>> {
-    let (mut settings_of_files, mut faults) = (Vec::new(), Vec::new());
+) -> Result<Vec<PreviousLoad>, Vec<String>> {
+    let (mut previous, mut faults) = (Vec::new(), Vec::new());
+    let requested: HashSet<&str> = files.iter().map(|file| file.location).collect();
     for file in files {
-        let is_same = |known: &&KnownFile| {
-            known.location == file.location
-                && known.identity == file.identity
-                && known.mapping_fingerprint == file.mapping
-        };
-        let Some(begun) = known_files.iter().find(is_same) else {
+        let Some(begun) = first_load(file, known) else {
             if if_loaded == IfLoaded::Refuse {
-                faults.extend(other_form(file, files, known_files));
+                faults.extend(other_form(file, &requested, known));
             }
-            settings_of_files.push(settings.clone());
+            previous.push(PreviousLoad::None);
             continue;
         };
         let cut = Cut { slice_bytes: begun.slice_bytes, unit_bytes: begun.unit_bytes };
-        settings_of_files.push(LoadSettings { weights: begun.weights.clone(), cut });
+        previous.push(PreviousLoad::Begun {
+            bundle: begun.file.clone(),
+            file_count: begun.bundle_files,
+            settings: LoadSettings { weights: begun.weights.clone(), cut },
+        });
     }
-    if faults.is_empty() { Ok(settings_of_files) } else { Err(faults) }
+    if faults.is_empty() { Ok(previous) } else { Err(faults) }
+}
+
+/// Returns the first load of these bytes here, under this mapping.
+pub(super) fn first_load<'k>(file: &RequestedFile<'_>, known: &'k KnownFiles) -> Option<&'k KnownFile> {
+    known
+        .at(file.location)
+        .find(|known| known.identity == file.identity && known.mapping_fingerprint == file.mapping)
 }
 
 /// Returns the shards that take rows under these weights.
@@ -73,22 +90,20 @@ pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
 /// Returns the reason to refuse a file that was not begun in this form.
 fn other_form(
     file: &RequestedFile<'_>,
-    files: &[RequestedFile<'_>],
-    known_files: &[KnownFile],
+    requested: &HashSet<&str>,
+    known_files: &KnownFiles,
 ) -> Option<String> {
     let RequestedFile { location, identity, .. } = file;
     let next = |job: &str| {
         format!("posthouse backfill status {job} shows it; --allow-reload loads the file in addition")
     };
-    let here = known_files.iter().rfind(|known| known.location == *location);
+    let here = known_files.at(location).next_back();
     // A copy in the same load as its original is intended.
     let copied = |known: &&KnownFile| {
-        known.identity == *identity
-            && (known.mapping_fingerprint == file.mapping
-                || file.earlier.contains(&known.mapping_fingerprint))
-            && files.iter().all(|wanted| wanted.location != known.location)
+        (known.mapping_fingerprint == file.mapping || file.earlier.contains(&known.mapping_fingerprint))
+            && !requested.contains(known.location.as_str())
     };
-    match (here, known_files.iter().find(copied)) {
+    match (here, known_files.with_bytes(identity).find(copied)) {
         (Some(KnownFile { job, at, .. }), _) if here.is_some_and(|known| known.identity == *identity) => {
             let difference =
                 here.map_or_else(String::new, |known| difference(&known.mapping_fingerprint, file.mapping));
@@ -127,7 +142,6 @@ fn difference(known: &str, wanted: &str) -> String {
 mod tests {
     use super::*;
 
-    const CUT: Cut = Cut { slice_bytes: 10, unit_bytes: 20 };
     const OLD: Cut = Cut { slice_bytes: 5, unit_bytes: 6 };
     const FILES: [RequestedFile<'_>; 1] =
         [RequestedFile { location: "/a", identity: "1", mapping: "m", earlier: &[] }];
@@ -146,12 +160,19 @@ mod tests {
             weights: vec![1, 3],
             slice_bytes: OLD.slice_bytes,
             unit_bytes: OLD.unit_bytes,
+            rows: 1,
+            bytes: 1,
+            bundle_files: 1,
             at: "then".to_owned(),
         }
     }
 
-    fn claimed(known: &[KnownFile], if_loaded: IfLoaded) -> Result<Vec<LoadSettings>, Vec<String>> {
-        check_previous_loads(&FILES, known, &settings(&[1, 3], CUT), if_loaded)
+    fn claimed(known: &[KnownFile], if_loaded: IfLoaded) -> Result<Vec<PreviousLoad>, Vec<String>> {
+        check_previous_loads(&FILES, &KnownFiles::new(known.to_vec()), if_loaded)
+    }
+
+    fn begun(settings: LoadSettings) -> Result<Vec<PreviousLoad>, Vec<String>> {
+        Ok(vec![PreviousLoad::Begun { bundle: "f".to_owned(), file_count: 1, settings }])
     }
 
     fn refused(known: KnownFile) -> String {
@@ -160,11 +181,11 @@ mod tests {
 
     #[test]
     fn a_new_file_is_loaded_as_wanted_and_a_begun_one_as_it_was() {
-        assert_eq!(claimed(&[], IfLoaded::Refuse), Ok(vec![settings(&[1, 3], CUT)]));
-        assert_eq!(claimed(&[known()], IfLoaded::Refuse), Ok(vec![settings(&[1, 3], OLD)]));
+        assert_eq!(claimed(&[], IfLoaded::Refuse), Ok(vec![PreviousLoad::None]));
+        assert_eq!(claimed(&[known()], IfLoaded::Refuse), begun(settings(&[1, 3], OLD)));
         // Begun under other weights, which decide whether it is done.
         let other = KnownFile { weights: vec![1], ..known() };
-        assert_eq!(claimed(&[other], IfLoaded::Refuse), Ok(vec![settings(&[1], OLD)]));
+        assert_eq!(claimed(&[other], IfLoaded::Refuse), begun(settings(&[1], OLD)));
     }
 
     #[test]
@@ -187,16 +208,16 @@ mod tests {
         let earlier = ["n".to_owned()];
         let files = [RequestedFile { earlier: &earlier, ..FILES[0] }];
         let known = [KnownFile { location: "/b".to_owned(), mapping_fingerprint: "n".to_owned(), ..known() }];
-        let settings = settings(&[1, 3], CUT);
-        let faults = check_previous_loads(&files, &known, &settings, IfLoaded::Refuse).expect_err("a fault");
+        let known = KnownFiles::new(known.to_vec());
+        let faults = check_previous_loads(&files, &known, IfLoaded::Refuse).expect_err("a fault");
         assert!(faults[0].contains("the same bytes as /b"), "{faults:?}");
-        assert!(check_previous_loads(&FILES, &known, &settings, IfLoaded::Refuse).is_ok());
+        assert!(check_previous_loads(&FILES, &known, IfLoaded::Refuse).is_ok());
     }
 
     #[test]
     fn whoever_wants_it_twice_gets_it() {
         let changed = KnownFile { identity: "2".to_owned(), ..known() };
-        assert_eq!(claimed(&[changed], IfLoaded::LoadAgain), Ok(vec![settings(&[1, 3], CUT)]));
+        assert_eq!(claimed(&[changed], IfLoaded::LoadAgain), Ok(vec![PreviousLoad::None]));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use serde::Serialize;
 
-use super::File;
+use crate::backfill::map::Mapper;
+use crate::backfill::read::Footer;
 
 /// Earliest and latest timestamp, in microseconds since 1970 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,10 +23,10 @@ impl TimeRange {
 
 /// Returns the range of a file. `None` if the column is no timestamp, date or number, or if a row
 /// group with rows has no statistics for it.
-pub(super) fn of_file(file: &File) -> Option<TimeRange> {
-    let column = file.mapper.timestamp_column()?;
-    let metadata = file.footer.metadata();
-    let schema = file.footer.declared();
+pub(super) fn of_file(mapper: &Mapper, footer: &Footer) -> Option<TimeRange> {
+    let column = mapper.timestamp_column()?;
+    let metadata = footer.metadata();
+    let schema = footer.declared();
     let data_type = schema.field_with_name(column).ok()?.data_type();
     // Statistics of strings may be truncated.
     if !(data_type.is_integer() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32)) {
@@ -37,6 +38,6 @@ pub(super) fn of_file(file: &File) -> Option<TimeRange> {
     let (earliest, latest) =
         (converter.row_group_mins(groups()).ok()?, converter.row_group_maxes(groups()).ok()?);
     // Converted by the mapping's zone and unit, because the footer has the file's raw values.
-    let (earliest, latest) = (file.mapper.timestamps(&earliest)?, file.mapper.timestamps(&latest)?);
+    let (earliest, latest) = (mapper.timestamps(&earliest)?, mapper.timestamps(&latest)?);
     Some(TimeRange { first: earliest.into_iter().min()?, last: latest.into_iter().max()? })
 }

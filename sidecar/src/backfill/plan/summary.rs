@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::LoadPlan;
 use super::extras::{self, ExtraSummary};
-use super::range::{TimeRange, of_file};
+use super::range::TimeRange;
 use super::unread::{UnreadColumn, of_plan};
+use super::{Bundle, LoadPlan};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
@@ -59,20 +59,20 @@ impl Summary {
         let shards = route.shards();
         let (filled, defaulted) = extras::of_plan(plan, columns);
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
-        let ranges: Vec<Option<TimeRange>> = plan.files.iter().map(of_file).collect();
+        let ranges: Vec<Option<TimeRange>> = plan.bundles.iter().map(range).collect();
         let timestamps = ranges.iter().flatten().copied().reduce(TimeRange::joined);
         let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
         let parts = left.iter().map(|unit| {
-            let by_bytes = unit.bytes.div_ceil(plan.files[unit.file].slice_bytes());
+            let by_bytes = unit.bytes.div_ceil(plan.bundles[unit.bundle].slice_bytes());
             let slices = by_bytes.max(unit.rows.div_ceil(u64::from(SLICE_ROWS))).max(1);
-            let months = ranges[unit.file].map_or(1, |range| months(range).len() as u64);
+            let months = ranges[unit.bundle].map_or(1, |range| months(range).len() as u64);
             slices * months * shards.len() as u64
         });
         let rows_left = left.iter().map(|unit| unit.rows).sum();
         Self {
             job: plan.job.clone(),
-            files: plan.files.len(),
-            bytes: plan.files.iter().map(|file| file.object.size).sum(),
+            files: plan.files().count(),
+            bytes: plan.files().map(|file| file.object.size).sum(),
             rows: plan.rows(),
             units: plan.units.len(),
             units_left: left.len(),
@@ -90,6 +90,13 @@ impl Summary {
             defaulted,
         }
     }
+}
+
+/// Returns the range of a bundle. `None` if it is unknown for a file.
+fn range(bundle: &Bundle) -> Option<TimeRange> {
+    let with_rows = bundle.files.iter().filter(|file| file.rows > 0);
+    let ranges: Option<Vec<TimeRange>> = with_rows.map(|file| file.timestamps).collect();
+    ranges?.into_iter().reduce(TimeRange::joined)
 }
 
 /// Returns the partitions from the earliest to the latest timestamp.

@@ -1,6 +1,6 @@
-//! Units of a file: runs of row groups.
+//! Units: runs of row groups of a large file, or all rows of a bundle of small files.
 //!
-//! The row groups of a unit are read, stored and recorded together.
+//! The rows of a unit are read, stored and recorded together.
 
 use std::ops::Range;
 
@@ -37,23 +37,24 @@ pub(super) struct PlannedRowGroup {
     pub(super) bytes: u64,
 }
 
-/// Consecutive row groups of one file.
+/// Consecutive rows of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
     /// Its id in the ledger.
     pub(crate) id: UnitId,
-    /// Index of the file in the plan.
-    pub(crate) file: usize,
-    pub(crate) row_groups: Range<usize>,
+    /// Index of the bundle in the plan.
+    pub(crate) bundle: usize,
+    /// Row groups of the bundle's only file; `None` for all rows of a bundle of several files.
+    pub(crate) row_groups: Option<Range<usize>>,
     pub(crate) rows: u64,
     /// Bytes before compression.
     pub(crate) bytes: u64,
 }
 
-/// Returns the units of the plan's file with index `file`. Row groups without rows belong to the
-/// unit around them.
+/// Returns the units of the file of the plan's bundle with index `bundle`. Row groups without rows
+/// belong to the unit around them.
 pub(super) fn units(
-    file: usize,
+    bundle: usize,
     origin: UnitSource<'_>,
     row_groups: &[PlannedRowGroup],
     cut: Cut,
@@ -65,11 +66,19 @@ pub(super) fn units(
         bytes = group.bytes.saturating_add(bytes);
         if bytes >= cut.unit_bytes || index + 1 == row_groups.len() {
             let row_groups = from..index + 1;
-            units.push(Unit { id: id(origin, &row_groups, cut), file, row_groups, rows, bytes });
+            let id = id(origin, &row_groups, cut);
+            units.push(Unit { id, bundle, row_groups: Some(row_groups), rows, bytes });
             (from, rows, bytes) = (index + 1, 0, 0);
         }
     }
     units
+}
+
+/// Returns the unit of a bundle of several files. The bundle's id names its files, their order, the
+/// mapping and the cut.
+pub(super) fn unit_of_bundle(bundle: usize, bundle_id: &str, rows: u64, bytes: u64) -> Unit {
+    let id = UnitId::of(&[CUT_RULES, "bundle", bundle_id]);
+    Unit { id, bundle, row_groups: None, rows, bytes }
 }
 
 /// Increment on any change of the rules that cut rows into slices and blocks, because the same row
@@ -107,8 +116,8 @@ mod tests {
     fn units_are_runs_of_row_groups_that_cover_the_file() {
         let units = units(3, ORIGIN, &groups(&[4, 4, 4, 100, 1]), cut(10));
         let ranges: Vec<_> = units.iter().map(|unit| unit.row_groups.clone()).collect();
-        assert_eq!(ranges, [0..3, 3..4, 4..5]);
-        assert!(units.iter().all(|unit| unit.file == 3));
+        assert_eq!(ranges, [Some(0..3), Some(3..4), Some(4..5)]);
+        assert!(units.iter().all(|unit| unit.bundle == 3));
         assert_eq!(units.iter().map(|unit| unit.rows).sum::<u64>(), 5);
     }
 

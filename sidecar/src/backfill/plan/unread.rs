@@ -23,17 +23,20 @@ pub(crate) struct UnreadColumn {
 /// Returns the unread columns of all files: first those that the schema has and the load does not
 /// fill, then by the number of files.
 pub(super) fn of_plan(plan: &LoadPlan, defaulted: &[ExtraSummary]) -> Vec<UnreadColumn> {
-    let unread = |file: &super::File| unread_columns(file.footer.schema().fields(), file.mapper.projection());
-    summarize(plan.files.iter().map(unread), defaulted)
+    let unread = plan
+        .kinds()
+        .map(|(file, files)| (unread_columns(file.schema.fields(), file.mapper.projection()), files));
+    summarize(unread, defaulted)
 }
 
+/// Summarizes the unread columns of each kind of files, with the number of these files.
 fn summarize(
-    names_of_files: impl Iterator<Item = BTreeSet<String>>,
+    unread: impl Iterator<Item = (BTreeSet<String>, usize)>,
     defaulted: &[ExtraSummary],
 ) -> Vec<UnreadColumn> {
     let mut counts = BTreeMap::<String, usize>::new();
-    for name in names_of_files.flatten() {
-        *counts.entry(name).or_default() += 1;
+    for (name, files) in unread.flat_map(|(names, files)| names.into_iter().map(move |name| (name, files))) {
+        *counts.entry(name).or_default() += files;
     }
     let unfilled: BTreeSet<&str> = defaulted.iter().map(|column| column.column.as_str()).collect();
     let unread = counts.into_iter().map(|(column, files)| {
@@ -57,7 +60,7 @@ mod tests {
             vec!["ip", "person_id", "$session_id"],
             vec!["ip", "person_id", "inserted_at"],
         ];
-        let names = files.map(|names| names.into_iter().map(str::to_owned).collect());
+        let names = files.map(|names| (names.into_iter().map(str::to_owned).collect(), 1));
         let defaulted = ["person_id", "inserted_at", "person_mode"].map(|column| ExtraSummary {
             column: column.to_owned(),
             files: 3,

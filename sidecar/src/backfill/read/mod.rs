@@ -13,7 +13,6 @@ mod row_group;
 mod schema;
 
 pub(crate) use self::batches::{Batch, Batches, batches};
-pub(crate) use self::error::ReadError;
 pub(crate) use self::footer::{Footer, footer};
 pub(crate) use self::memory_budget::MemoryBounds;
 

@@ -11,6 +11,7 @@ mod dry_run;
 mod rejects;
 mod shard;
 mod unit;
+mod unit_files;
 mod unit_quarantine;
 mod work;
 

@@ -13,7 +13,7 @@ use super::unit::UnitReader;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
 use crate::backfill::insert::PendingInsert;
 use crate::backfill::ledger::{Known, known_unit};
-use crate::backfill::plan::{File, Unit};
+use crate::backfill::plan::{Bundle, Unit};
 use crate::backfill::shard::{Block, Slice};
 use crate::node::Node;
 use crate::span;
@@ -37,21 +37,21 @@ impl UnitDispatcher {
         let plan = self.reading.plan.clone();
         (0..).zip(&plan.units).try_for_each(|(number, unit)| {
             let span = span::unit(&plan.job, &unit.id);
-            span.in_scope(|| self.unit(number, unit, &plan.files[unit.file]))
+            span.in_scope(|| self.unit(number, unit, &plan.bundles[unit.bundle]))
         })
     }
 
-    fn unit(&self, number: usize, unit: &Unit, file: &File) -> anyhow::Result<()> {
+    fn unit(&self, number: usize, unit: &Unit, bundle: &Bundle) -> anyhow::Result<()> {
         if let Some(stop) = self.reading.progress.ending() {
             return Err(RunError::Stopped(stop).into());
         }
         let (id, asked_at) = (unit.id.to_string(), SystemTime::now());
         // Queried for each unit, because another run, here or on another machine, may work on the
         // same job.
-        let asked = known_unit(&self.node, &self.database, &file.id, &id);
+        let asked = known_unit(&self.node, &self.database, &bundle.id, &id);
         let known = self.reading.runtime.block_on(asked).map_err(RunError::Asked)?;
         let progress = &self.reading.progress;
-        if known.is_done(&id, &file.shards()) {
+        if known.is_done(&id, &bundle.shards()) {
             let rejected = known.rejected(&id);
             progress.before.add(unit.rows.saturating_sub(rejected));
             // The plan counts the rejected rows of units that were done when it was made.
@@ -63,7 +63,7 @@ impl UnitDispatcher {
         let answer_holds = self.reading.limits.answer_holds;
         let on_shard = Arc::new(UnitOnShard {
             id: unit.id,
-            file: file.id.clone(),
+            file: bundle.id.clone(),
             begun,
             in_doubt,
             asked_at,

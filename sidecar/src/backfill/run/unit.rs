@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::ensure;
 use posthouse_udf::shard::Weights;
 use tokio::runtime::Handle;
 
 use super::progress::Progress;
 use super::rejects::TooManyRejects;
+use super::unit_files::{UnitFile, UnitFiles};
 use super::unit_quarantine::UnitQuarantine;
 use super::{Limits, RunError};
 use crate::backfill::events::EventBatch;
 use crate::backfill::insert::Route;
 use crate::backfill::map::Reject;
-use crate::backfill::plan::{File, LoadPlan, Unit};
-use crate::backfill::read::{Batch, Batches, ReadError, batches};
+use crate::backfill::plan::{Bundle, File, LoadPlan, Unit};
+use crate::backfill::read::{Batch, Footer};
 use crate::backfill::shard::{Memory, Slice, Slicer};
-use crate::backfill::source::ObjectReader;
+use crate::backfill::source::SourceError;
 
 /// Shared inputs for reading the units of a plan.
 pub(crate) struct UnitReader {
@@ -42,16 +44,23 @@ impl UnitReader {
         }
     }
 
-    /// Opens a unit's file and returns the unit's slices.
+    /// Returns the slices of a unit.
+    ///
+    /// # Errors
+    /// Fails if the plan lacks some of its files.
     pub(crate) fn slices(&self, unit: &Unit) -> anyhow::Result<UnitSlices<'_>> {
-        let file = &self.plan.files[unit.file];
-        let input = Arc::new(self.runtime.block_on(file.object.open())?);
-        let (groups, columns) = (unit.row_groups.clone(), file.mapper.projection());
-        let batches = batches(input.clone(), &file.footer, groups, columns, self.limits.decoding);
-        let quarantine = UnitQuarantine::new(self.quarantine(unit), &file.footer);
-        let slicer = Slicer::new(unit.id, &self.weights, file.slice_bytes(), self.memory.clone());
-        let events = UnitEvents { reader: self, file, batches, quarantine };
-        Ok(UnitSlices { input, events, slicer, is_ended: false })
+        let bundle = &self.plan.bundles[unit.bundle];
+        ensure!(
+            bundle.is_whole(),
+            "the sources have only {} of {} files that were loaded together: name the others too",
+            bundle.files.len(),
+            bundle.file_count
+        );
+        let files = UnitFiles::new(bundle, unit, self.runtime.clone());
+        let quarantine = UnitQuarantine::new(self.quarantine(unit));
+        let slicer = Slicer::new(unit.id, &self.weights, bundle.slice_bytes(), self.memory.clone());
+        let events = UnitEvents { reader: self, bundle, files, current: None, quarantine };
+        Ok(UnitSlices { events, slicer, is_ended: false })
     }
 
     /// Returns the fault if the rejected rows exceed the limit.
@@ -84,7 +93,6 @@ impl UnitReader {
 /// Building a slice waits for the memory of earlier slices, so pass on or drop each one before the
 /// next.
 pub(crate) struct UnitSlices<'a> {
-    input: Arc<ObjectReader>,
     events: UnitEvents<'a>,
     slicer: Slicer<'a>,
     is_ended: bool,
@@ -99,7 +107,7 @@ impl UnitSlices<'_> {
     fn next_slice(&mut self) -> anyhow::Result<Option<Slice>> {
         let full = self.slicer.next_full(&mut self.events)?;
         // Before a slice is sent, check that the file still matches the plan.
-        self.input.unchanged()?;
+        self.events.unchanged()?;
         if full.is_some() {
             return Ok(full);
         }
@@ -125,24 +133,51 @@ impl Iterator for UnitSlices<'_> {
 /// Iterator over a unit's valid rows. It adds the rejected rows to the quarantine.
 struct UnitEvents<'a> {
     reader: &'a UnitReader,
-    file: &'a File,
-    batches: Batches<ObjectReader>,
-    quarantine: UnitQuarantine<'a>,
+    bundle: &'a Bundle,
+    files: UnitFiles,
+    current: Option<UnitFile>,
+    quarantine: UnitQuarantine,
 }
 
 impl UnitEvents<'_> {
-    fn map(&mut self, batch: Result<Batch, ReadError>) -> anyhow::Result<EventBatch> {
+    /// Checks that the bytes read from the current file belong to the planned file.
+    fn unchanged(&self) -> Result<(), SourceError> {
+        self.current.as_ref().map_or(Ok(()), |current| current.file.reader.unchanged())
+    }
+
+    fn next_events(&mut self) -> anyhow::Result<Option<EventBatch>> {
+        loop {
+            let Some(current) = &mut self.current else {
+                match self.files.next(self.bundle, self.reader.limits.decoding) {
+                    Some(opened) => self.current = Some(opened?),
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            let (index, footer) = (current.index, current.file.footer.clone());
+            match current.batches.next() {
+                Some(batch) => return self.map(index, &footer, &batch?).map(Some),
+                None => {
+                    self.unchanged()?;
+                    self.current = None;
+                }
+            }
+        }
+    }
+
+    /// Maps a batch of the bundle's file with index `file`.
+    fn map(&mut self, file: usize, footer: &Footer, batch: &Batch) -> anyhow::Result<EventBatch> {
         let progress = &self.reader.progress;
         if let Some(stop) = progress.ending() {
             return Err(RunError::Stopped(stop).into());
         }
-        let batch = batch?;
-        let mapped = self.file.mapper.map(&batch.rows);
+        let planned = &self.bundle.files[file];
+        let mapped = planned.mapper.map(&batch.rows);
         progress.read.add(batch.rows.num_rows() as u64);
         if let Some(first) = mapped.rejects.first() {
             progress.rejected.add(mapped.rejects.len() as u64);
-            self.quarantine.add(&batch, &mapped.rejects)?;
-            if let Some(too_many) = self.reader.too_many(self.file, &batch, first) {
+            self.quarantine.add(footer, batch, &mapped.rejects)?;
+            if let Some(too_many) = self.reader.too_many(planned, batch, first) {
                 // Finished here, so that the rejected rows so far can be inspected.
                 self.quarantine.finish()?;
                 return Err(too_many.into());
@@ -156,7 +191,6 @@ impl Iterator for UnitEvents<'_> {
     type Item = anyhow::Result<EventBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        Some(self.map(batch))
+        self.next_events().transpose()
     }
 }

@@ -10,17 +10,16 @@ use crate::backfill::map::{Quarantine, Reject, cant_write};
 use crate::backfill::read::{Batch, Footer};
 
 /// Counts a unit's rejected rows and writes them to its quarantine file.
-pub(super) struct UnitQuarantine<'a> {
+pub(super) struct UnitQuarantine {
     /// `None` if the rows are only counted.
     path: Option<PathBuf>,
-    footer: &'a Footer,
     rejected: u64,
     open: Option<Quarantine>,
 }
 
-impl<'a> UnitQuarantine<'a> {
-    pub(super) fn new(path: Option<PathBuf>, footer: &'a Footer) -> Self {
-        Self { path, footer, rejected: 0, open: None }
+impl UnitQuarantine {
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
+        Self { path, rejected: 0, open: None }
     }
 
     /// Returns the number of rejected rows so far.
@@ -28,8 +27,9 @@ impl<'a> UnitQuarantine<'a> {
         self.rejected
     }
 
-    /// Adds the rejected rows of `batch`. The first ones create the file.
-    pub(super) fn add(&mut self, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
+    /// Adds the rejected rows of a batch from the file that `footer` describes. The first ones create
+    /// the quarantine file. All files of a unit have equal columns.
+    pub(super) fn add(&mut self, footer: &Footer, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
         self.rejected += rejects.len() as u64;
         let Some(path) = &self.path else { return Ok(()) };
         let open = match &mut self.open {
@@ -37,11 +37,11 @@ impl<'a> UnitQuarantine<'a> {
             None => {
                 let folder = path.parent().unwrap_or(path);
                 std::fs::create_dir_all(folder).with_context(|| cant_write(path))?;
-                let made = Quarantine::create(path, self.footer, batch.rows.schema_ref())?;
+                let made = Quarantine::create(path, footer, batch.rows.schema_ref())?;
                 self.open.insert(made)
             }
         };
-        open.add(batch, rejects)
+        open.add(footer.file(), batch, rejects)
     }
 
     /// Completes the file, if there is one.

@@ -1,14 +1,18 @@
 //! `posthouse backfill plan`: summary of a load before it begins.
 
+use std::time::Duration;
+
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
+use tokio::time::sleep;
 
 use super::not_loaded;
 use super::request::SourceArguments;
 use crate::backfill::insert::Route;
-use crate::backfill::plan::{Summary, make};
+use crate::backfill::plan::{LoadPlan, PlanProgress, Request, Summary, make as make_plan};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
+use crate::cli::progress_bar::{self, BarState};
 use crate::cluster::Cluster;
 
 pub(super) async fn plan(
@@ -18,9 +22,46 @@ pub(super) async fn plan(
 ) -> anyhow::Result<Outcome> {
     let request = sources.request(&cluster.config.events.columns)?;
     let route = Route::choose(cluster, sources.route()).await?;
-    let plan = make(&cluster.config.database, &route, &request).await?;
+    let plan = make(cluster, &route, &request).await?;
     output.print(&Summary::of(&plan, &route, &cluster.config.events.columns), text)?;
     Ok(Outcome::Clean)
+}
+
+/// Makes a plan, and shows how many files were read.
+pub(super) async fn make(cluster: &Cluster, route: &Route, request: &Request) -> anyhow::Result<LoadPlan> {
+    let progress = PlanProgress::default();
+    tokio::select! {
+        plan = make_plan(&cluster.config.database, route, request, &progress) => plan,
+        () = show(&progress) => anyhow::bail!("the progress of the plan has ended: please report this"),
+    }
+}
+
+/// Shows the progress of a plan until the future is dropped.
+async fn show(progress: &PlanProgress) {
+    /// Interval of the checks whether the sources are listed.
+    const POLL: Duration = Duration::from_millis(100);
+    let listed = async {
+        while progress.files() == 0 {
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = listed => {}
+        () = progress_bar::show(0, || state(progress)) => {}
+    }
+    progress_bar::show(progress.files(), || state(progress)).await;
+}
+
+fn state(progress: &PlanProgress) -> BarState {
+    let (files, read) = (progress.files(), progress.read());
+    BarState {
+        done: read,
+        far: match files {
+            0 => "listing the sources".to_owned(),
+            _ => format!("{} of {} files", HumanCount(read), HumanCount(files)),
+        },
+        pace: "reading footers".to_owned(),
+    }
 }
 
 pub(super) fn text(summary: &Summary) -> String {
@@ -40,7 +81,7 @@ pub(super) fn text(summary: &Summary) -> String {
             format!(", {done} of {} units are done: {} left", summary.units, HumanCount(summary.rows_left))
         }
     };
-    let time = HumanDuration(std::time::Duration::from_secs(summary.seconds.max(1)));
+    let time = HumanDuration(Duration::from_secs(summary.seconds.max(1)));
     let (parts, time) = match summary.units_left {
         0 => (Some("none".to_owned()), "none: all rows are loaded".to_owned()),
         _ => (

@@ -12,7 +12,7 @@ use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::LoadArguments;
 use super::{bar, not_loaded, plan as plan_of, verify};
 use crate::backfill::insert::Route;
-use crate::backfill::plan::{ExtraSummary, File, LoadPlan, Summary, UnreadColumn, make};
+use crate::backfill::plan::{Bundle, ExtraSummary, LoadPlan, Summary, UnreadColumn};
 use crate::backfill::run::{
     DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
     run as load_rows,
@@ -63,7 +63,7 @@ struct LoadedColumns {
 pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
     let request = load.sources.request(&cluster.config.events.columns)?;
     let route = Route::choose(cluster, load.sources.route()).await?;
-    let plan = Arc::new(make(&cluster.config.database, &route, &request).await?);
+    let plan = Arc::new(plan_of::make(cluster, &route, &request).await?);
     let planned = Summary::of(&plan, &route, &cluster.config.events.columns);
     note(plan_of::text(&planned).trim_end());
     not_loaded::warn(&planned);
@@ -107,7 +107,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
 
 /// A file that was begun keeps its slices, regardless of this machine's memory.
 fn warn_of_slices(plan: &LoadPlan, memory: NonZeroU64) {
-    let largest = plan.files.iter().map(File::slice_bytes).max().unwrap_or_default();
+    let largest = plan.bundles.iter().map(Bundle::slice_bytes).max().unwrap_or_default();
     if largest > largest_slice(memory).get() {
         tracing::warn!(
             slice_mib = largest >> 20,

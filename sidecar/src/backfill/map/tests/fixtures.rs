@@ -71,7 +71,7 @@ fn keep_all(source: &Path, batches: &[(Batch, Mapped)], kept: &Path) {
     for (batch, _) in batches {
         let rejects = (0..batch.rows.num_rows()).map(|row| Reject { row, reason: "none".to_owned() });
         quarantine
-            .add(batch, &rejects.collect::<Vec<_>>())
+            .add("source", batch, &rejects.collect::<Vec<_>>())
             .unwrap_or_else(|error| panic!("{error}: {error:?}"));
     }
     quarantine.finish().expect("in its place");

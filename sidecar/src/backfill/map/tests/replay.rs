@@ -116,7 +116,7 @@ fn load(path: &Path, mapping: &Mapping, quarantine: &Path) -> Vec<Event> {
             let kept = kept.get_or_insert_with(|| {
                 Quarantine::create(quarantine, &footer, &batch.rows.schema()).expect("a quarantine")
             });
-            kept.add(&batch, &mapped.rejects).expect("kept");
+            kept.add(footer.file(), &batch, &mapped.rejects).expect("kept");
             assert!(!quarantine.exists(), "it must not be seen before it is whole");
         }
     }

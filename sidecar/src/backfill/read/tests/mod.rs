@@ -12,7 +12,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 
-use super::{Batch, MemoryBounds, ReadError, batches, footer};
+use super::error::ReadError;
+use super::{Batch, MemoryBounds, batches, footer};
 
 /// Name in messages of the files of these tests.
 const FILE: &str = "dir/history.parquet";

@@ -1,0 +1,69 @@
+//! Bundles of earlier runs, which are planned without reading each of their files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::binding::{Binder, FileBinding};
+use super::file::{File, identity_before_hash, open};
+use super::footers::SharedSchemas;
+use crate::backfill::ledger::{KnownFile, KnownFiles};
+use crate::backfill::source::Object;
+
+/// Files of one bundle, as the ledger and the source have them.
+type BundleFiles<'k> = Vec<(Object, &'k KnownFile)>;
+
+/// Divides `objects` into those whose bundle the ledger has with the same bytes, as far as a lookup
+/// tells, and the others.
+fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFiles<'_>>, Vec<Object>) {
+    let (mut bundles, mut others) = (BTreeMap::<&str, BundleFiles<'_>>::new(), Vec::new());
+    for object in objects {
+        let before = identity_before_hash(&object);
+        let is_same = |known: &&KnownFile| known.bundle_files > 1 && known.identity.starts_with(&before);
+        match known.at(&object.location).find(is_same) {
+            Some(known) => bundles.entry(&known.file).or_default().push((object, known)),
+            None => others.push(object),
+        }
+    }
+    (bundles, others)
+}
+
+/// Returns the files of known bundles, and the objects that are to be read.
+///
+/// All files of a bundle have equal columns. So if the first one is as recorded and the mapping gives
+/// it the recorded fingerprint, the same holds for the others, whose bytes have not changed.
+pub(super) async fn recalled(
+    objects: Vec<Object>,
+    schemas: &mut SharedSchemas,
+    binder: &mut Binder<'_, '_>,
+    known: &KnownFiles,
+) -> anyhow::Result<(Vec<File>, Vec<Object>)> {
+    let (bundles, mut others) = divided(objects, known);
+    let mut files = Vec::new();
+    for bundle in bundles.into_values() {
+        let Some((first, recorded)) = bundle.first() else { continue };
+        // A file that can't be read is reported with all others.
+        let opened = open(first).await.ok().filter(|(_, identity)| *identity == recorded.identity);
+        let bound = opened.and_then(|(file, identity)| {
+            let schema = schemas.of(&file.footer);
+            let FileBinding { mapper, .. } = binder.bind(&first.location, &identity, &schema).ok()?;
+            (mapper.fingerprint() == recorded.mapping_fingerprint).then_some((mapper, schema))
+        });
+        let Some((mapper, schema)) = bound else {
+            others.extend(bundle.into_iter().map(|(object, _)| object));
+            continue;
+        };
+        files.extend(bundle.into_iter().map(|(object, known)| File {
+            object,
+            identity: known.identity.clone(),
+            mapper: Arc::clone(&mapper),
+            schema: Arc::clone(&schema),
+            rows: known.rows,
+            bytes: known.bytes,
+            row_groups: Vec::new(),
+            timestamps: None,
+            footer: None,
+        }));
+    }
+    others.sort_by(|one, other| one.location.cmp(&other.location));
+    Ok((files, others))
+}

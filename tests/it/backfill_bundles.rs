@@ -1,0 +1,158 @@
+//! Many small files, which are loaded as one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use posthouse_tests::history::{Files, History};
+use posthouse_tests::site::{Outcome, Site};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::backfill::STORED;
+use crate::schema::json;
+use crate::seed;
+
+tests! {
+    Shared small_files_are_loaded_as_one_and_once,
+    Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
+    Shared rejected_rows_of_small_files_name_their_file,
+}
+
+/// 2026-03-15 00:00:00 UTC in µs.
+const UNTIL: i64 = 1_773_532_800_000_000;
+const DAY: i64 = 86_400_000_000;
+const ROWS: usize = 5_000;
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Writes files of an hour each, over ten days until `until`. Returns their number.
+fn hourly(name: &str, folder: &TempDir, until: i64) -> anyhow::Result<usize> {
+    let history = History {
+        rows: ROWS,
+        files: Files::Spans(60),
+        row_group: 100,
+        days: 10,
+        until,
+        people: 500,
+        seed: seed(name)?,
+    };
+    Ok(history.write(folder.path())?.len())
+}
+
+fn run(site: &Site<'_>, source: &Path) -> anyhow::Result<Outcome> {
+    let source = source.to_string_lossy();
+    site.posthouse(&["backfill", "run", &source, "--mapping", "posthog-export", "--team-id", "7", "--json"])
+}
+
+fn loaded(site: &Site<'_>, source: &Path) -> anyhow::Result<Value> {
+    let outcome = run(site, source)?;
+    ensure!(outcome.code == 0, "{outcome}");
+    json(&outcome)
+}
+
+fn has_rows(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
+    site.answers(STORED, &format!("{rows}\t{rows}\t0"), LIMIT)
+}
+
+fn small_files_are_loaded_as_one_and_once(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN some hundred files of an hour each
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let files = hourly(site.name(), &folder, UNTIL)?;
+    ensure!(files > 200, "{files} files");
+    // WHEN they are loaded THEN they make as few parts and records as one file, and are proven
+    let first = loaded(site, folder.path())?;
+    ensure!(first["stored"] == ROWS && first["proof"]["found"] == ROWS, "{first:#}");
+    ensure!(first["blocks"].as_u64().is_some_and(|blocks| blocks <= 4), "{first:#}");
+    ensure!(site.query("SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE unit != ''")? == "1");
+    has_rows(site, ROWS)?;
+    // WHEN the same command is repeated THEN no row is stored, and the job is the same
+    let again = loaded(site, folder.path())?;
+    ensure!(again["stored"] == 0 && again["before"] == ROWS && again["job"] == first["job"], "{again:#}");
+    // WHEN some of them are named THEN no row is stored, and all that were loaded with them are proven
+    let some = loaded(site, &folder.path().join("2026/03/10"))?;
+    ensure!(some["stored"] == 0 && some["proof"]["found"] == ROWS, "{some:#}");
+    // WHEN files have come THEN only these are loaded
+    hourly(&format!("{}_later", site.name()), &folder, UNTIL + 11 * DAY)?;
+    let grown = loaded(site, folder.path())?;
+    ensure!(grown["stored"] == ROWS && grown["proof"]["found"] == 2 * ROWS, "{grown:#}");
+    has_rows(site, 2 * ROWS)?;
+    // THEN each job is proven from its record alone, and its files are counted
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    for job in jobs.as_array().context("jobs")? {
+        let name = job["job"].as_str().context("a job")?;
+        site.must(&["backfill", "verify", name])?;
+        ensure!(job["stored"] == job["rows"] && job["proven_at"] != "", "{job:#}");
+    }
+    ensure!(jobs[0]["files"] == files, "{jobs:#}");
+    // WHEN one of the files changes THEN it is refused, and named
+    let changed = folder.path().join("2026/03/10/07/00.parquet");
+    std::fs::copy(folder.path().join("2026/03/10/08/00.parquet"), &changed)?;
+    let refused = run(site, folder.path())?;
+    ensure!(refused.code == 1 && refused.stderr.contains("its bytes have changed since job"), "{refused}");
+    ensure!(refused.stderr.contains("2026/03/10/07/00.parquet"), "{refused}");
+    has_rows(site, 2 * ROWS)
+}
+
+fn everywhere(site: &Site<'_>, sql: &str) -> anyhow::Result<()> {
+    for node in 0..site.stack.nodes().len() {
+        site.query_on(node, &format!("{sql} SETTINGS mutations_sync = 2"))?;
+    }
+    Ok(())
+}
+
+fn a_bundle_that_was_begun_is_finished_with_all_of_its_files(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a load of small files that was killed before the shards were done
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let files = hourly(site.name(), &folder, UNTIL)?;
+    loaded(site, folder.path())?;
+    everywhere(site, "ALTER TABLE {db}.sharded_backfill_ledger DELETE WHERE state IN ('done', 'proven')")?;
+    // WHEN only some of the files are named THEN the load is refused
+    let refused = run(site, &folder.path().join("2026/03/10"))?;
+    let others = format!("its load started together with {} files", files - 1);
+    ensure!(refused.code == 1 && refused.stderr.contains(&others), "{refused}");
+    // WHEN all are named THEN it is finished
+    let done = loaded(site, folder.path())?;
+    ensure!(done["stored"] == 0 && done["before"] == ROWS, "{done:#}");
+    has_rows(site, ROWS)?;
+    // GIVEN a load that was killed while it recorded its files
+    for table in ["sharded_events", "sharded_backfill_ledger"] {
+        everywhere(site, &format!("ALTER TABLE {{db}}.{table} DELETE WHERE 1"))?;
+    }
+    everywhere(
+        site,
+        "ALTER TABLE {db}.sharded_backfill_files DELETE WHERE location LIKE '%2026/03/10/%' AND sipHash64(location) % 2",
+    )?;
+    // WHEN a load begins with more files, which are bundled otherwise THEN each row is stored once
+    hourly(&format!("{}_earlier", site.name()), &folder, UNTIL - 11 * DAY)?;
+    let grown = loaded(site, folder.path())?;
+    ensure!(grown["proof"]["found"] == 2 * ROWS, "{grown:#}");
+    has_rows(site, 2 * ROWS)?;
+    ensure!(loaded(site, folder.path())?["stored"] == 0, "rows were stored again");
+    has_rows(site, 2 * ROWS)
+}
+
+fn rejected_rows_of_small_files_name_their_file(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN small files, two of which have a row without a uuid
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    hourly(site.name(), &folder, UNTIL)?;
+    for name in ["a", "b"] {
+        site.query(&format!(
+            "INSERT INTO FUNCTION file('{}', Parquet) SELECT * REPLACE('no uuid' AS uuid) FROM file('{}') LIMIT 1",
+            folder.path().join(format!("{name}.parquet")).display(),
+            folder.path().join("2026/03/10/08/00.parquet").display(),
+        ))?;
+    }
+    // WHEN they are loaded THEN each row that was put aside names its file
+    let (source, aside) = (folder.path().to_string_lossy(), tempfile::tempdir()?);
+    let arguments = ["backfill", "run", &source, "--mapping", "posthog-export", "--team-id", "7"];
+    let quarantine = aside.path().to_string_lossy();
+    site.must(&[&arguments[..], &["--max-rejects", "2", "--quarantine", &quarantine]].concat())?;
+    let names = format!(
+        "SELECT arraySort(groupArray(extract(_file, '[ab].parquet$'))) FROM file('{quarantine}/*/*.parquet')"
+    );
+    ensure!(site.query(&names)? == "['a.parquet','b.parquet']", "{}", site.query(&names)?);
+    has_rows(site, ROWS)
+}
