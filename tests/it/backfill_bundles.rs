@@ -17,6 +17,7 @@ tests! {
     Shared small_files_are_loaded_as_one_and_once,
     Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
     Shared rejected_rows_of_small_files_name_their_file,
+    Shared every_broken_file_is_reported_at_once,
 }
 
 /// 2026-03-15 00:00:00 UTC in µs.
@@ -155,4 +156,34 @@ fn rejected_rows_of_small_files_name_their_file(site: &mut Site<'_>) -> anyhow::
     );
     ensure!(site.query(&names)? == "['a.parquet','b.parquet']", "{}", site.query(&names)?);
     has_rows(site, ROWS)
+}
+
+fn every_broken_file_is_reported_at_once(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN good files, four that end too early, and two of other columns
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    hourly(site.name(), &folder, UNTIL)?;
+    let good = folder.path().join("2026/03/10/08/00.parquet");
+    for name in ["a", "b", "c", "d"] {
+        std::fs::write(folder.path().join(format!("{name}.parquet")), &std::fs::read(&good)?[..200])?;
+    }
+    for name in ["e", "f"] {
+        site.query(&format!(
+            "INSERT INTO FUNCTION file('{}', Parquet) SELECT * EXCEPT timestamp FROM file('{}')",
+            folder.path().join(format!("{name}.parquet")).display(),
+            good.display(),
+        ))?;
+    }
+    // WHEN a load is planned or begun THEN all of them are reported by kind, and nothing is written
+    for verb in ["plan", "run"] {
+        let source = folder.path().to_string_lossy();
+        let arguments = ["backfill", verb, &source, "--mapping", "posthog-export", "--team-id", "7"];
+        let refused = site.posthouse(&arguments)?;
+        let says = |text: &str| refused.stderr.contains(text);
+        ensure!(refused.code == 1 && says("6 files can't be loaded; nothing was written"), "{refused}");
+        ensure!(says("4 files: ") && says("does not end with PAR1") && says("and 1 more"), "{refused}");
+        ensure!(says("2 files: ") && says("timestamp") && says("e.parquet, "), "{refused}");
+    }
+    ensure!(site.query("SELECT count() FROM {db}.backfill_files")? == "0", "a file was recorded");
+    has_rows(site, 0)
 }

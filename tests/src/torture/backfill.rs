@@ -85,7 +85,7 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             .unwrap_or_else(|| FAULTS[random.random_range(0..FAULTS.len())]);
         let begin = Instant::now();
         let history = folder.path().join(round.to_string());
-        write(&history, seed ^ u64::from(round))?;
+        write(&history, files(round), seed ^ u64::from(round))?;
         let team = (round + 1).to_string();
         let history = history.to_string_lossy();
         let route = if round % 3 == 2 { "distributed" } else { "direct" };
@@ -117,8 +117,9 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
         let stored = site
             .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
         say(format!(
-            "backfill round {}/{rounds}: {fault:?}, {route}, {killed} killed{alone}, stored {} events, {:.1} s",
+            "backfill round {}/{rounds}: {fault:?}, {:?}, {route}, {killed} killed{alone}, stored {} events, {:.1} s",
             round + 1,
+            files(round),
             stored.replace('\t', " rows of "),
             begin.elapsed().as_secs_f32()
         ));
@@ -126,16 +127,14 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
     report(&site, rounds, kills, unproven, seed)
 }
 
-fn write(folder: &Path, seed: u64) -> anyhow::Result<()> {
-    let history = History {
-        rows: ROWS,
-        files: Files::Equal(2),
-        row_group: 7_000,
-        days: DAYS,
-        until: UNTIL,
-        people: 5_000,
-        seed,
-    };
+/// Large files, whose units are row groups, or small ones, whose units are files.
+fn files(round: u32) -> Files {
+    if round.is_multiple_of(2) { Files::Equal(2) } else { Files::Spans(120) }
+}
+
+fn write(folder: &Path, files: Files, seed: u64) -> anyhow::Result<()> {
+    let history =
+        History { rows: ROWS, files, row_group: 7_000, days: DAYS, until: UNTIL, people: 5_000, seed };
     history.write(folder)?;
     Ok(())
 }

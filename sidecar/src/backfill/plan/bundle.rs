@@ -1,7 +1,8 @@
 //! Bundles: files that are loaded as one.
 //!
 //! A unit of a small file would make as many parts and records as one of a large file. Small files
-//! with equal columns that follow each other are therefore loaded as one unit.
+//! with equal columns that follow each other are therefore loaded as one unit. Larger ones are not,
+//! so that machines can share them and a killed run reads little again.
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use super::previous_loads::{LoadSettings, owners};
 use super::units::{Cut, Unit, UnitSource, unit_of_bundle, units};
 use crate::backfill::place::short_id;
 
+/// A file is small if it has fewer bytes than this share of a slice.
+const SMALL: u64 = 4;
 /// Maximum files of a bundle. A run that was killed reads at most one bundle twice.
 const MAX_FILES: usize = 4_096;
 
@@ -86,7 +89,11 @@ fn id(files: &[File], cut: Cut) -> String {
 
 /// Divides files, which are sorted by location, into bundles.
 pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings) -> Vec<Bundle> {
-    let follows = |index: usize| index > 0 && are_alike(&files[index - 1], &files[index]);
+    let is_small = |file: &File| file.bytes < settings.cut.slice_bytes / SMALL;
+    let follows = |index: usize| {
+        let pair = index.checked_sub(1).map(|before| (&files[before], &files[index]));
+        pair.is_some_and(|(one, other)| is_small(one) && is_small(other) && are_alike(one, other))
+    };
     let candidates = files.iter().enumerate();
     let candidates = candidates.map(|(index, file)| Candidate { bytes: file.bytes, follows: follows(index) });
     let lengths = lengths(candidates, settings.cut.unit_bytes);
@@ -98,7 +105,7 @@ pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings) -> Vec<Bundle> 
 /// A file that may join a bundle.
 struct Candidate {
     bytes: u64,
-    /// Whether it has the columns of the file before it.
+    /// Whether it and the file before it are small and have equal columns.
     follows: bool,
 }
 

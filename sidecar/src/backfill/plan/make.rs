@@ -50,6 +50,7 @@ pub(crate) async fn make(
     progress: &PlanProgress,
 ) -> anyhow::Result<LoadPlan> {
     let (files, known_files) = bound_files(database, route, request, progress).await?;
+    let opening = progress.per_file();
     check_tables(database, route, files.iter().flat_map(|(file, _)| file.mapper.extra_names())).await?;
     let job = job(database, files.iter().map(|(file, _)| file));
     let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
@@ -69,6 +70,7 @@ pub(crate) async fn make(
         units: request.partition.share(units),
         bundles,
         known,
+        opening,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })

@@ -22,6 +22,7 @@ mod unread;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::bundle::Bundle;
 pub(crate) use self::extras::ExtraSummary;
@@ -47,6 +48,8 @@ pub(crate) struct LoadPlan {
     pub(crate) units: Vec<Unit>,
     /// Progress of earlier runs on these units.
     pub(crate) known: Known,
+    /// Time to open a file and to read its footer, as measured; `None` if none was read.
+    opening: Option<Duration>,
     /// Bundles and locations of this job that are in the ledger.
     recorded: BTreeSet<(String, String)>,
     mapping: String,

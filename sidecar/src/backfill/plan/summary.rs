@@ -1,13 +1,14 @@
 //! Figures of a plan, shown before the load begins.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::extras::{self, ExtraSummary};
 use super::range::TimeRange;
 use super::unread::{UnreadColumn, of_plan};
-use super::{Bundle, LoadPlan};
+use super::{Bundle, LoadPlan, Unit};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
@@ -17,6 +18,12 @@ use crate::event_columns::EventColumn;
 /// BENCH=backfill`). The shards' sorting and compression is the bottleneck, so more shards are
 /// faster as long as this machine can read.
 const ROWS_A_SECOND_A_SHARD: u64 = 100_000;
+
+/// Time to set up the decoders of a file; measured with files of 29 rows (`make bench
+/// BENCH=backfill_small_files`).
+const DECODERS: Duration = Duration::from_micros(400);
+/// How often a load opens each file: for its plan, and to read its rows.
+const OPENED: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
@@ -83,13 +90,21 @@ impl Summary {
                 ranges.iter().flatten().flat_map(|range| months(*range)).collect::<BTreeSet<_>>().len()
             }),
             parts: known.then(|| parts.sum()),
-            seconds: rows_left / (ROWS_A_SECOND_A_SHARD * shards.len().max(1) as u64),
+            seconds: seconds(plan, &left, rows_left, shards.len()),
             route: route.way.to_string(),
             not_loaded: of_plan(plan, &defaulted),
             filled,
             defaulted,
         }
     }
+}
+
+/// Predicts the duration of a load of the units `left`.
+fn seconds(plan: &LoadPlan, left: &[&Unit], rows: u64, shards: usize) -> u64 {
+    let bundles: BTreeSet<usize> = left.iter().map(|unit| unit.bundle).collect();
+    let files: usize = bundles.into_iter().map(|bundle| plan.bundles[bundle].files.len()).sum();
+    let per_file = plan.opening.unwrap_or_default() * OPENED + DECODERS;
+    rows / (ROWS_A_SECOND_A_SHARD * shards.max(1) as u64) + (per_file.as_secs_f64() * files as f64) as u64
 }
 
 /// Returns the range of a bundle. `None` if it is unknown for a file.
