@@ -19,7 +19,7 @@ use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
 use super::reject::Reject;
-use crate::backfill::read::{Batch, Footer};
+use crate::backfill::read::{Batch, DeclaredType, Footer};
 
 /// Maximum size of a buffered row group, which bounds memory when many rows are rejected.
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -42,8 +42,7 @@ impl Quarantine {
     /// describes. `columns` is the schema of their batches.
     pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> anyhow::Result<Self> {
         let schema = with_place(columns.fields.iter().cloned().collect());
-        let declared =
-            with_place(columns.fields.iter().map(|field| declared(field, footer.declared())).collect());
+        let declared = with_place(columns.fields.iter().map(declared).collect());
         let parquet = ArrowSchemaConverter::new().convert(&declared).with_context(|| cant_add(path))?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let options = ArrowWriterOptions::new()
@@ -132,14 +131,15 @@ fn with_place(mut fields: Vec<FieldRef>) -> Schema {
     Schema::new(fields)
 }
 
-/// Declares string columns as UTF-8 like the source, even with invalid bytes, because invalid bytes
-/// may be the reason of the reject.
-fn declared(field: &FieldRef, source: &Schema) -> FieldRef {
-    let said = source.field_with_name(field.name()).map(Field::data_type);
-    match (field.data_type(), said) {
-        (DataType::BinaryView, Ok(DataType::Utf8)) => {
-            Arc::new(Field::clone(field).with_data_type(DataType::Utf8View))
-        }
-        _ => field.clone(),
-    }
+/// Declares strings at every depth as UTF-8 like the source, even with invalid bytes, because
+/// invalid bytes may be the reason of the reject.
+fn declared(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::BinaryView if DeclaredType::is_text(field) => DataType::Utf8View,
+        DataType::Struct(children) => DataType::Struct(children.iter().map(declared).collect()),
+        DataType::List(item) => DataType::List(declared(item)),
+        DataType::Map(entries, sorted) => DataType::Map(declared(entries), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(Field::clone(field).with_data_type(data_type))
 }

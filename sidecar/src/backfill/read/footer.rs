@@ -62,8 +62,9 @@ impl Footer {
         &self.metadata
     }
 
-    /// Returns the types of the batches. Top-level strings are `BinaryView`, because their UTF-8 is
-    /// not checked yet; INT96 is a timestamp in microseconds.
+    /// Returns the types of the batches. Strings are `BinaryView` with the mark
+    /// [`DeclaredType::Text`](super::DeclaredType::Text), because their UTF-8 is not checked yet;
+    /// INT96 is a timestamp in microseconds.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.decoded.schema
     }

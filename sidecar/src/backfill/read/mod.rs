@@ -5,6 +5,7 @@
 //! an error.
 
 mod batches;
+mod declared;
 mod error;
 mod footer;
 mod memory_budget;
@@ -13,6 +14,7 @@ mod row_group;
 mod schema;
 
 pub(crate) use self::batches::{Batch, Batches, batches};
+pub(crate) use self::declared::DeclaredType;
 pub(crate) use self::footer::{Footer, footer};
 pub(crate) use self::memory_budget::MemoryBounds;
 

@@ -1,5 +1,8 @@
 //! Structs, maps and lists as JSON strings.
 
+mod encoders;
+mod pairs;
+
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryViewBuilder;
@@ -7,9 +10,12 @@ use arrow_array::{Array, BinaryViewArray, new_empty_array};
 use arrow_json::writer::{EncoderOptions, make_encoder};
 use arrow_schema::{DataType, Field};
 
+use self::encoders::EventEncoders;
+pub(super) use self::pairs::PairsOfMap;
 use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::range;
+use crate::backfill::read::DeclaredType;
 
 /// Output of the encoder for a timestamp that it can't write. A valid value may contain this text
 /// too, so it is searched for only if some value may not be a date.
@@ -29,6 +35,20 @@ pub(crate) fn is_nested(data_type: &DataType) -> bool {
     )
 }
 
+/// Whether a struct, map or list has bytes at any depth.
+pub(crate) fn has_bytes(field: &Field) -> bool {
+    let is_bytes = |field: &Field| match field.data_type() {
+        DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => true,
+        DataType::BinaryView => !DeclaredType::is_text(field),
+        _ => has_bytes(field),
+    };
+    match field.data_type() {
+        DataType::Struct(children) => children.iter().any(|child| is_bytes(child)),
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => is_bytes(item),
+        _ => false,
+    }
+}
+
 /// # Errors
 /// Fails if values of this type can't be written as JSON.
 pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
@@ -40,7 +60,8 @@ pub(crate) fn check(data_type: &DataType) -> Result<(), String> {
 
 /// Returns one JSON string per row, empty for null. Numbers, booleans and nulls are unchanged,
 /// except that NaN and infinity become null because JSON lacks them. Timestamps become ISO 8601,
-/// and bytes become hexadecimal digits.
+/// bytes become text as at the top level, and a map has the last value of a repeated key. The JSON
+/// of bytes other than UTF-8 is not UTF-8 either, which the caller rejects.
 pub(crate) fn texts(
     target: &str,
     column: &FoundColumn,
@@ -71,5 +92,5 @@ pub(crate) fn texts(
 
 /// Inner nulls are written so that no key of the source is dropped.
 fn options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true)
+    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(EventEncoders))
 }

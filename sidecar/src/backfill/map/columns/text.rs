@@ -54,8 +54,10 @@ impl StringColumn {
     }
 }
 
+/// Whether values of this type are read as text. A column of nulls has any type.
 pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
+        DataType::Null => true,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
         DataType::Dictionary(_, values) => is_text(values),

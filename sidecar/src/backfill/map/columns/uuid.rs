@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryViewArray, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field};
 
 use super::text::{bytes, is_text, quoted};
 use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
+use crate::backfill::read::DeclaredType;
 
 /// Length of a binary UUID.
 const BYTES: usize = 16;
@@ -34,10 +35,16 @@ impl Uuids {
         let column = &self.column.name;
         let read = self.column.values(batch).and_then(|values| {
             if let Some(fixed) = values.array.as_fixed_size_binary_opt() {
-                return Some(rows(column, &values, (0..fixed.len()).map(|row| fixed.value(row)), faults));
+                let texts = (0..fixed.len()).map(|row| fixed.value(row));
+                return Some(rows(column, &values, texts, of_bytes, faults));
             }
             let texts = bytes(&values.array)?;
-            Some(rows(column, &values, texts_of(&texts), faults))
+            let texts = texts_of(&texts);
+            Some(if DeclaredType::is_text(&self.column.field) {
+                rows(column, &values, texts, of_text, faults)
+            } else {
+                rows(column, &values, texts, of_bytes, faults)
+            })
         });
         read.unwrap_or_else(|| super::text::absent(column, batch, faults, 0))
     }
@@ -51,6 +58,7 @@ fn rows<'a>(
     column: &str,
     values: &ResolvedColumn,
     texts: impl Iterator<Item = &'a [u8]>,
+    parse: impl Fn(&[u8]) -> Option<u128>,
     faults: &mut Faults,
 ) -> Vec<u128> {
     let mut uuids = Vec::with_capacity(values.array.len());
@@ -69,11 +77,20 @@ fn rows<'a>(
     uuids
 }
 
-/// Parses 36 characters with hyphens, 32 without, or 16 raw bytes.
-pub(super) fn parse(text: &[u8]) -> Option<u128> {
-    if let Ok(raw) = <[u8; BYTES]>::try_from(text) {
-        return Some(u128::from_be_bytes(raw));
-    }
+/// Returns the parser of a column's values. A text of sixteen letters may be any id, so only bytes
+/// that the file does not declare as text are raw UUIDs.
+pub(super) fn parser(field: &Field) -> fn(&[u8]) -> Option<u128> {
+    if DeclaredType::is_text(field) { of_text } else { of_bytes }
+}
+
+/// Parses 16 raw bytes, or a text.
+fn of_bytes(bytes: &[u8]) -> Option<u128> {
+    let raw = <[u8; BYTES]>::try_from(bytes).map(u128::from_be_bytes);
+    raw.ok().or_else(|| of_text(bytes))
+}
+
+/// Parses 36 characters with hyphens, or 32 without.
+pub(super) fn of_text(text: &[u8]) -> Option<u128> {
     let mut digits = [0_u8; 32];
     if let Ok(plain) = <&[u8; 32]>::try_from(text) {
         digits = *plain;

@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Fields, Schema};
 
 use super::file::PRESETS;
 use super::find::{FoundColumn, columns, find, missing};
-use super::{ExtraSources, GivenSource, Instant, Mapping, Reading, Timed, ValueSource, digest};
+use super::{ExtraSources, GivenSource, Instant, Mapping, Reading, Timed, ValueSource, digest, foreign};
 use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
 use crate::backfill::map::columns::extra::ExtraReader;
 use crate::backfill::map::columns::json;
@@ -27,8 +27,13 @@ impl Mapping {
     /// # Errors
     /// [`MappingError::Unfit`] lists all errors.
     pub(crate) fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
-        let mut binding =
-            Binding { fields: &schema.fields, leaves: Vec::new(), faults: Vec::new(), absent: false };
+        let mut binding = Binding {
+            fields: &schema.fields,
+            leaves: Vec::new(),
+            faults: Vec::new(),
+            absent: false,
+            has_nested_bytes: false,
+        };
         let uuid = binding.uuid(&self.uuid);
         let event = binding.text("event", &self.event, None);
         let properties = binding.json("properties", &self.properties);
@@ -41,7 +46,7 @@ impl Mapping {
         let elements_chain = binding.json("elements_chain", &self.elements_chain);
         let extras = binding.extras(&self.extras);
         let hints = binding.hints(&self.name);
-        let Binding { mut leaves, faults, .. } = binding;
+        let Binding { mut leaves, faults, has_nested_bytes, .. } = binding;
         leaves.sort_unstable();
         leaves.dedup();
         let mapper = (|| {
@@ -57,7 +62,7 @@ impl Mapping {
                 ingested_at: ingested_at?,
                 elements_chain: elements_chain?,
                 leaves,
-                fingerprint: self.bound_fingerprint(team_id, &extras),
+                fingerprint: self.bound_fingerprint(team_id, &extras, has_nested_bytes),
                 extras: extras.into_iter().map(|extra| extra.reader).collect(),
             })
         })();
@@ -71,13 +76,24 @@ impl Mapping {
 
 impl Mapping {
     /// Fingerprint of the mapping for a file that fills `extras`. Without any it is what it was
-    /// before loads had these columns, because ledgers contain it.
-    fn bound_fingerprint(&self, team_id: Option<i64>, extras: &[BoundExtra]) -> String {
+    /// before loads had these columns, because ledgers contain it. Nested bytes were hexadecimal in
+    /// JSON then, so files with them have another one.
+    fn bound_fingerprint(
+        &self,
+        team_id: Option<i64>,
+        extras: &[BoundExtra],
+        has_nested_bytes: bool,
+    ) -> String {
+        let mut parts = vec![serde_json::json!(self.fingerprint()), serde_json::json!(team_id)];
+        if has_nested_bytes {
+            parts.push(serde_json::json!("nested bytes are text"));
+        }
         if extras.is_empty() {
-            return digest(&serde_json::json!([self.fingerprint(), team_id]));
+            return digest(&serde_json::json!(parts));
         }
         let meaning: Vec<&serde_json::Value> = extras.iter().map(|extra| &extra.meaning).collect();
-        let digest = digest(&serde_json::json!([self.fingerprint(), team_id, meaning]));
+        parts.push(serde_json::json!(meaning));
+        let digest = digest(&serde_json::json!(parts));
         let columns: Vec<FilledColumn> =
             extras.iter().map(|extra| FilledColumn::of(&extra.reader.column)).collect();
         FilledColumn::append(digest, &columns)
@@ -98,6 +114,8 @@ struct Binding<'a> {
     faults: Vec<String>,
     /// Whether a column is missing from the file.
     absent: bool,
+    /// Whether a struct, map or list has bytes.
+    has_nested_bytes: bool,
 }
 
 /// A column that the mapping names.
@@ -110,10 +128,14 @@ enum LeafColumn<T> {
 impl Binding<'_> {
     fn column<T: Clone>(&mut self, target: &str, name: &str, default: Option<&T>) -> Option<LeafColumn<T>> {
         let problem = match (find(self.fields, name), default) {
-            (Ok(Some(found)), _) => {
-                self.leaves.extend(found.leaves.clone());
-                return Some(LeafColumn::Found(found));
-            }
+            (Ok(Some(found)), _) => match foreign::check(&found.field) {
+                Ok(()) => {
+                    self.leaves.extend(found.leaves.clone());
+                    self.has_nested_bytes |= json::has_bytes(&found.field);
+                    return Some(LeafColumn::Found(found));
+                }
+                Err(problem) => problem,
+            },
             (Ok(None), Some(default)) => return Some(LeafColumn::Default(default.clone())),
             (Ok(None), None) => {
                 self.absent = true;

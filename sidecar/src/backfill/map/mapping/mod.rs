@@ -3,6 +3,7 @@
 pub(super) mod file;
 pub(super) mod find;
 mod bind;
+mod foreign;
 mod grammar;
 mod extras;
 pub(super) mod unread;

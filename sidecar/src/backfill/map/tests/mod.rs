@@ -8,6 +8,7 @@ mod mappings;
 mod moments;
 mod replay;
 mod timestamps;
+mod writers;
 
 use std::fs::File;
 use std::path::Path;

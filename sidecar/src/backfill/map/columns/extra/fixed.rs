@@ -8,13 +8,20 @@ use crate::backfill::events::wire_uuid;
 use crate::backfill::extra::ExtraValues;
 use crate::backfill::map::columns::number::{Number, Numbers};
 use crate::backfill::map::columns::text::{bytes, quoted};
+use crate::backfill::map::columns::uuid;
 use crate::backfill::map::mapping::Reading;
+use crate::backfill::map::mapping::find::FoundColumn;
 use crate::backfill::map::reject::Faults;
 use crate::backfill::map::time::decode::TimestampDecoder;
 use crate::event_columns::Conversion;
 
 /// Returns `None` if the column has another type than at plan time.
-pub(super) fn read(rows: &CellRows<'_>, reading: &Reading, faults: &mut Faults) -> Option<ExtraValues> {
+pub(super) fn read(
+    rows: &CellRows<'_>,
+    found: &FoundColumn,
+    reading: &Reading,
+    faults: &mut Faults,
+) -> Option<ExtraValues> {
     let (array, conversion) = (&rows.values.array, &rows.column.field.conversion);
     if let Conversion::Timestamp { .. } | Conversion::Seconds = conversion {
         let decoder = TimestampDecoder::new(array, reading)?;
@@ -44,6 +51,13 @@ pub(super) fn read(rows: &CellRows<'_>, reading: &Reading, faults: &mut Faults) 
         }));
     }
     let texts = bytes(array)?;
+    if *conversion == Conversion::Uuid {
+        let parse = uuid::parser(&found.field);
+        return Some(build(rows, faults, |row| {
+            let uuid = parse(texts.value(row)).map(wire_uuid);
+            uuid.ok_or_else(|| (quoted(texts.value(row)), expected(conversion)))
+        }));
+    }
     Some(build(rows, faults, |row| {
         let text = texts.value(row);
         fixed_of_text(conversion, text).map_err(|problem| (quoted(text), problem))

@@ -10,7 +10,7 @@ use super::builder::CellRows;
 use super::json_items::{json_list, json_map};
 use super::text_value::expected;
 use crate::backfill::extra::{CellLayout, ExtraValues};
-use crate::backfill::map::columns::json;
+use crate::backfill::map::columns::json::{self, PairsOfMap};
 use crate::backfill::map::columns::text::{bytes, is_text, quoted};
 use crate::backfill::map::mapping::find::FoundColumn;
 use crate::backfill::map::reject::Faults;
@@ -28,8 +28,8 @@ pub(super) fn read(rows: &CellRows<'_>, found: &FoundColumn, faults: &mut Faults
             }
         }
         _ => {
-            if let Some(maps_of) = map(array) {
-                return Some(maps(rows, faults, &maps_of));
+            if let Some(mut text_maps) = map(array) {
+                return Some(maps(rows, faults, &mut text_maps));
             }
         }
     }
@@ -70,11 +70,11 @@ fn lists(
     })
 }
 
-fn maps(rows: &CellRows<'_>, faults: &mut Faults, maps: &TextMaps) -> ExtraValues {
+fn maps(rows: &CellRows<'_>, faults: &mut Faults, maps: &mut TextMaps) -> ExtraValues {
     rows.build(faults, |row, builder| {
-        let row = || maps.rows[row].clone();
-        let keys: Vec<&[u8]> = row().map(|pair| text(&maps.keys, pair)).collect();
-        let values: Vec<&[u8]> = row().map(|pair| text(&maps.values, pair)).collect();
+        let pairs = maps.pairs.of_row(row, &maps.keys);
+        let keys: Vec<&[u8]> = pairs.iter().map(|pair| text(&maps.keys, *pair)).collect();
+        let values: Vec<&[u8]> = pairs.iter().map(|pair| text(&maps.values, *pair)).collect();
         check_utf8(&keys)?;
         check_utf8(&values)?;
         builder.push_map(keys.into_iter().zip(values));
@@ -110,7 +110,7 @@ fn list(array: &ArrayRef) -> Option<(Vec<Range<usize>>, BinaryViewArray)> {
 
 /// Pairs of texts, by row.
 struct TextMaps {
-    rows: Vec<Range<usize>>,
+    pairs: PairsOfMap,
     keys: BinaryViewArray,
     values: BinaryViewArray,
 }
@@ -118,9 +118,9 @@ struct TextMaps {
 fn map(array: &ArrayRef) -> Option<TextMaps> {
     let map = array.as_map_opt()?;
     let are_texts = is_text(map.keys().data_type()) && is_text(map.values().data_type());
-    let rows = ranges(map.value_offsets());
+    let pairs = PairsOfMap::new(map.offsets().clone());
     are_texts.then_some(())?;
-    Some(TextMaps { rows, keys: bytes(map.keys())?, values: bytes(map.values())? })
+    Some(TextMaps { pairs, keys: bytes(map.keys())?, values: bytes(map.values())? })
 }
 
 fn ranges<O: OffsetSizeTrait>(offsets: &[O]) -> Vec<Range<usize>> {

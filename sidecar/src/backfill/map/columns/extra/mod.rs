@@ -77,7 +77,7 @@ impl ExtraReader {
         let read = found.values(batch).and_then(|values| {
             let rows = CellRows { column: &self.column, source: &found.name, values: &values, default };
             match self.column.layout {
-                CellLayout::Fixed(_) => fixed::read(&rows, reading, faults),
+                CellLayout::Fixed(_) => fixed::read(&rows, found, reading, faults),
                 _ => lists::read(&rows, found, faults),
             }
         });

@@ -36,7 +36,7 @@ pub(in crate::backfill::map) fn value_of_text(column: &ExtraColumn, text: &str) 
 pub(super) fn fixed_of_text(conversion: &Conversion, text: &[u8]) -> Result<[u8; 16], String> {
     let known = std::str::from_utf8(text).ok();
     let value = match (conversion, known) {
-        (Conversion::Uuid, _) => uuid_bytes(text),
+        (Conversion::Uuid, _) => uuid::of_text(text).map(wire_uuid),
         (Conversion::Integer { integer }, Some(text)) => of_digits(integer, text),
         (Conversion::Float { float }, Some(text)) => float_bytes(float, text),
         (Conversion::Boolean, Some("true" | "1")) => Some(1_u128.to_le_bytes()),
@@ -48,15 +48,6 @@ pub(super) fn fixed_of_text(conversion: &Conversion, text: &[u8]) -> Result<[u8;
         _ => None,
     };
     value.ok_or_else(|| expected(conversion))
-}
-
-/// Sixteen bytes are a UUID only if they are no text, because a text of this length may be any id.
-fn uuid_bytes(text: &[u8]) -> Option<[u8; 16]> {
-    let is_text = text.iter().all(|byte| (b' '..=b'~').contains(byte));
-    if text.len() == 16 && is_text {
-        return None;
-    }
-    uuid::parse(text).map(wire_uuid)
 }
 
 /// A minus is none of an unsigned integer, not even of 0.
