@@ -2,7 +2,6 @@
 //!
 //! The number of rows read must match the footer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::vec;
 
@@ -11,9 +10,10 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSe
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 
-use super::error::{ReadError, panic_text};
+use super::error::ReadError;
 use super::footer::Footer;
 use super::memory_budget::{Cause, MemoryBounds, MemoryBudget, PageError};
+use super::panics::caught;
 use super::row_group::RowGroup;
 
 /// Batches of more rows bring no benefit, however short the rows are.
@@ -91,6 +91,9 @@ impl<R: ChunkReader + 'static> Batches<R> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(row_group) = self.row_groups.next() else { return Ok(None) };
+                if self.is_empty(row_group)? {
+                    continue;
+                }
                 let rows = batch_rows(self.row_group(row_group)?, &self.projection, self.bounds);
                 self.current = Some(self.open(row_group, 0, rows)?);
                 continue;
@@ -107,7 +110,11 @@ impl<R: ChunkReader + 'static> Batches<R> {
                     let (trouble, fewer) = (current.memory_budget.trouble(), current.memory_budget.fewer());
                     match (trouble, fewer) {
                         (None, Some(fewer)) => self.current = Some(self.open(row_group, read, fewer)?),
-                        (trouble, _) => return Err(self.error(row_group, read, trouble, problem)),
+                        (None, None) => {
+                            let column = self.failing_column(row_group, read);
+                            return Err(self.damaged(row_group, read, column, None, problem));
+                        }
+                        (Some(trouble), _) => return Err(self.error(row_group, read, trouble)),
                     }
                 }
             }
@@ -123,17 +130,36 @@ impl<R: ChunkReader + 'static> Batches<R> {
         })
     }
 
+    /// Whether a row group has neither rows nor values. Writers give its columns byte offsets that
+    /// lead nowhere.
+    fn is_empty(&self, row_group: usize) -> Result<bool, ReadError> {
+        let group = self.row_group(row_group)?;
+        let has_values =
+            |leaf: &usize| group.columns().get(*leaf).is_some_and(|column| column.num_values() != 0);
+        Ok(group.num_rows() == 0 && !self.projection.iter().any(has_values))
+    }
+
     /// Opens a row group behind its first `read` rows, with batches of `batch_rows` rows.
     fn open(&self, row_group: usize, read: u64, batch_rows: usize) -> Result<Current, ReadError> {
+        self.open_leaves(&self.projection, row_group, read, batch_rows)
+    }
+
+    fn open_leaves(
+        &self,
+        leaves: &[usize],
+        row_group: usize,
+        read: u64,
+        batch_rows: usize,
+    ) -> Result<Current, ReadError> {
         let rows = u64::try_from(self.row_group(row_group)?.num_rows()).unwrap_or(0);
-        let memory_budget = Arc::new(MemoryBudget::new(self.bounds, self.projection.len(), batch_rows));
+        let memory_budget = Arc::new(MemoryBudget::new(self.bounds, leaves.len(), batch_rows));
         let reader = caught(|| {
-            let levels = self.footer.levels(&self.projection)?;
+            let levels = self.footer.levels(leaves)?;
             let pages = RowGroup {
                 input: self.input.clone(),
                 metadata: self.footer.metadata.clone(),
                 row_group,
-                projection: self.projection.clone(),
+                projection: leaves.to_vec(),
                 memory_budget: memory_budget.clone(),
             };
             // One row more than expected is selected, so that extra rows are detected.
@@ -142,8 +168,10 @@ impl<R: ChunkReader + 'static> Batches<R> {
             let selection = (read > 0).then(|| RowSelection::from(rest.to_vec()));
             ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
         });
-        let reader =
-            reader.map_err(|problem| self.error(row_group, read, memory_budget.trouble(), problem))?;
+        let reader = reader.map_err(|problem| match memory_budget.trouble() {
+            Some(trouble) => self.error(row_group, read, trouble),
+            None => self.damaged(row_group, read, None, None, problem),
+        })?;
         Ok(Current { row_group, rows, read, reader, memory_budget })
     }
 
@@ -171,26 +199,41 @@ impl<R: ChunkReader + 'static> Batches<R> {
         }
     }
 
-    /// Returns the error of a read: the one that a page reader reported, or else the decoder's.
-    fn error(&self, row_group: usize, row: u64, trouble: Option<PageError>, problem: String) -> ReadError {
-        let file = self.footer.file().to_owned();
-        let Some(PageError { column, offset, cause }) = trouble else {
-            return ReadError::Damaged { file, row_group, row, column: None, offset: None, problem };
+    /// Returns the path of the first column that the decoder fails on behind `read` rows. The
+    /// decoder itself does not name it, so each column is decoded alone.
+    fn failing_column(&self, row_group: usize, read: u64) -> Option<String> {
+        let group = self.row_group(row_group).ok()?;
+        let rows = batch_rows(group, &self.projection, self.bounds);
+        let fails = |leaf: &&usize| match self.open_leaves(&[**leaf], row_group, read, rows) {
+            Ok(mut column) => caught(|| column.reader.next().transpose()).is_err(),
+            Err(_) => true,
         };
+        let leaf = self.projection.iter().find(fails)?;
+        Some(group.columns().get(*leaf)?.column_path().string())
+    }
+
+    /// Returns the error of a fault that a page reader reported.
+    fn error(&self, row_group: usize, row: u64, trouble: PageError) -> ReadError {
+        let file = self.footer.file().to_owned();
+        let PageError { column, offset, cause } = trouble;
         match cause {
             Cause::Input(source) => ReadError::Input { file, row_group, column, offset, source },
             Cause::TooLarge { what, bytes, bound } => {
                 ReadError::TooLarge { file, row_group, column, offset, what, bytes, bound }
             }
-            Cause::Damaged(problem) => ReadError::Damaged {
-                file,
-                row_group,
-                row,
-                column: Some(column),
-                offset: Some(offset),
-                problem,
-            },
+            Cause::Damaged(problem) => self.damaged(row_group, row, Some(column), Some(offset), problem),
         }
+    }
+
+    fn damaged(
+        &self,
+        row_group: usize,
+        row: u64,
+        column: Option<String>,
+        offset: Option<u64>,
+        problem: String,
+    ) -> ReadError {
+        ReadError::Damaged { file: self.footer.file().to_owned(), row_group, row, column, offset, problem }
     }
 }
 
@@ -211,12 +254,4 @@ fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: MemoryBoun
 
 fn as_rows(rows: u64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
-}
-
-/// Runs the decoder, the only code here that may panic. An error or a panic becomes its text.
-fn caught<T, E: ToString>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(decoded) => decoded.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!("the decoder panicked ({})", panic_text(&*panic))),
-    }
 }

@@ -1,7 +1,5 @@
 //! Errors of reading a file, each with its position.
 
-use std::any::Any;
-
 use parquet::errors::ParquetError;
 
 /// A failed read of a file.
@@ -90,10 +88,4 @@ fn place(column: Option<&str>, offset: Option<u64>) -> String {
         (Some(column), None) => format!(" (column {column})"),
         _ => String::new(),
     }
-}
-
-/// Returns the message of a panic.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
 }

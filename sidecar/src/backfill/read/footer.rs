@@ -1,16 +1,18 @@
 //! A file's schema and row groups, checked before use.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use bytes::Bytes;
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::{
     ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
 };
 use parquet::file::reader::ChunkReader;
 
-use super::error::{ReadError, panic_text};
+use super::error::ReadError;
+use super::panics::caught;
+use super::repair::repaired;
 use super::schema;
 
 /// Larger footers are refused. A footer of events takes about a kilobyte per row group, so a
@@ -38,16 +40,13 @@ pub(crate) fn footer<R: ChunkReader>(file: &str, input: &R) -> Result<Footer, Re
     let wrong = |problem: String| ReadError::Footer { file: file.to_owned(), problem };
     check_length(input).map_err(wrong)?;
     // The parser has many checks, but no guarantee that it never panics.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let metadata =
-            ParquetMetaDataReader::new().parse_and_finish(input).map_err(|error| error.to_string())?;
+    let (metadata, decoded) = caught(|| {
+        let metadata = parse(input)?;
         check(&metadata, input.len())?;
         let decoded = schema::decoded(metadata.file_metadata().schema_descr())?;
-        Ok((metadata, decoded))
-    }));
-    let (metadata, decoded) = read
-        .unwrap_or_else(|panic| Err(format!("the parser panicked ({})", panic_text(&*panic))))
-        .map_err(wrong)?;
+        Ok::<_, String>((metadata, decoded))
+    })
+    .map_err(wrong)?;
     Ok(Footer { file: file.into(), metadata: Arc::new(metadata), decoded })
 }
 
@@ -79,6 +78,23 @@ impl Footer {
         let mask = ProjectionMask::leaves(&self.decoded.parquet, leaves.iter().copied());
         parquet_to_arrow_field_levels(&self.decoded.parquet, mask, Some(self.decoded.schema.fields()))
     }
+}
+
+/// Parses the footer as it is, or else with the faults of known writers repaired.
+fn parse<R: ChunkReader>(input: &R) -> Result<ParquetMetaData, String> {
+    ParquetMetaDataReader::new().parse_and_finish(input).or_else(|error| {
+        let wrong = || error.to_string();
+        let footer = footer_bytes(input).and_then(|bytes| repaired(&bytes)).ok_or_else(wrong)?;
+        ParquetMetaDataReader::decode_metadata(&footer).map_err(|_| wrong())
+    })
+}
+
+/// Returns the bytes of the footer, whose length was checked.
+fn footer_bytes<R: ChunkReader>(input: &R) -> Option<Bytes> {
+    let end = input.len().checked_sub(TAIL_BYTES)?;
+    let length = input.get_bytes(end, 4).ok()?;
+    let length = u32::from_le_bytes(length.as_ref().try_into().ok()?);
+    input.get_bytes(end.checked_sub(length.into())?, usize::try_from(length).ok()?).ok()
 }
 
 fn check_length<R: ChunkReader>(input: &R) -> Result<(), String> {

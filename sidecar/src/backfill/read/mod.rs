@@ -10,6 +10,8 @@ mod error;
 mod footer;
 mod memory_budget;
 mod pages;
+mod panics;
+mod repair;
 mod row_group;
 mod schema;
 

@@ -3,6 +3,7 @@
 mod bombs;
 mod damage;
 mod sizes;
+mod writers;
 
 use std::sync::Arc;
 
