@@ -3,45 +3,76 @@
 -- Runs on: any node. Shape: job, files, bytes, rows, stored, blocks, units_begun, units_done,
 --          rejected, team_id, begun_at, last_at, cancelled_at, proven_at, locations.
 WITH
-    wanted AS
-    (
-        SELECT
-            job,
-            file,
-            location AS file_location,
-            any(bytes) AS file_bytes,
-            any(team_id) AS file_team_id,
-            min(at) AS file_at
-        FROM {{ database }}.backfill_files
-        WHERE ({job:String} = '') OR (job = {job:String})
-        GROUP BY job, file, location
-    ),
     bundles AS
     (
         SELECT
             file,
             sum(file_rows) AS bundle_rows,
-            any(file_shards) AS bundle_shards
+            any(file_shards) AS bundle_shards,
+            count() < any(bundle_count) AS in_part,
+            max(first_at) AS bundle_at
         FROM
         (
             SELECT
                 file,
                 any(rows) AS file_rows,
-                any(arrayCount(weight -> weight > 0, weights)) AS file_shards
+                any(arrayCount(weight -> weight > 0, weights)) AS file_shards,
+                any(bundle_files) AS bundle_count,
+                min(at) AS first_at
             FROM {{ database }}.backfill_files
             GROUP BY file, location
         )
         GROUP BY file
     ),
+    begun AS
+    (
+        SELECT DISTINCT
+            file,
+            1 AS is_begun
+        FROM {{ database }}.backfill_ledger
+        WHERE unit != ''
+    ),
+    recorded AS
+    (
+        SELECT
+            job,
+            file,
+            location AS file_location,
+            identity,
+            mapping_fingerprint,
+            any(bytes) AS file_bytes,
+            any(team_id) AS file_team_id,
+            min(at) AS file_at
+        FROM {{ database }}.backfill_files
+        WHERE ({job:String} = '') OR (job = {job:String})
+        GROUP BY job, file, location, identity, mapping_fingerprint
+    ),
+    wanted AS
+    (
+        -- Of a file that two runs bundled differently, one bundle is loaded.
+        SELECT
+            recorded.job AS job,
+            recorded.file AS file,
+            file_location,
+            file_bytes,
+            file_team_id,
+            file_at,
+            bundle_rows,
+            bundle_shards
+        FROM recorded
+        INNER JOIN bundles ON recorded.file = bundles.file
+        LEFT JOIN begun ON recorded.file = begun.file
+        ORDER BY is_begun DESC, in_part, bundle_at
+        LIMIT 1 BY recorded.job, file_location, identity, mapping_fingerprint
+    ),
     jobs_bundles AS
     (
         SELECT DISTINCT
-            wanted.job AS job,
-            wanted.file AS file,
+            job,
+            file,
             bundle_rows,
             bundle_shards
         FROM wanted
-        INNER JOIN bundles ON wanted.file = bundles.file
     ),
     steps AS
     (

@@ -1,8 +1,9 @@
--- Purpose: records of files at these locations, or with the same identity at other locations.
+-- Purpose: records of files at these locations, or with the same identity at other locations, each
+--          with the first job that had it.
 -- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights,
 --          slice_bytes, unit_bytes, rows, bytes, bundle_files, at.
 SELECT
-    job,
+    argMin(job, backfill_files.at) AS job,
     file,
     location,
     identity,
@@ -17,7 +18,6 @@ SELECT
 FROM {{ database }}.backfill_files
 WHERE (xxh3(location) IN {locations:Array(UInt64)}) OR (xxh3(identity) IN {identities:Array(UInt64)})
 GROUP BY
-    job,
     file,
     location,
     identity,

@@ -1,6 +1,7 @@
 -- Purpose: the ledger's records of some files: every state of every unit, and every stored block.
--- Runs on: any node. Shape: unit, shard, state, slice, month, rejected.
+-- Runs on: any node. Shape: file, unit, shard, state, slice, month, rejected.
 SELECT
+    file,
     unit,
     shard,
     toString(state) AS state,

@@ -16,6 +16,8 @@ use crate::seed;
 tests! {
     Shared small_files_are_loaded_as_one_and_once,
     Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
+    Shared a_bundle_that_another_load_has_overtaken_holds_no_file,
+    Shared some_files_of_a_bundle_are_proven_after_merges,
     Shared rejected_rows_of_small_files_name_their_file,
     Shared every_broken_file_is_reported_at_once,
 }
@@ -41,12 +43,22 @@ fn hourly(name: &str, folder: &TempDir, until: i64) -> anyhow::Result<usize> {
 }
 
 fn run(site: &Site<'_>, source: &Path) -> anyhow::Result<Outcome> {
-    let source = source.to_string_lossy();
-    site.posthouse(&["backfill", "run", &source, "--mapping", "posthog-export", "--team-id", "7", "--json"])
+    run_all(site, &[source])
+}
+
+fn run_all(site: &Site<'_>, sources: &[&Path]) -> anyhow::Result<Outcome> {
+    let sources: Vec<_> = sources.iter().map(|source| source.to_string_lossy()).collect();
+    let mut arguments = vec!["backfill", "run", "--mapping", "posthog-export", "--team-id", "7", "--json"];
+    arguments.extend(sources.iter().map(|source| &**source));
+    site.posthouse(&arguments)
 }
 
 fn loaded(site: &Site<'_>, source: &Path) -> anyhow::Result<Value> {
-    let outcome = run(site, source)?;
+    all_loaded(site, &[source])
+}
+
+fn all_loaded(site: &Site<'_>, sources: &[&Path]) -> anyhow::Result<Value> {
+    let outcome = run_all(site, sources)?;
     ensure!(outcome.code == 0, "{outcome}");
     json(&outcome)
 }
@@ -79,13 +91,7 @@ fn small_files_are_loaded_as_one_and_once(site: &mut Site<'_>) -> anyhow::Result
     ensure!(grown["stored"] == ROWS && grown["proof"]["found"] == 2 * ROWS, "{grown:#}");
     has_rows(site, 2 * ROWS)?;
     // THEN each job is proven from its record alone, and its files are counted
-    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
-    for job in jobs.as_array().context("jobs")? {
-        let name = job["job"].as_str().context("a job")?;
-        site.must(&["backfill", "verify", name])?;
-        ensure!(job["stored"] == job["rows"] && job["proven_at"] != "", "{job:#}");
-    }
-    ensure!(jobs[0]["files"] == files, "{jobs:#}");
+    ensure!(proven_jobs(site)?[0]["files"] == files, "other files");
     // WHEN one of the files changes THEN it is refused, and named
     let changed = folder.path().join("2026/03/10/07/00.parquet");
     std::fs::copy(folder.path().join("2026/03/10/08/00.parquet"), &changed)?;
@@ -93,6 +99,17 @@ fn small_files_are_loaded_as_one_and_once(site: &mut Site<'_>) -> anyhow::Result
     ensure!(refused.code == 1 && refused.stderr.contains("its bytes have changed since job"), "{refused}");
     ensure!(refused.stderr.contains("2026/03/10/07/00.parquet"), "{refused}");
     has_rows(site, 2 * ROWS)
+}
+
+/// Verifies all jobs, and returns them.
+fn proven_jobs(site: &Site<'_>) -> anyhow::Result<Value> {
+    let jobs = json(&site.must(&["backfill", "list", "--json"])?)?;
+    for job in jobs.as_array().context("jobs")? {
+        let name = job["job"].as_str().context("a job")?;
+        site.must(&["backfill", "verify", name])?;
+        ensure!(job["stored"] == job["rows"] && job["proven_at"] != "", "{job:#}");
+    }
+    Ok(jobs)
 }
 
 fn everywhere(site: &Site<'_>, sql: &str) -> anyhow::Result<()> {
@@ -111,7 +128,7 @@ fn a_bundle_that_was_begun_is_finished_with_all_of_its_files(site: &mut Site<'_>
     everywhere(site, "ALTER TABLE {db}.sharded_backfill_ledger DELETE WHERE state IN ('done', 'proven')")?;
     // WHEN only some of the files are named THEN the load is refused
     let refused = run(site, &folder.path().join("2026/03/10"))?;
-    let others = format!("its load started together with {} files", files - 1);
+    let others = format!("started to load it together with {} files", files - 1);
     ensure!(refused.code == 1 && refused.stderr.contains(&others), "{refused}");
     // WHEN all are named THEN it is finished
     let done = loaded(site, folder.path())?;
@@ -126,12 +143,70 @@ fn a_bundle_that_was_begun_is_finished_with_all_of_its_files(site: &mut Site<'_>
         "ALTER TABLE {db}.sharded_backfill_files DELETE WHERE location LIKE '%2026/03/10/%' AND sipHash64(location) % 2",
     )?;
     // WHEN a load begins with more files, which are bundled otherwise THEN each row is stored once
-    hourly(&format!("{}_earlier", site.name()), &folder, UNTIL - 11 * DAY)?;
-    let grown = loaded(site, folder.path())?;
+    let earlier = tempfile::tempdir()?;
+    hourly(&format!("{}_earlier", site.name()), &earlier, UNTIL - 11 * DAY)?;
+    let grown = all_loaded(site, &[earlier.path(), folder.path()])?;
     ensure!(grown["proof"]["found"] == 2 * ROWS, "{grown:#}");
     has_rows(site, 2 * ROWS)?;
+    // WHEN the first load is repeated THEN it stores nothing, and each job is proven
     ensure!(loaded(site, folder.path())?["stored"] == 0, "rows were stored again");
-    has_rows(site, 2 * ROWS)
+    has_rows(site, 2 * ROWS)?;
+    proven_jobs(site).map(drop)
+}
+
+fn a_bundle_that_another_load_has_overtaken_holds_no_file(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN loaded files, and a file apart
+    site.apply()?;
+    let (folder, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    hourly(site.name(), &folder, UNTIL)?;
+    let [first, single] =
+        ["08", "09"].map(|hour| folder.path().join(format!("2026/03/10/{hour}/00.parquet")));
+    let apart = other.path().join("apart.parquet");
+    std::fs::rename(&single, &apart)?;
+    loaded(site, folder.path())?;
+    let source = apart.to_string_lossy();
+    let arguments = ["backfill", "run", &source, "--mapping", "posthog-export", "--team-id", "7", "--json"];
+    let rows = json(&site.must(&[&arguments[..], &["--slice", "2"]].concat())?)?["stored"].clone();
+    // GIVEN a run that has recorded it together with one of the loaded files, and found itself late
+    let of_apart = format!("uuid IN (SELECT toUUID(uuid) FROM file('{source}'))");
+    everywhere(site, &format!("ALTER TABLE {{db}}.sharded_events DELETE WHERE {of_apart}"))?;
+    let locations = format!("'{}', '{source}'", first.display());
+    site.query(&format!(
+        "INSERT INTO {{db}}.backfill_files SELECT * REPLACE ('late' AS file, 2 AS bundle_files, now64(3) AS at) \
+         FROM {{db}}.backfill_files WHERE location IN ({locations}) SETTINGS distributed_foreground_insert = 1"
+    ))?;
+    let own = format!("location = '{source}' AND file != 'late'");
+    let id = site.query(&format!("SELECT any(file) FROM {{db}}.backfill_files WHERE {own}"))?;
+    everywhere(site, &format!("ALTER TABLE {{db}}.sharded_backfill_files DELETE WHERE {own}"))?;
+    everywhere(site, &format!("ALTER TABLE {{db}}.sharded_backfill_ledger DELETE WHERE file = '{id}'"))?;
+    // WHEN it is loaded, with the others and alone THEN its rows are stored once
+    let done = all_loaded(site, &[&apart, folder.path()])?;
+    ensure!(done["stored"] == rows && done["proof"]["found"] == ROWS, "{done:#}");
+    ensure!(loaded(site, &apart)?["stored"] == 0, "rows were stored again");
+    has_rows(site, ROWS)
+}
+
+fn some_files_of_a_bundle_are_proven_after_merges(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN small files, one of which is there twice, and merges that have removed the second rows
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    hourly(site.name(), &folder, UNTIL)?;
+    let day = folder.path().join("2026/03/10");
+    std::fs::copy(day.join("08/00.parquet"), day.join("08/twice.parquet"))?;
+    let first = loaded(site, folder.path())?;
+    everywhere(site, "OPTIMIZE TABLE {db}.sharded_events FINAL")?;
+    has_rows(site, ROWS)?;
+    // WHEN some of the files are named again THEN the merged rows are found in all of them
+    let some = loaded(site, &day.join("11"))?;
+    ensure!(some["stored"] == 0 && some["proof"]["found"] == ROWS, "{some:#}");
+    let twice = first["stored"].as_u64().context("rows")? - ROWS as u64;
+    ensure!(twice > 0 && some["proof"]["merged"] == twice, "{some:#}");
+    // THEN a dry run reads nothing of them
+    let source = day.join("11").to_string_lossy().into_owned();
+    let arguments = ["backfill", "run", &source, "--mapping", "posthog-export", "--team-id", "7"];
+    let dry = site.must(&[&arguments[..], &["--dry-run"]].concat())?;
+    ensure!(dry.stdout.contains("0 rows read"), "{dry}");
+    Ok(())
 }
 
 fn rejected_rows_of_small_files_name_their_file(site: &mut Site<'_>) -> anyhow::Result<()> {

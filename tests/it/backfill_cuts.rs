@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::site::Site;
@@ -20,6 +21,7 @@ tests! {
     Shared a_block_that_was_cut_on_its_way_is_read_again_by_the_same_run,
     Shared a_load_that_waits_for_a_shard_ends_when_it_is_cancelled,
     Shared a_body_that_ends_early_is_stored_whole_or_not_at_all,
+    Shared a_block_that_another_run_has_stored_meanwhile_is_not_ended,
 }
 
 /// Rows of a history of one month, with every hundredth invalid. Three quarters of them go to the
@@ -192,4 +194,49 @@ fn post(site: &Site<'_>, pieces: &[Vec<u8>]) -> anyhow::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Blocks of a table whose tokens a shard remembers, and unrelated blocks that push them out.
+const WINDOW: i64 = 10;
+const OTHERS: usize = 12;
+/// Age from which a run does not trust what it knows, and a longer stall.
+const HOLDS: &str = "1s";
+const STALL: Duration = Duration::from_millis(2_500);
+
+fn a_block_that_another_run_has_stored_meanwhile_is_not_ended(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN shards that remember few tokens, and a slow line to one of them
+    site.set("events", "deduplication_window", WINDOW);
+    site.apply()?;
+    let direct = site.config_mut().clone();
+    let line = line_to_the_second_shard(site)?;
+    line.delay(Duration::from_millis(20));
+    let source = Source::write(site)?;
+    let (file, quarantine) = (source.place("events.parquet"), source.place("quarantine"));
+    // WHEN a load is stalled in the middle of a block
+    let command = source.command(&file, &quarantine, &["--no-verify", "--recheck-after", HOLDS]);
+    let mut stalled = site.spawn(&command)?;
+    wait_until("the middle of a block", LIMIT, || match line.carried() {
+        carried if carried > CARRIED => ControlFlow::Break(Ok(())),
+        carried => ControlFlow::Continue(anyhow!("{carried} bytes went through")),
+    })?;
+    line.stall();
+    // WHEN another run stores the block meanwhile, and the shards forget its token
+    *site.config_mut() = direct;
+    let other = source.place("other quarantine");
+    site.must(&source.command(&file, &other, &[]))?;
+    let row = "INSERT INTO {db}.sharded_events (uuid, event, timestamp, team_id, distinct_id) \
+               VALUES (generateUUIDv4(), 'other', toDateTime64('2026-03-01 00:00:00', 6, 'UTC'), 8, 'somebody')";
+    for _ in 0..OTHERS {
+        site.query_on(1, row)?;
+    }
+    thread::sleep(STALL);
+    line.restore();
+    // THEN the stalled run finds the block before it ends its request, and each row is stored once
+    ensure!(stalled.wait()?.success(), "the stalled load has failed");
+    let stored = ROWS - REJECTS;
+    site.answers(
+        "SELECT count(), uniqExact(uuid) FROM {db}.events WHERE team_id = 7",
+        &format!("{stored}\t{stored}"),
+        LIMIT,
+    )
 }

@@ -219,14 +219,29 @@ impl Insert<'_> {
 
     /// Sends `head`, then the pieces, and returns when the server has stored all rows.
     ///
+    /// # Errors
+    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
+    pub(crate) async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
+        self.upload(head, pieces).await?.end().await
+    }
+}
+
+impl<'n> Insert<'n> {
+    /// Sends `head`, then the pieces, without the end of the request. The server stores no row
+    /// before it has that.
+    ///
     /// A piece leaves `pieces` when the connection has taken it, so that its memory is freed while
     /// others are sent. Without a connection all pieces stay.
     ///
     /// # Errors
-    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
-    pub(crate) async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
-        let mut insert = self.insert;
-        self.node
+    /// No row is stored after an error.
+    pub(crate) async fn upload(
+        self,
+        head: Bytes,
+        pieces: &mut VecDeque<Bytes>,
+    ) -> Result<Upload<'n>, NodeError> {
+        let Self { node, mut insert } = self;
+        let insert = node
             .answered(async move {
                 // The client holds one piece until the connection asks for it. The first of
                 // `pieces` waits for that.
@@ -240,9 +255,29 @@ impl Insert<'_> {
                         pieces.pop_front();
                     }
                 }
-                insert.end().await
+                Ok(insert)
             })
-            .await
+            .await?;
+        Ok(Upload { node, insert })
+    }
+}
+
+/// Rows that a node has received, and stores after [`Upload::end`]. If it is dropped before, the
+/// node discards them.
+#[must_use = "rows are stored only by `end`"]
+pub(crate) struct Upload<'n> {
+    node: &'n Node,
+    insert: InsertFormatted,
+}
+
+impl Upload<'_> {
+    /// Ends the request, and returns when the server has stored all rows.
+    ///
+    /// # Errors
+    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
+    pub(crate) async fn end(self) -> Result<(), NodeError> {
+        let Self { node, insert } = self;
+        node.answered(async move { insert.end().await }).await
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! After a failed attempt, the shard is queried for the block before the next one.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use super::ledger_answer::LedgerAnswer;
 use super::pending_insert::PendingInsert;
 use super::route::Destination;
 use super::stale_tokens::StaleTokens;
@@ -81,14 +82,16 @@ struct RowCount {
     rows: u64,
 }
 
-/// Stores a block. `in_doubt` returns whether another run may have sent it. `again` is called after
+/// Stores a block of a unit of which the ledger has given `answer`. `again` is called after
 /// a transient failure before any row was sent, such as an unreachable node, and returns whether to
 /// retry.
 ///
 /// The token makes the shard drop a block that it has just stored. A shard that has forgotten the
 /// token still has the rows, which are found by their row ids. An insert of one part is atomic. A
 /// block in doubt is also looked up after the insert, because its token may be one of
-/// `stale_tokens`.
+/// `stale_tokens`. A block that took longer to send than an answer holds is looked up before its
+/// request ends: this process may have been paused, or the line slow, while another run stored the
+/// block and the shard forgot the token.
 ///
 /// # Errors
 /// Fails on a permanent error, on a transient one that lasts longer than [`PATIENCE`], and on any
@@ -98,7 +101,7 @@ pub(crate) async fn store(
     destination: &Destination,
     pending_insert: &mut PendingInsert,
     stale_tokens: &StaleTokens,
-    in_doubt: impl Fn() -> bool,
+    answer: &LedgerAnswer,
     again: impl Fn(&NodeError) -> bool,
 ) -> Result<Stored, StoreError> {
     let (begin, mut backoff) = (Instant::now(), backoff());
@@ -106,9 +109,8 @@ pub(crate) async fn store(
     loop {
         let node = &destination.nodes[tries as usize % destination.nodes.len()];
         tries += 1;
-        match attempt(database, destination, node, pending_insert, stale_tokens, tries > 1 || in_doubt())
-            .await
-        {
+        let answer = LedgerAnswer { is_begun: answer.is_begun || tries > 1, ..answer.clone() };
+        match attempt(database, destination, node, pending_insert, stale_tokens, &answer).await {
             Ok(stored) => return Ok(stored),
             Err(AttemptError::Node(source)) if is_passing(&source) && !pending_insert.is_whole() => {
                 return Err(StoreError::Gone {
@@ -158,8 +160,9 @@ async fn attempt(
     node: &Node,
     pending_insert: &mut PendingInsert,
     stale_tokens: &StaleTokens,
-    in_doubt: bool,
+    answer: &LedgerAnswer,
 ) -> Result<Stored, AttemptError> {
+    let (begin, mut in_doubt) = (SystemTime::now(), answer.is_in_doubt());
     if in_doubt && is_anywhere(database, destination, node, pending_insert).await? {
         return Ok(Stored::Before);
     }
@@ -170,7 +173,7 @@ async fn attempt(
     for (name, value) in &destination.settings {
         insert = insert.setting(name, value);
     }
-    insert
+    let upload = insert
         .setting("insert_deduplication_token", stale_tokens.token(&pending_insert.token))
         .setting("insert_deduplicate", 1)
         // Inserts the block unchanged, as one part, before the acknowledgement.
@@ -181,8 +184,15 @@ async fn attempt(
         .setting("max_insert_block_size", SLICE_ROWS)
         // Keeps every source row so that rows can be counted. Merges collapse equal rows later.
         .setting("optimize_on_insert", 0)
-        .send(pending_insert.head.clone(), &mut pending_insert.pieces)
+        .upload(pending_insert.head.clone(), &mut pending_insert.pieces)
         .await?;
+    if answer.is_outdated(if in_doubt { begin } else { answer.asked_at }) {
+        in_doubt = true;
+        if is_anywhere(database, destination, node, pending_insert).await? {
+            return Ok(Stored::Before);
+        }
+    }
+    upload.end().await?;
     // A shard processes inserts into a table one after the other, so another attempt's insert is
     // complete by now.
     if in_doubt && !is_anywhere(database, destination, node, pending_insert).await? {

@@ -23,10 +23,13 @@ pub(crate) struct Known {
     stored: BTreeSet<(String, u32, u64, u32)>,
     /// Number of rejected rows by unit.
     rejected: BTreeMap<String, u64>,
+    /// Bundles with such a unit.
+    begun_files: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct LedgerRow {
+    file: String,
     unit: String,
     shard: u32,
     state: String,
@@ -38,7 +41,10 @@ struct LedgerRow {
 impl Known {
     fn of(rows: Vec<LedgerRow>) -> Self {
         let mut known = Self::default();
-        for LedgerRow { unit, shard, state, slice, month, rejected } in rows {
+        for LedgerRow { file, unit, shard, state, slice, month, rejected } in rows {
+            if ["begun", "stored", "done"].contains(&state.as_str()) {
+                known.begun_files.insert(file);
+            }
             match state.as_str() {
                 "begun" => _ = known.begun.insert(unit),
                 "stored" => _ = known.stored.insert((unit, shard, slice, month)),
@@ -50,6 +56,11 @@ impl Known {
             }
         }
         known
+    }
+
+    /// Bundles of which an earlier run may have sent blocks.
+    pub(crate) fn begun_files(&self) -> &BTreeSet<String> {
+        &self.begun_files
     }
 
     /// Whether an earlier run may have sent blocks of the unit.
@@ -101,8 +112,8 @@ mod tests {
     use super::*;
 
     fn row(unit: &str, shard: u32, state: &str, slice: u64) -> LedgerRow {
-        let (unit, state) = (unit.to_owned(), state.to_owned());
-        LedgerRow { unit, shard, state, slice, month: 202_501, rejected: 1 }
+        let (file, unit, state) = ("f".to_owned(), unit.to_owned(), state.to_owned());
+        LedgerRow { file, unit, shard, state, slice, month: 202_501, rejected: 1 }
     }
 
     #[test]

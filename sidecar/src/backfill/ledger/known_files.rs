@@ -1,6 +1,6 @@
 //! Files whose load was begun by earlier runs, of any job and from any machine.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
@@ -44,6 +44,16 @@ pub(crate) struct KnownFiles {
     files: Vec<KnownFile>,
     by_location: HashMap<String, Vec<usize>>,
     by_identity: HashMap<String, Vec<usize>>,
+    /// Fingerprints of the loads of the same bytes.
+    fingerprints: HashMap<String, BTreeSet<String>>,
+}
+
+/// A file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+pub(crate) struct BundledFile {
+    /// The bundle's id.
+    pub(crate) file: String,
+    pub(crate) location: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +66,7 @@ struct RecordedBundle {
 impl KnownFiles {
     /// Sorts the files by their time.
     pub(crate) fn new(mut files: Vec<KnownFile>) -> Self {
-        let age = |file: &KnownFile| (file.at.clone(), file.file.clone(), file.job.clone());
+        let age = |file: &KnownFile| (file.at.clone(), file.file.clone(), file.location.clone());
         files.sort_by_cached_key(age);
         // A file whose location and identity are in two queries is returned twice.
         files.dedup();
@@ -64,8 +74,28 @@ impl KnownFiles {
         for (index, file) in known.files.iter().enumerate() {
             known.by_location.entry(file.location.clone()).or_default().push(index);
             known.by_identity.entry(file.identity.clone()).or_default().push(index);
+            let fingerprints = known.fingerprints.entry(file.identity.clone()).or_default();
+            fingerprints.insert(file.mapping_fingerprint.clone());
         }
         known
+    }
+
+    /// Leaves out the files of some bundles.
+    pub(crate) fn without(self, bundles: &BTreeSet<String>) -> Self {
+        match bundles.is_empty() {
+            true => self,
+            false => Self::new(self.files.into_iter().filter(|file| !bundles.contains(&file.file)).collect()),
+        }
+    }
+
+    /// Returns the fingerprints of loads of the same bytes.
+    pub(crate) fn fingerprints(&self, identity: &str) -> impl Iterator<Item = &str> {
+        self.fingerprints.get(identity).into_iter().flatten().map(String::as_str)
+    }
+
+    /// Leaves out the files at some locations.
+    pub(crate) fn elsewhere(self, locations: &HashSet<String>) -> Self {
+        Self::new(self.files.into_iter().filter(|file| !locations.contains(&file.location)).collect())
     }
 
     /// Adds other known files.
@@ -125,6 +155,30 @@ pub(crate) async fn known_files(
     }
     let recorded = recorded_bundles(node, database, &files).await?;
     Ok(KnownFiles::new(only_complete(files, &recorded)))
+}
+
+/// Returns the files that a job has recorded. `node` may be any node.
+pub(crate) async fn job_records(
+    node: &Node,
+    database: &str,
+    job: &str,
+) -> Result<BTreeSet<BundledFile>, LedgerError> {
+    let sql = sql::render("backfill/job_records.sql", minijinja::context! { database })?;
+    Ok(node.query(&sql).param("job", job).rows::<BundledFile>().await?.into_iter().collect())
+}
+
+/// Returns the files of some bundles. `node` may be any node.
+pub(crate) async fn bundle_files(
+    node: &Node,
+    database: &str,
+    bundles: &[&str],
+) -> Result<Vec<BundledFile>, LedgerError> {
+    let sql = sql::render("backfill/bundle_files.sql", minijinja::context! { database })?;
+    let mut files = Vec::new();
+    for bundles in bundles.chunks(IDS_A_QUERY) {
+        files.extend(node.query(&sql).param("files", bundles).rows::<BundledFile>().await?);
+    }
+    Ok(files)
 }
 
 /// How many files are recorded of each bundle of several files.

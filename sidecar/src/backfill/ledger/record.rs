@@ -118,11 +118,13 @@ pub(crate) async fn record(
 pub(crate) async fn record_files(
     nodes: &[Node],
     database: &str,
-    files: &[FileRecord],
+    files: impl Iterator<Item = FileRecord>,
 ) -> Result<(), LedgerError> {
     let sql = sql::render("backfill/record_files.sql", minijinja::context! { database })?;
-    for files in files.chunks(RECORDS_AN_INSERT) {
-        insert(nodes, &sql, files).await?;
+    let mut files = files.peekable();
+    while files.peek().is_some() {
+        let chunk: Vec<FileRecord> = files.by_ref().take(RECORDS_AN_INSERT).collect();
+        insert(nodes, &sql, &chunk).await?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
 use super::reject::Reject;
-use crate::backfill::read::{Batch, DeclaredType, Footer};
+use crate::backfill::read::{Batch, DeclaredType};
 
 /// Maximum size of a buffered row group, which bounds memory when many rows are rejected.
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -38,9 +38,8 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Creates the file `path` for rejected rows of sources with the columns that `footer`
-    /// describes. `columns` is the schema of their batches.
-    pub(crate) fn create(path: &Path, footer: &Footer, columns: &Schema) -> anyhow::Result<Self> {
+    /// Creates the file `path` for rejected rows of sources whose batches have the schema `columns`.
+    pub(crate) fn create(path: &Path, columns: &Schema) -> anyhow::Result<Self> {
         let schema = with_place(columns.fields.iter().cloned().collect());
         let declared = with_place(columns.fields.iter().map(declared).collect());
         let parquet = ArrowSchemaConverter::new().convert(&declared).with_context(|| cant_add(path))?;

@@ -67,12 +67,14 @@ impl Binder<'_, '_> {
     ) -> anyhow::Result<FileBinding> {
         let whole = self.mappers.of(schema);
         let (mut begun, mut is_begun_whole, mut earlier) = (None, false, Vec::new());
-        for known in self.known.with_bytes(identity) {
-            let (is_here, fingerprint) = (known.location == location, &known.mapping_fingerprint);
+        for fingerprint in self.known.fingerprints(identity) {
+            let mut here = self.known.at(location);
+            let is_here =
+                here.any(|known| known.identity == identity && known.mapping_fingerprint == fingerprint);
             if whole.as_ref().is_ok_and(|whole| whole.fingerprint() == fingerprint) {
                 is_begun_whole |= is_here;
             } else if let Some(mapper) = self.earlier(fingerprint, schema)? {
-                earlier.push(fingerprint.clone());
+                earlier.push(fingerprint.to_owned());
                 begun = begun.or_else(|| is_here.then(|| Arc::new(mapper)));
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::file::File;
 use super::previous_loads::{LoadSettings, owners};
-use super::units::{Cut, Unit, UnitSource, unit_of_bundle, units};
+use super::units::{Unit, UnitSource, unit_of_bundle, units};
 use crate::backfill::place::short_id;
 
 /// A file is small if it has fewer bytes than this share of a slice.
@@ -34,7 +34,7 @@ impl Bundle {
     /// Bundles files that no load has begun.
     pub(super) fn of_new(files: Vec<File>, settings: &LoadSettings) -> Self {
         Self {
-            id: id(&files, settings.cut),
+            id: id(&files, settings),
             file_count: u32::try_from(files.len()).unwrap_or(u32::MAX),
             files,
             settings: settings.clone(),
@@ -76,14 +76,20 @@ impl Bundle {
     }
 }
 
-/// The id of a single file never changes, because ledgers of released versions contain it.
-fn id(files: &[File], cut: Cut) -> String {
+/// The id of a single file never changes, because ledgers of released versions contain it. That of
+/// several files has the weights too, because a bundle that was recorded in part is recorded again.
+fn id(files: &[File], settings: &LoadSettings) -> String {
+    let LoadSettings { weights, cut } = settings;
     let (slice_bytes, unit_bytes) = (cut.slice_bytes.to_string(), cut.unit_bytes.to_string());
+    let weights = format!("{weights:?}");
     let mut parts: Vec<&str> = Vec::with_capacity(3 * files.len() + 2);
     for file in files {
         parts.extend([file.object.location.as_str(), &file.identity, file.mapper.fingerprint()]);
     }
     parts.extend([slice_bytes.as_str(), &unit_bytes]);
+    if files.len() > 1 {
+        parts.push(&weights);
+    }
     short_id(&parts)
 }
 

@@ -13,7 +13,7 @@ use crate::backfill::read::Footer;
 use crate::backfill::source::Object;
 
 /// Footers read at once: enough to hide the round trips of an object store.
-const FOOTERS_AT_ONCE: usize = 16;
+pub(super) const FOOTERS_AT_ONCE: usize = 16;
 /// Footers of files with more bytes before compression are kept, because several units need them.
 const KEPT_FROM: u64 = 64 << 20;
 /// Maximum distinct schemas that files share. Files beyond them are not bundled.

@@ -1,6 +1,6 @@
 //! Making of a plan from sources, footers, mapping and ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Context, anyhow};
 
@@ -8,6 +8,7 @@ use super::binding::{Binder, FileBinding, SharedMappers};
 use super::bundle::bundled;
 use super::faults::FileFaults;
 use super::footers::{FileFigures, SharedSchemas, read_footers};
+use super::overtaken::without_overtaken;
 use super::previous_loads::{PreviousLoad, first_load};
 use super::recalled::recalled;
 use super::tables::check_tables;
@@ -17,7 +18,9 @@ use super::{
 };
 use crate::backfill::extra::{FilledColumn, UnknownColumns};
 use crate::backfill::insert::Route;
-use crate::backfill::ledger::{JobFile, Known, KnownFiles, job_files, known_files, known_units};
+use crate::backfill::ledger::{
+    JobFile, Known, KnownFile, KnownFiles, job_files, job_records, known_files, known_units,
+};
 use crate::backfill::map::{Mapping, PRESETS};
 use crate::backfill::place::short_id;
 use crate::backfill::source::Sources;
@@ -59,13 +62,12 @@ pub(crate) async fn make(
     let known = known_units(route.any(), database, &ids).await?;
     let units: Vec<Unit> =
         bundles.iter().enumerate().flat_map(|(index, bundle)| bundle.units(index)).collect();
-    let faults = cant_continue(&bundles, &units, &known, &route.shard_weights);
+    let faults = cant_continue(&bundles, &units, &known, &known_files, &route.shard_weights);
     if !faults.is_empty() {
         return Err(cant_load(&faults));
     }
-    let recorded = known_files.iter().filter(|known| known.job == job);
     Ok(LoadPlan {
-        recorded: recorded.map(|known| (known.file.clone(), known.location.clone())).collect(),
+        recorded: job_records(route.any(), database, &job).await?,
         job,
         units: request.partition.share(units),
         bundles,
@@ -91,6 +93,8 @@ async fn bound_files(
     let objects = Sources::from_env().expand(&request.sources).await?;
     let locations: Vec<&str> = objects.iter().map(|object| object.location.as_str()).collect();
     let known_here = known_files(route.any(), database, &locations, &[]).await?;
+    let known_here = without_overtaken(database, route, known_here).await?;
+    let requested: HashSet<String> = locations.into_iter().map(str::to_owned).collect();
     let (mut schemas, mut faults) = (SharedSchemas::default(), FileFaults::default());
     let mappers = SharedMappers::new(mapping, *team_id);
     let mut binder = Binder { mappers, if_loaded: *if_loaded, known: &known_here };
@@ -98,9 +102,10 @@ async fn bound_files(
     progress.listed(objects.len());
     let Binder { mut mappers, .. } = binder;
     let read = read_footers(objects, &mut schemas, &mut mappers, &mut faults, progress).await?;
-    let identities: Vec<&str> = read.iter().map(|file| file.identity.as_str()).collect();
+    let identities: BTreeSet<&str> = read.iter().map(|file| file.identity.as_str()).collect();
+    let identities: Vec<&str> = identities.into_iter().collect();
     let known_elsewhere = known_files(route.any(), database, &[], &identities).await?;
-    let known = known_here.joined(known_elsewhere);
+    let known = known_here.joined(known_elsewhere.elsewhere(&requested));
     let mut binder = Binder { mappers, if_loaded: *if_loaded, known: &known };
     let mut files: Vec<BoundFile> = recalled.into_iter().map(|file| (file, Vec::new())).collect();
     for figures in read {
@@ -125,7 +130,13 @@ fn bound(figures: FileFigures, binding: FileBinding) -> BoundFile {
 
 /// Returns the faults of unfinished bundles that can't be continued: rows would be cut into other
 /// blocks under other weights, and without some of the files.
-fn cant_continue(bundles: &[Bundle], units: &[Unit], known: &Known, weights: &[u32]) -> Vec<String> {
+fn cant_continue(
+    bundles: &[Bundle],
+    units: &[Unit],
+    known: &Known,
+    known_files: &KnownFiles,
+    weights: &[u32],
+) -> Vec<String> {
     let is_left = |unit: &&Unit| !known.is_done(&unit.id.to_string(), &bundles[unit.bundle].shards());
     let left: BTreeSet<usize> = units.iter().filter(is_left).map(|unit| unit.bundle).collect();
     let fault = |bundle: &Bundle| {
@@ -139,9 +150,11 @@ fn cant_continue(bundles: &[Bundle], units: &[Unit], known: &Known, weights: &[u
         }
         let missing = bundle.file_count as usize - bundle.files.len();
         (missing > 0).then(|| {
+            let begun = known_files.at(location).find(|known| known.file == bundle.id);
+            let job = begun.map(|known| known.job.as_str()).unwrap_or_default();
             format!(
-                "{location}: its load started together with {}, and the sources have {missing} of them no more: finish it \
-                 first, with the sources that it was started with (posthouse backfill list)",
+                "{location}: job {job} started to load it together with {}, and the sources lack {missing} of them: finish \
+                 the job first with all of its sources (posthouse backfill status {job})",
                 files(bundle.file_count as usize - 1)
             )
         })
@@ -226,6 +239,7 @@ fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
         identity: &file.identity,
         mapping: file.mapper.fingerprint(),
         earlier,
+        rows: file.rows,
     }
 }
 
@@ -238,19 +252,22 @@ fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
 pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> anyhow::Result<()> {
     let locations: Vec<&str> = plan.files().map(|file| file.object.location.as_str()).collect();
     let known = known_files(route.any(), database, &locations, &[]).await?;
+    let known = without_overtaken(database, route, known).await?;
     let mut raced = Vec::new();
     for bundle in &plan.bundles {
         for file in &bundle.files {
             let first = first_load(&requested(file, &[]), &known);
+            let is_own =
+                |first: &KnownFile| first.file == bundle.id && first.weights == bundle.settings.weights;
+            if first.is_some_and(is_own) {
+                continue;
+            }
+            let location = &file.object.location;
             let other =
-                first.filter(|first| first.file != bundle.id || first.weights != bundle.settings.weights);
-            raced.extend(other.map(|first| {
-                let (location, job) = (&file.object.location, &first.job);
-                format!(
-                    "{location}: a run of job {job} has just started it with other weights, slices or files: run the \
-                     same command again"
-                )
-            }));
+                first.map_or_else(|| "another run".to_owned(), |first| format!("a run of job {}", first.job));
+            raced.push(format!(
+                "{location}: {other} has just started it with other weights, slices or files: run the same command again"
+            ));
         }
     }
     if raced.is_empty() { Ok(()) } else { Err(cant_load(&raced)) }

@@ -4,6 +4,7 @@
 
 mod previous_loads;
 mod make;
+mod overtaken;
 mod binding;
 mod bundle;
 mod extras;
@@ -35,7 +36,7 @@ pub(crate) use self::progress::PlanProgress;
 pub(crate) use self::summary::Summary;
 pub(crate) use self::units::{Cut, Unit};
 pub(crate) use self::unread::UnreadColumn;
-use super::ledger::{FileRecord, Known};
+use super::ledger::{BundledFile, FileRecord, Known};
 
 /// The files and units of a load, and its settings.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct LoadPlan {
     /// Time to open a file and to read its footer, as measured; `None` if none was read.
     opening: Option<Duration>,
     /// Bundles and locations of this job that are in the ledger.
-    recorded: BTreeSet<(String, String)>,
+    recorded: BTreeSet<BundledFile>,
     mapping: String,
     team_id: Option<i64>,
 }
@@ -77,12 +78,30 @@ impl LoadPlan {
         kinds.into_values()
     }
 
-    /// Returns the records of files that the ledger does not have yet.
-    pub(crate) fn records(&self) -> Vec<FileRecord> {
-        let record = |bundle: &Bundle, file: &File| FileRecord {
+    /// Returns the records of files that the ledger does not have yet, in two parts. The second one
+    /// has the last file of each bundle. It is written at once, after the first, so that it decides
+    /// which of two runs was first.
+    pub(crate) fn records(&self) -> [impl Iterator<Item = FileRecord>; 2] {
+        [false, true].map(|is_last| {
+            let bundles = self.bundles.iter();
+            bundles.flat_map(move |bundle| {
+                let last = bundle.files.len().saturating_sub(1);
+                let of_part = bundle.files.iter().enumerate();
+                let of_part = of_part.filter(move |(index, _)| (*index == last) == is_last);
+                of_part.filter_map(move |(_, file)| self.record(bundle, file))
+            })
+        })
+    }
+
+    /// Returns the record of a file, if the ledger does not have it yet.
+    fn record(&self, bundle: &Bundle, file: &File) -> Option<FileRecord> {
+        let (id, location) = (bundle.id.clone(), file.object.location.clone());
+        let is_recorded =
+            self.recorded.contains(&BundledFile { file: id.clone(), location: location.clone() });
+        (!is_recorded).then(|| FileRecord {
             job: self.job.clone(),
-            file: bundle.id.clone(),
-            location: file.object.location.clone(),
+            file: id,
+            location,
             identity: file.identity.clone(),
             mapping: self.mapping.clone(),
             mapping_fingerprint: file.mapper.fingerprint().to_owned(),
@@ -93,13 +112,7 @@ impl LoadPlan {
             rows: file.rows,
             bytes: file.object.size,
             bundle_files: bundle.file_count,
-        };
-        let of_bundle = |bundle: &Bundle| -> Vec<FileRecord> {
-            let is_new =
-                |file: &&File| !self.recorded.contains(&(bundle.id.clone(), file.object.location.clone()));
-            bundle.files.iter().filter(is_new).map(|file| record(bundle, file)).collect()
-        };
-        self.bundles.iter().flat_map(of_bundle).collect()
+        })
     }
 
     /// Returns the rows of this machine's share.
@@ -112,9 +125,16 @@ impl LoadPlan {
         self.known.is_done(&unit.id.to_string(), &self.bundles[unit.bundle].shards())
     }
 
+    /// Whether the plan lacks files that were loaded together with its own.
+    pub(crate) fn is_in_part(&self) -> bool {
+        !self.bundles.iter().all(Bundle::is_whole)
+    }
+
     /// Returns the rejected rows of units that are done.
     pub(crate) fn rejected(&self) -> u64 {
-        let done = self.units.iter().filter(|unit| self.is_done(unit));
+        // Those of a bundle of which the plan has a part belong to rows that it does not count.
+        let is_whole = |unit: &&Unit| self.bundles[unit.bundle].is_whole();
+        let done = self.units.iter().filter(is_whole).filter(|unit| self.is_done(unit));
         done.map(|unit| self.known.rejected(&unit.id.to_string())).sum()
     }
 }

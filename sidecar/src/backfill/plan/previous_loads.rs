@@ -18,6 +18,7 @@ pub(super) struct RequestedFile<'a> {
     pub(super) mapping: &'a str,
     /// Fingerprints of the same mapping when the config had fewer columns.
     pub(super) earlier: &'a [String],
+    pub(super) rows: u64,
 }
 
 /// Settings for the load of new files.
@@ -98,9 +99,11 @@ fn other_form(
         format!("posthouse backfill status {job} shows it; --allow-reload loads the file in addition")
     };
     let here = known_files.at(location).next_back();
-    // A copy in the same load as its original is intended.
+    // A copy in the same load as its original is intended. Empty files are often equal.
     let copied = |known: &&KnownFile| {
-        (known.mapping_fingerprint == file.mapping || file.earlier.contains(&known.mapping_fingerprint))
+        file.rows > 0
+            && (known.mapping_fingerprint == file.mapping
+                || file.earlier.contains(&known.mapping_fingerprint))
             && !requested.contains(known.location.as_str())
     };
     match (here, known_files.with_bytes(identity).find(copied)) {
@@ -144,7 +147,7 @@ mod tests {
 
     const OLD: Cut = Cut { slice_bytes: 5, unit_bytes: 6 };
     const FILES: [RequestedFile<'_>; 1] =
-        [RequestedFile { location: "/a", identity: "1", mapping: "m", earlier: &[] }];
+        [RequestedFile { location: "/a", identity: "1", mapping: "m", earlier: &[], rows: 1 }];
 
     fn settings(weights: &[u32], cut: Cut) -> LoadSettings {
         LoadSettings { weights: weights.to_vec(), cut }

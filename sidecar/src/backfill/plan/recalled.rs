@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
+
 use super::binding::{Binder, FileBinding};
 use super::file::{File, identity_before_hash, open};
-use super::footers::SharedSchemas;
+use super::footers::{FOOTERS_AT_ONCE, SharedSchemas};
 use crate::backfill::ledger::{KnownFile, KnownFiles};
 use crate::backfill::source::Object;
 
@@ -18,8 +20,10 @@ fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFi
     let (mut bundles, mut others) = (BTreeMap::<&str, BundleFiles<'_>>::new(), Vec::new());
     for object in objects {
         let before = identity_before_hash(&object);
+        // A size alone does not tell whether a file has changed.
+        let is_told = object.etag.is_some() || object.modified.is_some();
         let is_same = |known: &&KnownFile| known.bundle_files > 1 && known.identity.starts_with(&before);
-        match known.at(&object.location).find(is_same) {
+        match known.at(&object.location).find(is_same).filter(|_| is_told) {
             Some(known) => bundles.entry(&known.file).or_default().push((object, known)),
             None => others.push(object),
         }
@@ -39,10 +43,15 @@ pub(super) async fn recalled(
 ) -> anyhow::Result<(Vec<File>, Vec<Object>)> {
     let (bundles, mut others) = divided(objects, known);
     let mut files = Vec::new();
-    for bundle in bundles.into_values() {
+    let opening = bundles.into_values().filter_map(|bundle| {
+        let first = bundle.first()?.0.clone();
+        Some(async move { (open(&first).await, bundle) })
+    });
+    let mut opening = stream::iter(opening).buffered(FOOTERS_AT_ONCE);
+    while let Some((opened, bundle)) = opening.next().await {
         let Some((first, recorded)) = bundle.first() else { continue };
         // A file that can't be read is reported with all others.
-        let opened = open(first).await.ok().filter(|(_, identity)| *identity == recorded.identity);
+        let opened = opened.ok().filter(|(_, identity)| *identity == recorded.identity);
         let bound = opened.and_then(|(file, identity)| {
             let schema = schemas.of(&file.footer);
             let FileBinding { mapper, .. } = binder.bind(&first.location, &identity, &schema).ok()?;

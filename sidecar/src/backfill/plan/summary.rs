@@ -68,7 +68,9 @@ impl Summary {
         let left: Vec<_> = plan.units.iter().filter(|unit| !plan.is_done(unit)).collect();
         let ranges: Vec<Option<TimeRange>> = plan.bundles.iter().map(range).collect();
         let timestamps = ranges.iter().flatten().copied().reduce(TimeRange::joined);
-        let known = ranges.iter().all(Option::is_some) && !ranges.is_empty();
+        // Footers of bundles that the ledger has are not read.
+        let left_bundles: BTreeSet<usize> = left.iter().map(|unit| unit.bundle).collect();
+        let known = left_bundles.iter().all(|bundle| ranges[*bundle].is_some()) && timestamps.is_some();
         let parts = left.iter().map(|unit| {
             let by_bytes = unit.bytes.div_ceil(plan.bundles[unit.bundle].slice_bytes());
             let slices = by_bytes.max(unit.rows.div_ceil(u64::from(SLICE_ROWS))).max(1);

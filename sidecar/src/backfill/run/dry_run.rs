@@ -48,7 +48,10 @@ pub(crate) async fn dry_run(
 
 fn count(reading: &UnitReader) -> anyhow::Result<Vec<ShardMonthSummary>> {
     let mut shares = BTreeMap::new();
-    match reading.plan.units.iter().try_for_each(|unit| count_unit(reading, unit, &mut shares)) {
+    // The rows of a bundle that is done can't be read without all of its files.
+    let is_whole = |unit: &&Unit| reading.plan.bundles[unit.bundle].is_whole();
+    let mut units = reading.plan.units.iter().filter(is_whole);
+    match units.try_for_each(|unit| count_unit(reading, unit, &mut shares)) {
         Err(fault) if !is_stop(&fault) => Err(fault),
         _ => Ok(shares.into_values().collect()),
     }

@@ -28,7 +28,7 @@ use self::pass::PassContext;
 pub(crate) use self::progress::{Count, Progress, Stop};
 pub(crate) use self::rejects::RejectLimit;
 pub(crate) use self::unit::UnitReader;
-use super::insert::{Route, StoreError};
+use super::insert::{Route, StoreError, settle};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::plan::{LoadPlan, confirm};
 use super::read::MemoryBounds;
@@ -129,7 +129,12 @@ async fn load(
     progress: Arc<Progress>,
 ) -> anyhow::Result<Option<Stop>> {
     let cancelled = cancellations(route.any(), &config.database, &plan.job).await?;
-    record_files(&route.nodes, &config.database, &plan.records()).await?;
+    for records in plan.records() {
+        record_files(&route.nodes, &config.database, records).await?;
+    }
+    if config.replicated {
+        settle(&config.database, &route.nodes, "sharded_backfill_files").await?;
+    }
     confirm(&config.database, route, &plan).await?;
     let watch = watch_for_cancel(
         config.database.clone(),

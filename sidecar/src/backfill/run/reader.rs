@@ -11,7 +11,7 @@ use super::RunError;
 use super::progress::Stop;
 use super::unit::UnitReader;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
-use crate::backfill::insert::PendingInsert;
+use crate::backfill::insert::{LedgerAnswer, PendingInsert};
 use crate::backfill::ledger::{Known, known_unit};
 use crate::backfill::plan::{Bundle, Unit};
 use crate::backfill::shard::{Block, Slice};
@@ -52,7 +52,7 @@ impl UnitDispatcher {
         let known = self.reading.runtime.block_on(asked).map_err(RunError::Asked)?;
         let progress = &self.reading.progress;
         if known.is_done(&id, &bundle.shards()) {
-            let rejected = known.rejected(&id);
+            let rejected = if bundle.is_whole() { known.rejected(&id) } else { 0 };
             progress.before.add(unit.rows.saturating_sub(rejected));
             // The plan counts the rejected rows of units that were done when it was made.
             progress.rejected.add(if self.reading.plan.is_done(unit) { 0 } else { rejected });
@@ -60,15 +60,8 @@ impl UnitDispatcher {
         }
         let begun = known.is_begun(&id);
         let in_doubt = begun || number < self.begun.fetch_max(number + 1, Ordering::Relaxed);
-        let answer_holds = self.reading.limits.answer_holds;
-        let on_shard = Arc::new(UnitOnShard {
-            id: unit.id,
-            file: bundle.id.clone(),
-            begun,
-            in_doubt,
-            asked_at,
-            answer_holds,
-        });
+        let answer = LedgerAnswer { is_begun: in_doubt, asked_at, holds: self.reading.limits.answer_holds };
+        let on_shard = Arc::new(UnitOnShard { id: unit.id, file: bundle.id.clone(), begun, answer });
         self.everywhere(|_| ShardWork::Begin(on_shard.clone()))?;
         let (mut rows, mut slices) = (BTreeMap::new(), self.reading.slices(unit)?);
         for slice in &mut slices {

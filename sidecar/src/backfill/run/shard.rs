@@ -90,13 +90,12 @@ impl ShardWorker {
             self.progress.slow(shard, Some(format!("retrying: {error}")));
             self.progress.ending().is_none()
         };
-        let in_doubt = || unit.in_doubt();
         let stored = store(
             &self.database,
             &self.destination,
             &mut block.pending_insert,
             &self.stale_tokens,
-            in_doubt,
+            &unit.answer,
             again,
         )
         .await;

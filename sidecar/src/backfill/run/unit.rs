@@ -16,7 +16,7 @@ use crate::backfill::events::EventBatch;
 use crate::backfill::insert::Route;
 use crate::backfill::map::Reject;
 use crate::backfill::plan::{Bundle, File, LoadPlan, Unit};
-use crate::backfill::read::{Batch, Footer};
+use crate::backfill::read::Batch;
 use crate::backfill::shard::{Memory, Slice, Slicer};
 use crate::backfill::source::SourceError;
 
@@ -154,9 +154,9 @@ impl UnitEvents<'_> {
                 }
                 continue;
             };
-            let (index, footer) = (current.index, current.file.footer.clone());
+            let index = current.index;
             match current.batches.next() {
-                Some(batch) => return self.map(index, &footer, &batch?).map(Some),
+                Some(batch) => return self.map(index, &batch?).map(Some),
                 None => {
                     self.unchanged()?;
                     self.current = None;
@@ -166,7 +166,7 @@ impl UnitEvents<'_> {
     }
 
     /// Maps a batch of the bundle's file with index `file`.
-    fn map(&mut self, file: usize, footer: &Footer, batch: &Batch) -> anyhow::Result<EventBatch> {
+    fn map(&mut self, file: usize, batch: &Batch) -> anyhow::Result<EventBatch> {
         let progress = &self.reader.progress;
         if let Some(stop) = progress.ending() {
             return Err(RunError::Stopped(stop).into());
@@ -176,7 +176,7 @@ impl UnitEvents<'_> {
         progress.read.add(batch.rows.num_rows() as u64);
         if let Some(first) = mapped.rejects.first() {
             progress.rejected.add(mapped.rejects.len() as u64);
-            self.quarantine.add(footer, batch, &mapped.rejects)?;
+            self.quarantine.add(&planned.object.location, batch, &mapped.rejects)?;
             if let Some(too_many) = self.reader.too_many(planned, batch, first) {
                 // Finished here, so that the rejected rows so far can be inspected.
                 self.quarantine.finish()?;

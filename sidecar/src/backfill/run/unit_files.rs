@@ -13,8 +13,8 @@ use crate::backfill::plan::{Bundle, File, OpenFile, PlannedBytes, Unit};
 use crate::backfill::read::{Batches, MemoryBounds, batches};
 use crate::backfill::source::ObjectReader;
 
-/// Small files opened at once: enough to hide the round trips of an object store. An open remote file
-/// holds its first block of at most 1 MiB.
+/// Small files opened at once: enough to hide the round trips of an object store. An open remote
+/// file holds the blocks of its footer, which is 1 MiB for most.
 const OPEN_AT_ONCE: usize = 16;
 
 /// A file's index in the bundle, and the file.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::backfill::map::{Quarantine, Reject, cant_write};
-use crate::backfill::read::{Batch, Footer};
+use crate::backfill::read::Batch;
 
 /// Counts a unit's rejected rows and writes them to its quarantine file.
 pub(super) struct UnitQuarantine {
@@ -27,9 +27,9 @@ impl UnitQuarantine {
         self.rejected
     }
 
-    /// Adds the rejected rows of a batch from the file that `footer` describes. The first ones create
-    /// the quarantine file. All files of a unit have equal columns.
-    pub(super) fn add(&mut self, footer: &Footer, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
+    /// Adds the rejected rows of a batch of `file`. The first ones create the quarantine file. All
+    /// files of a unit have equal columns.
+    pub(super) fn add(&mut self, file: &str, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
         self.rejected += rejects.len() as u64;
         let Some(path) = &self.path else { return Ok(()) };
         let open = match &mut self.open {
@@ -37,11 +37,11 @@ impl UnitQuarantine {
             None => {
                 let folder = path.parent().unwrap_or(path);
                 std::fs::create_dir_all(folder).with_context(|| cant_write(path))?;
-                let made = Quarantine::create(path, footer, batch.rows.schema_ref())?;
+                let made = Quarantine::create(path, batch.rows.schema_ref())?;
                 self.open.insert(made)
             }
         };
-        open.add(footer.file(), batch, rejects)
+        open.add(file, batch, rejects)
     }
 
     /// Completes the file, if there is one.

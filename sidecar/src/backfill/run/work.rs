@@ -1,9 +1,8 @@
 //! Steps from the reader to a shard's worker, in order.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use crate::backfill::insert::PendingInsert;
+use crate::backfill::insert::{LedgerAnswer, PendingInsert};
 use crate::backfill::place::{SliceId, UnitId};
 
 /// One step of a unit on one shard.
@@ -24,21 +23,8 @@ pub(super) struct UnitOnShard {
     pub(super) file: String,
     /// Whether the ledger has the unit as begun.
     pub(super) begun: bool,
-    /// Whether another run, or an earlier pass of this one, may have sent blocks of it.
-    pub(super) in_doubt: bool,
-    /// Time of the ledger's answer on `begun`.
-    pub(super) asked_at: SystemTime,
-    /// Validity of the ledger's answer.
-    pub(super) answer_holds: Duration,
-}
-
-impl UnitOnShard {
-    /// Whether a block of the unit may be stored already and must be looked up before it is sent.
-    pub(super) fn in_doubt(&self) -> bool {
-        // Uses the wall clock, because it advances while a process or a machine sleeps. A clock
-        // that was set back hides the age, so the answer counts as old; that costs a lookup.
-        self.in_doubt || self.asked_at.elapsed().map_or(true, |age| age > self.answer_holds)
-    }
+    /// What the ledger knows of its blocks.
+    pub(super) answer: LedgerAnswer,
 }
 
 /// Result of a unit.

@@ -93,7 +93,7 @@ impl RemoteFile {
     }
 
     /// Returns the tag for comparison on the server, which never matches a weak tag.
-    fn strong_tag(&self) -> Option<String> {
+    pub(super) fn strong_tag(&self) -> Option<String> {
         self.object.etag.clone().filter(|tag| !tag.starts_with("W/"))
     }
 

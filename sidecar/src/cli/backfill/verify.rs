@@ -24,23 +24,34 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
     let job = find(&route, cluster, job).await?;
     let mut proof = count(cluster, &route, &job).await?;
     if proof.complete && !proof.is_proven() {
-        let config = &cluster.config;
-        let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
-        match remake(&config.database, &route, &job.job, columns, cut).await {
-            Ok(plan) => {
-                explain(&config.database, &route, Arc::new(plan), decoding(MEMORY), &mut proof).await?;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = %format_args!("{error:#}"),
-                    "files can't be read again: missing rows can't be distinguished from merged ones"
-                );
-            }
-        }
+        explain_all(cluster, &route, &job.job, decoding(MEMORY), &mut proof).await?;
     }
     conclude(cluster, &route, &job.job, &proof).await?;
     output.print(&proof, text)?;
     Ok(Outcome::differs_if(!proof.is_proven()))
+}
+
+/// Looks up the events of missing rows in all files of a job, and in those that were loaded together
+/// with its own.
+async fn explain_all(
+    cluster: &Cluster,
+    route: &Route,
+    job: &str,
+    decoding: MemoryBounds,
+    proof: &mut Proof,
+) -> anyhow::Result<()> {
+    let config = &cluster.config;
+    let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
+    match remake(&config.database, route, job, columns, cut).await {
+        Ok(plan) => explain(&config.database, route, Arc::new(plan), decoding, proof).await,
+        Err(error) => {
+            tracing::warn!(
+                error = %format_args!("{error:#}"),
+                "files can't be read again: missing rows can't be distinguished from merged ones"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// Returns the proof at the end of a load.
@@ -52,7 +63,11 @@ pub(super) async fn prove(
 ) -> anyhow::Result<Proof> {
     let job = find(route, cluster, &plan.job).await?;
     let mut proof = count(cluster, route, &job).await?;
-    explain(&cluster.config.database, route, plan.clone(), decoding, &mut proof).await?;
+    if plan.is_in_part() {
+        explain_all(cluster, route, &job.job, decoding, &mut proof).await?;
+    } else {
+        explain(&cluster.config.database, route, plan.clone(), decoding, &mut proof).await?;
+    }
     conclude(cluster, route, &plan.job, &proof).await?;
     Ok(proof)
 }

@@ -2,12 +2,11 @@
 //!
 //! `tests/fixtures/parquet/make.py` writes the same six events with each writer's types.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::{Event, Mapped, Mapping, events, map_file, parse};
 use crate::backfill::map::{Quarantine, Reject};
-use crate::backfill::read::{self, Batch};
+use crate::backfill::read::Batch;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet");
 
@@ -50,7 +49,7 @@ fn all(name: &str, mapping: &Mapping, team: Option<i64>) -> Vec<Event> {
     let folder = tempfile::tempdir().expect("a folder");
     let kept = folder.path().join("kept.parquet");
     let batches = map_file(&file(name), mapping, team);
-    keep_all(&file(name), &batches, &kept);
+    keep_all(&batches, &kept);
     let [first, second] = [batches, map_file(&kept, mapping, team)].map(|batches| {
         let mut all = Vec::new();
         for (_, mapped) in batches {
@@ -64,10 +63,9 @@ fn all(name: &str, mapping: &Mapping, team: Option<i64>) -> Vec<Event> {
 }
 
 /// Writes every row of `batches` to a quarantine file, although the rows are valid.
-fn keep_all(source: &Path, batches: &[(Batch, Mapped)], kept: &Path) {
-    let footer = read::footer("source", &File::open(source).expect("there")).expect("a footer");
+fn keep_all(batches: &[(Batch, Mapped)], kept: &Path) {
     let (first, _) = batches.first().expect("some rows");
-    let mut quarantine = Quarantine::create(kept, &footer, &first.rows.schema()).expect("a quarantine");
+    let mut quarantine = Quarantine::create(kept, &first.rows.schema()).expect("a quarantine");
     for (batch, _) in batches {
         let rejects = (0..batch.rows.num_rows()).map(|row| Reject { row, reason: "none".to_owned() });
         quarantine

@@ -114,7 +114,7 @@ fn load(path: &Path, mapping: &Mapping, quarantine: &Path) -> Vec<Event> {
         all.extend(events(&mapped));
         if !mapped.rejects.is_empty() {
             let kept = kept.get_or_insert_with(|| {
-                Quarantine::create(quarantine, &footer, &batch.rows.schema()).expect("a quarantine")
+                Quarantine::create(quarantine, &batch.rows.schema()).expect("a quarantine")
             });
             kept.add(footer.file(), &batch, &mapped.rejects).expect("kept");
             assert!(!quarantine.exists(), "it must not be seen before it is whole");

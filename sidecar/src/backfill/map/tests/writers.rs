@@ -172,8 +172,8 @@ fn a_nested_text_that_is_not_utf8_rejects_its_row_alone() {
     // The quarantine has the row with the source's types.
     let footer = read::footer("a", &File::open(&path).expect("there")).expect("a footer");
     let (batch, mapped) = &batches[0];
-    let mut quarantine = Quarantine::create(&kept, &footer, batch.rows.schema_ref()).expect("a quarantine");
-    quarantine.add(batch, &mapped.rejects).expect("kept");
+    let mut quarantine = Quarantine::create(&kept, batch.rows.schema_ref()).expect("a quarantine");
+    quarantine.add("a", batch, &mapped.rejects).expect("kept");
     quarantine.finish().expect("in its place");
     let kept_footer = read::footer("kept", &File::open(&kept).expect("there")).expect("a footer");
     assert_eq!(kept_footer.declared().field(1).data_type(), footer.declared().field(1).data_type());
