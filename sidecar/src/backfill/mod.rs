@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod place;
 pub(crate) mod shard;
 mod retry;
+pub(crate) mod memory;
 pub(crate) mod insert;
 pub(crate) mod ledger;
 pub(crate) mod run;

@@ -14,8 +14,9 @@ use crate::backfill::source::Object;
 
 /// Footers read at once: enough to hide the round trips of an object store.
 pub(super) const FOOTERS_AT_ONCE: usize = 16;
-/// Footers of files with more bytes before compression are kept, because several units need them.
-const KEPT_FROM: u64 = 64 << 20;
+/// Footers of files with more bytes before compression are kept, because several units may need
+/// them, and their pages may be large.
+const KEPT_FROM: u64 = 32 << 20;
 /// Maximum distinct schemas that files share. Files beyond them are not bundled.
 const SCHEMAS: usize = 64;
 

@@ -1,6 +1,7 @@
 //! Making of a plan from sources, footers, mapping and ledger.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::num::NonZeroU64;
 
 use anyhow::{Context, anyhow};
 
@@ -9,6 +10,7 @@ use super::bundle::bundled;
 use super::faults::FileFaults;
 use super::footers::{FileFigures, SharedSchemas, read_footers};
 use super::overtaken::without_overtaken;
+use super::pages::{PageNeeds, ProjectedFile, cut_beside, page_needs};
 use super::previous_loads::{PreviousLoad, first_load};
 use super::recalled::recalled;
 use super::tables::check_tables;
@@ -37,8 +39,10 @@ pub(crate) struct Request {
     pub(crate) mapping_text: String,
     /// The team of all rows, if the files don't hold it.
     pub(crate) team_id: Option<i64>,
-    /// Boundaries of units and slices for new files.
+    /// Boundaries of units and slices for new files, unless large pages leave less memory.
     pub(crate) cut: Cut,
+    /// Bytes that the load may use.
+    pub(crate) memory: NonZeroU64,
     /// Treatment of files that were loaded in another form.
     pub(crate) if_loaded: IfLoaded,
     /// This machine's share.
@@ -56,7 +60,13 @@ pub(crate) async fn make(
     let opening = progress.per_file();
     check_tables(database, route, files.iter().flat_map(|(file, _)| file.mapper.extra_names())).await?;
     let job = job(database, files.iter().map(|(file, _)| file));
-    let settings = LoadSettings { weights: route.shard_weights.clone(), cut: request.cut };
+    let PageNeeds { bytes: page_bytes, faults } =
+        page_needs(files.iter().filter_map(|(file, _)| projected(file)), request.memory).await?;
+    if !faults.is_empty() {
+        return Err(cant_load(&faults));
+    }
+    let cut = cut_beside(request.cut, request.memory, page_bytes);
+    let settings = LoadSettings { weights: route.shard_weights.clone(), cut };
     let bundles = claim_all(files, &known_files, &settings, request.if_loaded)?;
     let ids: Vec<String> = bundles.iter().map(|bundle| bundle.id.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
@@ -73,6 +83,7 @@ pub(crate) async fn make(
         bundles,
         known,
         opening,
+        page_bytes,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
@@ -128,6 +139,13 @@ fn bound(figures: FileFigures, binding: FileBinding) -> BoundFile {
     (File { object, identity, mapper, schema, rows, bytes, row_groups, timestamps, footer }, earlier)
 }
 
+/// Returns a file whose pages may be large. Footers of others are not kept.
+fn projected(file: &File) -> Option<ProjectedFile> {
+    let footer = file.footer.clone()?;
+    let leaves = file.mapper.projection().to_vec();
+    Some(ProjectedFile { object: file.object.clone(), footer, leaves })
+}
+
 /// Returns the faults of unfinished bundles that can't be continued: rows would be cut into other
 /// blocks under other weights, and without some of the files.
 fn cant_continue(
@@ -173,6 +191,7 @@ pub(crate) async fn remake(
     job: &str,
     columns: &[EventColumn],
     cut: Cut,
+    memory: NonZeroU64,
 ) -> anyhow::Result<LoadPlan> {
     let files = job_files(route.any(), database, job).await?;
     let columns = &filled_columns(&files, columns)?;
@@ -186,6 +205,7 @@ pub(crate) async fn remake(
         team_id: first.and_then(|file| file.team_id),
         sources: files.into_iter().map(|file| file.location).collect(),
         cut,
+        memory,
         if_loaded: IfLoaded::Refuse,
         partition: JobPartition::default(),
     };

@@ -11,6 +11,7 @@ mod extras;
 mod faults;
 mod file;
 mod footers;
+mod pages;
 mod progress;
 mod range;
 mod partition;
@@ -53,6 +54,8 @@ pub(crate) struct LoadPlan {
     opening: Option<Duration>,
     /// Bundles and locations of this job that are in the ledger.
     recorded: BTreeSet<BundledFile>,
+    /// Bytes of pages that one file has open at once, if they take memory from blocks, else 0.
+    pub(crate) page_bytes: u64,
     mapping: String,
     team_id: Option<i64>,
 }

@@ -7,17 +7,21 @@ use std::vec;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::error::ReadError;
 use super::footer::Footer;
 use super::memory_budget::{Cause, MemoryBounds, MemoryBudget, PageError};
+use super::nested::json_bytes;
+use super::pages::{LEVEL_BYTES, VIEW_BYTES, width};
 use super::panics::caught;
 use super::row_group::RowGroup;
 
 /// Batches of more rows bring no benefit, however short the rows are.
 const MAX_ROWS: u64 = 65_536;
+/// Bytes of punctuation beside a name in JSON, or of a null.
+const JSON_BYTES: u64 = 8;
 
 /// Consecutive rows of one row group.
 #[derive(Debug, Clone)]
@@ -50,6 +54,7 @@ pub(crate) fn batches<R: ChunkReader + 'static>(
         projection: projection.to_vec(),
         bounds,
         current: None,
+        rest: None,
     }
 }
 
@@ -61,6 +66,8 @@ pub(crate) struct Batches<R> {
     projection: Vec<usize>,
     bounds: MemoryBounds,
     current: Option<Current>,
+    /// Decoded rows that were not returned yet.
+    rest: Option<Batch>,
 }
 
 /// The row group that is being read.
@@ -80,14 +87,56 @@ impl<R: ChunkReader + 'static> Iterator for Batches<R> {
         let batch = self.next_batch().transpose();
         if matches!(batch, Some(Err(_)) | None) {
             self.row_groups = Vec::new().into_iter();
-            self.current = None;
+            (self.current, self.rest) = (None, None);
         }
         batch
     }
 }
 
 impl<R: ChunkReader + 'static> Batches<R> {
+    /// Returns decoded rows whose JSON is not much longer than a batch. A dictionary or a long name
+    /// makes it longer than its pages.
     fn next_batch(&mut self) -> Result<Option<Batch>, ReadError> {
+        let Some(batch) = self.rest.take().map_or_else(|| self.decoded(), |rest| Ok(Some(rest)))? else {
+            return Ok(None);
+        };
+        let (all, longest) = (batch.rows.num_rows(), self.bounds.batch as u64 * 2);
+        let mut rows = all;
+        while rows > 1 && json_bytes(&batch.rows, 0..rows) > longest {
+            rows /= 2;
+        }
+        if rows == 1 {
+            self.check_row(&batch)?;
+        }
+        if rows == all {
+            return Ok(Some(batch));
+        }
+        let Batch { row_group, first_row, rows: all_rows } = batch;
+        let rest = all_rows.slice(rows, all - rows);
+        self.rest = Some(Batch { row_group, first_row: first_row.saturating_add(rows as u64), rows: rest });
+        Ok(Some(Batch { row_group, first_row, rows: all_rows.slice(0, rows) }))
+    }
+
+    /// Fails if the JSON of the first row alone exceeds the memory.
+    fn check_row(&self, batch: &Batch) -> Result<(), ReadError> {
+        let (bytes, bound) = (json_bytes(&batch.rows, 0..1), self.bounds.decoded as u64);
+        if bytes <= bound {
+            return Ok(());
+        }
+        let columns = batch.rows.schema();
+        let nested = columns.fields().iter().filter(|field| field.data_type().is_nested());
+        Err(ReadError::TooLarge {
+            file: self.footer.file().to_owned(),
+            row_group: batch.row_group,
+            column: nested.map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "),
+            offset: None,
+            what: "one row as JSON",
+            bytes,
+            bound,
+        })
+    }
+
+    fn decoded(&mut self) -> Result<Option<Batch>, ReadError> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(row_group) = self.row_groups.next() else { return Ok(None) };
@@ -205,7 +254,10 @@ impl<R: ChunkReader + 'static> Batches<R> {
         let group = self.row_group(row_group).ok()?;
         let rows = batch_rows(group, &self.projection, self.bounds);
         let fails = |leaf: &&usize| match self.open_leaves(&[**leaf], row_group, read, rows) {
-            Ok(mut column) => caught(|| column.reader.next().transpose()).is_err(),
+            Ok(mut column) => {
+                let is_fault = caught(|| column.reader.next().transpose()).is_err();
+                is_fault && column.memory_budget.fewer().is_none()
+            }
             Err(_) => true,
         };
         let leaf = self.projection.iter().find(fails)?;
@@ -219,6 +271,7 @@ impl<R: ChunkReader + 'static> Batches<R> {
         match cause {
             Cause::Input(source) => ReadError::Input { file, row_group, column, offset, source },
             Cause::TooLarge { what, bytes, bound } => {
+                let offset = Some(offset);
                 ReadError::TooLarge { file, row_group, column, offset, what, bytes, bound }
             }
             Cause::Damaged(problem) => self.damaged(row_group, row, Some(column), Some(offset), problem),
@@ -240,16 +293,27 @@ impl<R: ChunkReader + 'static> Batches<R> {
 /// Returns the number of rows with about the target size of a batch.
 fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: MemoryBounds) -> usize {
     let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-    let mut bytes = 0_u64;
-    for column in projection.iter().filter_map(|leaf| group.columns().get(*leaf)) {
-        let pages = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-        // Some writers record the size of the values without their dictionary.
-        let values = column.unencoded_byte_array_data_bytes().and_then(|bytes| u64::try_from(bytes).ok());
-        let width = u64::try_from(column.column_descr().type_length()).unwrap_or(0).saturating_mul(rows);
-        bytes = bytes.saturating_add(pages.max(values.unwrap_or(0)).max(width));
-    }
+    let columns = projection.iter().filter_map(|leaf| group.columns().get(*leaf));
+    let bytes = columns.map(|column| column_bytes(column, rows)).fold(0, u64::saturating_add);
     let row = (bytes / rows).max(1);
     as_rows((bounds.batch as u64 / row).clamp(1, MAX_ROWS))
+}
+
+/// Returns about the bytes of a column's decoded values, and of their JSON if they are nested.
+/// Nulls take nearly nothing in a file, and as much as other values in memory.
+fn column_bytes(column: &ColumnChunkMetaData, rows: u64) -> u64 {
+    let pages = u64::try_from(column.uncompressed_size()).unwrap_or(0);
+    // Some writers record the size of the values without their dictionary.
+    let values = column.unencoded_byte_array_data_bytes().and_then(|bytes| u64::try_from(bytes).ok());
+    let data = pages.max(values.unwrap_or(0));
+    let value = width(column.column_type(), column.column_descr().type_length()).unwrap_or(VIEW_BYTES);
+    let path = column.column_path().parts();
+    if path.len() < 2 {
+        return data.max(value.saturating_mul(rows));
+    }
+    let names: usize = path.iter().skip(1).map(String::len).sum();
+    let count = u64::try_from(column.num_values()).unwrap_or(0).max(rows);
+    data.saturating_add((value + LEVEL_BYTES + names as u64 + JSON_BYTES).saturating_mul(count))
 }
 
 fn as_rows(rows: u64) -> usize {

@@ -2,6 +2,8 @@
 
 use parquet::errors::ParquetError;
 
+use crate::backfill::memory::memory_for_unplanned_pages;
+
 /// A failed read of a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -49,8 +51,10 @@ pub(crate) enum ReadError {
     },
     /// Data that must be in memory at once exceeds the budget.
     #[error(
-        "row group {row_group} of {file} needs {bytes} bytes for {what} of column {column} at byte {offset}, and {bound} \
-         are allowed: if you trust the file, give more memory or write it again with smaller pages"
+        "row group {row_group} of {file} needs {bytes} bytes for {what} of column {column}{}, and {bound} are allowed: if \
+         you trust the file, give --memory {}MiB, or write it again with smaller pages",
+        at(*.offset),
+        memory_for_unplanned_pages(*.bytes)
     )]
     TooLarge {
         file: String,
@@ -58,8 +62,8 @@ pub(crate) enum ReadError {
         row_group: usize,
         /// The column's path.
         column: String,
-        /// The page's byte offset in the file.
-        offset: u64,
+        /// The page's byte offset in the file, if it is a page.
+        offset: Option<u64>,
         /// The data that is too large.
         what: &'static str,
         /// The declared size.
@@ -80,6 +84,10 @@ pub(crate) enum ReadError {
         /// Rows in the pages, a lower bound if there are more than in the footer.
         read: u64,
     },
+}
+
+fn at(offset: Option<u64>) -> String {
+    offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default()
 }
 
 fn place(column: Option<&str>, offset: Option<u64>) -> String {

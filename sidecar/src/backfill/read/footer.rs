@@ -21,6 +21,8 @@ use super::schema;
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
 /// The footer's length and the magic at a file's end.
 const TAIL_BYTES: u64 = 8;
+/// The same allowance as in parquet-cpp.
+const MAX_DICTIONARY_HEADER: u64 = 100;
 
 /// A file's metadata.
 #[derive(Debug, Clone)]
@@ -158,6 +160,16 @@ fn check_columns(
         }
     }
     Ok(())
+}
+
+/// Returns the bytes by which a column chunk may be longer than its footer says. parquet-cpp before
+/// 1.2.9, and pyarrow with it, did not count the header of the dictionary page (PARQUET-816).
+pub(super) fn uncounted_bytes(metadata: &ParquetMetaData) -> u64 {
+    let created_by = metadata.file_metadata().created_by().unwrap_or_default();
+    let Some(version) = created_by.strip_prefix("parquet-cpp version ") else { return 0 };
+    let parts = version.split(|character: char| !character.is_ascii_digit());
+    let parts: Vec<u32> = parts.map_while(|part| part.parse().ok()).take(3).collect();
+    if parts.as_slice() < [1, 2, 9].as_slice() { MAX_DICTIONARY_HEADER } else { 0 }
 }
 
 /// Returns the byte offset and length of a column chunk. Some writers set a dictionary offset

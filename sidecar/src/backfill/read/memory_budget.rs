@@ -15,19 +15,22 @@ const MIN_BATCH_BYTES: usize = 64 << 10;
 pub(crate) struct MemoryBounds {
     /// Target size of a batch.
     pub(crate) batch: usize,
-    /// Limit on the pages being decoded together, one page (and a dictionary) for each column, and
-    /// on the size of a batch. A page is decompressed whole, so this must not be less than the
-    /// largest page.
+    /// Limit on all pages in memory: a page and a dictionary for each column, further pages that
+    /// the batch refers to, and the compressed form of the page that is being read.
     pub(crate) decoded: usize,
 }
 
 impl MemoryBounds {
-    /// Returns the limits for a reader that may use `memory` bytes. A quarter is for pages and a
-    /// quarter for the rows of a batch. The rest is for the compressed form of a page, and for the
-    /// copies that growing buffers make.
+    /// Returns the limits for a reader that may use `memory` bytes. Three quarters are for pages.
+    /// The rest is for the values of a batch beside its pages, and for its JSON.
     pub(crate) fn within(memory: usize) -> Self {
         let batch = (memory / 64).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
-        Self { batch, decoded: (memory / 4).max(MIN_BATCH_BYTES) }
+        Self { batch, decoded: (memory / 4 * 3).max(MIN_BATCH_BYTES) }
+    }
+
+    /// Returns the memory of a reader that may have `pages` bytes of pages.
+    pub(crate) fn memory_for(pages: u64) -> u64 {
+        pages.div_ceil(3).saturating_mul(4)
     }
 }
 
@@ -47,13 +50,13 @@ pub(super) enum Cause {
     TooLarge { what: &'static str, bytes: u64, bound: u64 },
 }
 
-/// Memory that a decoded page adds.
+/// Memory that the values of a page take in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PageMemory {
-    /// Values inside the page itself: a batch takes at most the page's bytes.
-    Plain,
-    /// References to values elsewhere: each may be as long as `longest`.
-    DictionaryEncoded { longest: u64 },
+pub(super) struct PageMemory {
+    /// Bytes of all values, if the batch takes the whole page.
+    pub(super) all: u64,
+    /// Limit on the bytes of one row's values, if the page may expand further than its size shows.
+    pub(super) row: u64,
 }
 
 /// Admission of a page.
@@ -92,7 +95,7 @@ struct ColumnBytes {
     page: u64,
     /// Bytes of the page being decoded that the batch will have taken when the next page comes.
     taken: u64,
-    longest: u64,
+    row: u64,
 }
 
 impl MemoryBudget {
@@ -102,25 +105,21 @@ impl MemoryBudget {
         Self { bounds, state: Mutex::new(state) }
     }
 
-    /// Returns the largest permitted size of a page, in bytes.
+    /// Returns the limit on all pages, in bytes.
     pub(super) fn bound(&self) -> u64 {
         self.bounds.decoded.try_into().unwrap_or(u64::MAX)
     }
 
-    /// Whether a page of `bytes` bytes may be read into memory now, replacing the previous page of
-    /// its column.
-    pub(super) fn admits(&self, column: usize, bytes: u64) -> Admission {
-        let state = self.lock();
-        let others = state
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(index, other)| other.dictionary + if index == column { 0 } else { other.page });
-        let sum = others.sum::<u64>().saturating_add(bytes);
-        if sum > self.bound() {
-            return Admission::TooLarge { what: "its open pages including the page", bytes: sum };
+    /// Whether a page of `bytes` bytes may be read into memory now, beside its `compressed` bytes.
+    /// The previous page of its column is released only afterwards.
+    pub(super) fn admits(&self, bytes: u64, compressed: u64) -> Admission {
+        let mut state = self.lock();
+        let open: u64 = state.columns.iter().map(|column| column.dictionary + column.page).sum();
+        let alone = open.saturating_add(bytes).saturating_add(compressed);
+        if alone > self.bound() {
+            return Admission::TooLarge { what: "its open pages including the page", bytes: alone };
         }
-        Admission::Fits
+        state.judge(alone, self.bound())
     }
 
     /// Resets the counts of the batch.
@@ -139,36 +138,14 @@ impl MemoryBudget {
         }
     }
 
-    /// Records a page of `column` with `bytes` bytes. `values` is its number of values if a row may
-    /// have many.
-    pub(super) fn page(
-        &self,
-        column: usize,
-        bytes: u64,
-        weight: PageMemory,
-        values: Option<u64>,
-    ) -> Admission {
+    /// Records a page of `column` with `bytes` bytes.
+    pub(super) fn page(&self, column: usize, bytes: u64, memory: PageMemory) -> Admission {
         let mut state = self.lock();
         let Some(entry) = state.columns.get_mut(column) else { return Admission::Fits };
         let used_up = std::mem::take(&mut entry.taken);
-        entry.page = bytes;
-        (entry.taken, entry.longest) = match (weight, values) {
-            (PageMemory::Plain, _) => (bytes, 0),
-            (PageMemory::DictionaryEncoded { longest }, None) => (0, longest),
-            (PageMemory::DictionaryEncoded { longest }, Some(values)) => {
-                (values.saturating_mul(longest.max(1)), 0)
-            }
-        };
-        let page_alone = entry.taken;
+        (entry.page, entry.taken, entry.row) = (bytes, memory.all, memory.row);
         state.used_up = state.used_up.saturating_add(used_up);
-        if page_alone > self.bound() {
-            return Admission::TooLarge { what: "the values of a page", bytes: page_alone };
-        }
-        let verdict = state.verdict(self.bound());
-        if let Admission::Fewer(rows) = verdict {
-            state.fewer = Some(rows);
-        }
-        verdict
+        state.judge(0, self.bound())
     }
 
     /// Keeps the fault, because the decoder passes on its text alone.
@@ -192,21 +169,24 @@ impl MemoryBudget {
 }
 
 impl BatchState {
-    /// Whether a batch stays within `bound`, by the pages read so far.
-    fn verdict(&self, bound: u64) -> Admission {
-        let longest: u64 = self.columns.iter().map(|column| column.longest).fold(0, u64::saturating_add);
+    /// Whether a batch stays within `bound` beside `open` bytes of pages, by the pages read so far.
+    fn judge(&mut self, open: u64, bound: u64) -> Admission {
+        let row: u64 = self.columns.iter().map(|column| column.row).fold(0, u64::saturating_add);
         let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
-        let shared = longest.saturating_mul(rows);
-        if shared.saturating_add(self.used_up) <= bound {
+        let bytes = row.saturating_mul(rows).saturating_add(self.used_up).saturating_add(open);
+        if bytes <= bound {
             return Admission::Fits;
         }
         if self.rows <= 1 {
-            return Admission::TooLarge { what: "one row", bytes: shared.saturating_add(self.used_up) };
+            return Admission::TooLarge { what: "one row", bytes };
         }
-        // The length of shared values gives the number of rows that fit. Without it, each attempt
-        // halves the rows.
+        // The limit of a row gives the number of rows that fit. Without it, each attempt halves the
+        // rows.
         let half = self.rows / 2;
-        let fitting = (bound / 2).checked_div(longest).and_then(|rows| usize::try_from(rows).ok());
-        Admission::Fewer(fitting.map_or(half, |rows| rows.clamp(1, half)))
+        let fitting = (bound.saturating_sub(open) / 2).checked_div(row);
+        let fitting = fitting.and_then(|rows| usize::try_from(rows).ok());
+        let fewer = fitting.map_or(half, |rows| rows.clamp(1, half));
+        self.fewer = Some(fewer);
+        Admission::Fewer(fewer)
     }
 }

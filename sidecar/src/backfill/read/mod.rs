@@ -9,6 +9,8 @@ mod declared;
 mod error;
 mod footer;
 mod memory_budget;
+mod nested;
+mod open_pages;
 mod pages;
 mod panics;
 mod repair;
@@ -19,6 +21,7 @@ pub(crate) use self::batches::{Batch, Batches, batches};
 pub(crate) use self::declared::DeclaredType;
 pub(crate) use self::footer::{Footer, footer};
 pub(crate) use self::memory_budget::MemoryBounds;
+pub(crate) use self::open_pages::{open_pages, row_group_bytes};
 
 #[cfg(test)]
 mod tests;

@@ -73,9 +73,9 @@ impl FooterCopy<'_> {
                         continue;
                     }
                 }
-                (FooterStruct::File, _, LIST) if self.rest.first()? >> 4 == 0 => {
+                (_, _, LIST) if self.rest.first()? >> 4 == 0 => {
                     self.byte()?;
-                    if id == ROW_GROUPS {
+                    if (of, id) == (FooterStruct::File, ROW_GROUPS) {
                         self.field(&mut written_id, id, kind);
                         self.output.push(STRUCT);
                     }
@@ -102,7 +102,7 @@ impl FooterCopy<'_> {
 
     /// Writes the head of a field behind the field `last`.
     fn field(&mut self, last: &mut i16, id: i16, kind: u8) {
-        match u8::try_from(id - *last) {
+        match u8::try_from(i32::from(id) - i32::from(*last)) {
             Ok(step @ 1..=15) => self.output.push(step << 4 | kind),
             _ => {
                 self.output.push(kind);

@@ -8,6 +8,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
+use super::footer::uncounted_bytes;
 use super::memory_budget::MemoryBudget;
 use super::pages::Pages;
 
@@ -33,7 +34,8 @@ impl<R: ChunkReader + 'static> RowGroups for RowGroup<R> {
         let (Some(column), Some(chunk)) = (column, chunk) else {
             return Err(ParquetError::General(format!("there is no column {leaf}")));
         };
-        let pages = Pages::new(self.input.clone(), chunk, column, self.memory_budget.clone())?;
+        let uncounted = uncounted_bytes(&self.metadata);
+        let pages = Pages::new(self.input.clone(), chunk, column, self.memory_budget.clone(), uncounted)?;
         Ok(Box::new(Chunks(Some(Box::new(pages)))))
     }
 

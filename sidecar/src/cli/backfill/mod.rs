@@ -2,7 +2,6 @@
 
 mod bar;
 mod jobs;
-mod memory;
 mod not_loaded;
 mod plan;
 mod request;

@@ -7,11 +7,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
-use super::memory::{decoding, largest_slice};
 use crate::backfill::insert::RouteChoice;
 use crate::backfill::map::{Mapping, MappingError, PRESETS};
+use crate::backfill::memory::largest_slice;
 use crate::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
-use crate::backfill::read::MemoryBounds;
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
 use crate::duration;
 use crate::event_columns::EventColumn;
@@ -124,6 +123,7 @@ impl SourceArguments {
             mapping_text,
             team_id: self.team_id,
             cut: Cut::slices_of(self.slice_bytes()),
+            memory: self.memory,
             if_loaded: if self.allow_reload { IfLoaded::LoadAgain } else { IfLoaded::Refuse },
             partition: self.partition.unwrap_or_default(),
         })
@@ -142,12 +142,7 @@ impl SourceArguments {
     }
 
     fn slice_bytes(&self) -> NonZeroU64 {
-        self.slice.unwrap_or_else(|| largest_slice(self.memory_bytes()))
-    }
-
-    /// Returns the memory bounds of decoding.
-    pub(super) fn decoding(&self) -> MemoryBounds {
-        decoding(self.memory_bytes())
+        self.slice.unwrap_or_else(|| largest_slice(self.memory_bytes(), 0))
     }
 
     fn mapping(&self, columns: &[EventColumn]) -> Result<(Mapping, String), MappingError> {

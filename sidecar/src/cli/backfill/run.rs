@@ -8,10 +8,10 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::memory::{block_bytes, largest_slice, memory_for};
 use super::request::LoadArguments;
 use super::{bar, not_loaded, plan as plan_of, verify};
 use crate::backfill::insert::Route;
+use crate::backfill::memory::{block_bytes, decoding, largest_slice, memory_for};
 use crate::backfill::plan::{Bundle, ExtraSummary, LoadPlan, Summary, UnreadColumn};
 use crate::backfill::run::{
     DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
@@ -72,8 +72,8 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
     let memory = load.sources.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {
-        block_bytes: block_bytes(memory),
-        decoding: load.sources.decoding(),
+        block_bytes: block_bytes(memory, plan.page_bytes),
+        decoding: decoding(memory, plan.page_bytes),
         rejects: load.max_rejects,
         quarantine: Some(load.quarantine.clone()),
         answer_holds: load.recheck_after.unwrap_or(DEFAULT_ANSWER_HOLDS),
@@ -108,7 +108,7 @@ pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output)
 /// A file that was begun keeps its slices, regardless of this machine's memory.
 fn warn_of_slices(plan: &LoadPlan, memory: NonZeroU64) {
     let largest = plan.bundles.iter().map(Bundle::slice_bytes).max().unwrap_or_default();
-    if largest > largest_slice(memory).get() {
+    if largest > largest_slice(memory, plan.page_bytes).get() {
         tracing::warn!(
             slice_mib = largest >> 20,
             hint = %format_args!("--memory {}MiB", memory_for(largest)),

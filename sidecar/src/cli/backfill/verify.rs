@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indicatif::HumanCount;
 
 use super::jobs::find;
-use super::memory::decoding;
+use crate::backfill::memory::decoding;
 use crate::backfill::insert::{Route, RouteChoice, settle};
 use crate::backfill::ledger::{Job, State, note};
 use crate::backfill::plan::{Cut, LoadPlan, remake};
@@ -24,7 +24,7 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
     let job = find(&route, cluster, job).await?;
     let mut proof = count(cluster, &route, &job).await?;
     if proof.complete && !proof.is_proven() {
-        explain_all(cluster, &route, &job.job, decoding(MEMORY), &mut proof).await?;
+        explain_all(cluster, &route, &job.job, &mut proof).await?;
     }
     conclude(cluster, &route, &job.job, &proof).await?;
     output.print(&proof, text)?;
@@ -37,13 +37,15 @@ async fn explain_all(
     cluster: &Cluster,
     route: &Route,
     job: &str,
-    decoding: MemoryBounds,
     proof: &mut Proof,
 ) -> anyhow::Result<()> {
     let config = &cluster.config;
     let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
-    match remake(&config.database, route, job, columns, cut).await {
-        Ok(plan) => explain(&config.database, route, Arc::new(plan), decoding, proof).await,
+    match remake(&config.database, route, job, columns, cut, MEMORY).await {
+        Ok(plan) => {
+            let decoding = decoding(MEMORY, plan.page_bytes);
+            explain(&config.database, route, Arc::new(plan), decoding, proof).await
+        }
         Err(error) => {
             tracing::warn!(
                 error = %format_args!("{error:#}"),
@@ -64,7 +66,7 @@ pub(super) async fn prove(
     let job = find(route, cluster, &plan.job).await?;
     let mut proof = count(cluster, route, &job).await?;
     if plan.is_in_part() {
-        explain_all(cluster, route, &job.job, decoding, &mut proof).await?;
+        explain_all(cluster, route, &job.job, &mut proof).await?;
     } else {
         explain(&cluster.config.database, route, plan.clone(), decoding, &mut proof).await?;
     }

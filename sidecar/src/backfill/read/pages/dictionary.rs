@@ -1,11 +1,9 @@
-//! Value lengths of a dictionary.
-//!
-//! They bound the decoded size of a page that refers to the dictionary.
+//! Size and number of a dictionary's values.
 
 use parquet::basic::Type as Physical;
 
 /// Bytes of one plain value, for types of fixed size.
-pub(super) fn width(physical: Physical, type_length: i32) -> Option<u64> {
+pub(in crate::backfill::read) fn width(physical: Physical, type_length: i32) -> Option<u64> {
     match physical {
         Physical::BOOLEAN => Some(1),
         Physical::INT32 | Physical::FLOAT => Some(4),
@@ -16,19 +14,21 @@ pub(super) fn width(physical: Physical, type_length: i32) -> Option<u64> {
     }
 }
 
-/// Returns the length of a dictionary's longest value, or `None` if it has fewer values than
-/// declared.
-pub(super) fn longest(dictionary: &[u8], values: u32, physical: Physical, width: Option<u64>) -> Option<u64> {
-    if physical != Physical::BYTE_ARRAY {
-        let bytes = u64::from(values).checked_mul(width?)?;
-        return (bytes <= dictionary.len() as u64).then_some(width?);
+/// Whether a dictionary has as many values as declared.
+pub(super) fn is_complete(dictionary: &[u8], values: u32, width: Option<u64>) -> bool {
+    if let Some(width) = width {
+        return u64::from(values).checked_mul(width).is_some_and(|bytes| bytes <= dictionary.len() as u64);
     }
-    let (mut rest, mut longest) = (dictionary, 0);
-    for _ in 0..values {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length);
-        rest = behind.get(length as usize..)?;
-        longest = longest.max(length);
-    }
-    Some(longest.into())
+    let behind = |rest: &[u8]| {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        rest.get(u32::from_le_bytes(*length) as usize..).map(<[u8]>::len)
+    };
+    let mut rest = dictionary;
+    (0..values).all(|_| match behind(rest) {
+        Some(length) => {
+            rest = &rest[rest.len() - length..];
+            true
+        }
+        None => false,
+    })
 }

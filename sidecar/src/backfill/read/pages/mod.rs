@@ -6,13 +6,15 @@
 
 mod codec;
 mod compact;
+mod delta;
 mod dictionary;
 mod header;
+mod levels;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Encoding, Type as Physical};
+use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -20,8 +22,11 @@ use parquet::file::reader::ChunkReader;
 
 use self::codec::Codec;
 use self::compact::Unread;
-use self::dictionary::{longest, width};
+use self::delta::{ExpandedLengths, LENGTHS_BYTES, expanded_lengths};
+use self::dictionary::is_complete;
+pub(super) use self::dictionary::width;
 use self::header::{Body, Header};
+use self::levels::{longest_row, values};
 use super::footer::place;
 use super::memory_budget::{Admission, Cause, MemoryBudget, PageError, PageMemory};
 
@@ -29,6 +34,13 @@ use super::memory_budget::{Admission, Cause, MemoryBudget, PageError, PageMemory
 const HEADER_BYTES: u64 = 256;
 /// Statistics may hold two whole values, but no writer puts a megabyte of them into a header.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// The longest row of a page matters only if all of its values take more than this share of the
+/// memory.
+const LONG_SHARE: u64 = 8;
+/// Bytes of a view of a text.
+pub(super) const VIEW_BYTES: u64 = 16;
+/// Bytes of a value's repetition and definition levels.
+pub(super) const LEVEL_BYTES: u64 = 4;
 
 pub(super) struct Pages<R> {
     input: Arc<R>,
@@ -36,18 +48,29 @@ pub(super) struct Pages<R> {
     /// Index of the column in the projection.
     column: usize,
     path: String,
-    physical: Physical,
     /// Bytes of one value, for types of fixed size.
     width: Option<u64>,
-    is_repeated: bool,
+    /// Greater than 0 if a row may have many values.
+    max_repetition: i16,
+    max_definition: i16,
     codec: Codec,
     /// Byte offset of the next header, or of its page once the header has been read.
     offset: u64,
     end: u64,
+    /// Bytes by which the last page may pass the end.
+    uncounted: u64,
     next: Option<Header>,
     /// Values in the footer's count and in no page so far.
     values_left: u64,
-    longest_in_dictionary: u64,
+}
+
+/// Sizes of a column chunk's first pages, in bytes.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct FirstPages {
+    pub(super) dictionary: u64,
+    pub(super) data: u64,
+    /// Of the larger of the two in the file, 0 without compression.
+    pub(super) compressed: u64,
 }
 
 impl<R: ChunkReader> Pages<R> {
@@ -60,6 +83,7 @@ impl<R: ChunkReader> Pages<R> {
         metadata: &ColumnChunkMetaData,
         column: usize,
         memory_budget: Arc<MemoryBudget>,
+        uncounted: u64,
     ) -> Result<Self> {
         let wrong = |problem: String| ParquetError::General(problem);
         let (offset, bytes) =
@@ -70,15 +94,15 @@ impl<R: ChunkReader> Pages<R> {
             memory_budget,
             column,
             path: metadata.column_path().string(),
-            physical: metadata.column_type(),
             width: width(metadata.column_type(), metadata.column_descr().type_length()),
-            is_repeated: metadata.column_descr().max_rep_level() > 0,
+            max_repetition: metadata.column_descr().max_rep_level(),
+            max_definition: metadata.column_descr().max_def_level(),
             codec: Codec::new(metadata.compression()).map_err(wrong)?,
             offset,
             end: offset.saturating_add(bytes),
+            uncounted,
             next: None,
             values_left: values.map_err(|_| wrong("it has a negative number of values".to_owned()))?,
-            longest_in_dictionary: 0,
         })
     }
 
@@ -87,7 +111,7 @@ impl<R: ChunkReader> Pages<R> {
         while self.next.is_none() && self.offset < self.end {
             let (header, length) = self.read_header()?;
             let begin = self.offset + length;
-            if begin + u64::from(header.compressed) > self.end {
+            if begin + u64::from(header.compressed) > self.end + self.uncounted {
                 return Err(self.damaged("it ends after the end of its column".to_owned()));
             }
             self.offset = begin;
@@ -110,7 +134,7 @@ impl<R: ChunkReader> Pages<R> {
     fn read_header(&mut self) -> Result<(Header, u64)> {
         let mut length = HEADER_BYTES;
         loop {
-            let left = self.end - self.offset;
+            let left = (self.end + self.uncounted).min(self.input.len()) - self.offset;
             let bytes = self.bytes(self.offset, length.min(left))?;
             match header::read(&bytes) {
                 Ok((header, length)) => return Ok((header, length as u64)),
@@ -123,10 +147,9 @@ impl<R: ChunkReader> Pages<R> {
     /// Checks that a page with this header may be read into memory, and that its counts are
     /// possible.
     fn check(&mut self, header: &Header) -> Result<()> {
+        let compressed = if self.codec.is_identity() { 0 } else { header.compressed };
         let bytes = u64::from(header.uncompressed.max(header.compressed));
-        if let Admission::TooLarge { what, bytes } = self.memory_budget.admits(self.column, bytes) {
-            return Err(self.too_large(what, bytes));
-        }
+        self.admitted(self.memory_budget.admits(bytes, compressed.into()))?;
         let values = match header.body {
             Body::Index | Body::Dictionary { .. } => return Ok(()),
             Body::Data { values, .. } => values,
@@ -146,6 +169,24 @@ impl<R: ChunkReader> Pages<R> {
         };
         self.values_left = left;
         Ok(())
+    }
+
+    /// Returns the sizes of the dictionary and of the first data page, by their headers.
+    pub(super) fn first_pages(&mut self) -> Result<FirstPages> {
+        let mut sizes = FirstPages::default();
+        while let Some(header) = self.header()? {
+            let bytes = u64::from(header.uncompressed.max(header.compressed));
+            if !self.codec.is_identity() {
+                sizes.compressed = sizes.compressed.max(header.compressed.into());
+            }
+            if !matches!(header.body, Body::Dictionary { .. }) {
+                sizes.data = bytes;
+                break;
+            }
+            sizes.dictionary = bytes;
+            self.skip_next_page()?;
+        }
+        Ok(sizes)
     }
 
     fn read_page(&mut self, header: &Header) -> Result<Page> {
@@ -190,25 +231,49 @@ impl<R: ChunkReader> Pages<R> {
     fn weigh(&mut self, page: &Page) -> Result<()> {
         let bytes = page.buffer().len() as u64;
         if let Page::DictionaryPage { buf, num_values, .. } = page {
-            let longest = longest(buf, *num_values, self.physical, self.width);
-            self.longest_in_dictionary = longest
-                .ok_or_else(|| self.damaged("its dictionary has fewer values than declared".to_owned()))?;
+            if !is_complete(buf, *num_values, self.width) {
+                return Err(self.damaged("its dictionary has fewer values than declared".to_owned()));
+            }
             self.memory_budget.dictionary(self.column, bytes);
             return Ok(());
         }
-        let weight = match page.encoding() {
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
-                PageMemory::DictionaryEncoded { longest: self.longest_in_dictionary }
-            }
-            // A value may repeat the one before it.
-            Encoding::DELTA_BYTE_ARRAY => PageMemory::DictionaryEncoded { longest: bytes },
-            Encoding::DELTA_BINARY_PACKED | Encoding::RLE => {
-                PageMemory::DictionaryEncoded { longest: self.width.unwrap_or(1) }
-            }
-            _ => PageMemory::Plain,
+        let lengths = u64::from(page.num_values()).saturating_mul(LENGTHS_BYTES);
+        if page.encoding() == Encoding::DELTA_BYTE_ARRAY && lengths > self.memory_budget.bound() {
+            return Err(self.too_large("the lengths of its values", lengths));
+        }
+        let memory = self.memory_of(page, bytes);
+        self.admitted(self.memory_budget.page(self.column, bytes, memory))
+    }
+
+    /// Texts are views of the page or of the dictionary. All other values are copied.
+    fn memory_of(&self, page: &Page, bytes: u64) -> PageMemory {
+        let count = u64::from(page.num_values());
+        let copies = match page.encoding() {
+            Encoding::DELTA_BYTE_ARRAY => self.expanded(page, bytes),
+            _ => ExpandedLengths::default(),
         };
-        let values = self.is_repeated.then(|| page.num_values().into());
-        match self.memory_budget.page(self.column, bytes, weight, values) {
+        let value = self.width.unwrap_or(VIEW_BYTES).saturating_add(copies.longest);
+        if self.max_repetition == 0 {
+            let row = if page.encoding() == Encoding::PLAIN { 0 } else { value };
+            return PageMemory { all: bytes.saturating_add(copies.all), row };
+        }
+        let value = value + LEVEL_BYTES;
+        let is_long = value.saturating_mul(count) > self.memory_budget.bound() / LONG_SHARE;
+        let row = if is_long { value.saturating_mul(longest_row(page, self.max_repetition)) } else { 0 };
+        let levels = count.saturating_mul(self.width.unwrap_or(VIEW_BYTES) + LEVEL_BYTES);
+        PageMemory { all: levels.saturating_add(bytes).saturating_add(copies.all), row }
+    }
+
+    /// Lengths that can't be read count as if each value were as long as the page.
+    fn expanded(&self, page: &Page, bytes: u64) -> ExpandedLengths {
+        let count = page.num_values();
+        let lengths = values(page, self.max_repetition, self.max_definition)
+            .and_then(|values| expanded_lengths(&values, usize::try_from(count).ok()?));
+        lengths.unwrap_or(ExpandedLengths { all: bytes.saturating_mul(count.into()), longest: bytes })
+    }
+
+    fn admitted(&self, admission: Admission) -> Result<()> {
+        match admission {
             Admission::Fits => Ok(()),
             Admission::Fewer(_) => Err(ParquetError::General("the batch would be too large".to_owned())),
             Admission::TooLarge { what, bytes } => Err(self.too_large(what, bytes)),

@@ -42,10 +42,10 @@ fn a_page_larger_than_the_bound_is_refused_before_it_is_unfolded() {
         let file = written(long_texts(), in_one_page(codec));
         assert!(file.len() < MIB, "{codec}: {} bytes", file.len());
         assert_eq!(rows(&read_all(&file, MemoryBounds::within(64 * MIB)).expect("within bounds")), 8);
-        match read_all(&file, MemoryBounds::within(16 * MIB)) {
+        match read_all(&file, MemoryBounds::within(8 * MIB)) {
             Err(ReadError::TooLarge { file, row_group: 0, column, bytes, bound, .. }) => {
                 assert_eq!((file.as_str(), column.as_str()), (FILE, "properties"));
-                assert!(bytes > 8 * MIB as u64 && bound == 4 * MIB as u64, "{bytes} {bound}");
+                assert!(bytes > 8 * MIB as u64 && bound == 6 * MIB as u64, "{bytes} {bound}");
             }
             other => panic!("{codec}: {other:?}"),
         }
