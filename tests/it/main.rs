@@ -31,6 +31,7 @@ mod backfill;
 mod backfill_bundles;
 mod backfill_columns;
 mod backfill_cuts;
+mod backfill_writers;
 mod brokers;
 mod columns;
 mod config;
@@ -193,6 +194,7 @@ fn main() -> ExitCode {
         ("backfill_columns", backfill_columns::TESTS),
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),
+        ("backfill_writers", backfill_writers::TESTS),
         ("stack", stack::TESTS),
         ("people", people::TESTS),
         ("faults", faults::TESTS),
