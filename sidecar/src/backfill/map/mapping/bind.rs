@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Fields, Schema};
 
 use super::file::PRESETS;
 use super::find::{FoundColumn, columns, find, missing};
+use super::team::team_column;
 use super::{ExtraSources, GivenSource, Instant, Mapping, Reading, Timed, ValueSource, digest, foreign};
 use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
 use crate::backfill::map::columns::extra::ExtraReader;
@@ -38,7 +39,10 @@ impl Mapping {
         let event = binding.text("event", &self.event, None);
         let properties = binding.json("properties", &self.properties);
         let timestamp = binding.moment("timestamp", &self.timestamp, None);
-        let team = binding.team(self.team_id.as_ref(), team_id);
+        let team = match (self.team_id.as_ref(), team_id) {
+            (None, team_id) => binding.unmapped_team(&self.name, team_id),
+            (Some(origin), team_id) => binding.team(origin, team_id),
+        };
         let distinct_id = binding.text("distinct_id", &self.distinct_id, None);
         let elements_hash = binding.text("elements_hash", &self.elements_hash, Some(""));
         let created_at = binding.moment("created_at", &self.created_at, Some(Instant::Timestamp));
@@ -191,8 +195,7 @@ impl Binding<'_> {
 
     fn hints(&self, mapping: &str) -> Vec<String> {
         let columns = self.absent.then(|| format!("the file has: {}", columns(self.fields)));
-        let preset = PRESETS.iter().any(|(name, _)| *name == mapping);
-        let own = preset
+        let own = is_preset(mapping)
             .then(|| "for other columns write a mapping of your own: see mapping.example.toml".to_owned());
         columns.into_iter().chain(own).collect()
     }
@@ -209,17 +212,41 @@ impl Binding<'_> {
         }
     }
 
-    fn team(&mut self, origin: Option<&ValueSource<i64>>, team_id: Option<i64>) -> Option<Teams> {
-        let (name, default) = match (origin, team_id) {
+    /// The team without a source in the mapping. A column that the file has is never replaced
+    /// without a word, because several teams would become one.
+    fn unmapped_team(&mut self, mapping: &str, team_id: Option<i64>) -> Option<Teams> {
+        let fields = self.fields;
+        let fault = match (team_column(fields), team_id) {
             (None, Some(team)) => return Some(Teams::Constant(team)),
-            (Some(ValueSource::Constant(team)), None) => return Some(Teams::Constant(*team)),
-            (Some(ValueSource::Column { name, default }), None) => (name, *default),
-            (None, None) => {
-                self.faults
-                    .push("team_id: missing in the mapping and on the command line: add team_id to the mapping, or --team-id".to_owned());
-                return None;
+            (Some(name), None) if is_preset(mapping) => {
+                let origin = ValueSource::Column { name: name.to_owned(), default: None };
+                return self.team(&origin, None);
             }
-            (Some(_), Some(team)) => {
+            (Some(name), None) => {
+                format!("team_id: missing in the mapping: add team_id = {name:?}, which the file has")
+            }
+            (Some(name), Some(team)) => {
+                let keep = if is_preset(mapping) { "" } else { ", and add it to the mapping" };
+                format!(
+                    "team_id: the file has the column {name}, and --team-id {team} would replace its values: leave \
+                     out --team-id to keep them{keep}; to replace them, load with a mapping.toml that has \
+                     team_id = {{ constant = {team} }}"
+                )
+            }
+            (None, None) => {
+                "team_id: missing in the mapping and on the command line: add team_id to the mapping, or --team-id"
+                    .to_owned()
+            }
+        };
+        self.faults.push(fault);
+        None
+    }
+
+    fn team(&mut self, origin: &ValueSource<i64>, team_id: Option<i64>) -> Option<Teams> {
+        let (name, default) = match (origin, team_id) {
+            (ValueSource::Constant(team), None) => return Some(Teams::Constant(*team)),
+            (ValueSource::Column { name, default }, None) => (name, *default),
+            (_, Some(team)) => {
                 self.faults.push(format!(
                     "team_id: set in the mapping and on the command line (--team-id {team}): leave one out"
                 ));
@@ -296,6 +323,10 @@ impl Binding<'_> {
             }
         }
     }
+}
+
+fn is_preset(mapping: &str) -> bool {
+    PRESETS.iter().any(|(name, _)| *name == mapping)
 }
 
 /// Default type of a column that accepts no default.

@@ -6,6 +6,7 @@ mod bind;
 mod foreign;
 mod grammar;
 mod extras;
+mod team;
 pub(super) mod unread;
 
 use std::sync::Arc;

@@ -126,6 +126,59 @@ fn a_team_is_said_once() {
 }
 
 #[test]
+fn a_team_of_the_file_is_never_replaced_without_a_word() {
+    let columns = |team: &'static str, kind: DataType| {
+        [
+            ("id", DataType::Utf8),
+            ("name", DataType::Utf8),
+            ("at", stamps()),
+            ("who", DataType::Utf8),
+            (team, kind),
+        ]
+    };
+    for (team, kind) in [("team_id", DataType::Utf8), ("teamId", DataType::Int64), ("team", DataType::Int32)]
+    {
+        let faults = unfit(SMALL, &columns(team, kind.clone()), Some(7));
+        let wanted =
+            format!("team_id: the file has the column {team}, and --team-id 7 would replace its values");
+        assert!(faults.len() == 1 && faults[0].starts_with(&wanted), "{faults:?}");
+        assert!(
+            faults[0].contains("leave out --team-id") && faults[0].contains("{ constant = 7 }"),
+            "{faults:?}"
+        );
+        let faults = unfit(SMALL, &columns(team, kind.clone()), None);
+        assert!(faults[0].contains(&format!("add team_id = {team:?}")), "{faults:?}");
+        // A mapping that names a team decides.
+        let mapping = format!("{SMALL}team_id = {{ constant = 7 }}\n");
+        assert!(parse(&mapping).expect("good").bind(&schema(&columns(team, kind)), None).is_ok());
+    }
+    for (other, kind) in
+        [("team", DataType::Utf8), ("team_name", DataType::Utf8), ("steam_id", DataType::Int64)]
+    {
+        assert!(parse(SMALL).expect("good").bind(&schema(&columns(other, kind)), Some(7)).is_ok(), "{other}");
+    }
+}
+
+#[test]
+fn a_preset_without_a_team_reads_that_of_the_file() {
+    let columns = [
+        ("uuid", DataType::Utf8),
+        ("event", DataType::Utf8),
+        ("distinct_id", DataType::Utf8),
+        ("properties", DataType::Utf8),
+        ("timestamp", stamps()),
+        ("team_id", DataType::Int64),
+    ];
+    let preset = Mapping::preset("posthog-export", &[]).expect("a preset");
+    let mapper = preset.bind(&schema(&columns), None).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(mapper.projection(), [0, 1, 2, 3, 4, 5]);
+    let error = preset.bind(&schema(&columns), Some(7)).expect_err("a contradiction").to_string();
+    assert!(error.contains("leave out --team-id to keep them;"), "{error}");
+    let error = preset.bind(&schema(&columns[..5]), None).expect_err("no team").to_string();
+    assert!(error.contains("or --team-id"), "{error}");
+}
+
+#[test]
 fn a_column_that_is_there_twice_is_ambiguous() {
     let columns = [
         ("id", DataType::Utf8),
