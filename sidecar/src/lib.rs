@@ -31,7 +31,9 @@ pub use cli::run_command_line;
 /// Parts that integration tests use without the command line.
 #[doc(hidden)]
 pub mod parts {
-    pub use crate::backfill::source::{Object, ObjectReader, SourceError, Sources, footer_hash};
+    pub use crate::backfill::source::{
+        Object, ObjectReader, Selection, SkipReason, Skipped, SourceError, Sources, footer_hash,
+    };
     pub use crate::config::{HostPort, Kafka};
     pub use crate::kafka::Client;
     pub use crate::kafka::wire::Connection;

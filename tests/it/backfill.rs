@@ -163,7 +163,7 @@ fn a_changed_file_another_mapping_and_another_team_are_refused(site: &mut Site<'
 fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN tables without rows
     site.apply()?;
-    let (folder, _) = history(site.name(), ROWS)?;
+    let (folder, files) = history(site.name(), ROWS)?;
     let path = folder.path().to_string_lossy();
     // WHEN a load is planned THEN the plan has the files' figures
     let arguments = ["backfill", "plan", &path, "--mapping", "posthog-export", "--team-id", "7"];
@@ -172,7 +172,18 @@ fn a_plan_and_a_dry_run_write_nothing(site: &mut Site<'_>) -> anyhow::Result<()>
         plan["files"] == 2 && plan["rows"] == ROWS && plan["months"] == 3 && plan["team_id"] == 7,
         "{plan:#}"
     );
+    ensure!(plan["skipped"] == serde_json::json!([]), "{plan:#}");
+    // WHEN a folder has other files THEN the plan names them
+    std::fs::write(folder.path().join("notes.csv"), "a,b")?;
+    let link = folder.path().join("z.parquet");
+    std::os::unix::fs::symlink(&files[0], &link)?;
+    let plan = json(&site.must(&[&arguments[..], &["--json"]].concat())?)?;
+    let skipped =
+        |reason, path: PathBuf| serde_json::json!({ "reason": reason, "files": 1, "examples": [path] });
+    let expected = [skipped("link", link), skipped("other_name", folder.path().join("notes.csv"))];
+    ensure!(plan["files"] == 2 && plan["skipped"] == serde_json::json!(expected), "{plan:#}");
     let shown = site.must(&arguments)?.stdout;
+    ensure!(shown.contains("left out    1 linked to a file that is read: "), "{shown}");
     ensure!(shown.contains("rows        20,000") && shown.contains("partitions  3 months"), "{shown}");
     // WHEN a dry run is made THEN rows are read, and none is written
     let dry = loaded(site, &folder, &["--dry-run"])?;

@@ -24,6 +24,7 @@ use crate::seed;
 tests! {
     Free a_bucket_is_listed_page_by_page,
     Free folders_globs_and_keys_of_a_bucket_are_told_apart,
+    Free a_key_with_empty_or_dot_parts_hides_no_other,
     Free a_file_read_from_a_store_is_that_of_the_disk,
     Free a_signed_address_is_read_and_not_shown,
     Free gs_addresses_are_read,
@@ -155,6 +156,51 @@ fn folders_globs_and_keys_of_a_bucket_are_told_apart() -> anyhow::Result<()> {
         let error = access.expand(&[argument]).err().context("found")?.to_string();
         ensure!(error.contains(hint), "{argument}: {error}");
     }
+    Ok(())
+}
+
+fn a_key_with_empty_or_dot_parts_hides_no_other() -> anyhow::Result<()> {
+    // GIVEN keys that the client library refuses to list, and the markers of a folder
+    let server = S3Server::start(Readers::Signed)?;
+    let readable =
+        ["exports//x.parquet", "exports/a.parquet", "exports/b//c//d &%2F+.parquet", "y=1/a.parquet"];
+    for key in readable.iter().chain(&["/lead.parquet", "exports/./y.parquet", "y=1/", "y=1/_x//b.parquet"]) {
+        server.put("events", key, format!("bytes of {key}").as_bytes())?;
+    }
+    let access = Access::to(&server)?;
+    let keys = |objects: &[Object]| -> Vec<String> {
+        objects.iter().map(|object| object.location.replace("s3://events/", "")).collect()
+    };
+    // WHEN the bucket is listed THEN the others are found, and the rest is named
+    let selection = access.runtime.block_on(access.sources.select(&["s3://events/".to_owned()]))?;
+    ensure!(keys(&selection.objects) == readable, "{:?}", selection.objects);
+    let skipped: Vec<String> = selection.skipped.iter().map(ToString::to_string).collect();
+    let expected = [
+        "1 not named *.parquet: s3://events/y=1/",
+        "1 hidden: s3://events/y=1/_x/",
+        "2 with a key that can't be requested: s3://events//lead.parquet, s3://events/exports/./y.parquet",
+    ];
+    ensure!(skipped == expected, "{skipped:#?}");
+    // AND by key, folder and glob
+    for (argument, expected) in [
+        ("s3://events/exports//x.parquet", &readable[..1]),
+        ("s3://events/exports//", &readable[..1]),
+        ("s3://events/exports", &readable[..3]),
+        ("s3://events/exports//*.parquet", &readable[..1]),
+        ("s3://events/exports/**/d*.parquet", &readable[2..3]),
+    ] {
+        let found = access.expand(&[argument])?;
+        ensure!(keys(&found) == expected, "{argument}: {found:?}");
+    }
+    // AND each is read
+    for (object, key) in selection.objects.iter().zip(readable) {
+        let reader = access.runtime.block_on(object.open())?;
+        let bytes = reader.get_bytes(0, usize::try_from(object.size)?)?;
+        ensure!(bytes == format!("bytes of {key}"), "{key}: {bytes:?}");
+        reader.unchanged()?;
+    }
+    let error = access.expand(&["s3://events//lead.parquet"]).err().context("found")?.to_string();
+    ensure!(error.contains("can't be requested: rename it"), "{error}");
     Ok(())
 }
 

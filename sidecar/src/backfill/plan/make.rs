@@ -25,7 +25,7 @@ use crate::backfill::ledger::{
 };
 use crate::backfill::map::{Mapping, PRESETS};
 use crate::backfill::place::short_id;
-use crate::backfill::source::Sources;
+use crate::backfill::source::{Selection, Skipped, Sources};
 use crate::event_columns::EventColumn;
 
 /// A requested load.
@@ -56,7 +56,7 @@ pub(crate) async fn make(
     request: &Request,
     progress: &PlanProgress,
 ) -> anyhow::Result<LoadPlan> {
-    let (files, known_files) = bound_files(database, route, request, progress).await?;
+    let (files, known_files, skipped) = bound_files(database, route, request, progress).await?;
     let opening = progress.per_file();
     check_tables(database, route, files.iter().flat_map(|(file, _)| file.mapper.extra_names())).await?;
     let job = job(database, files.iter().map(|(file, _)| file));
@@ -84,6 +84,7 @@ pub(crate) async fn make(
         known,
         opening,
         page_bytes,
+        skipped,
         mapping: request.mapping_text.clone(),
         team_id: request.team_id,
     })
@@ -92,16 +93,16 @@ pub(crate) async fn make(
 /// A file, with the fingerprints that its mapping had when the config had fewer columns.
 type BoundFile = (File, Vec<String>);
 
-/// Returns the files of the request, sorted by location and bound to the mapping, and their records
-/// in the ledger.
+/// Returns the files of the request, sorted by location and bound to the mapping, their records in
+/// the ledger, and the files that the sources leave out.
 async fn bound_files(
     database: &str,
     route: &Route,
     request: &Request,
     progress: &PlanProgress,
-) -> anyhow::Result<(Vec<BoundFile>, KnownFiles)> {
+) -> anyhow::Result<(Vec<BoundFile>, KnownFiles, Vec<Skipped>)> {
     let Request { mapping, team_id, if_loaded, .. } = request;
-    let objects = Sources::from_env().expand(&request.sources).await?;
+    let Selection { objects, skipped } = Sources::from_env().select(&request.sources).await?;
     let locations: Vec<&str> = objects.iter().map(|object| object.location.as_str()).collect();
     let known_here = known_files(route.any(), database, &locations, &[]).await?;
     let known_here = without_overtaken(database, route, known_here).await?;
@@ -128,7 +129,7 @@ async fn bound_files(
     }
     faults.none()?;
     files.sort_by(|(one, _), (other, _)| one.object.location.cmp(&other.object.location));
-    Ok((files, known))
+    Ok((files, known, skipped))
 }
 
 fn bound(figures: FileFigures, binding: FileBinding) -> BoundFile {

@@ -38,6 +38,7 @@ pub(crate) use self::summary::Summary;
 pub(crate) use self::units::{Cut, Unit};
 pub(crate) use self::unread::UnreadColumn;
 use super::ledger::{BundledFile, FileRecord, Known};
+use super::source::Skipped;
 
 /// The files and units of a load, and its settings.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(crate) struct LoadPlan {
     recorded: BTreeSet<BundledFile>,
     /// Bytes of pages that one file has open at once, if they take memory from blocks, else 0.
     pub(crate) page_bytes: u64,
+    /// Files that the sources reach and leave out.
+    skipped: Vec<Skipped>,
     mapping: String,
     team_id: Option<i64>,
 }

@@ -12,6 +12,7 @@ use super::{Bundle, LoadPlan, Unit};
 use crate::backfill::insert::Route;
 use crate::backfill::place::SLICE_ROWS;
 use crate::backfill::shard::month;
+use crate::backfill::source::Skipped;
 use crate::event_columns::EventColumn;
 
 /// Rows per second that one core of a shard stores; measured with events of 400 bytes (`make bench
@@ -58,6 +59,8 @@ pub(crate) struct Summary {
     pub(crate) defaulted: Vec<ExtraSummary>,
     /// Columns of the files that the mapping does not read.
     pub(crate) not_loaded: Vec<UnreadColumn>,
+    /// Files that the sources reach and leave out.
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 impl Summary {
@@ -97,6 +100,7 @@ impl Summary {
             not_loaded: of_plan(plan, &defaulted),
             filled,
             defaulted,
+            skipped: plan.skipped.clone(),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::io;
 
 use parquet::errors::ParquetError;
 
+use super::skipped::SkippedFiles;
+
 /// A failed access to a file of history. `location` is the file's address without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -136,6 +138,14 @@ pub enum SourceError {
         /// The file or argument.
         location: String,
     },
+}
+
+impl SourceError {
+    /// Returns the error of an argument that reaches no file to read, but maybe others.
+    pub(super) fn nothing(argument: String, hint: &str, skipped: &SkippedFiles) -> Self {
+        let left_out = if skipped.is_empty() { String::new() } else { format!(" (left out: {skipped})") };
+        Self::Nothing { argument, hint: format!("{hint}{left_out}") }
+    }
 }
 
 #[cfg(test)]

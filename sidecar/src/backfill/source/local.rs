@@ -1,6 +1,5 @@
-//! Local files: lookup by path, folder or glob, and positioned reads.
+//! Local files: identity and positioned reads.
 
-use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -13,65 +12,8 @@ use jiff::Timestamp;
 
 use super::error::SourceError;
 use super::object::{Access, Object, changed, identity};
-use super::pattern::{self, Pattern};
 
-/// Returns the files that a path names: the file itself, the files below a folder, or the matches
-/// of a glob.
-pub(super) fn expand(path: &Path) -> Result<Vec<Object>, SourceError> {
-    let text = path.to_string_lossy();
-    let found = match std::fs::metadata(path) {
-        // An existing path wins over a glob of the same spelling.
-        Ok(metadata) if metadata.is_dir() => below(path, pattern::is_data)?,
-        Ok(metadata) if metadata.is_file() => vec![object(path, &metadata)?],
-        // A pipe would block the load, and could not be read twice.
-        Ok(_) => {
-            let problem = "it is neither a file nor a folder".to_owned();
-            return Err(SourceError::Argument { argument: text.into_owned(), problem });
-        }
-        Err(_) if Pattern::is_glob(&text) => {
-            let argument = |problem| SourceError::Argument { argument: text.clone().into_owned(), problem };
-            let glob = Pattern::new(&text).map_err(argument)?;
-            let base = if glob.base().is_empty() { "." } else { glob.base() };
-            below(Path::new(base), |path, size| glob.takes(path, size))?
-        }
-        Err(error) => return Err(failed(path, error)),
-    };
-    if found.is_empty() {
-        let hint = "folders and globs match visible *.parquet files: name other files one by one";
-        return Err(SourceError::Nothing { argument: text.into_owned(), hint: hint.into() });
-    }
-    Ok(found)
-}
-
-/// Returns the files below a folder that `takes` accepts by relative path and size.
-fn below(base: &Path, takes: impl Fn(&str, u64) -> bool) -> Result<Vec<Object>, SourceError> {
-    let (mut found, mut folders, mut seen) = (Vec::new(), vec![base.to_owned()], HashSet::new());
-    while let Some(folder) = folders.pop() {
-        let here = std::fs::metadata(&folder).map_err(|error| failed(&folder, error))?;
-        // Links may form a cycle.
-        if !seen.insert((here.dev(), here.ino())) {
-            continue;
-        }
-        for entry in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
-            let path = entry.map_err(|error| failed(&folder, error))?.path();
-            let metadata = match std::fs::metadata(&path) {
-                Ok(metadata) => metadata,
-                // A dangling link, or a file that was just deleted.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed(&path, error)),
-            };
-            let relative = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
-            if metadata.is_dir() {
-                folders.push(path);
-            } else if metadata.is_file() && takes(&relative, metadata.len()) {
-                found.push(object(&path, &metadata)?);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn object(path: &Path, metadata: &Metadata) -> Result<Object, SourceError> {
+pub(super) fn object(path: &Path, metadata: &Metadata) -> Result<Object, SourceError> {
     let path = path.canonicalize().map_err(|error| failed(path, error))?;
     let Some(location) = path.to_str().map(str::to_owned) else {
         let problem = "its name is not UTF-8, so it can't be recorded: rename it".to_owned();
@@ -85,7 +27,7 @@ fn modified(metadata: &Metadata) -> Option<Timestamp> {
     Timestamp::new(metadata.mtime(), i32::try_from(metadata.mtime_nsec()).ok()?).ok()
 }
 
-fn failed(path: &Path, source: io::Error) -> SourceError {
+pub(super) fn failed(path: &Path, source: io::Error) -> SourceError {
     SourceError::File { location: path.to_string_lossy().into_owned(), source }
 }
 

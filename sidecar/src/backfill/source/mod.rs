@@ -11,7 +11,12 @@ mod stores;
 mod remote;
 mod fetch;
 mod blocks;
+mod list_keys;
 mod local;
+mod lookup;
+mod selection;
+mod skipped;
+mod walk;
 mod reader;
 mod footer;
 
@@ -26,6 +31,9 @@ pub use self::error::SourceError;
 pub use self::footer::footer_hash;
 pub use self::object::Object;
 pub use self::reader::ObjectReader;
+use self::selection::Reached;
+pub use self::selection::Selection;
+pub use self::skipped::{SkipReason, Skipped};
 use self::stores::Stores;
 use self::variables::Variables;
 
@@ -58,40 +66,48 @@ impl Sources {
     }
 
     /// Returns the Parquet objects that the arguments name, sorted by location and without
-    /// duplicates.
+    /// duplicates, and the files that they leave out.
     ///
     /// An argument is a local file, a folder (all Parquet below it), a glob (`*`, `**`, `?`, `[…]`,
     /// `{…}`), or an address: `s3://bucket/…` and `gs://bucket/…` with a key, a folder or a glob,
     /// `http(s)://…` with a file. Companion files (`manifest.json`, `_SUCCESS`, hidden files, empty
-    /// markers) are left out, unless an argument names them.
+    /// markers, the folder `quarantine`) are left out, unless an argument names them.
     ///
     /// # Errors
     /// Fails if an argument names no Parquet file, or if its source can't be read.
-    pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
+    pub async fn select(&self, arguments: &[String]) -> Result<Selection, SourceError> {
         told_apart(arguments)?;
         // Collected first: the compiler can't see that a stream of borrowed arguments may move
         // between threads.
-        let lookups: Vec<_> = arguments.iter().map(|argument| self.expand_one(argument)).collect();
-        let found = stream::iter(lookups).buffered(AT_ONCE);
-        let mut objects: Vec<Object> = found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
-        objects.sort_by(|one, other| one.location.cmp(&other.location));
-        objects.dedup_by(|one, other| one.location == other.location);
-        Ok(objects)
+        let lookups: Vec<_> = arguments.iter().map(|argument| self.reach(argument)).collect();
+        let reached: Vec<Reached> = stream::iter(lookups).buffered(AT_ONCE).try_collect().await?;
+        Ok(selection::select(reached))
     }
 
-    async fn expand_one(&self, argument: &str) -> Result<Vec<Object>, SourceError> {
+    /// Returns the objects of [`Sources::select`].
+    ///
+    /// # Errors
+    /// Those of [`Sources::select`].
+    pub async fn expand(&self, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
+        Ok(self.select(arguments).await?.objects)
+    }
+
+    async fn reach(&self, argument: &str) -> Result<Reached, SourceError> {
         match address::parse(argument)? {
-            Location::Local(path) => self.expand_local(argument, path).await,
+            Location::Local(path) => self.reach_local(argument, path).await,
             Location::Bucket { store, name, key } => remote::expand(&self.stores, store, &name, &key).await,
-            Location::Web(url) => Ok(vec![remote::web(&self.stores, &url).await?]),
+            Location::Web(url) => {
+                let mut reached = Reached::default();
+                reached.add(remote::web(&self.stores, &url).await?);
+                Ok(reached)
+            }
         }
     }
 
-    async fn expand_local(&self, argument: &str, path: PathBuf) -> Result<Vec<Object>, SourceError> {
+    async fn reach_local(&self, argument: &str, path: PathBuf) -> Result<Reached, SourceError> {
         // Blocking, because a tree can be large and its disk slow.
-        let found = tokio::task::spawn_blocking(move || local::expand(&path)).await;
-        let found = found.map_err(|_| SourceError::Stopped { location: argument.to_owned() })??;
-        Ok(found)
+        let reached = tokio::task::spawn_blocking(move || lookup::expand(&path)).await;
+        reached.map_err(|_| SourceError::Stopped { location: argument.to_owned() })?
     }
 }
 

@@ -9,9 +9,12 @@ use url::Url;
 use super::address::{BucketStore, shown_url};
 use super::error::SourceError;
 use super::explain::explain;
+use super::list_keys;
 use super::object::{Access, Object};
-use super::pattern::{self, Pattern};
+use super::pattern::{Choice, Pattern, choose_data, skipped_part};
 use super::retry::{backoff, pause};
+use super::selection::Reached;
+use super::skipped::SkipReason;
 use super::stores::{Remote, Stores};
 
 /// Tries of a listing, which can't resume after a break. Few, so that a wrong address is reported
@@ -24,34 +27,35 @@ pub(super) async fn expand(
     store: BucketStore,
     bucket: &str,
     key: &str,
-) -> Result<Vec<Object>, SourceError> {
+) -> Result<Reached, SourceError> {
     let argument = format!("{store}://{bucket}/{key}");
     let place = Bucket { root: format!("{store}://{bucket}/"), remote: stores.bucket(store, bucket)? };
-    let found = if Pattern::is_glob(key) {
+    let reached = if Pattern::is_glob(key) {
         let wrong = |problem| SourceError::Argument { argument: argument.clone(), problem };
         let glob = Pattern::new(key).map_err(wrong)?;
-        match place.list(glob.base(), |key, size| glob.takes(key, size)).await? {
+        match place.list(glob.base(), |key, size| glob.choose(key, size)).await? {
             // The key may only look like a glob.
-            none if none.is_empty() => place.key(key).await?,
-            found => found,
+            none if none.files.is_empty() => place.key(key).await?.unwrap_or(none),
+            reached => reached,
         }
     } else if key.is_empty() || key.ends_with('/') {
-        place.list(key, pattern::is_data).await?
+        place.list(key, choose_data).await?
     } else {
         place.key_or_folder(key).await?
     };
-    if found.is_empty() {
+    if reached.files.is_empty() {
         let hint = "no such key, and no *.parquet below it: check bucket and key, or write a glob";
-        return Err(SourceError::Nothing { argument, hint: hint.into() });
+        return Err(SourceError::nothing(argument, hint, &reached.skipped));
     }
-    Ok(found)
+    Ok(reached)
 }
 
 /// Returns the file at an address on a web server.
 pub(super) async fn web(stores: &Stores, url: &Url) -> Result<Object, SourceError> {
     let (location, remote) = (shown_url(url), stores.web(url)?);
-    let meta = remote.probe(&location, &Path::default()).await?;
-    Ok(object(location, remote, &meta))
+    let path = Path::default();
+    let meta = remote.probe(&location, &path).await?;
+    Ok(object(location, remote, path, &meta))
 }
 
 /// One bucket, with the prefix of its locations.
@@ -62,73 +66,86 @@ struct Bucket {
 
 impl Bucket {
     /// An existing key wins over the folder of the same name.
-    async fn key_or_folder(&self, key: &str) -> Result<Vec<Object>, SourceError> {
+    async fn key_or_folder(&self, key: &str) -> Result<Reached, SourceError> {
         match self.key(key).await? {
-            none if none.is_empty() => self.list(key, pattern::is_data).await,
-            found => Ok(found),
+            Some(found) => Ok(found),
+            None => self.list(key, choose_data).await,
         }
     }
 
     /// Returns the object of a key, if it exists.
-    async fn key(&self, key: &str) -> Result<Vec<Object>, SourceError> {
-        let location = format!("{}{key}", self.root);
-        match self.remote.probe(&location, &self.path(key)?).await {
-            Ok(meta) => Ok(vec![object(location, self.remote.clone(), &meta)]),
-            Err(SourceError::Missing { .. }) => Ok(Vec::new()),
+    async fn key(&self, key: &str) -> Result<Option<Reached>, SourceError> {
+        let (location, path) = (format!("{}{key}", self.root), self.path(key)?);
+        match self.remote.probe(&location, &path).await {
+            Ok(meta) => {
+                let mut reached = Reached::default();
+                reached.add(object(location, self.remote.clone(), path, &meta));
+                Ok(Some(reached))
+            }
+            Err(SourceError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns all objects below a folder that `takes` accepts by relative key and size.
-    async fn list(
-        &self,
-        folder: &str,
-        takes: impl Fn(&str, u64) -> bool,
-    ) -> Result<Vec<Object>, SourceError> {
+    /// Returns all objects below a folder that `choose` reads, by relative key and size.
+    async fn list(&self, folder: &str, choose: impl Fn(&str, u64) -> Choice) -> Result<Reached, SourceError> {
         let mut backoff = backoff();
         for _ in 1..LISTINGS {
-            match self.list_once(folder, &takes).await {
+            match self.list_once(folder, &choose).await {
                 Err(error @ SourceError::Unreachable { .. }) => pause(&error, &mut backoff).await,
                 listed => return listed,
             }
         }
-        self.list_once(folder, &takes).await
+        self.list_once(folder, &choose).await
     }
 
     async fn list_once(
         &self,
         folder: &str,
-        takes: &impl Fn(&str, u64) -> bool,
-    ) -> Result<Vec<Object>, SourceError> {
-        let (location, path) = (format!("{}{folder}", self.root), self.path(folder)?);
+        choose: &impl Fn(&str, u64) -> Choice,
+    ) -> Result<Reached, SourceError> {
+        let location = format!("{}{folder}", self.root);
+        // The client adds the slash.
+        let folder = folder.strip_suffix('/').unwrap_or(folder);
+        let path = self.path(folder)?;
         let mut listed = self.remote.client.list(Some(&path));
-        let mut found = Vec::new();
+        let mut reached = Reached::default();
         while let Some(meta) =
             listed.try_next().await.map_err(|error| self.remote.explain(&error, &location))?
         {
-            let key = meta.location.as_ref();
-            let below = key.strip_prefix(path.as_ref()).unwrap_or(key).trim_start_matches('/');
-            if takes(below, meta.size) {
-                found.push(object(format!("{}{key}", self.root), self.remote.clone(), &meta));
+            let key = list_keys::key(&meta.location);
+            let rest = key.strip_prefix(folder).unwrap_or(&key);
+            // Every key of the root is below it, also one that begins with a slash.
+            let below = if folder.is_empty() { rest } else { rest.strip_prefix('/').unwrap_or(rest) };
+            let location = format!("{}{key}", self.root);
+            match (choose(below, meta.size), list_keys::path(&key)) {
+                (Choice::Read, Some(path)) => {
+                    reached.add(object(location, self.remote.clone(), path, &meta));
+                }
+                (Choice::Read, None) => reached.skipped.add(SkipReason::UnreadableKey, &location),
+                (Choice::Skip(reason), _) => {
+                    let hidden = below.len() - skipped_part(below).len();
+                    let part = location.get(..location.len() - hidden).unwrap_or(&location);
+                    reached.skipped.add(reason, part);
+                }
+                (Choice::Ignore, _) => {}
             }
         }
-        Ok(found)
+        Ok(reached)
     }
 
     fn path(&self, key: &str) -> Result<Path, SourceError> {
-        // The library would strip a leading slash, and ask for another key.
-        let path = Path::parse(key).ok().filter(|_| !key.starts_with('/'));
-        path.ok_or_else(|| {
-            let problem =
-                "a key with empty segments, dot segments or control characters can't be requested: rename it";
+        list_keys::path(key).ok_or_else(|| {
+            let problem = "a key with a leading slash, dot segments or control characters can't be requested: \
+                           rename it";
             SourceError::Argument { argument: format!("{}{key}", self.root), problem: problem.to_owned() }
         })
     }
 }
 
-fn object(location: String, remote: Remote, meta: &ObjectMeta) -> Object {
+fn object(location: String, remote: Remote, path: Path, meta: &ObjectMeta) -> Object {
     let (size, modified, etag) = (meta.size, modified(meta), meta.e_tag.clone());
-    Object { location, size, modified, etag, access: Access::Remote { remote, path: meta.location.clone() } }
+    Object { location, size, modified, etag, access: Access::Remote { remote, path } }
 }
 
 /// In whole seconds, as in the answers to requests; listings are finer.

@@ -16,6 +16,7 @@ use url::Url;
 use super::address::{BucketStore, StoreKind, shown_url};
 use super::error::SourceError;
 use super::explain::unusable;
+use super::list_keys::EscapedKeys;
 use super::variables::Variables;
 
 /// Limit for a connect: other continents answer within half a second.
@@ -86,6 +87,7 @@ impl Stores {
         let endpoint = self.endpoint(&location, &names, "AWS_ALLOW_HTTP")?;
         let build = |options: ClientOptions| {
             let builder = AmazonS3Builder::new().with_client_options(options).with_retry(retries());
+            let builder = builder.with_http_connector(EscapedKeys::default());
             let known = |(name, value): (String, &str)| {
                 Some((name.parse::<AmazonS3ConfigKey>().ok()?, value.to_owned()))
             };
@@ -102,6 +104,7 @@ impl Stores {
         let endpoint = self.endpoint(&location, &["GOOGLE_BASE_URL"], "GOOGLE_ALLOW_HTTP")?;
         let build = |options: ClientOptions| {
             let builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retries());
+            let builder = builder.with_http_connector(EscapedKeys::default());
             let builder = match self.variables.first(&["SERVICE_ACCOUNT"]) {
                 Some((_, path)) => builder.with_service_account_path(path),
                 None => builder,

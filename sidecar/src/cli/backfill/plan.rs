@@ -92,6 +92,12 @@ pub(super) fn text(summary: &Summary) -> String {
     let mut rows = vec![
         ("job", summary.job.clone()),
         ("files", format!("{}, {}", summary.files, HumanBytes(summary.bytes))),
+    ];
+    if !summary.skipped.is_empty() {
+        let skipped: Vec<String> = summary.skipped.iter().map(ToString::to_string).collect();
+        rows.push(("left out", skipped.join("; ")));
+    }
+    rows.extend([
         ("rows", format!("{}{left}", HumanCount(summary.rows))),
         ("units", format!("{} to do", summary.units_left)),
         ("team", summary.team_id.map_or_else(|| "from the files".to_owned(), |team| team.to_string())),
@@ -100,7 +106,7 @@ pub(super) fn text(summary: &Summary) -> String {
         ("parts", parts.unwrap_or_else(unknown)),
         ("time", time),
         ("route", summary.route.clone()),
-    ];
+    ]);
     if !summary.filled.is_empty() || !summary.defaulted.is_empty() {
         rows.push(("filled", not_loaded::extras(&summary.filled, summary.files)));
         rows.push(("defaults", not_loaded::extras(&summary.defaulted, summary.files)));

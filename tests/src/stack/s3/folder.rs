@@ -44,7 +44,7 @@ impl Folder {
     }
 
     fn open(&self, bucket: &str, key: &str) -> S3Result<(File, Metadata)> {
-        let path = self.bucket(bucket)?.join(key);
+        let path = self.bucket(bucket)?.join(file_of(key));
         let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         match file {
             Ok((metadata, file)) if metadata.is_file() => Ok((file, metadata)),
@@ -165,8 +165,22 @@ fn keys(bucket: &Path, folder: &Path) -> io::Result<Vec<(String, Metadata)>> {
             found.extend(keys(bucket, &path)?);
         } else {
             let key = path.strip_prefix(bucket).map_err(io::Error::other)?;
-            found.push((key.to_string_lossy().into_owned(), metadata));
+            found.push((key_of(&key.to_string_lossy()), metadata));
         }
     }
     Ok(found)
+}
+
+/// Parts of keys that no file can have as a name, and their names.
+const PARTS: [(&str, &str); 3] = [("", "(empty)"), (".", "(dot)"), ("..", "(dots)")];
+
+/// Returns the path of a key's file below its bucket.
+pub(super) fn file_of(key: &str) -> String {
+    let name = |part| PARTS.iter().find(|(known, _)| *known == part).map_or(part, |(_, name)| *name);
+    key.split('/').map(name).collect::<Vec<_>>().join("/")
+}
+
+fn key_of(path: &str) -> String {
+    let part = |name| PARTS.iter().find(|(_, known)| *known == name).map_or(name, |(part, _)| *part);
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
 }

@@ -92,7 +92,7 @@ impl S3Server {
     /// # Errors
     /// If a file can't be written.
     pub fn put(&self, bucket: &str, key: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.root().join(bucket).join(key);
+        let path = self.root().join(bucket).join(folder::file_of(key));
         let folder = path.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(folder)?;
         let new = tempfile::NamedTempFile::new_in(self.scratch.path())?;

@@ -7,6 +7,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::lookup::expand;
 use super::super::{ObjectReader, Sources};
 use super::*;
 
@@ -83,8 +84,68 @@ async fn links_are_followed_and_circles_end() {
     assert_eq!(found(&folder, &["", "b.parquet"]).await.expect("files"), ["data/a.parquet"]);
 }
 
+async fn skipped(folder: &tempfile::TempDir, argument: &str) -> (usize, String) {
+    let argument = folder.path().join(argument).to_str().expect("UTF-8").to_owned();
+    let selection = Sources::default().select(&[argument]).await.expect("files");
+    let texts: Vec<String> = selection.skipped.iter().map(ToString::to_string).collect();
+    let root = format!("{}/", folder.path().to_str().expect("UTF-8"));
+    (selection.objects.len(), texts.join("; ").replace(&root, ""))
+}
+
+#[tokio::test]
+async fn a_link_beside_a_folder_hides_none_of_its_files() {
+    // The order in which a folder lists its entries must not matter.
+    let folder = folder(&[("d5/part.parquet", 5), ("d6/part.parquet", 5), ("d7/part.parquet", 5)]);
+    for (link, target) in [("latest", "d7"), ("0-oldest", "d5"), ("d", "d6")] {
+        std::os::unix::fs::symlink(target, folder.path().join(link)).expect("a link");
+    }
+    let all = ["d5/part.parquet", "d6/part.parquet", "d7/part.parquet"];
+    for glob in ["d[0-9]/*.parquet", "*/*.parquet", "**/part.parquet", "", "d?"] {
+        assert_eq!(found(&folder, &[glob]).await.expect("files"), all, "{glob}");
+    }
+    assert_eq!(found(&folder, &["latest/*"]).await.expect("files"), all[2..]);
+    assert_eq!(skipped(&folder, "d?/*").await, (3, String::new()));
+    let linked = "linked to a file that is read: 0-oldest/part.parquet, d/part.parquet, latest/part.parquet";
+    assert_eq!(skipped(&folder, "*/*.parquet").await, (3, format!("3 {linked}")));
+    let (_, folders) = skipped(&folder, "").await;
+    for link in ["0-oldest/", "d/", "latest/"] {
+        assert!(folders.starts_with("3 linked") && folders.contains(link), "{folders}");
+    }
+}
+
+#[tokio::test]
+async fn a_hard_link_is_the_same_file() {
+    let folder = folder(&[("a.parquet", 5), ("c.parquet", 5)]);
+    fs::hard_link(folder.path().join("a.parquet"), folder.path().join("b.parquet")).expect("a link");
+    assert_eq!(found(&folder, &["*.parquet"]).await.expect("files"), ["a.parquet", "c.parquet"]);
+    assert_eq!(skipped(&folder, "").await, (2, "1 linked to a file that is read: b.parquet".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_named() {
+    let folder = folder(&[
+        ("a.parq", 5),
+        ("a.csv", 5),
+        ("_SUCCESS", 0),
+        ("_temporary/0/a.parquet", 5),
+        ("_temporary/1/a.parquet", 5),
+        ("m/manifest.json", 5),
+        ("m/empty", 0),
+        ("m/quarantine/0a/1b.parquet", 5),
+    ]);
+    std::os::unix::fs::symlink("nowhere", folder.path().join("b.parquet")).expect("a link");
+    let all = "1 linked to nothing: b.parquet; 1 not named *.parquet: a.csv; 2 hidden: _SUCCESS, _temporary/; \
+               1 manifest: m/manifest.json; 1 empty: m/empty; 1 of rejected rows: m/quarantine/";
+    assert_eq!(skipped(&folder, "").await, (1, all.to_owned()));
+    assert_eq!(skipped(&folder, "**").await, (2, all.replace("1 not named *.parquet: a.csv; ", "")));
+    assert_eq!(skipped(&folder, "*.parq").await, (1, String::new()));
+    assert_eq!(found(&folder, &["m/quarantine"]).await.expect("files"), ["m/quarantine/0a/1b.parquet"]);
+    let error = found(&folder, &["*/*"]).await.expect_err("no data").to_string();
+    assert!(error.contains("left out: ") && error.contains("m/manifest.json"), "{error}");
+}
+
 async fn open(path: &Path) -> Result<ObjectReader, SourceError> {
-    expand(path)?[0].open().await
+    expand(path)?.files[0].object.open().await
 }
 
 #[tokio::test]
@@ -123,7 +184,7 @@ async fn any_range_is_that_of_the_file_also_when_ranges_are_read_in_turns() {
 async fn a_file_that_changes_is_refused_before_and_while_it_is_read() {
     let folder = folder(&[("a.parquet", 50_000)]);
     let path = folder.path().join("a.parquet");
-    let object = expand(&path).expect("a file").remove(0);
+    let object = expand(&path).expect("a file").files.remove(0).object;
     let later = |path: &Path| {
         let file = fs::File::options().append(true).open(path).expect("a file");
         file.set_modified(SystemTime::now() + Duration::from_secs(5)).expect("a time");
