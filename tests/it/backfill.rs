@@ -448,6 +448,25 @@ fn bad_rows_are_put_aside_and_come_in_when_they_are_mended(site: &mut Site<'_>) 
             ["backfill", "run", file, "--mapping", "identity", "--json", "--quarantine", &quarantine];
         site.posthouse(&[&arguments[..], more].concat())
     };
+    // WHEN a dry run is made THEN it counts the rows by reason, with an example of each
+    let dry = json(&load(&file, &["--dry-run"])?)?;
+    let expected = serde_json::json!([
+        {
+            "reason": "uuid … in column uuid is not a UUID",
+            "rows": 100,
+            "example": {
+                "location": file, "row_group": 0, "row": 7, "reason": "uuid \"no-7\" in column uuid is not a UUID"
+            },
+        },
+        {
+            "reason": "distinct_id is null (column distinct_id)",
+            "rows": 10,
+            "example": {
+                "location": file, "row_group": 0, "row": 5, "reason": "distinct_id is null (column distinct_id)"
+            },
+        },
+    ]);
+    ensure!(dry["rejected"] == 110 && dry["reasons"] == expected, "{dry:#}");
     // WHEN it is loaded without options THEN the load stops, and names the invalid row and the
     // reason
     let stopped = load(&file, &[])?;

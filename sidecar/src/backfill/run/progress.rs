@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::reject_reasons::RejectReasons;
+
 /// Reason of an early stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -52,6 +54,8 @@ pub(crate) struct Progress {
     /// Rows in blocks that were stored before.
     pub(crate) before: Count,
     pub(crate) rejected: Count,
+    /// Reasons of the rejected rows that this pass has read.
+    pub(crate) reject_reasons: RejectReasons,
     /// Bytes of the blocks sent and acknowledged.
     pub(crate) bytes: Count,
     /// Blocks sent and acknowledged; each becomes a part.
@@ -103,6 +107,7 @@ impl Progress {
     pub(super) fn begin_pass(&self) {
         self.read.again(0);
         self.rejected.again(0);
+        self.reject_reasons.clear();
         self.before.again(self.stored.get());
         self.ending.store(false, Ordering::Relaxed);
     }

@@ -177,6 +177,7 @@ impl UnitEvents<'_> {
         if let Some(first) = mapped.rejects.first() {
             progress.rejected.add(mapped.rejects.len() as u64);
             self.quarantine.add(&planned.object.location, batch, &mapped.rejects)?;
+            progress.reject_reasons.add(&planned.object.location, batch, &mapped.rejects);
             if let Some(too_many) = self.reader.too_many(planned, batch, first) {
                 // Finished here, so that the rejected rows so far can be inspected.
                 self.quarantine.finish()?;

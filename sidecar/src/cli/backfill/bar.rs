@@ -22,10 +22,16 @@ pub(super) fn say_stopping() {
     }
 }
 
-/// Shows `progress` until the future is dropped.
+/// Shows the progress of a load until the future is dropped.
 pub(super) async fn show(progress: &Progress, rows: u64) {
-    let mut rate = Rate::new();
-    progress_bar::show(rows, || state(progress, rows, &mut rate)).await;
+    let mut rate = Rate::new(Instant::now());
+    progress_bar::show(rows, || load_state(progress, rows, &mut rate)).await;
+}
+
+/// Shows the progress of a dry run until the future is dropped.
+pub(super) async fn show_dry_run(progress: &Progress, rows: u64) {
+    let mut rate = Rate::new(Instant::now());
+    progress_bar::show(rows, || dry_run_state(progress, rows, &mut rate)).await;
 }
 
 /// Rows that need no further work.
@@ -33,14 +39,9 @@ fn done(progress: &Progress) -> u64 {
     [&progress.stored, &progress.before, &progress.rejected].map(Count::get).iter().sum()
 }
 
-fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
+fn load_state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
     let bytes = progress.bytes.get();
-    let (rows_a_second, bytes_a_second) = rate.of(progress.stored.get(), bytes);
-    let left = rows.saturating_sub(done(progress));
-    let eta = match rows_a_second {
-        0 => "ETA unknown".to_owned(),
-        speed => format!("ETA {}", HumanDuration(Duration::from_secs(left / speed + 1))),
-    };
+    let (rows_a_second, bytes_a_second) = rate.of(Instant::now(), progress.stored.get(), bytes);
     let pace = match progress.slowed().first() {
         // Some shards are slow to answer, or do not answer.
         None if rows_a_second == 0 => "waiting for the next block".to_owned(),
@@ -50,7 +51,7 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
     let pace = if progress.stopped().is_some() { STOPPING.to_owned() } else { pace };
     BarState {
         done: done(progress),
-        far: format!("{} of {} rows  {eta}", HumanCount(done(progress)), HumanCount(rows)),
+        far: far(done(progress), rows, rows_a_second),
         pace: format!(
             "{} rows/s  {}/s  {} parts  {pace}",
             HumanCount(rows_a_second),
@@ -60,22 +61,72 @@ fn state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
     }
 }
 
-/// Samples of time, rows and bytes within [`RATE_WINDOW`].
+fn dry_run_state(progress: &Progress, rows: u64, rate: &mut Rate) -> BarState {
+    let done = progress.read.get();
+    let (rows_a_second, _) = rate.of(Instant::now(), done, 0);
+    let (speed, rejected) = (HumanCount(rows_a_second), HumanCount(progress.rejected.get()));
+    BarState {
+        done,
+        far: far(done, rows, rows_a_second),
+        pace: format!("{speed} rows/s  {rejected} rejected  dry run"),
+    }
+}
+
+/// Rows done as text, and the time left.
+fn far(done: u64, rows: u64, rows_a_second: u64) -> String {
+    let eta = match rows_a_second {
+        0 => "ETA unknown".to_owned(),
+        speed => {
+            format!("ETA {}", HumanDuration(Duration::from_secs(rows.saturating_sub(done) / speed + 1)))
+        }
+    };
+    format!("{} of {} rows  {eta}", HumanCount(done), HumanCount(rows))
+}
+
+/// Samples of time, rows and bytes: those within [`RATE_WINDOW`], and the last one before it,
+/// because samples may be further apart than the window is long.
 struct Rate(Vec<(Instant, u64, u64)>);
 
 impl Rate {
-    fn new() -> Self {
-        Self(vec![(Instant::now(), 0, 0)])
+    fn new(now: Instant) -> Self {
+        Self(vec![(now, 0, 0)])
     }
 
     /// Returns rows and bytes per second.
-    fn of(&mut self, rows: u64, bytes: u64) -> (u64, u64) {
-        let now = Instant::now();
+    fn of(&mut self, now: Instant, rows: u64, bytes: u64) -> (u64, u64) {
+        let is_before = |(then, ..): &(Instant, u64, u64)| now.duration_since(*then) >= RATE_WINDOW;
+        let last_before = self.0.iter().rposition(is_before).unwrap_or_default();
+        self.0.drain(..last_before);
         self.0.push((now, rows, bytes));
-        let oldest = self.0.iter().position(|(then, ..)| now - *then <= RATE_WINDOW).unwrap_or_default();
-        self.0.drain(..oldest.min(self.0.len() - 1));
         let Some((then, rows_then, bytes_then)) = self.0.first() else { return (0, 0) };
-        let a_second = |count: u64| (count as f64 / (now - *then).as_secs_f64().max(0.001)) as u64;
-        (a_second(rows - rows_then), a_second(bytes - bytes_then))
+        let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
+        let a_second = |count: u64| (count as f64 / seconds) as u64;
+        (a_second(rows.saturating_sub(*rows_then)), a_second(bytes.saturating_sub(*bytes_then)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_spans_samples_that_are_further_apart_than_its_window() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut rate = Rate::new(begin);
+        assert_eq!(rate.of(at(10), 1_000, 50), (100, 5));
+        assert_eq!(rate.of(at(20), 4_000, 50), (300, 0));
+        assert_eq!(rate.of(at(30), 4_000, 150), (0, 10));
+    }
+
+    #[test]
+    fn a_rate_forgets_what_is_older_than_its_window() {
+        let begin = Instant::now();
+        let mut rate = Rate::new(begin);
+        let rates: Vec<u64> = (1..=100)
+            .map(|tick| rate.of(begin + RATE_WINDOW * tick / 25, u64::from(tick.min(50)), 0).0)
+            .collect();
+        assert_eq!((rates[49], rates[60], rates[99]), (5, 2, 0));
+        assert!(rate.0.len() <= 27, "{}", rate.0.len());
     }
 }

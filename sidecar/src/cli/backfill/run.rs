@@ -14,8 +14,8 @@ use crate::backfill::insert::Route;
 use crate::backfill::memory::{block_bytes, decoding, largest_slice, memory_for};
 use crate::backfill::plan::{Bundle, ExtraSummary, LoadPlan, Summary, UnreadColumn};
 use crate::backfill::run::{
-    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectLimit, ShardMonthSummary, Stop, dry_run as rehearsed,
-    run as load_rows,
+    DEFAULT_ANSWER_HOLDS, Limits, Progress, RejectExample, RejectLimit, RejectReason, ShardMonthSummary,
+    Stop, dry_run as rehearsed, run as load_rows,
 };
 use crate::backfill::verify::Proof;
 use crate::cli::failure::report;
@@ -123,6 +123,8 @@ struct Rehearsed {
     job: String,
     read: u64,
     rejected: u64,
+    /// Reasons of the rejected rows, the most frequent first.
+    reasons: Vec<RejectReason>,
     shares: Vec<ShardMonthSummary>,
     #[serde(flatten)]
     columns: LoadedColumns,
@@ -140,11 +142,12 @@ async fn dry_run(
     let work = rehearsed(route, plan, limits, progress.clone());
     let (shares, stopped) = tokio::select! {
         done = work => done?,
-        () = bar::show(&progress, rows) => return Ok(Outcome::Clean),
+        () = bar::show_dry_run(&progress, rows) => return Ok(Outcome::Clean),
     };
     anyhow::ensure!(stopped.is_none(), "stopped before the end; no rows were written");
     let (read, rejected) = (progress.read.get(), progress.rejected.get());
-    output.print(&Rehearsed { job, read, rejected, shares, columns }, rehearsed_text)?;
+    let reasons = progress.reject_reasons.all();
+    output.print(&Rehearsed { job, read, rejected, reasons, shares, columns }, rehearsed_text)?;
     Ok(Outcome::Clean)
 }
 
@@ -163,12 +166,21 @@ fn rehearsed_text(rehearsed: &Rehearsed) -> String {
     let (read, rejected) = (HumanCount(rehearsed.read), HumanCount(rehearsed.rejected));
     text.push_str(&format!("{read} rows read, {rejected} rejected, none written\n"));
     if rehearsed.rejected > 0 {
-        text.push_str(&format!(
-            "a load reports the reasons, and stops unless --max-rejects allows {}\n",
-            rehearsed.rejected
-        ));
+        text.push_str(&reasons_text(&rehearsed.reasons));
+        text.push_str(&format!("a load stops unless --max-rejects allows {}\n", rehearsed.rejected));
     }
     text
+}
+
+/// Formats the reasons of rejected rows with an example each.
+fn reasons_text(reasons: &[RejectReason]) -> String {
+    let heading = ["rejected", "reason", "for example"].map(str::to_owned).to_vec();
+    let lines = reasons.iter().map(|RejectReason { reason, rows, example }| {
+        let RejectExample { location, row_group, row, reason: text } = example;
+        let example = format!("row {row} of row group {row_group} of {location}: {text}");
+        vec![HumanCount(*rows).to_string(), reason.clone(), example]
+    });
+    table(&[heading].into_iter().chain(lines).collect::<Vec<_>>())
 }
 
 /// Stops the load in order at the first Ctrl-C or SIGTERM. The second signal ends it at once, as
