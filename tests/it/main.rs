@@ -32,6 +32,7 @@ mod backfill_bundles;
 mod backfill_columns;
 mod backfill_cuts;
 mod backfill_writers;
+mod backfill_watch;
 mod brokers;
 mod columns;
 mod config;
@@ -195,6 +196,7 @@ fn main() -> ExitCode {
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),
         ("backfill_writers", backfill_writers::TESTS),
+        ("backfill_watch", backfill_watch::TESTS),
         ("stack", stack::TESTS),
         ("people", people::TESTS),
         ("faults", faults::TESTS),

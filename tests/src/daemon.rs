@@ -47,8 +47,17 @@ impl Daemon {
     /// # Errors
     /// Fails if the process ends at once or doesn't answer.
     pub fn with(config: &Path, address: String) -> anyhow::Result<Self> {
+        Self::command(config, &["run"], address)
+    }
+
+    /// Starts another command that serves the same endpoints at `address`, and waits until it
+    /// answers.
+    ///
+    /// # Errors
+    /// Fails if the process ends at once or doesn't answer.
+    pub fn command(config: &Path, arguments: &[&str], address: String) -> anyhow::Result<Self> {
         let log = tempfile::tempfile()?;
-        let mut daemon = Self::logging_to(log.try_clone()?, config, address)?;
+        let mut daemon = Self::spawn(log.try_clone()?, config, arguments, address)?;
         daemon.log = log;
         Ok(daemon)
     }
@@ -58,7 +67,16 @@ impl Daemon {
     /// # Errors
     /// Fails if the process ends at once or doesn't answer.
     pub fn logging_to(stderr: impl Into<Stdio>, config: &Path, address: String) -> anyhow::Result<Self> {
-        let child = site::spawn(config, &["run"], stderr)?;
+        Self::spawn(stderr, config, &["run"], address)
+    }
+
+    fn spawn(
+        stderr: impl Into<Stdio>,
+        config: &Path,
+        arguments: &[&str],
+        address: String,
+    ) -> anyhow::Result<Self> {
+        let child = site::spawn(config, arguments, stderr)?;
         let mut daemon = Self { child, address, log: tempfile::tempfile()? };
         wait_until("posthouse to answer", LIMIT, || match (daemon.child.try_wait(), daemon.get("live")) {
             (Ok(None), Ok(said)) if said == "alive\n" => ControlFlow::Break(Ok(())),

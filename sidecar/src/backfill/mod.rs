@@ -16,3 +16,4 @@ pub(crate) mod insert;
 pub(crate) mod ledger;
 pub(crate) mod run;
 pub(crate) mod verify;
+pub(crate) mod watch;

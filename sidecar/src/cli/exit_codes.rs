@@ -223,6 +223,13 @@ const COMMANDS: &[CommandCodes] = &[
         codes: &[(DONE, "loaded"), (FAILED, "as `run`")],
     },
     CommandCodes {
+        commands: &["backfill watch"],
+        codes: &[
+            (DONE, "stopped in order by a signal"),
+            (FAILED, "a source can't be listed at the start, the address is in use, or stopped at once"),
+        ],
+    },
+    CommandCodes {
         commands: &["backfill list", "backfill status"],
         codes: &[(DONE, "printed"), (FAILED, "no job of that name, or a shard is down")],
     },

@@ -8,12 +8,14 @@ mod topics;
 mod persons;
 mod tasks;
 mod process;
+mod watch;
 
 pub(crate) use self::persons::PersonsMetrics;
 pub(crate) use self::process::ProcessCollector;
 pub(crate) use self::registry::MetricRegistry;
 pub(crate) use self::tasks::TaskCollector;
 pub(crate) use self::topics::{ConsumerMetrics, TopicsMetrics};
+pub(crate) use self::watch::WatchMetrics;
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +97,7 @@ mod tests {
         let mut registry = MetricRegistry::default();
         TopicsMetrics::register(&mut registry);
         PersonsMetrics::register(&mut registry);
+        WatchMetrics::register(&mut registry);
         TaskCollector::register(&mut registry, &Board::default());
         registry.build_info();
         ProcessCollector::register(&mut registry);

@@ -16,6 +16,15 @@ const SMALL: u64 = 4;
 /// Maximum files of a bundle. A run that was killed reads at most one bundle twice.
 const MAX_FILES: usize = 4_096;
 
+/// Treatment of small files that no load has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bundling {
+    /// Loaded as one with those that follow.
+    SmallFiles,
+    /// Loaded each on its own, so that none depends on another.
+    Never,
+}
+
 /// One large file, or small ones.
 #[derive(Debug)]
 pub(crate) struct Bundle {
@@ -94,11 +103,12 @@ fn id(files: &[File], settings: &LoadSettings) -> String {
 }
 
 /// Divides files, which are sorted by location, into bundles.
-pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings) -> Vec<Bundle> {
+pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings, bundling: Bundling) -> Vec<Bundle> {
     let is_small = |file: &File| file.bytes < settings.cut.slice_bytes / SMALL;
     let follows = |index: usize| {
         let pair = index.checked_sub(1).map(|before| (&files[before], &files[index]));
-        pair.is_some_and(|(one, other)| is_small(one) && is_small(other) && are_alike(one, other))
+        let is_alike = |(one, other)| is_small(one) && is_small(other) && are_alike(one, other);
+        bundling == Bundling::SmallFiles && pair.is_some_and(is_alike)
     };
     let candidates = files.iter().enumerate();
     let candidates = candidates.map(|(index, file)| Candidate { bytes: file.bytes, follows: follows(index) });

@@ -15,8 +15,8 @@ use super::previous_loads::{PreviousLoad, first_load};
 use super::recalled::recalled;
 use super::tables::check_tables;
 use super::{
-    Bundle, Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, PlanProgress, RequestedFile, Unit,
-    check_previous_loads, files,
+    Bundle, Bundling, Cut, File, IfLoaded, JobPartition, LoadPlan, LoadSettings, PlanProgress, RequestedFile,
+    Unit, check_previous_loads, files,
 };
 use crate::backfill::extra::{FilledColumn, UnknownColumns};
 use crate::backfill::insert::Route;
@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) if_loaded: IfLoaded,
     /// This machine's share.
     pub(crate) partition: JobPartition,
+    /// Treatment of small files.
+    pub(crate) bundling: Bundling,
 }
 
 /// Makes the plan of `request` for the shards of `route`. Only reads.
@@ -67,7 +69,7 @@ pub(crate) async fn make(
     }
     let cut = cut_beside(request.cut, request.memory, page_bytes);
     let settings = LoadSettings { weights: route.shard_weights.clone(), cut };
-    let bundles = claim_all(files, &known_files, &settings, request.if_loaded)?;
+    let bundles = claim_all(files, &known_files, &settings, request)?;
     let ids: Vec<String> = bundles.iter().map(|bundle| bundle.id.clone()).collect();
     let known = known_units(route.any(), database, &ids).await?;
     let units: Vec<Unit> =
@@ -209,6 +211,7 @@ pub(crate) async fn remake(
         memory,
         if_loaded: IfLoaded::Refuse,
         partition: JobPartition::default(),
+        bundling: Bundling::SmallFiles,
     };
     make(database, route, &request, &PlanProgress::default()).await
 }
@@ -229,11 +232,12 @@ fn claim_all(
     files: Vec<BoundFile>,
     known: &KnownFiles,
     settings: &LoadSettings,
-    if_loaded: IfLoaded,
+    request: &Request,
 ) -> anyhow::Result<Vec<Bundle>> {
     let wanted: Vec<RequestedFile<'_>> =
         files.iter().map(|(file, earlier)| requested(file, earlier)).collect();
-    let previous = check_previous_loads(&wanted, known, if_loaded).map_err(|faults| cant_load(&faults))?;
+    let previous =
+        check_previous_loads(&wanted, known, request.if_loaded).map_err(|faults| cant_load(&faults))?;
     let (mut new, mut begun) = (Vec::new(), BTreeMap::<String, Bundle>::new());
     for ((file, _), previous) in files.into_iter().zip(previous) {
         match previous {
@@ -244,7 +248,7 @@ fn claim_all(
             }
         }
     }
-    let mut bundles = bundled(new, settings);
+    let mut bundles = bundled(new, settings, request.bundling);
     bundles.extend(begun.into_values());
     bundles.sort_by(|one, other| first_location(one).cmp(&first_location(other)));
     Ok(bundles)
@@ -291,8 +295,13 @@ pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> a
             ));
         }
     }
-    if raced.is_empty() { Ok(()) } else { Err(cant_load(&raced)) }
+    if raced.is_empty() { Ok(()) } else { Err(RacedLoad(cant_load(&raced).to_string()).into()) }
 }
+
+/// A concurrent run has begun the files in another form.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct RacedLoad(String);
 
 /// The error of files that were loaded in another form, or can't be continued.
 fn cant_load(faults: &[String]) -> anyhow::Error {

@@ -26,10 +26,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::bundle::Bundle;
+pub(crate) use self::bundle::{Bundle, Bundling};
 pub(crate) use self::extras::ExtraSummary;
 pub(crate) use self::file::{File, OpenFile, PlannedBytes};
-pub(crate) use self::make::{Request, confirm, make, remake};
+pub(crate) use self::make::{RacedLoad, Request, confirm, make, remake};
 pub(crate) use self::partition::JobPartition;
 pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads};

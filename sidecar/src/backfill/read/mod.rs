@@ -19,6 +19,7 @@ mod schema;
 
 pub(crate) use self::batches::{Batch, Batches, batches};
 pub(crate) use self::declared::DeclaredType;
+pub(crate) use self::error::ReadError;
 pub(crate) use self::footer::{Footer, footer};
 pub(crate) use self::memory_budget::MemoryBounds;
 pub(crate) use self::open_pages::{open_pages, row_group_bytes};

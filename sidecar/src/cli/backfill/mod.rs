@@ -6,14 +6,16 @@ mod not_loaded;
 mod plan;
 mod request;
 mod run;
+mod stop;
 mod verify;
+mod watch;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use crate::cluster::Cluster;
 
-pub(super) use self::request::{LoadArguments, SourceArguments};
+pub(super) use self::request::{LoadArguments, SourceArguments, WatchArguments};
 use super::Outcome;
 use super::output::Output;
 
@@ -48,6 +50,19 @@ Examples:
 After a stop or kill at any point, the same command resumes the load: every row is stored once. \
 At the end it verifies, shard by shard, that ClickHouse has exactly the rows of the files.";
 
+const WATCH: &str = "\
+Examples:
+  posthouse backfill watch exports/ --mapping posthog-export --team-id 7
+  posthouse backfill watch s3://bucket/events/ --mapping mapping.toml --every 5m --max-rejects 0.1%
+
+Lists the sources every 30 s and loads the files that the ledger does not have, each exactly once, also if several \
+watches run or one is killed. A file counts as complete when its size and modification time were unchanged for \
+--at-rest and its footer can be read. A file that can't be loaded is logged once, counted and tried again later; the \
+others are loaded.
+Serves --listen (http://127.0.0.1:9366 by default): /live, /ready (503 and the reason while a source or the cluster \
+does not answer), /health and /metrics, for Prometheus. SIGTERM or Ctrl-C ends it after the blocks in flight, a second \
+one at once.";
+
 const VERIFY: &str = "\
 Example:
   posthouse backfill verify 0123456789abcdef";
@@ -60,6 +75,9 @@ pub(super) enum Backfill {
     /// Load the files, or resume a stopped load, and verify the result
     #[command(after_help = RUN)]
     Run(LoadArguments),
+    /// Load files as they appear, each exactly once, until a signal ends it
+    #[command(after_help = WATCH)]
+    Watch(WatchArguments),
     /// Show the progress of one job
     Status(JobName),
     /// List all jobs
@@ -83,6 +101,7 @@ impl Backfill {
         match self {
             Self::Plan(sources) => plan::plan(cluster, sources, output).await,
             Self::Run(load) => run::run(cluster, load, output).await,
+            Self::Watch(watch) => watch::watch(cluster, watch, output).await,
             Self::Status(JobName { job }) => jobs::status(cluster, job, output).await,
             Self::List => jobs::list(cluster, output).await,
             Self::Cancel(JobName { job }) => jobs::cancel(cluster, job, output).await,

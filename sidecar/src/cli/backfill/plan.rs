@@ -21,7 +21,7 @@ pub(super) async fn plan(
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let request = sources.request(&cluster.config.events.columns)?;
-    let route = Route::choose(cluster, sources.route()).await?;
+    let route = Route::choose(cluster, sources.files.route()).await?;
     let plan = make(cluster, &route, &request).await?;
     output.print(&Summary::of(&plan, &route, &cluster.config.events.columns), text)?;
     Ok(Outcome::Clean)

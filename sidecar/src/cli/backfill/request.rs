@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use toml::de::DeValue;
 
 use crate::backfill::insert::RouteChoice;
 use crate::backfill::map::{Mapping, MappingError, PRESETS};
 use crate::backfill::memory::largest_slice;
-use crate::backfill::plan::{Cut, IfLoaded, JobPartition, Request};
+use crate::backfill::plan::{Bundling, Cut, IfLoaded, JobPartition, Request};
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
+use crate::config::{HostPort, rules};
 use crate::duration;
 use crate::event_columns::EventColumn;
 
@@ -21,9 +23,19 @@ const DEFAULT_MEMORY: &str = "512MiB";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SourceArguments {
+    #[command(flatten)]
+    pub(super) files: FileArguments,
+
+    /// Load the i-th of n shares, one on each of n machines
+    #[arg(long, alias = "split", value_name = "I/N")]
+    partition: Option<JobPartition>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileArguments {
     /// Parquet files, folders, globs (quote them), or addresses: s3://, gs://, http(s)://
     #[arg(value_name = "SOURCE", required = true)]
-    sources: Vec<String>,
+    pub(super) sources: Vec<String>,
 
     /// Mapping of rows to events: posthog-export, identity, or the path of a mapping.toml (see
     /// plan --help)
@@ -42,10 +54,6 @@ pub(in crate::cli) struct SourceArguments {
     #[arg(long, alias = "again")]
     allow_reload: bool,
 
-    /// Load the i-th of n shares, one on each of n machines
-    #[arg(long, alias = "split", value_name = "I/N")]
-    partition: Option<JobPartition>,
-
     /// Cut files that were not started yet into slices of this size, instead of the size that fits
     /// into --memory (403MiB for 512MiB), each of at most 1,048,576 rows; each slice makes a part
     /// per shard and month
@@ -58,10 +66,7 @@ pub(in crate::cli) struct SourceArguments {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct LoadArguments {
-    #[command(flatten)]
-    pub(super) sources: SourceArguments,
-
+pub(in crate::cli) struct RejectArguments {
     /// Rows that may be rejected before the load stops: a number, or a share of all rows
     /// such as 0.1%
     #[arg(long, value_name = "N|P%", default_value = "0")]
@@ -70,6 +75,15 @@ pub(in crate::cli) struct LoadArguments {
     /// Folder for rejected rows with their row id and reason: one subfolder per job
     #[arg(long, value_name = "PATH", default_value = "quarantine")]
     pub(super) quarantine: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LoadArguments {
+    #[command(flatten)]
+    pub(super) sources: SourceArguments,
+
+    #[command(flatten)]
+    pub(super) rejects: RejectArguments,
 
     /// Read, map and count all rows without writing any
     #[arg(long)]
@@ -83,6 +97,31 @@ pub(in crate::cli) struct LoadArguments {
     /// Skip the verification at the end; posthouse backfill verify does it later
     #[arg(long)]
     pub(super) no_verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct WatchArguments {
+    #[command(flatten)]
+    pub(super) files: FileArguments,
+
+    #[command(flatten)]
+    pub(super) rejects: RejectArguments,
+
+    /// Time without a change of size and modification time after which a file counts as complete
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::option)]
+    pub(super) at_rest: Duration,
+
+    /// Wait between two listings of the sources
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::option)]
+    pub(super) every: Duration,
+
+    /// Verify each load, as backfill run does
+    #[arg(long)]
+    pub(super) verify: bool,
+
+    /// Address of /live, /ready, /health and /metrics
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9366", value_parser = host_port)]
+    pub(super) listen: HostPort,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,8 +152,19 @@ fn size(text: &str) -> Result<NonZeroU64, String> {
     bytes.ok_or_else(|| "give a size of at least 1MiB, such as 512MiB".to_owned())
 }
 
+fn host_port(text: &str) -> Result<HostPort, String> {
+    rules::host_port(&DeValue::String(text.into()))
+}
+
 impl SourceArguments {
     /// Returns the request for a schema with the events' `columns`.
+    pub(super) fn request(&self, columns: &[EventColumn]) -> Result<Request, MappingError> {
+        Ok(Request { partition: self.partition.unwrap_or_default(), ..self.files.request(columns)? })
+    }
+}
+
+impl FileArguments {
+    /// Returns the request of the whole job for a schema with the events' `columns`.
     pub(super) fn request(&self, columns: &[EventColumn]) -> Result<Request, MappingError> {
         let (mapping, mapping_text) = self.mapping(columns)?;
         Ok(Request {
@@ -125,7 +175,8 @@ impl SourceArguments {
             cut: Cut::slices_of(self.slice_bytes()),
             memory: self.memory,
             if_loaded: if self.allow_reload { IfLoaded::LoadAgain } else { IfLoaded::Refuse },
-            partition: self.partition.unwrap_or_default(),
+            partition: JobPartition::default(),
+            bundling: Bundling::SmallFiles,
         })
     }
 

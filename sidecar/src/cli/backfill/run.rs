@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::request::LoadArguments;
+use super::stop::on_signals;
 use super::{bar, not_loaded, plan as plan_of, verify};
 use crate::backfill::insert::Route;
 use crate::backfill::memory::{block_bytes, decoding, largest_slice, memory_for};
@@ -18,10 +18,9 @@ use crate::backfill::run::{
     Stop, dry_run as rehearsed, run as load_rows,
 };
 use crate::backfill::verify::Proof;
-use crate::cli::failure::report;
+use crate::cli::Outcome;
 use crate::cli::notices::note;
 use crate::cli::output::{Output, table};
-use crate::cli::{FAILED, Outcome};
 use crate::cluster::Cluster;
 
 /// JSON output of `run`.
@@ -62,24 +61,25 @@ struct LoadedColumns {
 
 pub(super) async fn run(cluster: &Cluster, load: &LoadArguments, output: Output) -> anyhow::Result<Outcome> {
     let request = load.sources.request(&cluster.config.events.columns)?;
-    let route = Route::choose(cluster, load.sources.route()).await?;
+    let route = Route::choose(cluster, load.sources.files.route()).await?;
     let plan = Arc::new(plan_of::make(cluster, &route, &request).await?);
     let planned = Summary::of(&plan, &route, &cluster.config.events.columns);
     note(plan_of::text(&planned).trim_end());
     not_loaded::warn(&planned);
     let Summary { filled, defaulted, not_loaded, .. } = planned;
     let columns = LoadedColumns { filled, defaulted, not_loaded };
-    let memory = load.sources.memory_bytes();
+    let memory = load.sources.files.memory_bytes();
     warn_of_slices(&plan, memory);
     let mut limits = Limits {
         block_bytes: block_bytes(memory, plan.page_bytes),
         decoding: decoding(memory, plan.page_bytes),
-        rejects: load.max_rejects,
-        quarantine: Some(load.quarantine.clone()),
+        rejects: load.rejects.max_rejects,
+        quarantine: Some(load.rejects.quarantine.clone()),
         answer_holds: load.recheck_after.unwrap_or(DEFAULT_ANSWER_HOLDS),
     };
     let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
-    tokio::spawn(stop_on_signal(progress.clone(), output));
+    let interrupted = progress.clone();
+    tokio::spawn(on_signals(move || interrupted.stop(Stop::Interrupted), output));
     if load.dry_run {
         (limits.rejects, limits.quarantine) = (RejectLimit::Rows(u64::MAX), None);
         return dry_run(&route, plan, &limits, progress, columns, output).await;
@@ -183,30 +183,6 @@ fn reasons_text(reasons: &[RejectReason]) -> String {
     table(&[heading].into_iter().chain(lines).collect::<Vec<_>>())
 }
 
-/// Stops the load in order at the first Ctrl-C or SIGTERM. The second signal ends it at once, as
-/// safely as any kill.
-async fn stop_on_signal(progress: Arc<Progress>, output: Output) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let mut signalled = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    signalled().await;
-    progress.stop(Stop::Interrupted);
-    bar::say_stopping();
-    signalled().await;
-    let stopped =
-        anyhow::anyhow!("stopped at once: the same command finds the blocks that were in flight and resumes");
-    report(&stopped, FAILED, output);
-    std::process::exit(i32::from(FAILED))
-}
-
 fn summary(
     plan: &LoadPlan,
     progress: &Progress,
@@ -231,7 +207,7 @@ fn summary(
             Stop::Failed => "failed",
         }),
         proof,
-        quarantine: load.quarantine.join(&plan.job).display().to_string(),
+        quarantine: load.rejects.quarantine.join(&plan.job).display().to_string(),
         columns,
         no_verify: load.no_verify,
     }

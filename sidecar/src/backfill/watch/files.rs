@@ -1,0 +1,224 @@
+//! Files of watched sources and their states.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::backfill::source::Object;
+
+/// Files of one load: few enough that their footers fit into memory.
+const MAX_BATCH_FILES: usize = 1_000;
+/// Bytes of the files of one load, except of a single larger file.
+const MAX_BATCH_BYTES: u64 = 64 << 30;
+/// Wait before a file that failed is tried again without a change. Doubles with each try.
+const MIN_RETRY: Duration = Duration::from_secs(60);
+const MAX_RETRY: Duration = Duration::from_secs(3_600);
+
+/// A file that is to be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingFile {
+    pub(crate) location: String,
+    /// Identity of the object, without its footer.
+    pub(crate) identity: String,
+    pub(crate) size: u64,
+}
+
+/// All files of the sources, as of the last listing.
+#[derive(Debug, Default)]
+pub(crate) struct WatchedFiles {
+    by_location: BTreeMap<String, WatchedFile>,
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    identity: String,
+    size: u64,
+    /// First listing with this identity.
+    since: Instant,
+    state: WatchState,
+}
+
+#[derive(Debug)]
+enum WatchState {
+    /// Not loaded yet, as far as this process knows.
+    Waiting,
+    /// The ledger has the file completely.
+    Loaded,
+    Failing {
+        reason: String,
+        tries: u32,
+        /// `None` if only a change of the file helps.
+        retry_at: Option<Instant>,
+    },
+}
+
+impl WatchedFiles {
+    /// Takes a listing of all sources. A file that has changed begins anew.
+    pub(crate) fn observe(&mut self, objects: &[Object], now: Instant) {
+        let mut before = std::mem::take(&mut self.by_location);
+        for object in objects {
+            let identity = object.identity().to_string();
+            let known = before.remove(&object.location).filter(|known| known.identity == identity);
+            let new = || WatchedFile { identity, size: object.size, since: now, state: WatchState::Waiting };
+            self.by_location.entry(object.location.clone()).or_insert_with(|| known.unwrap_or_else(new));
+        }
+    }
+
+    /// Returns the files that were unchanged for `at_rest` and are not loaded, in the order of
+    /// locations. A file that failed is among them only after a wait.
+    pub(crate) fn candidates(&self, now: Instant, at_rest: Duration) -> Vec<PendingFile> {
+        let is_candidate = |file: &WatchedFile| match file.state {
+            WatchState::Waiting => now.duration_since(file.since) >= at_rest,
+            WatchState::Loaded => false,
+            WatchState::Failing { retry_at, .. } => retry_at.is_some_and(|retry_at| retry_at <= now),
+        };
+        let files = self.by_location.iter().filter(|(_, file)| is_candidate(file));
+        let candidate = |(location, file): (&String, &WatchedFile)| PendingFile {
+            location: location.clone(),
+            identity: file.identity.clone(),
+            size: file.size,
+        };
+        files.map(candidate).collect()
+    }
+
+    /// Records that the ledger has the file completely.
+    pub(crate) fn loaded(&mut self, location: &str) {
+        if let Some(file) = self.by_location.get_mut(location) {
+            file.state = WatchState::Loaded;
+        }
+    }
+
+    /// Records a failed load, which is tried again later. Returns whether the reason is a new one.
+    pub(crate) fn failed(&mut self, location: &str, reason: &str, now: Instant) -> bool {
+        let tries = self.tries(location);
+        let wait = MIN_RETRY.saturating_mul(2_u32.saturating_pow(tries)).min(MAX_RETRY);
+        self.fail(location, reason, tries + 1, Some(now + wait))
+    }
+
+    /// Records a load that must not be tried again. Returns whether the reason is a new one.
+    pub(crate) fn given_up(&mut self, location: &str, reason: &str) -> bool {
+        self.fail(location, reason, self.tries(location), None)
+    }
+
+    fn tries(&self, location: &str) -> u32 {
+        match self.by_location.get(location).map(|file| &file.state) {
+            Some(WatchState::Failing { tries, .. }) => *tries,
+            _ => 0,
+        }
+    }
+
+    fn fail(&mut self, location: &str, reason: &str, tries: u32, retry_at: Option<Instant>) -> bool {
+        let Some(file) = self.by_location.get_mut(location) else { return true };
+        let is_known = matches!(&file.state, WatchState::Failing { reason: known, .. } if known == reason);
+        file.state = WatchState::Failing { reason: reason.to_owned(), tries, retry_at };
+        !is_known
+    }
+
+    /// Returns the number of files that wait to be loaded.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.count(|state| matches!(state, WatchState::Waiting))
+    }
+
+    /// Returns the number of files whose load failed.
+    pub(crate) fn failing(&self) -> u64 {
+        self.count(|state| matches!(state, WatchState::Failing { .. }))
+    }
+
+    fn count(&self, is: impl Fn(&WatchState) -> bool) -> u64 {
+        self.by_location.values().filter(|file| is(&file.state)).count() as u64
+    }
+}
+
+/// Splits files into those of one load each.
+pub(crate) fn batches(files: Vec<PendingFile>) -> Vec<Vec<PendingFile>> {
+    let mut batches: Vec<Vec<PendingFile>> = Vec::new();
+    let mut bytes = 0_u64;
+    for file in files {
+        bytes = bytes.saturating_add(file.size);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < MAX_BATCH_FILES && bytes <= MAX_BATCH_BYTES => batch.push(file),
+            _ => {
+                bytes = file.size;
+                batches.push(vec![file]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(30);
+
+    fn object(folder: &std::path::Path, name: &str, bytes: &[u8]) -> Object {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        let argument = path.to_str().expect("UTF-8").to_owned();
+        let expanded = crate::backfill::source::Sources::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(expanded.expand(&[argument])).expect("a file").remove(0)
+    }
+
+    fn names(files: &WatchedFiles, now: Instant) -> Vec<String> {
+        let name =
+            |candidate: PendingFile| candidate.location.rsplit('/').next().unwrap_or_default().to_owned();
+        files.candidates(now, REST).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_file_is_a_candidate_once_it_was_unchanged_for_a_while() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (a, b) = (object(folder.path(), "a", b"1"), object(folder.path(), "b", b"1"));
+        let (begin, mut files) = (Instant::now(), WatchedFiles::default());
+        files.observe(&[a.clone(), b.clone()], begin);
+        assert_eq!(names(&files, begin + REST / 2), [""; 0]);
+        // b grows.
+        let grown = object(folder.path(), "b", b"12");
+        files.observe(&[a.clone(), grown.clone()], begin + REST / 2);
+        assert_eq!(names(&files, begin + REST), ["a"]);
+        assert_eq!(names(&files, begin + REST * 2), ["a", "b"]);
+        files.loaded(&a.location);
+        files.observe(&[a, grown], begin + REST * 2);
+        assert_eq!(names(&files, begin + REST * 2), ["b"]);
+        assert_eq!((files.waiting(), files.failing()), (1, 0));
+        files.observe(&[], begin + REST * 3);
+        assert_eq!((files.waiting(), files.failing()), (0, 0));
+    }
+
+    #[test]
+    fn a_fault_is_reported_once_and_tried_again_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let a = object(folder.path(), "a", b"1");
+        let (begin, mut files) = (Instant::now(), WatchedFiles::default());
+        files.observe(std::slice::from_ref(&a), begin);
+        assert!(files.failed(&a.location, "broken", begin));
+        assert_eq!(names(&files, begin + MIN_RETRY - Duration::from_secs(1)), [""; 0]);
+        assert_eq!(names(&files, begin + MIN_RETRY), ["a"]);
+        let second = begin + MIN_RETRY;
+        assert!(!files.failed(&a.location, "broken", second));
+        assert_eq!(names(&files, second + MIN_RETRY), [""; 0]);
+        assert_eq!(names(&files, second + MIN_RETRY * 2), ["a"]);
+        assert!(files.failed(&a.location, "of another team", second) && files.failing() == 1);
+        for _ in 0..100 {
+            files.failed(&a.location, "of another team", second);
+        }
+        assert_eq!(names(&files, second + MAX_RETRY), ["a"]);
+        assert!(files.given_up(&a.location, "cancelled"));
+        assert_eq!(names(&files, second + MAX_RETRY * 100), [""; 0]);
+        // A change of the file begins anew.
+        let changed = object(folder.path(), "a", b"12");
+        files.observe(&[changed], second);
+        assert_eq!(names(&files, second + REST), ["a"]);
+    }
+
+    #[test]
+    fn batches_have_bounds() {
+        let file = |size| PendingFile { location: String::new(), identity: String::new(), size };
+        let sizes = |files: Vec<PendingFile>| batches(files).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![file(1); 2_500]), [1_000, 1_000, 500]);
+        assert_eq!(sizes(vec![file(MAX_BATCH_BYTES / 2); 3]), [2, 1]);
+        assert_eq!(sizes(vec![file(1), file(MAX_BATCH_BYTES * 2), file(1)]), [1, 1, 1]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
+}
