@@ -6,9 +6,9 @@ use std::sync::Arc;
 use indicatif::HumanCount;
 
 use super::jobs::find;
-use crate::backfill::memory::decoding;
 use crate::backfill::insert::{Route, RouteChoice, settle};
 use crate::backfill::ledger::{Job, State, note};
+use crate::backfill::memory::decoding;
 use crate::backfill::plan::{Cut, LoadPlan, remake};
 use crate::backfill::read::MemoryBounds;
 use crate::backfill::verify::{Proof, explain, verify as compare};
@@ -33,12 +33,7 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
 
 /// Looks up the events of missing rows in all files of a job, and in those that were loaded together
 /// with its own.
-async fn explain_all(
-    cluster: &Cluster,
-    route: &Route,
-    job: &str,
-    proof: &mut Proof,
-) -> anyhow::Result<()> {
+async fn explain_all(cluster: &Cluster, route: &Route, job: &str, proof: &mut Proof) -> anyhow::Result<()> {
     let config = &cluster.config;
     let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
     match remake(&config.database, route, job, columns, cut, MEMORY).await {

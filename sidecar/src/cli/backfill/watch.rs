@@ -9,11 +9,11 @@ use tokio::sync::watch::{self, Receiver};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::memory::block_bytes;
 use super::request::WatchArguments;
 use super::stop::on_signals;
 use super::verify;
 use crate::backfill::insert::{Route, RouteChoice};
+use crate::backfill::memory::{block_bytes, decoding};
 use crate::backfill::plan::{Bundling, LoadPlan, PlanProgress, RacedLoad, Request, make};
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits, Progress, Stop, run};
 use crate::backfill::source::Sources;
@@ -54,8 +54,8 @@ pub(super) async fn watch(
         arguments,
         route: files.route(),
         limits: Limits {
-            block_bytes: block_bytes(files.memory_bytes()),
-            decoding: files.decoding(),
+            block_bytes: block_bytes(files.memory_bytes(), 0),
+            decoding: decoding(files.memory_bytes(), 0),
             rejects: arguments.rejects.max_rejects,
             quarantine: Some(arguments.rejects.quarantine.clone()),
             answer_holds: DEFAULT_ANSWER_HOLDS,
@@ -225,6 +225,10 @@ impl FileWatcher<'_> {
         self.known.is_own(&plan.job);
         self.heartbeat.beat(format!("loading {} files as job {}", files.len(), plan.job), NO_LIMIT);
         let (progress, begin) = (Arc::new(Progress::default()), Instant::now());
+        // Large pages leave less for blocks.
+        let memory = self.arguments.files.memory_bytes();
+        self.limits.block_bytes = block_bytes(memory, plan.page_bytes);
+        self.limits.decoding = decoding(memory, plan.page_bytes);
         let ended = {
             let mut work = pin!(run(config, route, plan.clone(), &self.limits, progress.clone()));
             tokio::select! {
