@@ -13,7 +13,7 @@
 //! - Strings must be UTF-8, like messages. Other rows are rejected. `properties` is not parsed.
 //! - String timestamps follow `sql/events/message.sql`: full date and time, years 1900 to 2299, up
 //!   to nine fractional digits. Digits beyond microseconds are cut off, in strings and timestamps
-//!   alike.
+//!   alike. Further forms that databases write are accepted too: see `time::written`.
 //! - Timestamps, dates and strings without a zone use the mapping's zone (default UTC). A local
 //!   time that does not exist is rejected. A local time that occurs twice is rejected unless the
 //!   mapping selects one of the two.

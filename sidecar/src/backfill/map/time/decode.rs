@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use super::iso8601;
+use super::written;
 use super::zone::Zone;
 use crate::backfill::map::columns::number::{Number, Numbers};
 use crate::backfill::map::columns::text::{bytes, quoted};
@@ -102,7 +103,7 @@ impl<'a> TimestampDecoder<'a> {
             }
             TimestampArray::Strings(texts) => {
                 let text = texts.value(row);
-                iso8601::parse(text, self.zone).map_err(|problem| (quoted(text), problem))
+                written::parse(text, self.zone).map_err(|problem| (quoted(text), problem))
             }
         }
     }
@@ -117,7 +118,7 @@ impl<'a> TimestampDecoder<'a> {
             TimestampArray::Numbers(numbers, EpochUnit::Nanosecond) => {
                 below(numbers.get(row).and_then(Number::whole))
             }
-            TimestampArray::Strings(texts) => iso8601::nanos_below(texts.value(row)),
+            TimestampArray::Strings(texts) => written::nanos_below(texts.value(row)),
             _ => 0,
         }
     }

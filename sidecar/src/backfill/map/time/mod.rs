@@ -6,5 +6,6 @@ mod offset;
 pub(super) mod zone;
 
 pub(super) mod iso8601;
+mod written;
 
 pub(super) mod decode;
