@@ -1,4 +1,5 @@
-//! Backfill benchmarks of many small files, as the product exports them by the hour or by five minutes.
+//! Backfill benchmarks of many small files, as the product exports them by the hour or by five
+//! minutes.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -82,7 +82,8 @@ fn small_files_are_loaded_as_one_and_once(site: &mut Site<'_>) -> anyhow::Result
     // WHEN the same command is repeated THEN no row is stored, and the job is the same
     let again = loaded(site, folder.path())?;
     ensure!(again["stored"] == 0 && again["before"] == ROWS && again["job"] == first["job"], "{again:#}");
-    // WHEN some of them are named THEN no row is stored, and all that were loaded with them are proven
+    // WHEN some of them are named THEN no row is stored, and all that were loaded with them are
+    // proven
     let some = loaded(site, &folder.path().join("2026/03/10"))?;
     ensure!(some["stored"] == 0 && some["proof"]["found"] == ROWS, "{some:#}");
     // WHEN files have come THEN only these are loaded

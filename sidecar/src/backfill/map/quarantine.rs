@@ -38,7 +38,8 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Creates the file `path` for rejected rows of sources whose batches have the schema `columns`.
+    /// Creates the file `path` for rejected rows of sources whose batches have the schema
+    /// `columns`.
     pub(crate) fn create(path: &Path, columns: &Schema) -> anyhow::Result<Self> {
         let schema = with_place(columns.fields.iter().cloned().collect());
         let declared = with_place(columns.fields.iter().map(declared).collect());

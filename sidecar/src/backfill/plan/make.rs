@@ -269,8 +269,8 @@ fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
 }
 
 /// Checks that the ledger, after the plan's files were recorded, has each file as in this plan. A
-/// concurrent run may have recorded it first with another cut, or beside other files. This run has sent no rows yet, and
-/// must not send any.
+/// concurrent run may have recorded it first with another cut, or beside other files. This run has
+/// sent no rows yet, and must not send any.
 ///
 /// # Errors
 /// Names the files that differ.

@@ -73,8 +73,8 @@ impl LoadPlan {
         self.bundles.iter().flat_map(|bundle| &bundle.files)
     }
 
-    /// Returns one file of each kind, with the number of files like it. Files of one kind have equal
-    /// columns and fill the same ones.
+    /// Returns one file of each kind, with the number of files like it. Files of one kind have
+    /// equal columns and fill the same ones.
     fn kinds(&self) -> impl Iterator<Item = (&File, usize)> {
         let mut kinds = BTreeMap::new();
         for file in self.files() {

@@ -28,8 +28,8 @@ impl PlanProgress {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// Returns the time that each file has taken so far, of several at once. `None` before the first
-    /// one.
+    /// Returns the time that each file has taken so far, of several at once. `None` before the
+    /// first one.
     pub(super) fn per_file(&self) -> Option<Duration> {
         let read = u32::try_from(self.read()).ok().filter(|read| *read > 0)?;
         self.begin.get().map(|begin| begin.elapsed() / read)

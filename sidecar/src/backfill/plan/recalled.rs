@@ -33,8 +33,8 @@ fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFi
 
 /// Returns the files of known bundles, and the objects that are to be read.
 ///
-/// All files of a bundle have equal columns. So if the first one is as recorded and the mapping gives
-/// it the recorded fingerprint, the same holds for the others, whose bytes have not changed.
+/// All files of a bundle have equal columns. So if the first one is as recorded and the mapping
+/// gives it the recorded fingerprint, the same holds for the others, whose bytes have not changed.
 pub(super) async fn recalled(
     objects: Vec<Object>,
     schemas: &mut SharedSchemas,

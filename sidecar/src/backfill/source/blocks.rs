@@ -62,8 +62,8 @@ impl Blocks {
         Ok(bytes.freeze())
     }
 
-    /// Checks that all bytes read are of the same object. Those of a single block came in one answer.
-    /// If it had the object's tag, no further request is needed.
+    /// Checks that all bytes read are of the same object. Those of a single block came in one
+    /// answer. If it had the object's tag, no further request is needed.
     pub(super) fn unchanged(&self) -> Result<(), SourceError> {
         if self.file.size() <= BLOCK && self.file.strong_tag().is_some() {
             return Ok(());

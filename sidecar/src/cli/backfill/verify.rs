@@ -31,8 +31,8 @@ pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyh
     Ok(Outcome::differs_if(!proof.is_proven()))
 }
 
-/// Looks up the events of missing rows in all files of a job, and in those that were loaded together
-/// with its own.
+/// Looks up the events of missing rows in all files of a job, and in those that were loaded
+/// together with its own.
 async fn explain_all(cluster: &Cluster, route: &Route, job: &str, proof: &mut Proof) -> anyhow::Result<()> {
     let config = &cluster.config;
     let (columns, cut) = (&config.events.columns, Cut::slices_of(MEMORY));
