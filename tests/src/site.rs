@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -160,7 +160,10 @@ impl<'s> Site<'s> {
     /// Fails if the file can't be written.
     pub fn write_config(&self) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join("posthouse.toml");
-        std::fs::write(&path, toml::to_string(&self.config)?)?;
+        // Renamed into place, because another thread may start a command with it.
+        let mut file = tempfile::NamedTempFile::new_in(self.folder.path())?;
+        file.write_all(toml::to_string(&self.config)?.as_bytes())?;
+        file.persist(&path)?;
         Ok(path)
     }
 
