@@ -54,7 +54,10 @@ fn prepare(site: &Site<'_>) -> anyhow::Result<TempDir> {
 fn watch(site: &Site<'_>, folder: &TempDir) -> anyhow::Result<Daemon> {
     let (folder, address) = (folder.path().to_string_lossy(), free_address()?);
     let source = ["backfill", "watch", &folder, "--mapping", "posthog-export", "--team-id", "7"];
-    let options = ["--every", "1s", "--at-rest", "2s", "--slice", "1", "--listen", &address];
+    // Rejected rows below the source are never loaded.
+    let quarantine = format!("{folder}/quarantine");
+    let paths = ["--quarantine", &quarantine, "--listen", &address];
+    let options = [&["--every", "1s", "--at-rest", "2s", "--slice", "1"], &paths[..]].concat();
     Daemon::command(&site.write_config()?, &[&source[..], &options].concat(), address.clone())
 }
 
@@ -68,7 +71,7 @@ fn files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once(
     // GIVEN a watch of a folder without files
     let folder = prepare(site)?;
     let place = |name: &str| folder.path().join(name);
-    let (_kept, sources) = files(site, "a", 4, 8_000)?;
+    let (elsewhere, sources) = files(site, "a", 4, 8_000)?;
     let watch = watch(site, &folder)?;
     watch.is_ready()?;
     // WHEN files appear, one in a new folder THEN they are loaded
@@ -83,9 +86,18 @@ fn files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once(
     std::fs::write(place("2.parquet"), half)?;
     watch.says("is not a complete Parquet file")?;
     watch.wait("posthouse_watch_failing_files", |files| files == 1)?;
-    // AND another file appears THEN that one is loaded
-    std::fs::copy(&sources[3], place("3.parquet"))?;
+    // AND another file appears beside one with an invalid row THEN that one is loaded
+    let bad = elsewhere.path().join("bad.parquet");
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{}', Parquet) SELECT if(number = 7, 'no', toString(generateUUIDv4())) AS uuid, \
+         'e' AS event, toString(number) AS distinct_id, '{{}}' AS properties, now64(6, 'UTC') AS timestamp FROM numbers(50)",
+        bad.display()
+    ))?;
+    std::fs::copy(&bad, place("bad.parquet"))?;
+    std::fs::copy(&sources[3], place("later/3.parquet"))?;
     watch.wait("posthouse_watch_loaded_files_total", |files| files == 3)?;
+    watch.says("uuid \"no\" in column uuid is not a UUID")?;
+    watch.wait("posthouse_watch_failing_files", |files| files == 2)?;
     stored(site, 6_000)?;
     // WHEN the rest is written THEN the file is loaded
     std::fs::write(place("2.parquet"), whole)?;
@@ -94,14 +106,14 @@ fn files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once(
     // WHEN a file changes after its load THEN it is not loaded again
     std::fs::copy(&sources[1], place("0.parquet"))?;
     watch.says("its bytes have changed")?;
-    watch.wait("posthouse_watch_failing_files", |files| files == 1)?;
+    watch.wait("posthouse_watch_failing_files", |files| files == 2)?;
     stored(site, 8_000)?;
     // THEN the watch is ready all the same, and each fault was counted and logged once
     watch.is_ready()?;
-    ensure!(watch.metric("posthouse_watch_failed_files_total")? == Some(2), "{}", watch.get("metrics")?);
+    ensure!(watch.metric("posthouse_watch_failed_files_total")? == Some(3), "{}", watch.get("metrics")?);
     ensure!(watch.metric("posthouse_watch_rows_total")? == Some(8_000), "{}", watch.get("metrics")?);
     let log = watch.log()?;
-    ensure!(log.matches(" WARN ").count() == 2, "{log}");
+    ensure!(log.matches(" WARN ").count() == 3, "{log}");
     // WHEN a watch begins over loaded files THEN it finds them in the ledger
     ensure!(watch.end()? == 0);
     let again = self::watch(site, &folder)?;
