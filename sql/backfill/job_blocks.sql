@@ -1,4 +1,5 @@
--- Purpose: the blocks of a job's files that their shards have acknowledged to any job.
+-- Purpose: the blocks of a job's files that their shards have acknowledged to any job. Files that
+--          are undone are left out.
 -- Runs on: any node. Shape: shard, slice, month, unit, file, rows, checksum.
 SELECT
     shard,
@@ -20,7 +21,9 @@ FROM
         any(checksum) AS block_checksum
     FROM {{ database }}.backfill_ledger
     WHERE (state = 'stored')
-        AND (file GLOBAL IN (SELECT file FROM {{ database }}.backfill_files WHERE job = {job:String}))
+        AND (file GLOBAL IN (
+{%- set set = 'live' %}
+{% filter indent(12, true) %}{% include 'backfill/file_set.sql' %}{% endfilter %}))
     GROUP BY shard, slice, month, unit
 )
 GROUP BY shard, slice, month

@@ -1,7 +1,8 @@
 -- Purpose: all jobs, each with its files, the progress of these files in any job, and its result.
 --          Rows are those of whole bundles: a job that names some files of one has all its rows.
 -- Runs on: any node. Shape: job, files, bytes, rows, stored, blocks, units_begun, units_done,
---          rejected, team_id, begun_at, last_at, cancelled_at, proven_at, locations.
+--          rejected, team_id, begun_at, last_at, cancelled_at, proven_at, undone_at, undone_files,
+--          undoing_files, locations.
 WITH
     bundles AS
     (
@@ -47,9 +48,20 @@ WITH
         WHERE ({job:String} = '') OR (job = {job:String})
         GROUP BY job, file, location, identity, mapping_fingerprint
     ),
+    marks AS
+    (
+        SELECT
+            file,
+            if(countIf(toString(state) = 'undone') > 0, 'undone', 'undoing') AS file_mark,
+            max(at) AS mark_at
+        FROM {{ database }}.backfill_ledger
+        WHERE (unit = '') AND (file != '') AND (toString(state) IN ('undoing', 'undone'))
+        GROUP BY file
+    ),
     wanted AS
     (
-        -- Of a file that two runs bundled differently, one bundle is loaded.
+        -- Of a file that two runs bundled differently, one bundle is loaded. A file that was loaded
+        -- again after an undo counts in its last load.
         SELECT
             recorded.job AS job,
             recorded.file AS file,
@@ -58,12 +70,25 @@ WITH
             file_team_id,
             file_at,
             bundle_rows,
-            bundle_shards
+            bundle_shards,
+            file_mark
         FROM recorded
         INNER JOIN bundles ON recorded.file = bundles.file
         LEFT JOIN begun ON recorded.file = begun.file
-        ORDER BY is_begun DESC, in_part, bundle_at
+        LEFT JOIN marks ON recorded.file = marks.file
+        ORDER BY
+            file_mark = 'undone',
+            is_begun DESC,
+            in_part,
+            if(file_mark = 'undone', -1, 1) * toUnixTimestamp64Milli(bundle_at)
         LIMIT 1 BY recorded.job, file_location, identity, mapping_fingerprint
+    ),
+    undone AS
+    (
+        SELECT recorded.job AS job, max(mark_at) AS last_undo
+        FROM recorded
+        INNER JOIN marks ON recorded.file = marks.file
+        GROUP BY job
     ),
     jobs_bundles AS
     (
@@ -71,7 +96,8 @@ WITH
             job,
             file,
             bundle_rows,
-            bundle_shards
+            bundle_shards,
+            file_mark
         FROM wanted
     ),
     steps AS
@@ -113,6 +139,7 @@ WITH
             max(unit_at) AS done_at
         FROM jobs_bundles
         INNER JOIN units ON jobs_bundles.file = units.file
+        WHERE file_mark != 'undone'
         GROUP BY job
     ),
     notes AS
@@ -133,6 +160,8 @@ WITH
             sum(file_bytes) AS bytes,
             any(file_team_id) AS team_id,
             min(file_at) AS first_at,
+            countIf(file_mark = 'undone') AS undone_files,
+            countIf(file_mark = 'undoing') AS undoing_files,
             arraySort(groupArray(5)(file_location)) AS locations
         FROM wanted
         GROUP BY job
@@ -157,12 +186,16 @@ SELECT
     rejected,
     team_id,
     toString(first_at) AS begun_at,
-    toString(greatest(first_at, done_at)) AS last_at,
+    toString(greatest(first_at, done_at, last_undo)) AS last_at,
     if(toUnixTimestamp64Milli(cancel_at) = 0, '', toString(cancel_at)) AS cancelled_at,
-    if(toUnixTimestamp64Milli(proof_at) = 0, '', toString(proof_at)) AS proven_at,
+    if(proof_at <= last_undo, '', toString(proof_at)) AS proven_at,
+    if(toUnixTimestamp64Milli(last_undo) = 0, '', toString(last_undo)) AS undone_at,
+    undone_files,
+    undoing_files,
     locations
 FROM jobs
 LEFT JOIN source_rows ON jobs.job = source_rows.job
 LEFT JOIN done ON jobs.job = done.job
 LEFT JOIN notes ON jobs.job = notes.job
+LEFT JOIN undone ON jobs.job = undone.job
 ORDER BY first_at

@@ -1,4 +1,5 @@
--- Purpose: the ledger's records of some files: every state of every unit, and every stored block.
+-- Purpose: the ledger's records of some files: every state of every unit, every stored block,
+--          and, without a unit, an undo.
 -- Runs on: any node. Shape: file, unit, shard, state, slice, month, rejected.
 SELECT
     file,
@@ -9,7 +10,7 @@ SELECT
     month,
     max(rejected) AS rejected
 FROM {{ database }}.backfill_ledger
-WHERE (file IN {files:Array(String)}) AND (({unit:String} = '') OR (unit = {unit:String}))
+WHERE (file IN {files:Array(String)}) AND (({unit:String} = '') OR (unit IN ('', {unit:String})))
 GROUP BY
     file,
     unit,

@@ -22,7 +22,9 @@ WHERE (clamp(toYYYYMM(timestamp), 202001, 203512) = {month:UInt32})
         SELECT slice
         FROM {{ database }}.backfill_ledger
         WHERE (state = 'stored')
-            AND (file GLOBAL IN (SELECT file FROM {{ database }}.backfill_files WHERE job = {job:String}))))
+            AND (file GLOBAL IN (
+{%- set set = 'live' %}
+{% filter indent(16, true) %}{% include 'backfill/file_set.sql' %}{% endfilter %}))))
 GROUP BY
     shard,
     slice,

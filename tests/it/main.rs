@@ -33,6 +33,7 @@ mod backfill_columns;
 mod backfill_cuts;
 mod backfill_writers;
 mod backfill_watch;
+mod backfill_undo;
 mod brokers;
 mod columns;
 mod config;
@@ -197,6 +198,7 @@ fn main() -> ExitCode {
         ("backfill_cuts", backfill_cuts::TESTS),
         ("backfill_writers", backfill_writers::TESTS),
         ("backfill_watch", backfill_watch::TESTS),
+        ("backfill_undo", backfill_undo::TESTS),
         ("stack", stack::TESTS),
         ("people", people::TESTS),
         ("faults", faults::TESTS),

@@ -1,6 +1,7 @@
 //! Exactly-once backfill from Parquet.
 //!
-//! The stages are `source → plan → read → map → shard → insert → ledger → verify`.
+//! The stages are `source → plan → read → map → shard → insert → ledger → verify`. `undo` takes a
+//! load back.
 
 pub(crate) mod source;
 pub(crate) mod read;
@@ -17,3 +18,4 @@ pub(crate) mod ledger;
 pub(crate) mod run;
 pub(crate) mod verify;
 pub(crate) mod watch;
+pub(crate) mod undo;

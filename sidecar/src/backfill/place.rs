@@ -6,6 +6,8 @@
 //! long after the deduplication window has forgotten its block.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
@@ -41,6 +43,15 @@ impl UnitId {
         let digest = digest(&[&self.to_string(), &number.to_string()]);
         let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
         SliceId(id >> (ROW_BITS + 1))
+    }
+}
+
+/// From the digits of the ledger.
+impl FromStr for UnitId {
+    type Err = ParseIntError;
+
+    fn from_str(digits: &str) -> Result<Self, ParseIntError> {
+        u128::from_str_radix(digits, 16).map(Self)
     }
 }
 
@@ -90,6 +101,7 @@ mod tests {
         assert_eq!(unit.to_string(), "9a8acca1b6c6c0befd3fbc756aed625d");
         assert_eq!(unit.slice(7).offset(5), 16_431_860_373_252_997_125);
         assert_ne!(unit, UnitId::of(&["ab", "c"]));
+        assert_eq!(unit.to_string().parse(), Ok(unit));
     }
 
     #[test]

@@ -238,10 +238,29 @@ const COMMANDS: &[CommandCodes] = &[
         codes: &[(DONE, "the job was asked to stop"), (FAILED, "no job of that name, or the job is loaded")],
     },
     CommandCodes {
+        commands: &["backfill undo"],
+        codes: &[
+            (DONE, "the job is undone, and no row of it is stored"),
+            (FAILED, "files of other jobs, or a node is unreachable"),
+            (DIFFERENCES, "rows of the job are stored, or an undo is not finished"),
+        ],
+    },
+    CommandCodes {
+        commands: &["backfill undo --execute"],
+        codes: &[
+            (DONE, "no row of the job is stored, and all rows of others are"),
+            (
+                FAILED,
+                "a load runs, events of others would be lost, a node is unreachable, or a mutation failed: run it again",
+            ),
+            (DIFFERENCES, "the job is undone, and partitions have fewer rows of others than before"),
+        ],
+    },
+    CommandCodes {
         commands: &["backfill verify"],
         codes: &[
-            (DONE, "every row is as the files have it"),
-            (FAILED, "a shard is down"),
+            (DONE, "every row is as the files have it, or the job is undone and no row of it is stored"),
+            (FAILED, "a shard is down, or an undo is not finished"),
             (
                 DIFFERENCES,
                 "a row is missing, extra, changed or on the wrong shard, or the job is not complete",

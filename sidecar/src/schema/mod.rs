@@ -35,8 +35,8 @@ pub(crate) use self::import::{ImportRequest, import};
 pub(crate) use self::kafka_table::is_detached;
 pub(crate) use self::kafka_table::{KafkaTable, kafka_tables};
 pub(crate) use self::materialize::{
-    MaterializePlan, MaterializeProgress, MaterializeRequest, materialize, plan_materialize,
-    running_mutations,
+    MaterializePlan, MaterializeProgress, MaterializeRequest, Mutation, StallWatch, materialize,
+    plan_materialize, running_mutations,
 };
 pub(crate) use self::node_settings::{
     SettingFinding, node_settings, refuse_faults, refuse_read_only, text as settings_text,

@@ -11,5 +11,5 @@ pub(crate) use self::ledger_answer::LedgerAnswer;
 pub(crate) use self::pending_insert::PendingInsert;
 pub(crate) use self::route::{Destination, Route, RouteChoice, settle};
 pub(crate) use self::stale_tokens::StaleTokens;
-pub(crate) use self::store::{StoreError, Stored, store};
+pub(crate) use self::store::{AFTER_UNDO, StoreError, Stored, store};
 pub(crate) use self::throttle::{Throttle, observe};

@@ -9,6 +9,8 @@ use crate::backfill::shard::{Block, Native};
 
 /// A block that is being sent, with its range of row ids. Sent pieces are no longer in memory.
 pub(crate) struct PendingInsert {
+    /// The file's id in the ledger.
+    pub(super) file: String,
     pub(super) shard: u32,
     pub(super) month: u32,
     pub(super) rows: u64,
@@ -26,12 +28,13 @@ pub(crate) struct PendingInsert {
 impl PendingInsert {
     /// Creates the insert of a block in `unit`'s slice. Its token depends only on the source's
     /// bytes and the cut.
-    pub(crate) fn new(unit: UnitId, slice: SliceId, block: Block) -> Self {
+    pub(crate) fn new(file: &str, unit: UnitId, slice: SliceId, block: Block) -> Self {
         let (shard, month, rows) = (block.shard, block.month, u64::from(block.rows));
         let (number, checksum, times) = (slice.number(), block.checksum, (block.first, block.last));
         let extras = block.extra_names();
         let Native { head, pieces } = block.into_native();
         Self {
+            file: file.to_owned(),
             shard,
             month,
             rows,

@@ -16,6 +16,10 @@ use crate::backfill::retry::{PATIENCE, backoff, is_passing};
 use crate::node::{Node, NodeError};
 use crate::sql::{self, RenderError};
 
+/// The next step of a load whose file was undone.
+pub(crate) const AFTER_UNDO: &str =
+    "when posthouse backfill undo has finished, run the same command again to load it again";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored {
     /// Stored by this insert.
@@ -73,13 +77,18 @@ pub(crate) enum StoreError {
         /// Last row id.
         last: u64,
     },
+    /// The block's file was undone while it was loaded.
+    #[error("shard {shard} has an undo of the file of a block of month {month}: {AFTER_UNDO}")]
+    Undone { shard: u32, month: u32 },
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-#[derive(Debug, Deserialize)]
-struct RowCount {
+#[derive(Debug, Default, Deserialize)]
+struct StoredBlock {
     rows: u64,
+    /// Records of an undo of its file.
+    undone: u64,
 }
 
 /// Stores a block of a unit of which the ledger has given `answer`. `again` is called after
@@ -226,7 +235,8 @@ async fn is_anywhere(
 }
 
 /// Whether the block's rows exist. Fewer rows than in the block count too: a part is stored
-/// completely, so the other rows were merged or changed since.
+/// completely, so the other rows were merged or changed since. A block whose file is undone is an
+/// error, because its rows must not come back.
 async fn is_there(
     database: &str,
     destination: &Destination,
@@ -234,18 +244,25 @@ async fn is_there(
     pending_insert: &PendingInsert,
 ) -> Result<bool, AttemptError> {
     let table = destination.stored;
-    let sql = sql::render("backfill/stored_block.sql", minijinja::context! { database, table })?;
+    let ledger = destination.ledger;
+    let sql = sql::render("backfill/stored_block.sql", minijinja::context! { database, table, ledger })?;
     let mut query = node
         .query(&sql)
         .param("first_offset", pending_insert.places.0)
         .param("last_offset", pending_insert.places.1)
         .param("first", pending_insert.times.0)
         .param("last", pending_insert.times.1)
-        .param("month", pending_insert.month);
+        .param("month", pending_insert.month)
+        .param("file", &pending_insert.file);
     if table == "events" {
         query = query.param("shard", pending_insert.shard);
     }
-    let found = query.rows::<RowCount>().await?.into_iter().next().map_or(0, |found| found.rows);
+    let StoredBlock { rows: found, undone } =
+        query.rows::<StoredBlock>().await?.into_iter().next().unwrap_or_default();
+    if undone > 0 {
+        let (shard, month) = (pending_insert.shard, pending_insert.month);
+        return Err(AttemptError::Store(StoreError::Undone { shard, month }));
+    }
     if found > pending_insert.rows {
         return Err(AttemptError::Store(StoreError::Twice {
             shard: pending_insert.shard,

@@ -36,6 +36,12 @@ pub(crate) struct Job {
     pub(crate) cancelled_at: String,
     /// Empty if never.
     pub(crate) proven_at: String,
+    /// The last undo of any of its files. Empty if never.
+    pub(crate) undone_at: String,
+    /// Files that are undone and were not loaded since.
+    pub(crate) undone_files: u64,
+    /// Files whose undo is not finished.
+    pub(crate) undoing_files: u64,
     /// Some of its files.
     pub(crate) locations: Vec<String>,
 }
@@ -56,6 +62,11 @@ impl Job {
     /// Whether every row of its files is stored or rejected, and every shard has acknowledged this.
     pub(crate) fn is_complete(&self) -> bool {
         self.stored + self.rejected == self.rows && self.units_begun == self.units_done
+    }
+
+    /// Whether all of its files are undone, and none was loaded since.
+    pub(crate) fn is_undone(&self) -> bool {
+        self.undone_files == self.files
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Known {
     rejected: BTreeMap<String, u64>,
     /// Bundles with such a unit.
     begun_files: BTreeSet<String>,
+    /// Whether an undo of a bundle has begun.
+    is_undone: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +48,7 @@ impl Known {
                 known.begun_files.insert(file);
             }
             match state.as_str() {
+                "undoing" | "undone" if unit.is_empty() => known.is_undone = true,
                 "begun" => _ = known.begun.insert(unit),
                 "stored" => _ = known.stored.insert((unit, shard, slice, month)),
                 "done" => {
@@ -56,6 +59,11 @@ impl Known {
             }
         }
         known
+    }
+
+    /// Whether an undo of one of the bundles has begun, so that no block of it may be sent.
+    pub(crate) fn is_undone(&self) -> bool {
+        self.is_undone
     }
 
     /// Bundles of which an earlier run may have sent blocks.
@@ -130,5 +138,6 @@ mod tests {
         assert!(known.is_done("b", &[1, 3]) && !known.is_begun("c"));
         assert!(known.is_stored("a", 1, 7, 202_501) && !known.is_stored("b", 1, 7, 202_501));
         assert_eq!((known.rejected("a"), known.rejected("c")), (1, 0));
+        assert!(!known.is_undone() && Known::of(vec![row("", 1, "undoing", 0)]).is_undone());
     }
 }

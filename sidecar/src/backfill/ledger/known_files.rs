@@ -36,9 +36,26 @@ pub(crate) struct KnownFile {
     pub(crate) bundle_files: u32,
     /// Time when its bundle was recorded completely.
     pub(crate) at: String,
+    pub(crate) undo: UndoMark,
+    /// The job whose undo has marked it; empty if none has.
+    pub(crate) undone_by: String,
 }
 
-/// Known files, oldest first.
+/// State of a file's undo.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum UndoMark {
+    #[default]
+    #[serde(rename = "")]
+    None,
+    /// Begun and not finished.
+    #[serde(rename = "undoing")]
+    Undoing,
+    /// No row is stored.
+    #[serde(rename = "undone")]
+    Undone,
+}
+
+/// Known files, oldest first. Those that are undone are apart.
 #[derive(Debug, Default)]
 pub(crate) struct KnownFiles {
     files: Vec<KnownFile>,
@@ -46,6 +63,7 @@ pub(crate) struct KnownFiles {
     by_identity: HashMap<String, Vec<usize>>,
     /// Fingerprints of the loads of the same bytes.
     fingerprints: HashMap<String, BTreeSet<String>>,
+    undone: HashMap<String, Vec<KnownFile>>,
 }
 
 /// A file of a bundle.
@@ -70,7 +88,12 @@ impl KnownFiles {
         files.sort_by_cached_key(age);
         // A file whose location and identity are in two queries is returned twice.
         files.dedup();
+        let (undone, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.undo == UndoMark::Undone);
         let mut known = Self { files, ..Self::default() };
+        for file in undone {
+            known.undone.entry(file.location.clone()).or_default().push(file);
+        }
         for (index, file) in known.files.iter().enumerate() {
             known.by_location.entry(file.location.clone()).or_default().push(index);
             known.by_identity.entry(file.identity.clone()).or_default().push(index);
@@ -84,8 +107,21 @@ impl KnownFiles {
     pub(crate) fn without(self, bundles: &BTreeSet<String>) -> Self {
         match bundles.is_empty() {
             true => self,
-            false => Self::new(self.files.into_iter().filter(|file| !bundles.contains(&file.file)).collect()),
+            false => self.only(|file| !bundles.contains(&file.file)),
         }
+    }
+
+    fn only(self, is_kept: impl Fn(&KnownFile) -> bool) -> Self {
+        Self::new(self.into_files().filter(is_kept).collect())
+    }
+
+    fn into_files(self) -> impl Iterator<Item = KnownFile> {
+        self.files.into_iter().chain(self.undone.into_values().flatten())
+    }
+
+    /// Returns the undone loads of a file.
+    pub(crate) fn undone_at(&self, location: &str) -> &[KnownFile] {
+        self.undone.get(location).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Returns the fingerprints of loads of the same bytes.
@@ -95,12 +131,12 @@ impl KnownFiles {
 
     /// Leaves out the files at some locations.
     pub(crate) fn elsewhere(self, locations: &HashSet<String>) -> Self {
-        Self::new(self.files.into_iter().filter(|file| !locations.contains(&file.location)).collect())
+        self.only(|file| !locations.contains(&file.location))
     }
 
     /// Adds other known files.
     pub(crate) fn joined(self, other: Self) -> Self {
-        Self::new(self.files.into_iter().chain(other.files).collect())
+        Self::new(self.into_files().chain(other.into_files()).collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &KnownFile> {
@@ -199,12 +235,13 @@ async fn recorded_bundles(
 }
 
 /// Leaves out files of bundles that a killed run recorded in part, because no run loads such a
-/// bundle. The time of the others is that of their bundle's last record.
+/// bundle. The time of the others is that of their bundle's last record. Undone ones stay, because
+/// no load may have their ids again.
 fn only_complete(mut files: Vec<KnownFile>, recorded: &HashMap<String, RecordedBundle>) -> Vec<KnownFile> {
     files.retain_mut(|file| match recorded.get(&file.file) {
         Some(bundle) => {
             file.at.clone_from(&bundle.at);
-            bundle.recorded == u64::from(file.bundle_files)
+            bundle.recorded == u64::from(file.bundle_files) || file.undo == UndoMark::Undone
         }
         None => file.bundle_files == 1,
     });
@@ -229,6 +266,8 @@ mod tests {
             bytes: 4,
             bundle_files,
             at: "2026-11-01".to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
         }
     }
 

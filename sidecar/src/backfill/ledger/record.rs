@@ -30,6 +30,11 @@ pub(crate) enum State {
     Cancelled,
     /// The job's blocks were compared with the stored rows, without a difference.
     Proven,
+    /// An undo of a file began: no load may send a block of it any more. With a unit, a slice or a
+    /// month, what the undo takes out.
+    Undoing,
+    /// No row of a file, or of a job in a month, is stored any more.
+    Undone,
 }
 
 /// Row of `backfill_ledger`.
@@ -90,6 +95,11 @@ impl Record {
     /// Record of a unit on a shard, without a block.
     pub(crate) fn new(job: &str, file: &str, unit: UnitId, shard: u32, slot: u32, state: State) -> Self {
         Self { file: file.to_owned(), unit: unit.to_string(), ..Self::of_job(job, shard, slot, state) }
+    }
+
+    /// Record of a whole file.
+    pub(crate) fn of_file(job: &str, file: &str, shard: u32, slot: u32, state: State) -> Self {
+        Self { file: file.to_owned(), ..Self::of_job(job, shard, slot, state) }
     }
 
     /// Record of a whole job.

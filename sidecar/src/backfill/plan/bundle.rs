@@ -73,6 +73,7 @@ impl Bundle {
                     location: &file.object.location,
                     identity: &file.identity,
                     mapping: file.mapper.fingerprint(),
+                    generation: file.generation,
                 };
                 units(index, origin, &file.row_groups, self.settings.cut)
             }
@@ -99,6 +100,8 @@ fn id(files: &[File], settings: &LoadSettings) -> String {
     if files.len() > 1 {
         parts.push(&weights);
     }
+    let generations: Vec<String> = files.iter().filter_map(|file| file.generation.part()).collect();
+    parts.extend(generations.iter().map(String::as_str));
     short_id(&parts)
 }
 

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use arrow_schema::SchemaRef;
 use tokio::runtime::Handle;
 
+use super::generation::LoadGeneration;
 use super::range::TimeRange;
 use super::units::PlannedRowGroup;
 use crate::backfill::map::Mapper;
@@ -29,6 +30,7 @@ pub(crate) struct File {
     pub(super) row_groups: Vec<PlannedRowGroup>,
     /// The earliest and the latest timestamp by the footer's statistics.
     pub(super) timestamps: Option<TimeRange>,
+    pub(super) generation: LoadGeneration,
     /// Kept for large files only, because many small ones would fill the memory.
     pub(super) footer: Option<Footer>,
 }

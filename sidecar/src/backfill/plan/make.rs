@@ -9,6 +9,7 @@ use super::binding::{Binder, FileBinding, SharedMappers};
 use super::bundle::bundled;
 use super::faults::FileFaults;
 use super::footers::{FileFigures, SharedSchemas, read_footers};
+use super::generation::LoadGeneration;
 use super::overtaken::without_overtaken;
 use super::pages::{PageNeeds, ProjectedFile, cut_beside, page_needs};
 use super::previous_loads::{PreviousLoad, first_load};
@@ -19,9 +20,9 @@ use super::{
     Unit, check_previous_loads, files,
 };
 use crate::backfill::extra::{FilledColumn, UnknownColumns};
-use crate::backfill::insert::Route;
+use crate::backfill::insert::{AFTER_UNDO, Route};
 use crate::backfill::ledger::{
-    JobFile, Known, KnownFile, KnownFiles, job_files, job_records, known_files, known_units,
+    JobFile, Known, KnownFile, KnownFiles, UndoMark, job_files, job_records, known_files, known_units,
 };
 use crate::backfill::map::{Mapping, PRESETS};
 use crate::backfill::place::short_id;
@@ -125,7 +126,7 @@ async fn bound_files(
     for figures in read {
         let location = figures.object.location.clone();
         match binder.bind(&location, &figures.identity, &figures.schema) {
-            Ok(binding) => files.push(bound(figures, binding)),
+            Ok(binding) => files.push(bound(figures, binding, &known)),
             Err(fault) => faults.add(&location, fault.context(location.clone()))?,
         }
     }
@@ -134,12 +135,15 @@ async fn bound_files(
     Ok((files, known, skipped))
 }
 
-fn bound(figures: FileFigures, binding: FileBinding) -> BoundFile {
+fn bound(figures: FileFigures, binding: FileBinding, known: &KnownFiles) -> BoundFile {
     let FileFigures { object, identity, schema, row_groups, timestamps, footer } = figures;
     let FileBinding { mapper, earlier } = binding;
     let rows = row_groups.iter().fold(0, |rows: u64, group| rows.saturating_add(group.rows));
     let bytes = row_groups.iter().fold(0, |bytes: u64, group| bytes.saturating_add(group.bytes));
-    (File { object, identity, mapper, schema, rows, bytes, row_groups, timestamps, footer }, earlier)
+    let generation = LoadGeneration::of(&object.location, &identity, mapper.fingerprint(), known);
+    let file =
+        File { object, identity, mapper, schema, rows, bytes, row_groups, timestamps, generation, footer };
+    (file, earlier)
 }
 
 /// Returns a file whose pages may be large. Footers of others are not kept.
@@ -270,7 +274,7 @@ fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
 
 /// Checks that the ledger, after the plan's files were recorded, has each file as in this plan. A
 /// concurrent run may have recorded it first with another cut, or beside other files. This run has
-/// sent no rows yet, and must not send any.
+/// sent no rows yet, and must not send any. An undo may have begun as well.
 ///
 /// # Errors
 /// Names the files that differ.
@@ -281,13 +285,22 @@ pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> a
     let mut raced = Vec::new();
     for bundle in &plan.bundles {
         for file in &bundle.files {
+            let location = &file.object.location;
+            let undone = known
+                .undone_at(location)
+                .iter()
+                .chain(known.at(location))
+                .find(|known| known.undo != UndoMark::None && known.file == bundle.id);
+            if let Some(KnownFile { undone_by, .. }) = undone {
+                raced.push(format!("{location}: an undo of job {undone_by} has just taken it: {AFTER_UNDO}"));
+                continue;
+            }
             let first = first_load(&requested(file, &[]), &known);
             let is_own =
                 |first: &KnownFile| first.file == bundle.id && first.weights == bundle.settings.weights;
             if first.is_some_and(is_own) {
                 continue;
             }
-            let location = &file.object.location;
             let other =
                 first.map_or_else(|| "another run".to_owned(), |first| format!("a run of job {}", first.job));
             raced.push(format!(

@@ -3,6 +3,7 @@
 //! Making a plan only reads.
 
 mod previous_loads;
+mod generation;
 mod make;
 mod overtaken;
 mod binding;

@@ -78,6 +78,7 @@ fn overtaken(known: &KnownFiles, begun: &BTreeSet<String>) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::ledger::UndoMark;
 
     fn known(bundles: &[(&str, &str, &[&str])]) -> KnownFiles {
         let file = |id: &str, at: &str, location: &str, bundle_files: usize| KnownFile {
@@ -93,6 +94,8 @@ mod tests {
             bytes: 4,
             bundle_files: bundle_files as u32,
             at: at.to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
         };
         let of = |(id, at, locations): &(&str, &str, &[&str])| -> Vec<KnownFile> {
             locations.iter().map(|location| file(id, at, location, locations.len())).collect()

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::units::Cut;
 use crate::backfill::extra::FilledColumn;
-use crate::backfill::ledger::{KnownFile, KnownFiles};
+use crate::backfill::ledger::{KnownFile, KnownFiles, UndoMark};
 
 /// A file of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub(super) fn check_previous_loads(
     let (mut previous, mut faults) = (Vec::new(), Vec::new());
     let requested: HashSet<&str> = files.iter().map(|file| file.location).collect();
     for file in files {
+        if let Some(undone) = being_undone(file, known) {
+            faults.push(undone);
+            previous.push(PreviousLoad::None);
+            continue;
+        }
         let Some(begun) = first_load(file, known) else {
             if if_loaded == IfLoaded::Refuse {
                 faults.extend(other_form(file, &requested, known));
@@ -86,6 +91,16 @@ pub(super) fn first_load<'k>(file: &RequestedFile<'_>, known: &'k KnownFiles) ->
 /// Returns the shards that take rows under these weights.
 pub(super) fn owners(weights: &[u32]) -> Vec<u32> {
     (1..).zip(weights).filter(|(_, weight)| **weight > 0).map(|(shard, _)| shard).collect()
+}
+
+/// Returns the reason to refuse a file whose undo is not finished.
+fn being_undone(file: &RequestedFile<'_>, known: &KnownFiles) -> Option<String> {
+    let KnownFile { location, undone_by, .. } =
+        known.at(file.location).find(|known| known.undo == UndoMark::Undoing)?;
+    Some(format!(
+        "{location}: an undo of job {undone_by} has not finished with it: posthouse backfill undo {undone_by} --execute \
+         continues it, then load the file"
+    ))
 }
 
 /// Returns the reason to refuse a file that was not begun in this form.
@@ -167,6 +182,8 @@ mod tests {
             bytes: 1,
             bundle_files: 1,
             at: "then".to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
         }
     }
 
@@ -221,6 +238,15 @@ mod tests {
     fn whoever_wants_it_twice_gets_it() {
         let changed = KnownFile { identity: "2".to_owned(), ..known() };
         assert_eq!(claimed(&[changed], IfLoaded::LoadAgain), Ok(vec![PreviousLoad::None]));
+    }
+
+    #[test]
+    fn refuses_a_file_whose_undo_is_not_finished() {
+        let undone = KnownFile { undo: UndoMark::Undoing, undone_by: "k".to_owned(), ..known() };
+        for if_loaded in [IfLoaded::Refuse, IfLoaded::LoadAgain] {
+            let faults = claimed(&[undone.clone()], if_loaded).expect_err("a fault");
+            assert!(faults[0].contains("posthouse backfill undo k --execute"), "{faults:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use super::binding::{Binder, FileBinding};
 use super::file::{File, identity_before_hash, open};
 use super::footers::{FOOTERS_AT_ONCE, SharedSchemas};
+use super::generation::LoadGeneration;
 use crate::backfill::ledger::{KnownFile, KnownFiles};
 use crate::backfill::source::Object;
 
@@ -70,6 +71,7 @@ pub(super) async fn recalled(
             bytes: known.bytes,
             row_groups: Vec::new(),
             timestamps: None,
+            generation: LoadGeneration::default(),
             footer: None,
         }));
     }

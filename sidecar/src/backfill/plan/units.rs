@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::generation::LoadGeneration;
 use crate::backfill::place::UnitId;
 
 /// Boundaries of units and slices. They are part of every unit's id, so they are recorded with a
@@ -27,6 +28,7 @@ pub(super) struct UnitSource<'a> {
     pub(super) identity: &'a str,
     /// Fingerprint of the mapping, with the team of the command line.
     pub(super) mapping: &'a str,
+    pub(super) generation: LoadGeneration,
 }
 
 /// A row group, as in the footer.
@@ -86,14 +88,12 @@ pub(super) fn unit_of_bundle(bundle: usize, bundle_id: &str, rows: u64, bytes: u
 const CUT_RULES: &str = "cut 1";
 
 fn id(origin: UnitSource<'_>, row_groups: &Range<usize>, cut: Cut) -> UnitId {
-    UnitId::of(&[
-        CUT_RULES,
-        origin.location,
-        origin.identity,
-        origin.mapping,
-        &format!("{}..{}", row_groups.start, row_groups.end),
-        &format!("{} {}", cut.slice_bytes, cut.unit_bytes),
-    ])
+    let groups = format!("{}..{}", row_groups.start, row_groups.end);
+    let sizes = format!("{} {}", cut.slice_bytes, cut.unit_bytes);
+    let generation = origin.generation.part();
+    let mut parts = vec![CUT_RULES, origin.location, origin.identity, origin.mapping, &groups, &sizes];
+    parts.extend(generation.as_deref());
+    UnitId::of(&parts)
 }
 
 #[cfg(test)]
@@ -102,7 +102,8 @@ mod tests {
 
     use super::*;
 
-    const ORIGIN: UnitSource<'_> = UnitSource { location: "/a.parquet", identity: "i", mapping: "m" };
+    const ORIGIN: UnitSource<'_> =
+        UnitSource { location: "/a.parquet", identity: "i", mapping: "m", generation: LoadGeneration::FIRST };
 
     fn cut(unit_bytes: u64) -> Cut {
         Cut { slice_bytes: 10, unit_bytes }

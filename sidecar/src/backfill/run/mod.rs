@@ -30,7 +30,7 @@ pub(crate) use self::progress::{Count, Progress, Stop};
 pub(crate) use self::reject_reasons::{RejectExample, RejectReason};
 pub(crate) use self::rejects::RejectLimit;
 pub(crate) use self::unit::UnitReader;
-use super::insert::{Route, StoreError, settle};
+use super::insert::{AFTER_UNDO, Route, StoreError, settle};
 use super::ledger::{LedgerError, cancellations, record_files};
 use super::plan::{LoadPlan, confirm};
 use super::read::MemoryBounds;
@@ -71,6 +71,9 @@ pub(crate) enum RunError {
     /// The ledger can't be read for the progress of a unit.
     #[error(transparent)]
     Asked(LedgerError),
+    /// An undo of the file has begun.
+    #[error("its file was undone while it was loaded: {AFTER_UNDO}")]
+    Undone,
     /// A task panicked or was aborted, which is a bug in posthouse.
     #[error("a task of the load failed: please report this")]
     Task(#[from] JoinError),

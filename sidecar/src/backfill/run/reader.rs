@@ -50,6 +50,9 @@ impl UnitDispatcher {
         // same job.
         let asked = known_unit(&self.node, &self.database, &bundle.id, &id);
         let known = self.reading.runtime.block_on(asked).map_err(RunError::Asked)?;
+        if known.is_undone() {
+            return Err(RunError::Undone.into());
+        }
         let progress = &self.reading.progress;
         if known.is_done(&id, &bundle.shards()) {
             let rejected = if bundle.is_whole() { known.rejected(&id) } else { 0 };
@@ -99,7 +102,7 @@ impl UnitDispatcher {
                 rows,
                 bytes,
                 checksum,
-                pending_insert: PendingInsert::new(unit.id, slice.id, block),
+                pending_insert: PendingInsert::new(&unit.file, unit.id, slice.id, block),
             };
             self.send(shard, ShardWork::Block(Box::new(work)))?;
         }

@@ -113,6 +113,7 @@ fn loads_of<'k>(file: &PendingFile, known: &'k KnownFiles) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::ledger::UndoMark;
 
     fn known(job: &str, location: &str, identity: &str) -> KnownFile {
         KnownFile {
@@ -128,6 +129,8 @@ mod tests {
             bytes: 1,
             bundle_files: 1,
             at: job.to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
         }
     }
 

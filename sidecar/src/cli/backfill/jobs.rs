@@ -39,6 +39,12 @@ pub(super) async fn cancel(cluster: &Cluster, job: &str, output: Output) -> anyh
         job.job,
         job.job
     );
+    anyhow::ensure!(
+        !job.is_undone(),
+        "job {} is undone and can't be cancelled; posthouse backfill status {} shows it",
+        job.job,
+        job.job
+    );
     ledger::cancel(&route, &cluster.config.database, &job.job).await?;
     output.print(&Cancelled { cancelled: &job.job }, |_| {
         format!(
@@ -63,6 +69,12 @@ pub(super) async fn find(route: &Route, cluster: &Cluster, name: &str) -> anyhow
 
 /// Returns the state of a job in a word or two.
 fn state(job: &Job) -> &'static str {
+    if job.undoing_files > 0 {
+        return "being undone";
+    }
+    if job.is_undone() {
+        return "undone";
+    }
     match (job.is_complete(), job.proven_at.is_empty()) {
         (true, false) => "proven",
         (true, true) => "loaded",
@@ -75,6 +87,8 @@ fn state(job: &Job) -> &'static str {
 fn next(job: &Job) -> Option<String> {
     match state(job) {
         "proven" => None,
+        "being undone" => Some(format!("posthouse backfill undo {} --execute", job.job)),
+        "undone" => Some("the same run command loads the files again".to_owned()),
         "loaded" => Some(format!("posthouse backfill verify {}", job.job)),
         _ => Some("the same run command loads the rest".to_owned()),
     }
@@ -122,6 +136,10 @@ fn status_text(job: &Job) -> String {
     ];
     if !job.proven_at.is_empty() {
         lines.push(("proven", format!("{} UTC", job.proven_at)));
+    }
+    if !job.undone_at.is_empty() {
+        let of = format!("{} of {} files are undone", job.undone_files, job.files);
+        lines.push(("undo", format!("{} UTC, {of}", job.undone_at)));
     }
     if !job.cancelled_at.is_empty() {
         lines.push(("cancelled", format!("{} UTC", job.cancelled_at)));

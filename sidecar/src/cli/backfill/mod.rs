@@ -7,6 +7,7 @@ mod plan;
 mod request;
 mod run;
 mod stop;
+mod undo;
 mod verify;
 mod watch;
 
@@ -16,6 +17,7 @@ use clap::{Args, Subcommand};
 use crate::cluster::Cluster;
 
 pub(super) use self::request::{LoadArguments, SourceArguments, WatchArguments};
+pub(super) use self::undo::UndoArguments;
 use super::Outcome;
 use super::output::Output;
 
@@ -84,6 +86,9 @@ pub(super) enum Backfill {
     List,
     /// Stop a running load, on any machine; stored rows stay
     Cancel(JobName),
+    /// Take the rows of a job out again (plan only unless --execute)
+    #[command(after_help = undo::UNDO)]
+    Undo(UndoArguments),
     /// Compare the rows in ClickHouse with the rows of the files
     #[command(after_help = VERIFY)]
     Verify(JobName),
@@ -105,6 +110,7 @@ impl Backfill {
             Self::Status(JobName { job }) => jobs::status(cluster, job, output).await,
             Self::List => jobs::list(cluster, output).await,
             Self::Cancel(JobName { job }) => jobs::cancel(cluster, job, output).await,
+            Self::Undo(arguments) => arguments.run(cluster, output).await,
             Self::Verify(JobName { job }) => verify::verify(cluster, job, output).await,
         }
     }

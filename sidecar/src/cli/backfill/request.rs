@@ -136,7 +136,7 @@ enum RouteArgument {
 
 /// Parses the age at which the ledger's answer is no longer trusted. The default is the maximum,
 /// because exactly-once depends on it.
-fn recheck_after(text: &str) -> Result<Duration, String> {
+pub(super) fn recheck_after(text: &str) -> Result<Duration, String> {
     let age = duration::option(text)?;
     let most = DEFAULT_ANSWER_HOLDS;
     if age > most { Err(format!("give at most {}s, the default", most.as_secs())) } else { Ok(age) }

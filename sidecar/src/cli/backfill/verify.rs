@@ -3,14 +3,17 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use anyhow::bail;
 use indicatif::HumanCount;
 
 use super::jobs::find;
+use super::undo::{left_text, prove_undone};
 use crate::backfill::insert::{Route, RouteChoice, settle};
 use crate::backfill::ledger::{Job, State, note};
 use crate::backfill::memory::decoding;
 use crate::backfill::plan::{Cut, LoadPlan, remake};
 use crate::backfill::read::MemoryBounds;
+use crate::backfill::undo::rows_left;
 use crate::backfill::verify::{Proof, explain, verify as compare};
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
@@ -22,9 +25,29 @@ const MEMORY: NonZeroU64 = NonZeroU64::new(512 << 20).expect("not 0");
 pub(super) async fn verify(cluster: &Cluster, job: &str, output: Output) -> anyhow::Result<Outcome> {
     let route = Route::choose(cluster, RouteChoice::Auto).await?;
     let job = find(&route, cluster, job).await?;
+    if job.undoing_files > 0 {
+        bail!(
+            "an undo of job {} is not finished: posthouse backfill undo {} --execute continues it",
+            job.job,
+            job.job
+        );
+    }
+    if job.is_undone() {
+        return prove_undone(cluster, &route, &job.job, output).await;
+    }
     let mut proof = count(cluster, &route, &job).await?;
     if proof.complete && !proof.is_proven() {
         explain_all(cluster, &route, &job.job, &mut proof).await?;
+    }
+    // Rows of an earlier load of the same files, which was undone.
+    let left = match job.undone_at.is_empty() {
+        true => Vec::new(),
+        false => rows_left(cluster, &route, &job.job).await?,
+    };
+    let has_left = left.iter().any(|survey| survey.rows() > 0);
+    if has_left {
+        output.print(&left, |left| left_text(&job.job, left))?;
+        return Ok(Outcome::Differs);
     }
     conclude(cluster, &route, &job.job, &proof).await?;
     output.print(&proof, text)?;

@@ -8,6 +8,7 @@ mod plan;
 mod progress;
 mod run;
 
+pub(crate) use self::old_parts::Mutation;
 pub(crate) use self::plan::{MaterializePlan, MaterializeRequest, plan_materialize};
 pub(crate) use self::progress::MaterializeProgress;
-pub(crate) use self::run::{materialize, running_mutations};
+pub(crate) use self::run::{StallWatch, materialize, running_mutations};

@@ -18,7 +18,7 @@ pub(crate) struct OldParts {
 
 /// A mutation of `sharded_events` in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Mutation {
+pub(crate) struct Mutation {
     pub(super) id: String,
     pub(super) command: String,
     /// Parts that it has not changed yet.

@@ -180,20 +180,20 @@ impl ShardRun<'_> {
 }
 
 /// The last change of a mutation's state.
-struct StallWatch {
+pub(crate) struct StallWatch {
     last: Option<(String, u64, u64)>,
     /// When that was observed.
     since: Instant,
 }
 
 impl StallWatch {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { last: None, since: Instant::now() }
     }
 
     /// # Errors
     /// Fails if the mutation has made no progress for too long.
-    fn check(&mut self, mutation: &Mutation, now: Instant) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self, mutation: &Mutation, now: Instant) -> anyhow::Result<()> {
         let fails = !mutation.failure.is_empty();
         // Each attempt of a failing mutation reads rows, and makes no progress.
         let rows_read = if fails { 0 } else { mutation.rows_read };
