@@ -55,6 +55,14 @@ impl ColumnDeclaration {
         self.default.as_ref().is_none_or(|(kind, _)| kind == "DEFAULT")
     }
 
+    /// Whether the type is an enumeration that has the values of `former`, and more after them. A
+    /// change to it rewrites no part.
+    pub(super) fn extends_enum(&self, former: &Self) -> bool {
+        let values = former.kind.strip_suffix(')').filter(|_| former.kind.starts_with("Enum"));
+        let more = values.and_then(|values| self.kind.strip_prefix(values));
+        more.is_some_and(|more| more.starts_with(", '"))
+    }
+
     /// Name and type alone, as a Distributed table lists them.
     pub(super) fn plain(&self) -> String {
         format!("{} {}", self.name, self.kind)
@@ -115,6 +123,24 @@ mod tests {
         assert_eq!(column.comment.as_deref(), Some("'TTL x'"));
         assert_eq!(column.codec.as_deref(), Some("(Delta(8), ZSTD(3))"));
         assert_eq!(column.rest, ["TTL ts + toIntervalDay(3)"]);
+    }
+
+    #[test]
+    fn an_enumeration_is_extended_by_values_at_its_end() {
+        let is_extended = |wanted: &str, found: &str| {
+            parsed(&format!("`a` {wanted}")).extends_enum(&parsed(&format!("`a` {found}")))
+        };
+        let former = "Enum8('a' = 1, 'b' = 2)";
+        assert!(is_extended("Enum8('a' = 1, 'b' = 2, 'c' = 3)", former));
+        for other in [
+            former,
+            "Enum8('a' = 1)",
+            "Enum8('a' = 1, 'b' = 20)",
+            "Enum16('a' = 1, 'b' = 2, 'c' = 3)",
+            "String",
+        ] {
+            assert!(!is_extended(other, former), "{other}");
+        }
     }
 
     #[test]

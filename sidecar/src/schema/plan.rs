@@ -388,12 +388,12 @@ fn alterations(difference: &ObjectDifference, role: Role) -> Vec<Alteration> {
     }
 }
 
-/// Changes only the default, codec and comment of a column with data. Another type rewrites every
-/// part and loses values that don't fit it.
+/// Changes only the default, codec and comment of a column with data, and appends values to an
+/// enumeration. Another type rewrites every part and loses values that don't fit it.
 fn modifications(wanted: &str, found: &str, role: Role) -> Vec<Alteration> {
     let parsed = (ColumnDeclaration::parse(wanted), ColumnDeclaration::parse(found));
     let (Some(desired), Some(observed)) = parsed else { return Vec::new() };
-    if role == Role::Storage && desired.kind != observed.kind {
+    if role == Role::Storage && desired.kind != observed.kind && !desired.extends_enum(&observed) {
         return Vec::new();
     }
     let mut modifications = Vec::new();
