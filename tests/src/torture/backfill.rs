@@ -1,4 +1,6 @@
-//! Kill test of backfills: loader, shard or network fails during a load.
+//! Kill test of backfills: loader, shard or network fails during a load, or during its undo.
+
+mod undo;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -104,22 +106,30 @@ pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyho
             "--route",
             route,
         ];
+        // Every other load is taken back and done again.
+        let is_undone = round % 2 == 1 || fault == Fault::Pause;
+        let job = undo::job(&site, &arguments)?;
         // Only a paused loader should treat the ledger's answer as outdated.
         let holds: &[&str] = if fault == Fault::Pause { &["--recheck-after", ANSWER_HOLDS] } else { &[] };
         let mut child = site.spawn(&[&arguments[..], &["--no-verify"], holds].concat())?;
-        let killed = inflict(&site, &lines, fault, &arguments, &mut child, &mut random)?;
-        kills += killed;
+        let undone = is_undone.then_some(job.as_str());
+        let mut killed = inflict(&site, &lines, fault, &arguments, undone, &mut child, &mut random)?;
         // The load may succeed despite an outage of a shard or the network. It fails if its initial
         // queries met the outage.
         let alone = if child.wait()?.success() { ", continued by itself" } else { "" };
+        if is_undone && fault != Fault::Pause {
+            killed += undo::take_back(&site, &lines, &job, &mut random)?;
+        }
+        kills += killed;
         forget(&site)?;
         unproven += u32::from(!go_on(&site, &arguments)?);
         let stored = site
             .query(&format!("SELECT count(), uniqExact(uuid) FROM {{db}}.events WHERE team_id = {team}"))?;
         say(format!(
-            "backfill round {}/{rounds}: {fault:?}, {:?}, {route}, {killed} killed{alone}, stored {} events, {:.1} s",
+            "backfill round {}/{rounds}: {fault:?}, {:?}, {route}, {killed} killed{alone}{}, stored {} events, {:.1} s",
             round + 1,
             files(round),
+            if is_undone { ", undone" } else { "" },
             stored.replace('\t', " rows of "),
             begin.elapsed().as_secs_f32()
         ));
@@ -173,6 +183,7 @@ fn inflict(
     lines: &Lines,
     fault: Fault,
     arguments: &[&str],
+    undone: Option<&str>,
     child: &mut Child,
     random: &mut StdRng,
 ) -> anyhow::Result<u32> {
@@ -208,7 +219,7 @@ fn inflict(
             0
         }
         Fault::Pause => {
-            pause(site, arguments, child)?;
+            pause(site, arguments, undone, child)?;
             0
         }
     };
@@ -220,13 +231,16 @@ fn inflict(
     Ok(kills)
 }
 
-/// Pauses the loader, has another one do all of its work and the shards forget it, and resumes the
-/// first.
-fn pause(site: &Site<'_>, arguments: &[&str], child: &Child) -> anyhow::Result<()> {
+/// Pauses the loader, takes its load back, has another loader do all of its work and the shards
+/// forget it, and resumes the first.
+fn pause(site: &Site<'_>, arguments: &[&str], undone: Option<&str>, child: &Child) -> anyhow::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
     let begin = Instant::now();
     // A loader that has already ended can't be paused; the round then tests no pause.
     let _ = kill_process(pid, Signal::STOP);
+    if let Some(job) = undone {
+        undo::finish(site, job, undo::PAUSED_LOADER)?;
+    }
     go_on(site, arguments)?;
     forget(site)?;
     thread::sleep(PAUSE.saturating_sub(begin.elapsed()));

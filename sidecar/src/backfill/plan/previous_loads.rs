@@ -244,7 +244,7 @@ mod tests {
     fn refuses_a_file_whose_undo_is_not_finished() {
         let undone = KnownFile { undo: UndoMark::Undoing, undone_by: "k".to_owned(), ..known() };
         for if_loaded in [IfLoaded::Refuse, IfLoaded::LoadAgain] {
-            let faults = claimed(&[undone.clone()], if_loaded).expect_err("a fault");
+            let faults = claimed(std::slice::from_ref(&undone), if_loaded).expect_err("a fault");
             assert!(faults[0].contains("posthouse backfill undo k --execute"), "{faults:?}");
         }
     }

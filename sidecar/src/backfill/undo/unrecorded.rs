@@ -105,6 +105,7 @@ impl Undo<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::place::SliceId;
 
     fn unit(name: &str, rows: u64) -> (OpenUnit, UnitId) {
         let id = UnitId::of(&[name]);
@@ -115,9 +116,9 @@ mod tests {
     fn finds_slices_of_open_units_and_no_others() {
         let ((one, one_id), (two, two_id)) = (unit("one", 100), unit("two", 3));
         let slices = [one_id.slice(0), one_id.slice(99), one_id.slice(100), two_id.slice(2)];
-        let unknown: BTreeSet<u64> = slices.iter().map(|slice| slice.number()).chain([7]).collect();
+        let unknown: BTreeSet<u64> = slices.iter().copied().map(SliceId::number).chain([7]).collect();
         let found = UnrecordedSlices::find(unknown, &[one, two]).expect("ids of units");
-        let expected: Vec<u64> = [slices[0], slices[1], slices[3]].map(|slice| slice.number()).to_vec();
+        let expected: Vec<u64> = [slices[0], slices[1], slices[3]].map(SliceId::number).to_vec();
         assert_eq!(found.slices(), expected);
         assert_eq!(found.0[2].file, "two");
     }
