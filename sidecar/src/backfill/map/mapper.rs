@@ -4,11 +4,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow_select::filter::filter;
 
+use super::columns::event_id::EventIds;
 use super::columns::extra::ExtraReader;
+use super::columns::object::PropertiesColumn;
 use super::columns::team_id::Teams;
 use super::columns::text::StringColumn;
 use super::columns::timestamp::TimestampColumn;
-use super::columns::uuid::Uuids;
+use super::mapping::PathReads;
 use super::reject::{Faults, Reject};
 use crate::backfill::events::EventBatch;
 
@@ -24,9 +26,9 @@ pub(crate) struct Mapped {
 /// A mapping bound to a file's columns by [`Mapping::bind`](super::Mapping::bind).
 #[derive(Debug, Clone)]
 pub(crate) struct Mapper {
-    pub(super) uuid: Uuids,
+    pub(super) uuid: EventIds,
     pub(super) event: StringColumn,
-    pub(super) properties: StringColumn,
+    pub(super) properties: PropertiesColumn,
     pub(super) timestamp: TimestampColumn,
     pub(super) team_id: Teams,
     pub(super) distinct_id: StringColumn,
@@ -37,6 +39,7 @@ pub(crate) struct Mapper {
     pub(super) extras: Vec<ExtraReader>,
     pub(super) leaves: Vec<usize>,
     pub(super) fingerprint: String,
+    pub(super) path_reads: PathReads,
 }
 
 impl Mapper {
@@ -45,12 +48,13 @@ impl Mapper {
         &self.leaves
     }
 
-    /// Source column of `timestamp`, unless it is a constant.
-    pub(crate) fn timestamp_column(&self) -> Option<&str> {
-        self.timestamp.column()
+    /// Source columns of `timestamp`, none if it is a constant. The first value that is not null
+    /// counts.
+    pub(crate) fn timestamp_columns(&self) -> Vec<&str> {
+        self.timestamp.columns()
     }
 
-    /// Decodes values of [`Mapper::timestamp_column`] like a load: microseconds since 1970 in UTC.
+    /// Decodes values of [`Mapper::timestamp_columns`] like a load: microseconds since 1970 in UTC.
     /// Returns `None` if one is not a timestamp.
     pub(crate) fn timestamps(&self, values: &ArrayRef) -> Option<Vec<i64>> {
         self.timestamp.of(values)
@@ -61,10 +65,26 @@ impl Mapper {
         self.extras.iter().map(|extra| extra.column.name.as_str())
     }
 
-    /// Fingerprint of the mapping, the command line's team and the filled columns beyond the core;
-    /// part of a unit's identity.
+    /// Fingerprint of the mapping, the command line's team, the filled columns beyond the core and
+    /// the values of the file's path; part of a unit's identity.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Whether rows have values of the file's path.
+    pub(crate) fn reads_path(&self) -> bool {
+        self.path_reads.is_any_found()
+    }
+
+    /// Whether a file of the same schema at `location` has the same mapper, because its path has
+    /// the same values under the names that are looked for.
+    pub(crate) fn is_same_at(&self, location: &str) -> bool {
+        self.path_reads.are_same_at(location)
+    }
+
+    /// Estimated bytes that a row gains because values get keys and become text.
+    pub(crate) fn added_row_bytes(&self) -> usize {
+        self.properties.added_row_bytes()
     }
 
     /// Maps `batch`, which has all of the file's columns or at least those in

@@ -14,6 +14,9 @@
 //! - String timestamps follow `sql/events/message.sql`: full date and time, years 1900 to 2299, up
 //!   to nine fractional digits. Digits beyond microseconds are cut off, in strings and timestamps
 //!   alike. Further forms that databases write are accepted too: see `time::written`.
+//! - Of several columns, the first value that is not null counts. Columns that the file lacks are
+//!   looked for in its path, as in `team_id=7/`.
+//! - Ids are text, whole numbers (also as decimals and floats), UUIDs or bytes of a fixed length.
 //! - Timestamps, dates and strings without a zone use the mapping's zone (default UTC). A local
 //!   time that does not exist is rejected. A local time that occurs twice is rejected unless the
 //!   mapping selects one of the two.

@@ -24,6 +24,14 @@ use crate::backfill::read::{Batch, DeclaredType};
 /// Maximum size of a buffered row group, which bounds memory when many rows are rejected.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
+/// Columns of a quarantine file behind those of its source.
+pub(super) const PLACE_COLUMNS: [(&str, DataType); 4] = [
+    ("_file", DataType::Utf8),
+    ("_row_group", DataType::Int64),
+    ("_row", DataType::Int64),
+    ("_reason", DataType::Utf8),
+];
+
 /// Writer of one unit's rejected rows. The file appears under its name only when it is complete, by
 /// [`Quarantine::finish`]. A writer that is dropped earlier leaves no file.
 ///
@@ -117,16 +125,12 @@ fn folder(path: &Path) -> &Path {
 /// `fields` plus the four quarantine columns. A quarantine column whose name is taken gets a
 /// leading underscore.
 fn with_place(mut fields: Vec<FieldRef>) -> Schema {
-    let text = DataType::Utf8;
-    let number = DataType::Int64;
-    for (name, data_type) in
-        [("_file", &text), ("_row_group", &number), ("_row", &number), ("_reason", &text)]
-    {
+    for (name, data_type) in PLACE_COLUMNS {
         let mut name = name.to_owned();
         while fields.iter().any(|field| *field.name() == name) {
             name.insert(0, '_');
         }
-        fields.push(Arc::new(Field::new(name, data_type.clone(), false)));
+        fields.push(Arc::new(Field::new(name, data_type, false)));
     }
     Schema::new(fields)
 }

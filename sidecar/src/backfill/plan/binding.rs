@@ -1,5 +1,6 @@
 //! Binding of the mapping to files, which keeps the columns of a load that was begun.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -9,34 +10,38 @@ use crate::backfill::extra::FilledColumn;
 use crate::backfill::ledger::KnownFiles;
 use crate::backfill::map::{Mapper, Mapping};
 
-/// Maximum schemas whose mapper is kept. Files beyond them get mappers of their own.
+/// Maximum mappers that are kept. The oldest gives way to another.
 const KEPT: usize = 64;
 
-/// Mappers of the whole mapping, one for each schema.
+/// Mappers of the whole mapping, one for each schema and for the values that are read of paths.
 #[derive(Debug)]
 pub(super) struct SharedMappers<'a> {
     mapping: &'a Mapping,
     team_id: Option<i64>,
-    bound: Vec<(SchemaRef, Arc<Mapper>)>,
+    bound: VecDeque<(SchemaRef, Arc<Mapper>)>,
 }
 
 impl<'a> SharedMappers<'a> {
     pub(super) fn new(mapping: &'a Mapping, team_id: Option<i64>) -> Self {
-        Self { mapping, team_id, bound: Vec::new() }
+        Self { mapping, team_id, bound: VecDeque::new() }
     }
 
-    /// Binds the mapping to files of `schema`.
+    /// Binds the mapping to a file of `schema`.
     ///
     /// # Errors
     /// Fails if the mapping does not fit.
-    pub(super) fn of(&mut self, schema: &SchemaRef) -> anyhow::Result<Arc<Mapper>> {
-        if let Some((_, mapper)) = self.bound.iter().rfind(|(bound, _)| Arc::ptr_eq(bound, schema)) {
+    pub(super) fn of(&mut self, location: &str, schema: &SchemaRef) -> anyhow::Result<Arc<Mapper>> {
+        let is_same = |(bound, mapper): &&(SchemaRef, Arc<Mapper>)| {
+            Arc::ptr_eq(bound, schema) && mapper.is_same_at(location)
+        };
+        if let Some((_, mapper)) = self.bound.iter().rfind(is_same) {
             return Ok(mapper.clone());
         }
-        let mapper = Arc::new(self.mapping.bind(schema, self.team_id)?);
-        if self.bound.len() < KEPT {
-            self.bound.push((schema.clone(), mapper.clone()));
+        let mapper = Arc::new(self.mapping.bind_at(location, schema, self.team_id)?);
+        if self.bound.len() == KEPT {
+            self.bound.pop_front();
         }
+        self.bound.push_back((schema.clone(), mapper.clone()));
         Ok(mapper)
     }
 }
@@ -65,7 +70,7 @@ impl Binder<'_, '_> {
         identity: &str,
         schema: &SchemaRef,
     ) -> anyhow::Result<FileBinding> {
-        let whole = self.mappers.of(schema);
+        let whole = self.mappers.of(location, schema);
         let (mut begun, mut is_begun_whole, mut earlier) = (None, false, Vec::new());
         for fingerprint in self.known.fingerprints(identity) {
             let mut here = self.known.at(location);
@@ -73,7 +78,7 @@ impl Binder<'_, '_> {
                 here.any(|known| known.identity == identity && known.mapping_fingerprint == fingerprint);
             if whole.as_ref().is_ok_and(|whole| whole.fingerprint() == fingerprint) {
                 is_begun_whole |= is_here;
-            } else if let Some(mapper) = self.earlier(fingerprint, schema)? {
+            } else if let Some(mapper) = self.earlier(fingerprint, location, schema)? {
                 earlier.push(fingerprint.to_owned());
                 begun = begun.or_else(|| is_here.then(|| Arc::new(mapper)));
             }
@@ -86,12 +91,21 @@ impl Binder<'_, '_> {
         Ok(FileBinding { mapper, earlier })
     }
 
-    /// Binds the mapping with the columns of a known load. `None` if that had another mapping.
-    fn earlier(&self, fingerprint: &str, schema: &SchemaRef) -> anyhow::Result<Option<Mapper>> {
+    /// Binds the mapping as a known load did: with the columns of its config, and without the
+    /// values of the path if its version did not read them. `None` if that had another mapping.
+    fn earlier(
+        &self,
+        fingerprint: &str,
+        location: &str,
+        schema: &SchemaRef,
+    ) -> anyhow::Result<Option<Mapper>> {
         let columns = FilledColumn::in_fingerprint(fingerprint)?;
         let SharedMappers { mapping, team_id, .. } = &self.mappers;
-        let mapping = mapping.limited_to(&columns);
-        let mapper = mapping.and_then(|mapping| mapping.bind(schema, *team_id).ok());
-        Ok(mapper.filter(|mapper| mapper.fingerprint() == fingerprint))
+        let limited = mapping.limited_to(&columns);
+        let mapping = limited.as_ref().unwrap_or(mapping);
+        let bound = mapping.bind_at(location, schema, *team_id).ok();
+        let without_path = bound.as_ref().filter(|mapper| mapper.reads_path());
+        let without_path = without_path.and_then(|_| mapping.bind(schema, *team_id).ok());
+        Ok(bound.into_iter().chain(without_path).find(|mapper| mapper.fingerprint() == fingerprint))
     }
 }

@@ -95,7 +95,7 @@ fn figures(
     });
     let row_groups: Vec<PlannedRowGroup> = groups.collect();
     // A mapping that does not fit is reported when the file is bound.
-    let timestamps = mappers.of(&schema).ok().and_then(|mapper| of_file(&mapper, &footer));
+    let timestamps = mappers.of(&object.location, &schema).ok().and_then(|mapper| of_file(&mapper, &footer));
     let bytes = row_groups.iter().fold(0, |bytes: u64, group| bytes.saturating_add(group.bytes));
     FileFigures {
         object,

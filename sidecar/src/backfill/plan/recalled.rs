@@ -35,7 +35,8 @@ fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFi
 /// Returns the files of known bundles, and the objects that are to be read.
 ///
 /// All files of a bundle have equal columns. So if the first one is as recorded and the mapping
-/// gives it the recorded fingerprint, the same holds for the others, whose bytes have not changed.
+/// gives it the recorded fingerprint, the same holds for the others, whose bytes have not changed,
+/// unless their paths have other values.
 pub(super) async fn recalled(
     objects: Vec<Object>,
     schemas: &mut SharedSchemas,
@@ -56,7 +57,9 @@ pub(super) async fn recalled(
         let bound = opened.and_then(|(file, identity)| {
             let schema = schemas.of(&file.footer);
             let FileBinding { mapper, .. } = binder.bind(&first.location, &identity, &schema).ok()?;
-            (mapper.fingerprint() == recorded.mapping_fingerprint).then_some((mapper, schema))
+            let is_same_for_all = || bundle.iter().all(|(object, _)| mapper.is_same_at(&object.location));
+            let is_known = mapper.fingerprint() == recorded.mapping_fingerprint && is_same_for_all();
+            is_known.then_some((mapper, schema))
         });
         let Some((mapper, schema)) = bound else {
             others.extend(bundle.into_iter().map(|(object, _)| object));

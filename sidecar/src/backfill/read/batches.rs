@@ -18,8 +18,6 @@ use super::pages::{LEVEL_BYTES, VIEW_BYTES, width};
 use super::panics::caught;
 use super::row_group::RowGroup;
 
-/// Batches of more rows bring no benefit, however short the rows are.
-const MAX_ROWS: u64 = 65_536;
 /// Bytes of punctuation beside a name in JSON, or of a null.
 const JSON_BYTES: u64 = 8;
 
@@ -296,7 +294,7 @@ fn batch_rows(group: &RowGroupMetaData, projection: &[usize], bounds: MemoryBoun
     let columns = projection.iter().filter_map(|leaf| group.columns().get(*leaf));
     let bytes = columns.map(|column| column_bytes(column, rows)).fold(0, u64::saturating_add);
     let row = (bytes / rows).max(1);
-    as_rows((bounds.batch as u64 / row).clamp(1, MAX_ROWS))
+    as_rows((bounds.batch as u64 / row).max(1)).min(bounds.rows)
 }
 
 /// Returns about the bytes of a column's decoded values, and of their JSON if they are nested.

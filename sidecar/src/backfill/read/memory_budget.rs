@@ -9,12 +9,16 @@ use parquet::errors::ParquetError;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Smaller batches cost more for calls than for rows.
 const MIN_BATCH_BYTES: usize = 64 << 10;
+/// Batches of more rows bring no benefit, however short the rows are.
+const MAX_ROWS: usize = 65_536;
 
 /// Limits, in bytes, on memory in use while one row group is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryBounds {
     /// Target size of a batch.
     pub(crate) batch: usize,
+    /// Maximum number of rows of a batch.
+    pub(crate) rows: usize,
     /// Limit on all pages in memory: a page and a dictionary for each column, further pages that
     /// the batch refers to, and the compressed form of the page that is being read.
     pub(crate) decoded: usize,
@@ -25,12 +29,19 @@ impl MemoryBounds {
     /// The rest is for the values of a batch beside its pages, and for its JSON.
     pub(crate) fn within(memory: usize) -> Self {
         let batch = (memory / 64).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
-        Self { batch, decoded: (memory / 4 * 3).max(MIN_BATCH_BYTES) }
+        Self { batch, rows: MAX_ROWS, decoded: (memory / 4 * 3).max(MIN_BATCH_BYTES) }
     }
 
     /// Returns the memory of a reader that may have `pages` bytes of pages.
     pub(crate) fn memory_for(pages: u64) -> u64 {
         pages.div_ceil(3).saturating_mul(4)
+    }
+
+    /// Limits for rows that grow by `added` bytes each after they are read, so that the growth of a
+    /// batch is no more than a batch.
+    pub(crate) fn for_growth(self, added: usize) -> Self {
+        let rows = self.batch.checked_div(added).unwrap_or(self.rows);
+        Self { rows: rows.clamp(1, self.rows), ..self }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn open_pages<R: ChunkReader>(
 
 /// The load reports a chunk that can't be read, with its place.
 fn first_pages<R: ChunkReader>(input: Arc<R>, chunk: &ColumnChunkMetaData) -> FirstPages {
-    let unlimited = MemoryBounds { batch: usize::MAX, decoded: usize::MAX };
+    let unlimited = MemoryBounds { batch: usize::MAX, rows: usize::MAX, decoded: usize::MAX };
     let budget = Arc::new(MemoryBudget::new(unlimited, 1, 1));
     let pages = Pages::new(input, chunk, 0, budget, 0).and_then(|mut pages| pages.first_pages());
     pages.unwrap_or_default()

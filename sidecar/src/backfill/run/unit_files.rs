@@ -56,7 +56,8 @@ impl UnitFiles {
         Some(opened.map(|(index, file)| {
             let all = 0..file.footer.metadata().num_row_groups();
             let groups = self.row_groups.clone().unwrap_or(all);
-            let columns = bundle.files[index].mapper.projection();
+            let mapper = &bundle.files[index].mapper;
+            let (columns, bounds) = (mapper.projection(), bounds.for_growth(mapper.added_row_bytes()));
             let batches = batches(Arc::clone(&file.reader), &file.footer, groups, columns, bounds);
             UnitFile { index, file, batches }
         }))

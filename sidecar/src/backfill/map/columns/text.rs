@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::make_view;
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BinaryViewArray, RecordBatch};
-use arrow_buffer::{Buffer, NullBuffer};
-use arrow_cast::cast;
-use arrow_schema::DataType;
+use arrow_array::{Array, BinaryViewArray, RecordBatch};
+use arrow_buffer::NullBuffer;
 
+use super::id::id_texts;
 use super::json;
+pub(crate) use super::plain_text::{bytes, is_text};
+use super::plain_text::{plain_texts, repeated, view_in};
 use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 
@@ -29,21 +28,32 @@ pub(crate) enum StringColumn {
         column: FoundColumn,
         /// Replaces null. Without a default, a null is rejected.
         default: Option<String>,
+        floats: FloatText,
     },
+}
+
+/// Text of floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloatText {
+    /// Digits of a whole number. Others are rejected.
+    Whole,
+    Shortest,
 }
 
 impl StringColumn {
     /// Returns one string per row, empty for invalid rows.
     pub(crate) fn read(&self, batch: &RecordBatch, faults: &mut Faults) -> BinaryViewArray {
-        let (target, column, default) = match self {
+        let (target, column, default, floats) = match self {
             Self::Constant(text) => return repeated(text.as_bytes(), batch.num_rows()),
-            Self::Column { target, column, default } => (target, column, default.as_deref()),
+            Self::Column { target, column, default, floats } => (target, column, default.as_deref(), floats),
         };
         let read = column.values(batch).and_then(|values| {
             let texts = if json::is_nested(column.field.data_type()) {
                 json::texts(target, column, &values, faults)?
+            } else if *floats == FloatText::Whole {
+                id_texts(target, column, &values, faults)?
             } else {
-                bytes(&values.array)?
+                plain_texts(&column.field, &values.array)?
             };
             Some(sound(target, &column.name, default, texts, &values, faults))
         });
@@ -51,28 +61,6 @@ impl StringColumn {
             let fillers = absent(&column.name, batch, faults, "");
             BinaryViewArray::from_iter_values(fillers)
         })
-    }
-}
-
-/// Whether values of this type are read as text. A column of nulls has any type.
-pub(crate) fn is_text(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Null => true,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
-}
-
-/// The bytes of a string or binary column, or numbers and booleans as text.
-pub(crate) fn bytes(array: &ArrayRef) -> Option<BinaryViewArray> {
-    match array.data_type() {
-        DataType::BinaryView => array.as_binary_view_opt().cloned(),
-        // By way of strings, because a cast from numbers to bytes gives their memory.
-        DataType::Boolean => bytes(&cast(array, &DataType::Utf8View).ok()?),
-        other if other.is_integer() || other.is_floating() => bytes(&cast(array, &DataType::Utf8View).ok()?),
-        _ => cast(array, &DataType::BinaryView).ok()?.as_binary_view_opt().cloned(),
     }
 }
 
@@ -107,19 +95,12 @@ fn filled(texts: BinaryViewArray, nulls: Option<&NullBuffer>, default: &[u8]) ->
     BinaryViewArray::new(texts.views().iter().enumerate().map(view).collect(), buffers, None)
 }
 
-/// Appends `text` to `buffers` and returns a view of it.
-fn view_in(buffers: &mut Vec<Buffer>, text: &[u8]) -> u128 {
-    let place = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
-    buffers.push(Buffer::from(text));
-    make_view(text, place, 0)
-}
-
 /// Null rows in ascending order.
 pub(crate) fn null_rows(nulls: &NullBuffer) -> impl Iterator<Item = usize> + '_ {
     (0..nulls.len()).filter(|row| nulls.is_null(*row))
 }
 
-fn is_utf8(text: &[u8]) -> bool {
+pub(super) fn is_utf8(text: &[u8]) -> bool {
     is_ascii(text) || simdutf8::basic::from_utf8(text).is_ok()
 }
 
@@ -131,13 +112,6 @@ fn is_ascii(text: &[u8]) -> bool {
     let words = text.as_chunks().0.iter();
     let seen = words.fold(u64::from_ne_bytes(*last), |seen, word| seen | u64::from_ne_bytes(*word));
     seen & NOT_ASCII == 0
-}
-
-/// `text` in each of `rows` rows.
-pub(crate) fn repeated(text: &[u8], rows: usize) -> BinaryViewArray {
-    let mut buffers = Vec::new();
-    let view = view_in(&mut buffers, text);
-    BinaryViewArray::new(vec![view; rows].into(), buffers, None)
 }
 
 /// Rejects every row of a batch that lacks `column`. No values are invented for it.

@@ -40,11 +40,11 @@ impl TimestampColumn {
         Ok(Self::Column { target, column, default, reading })
     }
 
-    /// Name of the source column, unless the source is a constant.
-    pub(crate) fn column(&self) -> Option<&str> {
+    /// Names of the source columns, none if the source is a constant.
+    pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
-            Self::Constant(_) => None,
-            Self::Column { column, .. } => Some(&column.name),
+            Self::Constant(_) => Vec::new(),
+            Self::Column { column, .. } => column.names(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! UUIDs from strings or sixteen bytes.
+//! UUIDs from strings, also of a fixed length, or sixteen bytes.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryViewArray, RecordBatch};
@@ -21,12 +21,14 @@ pub(crate) struct Uuids {
 
 impl Uuids {
     /// # Errors
-    /// Fails if the column is neither a string nor 16 bytes wide.
+    /// Fails if the column is neither a string nor of a UUID's width.
     pub(crate) fn new(column: FoundColumn) -> Result<Self, String> {
         match column.field.data_type() {
-            DataType::FixedSizeBinary(16) => Ok(Self { column }),
+            DataType::FixedSizeBinary(16 | 32 | 36) => Ok(Self { column }),
             other if is_text(other) => Ok(Self { column }),
-            other => Err(format!("{other} is not a UUID: give a column of text or of 16 bytes")),
+            other => Err(format!(
+                "{other} is not a UUID: give a column of text or of 16 bytes, or a namespace, which makes UUIDs of any ids"
+            )),
         }
     }
 

@@ -2,19 +2,27 @@
 //!
 //! All errors are reported at once, before the first row is read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Fields, Schema};
+use arrow_schema::{DataType, Schema};
 
-use super::file::PRESETS;
-use super::find::{FoundColumn, columns, find, missing};
+use super::find::FoundColumn;
+use super::lookup::{Binding, LeafColumn, is_preset};
+use super::path::{PathValue, PathValues};
 use super::team::team_column;
-use super::{ExtraSources, GivenSource, Instant, Mapping, Reading, Timed, ValueSource, digest, foreign};
+use super::{
+    ColumnNames, DerivedUuid, ExtraSources, GivenSource, Instant, Mapping, PathReads, PropertiesSource,
+    Reading, Timed, UuidNames, UuidSource, ValueSource, digest,
+};
 use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
+use crate::backfill::map::columns::event_id::{EventIds, check_joined, check_name};
 use crate::backfill::map::columns::extra::ExtraReader;
 use crate::backfill::map::columns::json;
+use crate::backfill::map::columns::object::PropertiesColumn;
+use crate::backfill::map::columns::plain_text::is_id;
 use crate::backfill::map::columns::team_id::Teams;
-use crate::backfill::map::columns::text::{StringColumn, is_text};
+use crate::backfill::map::columns::text::{FloatText, StringColumn, is_text};
 use crate::backfill::map::columns::timestamp::TimestampColumn;
 use crate::backfill::map::columns::uuid::Uuids;
 use crate::backfill::map::error::MappingError;
@@ -22,22 +30,42 @@ use crate::backfill::map::mapper::Mapper;
 use crate::event_columns::{Invalid, Missing};
 
 impl Mapping {
-    /// Binds the mapping to a file. `schema` is the file's complete schema. `team_id` comes from
-    /// the command line, for a mapping without one.
+    /// Binds the mapping to a file without values in its path. `schema` is the file's complete
+    /// schema. `team_id` comes from the command line, for a mapping without one.
     ///
     /// # Errors
     /// [`MappingError::Unfit`] lists all errors.
     pub(crate) fn bind(&self, schema: &Schema, team_id: Option<i64>) -> Result<Mapper, MappingError> {
-        let mut binding = Binding {
-            fields: &schema.fields,
-            leaves: Vec::new(),
-            faults: Vec::new(),
-            absent: false,
-            has_nested_bytes: false,
-        };
+        self.bind_with(&PathValues::default(), schema, team_id)
+    }
+
+    /// Like [`Mapping::bind`], for the file at `location`. Values in its path, such as
+    /// `team_id=7/`, are columns that the file lacks.
+    ///
+    /// # Errors
+    /// [`MappingError::Unfit`] lists all errors.
+    pub(crate) fn bind_at(
+        &self,
+        location: &str,
+        schema: &Schema,
+        team_id: Option<i64>,
+    ) -> Result<Mapper, MappingError> {
+        self.bind_with(&PathValues::of(location), schema, team_id)
+    }
+
+    fn bind_with(
+        &self,
+        path: &PathValues,
+        schema: &Schema,
+        team_id: Option<i64>,
+    ) -> Result<Mapper, MappingError> {
+        let mut binding = Binding::new(path, &schema.fields);
         let uuid = binding.uuid(&self.uuid);
         let event = binding.text("event", &self.event, None);
-        let properties = binding.json("properties", &self.properties);
+        let given_properties = match &self.properties {
+            PropertiesSource::Value(source) => Some(binding.json("properties", source)),
+            PropertiesSource::Object(_) => None,
+        };
         let timestamp = binding.moment("timestamp", &self.timestamp, None);
         let team = match (self.team_id.as_ref(), team_id) {
             (None, team_id) => binding.unmapped_team(&self.name, team_id),
@@ -49,8 +77,15 @@ impl Mapping {
         let ingested_at = binding.moment("_timestamp", &self.ingested_at, Some(Instant::At(0)));
         let elements_chain = binding.json("elements_chain", &self.elements_chain);
         let extras = binding.extras(&self.extras);
+        // The last one, because it may be of all columns that are not read yet.
+        let properties = match &self.properties {
+            PropertiesSource::Object(source) => {
+                binding.object("properties", source).map(PropertiesColumn::Object)
+            }
+            PropertiesSource::Value(_) => given_properties.flatten().map(PropertiesColumn::Text),
+        };
         let hints = binding.hints(&self.name);
-        let Binding { mut leaves, faults, has_nested_bytes, .. } = binding;
+        let Binding { mut leaves, faults, path_reads, has_nested_bytes, .. } = binding;
         leaves.sort_unstable();
         leaves.dedup();
         let mapper = (|| {
@@ -66,7 +101,8 @@ impl Mapping {
                 ingested_at: ingested_at?,
                 elements_chain: elements_chain?,
                 leaves,
-                fingerprint: self.bound_fingerprint(team_id, &extras, has_nested_bytes),
+                fingerprint: self.bound_fingerprint(team_id, &extras, &path_reads, has_nested_bytes),
+                path_reads,
                 extras: extras.into_iter().map(|extra| extra.reader).collect(),
             })
         })();
@@ -79,25 +115,31 @@ impl Mapping {
 }
 
 impl Mapping {
-    /// Fingerprint of the mapping for a file that fills `extras`. Without any it is what it was
-    /// before loads had these columns, because ledgers contain it. Nested bytes were hexadecimal in
-    /// JSON then, so files with them have another one.
+    /// Fingerprint of the mapping for a file that fills `extras` and has the values of
+    /// `path_reads`. Without any it is what it was before loads had these, because ledgers contain
+    /// it. Nested bytes were hexadecimal in JSON then, so files with them have another one.
     fn bound_fingerprint(
         &self,
         team_id: Option<i64>,
         extras: &[BoundExtra],
+        path_reads: &PathReads,
         has_nested_bytes: bool,
     ) -> String {
         let mut parts = vec![serde_json::json!(self.fingerprint()), serde_json::json!(team_id)];
         if has_nested_bytes {
             parts.push(serde_json::json!("nested bytes are text"));
         }
-        if extras.is_empty() {
-            return digest(&serde_json::json!(parts));
+        if !extras.is_empty() {
+            parts.push(extras.iter().map(|extra| extra.meaning.clone()).collect());
         }
-        let meaning: Vec<&serde_json::Value> = extras.iter().map(|extra| &extra.meaning).collect();
-        parts.push(serde_json::json!(meaning));
-        let digest = digest(&serde_json::json!(parts));
+        // A team of the command line is only compared with the path's.
+        let is_read = |name: &str| team_id.is_none() || name != TEAM_ID;
+        let path: BTreeMap<&String, &PathValue> =
+            path_reads.found().filter(|(name, _)| is_read(name)).collect();
+        if !path.is_empty() {
+            parts.push(serde_json::json!({ "path": path }));
+        }
+        let digest = digest(&parts.into());
         let columns: Vec<FilledColumn> =
             extras.iter().map(|extra| FilledColumn::of(&extra.reader.column)).collect();
         FilledColumn::append(digest, &columns)
@@ -111,49 +153,10 @@ struct BoundExtra {
     meaning: serde_json::Value,
 }
 
-/// State of a binding: the columns found so far and the errors.
-struct Binding<'a> {
-    fields: &'a Fields,
-    leaves: Vec<usize>,
-    faults: Vec<String>,
-    /// Whether a column is missing from the file.
-    absent: bool,
-    /// Whether a struct, map or list has bytes.
-    has_nested_bytes: bool,
-}
-
-/// A column that the mapping names.
-enum LeafColumn<T> {
-    Found(FoundColumn),
-    /// The column is missing and the mapping has a default.
-    Default(T),
-}
+/// Name of the team in a path, also for mappings that don't name it.
+const TEAM_ID: &str = "team_id";
 
 impl Binding<'_> {
-    fn column<T: Clone>(&mut self, target: &str, name: &str, default: Option<&T>) -> Option<LeafColumn<T>> {
-        let problem = match (find(self.fields, name), default) {
-            (Ok(Some(found)), _) => match foreign::check(&found.field) {
-                Ok(()) => {
-                    self.leaves.extend(found.leaves.clone());
-                    self.has_nested_bytes |= json::has_bytes(&found.field);
-                    return Some(LeafColumn::Found(found));
-                }
-                Err(problem) => problem,
-            },
-            (Ok(None), Some(default)) => return Some(LeafColumn::Default(default.clone())),
-            (Ok(None), None) => {
-                self.absent = true;
-                // `uuid` accepts no default: see `file::uuid`.
-                let next =
-                    if target == "uuid" { "name another one" } else { "name another one, or give a default" };
-                missing(self.fields, name, next)
-            }
-            (Err(problem), _) => problem,
-        };
-        self.faults.push(format!("{target} ← {name}: {problem}"));
-        None
-    }
-
     fn extras(&mut self, sources: &ExtraSources) -> Vec<BoundExtra> {
         match sources {
             ExtraSources::ByName(columns) => {
@@ -166,8 +169,8 @@ impl Binding<'_> {
     /// The column of the file with the name of the column, or else of its field.
     fn extra_by_name(&mut self, column: &Arc<ExtraColumn>) -> Option<BoundExtra> {
         let names = [column.name.clone(), column.field.path.join(".")];
-        let found = names.iter().find(|name| !matches!(find(self.fields, name), Ok(None)))?;
-        let origin = ValueSource::Column { name: found.clone(), default: None };
+        let found = names.iter().find(|name| !matches!(self.find(&column.name, name), Ok(None)))?;
+        let origin = ValueSource::Column { name: ColumnNames::one(found.clone()), default: None };
         self.given_extra(&GivenSource { column: column.clone(), origin, reading: Reading::default() })
     }
 
@@ -181,8 +184,10 @@ impl Binding<'_> {
                     LeafColumn::Default(value) => constant(&value),
                     LeafColumn::Found(found) => {
                         let reader =
-                            ExtraReader::new(column.clone(), found, default.clone(), reading.clone());
-                        self.judge(&column.name, name, reader)?
+                            ExtraReader::new(column.clone(), found.clone(), default.clone(), reading.clone());
+                        let reader = self.judge(&column.name, name, reader)?;
+                        self.check_path(&column.name, &found, |row, faults| drop(reader.read(row, faults)))?;
+                        reader
                     }
                 }
             }
@@ -193,21 +198,37 @@ impl Binding<'_> {
         Some(BoundExtra { reader, meaning })
     }
 
-    fn hints(&self, mapping: &str) -> Vec<String> {
-        let columns = self.absent.then(|| format!("the file has: {}", columns(self.fields)));
-        let own = is_preset(mapping)
-            .then(|| "for other columns write a mapping of your own: see mapping.example.toml".to_owned());
-        columns.into_iter().chain(own).collect()
+    fn uuid(&mut self, source: &UuidSource) -> Option<EventIds> {
+        let (namespace, names) = match source {
+            UuidSource::Column(names) => {
+                let column = self.uuid_column(names)?;
+                return self.judge("uuid", names, Uuids::new(column)).map(EventIds::File);
+            }
+            UuidSource::Derived(DerivedUuid { namespace, names }) => (*namespace, names),
+        };
+        match names {
+            UuidNames::Column(names) => {
+                let column = self.uuid_column(names)?;
+                self.judge("uuid", names, check_name(column.field.data_type()))?;
+                Some(EventIds::Derived(namespace, column))
+            }
+            UuidNames::Joined(names) => {
+                let columns: Vec<Option<FoundColumn>> = names
+                    .iter()
+                    .map(|name| {
+                        let column = self.uuid_column(&ColumnNames::one(name.clone()))?;
+                        self.judge("uuid", name, check_joined(column.field.data_type()))?;
+                        Some(column)
+                    })
+                    .collect();
+                Some(EventIds::Joined(namespace, columns.into_iter().collect::<Option<Vec<_>>>()?))
+            }
+        }
     }
 
-    /// Records the error of a column that exists.
-    fn judge<T>(&mut self, target: &str, name: &str, judged: Result<T, String>) -> Option<T> {
-        judged.map_err(|problem| self.faults.push(format!("{target} ← {name}: {problem}"))).ok()
-    }
-
-    fn uuid(&mut self, name: &str) -> Option<Uuids> {
-        match self.column::<Never>("uuid", name, None)? {
-            LeafColumn::Found(column) => self.judge("uuid", name, Uuids::new(column)),
+    fn uuid_column(&mut self, names: &ColumnNames) -> Option<FoundColumn> {
+        match self.column::<Never>("uuid", names, None)? {
+            LeafColumn::Found(column) => Some(column),
             LeafColumn::Default(never) => match never {},
         }
     }
@@ -215,13 +236,23 @@ impl Binding<'_> {
     /// The team without a source in the mapping. A column that the file has is never replaced
     /// without a word, because several teams would become one.
     fn unmapped_team(&mut self, mapping: &str, team_id: Option<i64>) -> Option<Teams> {
-        let fields = self.fields;
-        let fault = match (team_column(fields), team_id) {
-            (None, Some(team)) => return Some(Teams::Constant(team)),
-            (Some(name), None) if is_preset(mapping) => {
-                let origin = ValueSource::Column { name: name.to_owned(), default: None };
-                return self.team(&origin, None);
-            }
+        let column =
+            |name: &str| ValueSource::Column { name: ColumnNames::one(name.to_owned()), default: None };
+        let in_file = team_column(self.fields);
+        let in_path = match in_file {
+            None => self.path_reads.read(TEAM_ID, self.path).flatten(),
+            Some(_) => None,
+        };
+        let fault = match (in_file, team_id) {
+            (None, Some(team)) => match in_path.filter(|other| **other != *team.to_string()) {
+                None => return Some(Teams::Constant(team)),
+                Some(other) => format!(
+                    "team_id: the path has team_id={other}, and the command line --team-id {team}: leave --team-id \
+                     out, or move the file"
+                ),
+            },
+            (None, None) if in_path.is_some() => return self.team(&column(TEAM_ID), None),
+            (Some(name), None) if is_preset(mapping) => return self.team(&column(name), None),
             (Some(name), None) => {
                 format!("team_id: missing in the mapping: add team_id = {name:?}, which the file has")
             }
@@ -254,7 +285,11 @@ impl Binding<'_> {
             }
         };
         match self.column("team_id", name, default.as_ref())? {
-            LeafColumn::Found(column) => self.judge("team_id", name, Teams::new(column, default)),
+            LeafColumn::Found(column) => {
+                let teams = self.judge("team_id", name, Teams::new(column.clone(), default))?;
+                self.check_path("team_id", &column, |row, faults| drop(teams.read(row, faults)))?;
+                Some(teams)
+            }
             LeafColumn::Default(team) => Some(Teams::Constant(team)),
         }
     }
@@ -267,8 +302,8 @@ impl Binding<'_> {
         null: Option<&str>,
     ) -> Option<StringColumn> {
         self.text_of(target, origin, null, |data_type| {
-            let known = is_text(data_type) || data_type.is_integer();
-            known.then_some(()).ok_or_else(|| format!("{data_type} is not text: give a column of text"))
+            let wanted = "give a column of text or whole numbers";
+            is_id(data_type).then_some(()).ok_or_else(|| format!("{data_type} is not text: {wanted}"))
         })
     }
 
@@ -300,7 +335,11 @@ impl Binding<'_> {
             LeafColumn::Found(column) => {
                 self.judge(target, name, check(column.field.data_type()))?;
                 let default = default.clone().or_else(|| null.map(str::to_owned));
-                Some(StringColumn::Column { target: target.into(), column, default })
+                let (target_name, found) = (target.into(), column.clone());
+                let texts =
+                    StringColumn::Column { target: target_name, column, default, floats: FloatText::Whole };
+                self.check_path(target, &found, |row, faults| drop(texts.read(row, faults)))?;
+                Some(texts)
             }
         }
     }
@@ -318,15 +357,14 @@ impl Binding<'_> {
         match self.column(target, name, default.as_ref())? {
             LeafColumn::Default(instant) => Some(TimestampColumn::Constant(instant)),
             LeafColumn::Found(column) => {
-                let moments = TimestampColumn::new(target, column, default.or(null), timed.reading.clone());
-                self.judge(target, name, moments)
+                let reading = timed.reading.clone();
+                let moments = TimestampColumn::new(target, column.clone(), default.or(null), reading);
+                let moments = self.judge(target, name, moments)?;
+                self.check_path(target, &column, |row, faults| drop(moments.read(row, &[0], faults)))?;
+                Some(moments)
             }
         }
     }
-}
-
-fn is_preset(mapping: &str) -> bool {
-    PRESETS.iter().any(|(name, _)| *name == mapping)
 }
 
 /// Default type of a column that accepts no default.

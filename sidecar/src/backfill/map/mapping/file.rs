@@ -6,7 +6,9 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::grammar::{column, origin, timed};
+use super::grammar::{or, origin, required, text, timed};
+use super::identity::uuid;
+use super::object::properties;
 use super::{Instant, Mapping, Reading, Timed, ValueSource, extras};
 use crate::backfill::map::error::MappingError;
 use crate::backfill::map::time::iso8601;
@@ -76,7 +78,7 @@ fn parse(text: &str, name: &str, columns: &[EventColumn]) -> Result<Mapping, Vec
 fn mapping(top: &mut ConfigTable<'_>, name: &str, columns: &[EventColumn]) -> Option<Mapping> {
     let uuid = uuid(top);
     let event = required(top, "event", text);
-    let properties = or(top, "properties", String::new(), text);
+    let properties = properties(top);
     let timestamp = timed(top, "timestamp", instant);
     if !top.holds("timestamp") {
         top.missing("timestamp", "timestamp = \"column\"");
@@ -108,59 +110,6 @@ fn mapping(top: &mut ConfigTable<'_>, name: &str, columns: &[EventColumn]) -> Op
         elements_chain: elements_chain?,
         extras: extras?,
     })
-}
-
-/// Neither a constant nor a default is allowed, because rows that share a uuid are the same event.
-fn uuid(top: &mut ConfigTable<'_>) -> Option<String> {
-    if !top.holds("uuid") {
-        return top.required("uuid", "\"column\"", column);
-    }
-    if !top.holds_table("uuid") {
-        return top.optional("uuid", column);
-    }
-    top.section("uuid", |table| {
-        for key in ["constant", "default"] {
-            table.optional(key, |_| {
-                Err::<(), _>(
-                    "remove it: every event needs a uuid of its own, or it is a duplicate".to_owned(),
-                )
-            });
-        }
-        table.required("column", "\"uuid\"", column)
-    })
-}
-
-fn required<T: Clone>(
-    top: &mut ConfigTable<'_>,
-    key: &str,
-    value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<ValueSource<T>> {
-    if !top.holds(key) {
-        // Reports the missing key and registers it as known.
-        top.required(key, "\"column\"", column);
-        return None;
-    }
-    origin(top, key, value)
-}
-
-fn or<T>(
-    top: &mut ConfigTable<'_>,
-    key: &str,
-    otherwise: T,
-    value: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Option<ValueSource<T>> {
-    if top.holds(key) {
-        origin(top, key, value)
-    } else {
-        // Reads the key only to register it as known.
-        top.optional(key, column);
-        Some(ValueSource::Constant(otherwise))
-    }
-}
-
-/// A string for every row; it may be empty.
-fn text(value: &DeValue<'_>) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| "give a string in quotes".to_owned())
 }
 
 fn instant(value: &DeValue<'_>) -> Result<Instant, String> {

@@ -1,11 +1,15 @@
 //! Lookup of columns by name or dotted path.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType, FieldRef, Fields};
+use arrow_schema::{DataType, Field, FieldRef, Fields};
+
+pub(crate) use super::resolved::ResolvedColumn;
+use super::resolved::coalesce;
+use crate::backfill::map::columns::plain_text::{plain_texts, repeated};
 
 /// Minimum Jaro-Winkler similarity (0 to 1) for suggesting a column in place of a missing one.
 const DID_YOU_MEAN: f64 = 0.8;
@@ -16,17 +20,20 @@ const COLUMNS_SHOWN: usize = 30;
 pub(crate) struct FoundColumn {
     /// Name as written in the mapping.
     pub(crate) name: String,
-    /// Names from the top level down; more than one inside structs.
-    path: Vec<String>,
     pub(crate) field: FieldRef,
-    /// Range of the column's leaves in the file's schema.
-    pub(crate) leaves: Range<usize>,
+    /// The column's leaves in the file's schema.
+    pub(crate) leaves: Vec<usize>,
+    origin: ValueOrigin,
 }
 
-pub(crate) struct ResolvedColumn {
-    pub(crate) array: ArrayRef,
-    /// Nulls of the column combined with the nulls of the enclosing structs.
-    pub(crate) nulls: Option<NullBuffer>,
+#[derive(Debug, Clone)]
+enum ValueOrigin {
+    /// Names from the top level down; more than one inside structs.
+    File(Vec<String>),
+    /// The same value in every row, from the file's path.
+    Path(Option<Arc<str>>),
+    /// At least two columns, of which the first value that is not null counts.
+    FirstOf(Vec<FoundColumn>),
 }
 
 /// Returns the column `name` from the complete, unprojected schema of a file.
@@ -39,8 +46,8 @@ pub(crate) fn find(fields: &Fields, name: &str) -> Result<Option<FoundColumn>, S
         return Err("the file has this column more than once: rename one".to_owned());
     }
     Ok(descend(fields, name, 0).map(|(path, field, leaf)| {
-        let leaves = leaf..leaf + leaf_count(field.data_type());
-        FoundColumn { name: name.to_owned(), path, field, leaves }
+        let leaves = (leaf..leaf + leaf_count(field.data_type())).collect();
+        FoundColumn { name: name.to_owned(), field, leaves, origin: ValueOrigin::File(path) }
     }))
 }
 
@@ -117,22 +124,80 @@ fn names(fields: &Fields, prefix: &str) -> Vec<String> {
 }
 
 impl FoundColumn {
+    /// Column of a value in the file's path. It is text.
+    pub(super) fn in_path(name: &str, value: Option<Arc<str>>) -> Self {
+        let field = Arc::new(Field::new(name, DataType::BinaryView, true));
+        let name = format!("{name} (of the path)");
+        Self { name, field, leaves: Vec::new(), origin: ValueOrigin::Path(value) }
+    }
+
+    pub(super) fn alternatives(
+        name: String,
+        field: FieldRef,
+        leaves: Vec<usize>,
+        columns: Vec<Self>,
+    ) -> Self {
+        Self { name, field, leaves, origin: ValueOrigin::FirstOf(columns) }
+    }
+
+    /// Whether the values are of the file's path alone.
+    pub(super) fn is_in_path(&self) -> bool {
+        matches!(self.origin, ValueOrigin::Path(_))
+    }
+
+    /// Names of the columns that the value is of, in order of preference.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match &self.origin {
+            ValueOrigin::FirstOf(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
+            ValueOrigin::File(_) | ValueOrigin::Path(_) => vec![&self.name],
+        }
+    }
+
+    /// Name of the column without the structs around it.
+    pub(super) fn own_name(&self) -> &str {
+        self.field.name()
+    }
+
     /// Values in `batch`, which may hold all columns of the file or only the projected ones.
     pub(crate) fn values(&self, batch: &RecordBatch) -> Option<ResolvedColumn> {
-        let (first, inner) = self.path.split_first()?;
-        let mut array = batch.column_by_name(first)?.clone();
-        let mut nulls = array.logical_nulls();
-        for name in inner {
-            array = array.as_struct_opt()?.column_by_name(name)?.clone();
-            nulls = NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref());
+        match &self.origin {
+            ValueOrigin::File(path) => in_file(path, batch),
+            ValueOrigin::Path(value) => Some(in_every_row(value.as_deref(), batch.num_rows())),
+            ValueOrigin::FirstOf(columns) => {
+                let values = columns.iter().map(|column| column.values_as(self.field.data_type(), batch));
+                coalesce(values.collect::<Option<Vec<_>>>()?)
+            }
         }
-        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        Some(ResolvedColumn { array, nulls })
+    }
+
+    /// Values as `data_type`, which is that of the column or of text.
+    fn values_as(&self, data_type: &DataType, batch: &RecordBatch) -> Option<ResolvedColumn> {
+        let values = self.values(batch)?;
+        if values.array.data_type() == data_type {
+            return Some(values);
+        }
+        Some(ResolvedColumn { array: Arc::new(plain_texts(&self.field, &values.array)?), ..values })
     }
 }
 
-impl ResolvedColumn {
-    pub(crate) fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+/// Values of a column of the file.
+fn in_file(path: &[String], batch: &RecordBatch) -> Option<ResolvedColumn> {
+    let (first, inner) = path.split_first()?;
+    let mut array = batch.column_by_name(first)?.clone();
+    let mut nulls = array.logical_nulls();
+    for name in inner {
+        array = array.as_struct_opt()?.column_by_name(name)?.clone();
+        nulls = NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref());
     }
+    let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+    Some(ResolvedColumn { array, nulls })
+}
+
+fn in_every_row(value: Option<&str>, rows: usize) -> ResolvedColumn {
+    let array: ArrayRef = match value {
+        Some(value) => Arc::new(repeated(value.as_bytes(), rows)),
+        None => new_null_array(&DataType::BinaryView, rows),
+    };
+    let nulls = array.logical_nulls();
+    ResolvedColumn { array, nulls }
 }

@@ -2,9 +2,17 @@
 
 pub(super) mod file;
 pub(super) mod find;
+mod names;
+mod resolved;
+mod first_of;
+mod path;
+mod lookup;
 mod bind;
 mod foreign;
+mod select;
 mod grammar;
+mod identity;
+mod object;
 mod extras;
 mod team;
 pub(super) mod unread;
@@ -14,6 +22,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub(super) use self::identity::{DerivedUuid, UuidNames, UuidSource};
+pub(super) use self::names::ColumnNames;
+pub(super) use self::object::PropertiesSource;
+pub(super) use self::path::PathReads;
 use super::time::zone::Zone;
 use crate::backfill::extra::{CellValue, ExtraColumn, FilledColumn};
 
@@ -27,10 +39,9 @@ pub(crate) struct Mapping {
     /// Preset name or path, for messages. Excluded from the fingerprint.
     #[serde(skip)]
     pub(super) name: String,
-    /// Always a column, because rows that share a constant would be duplicates.
-    pub(super) uuid: String,
+    pub(super) uuid: UuidSource,
     pub(super) event: ValueSource<String>,
-    pub(super) properties: ValueSource<String>,
+    pub(super) properties: PropertiesSource,
     pub(super) timestamp: Timed,
     /// `None` if the team comes from the command line.
     pub(super) team_id: Option<ValueSource<i64>>,
@@ -65,9 +76,9 @@ pub(super) struct GivenSource {
 /// Source of one column's values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) enum ValueSource<T> {
-    /// A column of the file, by its name or dotted path.
+    /// A column of the file or a value of its path.
     Column {
-        name: String,
+        name: ColumnNames,
         /// Used if the file has no such column, and for null values.
         default: Option<T>,
     },

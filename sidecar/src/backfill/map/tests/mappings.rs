@@ -51,7 +51,7 @@ propertys = "p"
     let wanted = [
         "line 1: distinct_id: is required: add distinct_id = \"column\"",
         "line 2: uuid.default = \"x\": remove it: every event needs a uuid of its own",
-        "line 3: event = 7: give a column of the file in quotes, or a table such as",
+        "line 3: event = 7: give a column of the file in quotes, or { constant = \"7\" } for this value in every row",
         "line 4: properties.constant = \"{}\": a column is given too",
         "line 5: timestamp.zone = \"Mars/Olympus\": is not a time zone",
         "line 5: timestamp.unit = \"minutes\": give \"s\" or \"ms\" or \"us\" or \"ns\"",
@@ -68,6 +68,85 @@ propertys = "p"
         assert!(faults.iter().any(|fault| fault.starts_with(wanted)), "no {wanted:?} in {faults:#?}");
     }
     assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+}
+
+#[test]
+fn faults_of_lists_uuids_and_objects_name_the_next_step() {
+    for (line, wanted) in [
+        ("event = []", "event = []: is empty: give at least one column"),
+        ("event = [\"a\", \"a\"]", "event = [\"a\", \"a\"]: names \"a\" twice: remove one"),
+        ("event = [\"a\", 1]", "event = [\"a\", 1]: give a list of columns in quotes"),
+        ("event = true", "event = true: give a column of the file in quotes, or { constant = \"true\" }"),
+        (
+            "team_id = 7",
+            "team_id = 7: give a column of the file in quotes, or { constant = 7 } for this value",
+        ),
+        (
+            "timestamp = 2026-11-01T10:42:06Z",
+            "timestamp = 2026-11-01T10:42:06Z: give a column of the file in quotes, or { constant = 2026-11-01T10:42:06Z }",
+        ),
+        (
+            "uuid = { joined = [\"a\", \"b\"] }",
+            "uuid.namespace: is required: add namespace = \"…\", any UUID",
+        ),
+        (
+            "uuid = { joined = [\"a\"], namespace = \"x\" }",
+            "uuid.joined = [\"a\"]: give at least two columns, or column = \"…\" for one",
+        ),
+        (
+            "uuid = { column = \"a\", namespace = \"x\" }",
+            "uuid.namespace = \"x\": give a UUID in quotes, the same one for all files of this export",
+        ),
+        (
+            "uuid = { column = \"a\", joined = [\"a\", \"b\"] }",
+            "uuid.joined = [\"a\", \"b\"]: a column is given too",
+        ),
+        ("uuid = { namespace = \"x\" }", "uuid.column: is required: add column = \"uuid\""),
+        (
+            "properties = { columns = [] }",
+            "properties.columns = []: is empty: give at least one column, or \"*\" for all",
+        ),
+        (
+            "properties = { columns = [\"*\"], default = \"x\" }",
+            "properties.default = \"x\": remove it: columns and object make an object of their own",
+        ),
+        (
+            "properties = { columns = [\"*\"], except = [\"*\"] }",
+            "properties.except = [\"*\"]: give names, or the beginning of names such as \"context_*\"",
+        ),
+        (
+            "properties = { column = \"p\", except = [\"a\"] }",
+            "properties.except = [\"a\"]: remove it, or give columns = [\"…\"]",
+        ),
+    ] {
+        let key = line.split(' ').next().expect("a key");
+        let others: Vec<&str> = SMALL.lines().filter(|other| !other.starts_with(key)).collect();
+        let text = format!("{line}\n{}", others.join("\n"));
+        let wanted = format!("line 1: {wanted}");
+        let found = faults(&text);
+        assert!(found.iter().any(|fault| fault.starts_with(&wanted)), "no {wanted:?} in {found:#?}");
+        let Err(MappingError::Faulty { faults, .. }) = parse(&text) else { panic!("faults of {line}") };
+        assert!(faults.iter().all(|fault| fault.quote.is_some()), "{faults:#?}");
+    }
+}
+
+#[test]
+fn a_column_that_was_meant_as_a_constant_is_shown_as_one() {
+    let columns =
+        [("id", DataType::Utf8), ("name", DataType::Utf8), ("at", stamps()), ("who", DataType::Utf8)];
+    let mapping = SMALL.replace("\"name\"", "\"sign-up\"") + "team_id = \"7\"\n";
+    let next = "name another one, give a default, or write";
+    assert_eq!(
+        unfit(&mapping, &columns, None),
+        [
+            format!(
+                "event ← sign-up: the file has no column \"sign-up\": {next} event = {{ constant = \"sign-up\" }} for this value in every row"
+            ),
+            format!(
+                "team_id ← 7: the file has no column \"7\": {next} team_id = {{ constant = 7 }} for this value in every row"
+            ),
+        ]
+    );
 }
 
 #[test]
@@ -94,14 +173,14 @@ fn presets_are_right_and_named_when_another_is_asked_for() {
 fn columns_that_are_missing_or_of_the_wrong_type_are_found_before_the_first_row() {
     let columns = [
         ("ID", DataType::Utf8),
-        ("name", DataType::Float64),
+        ("name", DataType::Boolean),
         ("at", DataType::Int64),
         ("who", DataType::Struct(vec![Arc::new(Field::new("am_i", DataType::Utf8, true))].into())),
     ];
     let faults = unfit(&SMALL.replace("\"who\"", "\"who.amI\""), &columns, None);
     let wanted = [
         "uuid ← id: the file has no column \"id\", did you mean \"ID\"?",
-        "event ← name: Float64 is not text",
+        "event ← name: Boolean is not text",
         "timestamp ← at: Int64 has no unit: add unit =",
         "team_id: missing in the mapping and on the command line",
         "distinct_id ← who.amI: the file has no column \"who.amI\", did you mean \"who.am_i\"?",
@@ -210,6 +289,21 @@ fn a_fingerprint_is_of_the_meaning() {
         SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Rome\" }"),
         SMALL.replace("\"at\"", "{ column = \"at\", zone = \"Europe/Rome\", ambiguous = \"later\" }"),
         format!("{SMALL}team_id = {{ constant = 1 }}"),
+        SMALL.replace("\"who\"", "[\"who\", \"whom\"]"),
+        SMALL.replace("\"who\"", "[\"whom\", \"who\"]"),
+        SMALL.replace("\"id\"", "{ column = \"id\", namespace = \"5ec2a1c4-8f0e-4c8f-9a57-3f8f6f5a7a10\" }"),
+        SMALL.replace("\"id\"", "{ column = \"id\", namespace = \"5ec2a1c4-8f0e-4c8f-9a57-3f8f6f5a7a11\" }"),
+        SMALL.replace(
+            "\"id\"",
+            "{ joined = [\"id\", \"at\"], namespace = \"5ec2a1c4-8f0e-4c8f-9a57-3f8f6f5a7a11\" }",
+        ),
+        format!("{SMALL}properties = {{ columns = [\"*\"] }}"),
+        format!("{SMALL}properties = {{ columns = [\"a\"] }}"),
+        format!("{SMALL}properties = {{ columns = [\"a*\"] }}"),
+        format!("{SMALL}properties = {{ columns = [\"a*\"], except = [\"ab\"] }}"),
+        format!("{SMALL}properties = {{ columns = [\"a*\"], json = [\"ab\"] }}"),
+        format!("{SMALL}properties = {{ columns = [\"a*\"], object = \"ab\" }}"),
+        format!("{SMALL}properties = {{ columns = [\"a*\"], rename = {{ ab = \"c\" }} }}"),
     ] {
         let print = parse(&other).expect("good").fingerprint();
         assert!(!seen.contains(&print), "{other}");
@@ -231,6 +325,14 @@ fn fingerprints_of_core_loads_never_change() {
         [("id", DataType::Utf8), ("name", DataType::Utf8), ("at", stamps()), ("who", DataType::Utf8)];
     let bound = core.bind(&schema(&columns), Some(7)).expect("fits");
     assert_eq!(bound.fingerprint(), "f180b6a4bcc39b9d6a6e33b4878457af43902f93b4f3e12b4bcb566402496fb2");
+    let bound = core.bind_at("s3://b/team=1/x", &schema(&columns), Some(7)).expect("fits");
+    assert_eq!(bound.fingerprint(), "f180b6a4bcc39b9d6a6e33b4878457af43902f93b4f3e12b4bcb566402496fb2");
+    for (name, fingerprint) in [
+        ("posthog-export", "5fcad5fbbdf51b709c2ba640ba3093632041df3394d1190f4894f4412aa5d16d"),
+        ("identity", "5f9c14bf58ca1c9c915445c3fde89b3cffba51fd5b7ac499a19da36cba67b413"),
+    ] {
+        assert_eq!(Mapping::preset(name, &[]).expect("it is there").fingerprint(), fingerprint, "{name}");
+    }
 }
 
 #[test]

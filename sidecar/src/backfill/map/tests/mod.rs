@@ -7,6 +7,7 @@ mod fixtures;
 mod mappings;
 mod moments;
 mod replay;
+mod sources;
 mod timestamps;
 mod writers;
 

@@ -32,10 +32,10 @@ pub(super) fn read(
         }));
     }
     if let Some(fixed) = array.as_fixed_size_binary_opt() {
+        let parse = uuid::parser(&found.field);
         return Some(build(rows, faults, |row| {
-            let raw = <[u8; 16]>::try_from(fixed.value(row));
-            let raw = raw.map_err(|_| (quoted(fixed.value(row)), expected(conversion)))?;
-            Ok(wire_uuid(u128::from_be_bytes(raw)))
+            let uuid = parse(fixed.value(row));
+            uuid.map(wire_uuid).ok_or_else(|| (quoted(fixed.value(row)), expected(conversion)))
         }));
     }
     if let Some(booleans) = array.as_boolean_opt() {

@@ -7,10 +7,10 @@ use arrow_array::{Array, ArrayRef, BinaryViewArray, OffsetSizeTrait};
 use arrow_schema::DataType;
 
 use super::builder::CellRows;
-use super::json_items::{json_list, json_map};
 use super::text_value::expected;
 use crate::backfill::extra::{CellLayout, ExtraValues};
 use crate::backfill::map::columns::json::{self, PairsOfMap};
+use crate::backfill::map::columns::json_items::{json_list, json_map};
 use crate::backfill::map::columns::text::{bytes, is_text, quoted};
 use crate::backfill::map::mapping::find::FoundColumn;
 use crate::backfill::map::reject::Faults;

@@ -4,7 +4,6 @@
 
 mod builder;
 mod fixed;
-mod json_items;
 mod lists;
 mod text_value;
 
@@ -16,7 +15,8 @@ use arrow_schema::DataType;
 use self::builder::CellRows;
 pub(in crate::backfill::map) use self::text_value::value_of_text;
 use super::json;
-use super::text::{StringColumn, absent, is_text};
+use super::plain_text::is_id;
+use super::text::{FloatText, StringColumn, absent, is_text};
 use super::timestamp::check_type;
 use crate::backfill::extra::{CellLayout, CellValue, Cells, ExtraColumn, ExtraValues};
 use crate::backfill::map::mapping::Reading;
@@ -104,6 +104,7 @@ impl ExtraReader {
             target: self.column.name.as_str().into(),
             column: found.clone(),
             default: text,
+            floats: FloatText::Shortest,
         };
         let texts: BinaryViewArray = strings.read(batch, faults);
         let nulls = self.column.is_nullable.then(|| {
@@ -123,16 +124,13 @@ fn check(column: &ExtraColumn, data_type: &DataType, reading: &Reading) -> Resul
         Conversion::Timestamp { .. } | Conversion::Seconds => {
             return check_type(&column.name, data_type, reading);
         }
-        Conversion::Uuid => *data_type == DataType::FixedSizeBinary(16),
+        Conversion::Uuid => matches!(data_type, DataType::FixedSizeBinary(16 | 32 | 36)),
         Conversion::Integer { .. } | Conversion::Float { .. } => is_number,
         Conversion::Boolean => *data_type == DataType::Boolean || data_type.is_integer(),
         Conversion::Enumeration { .. } => data_type.is_integer(),
         _ if json::is_nested(data_type) => return json::check(data_type),
         Conversion::StringArray | Conversion::StringMap => false,
-        _ => {
-            let is_plain = data_type.is_integer() || data_type.is_floating();
-            is_plain || *data_type == DataType::Boolean
-        }
+        _ => is_id(data_type) || *data_type == DataType::Boolean,
     };
     let wanted = &column.sql_type;
     (known || is_text(data_type)).then_some(()).ok_or_else(|| {

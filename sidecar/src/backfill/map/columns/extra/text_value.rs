@@ -1,8 +1,8 @@
 //! Values of a column beyond the core from text, by the rules of `sql/events/conversions.sql`.
 
-use super::json_items::{json_list, json_map};
 use crate::backfill::events::wire_uuid;
 use crate::backfill::extra::{CellLayout, CellValue, ExtraColumn};
+use crate::backfill::map::columns::json_items::{json_list, json_map};
 use crate::backfill::map::columns::uuid;
 use crate::backfill::map::time::iso8601;
 use crate::backfill::map::time::zone::Zone;

@@ -10,11 +10,10 @@ use arrow_array::{
 };
 use arrow_buffer::OffsetBuffer;
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
-use arrow_schema::extension::{ExtensionType, Uuid};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use arrow_schema::{ArrowError, DataType, FieldRef};
 
 use super::pairs::PairsOfMap;
-use crate::backfill::map::columns::text::bytes;
+use crate::backfill::map::columns::plain_text::{bytes, is_uuid};
 
 /// Encoders of this module, where they differ from Arrow's.
 #[derive(Debug)]
@@ -44,10 +43,6 @@ impl EncoderFactory for EventEncoders {
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
     }
-}
-
-fn is_uuid(field: &Field) -> bool {
-    field.extension_type_name() == Some(Uuid::NAME)
 }
 
 /// Bytes as text, as at the top level. Bytes other than UTF-8 are copied, and the row is rejected

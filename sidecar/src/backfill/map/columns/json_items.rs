@@ -7,17 +7,22 @@ use serde_json::value::RawValue;
 
 /// Items of a list: texts as they are, null as an empty text, all else as JSON. Returns `None` for
 /// any other text.
-pub(super) fn json_list(text: &[u8]) -> Option<Vec<String>> {
+pub(in crate::backfill::map) fn json_list(text: &[u8]) -> Option<Vec<String>> {
     let items: Vec<&RawValue> = serde_json::from_slice(text).ok()?;
     items.into_iter().map(item).collect()
 }
 
 /// Fields of an object in their order. Returns `None` for any other text.
-pub(super) fn json_map(text: &[u8]) -> Option<Vec<(String, String)>> {
+pub(in crate::backfill::map) fn json_map(text: &[u8]) -> Option<Vec<(String, String)>> {
+    json_fields(text)?.into_iter().map(|(key, value)| Some((key, item(value)?))).collect()
+}
+
+/// Fields of an object in their order, each with its JSON. Returns `None` for any other text.
+pub(in crate::backfill::map) fn json_fields(text: &[u8]) -> Option<Vec<(String, &RawValue)>> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let fields = reader.deserialize_map(JsonFields).ok()?;
     reader.end().ok()?;
-    fields.into_iter().map(|(key, value)| Some((key, item(value)?))).collect()
+    Some(fields)
 }
 
 fn item(value: &RawValue) -> Option<String> {
