@@ -31,6 +31,7 @@ mod backfill;
 mod backfill_bundles;
 mod backfill_columns;
 mod backfill_cuts;
+mod backfill_exports;
 mod backfill_writers;
 mod backfill_watch;
 mod backfill_undo;
@@ -196,6 +197,7 @@ fn main() -> ExitCode {
         ("backfill_columns", backfill_columns::TESTS),
         ("brokers", brokers::TESTS),
         ("backfill_cuts", backfill_cuts::TESTS),
+        ("backfill_exports", backfill_exports::TESTS),
         ("backfill_writers", backfill_writers::TESTS),
         ("backfill_watch", backfill_watch::TESTS),
         ("backfill_undo", backfill_undo::TESTS),

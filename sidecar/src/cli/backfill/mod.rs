@@ -28,13 +28,22 @@ Examples:
 
 Reads footers only and does not write. The tables must exist: posthouse schema apply.
 
+Mappings by name:
+  posthog-export                       PostHog's own batch exports; add --team-id
+  identity                             columns named as in writable_events
+  segment-tracks, -pages, -identifies  warehouse tables of Segment and RudderStack; add --team-id
+  amplitude, mixpanel, snowplow        exports of these vendors; add --team-id
+
 A mapping.toml names the file's column for each column of the events; mapping.example.toml shows every key:
   uuid = \"id\"
   event = \"name\"
   properties = \"payload\"                                   text, or a struct, map or list
   timestamp = { column = \"at\", zone = \"Europe/Berlin\" }
   team_id = { constant = 7 }                               or --team-id 7
-  distinct_id = { column = \"user\", default = \"anonymous\" }
+  distinct_id = { column = [\"user\", \"device\"], default = \"anonymous\" }   the first that is not null
+  uuid = { column = \"key\", namespace = \"…\" }             a UUID of any id
+  properties = { columns = [\"*\"] }                        all columns that no other key reads
+Columns that a file lacks are looked for in its path, such as team_id=7/.
 Columns that the config has beyond these have keys too; presets fill them by name.
 
 Environment variables of object stores:

@@ -37,7 +37,7 @@ pub(in crate::cli) struct FileArguments {
     #[arg(value_name = "SOURCE", required = true)]
     pub(super) sources: Vec<String>,
 
-    /// Mapping of rows to events: posthog-export, identity, or the path of a mapping.toml (see
+    /// Mapping of rows to events: a name such as posthog-export, or the path of a mapping.toml (see
     /// plan --help)
     #[arg(long, value_name = "NAME|PATH")]
     mapping: String,

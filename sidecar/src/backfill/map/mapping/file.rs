@@ -18,9 +18,15 @@ use crate::config::{Fault, rules};
 use crate::event_columns::EventColumn;
 
 /// Built-in mappings by name.
-pub(crate) const PRESETS: [(&str, &str); 2] = [
+pub(crate) const PRESETS: [(&str, &str); 8] = [
     ("posthog-export", include_str!("../presets/posthog-export.toml")),
     ("identity", include_str!("../presets/identity.toml")),
+    ("segment-tracks", include_str!("../presets/segment-tracks.toml")),
+    ("segment-pages", include_str!("../presets/segment-pages.toml")),
+    ("segment-identifies", include_str!("../presets/segment-identifies.toml")),
+    ("amplitude", include_str!("../presets/amplitude.toml")),
+    ("mixpanel", include_str!("../presets/mixpanel.toml")),
+    ("snowplow", include_str!("../presets/snowplow.toml")),
 ];
 
 /// Keyword for the row's own timestamp.

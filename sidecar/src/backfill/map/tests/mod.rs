@@ -3,6 +3,7 @@
 mod batches;
 mod columns;
 mod extras;
+mod exports;
 mod fixtures;
 mod mappings;
 mod moments;
