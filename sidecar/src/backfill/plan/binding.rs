@@ -109,3 +109,81 @@ impl Binder<'_, '_> {
         Ok(bound.into_iter().chain(without_path).find(|mapper| mapper.fingerprint() == fingerprint))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::backfill::ledger::KnownFile;
+    use crate::backfill::read::footer;
+
+    const FILE: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet/pyarrow-export.parquet");
+
+    fn known(location: &str, fingerprint: &str) -> KnownFile {
+        KnownFile {
+            file: "f".to_owned(),
+            job: "j".to_owned(),
+            location: location.to_owned(),
+            identity: "i".to_owned(),
+            mapping_fingerprint: fingerprint.to_owned(),
+            weights: vec![1],
+            slice_bytes: 1,
+            unit_bytes: 1,
+            rows: 1,
+            bytes: 1,
+            bundle_files: 1,
+            at: "now".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_begun_without_values_of_its_path_keeps_its_defaults() {
+        let text = "uuid = \"uuid\"\nevent = { column = \"kind\", default = \"e\" }\n\
+                    timestamp = \"timestamp\"\ndistinct_id = \"distinct_id\"";
+        let mapping = &Mapping::parse(text, &[]).expect("a good mapping");
+        let footer = footer("f", &File::open(FILE).expect("there")).expect("a good footer");
+        let before = mapping.bind(footer.schema(), Some(7)).expect("fits");
+        let bind = |location: &str, known_files: &[KnownFile], if_loaded| {
+            let mappers = SharedMappers::new(mapping, Some(7));
+            let known = &KnownFiles::new(known_files.to_vec());
+            let mut binder = Binder { mappers, if_loaded, known };
+            binder.bind(location, "i", footer.schema()).expect("fits").mapper
+        };
+        let (here, there) = ("kind=x/f", "kind=x/g");
+        let begun = [known(here, before.fingerprint())];
+        assert_eq!(bind(here, &begun, IfLoaded::Refuse).fingerprint(), before.fingerprint());
+        assert!(!bind(here, &begun, IfLoaded::Refuse).reads_path());
+        for mapper in [
+            bind(here, &[], IfLoaded::Refuse),
+            bind(here, &begun, IfLoaded::LoadAgain),
+            bind(there, &begun, IfLoaded::Refuse),
+        ] {
+            assert!(mapper.reads_path() && mapper.fingerprint() != before.fingerprint());
+        }
+    }
+
+    #[test]
+    fn files_share_a_mapper_if_their_paths_have_the_same_values() {
+        let text = "uuid = \"uuid\"\nevent = { column = \"kind\", default = \"e\" }\n\
+                    timestamp = \"timestamp\"\ndistinct_id = \"distinct_id\"";
+        let mapping = Mapping::parse(text, &[]).expect("a good mapping");
+        let footer = footer("f", &File::open(FILE).expect("there")).expect("a good footer");
+        let mut mappers = SharedMappers::new(&mapping, Some(7));
+        let mut of = |location: &str| mappers.of(location, footer.schema()).expect("fits");
+        let first = of("kind=x/day=1/f");
+        assert!(Arc::ptr_eq(&first, &of("kind=x/day=2/g")));
+        for other in ["kind=y/f", "f"] {
+            let mapper = of(other);
+            assert!(!Arc::ptr_eq(&first, &mapper) && mapper.fingerprint() != first.fingerprint(), "{other}");
+        }
+        // However many there are, each file has its own.
+        for folder in 0..2 * KEPT {
+            let location = format!("kind={folder}/f");
+            let mapper = of(&location);
+            assert!(mapper.is_same_at(&location) && Arc::ptr_eq(&mapper, &of(&location)));
+        }
+        assert!(of("kind=x/f").is_same_at("kind=x/f"));
+    }
+}

@@ -18,7 +18,9 @@ impl FoundColumn {
         if columns.len() == 1 {
             return Ok(columns.pop());
         }
-        let is_same = |column: &Self| column.field.data_type() == first.field.data_type();
+        // Dictionaries of one type have different values.
+        let is_plain = !matches!(first.field.data_type(), DataType::Dictionary(..));
+        let is_same = |column: &Self| is_plain && column.field.data_type() == first.field.data_type();
         // A float has no text that is right for every use.
         let is_mixable =
             |column: &Self| is_id(column.field.data_type()) && !column.field.data_type().is_floating();

@@ -97,6 +97,35 @@ fn every_row_becomes_what_a_reading_of_it_alone_says() {
 }
 
 #[test]
+fn the_first_value_of_several_columns_is_what_a_reading_by_row_says() {
+    let mut random = random();
+    for round in 0..ROUNDS {
+        let rows = random.random_range(0..MAX_ROWS);
+        let columns: Vec<_> = (0..3).map(|_| text_column(&mut random, rows)).collect();
+        let ids = StringArray::from_iter_values((0..rows).map(|row| format!("{row:032x}")));
+        let arrays =
+            ["a", "b", "c"].into_iter().zip(&columns).map(|(name, (array, _))| (name, array.clone()));
+        let arrays = arrays.chain([("id", Arc::new(ids) as ArrayRef)]);
+        let batch = RecordBatch::try_from_iter_with_nullable(arrays.map(|(name, array)| (name, array, true)))
+            .expect("equal lengths");
+        let mapping = parse(
+            "uuid = \"id\"\nevent = \"id\"\ntimestamp = { constant = 2026-11-01T10:42:06Z }\n\
+             distinct_id = [\"a\", \"b\", \"c\"]",
+        );
+        let mapper = mapping.expect("good").bind(&batch.schema(), Some(1));
+        let mapped = mapper.unwrap_or_else(|error| panic!("{error}")).map(&batch);
+        let first = |row: usize| {
+            let has_value = |array: &ArrayRef| !array.logical_nulls().is_some_and(|nulls| nulls.is_null(row));
+            columns.iter().find(|(array, _)| has_value(array)).and_then(|(_, texts)| texts[row].clone())
+        };
+        let wanted: Vec<String> = (0..rows).filter_map(first).collect();
+        let read: Vec<String> = events(&mapped).into_iter().map(|event| event.distinct_id).collect();
+        assert_eq!(read, wanted, "round {round}, {:?}: {:?}", batch.schema(), mapped.rejects);
+        assert_eq!(mapped.rejects.len(), rows - wanted.len(), "round {round}: {:?}", mapped.rejects);
+    }
+}
+
+#[test]
 fn bytes_are_not_copied_where_nothing_is_wrong() {
     let text = BinaryViewArray::from_iter_values([b"longer than a view is".as_slice(), b"b"]);
     let stamps = TimestampMicrosecondArray::from(vec![1, 2]);

@@ -156,6 +156,16 @@ fn columns_inside_a_struct_are_named_by_their_path() {
 }
 
 #[test]
+fn uuids_of_a_file_are_ids_with_hyphens() {
+    for name in ["pyarrow-uuid", "clickhouse-zstd"] {
+        let read = all(name, &identity_but("distinct_id = \"uuid\""), None);
+        let ids: Vec<&str> = read.iter().map(|event| event.distinct_id.as_str()).collect();
+        let wanted = (0..6).map(|n| format!("018f3e5a-7b1c-7def-8abc-00000000000{n}"));
+        assert_eq!(ids, wanted.collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
 fn maps_and_lists_become_json() {
     let read = all("pyarrow-map", &Mapping::preset("identity", &[]).expect("it is there"), None);
     let properties: Vec<&str> = read.iter().map(|event| event.properties.as_str()).collect();
