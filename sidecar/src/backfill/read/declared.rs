@@ -60,7 +60,7 @@ impl DeclaredType {
     }
 
     /// Returns the field with this mark.
-    pub(super) fn mark(self, field: Field) -> Field {
+    pub(crate) fn mark(self, field: Field) -> Field {
         let mut metadata = field.metadata().clone();
         metadata.insert(KEY.to_owned(), format!("{self:?}"));
         field.with_metadata(metadata)

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::json;
 use super::json_items::json_fields;
 use super::plain_text::{is_text, plain_texts};
-use super::text::{StringColumn, absent, quoted};
+use super::text::{StringColumn, absent, is_utf8, quoted};
 use crate::backfill::map::mapping::find::{FoundColumn, ResolvedColumn};
 use crate::backfill::map::reject::Faults;
 
@@ -209,6 +209,8 @@ impl ObjectColumn {
                 }
                 // NaN and infinity are null too.
                 FieldForm::Encoded if value == NULL => {}
+                // Bytes inside are as they are in the file.
+                FieldForm::Encoded if !is_utf8(value) => return Err(wrong("UTF-8")),
                 FieldForm::Encoded => {
                     start_field(text, key);
                     text.extend_from_slice(value);

@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields};
 pub(crate) use super::resolved::ResolvedColumn;
 use super::resolved::coalesce;
 use crate::backfill::map::columns::plain_text::{plain_texts, repeated};
+use crate::backfill::read::DeclaredType;
 
 /// Minimum Jaro-Winkler similarity (0 to 1) for suggesting a column in place of a missing one.
 const DID_YOU_MEAN: f64 = 0.8;
@@ -126,7 +127,7 @@ fn names(fields: &Fields, prefix: &str) -> Vec<String> {
 impl FoundColumn {
     /// Column of a value in the file's path. It is text.
     pub(super) fn in_path(name: &str, value: Option<Arc<str>>) -> Self {
-        let field = Arc::new(Field::new(name, DataType::BinaryView, true));
+        let field = Arc::new(DeclaredType::Text.mark(Field::new(name, DataType::BinaryView, true)));
         let name = format!("{name} (of the path)");
         Self { name, field, leaves: Vec::new(), origin: ValueOrigin::Path(value) }
     }
@@ -175,6 +176,10 @@ impl FoundColumn {
         let values = self.values(batch)?;
         if values.array.data_type() == data_type {
             return Some(values);
+        }
+        if *values.array.data_type() == DataType::Null {
+            let array = new_null_array(data_type, batch.num_rows());
+            return Some(ResolvedColumn { array, ..values });
         }
         Some(ResolvedColumn { array: Arc::new(plain_texts(&self.field, &values.array)?), ..values })
     }

@@ -6,28 +6,33 @@ use arrow_schema::{DataType, Field};
 
 use super::find::FoundColumn;
 use crate::backfill::map::columns::plain_text::is_id;
+use crate::backfill::read::DeclaredType;
 
 impl FoundColumn {
-    /// Column of the first value that is not null. Columns of several types become text. Returns
-    /// `None` for an empty list.
+    /// Column of the first value that is not null. Columns of several types become text. One of
+    /// nulls has any type. Returns `None` for an empty list.
     ///
     /// # Errors
     /// Fails if the types differ and one can't become text.
     pub(super) fn first_of(mut columns: Vec<Self>) -> Result<Option<Self>, String> {
-        let Some(first) = columns.first() else { return Ok(None) };
+        let is_null = |column: &Self| *column.field.data_type() == DataType::Null;
+        let first = columns.iter().find(|column| !is_null(column)).or(columns.first());
+        let Some(first) = first else { return Ok(None) };
         if columns.len() == 1 {
             return Ok(columns.pop());
         }
         // Dictionaries of one type have different values.
         let is_plain = !matches!(first.field.data_type(), DataType::Dictionary(..));
-        let is_same = |column: &Self| is_plain && column.field.data_type() == first.field.data_type();
+        // Sixteen bytes may be a UUID, and a text of sixteen letters is not.
+        let kind = |column: &Self| (column.field.data_type().clone(), DeclaredType::is_text(&column.field));
+        let is_same = |column: &Self| is_null(column) || (is_plain && kind(column) == kind(first));
         // A float has no text that is right for every use.
         let is_mixable =
             |column: &Self| is_id(column.field.data_type()) && !column.field.data_type().is_floating();
         let field = if columns.iter().all(is_same) {
             first.field.clone()
         } else if columns.iter().all(is_mixable) {
-            Arc::new(Field::new(first.field.name(), DataType::BinaryView, true))
+            Arc::new(DeclaredType::Text.mark(Field::new(first.field.name(), DataType::BinaryView, true)))
         } else {
             let types: Vec<String> = columns
                 .iter()

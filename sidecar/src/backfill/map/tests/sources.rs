@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow_array::builder::{Int32Builder, MapBuilder, StringBuilder};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float64Array,
-    Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    Int64Array, NullArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema};
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::{Event, events, parse};
 use crate::backfill::map::mapper::{Mapped, Mapper};
 use crate::backfill::map::{Mapping, MappingError};
+use crate::backfill::read::DeclaredType;
 
 const NAMESPACE: Uuid = Uuid::from_u128(0x5ec2_a1c4_8f0e_4c8f_9a57_3f8f_6f5a_7a10);
 
@@ -109,6 +111,59 @@ fn takes_the_first_column_with_a_value() {
         faults,
         ["distinct_id ← a, b: the file has none of these columns", "the file has: early, late, id"]
     );
+}
+
+#[test]
+fn a_column_of_nulls_has_the_type_of_the_others() {
+    let nulls: ArrayRef = Arc::new(NullArray::new(2));
+    let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(5), Some(6)]));
+    for line in ["timestamp = [\"none\", \"at\"]", "timestamp = [\"at\", \"none\"]"] {
+        let mapped = map(line, vec![("none", nulls.clone()), ("at", at.clone())]);
+        assert_eq!(events(&mapped).iter().map(|event| event.timestamp).collect::<Vec<_>>(), [5, 6]);
+    }
+    let mapped = map("distinct_id = { column = [\"none\", \"none2\"], default = \"d\" }", {
+        vec![("none", nulls.clone()), ("none2", nulls.clone())]
+    });
+    assert_eq!(distinct_ids(&mapped), ["d", "d"]);
+    let mapped = map("properties = { columns = [\"*\"] }", vec![("none", nulls)]);
+    assert_eq!(properties(&mapped), ["{}", "{}"]);
+}
+
+#[test]
+fn a_text_of_sixteen_letters_is_no_uuid_beside_bytes() {
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"sixteen letters!"), None]));
+    let text = texts(&[None, Some("sixteen letters!")]);
+    let columns = || vec![("bytes", bytes.clone()), ("text", text.clone())];
+    for line in ["uuid = [\"text\", \"bytes\"]", "uuid = [\"bytes\", \"text\"]"] {
+        assert!(map(line, columns()).rejects.iter().any(|reject| reject.row == 1), "{line}");
+    }
+    assert_eq!(map("uuid = [\"bytes\"]", columns()).rejects.len(), 1);
+}
+
+#[test]
+fn objects_follow_the_types_that_the_file_declares() {
+    let inner: ArrayRef = Arc::new(BinaryArray::from(vec![b"\xff".as_slice(), b"x"]));
+    let field = Arc::new(Field::new("b", DataType::Binary, true));
+    let nested: ArrayRef = Arc::new(StructArray::from(vec![(field, inner)]));
+    let mapped = map("properties = { columns = [\"*\"] }", vec![("n", nested.clone())]);
+    assert_eq!(properties(&mapped), [r#"{"n":{"b":"x"}}"#]);
+    assert_eq!(mapped.rejects.len(), 1);
+    assert!(mapped.rejects[0].reason.ends_with("in column n is not UTF-8"), "{:?}", mapped.rejects);
+    let mapped = map("properties = { object = \"n\" }", vec![("n", nested)]);
+    assert_eq!(
+        (properties(&mapped).as_slice(), mapped.rejects.len()),
+        ([r#"{"b":"x"}"#.to_owned()].as_slice(), 1)
+    );
+
+    let variant = |name: &str| Field::new(name, DataType::BinaryView, true);
+    let bson = DeclaredType::Bson.mark(variant("a"));
+    let schema = Schema::new(vec![Field::new("id", DataType::Utf8, true), bson]);
+    for line in ["properties = { columns = [\"*\"] }", "distinct_id = [\"a\", \"id\"]"] {
+        let error = mapping(line).bind(&schema, None).expect_err("BSON").to_string();
+        assert!(error.contains("a is BSON, which can't be loaded"), "{error}");
+    }
+    let excepted = mapping("properties = { columns = [\"*\"], except = [\"a\"] }");
+    assert!(excepted.bind(&schema, None).is_ok());
 }
 
 #[test]
@@ -234,6 +289,17 @@ fn a_team_of_the_path_is_read_unless_the_command_line_has_another() {
     assert!(error.contains("team_id: the path has team_id=8, and the command line --team-id 7:"), "{error}");
     let error = bind("x", None).expect_err("no team").to_string();
     assert!(error.contains("team_id: missing in the mapping and on the command line"), "{error}");
+
+    // A column of the file has precedence over the path.
+    let named = batch(vec![
+        ("user_id", texts(&[Some("a")])),
+        ("timestamp", { Arc::new(TimestampMicrosecondArray::from(vec![1])) as ArrayRef }),
+        ("teamId", Arc::new(Int64Array::from(vec![5]))),
+    ]);
+    let error = export.bind_at("team_id=7/x", &named.schema(), Some(7)).expect_err("a column").to_string();
+    assert!(error.contains("the file has the column teamId, and --team-id 7"), "{error}");
+    let error = export.bind_at("team_id=7/x", &named.schema(), None).expect_err("a column").to_string();
+    assert!(error.contains("add team_id = \"teamId\", which the file has"), "{error}");
 }
 
 #[test]
