@@ -115,7 +115,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::backfill::ledger::KnownFile;
+    use crate::backfill::ledger::{KnownFile, UndoMark};
     use crate::backfill::read::footer;
 
     const FILE: &str =
@@ -135,6 +135,8 @@ mod tests {
             bytes: 1,
             bundle_files: 1,
             at: "now".to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
         }
     }
 

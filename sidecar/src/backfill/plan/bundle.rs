@@ -114,7 +114,8 @@ pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings, bundling: Bundl
         bundling == Bundling::SmallFiles && pair.is_some_and(is_alike)
     };
     let candidates = files.iter().enumerate();
-    let candidates = candidates.map(|(index, file)| Candidate { bytes: file.bytes, follows: follows(index) });
+    let candidates =
+        candidates.map(|(index, file)| BundleCandidate { bytes: file.bytes, follows: follows(index) });
     let lengths = lengths(candidates, settings.cut.unit_bytes);
     let mut files = files.into_iter();
     let mut take = |length| Bundle::of_new(files.by_ref().take(length).collect(), settings);
@@ -122,7 +123,7 @@ pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings, bundling: Bundl
 }
 
 /// A file that may join a bundle.
-struct Candidate {
+struct BundleCandidate {
     bytes: u64,
     /// Whether it and the file before it are small and have equal columns.
     follows: bool,
@@ -130,7 +131,7 @@ struct Candidate {
 
 /// Returns the numbers of files of consecutive bundles. A bundle is at most as large as a unit, so
 /// that its slices are as full as those of a large file.
-fn lengths(candidates: impl Iterator<Item = Candidate>, unit_bytes: u64) -> Vec<usize> {
+fn lengths(candidates: impl Iterator<Item = BundleCandidate>, unit_bytes: u64) -> Vec<usize> {
     let (mut lengths, mut open, mut bytes) = (Vec::new(), 0, 0_u64);
     for candidate in candidates {
         let fits = bytes.saturating_add(candidate.bytes) <= unit_bytes && open < MAX_FILES;
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     fn of(bytes: &[u64]) -> Vec<usize> {
-        lengths(bytes.iter().map(|bytes| Candidate { bytes: *bytes, follows: true }), 10)
+        lengths(bytes.iter().map(|bytes| BundleCandidate { bytes: *bytes, follows: true }), 10)
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn files_of_other_columns_are_in_other_bundles() {
         let follows = [true, true, false, true, false];
-        let candidates = follows.map(|follows| Candidate { bytes: 1, follows });
+        let candidates = follows.map(|follows| BundleCandidate { bytes: 1, follows });
         assert_eq!(lengths(candidates.into_iter(), 10), [2, 2, 1]);
     }
 }
