@@ -179,7 +179,7 @@ fn cant_continue(
             let job = begun.map(|known| known.job.as_str()).unwrap_or_default();
             format!(
                 "{location}: job {job} started to load it together with {}, and the sources lack {missing} of them: finish \
-                 the job first with all of its sources (posthouse backfill status {job})",
+                 the job first with all of its sources, or take it back (posthouse backfill undo {job})",
                 files(bundle.file_count as usize - 1)
             )
         })
