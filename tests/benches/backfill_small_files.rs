@@ -16,7 +16,7 @@ use crate::backfill::{empty, parts, peak_rss_mib};
 use crate::report::{Report, median};
 
 /// Figures with a peer, and figures of larger sets without one.
-pub(crate) const HOURLY: &str = "backfill_small_files";
+pub(crate) const HOURLY: &str = "backfill_small_files_hourly";
 pub(crate) const FIVE_MINUTES: &str = "backfill_small_files_year";
 pub(crate) const STORE: &str = "backfill_small_files_s3";
 
