@@ -64,6 +64,7 @@ files![
     "backfill/undo_delete.sql",
     "backfill/undo_files.sql",
     "backfill/undo_flush_log.sql",
+    "backfill/undo_incomplete.sql",
     "backfill/undo_inserts.sql",
     "backfill/undo_judged.sql",
     "backfill/undo_log_oldest.sql",

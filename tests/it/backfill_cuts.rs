@@ -39,10 +39,15 @@ struct Source {
 
 impl Source {
     fn write(site: &Site<'_>) -> anyhow::Result<Self> {
+        Self::with_properties(site, 10)
+    }
+
+    /// Properties have `length` times 32 bytes.
+    fn with_properties(site: &Site<'_>, length: u32) -> anyhow::Result<Self> {
         let source = Self { folder: tempfile::tempdir()? };
         site.query(&format!(
             "INSERT INTO FUNCTION file('{}', Parquet) SELECT if(number % 100 = 7, concat('no-', toString(number)), \
-             toString(generateUUIDv4())) AS uuid, 'e' AS event, repeat(hex(sipHash128(number)), 10) AS properties, \
+             toString(generateUUIDv4())) AS uuid, 'e' AS event, repeat(hex(sipHash128(number)), {length}) AS properties, \
              toDateTime64('2026-03-01 00:00:00', 6, 'UTC') + number AS timestamp, 7 AS team_id, toString(number) AS distinct_id, \
              '' AS elements_hash, timestamp AS created_at, '' AS elements_chain FROM numbers({ROWS})",
             source.place("events.parquet")
@@ -210,7 +215,8 @@ fn a_block_that_another_run_has_stored_meanwhile_is_not_ended(site: &mut Site<'_
     let direct = site.config_mut().clone();
     let line = line_to_the_second_shard(site)?;
     line.delay(Duration::from_millis(20));
-    let source = Source::write(site)?;
+    // A block of some 50 MB, much more than the buffers of the connections hold.
+    let source = Source::with_properties(site, 100)?;
     let (file, quarantine) = (source.place("events.parquet"), source.place("quarantine"));
     // WHEN a load is stalled in the middle of a block
     let command = source.command(&file, &quarantine, &["--no-verify", "--recheck-after", HOLDS]);

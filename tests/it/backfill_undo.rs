@@ -26,6 +26,7 @@ tests! {
     Shared finds_blocks_that_were_stored_and_not_recorded,
     Shared asks_how_to_treat_files_of_other_jobs,
     Shared upgrades_a_ledger_from_before_undo,
+    Shared a_stored_load_stays_known_when_another_record_of_its_file_is_undone,
 }
 
 const ROWS: usize = 20_000;
@@ -386,5 +387,27 @@ fn upgrades_a_ledger_from_before_undo(site: &mut Site<'_>) -> anyhow::Result<()>
     // THEN the load can be undone
     undone(site, &name, &[])?;
     ensure!(left(site)? == 0);
+    Ok(())
+}
+
+fn a_stored_load_stays_known_when_another_record_of_its_file_is_undone(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN a loaded file, and a run that was killed while it recorded the file together with
+    // another
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a.parquet");
+    write(site, &path, 7, 1_000, "0")?;
+    loaded(site, &path)?;
+    site.query(
+        "INSERT INTO {db}.backfill_files SELECT * REPLACE ('killed' AS job, 'part' AS file, 2 AS bundle_files) \
+         FROM {db}.backfill_files SETTINGS distributed_foreground_insert = 1",
+    )?;
+    // WHEN the killed run is undone THEN the same load stores nothing again
+    undone(site, "killed", &[])?;
+    let again = loaded(site, &path)?;
+    ensure!(again["stored"] == 0 && again["before"] == 1_000, "{again:#}");
+    ensure!(left(site)? == 1_000, "{} rows", left(site)?);
     Ok(())
 }

@@ -43,11 +43,27 @@ impl Bundle {
     /// Bundles files that no load has begun.
     pub(super) fn of_new(files: Vec<File>, settings: &LoadSettings) -> Self {
         Self {
-            id: id(&files, settings),
+            id: id_of(&files, settings),
             file_count: u32::try_from(files.len()).unwrap_or(u32::MAX),
             files,
             settings: settings.clone(),
         }
+    }
+
+    /// Bundles the files of a bundle that was begun with this id.
+    pub(super) fn of_begun(id: String, files: Vec<File>, file_count: u32, settings: LoadSettings) -> Self {
+        let mut bundle = Self { id, files, file_count, settings };
+        // Another bundle of the same file may have been undone since, which raises the generation
+        // of new loads. The units of this one keep theirs.
+        if let [file] = bundle.files.as_mut_slice() {
+            let newest = file.generation;
+            let as_begun = newest.up_to().find(|generation| {
+                file.generation = *generation;
+                id_of(std::slice::from_ref(file), &bundle.settings) == bundle.id
+            });
+            file.generation = as_begun.unwrap_or(newest);
+        }
+        bundle
     }
 
     /// Returns the size at which its slices end, in bytes of values.
@@ -88,7 +104,7 @@ impl Bundle {
 
 /// The id of a single file never changes, because ledgers of released versions contain it. That of
 /// several files has the weights too, because a bundle that was recorded in part is recorded again.
-fn id(files: &[File], settings: &LoadSettings) -> String {
+fn id_of(files: &[File], settings: &LoadSettings) -> String {
     let LoadSettings { weights, cut } = settings;
     let (slice_bytes, unit_bytes) = (cut.slice_bytes.to_string(), cut.unit_bytes.to_string());
     let weights = format!("{weights:?}");

@@ -26,6 +26,11 @@ impl LoadGeneration {
         Self(ids.len())
     }
 
+    /// Returns this generation and all before it, the first one first.
+    pub(super) fn up_to(self) -> impl Iterator<Item = Self> {
+        (0..=self.0).map(Self)
+    }
+
     /// Part of an id. The first generation has none, so that ids from before undo stay as they are.
     pub(super) fn part(self) -> Option<String> {
         (self.0 > 0).then(|| format!("generation {}", self.0))

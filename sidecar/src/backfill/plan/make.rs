@@ -242,18 +242,18 @@ fn claim_all(
         files.iter().map(|(file, earlier)| requested(file, earlier)).collect();
     let previous =
         check_previous_loads(&wanted, known, request.if_loaded).map_err(|faults| cant_load(&faults))?;
-    let (mut new, mut begun) = (Vec::new(), BTreeMap::<String, Bundle>::new());
+    let (mut new, mut begun) = (Vec::new(), BTreeMap::<String, (Vec<File>, u32, LoadSettings)>::new());
     for ((file, _), previous) in files.into_iter().zip(previous) {
         match previous {
             PreviousLoad::None => new.push(file),
             PreviousLoad::Begun { bundle: id, file_count, settings } => {
-                let empty = || Bundle { id: id.clone(), files: Vec::new(), file_count, settings };
-                begun.entry(id.clone()).or_insert_with(empty).files.push(file);
+                begun.entry(id).or_insert_with(|| (Vec::new(), file_count, settings)).0.push(file);
             }
         }
     }
     let mut bundles = bundled(new, settings, request.bundling);
-    bundles.extend(begun.into_values());
+    let begun = begun.into_iter();
+    bundles.extend(begun.map(|(id, (files, count, settings))| Bundle::of_begun(id, files, count, settings)));
     bundles.sort_by(|one, other| first_location(one).cmp(&first_location(other)));
     Ok(bundles)
 }

@@ -162,7 +162,7 @@ pub(crate) async fn execute(
         }
     }
     undo.mark(on_step).await?;
-    let is_open = !undo.open_units().await?.is_empty();
+    let is_open = !undo.open_units().await?.is_empty() || undo.is_incomplete().await?;
     undo.wait_until_quiet(is_open, request.answer_holds, on_step).await?;
     undo.take_out(request, on_step).await
 }
@@ -372,6 +372,11 @@ impl<'a> Undo<'a> {
     }
 
     /// A count on a node.
+    /// Whether a load may be about to begin a unit of the files.
+    async fn is_incomplete(&self) -> Result<bool, LedgerError> {
+        Ok(self.count(self.route.any(), "backfill/undo_incomplete.sql").await? > 0)
+    }
+
     async fn count(&self, node: &Node, file: &str) -> Result<u64, LedgerError> {
         let rows: Vec<BTreeMap<String, u64>> = self.rows(node, file, UndoParams::default()).await?;
         Ok(rows.iter().flat_map(BTreeMap::values).copied().next().unwrap_or_default())

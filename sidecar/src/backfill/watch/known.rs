@@ -88,7 +88,9 @@ impl KnownLoads {
                 found.extend(jobs(node, database, Some(job)).await?);
             }
         }
-        let (complete, incomplete): (Vec<Job>, Vec<Job>) = found.into_iter().partition(Job::is_complete);
+        // An undo that is not finished takes rows out that are still counted.
+        let is_loaded = |job: &Job| job.is_complete() && job.undoing_files == 0;
+        let (complete, incomplete): (Vec<Job>, Vec<Job>) = found.into_iter().partition(is_loaded);
         for job in complete {
             self.last_records.remove(&job.job);
             self.complete.insert(job.job);
