@@ -225,8 +225,8 @@ fn refuses_to_delete_the_kept_row_of_a_collapsed_event(site: &mut Site<'_>) -> a
 }
 
 fn finishes_an_undo_that_was_killed() -> anyhow::Result<()> {
-    // GIVEN two loads. The nodes are this test's own: libchdb may abort a node if the one that asked
-    // it resets the connection, as after a kill.
+    // GIVEN two loads. The nodes are this test's own: libchdb may abort a node if the one that
+    // asked it resets the connection, as after a kill.
     let stack = Stack::start(StackSpec::default(), &Progress::Silent)?;
     let site = &Site::new(&stack, "undo_killed")?;
     site.apply()?;
