@@ -16,7 +16,7 @@ use crate::backfill::source::Object;
 type BundleFiles<'k> = Vec<(Object, &'k KnownFile)>;
 
 /// Divides `objects` into those whose bundle the ledger has with the same bytes, as far as a lookup
-/// tells, and the others.
+/// shows, and the others.
 fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFiles<'_>>, Vec<Object>) {
     let (mut bundles, mut others) = (BTreeMap::<&str, BundleFiles<'_>>::new(), Vec::new());
     for object in objects {

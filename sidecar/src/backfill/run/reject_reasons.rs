@@ -10,7 +10,7 @@ use crate::backfill::read::Batch;
 
 /// Reasons counted apart. Reasons name columns, so a file has few of them.
 const MAX_REASONS: usize = 100;
-/// Stands for the reasons beyond [`MAX_REASONS`].
+/// Replaces the reasons beyond [`MAX_REASONS`].
 const OTHERS: &str = "other reasons";
 /// Replaces a value in a reason.
 const VALUE: &str = "…";

@@ -1,4 +1,4 @@
-//! Risk that a row of the job stands for an event of others.
+//! Risk that a row of the job has replaced an event of others in a merge.
 //!
 //! `sharded_events` keeps one row of an event, that with the latest `_timestamp`. If a merge has
 //! kept a row of the job and removed a row of Kafka or of another job, a deletion would lose that

@@ -52,7 +52,7 @@ enum WatchState {
 }
 
 impl WatchedFiles {
-    /// Takes a listing of all sources. A file that has changed begins anew.
+    /// Takes a listing of all sources. A file that has changed starts again.
     pub(crate) fn observe(&mut self, objects: &[Object], now: Instant) {
         let mut before = std::mem::take(&mut self.by_location);
         for object in objects {
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(names(&files, second + MAX_RETRY), ["a"]);
         assert!(files.given_up(&a.location, "cancelled"));
         assert_eq!(names(&files, second + MAX_RETRY * 100), [""; 0]);
-        // A change of the file begins anew.
+        // A change of the file starts again.
         let changed = object(folder.path(), "a", b"12");
         files.observe(&[changed], second);
         assert_eq!(names(&files, second + REST), ["a"]);

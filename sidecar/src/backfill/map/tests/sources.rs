@@ -255,7 +255,7 @@ fn reads_values_of_the_path_as_columns() {
     );
     let faults = bind(&named, &rows, "team=7/x").expect_err("absent");
     assert!(faults.contains(&"the file has: who, id; its path has: team".to_owned()), "{faults:?}");
-    // A default stands for a null of the path and for a name that it lacks.
+    // A default replaces a null of the path and for a name that it lacks.
     let default = mapping("team_id = { column = \"team_id\", default = 3 }");
     for location in ["team_id=__HIVE_DEFAULT_PARTITION__/x", "x"] {
         let mapper = bind(&default, &rows, location).unwrap_or_else(|faults| panic!("{faults:?}"));
