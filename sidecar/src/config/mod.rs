@@ -2,7 +2,10 @@
 
 pub(crate) mod reader;
 pub(crate) mod rules;
-mod password;
+#[allow(dead_code)]
+mod credentials;
+#[allow(dead_code)]
+mod tls;
 mod renamed;
 mod source_text;
 mod quote;
@@ -20,15 +23,15 @@ use std::time::Duration;
 use url::Url;
 
 use crate::event_columns::{EventColumn, EventProfile};
+use crate::secret::Credential;
 
-pub(crate) use self::password::{
-    KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE, Password,
-};
+pub(crate) use self::credentials::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
 pub(crate) use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;
 pub(crate) use self::source_text::Fault;
+pub(crate) use self::tls::{Tls, TlsIdentity, Verification};
 
 /// Database and cluster share the documented name.
 pub(crate) const DEFAULT_DATABASE: &str = "posthog";
@@ -146,10 +149,10 @@ pub(crate) enum Reconcile {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClickHouse {
     pub(crate) user: String,
-    /// File of the password, read if the environment has none.
-    pub(crate) password_file: Option<PathBuf>,
-    /// The password, from the environment or the file. `None` for a user without one.
-    pub(crate) password: Option<Password>,
+    /// `None` for a user without a password.
+    pub(crate) password: Option<Credential>,
+    /// For `https` URLs.
+    pub(crate) tls: Tls,
     /// A node that does not answer within this time is unreachable.
     pub(crate) timeout: Duration,
     /// The settings profile of the nodes themselves, used by Kafka tables and their views.
@@ -223,8 +226,7 @@ pub struct Kafka {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Login {
     pub(crate) user: String,
-    /// From [`KAFKA_PASSWORD_VARIABLE`] or the file that the config names.
-    pub(crate) password: Password,
+    pub(crate) password: Credential,
 }
 
 /// Ingestion of events from their topic into `sharded_events`.
@@ -247,6 +249,9 @@ pub(crate) struct Events {
     pub(crate) poll_timeout: Duration,
     /// Number of a shard's last blocks that are remembered, so that a replayed block is dropped.
     pub(crate) deduplication_window: u32,
+    /// Whether views of events carry `optimize_skip_unused_shards = 1`, which a query can't turn
+    /// off.
+    pub(crate) views_skip_unused_shards: bool,
     pub(crate) profile: EventProfile,
     /// The columns of the profile, then those of the config.
     pub(crate) columns: Vec<EventColumn>,

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::consumer::consumer;
+use super::credentials::CredentialKeys;
 use super::reader::ConfigTable;
-use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, Password, password, rules};
+use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, rules};
 use crate::event_columns::EventProfile;
+use crate::secret::Credential;
 
 /// The documented topic of persons.
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
@@ -69,8 +71,7 @@ pub(crate) struct Postgres {
     pub(crate) database: String,
     /// A role with REPLICATION that may read both tables.
     pub(crate) user: String,
-    /// From [`POSTGRES_PASSWORD_VARIABLE`] or the file that the config names.
-    pub(crate) password: Option<Password>,
+    pub(crate) password: Option<Credential>,
     /// Name of the logical replication slot.
     pub(crate) slot: String,
     pub(crate) publication: String,
@@ -227,7 +228,7 @@ fn postgres(
     let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
     let database = table.required("database", r#""posthog""#, rules::text);
     let user = table.required("user", r#""posthouse""#, rules::text);
-    let (_, password) = password::password(table, base, POSTGRES_PASSWORD_VARIABLE);
+    let password = CredentialKeys::password(POSTGRES_PASSWORD_VARIABLE).read(table, base);
     Some(Postgres {
         slot: table.or("slot", DEFAULT_SLOT, rules::identifier),
         publication: table.or("publication", DEFAULT_SLOT, rules::identifier),

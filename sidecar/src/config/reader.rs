@@ -177,6 +177,12 @@ impl<'s> ConfigTable<'s> {
         self.source.report(at, self.key_path(key), value, problem.into());
     }
 
+    /// Warns about the value of a `key` that is present.
+    pub(crate) fn warn(&self, key: &str, problem: impl Into<String>) {
+        let at = self.entries.get_key_value(key).map_or(0, |(key, _)| key.span().start);
+        self.source.warn(at, self.key_path(key), problem.into());
+    }
+
     /// Whether `key` is present, valid or not.
     pub(crate) fn holds(&self, key: &str) -> bool {
         self.entries.get(key).is_some()

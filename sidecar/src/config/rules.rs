@@ -77,6 +77,13 @@ pub(crate) fn text(value: &DeValue<'_>) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// A program and its arguments, such as `["aws-token", "--region", "eu-west-1"]`.
+pub(crate) fn command(value: &DeValue<'_>) -> Checked<Vec<String>> {
+    let example = "give a list of the program and its arguments, such as [\"/usr/local/bin/token\"]";
+    let words = value.as_array().filter(|words| !words.is_empty()).ok_or(example)?;
+    words.iter().map(|word| text(word.get_ref())).collect()
+}
+
 /// A string that is safe inside a SQL literal: no quotes of any kind, no backslash.
 pub(crate) fn literal(value: &DeValue<'_>) -> Checked<String> {
     let text = text(value)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::consumer::consumer;
+use super::credentials::{CredentialKeys, KEY_PASSWORD_VARIABLE};
 use super::event_columns;
-use super::password::password;
 use super::persons::persons;
 use super::reader::ConfigTable;
 use super::{
@@ -15,7 +15,7 @@ use super::{
     DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_ROLES, DEFAULT_SERVER_PROFILE,
     DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER,
     DEFAULT_WEIGHT, Daemon, Events, HostPort, IngestNode, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles,
-    NodeRole, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, TopicsSync, rules,
+    NodeRole, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, Tls, TopicsSync, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -83,9 +83,10 @@ fn clickhouse(table: &mut ConfigTable<'_>, base: &Path) -> ClickHouse {
     let user = table.or("user", DEFAULT_USER, rules::literal);
     let timeout = rules::duration(Duration::from_secs(1)..=MAX_TIMEOUT);
     let timeout = table.or("timeout", DEFAULT_TIMEOUT, timeout);
-    let (password_file, password) = password(table, base, PASSWORD_VARIABLE);
+    let password = CredentialKeys::password(PASSWORD_VARIABLE).read(table, base);
+    let tls = table.section("tls", |table| Tls::read(table, base, KEY_PASSWORD_VARIABLE));
     let server_profile = table.or("server_profile", DEFAULT_SERVER_PROFILE, rules::literal);
-    ClickHouse { user, password_file, password, timeout, server_profile }
+    ClickHouse { user, password, tls, timeout, server_profile }
 }
 
 /// Values that must be unique in the cluster, each with the first replica that has it.
@@ -192,10 +193,11 @@ fn kafka(table: &mut ConfigTable<'_>, base: &Path) -> Option<Kafka> {
 /// A user and a password, or neither.
 fn login(table: &mut ConfigTable<'_>, base: &Path) -> Option<Login> {
     let user = table.optional("user", rules::text);
-    let (_, password) = password(table, base, KAFKA_PASSWORD_VARIABLE);
+    let keys = CredentialKeys::password(KAFKA_PASSWORD_VARIABLE);
+    let password = keys.read(table, base);
     match (user, password) {
         (Some(user), Some(password)) => Some(Login { user, password }),
-        (Some(_), None) if !table.holds("password_file") => {
+        (Some(_), None) if !keys.are_in(table) => {
             let problem = format!("has no password: set {KAFKA_PASSWORD_VARIABLE}, or give password_file");
             table.fault("user", problem);
             None
@@ -226,6 +228,7 @@ fn events(table: &mut ConfigTable<'_>, database: &str) -> Events {
             DEFAULT_DEDUPLICATION_WINDOW,
             rules::integer(1..=MAX_WINDOW),
         ),
+        views_skip_unused_shards: table.or("views_skip_unused_shards", false, rules::boolean),
         profile,
         columns,
     }

@@ -319,7 +319,8 @@ fn the_password_file_is_read_from_the_folder_of_the_config() {
     assert!(missing.contains("line 2: clickhouse.password_file = \"secret\": can't read"), "{missing}");
     std::fs::write(folder.path().join("secret"), "hunter2\n").expect("a file");
     let config = Config::parse(&text, folder.path()).expect("a config");
-    assert_eq!(config.clickhouse.password.as_ref().map(Password::reveal), Some("hunter2"));
+    let password = config.clickhouse.password.as_ref().map(Credential::secret);
+    assert_eq!(password, Some("hunter2".to_owned().into()));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 

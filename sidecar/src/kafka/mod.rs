@@ -206,7 +206,7 @@ fn client_config(kafka: &Kafka) -> ClientConfig {
             .set("security.protocol", "SASL_PLAINTEXT")
             .set("sasl.mechanism", "PLAIN")
             .set("sasl.username", &login.user)
-            .set("sasl.password", login.password.reveal());
+            .set("sasl.password", login.password.secret().reveal());
     }
     config
 }

@@ -87,7 +87,7 @@ pub(super) fn client(url: &Url, access: &ClickHouse) -> Client {
         .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
         .with_compression(Compression::None);
     match &access.password {
-        Some(password) => client.with_password(password.reveal()),
+        Some(password) => client.with_password(password.secret().reveal()),
         None => client,
     }
 }

@@ -107,7 +107,7 @@ impl Connection {
                 "the broker does not support SASL PLAIN",
             ));
         }
-        let token = format!("\0{}\0{}", login.user, login.password.reveal());
+        let token = format!("\0{}\0{}", login.user, login.password.secret().reveal());
         let token = SaslAuthenticateRequest::default().with_auth_bytes(token.into());
         let answer = self.ask(SASL_AUTHENTICATE, &token)?;
         match (answer.error_code.err(), answer.error_message) {

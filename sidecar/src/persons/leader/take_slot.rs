@@ -12,6 +12,7 @@ use crate::config::HostPort;
 use crate::persons::checkpoint::CheckpointStore;
 use crate::persons::postgres::session::{OPTIONS, Session, quoted};
 use crate::persons::postgres::{slot, slot_creation};
+use crate::secret::{Credential, Secret};
 
 /// Interval between two checks of the slot's lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
@@ -78,7 +79,8 @@ impl Leader<'_> {
     /// faster.
     pub(super) async fn take_slot(&self) -> anyhow::Result<Option<(HeldSlot, History)>> {
         let postgres = self.source.postgres;
-        let password = postgres.password.as_ref().map_or("", |password| password.reveal());
+        let password = postgres.password.as_ref().map(Credential::secret);
+        let password = password.as_ref().map_or("", Secret::reveal);
         let HostPort { host, port } = &postgres.address;
         let config = ReplicationConfig::new(
             host.as_str(),

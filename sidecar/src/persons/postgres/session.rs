@@ -118,7 +118,7 @@ impl Session {
             .keepalives_retries(KEEPALIVE_RETRIES)
             .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
         if let Some(password) = &config.password {
-            wanted.password(password.reveal());
+            wanted.password(password.secret().reveal());
         }
         let address = config.address.to_string();
         let connected = timeout(LOGIN_TIMEOUT, wanted.connect(NoTls)).await;
