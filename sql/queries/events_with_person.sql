@@ -19,3 +19,6 @@ LEFT JOIN
 {% filter indent(4, true) %}{% include 'queries/live_distinct_ids.sql' %}{% endfilter %}
 ) AS live USING (distinct_id)
 WHERE (team_id = {team_id:Int64}) AND (timestamp >= {since:DateTime64(6, 'UTC')}) AND (timestamp < {until:DateTime64(6, 'UTC')})
+{%- if events.views_skip_unused_shards %}
+SETTINGS optimize_skip_unused_shards = 1
+{%- endif %}

@@ -13,6 +13,7 @@ use crate::seed;
 tests! {
     Shared a_query_of_one_distinct_id_asks_its_shard_alone,
     Shared answers_are_those_of_all_shards,
+    Shared a_view_picks_shards_for_every_user_if_the_config_says_so,
 }
 
 /// The weights of the shared stack.
@@ -137,6 +138,27 @@ fn answers_are_those_of_all_shards(site: &mut Site<'_>) -> anyhow::Result<()> {
         }
     }
     subqueries_run_where_their_rows_are(site, &ids)
+}
+
+fn a_view_picks_shards_for_every_user_if_the_config_says_so(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a view that picks shards, and events of random distinct ids
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    site.set("events", "views_skip_unused_shards", true);
+    let ids = events(site, &mut random)?;
+    for (id, shard) in ids.iter().filter(|(id, _)| id != "''") {
+        // WHEN a user without the setting asks for one id THEN its shard alone is asked
+        let view = format!("{{db}}.events_with_person(team_id = 7, {ALWAYS}) WHERE distinct_id = {id}");
+        let plan = site.query(&format!("EXPLAIN SELECT event FROM {view} {ALL_SHARDS}"))?;
+        ensure!(asked(&plan) == [*shard], "{id} asks {:?}, not {shard}: {plan}", asked(&plan));
+        // THEN the answer is that of the table
+        let count = |from: &str| site.query(&format!("SELECT count() FROM {from} {ALL_SHARDS}"));
+        let table = format!("{{db}}.events WHERE team_id = 7 AND distinct_id = {id}");
+        let (viewed, stored) = (count(&view)?, count(&table)?);
+        ensure!(viewed == stored, "{id} has {viewed} events in the view, and {stored} in the table");
+    }
+    // THEN the schema has no difference
+    site.must(&["schema", "plan"])?;
+    Ok(())
 }
 
 /// Fails unless a row of `id` on a wrong shard is missed by queries that pick their shards, and by

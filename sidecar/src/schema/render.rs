@@ -54,6 +54,7 @@ struct EventsValues<'a> {
     batch_rows: u32,
     poll_timeout_ms: u128,
     deduplication_window: u32,
+    views_skip_unused_shards: bool,
     #[serde(flatten)]
     columns: ColumnsValues<'a>,
 }
@@ -108,6 +109,7 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
             batch_rows: events.batch_rows,
             poll_timeout_ms: events.poll_timeout.as_millis(),
             deduplication_window: events.deduplication_window,
+            views_skip_unused_shards: events.views_skip_unused_shards,
             columns: ColumnsValues::new(&events.columns),
         },
         persons: config.persons.as_ref().map(|persons| {
