@@ -17,7 +17,8 @@ prints it.
 **How they run.** Each function is a pool of processes beside the server (`executable_pool`): up to
 16, one for each thread of a query that calls it. ClickHouse sends the arguments of a block (at most
 65,409 rows by default) through a pipe and reads the results back. An answer depends only on its
-row.
+row, and for personOf, personOfKey, personKnown and personSnapshot also on the node's person index,
+of which all rows of a block see one generation.
 
 **Cost.** Most of the time per row is the copy of the arguments through the pipe, not the rule. A
 call on few rows costs the round trip of a block, so filter first. On three machines with two cores,

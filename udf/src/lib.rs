@@ -26,6 +26,7 @@ pub mod person;
 pub mod process;
 pub mod serve;
 pub mod shard;
+pub mod snapshot;
 pub mod signature;
 pub mod texts;
 pub mod wire;

@@ -2,14 +2,14 @@
 //!
 //! The template sets the values that all functions share. `stderr_reaction` is `throw`, because a
 //! program writes to stderr only why it fails, and this belongs in the query's error.
-//! `deterministic` is set because a result depends only on the block. `lifetime` is 0 because the
+//! `deterministic` is set where a result depends only on the block. `lifetime` is 0 because the
 //! file changes only with an install, which reloads it.
 
 use std::path::Path;
 
 use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, context};
-use posthouse_udf::functions::{FUNCTIONS, RESULT_NAME};
+use posthouse_udf::functions::{FUNCTIONS, RESULT_NAME, Reads};
 
 const TEMPLATE: &str = include_str!("functions.xml.jinja");
 
@@ -59,7 +59,8 @@ pub fn functions_xml(program: &str) -> anyhow::Result<String> {
             let arguments: Vec<_> = arguments
                 .map(|argument| context! { name => argument.name, type => argument.data_type.to_string() })
                 .collect();
-            context! { name => function.name, arguments, returns => function.returns.to_string() }
+            let deterministic = u8::from(function.reads == Reads::Arguments);
+            context! { name => function.name, arguments, returns => function.returns.to_string(), deterministic }
         })
         .collect();
     let mut environment = Environment::new();

@@ -2,7 +2,7 @@
 //!
 //! It measures the cost of the pipes and the format alone.
 
-use posthouse_udf::functions::{Argument, Function, Type};
+use posthouse_udf::functions::{Argument, Function, Reads, Type};
 use posthouse_udf::process::pipes;
 use posthouse_udf::serve::serve;
 
@@ -14,6 +14,7 @@ static NOOP: Function = Function {
     bad_input: "None.",
     instead: "0.",
     examples: &[],
+    reads: Reads::Arguments,
     rule: |block, answer| {
         let mut strings = block.strings(0)?;
         for _ in strings.by_ref() {

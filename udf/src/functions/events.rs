@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use thiserror::Error;
 
-use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
+use super::{Argument, DISTINCT_ID, Example, Function, Reads, RuleError, Type};
 use crate::fingerprint::{Event, fingerprint};
 use crate::kafka;
 use crate::wire::{Answer, Block, Consumed};
@@ -35,6 +35,7 @@ pub(super) static KAFKA_PARTITION: Function = Function {
         Example { call: "kafkaPartition('abc', toUInt32(10))", answer: "7" },
         Example { call: "kafkaPartition('21', toUInt32(1))", answer: "0" },
     ],
+    reads: Reads::Arguments,
     rule: answer_kafka_partition,
 };
 
@@ -59,6 +60,7 @@ pub(super) static EVENT_FINGERPRINT: Function = Function {
             answer: "c373c068-4c01-8b54-8c61-dccd49f4399a",
         },
     ],
+    reads: Reads::Arguments,
     rule: answer_event_fingerprint,
 };
 

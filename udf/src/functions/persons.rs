@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{Argument, Example, Function, RuleError, Type};
+use super::{Argument, Example, Function, Reads, RuleError, Type};
 use crate::person::{Uneven, Version, latest, latest_person};
 use crate::wire::{Block, Consumed};
 
@@ -42,6 +42,7 @@ pub(super) static PERSON_LATEST: Function = Function {
             answer: "01000000-0000-0000-0000-000000000002",
         },
     ],
+    reads: Reads::Arguments,
     rule: |block, answer| {
         each(block, |versions| {
             let person = latest_person(versions);
@@ -67,6 +68,7 @@ pub(super) static PERSON_IS_LIVE: Function = Function {
             answer: "0",
         },
     ],
+    reads: Reads::Arguments,
     rule: |block, answer| {
         each(block, |versions| {
             let live = latest(versions).is_some_and(|latest| !latest.is_deleted);

@@ -1,6 +1,6 @@
 //! Functions on shards: shard key, owning shard, moves after a weight change.
 
-use super::{Argument, DISTINCT_ID, Example, Function, RuleError, Type};
+use super::{Argument, DISTINCT_ID, Example, Function, Reads, RuleError, Type};
 use crate::shard::{Weights, shard_keys};
 use crate::wire::{Answer, Block, Consumed, Packed};
 
@@ -27,6 +27,7 @@ pub(super) static SHARD_KEY: Function = Function {
         Example { call: "shardKey('')", answer: "2202906307356721367" },
         Example { call: "shardKey(unhex('FFFE00'))", answer: "12793098633036600534" },
     ],
+    reads: Reads::Arguments,
     rule: answer_shard_key,
 };
 
@@ -42,6 +43,7 @@ pub(super) static SHARD_OF: Function = Function {
         Example { call: "shardOf('user-2', [3, 0, 2]::Array(UInt32))", answer: "3" },
         Example { call: "shardOf('user-3', [0, 5, 0, 7, 1]::Array(UInt32))", answer: "2" },
     ],
+    reads: Reads::Arguments,
     rule: answer_shard_of,
 };
 
@@ -59,6 +61,7 @@ pub(super) static SHARD_MOVE: Function = Function {
         },
         Example { call: "shardMove('user-0', [1]::Array(UInt32), [1, 1]::Array(UInt32))", answer: "(1,1)" },
     ],
+    reads: Reads::Arguments,
     rule: answer_shard_move,
 };
 

@@ -211,6 +211,11 @@ impl<'a> Block<'a> {
         self.rows.start.saturating_add(1)..
     }
 
+    /// Whether these are the first rows of the whole block.
+    pub fn is_first(&self) -> bool {
+        self.rows.start == 0
+    }
+
     /// Returns the result of a rule that has read a whole block. Blocks come in pieces if the last
     /// argument is the only `String`, and then the result is that of its reader.
     pub fn whole(&self) -> Consumed {

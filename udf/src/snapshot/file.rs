@@ -1,0 +1,232 @@
+//! Lookups in one file of an index.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::checksums::VerifiedChunks;
+use super::directory::{self, RecordRange, bucket_of, place_of};
+use super::header::{Header, Sections};
+use super::mapping::Mapping;
+use super::prefetch::prefetch;
+use super::writer::decode_version;
+use super::{Entry, HEADER_BYTES, Hashed, Identity, LINE, RECORD, SnapshotError};
+use crate::person::Version;
+
+/// Records of a bucket that are compared one by one. A larger bucket is the work of somebody who
+/// chose the ids, and is searched by halves.
+const MAX_SCANNED: u64 = 16;
+
+/// A file of an index, open for lookups.
+#[derive(Debug)]
+pub struct SnapshotFile {
+    path: PathBuf,
+    mapping: Mapping,
+    header: Header,
+    sections: Sections,
+    verified: VerifiedChunks,
+}
+
+/// A record: the hashes of an id and its person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) id: Hashed,
+    pub(super) person_id: u128,
+    /// Number of the record in its file.
+    number: u64,
+}
+
+impl SnapshotFile {
+    /// Opens a file of the index `identity`.
+    ///
+    /// # Errors
+    /// Fails if the file is missing, damaged, of another format or of another index. Damage of a
+    /// record is found at its first use.
+    pub fn open(path: &Path, identity: &Identity) -> Result<Self, SnapshotError> {
+        let unreadable = |source| SnapshotError::unreadable(path, source);
+        let file = File::open(path).map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?.len();
+        if found == 0 {
+            let expected = u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
+            return Err(SnapshotError::Length { path: path.to_owned(), expected, found });
+        }
+        let mapping = Mapping::new(&file).map_err(unreadable)?;
+        let header = Header::read(mapping.bytes(), found, path)?;
+        if header.identity != *identity {
+            return Err(SnapshotError::Foreign { path: path.to_owned() });
+        }
+        let sections = header.sections().ok_or_else(|| SnapshotError::damaged(path, "header"))?;
+        let sums = mapping.bytes().get(HEADER_BYTES.saturating_add(sections.checksums)..).unwrap_or_default();
+        if xxh3_64(sums) != header.checksums_sum
+            || sums.len() / 8 != sections.checksums.div_ceil(super::CHUNK)
+        {
+            return Err(SnapshotError::damaged(path, "checksums"));
+        }
+        let sums = sums.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
+        Ok(Self { path: path.to_owned(), verified: VerifiedChunks::new(sums), mapping, header, sections })
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> u64 {
+        self.header.entries
+    }
+
+    /// Entries that are deletions.
+    pub fn deletions(&self) -> u64 {
+        self.header.deletions
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.header.length
+    }
+
+    /// Returns the entry of an id.
+    ///
+    /// # Errors
+    /// Fails if the part of the file that has it is damaged.
+    pub fn entry(&mut self, id: Hashed) -> Result<Option<Entry>, SnapshotError> {
+        let range = self.range(id.key)?;
+        match self.find(range, id)? {
+            Some(record) => self.versioned(record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns all entries in the order of their hashes.
+    pub fn into_entries(mut self) -> impl Iterator<Item = Result<Entry, SnapshotError>> {
+        let count = self.header.entries;
+        (0..count).map(move |number| {
+            let record = self.record(number)?;
+            self.versioned(record)
+        })
+    }
+
+    /// Checks every byte.
+    ///
+    /// # Errors
+    /// Fails if a part is damaged.
+    pub fn verify(&mut self) -> Result<(), SnapshotError> {
+        self.verified(0, self.sections.checksums, "content").map(drop)
+    }
+
+    /// Begins to fetch the line of the directory for a key.
+    #[inline]
+    pub(super) fn prefetch_directory(&self, key: u64) {
+        let (line, _) = place_of(bucket_of(key, self.header.buckets));
+        let position = self.sections.directory.saturating_add(line.saturating_mul(LINE));
+        if let Some(byte) = self.body().get(position) {
+            prefetch(byte);
+        }
+    }
+
+    /// Begins to fetch the first records of a bucket.
+    #[inline]
+    pub(super) fn prefetch_records(&self, range: RecordRange) {
+        let position = usize::try_from(range.start).unwrap_or(usize::MAX).saturating_mul(RECORD);
+        if range.start < range.end
+            && let Some(byte) = self.body().get(position)
+        {
+            prefetch(byte);
+        }
+    }
+
+    /// Returns the records among which those of a key are.
+    #[inline]
+    pub(super) fn range(&mut self, key: u64) -> Result<RecordRange, SnapshotError> {
+        let (line, place) = place_of(bucket_of(key, self.header.buckets));
+        let start = self.sections.directory.saturating_add(line.saturating_mul(LINE));
+        let bytes = self.verified(start, start.saturating_add(2 * LINE), "directory")?;
+        let lines = bytes.as_chunks::<LINE>().0;
+        let range = match lines {
+            [line, next, ..] => directory::range(line, next, place),
+            _ => RecordRange::default(),
+        };
+        Ok(RecordRange { end: range.end.min(self.header.entries), ..range })
+    }
+
+    /// Returns the record of an id.
+    #[inline]
+    pub(super) fn find(&mut self, range: RecordRange, id: Hashed) -> Result<Option<Record>, SnapshotError> {
+        let mut number = self.first_from(range, id)?;
+        while number < range.end {
+            let record = self.record(number)?;
+            if record.id >= id {
+                return Ok(Some(record).filter(|record| record.id == id));
+            }
+            number = number.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// Returns the first record of a key.
+    #[inline]
+    pub(super) fn find_key(&mut self, range: RecordRange, key: u64) -> Result<Option<Record>, SnapshotError> {
+        let mut number = self.first_from(range, Hashed { key, check: 0 })?;
+        while number < range.end {
+            let record = self.record(number)?;
+            if record.id.key >= key {
+                return Ok(Some(record).filter(|record| record.id.key == key));
+            }
+            number = number.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// Returns a record from which a scan of the range finds `id` soon.
+    fn first_from(&mut self, range: RecordRange, id: Hashed) -> Result<u64, SnapshotError> {
+        let RecordRange { mut start, mut end } = range;
+        while end.saturating_sub(start) > MAX_SCANNED {
+            let middle = start.midpoint(end);
+            if self.record(middle)?.id < id {
+                start = middle;
+            } else {
+                end = middle;
+            }
+        }
+        Ok(start)
+    }
+
+    fn versioned(&mut self, record: Record) -> Result<Entry, SnapshotError> {
+        let width = usize::try_from(self.header.version_bytes).unwrap_or(1);
+        let number = usize::try_from(record.number).unwrap_or(usize::MAX);
+        let start = self.sections.versions.saturating_add(number.saturating_mul(width));
+        let bytes = self.verified(start, start.saturating_add(width), "versions")?;
+        let mut encoded = [0; 16];
+        for (to, from) in encoded.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        let decoded = decode_version(u128::from_le_bytes(encoded), self.header.min_version);
+        let (version, is_deleted) = decoded.ok_or_else(|| SnapshotError::damaged(&self.path, "versions"))?;
+        Ok(Entry { id: record.id, version: Version { version, is_deleted, person_id: record.person_id } })
+    }
+
+    #[inline]
+    fn record(&mut self, number: u64) -> Result<Record, SnapshotError> {
+        let start = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
+        let bytes = self.verified(start, start.saturating_add(RECORD), "records")?;
+        let field = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).copied();
+        let record = (|| {
+            let id = Hashed { key: u64::from_le_bytes(field(0)?), check: u64::from_le_bytes(field(8)?) };
+            let person = bytes.get(16..).and_then(<[u8]>::first_chunk).copied()?;
+            Some(Record { id, person_id: u128::from_le_bytes(person), number })
+        })();
+        record.ok_or_else(|| SnapshotError::damaged(&self.path, "records"))
+    }
+
+    /// Returns bytes after the header, once their checksums are right.
+    #[inline]
+    fn verified(&mut self, start: usize, end: usize, part: &'static str) -> Result<&[u8], SnapshotError> {
+        let body = self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default();
+        let body = body.get(..self.sections.checksums).unwrap_or_default();
+        match body.get(start..end) {
+            Some(bytes) if self.verified.are_undamaged(body, start, end) => Ok(bytes),
+            _ => Err(SnapshotError::damaged(&self.path, part)),
+        }
+    }
+
+    fn body(&self) -> &[u8] {
+        self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default()
+    }
+}

@@ -1,0 +1,189 @@
+//! Lookups in the current generation of an index.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::file::Record;
+use super::{FileName, Hashed, Manifest, SnapshotError, SnapshotFile};
+
+/// Lookups that are under way together. Their cache misses overlap.
+pub const BATCH: usize = 32;
+
+/// The result of a lookup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// The id is not in the index, deleted, or shares its key with another one.
+    #[default]
+    Unknown,
+    /// The id has this person.
+    Person(u128),
+}
+
+/// An index, open for lookups.
+#[derive(Debug)]
+pub struct PersonIndex {
+    folder: PathBuf,
+    manifest: Manifest,
+    stamp: Stamp,
+    /// From old to new.
+    files: Vec<(FileName, SnapshotFile)>,
+}
+
+/// The identity of a manifest's file: inode, modification time and length. Each publication makes a
+/// new file, milliseconds after the last one at least.
+type Stamp = (u64, i64, i64, u64);
+
+impl PersonIndex {
+    /// Opens the current generation.
+    ///
+    /// # Errors
+    /// Fails if the manifest or one of its files is missing, damaged, or of another index.
+    pub fn open(folder: &Path) -> Result<Self, SnapshotError> {
+        // A file can be removed between the manifest and its opening if a generation follows.
+        let mut last = None;
+        for _ in 0..OPEN_ATTEMPTS {
+            let stamp = stamp(folder)?;
+            let manifest = Manifest::read(folder)?;
+            match open_files(folder, &manifest, Vec::new()) {
+                Ok(files) => return Ok(Self { folder: folder.to_owned(), manifest, stamp, files }),
+                Err(error) => last = Some(error),
+            }
+            if self::stamp(folder)? == stamp {
+                break;
+            }
+        }
+        Err(last.unwrap_or_else(|| SnapshotError::Missing { path: Manifest::path(folder) }))
+    }
+
+    /// Opens a newer generation, if there is one. Files that both have stay open.
+    ///
+    /// # Errors
+    /// Fails as [`PersonIndex::open`].
+    pub fn refresh(&mut self) -> Result<(), SnapshotError> {
+        let mut last = None;
+        for _ in 0..OPEN_ATTEMPTS {
+            let stamp = stamp(&self.folder)?;
+            if stamp == self.stamp {
+                return last.map_or(Ok(()), Err);
+            }
+            let manifest = Manifest::read(&self.folder)?;
+            let known = if manifest.identity == self.manifest.identity {
+                std::mem::take(&mut self.files)
+            } else {
+                Vec::new()
+            };
+            match open_files(&self.folder, &manifest, known) {
+                Ok(files) => {
+                    (self.manifest, self.stamp, self.files) = (manifest, stamp, files);
+                    return Ok(());
+                }
+                // The files that were open are closed, so the next call opens all.
+                Err(error) => (self.stamp, last) = (Stamp::default(), Some(error)),
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
+    /// The generation that lookups see.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Entries of all files. An id that has changed is in several of them.
+    pub fn entries(&self) -> u64 {
+        self.files.iter().map(|(_, file)| file.entries()).sum()
+    }
+
+    /// Returns the entry of an id, also that of a deleted one.
+    ///
+    /// # Errors
+    /// Fails if a part of a file is damaged.
+    pub fn entry(&mut self, id: Hashed) -> Result<Option<super::Entry>, SnapshotError> {
+        for (_, file) in self.files.iter_mut().rev() {
+            if let Some(entry) = file.entry(id)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks up ids, up to [`BATCH`] of them together.
+    ///
+    /// # Errors
+    /// Fails if a part of a file is damaged.
+    pub fn find(&mut self, ids: &[Hashed; BATCH]) -> Result<[Found; BATCH], SnapshotError> {
+        self.find_by(ids, |id| id.key, |file, range, id| file.find(range, *id))
+    }
+
+    /// Looks up keys, up to [`BATCH`] of them together.
+    ///
+    /// # Errors
+    /// Fails if a part of a file is damaged.
+    pub fn find_keys(&mut self, keys: &[u64; BATCH]) -> Result<[Found; BATCH], SnapshotError> {
+        let mut found = self.find_by(keys, |key| *key, |file, range, key| file.find_key(range, *key))?;
+        if !self.manifest.shared_keys.is_empty() {
+            for (found, key) in found.iter_mut().zip(keys) {
+                if self.manifest.shared_keys.binary_search(key).is_ok() {
+                    *found = Found::Unknown;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks up a batch in every file, the newest first. Each step begins the fetches of the next
+    /// one for the whole batch.
+    #[inline(always)]
+    fn find_by<T>(
+        &mut self,
+        batch: &[T; BATCH],
+        key: impl Fn(&T) -> u64,
+        find: impl Fn(
+            &mut SnapshotFile,
+            super::directory::RecordRange,
+            &T,
+        ) -> Result<Option<Record>, SnapshotError>,
+    ) -> Result<[Found; BATCH], SnapshotError> {
+        let mut found = [None; BATCH];
+        for (_, file) in self.files.iter_mut().rev() {
+            batch.iter().for_each(|id| file.prefetch_directory(key(id)));
+            let mut ranges = [super::directory::RecordRange::default(); BATCH];
+            for (range, id) in ranges.iter_mut().zip(batch) {
+                *range = file.range(key(id))?;
+                file.prefetch_records(*range);
+            }
+            for ((found, range), id) in found.iter_mut().zip(ranges).zip(batch) {
+                if found.is_none()
+                    && let Some(record) = find(file, range, id)?
+                {
+                    *found = Some(match record.person_id {
+                        super::NO_PERSON => Found::Unknown,
+                        person_id => Found::Person(person_id),
+                    });
+                }
+            }
+        }
+        Ok(found.map(Option::unwrap_or_default))
+    }
+}
+
+/// How often an index is opened while its generations follow each other.
+const OPEN_ATTEMPTS: u32 = 10;
+
+fn stamp(folder: &Path) -> Result<Stamp, SnapshotError> {
+    let path = Manifest::path(folder);
+    let file = path.metadata().map_err(|source| SnapshotError::unreadable(&path, source))?;
+    Ok((file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+}
+
+fn open_files(
+    folder: &Path,
+    manifest: &Manifest,
+    mut known: Vec<(FileName, SnapshotFile)>,
+) -> Result<Vec<(FileName, SnapshotFile)>, SnapshotError> {
+    let mut open = |name: &FileName| match known.iter().position(|(known, _)| known == name) {
+        Some(place) => Ok(known.swap_remove(place)),
+        None => SnapshotFile::open(&name.path(folder), &manifest.identity).map(|file| (*name, file)),
+    };
+    manifest.files.iter().map(&mut open).collect()
+}

@@ -1,0 +1,252 @@
+//! Random histories against a map, and every kind of damage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::index::BATCH;
+use super::*;
+use crate::person::Version;
+
+/// Bytes of the header that have a meaning.
+const HEADER_FIELDS: usize = 104;
+const IDENTITY: Identity = Identity { seed: 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978, source: 7 };
+
+fn random() -> StdRng {
+    let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// Writes a file of these entries.
+fn write(folder: &Path, name: u64, entries: &BTreeMap<Hashed, Version>) -> FileSummary {
+    let versions = entries.values().map(|version| version.version);
+    let range = versions.map(VersionRange::of).reduce(|range, next| range.with(next.min));
+    let entries = entries.iter().map(|(id, version)| Ok(Entry { id: *id, version: *version }));
+    let range = range.unwrap_or(VersionRange::of(0));
+    write_file(&FileName(name).path(folder), IDENTITY, range, entries.len() as u64, entries).unwrap()
+}
+
+fn manifest(generation: u64, files: &[u64], shared_keys: Vec<u64>) -> Manifest {
+    Manifest {
+        identity: IDENTITY,
+        generation,
+        published_ms: 1,
+        fresh_ms: 2,
+        offsets: vec![3, 4],
+        files: files.iter().map(|name| FileName(*name)).collect(),
+        shared_keys,
+    }
+}
+
+fn any_version(random: &mut StdRng) -> Version {
+    let person_id = if random.random_ratio(1, 20) { 0 } else { random.random() };
+    Version { version: random.random_range(-5..1 << 40), is_deleted: random.random_ratio(1, 5), person_id }
+}
+
+/// The answer that SQL gives for a version.
+fn answer(version: Option<&Version>) -> Found {
+    match version.filter(|version| !version.is_deleted && version.person_id != 0) {
+        Some(version) => Found::Person(version.person_id),
+        None => Found::Unknown,
+    }
+}
+
+#[test]
+fn every_id_has_its_newest_person_after_each_generation() {
+    let mut random = random();
+    for round in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let count = [0, 1, 50, 3_000][round % 4];
+        let mut all: BTreeMap<Hashed, Version> = BTreeMap::new();
+        let mut names = Vec::new();
+        let mut index = None;
+        for generation in 1..=random.random_range(1..5) {
+            let mut changed = BTreeMap::new();
+            for _ in 0..count / generation {
+                let known = random.random_ratio(1, 3).then(|| all.keys().next().copied()).flatten();
+                // Few distinct keys, so that some are shared by two ids.
+                let new = Hashed { key: random.random::<u64>() << 40, check: random.random() };
+                changed.insert(known.unwrap_or(new), any_version(&mut random));
+            }
+            all.extend(&changed);
+            names.push(generation);
+            write(folder.path(), generation, &changed);
+            let mut keys: Vec<u64> = all.keys().map(|id| id.key).collect();
+            keys.sort_unstable();
+            let mut shared: Vec<u64> =
+                keys.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
+            shared.dedup();
+            manifest(generation, &names, shared.clone()).publish(folder.path()).unwrap();
+
+            let index = match &mut index {
+                None => index.insert(PersonIndex::open(folder.path()).unwrap()),
+                Some(index) => {
+                    index.refresh().unwrap();
+                    index
+                }
+            };
+            assert_eq!(index.manifest().generation, generation);
+            let mut asked: Vec<Hashed> = all.keys().copied().collect();
+            asked.extend((0..100).map(|_| Hashed { key: random.random(), check: random.random() }));
+            asked.extend(all.keys().map(|id| Hashed { check: id.check ^ 1, ..*id }).take(100));
+            for ids in asked.chunks(BATCH) {
+                let mut batch = [ids[0]; BATCH];
+                batch[..ids.len()].copy_from_slice(ids);
+                let (by_id, by_key) =
+                    (index.find(&batch).unwrap(), index.find_keys(&batch.map(|id| id.key)).unwrap());
+                for ((id, by_id), by_key) in batch.iter().zip(by_id).zip(by_key) {
+                    assert_eq!(by_id, answer(all.get(id)), "{id:?}");
+                    let same_key: Vec<_> =
+                        all.range(Hashed { check: 0, ..*id }..=Hashed { check: u64::MAX, ..*id }).collect();
+                    let wanted = match same_key[..] {
+                        [(_, version)] => answer(Some(version)),
+                        _ => Found::Unknown,
+                    };
+                    assert_eq!(by_key, wanted, "{id:?}");
+                }
+            }
+            for id in asked.sample(&mut random, 50) {
+                let entry = index.entry(*id).unwrap().map(|entry| entry.version);
+                let stored = all.get(id).map(|version| {
+                    let person_id = if version.is_deleted { 0 } else { version.person_id };
+                    Version { person_id, ..*version }
+                });
+                assert_eq!(entry, stored);
+            }
+        }
+    }
+}
+
+#[test]
+fn hashes_are_those_of_the_engine() {
+    // SELECT bitXor(sipHash64('user-1'), sipHash64(toInt64(2))), bitXor(sipHash64(''),
+    // sipHash64(toInt64(-1)))
+    assert_eq!(
+        person_key(2, b"user-1"),
+        crate::shard::shard_key(b"user-1") ^ crate::shard::shard_key(&2_i64.to_le_bytes())
+    );
+    let one = IDENTITY.hashed(2, b"user-1");
+    for (team_id, distinct_id) in [(3, &b"user-1"[..]), (2, b"user-2"), (2, b"")] {
+        let other = IDENTITY.hashed(team_id, distinct_id);
+        assert!(one.key != other.key && one.check != other.check);
+    }
+    let elsewhere = Identity { seed: 1, ..IDENTITY }.hashed(2, b"user-1");
+    assert!(elsewhere.key == one.key && elsewhere.check != one.check);
+}
+
+#[test]
+fn an_entry_takes_at_most_forty_bytes() {
+    let mut random = random();
+    let folder = tempfile::tempdir().unwrap();
+    let version = |random: &mut StdRng| Version {
+        version: random.random_range(0..1 << 46),
+        is_deleted: false,
+        person_id: random.random(),
+    };
+    let all: BTreeMap<_, _> = (0..50_000)
+        .map(|_| (Hashed { key: random.random(), check: random.random() }, version(&mut random)))
+        .collect();
+    let summary = write(folder.path(), 1, &all);
+    let bytes = summary.length as f64 / summary.entries as f64;
+    assert!(bytes <= 40.0, "{bytes} bytes");
+}
+
+#[test]
+fn damage_of_any_byte_is_an_error_or_changes_no_answer() {
+    let mut random = random();
+    let folder = tempfile::tempdir().unwrap();
+    let all: BTreeMap<_, _> = (0..4_000)
+        .map(|_| (Hashed { key: random.random(), check: random.random() }, any_version(&mut random)))
+        .collect();
+    write(folder.path(), 1, &all);
+    let path = FileName(1).path(folder.path());
+    let good = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for round in 0..400 {
+        let mut bytes = good.clone();
+        match round % 4 {
+            // A bit in the header, at the end, or anywhere; or the end is missing.
+            0 => bytes[random.random_range(0..HEADER_FIELDS)] ^= 1 << random.random_range(0..8),
+            1 => *bytes.iter_mut().rev().nth(random.random_range(0..16)).unwrap() ^= 0x40,
+            2 => bytes[random.random_range(HEADER_BYTES..good.len())] ^= 1 << random.random_range(0..8),
+            _ => bytes.truncate(random.random_range(0..good.len())),
+        }
+        fs::write(&path, bytes).unwrap();
+        let looked_up = SnapshotFile::open(&path, &IDENTITY)
+            .and_then(|mut file| all.keys().map(|id| file.entry(*id)).collect::<Result<Vec<_>, _>>());
+        match looked_up {
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            }
+            Ok(found) => {
+                for (entry, (id, version)) in found.into_iter().zip(&all) {
+                    let entry = entry.unwrap_or_else(|| panic!("{id:?} is missing"));
+                    assert_eq!((entry.id, entry.version.version), (*id, version.version));
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 400, "a damaged file was not refused");
+}
+
+#[test]
+fn a_missing_foreign_or_newer_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || PersonIndex::open(folder.path()).unwrap_err();
+    assert!(matches!(open(), SnapshotError::Missing { .. }));
+    manifest(1, &[1], Vec::new()).publish(folder.path()).unwrap();
+    assert!(matches!(open(), SnapshotError::Missing { .. }), "the base is missing");
+
+    let path = FileName(1).path(folder.path());
+    let other = Identity { source: 8, ..IDENTITY };
+    write_file(&path, other, VersionRange::of(0), 0, []).unwrap();
+    assert!(matches!(open(), SnapshotError::Foreign { .. }));
+    fs::write(&path, "").unwrap();
+    assert!(matches!(open(), SnapshotError::Length { .. }));
+    fs::write(&path, vec![b'x'; 10_000]).unwrap();
+    assert!(matches!(open(), SnapshotError::Format { found: 0, .. }));
+
+    fs::write(Manifest::path(folder.path()), b"phcurren\x02\0\0\0 of a newer posthouse").unwrap();
+    assert!(matches!(open(), SnapshotError::Format { found: 2, .. }));
+    fs::write(Manifest::path(folder.path()), "no manifest").unwrap();
+    assert!(matches!(open(), SnapshotError::Damaged { .. } | SnapshotError::Format { found: 0, .. }));
+}
+
+#[test]
+fn random_bytes_are_no_panic() {
+    let mut random = random();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for _ in 0..500 {
+        let mut bytes = vec![0; random.random_range(1..12_000)];
+        rand::Rng::fill_bytes(&mut random, &mut bytes);
+        bytes.splice(0..0, *b"phperson\x01\0\0\0");
+        fs::write(&path, &bytes).unwrap();
+        assert!(SnapshotFile::open(&path, &IDENTITY).is_err());
+        let _ = Manifest::read(folder.path());
+    }
+}
+
+#[test]
+fn entries_out_of_order_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = |key| {
+        Ok(Entry {
+            id: Hashed { key, check: 1 },
+            version: Version { version: 1, is_deleted: false, person_id: 1 },
+        })
+    };
+    for (number, keys) in [(1, [2, 1]), (2, [1, 1])] {
+        let path = FileName(number).path(folder.path());
+        assert!(write_file(&path, IDENTITY, VersionRange::of(1), 2, keys.map(entry)).is_err());
+    }
+    let path = FileName(3).path(folder.path());
+    assert!(write_file(&path, IDENTITY, VersionRange::of(1), 1, [1, 2].map(entry)).is_err(), "too many");
+    assert!(write_file(&path, IDENTITY, VersionRange::of(1), 1, []).is_err(), "the file exists");
+}
