@@ -22,6 +22,7 @@ mod schema;
 mod takeover;
 mod udf;
 mod persons;
+mod person_index;
 mod backfill;
 mod squash;
 mod supervise;

@@ -126,6 +126,8 @@ files![
     "inspect/databases.sql",
     "inspect/definition.sql",
     "inspect/detached_tables.sql",
+    "inspect/distinct_id_count.sql",
+    "inspect/distinct_id_versions.sql",
     "inspect/exists.sql",
     "inspect/format.sql",
     "inspect/http_ports.sql",

@@ -56,6 +56,7 @@ mod materialize;
 mod network;
 mod node_settings;
 mod people;
+mod person_of;
 mod persons;
 mod persons_audit;
 mod persons_dba;
@@ -163,6 +164,7 @@ fn main() -> ExitCode {
         ("node_settings", node_settings::TESTS),
         ("named_collections", named_collections::TESTS),
         ("udf", udf::TESTS),
+        ("person_of", person_of::TESTS),
         ("functions", functions::TESTS),
         ("settings", settings::TESTS),
         ("engines", engines::TESTS),

@@ -182,6 +182,32 @@ const COMMANDS: &[CommandCodes] = &[
         ],
     },
     CommandCodes {
+        commands: &["persons snapshot build"],
+        codes: &[
+            (DONE, "published"),
+            (
+                FAILED,
+                "no node's disk is on this machine, a node is unreachable, or its folder can't be written",
+            ),
+        ],
+    },
+    CommandCodes {
+        commands: &["persons snapshot status"],
+        codes: &[
+            (DONE, "every node on this machine has an index"),
+            (FAILED, "no node's disk is on this machine"),
+            (DIFFERENCES, "an index is missing or unusable"),
+        ],
+    },
+    CommandCodes {
+        commands: &["persons snapshot verify"],
+        codes: &[
+            (DONE, "every index equals its table"),
+            (FAILED, "an index is missing or unusable, or a node is unreachable"),
+            (DIFFERENCES, "distinct ids differ"),
+        ],
+    },
+    CommandCodes {
         commands: &["udf install", "udf uninstall"],
         codes: &[(DONE, "done"), (FAILED, "a node refused, or a file can't be written")],
     },

@@ -313,6 +313,12 @@ impl<'n> Query<'n> {
         Ok(RowStream { node: self.node, cursor, buffer: BytesMut::new(), rows: PhantomData })
     }
 
+    /// Returns the result in `format`, as it arrives.
+    pub(crate) fn chunks(self, format: &str) -> Result<ByteChunks<'n>, NodeError> {
+        let cursor = self.query.fetch_bytes(format).map_err(|error| self.node.explain(error))?;
+        Ok(ByteChunks { node: self.node, cursor })
+    }
+
     /// Returns all rows, held in memory. 64-bit integers arrive as numbers. Strings must be UTF-8;
     /// `hex()` other ones in SQL.
     pub(crate) async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
@@ -324,6 +330,19 @@ impl<'n> Query<'n> {
             url: self.node.url.to_string(),
             source: Box::new(error),
         })
+    }
+}
+
+/// The bytes of a result as they arrive.
+pub(crate) struct ByteChunks<'n> {
+    node: &'n Node,
+    cursor: clickhouse::query::BytesCursor,
+}
+
+impl ByteChunks<'_> {
+    /// Returns the next bytes, or `None` at the end of the result.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, NodeError> {
+        self.node.answered(self.cursor.next()).await
     }
 }
 

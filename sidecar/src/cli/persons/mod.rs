@@ -1,5 +1,6 @@
 //! `posthouse persons`: check, audit and repair of persons.
 
+mod snapshot;
 mod squash;
 
 use clap::{Args, Subcommand};
@@ -21,6 +22,9 @@ pub(super) enum PersonsCommand {
     /// Write the current persons into events, and remove the overrides that held them
     #[command(after_help = squash::SQUASH)]
     Squash(squash::SquashArguments),
+    /// Build, show and verify the index that personOf reads
+    #[command(subcommand, after_help = snapshot::SNAPSHOT)]
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +79,7 @@ impl PersonsCommand {
             Self::Check => check(cluster, output).await,
             Self::Audit(arguments) => arguments.run(cluster, output).await,
             Self::Squash(arguments) => arguments.run(cluster, output).await,
+            Self::Snapshot(command) => command.run(cluster, output).await,
         }
     }
 }
