@@ -80,6 +80,7 @@ files![
     "backfill/undo_timeout.sql",
     "backfill/undo_units.sql",
     "backfill/undo_unrecorded.sql",
+    "backfill/undone_bundles.sql",
     "changes/add.sql",
     "changes/attach_consumer.sql",
     "changes/create_database.sql",

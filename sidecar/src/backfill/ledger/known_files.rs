@@ -41,6 +41,29 @@ pub(crate) struct KnownFile {
     pub(crate) undone_by: String,
 }
 
+#[cfg(test)]
+impl KnownFile {
+    /// A file of tests, whose load was begun on its own.
+    pub(crate) fn example() -> Self {
+        Self {
+            job: "j".to_owned(),
+            file: "f".to_owned(),
+            location: "/a".to_owned(),
+            identity: "1".to_owned(),
+            mapping_fingerprint: "m".to_owned(),
+            weights: vec![1],
+            slice_bytes: 1,
+            unit_bytes: 2,
+            rows: 1,
+            bytes: 1,
+            bundle_files: 1,
+            at: "2026-11-01".to_owned(),
+            undo: UndoMark::None,
+            undone_by: String::new(),
+        }
+    }
+}
+
 /// State of a file's undo.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum UndoMark {
@@ -72,6 +95,11 @@ pub(crate) struct BundledFile {
     /// The bundle's id.
     pub(crate) file: String,
     pub(crate) location: String,
+}
+
+#[derive(Deserialize)]
+struct UndoneBundles {
+    bundles: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,6 +245,13 @@ pub(crate) async fn bundle_files(
     Ok(files)
 }
 
+/// Returns the number of bundles that are undone. `node` may be any node.
+pub(crate) async fn undone_bundles(node: &Node, database: &str) -> Result<u64, LedgerError> {
+    let sql = sql::render("backfill/undone_bundles.sql", minijinja::context! { database })?;
+    let rows: Vec<UndoneBundles> = node.query(&sql).rows().await?;
+    Ok(rows.first().map_or(0, |row| row.bundles))
+}
+
 /// How many files are recorded of each bundle of several files.
 async fn recorded_bundles(
     node: &Node,
@@ -253,22 +288,9 @@ mod tests {
     use super::*;
 
     fn known(location: &str, file: &str, bundle_files: u32) -> KnownFile {
-        KnownFile {
-            job: "j".to_owned(),
-            file: file.to_owned(),
-            location: location.to_owned(),
-            identity: format!("bytes of {location}"),
-            mapping_fingerprint: "m".to_owned(),
-            weights: vec![1],
-            slice_bytes: 1,
-            unit_bytes: 2,
-            rows: 3,
-            bytes: 4,
-            bundle_files,
-            at: "2026-11-01".to_owned(),
-            undo: UndoMark::None,
-            undone_by: String::new(),
-        }
+        let identity = format!("bytes of {location}");
+        let (file, location) = (file.to_owned(), location.to_owned());
+        KnownFile { file, location, identity, bundle_files, ..KnownFile::example() }
     }
 
     fn recorded(file: &str, recorded: u64, at: &str) -> (String, RecordedBundle) {

@@ -10,7 +10,7 @@ mod record;
 pub(crate) use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
 pub(crate) use self::known::{Known, known_unit, known_units};
 pub(crate) use self::known_files::{
-    BundledFile, KnownFile, KnownFiles, UndoMark, bundle_files, job_records, known_files,
+    BundledFile, KnownFile, KnownFiles, UndoMark, bundle_files, job_records, known_files, undone_bundles,
 };
 pub(crate) use self::record::{FileRecord, Record, State, record, record_files};
 

@@ -115,29 +115,15 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::backfill::ledger::{KnownFile, UndoMark};
+    use crate::backfill::ledger::KnownFile;
     use crate::backfill::read::footer;
 
     const FILE: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/parquet/pyarrow-export.parquet");
 
     fn known(location: &str, fingerprint: &str) -> KnownFile {
-        KnownFile {
-            file: "f".to_owned(),
-            job: "j".to_owned(),
-            location: location.to_owned(),
-            identity: "i".to_owned(),
-            mapping_fingerprint: fingerprint.to_owned(),
-            weights: vec![1],
-            slice_bytes: 1,
-            unit_bytes: 1,
-            rows: 1,
-            bytes: 1,
-            bundle_files: 1,
-            at: "now".to_owned(),
-            undo: UndoMark::None,
-            undone_by: String::new(),
-        }
+        let (location, mapping_fingerprint) = (location.to_owned(), fingerprint.to_owned());
+        KnownFile { location, identity: "i".to_owned(), mapping_fingerprint, ..KnownFile::example() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::file::File;
 use super::previous_loads::{LoadSettings, owners};
-use super::units::{Unit, UnitSource, unit_of_bundle, units};
+use super::units::{Cut, Unit, UnitSource, unit_of_bundle, units};
 use crate::backfill::place::short_id;
 
 /// A file is small if it has fewer bytes than this share of a slice.
@@ -102,6 +102,13 @@ impl Bundle {
     }
 }
 
+impl Cut {
+    /// Whether a file of this size, before compression, is loaded together with others.
+    pub(crate) fn is_small(self, bytes: u64) -> bool {
+        bytes < self.slice_bytes / SMALL
+    }
+}
+
 /// The id of a single file never changes, because ledgers of released versions contain it. That of
 /// several files has the weights too, because a bundle that was recorded in part is recorded again.
 fn id_of(files: &[File], settings: &LoadSettings) -> String {
@@ -123,7 +130,7 @@ fn id_of(files: &[File], settings: &LoadSettings) -> String {
 
 /// Divides files, which are sorted by location, into bundles.
 pub(super) fn bundled(files: Vec<File>, settings: &LoadSettings, bundling: Bundling) -> Vec<Bundle> {
-    let is_small = |file: &File| file.bytes < settings.cut.slice_bytes / SMALL;
+    let is_small = |file: &File| settings.cut.is_small(file.bytes);
     let follows = |index: usize| {
         let pair = index.checked_sub(1).map(|before| (&files[before], &files[index]));
         let is_alike = |(one, other)| is_small(one) && is_small(other) && are_alike(one, other);

@@ -44,22 +44,7 @@ mod tests {
 
     fn known(job: &str, file: &str, undo: UndoMark) -> KnownFile {
         let (job, file) = (job.to_owned(), file.to_owned());
-        KnownFile {
-            job,
-            file,
-            location: "/a".to_owned(),
-            identity: "1".to_owned(),
-            mapping_fingerprint: "m".to_owned(),
-            weights: vec![1],
-            slice_bytes: 1,
-            unit_bytes: 1,
-            rows: 1,
-            bytes: 1,
-            bundle_files: 1,
-            at: String::new(),
-            undo,
-            undone_by: String::new(),
-        }
+        KnownFile { job, file, undo, ..KnownFile::example() }
     }
 
     #[test]

@@ -105,10 +105,10 @@ async fn bound_files(
     progress: &PlanProgress,
 ) -> anyhow::Result<(Vec<BoundFile>, KnownFiles, Vec<Skipped>)> {
     let Request { mapping, team_id, if_loaded, .. } = request;
-    let Selection { objects, skipped } = Sources::from_env().select(&request.sources).await?;
+    let Selection { objects, skipped, .. } = Sources::from_env().select(&request.sources).await?;
     let locations: Vec<&str> = objects.iter().map(|object| object.location.as_str()).collect();
     let known_here = known_files(route.any(), database, &locations, &[]).await?;
-    let known_here = without_overtaken(database, route, known_here).await?;
+    let known_here = without_overtaken(database, route.any(), known_here).await?;
     let requested: HashSet<String> = locations.into_iter().map(str::to_owned).collect();
     let (mut schemas, mut faults) = (SharedSchemas::default(), FileFaults::default());
     let mappers = SharedMappers::new(mapping, *team_id);
@@ -117,22 +117,42 @@ async fn bound_files(
     progress.listed(objects.len());
     let Binder { mut mappers, .. } = binder;
     let read = read_footers(objects, &mut schemas, &mut mappers, &mut faults, progress).await?;
-    let identities: BTreeSet<&str> = read.iter().map(|file| file.identity.as_str()).collect();
-    let identities: Vec<&str> = identities.into_iter().collect();
-    let known_elsewhere = known_files(route.any(), database, &[], &identities).await?;
-    let known = known_here.joined(known_elsewhere.elsewhere(&requested));
-    let mut binder = Binder { mappers, if_loaded: *if_loaded, known: &known };
+    let known = known_here.joined(copies(database, route, &read, &requested).await?);
+    let binder = Binder { mappers, if_loaded: *if_loaded, known: &known };
     let mut files: Vec<BoundFile> = recalled.into_iter().map(|file| (file, Vec::new())).collect();
-    for figures in read {
-        let location = figures.object.location.clone();
-        match binder.bind(&location, &figures.identity, &figures.schema) {
-            Ok(binding) => files.push(bound(figures, binding, &known)),
-            Err(fault) => faults.add(&location, fault.context(location.clone()))?,
-        }
-    }
+    files.extend(bind_all(read, binder, &mut faults)?);
     faults.none()?;
     files.sort_by(|(one, _), (other, _)| one.object.location.cmp(&other.object.location));
     Ok((files, known, skipped))
+}
+
+/// Returns the records of files with the bytes of `read` at locations that are not requested.
+async fn copies(
+    database: &str,
+    route: &Route,
+    read: &[FileFigures],
+    requested: &HashSet<String>,
+) -> anyhow::Result<KnownFiles> {
+    let identities: BTreeSet<&str> = read.iter().map(|file| file.identity.as_str()).collect();
+    let identities: Vec<&str> = identities.into_iter().collect();
+    Ok(known_files(route.any(), database, &[], &identities).await?.elsewhere(requested))
+}
+
+/// Binds the mapping to files. Files that it does not fit are added to `faults`.
+fn bind_all(
+    read: Vec<FileFigures>,
+    mut binder: Binder<'_, '_>,
+    faults: &mut FileFaults,
+) -> anyhow::Result<Vec<BoundFile>> {
+    let mut files = Vec::with_capacity(read.len());
+    for figures in read {
+        let location = figures.object.location.clone();
+        match binder.bind(&location, &figures.identity, &figures.schema) {
+            Ok(binding) => files.push(bound(figures, binding, binder.known)),
+            Err(fault) => faults.add(&location, fault.context(location.clone()))?,
+        }
+    }
+    Ok(files)
 }
 
 fn bound(figures: FileFigures, binding: FileBinding, known: &KnownFiles) -> BoundFile {
@@ -281,7 +301,7 @@ fn requested<'f>(file: &'f File, earlier: &'f [String]) -> RequestedFile<'f> {
 pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> anyhow::Result<()> {
     let locations: Vec<&str> = plan.files().map(|file| file.object.location.as_str()).collect();
     let known = known_files(route.any(), database, &locations, &[]).await?;
-    let known = without_overtaken(database, route, known).await?;
+    let known = without_overtaken(database, route.any(), known).await?;
     let mut raced = Vec::new();
     for bundle in &plan.bundles {
         for file in &bundle.files {

@@ -31,6 +31,7 @@ pub(crate) use self::bundle::{Bundle, Bundling};
 pub(crate) use self::extras::ExtraSummary;
 pub(crate) use self::file::{File, OpenFile, PlannedBytes};
 pub(crate) use self::make::{RacedLoad, Request, confirm, make, remake};
+pub(crate) use self::overtaken::without_overtaken;
 pub(crate) use self::partition::JobPartition;
 pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads};
@@ -130,6 +131,11 @@ impl LoadPlan {
     /// Whether every shard has all blocks of the unit.
     pub(crate) fn is_done(&self, unit: &Unit) -> bool {
         self.known.is_done(&unit.id.to_string(), &self.bundles[unit.bundle].shards())
+    }
+
+    /// Whether some of its files depend on each other.
+    pub(crate) fn has_bundles(&self) -> bool {
+        self.bundles.iter().any(|bundle| bundle.file_count > 1)
     }
 
     /// Whether the plan lacks files that were loaded together with its own.

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::backfill::insert::Route;
 use crate::backfill::ledger::{KnownFile, KnownFiles, LedgerError, bundle_files, known_files, known_units};
+use crate::node::Node;
 
 /// A load of the same bytes under the same mapping.
 type LoadedBytes<'k> = (&'k str, &'k str, &'k str);
@@ -17,30 +17,34 @@ fn loaded_bytes(file: &KnownFile) -> LoadedBytes<'_> {
 }
 
 /// Leaves out the files of overtaken bundles.
-pub(super) async fn without_overtaken(
+pub(crate) async fn without_overtaken(
     database: &str,
-    route: &Route,
+    node: &Node,
     known: KnownFiles,
 ) -> Result<KnownFiles, LedgerError> {
-    let contested = contested(&known);
-    if contested.is_empty() {
-        return Ok(known);
+    let mut all = KnownFiles::new(known.iter().cloned().collect());
+    let (mut begun, mut looked) = (BTreeSet::new(), BTreeSet::new());
+    // Whether a bundle is overtaken depends on the others of its files, and so on along the chain
+    // of bundles that wait.
+    loop {
+        let contested = contested(&all).into_iter().filter(|id| !looked.contains(id));
+        let contested: Vec<String> = contested.collect();
+        if contested.is_empty() {
+            break;
+        }
+        begun.extend(known_units(node, database, &contested).await?.begun_files().iter().cloned());
+        let waiting = contested.iter().filter(|id| !begun.contains(*id)).map(String::as_str);
+        let members = bundle_files(node, database, &waiting.collect::<Vec<_>>()).await?;
+        let locations: Vec<&str> = members.iter().map(|file| file.location.as_str()).collect();
+        all = all.joined(known_files(node, database, &locations, &[]).await?);
+        looked.extend(contested);
     }
-    let contested: Vec<&str> = contested.iter().map(String::as_str).collect();
-    let ids: Vec<String> = contested.iter().map(|id| (*id).to_owned()).collect();
-    let begun = known_units(route.any(), database, &ids).await?.begun_files().clone();
-    // Their other files may be those that were overtaken.
-    let waiting: Vec<&str> = contested.into_iter().filter(|id| !begun.contains(*id)).collect();
-    let members = bundle_files(route.any(), database, &waiting).await?;
-    let locations: Vec<&str> = members.iter().map(|file| file.location.as_str()).collect();
-    let others = known_files(route.any(), database, &locations, &[]).await?;
-    let all = KnownFiles::new(known.iter().chain(others.iter()).cloned().collect());
     let overtaken = overtaken(&all, &begun);
     Ok(known.without(&overtaken))
 }
 
 /// Returns the bundles that share a load with another one, and those of several files of which some
-/// are not among `known`.
+/// are not among `known`. Each of them may be overtaken, or overtake another.
 fn contested(known: &KnownFiles) -> BTreeSet<String> {
     let (mut loads, mut seen) = (HashMap::<LoadedBytes<'_>, &str>::new(), HashMap::<&str, u32>::new());
     let mut contested = BTreeSet::new();
@@ -78,24 +82,15 @@ fn overtaken(known: &KnownFiles, begun: &BTreeSet<String>) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backfill::ledger::UndoMark;
 
     fn known(bundles: &[(&str, &str, &[&str])]) -> KnownFiles {
         let file = |id: &str, at: &str, location: &str, bundle_files: usize| KnownFile {
-            job: "j".to_owned(),
             file: id.to_owned(),
             location: location.to_owned(),
             identity: location.to_owned(),
-            mapping_fingerprint: "m".to_owned(),
-            weights: vec![1],
-            slice_bytes: 1,
-            unit_bytes: 2,
-            rows: 3,
-            bytes: 4,
             bundle_files: bundle_files as u32,
             at: at.to_owned(),
-            undo: UndoMark::None,
-            undone_by: String::new(),
+            ..KnownFile::example()
         };
         let of = |(id, at, locations): &(&str, &str, &[&str])| -> Vec<KnownFile> {
             locations.iter().map(|location| file(id, at, location, locations.len())).collect()

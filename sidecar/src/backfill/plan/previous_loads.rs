@@ -170,20 +170,10 @@ mod tests {
 
     fn known() -> KnownFile {
         KnownFile {
-            job: "j".to_owned(),
-            file: "f".to_owned(),
-            location: "/a".to_owned(),
-            identity: "1".to_owned(),
-            mapping_fingerprint: "m".to_owned(),
             weights: vec![1, 3],
             slice_bytes: OLD.slice_bytes,
             unit_bytes: OLD.unit_bytes,
-            rows: 1,
-            bytes: 1,
-            bundle_files: 1,
-            at: "then".to_owned(),
-            undo: UndoMark::None,
-            undone_by: String::new(),
+            ..KnownFile::example()
         }
     }
 
