@@ -6,17 +6,18 @@ use std::path::Path;
 
 use super::error::SourceError;
 use super::local::{failed, object};
+use super::markers::MarkerNames;
 use super::pattern::Pattern;
 use super::selection::{Reached, ReachedFile};
 use super::walk;
 
 /// Returns the files that a path names: the file itself, the files below a folder, or the matches
 /// of a glob.
-pub(super) fn expand(path: &Path) -> Result<Reached, SourceError> {
+pub(super) fn expand(path: &Path, markers: Option<&MarkerNames>) -> Result<Reached, SourceError> {
     let text = path.to_string_lossy();
     let reached = match std::fs::metadata(path) {
         // An existing path wins over a glob of the same spelling.
-        Ok(metadata) if metadata.is_dir() => walk::below(path)?,
+        Ok(metadata) if metadata.is_dir() => walk::below(path, markers)?,
         Ok(metadata) if metadata.is_file() => {
             Reached { files: vec![file(path, &metadata)?], ..Reached::default() }
         }
@@ -29,11 +30,11 @@ pub(super) fn expand(path: &Path) -> Result<Reached, SourceError> {
             let argument = |problem| SourceError::Argument { argument: text.clone().into_owned(), problem };
             let glob = Pattern::new(&text).map_err(argument)?;
             let base = if glob.base().is_empty() { "." } else { glob.base() };
-            walk::matches(Path::new(base), &glob)?
+            walk::matches(Path::new(base), &glob, markers)?
         }
         Err(error) => return Err(failed(path, error)),
     };
-    if reached.files.is_empty() {
+    if reached.files.is_empty() && reached.markers.is_empty() {
         let hint = "folders and globs match visible *.parquet files: name other files one by one";
         return Err(SourceError::nothing(text.into_owned(), hint, &reached.skipped));
     }

@@ -14,6 +14,7 @@ mod blocks;
 mod list_keys;
 mod local;
 mod lookup;
+mod markers;
 mod selection;
 mod skipped;
 mod walk;
@@ -29,6 +30,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use self::address::{Location, shown_url};
 pub use self::error::SourceError;
 pub use self::footer::footer_hash;
+pub(crate) use self::markers::MarkerNames;
 pub use self::object::Object;
 pub use self::reader::ObjectReader;
 use self::selection::Reached;
@@ -44,6 +46,8 @@ const AT_ONCE: usize = 16;
 #[derive(Default)]
 pub struct Sources {
     stores: Stores,
+    /// Names of files that are returned as markers instead of being read or left out.
+    markers: Option<MarkerNames>,
 }
 
 impl fmt::Debug for Sources {
@@ -57,12 +61,17 @@ impl Sources {
     /// Takes the settings from the environment: `AWS_…` for S3 and `GOOGLE_…` for GCS, named as in
     /// `object_store`.
     pub(crate) fn from_env() -> Self {
-        Self { stores: Stores::new(Variables::from_env()) }
+        Self { stores: Stores::new(Variables::from_env()), markers: None }
     }
 
     /// Takes the settings as names and values. Settings of other programs are ignored.
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { stores: Stores::new(Variables::new(settings)) }
+        Self { stores: Stores::new(Variables::new(settings)), markers: None }
+    }
+
+    /// Returns files with these names as markers.
+    pub(crate) fn with_markers(self, markers: Option<MarkerNames>) -> Self {
+        Self { markers, ..self }
     }
 
     /// Returns the Parquet objects that the arguments name, sorted by location and without
@@ -95,7 +104,9 @@ impl Sources {
     async fn reach(&self, argument: &str) -> Result<Reached, SourceError> {
         match address::parse(argument)? {
             Location::Local(path) => self.reach_local(argument, path).await,
-            Location::Bucket { store, name, key } => remote::expand(&self.stores, store, &name, &key).await,
+            Location::Bucket { store, name, key } => {
+                remote::expand(&self.stores, store, &name, &key, self.markers.as_ref()).await
+            }
             Location::Web(url) => {
                 let mut reached = Reached::default();
                 reached.add(remote::web(&self.stores, &url).await?);
@@ -105,8 +116,9 @@ impl Sources {
     }
 
     async fn reach_local(&self, argument: &str, path: PathBuf) -> Result<Reached, SourceError> {
+        let markers = self.markers.clone();
         // Blocking, because a tree can be large and its disk slow.
-        let reached = tokio::task::spawn_blocking(move || lookup::expand(&path)).await;
+        let reached = tokio::task::spawn_blocking(move || lookup::expand(&path, markers.as_ref())).await;
         reached.map_err(|_| SourceError::Stopped { location: argument.to_owned() })?
     }
 }

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use object_store::path::Path;
+use tokio::runtime::Handle;
 
 use super::error::SourceError;
 use super::stores::Remote;
@@ -50,6 +52,22 @@ impl fmt::Display for Identity {
 impl Object {
     pub fn identity(&self) -> Identity {
         Identity(identity(self.size, self.modified, self.etag.as_deref()))
+    }
+}
+
+impl Object {
+    /// Reads all bytes of a small object.
+    ///
+    /// # Errors
+    /// Fails if the object has changed, or can't be read.
+    pub(crate) async fn read(&self) -> Result<Bytes, SourceError> {
+        let (reader, size, location) = (self.open().await?, self.size, self.location.clone());
+        let reading = Handle::current().spawn_blocking(move || {
+            let bytes = if size == 0 { Bytes::new() } else { reader.within(0..size)? };
+            reader.unchanged()?;
+            Ok(bytes)
+        });
+        reading.await.map_err(|_| SourceError::Stopped { location })?
     }
 }
 

@@ -10,6 +10,7 @@ use super::address::{BucketStore, shown_url};
 use super::error::SourceError;
 use super::explain::explain;
 use super::list_keys;
+use super::markers::MarkerNames;
 use super::object::{Access, Object};
 use super::pattern::{Choice, Pattern, choose_data, skipped_part};
 use super::retry::{backoff, pause};
@@ -27,15 +28,17 @@ pub(super) async fn expand(
     store: BucketStore,
     bucket: &str,
     key: &str,
+    markers: Option<&MarkerNames>,
 ) -> Result<Reached, SourceError> {
     let argument = format!("{store}://{bucket}/{key}");
-    let place = Bucket { root: format!("{store}://{bucket}/"), remote: stores.bucket(store, bucket)? };
+    let root = format!("{store}://{bucket}/");
+    let place = Bucket { root, remote: stores.bucket(store, bucket)?, markers };
     let reached = if Pattern::is_glob(key) {
         let wrong = |problem| SourceError::Argument { argument: argument.clone(), problem };
         let glob = Pattern::new(key).map_err(wrong)?;
         match place.list(glob.base(), |key, size| glob.choose(key, size)).await? {
             // The key may only look like a glob.
-            none if none.files.is_empty() => place.key(key).await?.unwrap_or(none),
+            none if none.files.is_empty() && none.markers.is_empty() => place.key(key).await?.unwrap_or(none),
             reached => reached,
         }
     } else if key.is_empty() || key.ends_with('/') {
@@ -43,7 +46,7 @@ pub(super) async fn expand(
     } else {
         place.key_or_folder(key).await?
     };
-    if reached.files.is_empty() {
+    if reached.files.is_empty() && reached.markers.is_empty() {
         let hint = "no such key, and no *.parquet below it: check bucket and key, or write a glob";
         return Err(SourceError::nothing(argument, hint, &reached.skipped));
     }
@@ -59,12 +62,13 @@ pub(super) async fn web(stores: &Stores, url: &Url) -> Result<Object, SourceErro
 }
 
 /// One bucket, with the prefix of its locations.
-struct Bucket {
+struct Bucket<'a> {
     root: String,
     remote: Remote,
+    markers: Option<&'a MarkerNames>,
 }
 
-impl Bucket {
+impl Bucket<'_> {
     /// An existing key wins over the folder of the same name.
     async fn key_or_folder(&self, key: &str) -> Result<Reached, SourceError> {
         match self.key(key).await? {
@@ -118,7 +122,12 @@ impl Bucket {
             // Every key of the root is below it, also one that begins with a slash.
             let below = if folder.is_empty() { rest } else { rest.strip_prefix('/').unwrap_or(rest) };
             let location = format!("{}{key}", self.root);
-            match (choose(below, meta.size), list_keys::path(&key)) {
+            let path = list_keys::path(&key);
+            if let Some(path) = path.clone().filter(|_| self.is_marker(&key)) {
+                reached.markers.push(object(location, self.remote.clone(), path, &meta));
+                continue;
+            }
+            match (choose(below, meta.size), path) {
                 (Choice::Read, Some(path)) => {
                     reached.add(object(location, self.remote.clone(), path, &meta));
                 }
@@ -132,6 +141,10 @@ impl Bucket {
             }
         }
         Ok(reached)
+    }
+
+    fn is_marker(&self, key: &str) -> bool {
+        self.markers.is_some_and(|markers| markers.match_path(key))
     }
 
     fn path(&self, key: &str) -> Result<Path, SourceError> {

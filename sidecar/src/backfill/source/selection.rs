@@ -12,6 +12,8 @@ pub struct Selection {
     pub objects: Vec<Object>,
     /// Files that a folder or a glob reaches and leaves out, by reason.
     pub skipped: Vec<Skipped>,
+    /// Files with the names of markers, sorted by location, each once.
+    pub markers: Vec<Object>,
 }
 
 /// Files that one argument reaches.
@@ -19,6 +21,7 @@ pub struct Selection {
 pub(super) struct Reached {
     pub(super) files: Vec<ReachedFile>,
     pub(super) skipped: SkippedFiles,
+    pub(super) markers: Vec<Object>,
 }
 
 /// A file by one of its paths.
@@ -41,11 +44,14 @@ impl Reached {
 /// Joins the files of all arguments. Of several paths of one file the real path has precedence; of
 /// several hard links, the first.
 pub(super) fn select(all: Vec<Reached>) -> Selection {
-    let (mut files, mut skipped) = (Vec::new(), SkippedFiles::default());
+    let (mut files, mut skipped, mut markers) = (Vec::new(), SkippedFiles::default(), Vec::<Object>::new());
     for reached in all {
         files.extend(reached.files);
         skipped.extend(reached.skipped);
+        markers.extend(reached.markers);
     }
+    markers.sort_by(|one, other| one.location.cmp(&other.location));
+    markers.dedup_by(|one, other| one.location == other.location);
     // Keys that sort the real path before the links to it.
     files.sort_by(|one, other| {
         let key = |file: &ReachedFile| file.path != file.object.location;
@@ -65,5 +71,5 @@ pub(super) fn select(all: Vec<Reached>) -> Selection {
         }
         last = path;
     }
-    Selection { objects, skipped: skipped.into_vec() }
+    Selection { objects, skipped: skipped.into_vec(), markers }
 }

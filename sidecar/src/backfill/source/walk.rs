@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::error::SourceError;
 use super::local::{failed, object};
+use super::markers::MarkerNames;
 use super::pattern::{Choice, Pattern, choose_data, skipped_folder, skipped_part};
 use super::selection::{Reached, ReachedFile};
 use super::skipped::SkipReason;
@@ -18,8 +19,8 @@ const MAX_VISITS: usize = 1_000_000;
 
 /// Returns all data files below a folder. Enters each folder once, by its real path if it has one
 /// below `base`.
-pub(super) fn below(base: &Path) -> Result<Reached, SourceError> {
-    let mut walk = Walk::new(base)?;
+pub(super) fn below(base: &Path, markers: Option<&MarkerNames>) -> Result<Reached, SourceError> {
+    let mut walk = Walk::new(base, markers)?;
     let (mut seen, mut folders, mut links) = (HashSet::new(), vec![base.to_owned()], Vec::new());
     while let Some(folder) = folders.pop().or_else(|| links.pop()) {
         if !seen.insert(inode(&metadata(&folder)?)) {
@@ -39,8 +40,12 @@ pub(super) fn below(base: &Path) -> Result<Reached, SourceError> {
 
 /// Returns the files that a glob matches. A folder is entered by each of its paths, unless a path
 /// leads back to a folder above.
-pub(super) fn matches(base: &Path, glob: &Pattern) -> Result<Reached, SourceError> {
-    let mut walk = Walk::new(base)?;
+pub(super) fn matches(
+    base: &Path,
+    glob: &Pattern,
+    markers: Option<&MarkerNames>,
+) -> Result<Reached, SourceError> {
+    let mut walk = Walk::new(base, markers)?;
     let mut folders =
         vec![(base.to_owned(), Arc::new(Ancestors { inode: inode(&metadata(base)?), above: None }))];
     let mut visits = 0;
@@ -64,6 +69,7 @@ struct Walk<'a> {
     base: &'a Path,
     /// Without links.
     real_base: PathBuf,
+    markers: Option<&'a MarkerNames>,
     reached: Reached,
 }
 
@@ -87,9 +93,9 @@ impl Ancestors {
 }
 
 impl<'a> Walk<'a> {
-    fn new(base: &'a Path) -> Result<Self, SourceError> {
+    fn new(base: &'a Path, markers: Option<&'a MarkerNames>) -> Result<Self, SourceError> {
         let real_base = base.canonicalize().map_err(|error| failed(base, error))?;
-        Ok(Self { base, real_base, reached: Reached::default() })
+        Ok(Self { base, real_base, markers, reached: Reached::default() })
     }
 
     /// Adds the files of a folder and returns its subfolders, both in the order of names.
@@ -108,6 +114,10 @@ impl<'a> Walk<'a> {
                 Ok(metadata) if metadata.is_dir() => folders.push((path, metadata)),
                 Ok(metadata) if metadata.is_file() => {
                     let relative = self.relative(&path);
+                    if self.markers.is_some_and(|markers| markers.match_path(&relative)) {
+                        self.reached.markers.push(object(&path, &metadata)?);
+                        continue;
+                    }
                     match choose(&relative, metadata.len()) {
                         Choice::Read => self.add(&path, &metadata)?,
                         Choice::Skip(reason) => self.skip(reason, skipped_part(&relative)),

@@ -145,7 +145,7 @@ async fn what_is_left_out_is_named() {
 }
 
 async fn open(path: &Path) -> Result<ObjectReader, SourceError> {
-    expand(path)?.files[0].object.open().await
+    expand(path, None)?.files[0].object.open().await
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn any_range_is_that_of_the_file_also_when_ranges_are_read_in_turns() {
 async fn a_file_that_changes_is_refused_before_and_while_it_is_read() {
     let folder = folder(&[("a.parquet", 50_000)]);
     let path = folder.path().join("a.parquet");
-    let object = expand(&path).expect("a file").files.remove(0).object;
+    let object = expand(&path, None).expect("a file").files.remove(0).object;
     let later = |path: &Path| {
         let file = fs::File::options().append(true).open(path).expect("a file");
         file.set_modified(SystemTime::now() + Duration::from_secs(5)).expect("a time");
