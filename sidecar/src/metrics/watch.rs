@@ -9,6 +9,9 @@ use super::registry::MetricRegistry;
 pub(crate) struct WatchMetrics {
     pub(crate) waiting: Gauges<0>,
     pub(crate) failing: Gauges<0>,
+    pub(crate) unmarked: Gauges<0>,
+    /// Seconds since 1970.
+    pub(crate) unmarked_since: Gauges<0>,
     pub(crate) loaded: Counter,
     pub(crate) failures: Counter,
     pub(crate) rows: Counter,
@@ -30,6 +33,16 @@ impl WatchMetrics {
                 "posthouse_watch_failing_files",
                 &[],
                 "Files of the watched sources that can't be loaded; the log has the reasons",
+            ),
+            unmarked: registry.gauge(
+                "posthouse_watch_unmarked_folders",
+                &[],
+                "Folders with files that wait for a marker or a manifest, with --manifest",
+            ),
+            unmarked_since: registry.gauge(
+                "posthouse_watch_unmarked_since_timestamp_seconds",
+                &[],
+                "Time of the oldest file that waits for a marker, in seconds since 1970; absent if none waits",
             ),
             loaded: registry.counter(
                 "posthouse_watch_loaded_files_total",

@@ -24,13 +24,15 @@ pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
 fn is_outage_of_cluster(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<NodeError>()
         || cause.is::<LedgerError>()
-        || cause.is::<StoreError>()
+        // An undo concerns the files that it takes back.
+        || cause.downcast_ref().is_some_and(|error| !matches!(error, StoreError::Undone { .. }))
         || matches!(cause.downcast_ref(), Some(RunError::Asked(_) | RunError::Stopped(_)))
         // The folder of rejected rows can't be written.
         || cause.is::<io::Error>()
 }
 
-fn is_outage_of_source(error: &SourceError) -> bool {
+/// Whether the error concerns all files of the source.
+pub(super) fn is_outage_of_source(error: &SourceError) -> bool {
     match error {
         SourceError::Unreachable { .. }
         | SourceError::Settings { .. }
@@ -66,6 +68,8 @@ mod tests {
         assert!(!is_outage(&anyhow::anyhow!("1 file can't be loaded")));
         let read = ReadError::Footer { file: location(), problem: problem() };
         assert!(!is_outage(&anyhow::Error::from(read).context(io::Error::other("p"))));
+        assert!(!is_outage(&StoreError::Undone { shard: 1, month: 202_601 }.into()));
+        assert!(is_outage(&StoreError::Ghost { shard: 1, month: 202_601 }.into()));
         assert!(is_outage(&unreachable().into()));
         assert!(is_outage(&RunError::Asked(LedgerError::from(unreachable())).into()));
         let settings = SourceError::Settings { location: location(), problem: problem() };

@@ -20,6 +20,10 @@ pub(crate) struct PendingFile {
     /// Identity of the object, without its footer.
     pub(crate) identity: String,
     pub(crate) size: u64,
+    /// First listing with this identity.
+    pub(crate) since: Instant,
+    /// Whether a load of it has failed.
+    pub(crate) has_failed: bool,
 }
 
 /// All files of the sources, as of the last listing.
@@ -72,12 +76,29 @@ impl WatchedFiles {
             WatchState::Failing { retry_at, .. } => retry_at.is_some_and(|retry_at| retry_at <= now),
         };
         let files = self.by_location.iter().filter(|(_, file)| is_candidate(file));
-        let candidate = |(location, file): (&String, &WatchedFile)| PendingFile {
-            location: location.clone(),
-            identity: file.identity.clone(),
-            size: file.size,
-        };
-        files.map(candidate).collect()
+        files.map(pending).collect()
+    }
+
+    /// Returns a file that is not loaded, if the sources have it.
+    pub(crate) fn pending(&self, location: &str) -> Option<PendingFile> {
+        let file = self.by_location.get_key_value(location);
+        file.filter(|(_, file)| !matches!(file.state, WatchState::Loaded)).map(pending)
+    }
+
+    /// Whether a file has changed within `at_rest`, so that it is no candidate yet.
+    pub(crate) fn is_changing(&self, location: &str, now: Instant, at_rest: Duration) -> bool {
+        self.by_location.get(location).is_some_and(|file| {
+            matches!(file.state, WatchState::Waiting) && now.duration_since(file.since) < at_rest
+        })
+    }
+
+    /// Forgets which files are loaded, because some may have been undone.
+    pub(crate) fn forget_loaded(&mut self) {
+        for file in self.by_location.values_mut() {
+            if matches!(file.state, WatchState::Loaded) {
+                file.state = WatchState::Waiting;
+            }
+        }
     }
 
     /// Records that the ledger has the file completely.
@@ -87,11 +108,18 @@ impl WatchedFiles {
         }
     }
 
-    /// Records a failed load, which is tried again later. Returns whether the reason is a new one.
-    pub(crate) fn failed(&mut self, location: &str, reason: &str, now: Instant) -> bool {
-        let tries = self.tries(location);
+    /// Records a failed load of files, which are tried again later, and all at once because they
+    /// may be one bundle. Returns the files for which the reason is a new one.
+    pub(crate) fn failed<'f>(
+        &mut self,
+        files: &'f [PendingFile],
+        reason: &str,
+        now: Instant,
+    ) -> Vec<&'f PendingFile> {
+        let tries = files.iter().map(|file| self.tries(&file.location)).max().unwrap_or_default();
         let wait = MIN_RETRY.saturating_mul(2_u32.saturating_pow(tries)).min(MAX_RETRY);
-        self.fail(location, reason, tries + 1, Some(now + wait))
+        let mut fail = |file: &&PendingFile| self.fail(&file.location, reason, tries + 1, Some(now + wait));
+        files.iter().filter(&mut fail).collect()
     }
 
     /// Records a load that must not be tried again. Returns whether the reason is a new one.
@@ -113,6 +141,10 @@ impl WatchedFiles {
         !is_known
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_location.is_empty()
+    }
+
     /// Returns the number of files that wait to be loaded.
     pub(crate) fn waiting(&self) -> u64 {
         self.count(|state| matches!(state, WatchState::Waiting))
@@ -125,6 +157,16 @@ impl WatchedFiles {
 
     fn count(&self, is: impl Fn(&WatchState) -> bool) -> u64 {
         self.by_location.values().filter(|file| is(&file.state)).count() as u64
+    }
+}
+
+fn pending((location, file): (&String, &WatchedFile)) -> PendingFile {
+    PendingFile {
+        location: location.clone(),
+        identity: file.identity.clone(),
+        size: file.size,
+        since: file.since,
+        has_failed: matches!(file.state, WatchState::Failing { .. }),
     }
 }
 
@@ -192,16 +234,17 @@ mod tests {
         let a = object(folder.path(), "a", b"1");
         let (begin, mut files) = (Instant::now(), WatchedFiles::default());
         files.observe(std::slice::from_ref(&a), begin);
-        assert!(files.failed(&a.location, "broken", begin));
+        let of = [files.pending(&a.location).expect("not loaded")];
+        assert_eq!(files.failed(&of, "broken", begin).len(), 1);
         assert_eq!(names(&files, begin + MIN_RETRY - Duration::from_secs(1)), [""; 0]);
         assert_eq!(names(&files, begin + MIN_RETRY), ["a"]);
         let second = begin + MIN_RETRY;
-        assert!(!files.failed(&a.location, "broken", second));
+        assert!(files.failed(&of, "broken", second).is_empty());
         assert_eq!(names(&files, second + MIN_RETRY), [""; 0]);
         assert_eq!(names(&files, second + MIN_RETRY * 2), ["a"]);
-        assert!(files.failed(&a.location, "of another team", second) && files.failing() == 1);
+        assert_eq!((files.failed(&of, "of another team", second).len(), files.failing()), (1, 1));
         for _ in 0..100 {
-            files.failed(&a.location, "of another team", second);
+            files.failed(&of, "of another team", second);
         }
         assert_eq!(names(&files, second + MAX_RETRY), ["a"]);
         assert!(files.given_up(&a.location, "cancelled"));
@@ -213,8 +256,34 @@ mod tests {
     }
 
     #[test]
+    fn files_that_fail_together_are_tried_again_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (a, b) = (object(folder.path(), "a", b"1"), object(folder.path(), "b", b"1"));
+        let (begin, mut files) = (Instant::now(), WatchedFiles::default());
+        files.observe(&[a.clone(), b.clone()], begin);
+        let of = |files: &WatchedFiles, object: &Object| files.pending(&object.location).expect("there");
+        let first = [of(&files, &a)];
+        files.failed(&first, "broken", begin);
+        assert!(of(&files, &a).has_failed && !of(&files, &b).has_failed);
+        let both = [of(&files, &a), of(&files, &b)];
+        let second = begin + MIN_RETRY;
+        assert_eq!(files.failed(&both, "gone", second).len(), 2);
+        assert_eq!(names(&files, second + MIN_RETRY), [""; 0]);
+        assert_eq!(names(&files, second + MIN_RETRY * 2), ["a", "b"]);
+        // A file that was loaded and undone is a candidate again, and another one is not sooner.
+        files.loaded(&a.location);
+        assert!(files.pending(&a.location).is_none());
+        files.forget_loaded();
+        assert_eq!(names(&files, second), ["a"]);
+        assert!(files.is_changing(&a.location, begin, REST) && !files.is_changing(&b.location, begin, REST));
+    }
+
+    #[test]
     fn batches_have_bounds() {
-        let file = |size| PendingFile { location: String::new(), identity: String::new(), size };
+        let since = Instant::now();
+        let [location, identity] = [String::new(), String::new()];
+        let batched = PendingFile { location, identity, size: 0, since, has_failed: false };
+        let file = |size| PendingFile { size, ..batched.clone() };
         let sizes = |files: Vec<PendingFile>| batches(files).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![file(1); 2_500]), [1_000, 1_000, 500]);
         assert_eq!(sizes(vec![file(MAX_BATCH_BYTES / 2); 3]), [2, 1]);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::PendingFile;
-use crate::backfill::ledger::{Job, KnownFile, KnownFiles, LedgerError, jobs, known_files};
+use crate::backfill::ledger::{Job, KnownFile, KnownFiles, LedgerError, jobs, known_files, undone_bundles};
+use crate::backfill::plan::without_overtaken;
 use crate::node::Node;
 
 /// Candidates by their progress in the ledger.
@@ -28,12 +29,26 @@ pub(crate) struct KnownLoads {
     /// Jobs of this process, which nobody else continues for it.
     own: HashSet<String>,
     has_looked: bool,
+    /// Bundles that are undone, as of the last look; `None` before the first.
+    undone: Option<u64>,
 }
 
 impl KnownLoads {
     /// Remembers a job of this process.
     pub(crate) fn is_own(&mut self, job: &str) {
         self.own.insert(job.to_owned());
+    }
+
+    /// Returns whether an undo has finished since the last call, so that files may no longer be
+    /// loaded. Forgets the progress of jobs then.
+    pub(crate) async fn forget_undone(&mut self, database: &str, node: &Node) -> Result<bool, LedgerError> {
+        let undone = undone_bundles(node, database).await?;
+        let is_new = self.undone.replace(undone).is_some_and(|before| before != undone);
+        if is_new {
+            self.complete.clear();
+            self.last_records.clear();
+        }
+        Ok(is_new)
     }
 
     /// Sorts candidates by their progress in the ledger. A job of another process is waited for
@@ -47,6 +62,7 @@ impl KnownLoads {
         let locations: Vec<&str> = candidates.iter().map(|file| file.location.as_str()).collect();
         // Copies elsewhere are found when the load is planned.
         let known = known_files(node, database, &locations, &[]).await?;
+        let known = without_overtaken(database, node, known).await?;
         let wanted: BTreeSet<&str> =
             candidates.iter().flat_map(|file| loads_of(file, &known)).map(|load| load.job.as_str()).collect();
         let looked = self.look(database, node, &wanted).await?;
@@ -114,25 +130,17 @@ fn loads_of<'k>(file: &PendingFile, known: &'k KnownFiles) -> impl Iterator<Item
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-    use crate::backfill::ledger::UndoMark;
 
     fn known(job: &str, location: &str, identity: &str) -> KnownFile {
         KnownFile {
             job: job.to_owned(),
-            file: String::new(),
             location: location.to_owned(),
             identity: identity.to_owned(),
-            mapping_fingerprint: String::new(),
-            weights: Vec::new(),
-            slice_bytes: 1,
-            unit_bytes: 1,
-            rows: 1,
-            bytes: 1,
-            bundle_files: 1,
             at: job.to_owned(),
-            undo: UndoMark::None,
-            undone_by: String::new(),
+            ..KnownFile::example()
         }
     }
 
@@ -142,6 +150,8 @@ mod tests {
             location: location.to_owned(),
             identity: identity.to_owned(),
             size: 1,
+            since: Instant::now(),
+            has_failed: false,
         };
         let candidates = [file("/a", "5 bytes"), file("/b", "6 bytes")];
         let records = [

@@ -6,25 +6,39 @@
 mod fault;
 mod files;
 mod known;
+mod manifest;
+mod markers;
 
 pub(crate) use self::fault::is_outage;
 pub(crate) use self::files::{PendingFile, WatchedFiles, batches};
 pub(crate) use self::known::{KnownLoads, Sorted};
+pub(crate) use self::manifest::MarkedFiles;
+pub(crate) use self::markers::Markers;
 
 use super::source::{Object, SourceError, Sources};
 
-/// Returns the files that the sources have now. A source may have none yet.
+/// Files and markers of the sources.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) objects: Vec<Object>,
+    pub(crate) markers: Vec<Object>,
+}
+
+/// Lists the sources. A source may have no files yet.
 ///
 /// # Errors
 /// Fails if a source can't be read.
-pub(crate) async fn list(sources: &Sources, arguments: &[String]) -> Result<Vec<Object>, SourceError> {
-    let mut objects = Vec::new();
+pub(crate) async fn list(sources: &Sources, arguments: &[String]) -> Result<Listing, SourceError> {
+    let mut listing = Listing::default();
     for argument in arguments {
         match sources.select(std::slice::from_ref(argument)).await {
-            Ok(selection) => objects.extend(selection.objects),
+            Ok(selection) => {
+                listing.objects.extend(selection.objects);
+                listing.markers.extend(selection.markers);
+            }
             Err(SourceError::Nothing { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(objects)
+    Ok(listing)
 }

@@ -65,10 +65,11 @@ const WATCH: &str = "\
 Examples:
   posthouse backfill watch exports/ --mapping posthog-export --team-id 7
   posthouse backfill watch s3://bucket/events/ --mapping mapping.toml --every 5m --max-rejects 0.1%
+  posthouse backfill watch s3://bucket/events/ --mapping mapping.toml --manifest '*_manifest.json'
 
 Lists the sources every 30 s and loads the files that the ledger does not have, each exactly once, also if several \
 watches run or one is killed. A file counts as complete when its size and modification time were unchanged for \
---at-rest and its footer can be read. A file that can't be loaded is logged once, counted and tried again later; the \
+--at-rest and its footer can be read, and with --manifest once a marker covers it. A file that can't be loaded is logged once, counted and tried again later; the \
 others are loaded.
 Serves --listen (http://127.0.0.1:9366 by default): /live, /ready (503 and the reason while a source or the cluster \
 does not answer), /health and /metrics, for Prometheus. SIGTERM or Ctrl-C ends it after the blocks in flight, a second \

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -13,6 +14,7 @@ use crate::backfill::map::{Mapping, MappingError, PRESETS};
 use crate::backfill::memory::largest_slice;
 use crate::backfill::plan::{Bundling, Cut, IfLoaded, JobPartition, Request};
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, RejectLimit};
+use crate::backfill::source::MarkerNames;
 use crate::config::{HostPort, rules};
 use crate::duration;
 use crate::event_columns::EventColumn;
@@ -110,6 +112,17 @@ pub(in crate::cli) struct WatchArguments {
     /// Time without a change of size and modification time after which a file counts as complete
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::option)]
     pub(super) at_rest: Duration,
+
+    /// Load files only once a marker says that they are complete: the name of a file such as
+    /// _SUCCESS, for its folder and those below, or of manifests such as '*_manifest.json', for the
+    /// files that they list
+    #[arg(long, value_name = "NAME", value_parser = MarkerNames::from_str)]
+    pub(super) manifest: Option<MarkerNames>,
+
+    /// Wait this long for more small files, and load them as one, which makes fewer parts; for
+    /// sources with a single watch
+    #[arg(long, value_name = "DURATION", value_parser = duration::option, conflicts_with = "manifest")]
+    pub(super) gather: Option<Duration>,
 
     /// Wait between two listings of the sources
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::option)]
