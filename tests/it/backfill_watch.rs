@@ -18,6 +18,9 @@ use crate::seed;
 tests! {
     Shared files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once,
     Shared two_watches_and_a_kill_load_every_row_once,
+    Shared two_watches_load_the_files_of_a_manifest_as_one,
+    Shared files_below_a_marker_are_loaded_and_a_later_one_waits,
+    Shared small_files_are_gathered_and_loaded_as_one_despite_a_kill,
 }
 
 /// 2026-03-15 00:00:00 UTC in µs.
@@ -52,17 +55,38 @@ fn prepare(site: &Site<'_>) -> anyhow::Result<TempDir> {
 
 /// Starts a watch of `folder`.
 fn watch(site: &Site<'_>, folder: &TempDir) -> anyhow::Result<Daemon> {
+    watch_with(site, folder, &[])
+}
+
+/// Starts a watch of `folder` with more options.
+fn watch_with(site: &Site<'_>, folder: &TempDir, more: &[&str]) -> anyhow::Result<Daemon> {
     let (folder, address) = (folder.path().to_string_lossy(), free_address()?);
     let source = ["backfill", "watch", &folder, "--mapping", "posthog-export", "--team-id", "7"];
     // Rejected rows below the source are never loaded.
     let quarantine = format!("{folder}/quarantine");
     let paths = ["--quarantine", &quarantine, "--listen", &address];
-    let options = [&["--every", "1s", "--at-rest", "2s", "--slice", "1"], &paths[..]].concat();
+    let options = [&["--every", "1s", "--at-rest", "2s", "--slice", "1"], &paths[..], more].concat();
     Daemon::command(&site.write_config()?, &[&source[..], &options].concat(), address.clone())
 }
 
 fn stored(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
     site.answers(STORED, &format!("{rows}\t{rows}\t0"), LIMIT)
+}
+
+/// Copies files into a folder below the watched one.
+fn copy(paths: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for (number, path) in paths.iter().enumerate() {
+        std::fs::copy(path, folder.join(format!("{number}.parquet")))?;
+    }
+    Ok(())
+}
+
+/// Number of units that loads have begun.
+fn has_units(site: &Site<'_>, units: usize) -> anyhow::Result<()> {
+    let begun = site.query("SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE unit != ''")?;
+    ensure!(begun == units.to_string(), "{begun} units instead of {units}");
+    Ok(())
 }
 
 fn files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once(
@@ -167,4 +191,103 @@ fn two_watches_and_a_kill_load_every_row_once(site: &mut Site<'_>) -> anyhow::Re
         site.must(&["backfill", "verify", job["job"].as_str().context("a job")?])?;
     }
     stored(site, 132_000)
+}
+
+fn two_watches_load_the_files_of_a_manifest_as_one(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two watches that wait for manifests
+    let folder = prepare(site)?;
+    let (_elsewhere, sources) = files(site, "a", 6, 1_200)?;
+    let options = ["--manifest", "*_manifest.json"];
+    let watches = [watch_with(site, &folder, &options)?, watch_with(site, &folder, &options)?];
+    // WHEN files appear without a manifest THEN their folder is counted, and no row is stored
+    let export = folder.path().join("events/day=1");
+    copy(&sources[..5], &export)?;
+    for watch in &watches {
+        watch.wait("posthouse_watch_unmarked_folders", |folders| folders == 1)?;
+        watch.wait("posthouse_watch_unmarked_since_timestamp_seconds", |since| since > 1_700_000_000)?;
+        watch.wait("posthouse_watch_waiting_files", |files| files == 5)?;
+    }
+    let status = watches[0].get("health")?;
+    ensure!(status.contains("1 folder without a marker") && status.contains("events/day=1"), "{status}");
+    stored(site, 0)?;
+    // WHEN a manifest lists one file more THEN that is reported by name, and no row is stored
+    let keys: Vec<String> = (0..6).map(|number| format!("\"events/day=1/{number}.parquet\"")).collect();
+    std::fs::write(export.join("1-2_manifest.json"), format!("{{\"files\": [{}]}}", keys.join(", ")))?;
+    for watch in &watches {
+        watch.says("lists files that the sources don't have: events/day=1/5.parquet")?;
+    }
+    stored(site, 0)?;
+    // WHEN that file and the manifest are written THEN each row is stored once, all in one unit
+    copy(&sources, &export)?;
+    std::fs::write(export.join("1-2_manifest.json"), format!("{{\"files\": [{}]}}", keys.join(", ")))?;
+    stored(site, 1_200)?;
+    for watch in &watches {
+        watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+        watch.wait("posthouse_watch_unmarked_folders", |folders| folders == 0)?;
+    }
+    has_units(site, 1)?;
+    // WHEN the job is undone THEN the watches load its files again without a restart
+    let jobs = crate::schema::json(&site.must(&["backfill", "list", "--json"])?)?;
+    let job = jobs[0]["job"].as_str().context("a job")?;
+    site.must(&["backfill", "undo", job, "--execute", "--recheck-after", "300ms"])?;
+    site.answers("SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE unit != ''", "2", LIMIT)?;
+    stored(site, 1_200)?;
+    for watch in watches {
+        watch.says("an undo has finished")?;
+        watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+        ensure!(watch.end()? == 0);
+    }
+    site.must(&["backfill", "verify", job]).map(drop)
+}
+
+fn files_below_a_marker_are_loaded_and_a_later_one_waits(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a folder with a marker, and in it a file with an invalid row
+    let folder = prepare(site)?;
+    let (_elsewhere, sources) = files(site, "a", 4, 800)?;
+    let (export, marker) = (folder.path().join("e"), folder.path().join("e/_SUCCESS"));
+    copy(&sources[..2], &export.join("day=1"))?;
+    copy(&sources[2..3], &export.join("day=2"))?;
+    let bad = export.join("day=2/bad.parquet");
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{}', Parquet) SELECT if(number = 7, 'no', toString(generateUUIDv4())) AS uuid, \
+         'e' AS event, toString(number) AS distinct_id, '{{}}' AS properties, now64(6, 'UTC') AS timestamp FROM numbers(50)",
+        bad.display()
+    ))?;
+    std::fs::write(&marker, "")?;
+    // WHEN a watch begins THEN the other files are loaded, and the fault is reported
+    let watch = watch_with(site, &folder, &["--manifest", "_SUCCESS"])?;
+    watch.wait("posthouse_watch_failing_files", |files| files == 1)?;
+    watch.says("uuid \"no\" in column uuid is not a UUID")?;
+    stored(site, 600)?;
+    // WHEN a file comes after the marker THEN it waits for a new one
+    let late = export.join("day=3");
+    copy(&sources[3..], &late)?;
+    watch.wait("posthouse_watch_unmarked_folders", |folders| folders == 1)?;
+    ensure!(watch.get("health")?.contains("e/day=3"), "{}", watch.get("health")?);
+    stored(site, 600)?;
+    std::fs::write(&marker, "again")?;
+    stored(site, 800)?;
+    watch.wait("posthouse_watch_unmarked_folders", |folders| folders == 0)?;
+    ensure!(watch.end()? == 0);
+    Ok(())
+}
+
+fn small_files_are_gathered_and_loaded_as_one_despite_a_kill(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a watch that gathers files
+    let folder = prepare(site)?;
+    let (_elsewhere, sources) = files(site, "a", 20, 4_000)?;
+    let options = ["--gather", "1s"];
+    let watch = watch_with(site, &folder, &options)?;
+    // WHEN files appear, and it is killed once their load has begun
+    copy(&sources, folder.path())?;
+    site.answers("SELECT count() > 0 FROM {db}.backfill_ledger WHERE state = 'begun'", "1", LIMIT)?;
+    kill_process(watch.pid(), Signal::KILL)?;
+    drop(watch);
+    // THEN another one finishes it, each row is stored once, and all of them in one unit
+    let watch = watch_with(site, &folder, &options)?;
+    watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+    stored(site, 4_000)?;
+    has_units(site, 1)?;
+    ensure!(watch.end()? == 0);
+    Ok(())
 }
