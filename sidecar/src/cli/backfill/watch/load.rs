@@ -14,7 +14,7 @@ use crate::cli::backfill::verify;
 
 /// Files of one load.
 #[derive(Debug)]
-pub(super) enum Batch {
+pub(super) enum WatchBatch {
     /// Loaded as one if they are small. They are read once before, because a faulty file would
     /// hold up the others of its bundle.
     Bundled(Vec<PendingFile>),
@@ -37,7 +37,7 @@ impl LoadFault {
     }
 }
 
-impl Batch {
+impl WatchBatch {
     fn files(&self) -> &[PendingFile] {
         let (Self::Bundled(files) | Self::Single(files) | Self::Begun(files)) = self;
         files
@@ -66,7 +66,7 @@ impl Batch {
 impl FileWatcher<'_> {
     /// Loads the files of a batch. If one is at fault, the batch is divided until the others are
     /// loaded.
-    pub(super) async fn load_batch(&mut self, route: &Route, batch: Batch) -> anyhow::Result<()> {
+    pub(super) async fn load_batch(&mut self, route: &Route, batch: WatchBatch) -> anyhow::Result<()> {
         let mut left = vec![batch];
         while let Some(batch) = left.pop() {
             match self.load(route, &batch).await {
@@ -93,7 +93,7 @@ impl FileWatcher<'_> {
     }
 
     /// Runs one load of a batch. Returns the reason of an early stop.
-    async fn load(&mut self, route: &Route, batch: &Batch) -> Result<Option<Stop>, LoadFault> {
+    async fn load(&mut self, route: &Route, batch: &WatchBatch) -> Result<Option<Stop>, LoadFault> {
         let files = batch.files().len();
         self.request.sources = batch.files().iter().map(|file| file.location.clone()).collect();
         self.request.bundling = batch.bundling();
@@ -107,7 +107,7 @@ impl FileWatcher<'_> {
         let memory = self.arguments.files.memory_bytes();
         self.limits.block_bytes = block_bytes(memory, plan.page_bytes);
         self.limits.decoding = decoding(memory, plan.page_bytes);
-        if matches!(batch, Batch::Bundled(_)) && plan.has_bundles() {
+        if matches!(batch, WatchBatch::Bundled(_)) && plan.has_bundles() {
             let stop = self.check(route, plan.clone()).await.map_err(LoadFault::before)?;
             if stop.is_some() {
                 return Ok(stop);

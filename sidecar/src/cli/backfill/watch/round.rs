@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::load::Batch;
+use super::load::WatchBatch;
 use super::{FileWatcher, MAX_REPORTS, NO_LIMIT, UnmarkedFolders, stopped};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::bundle_files;
@@ -73,7 +73,7 @@ impl FileWatcher<'_> {
         &self,
         route: &Route,
         bundles: BTreeMap<String, Vec<PendingFile>>,
-    ) -> anyhow::Result<Vec<Batch>> {
+    ) -> anyhow::Result<Vec<WatchBatch>> {
         let ids: Vec<&str> = bundles.keys().map(String::as_str).collect();
         let mut locations = BTreeMap::<String, BTreeSet<String>>::new();
         for file in bundle_files(route.any(), &self.cluster.config.database, &ids).await? {
@@ -83,16 +83,16 @@ impl FileWatcher<'_> {
             let mut partners = locations.remove(&id).unwrap_or_default();
             files.iter().for_each(|file| _ = partners.remove(&file.location));
             files.extend(partners.iter().filter_map(|location| self.files.pending(location)));
-            Batch::Begun(files)
+            WatchBatch::Begun(files)
         });
         Ok(begun.collect())
     }
 
     /// Returns the batches of files without markers. Small ones are loaded as one once they were
     /// gathered for a while.
-    fn gathered_batches(&self, files: Vec<PendingFile>) -> Vec<Batch> {
+    fn gathered_batches(&self, files: Vec<PendingFile>) -> Vec<WatchBatch> {
         let Some(gather) = self.arguments.gather else {
-            return batches(files).into_iter().map(Batch::Single).collect();
+            return batches(files).into_iter().map(WatchBatch::Single).collect();
         };
         let (small, others): (Vec<PendingFile>, Vec<PendingFile>) =
             files.into_iter().partition(|file| !file.has_failed && self.request.cut.is_small(file.size));
@@ -100,13 +100,13 @@ impl FileWatcher<'_> {
         let bytes = small.iter().fold(0, |bytes: u64, file| bytes.saturating_add(file.size));
         let is_gathered = age >= self.arguments.at_rest + gather || bytes >= self.request.cut.unit_bytes;
         let small = if is_gathered { batches(small) } else { Vec::new() };
-        let small = small.into_iter().map(Batch::Bundled);
-        small.chain(batches(others).into_iter().map(Batch::Single)).collect()
+        let small = small.into_iter().map(WatchBatch::Bundled);
+        small.chain(batches(others).into_iter().map(WatchBatch::Single)).collect()
     }
 
     /// Returns the batches of files that markers cover: one for each marker, because another watch
     /// then makes the same ones. Files of a marker wait for each other.
-    fn marked_batches(&self, files: Vec<PendingFile>, marked: &MarkedFiles) -> Vec<Batch> {
+    fn marked_batches(&self, files: Vec<PendingFile>, marked: &MarkedFiles) -> Vec<WatchBatch> {
         let (now, at_rest) = (Instant::now(), self.arguments.at_rest);
         let changing = marked.complete.iter().filter(|(file, _)| self.files.is_changing(file, now, at_rest));
         let changing: BTreeSet<&str> = changing.map(|(_, marker)| marker.as_str()).collect();
@@ -120,8 +120,8 @@ impl FileWatcher<'_> {
             if file.has_failed { failed.push(file) } else { new.push(file) }
         }
         let sets = sets.into_values().flat_map(|(new, failed)| {
-            let failed = batches(failed).into_iter().map(Batch::Single);
-            batches(new).into_iter().map(Batch::Bundled).chain(failed)
+            let failed = batches(failed).into_iter().map(WatchBatch::Single);
+            batches(new).into_iter().map(WatchBatch::Bundled).chain(failed)
         });
         sets.collect()
     }
