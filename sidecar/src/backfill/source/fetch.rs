@@ -3,11 +3,13 @@
 //! Every answer must have the recorded identity of the object.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::SourceError;
 use super::object::{Object, changed, identity};
@@ -15,8 +17,15 @@ use super::remote::modified;
 use super::retry::{backoff, pause};
 use super::stores::Remote;
 
-/// Tries in a row without a byte before the source counts as gone.
+/// Tries in a row without progress before the source counts as gone.
 const TRIES: u32 = 9;
+/// Bytes of a try that count as progress, unless the range has less.
+const PROGRESS: usize = 16 << 10;
+/// Time for an answer, in addition to that of [`MIN_PACE`].
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Slowest pace of an answer, in bytes a second. A slow connection is no error, but a server that
+/// sends a byte a second would never end.
+const MIN_PACE: u64 = 4 << 10;
 
 /// An object that is being read. Every answer must have the recorded identity.
 #[derive(Debug, Clone)]
@@ -52,7 +61,7 @@ impl RemoteFile {
                 Ok(()) => {}
                 Err(error @ SourceError::Unreachable { .. }) => {
                     tries += 1;
-                    if bytes.len() > before {
+                    if bytes.len() - before >= PROGRESS {
                         tries = 1;
                         backoff.reset();
                     }
@@ -74,8 +83,12 @@ impl RemoteFile {
         let options = GetOptions::new().with_range(Some(range)).with_if_match(self.strong_tag());
         let answer: GetResult = self.remote.client.get_opts(&self.path, options).await.map_err(explain)?;
         self.check(&answer.meta)?;
-        let mut stream = answer.into_stream();
-        while let Some(piece) = stream.next().await {
+        let (mut stream, begin, wanted) = (answer.into_stream(), Instant::now(), left);
+        loop {
+            let pace = Duration::from_secs_f64((wanted - left) as f64 / MIN_PACE as f64);
+            let next = timeout_at(begin + ANSWER_TIME + pace, stream.next()).await;
+            let slow = |_| self.broken(format!("the answer is too slow: {left} bytes are missing"));
+            let Some(piece) = next.map_err(slow)? else { break };
             let piece = piece.map_err(explain)?;
             // A server that sends more than the requested range must not fill the memory.
             let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -85,11 +98,15 @@ impl RemoteFile {
         if left == 0 {
             return Ok(());
         }
-        Err(SourceError::Unreachable {
+        Err(self.broken(format!("the answer ended {left} bytes early")))
+    }
+
+    fn broken(&self, problem: String) -> SourceError {
+        SourceError::Unreachable {
             location: self.object.location.clone(),
             endpoint: self.remote.endpoint.clone(),
-            problem: format!("the answer ended {left} bytes early"),
-        })
+            problem,
+        }
     }
 
     /// Returns the tag for comparison on the server, which never matches a weak tag.

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use memchr::memmem::find;
 use object_store::ClientOptions;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
-};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::path::{Path, PathPart};
 use url::form_urlencoded::{self, byte_serialize};
+
+use super::bounded_answers::BoundedAnswers;
 
 /// Marks an escaped key. A key that begins with it is escaped, too.
 const ESCAPED: char = '\u{E000}';
@@ -45,7 +45,7 @@ pub(super) fn key(listed: &Path) -> String {
 
 /// Connects clients whose listings have escaped keys.
 #[derive(Debug, Default)]
-pub(super) struct EscapedKeys(ReqwestConnector);
+pub(super) struct EscapedKeys(BoundedAnswers);
 
 impl HttpConnector for EscapedKeys {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -65,7 +65,7 @@ impl HttpService for EscapingService {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
-        // A page has at most 1,000 keys of 1 KiB.
+        // It is bounded already.
         let page = body.bytes().await?;
         Ok(HttpResponse::from_parts(head, escape_keys(page).into()))
     }

@@ -11,6 +11,7 @@ mod stores;
 mod remote;
 mod fetch;
 mod blocks;
+mod bounded_answers;
 mod list_keys;
 mod local;
 mod lookup;

@@ -1,9 +1,12 @@
 //! Lookup of store objects by key, folder, glob or address.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio::time::timeout;
 use url::Url;
 
 use super::address::{BucketStore, shown_url};
@@ -21,6 +24,11 @@ use super::stores::{Remote, Stores};
 /// Tries of a listing, which can't resume after a break. Few, so that a wrong address is reported
 /// soon.
 const LISTINGS: u32 = 4;
+
+/// Maximum number of objects of one listing. Each takes some hundred bytes of memory.
+const MAX_OBJECTS: usize = 10_000_000;
+/// Longest wait for the next object of a listing, in which a store may send empty pages.
+const OBJECT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Returns the objects that an address in a bucket names.
 pub(super) async fn expand(
@@ -114,9 +122,16 @@ impl Bucket<'_> {
         let path = self.path(folder)?;
         let mut listed = self.remote.client.list(Some(&path));
         let mut reached = Reached::default();
-        while let Some(meta) =
-            listed.try_next().await.map_err(|error| self.remote.explain(&error, &location))?
-        {
+        let mut objects = 0;
+        loop {
+            let next = timeout(OBJECT_TIMEOUT, listed.try_next()).await;
+            let next = next.map_err(|_| self.without_objects(&location))?;
+            let Some(meta) = next.map_err(|error| self.remote.explain(&error, &location))? else { break };
+            objects += 1;
+            if objects > MAX_OBJECTS {
+                let problem = format!("it has more than {MAX_OBJECTS} objects: give narrower folders");
+                return Err(SourceError::Argument { argument: location, problem });
+            }
             let key = list_keys::key(&meta.location);
             let rest = key.strip_prefix(folder).unwrap_or(&key);
             // Every key of the root is below it, also one that begins with a slash.
@@ -145,6 +160,14 @@ impl Bucket<'_> {
 
     fn is_marker(&self, key: &str) -> bool {
         self.markers.is_some_and(|markers| markers.match_path(key))
+    }
+
+    fn without_objects(&self, location: &str) -> SourceError {
+        SourceError::Unreachable {
+            location: location.to_owned(),
+            endpoint: self.remote.endpoint.clone(),
+            problem: format!("the listing had no object within {} s", OBJECT_TIMEOUT.as_secs()),
+        }
     }
 
     fn path(&self, key: &str) -> Result<Path, SourceError> {

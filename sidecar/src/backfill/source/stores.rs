@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
@@ -14,6 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use url::Url;
 
 use super::address::{BucketStore, StoreKind, shown_url};
+use super::bounded_answers::BoundedAnswers;
 use super::error::SourceError;
 use super::explain::unusable;
 use super::list_keys::EscapedKeys;
@@ -134,7 +135,7 @@ impl Stores {
                 Some(header) => {
                     let options =
                         options.with_default_headers(HeaderMap::from_iter([(AUTHORIZATION, header)]));
-                    ReqwestConnector::default().connect(&options)?
+                    BoundedAnswers::default().connect(&options)?
                 }
                 None => self.web_client(url.scheme(), &options)?,
             };
@@ -152,7 +153,7 @@ impl Stores {
         if let Some(client) = clients.get(scheme) {
             return Ok(client.clone());
         }
-        let client = ReqwestConnector::default().connect(options)?;
+        let client = BoundedAnswers::default().connect(options)?;
         clients.insert(scheme.to_owned(), client.clone());
         Ok(client)
     }
