@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use crate::config::{Config, NodeRole};
 use crate::kafka::{Client, KafkaError};
-use crate::node::Node;
+use crate::node::{Node, NodeTlsError};
 
 /// The nodes and brokers of a config. They are connected on first use.
 pub(crate) struct Cluster {
@@ -17,10 +17,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: Config) -> Self {
-        let all_nodes = Node::all(&config);
+    /// # Errors
+    /// Fails if `[clickhouse.tls]` is needed and can't be used.
+    pub(crate) fn new(config: Config) -> Result<Self, NodeTlsError> {
+        let all_nodes = Node::all(&config)?;
         let nodes = all_nodes.iter().filter(|node| node.has(NodeRole::Data)).cloned().collect();
-        Self { nodes, all_nodes, config, kafka: OnceLock::new() }
+        Ok(Self { nodes, all_nodes, config, kafka: OnceLock::new() })
     }
 
     /// The nodes that read events. They can ask Keeper where it has the offsets.

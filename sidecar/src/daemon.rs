@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::cluster::Cluster;
 use crate::config::Reconcile;
-use crate::http::{self, Reported};
+use crate::http::{HttpInterface, Reported};
 use crate::metrics::{MetricRegistry, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics};
 use crate::persons::run_leader;
 use crate::span;
@@ -31,9 +31,9 @@ type Supervised = JoinSet<anyhow::Result<()>>;
 /// that change data, last the HTTP interface.
 pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let config = &cluster.config;
-    let listener = Arc::new(http::bind(&config.daemon.listen).await?);
+    let http = HttpInterface::bind(&config.daemon.listen, &config.daemon).await?;
     tracing::info!(
-        url = %format_args!("http://{}", config.daemon.listen),
+        url = %format_args!("{}://{}", http.scheme(), config.daemon.listen),
         "serving /live, /ready, /health and /metrics"
     );
     let (board, mut metrics) = (Board::default(), MetricRegistry::default());
@@ -49,10 +49,8 @@ pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -
     metrics.build_info();
     ProcessCollector::register(&mut metrics);
     let mut interface = Supervised::new();
-    let router = http::router(Reported { board: board.clone(), metrics: Arc::new(metrics) });
-    let http_task = Task::new("http", HTTP_STOP_TIMEOUT, move |heartbeat, stop| {
-        http::serve(listener.clone(), router.clone(), heartbeat, stop)
-    });
+    let reported = Reported { board: board.clone(), metrics: Arc::new(metrics) };
+    let http_task = http.task(reported, HTTP_STOP_TIMEOUT);
     spawn(&mut interface, http_task, &board, http_stopped);
 
     let ended = tokio::select! {

@@ -3,6 +3,6 @@
 SELECT
     _shard_num AS shard,
     tcpPort() AS tcp_port,
-    getServerPort('http_port') AS http_port
+    getServerPort('{{ port }}') AS http_port
 FROM clusterAllReplicas({{ cluster }}, system.one)
 ORDER BY shard, tcp_port

@@ -29,6 +29,8 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::backfill::map::MappingError;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
+use crate::http::{HttpTlsError, UnprotectedListenError};
+use crate::node::NodeTlsError;
 use crate::supervise::limit_arenas;
 use crate::topics::{SpecError, UnnamedTopicsError};
 
@@ -155,7 +157,7 @@ fn run(arguments: &Arguments) -> ExitCode {
             for warning in &config.warnings {
                 tracing::warn!(config = %arguments.config.display(), "{warning}");
             }
-            finish(verb.run(&Arc::new(Cluster::new(config)), output))
+            finish(verb.run(&Arc::new(Cluster::new(config)?), output))
         }),
     };
     match done {
@@ -200,6 +202,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<SpecError>()
             || cause.is::<MappingError>()
             || cause.is::<UnnamedTopicsError>()
+            || cause.is::<NodeTlsError>()
+            || cause.is::<HttpTlsError>()
+            || cause.is::<UnprotectedListenError>()
     });
     if wrong_config { WRONG_CONFIG } else { FAILED }
 }

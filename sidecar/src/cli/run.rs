@@ -9,7 +9,8 @@ use crate::daemon;
 
 pub(super) const RUN: &str = "\
 The sidecar serves daemon.listen (http://127.0.0.1:9365 by default): /live (whether to restart it), /ready (503 and the
-reason while a task can't do its work), /health (both, a line for each task) and /metrics, for Prometheus.
+reason while a task can't do its work), /health (both, a line for each task) and /metrics, for Prometheus. An address
+that other machines reach needs daemon.token_file or [daemon.tls] with client_ca_file.
 Every topics.interval it reconciles topics as topics.reconcile says: \"off\", \"check\" (differences as metrics) or
 \"apply\" (all changes, except those that delete messages: posthouse topics apply makes these).
 With [persons.postgres] in the config it syncs persons and their distinct ids from PostgreSQL: an initial snapshot, then every

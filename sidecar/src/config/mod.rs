@@ -12,6 +12,8 @@ mod quote;
 mod consumer;
 mod event_columns;
 mod persons;
+mod daemon;
+mod encryption;
 mod sections;
 
 use std::collections::BTreeSet;
@@ -26,6 +28,8 @@ use crate::event_columns::{EventColumn, EventProfile};
 use crate::secret::Credential;
 
 pub(crate) use self::credentials::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE};
+pub(crate) use self::daemon::{Daemon, HttpTls, UNPROTECTED};
+pub(crate) use self::encryption::is_local;
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
 pub(crate) use self::quote::{QuoteStyle, quote};
@@ -118,13 +122,6 @@ pub(crate) struct Config {
     pub(crate) warnings: Vec<Fault>,
 }
 
-/// Settings of `posthouse run`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Daemon {
-    /// Address of the HTTP interface.
-    pub(crate) listen: HostPort,
-}
-
 /// Topic checks of `posthouse run`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicsSync {
@@ -151,6 +148,8 @@ pub(crate) struct ClickHouse {
     pub(crate) user: String,
     /// `None` for a user without a password.
     pub(crate) password: Option<Credential>,
+    /// Whether the client certificate is the login, instead of a password.
+    pub(crate) certificate_login: bool,
     /// For `https` URLs.
     pub(crate) tls: Tls,
     /// A node that does not answer within this time is unreachable.

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::consumer::consumer;
 use super::credentials::{CredentialKeys, KEY_PASSWORD_VARIABLE};
+use super::encryption;
 use super::event_columns;
 use super::persons::persons;
 use super::reader::ConfigTable;
 use super::{
     ClickHouse, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
-    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_LISTEN, DEFAULT_OFFSETS,
-    DEFAULT_POLL_TIMEOUT, DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_ROLES, DEFAULT_SERVER_PROFILE,
-    DEFAULT_TIMEOUT, DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER,
-    DEFAULT_WEIGHT, Daemon, Events, HostPort, IngestNode, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles,
-    NodeRole, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, Tls, TopicsSync, rules,
+    DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT,
+    DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_ROLES, DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT,
+    DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER, DEFAULT_WEIGHT, Daemon,
+    Events, IngestNode, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles, NodeRole, OffsetStorage,
+    PASSWORD_VARIABLE, Reconcile, Replica, Shard, Tls, TopicsSync, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -54,7 +55,7 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
     };
     let unmanaged = top.section("schema", unmanaged);
     let topics = top.section("topics", topics);
-    let daemon = top.section("daemon", daemon);
+    let daemon = top.section("daemon", |table| Daemon::read(table, base));
     let config = Config {
         shards: shards?,
         ingest_nodes: ingest_nodes.into_iter().collect::<Option<_>>()?,
@@ -70,6 +71,7 @@ pub(super) fn config(top: &mut ConfigTable<'_>, base: &Path) -> Option<Config> {
         daemon,
         warnings: Vec::new(),
     };
+    encryption::check(top, &config);
     let has_reader = config.has_ingesting_replica() || !config.ingest_nodes.is_empty();
     if config.events.consumer == Consumer::Own && !has_reader {
         let problem = "no node reads events: give a replica the role \"ingest\", add [[ingest_nodes]], or set \
@@ -86,7 +88,8 @@ fn clickhouse(table: &mut ConfigTable<'_>, base: &Path) -> ClickHouse {
     let password = CredentialKeys::password(PASSWORD_VARIABLE).read(table, base);
     let tls = table.section("tls", |table| Tls::read(table, base, KEY_PASSWORD_VARIABLE));
     let server_profile = table.or("server_profile", DEFAULT_SERVER_PROFILE, rules::literal);
-    ClickHouse { user, password, tls, timeout, server_profile }
+    let certificate_login = table.or("certificate_login", false, rules::boolean);
+    ClickHouse { user, password, certificate_login, tls, timeout, server_profile }
 }
 
 /// Values that must be unique in the cluster, each with the first replica that has it.
@@ -241,12 +244,6 @@ fn unmanaged(schema: &mut ConfigTable<'_>) -> BTreeSet<String> {
 
 const RECONCILE: &[(&str, Reconcile)] =
     &[("off", Reconcile::Off), ("check", Reconcile::Check), ("apply", Reconcile::Apply)];
-
-fn daemon(table: &mut ConfigTable<'_>) -> Daemon {
-    let default = HostPort { host: DEFAULT_LISTEN.0.to_owned(), port: DEFAULT_LISTEN.1 };
-    let listen = table.or("listen", default, rules::host_port);
-    Daemon { listen }
-}
 
 fn topics(table: &mut ConfigTable<'_>) -> TopicsSync {
     let interval = rules::duration(Duration::from_secs(1)..=MAX_CHECK_INTERVAL);

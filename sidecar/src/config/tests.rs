@@ -325,6 +325,41 @@ fn the_password_file_is_read_from_the_folder_of_the_config() {
 }
 
 #[test]
+fn warns_of_encryption_without_effect_and_of_passwords_in_the_clear() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("password"), "secret").expect("a file");
+    let warnings = |text: &str| {
+        let config = Config::parse(text, folder.path()).expect("a config");
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let with_tls = format!("{SMALL}[clickhouse.tls]\nca_file = \"ca.pem\"\n");
+    has(&warnings(&with_tls), "tls has no effect");
+    let remote = with_tls.replace("http://127.0.0.1", "https://ch1");
+    assert!(warnings(&remote).is_empty(), "{:?}", warnings(&remote));
+    let clear = format!("{SMALL}[clickhouse]\npassword_file = \"password\"\n");
+    assert!(!warnings(&clear).iter().any(|warning| warning.contains("in the clear")));
+    has(&warnings(&clear.replace("http://127.0.0.1", "http://ch1")), "in the clear to http://ch1:8123/");
+}
+
+#[test]
+fn a_login_by_certificate_needs_a_certificate_and_https_alone() {
+    let faults = faults(&format!("{SMALL}[clickhouse]\ncertificate_login = true\n"));
+    has(&faults, "give certificate_file and key_file");
+    has(&faults, "change http://127.0.0.1:8123/");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_proof_of_clients() {
+    for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+        parse(&format!("{SMALL}[daemon]\nlisten = \"{loopback}\"\n")).expect(loopback);
+    }
+    for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "ch1:1", "localhost.example:1"] {
+        let faults = faults(&format!("{SMALL}[daemon]\nlisten = \"{open}\"\nmetrics_open = true\n"));
+        has(&faults, "clients must prove themselves");
+    }
+}
+
+#[test]
 fn a_missing_file_says_how_to_name_another() {
     let error = Config::load(Path::new("/nowhere/posthouse.toml")).expect_err("no such file");
     assert!(matches!(error, ConfigError::Unreadable { .. }));

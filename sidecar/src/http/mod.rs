@@ -1,5 +1,6 @@
 //! HTTP interface of a running posthouse: health and metrics.
 
+mod access;
 mod connections;
 
 use std::io;
@@ -15,11 +16,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-pub(crate) use self::connections::serve;
-use crate::config::HostPort;
+use self::access::{HttpAccess, authorize, encryption};
+pub(crate) use self::access::{HttpTlsError, UnprotectedListenError};
+use self::connections::serve;
+use crate::config::{Daemon, HostPort};
 use crate::metrics::MetricRegistry;
-use crate::supervise::Board;
+use crate::supervise::{Board, Task};
 
 /// The text format of OpenMetrics.
 const EXPOSITION: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,24 +45,49 @@ pub(crate) struct Reported {
     pub(crate) metrics: Arc<MetricRegistry>,
 }
 
-/// Binds the address, so that a second start of posthouse fails at once.
-///
-/// # Errors
-/// [`HttpError`] if the address can't be bound, or does not resolve in time.
-pub(crate) async fn bind(address: &HostPort) -> Result<TcpListener, HttpError> {
-    let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;
-    let bound = bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    bound.map_err(|source| HttpError { address: address.clone(), source })
+/// A bound address, and the proofs that its clients need.
+#[derive(Clone)]
+pub(crate) struct HttpInterface {
+    listener: Arc<TcpListener>,
+    tls: Option<TlsAcceptor>,
+    access: HttpAccess,
 }
 
-/// Returns the router of all endpoints.
-pub(crate) fn router(reported: Reported) -> Router {
+impl HttpInterface {
+    /// Binds the address, so that a second start of posthouse fails at once.
+    ///
+    /// # Errors
+    /// [`HttpError`] if the address can't be bound, or does not resolve in time. Also fails if other
+    /// machines reach it and clients need no proof, and if `[daemon.tls]` can't be used.
+    pub(crate) async fn bind(address: &HostPort, daemon: &Daemon) -> anyhow::Result<Self> {
+        let tls = encryption(address, daemon)?.map(TlsAcceptor::from);
+        let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;
+        let bound = bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let listener = bound.map_err(|source| HttpError { address: address.clone(), source })?;
+        Ok(Self { listener: Arc::new(listener), tls, access: HttpAccess::new(daemon) })
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Returns the task that serves all endpoints.
+    pub(crate) fn task(self, reported: Reported, stop_timeout: Duration) -> Task {
+        let router = router(reported, self.access);
+        Task::new("http", stop_timeout, move |heartbeat, stop| {
+            serve(self.listener.clone(), self.tls.clone(), router.clone(), heartbeat, stop)
+        })
+    }
+}
+
+fn router(reported: Reported, access: HttpAccess) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/health", get(health))
         .route("/metrics", get(exposition))
         .layer(middleware::from_fn(refuse_body))
+        .layer(middleware::from_fn_with_state(access, authorize))
         .with_state(reported)
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clickhouse::{Client, Compression};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use url::Url;
 
+use super::connector::{AnswerLimits, NodeConnector, NodeTls};
 use crate::config::ClickHouse;
 
 /// A server closes idle connections after 3 s (its default `keep_alive_timeout` in the shipped
@@ -20,7 +20,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// With another value a result can be wrong or a statement fails; `tests/it/profiles.rs` has a case
 /// for each. Settings that only tests and experiments use are left out, because an older server
 /// does not know them and would reject every request.
-pub const SETTINGS: [(&str, &str); 38] = [
+pub const SETTINGS: [(&str, &str); 39] = [
     // A result has all rows of the query, unchanged, and no others.
     ("final", "0"),
     ("apply_deleted_mask", "1"),
@@ -63,31 +63,49 @@ pub const SETTINGS: [(&str, &str); 38] = [
     ("output_format_json_quote_64bit_integers", "0"),
     ("output_format_json_quote_64bit_floats", "0"),
     ("date_time_output_format", "simple"),
+    // An answer begins when it is complete.
+    ("send_progress_in_http_headers", "0"),
 ];
 
-/// Returns the client for the node at `url`, with user and timeouts from `access`.
-pub(super) fn client(url: &Url, access: &ClickHouse) -> Client {
-    let client = match url.scheme() {
-        // The crate's own client panics on a machine without CA certificates, even where none is
-        // needed.
-        "http" => {
-            let mut connector = HttpConnector::new();
-            connector.set_connect_timeout(Some(access.timeout));
-            connector.set_keepalive(Some(access.timeout));
-            connector.set_nodelay(true);
-            let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
-            Client::with_http_client(http.clone().pool_idle_timeout(IDLE_CONNECTION).build(connector))
+/// Maximum size of an answer that is held in memory. The blocks of a load of a billion events have
+/// a tenth of it.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+
+/// Clients of one node, without a password.
+#[derive(Debug, Clone)]
+pub(super) struct NodeClients {
+    /// For statements whose answer the server completes before it sends it.
+    pub(super) complete: Client,
+    /// For results that the server sends while it computes them.
+    pub(super) streamed: Client,
+}
+
+impl NodeClients {
+    /// `tls` is for an `https` URL.
+    pub(super) fn new(url: &Url, access: &ClickHouse, tls: Option<&NodeTls>) -> Self {
+        let tls = tls.filter(|_| url.scheme() == "https");
+        let client = |limits| client(url, access, NodeConnector::new(tls, access.timeout, limits));
+        Self {
+            complete: client(AnswerLimits { max_body: MAX_ANSWER_BYTES, time: Some(access.timeout) }),
+            streamed: client(AnswerLimits { max_body: u64::MAX, time: None }),
         }
-        _ => Client::default(),
-    };
-    let client = SETTINGS.iter().fold(client, |client, (name, value)| client.with_setting(*name, *value));
+    }
+}
+
+fn client(url: &Url, access: &ClickHouse, connector: NodeConnector) -> Client {
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .build(connector);
+    let client = SETTINGS
+        .iter()
+        .fold(Client::with_http_client(http), |client, (name, value)| client.with_setting(*name, *value));
     let client = client
         .with_url(url.as_str())
         .with_user(&access.user)
         .with_product_info("posthouse", env!("CARGO_PKG_VERSION"))
         .with_compression(Compression::None);
-    match &access.password {
-        Some(password) => client.with_password(password.secret().reveal()),
-        None => client,
+    match access.certificate_login {
+        true => client.with_header("X-ClickHouse-SSL-Certificate-Auth", "on"),
+        false => client,
     }
 }

@@ -3,8 +3,17 @@
 use std::error::Error;
 use std::fmt;
 
+use super::answer::AnswerFault;
+use crate::tls;
+
+/// The client hides such a message.
+const NO_MESSAGE: &str = "its message is not UTF-8 or longer than 1 MiB: see the server's log";
+
 /// Code for an exception without one of ClickHouse's.
 const NO_CODE: u32 = 0;
+
+/// Longest part of a server's message that is reported.
+const MAX_MESSAGE_CHARS: usize = 16 << 10;
 
 /// ClickHouse's codes for a wrong user or password: `UNKNOWN_USER`, `WRONG_PASSWORD`,
 /// `REQUIRED_PASSWORD`, `AUTHENTICATION_FAILED`.
@@ -44,6 +53,11 @@ impl NodeError {
             _ => None,
         }
     }
+
+    /// Whether the server refused user or password.
+    pub(super) fn is_login(&self) -> bool {
+        self.code().is_some_and(|code| NO_ACCESS.contains(&code))
+    }
 }
 
 /// All unusable nodes, so that an operator can fix them in one go.
@@ -68,7 +82,8 @@ impl fmt::Display for NodesError {
 /// Code and message of `Code: 60. DB::Exception: Unknown table … (UNKNOWN_TABLE) (version 26.7…)`.
 ///
 /// The client passes on `Code: 60` alone if the message is not UTF-8, for example because it quotes
-/// an id.
+/// an id, or if it is too long to be read. Control characters are escaped, because the message goes
+/// to a terminal.
 pub(super) fn exception(text: &str) -> (u32, String) {
     let text = text.trim();
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
@@ -79,26 +94,55 @@ pub(super) fn exception(text: &str) -> (u32, String) {
     let (code, message) = code.unwrap_or((NO_CODE, text));
     let message = message.rsplit_once(" (version ").map_or(message, |(message, _)| message);
     let message = match (code, message) {
-        (_, "") => "the server's message is not UTF-8: see its log".to_owned(),
+        (_, "") => NO_MESSAGE.to_owned(),
         // A page of advice for other setups follows.
         (code, message) if NO_ACCESS.contains(&code) => {
-            let said = message.lines().next().unwrap_or_default();
+            let said = printable(message.lines().next().unwrap_or_default());
             format!(
                 "{said}: check clickhouse.user and POSTHOUSE_CLICKHOUSE_PASSWORD or clickhouse.password_file"
             )
         }
-        (_, message) => message.to_owned(),
+        (_, message) => printable(message),
     };
     (code, message)
 }
 
-/// Innermost cause: the outer layers only say "client error" and "tcp connect error".
+/// The message with escaped control characters, and without a long rest.
+fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len().min(MAX_MESSAGE_CHARS));
+    for character in message.chars().take(MAX_MESSAGE_CHARS) {
+        match character {
+            '\n' | '\t' => text.push(character),
+            _ if character.is_control() => text.extend(character.escape_default()),
+            _ => text.push(character),
+        }
+    }
+    if message.chars().nth(MAX_MESSAGE_CHARS).is_some() {
+        text.push_str("… (the server's log has the rest)");
+    }
+    text
+}
+
+/// Innermost cause, which names the problem: the outer layers only say "client error" and "tcp
+/// connect error".
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string().to_lowercase()
+    let text = cause.to_string();
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_lowercase().to_string());
+    format!("{}{}{}", first.unwrap_or_default(), characters.as_str(), tls::hint(&text))
+}
+
+/// The fault of an answer that was not read to its end.
+pub(super) fn answer_fault(error: &(dyn Error + 'static)) -> Option<AnswerFault> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match inner.and_then(|inner| inner.downcast_ref::<AnswerFault>()) {
+        Some(fault) => Some(fault.clone()),
+        None => answer_fault(error.source()?),
+    }
 }
 
 #[cfg(test)]
@@ -114,10 +158,11 @@ mod tests {
             (60, "Unknown table expression identifier 'a.b' (UNKNOWN_TABLE)")
         );
         assert_eq!(exception("503 Service Unavailable"), (NO_CODE, "503 Service Unavailable".to_owned()));
-        assert_eq!(
-            exception("Code: 754"),
-            (754, "the server's message is not UTF-8: see its log".to_owned())
-        );
+        assert_eq!(exception("Code: 754"), (754, NO_MESSAGE.to_owned()));
+        let (_, message) = exception("Code: 60. DB::Exception: \x1b[2Ja\u{9b}b\nc");
+        assert_eq!(message, "\\u{1b}[2Ja\\u{9b}b\nc");
+        let (_, message) = exception(&format!("Code: 60. {}", "ü".repeat(MAX_MESSAGE_CHARS + 1)));
+        assert!(message.len() < 2 * MAX_MESSAGE_CHARS + 100 && message.ends_with("the rest)"));
         let (code, message) =
             exception("Code: 194. DB::Exception: default: Authentication failed\n\nIf you use …");
         assert_eq!(

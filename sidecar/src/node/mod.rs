@@ -1,41 +1,28 @@
 //! One ClickHouse node over HTTP: statements, rows and reachability.
 
+mod answer;
+mod connector;
 mod client;
 mod error;
+mod access;
+mod query;
+mod insert;
 
-use std::collections::VecDeque;
-use std::marker::PhantomData;
-use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
-use clickhouse::error::Error as ClientError;
-use clickhouse::insert_formatted::InsertFormatted;
-use clickhouse::{Client, Compression};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tracing::Instrument;
-use url::{Host, Url};
+use url::Url;
 
+use self::access::NodeAccess;
 pub use self::client::SETTINGS;
-use self::client::client;
+use self::connector::NodeTls;
 pub(crate) use self::error::{NodeError, NodesError};
-use self::error::{exception, root_cause};
+pub(crate) use self::insert::Insert;
+pub(crate) use self::query::{ByteChunks, Query, RowStream};
 use crate::config::{Config, NodeFiles, NodeRole};
-
-/// Bytes of an insert that go to the connection at once and are compressed as one frame.
-const SENT_AT_ONCE: usize = 1 << 20;
-
-/// Largest row of a streamed result.
-const MAX_ROW_BYTES: usize = 64 << 20;
-
-/// Limit of one statement while its node still answers probes. No statement of posthouse needs as
-/// long.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
-
-const REACH: &str = include_str!("../../../sql/inspect/reach.sql");
+use crate::tls::TlsError;
 
 /// One ClickHouse node. Cloning is cheap and shares the connections.
 #[derive(Debug, Clone)]
@@ -53,8 +40,7 @@ pub(crate) struct Node {
     pub(crate) url: Url,
     /// Folders of the node's files, if they are on this machine.
     pub(crate) files: Option<NodeFiles>,
-    client: Client,
-    timeout: Duration,
+    access: Arc<NodeAccess>,
 }
 
 /// Checks in parallel whether all nodes answer queries.
@@ -80,10 +66,24 @@ pub(crate) async fn reach_all(nodes: &[Node]) -> Result<(), NodesError> {
     }
 }
 
+/// `[clickhouse.tls]` can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("clickhouse.tls can't be used")]
+pub(crate) struct NodeTlsError(#[from] TlsError);
+
 impl Node {
     /// All nodes of the config, by shard and replica, and then those without data. Opens no
     /// connection.
-    pub(crate) fn all(config: &Config) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// Fails if a URL begins with `https` and `[clickhouse.tls]` can't be used.
+    pub(crate) fn all(config: &Config) -> Result<Vec<Self>, NodeTlsError> {
+        let tls = match config.uses_https() {
+            true => Some(NodeTls::new(&config.clickhouse)?),
+            false => None,
+        };
+        let access =
+            |name: &str, url: &Url| Arc::new(NodeAccess::new(name, url, &config.clickhouse, tls.as_ref()));
         let mut nodes = Vec::new();
         for (shard, replicas) in (1..).zip(config.shards.iter().map(|shard| &shard.replicas)) {
             for (replica, place) in (1..).zip(replicas) {
@@ -94,8 +94,7 @@ impl Node {
                     roles: place.roles.clone(),
                     url: place.url.clone(),
                     files: place.files.clone(),
-                    client: client(&place.url, &config.clickhouse),
-                    timeout: config.clickhouse.timeout,
+                    access: access(&place.name, &place.url),
                 });
             }
         }
@@ -106,10 +105,9 @@ impl Node {
             roles: vec![NodeRole::Ingest],
             url: place.url.clone(),
             files: place.files.clone(),
-            client: client(&place.url, &config.clickhouse),
-            timeout: config.clickhouse.timeout,
+            access: access(&place.name, &place.url),
         }));
-        nodes
+        Ok(nodes)
     }
 
     pub(crate) fn has(&self, role: NodeRole) -> bool {
@@ -128,26 +126,12 @@ impl Node {
 
     /// Starts a statement that takes parameters and settings. A `?` in it is literal.
     pub(crate) fn query(&self, sql: &str) -> Query<'_> {
-        Query { node: self, query: self.client.query_raw(sql) }
+        Query::new(&self.access, sql)
     }
 
     /// Starts an `INSERT … FORMAT …` whose rows follow as bytes of that format.
-    ///
-    /// The bytes are compressed unless the node is on this machine, where a copy is cheaper than
-    /// LZ4.
     pub(crate) fn insert(&self, sql: &str) -> Insert<'_> {
-        let compression = if self.is_local() { Compression::None } else { Compression::Lz4 };
-        let client = self.client.clone().with_compression(compression);
-        Insert { node: self, insert: client.insert_formatted_with(sql) }
-    }
-
-    fn is_local(&self) -> bool {
-        match self.url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
+        Insert::new(&self.access, sql)
     }
 
     /// Checks that the node answers a query.
@@ -156,226 +140,7 @@ impl Node {
     /// [`NodeError::Unreachable`] after at most `clickhouse.timeout`; [`NodeError::Refused`] for
     /// a wrong password.
     pub(crate) async fn reach(&self) -> Result<(), NodeError> {
-        self.probe(self.timeout).await
-    }
-
-    async fn probe(&self, within: Duration) -> Result<(), NodeError> {
-        let answer = timeout(within, self.client.query_raw(REACH).execute()).await;
-        answer
-            .map_err(|_| self.unreachable(format!("no answer within {} s", self.timeout.as_secs())))?
-            .map_err(|error| self.explain(error))
-    }
-
-    /// Waits for `work` as long as the node answers probes, because a long ALTER is no outage. The
-    /// limit is [`STATEMENT_TIMEOUT`]. The first silence and the probe get half of the time each,
-    /// so that a dead node is detected within `clickhouse.timeout`.
-    async fn answered<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, NodeError> {
-        let half = self.timeout / 2;
-        let mut work = pin!(work);
-        let answer = async {
-            loop {
-                match timeout(half, &mut work).await {
-                    Ok(result) => return result.map_err(|error| self.explain(error)),
-                    Err(_) => self.probe(half).await?,
-                }
-            }
-        };
-        let hours = STATEMENT_TIMEOUT.as_secs() / 3600;
-        let unfinished =
-            |_| self.unreachable(format!("it answers, and did not finish a statement within {hours} h"));
-        timeout(STATEMENT_TIMEOUT, answer).await.map_err(unfinished)?
-    }
-
-    fn explain(&self, error: ClientError) -> NodeError {
-        let (name, url) = (self.name.clone(), self.url.to_string());
-        match error {
-            ClientError::BadResponse(text) => {
-                let (code, message) = exception(&text);
-                NodeError::Refused { name, url, code, message }
-            }
-            ClientError::Network(cause) => self.unreachable(root_cause(cause.as_ref())),
-            other => NodeError::Answer { name, url, source: Box::new(other) },
-        }
-    }
-
-    fn unreachable(&self, problem: String) -> NodeError {
-        NodeError::Unreachable { name: self.name.clone(), url: self.url.to_string(), problem }
-    }
-}
-
-/// Rows for one node, sent verbatim. See [`Node::insert`].
-#[must_use = "rows are sent only by `send`"]
-pub(crate) struct Insert<'n> {
-    node: &'n Node,
-    insert: InsertFormatted,
-}
-
-impl Insert<'_> {
-    /// Sets a ClickHouse setting for this statement alone.
-    pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
-        self.insert = self.insert.with_setting(name, value.to_string());
-        self
-    }
-
-    /// Sends `head`, then the pieces, and returns when the server has stored all rows.
-    ///
-    /// # Errors
-    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
-    pub(crate) async fn send(self, head: Bytes, pieces: &mut VecDeque<Bytes>) -> Result<(), NodeError> {
-        self.upload(head, pieces).await?.end().await
-    }
-}
-
-impl<'n> Insert<'n> {
-    /// Sends `head`, then the pieces, without the end of the request. The server stores no row
-    /// before it has that.
-    ///
-    /// A piece leaves `pieces` when the connection has taken it, so that its memory is freed while
-    /// others are sent. Without a connection all pieces stay.
-    ///
-    /// # Errors
-    /// No row is stored after an error.
-    pub(crate) async fn upload(
-        self,
-        head: Bytes,
-        pieces: &mut VecDeque<Bytes>,
-    ) -> Result<Upload<'n>, NodeError> {
-        let Self { node, mut insert } = self;
-        let insert = node
-            .answered(async move {
-                // The client holds one piece until the connection asks for it. The first of
-                // `pieces` waits for that.
-                insert.send(head).await?;
-                while let Some(piece) = pieces.front_mut() {
-                    let next = piece.slice(..piece.len().min(SENT_AT_ONCE));
-                    let sent = next.len();
-                    insert.send(next).await?;
-                    piece.advance(sent);
-                    if piece.is_empty() {
-                        pieces.pop_front();
-                    }
-                }
-                Ok(insert)
-            })
-            .await?;
-        Ok(Upload { node, insert })
-    }
-}
-
-/// Rows that a node has received, and stores after [`Upload::end`]. If it is dropped before, the
-/// node discards them.
-#[must_use = "rows are stored only by `end`"]
-pub(crate) struct Upload<'n> {
-    node: &'n Node,
-    insert: InsertFormatted,
-}
-
-impl Upload<'_> {
-    /// Ends the request, and returns when the server has stored all rows.
-    ///
-    /// # Errors
-    /// After [`NodeError::Unreachable`] the rows may or may not be stored.
-    pub(crate) async fn end(self) -> Result<(), NodeError> {
-        let Self { node, insert } = self;
-        node.answered(async move { insert.end().await }).await
-    }
-}
-
-#[must_use = "a query runs only when it is executed or its rows are read"]
-pub(crate) struct Query<'n> {
-    node: &'n Node,
-    query: clickhouse::query::Query,
-}
-
-impl<'n> Query<'n> {
-    /// Sets the value of `{name:Type}` in the statement.
-    pub(crate) fn param(mut self, name: &str, value: impl Serialize) -> Self {
-        self.query = self.query.param(name, value);
-        self
-    }
-
-    /// Sets a ClickHouse setting for this statement alone.
-    pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
-        self.query = self.query.with_setting(name, value.to_string());
-        self
-    }
-
-    /// Executes the statement and returns when the server has finished it.
-    pub(crate) async fn execute(self) -> Result<(), NodeError> {
-        // Otherwise the server may answer 200 first and fail later.
-        let query = self.query.with_setting("wait_end_of_query", "1");
-        self.node.answered(query.execute()).await
-    }
-
-    /// Returns the rows one by one as they arrive.
-    pub(crate) fn stream<T: DeserializeOwned>(self) -> Result<RowStream<'n, T>, NodeError> {
-        let cursor = self.query.fetch_bytes("JSONEachRow").map_err(|error| self.node.explain(error))?;
-        Ok(RowStream { node: self.node, cursor, buffer: BytesMut::new(), rows: PhantomData })
-    }
-
-    /// Returns the result in `format`, as it arrives.
-    pub(crate) fn chunks(self, format: &str) -> Result<ByteChunks<'n>, NodeError> {
-        let cursor = self.query.fetch_bytes(format).map_err(|error| self.node.explain(error))?;
-        Ok(ByteChunks { node: self.node, cursor })
-    }
-
-    /// Returns all rows, held in memory. 64-bit integers arrive as numbers. Strings must be UTF-8;
-    /// `hex()` other ones in SQL.
-    pub(crate) async fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>, NodeError> {
-        let bytes =
-            self.node.answered(async { self.query.fetch_bytes("JSONEachRow")?.collect().await }).await?;
-        let rows = serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<_, _>>();
-        rows.map_err(|error| NodeError::Answer {
-            name: self.node.name.clone(),
-            url: self.node.url.to_string(),
-            source: Box::new(error),
-        })
-    }
-}
-
-/// The bytes of a result as they arrive.
-pub(crate) struct ByteChunks<'n> {
-    node: &'n Node,
-    cursor: clickhouse::query::BytesCursor,
-}
-
-impl ByteChunks<'_> {
-    /// Returns the next bytes, or `None` at the end of the result.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, NodeError> {
-        self.node.answered(self.cursor.next()).await
-    }
-}
-
-/// See [`Query::stream`].
-pub(crate) struct RowStream<'n, T> {
-    node: &'n Node,
-    cursor: clickhouse::query::BytesCursor,
-    /// Bytes after the last row that was read.
-    buffer: BytesMut,
-    rows: PhantomData<T>,
-}
-
-impl<T: DeserializeOwned> RowStream<'_, T> {
-    /// Returns the next row, or `None` after the last one. A row may have [`MAX_ROW_BYTES`].
-    pub(crate) async fn next(&mut self) -> Result<Option<T>, NodeError> {
-        loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
-                let line = self.buffer.split_to(end + 1);
-                return serde_json::from_slice(&line).map(Some).map_err(|error| self.odd(Box::new(error)));
-            }
-            if self.buffer.len() > MAX_ROW_BYTES {
-                return Err(self.odd(format!("a row of more than {MAX_ROW_BYTES} bytes").into()));
-            }
-            match self.node.answered(self.cursor.next()).await? {
-                Some(bytes) => self.buffer.extend_from_slice(&bytes),
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(self.odd("its last row is cut off".into())),
-            }
-        }
-    }
-
-    fn odd(&self, source: Box<dyn std::error::Error + Send + Sync>) -> NodeError {
-        NodeError::Answer { name: self.node.name.clone(), url: self.node.url.to_string(), source }
+        self.access.probe(self.access.timeout).await
     }
 }
 
@@ -394,7 +159,7 @@ mod tests {
                  address = \"127.0.0.1:{port}\"\n"
             ));
         }
-        Node::all(&Config::parse(&text, Path::new("")).expect("a config"))
+        Node::all(&Config::parse(&text, Path::new("")).expect("a config")).expect("nodes")
     }
 
     /// A port without a listener: bound and released.

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn names_the_node_that_a_swapped_url_leads_to() {
-        let nodes = Node::all(&config());
+        let nodes = Node::all(&config()).expect("nodes");
         let rows = |local| {
             [1, 2].map(|shard| ClusterRow { is_local: u8::from(shard == local), ..row(shard, 1, "a") })
         };

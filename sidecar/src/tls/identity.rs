@@ -1,4 +1,4 @@
-//! Client certificate and key, which are read again after a renewal.
+//! Own certificate and key, which are read again after a renewal.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +11,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
@@ -18,7 +19,7 @@ use super::TlsError;
 use crate::config::TlsIdentity;
 use crate::secret::Credential;
 
-/// A client certificate. Each handshake uses the files as they are then.
+/// A certificate with its key. Each handshake uses the files as they are then.
 #[derive(Debug)]
 pub(super) struct ChangingIdentity {
     files: TlsIdentity,
@@ -60,6 +61,12 @@ impl ResolvesClientCert for ChangingIdentity {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl ResolvesServerCert for ChangingIdentity {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
     }
 }
 

@@ -1,8 +1,9 @@
-//! TLS client: trusted CAs, own certificate, and checks of the server's certificate.
+//! TLS: trusted CAs, own certificate, and checks of the other side's certificate.
 
 mod identity;
 mod trust;
 mod verifier;
+mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 
 use self::identity::ChangingIdentity;
+pub(crate) use self::server::{ClientCertificates, server_config};
 use self::verifier::{AuthorityVerifier, NoVerifier};
 use crate::config::{Tls, Verification};
 

@@ -132,7 +132,7 @@ pub(in crate::cli) struct WatchArguments {
     #[arg(long)]
     pub(super) verify: bool,
 
-    /// Address of /live, /ready, /health and /metrics
+    /// Address of /live, /ready, /health and /metrics, protected as [daemon] says
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9366", value_parser = host_port)]
     pub(super) listen: HostPort,
 }

@@ -24,6 +24,8 @@ use crate::config::Config;
 pub(crate) struct ImportRequest {
     /// HTTP interface of any node.
     pub(crate) url: Url,
+    /// Keys of `[clickhouse.tls]` with their absolute paths.
+    pub(crate) tls: Vec<(&'static str, String)>,
     /// Its password comes from the environment.
     pub(crate) user: String,
     /// Name of the cluster in `remote_servers`.
@@ -64,15 +66,18 @@ const NO_BROKERS: &str = "\n[kafka]\nbrokers = [\"localhost:9092\"]\n";
 
 fn cluster(text: &str) -> anyhow::Result<Cluster> {
     let config = Config::parse(text, Path::new(""));
-    Ok(Cluster::new(config.context("the cluster does not fit into a config: please report this")?))
+    Ok(Cluster::new(config.context("the cluster does not fit into a config: please report this")?)?)
 }
 
 fn head(request: &ImportRequest) -> String {
-    let ImportRequest { user, cluster, database, .. } = request;
+    let ImportRequest { user, cluster, database, tls, .. } = request;
     let mut text = "# Written by posthouse schema import from the state of the nodes. posthouse.example.toml describes every key.\n"
         .to_owned();
     for (key, value) in [("database", database), ("cluster", cluster), ("clickhouse.user", user)] {
         let _ = writeln!(text, "{key} = {}", quoted(value));
+    }
+    for (key, path) in tls {
+        let _ = writeln!(text, "clickhouse.tls.{key} = {}", quoted(path));
     }
     text
 }

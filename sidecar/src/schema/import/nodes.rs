@@ -11,7 +11,7 @@ use super::super::cluster::ClusterRow;
 use super::super::kafka_tables;
 use super::persons::{consumer_name, reads_events};
 use super::{ImportRequest, quoted};
-use crate::node::{Node, reach_all};
+use crate::node::{Node, NodeError, reach_all};
 use crate::sql;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +65,12 @@ pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> anyhow::Re
             names.into_iter().map(|row| row.cluster).collect::<Vec<_>>().join(", ")
         );
     }
-    let ports = sql::render("inspect/http_ports.sql", minijinja::context! { cluster => &request.cluster });
-    let ports: Vec<Ports> = node.rows(&ports?).await?;
+    let ports = ports(request, node).await?;
+    let default = request.url.port_or_known_default().unwrap_or(8123);
     let replica = |row: &ClusterRow| {
         let of_shard = || ports.iter().filter(|ports| ports.shard == row.shard);
         let port = of_shard().find(|ports| ports.tcp_port == row.port).or_else(|| of_shard().next());
-        let port = port.map_or(8123, |ports| ports.http_port);
+        let port = port.map_or(default, |ports| ports.http_port);
         let host = if row.host.contains(':') { format!("[{}]", row.host) } else { row.host.clone() };
         ImportedReplica {
             shard: row.shard,
@@ -82,6 +82,17 @@ pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> anyhow::Re
         }
     };
     Ok(rows.iter().map(replica).collect())
+}
+
+/// Returns the ports of all nodes; none if https ends before the node, so that it has no port for it.
+async fn ports(request: &ImportRequest, node: &Node) -> anyhow::Result<Vec<Ports>> {
+    let is_https = request.url.scheme() == "https";
+    let port = if is_https { "https_port" } else { "http_port" };
+    let context = minijinja::context! { cluster => &request.cluster, port };
+    match node.rows(&sql::render("inspect/http_ports.sql", context)?).await {
+        Err(NodeError::Refused { .. }) if is_https => Ok(Vec::new()),
+        ports => Ok(ports?),
+    }
 }
 
 /// Sets names and roles of replicas from posthouse's existing consumers. The names are set if all

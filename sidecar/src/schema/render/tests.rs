@@ -12,7 +12,7 @@ const CLUSTER: &str = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
 /// Returns the statements of every node.
 fn rendered(config: &str) -> Vec<Vec<Statement>> {
     let config = Config::parse(config, Path::new("")).expect("a config");
-    let nodes = Node::all(&config);
+    let nodes = Node::all(&config).expect("nodes");
     nodes.iter().map(|node| render(&config, node).expect("renders")).collect()
 }
 
@@ -79,7 +79,7 @@ fn the_objects_of_each_role_are_those_of_the_snapshot() {
     let mut found = String::new();
     for (head, text) in HEADS.iter().flat_map(|head| [(head, THREE_NODES), (head, only_apart.as_str())]) {
         let config = Config::parse(&format!("{head}{text}"), Path::new("")).expect("a config");
-        for node in Node::all(&config) {
+        for node in Node::all(&config).expect("nodes") {
             let with_both = ONE_NODE.replace("name = \"a\"", &format!("name = {:?}", node.name));
             let whole = rendered(&format!("{head}{with_both}")).concat();
             let profile = if head.contains("profile") { "posthog" } else { "core" };

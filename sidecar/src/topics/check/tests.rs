@@ -185,7 +185,9 @@ fn wants_the_consumers_of_the_sections_that_the_config_has() {
         url = \"http://a:8123\"\naddress = \"a:9000\"\n";
     let desired = |text: &str| -> Vec<String> {
         let config = crate::config::Config::parse(text, std::path::Path::new("")).expect("a config");
-        desired::desired_consumers(&crate::cluster::Cluster::new(config)).into_keys().collect()
+        desired::desired_consumers(&crate::cluster::Cluster::new(config).expect("nodes"))
+            .into_keys()
+            .collect()
     };
     assert_eq!(desired(text), ["d.kafka_events"]);
     let all = ["d.kafka_events", "d.kafka_person", "d.kafka_person_distinct_id"];
@@ -193,7 +195,7 @@ fn wants_the_consumers_of_the_sections_that_the_config_has() {
     let other = "[[ingest_nodes]]\nname = \"b\"\nurl = \"http://b:8123\"\n";
     let text = format!("{text}roles = [\"data\"]\n{other}[persons]\n");
     let config = crate::config::Config::parse(&text, std::path::Path::new("")).expect("a config");
-    let desired = desired::desired_consumers(&crate::cluster::Cluster::new(config));
+    let desired = desired::desired_consumers(&crate::cluster::Cluster::new(config).expect("nodes"));
     let nodes: Vec<(&str, Vec<&String>)> =
         desired.iter().map(|(table, nodes)| (table.as_str(), nodes.iter().collect())).collect();
     let (a, b) = ("a".to_owned(), "b".to_owned());

@@ -25,10 +25,10 @@ use crate::backfill::watch::{KnownLoads, Markers, PendingFile, WatchedFiles, lis
 use crate::cli::Outcome;
 use crate::cli::output::Output;
 use crate::cluster::Cluster;
-use crate::config::HostPort;
-use crate::http::{self, Reported};
+use crate::config::{Daemon, HostPort};
+use crate::http::{HttpError, HttpInterface, Reported};
 use crate::metrics::{MetricRegistry, ProcessCollector, TaskCollector, WatchMetrics};
-use crate::supervise::{Board, Heartbeat, Task, stopped};
+use crate::supervise::{Board, Heartbeat, stopped};
 
 /// Faults of files that one round logs. Metrics count all.
 const MAX_REPORTS: usize = 20;
@@ -48,7 +48,8 @@ pub(super) async fn watch(
     let (metrics, heartbeat) = (WatchMetrics::register(&mut registry), board.heartbeat("watch"));
     let (stopper, stop) = watch::channel(false);
     let (http_stopper, http_stopped) = watch::channel(false);
-    let server = serve(&arguments.listen, board, registry, http_stopped).await?;
+    let daemon = &cluster.config.daemon;
+    let server = serve(&arguments.listen, daemon, board, registry, http_stopped).await?;
     let signalled = move || _ = stopper.send_replace(true);
     tokio::spawn(on_signals(signalled, output));
     let watcher = FileWatcher {
@@ -80,23 +81,28 @@ pub(super) async fn watch(
     ended.map(|()| Outcome::Clean)
 }
 
-/// Serves health and metrics until `stop` is set.
+/// Serves health and metrics until `stop` is set, with the protection of `[daemon]`.
 async fn serve(
     listen: &HostPort,
+    daemon: &Daemon,
     board: Board,
     mut registry: MetricRegistry,
     stop: Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    let listener = http::bind(listen).await.map_err(|error| error.source);
-    let wrong = || format!("can't serve HTTP at {listen}: free the address, or give another --listen");
-    let listener = Arc::new(listener.with_context(wrong)?);
+    let http =
+        HttpInterface::bind(listen, daemon).await.map_err(|error| match error.downcast::<HttpError>() {
+            Ok(HttpError { address, source }) => {
+                let problem =
+                    format!("can't serve HTTP at {address}: free the address, or give another --listen");
+                anyhow::Error::from(source).context(problem)
+            }
+            Err(other) => other,
+        })?;
     TaskCollector::register(&mut registry, &board);
     registry.build_info();
     ProcessCollector::register(&mut registry);
-    let router = http::router(Reported { board: board.clone(), metrics: Arc::new(registry) });
-    let task = Task::new("http", HTTP_STOP_TIMEOUT, move |heartbeat, stop| {
-        http::serve(listener.clone(), router.clone(), heartbeat, stop)
-    });
+    let reported = Reported { board: board.clone(), metrics: Arc::new(registry) };
+    let task = http.task(reported, HTTP_STOP_TIMEOUT);
     Ok(tokio::spawn(async move { task.supervise(&board, stop).await }))
 }
 
