@@ -83,6 +83,9 @@ mod replicated;
 mod roles;
 mod routing;
 mod schema;
+mod secure_clickhouse;
+mod secure_hostile;
+mod secure_http;
 mod settings;
 mod shard_choice;
 mod sources;
@@ -166,6 +169,9 @@ fn main() -> ExitCode {
         ("udf", udf::TESTS),
         ("person_of", person_of::TESTS),
         ("functions", functions::TESTS),
+        ("secure_clickhouse", secure_clickhouse::TESTS),
+        ("secure_hostile", secure_hostile::TESTS),
+        ("secure_http", secure_http::TESTS),
         ("settings", settings::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),

@@ -63,6 +63,7 @@ const STRANGE: &[(&str, &str)] = &[
     ("output_format_json_quote_64bit_integers", "1"),
     ("output_format_json_quote_64bit_floats", "1"),
     ("date_time_output_format", "iso"),
+    ("send_progress_in_http_headers", "1"),
 ];
 
 /// The profile, for the nodes of the shared stack.
