@@ -13,6 +13,7 @@ mod sql;
 mod backoff;
 mod span;
 mod duration;
+mod visible;
 mod node;
 mod kafka;
 mod event_columns;

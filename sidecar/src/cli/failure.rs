@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::WRONG_CONFIG;
 use super::logs::{LogFormat, has_colours};
-use super::notices::note;
+use super::notices::{note, note_painted};
 use super::output::Output;
 use crate::backfill::map::MappingError;
 use crate::config::{ConfigError, QuoteStyle, quote};
 use crate::topics::SpecError;
+use crate::visible::visible;
 
 /// The last line of stderr with `--json`.
 #[derive(Debug, Serialize)]
@@ -48,7 +49,7 @@ pub(super) fn report(error: &anyhow::Error, exit_code: u8, output: Output) {
         Output { logs: LogFormat::Json, .. } => as_event(error, exit_code),
         Output { logs: LogFormat::Text, .. } => {
             let style = if has_colours() { QuoteStyle::Coloured } else { QuoteStyle::Plain };
-            format!("posthouse: {}", as_text(error, style))
+            return note_painted(format_args!("posthouse: {}", as_text(error, style)));
         }
     };
     note(line);
@@ -56,7 +57,9 @@ pub(super) fn report(error: &anyhow::Error, exit_code: u8, output: Output) {
 
 /// Joins the error and its causes, with quoted lines where a file has faults.
 fn as_text(error: &anyhow::Error, style: QuoteStyle) -> String {
-    let text = |cause: &(dyn Error + 'static)| quoted(cause, style).unwrap_or_else(|| cause.to_string());
+    let text = |cause: &(dyn Error + 'static)| {
+        quoted(cause, style).unwrap_or_else(|| visible(&cause.to_string()).into_owned())
+    };
     error.chain().map(text).collect::<Vec<_>>().join(": ")
 }
 

@@ -1,11 +1,16 @@
 //! Format and filter of logs.
 
+use std::fmt;
 use std::io::{IsTerminal, stderr};
 
 use clap::{ArgAction, Args, ValueEnum};
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use super::notices::Log;
+use super::notices::{JsonLog, Log};
+use crate::visible::visible_line;
 
 /// The replication client logs an error whenever another process holds the slot.
 const QUIET: &str = "warn,pgwire_replication=off";
@@ -57,11 +62,28 @@ impl LogOptions {
     /// Starts the logs of the process.
     pub(super) fn start(&self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(self.filter()));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log);
+        let logs = tracing_subscriber::fmt().with_env_filter(filter);
         match self.log_format {
-            LogFormat::Text => logs.with_ansi(has_colours()).with_target(false).init(),
-            LogFormat::Json => logs.with_ansi(false).json().flatten_event(true).init(),
+            LogFormat::Text => {
+                let logs = logs.with_writer(|| Log).with_ansi(has_colours()).with_target(false);
+                logs.fmt_fields(debug_fn(write_field).delimited(" ")).init();
+            }
+            LogFormat::Json => {
+                logs.with_writer(|| JsonLog).with_ansi(false).json().flatten_event(true).init();
+            }
         }
+    }
+}
+
+/// Writes a field on one line, with visible control characters. So an event has exactly one line.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    // The name of a raw identifier.
+    let (value, name) = (visible_line(&value), field.name().trim_start_matches("r#"));
+    match (name, writer.has_ansi_escapes()) {
+        ("message", _) => write!(writer, "{value}"),
+        (_, true) => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+        (_, false) => write!(writer, "{name}={value}"),
     }
 }
 

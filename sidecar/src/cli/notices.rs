@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::visible::visible;
+
 /// Bytes that a writable pipe takes without blocking (PIPE_BUF of Linux).
 const CHUNK_BYTES: usize = 4096;
 /// Longest wait for a full pipe. Further writes do not wait until the pipe has taken some bytes.
@@ -20,12 +22,31 @@ static IS_FULL: AtomicBool = AtomicBool::new(false);
 /// Writes dropped since the last notice about them.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Writes a line to standard error.
+/// Writes a line to standard error, with visible control characters.
 pub(super) fn note(text: impl Display) {
-    write(format!("{text}\n").as_bytes());
+    note_painted(visible(&text.to_string()));
 }
 
-/// The writer of logs.
+/// Writes a line that may have colours.
+pub(super) fn note_painted(line: impl Display) {
+    write(format!("{line}\n").as_bytes());
+}
+
+/// The writer of logs as JSON.
+pub(super) struct JsonLog;
+
+impl Write for JsonLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write(visible(&String::from_utf8_lossy(bytes)).as_bytes());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The writer of logs as text, whose events are visible already.
 pub(super) struct Log;
 
 impl Write for Log {

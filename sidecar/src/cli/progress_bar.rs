@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::notices::note;
+use crate::visible::visible_line;
 
 /// Interval of redraws on a terminal.
 const FRAME: Duration = Duration::from_millis(200);
@@ -37,8 +38,8 @@ async fn bar(rows: u64, mut state: impl FnMut() -> BarState) {
     loop {
         let BarState { done, far, pace } = state();
         clear.0.set_position(done);
-        clear.0.set_prefix(far);
-        clear.0.set_message(pace);
+        clear.0.set_prefix(visible_line(&far).into_owned());
+        clear.0.set_message(visible_line(&pace).into_owned());
         tokio::time::sleep(FRAME).await;
     }
 }

@@ -6,6 +6,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 use super::source_text::{Fault, QuotedLine};
 use super::{file_name, heading};
+use crate::visible::{visible, visible_line};
 
 /// Style of quoted lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +23,11 @@ pub(crate) fn quote(path: Option<&Path>, faults: &[Fault], style: QuoteStyle) ->
         QuoteStyle::Coloured => Renderer::styled(),
     };
     let name = file_name(path);
-    let mut text = heading(path, faults);
+    let mut text = visible(&heading(path, faults)).into_owned();
     for fault in faults {
         text.push_str("\n\n");
-        text.push_str(&renderer.render(&[group(&name, fault)]));
+        // The library shows control characters as symbols, except C1.
+        text.push_str(&c1_hidden(&renderer.render(&[group(&name, fault)])));
     }
     text
 }
@@ -40,8 +42,12 @@ fn group<'f>(name: &'f str, fault: &'f Fault) -> Group<'f> {
         key => format!("line {}: {key}", fault.line),
     };
     // A label has one line.
-    let label = fault.problem.replace('\n', " ");
+    let label = visible_line(&fault.problem.replace('\n', " ")).into_owned();
     let annotation = AnnotationKind::Primary.span(marked.clone()).label(label);
     let snippet = Snippet::source(text).line_start(fault.line).path(name).annotation(annotation);
     Level::ERROR.primary_title(title).element(snippet)
+}
+
+fn c1_hidden(text: &str) -> String {
+    text.replace(|character: char| matches!(character, '\u{80}'..='\u{9f}'), "\u{fffd}")
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(cluster: &Cluster, verb: &TopicsApply, output: Output) -
         None => fresh(cluster, verb).await?,
     };
     if verb.dry_run || plan.steps.is_empty() {
-        output.print(&plan, text)?;
+        output.print_painted(&plan, text)?;
         return Ok(Outcome::differs_if(plan.differs()));
     }
     let lock = Lock::take(client, &LockScope::topics()).await?;
@@ -53,7 +53,7 @@ pub(super) async fn run(cluster: &Cluster, verb: &TopicsApply, output: Output) -
     let applied = topics::apply(client, &lock, &plan.steps).await?;
     drop(lock);
     let result = Result { applied, plan };
-    output.print(&result, applied_text)?;
+    output.print_painted(&result, applied_text)?;
     let failed = result.applied.iter().filter(|applied| is_failed(applied)).count();
     if failed > 0 {
         bail!("{failed} of {} changes failed: see above", result.applied.len());

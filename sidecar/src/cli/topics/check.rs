@@ -1,13 +1,12 @@
 //! `posthouse topics check`: findings on topics, groups and Kafka tables.
 
-use std::io::{IsTerminal, stdout};
-
 use serde::Serialize;
 
 use super::super::Outcome;
-use super::super::output::Output;
+use super::super::output::{Output, painted};
 use crate::cluster::Cluster;
 use crate::topics::check::{self, Finding, Severity};
+use crate::visible::visible_line;
 
 /// JSON output of `topics check`.
 #[derive(Serialize)]
@@ -27,7 +26,7 @@ pub(super) async fn run(cluster: &Cluster, output: Output) -> anyhow::Result<Out
         tables: found.seen.tables.len(),
         topics: found.configs.len(),
     };
-    output.print(&checked, text)?;
+    output.print_painted(&checked, text)?;
     Ok(Outcome::differs_if(!checked.findings.is_empty()))
 }
 
@@ -52,7 +51,6 @@ fn line(finding: &Finding) -> String {
         Severity::Fault => ("fault", "31"),
         Severity::Warn => ("warn ", "33"),
     };
-    let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
-    format!("{word}  {}: {} → {}\n", finding.about, finding.found, finding.next)
+    let rest = format!("{}: {} → {}", finding.about, finding.found, finding.next);
+    format!("{}  {}\n", painted(word, colour), visible_line(&rest))
 }

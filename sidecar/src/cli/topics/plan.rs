@@ -1,16 +1,16 @@
 //! `posthouse topics plan`: differences as a diff, JSON, or a saved plan.
 
-use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::super::Outcome;
-use super::super::output::Output;
+use super::super::output::{self, Output};
 use super::allowed::Allowed;
 use crate::cluster::Cluster;
 use crate::topics::plan::Step;
 use crate::topics::{self, SavedPlan};
+use crate::visible::visible;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TopicsPlanCommand {
@@ -32,7 +32,7 @@ pub(super) async fn run(
     if let Some(path) = &verb.output {
         SavedPlan::new(plan.clone(), &spec, &observed).write(path)?;
     }
-    output.print(&plan, text)?;
+    output.print_painted(&plan, text)?;
     Ok(Outcome::differs_if(plan.differs()))
 }
 
@@ -44,14 +44,14 @@ pub(super) fn text(plan: &topics::TopicsPlan) -> String {
 
 /// Formats the notes, one per line.
 pub(super) fn rest(plan: &topics::TopicsPlan) -> String {
-    plan.notes.iter().map(|note| format!("{note}\n")).collect()
+    plan.notes.iter().map(|note| format!("{}\n", visible(&note.to_string()))).collect()
 }
 
 pub(super) fn step_text(step: &Step) -> String {
     let mut text = painted(&step.change.to_string());
-    text.extend(step.warnings.iter().map(|warning| format!("    {warning}\n")));
+    text.extend(step.warnings.iter().map(|warning| format!("    {}\n", visible(warning))));
     if let Some(frees) = &step.frees {
-        text.push_str(&format!("    {frees}\n"));
+        text.push_str(&visible(&format!("    {frees}\n")));
     }
     text
 }
@@ -69,7 +69,7 @@ fn counts(plan: &topics::TopicsPlan) -> String {
     )
 }
 
-/// Returns a line in the colour of its first character, on a terminal without NO_COLOR.
+/// Returns a line in the colour of its first character.
 pub(super) fn painted(line: &str) -> String {
     let colour = match line.chars().next() {
         Some('+') => "32",
@@ -77,9 +77,5 @@ pub(super) fn painted(line: &str) -> String {
         Some('-' | '!') => "31",
         _ => "0",
     };
-    if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        format!("\x1b[{colour}m{line}\x1b[0m\n")
-    } else {
-        format!("{line}\n")
-    }
+    output::painted(line, colour) + "\n"
 }
