@@ -8,10 +8,8 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 
+use super::place::{TEMPORARY, cant_read, remove_folder};
 use super::release::{CHECKSUM_BYTES, PROGRAM};
-
-/// Suffix of a file that is being written. Only a crash leaves a file with it behind.
-pub(super) const TEMPORARY: &str = ".posthouse-tmp";
 
 /// A folder with the name of a release that contains only the posthouse program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +61,6 @@ pub(super) fn release_in(command: &str) -> Option<&str> {
 /// Lists the releases in `user_scripts`. A missing folder has none.
 pub(super) fn find(user_scripts: &Path) -> anyhow::Result<Folders> {
     find_in(user_scripts).with_context(|| cant_read(user_scripts))
-}
-
-/// The message for a file or folder of a node that can't be read.
-pub(super) fn cant_read(path: &Path) -> String {
-    format!(
-        "can't read {}: let this user read there, or correct user_scripts_path and functions_config_file in the config",
-        path.display()
-    )
 }
 
 fn find_in(user_scripts: &Path) -> io::Result<Folders> {
@@ -126,17 +116,7 @@ fn is_temporary(name: &OsStr) -> bool {
 /// # Errors
 /// Fails if the folder can't be emptied and removed.
 pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
-    let removed = (|| {
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            if is_temporary(&entry.file_name()) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        fs::remove_file(path.join(PROGRAM))?;
-        fs::remove_dir(path)
-    })();
-    unless_gone(removed, path)
+    unless_gone(remove_folder(path, PROGRAM), path)
 }
 
 /// Removes a file durably before the next step. A missing file is not an error.

@@ -3,16 +3,15 @@
 //! The functions are removed and verified as gone before the programs that they run.
 
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use posthouse_udf::functions::FUNCTIONS;
 use serde::Serialize;
 
 use super::folders::{self, Folders};
 use super::loaded::{LoadedFunction, loaded};
+use super::place::read_declaration;
 use super::{RELOAD, xml};
 use crate::config::NodeFiles;
 use crate::node::Node;
@@ -69,12 +68,11 @@ pub(crate) async fn plan_removal(node: &Node, files: &NodeFiles) -> anyhow::Resu
 }
 
 fn declaration(path: &Path) -> anyhow::Result<Declaration> {
-    match fs::read(path) {
-        Ok(content) if xml::is_ours(&content) => Ok(Declaration::Ours),
-        Ok(_) => Ok(Declaration::Foreign),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Declaration::Absent),
-        Err(error) => Err(error).with_context(|| folders::cant_read(path)),
-    }
+    Ok(match read_declaration(path)? {
+        Some(content) if xml::is_ours(&content) => Declaration::Ours,
+        Some(_) => Declaration::Foreign,
+        None => Declaration::Absent,
+    })
 }
 
 fn changes(
@@ -151,6 +149,7 @@ pub(crate) fn remove_releases(removal: &Removal) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::SystemTime;
 
     use super::*;
