@@ -57,7 +57,10 @@ impl CredentialKeys {
 
     fn read_file(&self, table: &ConfigTable<'_>, path: PathBuf) -> Option<Credential> {
         if secret::is_readable_by_all(&path) {
-            let problem = format!("every user of this machine may read {0}: chmod o-rwx {0}", path.display());
+            let problem = format!(
+                "every user of this machine may read {0}: chmod o-rwx {0} (in Kubernetes: defaultMode 0440 and fsGroup)",
+                path.display()
+            );
             table.warn(self.file, problem);
         }
         let credential = Credential::read(SecretSource::File(path));

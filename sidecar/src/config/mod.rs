@@ -25,7 +25,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::event_columns::{EventColumn, EventProfile};
-use crate::secret::Credential;
+use crate::secret::{self, Credential};
 
 pub(crate) use self::credentials::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE};
 pub(crate) use self::daemon::{Daemon, HttpTls, UNPROTECTED};
@@ -363,10 +363,16 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base_dir = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, base_dir).map_err(|error| match error {
+        let mut config = Self::parse(&text, base_dir).map_err(|error| match error {
             ConfigError::Faulty { faults, .. } => ConfigError::Faulty { path: Some(path.to_owned()), faults },
             unreadable => unreadable,
-        })
+        })?;
+        if secret::is_writable_by_all(path) {
+            let problem = "every user of this machine can write this file, and so choose the servers and programs of \
+                posthouse: chmod o-w it";
+            config.warnings.push(Fault::of_file(problem));
+        }
+        Ok(config)
     }
 
     /// Parses `text`; relative paths in it begin at `base_dir`.

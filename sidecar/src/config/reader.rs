@@ -118,7 +118,7 @@ impl<'s> ConfigTable<'s> {
             let at = FaultSpan::Value(item.span());
             let Some(entries) = item.get_ref().as_table() else {
                 let problem = format!("give a table, begun with [[{}]]", self.key_path(key));
-                self.source.report(at, path, self.source.shown(item.span()), problem);
+                self.source.report(at, path, self.source.shown(key, item.span()), problem);
                 continue;
             };
             let mut table = ConfigTable::new(self.source, entries, path, at);
@@ -172,7 +172,7 @@ impl<'s> ConfigTable<'s> {
         let (at, value) = match self.entries.get_key_value(key) {
             None => (self.at.clone(), None),
             Some((key, value)) if holds_tables(value.get_ref()) => (FaultSpan::Key(key.span()), None),
-            Some((_, value)) => (FaultSpan::Value(value.span()), self.source.shown(value.span())),
+            Some((_, value)) => (FaultSpan::Value(value.span()), self.source.shown(key, value.span())),
         };
         self.source.report(at, self.key_path(key), value, problem.into());
     }

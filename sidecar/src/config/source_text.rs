@@ -9,8 +9,29 @@ use std::ops::Range;
 const VALUE_SHOWN: usize = 60;
 /// Longer lines are not quoted, so that many faults on one line take little memory.
 const MAX_QUOTED_BYTES: usize = 1000;
-/// Words in a line that may have a secret. `@` ends the user and password of a URL.
-const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "@"];
+/// Words of a text that may have a secret.
+const SECRET_WORDS: [&str; 16] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "bearer",
+    "authorization",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_key",
+    "accesskey",
+    "signature",
+    "-----begin",
+];
+/// Ending of keys whose values are programs with arguments.
+const COMMAND: &str = "_command";
+/// Ending of keys whose values are paths, which may be shown.
+const FILE: &str = "_file";
 
 /// One fault in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +57,13 @@ pub(crate) struct QuotedLine {
     pub(crate) text: String,
     /// Bytes of the text that are at fault.
     pub(crate) marked: Range<usize>,
+}
+
+impl Fault {
+    /// A fault of the whole file.
+    pub(super) fn of_file(problem: &str) -> Self {
+        Self { line: 1, key: String::new(), value: None, problem: problem.to_owned(), quote: None }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -100,12 +128,15 @@ impl<'t> SourceText<'t> {
         self.text.bytes().take(position).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    pub(super) fn shown(&self, span: Range<usize>) -> Option<String> {
-        let text = self.text.get(span)?.lines().next()?;
-        // A password in a URL is refused, and the refusal must not repeat it.
-        if text.contains('@') {
+    /// Returns the value of a key as written, shortened. `None` if it may be a secret.
+    pub(super) fn shown(&self, key: &str, span: Range<usize>) -> Option<String> {
+        let whole = self.text.get(span)?;
+        // Folders of secrets have such names.
+        let is_path = key.ends_with(FILE) && !may_be_signed(whole);
+        if is_secret_key(key) || (may_be_secret(whole) && !is_path) {
             return None;
         }
+        let text = whole.lines().next()?;
         let short: String = text.chars().take(VALUE_SHOWN).collect();
         Some(if short.len() < text.len() { format!("{short}…") } else { short })
     }
@@ -154,8 +185,10 @@ impl<'t> SourceText<'t> {
         };
         let is_hidden = self.hidden.borrow().contains(&self.line(position));
         match at {
-            FaultSpan::Value(span) if !is_hidden && !span.is_empty() => Some(mark(span)),
-            FaultSpan::Syntax(span) if !is_hidden && self.has_no_secret(line) => Some(mark(span)),
+            FaultSpan::Value(span) if !is_hidden && !span.is_empty() => without_rest(mark(span)),
+            FaultSpan::Syntax(span) if !is_hidden && self.has_no_secret(line) => {
+                Some(without_comment(mark(span)))
+            }
             FaultSpan::Key(span) => without_value(mark(span)),
             FaultSpan::Value(_) | FaultSpan::Syntax(_) | FaultSpan::File => None,
         }
@@ -177,6 +210,26 @@ impl<'t> SourceText<'t> {
     }
 }
 
+/// The quote of a value, cut off before the next value of the line and before a comment.
+fn without_rest(quote: QuotedLine) -> Option<QuotedLine> {
+    let QuotedLine { text, marked } = quote;
+    let before = text.get(..marked.start)?;
+    // Values of an inline table or of a list come before this one.
+    if before.contains(['{', ',']) || before.matches('=').count() > 1 {
+        return None;
+    }
+    Some(QuotedLine { text: text.get(..marked.end)?.to_owned(), marked })
+}
+
+/// The quote of text that is not TOML, cut off before a comment.
+fn without_comment(quote: QuotedLine) -> QuotedLine {
+    let QuotedLine { mut text, marked } = quote;
+    if let Some(comment) = text.get(marked.end..).and_then(|rest| rest.find('#')) {
+        text.truncate(marked.end + comment);
+    }
+    QuotedLine { text, marked }
+}
+
 /// The quote of a key, cut off before its value.
 fn without_value(quote: QuotedLine) -> Option<QuotedLine> {
     let QuotedLine { text, marked } = quote;
@@ -190,7 +243,23 @@ fn without_value(quote: QuotedLine) -> Option<QuotedLine> {
     Some(QuotedLine { text: format!("{} …", text.get(..marked.end)?), marked })
 }
 
-fn may_be_secret(line: &str) -> bool {
-    let line = line.to_lowercase();
-    SECRET_WORDS.iter().any(|word| line.contains(word))
+/// Whether a line or a value may have a secret.
+fn may_be_secret(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    may_be_signed(text) || SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// Whether a text may have an address with a user and a password, or with a query, which may be
+/// signed.
+fn may_be_signed(text: &str) -> bool {
+    let has_parameters = |address: &str| address.contains(['?', '#', ';']);
+    text.contains('@')
+        || text.split_once("://").is_some_and(|(_, address)| has_parameters(address))
+        || text.split_once('?').is_some_and(|(_, query)| query.contains('='))
+}
+
+/// Whether the value of a key may be a secret, so that no report shows it.
+fn is_secret_key(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key.ends_with(COMMAND) || (!key.ends_with(FILE) && may_be_secret(&key))
 }

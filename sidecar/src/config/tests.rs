@@ -516,6 +516,26 @@ fn quotes_no_line_that_may_have_a_secret() {
         "[clickhouse]\nuser = \"a\" pasword = \"hunter2\"",
         "[[shards]]\n[[shards.replicas]]\nurl = \"http://me:hunter2@host\"",
         "[clickhose]\npw = \"hunter2\"\npw = \"hunter2\"",
+        "[[shards]]\n[[shards.replicas]]\nurl = \"http://host?password=hunter2\"",
+        "[[shards]]\n[[shards.replicas]]\nurl = \"https://host/?sig=hunter2&X-Amz-Date=1\"",
+        "[[shards]]\n[[shards.replicas]]\nurl = \"http://host#hunter2\"",
+        "[[shards]]\nreplicas = [\"http://host?key=hunter2\"]",
+        "kafka.brokers = [\"me:hunter2@host:9092\"]",
+        "kafka.brokers = [\"host:9092?sasl.pass=hunter2\"]",
+        "kafka.brokers = \"host:9092 access_key=hunter2\"",
+        "kafka = \"Authorization: Bearer hunter2\"",
+        "clickhouse.password_command = \"token --for hunter2\"",
+        "clickhouse.password_command = [1, \"hunter2\"]",
+        "clickhouse.tls.key_password_command = { hunter2 = 1 }",
+        "clickhouse.password_file = 1 # was hunter2",
+        "replicated = 1 # the admin's login is hunter2",
+        "replicated = yes # the admin's login is hunter2",
+        "clickhouse = { server_profile = \"hunter2\", user = 5 }",
+        "kafka.brokers = [\"a:1\", 5] # hunter2",
+        "clickhouse.user = [\"a\", \"\"\"\n-----BEGIN KEY-----\nhunter2\"\"\"]",
+        "clickhouse.user = [\n\"hunter2\"\n]",
+        "clickhouse.passphrase = \"hunter2\"",
+        "clickhouse.passphrase = \"\"\"\nhunter2\n",
     ] {
         let shown = quoted(text);
         assert!(!shown.contains("hunter2"), "{text}: {shown}");
@@ -554,4 +574,17 @@ fn reads_durations_and_sizes_as_people_write_them() {
     }
     let text = format!("{SMALL}{SMALL_PERSONS}max_slot_lag = \"4 lots\"\n");
     has(&faults(&text), "give a size from 1.0 MiB to 16.0 TiB in quotes, such as \"4GiB\"");
+}
+
+#[test]
+fn warns_of_a_file_that_all_users_can_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("posthouse.toml");
+    std::fs::write(&path, SMALL).expect("a file");
+    for (mode, warnings) in [(0o644, 0), (0o660, 0), (0o666, 1)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        let config = Config::load(&path).expect("a config");
+        assert_eq!(config.warnings.len(), warnings, "{mode:o}: {:?}", config.warnings);
+    }
 }

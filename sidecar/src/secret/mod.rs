@@ -37,7 +37,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The source of a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum SecretSource {
     /// An environment variable, which can't change while posthouse runs.
     Variable(&'static str),
@@ -45,6 +45,17 @@ pub(crate) enum SecretSource {
     File(PathBuf),
     /// A program with its arguments, which prints one line.
     Command(Vec<String>),
+}
+
+/// Without the arguments of a command, because one of them may be a secret itself.
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Command(command) => write!(f, "command {}", command.first().map_or("", String::as_str)),
+        }
+    }
 }
 
 /// Why a source gives no secret.
@@ -91,7 +102,7 @@ pub(crate) fn variable(name: &str) -> Option<Secret> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::from)
 }
 
-pub(crate) use self::file::is_readable_by_all;
+pub(crate) use self::file::{is_readable_by_all, is_writable_by_all};
 
 /// Returns the only line of `text`, which may end with a newline: editors and `echo` write one.
 fn only_line(text: Zeroizing<Vec<u8>>, origin: impl Fn() -> String) -> Result<Secret, SecretError> {
@@ -203,6 +214,15 @@ mod tests {
         assert!(matches!(error, SecretError::NoText { .. }), "{error}");
         let missing = SecretSource::Command(vec!["/nowhere/token".to_owned()]).read();
         assert!(matches!(missing, Err(SecretError::NoProgram { .. })));
+    }
+
+    #[test]
+    fn the_arguments_of_a_command_are_not_shown() {
+        let source = command("echo hunter2");
+        let credential = Credential::read(source.clone()).expect("a secret");
+        assert_eq!(format!("{source:?} {credential:?}"), "command sh Credential(command sh)");
+        let error = command("exit 1; hunter2").read().expect_err("a failure");
+        assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");
     }
 
     #[test]
