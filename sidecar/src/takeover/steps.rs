@@ -116,7 +116,7 @@ fn one_each<'p>(
     file: &str,
     table: &str,
 ) -> Result<Vec<SchemaStep>, RenderError> {
-    let quoted: Vec<String> = table.splitn(2, '.').map(|name| format!("`{name}`")).collect();
+    let quoted: Vec<String> = table.splitn(2, '.').map(quoted).collect();
     let step = |(stage, node): (usize, &str)| {
         Ok(SchemaStep {
             node: node.to_owned(),
@@ -131,4 +131,22 @@ fn one_each<'p>(
         })
     };
     (1..).zip(nodes).map(step).collect()
+}
+
+/// The name of a database or table of others, which may have any characters.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_of_a_table_stays_one_name() {
+        let steps = one_each(["a"].into_iter(), "drop", "drop_foreign", "db.x`, posthog.`sharded_events");
+        let sql = steps.expect("a step").remove(0).sql;
+        assert!(sql.ends_with("DROP TABLE IF EXISTS `db`.`x\\`, posthog.\\`sharded_events` SYNC"), "{sql}");
+        assert_eq!(quoted("a\\"), "`a\\\\`");
+    }
 }

@@ -1,5 +1,7 @@
 //! Tests of the rendered statements.
 
+mod hostile;
+
 use std::fmt::Write;
 use std::path::Path;
 
