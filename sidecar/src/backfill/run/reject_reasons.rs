@@ -94,7 +94,7 @@ fn count(
 
 /// Returns a reason without its quoted texts and its numbers, so that rows with the same fault have
 /// the same reason.
-fn without_values(reason: &str) -> String {
+pub(super) fn without_values(reason: &str) -> String {
     let mut plain = String::new();
     let mut rest = reason;
     while let Some((before, quoted)) = rest.split_once('"') {

@@ -27,6 +27,7 @@ pub(crate) struct TooManyRejects {
     pub(crate) row_group: usize,
     /// Its index in the row group, from 0.
     pub(crate) row: u64,
+    /// Without the values of the row, because logs keep errors.
     pub(crate) reason: String,
     /// The folder for rejected rows.
     pub(crate) quarantine: String,

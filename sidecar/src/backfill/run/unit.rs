@@ -8,6 +8,7 @@ use posthouse_udf::shard::Weights;
 use tokio::runtime::Handle;
 
 use super::progress::Progress;
+use super::reject_reasons::without_values;
 use super::rejects::TooManyRejects;
 use super::unit_files::{UnitFile, UnitFiles};
 use super::unit_quarantine::UnitQuarantine;
@@ -73,7 +74,7 @@ impl UnitReader {
             location: file.object.location.clone(),
             row_group: batch.row_group,
             row: batch.first_row + first.row as u64,
-            reason: first.reason.clone(),
+            reason: without_values(&first.reason),
             quarantine: self.folder().unwrap_or_default().display().to_string(),
         })
     }
