@@ -11,6 +11,7 @@ mod config;
 mod tls;
 mod sql;
 mod backoff;
+mod rights;
 mod span;
 mod duration;
 mod visible;
@@ -44,6 +45,7 @@ pub mod parts {
     pub use crate::kafka::Client;
     pub use crate::kafka::wire::Connection;
     pub use crate::node::SETTINGS;
+    pub use crate::rights::{BASE, CLICKHOUSE_RIGHTS, CommandRights};
     pub use crate::topics::{Lock, LockScope};
     pub use crate::udf::Release;
     pub use crate::udf::xml::functions_xml;

@@ -121,6 +121,7 @@ files![
     "events/repeated.sql",
     "events/timestamp.sql",
     "inspect/background_errors.sql",
+    "inspect/check_grant.sql",
     "inspect/cluster.sql",
     "inspect/clusters.sql",
     "inspect/consumers.sql",

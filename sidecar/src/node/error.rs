@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::answer::AnswerFault;
-use crate::tls;
+use crate::{rights, tls};
 
 /// The client hides such a message.
 const NO_MESSAGE: &str = "its message is not UTF-8 or longer than 1 MiB: see the server's log";
@@ -14,6 +14,9 @@ const NO_CODE: u32 = 0;
 
 /// Longest part of a server's message that is reported.
 const MAX_MESSAGE_CHARS: usize = 16 << 10;
+
+/// ClickHouse's code for a missing right.
+const ACCESS_DENIED: u32 = 497;
 
 /// ClickHouse's codes for a wrong user or password: `UNKNOWN_USER`, `WRONG_PASSWORD`,
 /// `REQUIRED_PASSWORD`, `AUTHENTICATION_FAILED`.
@@ -102,6 +105,7 @@ pub(super) fn exception(text: &str) -> (u32, String) {
                 "{said}: check clickhouse.user and POSTHOUSE_CLICKHOUSE_PASSWORD or clickhouse.password_file"
             )
         }
+        (ACCESS_DENIED, message) => rights::with_grant(&printable(message)),
         (_, message) => printable(message),
     };
     (code, message)

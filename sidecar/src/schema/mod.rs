@@ -15,6 +15,7 @@ mod feeders;
 mod import;
 mod kafka_table;
 mod materialize;
+mod node_rights;
 mod node_settings;
 mod observe;
 mod plan;
@@ -38,6 +39,7 @@ pub(crate) use self::materialize::{
     MaterializePlan, MaterializeProgress, MaterializeRequest, Mutation, StallWatch, materialize,
     plan_materialize, running_mutations,
 };
+pub(crate) use self::node_rights::refuse_missing_rights;
 pub(crate) use self::node_settings::{
     SettingFinding, node_settings, refuse_faults, refuse_read_only, text as settings_text,
 };

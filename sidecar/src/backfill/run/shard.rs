@@ -173,14 +173,23 @@ impl ShardWorker {
     /// Watches the shard's nodes. The node under the most pressure sets the throttle.
     async fn watch(self: Arc<Self>, throttle: watch::Sender<Throttle>) {
         let mut ticks = interval(PRESSURE_PERIOD);
+        let mut is_warned = false;
         loop {
             ticks.tick().await;
             let mut hardest = Throttle::None;
             let nodes = self.destination.nodes.iter();
             for node in nodes.filter(|node| node.shard == self.destination.shard as usize) {
-                // The inserts handle a node that does not answer.
-                if let Ok(Some(pressure)) = observe(node, &self.database).await {
-                    hardest = hardest.slower(Throttle::of(&pressure));
+                match observe(node, &self.database).await {
+                    Ok(Some(pressure)) => hardest = hardest.slower(Throttle::of(&pressure)),
+                    Err(error) if error.code().is_some() && !std::mem::replace(&mut is_warned, true) => {
+                        let error = error.to_string();
+                        tracing::warn!(
+                            error,
+                            "load does not slow down: a node's parts and disks are unknown"
+                        );
+                    }
+                    // The inserts handle a node that does not answer.
+                    Ok(None) | Err(_) => {}
                 }
             }
             let reason = (hardest != Throttle::None).then(|| hardest.to_string());

@@ -117,6 +117,7 @@ async fn changes(
         true => Ok(Vec::new()),
         false => {
             schema::refuse_read_only(cluster).await?;
+            schema::refuse_missing_rights(cluster).await?;
             locked(cluster, confirmed, columns).await
         }
     }

@@ -1,0 +1,10 @@
+//! Rights that posthouse needs on servers.
+
+mod clickhouse;
+mod missing;
+#[cfg(test)]
+mod page;
+
+pub(crate) use self::clickhouse::RIGHTS_OF_A_PAUSE;
+pub use self::clickhouse::{BASE, CLICKHOUSE_RIGHTS, CommandRights};
+pub(crate) use self::missing::with_grant;
