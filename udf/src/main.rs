@@ -1,5 +1,7 @@
 //! `posthouse-udf FUNCTION`: serves one function on stdin and stdout for ClickHouse.
 
+#![allow(unsafe_code)]
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! Values whose drop may block, dropped on a separate thread.
 
+#![allow(unsafe_code)]
+
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::thread;

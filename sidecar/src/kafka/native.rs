@@ -2,6 +2,8 @@
 //!
 //! The crate has no incremental config changes and drops the broker's own error messages.
 
+#![allow(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;

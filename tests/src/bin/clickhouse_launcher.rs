@@ -2,6 +2,8 @@
 //!
 //! It opens the library and runs `clickhouse local` with its own arguments.
 
+#![allow(unsafe_code)]
+
 use std::env;
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::io::{self, Write};

@@ -8,4 +8,5 @@ mod handed_down;
 mod links;
 mod names;
 mod sources;
+mod unsafe_code;
 mod voice;

@@ -1,5 +1,7 @@
 //! Child processes that die with this process, spawned by one permanent thread.
 
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;

@@ -5,6 +5,8 @@
 //! process would then die in the middle of a query. End of input shows the process that the server
 //! has exited.
 
+#![allow(unsafe_code)]
+
 mod pipes;
 
 use std::io;

@@ -1,5 +1,7 @@
 //! Requests that create, change and delete topics, with the broker's answers.
 
+#![allow(unsafe_code)]
+
 pub(super) mod request;
 
 use std::collections::BTreeMap;

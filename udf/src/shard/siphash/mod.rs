@@ -4,6 +4,8 @@
 //! side by side in wide registers: sixteen short strings with AVX-512, eight of any length with
 //! AVX2, otherwise one by one.
 
+#![allow(unsafe_code)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
