@@ -86,6 +86,9 @@ mod schema;
 mod secure_clickhouse;
 mod secure_hostile;
 mod secure_http;
+mod secure_files;
+mod secure_output;
+mod secure_rights;
 mod settings;
 mod shard_choice;
 mod sources;
@@ -103,6 +106,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use posthouse_tests::harness::prices::{self, Bill, Price};
 use posthouse_tests::harness::{Class, Limits, Schedule};
+use posthouse_tests::secrets;
 use posthouse_tests::site::Site;
 use posthouse_tests::stack::{NodeOptions, Progress, Stack, StackSpec, server_binary};
 
@@ -172,6 +176,9 @@ fn main() -> ExitCode {
         ("secure_clickhouse", secure_clickhouse::TESTS),
         ("secure_hostile", secure_hostile::TESTS),
         ("secure_http", secure_http::TESTS),
+        ("secure_files", secure_files::TESTS),
+        ("secure_output", secure_output::TESTS),
+        ("secure_rights", secure_rights::TESTS),
         ("settings", settings::TESTS),
         ("engines", engines::TESTS),
         ("queries", queries::TESTS),
@@ -226,11 +233,19 @@ fn main() -> ExitCode {
     // One thread per test, most of them waiting, because the schedule decides on the order.
     arguments.test_threads = Some(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
+    // The end of a stack searches the logs of its nodes, which have the statements of all tests.
+    secrets::begin("the logs of the shared nodes");
     drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let leaks = secrets::leaks();
     if let Err(error) = bill() {
         eprintln!("prices: {error:#}");
     }
-    conclusion.exit_code()
+    if leaks.is_empty() {
+        conclusion.exit_code()
+    } else {
+        eprintln!("{}", leaks.join("\n"));
+        ExitCode::FAILURE
+    }
 }
 
 /// Sorts the most expensive tests first, so that none is left alone at the end. Tests with separate
@@ -264,8 +279,12 @@ fn trial(schedule: &'static Schedule, place: usize, name: String, test: Test) ->
         let _turn = schedule.turn(place, class);
         // The start of the shared stack is in no test's price.
         let stack = (!matches!(class, Class::Free | Class::Own)).then(shared).transpose()?;
+        secrets::begin(&called);
         let begun = Instant::now();
-        let completed = test.run(&called, stack);
+        let completed = test.run(&called, stack).and_then(|completed| match secrets::leaks() {
+            leaks if leaks.is_empty() => Ok(completed),
+            leaks => bail!("{}", leaks.join("\n")),
+        });
         let price = Price { name: called, class, seconds: begun.elapsed().as_secs_f64() };
         PAID.lock().unwrap_or_else(PoisonError::into_inner).push(price);
         completed
@@ -311,8 +330,9 @@ fn on_a_site(stack: &Stack, name: &str, test: fn(&mut Site<'_>) -> anyhow::Resul
     let before = aborts();
     let mut site = Site::new(stack, &name.replace("::", "_"))?;
     let tested = test(&mut site);
+    let searched = site.search_secrets();
     let removed = site.remove().context("can't remove the test's database");
-    tested.and(removed)?;
+    tested.and(removed).and(searched)?;
     ensure!(aborts() == before, "a node aborted during the test: see the stack lines above");
     Ok(())
 }

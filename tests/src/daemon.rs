@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::secrets;
 use crate::site::{self, Site};
 use crate::stack::wait_until;
 
@@ -108,6 +109,7 @@ impl Daemon {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+        secrets::search(&format!("the answer of /{path}"), &answer);
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok((status.with_context(|| answer.clone())?, body.to_owned()))
     }

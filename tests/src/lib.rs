@@ -8,6 +8,7 @@ pub mod history;
 pub mod load;
 pub mod people;
 pub mod runnable;
+pub mod secrets;
 pub mod site;
 pub mod stack;
 pub mod torture;

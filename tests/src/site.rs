@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 
 use crate::load::Produced;
+use crate::secrets;
 use crate::stack::{Broker, Stack, wait_until};
 
 /// Partitions of a site's topic: two for each of two nodes.
@@ -270,6 +271,26 @@ impl<'s> Site<'s> {
         })
     }
 
+    /// Searches definitions of tables, ledgers, and the files of the site for secrets.
+    ///
+    /// # Errors
+    /// Fails if a node doesn't answer.
+    pub fn search_secrets(&self) -> anyhow::Result<()> {
+        for index in 0..self.stack.nodes().len() {
+            let tables =
+                "SELECT name, create_table_query FROM system.tables WHERE database = '{db}' FORMAT TSVRaw";
+            secrets::search("the definitions of tables", &self.query_on(index, tables)?);
+            for ledger in ["sharded_backfill_files", "sharded_backfill_ledger"] {
+                let exists = format!("EXISTS {{db}}.{ledger}");
+                if self.query_on(index, &exists)? == "1" {
+                    let rows = format!("SELECT * FROM {{db}}.{ledger} FORMAT TSVRaw");
+                    secrets::search(ledger, &self.query_on(index, &rows)?);
+                }
+            }
+        }
+        secrets::search_files(self.folder())
+    }
+
     /// Removes the database from every node, consumers first.
     ///
     /// # Errors
@@ -340,6 +361,10 @@ fn output_within(command: &mut Command, limit: Duration) -> anyhow::Result<Outco
         child.wait()?;
     }
     let (stdout, stderr) = (whole(&mut stdout)?, whole(&mut stderr)?);
+    let said: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let origin = said.join(" ");
+    secrets::search(&format!("stdout of {origin}"), &stdout);
+    secrets::search(&format!("stderr of {origin}"), &stderr);
     let status = ended.with_context(|| format!("{stdout}{stderr}"))?;
     Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
 }
@@ -362,7 +387,9 @@ pub fn whole(file: &mut File) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    secrets::search("a log", &text);
+    Ok(text)
 }
 
 /// Finds a binary of this workspace, built next to the running executable, which may be a test in

@@ -46,6 +46,8 @@ use anyhow::{Context, anyhow};
 use cache::Cache;
 use scratch::Scratch;
 
+use crate::secrets;
+
 pub use clickhouse::{CLUSTER, Node};
 pub use config::TOPICS_TOML;
 pub use engine::{Engine, server_binary};
@@ -188,6 +190,10 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         self.stop();
+        for node in &self.nodes {
+            // The logs have the statements of posthouse. A folder that is gone has none.
+            let _ = secrets::search_files(&node.dir().join("log"));
+        }
     }
 }
 

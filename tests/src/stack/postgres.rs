@@ -16,6 +16,7 @@ use super::ports::{self, Port};
 use super::process;
 use super::server::{Launch, OnEnd, Server, StopBy};
 use super::wait::wait_until;
+use crate::secrets;
 
 /// The role of posthouse. It has REPLICATION, and further grants by the tests.
 pub const USER: &str = "posthouse";
@@ -106,7 +107,7 @@ impl Postgres {
         }
         self.init()?;
         self.server.start()?;
-        let password = PASSWORD.replace('\'', "''");
+        let password = secrets::register(PASSWORD).replace('\'', "''");
         let role = format!("CREATE ROLE {USER} LOGIN REPLICATION PASSWORD '{password}'");
         self.admin("postgres")?.batch_execute(&role).context("cannot create the role of posthouse")
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
+use crate::secrets;
+
 /// The servers of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackSpec {
@@ -85,6 +87,9 @@ impl StackSpec {
     /// Adds a second listener to every broker. There these users log in by SASL PLAIN, with rights
     /// by the brokers' ACLs. Clients of the first listener have all rights.
     pub fn guarded(mut self, users: &[User]) -> Self {
+        for user in users {
+            secrets::register(user.password);
+        }
         self.users = users.to_vec();
         self
     }

@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 
 use self::folder::Folder;
 use super::scratch::Scratch;
+use crate::secrets;
 
 /// The only valid access key.
 pub const ACCESS_KEY: &str = "posthouse-tests";
@@ -109,7 +110,7 @@ impl S3Server {
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_SECRET_ACCESS_KEY", secrets::register(SECRET_KEY)),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
