@@ -98,7 +98,8 @@ impl<'n> Query<'n> {
     pub(crate) fn chunks(self, format: &str) -> Result<ByteChunks<'n>, NodeError> {
         let Self { access, statement } = self;
         let query = statement.on(access.streamed(access.password().as_ref()));
-        let cursor = query.and_then(|query| query.fetch_bytes(format)).map_err(|error| access.explain(error))?;
+        let cursor =
+            query.and_then(|query| query.fetch_bytes(format)).map_err(|error| access.explain(error))?;
         Ok(ByteChunks { access, cursor, has_begun: false })
     }
 
