@@ -1,5 +1,7 @@
 //! A file mapped into memory.
 
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;

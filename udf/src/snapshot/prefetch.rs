@@ -1,5 +1,7 @@
 //! Hints to the processor to fetch a cache line.
 
+#![allow(unsafe_code)]
+
 /// Begins to fetch the cache line of a value. It has no effect where the processor has no such hint
 /// that stable Rust can give.
 #[inline(always)]

@@ -132,7 +132,7 @@ fn hostile_texts_are_refused_or_stay_in_their_quotes() {
                 }
                 Err(error) => panic!("{key} = {hostile:?}: {error}"),
             };
-            for node in Node::all(&config) {
+            for node in Node::all(&config).expect("nodes") {
                 for Statement { sql, object } in render(&config, &node).expect("renders") {
                     let name = object.name;
                     let is_sql = SQL_KEYS.contains(&key);
