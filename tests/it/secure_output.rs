@@ -28,7 +28,8 @@ fn is_clean(outcome: &Outcome) -> anyhow::Result<()> {
 }
 
 fn shows_control_characters_of_columns_and_views_as_text(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN a column, a table and a view of another program with hostile names, which fill our table
+    // GIVEN a column, a table and a view of another program with hostile names, which fill our
+    // table
     site.apply()?;
     let name = format!("`{HOSTILE}\\nall 2 nodes match the config`");
     for index in 0..2 {

@@ -26,7 +26,7 @@ const PAGE: &str = include_str!("../../docs/reference/permissions.md");
 
 /// A user for all rights of a row, and one for each right that it lacks.
 fn users(row: &CommandRights) -> Vec<(String, Option<&'static str>, Vec<String>)> {
-    let grant = |grant: &&str| grant.replace("DATABASE", DATABASE);
+    let grant = |grant: &&str| grant.replace("DATABASE.", &format!("{DATABASE}."));
     let base = || BASE.iter().map(grant);
     let all = base().chain(row.grants.iter().map(grant)).collect();
     let lacking = row.grants.iter().enumerate().map(|(index, missing)| {

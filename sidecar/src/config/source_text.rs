@@ -213,11 +213,6 @@ impl<'t> SourceText<'t> {
 /// The quote of a value, cut off before the next value of the line and before a comment.
 fn without_rest(quote: QuotedLine) -> Option<QuotedLine> {
     let QuotedLine { text, marked } = quote;
-    let before = text.get(..marked.start)?;
-    // Values of an inline table or of a list come before this one.
-    if before.contains(['{', ',']) || before.matches('=').count() > 1 {
-        return None;
-    }
     Some(QuotedLine { text: text.get(..marked.end)?.to_owned(), marked })
 }
 

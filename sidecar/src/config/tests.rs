@@ -530,7 +530,7 @@ fn quotes_no_line_that_may_have_a_secret() {
         "clickhouse.password_file = 1 # was hunter2",
         "replicated = 1 # the admin's login is hunter2",
         "replicated = yes # the admin's login is hunter2",
-        "clickhouse = { server_profile = \"hunter2\", user = 5 }",
+        "clickhouse = { user = 5, server_profile = \"hunter2\" }",
         "kafka.brokers = [\"a:1\", 5] # hunter2",
         "clickhouse.user = [\"a\", \"\"\"\n-----BEGIN KEY-----\nhunter2\"\"\"]",
         "clickhouse.user = [\n\"hunter2\"\n]",

@@ -23,7 +23,7 @@ pub(crate) async fn refuse_missing_rights(cluster: &Cluster) -> anyhow::Result<(
     let mut missing = Vec::new();
     for node in &cluster.all_nodes {
         for grant in RIGHTS_OF_A_PAUSE {
-            let grant = grant.replace("DATABASE", &config.database);
+            let grant = grant.replace("DATABASE.", &format!("{}.", config.database));
             if lacks(node, &grant).await? {
                 missing.push(format!("node {} needs GRANT {grant} TO {}", node.name, config.clickhouse.user));
             }
