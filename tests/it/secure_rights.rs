@@ -24,7 +24,7 @@ const PASSWORD: &str = "pw-of-the-page-7f3a";
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/segment-tracks.parquet");
 const PAGE: &str = include_str!("../../docs/reference/permissions.md");
 
-/// A user for all rights of a row, and one for each right that it lacks.
+/// A user for each right of a row, which it lacks, and then one with all rights.
 fn users(row: &CommandRights) -> Vec<(String, Option<&'static str>, Vec<String>)> {
     let grant = |grant: &&str| grant.replace("DATABASE.", &format!("{DATABASE}."));
     let base = || BASE.iter().map(grant);
@@ -33,7 +33,7 @@ fn users(row: &CommandRights) -> Vec<(String, Option<&'static str>, Vec<String>)
         let others = row.grants.iter().filter(|other| *other != missing).map(grant);
         (format!("{}_{index}", row.name), Some(*missing), base().chain(others).collect())
     });
-    [(row.name.to_owned(), None, all)].into_iter().chain(lacking).collect()
+    lacking.chain([(row.name.to_owned(), None, all)]).collect()
 }
 
 fn users_xml() -> String {
@@ -56,6 +56,8 @@ fn users_xml() -> String {
 struct Run<'a, 's> {
     site: &'a mut Site<'s>,
     user: &'a str,
+    /// The job that is undone.
+    undone: &'a mut Option<String>,
 }
 
 /// A number that no earlier run had.
@@ -180,7 +182,11 @@ impl Run<'_, '_> {
                 self.user(&["backfill", "undo", &job])
             }
             "backfill_undo" => {
-                let job = self.load()?;
+                // One job for all users, because an undo that failed blocks loads of its file.
+                if self.undone.is_none() {
+                    *self.undone = Some(self.load()?);
+                }
+                let job = self.undone.clone().unwrap_or_default();
                 self.user(&["backfill", "undo", &job, "--execute"])
             }
             "persons_squash" => self.user(&["persons", "squash"]),
@@ -234,7 +240,7 @@ fn the_users_of_the_page_have_their_rights(site: &mut Site<'_>) -> anyhow::Resul
         site.query(&format!("INSERT INTO {{db}}.person (team_id, id) SELECT {team}, generateUUIDv4()"))?;
     }
     // WHEN an analyst asks THEN it sees its team alone, and changes no row
-    for table in ["events", "person"] {
+    for table in ["events", "sharded_events", "person"] {
         let teams = format!("SELECT DISTINCT team_id FROM {DATABASE}.{table}");
         let seen = query_as(site, "analyst_of_team_1", &teams)?;
         ensure!(seen == "1", "{table}: {seen}");
@@ -242,7 +248,7 @@ fn the_users_of_the_page_have_their_rights(site: &mut Site<'_>) -> anyhow::Resul
         ensure!(all == "1", "other users of {table} see no row");
     }
     for sql in [
-        format!("SELECT count() FROM {DATABASE}.sharded_events"),
+        format!("SELECT count() FROM {DATABASE}.backfill_ledger"),
         format!("INSERT INTO {DATABASE}.person (team_id) VALUES (1)"),
         "SELECT 1 SETTINGS max_memory_usage = 1000000000000".to_owned(),
         "SELECT 1 SETTINGS max_execution_time = 1000".to_owned(),
@@ -296,13 +302,17 @@ fn each_command_works_with_its_rights_and_names_a_missing_one() -> anyhow::Resul
     site.with_persons()?;
     site.set("events", "profile", "posthog");
     site.apply()?;
-    for row in CLICKHOUSE_RIGHTS {
+    let mut undone = None;
+    let mut rows: Vec<&CommandRights> = CLICKHOUSE_RIGHTS.iter().collect();
+    // Last, because an undo that failed blocks loads of its file until the last user ends it.
+    rows.sort_by_key(|row| row.name == "backfill_undo");
+    for row in rows {
         for grant in row.grants {
             ensure!(PAGE.contains(grant), "the page lacks {grant}");
         }
         for (user, missing, _) in users(row) {
             // WHEN the row's command runs
-            let outcome = Run { site: &mut site, user: &user }.command(row.name)?;
+            let outcome = Run { site: &mut site, user: &user, undone: &mut undone }.command(row.name)?;
             match missing {
                 // THEN it works with all rights
                 None => ensure!(matches!(outcome.code, 0 | 3), "{user}: {outcome}"),
