@@ -92,11 +92,13 @@ pub(crate) fn install_provider() {
 
 /// Returns the next step for a failed handshake, from the error's text; empty if none is known.
 pub(crate) fn hint(error: &str) -> &'static str {
-    const HINTS: [(&str, &str); 10] = [
+    const HINTS: [(&str, &str); 12] = [
         ("BadSignature", ": set ca_file to the CA that signed the server's certificate"),
         ("UnknownIssuer", ": set ca_file to the CA that signed the server's certificate"),
         ("CaUsedAsEndEntity", ": set ca_file to the CA that signed the server's certificate"),
         ("Expired", ": the server's certificate has expired; renew it"),
+        ("certificate expired", ": the server's certificate has expired; renew it"),
+        ("not valid yet", ": the server's certificate is not valid yet; check both clocks"),
         ("NotValidYet", ": the server's certificate is not valid yet; check both clocks"),
         ("not valid for name", ": connect by a name in the certificate, or set server_name"),
         ("NotValidForName", ": connect by a name in the certificate, or set server_name"),
