@@ -57,8 +57,8 @@ impl HttpInterface {
     /// Binds the address, so that a second start of posthouse fails at once.
     ///
     /// # Errors
-    /// [`HttpError`] if the address can't be bound, or does not resolve in time. Also fails if other
-    /// machines reach it and clients need no proof, and if `[daemon.tls]` can't be used.
+    /// [`HttpError`] if the address can't be bound, or does not resolve in time. Also fails if
+    /// other machines reach it and clients need no proof, and if `[daemon.tls]` can't be used.
     pub(crate) async fn bind(address: &HostPort, daemon: &Daemon) -> anyhow::Result<Self> {
         let tls = encryption(address, daemon)?.map(TlsAcceptor::from);
         let bound = timeout(BIND_TIMEOUT, TcpListener::bind((address.host.as_str(), address.port))).await;

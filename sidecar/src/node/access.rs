@@ -159,8 +159,8 @@ impl NodeAccess {
         }
     }
 
-    pub(super) fn malformed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> NodeError {
-        NodeError::Answer { name: self.name.clone(), url: self.url.to_string(), source: source.into() }
+    fn malformed(&self, error: impl std::error::Error) -> NodeError {
+        NodeError::Answer { name: self.name.clone(), url: self.url.to_string(), problem: error.to_string() }
     }
 
     pub(super) fn unreachable(&self, problem: String) -> NodeError {

@@ -39,13 +39,8 @@ pub(crate) enum NodeError {
     },
     /// Rows of an unexpected shape, a server that is not ClickHouse, or parameters that can't be
     /// sent.
-    #[error("node {name} at {url}: the request or its answer is malformed")]
-    Answer {
-        name: String,
-        url: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error("node {name} at {url}: the request or its answer is malformed: {problem}")]
+    Answer { name: String, url: String, problem: String },
 }
 
 impl NodeError {

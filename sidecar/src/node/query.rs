@@ -30,17 +30,17 @@ const WHOLE: (&str, &str) = ("wait_end_of_query", "1");
 #[must_use = "a query runs only when it is executed or its rows are read"]
 pub(crate) struct Query<'n> {
     access: &'n NodeAccess,
-    statement: Statement,
+    statement: NodeStatement,
 }
 
 /// A statement that can be sent again.
-struct Statement {
+struct NodeStatement {
     sql: String,
     params: Vec<(String, Result<Value, serde_json::Error>)>,
     settings: Vec<(String, String)>,
 }
 
-impl Statement {
+impl NodeStatement {
     fn on(&self, client: Client) -> Result<clickhouse::query::Query, ClientError> {
         let mut query = client.query_raw(&self.sql);
         for (name, value) in &self.params {
@@ -58,7 +58,7 @@ impl Statement {
 
 impl<'n> Query<'n> {
     pub(super) fn new(access: &'n NodeAccess, sql: &str) -> Self {
-        let statement = Statement { sql: sql.to_owned(), params: Vec::new(), settings: Vec::new() };
+        let statement = NodeStatement { sql: sql.to_owned(), params: Vec::new(), settings: Vec::new() };
         Self { access, statement }
     }
 
@@ -90,7 +90,7 @@ impl<'n> Query<'n> {
         let Self { access, statement } = self;
         let password = access.password();
         let cursor = statement.cursor(access.streamed(password.as_ref()));
-        let rows = RowReader::new(cursor.map_err(|error| access.explain(error))?);
+        let rows = ResultReader::new(cursor.map_err(|error| access.explain(error))?);
         Ok(RowStream { access, statement, password, rows, has_begun: false, waited: Duration::ZERO })
     }
 
@@ -110,13 +110,13 @@ impl<'n> Query<'n> {
         access
             .statement(|client| {
                 let cursor = statement.cursor(client);
-                async move { all_rows(RowReader::new(cursor?)).await }
+                async move { all_rows(ResultReader::new(cursor?)).await }
             })
             .await
     }
 }
 
-async fn all_rows<T: DeserializeOwned>(mut rows: RowReader<T>) -> Result<Vec<T>, ClientError> {
+async fn all_rows<T: DeserializeOwned>(mut rows: ResultReader<T>) -> Result<Vec<T>, ClientError> {
     let mut read = Vec::new();
     loop {
         while let Some(row) = rows.take()? {
@@ -149,14 +149,14 @@ impl ByteChunks<'_> {
 }
 
 /// Rows of an answer, cut from its bytes.
-struct RowReader<T> {
+struct ResultReader<T> {
     cursor: BytesCursor,
     /// Bytes after the last row that was read.
     buffer: BytesMut,
     rows: PhantomData<T>,
 }
 
-impl<T: DeserializeOwned> RowReader<T> {
+impl<T: DeserializeOwned> ResultReader<T> {
     fn new(cursor: BytesCursor) -> Self {
         Self { cursor, buffer: BytesMut::new(), rows: PhantomData }
     }
@@ -189,9 +189,9 @@ impl<T: DeserializeOwned> RowReader<T> {
 /// See [`Query::stream`].
 pub(crate) struct RowStream<'n, T> {
     access: &'n NodeAccess,
-    statement: Statement,
+    statement: NodeStatement,
     password: Option<Secret>,
-    rows: RowReader<T>,
+    rows: ResultReader<T>,
     /// Whether the answer has begun. Before, the server computes.
     has_begun: bool,
     /// Time of waits for rows.
@@ -245,7 +245,7 @@ impl<T: DeserializeOwned> RowStream<'_, T> {
         }
         self.password = self.access.password();
         let cursor = self.statement.cursor(self.access.streamed(self.password.as_ref()));
-        self.rows = RowReader::new(cursor.map_err(|error| self.access.explain(error))?);
+        self.rows = ResultReader::new(cursor.map_err(|error| self.access.explain(error))?);
         Ok(())
     }
 }

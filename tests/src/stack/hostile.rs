@@ -9,7 +9,7 @@ use anyhow::Context;
 
 /// The head of every answer of a real node has such a header.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nX-ClickHouse-Query-Id: a\r\n";
-/// A row of `sql/inspect/cluster.sql`, which every command reads.
+/// A row of `sql/inspect/cluster.sql`.
 const ROW: &[u8] =
     b"{\"shard\":1,\"weight\":1,\"replica\":1,\"host\":\"h\",\"address\":\"a\",\"port\":1,\"is_local\":0}\n";
 /// Bytes of a piece of an endless answer.

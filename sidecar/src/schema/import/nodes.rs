@@ -84,7 +84,7 @@ pub(super) async fn replicas(request: &ImportRequest, node: &Node) -> anyhow::Re
     Ok(rows.iter().map(replica).collect())
 }
 
-/// Returns the ports of all nodes; none if https ends before the node, so that it has no port for it.
+/// Returns the ports of all nodes. There are none if a proxy ends TLS before the nodes.
 async fn ports(request: &ImportRequest, node: &Node) -> anyhow::Result<Vec<Ports>> {
     let is_https = request.url.scheme() == "https";
     let port = if is_https { "https_port" } else { "http_port" };
