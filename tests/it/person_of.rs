@@ -80,7 +80,8 @@ fn every_distinct_id_has_the_person_of_the_rule_after_each_build(site: &mut Site
     // GIVEN functions without an index THEN a query says so
     prepare(site)?;
     let mut random = StdRng::seed_from_u64(seed(site.name())?);
-    let missing = site.query("SELECT personOf(2, 'id-1')").expect_err("there is no index").to_string();
+    let missing = site.query("SELECT personOf(2, 'id-1')").expect_err("there is no index");
+    let missing = format!("{missing:#}");
     ensure!(missing.contains("there is no person index"), "{missing}");
     ensure!(site.posthouse(&["persons", "snapshot", "status"])?.code == 3, "status finds no index");
     for generation in 1..=3 {
@@ -141,7 +142,7 @@ fn a_damaged_index_fails_queries_until_it_is_built_again(site: &mut Site<'_>) ->
     site.query("SYSTEM RELOAD FUNCTIONS")?;
     let wrong = match site.query(COMPARED) {
         Err(error) => {
-            let text = error.to_string();
+            let text = format!("{error:#}");
             ensure!(text.contains("damaged") && text.contains(".persons"), "{text}");
             true
         }
