@@ -192,6 +192,7 @@ files![
     "postgres/rows.sql",
     "postgres/seen.sql",
     "postgres/session.sql",
+    "postgres/settings.sql",
     "postgres/slot.sql",
     "queries/duplicate_events.sql",
     "queries/duplicate_removal.sql",

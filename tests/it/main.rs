@@ -89,6 +89,9 @@ mod secure_http;
 mod secure_files;
 mod secure_output;
 mod secure_rights;
+mod secure_hostile_postgres;
+mod secure_postgres;
+mod secure_postgres_rights;
 mod settings;
 mod shard_choice;
 mod sources;
@@ -216,6 +219,9 @@ fn main() -> ExitCode {
         ("backfill_writers", backfill_writers::TESTS),
         ("backfill_watch", backfill_watch::TESTS),
         ("backfill_undo", backfill_undo::TESTS),
+        ("secure_hostile_postgres", secure_hostile_postgres::TESTS),
+        ("secure_postgres", secure_postgres::TESTS),
+        ("secure_postgres_rights", secure_postgres_rights::TESTS),
         ("stack", stack::TESTS),
         ("people", people::TESTS),
         ("faults", faults::TESTS),

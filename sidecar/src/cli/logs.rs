@@ -12,10 +12,9 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use super::notices::{JsonLog, Log};
 use crate::visible::visible_line;
 
-/// The replication client logs an error whenever another process holds the slot.
-const QUIET: &str = "warn,pgwire_replication=off";
-const NORMAL: &str = "info,pgwire_replication=off";
-const VERBOSE: &str = "info,posthouse=debug,pgwire_replication=off";
+const QUIET: &str = "warn";
+const NORMAL: &str = "info";
+const VERBOSE: &str = "info,posthouse=debug";
 const MOST_VERBOSE: &str = "debug,posthouse=trace";
 
 /// Global options of the logs on stderr. `RUST_LOG` replaces their filter.

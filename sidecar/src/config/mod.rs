@@ -11,6 +11,8 @@ mod source_text;
 mod quote;
 mod consumer;
 mod event_columns;
+mod postgres_url;
+mod postgres;
 mod persons;
 mod daemon;
 mod encryption;
@@ -27,11 +29,14 @@ use url::Url;
 use crate::event_columns::{EventColumn, EventProfile};
 use crate::secret::{self, Credential};
 
-pub(crate) use self::credentials::{KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE};
+pub(crate) use self::credentials::{
+    KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_KEY_PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE,
+};
 pub(crate) use self::daemon::{Daemon, HttpTls, UNPROTECTED};
 pub(crate) use self::encryption::is_local;
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
+pub(crate) use self::postgres::{BindingMode, PostgresHost, PostgresTls, SessionTarget, SslMode};
 pub(crate) use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;
 pub(crate) use self::source_text::Fault;

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::consumer::consumer;
-use super::credentials::CredentialKeys;
+use super::postgres::{PostgresConnection, connection};
 use super::reader::ConfigTable;
-use super::{Consumer, HostPort, POSTGRES_PASSWORD_VARIABLE, rules};
+use super::{Consumer, rules};
 use crate::event_columns::EventProfile;
-use crate::secret::Credential;
 
 /// The documented topic of persons.
 pub(super) const DEFAULT_PERSON_TOPIC: &str = "clickhouse_person";
@@ -66,12 +65,8 @@ pub(crate) struct Persons {
 /// The source of truth.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Postgres {
-    /// Address of the primary.
-    pub(crate) address: HostPort,
+    pub(crate) connection: PostgresConnection,
     pub(crate) database: String,
-    /// A role with REPLICATION that may read both tables.
-    pub(crate) user: String,
-    pub(crate) password: Option<Credential>,
     /// Name of the logical replication slot.
     pub(crate) slot: String,
     pub(crate) publication: String,
@@ -225,10 +220,7 @@ fn postgres(
     (audit, audit_interval): (AuditMode, Duration),
     profile: EventProfile,
 ) -> Option<Postgres> {
-    let address = table.required("address", r#""127.0.0.1:5432""#, rules::host_port);
-    let database = table.required("database", r#""posthog""#, rules::text);
-    let user = table.required("user", r#""posthouse""#, rules::text);
-    let password = CredentialKeys::password(POSTGRES_PASSWORD_VARIABLE).read(table, base);
+    let (connection, database) = connection(table, base).unzip();
     Some(Postgres {
         slot: table.or("slot", DEFAULT_SLOT, rules::identifier),
         publication: table.or("publication", DEFAULT_SLOT, rules::identifier),
@@ -247,10 +239,8 @@ fn postgres(
         audit_interval,
         person: table.section("person", person_table),
         distinct_id: table.section("distinct_id", |table| distinct_id_table(table, profile)),
-        address: address?,
+        connection: connection?,
         database: database?,
-        user: user?,
-        password,
     })
 }
 

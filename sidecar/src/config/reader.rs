@@ -177,6 +177,18 @@ impl<'s> ConfigTable<'s> {
         self.source.report(at, self.key_path(key), value, problem.into());
     }
 
+    /// Reports `key` without its value, which may have a secret.
+    pub(crate) fn fault_unseen(&self, key: &str, problem: impl Into<String>) {
+        let at = match self.entries.get_key_value(key) {
+            None => self.at.clone(),
+            Some((key, value)) => {
+                self.source.hide(key.span().start..value.span().end);
+                FaultSpan::Key(key.span())
+            }
+        };
+        self.source.report(at, self.key_path(key), None, problem.into());
+    }
+
     /// Warns about the value of a `key` that is present.
     pub(crate) fn warn(&self, key: &str, problem: impl Into<String>) {
         let at = self.entries.get_key_value(key).map_or(0, |(key, _)| key.span().start);

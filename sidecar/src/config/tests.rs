@@ -588,3 +588,71 @@ fn warns_of_a_file_that_all_users_can_write() {
         assert_eq!(config.warnings.len(), warnings, "{mode:o}: {:?}", config.warnings);
     }
 }
+
+/// A config whose `[persons.postgres]` has these lines, in a folder with a few files.
+fn with_postgres(lines: &str) -> Result<super::PostgresTls, String> {
+    let text = format!("{SMALL}\n[persons.postgres]\n{lines}\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        std::fs::write(folder.path().join(name), "").expect("a file");
+    }
+    let config = Config::parse(&text, folder.path()).map_err(|error| error.to_string())?;
+    let postgres = config.persons.and_then(|persons| persons.postgres).expect("a source");
+    Ok(postgres.connection.tls)
+}
+
+#[test]
+fn the_connection_of_postgres_is_read_with_libpqs_names() {
+    use super::{SslMode, Verification};
+
+    let login = "database = \"d\"\nuser = \"u\"\naddress = \"h:1\"\n";
+    for (lines, mode, verification) in [
+        ("", SslMode::Prefer, Verification::None),
+        ("sslmode = \"require\"", SslMode::Require, Verification::None),
+        ("sslrootcert = \"ca.pem\"", SslMode::Prefer, Verification::Authority),
+        ("sslmode = \"require\"\nsslrootcert = \"ca.pem\"", SslMode::Require, Verification::Authority),
+        ("sslmode = \"verify-ca\"\nsslrootcert = \"ca.pem\"", SslMode::VerifyCa, Verification::Authority),
+        ("sslmode = \"verify-full\"\nsslrootcert = \"ca.pem\"", SslMode::VerifyFull, Verification::Full),
+        ("sslrootcert = \"system\"", SslMode::VerifyFull, Verification::Full),
+    ] {
+        let tls = with_postgres(&format!("{login}{lines}")).expect(lines);
+        assert_eq!((tls.mode, tls.tls().verification), (mode, verification), "{lines}");
+    }
+    let url = "url = \"postgresql://u@h1,h2:2/d?sslmode=verify-full&sslrootcert=ca.pem\"";
+    assert_eq!(with_postgres(url).expect("a URL").mode, SslMode::VerifyFull);
+}
+
+#[test]
+fn faults_of_the_connection_of_postgres_are_reported_together() {
+    let lines = "url = \"postgresql://u:s3cret@h/d?sslmod=require\"\naddress = \"h:1\"\nuser = \"u\"\n\
+        sslmode = \"allow\"\nsslcert = \"client.pem\"\nchannel_binding = \"always\"\nsslrootcert = \"none.pem\"";
+    let faults = with_postgres(lines).expect_err("faults");
+    for words in [
+        "persons.postgres.url: has a password",
+        "did you mean sslmode?",
+        "give \"disable\" or \"prefer\" or \"require\" or \"verify-ca\" or \"verify-full\"",
+        "persons.postgres.sslcert",
+        "needs sslkey",
+        "give \"disable\" or \"prefer\" or \"require\"",
+        "none.pem",
+    ] {
+        assert!(faults.contains(words), "{words}: {faults}");
+    }
+    assert!(!faults.contains("s3cret") && !faults.contains("is an unknown key"), "{faults}");
+    for (lines, words) in [
+        ("address = \"h:1\"\naddresses = [\"h:2\"]", "names hosts, and so does address"),
+        ("addresses = [\"h:1\"]\nurl = \"postgresql://h2\"", "names hosts, and so does addresses"),
+        ("url = \"postgresql://h\"\naddress = \"h:1\"", "names hosts, and so does address"),
+        ("url = \"postgresql://h?sslmode=require\"\nsslmode = \"require\"", "is in url too"),
+        ("address = \"h:1\"\nsslmode = \"verify-full\"", "needs sslrootcert"),
+        ("address = \"h:1\"\nsslmode = \"require\"\nsslrootcert = \"system\"", "is too weak"),
+        ("address = \"h:1\"\nsslmode = \"disable\"\nchannel_binding = \"require\"", "needs TLS"),
+        ("address = \"h:0\"", "give host:port"),
+        ("address = \"/run:x\"", "give the folder of a socket"),
+        ("addresses = []", "at least one item"),
+        ("", "address: is required: add address = \"127.0.0.1:5432\""),
+    ] {
+        let faults = with_postgres(&format!("database = \"d\"\nuser = \"u\"\n{lines}")).expect_err(lines);
+        assert!(faults.contains(words), "{lines}: {faults}");
+    }
+}

@@ -35,7 +35,7 @@ pub(crate) use self::messages::FirstMessage;
 pub(crate) use self::newest::{Newest, TopicRecord};
 pub(crate) use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
-pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer};
+pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer, shown_key};
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
 /// is short enough for an operator who waits.

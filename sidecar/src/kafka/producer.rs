@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext};
+use sha2::Digest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -155,8 +156,23 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// Returns a message's key for errors and logs. A distinct id may be an e-mail address, so only the
+/// beginning of its SHA-256 is shown: `encode(sha256(distinct_id::bytea), 'hex')` finds it in
+/// PostgreSQL.
+pub(crate) fn shown_key(key: &[u8]) -> String {
+    let key = String::from_utf8_lossy(key);
+    match key.split_once(':') {
+        Some((team, id)) if uuid::Uuid::try_parse(id).is_err() => {
+            let digest = sha2::Sha256::digest(id.as_bytes());
+            let start: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            format!("{team}:sha256({start}…)")
+        }
+        _ => key.into_owned(),
+    }
+}
+
 fn failure(error: &rdkafka::error::KafkaError, topic: &str, key: &[u8], bytes: usize) -> DeliveryError {
-    let (topic, key) = (topic.to_owned(), String::from_utf8_lossy(key).into_owned());
+    let (topic, key) = (topic.to_owned(), shown_key(key));
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => DeliveryError::TooLarge { topic, key, bytes },
         _ => DeliveryError::Failed { topic, key, said: error.to_string() },

@@ -106,7 +106,7 @@ pub(crate) async fn preflight(cluster: &Cluster) -> anyhow::Result<Preflight> {
         }
     }
     Ok(Preflight {
-        address: postgres.address.to_string(),
+        address: postgres.connection.address(),
         database: postgres.database.clone(),
         requirements,
         tables,
@@ -145,5 +145,5 @@ async fn topics(persons: &Persons, client: &Client) -> Result<Vec<Requirement>, 
 async fn count(session: &Session, table: &TableName) -> Result<u64, PostgresError> {
     const TASK: &str = "count a table's rows";
     let [rows] = session.row(TASK, "postgres/count.sql", context! { table => qualified(table) }).await?;
-    rows.parse().map_err(|_| session.odd(TASK, rows))
+    rows.parse().map_err(|_| session.odd(TASK, "no number"))
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use minijinja::context;
-use pgwire_replication::Lsn;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::kafka::{DeliveryHandle, Producer};
@@ -20,6 +19,7 @@ use crate::persons::source::PersonSource;
 use crate::supervise::Heartbeat;
 
 use super::checkpoint::{Checkpoint, CheckpointStore, Copied, KeyRange};
+use super::postgres::lsn::Lsn;
 use super::postgres::pgoutput::Cell;
 use super::postgres::session::{PostgresError, SCAN_TIMEOUT, Session, quoted, text};
 use super::postgres::slot::qualified;
@@ -221,7 +221,8 @@ fn progress(state: &mut Checkpoint, kind: TableKind) -> &mut Option<Copied> {
 /// The current WAL write position, and the first transaction that has not begun.
 pub(super) async fn now(session: &Session) -> Result<(Lsn, String), PostgresError> {
     let [place, transaction] = session.row("report its WAL position", "postgres/now.sql", ()).await?;
-    let place = Lsn::parse(&place).map_err(|_| session.odd("report its WAL position", place))?;
+    let place =
+        Lsn::parse(&place).ok_or_else(|| session.odd("report its WAL position", "no WAL position"))?;
     Ok((place, transaction))
 }
 

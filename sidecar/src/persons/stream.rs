@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,11 +17,14 @@ use crate::supervise::Heartbeat;
 
 use super::checkpoint::{CheckpointStore, Commit};
 use super::latency::CommitTime;
+use super::postgres::lsn::Lsn;
 use super::postgres::pgoutput::{Cell, Message, Relation, decode};
+use super::postgres::replication::{ReplicationError, ReplicationEvent, ReplicationStream};
 use super::postgres::table::{Table, pick};
 use super::publish::Publisher;
 use super::publish::change::RowChange;
 use super::publish::message::MappingHistory;
+use super::publish::version::check_place;
 use super::requirements;
 
 /// Maximum number of changes in a batch.
@@ -52,7 +54,7 @@ const UNDER_WAY: usize = 64;
 pub(crate) enum StreamError {
     /// The connection failed, or PostgreSQL closed it.
     #[error("the stream of changes from PostgreSQL ended: {0}")]
-    Connection(#[from] PgWireError),
+    Connection(#[from] ReplicationError),
     /// The last acknowledged transaction is not in the WAL.
     #[error(
         "the WAL has another history than the checkpoint: it lacks transaction {transaction}, which was committed at {end}. \
@@ -72,7 +74,7 @@ type Tables = HashMap<u32, Option<(Table, Vec<Option<usize>>)>>;
 
 pub(super) struct Stream<'a> {
     /// The connection; replication has begun.
-    pub(crate) client: &'a mut ReplicationClient,
+    pub(crate) client: &'a mut ReplicationStream,
     pub(crate) publisher: Publisher<'a>,
     /// Store of the checkpoint.
     pub(crate) store: &'a CheckpointStore<'a>,
@@ -141,6 +143,8 @@ impl Stream<'_> {
         let mut due = Instant::now() + ACKNOWLEDGE;
         loop {
             self.heartbeat.beat("streaming changes", STEP_TIMEOUT);
+            // The batch before has been handed to the producer, which counts its own bytes.
+            self.client.release();
             match under_way.age() {
                 age if age >= DELIVERY_TIMEOUT => return Err(DeliveryError::Silent.into()),
                 age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not acknowledge changes"),
@@ -245,31 +249,24 @@ impl Stream<'_> {
     }
 
     async fn receive(&mut self) -> Result<ReplicationEvent, StreamError> {
-        let ended = || PgWireError::Protocol("the server ended it".to_owned());
-        Ok(self.client.recv().await?.ok_or_else(ended)?)
+        Ok(self.client.receive().await?)
     }
 
     fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> anyhow::Result<()> {
         match event {
-            ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
-                reading.transaction = Some((final_lsn, xid));
-                reading.commit_time = CommitTime(commit_time_micros);
-                reading.has_changes = false;
+            // An idle database advances only by keepalives.
+            ReplicationEvent::KeepAlive { end } if reading.transaction.is_none() => {
+                check_place(end)?;
+                reading.passes(end)?;
+                reading.read = reading.read.max(end);
+                Ok(())
             }
-            ReplicationEvent::Commit { end_lsn, .. } => reading.commit(end_lsn)?,
-            // Between transactions, everything before this position has been sent. An idle database
-            // advances only by keepalives.
-            ReplicationEvent::KeepAlive { wal_end, .. } if reading.transaction.is_none() => {
-                reading.passes(wal_end)?;
-                reading.read = reading.read.max(wal_end);
-            }
-            ReplicationEvent::XLogData { data, .. } => {
+            ReplicationEvent::KeepAlive { .. } => Ok(()),
+            ReplicationEvent::Data(data) => {
                 reading.bytes += data.len();
-                reading.message(decode(data)?, self.config)?;
+                reading.message(decode(data)?, self.config)
             }
-            _ => {}
         }
-        Ok(())
     }
 
     /// Writes the checkpoint before acknowledging. A slot that is ahead of the checkpoint is
@@ -282,7 +279,7 @@ impl Stream<'_> {
                     state.last_commit = commit.or(state.last_commit);
                 })
                 .await?;
-            self.client.update_applied_lsn(place);
+            self.client.acknowledge(place);
         }
         Ok(())
     }
@@ -314,6 +311,15 @@ impl BatchInProgress {
 
     fn message(&mut self, message: Message, config: &Postgres) -> anyhow::Result<()> {
         match message {
+            Message::Begin { commit, micros, transaction } => {
+                self.transaction = Some((Lsn::from_u64(commit), transaction));
+                self.commit_time = CommitTime(micros);
+                self.has_changes = false;
+            }
+            Message::Commit { end } => {
+                check_place(Lsn::from_u64(end))?;
+                self.commit(Lsn::from_u64(end))?;
+            }
             Message::Relation(relation) => self.describe(&relation, config),
             Message::Insert { relation, new } => {
                 self.change(relation, MappingHistory::New, None, Some(&new))?;

@@ -3,7 +3,6 @@
 //! Rows from another PostgreSQL or another program can have higher versions. They would hide every
 //! published row.
 
-use pgwire_replication::Lsn;
 use serde::Deserialize;
 
 use crate::cluster::Cluster;
@@ -11,6 +10,7 @@ use crate::config::DISTINCT_ID_TABLES;
 use crate::node::NodeError;
 use crate::sql;
 
+use super::postgres::lsn::Lsn;
 use super::postgres::session::Session;
 use super::publish::version::of_copy;
 use super::snapshot::now;

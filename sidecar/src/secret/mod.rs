@@ -2,6 +2,7 @@
 
 mod command;
 mod file;
+mod passfile;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub(crate) enum SecretSource {
     File(PathBuf),
     /// A program with its arguments, which prints one line.
     Command(Vec<String>),
+    /// A line of a password file of libpq.
+    Passfile(PassfileEntry),
 }
 
 /// Without the arguments of a command, because one of them may be a secret itself.
@@ -54,6 +57,7 @@ impl fmt::Debug for SecretSource {
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Command(command) => write!(f, "command {}", command.first().map_or("", String::as_str)),
+            Self::Passfile(entry) => write!(f, "passfile {}", entry.path.display()),
         }
     }
 }
@@ -69,6 +73,10 @@ pub(crate) enum SecretError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the group or other users may use {path}: chmod 0600 {path}")]
+    Open { path: PathBuf },
+    #[error("{path} has no line for this host, port, database and user")]
+    NoLine { path: PathBuf },
     /// `origin` is a path or a program.
     #[error("{origin} has {lines} lines: a secret is one line")]
     Lines { origin: String, lines: usize },
@@ -93,6 +101,7 @@ impl SecretSource {
             Self::Variable(name) => variable(name).ok_or(SecretError::Unset(name)),
             Self::File(path) => file::read(path),
             Self::Command(command) => command::read(command),
+            Self::Passfile(entry) => passfile::read(entry),
         }
     }
 }
@@ -103,6 +112,7 @@ pub(crate) fn variable(name: &str) -> Option<Secret> {
 }
 
 pub(crate) use self::file::{is_readable_by_all, is_writable_by_all};
+pub(crate) use self::passfile::PassfileEntry;
 
 /// Returns the only line of `text`, which may end with a newline: editors and `echo` write one.
 fn only_line(text: Zeroizing<Vec<u8>>, origin: impl Fn() -> String) -> Result<Secret, SecretError> {

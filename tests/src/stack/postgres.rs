@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::ops::{ControlFlow, Deref};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use postgres::{Client, Config, NoTls};
@@ -30,17 +31,19 @@ const ORPHANS_LIMIT: Duration = Duration::from_secs(30);
 /// For one probe of the server.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The first matching line counts.
-const HBA: &str = "host all postgres 127.0.0.1/32 trust
-host all all 127.0.0.1/32 scram-sha-256
+/// The line of the superuser. The first matching line counts.
+const ADMIN_HBA: &str = "host all postgres 127.0.0.1/32 trust\n";
+/// The lines of all others.
+const HBA: &str = "host all all 127.0.0.1/32 scram-sha-256
 host replication all 127.0.0.1/32 scram-sha-256
 ";
+/// For a reload of the configuration.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Settings beside the defaults. A killed process loses no acknowledged write, because the kernel
 /// has it, so fsync is off. Full pages stay on, because a kill may tear a page.
 const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
-    ("unix_socket_directories", ""),
     ("wal_level", "logical"),
     ("fsync", "off"),
     // Tests that share a server each have their own slots and many connections.
@@ -76,6 +79,7 @@ impl Postgres {
             package.join("native/bin")
         };
         let (number, data, postgres) = (port.number(), dir.join("data"), bin.join("postgres"));
+        let sockets = dir.clone();
         let server = Server::new(Launch {
             name: "postgres".into(),
             output: dir.join("postgres.log"),
@@ -88,6 +92,7 @@ impl Postgres {
                 for (name, value) in SETTINGS {
                     command.arg("-c").arg(format!("{name}={value}"));
                 }
+                command.arg("-c").arg(format!("unix_socket_directories={}", sockets.display()));
                 command
             }),
             probe: Box::new(move || Ok(admin(number).connect(NoTls)?.batch_execute("SELECT 1")?)),
@@ -163,7 +168,52 @@ impl Postgres {
         initdb.args(["--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "--auth=trust"]);
         initdb.arg("-D").arg(&data);
         process::run(initdb, &self.dir.join("initdb.log"), INIT_LIMIT, || ())?;
-        Ok(fs::write(data.join("pg_hba.conf"), HBA)?)
+        Ok(fs::write(data.join("pg_hba.conf"), format!("{ADMIN_HBA}{HBA}"))?)
+    }
+
+    /// Replaces the lines of `pg_hba.conf`, except that of the superuser, and the settings of
+    /// `postgresql.auto.conf`. Takes effect at once for new connections.
+    ///
+    /// # Errors
+    /// If the server does not take them.
+    pub fn configure(&self, hba: &str, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        fs::write(self.dir.join("data/pg_hba.conf"), format!("{ADMIN_HBA}{hba}"))?;
+        let loaded = || -> anyhow::Result<SystemTime> {
+            Ok(self.admin("postgres")?.query_one("SELECT pg_conf_load_time()", &[])?.get(0))
+        };
+        let (before, mut client) = (loaded()?, self.admin("postgres")?);
+        client.batch_execute("ALTER SYSTEM RESET ALL")?;
+        for (name, value) in settings {
+            client.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'"))?;
+        }
+        client.batch_execute("SELECT pg_reload_conf()")?;
+        wait_until("PostgreSQL to load its configuration", RELOAD_LIMIT, || match loaded() {
+            Ok(now) if now > before => ControlFlow::Break(Ok(())),
+            other => ControlFlow::Continue(anyhow!("{other:?}")),
+        })
+    }
+
+    /// Writes a file into the data folder, for the server alone.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write_file(&self, name: &str, content: &str) -> anyhow::Result<()> {
+        let path = self.dir.join("data").join(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        if is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of its Unix socket, with the port.
+    pub fn socket(&self) -> String {
+        format!("{}:{}", self.dir.display(), self.port.number())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// `host:port` for clients.

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::bail;
-use pgwire_replication::Lsn;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
 use crate::config::Persons;
 use crate::kafka::{OffsetBounds, TopicPartition};
 use crate::node::Node;
+use crate::persons::postgres::lsn::Lsn;
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
 use crate::persons::source::PersonSource;

@@ -1,6 +1,6 @@
 //! Errors of audits that decide about the next attempt.
 
-use pgwire_replication::Lsn;
+use crate::persons::postgres::lsn::Lsn;
 
 /// Why an audit or repair waits or stops.
 #[derive(Debug, thiserror::Error)]

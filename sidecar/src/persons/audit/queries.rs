@@ -64,7 +64,8 @@ pub(super) async fn compare_source(
     let read = async {
         let mut rows = session.stream(ROWS, "audit/postgres_rows.sql", values).await?;
         while let Some(row) = rows.next().await.transpose()? {
-            let row = source_row(&row).ok_or_else(|| session.odd(ROWS, format!("{row:?}")))?;
+            let row = source_row(&row)
+                .ok_or_else(|| session.odd(ROWS, format!("a row of {} values without a hash", row.len())))?;
             nodes.iter_mut().for_each(|node| node.compare(row));
         }
         Ok(())

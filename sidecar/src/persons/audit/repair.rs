@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::bail;
-use minijinja::context;
 
 use super::report::TableReport;
 use super::{Audit, AuditError, PageResult, STAGE_TIMEOUT};
@@ -16,12 +15,11 @@ use crate::persons::checkpoint;
 use crate::persons::foreign;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::Key;
-use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, quoted};
-use crate::persons::postgres::slot::qualified;
+use crate::persons::postgres::session::Session;
 use crate::persons::postgres::table::{Table, TableKind};
 use crate::persons::publish::Publisher;
 use crate::persons::publish::change::{RowChange, Versions};
-use crate::persons::publish::lookup::{columns, rows_by_key};
+use crate::persons::publish::lookup::{rows_by, rows_by_key};
 use crate::persons::publish::message::Outgoing;
 use crate::persons::publish::version::of_copy;
 use crate::persons::requirements::Guarantees;
@@ -179,7 +177,9 @@ impl<'r, 'a> Repair<'r, 'a> {
         let receipt = Arc::new(DeliveryHandle::default());
         let mut writer = RepairWriter { session, publisher, table, receipt };
         for ids in ids.chunks(CHUNK) {
-            writer.publish(rows_by_id(&writer.session, &writer.table, ids).await?).await?;
+            let ids = ids.iter().copied().collect();
+            let rows = rows_by(&writer.session, &writer.table, writer.table.id_column(), &ids).await?;
+            writer.publish(rows).await?;
         }
         let extras: Vec<(Key, u64)> = extras
             .into_iter()
@@ -251,14 +251,4 @@ fn check_versions(
             stored - given + 1
         ),
     }
-}
-
-async fn rows_by_id(session: &Session, table: &Table, ids: &[i64]) -> Result<Vec<Vec<Cell>>, PostgresError> {
-    let values = context! {
-        columns => columns(table),
-        table => qualified(&table.name),
-        column => quoted(table.id_column()),
-        ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
-    };
-    session.rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/rows.sql", values).await
 }

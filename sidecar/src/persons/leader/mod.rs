@@ -169,7 +169,7 @@ impl Leader<'_> {
             let publisher = self.step("connecting to PostgreSQL", connecting).await?;
             tracing::info!("streaming changes");
             let stream = Stream {
-                client: &mut stream.0,
+                client: &mut stream,
                 publisher,
                 store: &store,
                 begins,
@@ -198,7 +198,8 @@ impl Leader<'_> {
             never = watch.run(watched) => match never {},
             pulse = self.audit.overdue() => Err(anyhow!("an audit hangs: {}", pulse.doing)),
         };
-        if ended.as_ref().is_err_and(lacks_publication) {
+        let publication = &self.source.postgres.publication;
+        if ended.as_ref().is_err_and(|error| lacks_publication(error, publication)) {
             drop(stream);
             self.give_up_slot(&session, &store).await?;
         }
@@ -287,8 +288,8 @@ impl Leader<'_> {
 
 /// Whether the stream fails because its WAL is older than the publication, which was dropped and
 /// recreated.
-fn lacks_publication(error: &anyhow::Error) -> bool {
+fn lacks_publication(error: &anyhow::Error, publication: &str) -> bool {
     let Some(StreamError::Connection(error)) = error.downcast_ref() else { return false };
-    let said = error.to_string();
-    said.contains("publication") && said.contains("does not exist")
+    // SQLSTATE undefined_object. The message may be in any language, and quotes the name.
+    error.server().is_some_and(|error| error.code == "42704" && error.message.contains(publication))
 }

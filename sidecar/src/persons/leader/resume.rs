@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use pgwire_replication::Lsn;
-
 use super::super::requirements::Catalog;
 use super::Leader;
-use super::take_slot::{History, SlotOrigin};
+use super::take_slot::SlotOrigin;
 use crate::config::VersionRule;
 use crate::persons::checkpoint::{Checkpoint, CheckpointStore, Published};
+use crate::persons::postgres::lsn::Lsn;
+use crate::persons::postgres::replication::SystemIdentity;
 use crate::persons::postgres::session::Session;
 use crate::persons::postgres::slot;
 use crate::persons::publish::version::{AHEAD, of_copy, of_dependents};
@@ -65,7 +65,7 @@ impl fmt::Display for Gap {
 
 /// The observed source.
 struct ObservedSource {
-    history: History,
+    history: SystemIdentity,
     origin: SlotOrigin,
     /// The slot's position.
     confirmed: Lsn,
@@ -82,7 +82,7 @@ impl Leader<'_> {
         &self,
         session: &Session,
         store: &CheckpointStore<'_>,
-        history: &History,
+        history: &SystemIdentity,
         origin: SlotOrigin,
         catalog: &Catalog,
     ) -> anyhow::Result<Lsn> {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn source(place: u64) -> ObservedSource {
-        let history = History { system: "7".to_owned(), timeline: 1 };
+        let history = SystemIdentity { system: "7".to_owned(), timeline: 1 };
         let (confirmed, end) = (Lsn::from_u64(place), Lsn::from_u64(100));
         ObservedSource { history, origin: SlotOrigin::Kept, confirmed, end, fingerprint: 9 }
     }

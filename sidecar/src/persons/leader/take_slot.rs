@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::requirements::Catalog;
 use super::{Leader, TAKE_SLOT_TIMEOUT};
-use crate::config::HostPort;
 use crate::persons::checkpoint::CheckpointStore;
-use crate::persons::postgres::session::{OPTIONS, Session, quoted};
+use crate::persons::postgres::replication::{
+    ReplicationError, ReplicationSession, ReplicationStream, SystemIdentity,
+};
+use crate::persons::postgres::session::Session;
 use crate::persons::postgres::{slot, slot_creation};
-use crate::secret::{Credential, Secret};
 
 /// Interval between two checks of the slot's lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
@@ -20,8 +20,8 @@ const LAG_INTERVAL: Duration = Duration::from_secs(10);
 const DROP_INTERVAL: Duration = Duration::from_millis(200);
 /// How many consecutive checks must find the slot unheld before it counts as lost.
 const LOST_SLOT_CHECKS: u32 = 2;
-/// Messages buffered between the connection and the stream. Each may be as large as a row.
-const BUFFERED: usize = 256;
+/// SQLSTATE object_in_use: another session holds the slot.
+const OBJECT_IN_USE: &str = "55006";
 
 /// Whether a slot existed or was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +30,6 @@ pub(super) enum SlotOrigin {
     Kept,
     /// This attempt created it.
     Made,
-}
-
-/// The server that streams, and its timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct History {
-    /// PostgreSQL's system identifier.
-    pub(crate) system: String,
-    /// Changes with each failover and point-in-time recovery.
-    pub(crate) timeline: u32,
 }
 
 impl Leader<'_> {
@@ -77,45 +68,19 @@ impl Leader<'_> {
 
     /// Takes the slot and returns the server's identity. Returns `None` if another process was
     /// faster.
-    pub(super) async fn take_slot(&self) -> anyhow::Result<Option<(HeldSlot, History)>> {
+    pub(super) async fn take_slot(&self) -> anyhow::Result<Option<(ReplicationStream, SystemIdentity)>> {
         let postgres = self.source.postgres;
-        let password = postgres.password.as_ref().map(Credential::secret);
-        let password = password.as_ref().map_or("", Secret::reveal);
-        let HostPort { host, port } = &postgres.address;
-        let config = ReplicationConfig::new(
-            host.as_str(),
-            postgres.user.as_str(),
-            password,
-            postgres.database.as_str(),
-            quoted(&postgres.slot),
-            quoted(&postgres.publication),
-        )
-        .with_port(*port)
-        .with_options(OPTIONS)
-        .with_application_name("posthouse")
-        .with_buffer_size(BUFFERED)
-        .with_status_interval(Duration::from_secs(1));
-        let did_not_start =
-            format!("PostgreSQL at {} did not start to stream slot {}", postgres.address, postgres.slot);
-        let begin = |error: PgWireError| {
-            let text = format!("{did_not_start}: {error}");
-            anyhow::Error::from(error).context(text)
-        };
-        // This call only spawns a task. The task ends with the returned value or with this
-        // function.
-        let mut held = HeldSlot(ReplicationClient::connect_gated(config).await.map_err(begin)?);
-        let client = &mut held.0;
+        let address = postgres.connection.address();
+        let did_not_start = format!("PostgreSQL at {address} did not start to stream slot {}", postgres.slot);
         let started = timeout(TAKE_SLOT_TIMEOUT, async {
-            let identity = client.identify_system().await?;
-            let history = History { system: identity.system_id, timeline: identity.timeline };
-            client.start().await?;
-            client.wait_started().await.map(|()| history)
+            let mut session = ReplicationSession::connect(postgres).await?;
+            let identity = session.identify().await?;
+            Ok((session.start(postgres).await?, identity))
         });
         match started.await {
-            Ok(Ok(history)) => Ok(Some((held, history))),
-            // SQLSTATE object_in_use
-            Ok(Err(PgWireError::Server(said))) if said.contains("is active for PID") => Ok(None),
-            Ok(Err(error)) => Err(begin(error)),
+            Ok(Ok(taken)) => Ok(Some(taken)),
+            Ok(Err(error)) if is_held(&error) => Ok(None),
+            Ok(Err(error)) => Err(anyhow::Error::from(error).context(did_not_start)),
             Err(_) => bail!(
                 "{did_not_start} within {} s: it hangs, or has no walsender left (max_wal_senders)",
                 TAKE_SLOT_TIMEOUT.as_secs()
@@ -180,14 +145,6 @@ impl Leader<'_> {
     }
 }
 
-/// The connection that holds the slot. The library does not stop its task on drop, so a silent
-/// server would keep the connection open forever.
-pub(super) struct HeldSlot(pub(crate) ReplicationClient);
-
-impl Drop for HeldSlot {
-    fn drop(&mut self) {
-        // Ends the session at once. The server notices within a second and gives the slot to the
-        // next standby.
-        self.0.abort();
-    }
+fn is_held(error: &ReplicationError) -> bool {
+    error.server().is_some_and(|error| error.code == OBJECT_IN_USE)
 }

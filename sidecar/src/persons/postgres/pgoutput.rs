@@ -1,16 +1,23 @@
 //! Decoder for `pgoutput` messages, protocol version 1, values as text.
 //!
-//! Layout: <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>. The
-//! connection removes Begin and Commit beforehand.
-//!
-//! The replication library hands these messages over undecoded. Delete this when it decodes them
-//! without a copy of each value, and reports a malformed message as an error.
+//! Layout: <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>.
 
 use bytes::{Buf, Bytes};
 
 /// A message that posthouse uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
+    /// The beginning of a transaction.
+    Begin {
+        /// The position of its commit record.
+        commit: u64,
+        /// Microseconds since 2000-01-01.
+        micros: i64,
+        /// The lower half of its number.
+        transaction: u32,
+    },
+    /// The end of a transaction, and of its commit record.
+    Commit { end: u64 },
     /// The layout of a table for the rows that follow. Sent once more when it has changed.
     Relation(Relation),
     /// An inserted row.
@@ -100,6 +107,16 @@ pub(crate) fn decode(data: Bytes) -> Result<Message, DecodeError> {
     let kind = input.byte("type")?;
     input.kind = char::from(kind);
     match kind {
+        b'B' => Ok(Message::Begin {
+            commit: input.u64("commit position")?,
+            micros: input.u64("commit time")?.cast_signed(),
+            transaction: input.u32("transaction")?,
+        }),
+        b'C' => {
+            input.byte("flags")?;
+            input.u64("commit position")?;
+            Ok(Message::Commit { end: input.u64("end position")? })
+        }
         b'R' => input.relation().map(Message::Relation),
         b'I' => {
             let relation = input.u32("table")?;
@@ -200,6 +217,10 @@ impl Input {
         self.data.try_get_u32().map_err(|_| self.end(part))
     }
 
+    fn u64(&mut self, part: &'static str) -> Result<u64, DecodeError> {
+        self.data.try_get_u64().map_err(|_| self.end(part))
+    }
+
     fn take(&mut self, length: usize, part: &'static str) -> Result<Bytes, DecodeError> {
         if self.data.len() < length {
             return Err(self.end(part));
@@ -264,7 +285,7 @@ mod tests {
             let mut bytes = vec![0; length];
             rand::Rng::fill_bytes(&mut random, &mut bytes);
             if let Some(kind) = bytes.first_mut() {
-                *kind = b"RIUDTY"[usize::from(*kind) % 6];
+                *kind = b"BCRIUDTY"[usize::from(*kind) % 8];
             }
             let _ = decode(bytes.into());
         }

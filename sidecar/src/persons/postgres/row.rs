@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::kafka::shown_key;
+
 use super::pgoutput::Cell;
 use super::table::{Table, TableKind, distinct_id, person};
 
@@ -39,6 +41,13 @@ impl Key {
                 Self::DistinctId(DistinctIdKey { team_id, distinct_id: rest.to_owned() })
             }
         })
+    }
+}
+
+impl Key {
+    /// The key without a distinct id, which may be an e-mail address.
+    pub(crate) fn for_logs(&self) -> String {
+        shown_key(self.to_string().as_bytes())
     }
 }
 
@@ -216,7 +225,8 @@ impl<'a> RowReader<'a> {
 
     fn wrong(&self, place: usize, wanted: &'static str) -> ValueError {
         let found = match self.cells.get(place) {
-            Some(Cell::Text(bytes)) => format!("{:?}", String::from_utf8_lossy(bytes)),
+            // The value may identify a person, so only its length is shown.
+            Some(Cell::Text(bytes)) => format!("a value of {} bytes", bytes.len()),
             Some(Cell::Unchanged) => "not sent".to_owned(),
             Some(Cell::Null) | None => "NULL".to_owned(),
         };

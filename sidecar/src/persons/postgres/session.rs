@@ -1,33 +1,21 @@
 //! PostgreSQL session for statements from `sql/postgres`, with text results.
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream::try_unfold;
 use serde::Serialize;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
-use tracing::Instrument;
 
+use super::connection::query::{QueryError, QueryWire};
+use super::connection::server_error::visible;
+use super::connection::wire::{MAX_MESSAGE_BYTES, WireError};
+use super::connection::{ConnectError, Purpose, end_soon, open};
+use super::pgoutput::Cell;
 use crate::config::Postgres;
 use crate::sql::{self, RenderError};
 
-use super::pgoutput::Cell;
-
-/// Time limit of a TCP connection attempt.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Time limit of connection and login together.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// TCP keepalive: idle time, then interval and number of probes. It detects a server that has
-/// vanished.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_RETRIES: u32 = 3;
-/// Time limit for the acknowledgement of sent bytes.
-const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit of a statement on the catalog or on a few rows. Beyond it, the statement waits for a
 /// lock or the server hangs.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,13 +23,17 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time limit of a statement that reads a table.
 pub(crate) const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Maximum size of a result in memory, in bytes of values. A batch looks up at most 256 rows with
-/// TOASTed values (`BATCH_BYTES` in `stream.rs`), and brokers accept rows of 1 MB by default.
-const ANSWER_LIMIT: usize = 512 << 20;
-/// Ensures one text form of values and one meaning of literals, and turns rows hidden by a policy
-/// into an error, regardless of the server's or the role's defaults.
-pub(crate) const OPTIONS: &str = "-c timezone=UTC -c datestyle=ISO -c statement_timeout=0 -c extra_float_digits=1 -c row_security=off \
-     -c standard_conforming_strings=on";
+/// Maximum size of the result of a short statement in memory. The catalog of a table with a
+/// thousand partitions has some MiB.
+const MAX_CATALOG_ANSWER: usize = 32 << 20;
+/// Maximum size of any other result in memory. A batch looks up at most 256 rows with TOASTed
+/// values (`BATCH_BYTES` in `stream.rs`), and brokers accept rows of 1 MB by default.
+const MAX_ANSWER: usize = 256 << 20;
+/// Memory of a value beside its bytes, so that an endless answer of empty values ends as well.
+const VALUE_BYTES: usize = 64;
+
+/// The result of `sql/postgres/settings.sql`.
+const SETTINGS: [&str; 4] = ["on", "off", "UTC", "ISO"];
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -71,24 +63,45 @@ pub(crate) enum PostgresError {
         /// PostgreSQL's message, with its SQLSTATE.
         said: String,
     },
-    /// The result exceeds `ANSWER_LIMIT`.
+    /// The session has other settings than it was asked for.
+    #[error(
+        "PostgreSQL at {address} has standard_conforming_strings, row_security, timezone and datestyle {found}: this is a pooler \
+         that ignores startup options; give the address of PostgreSQL itself"
+    )]
+    Settings { address: String, found: String },
+    /// A part of the result is missing.
+    #[error("PostgreSQL at {address} did not {task}: {said}")]
+    Cut { address: String, task: &'static str, said: String },
+    /// The result exceeds its limit.
     #[error(
         "PostgreSQL at {address} answered with more than {} MiB when asked to {task}, and posthouse reads no more at once: check that \
          persons.postgres.address is a PostgreSQL, and for rows of many megabytes",
-        ANSWER_LIMIT >> 20
+        .limit >> 20
     )]
-    TooLarge { address: String, task: &'static str },
+    TooLarge { address: String, task: &'static str, limit: usize },
     /// The result has an unexpected shape.
-    #[error("PostgreSQL at {address} answered {found:?} when asked to {task}: please report this")]
-    Answer { address: String, task: &'static str, found: String },
+    #[error("PostgreSQL at {address} answered with {found} when asked to {task}: please report this")]
+    Answer {
+        address: String,
+        task: &'static str,
+        /// Its shape, without values.
+        found: String,
+    },
     /// A bug in posthouse.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
+impl From<ConnectError> for PostgresError {
+    fn from(ConnectError { address, said }: ConnectError) -> Self {
+        Self::Unreachable { address, said }
+    }
+}
+
 /// One connection, which ends when it is dropped.
 pub(crate) struct Session {
-    client: Client,
+    /// `None` after an error of the connection.
+    wire: Mutex<Option<QueryWire>>,
     address: String,
     /// The server process of the session; empty if unknown.
     process: String,
@@ -98,55 +111,31 @@ pub(crate) struct Session {
 pub(crate) type Rows<'s> =
     Pin<Box<dyn futures_util::Stream<Item = Result<Vec<Cell>, PostgresError>> + Send + 's>>;
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(wire) = self.wire.get_mut().take() {
+            end_soon(wire.into_wire());
+        }
+    }
+}
+
 impl Session {
     /// Connects and logs in.
     ///
     /// # Errors
     /// [`PostgresError::Unreachable`], also for a wrong password.
     pub(crate) async fn connect(config: &Postgres) -> Result<Self, PostgresError> {
-        let mut wanted = tokio_postgres::Config::new();
-        wanted
-            .host(&config.address.host)
-            .port(config.address.port)
-            .dbname(&config.database)
-            .user(&config.user)
-            .application_name("posthouse")
-            .options(OPTIONS)
-            .connect_timeout(CONNECT_LIMIT)
-            .keepalives_idle(KEEPALIVE)
-            .keepalives_interval(KEEPALIVE_INTERVAL)
-            .keepalives_retries(KEEPALIVE_RETRIES)
-            .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
-        if let Some(password) = &config.password {
-            wanted.password(password.secret().reveal());
-        }
-        let address = config.address.to_string();
-        let connected = timeout(LOGIN_TIMEOUT, wanted.connect(NoTls)).await;
-        let Ok(connected) = connected else {
-            let said = format!("no login within {} s", LOGIN_TIMEOUT.as_secs());
-            return Err(PostgresError::Unreachable { address, said });
-        };
-        match connected {
-            Ok((client, connection)) => {
-                // The task ends with its client. The next statement reports an error of the
-                // connection.
-                let ending = async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(error = %error, "connection to PostgreSQL ended");
-                    }
-                };
-                tokio::spawn(ending.in_current_span());
-                Self { client, address, process: String::new() }.prepared().await
-            }
-            Err(error) => {
-                let said = causes(&error);
-                let said = format!("{said}{}", hint(&said));
-                Err(PostgresError::Unreachable { address, said })
-            }
-        }
+        let session = open(config, Purpose::Queries).await?;
+        let wire = Mutex::new(Some(QueryWire::new(session.wire)));
+        Self { wire, address: session.address, process: String::new() }.prepared().await
     }
 
     async fn prepared(mut self) -> Result<Self, PostgresError> {
+        let settings = self.row("report its settings", "postgres/settings.sql", ()).await?;
+        if settings != SETTINGS {
+            let found = format!("{} instead of {}", settings.join(", "), SETTINGS.join(", "));
+            return Err(PostgresError::Settings { address: self.address.clone(), found: visible(&found) });
+        }
         match self.row("set up a session", "postgres/session.sql", ()).await {
             Ok([process, _, _]) => self.process = process,
             // These settings are optional.
@@ -170,10 +159,11 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<Vec<Vec<Cell>>, PostgresError> {
-        self.rows_within(STATEMENT_TIMEOUT, task, path, values).await
+        let read = self.read(MAX_CATALOG_ANSWER, task, path, values);
+        timeout(STATEMENT_TIMEOUT, read).await.map_err(|_| self.silent(task, STATEMENT_TIMEOUT))?
     }
 
-    /// The rows of a statement with a time limit, and at most 512 MiB of values.
+    /// The rows of a statement with a time limit, and at most 256 MiB of values.
     pub(crate) async fn rows_within(
         &self,
         limit: Duration,
@@ -181,18 +171,7 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<Vec<Vec<Cell>>, PostgresError> {
-        let read = async {
-            let mut rows = self.stream(task, path, values).await?;
-            let (mut all, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.next().await.transpose()? {
-                bytes += row.iter().map(Cell::len).sum::<usize>();
-                if bytes > ANSWER_LIMIT {
-                    return Err(PostgresError::TooLarge { address: self.address.clone(), task });
-                }
-                all.push(row);
-            }
-            Ok(all)
-        };
+        let read = self.read(MAX_ANSWER, task, path, values);
         timeout(limit, read).await.map_err(|_| self.silent(task, limit))?
     }
 
@@ -214,13 +193,33 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<[String; N], PostgresError> {
-        let rows = self.rows_within(limit, task, path, values).await?;
+        let read = self.read(MAX_CATALOG_ANSWER, task, path, values);
+        let rows = timeout(limit, read).await.map_err(|_| self.silent(task, limit))??;
         let texts = rows.first().map(|row| row.iter().map(text).collect::<Vec<_>>());
-        texts.unwrap_or_default().try_into().map_err(|found: Vec<String>| PostgresError::Answer {
-            address: self.address.clone(),
-            task,
-            found: format!("{} rows, the first with {found:?}", rows.len()),
+        texts.unwrap_or_default().try_into().map_err(|found: Vec<String>| {
+            self.odd(task, format!("{} rows, the first with {} values", rows.len(), found.len()))
         })
+    }
+
+    async fn read(
+        &self,
+        limit: usize,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<Vec<Vec<Cell>>, PostgresError> {
+        let mut wire = self.ask(task, path, values).await?;
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = self.next(&mut wire, limit, task).await? {
+            bytes += row.iter().map(|cell| cell.len() + VALUE_BYTES).sum::<usize>() + VALUE_BYTES;
+            if bytes > limit {
+                // The rest may be endless.
+                *wire = None;
+                return Err(PostgresError::TooLarge { address: self.address.clone(), task, limit });
+            }
+            all.push(row);
+        }
+        Ok(all)
     }
 
     /// The rows of a statement as they arrive. There is no time limit here, so the caller must set
@@ -231,28 +230,71 @@ impl Session {
         path: &str,
         values: impl Serialize,
     ) -> Result<Rows<'_>, PostgresError> {
-        let statement = sql::render(path, values)?;
-        let messages = self.client.simple_query_raw(&statement).await;
-        let messages = messages.map_err(|error| self.explain(task, &error))?;
-        let rows = messages.filter_map(move |message| {
-            std::future::ready(match message {
-                Ok(SimpleQueryMessage::Row(row)) => Some(Ok(cells(&row))),
-                Ok(_) => None,
-                Err(error) => Some(Err(self.explain(task, &error))),
-            })
+        let wire = self.ask(task, path, values).await?;
+        let rows = try_unfold(wire, move |mut wire| async move {
+            let row = self.next(&mut wire, MAX_MESSAGE_BYTES, task).await?;
+            Ok(row.map(|row| (row, wire)))
         });
         Ok(Box::pin(rows))
     }
 
-    fn explain(&self, task: &'static str, error: &tokio_postgres::Error) -> PostgresError {
+    /// Sends a statement, after the answer of the one before.
+    async fn ask(
+        &self,
+        task: &'static str,
+        path: &str,
+        values: impl Serialize,
+    ) -> Result<MutexGuard<'_, Option<QueryWire>>, PostgresError> {
+        let statement = sql::render(path, values)?;
+        let mut wire = self.wire.lock().await;
+        let asked = match wire.as_mut() {
+            Some(wire) => wire.ask(&statement).await,
+            None => Err(WireError::Closed.into()),
+        };
+        match asked {
+            Ok(()) => Ok(wire),
+            Err(error) => Err(self.explain(&mut wire, task, MAX_MESSAGE_BYTES, error)),
+        }
+    }
+
+    async fn next(
+        &self,
+        wire: &mut Option<QueryWire>,
+        limit: usize,
+        task: &'static str,
+    ) -> Result<Option<Vec<Cell>>, PostgresError> {
+        let row = match wire.as_mut() {
+            Some(wire) => wire.row(limit).await,
+            None => Err(WireError::Closed.into()),
+        };
+        row.map_err(|error| self.explain(wire, task, limit, error))
+    }
+
+    /// Describes an error. The session can't be used any more if the server did not report it.
+    fn explain(
+        &self,
+        wire: &mut Option<QueryWire>,
+        task: &'static str,
+        limit: usize,
+        error: QueryError,
+    ) -> PostgresError {
         let address = self.address.clone();
-        match error.as_db_error() {
-            Some(refused) => PostgresError::Refused {
-                address,
-                task,
-                said: format!("{} ({})", refused.message(), refused.code().code()),
-            },
-            None => PostgresError::Unreachable { address, said: causes(error) },
+        match error {
+            QueryError::Wire(WireError::Server(error)) => {
+                PostgresError::Refused { address, task, said: error.to_string() }
+            }
+            QueryError::Wire(WireError::TooLarge { .. }) => {
+                *wire = None;
+                PostgresError::TooLarge { address, task, limit }
+            }
+            error @ QueryError::Cut { .. } => {
+                *wire = None;
+                PostgresError::Cut { address, task, said: error.to_string() }
+            }
+            error @ QueryError::Wire(_) => {
+                *wire = None;
+                PostgresError::Unreachable { address, said: error.to_string() }
+            }
         }
     }
 
@@ -261,6 +303,7 @@ impl Session {
         PostgresError::Silent { address: self.address.clone(), task, limit }
     }
 
+    /// The error for an answer of this shape. `found` must not have values of rows.
     pub(crate) fn odd(&self, task: &'static str, found: impl Into<String>) -> PostgresError {
         PostgresError::Answer { address: self.address.clone(), task, found: found.into() }
     }
@@ -280,14 +323,6 @@ impl PostgresError {
     }
 }
 
-fn cells(row: &SimpleQueryRow) -> Vec<Cell> {
-    let cell = |place| match row.get(place) {
-        Some(text) => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
-        None => Cell::Null,
-    };
-    (0..row.len()).map(cell).collect()
-}
-
 /// A value from the server itself as text; empty for NULL.
 pub(crate) fn text(cell: &Cell) -> String {
     match cell {
@@ -296,38 +331,34 @@ pub(crate) fn text(cell: &Cell) -> String {
     }
 }
 
-/// A hint where the server's message has none.
-fn hint(said: &str) -> &'static str {
-    let hints = [
-        (
-            "unsupported startup parameter",
-            "; this is a pooler such as PgBouncer: give the address of PostgreSQL itself",
-        ),
-        ("no encryption", "; it requires TLS, which posthouse does not support for PostgreSQL"),
-    ];
-    hints.into_iter().find_map(|(words, hint)| said.contains(words).then_some(hint)).unwrap_or_default()
-}
-
-/// The error with all its causes, because the library's text names only the failed operation.
-fn causes(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        // Writing to a String can't fail.
-        let _ = write!(text, ": {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 /// An identifier in double quotes.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A string literal in single quotes.
+/// A string literal that has the same meaning with `standard_conforming_strings` on and off.
 pub(crate) fn literal(text: &str) -> String {
-    // A backslash is an ordinary character here (standard_conforming_strings, the default since
-    // 9.1).
-    format!("'{}'", text.replace('\'', "''"))
+    let text = text.replace('\'', "''");
+    match text.contains('\\') {
+        true => format!("E'{}'", text.replace('\\', "\\\\")),
+        false => format!("'{text}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_is_the_same_text_with_and_without_standard_strings() {
+        for (text, wanted) in [
+            ("a", "'a'"),
+            ("o'neil", "'o''neil'"),
+            (r"a\b", r"E'a\\b'"),
+            (r"\'; --", r"E'\\''; --'"),
+            ("", "''"),
+        ] {
+            assert_eq!(literal(text), wanted);
+        }
+    }
 }

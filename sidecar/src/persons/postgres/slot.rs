@@ -2,10 +2,10 @@
 
 use anyhow::bail;
 use minijinja::context;
-use pgwire_replication::Lsn;
 
 use crate::config::{Postgres, TableName};
 
+use super::lsn::Lsn;
 use super::session::{PostgresError, Session, literal, quoted, text};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> anyhow::Res
     let Some(row) = rows.first() else { return Ok(None) };
     let row: Vec<String> = row.iter().map(text).collect();
     let [plugin, database, active, confirmed, status, lag] = &row[..] else {
-        return Err(session.odd(TASK, format!("{row:?}")).into());
+        return Err(session.odd(TASK, format!("{} values", row.len())).into());
     };
     if plugin != "pgoutput" || *database != config.database {
         bail!(
@@ -60,9 +60,9 @@ pub(crate) async fn observe(session: &Session, config: &Postgres) -> anyhow::Res
     let is_lost = status == "lost";
     // A lost slot may have no position.
     let confirmed = match Lsn::parse(confirmed) {
-        Ok(place) => place,
-        Err(_) if is_lost => Lsn::from_u64(0),
-        Err(_) => return Err(session.odd(TASK, confirmed).into()),
+        Some(place) => place,
+        None if is_lost => Lsn::from_u64(0),
+        None => return Err(session.odd(TASK, "no WAL position").into()),
     };
     let lag = lag.parse().unwrap_or(0);
     Ok(Some(Slot { is_active: active == "t", confirmed, is_lost, lag }))

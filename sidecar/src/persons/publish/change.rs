@@ -4,12 +4,12 @@
 
 use std::hash::BuildHasher;
 
-use pgwire_replication::Lsn;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::message::{MappingHistory, Outgoing};
 use super::version::{Transaction, of_dependents};
+use crate::persons::postgres::lsn::Lsn;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{Key, Presence, RowReader, ValueError};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use pgwire_replication::Lsn;
 use uuid::Uuid;
 
 use super::change::RowChange;
 use super::lookup::{Lookup, MAX_MERGES};
 use super::message::MappingHistory;
+use crate::persons::postgres::lsn::Lsn;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, Person, Presence, RowReader};
 use crate::persons::postgres::table::{Table, TableKind, distinct_id};

@@ -15,11 +15,13 @@ use super::change::{PersonIds, RowChange};
 use super::person_cache::PersonCache;
 use crate::persons::postgres::pgoutput::Cell;
 use crate::persons::postgres::row::{DistinctId, DistinctIdKey, Key, PersonKey, Presence, RowReader};
-use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted};
+use crate::persons::postgres::session::{LOOKUP_TIMEOUT, PostgresError, Session, literal, quoted, text};
 use crate::persons::postgres::slot::qualified;
 use crate::persons::postgres::table::{Table, TableKind, distinct_id, person};
 use crate::persons::requirements::Guarantees;
 
+/// What a lookup asks for.
+const LOOKUP: &str = "return rows by their keys";
 /// Interval between two checks whether a transaction is visible.
 const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -205,15 +207,7 @@ impl Lookup {
         column: &str,
         ids: &BTreeSet<i64>,
     ) -> Result<Vec<Vec<Cell>>, PostgresError> {
-        let values = context! {
-            columns => columns(table),
-            table => qualified(&table.name),
-            column => quoted(column),
-            ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
-        };
-        self.session
-            .rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/rows.sql", values)
-            .await
+        rows_by(&self.session, table, column, ids).await
     }
 
     /// Returns the current uuids of persons, after merges.
@@ -269,9 +263,59 @@ impl PersonIds for Lookup {
     }
 }
 
+/// Reads the rows that have one of these integers in a column.
+pub(crate) async fn rows_by(
+    session: &Session,
+    table: &Table,
+    column: &str,
+    ids: &BTreeSet<i64>,
+) -> Result<Vec<Vec<Cell>>, PostgresError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = context! {
+        columns => source_columns(table),
+        table => qualified(&table.name),
+        column => quoted(column),
+        ids => ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
+    };
+    let rows = session.rows_within(LOOKUP_TIMEOUT, LOOKUP, "postgres/rows.sql", values).await?;
+    answered(rows, ids).map_err(|found| session.odd(LOOKUP, found))
+}
+
+/// Returns the rows that exist, without their last column, which says what they answer.
+///
+/// # Errors
+/// Fails with a description unless everything that was asked for is answered. Without this, rows
+/// that are lost on their way would be taken for deleted ones.
+fn answered(rows: Vec<Vec<Cell>>, asked: &BTreeSet<i64>) -> Result<Vec<Vec<Cell>>, String> {
+    let mut open = asked.clone();
+    let mut found = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let number = row.pop().and_then(|number| text(&number).parse::<i64>().ok());
+        let Some(number) = number.filter(|number| asked.contains(number)) else {
+            return Err("a row that was not asked for".to_owned());
+        };
+        open.remove(&number);
+        // The primary key.
+        if row.first().is_some_and(|id| *id != Cell::Null) {
+            found.push(row);
+        }
+    }
+    match open.len() {
+        0 => Ok(found),
+        missing => Err(format!("nothing for {missing} of {} keys", asked.len())),
+    }
+}
+
 /// The columns that are read, as an SQL list.
 pub(crate) fn columns(table: &Table) -> String {
     table.columns().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// The same for a table that is joined as `source`.
+fn source_columns(table: &Table) -> String {
+    table.columns().map(|name| format!("source.{}", quoted(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads rows by their keys in ClickHouse, in any order. A key that the database's encoding can't
@@ -283,6 +327,9 @@ pub(crate) async fn rows_by_key(
 ) -> Result<Vec<Vec<Cell>>, PostgresError> {
     let (mut rows, mut open) = (Vec::new(), vec![keys]);
     while let Some(keys) = open.pop() {
+        if keys.is_empty() {
+            continue;
+        }
         match translatable_rows(session, table, keys).await {
             Ok(found) => rows.extend(found),
             Err(error) if error.is_untranslatable() => {
@@ -306,6 +353,7 @@ async fn translatable_rows(
         TableKind::Person => (person::TEAM, person::UUID, "uuid"),
         TableKind::DistinctId => (distinct_id::TEAM, distinct_id::DISTINCT_ID, "text"),
     };
+    let numbers = (1..).take(keys.len()).collect();
     let (team_ids, keys): (Vec<String>, Vec<String>) = keys
         .iter()
         .map(|key| match key {
@@ -316,7 +364,7 @@ async fn translatable_rows(
         })
         .unzip();
     let values = context! {
-        columns => table.columns().map(|name| format!("source.{}", quoted(name))).collect::<Vec<_>>().join(", "),
+        columns => source_columns(table),
         table => qualified(&table.name),
         team_id => quoted(table.column(team)),
         key => quoted(table.column(key)),
@@ -324,13 +372,38 @@ async fn translatable_rows(
         team_ids => team_ids.join(","),
         keys => keys.join(","),
     };
-    session.rows_within(LOOKUP_TIMEOUT, "return rows by their keys", "postgres/by_key.sql", values).await
+    let rows = session.rows_within(LOOKUP_TIMEOUT, LOOKUP, "postgres/by_key.sql", values).await?;
+    answered(rows, &numbers).map_err(|found| session.odd(LOOKUP, found))
 }
 
 fn complete(after: &mut Option<Vec<Cell>>, row: &[Cell]) {
     for (cell, found) in after.iter_mut().flatten().zip(row) {
         if *cell == Cell::Unchanged {
             *cell = found.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_an_answer_is_an_error_and_no_missing_row() {
+        let cell = |text: &'static str| match text {
+            "" => Cell::Null,
+            text => Cell::Text(bytes::Bytes::from_static(text.as_bytes())),
+        };
+        let row = |id, number| vec![cell(id), cell("x"), cell(number)];
+        let asked = BTreeSet::from([1, 2]);
+        let rows = vec![row("7", "1"), row("8", "1"), row("", "2")];
+        let found = answered(rows.clone(), &asked).expect("an answer for each");
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|row| row.len() == 2));
+        let error = answered(rows[..2].to_vec(), &asked).expect_err("no answer for 2");
+        assert_eq!(error, "nothing for 1 of 2 keys");
+        for odd in [row("7", "3"), row("7", ""), row("7", "a"), Vec::new()] {
+            assert!(answered(vec![odd], &asked).is_err());
         }
     }
 }

@@ -214,7 +214,7 @@ impl<'a> Publisher<'a> {
 }
 
 fn warn_uncounted(change: &RowChange, table: &Table, known_by: &[Key]) {
-    let row = known_by.first().map(ToString::to_string).unwrap_or_default();
+    let row = known_by.first().map(Key::for_logs).unwrap_or_default();
     tracing::warn!(
         table = %table.name,
         row,

@@ -16,8 +16,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::persons::postgres::lsn::Lsn;
 use anyhow::Context;
-use pgwire_replication::Lsn;
 
 /// Bits of the count of a row's changes.
 const COUNT_BITS: u32 = 15;
@@ -59,6 +59,14 @@ pub(crate) fn of_dependents(commit: Lsn, base: u64) -> anyhow::Result<u64> {
     // No snapshot has this version. The position after a commit is more than one step further,
     // because the commit record is longer.
     Ok(first(commit, base)? + LAST_COUNT)
+}
+
+/// Checks a position that the server reports, before it becomes a part of the checkpoint.
+///
+/// # Errors
+/// Fails if it is beyond the limit of versions.
+pub(crate) fn check_place(place: Lsn) -> anyhow::Result<()> {
+    first(place, 0).map(drop)
 }
 
 fn first(commit: Lsn, base: u64) -> anyhow::Result<u64> {

@@ -150,7 +150,7 @@ impl Catalog {
             slot => literal(&config.slot),
         };
         let [text] = session.row(TASK, "postgres/catalog.sql", values).await?;
-        serde_json::from_str(&text).map_err(|error| session.odd(TASK, format!("{error}: {text}")))
+        serde_json::from_str(&text).map_err(|error| session.odd(TASK, format!("no catalog ({error})")))
     }
 
     /// Whether the role may count the rows of a table.
