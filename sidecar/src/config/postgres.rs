@@ -398,8 +398,9 @@ fn password_of_file(
     login: &PassfileLogin<'_>,
 ) -> Option<Credential> {
     let of_environment = || std::env::var(PASSFILE_VARIABLE).ok().filter(|path| !path.is_empty());
+    let name = if passfile.is_some() { "the file" } else { PASSFILE_VARIABLE };
     let path = passfile.map(|path| base.join(path)).or_else(|| of_environment().map(PathBuf::from))?;
     // As in libpq, a file without a password for this login is ignored.
     let credential = Credential::read(SecretSource::Passfile(login.entry(path)));
-    credential.map_err(|error| table.warn("passfile", format!("gives no password: {error}"))).ok()
+    credential.map_err(|error| table.warn("passfile", format!("{name} gives no password: {error}"))).ok()
 }

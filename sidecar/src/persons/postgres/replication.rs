@@ -398,4 +398,29 @@ mod tests {
         drop(server);
         assert!(stream.receive().await.is_err());
     }
+
+    #[tokio::test]
+    async fn random_messages_end_in_events_or_an_error() {
+        let seed: u64 = rand::random();
+        println!("SEED={seed}");
+        let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
+        for _ in 0..200 {
+            let (mut stream, mut server) = stream();
+            let mut bytes = BytesMut::new();
+            for _ in 0..rand::RngExt::random_range(&mut random, 1..20) {
+                let kind = b"wkwkr"[rand::RngExt::random_range(&mut random, 0..5)];
+                let mut body = vec![0; rand::RngExt::random_range(&mut random, 0..60)];
+                rand::Rng::fill_bytes(&mut random, &mut body);
+                bytes.put_slice(&message(kind, &body));
+            }
+            let changed = rand::RngExt::random_range(&mut random, 0..bytes.len());
+            bytes[changed] = rand::random();
+            server.write_all(&bytes).await.expect("sent");
+            let reading = async { while stream.receive().await.is_ok() {} };
+            // The server answers to nothing, and goes.
+            let (_, ended) =
+                tokio::join!(async { server.shutdown().await }, timeout(Duration::from_secs(60), reading));
+            ended.expect("the end of the stream");
+        }
+    }
 }

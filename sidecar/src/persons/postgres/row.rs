@@ -267,6 +267,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn logs_show_no_distinct_id_unless_it_is_a_uuid() {
+        let uuid = "018f5a7e-0000-4000-8000-000000000001";
+        let distinct_id =
+            |id: &str| Key::DistinctId(DistinctIdKey { team_id: 2, distinct_id: id.to_owned() });
+        // The digest is that of `printf anna@example.com | sha256sum`.
+        assert_eq!(distinct_id("anna@example.com").for_logs(), "2:sha256(f7d54c22dda5…)");
+        assert_eq!(distinct_id(uuid).for_logs(), format!("2:{uuid}"));
+        let person = PersonKey { team_id: 2, uuid: uuid.parse().expect("a uuid") };
+        assert_eq!(Key::Person(person).for_logs(), format!("2:{uuid}"));
+    }
+
+    #[test]
     fn times_beyond_clickhouses_calendar_are_its_ends() {
         for (found, told) in [
             (Some("2026-11-01 10:42:06.502+00"), "2026-11-01 10:42:06.502"),

@@ -201,6 +201,7 @@ mod tests {
         let counted = (0..LAST_COUNT).all(|_| transaction.next(&[1]).is_some());
         assert!(counted && transaction.next(&[1, 2]).is_none() && transaction.next(&[2]).is_some());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT), 0).is_err());
+        assert!(check_place(Lsn::from_u64(u64::MAX)).is_err());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT - 8), 0).is_ok());
         assert!(Transaction::begin(Lsn::from_u64(PLACE_LIMIT - 8), i64::MAX.unsigned_abs() / 2).is_err());
     }

@@ -36,7 +36,7 @@ pub(super) enum EncryptionError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error(
-        "it offers no TLS, and persons.postgres.sslmode is {0:?}: turn on ssl in postgresql.conf, or set sslmode = \
+        "it offers no TLS, and persons.postgres.sslmode is \"{0}\": turn on ssl in postgresql.conf, or set sslmode = \
          \"prefer\" if the network is trusted"
     )]
     Refused(SslMode),

@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn a_body_cut_short_is_an_error() {
-        let fields = || FrameFields::new(Frame { tag: b'D', body: Bytes::from_static(b"\0\x01ab") });
+        let fields = || FrameFields::new(Frame { tag: b'D', body: Bytes::from_static(b"\x01\x02ab") });
         assert!(matches!(fields().u64("number"), Err(WireError::Short { tag: 'D', part: "number" })));
         assert!(fields().take(5, "value").is_err() && fields().text("name").is_err());
-        assert_eq!(fields().u16("count").expect("a number"), 1);
+        assert_eq!(fields().u16("count").expect("a number"), 0x102);
     }
 }
