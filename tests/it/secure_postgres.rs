@@ -394,6 +394,8 @@ fn by_login(
     )?;
     person_db.set(site, "sslmode", "disable")?;
     let daemon = Daemon::start(site, "off")?;
+    daemon.says("streaming changes")?;
+    person_db.admin()?.batch_execute(PEOPLE)?;
     same(site, person_db, &daemon)?;
     ensure!(sessions(postgres, false, true)? == 1, "no open stream");
     ensure!(daemon.end()? == 0, "another exit code");
