@@ -41,9 +41,9 @@ pub mod parts {
     pub use crate::backfill::source::{
         Object, ObjectReader, Selection, SkipReason, Skipped, SourceError, Sources, footer_hash,
     };
-    pub use crate::config::{HostPort, Kafka};
+    pub use crate::config::{HostPort, Kafka, KafkaAccess};
     pub use crate::kafka::Client;
-    pub use crate::kafka::wire::Connection;
+    pub use crate::kafka::wire::{Connection, WireAccess};
     pub use crate::node::SETTINGS;
     pub use crate::rights::{BASE, CLICKHOUSE_RIGHTS, CommandRights};
     pub use crate::topics::{Lock, LockScope};

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, ensure};
 use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::protocol::StrBytes;
-use posthouse::parts::Connection;
+use posthouse::parts::{Connection, WireAccess};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::{Progress, Stack, StackSpec, User, wait_until};
 use posthouse_tests::torture::topics as kills;
@@ -188,7 +188,7 @@ fn allow(broker: &str, kind: i8, resource: &str, operation: i8) -> anyhow::Resul
         .with_operation(operation)
         .with_permission_type(ALLOW);
     let request = CreateAclsRequest::default().with_creations(vec![rule]);
-    let results = Connection::open(host, port.parse()?, None)?.ask(3, &request)?.results;
+    let results = Connection::open(host, port.parse()?, &WireAccess::default())?.ask(3, &request)?.results;
     ensure!(results.len() == 1 && results[0].error_code == 0, "{results:?}");
     Ok(())
 }

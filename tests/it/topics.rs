@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use posthouse::parts::Client;
-use posthouse::parts::{HostPort, Kafka};
+use posthouse::parts::{HostPort, Kafka, KafkaAccess};
 use posthouse::parts::{Lock, LockScope};
 use posthouse_tests::site::{Outcome, Site};
 use posthouse_tests::stack::wait_until;
@@ -439,8 +439,12 @@ fn one_apply_waits_for_another(site: &mut Site<'_>) -> anyhow::Result<()> {
         Ok(HostPort { host: host.to_owned(), port: port.parse()? })
     });
     let brokers = brokers.collect::<anyhow::Result<_>>()?;
-    let client =
-        Client::new(&Kafka { brokers, topics_file: PathBuf::new(), named_collection: None, login: None })?;
+    let client = Client::new(&Kafka {
+        brokers,
+        topics_file: PathBuf::new(),
+        named_collection: None,
+        access: KafkaAccess::default(),
+    })?;
     let lock = runtime.block_on(Lock::take(&client, &LockScope::topics()))?;
     // WHEN an apply begins
     let mut waiting = site.spawn(&["topics", "apply"])?;

@@ -10,6 +10,8 @@ use crate::secret::{self, Credential, SecretError, SecretSource};
 pub(crate) const PASSWORD_VARIABLE: &str = "POSTHOUSE_CLICKHOUSE_PASSWORD";
 /// Environment variable of Kafka's password; it wins over `kafka.password_file`.
 pub(crate) const KAFKA_PASSWORD_VARIABLE: &str = "POSTHOUSE_KAFKA_PASSWORD";
+/// Environment variable of Kafka's OAuth token; it wins over `kafka.token_file`.
+pub(crate) const KAFKA_TOKEN_VARIABLE: &str = "POSTHOUSE_KAFKA_TOKEN";
 /// Environment variable of PostgreSQL's password; it wins over `persons.postgres.password_file`.
 pub(crate) const POSTGRES_PASSWORD_VARIABLE: &str = "POSTHOUSE_POSTGRES_PASSWORD";
 /// Environment variable of the passphrase of ClickHouse's client key; it wins over

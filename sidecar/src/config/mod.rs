@@ -6,6 +6,7 @@ pub(crate) mod rules;
 mod credentials;
 #[allow(dead_code)]
 mod tls;
+mod kafka;
 mod renamed;
 mod source_text;
 mod quote;
@@ -30,10 +31,12 @@ use crate::event_columns::{EventColumn, EventProfile};
 use crate::secret::{self, Credential};
 
 pub(crate) use self::credentials::{
-    KAFKA_PASSWORD_VARIABLE, PASSWORD_VARIABLE, POSTGRES_KEY_PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE,
+    PASSWORD_VARIABLE, POSTGRES_KEY_PASSWORD_VARIABLE, POSTGRES_PASSWORD_VARIABLE,
 };
 pub(crate) use self::daemon::{Daemon, HttpTls, UNPROTECTED};
 pub(crate) use self::encryption::is_local;
+pub use self::kafka::{Kafka, KafkaAccess};
+pub(crate) use self::kafka::{Login, Mechanism};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
 pub(crate) use self::postgres::{BindingMode, PostgresHost, PostgresTls, SessionTarget, SslMode};
@@ -213,24 +216,6 @@ pub(crate) struct NodeFiles {
     pub(crate) user_scripts_path: PathBuf,
     /// The file that `user_defined_executable_functions_config` names.
     pub(crate) functions_config_file: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kafka {
-    /// Bootstrap addresses: at least one broker.
-    pub brokers: Vec<HostPort>,
-    pub topics_file: PathBuf,
-    /// The collection on the nodes that has the brokers of the Kafka tables, instead of `brokers`.
-    pub named_collection: Option<String>,
-    /// `None` if the brokers need no login.
-    pub login: Option<Login>,
-}
-
-/// A user of the brokers, by SASL PLAIN.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Login {
-    pub(crate) user: String,
-    pub(crate) password: Credential,
 }
 
 /// Ingestion of events from their topic into `sharded_events`.

@@ -188,6 +188,10 @@ pub(crate) fn host_port(value: &DeValue<'_>) -> Checked<HostPort> {
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port = port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
     let host = match Host::parse(host).map_err(|_| wrong())? {
+        // It goes into SQL and into lists that are separated by commas.
+        Host::Domain(name) if !is_plain(&name) => {
+            return Err("use letters, digits, dots, dashes and underscores in the host".to_owned());
+        }
         Host::Domain(name) => name,
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => address.to_string(),

@@ -8,15 +8,15 @@ use super::consumer::consumer;
 use super::credentials::{CredentialKeys, KEY_PASSWORD_VARIABLE};
 use super::encryption;
 use super::event_columns;
+use super::kafka::kafka;
 use super::persons::persons;
 use super::reader::ConfigTable;
 use super::{
     ClickHouse, Config, Consumer, DEFAULT_BATCH_ROWS, DEFAULT_CLUSTER, DEFAULT_CONSUMERS, DEFAULT_DATABASE,
     DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_GROUP, DEFAULT_KEEPER_PATH, DEFAULT_OFFSETS, DEFAULT_POLL_TIMEOUT,
     DEFAULT_RECONCILE, DEFAULT_REPLICATED, DEFAULT_ROLES, DEFAULT_SERVER_PROFILE, DEFAULT_TIMEOUT,
-    DEFAULT_TOPIC, DEFAULT_TOPICS_FILE, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER, DEFAULT_WEIGHT, Daemon,
-    Events, IngestNode, KAFKA_PASSWORD_VARIABLE, Kafka, Login, NodeFiles, NodeRole, OffsetStorage,
-    PASSWORD_VARIABLE, Reconcile, Replica, Shard, Tls, TopicsSync, rules,
+    DEFAULT_TOPIC, DEFAULT_TOPICS_INTERVAL, DEFAULT_USER, DEFAULT_WEIGHT, Daemon, Events, IngestNode,
+    NodeFiles, NodeRole, OffsetStorage, PASSWORD_VARIABLE, Reconcile, Replica, Shard, Tls, TopicsSync, rules,
 };
 
 /// A check less than once a day would be as good as none.
@@ -182,31 +182,6 @@ fn files(table: &mut ConfigTable<'_>, base: &Path) -> Option<NodeFiles> {
             None
         }
         (None, None) => None,
-    }
-}
-
-fn kafka(table: &mut ConfigTable<'_>, base: &Path) -> Option<Kafka> {
-    let brokers = table.required("brokers", r#"["127.0.0.1:9092"]"#, rules::list_of(rules::host_port));
-    let topics = table.or("topics_file", DEFAULT_TOPICS_FILE, rules::path);
-    let named_collection = table.optional("named_collection", rules::identifier);
-    let login = login(table, base);
-    Some(Kafka { brokers: brokers?, topics_file: base.join(topics), named_collection, login })
-}
-
-/// A user and a password, or neither.
-fn login(table: &mut ConfigTable<'_>, base: &Path) -> Option<Login> {
-    let user = table.optional("user", rules::text);
-    let keys = CredentialKeys::password(KAFKA_PASSWORD_VARIABLE);
-    let password = keys.read(table, base);
-    match (user, password) {
-        (Some(user), Some(password)) => Some(Login { user, password }),
-        (Some(_), None) if !keys.are_in(table) => {
-            let problem = format!("has no password: set {KAFKA_PASSWORD_VARIABLE}, or give password_file");
-            table.fault("user", problem);
-            None
-        }
-        // The variable may be set for other programs.
-        _ => None,
     }
 }
 

@@ -656,3 +656,101 @@ fn faults_of_the_connection_of_postgres_are_reported_together() {
         assert!(faults.contains(words), "{lines}: {faults}");
     }
 }
+
+/// Faults, or else warnings, of a config with this Kafka section.
+fn kafka(text: &str) -> (Option<Config>, Vec<String>) {
+    let text = SMALL.replace("[kafka]\nbrokers = [\"127.0.0.1:9092\"]", &format!("[kafka]\n{text}"));
+    match parse(&text) {
+        Ok(config) => {
+            let warnings = config.warnings.iter().map(ToString::to_string).collect();
+            (Some(config), warnings)
+        }
+        Err(ConfigError::Faulty { faults, .. }) => (None, faults.iter().map(ToString::to_string).collect()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn login_and_tls_decide_about_the_protocol_of_kafka() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "s3cret").expect("a secret");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    let secret = secret.display();
+    let (loopback, remote) = ("brokers = [\"127.0.0.1:1\"]\n", "brokers = [\"127.0.0.1:1\", \"far:1\"]\n");
+    let password = format!("user = \"eve\"\npassword_file = \"{secret}\"\n");
+    let token = format!("mechanism = \"OAUTHBEARER\"\ntoken_file = \"{secret}\"\n");
+    for (text, protocol, mechanism, warning) in [
+        (loopback.to_owned(), "PLAINTEXT", None, None),
+        (format!("{remote}[kafka.tls]"), "SSL", None, None),
+        (format!("{loopback}{password}"), "SASL_PLAINTEXT", Some(Mechanism::Plain), None),
+        (
+            format!("{remote}{password}"),
+            "SASL_PLAINTEXT",
+            Some(Mechanism::Plain),
+            Some("between posthouse and far"),
+        ),
+        (
+            format!("{remote}{password}mechanism = \"SCRAM-SHA-256\"\n"),
+            "SASL_PLAINTEXT",
+            Some(Mechanism::ScramSha256),
+            Some("guessed"),
+        ),
+        (
+            format!("{remote}{token}"),
+            "SASL_PLAINTEXT",
+            Some(Mechanism::OauthBearer),
+            Some("the token can be read"),
+        ),
+        (format!("{remote}{token}[kafka.tls]\n"), "SASL_SSL", Some(Mechanism::OauthBearer), None),
+        (
+            format!("{remote}[kafka.tls]\ninsecure_skip_verify = true\n"),
+            "SSL",
+            None,
+            Some("insecure_skip_verify"),
+        ),
+    ] {
+        let (config, said) = kafka(&text);
+        let access = config.unwrap_or_else(|| panic!("{text}: {said:?}")).kafka.access;
+        assert_eq!(access.protocol(), protocol, "{text}");
+        assert_eq!(access.login.map(|login| login.mechanism), mechanism, "{text}");
+        match warning {
+            None => assert_eq!(said, Vec::<String>::new(), "{text}"),
+            Some(warning) => has(&said, warning),
+        }
+    }
+    for (text, fault) in [
+        (format!("{password}mechanism = \"GSSAPI\"\n"), "\"SCRAM-SHA-512\""),
+        ("mechanism = \"OAUTHBEARER\"\n".to_owned(), "has no token"),
+        ("mechanism = \"SCRAM-SHA-256\"\n".to_owned(), "has no user"),
+        ("user = \"eve\"\n".to_owned(), "has no password"),
+        (format!("{token}user = \"eve\"\n"), "the token names the user"),
+        (format!("{token}password_file = \"{secret}\"\n"), "is not used with mechanism OAUTHBEARER"),
+        (format!("{password}token_file = \"{secret}\"\n"), "is not used with mechanism PLAIN"),
+        ("[kafka.tls]\nserver_name = \"b\"\n".to_owned(), "each broker has its own name"),
+        ("[kafka.tls]\nkey_file = \"k.pem\"\n".to_owned(), "certificate_file"),
+    ] {
+        let (config, said) = kafka(&format!("{loopback}{text}"));
+        assert_eq!(config, None, "{text}");
+        has(&said, fault);
+        assert!(said.iter().all(|said| !said.contains("s3cret")), "{said:?}");
+    }
+}
+
+#[test]
+fn names_that_could_end_a_literal_of_sql_are_refused() {
+    for hostile in ["'", "\\\"", "`", "\\\\", "\\n", "{{ x }}", "a,b", "a b", "$", "(", ";"] {
+        let (config, said) = kafka(&format!("brokers = [\"a{hostile}:9092\"]"));
+        assert_eq!(config, None, "broker {hostile}: {said:?}");
+    }
+    for hostile in ["'", "\\\"", "`", "\\\\", "\\n", "{{ x }}", "a,b"] {
+        let text = format!("{SMALL}[events]\ntopic = \"a{hostile}\"\n");
+        assert!(parse(&text).is_err(), "topic {hostile}");
+    }
+    for hostile in ["'", "\\\"", "`", "\\\\", "\\n"] {
+        let text = format!("{SMALL}[events]\ngroup = \"a{hostile}\"\n");
+        assert!(parse(&text).is_err(), "group {hostile}");
+        let text = format!("{SMALL}[events]\nkeeper_path = \"/a{hostile}\"\n");
+        assert!(parse(&text).is_err(), "path {hostile}");
+    }
+}

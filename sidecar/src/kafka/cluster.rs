@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rdkafka::admin::{AdminOptions, ConfigEntry, ConfigSource, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::bindings::rd_kafka_ConfigSource_t as ConfigSource;
+use rdkafka::producer::Producer as _;
+use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
+use super::native::{self, DescribedConfig};
 use super::{ANSWER_LIMIT, Client, KafkaError};
+use crate::span;
 
 /// Topics per request for configs: an answer has about 35 configs a topic.
 const DESCRIBED_AT_ONCE: usize = 500;
@@ -70,8 +74,8 @@ impl Client {
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers within seconds.
     pub(crate) async fn cluster(&self) -> Result<KafkaCluster, KafkaError> {
-        self.blocking("list topics", |admin| {
-            let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
+        self.blocking("list topics", |library, _| {
+            let metadata = library.fetch_metadata(None, ANSWER_LIMIT)?;
             let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
             let topics = known.map(|topic| {
                 let mut partitions: Vec<_> = topic.partitions().iter().collect();
@@ -85,7 +89,7 @@ impl Client {
                 (topic.name().to_owned(), Layout { partitions: partitions.collect() })
             });
             Ok(KafkaCluster {
-                id: admin.inner().fetch_cluster_id(ANSWER_LIMIT),
+                id: library.fetch_cluster_id(ANSWER_LIMIT),
                 brokers: metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect(),
                 topics: topics.collect(),
             })
@@ -101,24 +105,27 @@ impl Client {
         &self,
         topics: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, BTreeMap<String, TopicConfig>>, KafkaError> {
-        let task = "describe the configs of topics";
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
-        let names: Vec<&String> = topics.iter().collect();
+        const TASK: &str = "describe the configs of topics";
+        let names: Vec<String> = topics.iter().cloned().collect();
         let mut configs = BTreeMap::new();
         for names in names.chunks(DESCRIBED_AT_ONCE) {
-            let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-            let described = self.admin.describe_configs(&asked, &options).await;
-            for described in described.map_err(|source| self.failed(task, source))? {
-                let described = match described {
-                    Ok(described) => described,
-                    Err(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
-                    Err(code) => {
-                        let source = rdkafka::error::KafkaError::AdminOp(code);
-                        return Err(self.failed(task, source));
-                    }
-                };
-                if let OwnedResourceSpecifier::Topic(name) = described.specifier {
-                    configs.insert(name, described.entries.into_iter().map(config).collect());
+            let (client, names) = (self.clone(), names.to_vec());
+            let asked = tokio::task::spawn_blocking(span::in_current(move || {
+                let session = client.session();
+                // SAFETY: the library's client lives as long as the session, which this closure
+                // holds.
+                let library = unsafe { &*session.admin.client().native_ptr() };
+                native::describe_configs(library, &names, ANSWER_LIMIT)
+            }));
+            let described = match asked.await.map_err(|_| KafkaError::Task(TASK))? {
+                Ok(described) => described,
+                Err(refusal) => return Err(self.failed(TASK, admin_error(refusal.code)).await),
+            };
+            for (name, described) in described {
+                match described {
+                    Ok(entries) => drop(configs.insert(name, entries.into_iter().map(config).collect())),
+                    Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                    Err(code) => return Err(self.failed(TASK, admin_error(code)).await),
                 }
             }
         }
@@ -126,13 +133,17 @@ impl Client {
     }
 }
 
-fn config(entry: ConfigEntry) -> (String, TopicConfig) {
+fn admin_error(code: RDKafkaErrorCode) -> rdkafka::error::KafkaError {
+    rdkafka::error::KafkaError::AdminOp(code)
+}
+
+fn config(entry: DescribedConfig) -> (String, TopicConfig) {
     let source = match entry.source {
-        ConfigSource::DynamicTopic => ConfigOrigin::Topic,
-        ConfigSource::Default | ConfigSource::Unknown => ConfigOrigin::Default,
-        ConfigSource::DynamicBroker | ConfigSource::DynamicDefaultBroker | ConfigSource::StaticBroker => {
-            ConfigOrigin::Broker
-        }
+        ConfigSource::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG => ConfigOrigin::Topic,
+        ConfigSource::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_BROKER_CONFIG
+        | ConfigSource::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_DEFAULT_BROKER_CONFIG
+        | ConfigSource::RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG => ConfigOrigin::Broker,
+        _ => ConfigOrigin::Default,
     };
     (entry.name, TopicConfig { value: entry.value, source })
 }
@@ -142,7 +153,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::config::{HostPort, Kafka};
+    use crate::config::{HostPort, Kafka, KafkaAccess};
 
     #[tokio::test]
     async fn a_broker_that_is_not_there_is_named() {
@@ -150,7 +161,12 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let brokers = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
-        let kafka = Kafka { brokers, topics_file: "topics.toml".into(), named_collection: None, login: None };
+        let kafka = Kafka {
+            brokers,
+            topics_file: "topics.toml".into(),
+            named_collection: None,
+            access: KafkaAccess::default(),
+        };
         let client = Client::new(&kafka).expect("a client");
         let error = client.cluster().await.expect_err("nothing listens").to_string();
         assert!(error.contains(&format!("no kafka broker answers at 127.0.0.1:{port}")), "{error}");

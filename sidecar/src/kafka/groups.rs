@@ -16,11 +16,11 @@ impl Client {
     /// # Errors
     /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
     pub(crate) async fn groups(&self, name: Option<&str>) -> Result<Vec<Group>, KafkaError> {
-        let (name, login) = (name.map(str::to_owned), self.login.clone());
-        self.blocking("list consumer groups", move |admin| {
-            let list = admin.inner().fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
+        let name = name.map(str::to_owned);
+        self.blocking("list consumer groups", move |library, access| {
+            let list = library.fetch_group_list(name.as_deref(), ANSWER_LIMIT)?;
             let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
-            describe(admin.inner(), login.as_ref(), &mut groups)?;
+            describe(library, access, &mut groups)?;
             groups.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(groups)
         })

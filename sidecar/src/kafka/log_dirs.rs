@@ -21,13 +21,12 @@ impl Client {
     /// # Errors
     /// [`KafkaError::Unreachable`] if no broker answers at all.
     pub(crate) async fn sizes(&self) -> Result<Option<BTreeMap<TopicPartition, u64>>, KafkaError> {
-        let login = self.login.clone();
-        self.blocking("read the sizes of partitions", move |admin| {
-            let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT)?;
+        self.blocking("read the sizes of partitions", |library, access| {
+            let metadata = library.fetch_metadata(None, ANSWER_LIMIT)?;
             let mut sizes = BTreeMap::new();
             for broker in metadata.brokers() {
                 let port = u16::try_from(broker.port()).unwrap_or_default();
-                let asked = Connection::open(broker.host(), port, login.as_ref());
+                let asked = Connection::open(broker.host(), port, access);
                 match asked.and_then(|mut connection| broker_sizes(&mut connection)) {
                     Ok(held) => {
                         for (place, size) in held {

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
+use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, TopicPartition};
 use crate::span;
 
 /// Interval between two checks of the deadline.
@@ -107,13 +107,14 @@ impl Client {
     /// [`KafkaError::Failed`].
     pub(crate) async fn latest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, KafkaError> {
         const TASK: &str = "read a topic to its end";
-        let (topic, key, mut config) = (topic.to_owned(), key.to_owned(), self.library_config());
-        config
-            .set("group.id", "posthouse")
-            .set("enable.partition.eof", "true")
-            .set("enable.auto.commit", "false");
+        let (topic, key, client) = (topic.to_owned(), key.to_owned(), self.clone());
         let read = tokio::task::spawn_blocking(span::in_current(move || {
-            let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
+            let consumer = client.new_consumer((), |config| {
+                config
+                    .set("group.id", "posthouse")
+                    .set("enable.partition.eof", "true")
+                    .set("enable.auto.commit", "false");
+            })?;
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&topic, 0, Offset::Beginning)?;
             consumer.assign(&list)?;
@@ -135,6 +136,9 @@ impl Client {
             }
             Err(LibraryError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut))
         }));
-        read.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
+        match read.await.map_err(|_| KafkaError::Task(TASK))? {
+            Ok(latest) => Ok(latest),
+            Err(source) => Err(self.failed(TASK, source).await),
+        }
     }
 }

@@ -13,29 +13,34 @@ mod newest;
 mod offsets;
 mod polled_producer;
 mod producer;
+mod session;
 pub(crate) mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::AdminClient;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::client::Client as LibraryClient;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::config::{HostPort, Kafka, Login};
+use crate::config::Kafka;
 use crate::span;
+use crate::tls::TlsError;
 
 pub(crate) use self::admin::request::{ConfigChange, NewTopic, Refusal};
 pub(crate) use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
-use self::ends_aside::EndsAside;
 pub(crate) use self::group::{Group, Member};
 pub(crate) use self::messages::FirstMessage;
 pub(crate) use self::newest::{Newest, TopicRecord};
 pub(crate) use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer, shown_key};
+pub(crate) use self::session::LibraryContext;
+use self::session::{BrokerSession, Brokers};
+use self::wire::WireAccess;
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
 /// is short enough for an operator who waits.
@@ -51,15 +56,26 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// No broker answered in time.
-    #[error(
-        "no kafka broker answers at {brokers} within {seconds} s: check that one runs, that kafka.brokers is right, and that \
-         kafka.user and its password are"
-    )]
+    #[error("no kafka broker answers at {brokers} within {seconds} s: {reason}")]
     Unreachable {
         /// Brokers of the config.
         brokers: String,
         seconds: u64,
+        /// With the next step.
+        reason: String,
     },
+    /// The brokers deny this user a request.
+    #[error("kafka at {brokers} did not {task}: {denial}")]
+    Denied {
+        /// Brokers of the config.
+        brokers: String,
+        task: &'static str,
+        /// With the command that gives the right.
+        denial: String,
+    },
+    /// A file of `[kafka.tls]` can't be used.
+    #[error("no TLS connection to the brokers can be set up (kafka.tls)")]
+    Tls(#[from] TlsError),
     /// The client library could not be set up, or a request failed as a whole.
     #[error("kafka at {brokers} could not {task}")]
     Failed {
@@ -82,22 +98,12 @@ pub enum KafkaError {
     Task(&'static str),
 }
 
-/// Sends librdkafka's messages to the debug log, including retries and refused connections.
-pub(crate) struct LibraryLog;
-
-impl ClientContext for LibraryLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(severity = ?level, facility, text = %message, "librdkafka event");
-    }
-}
-
 /// Client of the brokers of one config. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Client {
-    admin: Arc<EndsAside<AdminClient<LibraryLog>>>,
-    config: ClientConfig,
-    brokers: String,
-    login: Option<Login>,
+    brokers: Arc<Brokers>,
+    list: String,
+    session: Arc<Mutex<Arc<BrokerSession>>>,
     /// How long requests are retried during an election.
     patience: Duration,
 }
@@ -106,19 +112,11 @@ impl Client {
     /// Creates a client for the brokers of the config. It connects in the background.
     ///
     /// # Errors
-    /// [`KafkaError::Failed`] if the library can't be set up.
+    /// [`KafkaError::Failed`] if the library can't be set up, or [`KafkaError::Tls`].
     pub fn new(kafka: &Kafka) -> Result<Self, KafkaError> {
-        let (config, brokers) = (client_config(kafka), broker_list(kafka));
-        match config.create_with_context(LibraryLog) {
-            Ok(admin) => Ok(Self {
-                admin: Arc::new(EndsAside::new(admin)),
-                config,
-                brokers,
-                login: kafka.login.clone(),
-                patience: ELECTION_TIMEOUT,
-            }),
-            Err(source) => Err(KafkaError::Failed { brokers, task: "set up a client", source }),
-        }
+        let brokers = Brokers::new(kafka);
+        let session = Arc::new(Mutex::new(Arc::new(brokers.session()?)));
+        Ok(Self { list: brokers.list(), brokers: Arc::new(brokers), session, patience: ELECTION_TIMEOUT })
     }
 
     /// Returns a client that sends every request once, without retries.
@@ -128,37 +126,113 @@ impl Client {
 
     /// Brokers as written in the config.
     pub(crate) fn brokers(&self) -> &str {
-        &self.brokers
+        &self.list
     }
 
-    /// Configuration for a consumer of the same brokers.
-    pub(crate) fn library_config(&self) -> ClientConfig {
-        self.config.clone()
+    /// The connections. New ones are made after a change of TLS's files, for example a renewed
+    /// certificate, because the library reads them once.
+    fn session(&self) -> Arc<BrokerSession> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.is_outdated(&self.brokers) {
+            match self.brokers.session() {
+                Ok(new) => *session = Arc::new(new),
+                // Between the renewal of a certificate and of its key, the old ones are used.
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!(error = format!("{error:#}"), "changed files of kafka.tls can't be used");
+                }
+            }
+        }
+        Arc::clone(&session)
+    }
+
+    /// Login and encryption for connections of [`wire`].
+    fn wire_access<'a>(&'a self, session: &BrokerSession) -> WireAccess<'a> {
+        let access = &self.brokers.access;
+        WireAccess { login: access.login.as_ref(), tls: access.tls.as_ref().zip(session.tls.clone()) }
+    }
+
+    /// Creates a consumer of the same brokers, with `set` for its configuration.
+    ///
+    /// # Errors
+    /// The library's error.
+    pub(crate) fn new_consumer<P: Send + Sync>(
+        &self,
+        part: P,
+        set: impl FnOnce(&mut ClientConfig),
+    ) -> Result<BaseConsumer<LibraryContext<P>>, rdkafka::error::KafkaError>
+    where
+        LibraryContext<P>: ConsumerContext,
+    {
+        let config = self.brokers.library_config();
+        let mut config = config.map_err(|error| {
+            rdkafka::error::KafkaError::ClientCreation(format!("{:#}", anyhow::Error::from(error)))
+        })?;
+        set(&mut config);
+        let consumer: BaseConsumer<LibraryContext<P>> =
+            config.create_with_context(self.brokers.context(part))?;
+        consumer.context().prepare(consumer.client().native_ptr());
+        Ok(consumer)
     }
 
     /// Runs `work` on a separate thread, because the library's calls block.
     async fn blocking<T: Send + 'static>(
         &self,
         task: &'static str,
-        work: impl Fn(&AdminClient<LibraryLog>) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
+        work: impl Fn(&LibraryClient<LibraryContext>, &WireAccess<'_>) -> Result<T, rdkafka::error::KafkaError>
+        + Send
+        + 'static,
     ) -> Result<T, KafkaError> {
-        let (admin, patience) = (Arc::clone(&self.admin), self.patience);
-        let request = span::in_current(move || retry_while_electing(patience, || work(&admin)));
+        let client = self.clone();
+        let request = span::in_current(move || {
+            let session = client.session();
+            let access = client.wire_access(&session);
+            retry_while_electing(client.patience, || work(session.admin.client(), &access))
+        });
         let done = tokio::task::spawn_blocking(request).await;
-        done.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
+        match done.map_err(|_| KafkaError::Task(task))? {
+            Ok(done) => Ok(done),
+            Err(source) => Err(self.failed(task, source).await),
+        }
     }
 
-    fn failed(&self, task: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
-        let brokers = self.brokers.clone();
-        if let Some(code) = source.rdkafka_error_code() {
-            tracing::debug!(task, error = %source, "request failed");
-            let refusal = Refusal { code, message: String::new() };
-            if refusal.is_in_doubt() {
-                return KafkaError::Unreachable { brokers, seconds: ANSWER_LIMIT.as_secs() };
-            }
+    /// Explains an error of the library.
+    async fn failed(&self, task: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
+        let brokers = self.list.clone();
+        if let Some(denial) = session::denial(&self.brokers, task, &source) {
+            return KafkaError::Denied { brokers, task, denial };
         }
-        KafkaError::Failed { brokers, task, source }
+        let Some(code) = source.rdkafka_error_code() else {
+            return KafkaError::Failed { brokers, task, source };
+        };
+        tracing::debug!(task, error = %source, "request failed");
+        if !is_unreachable(code) {
+            return KafkaError::Failed { brokers, task, source };
+        }
+        let client = self.clone();
+        let look = span::in_current(move || {
+            let session = client.session();
+            session::diagnose(&client.brokers, session.tls.clone(), session.admin.context().reason())
+        });
+        match tokio::task::spawn_blocking(look).await {
+            Ok(reason) => KafkaError::Unreachable { brokers, seconds: ANSWER_LIMIT.as_secs(), reason },
+            Err(_) => KafkaError::Task(task),
+        }
     }
+}
+
+/// Whether an error says that no broker answers, or none that is trusted.
+fn is_unreachable(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    let is_local = matches!(
+        code,
+        Code::Authentication
+            | Code::SSL
+            | Code::Resolve
+            | Code::AllBrokersDown
+            | Code::SaslAuthenticationFailed
+    );
+    is_local || Refusal { code, message: String::new() }.is_in_doubt()
 }
 
 /// Retries `work` while brokers elect leaders or coordinators.
@@ -191,22 +265,4 @@ fn is_leader_election(error: &rdkafka::error::KafkaError) -> bool {
                 | Code::UnknownPartition
         )
     })
-}
-
-/// Comma-separated broker list for messages and librdkafka.
-pub(crate) fn broker_list(kafka: &Kafka) -> String {
-    kafka.brokers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn client_config(kafka: &Kafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker_list(kafka)).set("client.id", "posthouse");
-    if let Some(login) = &kafka.login {
-        config
-            .set("security.protocol", "SASL_PLAINTEXT")
-            .set("sasl.mechanism", "PLAIN")
-            .set("sasl.username", &login.user)
-            .set("sasl.password", login.password.secret().reveal());
-    }
-    config
 }

@@ -20,6 +20,17 @@ use super::admin::request::{ConfigChange, NewTopic, Refusal};
 /// Results of a request by topic.
 pub(super) type Answers = BTreeMap<String, Result<(), Refusal>>;
 
+/// Configs by topic.
+pub(super) type DescribedTopics = Vec<(String, Result<Vec<DescribedConfig>, RDKafkaErrorCode>)>;
+
+/// A config of a topic, as the brokers describe it.
+pub(super) struct DescribedConfig {
+    pub(super) name: String,
+    /// `None` if the broker hides the value.
+    pub(super) value: Option<String>,
+    pub(super) source: library::rd_kafka_ConfigSource_t,
+}
+
 /// Buffer for librdkafka's message about an invalid argument.
 const MESSAGE_BYTES: usize = 512;
 
@@ -169,13 +180,60 @@ pub(super) fn alter_configs(
     })
 }
 
+/// Returns the configs of topics, or the code of a topic's error.
+///
+/// # Errors
+/// As [`create_topics`].
+pub(super) fn describe_configs(
+    client: &RDKafka,
+    topics: &[String],
+    limit: Duration,
+) -> Result<DescribedTopics, Refusal> {
+    let items = topics.iter().map(|name| resource(name, &[])).collect::<Result<_, _>>()?;
+    let (operation, send) = (Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, library::rd_kafka_DescribeConfigs);
+    AdminRequest { client, operation, items, send }.answer(limit, |event| {
+        // SAFETY: the event is alive and owns the resources with their entries, as many as are
+        // counted.
+        unsafe {
+            let result = library::rd_kafka_event_DescribeConfigs_result(event);
+            let resources = list_of(result, library::rd_kafka_DescribeConfigs_result_resources);
+            let described = |resource: &*const library::rd_kafka_ConfigResource_t| {
+                let name = owned(library::rd_kafka_ConfigResource_name(*resource));
+                let code = library::rd_kafka_ConfigResource_error(*resource);
+                if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    return (name, Err(code.into()));
+                }
+                let entries = list_of(*resource, library::rd_kafka_ConfigResource_configs);
+                (name, Ok(entries.iter().map(|entry| described_config(*entry)).collect()))
+            };
+            resources.iter().map(described).collect()
+        }
+    })
+}
+
+/// Copies a config of a topic.
+///
+/// # Safety
+/// `entry` is alive.
+unsafe fn described_config(entry: *const library::rd_kafka_ConfigEntry_t) -> DescribedConfig {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let value = library::rd_kafka_ConfigEntry_value(entry);
+        DescribedConfig {
+            name: owned(library::rd_kafka_ConfigEntry_name(entry)),
+            value: (!value.is_null()).then(|| owned(value)),
+            source: library::rd_kafka_ConfigEntry_source(entry),
+        }
+    }
+}
+
 impl<T> AdminRequest<'_, T> {
     /// Sends the request and blocks until the answer.
-    fn answer(
+    fn answer<R>(
         self,
         limit: Duration,
-        read: impl FnOnce(*mut library::rd_kafka_event_t) -> Answers,
-    ) -> Result<Answers, Refusal> {
+        read: impl FnOnce(*mut library::rd_kafka_event_t) -> R,
+    ) -> Result<R, Refusal> {
         let client = ptr::from_ref(self.client).cast_mut();
         let milliseconds = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the client is alive for as long as it is borrowed, and the library locks its

@@ -15,9 +15,8 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::group::{Group, Member};
-use super::wire::{Connection, refused};
-use super::{ANSWER_LIMIT, LibraryLog};
-use crate::config::Login;
+use super::wire::{Connection, WireAccess, refused};
+use super::{ANSWER_LIMIT, LibraryContext};
 
 /// Versions that every broker with groups of the newer protocol supports.
 const FIND_COORDINATOR: i16 = 4;
@@ -34,8 +33,8 @@ type NamesByBroker = BTreeMap<(String, u16), Vec<StrBytes>>;
 /// # Errors
 /// Fails while a coordinator is elected, so that the caller retries.
 pub(super) fn describe(
-    library: &LibraryClient<LibraryLog>,
-    login: Option<&Login>,
+    library: &LibraryClient<LibraryContext>,
+    access: &WireAccess<'_>,
     groups: &mut [Group],
 ) -> Result<(), LibraryError> {
     let unreported = groups.iter().filter(|group| group.is_unreported());
@@ -44,8 +43,8 @@ pub(super) fn describe(
         return Ok(());
     }
     let mut described = BTreeMap::new();
-    for ((host, port), names) in coordinators(library, login, &names)? {
-        match Connection::open(&host, port, login).and_then(|connection| ask(connection, &names)) {
+    for ((host, port), names) in coordinators(library, access, &names)? {
+        match Connection::open(&host, port, access).and_then(|connection| ask(connection, &names)) {
             Ok(answers) => answers.into_iter().for_each(|group| {
                 described.insert(group.group_id.to_string(), group);
             }),
@@ -62,14 +61,14 @@ pub(super) fn describe(
 
 /// Asks one broker after the other, because some may be down.
 fn coordinators(
-    library: &LibraryClient<LibraryLog>,
-    login: Option<&Login>,
+    library: &LibraryClient<LibraryContext>,
+    access: &WireAccess<'_>,
     names: &[StrBytes],
 ) -> Result<NamesByBroker, LibraryError> {
     let metadata = library.fetch_metadata(None, ANSWER_LIMIT)?;
     for broker in metadata.brokers() {
         let port = u16::try_from(broker.port()).unwrap_or_default();
-        match Connection::open(broker.host(), port, login).and_then(|connection| find(connection, names)) {
+        match Connection::open(broker.host(), port, access).and_then(|connection| find(connection, names)) {
             Ok(coordinators) => return by_broker(coordinators),
             Err(error) => tracing::debug!(broker = broker.id(), %error, "broker finds no coordinators"),
         }

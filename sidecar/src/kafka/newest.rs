@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::Headers;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::producer::HEADER;
-use super::{Client, ELECTION_TIMEOUT, KafkaError, LibraryLog, TopicPartition};
+use super::{Client, ELECTION_TIMEOUT, KafkaError, TopicPartition};
 use crate::span;
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -94,16 +94,17 @@ impl Client {
         pick: impl Fn(&TopicRecord) -> Option<T> + Send + 'static,
     ) -> Result<(u64, Vec<T>), KafkaError> {
         const TASK: &str = "read a topic's newest messages";
-        let (topic, mut config) = (topic.to_owned(), self.library_config());
-        config
-            .set("group.id", "posthouse")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.message.max.bytes", MAX_FETCH_BYTES)
-            .set("queued.max.messages.kbytes", MAX_QUEUED_KIB);
+        let (topic, client) = (topic.to_owned(), self.clone());
         let done = tokio::task::spawn_blocking(span::in_current(move || {
-            let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
+            let consumer = client.new_consumer((), |config| {
+                config
+                    .set("group.id", "posthouse")
+                    .set("enable.auto.commit", "false")
+                    .set("enable.partition.eof", "true")
+                    .set("auto.offset.reset", "earliest")
+                    .set("fetch.message.max.bytes", MAX_FETCH_BYTES)
+                    .set("queued.max.messages.kbytes", MAX_QUEUED_KIB);
+            })?;
             let mut list = TopicPartitionList::new();
             for (partition, start, _) in &ranges {
                 list.add_partition_offset(&topic, *partition, Offset::Offset(*start))?;
@@ -151,7 +152,10 @@ impl Client {
             }
             Ok((read, picked))
         }));
-        done.await.map_err(|_| KafkaError::Task(TASK))?.map_err(|source| self.failed(TASK, source))
+        match done.await.map_err(|_| KafkaError::Task(TASK))? {
+            Ok(read) => Ok(read),
+            Err(source) => Err(self.failed(TASK, source).await),
+        }
     }
 }
 

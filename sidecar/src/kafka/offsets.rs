@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use serde::Serialize;
 
-use super::{ANSWER_LIMIT, Client, KafkaError, LibraryLog, retry_while_electing};
+use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext, retry_while_electing};
 use crate::span;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,8 +29,6 @@ pub(crate) struct OffsetBounds {
 const EARLIEST: i64 = -2;
 /// Kafka's special time after the last message.
 const LATEST: i64 = -1;
-
-impl rdkafka::consumer::ConsumerContext for LibraryLog {}
 
 impl Client {
     /// Returns the bounds of these partitions. A partition without a leader is left out.
@@ -114,23 +112,26 @@ impl Client {
         &self,
         task: &'static str,
         group: Option<&str>,
-        work: impl Fn(&BaseConsumer<LibraryLog>) -> Result<T, LibraryError> + Send + 'static,
+        work: impl Fn(&BaseConsumer<LibraryContext>) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let mut config = self.config.clone();
-        config
-            .set("group.id", group.unwrap_or("posthouse"))
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            // At most one message of a partition is needed. The broker sends the first message
-            // however large it is.
-            .set("fetch.message.max.bytes", "1")
-            .set("auto.offset.reset", "earliest");
-        let patience = self.patience;
+        let (client, group) = (self.clone(), group.unwrap_or("posthouse").to_owned());
         let done = tokio::task::spawn_blocking(span::in_current(move || {
-            let consumer: BaseConsumer<LibraryLog> = config.create_with_context(LibraryLog)?;
-            retry_while_electing(patience, || work(&consumer))
+            let consumer = client.new_consumer((), |config| {
+                config
+                    .set("group.id", &group)
+                    .set("enable.auto.commit", "false")
+                    .set("enable.partition.eof", "true")
+                    // At most one message of a partition is needed. The broker sends the first
+                    // message however large it is.
+                    .set("fetch.message.max.bytes", "1")
+                    .set("auto.offset.reset", "earliest");
+            })?;
+            retry_while_electing(client.patience, || work(&consumer))
         }));
-        done.await.map_err(|_| KafkaError::Task(task))?.map_err(|source| self.failed(task, source))
+        match done.await.map_err(|_| KafkaError::Task(task))? {
+            Ok(done) => Ok(done),
+            Err(source) => Err(self.failed(task, source).await),
+        }
     }
 }
 

@@ -11,26 +11,37 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
-/// Length of a poll. Events are handled as they come; only the end of the thread waits for it.
+use super::session::LibraryContext;
+
+/// Length of a poll. Events are handled as they come; the end of the thread and a new secret wait
+/// for it.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Its drop waits for the thread, for up to [`POLL`].
-pub(super) struct PolledProducer<C: ProducerContext + 'static> {
-    producer: Arc<BaseProducer<C>>,
+pub(super) struct PolledProducer<P: Send + Sync + 'static>
+where
+    LibraryContext<P>: ProducerContext,
+{
+    producer: Arc<BaseProducer<LibraryContext<P>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<C: ProducerContext + 'static> PolledProducer<C> {
-    pub(super) fn new(config: &ClientConfig, context: C) -> KafkaResult<Self> {
-        let producer: Arc<BaseProducer<C>> = Arc::new(config.create_with_context(context)?);
+impl<P: Send + Sync + 'static> PolledProducer<P>
+where
+    LibraryContext<P>: ProducerContext,
+{
+    pub(super) fn new(config: &ClientConfig, context: LibraryContext<P>) -> KafkaResult<Self> {
+        let producer: Arc<BaseProducer<LibraryContext<P>>> = Arc::new(config.create_with_context(context)?);
+        producer.context().prepare(producer.client().native_ptr());
         let stop = Arc::new(AtomicBool::new(false));
         let (polled, stopped) = (producer.clone(), stop.clone());
         let poll = move || {
             while !stopped.load(Ordering::Relaxed) {
                 polled.poll(POLL);
+                polled.context().renew(polled.client().native_ptr());
             }
         };
         let thread = thread::Builder::new().name("kafka-poll".to_owned()).spawn(poll);
@@ -39,15 +50,21 @@ impl<C: ProducerContext + 'static> PolledProducer<C> {
     }
 }
 
-impl<C: ProducerContext + 'static> Deref for PolledProducer<C> {
-    type Target = BaseProducer<C>;
+impl<P: Send + Sync + 'static> Deref for PolledProducer<P>
+where
+    LibraryContext<P>: ProducerContext,
+{
+    type Target = BaseProducer<LibraryContext<P>>;
 
-    fn deref(&self) -> &BaseProducer<C> {
+    fn deref(&self) -> &Self::Target {
         &self.producer
     }
 }
 
-impl<C: ProducerContext + 'static> Drop for PolledProducer<C> {
+impl<P: Send + Sync + 'static> Drop for PolledProducer<P>
+where
+    LibraryContext<P>: ProducerContext,
+{
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A panic of the thread has been reported.

@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext};
@@ -15,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ends_aside::EndsAside;
 use super::polled_producer::PolledProducer;
-use super::{Client, KafkaError, LibraryLog};
+use super::{Client, KafkaError, LibraryContext};
 
 /// Bytes of messages in flight, unless a single message has more. Enough for one batch of a large
 /// table, and small beside the rest of the process. librdkafka's own limit would block a larger
@@ -134,20 +132,14 @@ struct Deliveries {
     bytes: Arc<AtomicUsize>,
 }
 
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        LibraryLog.log(level, facility, message);
-    }
-}
-
-impl ProducerContext for Deliveries {
+impl ProducerContext for LibraryContext<Deliveries> {
     type DeliveryOpaque = Arc<DeliveryHandle>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, receipt: Arc<DeliveryHandle>) {
         use rdkafka::Message;
 
         let (Ok(message) | Err((_, message))) = result;
-        self.bytes.fetch_sub(size(message.key(), message.payload()), Ordering::AcqRel);
+        self.part.bytes.fetch_sub(size(message.key(), message.payload()), Ordering::AcqRel);
         if let Err((error, message)) = result {
             let size = message.payload().map_or(0, <[u8]>::len);
             receipt.fail(failure(error, message.topic(), message.key().unwrap_or_default(), size));
@@ -175,6 +167,13 @@ fn failure(error: &rdkafka::error::KafkaError, topic: &str, key: &[u8], bytes: u
     let (topic, key) = (topic.to_owned(), shown_key(key));
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => DeliveryError::TooLarge { topic, key, bytes },
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            let said = format!(
+                "this user needs Write on the topic: kafka-acls --add --allow-principal User:NAME --operation Write \
+                 --topic {topic}"
+            );
+            DeliveryError::Failed { topic, key, said }
+        }
         _ => DeliveryError::Failed { topic, key, said: error.to_string() },
     }
 }
@@ -183,9 +182,9 @@ impl Client {
     /// Creates a producer that waits while brokers are away. Senders are blocked meanwhile.
     ///
     /// # Errors
-    /// [`KafkaError::Failed`] if the library can't be set up.
+    /// [`KafkaError::Failed`] if the library can't be set up, or [`KafkaError::Tls`].
     pub(crate) fn producer(&self) -> Result<Producer, KafkaError> {
-        let mut config = self.library_config();
+        let mut config = self.brokers.library_config()?;
         config
             .set("enable.idempotence", "true")
             .set("compression.codec", "lz4")
@@ -196,7 +195,7 @@ impl Client {
             .set("queue.buffering.max.kbytes", LIBRARY_QUEUE_KIB.to_string());
         let deliveries = Deliveries::default();
         let bytes = Arc::clone(&deliveries.bytes);
-        match PolledProducer::new(&config, deliveries) {
+        match PolledProducer::new(&config, self.brokers.context(deliveries)) {
             Ok(inner) => {
                 let header = Header { key: HEADER, value: Some(env!("CARGO_PKG_VERSION")) };
                 Ok(Producer {
@@ -205,7 +204,10 @@ impl Client {
                     bytes,
                 })
             }
-            Err(source) => Err(self.failed("set up a producer", source)),
+            Err(source) => {
+                let brokers = self.brokers().to_owned();
+                Err(KafkaError::Failed { brokers, task: "set up a producer", source })
+            }
         }
     }
 }

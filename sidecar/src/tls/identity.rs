@@ -96,7 +96,7 @@ fn private_key(files: &TlsIdentity) -> Result<PrivateKeyDer<'static>, TlsError> 
 }
 
 /// Returns the key as PEM without its passphrase, for librdkafka.
-pub(super) fn decrypted_key(files: &TlsIdentity) -> Result<Zeroizing<String>, TlsError> {
+pub(crate) fn decrypted_key(files: &TlsIdentity) -> Result<Zeroizing<String>, TlsError> {
     let no_pem = || TlsError::NoPem { path: files.key_file.clone(), part: "private key" };
     let pem = openssl_key(files)?.private_key_to_pem_pkcs8().map_err(|_| no_pem())?;
     String::from_utf8(pem).map(Zeroizing::new).map_err(|_| no_pem())

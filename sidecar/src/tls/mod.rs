@@ -13,13 +13,14 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 
 use self::identity::ChangingIdentity;
+pub(crate) use self::identity::decrypted_key;
 pub(crate) use self::server::{ClientCertificates, server_config};
 use self::verifier::{AuthorityVerifier, NoVerifier};
 use crate::config::{Tls, Verification};
 
 /// Why no TLS connection can be set up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
+pub enum TlsError {
     #[error("can't read {path}: make it readable for the user of posthouse")]
     Unreadable {
         path: PathBuf,

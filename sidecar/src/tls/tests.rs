@@ -9,7 +9,6 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-use super::identity::decrypted_key;
 use super::*;
 use crate::config::TlsIdentity;
 use crate::secret::{Credential, SecretSource};

@@ -5,9 +5,9 @@
 pub(super) mod request;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafka;
 
 use self::request::{ConfigChange, NewTopic, Refusal};
@@ -67,13 +67,14 @@ impl Client {
         task: &'static str,
         ask: impl FnOnce(&RDKafka) -> Result<Answers, Refusal> + Send + 'static,
     ) -> Result<Answers, KafkaError> {
-        let admin = Arc::clone(&self.admin);
+        let client = self.clone();
         let asked = tokio::task::spawn_blocking(span::in_current(move || {
-            // SAFETY: the client lives as long as `admin`, and this closure holds it.
-            ask(unsafe { &*admin.inner().native_ptr() })
+            let session = client.session();
+            // SAFETY: the library's client lives as long as the session, which this closure holds.
+            ask(unsafe { &*session.admin.client().native_ptr() })
         }));
         let answers = asked.await.map_err(|_| KafkaError::Task(task))?;
-        answers.map_err(|refusal| KafkaError::Refused { brokers: self.brokers.clone(), task, refusal })
+        answers.map_err(|refusal| KafkaError::Refused { brokers: self.brokers().to_owned(), task, refusal })
     }
 }
 

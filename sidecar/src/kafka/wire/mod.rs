@@ -3,60 +3,102 @@
 //! A connection has one request at a time.
 
 mod bounded_answer;
+mod login;
+mod scram;
 mod timed_stream;
+mod transport;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslHandshakeRequest,
-};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange};
-use kafka_protocol::{ResponseError, error::ParseResponseErrorCode};
+use rustls::ClientConfig;
 
 use self::bounded_answer::BoundedAnswer;
-use self::timed_stream::TimedStream;
+use self::transport::Transport;
 use super::ANSWER_LIMIT;
-use crate::config::Login;
+use crate::config::{Login, Tls};
 
 /// Client id in the brokers' logs.
 const CLIENT_ID: StrBytes = StrBytes::from_static_str("posthouse");
 /// Largest answer that is accepted. The sizes of a million partitions take a third of it.
 const MAX_ANSWER: u32 = 64 << 20;
+/// First two bytes of an alert of TLS, which a broker sends to a client without TLS.
+const TLS_ALERT: u32 = 0x1503;
 
 /// Versions that every broker from 1.0 to 4.x supports.
 const API_VERSIONS: i16 = 0;
-const SASL_HANDSHAKE: i16 = 1;
-const SASL_AUTHENTICATE: i16 = 0;
 
-#[derive(Debug)]
+/// Login and encryption of a connection.
+#[derive(Clone, Default)]
+pub struct WireAccess<'a> {
+    pub(crate) login: Option<&'a Login>,
+    /// The config's table, and what was made of it.
+    pub(crate) tls: Option<(&'a Tls, Arc<ClientConfig>)>,
+}
+
+/// Address that the brokers advertise.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BrokerAddress {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
 pub struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     requests: i32,
     /// Limit of a request with its whole answer.
     limit: Duration,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("requests", &self.requests).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
-    /// Connects, and logs in if a login is given.
+    /// Connects, encrypts and logs in as `access` says. A refused secret is read again, once.
     ///
     /// # Errors
-    /// Fails if the broker is unreachable or rejects the login.
-    pub fn open(host: &str, port: u16, login: Option<&Login>) -> io::Result<Self> {
-        let address = (host, port).to_socket_addrs()?.next();
-        let address =
-            address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{host} has no address")))?;
-        let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
-        stream.set_nodelay(true)?;
-        let mut connection = Self { stream, requests: 0, limit: ANSWER_LIMIT };
-        if let Some(login) = login {
-            connection.log_in(login)?;
+    /// Fails if the broker is unreachable, not trusted, or rejects the login.
+    pub fn open(host: &str, port: u16, access: &WireAccess<'_>) -> io::Result<Self> {
+        let connect = || -> io::Result<Self> {
+            let transport = Transport::connect(host, port, access.tls.as_ref(), ANSWER_LIMIT)?;
+            Ok(Self { transport, requests: 0, limit: ANSWER_LIMIT })
+        };
+        let mut connection = connect()?;
+        let Some(login) = access.login else { return Ok(connection) };
+        let secret = login.secret.secret();
+        match connection.log_in(login, &secret) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && login.secret.reread(&secret) => {
+                connection = connect()?;
+                connection.log_in(login, &login.secret.secret())?;
+            }
+            done => done?,
         }
         Ok(connection)
+    }
+
+    /// Returns the brokers' advertised addresses.
+    ///
+    /// # Errors
+    /// Fails as [`Connection::ask`] does, for example if the broker demands a login.
+    pub(crate) fn brokers(&mut self) -> io::Result<Vec<BrokerAddress>> {
+        let version = self.newest_version::<MetadataRequest>()?;
+        // An empty list asks for no topic.
+        let known = self.ask(version, &MetadataRequest::default().with_topics(Some(Vec::new())))?;
+        let address = |broker: kafka_protocol::messages::metadata_response::MetadataResponseBroker| {
+            Some(BrokerAddress { host: broker.host.to_string(), port: u16::try_from(broker.port).ok()? })
+        };
+        Ok(known.brokers.into_iter().filter_map(address).collect())
     }
 
     /// Sends one request and returns its answer.
@@ -67,17 +109,30 @@ impl Connection {
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.requests = self.requests.wrapping_add(1);
         let frame = frame(self.requests, version, request)?;
-        let mut stream = TimedStream::new(&self.stream, self.limit);
-        stream.write_all(&frame)?;
+        self.transport.restart(self.limit);
+        let answer = self.exchange(&frame).map_err(explain_end)?;
+        decode_answer::<R>(answer.into(), self.requests, version)
+    }
+
+    /// Sends a frame and returns the next one.
+    fn exchange(&mut self, frame: &[u8]) -> io::Result<Vec<u8>> {
+        let stream = &mut self.transport;
+        stream.write_all(frame)?;
+        stream.flush()?;
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length);
+        if length >> 16 == TLS_ALERT {
+            return Err(broken(
+                "the broker speaks TLS at this port; add [kafka.tls], or give the port of its plain listener",
+            ));
+        }
         if length > MAX_ANSWER {
             return Err(broken(format!("an answer of {length} bytes")));
         }
         let mut answer = vec![0; length as usize];
         stream.read_exact(&mut answer)?;
-        decode_answer::<R>(answer.into(), self.requests, version)
+        Ok(answer)
     }
 
     /// Returns the newest version of a request that both the broker and posthouse know.
@@ -97,24 +152,16 @@ impl Connection {
             )),
         }
     }
+}
 
-    /// Logs in by SASL PLAIN, in Kafka's own frames.
-    fn log_in(&mut self, login: &Login) -> io::Result<()> {
-        let plain = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
-        if self.ask(SASL_HANDSHAKE, &plain)?.error_code.is_err() {
-            return Err(io::Error::new(
-                ErrorKind::PermissionDenied,
-                "the broker does not support SASL PLAIN",
-            ));
-        }
-        let token = format!("\0{}\0{}", login.user, login.password.secret().reveal());
-        let token = SaslAuthenticateRequest::default().with_auth_bytes(token.into());
-        let answer = self.ask(SASL_AUTHENTICATE, &token)?;
-        match (answer.error_code.err(), answer.error_message) {
-            (None, _) => Ok(()),
-            (Some(_), Some(message)) => Err(io::Error::new(ErrorKind::PermissionDenied, message.to_string())),
-            (Some(error), None) => Err(io::Error::new(ErrorKind::PermissionDenied, error)),
-        }
+/// Adds the next step to a connection that the broker has closed.
+fn explain_end(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => io::Error::new(
+            error.kind(),
+            "the broker closes the connection: it may demand TLS ([kafka.tls]) or a login (kafka.user)",
+        ),
+        _ => error,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the protocol against brokers that answer anything.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
 
@@ -14,10 +14,12 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 };
 use kafka_protocol::messages::{
     ApiVersionsResponse, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribeLogDirsRequest,
-    DescribeLogDirsResponse,
+    DescribeLogDirsResponse, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
 
 use super::*;
+use crate::config::Mechanism;
+use crate::secret::{Credential, SecretSource};
 
 const NUMBER: i32 = 7;
 
@@ -117,7 +119,7 @@ fn connect(answer: impl FnOnce(TcpStream) + Send + 'static) -> Connection {
         stream.read_exact(&mut request).expect("a request");
         answer(stream);
     });
-    let connection = Connection::open("127.0.0.1", port, None).expect("a connection");
+    let connection = Connection::open("127.0.0.1", port, &WireAccess::default()).expect("a connection");
     // Answers have this number.
     Connection { requests: NUMBER - 1, ..connection }
 }
@@ -173,4 +175,96 @@ fn takes_the_newest_version_that_both_sides_know() {
     ] {
         assert_eq!(unknown.expect_err("unknown").kind(), ErrorKind::Unsupported);
     }
+}
+
+/// A broker that answers each request of a login with `answer`: kind of the request and round.
+fn login_broker(answer: impl Fn(i16, usize) -> Option<Vec<u8>> + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(io::Result::ok) {
+            let mut round = 0;
+            loop {
+                let mut length = [0; 4];
+                if stream.read_exact(&mut length).is_err() {
+                    break;
+                }
+                let mut request = vec![0; u32::from_be_bytes(length) as usize];
+                stream.read_exact(&mut request).expect("a request");
+                let kind = i16::from_be_bytes([request[0], request[1]]);
+                let Some(body) = answer(kind, round) else { break };
+                round += 1;
+                send(stream.try_clone().expect("a stream"), &[&request[4..8], &body].concat());
+            }
+        }
+    });
+    port
+}
+
+fn body(answer: &impl Encodable, version: i16) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    answer.encode(&mut bytes, version).expect("an answer");
+    bytes.into()
+}
+
+/// Logs in to a broker that answers `messages` in turn.
+fn log_in(mechanism: Mechanism, messages: Vec<&'static [u8]>) -> io::Result<Connection> {
+    let port = login_broker(move |kind, round| match kind {
+        SaslHandshakeRequest::KEY => Some(body(&SaslHandshakeResponse::default(), 1)),
+        _ => {
+            let message = messages.get(round - 1)?;
+            let answer = SaslAuthenticateResponse::default().with_auth_bytes(Bytes::from_static(message));
+            Some(body(&answer, 0))
+        }
+    });
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "s3cret")?;
+    let secret = Credential::read(SecretSource::File(file.path().to_owned())).map_err(io::Error::other)?;
+    let login = Login { mechanism, user: "eve".to_owned(), secret };
+    Connection::open("127.0.0.1", port, &WireAccess { login: Some(&login), tls: None })
+}
+
+#[test]
+fn a_hostile_login_ends_without_the_secret_in_its_error() {
+    for (mechanism, messages) in [
+        (Mechanism::ScramSha256, vec![&b""[..]]),
+        (Mechanism::ScramSha256, vec![&b"r=,s=,i="[..], b""]),
+        (Mechanism::ScramSha512, vec![&b"r=other,s=W22Z,i=4096"[..], b"v="]),
+        (Mechanism::ScramSha512, vec![&b"e=unknown-user"[..]]),
+        (Mechanism::ScramSha512, vec![&[0xff; 1_000][..]]),
+        (Mechanism::OauthBearer, vec![&b"{\"status\":\"invalid_token\"}"[..], b"again", b"and again"]),
+        (Mechanism::Plain, vec![]),
+    ] {
+        let error = log_in(mechanism, messages).expect_err("a refused login").to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    log_in(Mechanism::Plain, vec![b""]).expect("a login");
+    log_in(Mechanism::OauthBearer, vec![b""]).expect("a login");
+}
+
+#[test]
+fn a_mechanism_that_the_broker_lacks_is_named_with_those_it_has() {
+    let port = login_broker(|_, _| {
+        let answer = SaslHandshakeResponse::default()
+            .with_error_code(ResponseError::UnsupportedSaslMechanism.code())
+            .with_mechanisms(vec![StrBytes::from_static_str("SCRAM-SHA-512")]);
+        Some(body(&answer, 1))
+    });
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "s3cret").expect("a secret");
+    let secret = Credential::read(SecretSource::File(file.path().to_owned())).expect("a secret");
+    let login = Login { mechanism: Mechanism::Plain, user: "eve".to_owned(), secret };
+    let error = Connection::open("127.0.0.1", port, &WireAccess { login: Some(&login), tls: None });
+    let error = error.expect_err("no PLAIN").to_string();
+    assert!(
+        error.contains("PLAIN") && error.contains("(it has SCRAM-SHA-512): set kafka.mechanism"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tls_listener_is_told_from_a_broker_without_encryption() {
+    let mut connection = connect(|mut stream| stream.write_all(b"\x15\x03\x03\0\x02\x02\x50").expect("sent"));
+    let error = connection.ask(0, &ApiVersionsRequest::default()).expect_err("an alert").to_string();
+    assert!(error.contains("speaks TLS") && error.contains("[kafka.tls]"), "{error}");
 }

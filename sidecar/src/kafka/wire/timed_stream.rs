@@ -6,15 +6,22 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-pub(super) struct TimedStream<'a> {
-    stream: &'a TcpStream,
+#[derive(Debug)]
+pub(super) struct TimedStream {
+    stream: TcpStream,
     limit: Duration,
     deadline: Instant,
 }
 
-impl<'a> TimedStream<'a> {
-    pub(super) fn new(stream: &'a TcpStream, limit: Duration) -> Self {
+impl TimedStream {
+    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, deadline: Instant::now() + limit }
+    }
+
+    /// Sets the deadline for the next reads and writes.
+    pub(super) fn restart(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.deadline = Instant::now() + limit;
     }
 
     /// Time until the deadline. Sockets reject a timeout of zero.
@@ -35,7 +42,7 @@ impl<'a> TimedStream<'a> {
     }
 }
 
-impl Read for TimedStream<'_> {
+impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(Some(self.left()?))?;
         let done = self.stream.read(buffer);
@@ -43,7 +50,7 @@ impl Read for TimedStream<'_> {
     }
 }
 
-impl Write for TimedStream<'_> {
+impl Write for TimedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(Some(self.left()?))?;
         let done = self.stream.write(bytes);

@@ -8,13 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 
-use crate::kafka::{Client, Group, KafkaError, LibraryLog, Member};
+use crate::kafka::{Client, Group, KafkaError, LibraryContext, Member};
 use crate::span;
 
 /// Group of the lock for topics, shared by all processes that change topics of one cluster.
@@ -90,7 +88,9 @@ pub enum LockError {
     },
     /// The brokers do not admit this process to the group.
     #[error(
-        "can't take the lock: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said})"
+        "can't take the lock: this user needs Read on group {group} and Describe on topic {LOCK_TOPIC} ({said}): \
+         kafka-acls --add --allow-principal User:NAME --operation Read --group {group}, and the same with --operation \
+         Describe --topic {LOCK_TOPIC}"
     )]
     NotJoined {
         group: String,
@@ -167,19 +167,20 @@ impl Lock {
     }
 
     fn join(client: Client, scope: LockScope, name: String) -> Result<Self, LockError> {
-        let mut config = client.library_config();
-        config
-            .set("client.id", &name)
-            .set("group.id", &scope.group)
-            .set("session.timeout.ms", SESSION.as_millis().to_string())
-            .set("heartbeat.interval.ms", "1000")
-            .set("enable.auto.commit", "false");
         let set_up = |source| KafkaError::Failed {
             brokers: client.brokers().to_owned(),
             task: "set up a lock",
             source,
         };
-        let consumer: BaseConsumer<Silent> = config.create_with_context(Silent).map_err(set_up)?;
+        let consumer = client.new_consumer(Silent, |config| {
+            config
+                .set("client.id", &name)
+                .set("group.id", &scope.group)
+                .set("session.timeout.ms", SESSION.as_millis().to_string())
+                .set("heartbeat.interval.ms", "1000")
+                .set("enable.auto.commit", "false");
+        });
+        let consumer = consumer.map_err(set_up)?;
         consumer.subscribe(&[LOCK_TOPIC]).map_err(set_up)?;
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
@@ -187,7 +188,9 @@ impl Lock {
         std::thread::spawn(span::in_current(move || {
             let _leaving = leaving;
             while !told.ended.load(Ordering::Relaxed) {
-                if let Some(Err(error)) = consumer.poll(POLL) {
+                let polled = consumer.poll(POLL);
+                consumer.context().renew(consumer.client().native_ptr());
+                if let Some(Err(error)) = polled {
                     tracing::debug!(error = %error, "member of the lock's group reports an error");
                     if is_refusal(&error) {
                         // Keeps the first reason.
@@ -239,16 +242,10 @@ fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     code.is_some_and(|code| matches!(code, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed))
 }
 
-/// Context of a member that takes none of its assigned partitions.
+/// A member that takes none of its assigned partitions.
 struct Silent;
 
-impl ClientContext for Silent {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        LibraryLog.log(level, facility, message);
-    }
-}
-
-impl ConsumerContext for Silent {
+impl ConsumerContext for LibraryContext<Silent> {
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,

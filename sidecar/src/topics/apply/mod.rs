@@ -200,7 +200,12 @@ fn refused(change: &TopicChange, refusal: &Refusal) -> StepOutcome {
         }
         (RDKafkaErrorCode::InvalidConfig, _) => "correct its config in the topics file".to_owned(),
         (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed, _) => {
-            format!("this user needs the right {}", right(change))
+            let (operation, alternative) = right(change);
+            let topic = change.topic();
+            format!(
+                "this user needs the right {operation} on topic {topic}{alternative}: \
+                 kafka-acls --add --allow-principal User:NAME --operation {operation} --topic {topic}"
+            )
         }
         (RDKafkaErrorCode::TopicDeletionDisabled, _) => "set delete.topic.enable on the brokers".to_owned(),
         _ if refusal.is_in_doubt() => "it may have been executed: plan again".to_owned(),
@@ -209,15 +214,13 @@ fn refused(change: &TopicChange, refusal: &Refusal) -> StepOutcome {
     StepOutcome::Failed { reason: format!("{refusal}: {next}") }
 }
 
-/// The right that Kafka's authorizer requires.
-fn right(change: &TopicChange) -> String {
+/// The operation on the topic that Kafka's authorizer requires, and an alternative to it.
+fn right(change: &TopicChange) -> (&'static str, &'static str) {
     match change {
-        TopicChange::Create(topic) => format!("Create on topic {} or on the cluster", topic.name),
-        TopicChange::AddPartitions { name, .. } => format!("Alter on topic {name}"),
-        TopicChange::SetConfig { name, .. } | TopicChange::ResetConfig { name, .. } => {
-            format!("AlterConfigs on topic {name}")
-        }
-        TopicChange::Delete { name, .. } => format!("Delete on topic {name}"),
+        TopicChange::Create(_) => ("Create", " or on the cluster"),
+        TopicChange::AddPartitions { .. } => ("Alter", ""),
+        TopicChange::SetConfig { .. } | TopicChange::ResetConfig { .. } => ("AlterConfigs", ""),
+        TopicChange::Delete { .. } => ("Delete", ""),
     }
 }
 

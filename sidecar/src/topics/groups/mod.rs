@@ -167,7 +167,9 @@ pub(crate) async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaE
     }
     let asked = groups.into_iter().map(|(group, starts)| async move {
         let first = client.first_messages(&starts).await?;
-        Ok(first.into_iter().map(|(place, first)| ((group.clone(), place), first)).collect::<Vec<_>>())
+        Ok::<_, KafkaError>(
+            first.into_iter().map(|(place, first)| ((group.clone(), place), first)).collect::<Vec<_>>(),
+        )
     });
     let asked: Vec<_> = asked.collect();
     let first: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;

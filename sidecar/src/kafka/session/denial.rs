@@ -1,0 +1,49 @@
+//! Rights that a request needs, for a user whom the brokers deny it.
+
+use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::Brokers;
+
+/// Kind of the resource of a right, as options of `kafka-acls` name it.
+#[derive(Clone, Copy)]
+enum Resource {
+    Topic,
+    Group,
+    Cluster,
+}
+
+/// Returns the missing right and the command that gives it; `None` if the error is another one.
+pub(in crate::kafka) fn denial(brokers: &Brokers, task: &str, error: &LibraryError) -> Option<String> {
+    let denied = match error.rdkafka_error_code()? {
+        RDKafkaErrorCode::TopicAuthorizationFailed => Resource::Topic,
+        RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group,
+        RDKafkaErrorCode::ClusterAuthorizationFailed => Resource::Cluster,
+        _ => return None,
+    };
+    let operation = match (task, denied) {
+        ("describe the configs of topics", _) => "DescribeConfigs",
+        ("commit a group's offsets", Resource::Group) => "Read",
+        (
+            "read a topic to its end" | "read a topic's newest messages" | "read a message of each partition",
+            _,
+        ) => "Read",
+        _ => "Describe",
+    };
+    let (resource, option) = match denied {
+        Resource::Topic => ("the topic", "--topic TOPIC"),
+        Resource::Group => ("the group", "--group GROUP"),
+        Resource::Cluster => ("the cluster", "--cluster"),
+    };
+    Some(format!("this user needs {operation} on {resource}: {}", command(brokers, operation, option)))
+}
+
+/// The command that gives the user of the config a right.
+fn command(brokers: &Brokers, operation: &str, option: &str) -> String {
+    let user = brokers.access.login.as_ref().map(|login| login.user.as_str()).filter(|user| !user.is_empty());
+    format!(
+        "kafka-acls --bootstrap-server {} --add --allow-principal User:{} --operation {operation} {option}",
+        brokers.list(),
+        user.unwrap_or("NAME"),
+    )
+}
