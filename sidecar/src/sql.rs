@@ -142,6 +142,7 @@ files![
     "inspect/old_parts.sql",
     "inspect/profile_settings.sql",
     "inspect/reach.sql",
+    "inspect/reading.sql",
     "inspect/readonly.sql",
     "inspect/setting_defaults.sql",
     "inspect/stored_rows.sql",

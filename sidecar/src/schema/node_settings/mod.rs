@@ -4,6 +4,7 @@
 //! `<default_profile>`, else `default`), independent of the profile of posthouse's user. `<kafka>`
 //! and the rest of config.xml can't be read through SQL.
 
+mod broker_access;
 mod collection;
 mod profile;
 mod rules;
@@ -79,6 +80,7 @@ pub(crate) async fn node_settings(cluster: &Cluster) -> anyhow::Result<Vec<Setti
     for node in &cluster.all_nodes {
         findings.extend(read(&cluster.config, node).await?);
         findings.extend(collection::findings(&cluster.config, node).await?);
+        findings.extend(broker_access::finding(&cluster.config, node).await?);
         findings.extend(parses_garbage(node).await?);
     }
     Ok(findings)
