@@ -92,6 +92,7 @@ mod secure_rights;
 mod secure_hostile_postgres;
 mod secure_postgres;
 mod secure_postgres_rights;
+mod secure_kafka;
 mod settings;
 mod shard_choice;
 mod sources;
@@ -163,6 +164,7 @@ fn main() -> ExitCode {
         ("sources", sources::TESTS),
         ("network", network::TESTS),
         ("schema", schema::TESTS),
+        ("secure_kafka", secure_kafka::TESTS),
         ("drift", drift::TESTS),
         ("convergence", convergence::TESTS),
         ("adopt", adopt::TESTS),

@@ -203,6 +203,7 @@ fn write_config(
         fetch_bytes => options.fetch_bytes,
         merge_tree => &options.merge_tree,
         extra => &options.xml,
+        extra_kafka => &options.kafka_xml,
     };
     template::write(
         &seat.dir.join("config.xml"),

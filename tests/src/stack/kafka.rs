@@ -13,9 +13,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataBroker;
 
 use super::java::{QUICK_START, java};
+use super::listeners::{EncryptedListener, Listeners};
 use super::ports::{self, Port};
 use super::server::{Launch, OnEnd, Server, StopBy};
-use super::spec::StackSpec;
+use super::spec::{StackSpec, User};
 use super::{process, template};
 
 /// 22 characters of base64. Brokers of one cluster have one id.
@@ -45,6 +46,10 @@ struct Seat {
     port: Port,
     /// The listener with logins, if the stack has users.
     guarded: Option<Port>,
+    /// The encrypted listeners, if the stack has them.
+    encrypted: Option<Listeners>,
+    /// Users with a SCRAM password.
+    scram_users: Vec<User>,
     /// Broker 1 is the controller too.
     controller: Option<Port>,
     dir: PathBuf,
@@ -63,8 +68,15 @@ impl Broker {
             .map(|id| {
                 let (port, dir) = (ports::reserve()?, scratch.join(format!("kafka{id}")));
                 let guarded = if logins.is_empty() { None } else { Some(ports::reserve()?) };
-                let seat = Seat { id, port, guarded, controller: controller.take(), dir };
+                let encrypted = spec.certificates.as_ref().map(|_| Listeners::reserve()).transpose()?;
+                let scram_users = if encrypted.is_some() { spec.users.clone() } else { Vec::new() };
+                let seat =
+                    Seat { id, port, guarded, encrypted, scram_users, controller: controller.take(), dir };
                 fs::create_dir_all(&seat.dir)?;
+                let encrypted = match (&seat.encrypted, &spec.certificates) {
+                    (Some(listeners), Some(certificates)) => listeners.values(certificates, &spec.users)?,
+                    _ => Vec::new(),
+                };
                 let values = context! {
                     id,
                     controller => seat.controller.is_some(),
@@ -72,6 +84,7 @@ impl Broker {
                     port => seat.port.number(),
                     guarded_port => seat.guarded.as_ref().map(Port::number),
                     logins => logins.join(" "),
+                    encrypted,
                     data => seat.dir.join("data").to_str().context("the scratch folder's path is not UTF-8")?,
                     internal_replicas => spec.brokers.min(INTERNAL_REPLICAS),
                 };
@@ -104,6 +117,11 @@ impl Broker {
         if self.seat.controller.is_some() {
             tool.arg("--standalone");
         }
+        for User { name, password } in &self.seat.scram_users {
+            for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+                tool.arg("--add-scram").arg(format!("{mechanism}=[name={name},password={password}]"));
+            }
+        }
         process::run(tool, &self.seat.dir.join("format.log"), FORMAT_LIMIT, || ())
     }
 
@@ -115,6 +133,11 @@ impl Broker {
     /// `host:port` of the listener with logins, if the stack has users.
     pub fn guarded_address(&self) -> Option<String> {
         Some(format!("127.0.0.1:{}", self.seat.guarded.as_ref()?.number()))
+    }
+
+    /// `localhost:port` of an encrypted listener, if the stack has them.
+    pub fn encrypted_address(&self, listener: EncryptedListener) -> Option<String> {
+        Some(format!("localhost:{}", self.seat.encrypted.as_ref()?.port(listener)?))
     }
 
     /// Its folder, with server.properties, data and log.

@@ -10,6 +10,7 @@
 //! With or without the stack, tests start an [`S3Server`] in their own process, and a [`Proxy`] to
 //! simulate a bad network before any server.
 
+mod broker_certificates;
 mod cache;
 mod clickhouse;
 mod config;
@@ -18,6 +19,7 @@ mod hostile;
 mod http;
 mod java;
 mod kafka;
+mod listeners;
 mod local;
 mod machine;
 mod nobody;
@@ -48,11 +50,13 @@ use scratch::Scratch;
 
 use crate::secrets;
 
+pub use broker_certificates::{BrokerCertificates, CERTIFIED_USER};
 pub use clickhouse::{CLUSTER, Node};
 pub use config::TOPICS_TOML;
 pub use engine::{Engine, server_binary};
 pub use hostile::{HostileNode, Malice};
 pub use kafka::Broker;
+pub use listeners::EncryptedListener;
 pub use local::LocalEngine;
 pub use postgres::{PASSWORD, Postgres, USER};
 pub use progress::Progress;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 
 use crate::secrets;
+use super::broker_certificates::BrokerCertificates;
 
 /// The servers of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct StackSpec {
     pub brokers: usize,
     /// Users of the guarded listener, see [`StackSpec::guarded`]. The open listener needs no login.
     pub users: Vec<User>,
+    /// Certificates of the encrypted listeners, see [`StackSpec::encrypted`].
+    pub certificates: Option<BrokerCertificates>,
     pub postgres: bool,
     /// The same for every ClickHouse node.
     pub nodes: NodeOptions,
@@ -44,6 +47,7 @@ pub struct NodeOptions {
     pub(crate) xml: Vec<String>,
     pub(crate) users_xml: Vec<String>,
     pub(crate) profiles_xml: Vec<String>,
+    pub(crate) kafka_xml: Vec<String>,
     pub(crate) fetch_bytes: u32,
 }
 
@@ -67,6 +71,7 @@ impl StackSpec {
             shards: weights.iter().map(|&weight| ShardSpec { weight, replicas: 1 }).collect(),
             brokers: 1,
             users: Vec::new(),
+            certificates: None,
             postgres: false,
             nodes: NodeOptions::default(),
         }
@@ -91,6 +96,13 @@ impl StackSpec {
             secrets::register(user.password);
         }
         self.users = users.to_vec();
+        self
+    }
+
+    /// Adds encrypted listeners to every broker, for the users of [`StackSpec::guarded`]. They log
+    /// in by PLAIN and SCRAM with the same password, and by tokens without a signature.
+    pub fn encrypted(mut self, certificates: &BrokerCertificates) -> Self {
+        self.certificates = Some(certificates.clone());
         self
     }
 
@@ -130,6 +142,7 @@ impl Default for NodeOptions {
             xml: Vec::new(),
             users_xml: Vec::new(),
             profiles_xml: Vec::new(),
+            kafka_xml: Vec::new(),
             fetch_bytes: FETCH_BYTES,
         };
         none
@@ -167,6 +180,12 @@ impl NodeOptions {
     /// Adds XML inside `<clickhouse>` of the node's config.xml.
     pub fn xml(mut self, snippet: &str) -> Self {
         self.xml.push(snippet.into());
+        self
+    }
+
+    /// Adds XML inside `<kafka>` of the node's config.xml, for example the login of its consumers.
+    pub fn kafka_xml(mut self, snippet: &str) -> Self {
+        self.kafka_xml.push(snippet.into());
         self
     }
 
