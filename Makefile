@@ -67,6 +67,8 @@ down: tools ## stop the stack of `make up` or `make demo KEEP=1`
 tools:
 	@$(call need,cargo,curl --proto '=https' -sSf https://sh.rustup.rs | sh)
 	@$(call need,cc,apt-get install -y build-essential (macOS: xcode-select --install))
+	@pkg-config --exists openssl 2>/dev/null || [ -e /usr/include/openssl/ssl.h ] || [ -n "$$OPENSSL_DIR" ] || { \
+		echo "OpenSSL's headers are missing; install them with: apt-get install -y libssl-dev pkg-config (macOS: brew install openssl@3 pkg-config), or compile OpenSSL from source with: cargo build --features posthouse/vendored-openssl" >&2; exit 1; }
 
 # Other tools of the servers are checked when they start. A missing one is named with its install
 # command.
