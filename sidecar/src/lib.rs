@@ -4,10 +4,8 @@
 // write instead.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-#[allow(dead_code)]
 mod secret;
 mod config;
-#[allow(dead_code)]
 mod tls;
 mod sql;
 mod backoff;

@@ -2,9 +2,7 @@
 
 pub(crate) mod reader;
 pub(crate) mod rules;
-#[allow(dead_code)]
 mod credentials;
-#[allow(dead_code)]
 mod tls;
 mod kafka;
 mod renamed;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::bindings::rd_kafka_ConfigSource_t as ConfigSource;
-use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
@@ -111,11 +110,7 @@ impl Client {
         for names in names.chunks(DESCRIBED_AT_ONCE) {
             let (client, names) = (self.clone(), names.to_vec());
             let asked = tokio::task::spawn_blocking(span::in_current(move || {
-                let session = client.session();
-                // SAFETY: the library's client lives as long as the session, which this closure
-                // holds.
-                let library = unsafe { &*session.admin.client().native_ptr() };
-                native::describe_configs(library, &names, ANSWER_LIMIT)
+                native::describe_configs(client.session().library(), &names, ANSWER_LIMIT)
             }));
             let described = match asked.await.map_err(|_| KafkaError::Task(TASK))? {
                 Ok(described) => described,

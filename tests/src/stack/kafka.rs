@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use minijinja::context;
+use minijinja::value::Serde;
+use minijinja::{Value, context};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataBroker;
@@ -84,7 +85,7 @@ impl Broker {
                     port => seat.port.number(),
                     guarded_port => seat.guarded.as_ref().map(Port::number),
                     logins => logins.join(" "),
-                    encrypted,
+                    encrypted => Value::from(Serde(encrypted)),
                     data => seat.dir.join("data").to_str().context("the scratch folder's path is not UTF-8")?,
                     internal_replicas => spec.brokers.min(INTERNAL_REPLICAS),
                 };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-use crate::secrets;
 use super::broker_certificates::BrokerCertificates;
+use crate::secrets;
 
 /// The servers of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -201,7 +201,7 @@ impl HttpConnector for Connected {
 /// Installs ring as the TLS provider of the process, unless a provider is installed already.
 fn install_crypto() {
     static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    INSTALL.call_once(crate::tls::install_provider);
 }
 
 fn options() -> ClientOptions {

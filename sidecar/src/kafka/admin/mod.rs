@@ -12,6 +12,7 @@ use rdkafka::types::RDKafka;
 
 use self::request::{ConfigChange, NewTopic, Refusal};
 use super::native::{self, Answers};
+use super::session::BrokerSession;
 use super::{Client, KafkaError};
 use crate::span;
 
@@ -68,13 +69,17 @@ impl Client {
         ask: impl FnOnce(&RDKafka) -> Result<Answers, Refusal> + Send + 'static,
     ) -> Result<Answers, KafkaError> {
         let client = self.clone();
-        let asked = tokio::task::spawn_blocking(span::in_current(move || {
-            let session = client.session();
-            // SAFETY: the library's client lives as long as the session, which this closure holds.
-            ask(unsafe { &*session.admin.client().native_ptr() })
-        }));
+        let asked = tokio::task::spawn_blocking(span::in_current(move || ask(client.session().library())));
         let answers = asked.await.map_err(|_| KafkaError::Task(task))?;
         answers.map_err(|refusal| KafkaError::Refused { brokers: self.brokers().to_owned(), task, refusal })
+    }
+}
+
+impl BrokerSession {
+    /// The library's client, for requests that the crate lacks.
+    pub(super) fn library(&self) -> &RDKafka {
+        // SAFETY: the library's client lives as long as this session.
+        unsafe { &*self.admin.client().native_ptr() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Context of every client of librdkafka: log, faults, tokens, changed passwords.
 
+#![allow(unsafe_code)]
+
 use std::error::Error;
 use std::ffi::{CString, c_char};
 use std::ptr;
