@@ -175,9 +175,11 @@ mod tests {
             match (data_type, data_type.width()) {
                 (_, Some(width)) => [vec![1], vec![0; width - 1]].concat(),
                 (Type::Array(item), _) => [value(Type::UInt64), value(*item)].concat(),
-                _ => text(b"x"),
+                _ => text(b"generation"),
             }
         }
+        let folder = tempfile::tempdir().unwrap();
+        crate::functions::index::use_empty_index(folder.path());
         for function in FUNCTIONS {
             let mut block = vec![u8::try_from(function.arguments.len()).unwrap(), 1];
             for argument in function.arguments {

@@ -19,7 +19,7 @@ pub(crate) struct Tls {
     pub(crate) verification: Verification,
 }
 
-/// A certificate with its key, as PEM files. They are read again when they change.
+/// A certificate with its key, as PEM files. A changed file is read before the next connection.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TlsIdentity {
     /// The certificate, followed by its intermediate CAs.

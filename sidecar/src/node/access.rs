@@ -30,7 +30,7 @@ pub(super) struct NodeAccess {
     url: Url,
     clients: NodeClients,
     password: Option<Credential>,
-    /// Held while the password is read again, so that one request does it for all.
+    /// Held while the source of the password is read, so that one request does it for all.
     rereading: Mutex<()>,
     pub(super) timeout: Duration,
 }

@@ -33,7 +33,7 @@ pub(crate) struct Query<'n> {
     statement: NodeStatement,
 }
 
-/// A statement that can be sent again.
+/// A statement that can be repeated.
 struct NodeStatement {
     sql: String,
     params: Vec<(String, Result<Value, serde_json::Error>)>,

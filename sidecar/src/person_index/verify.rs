@@ -75,7 +75,7 @@ fn compare(
     mut table: SortedEntries,
     mut compared: IndexComparison,
 ) -> anyhow::Result<IndexComparison> {
-    let mut index = Newest::open(folder, manifest)?.peekable();
+    let mut index = NewestEntries::open(folder, manifest)?.peekable();
     for row in table.by_ref() {
         let row = row?;
         compared.compared += 1;
@@ -99,7 +99,7 @@ fn person(version: Version) -> Option<u128> {
 
 /// Returns the next entry if its id is as wanted, or if it can't be read.
 fn next_if(
-    index: &mut Peekable<Newest>,
+    index: &mut Peekable<NewestEntries>,
     is_wanted: impl Fn(Hashed) -> bool,
 ) -> anyhow::Result<Option<Entry>> {
     index.next_if(|entry| entry.as_ref().map_or(true, |entry| is_wanted(entry.id))).transpose()
@@ -108,12 +108,12 @@ fn next_if(
 type Entries = Box<dyn Iterator<Item = anyhow::Result<Entry>> + Send>;
 
 /// The newest entry of each id, in the order of the hashes.
-struct Newest {
+struct NewestEntries {
     /// From old to new.
     files: Vec<Peekable<Entries>>,
 }
 
-impl Newest {
+impl NewestEntries {
     fn open(folder: &IndexFolder, manifest: &Manifest) -> anyhow::Result<Self> {
         let open = |name: &posthouse_udf::snapshot::FileName| {
             let mut file = SnapshotFile::open(&name.path(&folder.path), &manifest.identity)?;
@@ -125,7 +125,7 @@ impl Newest {
     }
 }
 
-impl Iterator for Newest {
+impl Iterator for NewestEntries {
     type Item = anyhow::Result<Entry>;
 
     fn next(&mut self) -> Option<anyhow::Result<Entry>> {

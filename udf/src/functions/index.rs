@@ -80,7 +80,7 @@ pub const INDEX_FOLDER: &str = "posthouse-persons";
 thread_local! {
     static INDEX: RefCell<Option<PersonIndex>> = const { RefCell::new(None) };
     #[cfg(test)]
-    pub(super) static TEST_FOLDER: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+    static TEST_FOLDER: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
 }
 
 /// A field that an index does not have.
@@ -187,6 +187,26 @@ fn person(found: Found) -> u128 {
         Found::Person(person_id) => person_id,
         Found::Unknown => UNKNOWN,
     }
+}
+
+/// Makes an empty index, which the functions of this thread read until `folder` is removed.
+#[cfg(test)]
+pub(crate) fn use_empty_index(folder: &std::path::Path) {
+    use crate::snapshot::{FileName, Identity, Manifest, VersionRange, write_file};
+
+    let (identity, name) = (Identity { seed: 1, source: 1 }, FileName(1));
+    write_file(&name.path(folder), identity, VersionRange::of(0), 0, []).unwrap();
+    let manifest = Manifest {
+        identity,
+        generation: 7,
+        published_ms: 1,
+        fresh_ms: 1,
+        offsets: Vec::new(),
+        files: vec![name],
+        shared_keys: Vec::new(),
+    };
+    manifest.publish(folder).unwrap();
+    TEST_FOLDER.set(Some(folder.to_owned()));
 }
 
 fn now_ms() -> u64 {

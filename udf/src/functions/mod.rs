@@ -3,7 +3,7 @@
 //! XML, docs, tests and benchmarks are generated from it.
 
 mod events;
-mod index;
+pub(crate) mod index;
 mod persons;
 mod sharding;
 

@@ -42,7 +42,7 @@ impl VersionRange {
     }
 }
 
-/// A version above the smallest one, with the deletion in its last bit, so that the order is that of
+/// A version above the smallest one, with the deletion in its last bit. Their order is that of
 /// [`Version`].
 fn encode_version(version: i64, is_deleted: bool, min: i64) -> u128 {
     let above = u128::try_from(i128::from(version) - i128::from(min)).unwrap_or_default();

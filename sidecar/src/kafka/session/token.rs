@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::secret::Secret;
 
-/// Life of a token that does not say how long it lives. It is read again when most of it is over.
+/// Life of a token that does not say how long it lives. It is renewed when most of it is over.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
 /// Name of the user in the library's log, if the token has none.
 const UNKNOWN_USER: &str = "posthouse";

@@ -296,7 +296,7 @@ mod tests {
             (RDKafkaErrorCode::InvalidReplicationFactor, "fewer brokers are up than replication_factor"),
             (
                 RDKafkaErrorCode::TopicAuthorizationFailed,
-                "needs the right Create on topic a or on the cluster",
+                "kafka-acls --add --allow-principal User:NAME --operation Create --topic a",
             ),
             (RDKafkaErrorCode::RequestTimedOut, "may have been executed: plan again"),
         ];
