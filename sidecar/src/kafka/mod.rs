@@ -202,7 +202,7 @@ impl Client {
         if let Some(denial) = session::denial(&self.brokers, task, &source) {
             return KafkaError::Denied { brokers, task, denial };
         }
-        let Some(code) = source.rdkafka_error_code() else {
+        let Some(code) = session::error_code(&source) else {
             return KafkaError::Failed { brokers, task, source };
         };
         tracing::debug!(task, error = %source, "request failed");

@@ -15,7 +15,7 @@ enum Resource {
 
 /// Returns the missing right and the command that gives it; `None` if the error is another one.
 pub(in crate::kafka) fn denial(brokers: &Brokers, task: &str, error: &LibraryError) -> Option<String> {
-    let denied = match error.rdkafka_error_code()? {
+    let denied = match error_code(error)? {
         RDKafkaErrorCode::TopicAuthorizationFailed => Resource::Topic,
         RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group,
         RDKafkaErrorCode::ClusterAuthorizationFailed => Resource::Cluster,
@@ -36,6 +36,14 @@ pub(in crate::kafka) fn denial(brokers: &Brokers, task: &str, error: &LibraryErr
         Resource::Cluster => ("the cluster", "--cluster"),
     };
     Some(format!("this user needs {operation} on {resource}: {}", command(brokers, operation, option)))
+}
+
+/// The library's code in an error. The crate leaves it out for admin requests.
+pub(in crate::kafka) fn error_code(error: &LibraryError) -> Option<RDKafkaErrorCode> {
+    match error {
+        LibraryError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
 }
 
 /// The command that gives the user of the config a right.

@@ -20,7 +20,7 @@ use crate::config::{HostPort, Kafka, KafkaAccess, Mechanism, Tls, Verification};
 use crate::tls::{self, TlsError};
 
 pub(crate) use self::context::LibraryContext;
-pub(super) use self::denial::denial;
+pub(super) use self::denial::{denial, error_code};
 pub(super) use self::diagnosis::diagnose;
 
 /// Addresses, login and encryption of the brokers of one config.
@@ -68,6 +68,9 @@ impl Brokers {
     /// # Errors
     /// [`KafkaError::Tls`] if a file of TLS can't be used.
     pub(super) fn library_config(&self) -> Result<ClientConfig, TlsError> {
+        // This leaves out OpenSSL's cleanup at the end of the process. Threads of the library still
+        // use OpenSSL then, and a command ended with a segmentation fault.
+        openssl::init();
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.list())
