@@ -1,6 +1,5 @@
 //! `[daemon]`: the HTTP interface of a running posthouse, and its protection.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::credentials::CredentialKeys;
@@ -66,7 +65,7 @@ impl Daemon {
             let problem = "proves nothing about the client: add client_ca_file, or give daemon.token_file";
             table.fault("tls", problem);
         }
-        if daemon.token.is_some() && daemon.tls.is_none() && !is_loopback(&daemon.listen) {
+        if daemon.token.is_some() && daemon.tls.is_none() && !daemon.listen.is_loopback() {
             table.warn("listen", "clients send the token in the clear: add [daemon.tls]");
         }
         daemon
@@ -74,7 +73,7 @@ impl Daemon {
 
     /// Whether a client must prove itself, or `listen` is reachable from this machine only.
     pub(crate) fn may_listen_at(&self, listen: &HostPort) -> bool {
-        is_loopback(listen) || self.is_protected()
+        listen.is_loopback() || self.is_protected()
     }
 
     /// Whether a client must prove itself.
@@ -86,12 +85,6 @@ impl Daemon {
 /// The next steps for an address that other machines reach.
 pub(crate) const UNPROTECTED: &str = "other machines reach this address, so clients must prove themselves: give \
     daemon.token_file or set POSTHOUSE_HTTP_TOKEN, or give [daemon.tls] with client_ca_file, or listen at 127.0.0.1";
-
-/// Whether only this machine reaches the address.
-fn is_loopback(address: &HostPort) -> bool {
-    let ip = address.host.parse::<IpAddr>();
-    ip.map_or(address.host == "localhost", |ip| ip.to_canonical().is_loopback())
-}
 
 fn http_tls(table: &mut ConfigTable<'_>, base: &Path) -> Option<HttpTls> {
     let certificate = table.required("certificate_file", r#""posthouse.crt""#, rules::path);

@@ -1,6 +1,5 @@
 //! The `kafka` section: brokers, login and encryption.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -152,7 +151,7 @@ fn login(table: &mut ConfigTable<'_>, base: &Path) -> Option<Login> {
 
 /// Warns if the login crosses a network without encryption.
 fn warn_of_plain_connections(table: &ConfigTable<'_>, login: &Login, brokers: &[HostPort]) {
-    let Some(remote) = brokers.iter().find(|broker| !is_loopback(&broker.host)) else { return };
+    let Some(remote) = brokers.iter().find(|broker| !broker.is_loopback()) else { return };
     let (key, danger) = match login.mechanism {
         Mechanism::Plain => ("user", "the password of this user can be read"),
         Mechanism::OauthBearer => ("mechanism", "the token can be read"),
@@ -163,8 +162,4 @@ fn warn_of_plain_connections(table: &ConfigTable<'_>, login: &Login, brokers: &[
         remote.host
     );
     table.warn(key, problem);
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -20,6 +20,7 @@ mod sections;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -269,6 +270,14 @@ pub struct HostPort {
     pub host: String,
     /// Never 0.
     pub port: u16,
+}
+
+impl HostPort {
+    /// Whether the address is of this machine alone.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<IpAddr>();
+        ip.map_or(self.host == "localhost", |ip| ip.to_canonical().is_loopback())
+    }
 }
 
 impl fmt::Display for HostPort {

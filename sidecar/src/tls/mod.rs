@@ -8,14 +8,14 @@ mod server;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 
 use self::identity::ChangingIdentity;
 pub(crate) use self::identity::decrypted_key;
 pub(crate) use self::server::{ClientCertificates, server_config};
-use self::verifier::{AuthorityVerifier, NoVerifier};
+use self::verifier::NamelessVerifier;
 use crate::config::{Tls, Verification};
 
 /// Why no TLS connection can be set up.
@@ -58,8 +58,8 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let config = match tls.verification {
         Verification::Full => config.with_root_certificates(trust::roots(tls)?),
-        Verification::Authority => dangerous(config, AuthorityVerifier::new(trust::roots(tls)?, provider)),
-        Verification::None => dangerous(config, NoVerifier::new(provider)),
+        Verification::Authority => accept_any_name(config, Some(trust::roots(tls)?), provider),
+        Verification::None => accept_any_name(config, None, provider),
     };
     Ok(match &tls.identity {
         Some(identity) => config.with_client_cert_resolver(Arc::new(ChangingIdentity::read(identity)?)),
@@ -69,10 +69,12 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
 
 type ConfigBuilder<State> = rustls::ConfigBuilder<ClientConfig, State>;
 
-fn dangerous(
+fn accept_any_name(
     config: ConfigBuilder<rustls::WantsVerifier>,
-    verifier: impl rustls::client::danger::ServerCertVerifier + 'static,
+    authorities: Option<RootCertStore>,
+    provider: Arc<CryptoProvider>,
 ) -> ConfigBuilder<rustls::client::WantsClientCert> {
+    let verifier = NamelessVerifier { authorities, provider };
     config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
 }
 
