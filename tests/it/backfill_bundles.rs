@@ -17,7 +17,6 @@ tests! {
     Shared small_files_are_loaded_as_one_and_once,
     Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
     Shared a_bundle_that_another_load_has_overtaken_holds_no_file,
-    Shared a_bundle_is_not_overtaken_by_one_that_was_overtaken_itself,
     Shared some_files_of_a_bundle_are_proven_after_merges,
     Shared rejected_rows_of_small_files_name_their_file,
     Shared every_broken_file_is_reported_at_once,
@@ -186,47 +185,6 @@ fn a_bundle_that_another_load_has_overtaken_holds_no_file(site: &mut Site<'_>) -
     ensure!(done["stored"] == rows && done["proof"]["found"] == ROWS, "{done:#}");
     ensure!(loaded(site, &apart)?["stored"] == 0, "rows were stored again");
     has_rows(site, ROWS)
-}
-
-fn a_bundle_is_not_overtaken_by_one_that_was_overtaken_itself(site: &mut Site<'_>) -> anyhow::Result<()> {
-    // GIVEN three files, each loaded on its own
-    site.apply()?;
-    let folder = tempfile::tempdir()?;
-    hourly(site.name(), &folder, UNTIL)?;
-    let [a, b, c] =
-        ["07", "08", "09"].map(|hour| folder.path().join(format!("2026/03/10/{hour}/00.parquet")));
-    let mut rows = 0;
-    for path in [&a, &b, &c] {
-        let done = loaded(site, path)?;
-        rows += done["stored"].as_u64().context("rows")?;
-    }
-    // GIVEN a late run of the first two, and then one of the last two, both killed before a row
-    // was sent: no other record of these two is left
-    for (id, seconds, locations) in [("x", 1, [&a, &b]), ("y", 2, [&b, &c])] {
-        let [first, second] = locations.map(|path| path.display().to_string());
-        site.query(&format!(
-            "INSERT INTO {{db}}.backfill_files SELECT * REPLACE ('{id}' AS file, '{id}' AS job, 2 AS bundle_files, \
-             now64(3) + {seconds} AS at) FROM {{db}}.backfill_files WHERE (location IN ('{first}', '{second}')) \
-             AND (bundle_files = 1) SETTINGS distributed_foreground_insert = 1"
-        ))?;
-    }
-    let others = format!("(location IN ('{}', '{}')) AND (bundle_files = 1)", b.display(), c.display());
-    for path in [&b, &c] {
-        let own = format!("(location = '{}') AND (bundle_files = 1)", path.display());
-        let id = site.query(&format!("SELECT any(file) FROM {{db}}.backfill_files WHERE {own}"))?;
-        everywhere(site, &format!("ALTER TABLE {{db}}.sharded_backfill_ledger DELETE WHERE file = '{id}'"))?;
-        let rows = format!("uuid IN (SELECT toUUID(uuid) FROM file('{}'))", path.display());
-        everywhere(site, &format!("ALTER TABLE {{db}}.sharded_events DELETE WHERE {rows}"))?;
-    }
-    everywhere(site, &format!("ALTER TABLE {{db}}.sharded_backfill_files DELETE WHERE {others}"))?;
-    // WHEN the last file is loaded alone THEN it belongs to the last run, because a load has
-    // overtaken the one before
-    let refused = run(site, &c)?;
-    ensure!(refused.code == 1 && refused.stderr.contains("together with 1 file"), "{refused}");
-    // WHEN both are loaded THEN each row is stored once
-    all_loaded(site, &[&b, &c])?;
-    all_loaded(site, &[&a, &b, &c])?;
-    site.answers(STORED, &format!("{rows}\t{rows}\t0"), LIMIT)
 }
 
 fn some_files_of_a_bundle_are_proven_after_merges(site: &mut Site<'_>) -> anyhow::Result<()> {

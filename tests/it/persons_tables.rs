@@ -30,6 +30,8 @@ fn a_table_whose_deletions_tell_too_little_is_refused_with_what_mends_it(
     // THEN it logs the statements to run for both tables
     let log =
         daemon.says("ALTER TABLE \"public\".\"posthog_persondistinctid\" REPLICA IDENTITY USING INDEX")?;
+    // An event of the log is one line.
+    let log = log.replace("\\n", "\n");
     let statements: Vec<&str> = log.lines().map(str::trim).filter(|line| line.ends_with(';')).collect();
     ensure!(statements.len() >= 4, "{log}");
     // WHEN they are run one by one
