@@ -38,7 +38,7 @@ fn older() -> anyhow::Result<Option<LocalEngine>> {
 
 fn an_older_engine_gets_every_golden_vector() -> anyhow::Result<()> {
     let Some(engine) = older()? else { return Ok(()) };
-    for function in FUNCTIONS {
+    for function in FUNCTIONS.iter().filter(|function| !function.examples.is_empty()) {
         // WHEN the examples of the registry are queried
         let columns: Vec<_> = function
             .examples
