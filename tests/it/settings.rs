@@ -30,7 +30,7 @@ fn wrong_answers(functions: &[&Function]) -> String {
 
 fn types_in_binary_are_refused_at_once(site: &mut Site<'_>) -> anyhow::Result<()> {
     site.must(&["udf", "install"])?;
-    for function in FUNCTIONS {
+    for function in FUNCTIONS.iter().filter(|function| !function.examples.is_empty()) {
         let question = format!("SELECT {}", wrong_answers(&[function]));
         // WHEN a query writes or reads types in binary, which ClickHouse then does on the pipe too
         for (setting, reason) in [
