@@ -182,7 +182,7 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
             "ALTER DELETE ON DATABASE.sharded_events",
             "SELECT ON system.processes",
         ],
-        optional: &[],
+        optional: &[("SELECT ON system.merges", "an undo that has to wait for a merge ends with an error")],
     },
     CommandRights {
         name: "persons_squash",
