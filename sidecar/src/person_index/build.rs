@@ -48,6 +48,7 @@ pub(crate) async fn build(
 ) -> anyhow::Result<BuildReport> {
     let path = folder::path(node).with_context(|| format!("the disk of node {} is elsewhere", node.name))?;
     let folder = IndexFolder::lock(path)?;
+    folder.clean()?;
     let identity = new_identity(&cluster.config);
     let begun = now_ms();
     let sorted = sorted(cluster, node, &folder, identity, progress).await?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -23,6 +23,16 @@ pub(super) fn path(node: &Node) -> Option<PathBuf> {
     node.files.as_ref().map(|files| files.user_scripts_path.join(INDEX_FOLDER))
 }
 
+/// Refuses a link and a folder of another user: user scripts often belong to the user of the server,
+/// and a planted link would lead changes of modes and removals elsewhere.
+fn check_own(path: &Path) -> anyhow::Result<()> {
+    let found = fs::symlink_metadata(path).with_context(|| format!("can't read {}", path.display()))?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        bail!("{} is a link or belongs to another user: remove it, the index is built again", path.display());
+    }
+    Ok(())
+}
+
 /// The folder of an index that only this process writes.
 pub(super) struct IndexFolder {
     pub(super) path: PathBuf,
@@ -31,13 +41,17 @@ pub(super) struct IndexFolder {
 }
 
 impl IndexFolder {
-    /// Makes the folder, locks it, and removes what a crash has left in it.
+    /// Makes the folder, and locks it.
     ///
     /// # Errors
-    /// Fails if another process writes the index.
+    /// Fails if another process writes the index, or if the folder is a link or of another user.
     pub(super) fn lock(path: PathBuf) -> anyhow::Result<Self> {
         let cant_write = || format!("can't write {}: let the user of posthouse write there", path.display());
-        fs::create_dir_all(&path).with_context(cant_write)?;
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created.with_context(cant_write)?,
+        }
+        check_own(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(FOLDER_MODE)).with_context(cant_write)?;
         let options = File::options().write(true).create(true).truncate(false).open(path.join(LOCK));
         let lock = options.with_context(cant_write)?;
@@ -51,10 +65,13 @@ impl IndexFolder {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cant_write),
         }
-        let folder = Self { path, _lock: lock };
-        let current = Manifest::read(&folder.path).map(|manifest| manifest.files).unwrap_or_default();
-        folder.remove_others(&current)?;
-        Ok(folder)
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Removes what a crash has left in the folder.
+    pub(super) fn clean(&self) -> anyhow::Result<()> {
+        let current = Manifest::read(&self.path).map(|manifest| manifest.files).unwrap_or_default();
+        self.remove_others(&current)
     }
 
     /// The name of a file that does not exist.

@@ -21,7 +21,7 @@ Examples:
 const BUILD: &str = "\
 Reads the node's table of distinct ids whole, and publishes the new index at once. Queries use it
 from their next block on. It needs 40 bytes of disk for a distinct id, and meanwhile 41 for each of
-its versions; at most about 300 MB of memory. An index that can't be built leaves the published one.
+its versions. An index that can't be built leaves the published one.
 
 Changes after a build are not in the index: build it again, for example every hour. personSnapshot('age_ms')
 is the age in SQL.
