@@ -23,8 +23,8 @@ pub(super) fn path(node: &Node) -> Option<PathBuf> {
     node.files.as_ref().map(|files| files.user_scripts_path.join(INDEX_FOLDER))
 }
 
-/// Refuses a link and a folder of another user: user scripts often belong to the user of the server,
-/// and a planted link would lead changes of modes and removals elsewhere.
+/// Refuses a link and a folder of another user: user scripts often belong to the user of the
+/// server, and a planted link would lead changes of modes and removals elsewhere.
 fn check_own(path: &Path) -> anyhow::Result<()> {
     let found = fs::symlink_metadata(path).with_context(|| format!("can't read {}", path.display()))?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
