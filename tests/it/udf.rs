@@ -328,12 +328,13 @@ fn installed_release(site: &Site<'_>, program: &Path) -> anyhow::Result<(String,
     Ok((text(&one["release"])?, removed))
 }
 
-/// The names of releases in a node's folder of programs.
+/// The names of releases in a node's folder of programs, which may also hold the person index.
 fn releases(node: &Node) -> anyhow::Result<BTreeSet<String>> {
     let names = fs::read_dir(node.user_scripts())?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
     let names = names.iter().map(|name| name.to_string_lossy().into_owned());
-    Ok(names.filter(|name| name.starts_with("posthouse-")).collect())
+    let version = |name: &str| name.strip_prefix("posthouse-").and_then(|rest| rest.chars().next());
+    Ok(names.filter(|name| version(name).is_some_and(|first| first.is_ascii_digit())).collect())
 }
 
 fn text(value: &serde_json::Value) -> anyhow::Result<String> {
