@@ -10,9 +10,13 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::cluster::Cluster;
-use crate::config::Reconcile;
+use crate::config::{IndexMode, Reconcile};
 use crate::http::{HttpInterface, Reported};
-use crate::metrics::{MetricRegistry, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics};
+use crate::metrics::{
+    MetricRegistry, PersonIndexMetrics, PersonsMetrics, ProcessCollector, TaskCollector, TopicsMetrics,
+};
+use crate::node::Node;
+use crate::person_index;
 use crate::persons::run_leader;
 use crate::span;
 use crate::supervise::{Board, Task, panicked};
@@ -22,6 +26,8 @@ use crate::topics::reconcile;
 const TOPICS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time for rows in flight from PostgreSQL. They are replayed after the next start.
 const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for a publication in flight. It is made anew after the next start.
+const PERSON_INDEX_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for HTTP responses, after all other tasks.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,7 +48,8 @@ pub(crate) async fn run(cluster: Arc<Cluster>, stop: impl Future<Output = ()>) -
 
     let mut workers = Supervised::new();
     let tasks = [topics_task(&cluster, &mut metrics), persons_task(&cluster, &mut metrics, &board)];
-    for task in tasks.into_iter().flatten() {
+    let indexes = person_index_tasks(&cluster, &mut metrics);
+    for task in tasks.into_iter().flatten().chain(indexes) {
         spawn(&mut workers, task, &board, stopped.clone());
     }
     TaskCollector::register(&mut metrics, &board);
@@ -88,6 +95,23 @@ fn persons_task(cluster: &Arc<Cluster>, metrics: &mut MetricRegistry, board: &Bo
     Some(Task::new("persons", PERSONS_STOP_TIMEOUT, move |heartbeat, stop| {
         run_leader(cluster.clone(), metrics.clone(), heartbeat, audit.clone(), stop).instrument(span.clone())
     }))
+}
+
+/// A task for the index of each node whose disk is on this machine.
+fn person_index_tasks(cluster: &Arc<Cluster>, metrics: &mut MetricRegistry) -> Vec<Task> {
+    let is_kept = cluster.config.persons.as_ref().is_some_and(|persons| persons.index == IndexMode::Keep);
+    let Some(nodes) = person_index::local_nodes(cluster).ok().filter(|_| is_kept) else { return Vec::new() };
+    let metrics = PersonIndexMetrics::register(metrics);
+    let task = |node: &Node| {
+        let (cluster, node, metrics) = (cluster.clone(), node.clone(), metrics.clone());
+        let name = format!("person index of {}", node.name);
+        Task::new(name, PERSON_INDEX_STOP_TIMEOUT, move |heartbeat, stop| {
+            let span = span::person_index(&node.name);
+            person_index::keep(cluster.clone(), node.clone(), metrics.clone(), heartbeat, stop)
+                .instrument(span)
+        })
+    };
+    nodes.into_iter().map(task).collect()
 }
 
 fn spawn(tasks: &mut Supervised, task: Task, board: &Board, stop: watch::Receiver<bool>) {

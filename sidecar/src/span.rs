@@ -16,6 +16,11 @@ pub(crate) fn topics(cluster: &str) -> Span {
     error_span!("topics", cluster)
 }
 
+/// Span of the daemon's work on the person index of a node.
+pub(crate) fn person_index(node: &str) -> Span {
+    error_span!("person_index", node)
+}
+
 /// Span of a load.
 pub(crate) fn load(job: &str) -> Span {
     error_span!("backfill", job)

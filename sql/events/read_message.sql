@@ -23,10 +23,12 @@ FROM
         _partition,
         _offset,
         _timestamp
-    FROM {{ database }}.{{ kafka_table }}
+    FROM {{ message_source | default(database ~ '.' ~ kafka_table) }}
     {#- Operators often drop a view to pause ingestion. The engine would continue with the other
         view, and the messages of the dropped one would be lost. So each view names the others: while
         one is missing, the query fails, and the block is read again until all exist. This covers
         the engine's start too, in any order of loading. #}
+    {%- if other_views %}
     WHERE {% for view in other_views %}{{ ' AND ' if not loop.first }}hasColumnInTable('{{ database }}', '{{ view }}', '_timestamp'){% endfor %}
+    {%- endif %}
 )

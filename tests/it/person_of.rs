@@ -1,9 +1,13 @@
 //! Lookups of persons by `personOf` in the node's index, against SQL's own answer.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use posthouse_tests::daemon::Daemon;
 use posthouse_tests::site::Site;
+use posthouse_tests::stack::Progress;
+use posthouse_tests::torture::snapshot::{self, COMPARED};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -13,30 +17,17 @@ use crate::seed;
 tests! {
     Single every_distinct_id_has_the_person_of_the_rule_after_each_build,
     Single a_damaged_index_fails_queries_until_it_is_built_again,
+    Single posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it,
+    Own kills_and_damage_lose_no_change_of_an_index,
 }
 
 /// Name of the folder of the index, beside the programs.
 const FOLDER: &str = "posthouse-persons";
+/// Rounds of the kill test. One damages files of a sidecar that is alive.
+const ROUNDS: u32 = 6;
+const LIMIT: Duration = Duration::from_secs(60);
 const BUILD: [&str; 3] = ["persons", "snapshot", "build"];
 const VERIFY: [&str; 3] = ["persons", "snapshot", "verify"];
-/// The number of ids for which each function gives another answer than SQL, and the number of ids.
-const COMPARED: &str = "
-    SELECT
-        countIf(personOf(team_id, distinct_id) != person),
-        countIf(personOfKey(bitXor(sipHash64(distinct_id), sipHash64(team_id))) != person),
-        countIf(personKnown(team_id, distinct_id) != (person != toUUID('00000000-0000-0000-0000-000000000000'))),
-        count()
-    FROM
-    (
-        SELECT
-            team_id,
-            distinct_id,
-            if(argMax(is_deleted, (version, is_deleted)) = 0,
-               argMax(person_id, (version, is_deleted, person_id)),
-               toUUID('00000000-0000-0000-0000-000000000000')) AS person
-        FROM {db}.person_distinct_id
-        GROUP BY team_id, distinct_id
-    )";
 
 /// Applies the schema with persons and installs the functions, without any index.
 fn prepare(site: &mut Site<'_>) -> anyhow::Result<()> {
@@ -157,5 +148,51 @@ fn a_damaged_index_fails_queries_until_it_is_built_again(site: &mut Site<'_>) ->
     site.must(&BUILD)?;
     let compared = site.query(COMPARED)?;
     ensure!(compared.starts_with("0\t0\t0\t"), "{compared}");
+    Ok(())
+}
+
+fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN versions in the tables, and no functions
+    prepare(site)?;
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    insert(site, 0, &mut random)?;
+    site.must(&["udf", "uninstall"])?;
+    // WHEN posthouse runs THEN it says why there is no index, and is ready
+    let daemon = Daemon::start(site, "off")?;
+    let health = daemon.get("/health")?;
+    ensure!(health.contains("person index of ch1: ready"), "{health}");
+    ensure!(daemon.metric("posthouse_person_index_entries")?.is_none(), "a metric of no index");
+    ensure!(site.posthouse(&["persons", "snapshot", "status"])?.code == 3, "an index without functions");
+    // WHEN functions are installed THEN it builds the index, and another process may not
+    site.must(&["udf", "install"])?;
+    daemon.says("built the person index")?;
+    daemon.wait("posthouse_person_index_fresh_timestamp_seconds", |fresh| fresh > 0)?;
+    let refused = site.posthouse(&BUILD)?;
+    ensure!(refused.code == 1 && refused.stderr.contains("posthouse run keeps it"), "{refused}");
+    let compared = site.query(COMPARED)?;
+    ensure!(compared.starts_with("0\t0\t0\t"), "{compared}");
+    site.must(&VERIFY)?;
+    site.must(&["persons", "snapshot", "status"])?;
+    // WHEN the table is made anew THEN the index of the former one is replaced
+    site.query_on(0, "DROP TABLE {db}.person_distinct_id SYNC")?;
+    site.apply()?;
+    daemon.says("the table of distinct ids was made anew")?;
+    site.answers("SELECT personSnapshot('entries')", "0", LIMIT)?;
+    // WHEN the config does not want an index THEN it is left alone
+    drop(daemon);
+    site.set("persons", "index", "off");
+    let daemon = Daemon::start(site, "off")?;
+    let health = daemon.get("/health")?;
+    ensure!(!health.contains("person index"), "{health}");
+    site.must(&BUILD)?;
+    Ok(())
+}
+
+fn kills_and_damage_lose_no_change_of_an_index() -> anyhow::Result<()> {
+    let stack = snapshot::stack(&Progress::Silent)?;
+    let report = snapshot::run(&stack, ROUNDS, seed("person_of")?, &|line| eprintln!("person_of: {line}"))?;
+    ensure!(report.kills >= ROUNDS / 2 && report.produced > 0, "{report:?}");
     Ok(())
 }

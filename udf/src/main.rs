@@ -53,7 +53,7 @@ fn run(function: &Function) -> ExitCode {
 fn serve_pipes(function: &Function) -> Result<(), Box<dyn Error>> {
     // SAFETY: this is the only thread, and it hasn't opened any descriptor yet.
     unsafe { close_inherited_descriptors()? };
-    let (input, output) = pipes()?;
+    let (input, output) = pipes(function.reads.idle_work())?;
     Ok(serve(function, input, output)?)
 }
 

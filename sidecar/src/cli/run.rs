@@ -16,6 +16,8 @@ Every topics.interval it reconciles topics as topics.reconcile says: \"off\", \"
 With [persons.postgres] in the config it syncs persons and their distinct ids from PostgreSQL: an initial snapshot, then every
 change. Every persons.audit.interval it compares every node with PostgreSQL (posthouse persons audit does so at once).
 It does not publish where another producer fills these topics or tables: see posthouse persons check first.
+On a node with functions (posthouse udf install) whose disk is here, it keeps the index of personOf: it builds the index from the
+node's table, and follows changes from the topic (persons.index).
 Several instances are fine, one per node: one at a time changes topics, and one holds the slot.
 SIGTERM or Ctrl-C ends it within 10 s even if a task hangs, a second one at once; SIGHUP is ignored.
 

@@ -37,7 +37,9 @@ pub(crate) use self::encryption::is_local;
 pub use self::kafka::{Kafka, KafkaAccess};
 pub(crate) use self::kafka::{Login, Mechanism};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
-pub(crate) use self::persons::{AuditMode, DISTINCT_ID_TABLES, Persons, Postgres, TableName, VersionRule};
+pub(crate) use self::persons::{
+    AuditMode, DISTINCT_ID_TABLES, IndexMode, Persons, Postgres, TableName, VersionRule,
+};
 pub(crate) use self::postgres::{BindingMode, PostgresHost, PostgresTls, SessionTarget, SslMode};
 pub(crate) use self::quote::{QuoteStyle, quote};
 use self::renamed::RENAMED;

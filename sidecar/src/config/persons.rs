@@ -58,8 +58,19 @@ pub(crate) struct Persons {
     pub(crate) flush_interval: Duration,
     /// Name of the table of distinct ids.
     pub(crate) distinct_id_table: &'static str,
+    /// What posthouse run does with the index of `personOf`.
+    pub(crate) index: IndexMode,
     /// Source of the persons; `None` if another program fills the topics.
     pub(crate) postgres: Option<Postgres>,
+}
+
+/// What `posthouse run` does with the person index of a node that has functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IndexMode {
+    /// It leaves the index alone.
+    Off,
+    /// It builds the index, and follows changes.
+    Keep,
 }
 
 /// The source of truth.
@@ -173,6 +184,7 @@ impl std::fmt::Display for TableName {
 }
 
 const VERSIONS: &[(&str, VersionRule)] = &[("wal", VersionRule::Wal), ("column", VersionRule::Column)];
+const INDEX_MODES: &[(&str, IndexMode)] = &[("off", IndexMode::Off), ("keep", IndexMode::Keep)];
 const AUDITS: &[(&str, AuditMode)] =
     &[("off", AuditMode::Off), ("check", AuditMode::Check), ("repair", AuditMode::Repair)];
 
@@ -203,7 +215,17 @@ pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path, profile: EventPr
     let consumer = consumer(table);
     let distinct_id_table =
         table.or("distinct_id_table", profile.distinct_id_table(), rules::one_of(TABLE_NAMES));
-    Some(Persons { topic, distinct_id_topic, group, consumer, flush_interval, distinct_id_table, postgres })
+    let index = table.or("index", IndexMode::Keep, rules::one_of(INDEX_MODES));
+    Some(Persons {
+        topic,
+        distinct_id_topic,
+        group,
+        consumer,
+        flush_interval,
+        distinct_id_table,
+        index,
+        postgres,
+    })
 }
 
 fn audit(table: &mut ConfigTable<'_>) -> (AuditMode, Duration) {

@@ -14,6 +14,7 @@ mod offsets;
 mod polled_producer;
 mod producer;
 mod session;
+mod topic_reader;
 pub(crate) mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,7 @@ pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer, shown_key};
 pub(crate) use self::session::LibraryContext;
 use self::session::{BrokerSession, Brokers};
+pub(crate) use self::topic_reader::{MessagesGone, TopicReader};
 use self::wire::WireAccess;
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and

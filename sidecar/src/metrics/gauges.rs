@@ -34,6 +34,11 @@ impl<const N: usize> Gauges<N> {
         *self.values() = values;
     }
 
+    /// Removes the value for these values of the labels.
+    pub(crate) fn remove(&self, of: [&str; N]) {
+        self.values().remove(&of.map(str::to_owned));
+    }
+
     /// Removes all values, so that the metric is absent.
     pub(crate) fn clear(&self) {
         self.values().clear();

@@ -6,10 +6,12 @@ mod gauges;
 mod registry;
 mod topics;
 mod persons;
+mod person_index;
 mod tasks;
 mod process;
 mod watch;
 
+pub(crate) use self::person_index::PersonIndexMetrics;
 pub(crate) use self::persons::PersonsMetrics;
 pub(crate) use self::process::ProcessCollector;
 pub(crate) use self::registry::MetricRegistry;

@@ -45,15 +45,15 @@ impl Collector for TaskCollector {
         let age = |task: &TaskHealth| (health.now - task.pulse.beat).as_secs();
         let mut ready = READY.begin(&mut encoder)?;
         for task in &health.tasks {
-            ready.encode_family(&[("task", task.name)])?.encode_gauge(&is_ready(task))?;
+            ready.encode_family(&[("task", &*task.name)])?.encode_gauge(&is_ready(task))?;
         }
         let mut ages = HEARTBEAT_AGE.begin(&mut encoder)?;
         for task in &health.tasks {
-            ages.encode_family(&[("task", task.name)])?.encode_gauge(&age(task))?;
+            ages.encode_family(&[("task", &*task.name)])?.encode_gauge(&age(task))?;
         }
         let mut restarts = RESTARTS.begin(&mut encoder)?;
         for task in &health.tasks {
-            let labels = [("task", task.name)];
+            let labels = [("task", &*task.name)];
             restarts.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&task.restarts, None)?;
         }
         Ok(())

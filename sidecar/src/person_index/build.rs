@@ -1,19 +1,19 @@
 //! Build of an index from the node's own table.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use minijinja::context;
-use posthouse_udf::snapshot::{Entry, FileSummary, Identity, Manifest, write_file};
-use serde::{Deserialize, Serialize};
+use posthouse_udf::snapshot::{Entry, FileSummary, Identity, Manifest};
+use serde::Serialize;
 
 use super::folder::{self, IndexFolder};
+use super::live::ReadUpTo;
 use super::rows::VersionRows;
 use super::sorted::{EntrySorter, SortedEntries};
-use super::{new_identity, table};
+use super::source::{SourceTable, stored_offsets};
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::sql;
 
 /// Rows between two reports of progress.
 const REPORT_ROWS: u64 = 1_000_000;
@@ -44,18 +44,33 @@ pub(crate) struct BuildReport {
 pub(crate) async fn build(
     cluster: &Cluster,
     node: &Node,
-    progress: &dyn Fn(u64, u64),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<BuildReport> {
     let path = folder::path(node).with_context(|| format!("the disk of node {} is elsewhere", node.name))?;
-    let folder = IndexFolder::lock(path)?;
+    let (_, report) = build_in(IndexFolder::lock(path)?, cluster, node, progress).await?;
+    Ok(report)
+}
+
+/// Builds the index of a node in its locked folder.
+pub(super) async fn build_in(
+    folder: IndexFolder,
+    cluster: &Cluster,
+    node: &Node,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> anyhow::Result<(IndexFolder, BuildReport)> {
     folder.clean()?;
-    let identity = new_identity(&cluster.config);
     let begun = now_ms();
-    let sorted = sorted(cluster, node, &folder, identity, progress).await?;
-    let built = tokio::task::spawn_blocking(move || write(&folder, identity, begun, sorted)).await?;
-    let (manifest, rows, summary) =
-        built.with_context(|| format!("can't build the person index of {}", node.name))?;
-    Ok(BuildReport {
+    // What arrives while the table is read may be in it or not, and is read a second time.
+    let offsets = stored_offsets(cluster, node).await?;
+    let table = SourceTable::of(cluster, node).await?;
+    let identity = table.new_identity(&cluster.config);
+    let sorted = sorted(cluster, node, &folder.path, &table, identity, progress).await?;
+    let up_to = ReadUpTo { offsets, fresh_ms: begun };
+    let write = move || write(&folder, identity, up_to, sorted).map(|written| (folder, written));
+    let written = tokio::task::spawn_blocking(write).await?;
+    let (folder, (manifest, rows, summary)) =
+        written.with_context(|| format!("can't build the person index of {}", node.name))?;
+    let report = BuildReport {
         node: node.name.clone(),
         generation: manifest.generation,
         rows,
@@ -63,20 +78,22 @@ pub(crate) async fn build(
         deletions: summary.deletions,
         bytes: summary.length,
         shared_keys: manifest.shared_keys.len(),
-    })
+    };
+    Ok((folder, report))
 }
 
 /// Reads the node's table, and sorts its versions.
 pub(super) async fn sorted(
     cluster: &Cluster,
     node: &Node,
-    folder: &IndexFolder,
+    folder: &Path,
+    table: &SourceTable,
     identity: Identity,
-    progress: &dyn Fn(u64, u64),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<SortedEntries> {
-    let expected = count_rows(cluster, node).await?;
-    let mut sorter = EntrySorter::new(&folder.path, expected).with_context(|| cant_sort(folder))?;
-    let mut rows = VersionRows::of(cluster, node)?;
+    let expected = table.rows;
+    let mut sorter = EntrySorter::new(folder, expected).with_context(|| cant_sort(folder))?;
+    let mut rows = VersionRows::of_table(cluster, node)?;
     let mut count = 0;
     while let Some(row) = rows.next().await? {
         let id = identity.hashed(row.team_id, &row.distinct_id);
@@ -89,49 +106,32 @@ pub(super) async fn sorted(
     sorter.finish().with_context(|| cant_sort(folder))
 }
 
-fn cant_sort(folder: &IndexFolder) -> String {
-    format!(
-        "can't write {}: it needs about 80 bytes for each version of a distinct id",
-        folder.path.display()
-    )
-}
-
-async fn count_rows(cluster: &Cluster, node: &Node) -> anyhow::Result<u64> {
-    #[derive(Deserialize)]
-    struct Count {
-        rows: u64,
-    }
-
-    let values = context! { database => &cluster.config.database, table => table(&cluster.config) };
-    let counts: Vec<Count> = node.rows(&sql::render("inspect/distinct_id_count.sql", values)?).await?;
-    counts
-        .first()
-        .map(|count| count.rows)
-        .context("the node did not count its distinct ids: please report this")
+fn cant_sort(folder: &Path) -> String {
+    format!("can't write {}: it needs about 80 bytes for each version of a distinct id", folder.display())
 }
 
 /// Writes the sorted entries as the only file of the next generation.
 fn write(
     folder: &IndexFolder,
     identity: Identity,
-    fresh_ms: u64,
+    up_to: ReadUpTo,
     mut sorted: SortedEntries,
 ) -> anyhow::Result<(Manifest, u64, FileSummary)> {
     let before = Manifest::read(&folder.path).map_or(0, |manifest| manifest.generation);
     let name = folder.new_name();
-    let (path, versions, rows) = (name.path(&folder.path), sorted.versions, sorted.rows);
-    let summary = write_file(&path, identity, versions, rows, &mut sorted)?;
-    folder.share(&path)?;
+    let (versions, rows) = (sorted.versions, sorted.rows);
+    let summary = folder.writer().write(name, identity, versions, rows, &mut sorted)?;
     let manifest = Manifest {
         identity,
         generation: before + 1,
         published_ms: now_ms(),
-        fresh_ms,
-        offsets: Vec::new(),
+        fresh_ms: up_to.fresh_ms,
+        offsets: up_to.offsets,
         files: vec![name],
         shared_keys: std::mem::take(&mut sorted.shared_keys),
     };
     folder.publish(&manifest)?;
+    folder.remove_others(&manifest.files)?;
     Ok((manifest, rows, summary))
 }
 

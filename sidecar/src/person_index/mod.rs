@@ -1,18 +1,20 @@
 //! Person index of a node: the files that the function `personOf` reads.
 
+mod source;
 mod rows;
 mod sorted;
 mod folder;
+mod newest;
+mod merges;
+mod live;
 mod build;
+mod follow;
+mod keep;
 mod status;
 mod verify;
 
-use std::hash::Hasher;
-
-use posthouse_udf::snapshot::Identity;
-use siphasher::sip::SipHasher24;
-
 pub(crate) use self::build::{BuildReport, build};
+pub(crate) use self::keep::keep;
 pub(crate) use self::status::{IndexState, IndexStatus, status};
 pub(crate) use self::verify::{IndexComparison, verify};
 use crate::cluster::Cluster;
@@ -39,14 +41,4 @@ pub(crate) fn local_nodes(cluster: &Cluster) -> anyhow::Result<Vec<&Node>> {
 /// The table of distinct ids that an index is made of.
 fn table(config: &Config) -> &'static str {
     config.persons.as_ref().map_or(crate::config::DISTINCT_ID_TABLES[0], |persons| persons.distinct_id_table)
-}
-
-/// A new index of the cluster's table.
-fn new_identity(config: &Config) -> Identity {
-    let mut hasher = SipHasher24::new();
-    for part in [config.cluster.as_str(), &config.database, table(config)] {
-        hasher.write(part.as_bytes());
-        hasher.write_u8(0);
-    }
-    Identity { seed: rand::random(), source: hasher.finish() }
 }

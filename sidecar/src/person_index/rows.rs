@@ -1,4 +1,4 @@
-//! Rows of a node's table of distinct ids, as they arrive in RowBinary.
+//! Versions of distinct ids from a node's table or from messages, as they arrive in RowBinary.
 
 use bytes::{Buf, Bytes, BytesMut};
 use minijinja::context;
@@ -6,7 +6,7 @@ use posthouse_udf::person::Version;
 
 use super::table;
 use crate::cluster::Cluster;
-use crate::node::{ByteChunks, Node};
+use crate::node::{ByteChunks, Node, Query};
 use crate::sql;
 
 /// Longest distinct id. ClickHouse itself reads no string above 1 GiB.
@@ -22,7 +22,7 @@ pub(super) struct VersionRow {
     pub(super) version: Version,
 }
 
-/// All rows of a node's table, in the order in which it sends them.
+/// The rows of an answer, in the order in which the node sends them.
 pub(super) struct VersionRows<'n> {
     chunks: ByteChunks<'n>,
     rest: BytesMut,
@@ -30,12 +30,27 @@ pub(super) struct VersionRows<'n> {
 }
 
 impl<'n> VersionRows<'n> {
-    /// Asks the node for the rows.
-    pub(super) fn of(cluster: &Cluster, node: &'n Node) -> anyhow::Result<Self> {
+    /// Asks the node for the rows of its table.
+    pub(super) fn of_table(cluster: &Cluster, node: &'n Node) -> anyhow::Result<Self> {
         let values = context! { database => &cluster.config.database, table => table(&cluster.config) };
-        let chunks =
-            node.query(&sql::render("inspect/distinct_id_versions.sql", values)?).chunks("RowBinary")?;
-        Ok(Self { chunks, rest: BytesMut::new(), ended: false })
+        Self::of(node.query(&sql::render("inspect/distinct_id_versions.sql", values)?))
+    }
+
+    /// Asks the node for the rows that it would store of these messages.
+    pub(super) fn of_messages(
+        cluster: &Cluster,
+        node: &'n Node,
+        payloads: &[Vec<u8>],
+    ) -> anyhow::Result<Self> {
+        let values = context! { database => &cluster.config.database, messages => in_hexadecimal(payloads) };
+        let sql = sql::render("inspect/distinct_id_messages.sql", values)?;
+        let query = node.query(&sql).setting("max_query_size", sql.len() + 1);
+        // It is one query a second or more, and none that a person has asked.
+        Self::of(query.setting("log_queries", 0).setting("wait_end_of_query", 1))
+    }
+
+    fn of(query: Query<'n>) -> anyhow::Result<Self> {
+        Ok(Self { chunks: query.chunks("RowBinary")?, rest: BytesMut::new(), ended: false })
     }
 
     /// Returns the next row, or `None` after the last one.
@@ -57,6 +72,22 @@ impl<'n> VersionRows<'n> {
             }
         }
     }
+}
+
+/// Returns texts in hexadecimal, with commas between them.
+fn in_hexadecimal(payloads: &[Vec<u8>]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = String::with_capacity(payloads.iter().map(|payload| 2 * payload.len() + 1).sum());
+    for (number, payload) in payloads.iter().enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        for byte in payload {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+    text
 }
 
 /// Splits a whole row from the start of `bytes`; `None` if it has not arrived yet.

@@ -1,21 +1,33 @@
 //! Comparison of a node's index with its table, entry by entry.
 
 use std::iter::Peekable;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use posthouse_udf::person::Version;
-use posthouse_udf::snapshot::{Entry, Hashed, Manifest, SnapshotFile};
+use posthouse_udf::snapshot::{Entry, Hashed, Manifest, PersonIndex};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
-use super::build::sorted;
-use super::folder::{self, IndexFolder};
+use super::build::{now_ms, sorted};
+use super::folder;
+use super::newest::NewestEntries;
 use super::sorted::SortedEntries;
+use super::source::SourceTable;
 use crate::cluster::Cluster;
 use crate::node::Node;
 
-/// Differences between an index and the table that it is made of. Rows that have arrived since the
-/// index was published are differences too.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Attempts to open files while generations follow each other.
+const OPEN_ATTEMPTS: u32 = 10;
+/// Differences that are looked at a second time. A living index has fewer, and a wrong one more.
+const MAX_SECOND_LOOKS: usize = 100_000;
+/// Limit of the wait for a generation with the changes that the table had when it was read.
+const NEXT_GENERATION: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Differences between an index and the table that it is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct IndexComparison {
     pub(crate) node: String,
     pub(crate) generation: u64,
@@ -27,6 +39,9 @@ pub(crate) struct IndexComparison {
     pub(crate) extra: u64,
     /// Distinct ids with another person.
     pub(crate) different: u64,
+    /// Distinct ids of which the index has a newer version by now, or had one earlier than the node.
+    /// They are no differences.
+    pub(crate) ahead: u64,
 }
 
 impl IndexComparison {
@@ -34,15 +49,27 @@ impl IndexComparison {
         self.missing + self.extra + self.different
     }
 
-    /// Counts an id that has these persons in the table and in the index.
-    fn count(&mut self, in_table: Option<u128>, in_index: Option<u128>) {
-        match (in_table, in_index) {
-            (Some(one), Some(other)) if one != other => self.different += 1,
-            (Some(_), None) => self.missing += 1,
-            (None, Some(_)) => self.extra += 1,
-            _ => {}
+    fn counter(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Missing => &mut self.missing,
+            Kind::Extra => &mut self.extra,
+            Kind::Different => &mut self.different,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Missing,
+    Extra,
+    Different,
+}
+
+/// A distinct id with another person in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Difference {
+    row: Entry,
+    kind: Kind,
 }
 
 /// Compares the published index of a node with its table.
@@ -52,43 +79,104 @@ impl IndexComparison {
 pub(crate) async fn verify(
     cluster: &Cluster,
     node: &Node,
-    progress: &dyn Fn(u64, u64),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<IndexComparison> {
     let path = folder::path(node).with_context(|| format!("the disk of node {} is elsewhere", node.name))?;
-    let folder = IndexFolder::lock(path)?;
-    let manifest = Manifest::read(&folder.path)?;
-    let sorted = sorted(cluster, node, &folder, manifest.identity, progress).await?;
-    let compared = IndexComparison {
-        node: node.name.clone(),
-        generation: manifest.generation,
-        compared: 0,
-        missing: 0,
-        extra: 0,
-        different: 0,
-    };
-    tokio::task::spawn_blocking(move || compare(&folder, &manifest, sorted, compared)).await?
+    // Its files stay open while another process publishes.
+    let (manifest, index) = open(&path)?;
+    let table = SourceTable::of(cluster, node).await?;
+    let pieces = folder::for_comparison(&path)?;
+    let sorted = sorted(cluster, node, pieces.path(), &table, manifest.identity, progress).await?;
+    let read_ms = now_ms();
+    let compared =
+        IndexComparison { node: node.name.clone(), generation: manifest.generation, ..Default::default() };
+    let compare = move || compare(index, sorted, compared).map(|compared| (compared, pieces));
+    let ((mut compared, differences), _) = tokio::task::spawn_blocking(compare).await??;
+    if !differences.is_empty() && folder::is_kept(&path)? {
+        look_again(&path, read_ms, &differences, &mut compared).await?;
+    }
+    Ok(compared)
+}
+
+/// Opens the current generation, and checks every byte.
+fn open(path: &Path) -> anyhow::Result<(Manifest, NewestEntries)> {
+    let mut attempts = OPEN_ATTEMPTS;
+    loop {
+        let manifest = Manifest::read(path)?;
+        match NewestEntries::open(path, &manifest.files, &manifest.identity) {
+            Ok(index) => return Ok((manifest, index)),
+            // A generation that followed has removed a file.
+            Err(_) if attempts > 0 && Manifest::read(path)? != manifest => attempts -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn compare(
-    folder: &IndexFolder,
-    manifest: &Manifest,
+    index: NewestEntries,
     mut table: SortedEntries,
     mut compared: IndexComparison,
-) -> anyhow::Result<IndexComparison> {
-    let mut index = NewestEntries::open(folder, manifest)?.peekable();
+) -> anyhow::Result<(IndexComparison, Vec<Difference>)> {
+    let (mut index, mut differences) = (index.peekable(), Vec::new());
+    let is_extra = |entry: Entry| person(entry.version).is_some();
     for row in table.by_ref() {
         let row = row?;
         compared.compared += 1;
         while let Some(entry) = next_if(&mut index, |id| id < row.id)? {
-            compared.count(None, person(entry.version));
+            compared.extra += u64::from(is_extra(entry));
         }
         let entry = next_if(&mut index, |id| id == row.id)?;
-        compared.count(person(row.version), entry.and_then(|entry| person(entry.version)));
+        let Some(kind) = difference(person(row.version), entry.and_then(|entry| person(entry.version)))
+        else {
+            continue;
+        };
+        if entry.is_some_and(|entry| entry.version.version > row.version.version) {
+            compared.ahead += 1;
+            continue;
+        }
+        *compared.counter(kind) += 1;
+        if differences.len() < MAX_SECOND_LOOKS {
+            differences.push(Difference { row, kind });
+        }
     }
     for entry in index {
-        compared.count(None, person(entry?.version));
+        compared.extra += u64::from(is_extra(entry?));
     }
-    Ok(compared)
+    Ok((compared, differences))
+}
+
+fn difference(in_table: Option<u128>, in_index: Option<u128>) -> Option<Kind> {
+    match (in_table, in_index) {
+        (one, other) if one == other => None,
+        (Some(_), None) => Some(Kind::Missing),
+        (None, _) => Some(Kind::Extra),
+        (Some(_), Some(_)) => Some(Kind::Different),
+    }
+}
+
+/// Looks at differences in a later generation, because the table has changes that the compared one
+/// could not have.
+async fn look_again(
+    path: &Path,
+    read_ms: u64,
+    differences: &[Difference],
+    compared: &mut IndexComparison,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + NEXT_GENERATION;
+    while Manifest::read(path)?.fresh_ms < read_ms && Instant::now() < deadline {
+        sleep(POLL_INTERVAL).await;
+    }
+    let mut index = PersonIndex::open(path)?;
+    for Difference { row, kind } in differences {
+        // Its manifest has the identity of the compared one, or it was built since.
+        let Some(entry) = index.entry(row.id)? else { continue };
+        let is_equal = difference(person(row.version), person(entry.version)).is_none();
+        if is_equal || entry.version.version > row.version.version {
+            *compared.counter(*kind) -= 1;
+            compared.ahead += 1;
+        }
+    }
+    Ok(())
 }
 
 /// The person of a version; `None` for a deletion and for the zero id, which `personOf` gives for
@@ -102,49 +190,5 @@ fn next_if(
     index: &mut Peekable<NewestEntries>,
     is_wanted: impl Fn(Hashed) -> bool,
 ) -> anyhow::Result<Option<Entry>> {
-    index.next_if(|entry| entry.as_ref().map_or(true, |entry| is_wanted(entry.id))).transpose()
-}
-
-type Entries = Box<dyn Iterator<Item = anyhow::Result<Entry>> + Send>;
-
-/// The newest entry of each id, in the order of the hashes.
-struct NewestEntries {
-    /// From old to new.
-    files: Vec<Peekable<Entries>>,
-}
-
-impl NewestEntries {
-    fn open(folder: &IndexFolder, manifest: &Manifest) -> anyhow::Result<Self> {
-        let open = |name: &posthouse_udf::snapshot::FileName| {
-            let mut file = SnapshotFile::open(&name.path(&folder.path), &manifest.identity)?;
-            file.verify()?;
-            let entries: Entries = Box::new(file.into_entries().map(|entry| Ok(entry?)));
-            Ok(entries.peekable())
-        };
-        Ok(Self { files: manifest.files.iter().map(open).collect::<anyhow::Result<_>>()? })
-    }
-}
-
-impl Iterator for NewestEntries {
-    type Item = anyhow::Result<Entry>;
-
-    fn next(&mut self) -> Option<anyhow::Result<Entry>> {
-        let ids = self.files.iter_mut().filter_map(|file| match file.peek()? {
-            Ok(entry) => Some(entry.id),
-            // It is returned before all others.
-            Err(_) => Some(Hashed::default()),
-        });
-        let first = ids.min()?;
-        let mut newest = None;
-        for file in &mut self.files {
-            let is_first =
-                |entry: &anyhow::Result<Entry>| entry.as_ref().map_or(true, |entry| entry.id == first);
-            match file.next_if(is_first) {
-                Some(Err(error)) => return Some(Err(error)),
-                Some(entry) => newest = Some(entry),
-                None => {}
-            }
-        }
-        newest
-    }
+    Ok(index.next_if(|entry| entry.as_ref().map_or(true, |entry| is_wanted(entry.id))).transpose()?)
 }

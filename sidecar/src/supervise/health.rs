@@ -1,6 +1,7 @@
 //! Health of all tasks, read from their heartbeats.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ const RESTART_GRACE: Duration = Duration::from_secs(20);
 /// Health of a task at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskHealth {
-    pub(crate) name: &'static str,
+    pub(crate) name: Arc<str>,
     pub(crate) pulse: Pulse,
     /// Last fault, until the task is restarted.
     pub(crate) fault: Option<String>,
@@ -119,7 +120,7 @@ mod tests {
     fn task(name: &'static str, beat: Instant) -> TaskHealth {
         let pulse =
             Pulse { beat, due: beat + LIMIT, doing: "reading".to_owned(), problem: None, impairment: None };
-        TaskHealth { name, pulse, fault: None, restarts: 0 }
+        TaskHealth { name: name.into(), pulse, fault: None, restarts: 0 }
     }
 
     fn health(tasks: [TaskHealth; 2], now: Instant) -> Health {

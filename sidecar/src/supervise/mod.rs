@@ -23,7 +23,7 @@ pub(crate) struct Board(Arc<Mutex<Vec<Arc<Entry>>>>);
 /// A task on the board.
 #[derive(Debug)]
 struct Entry {
-    name: &'static str,
+    name: Arc<str>,
     heartbeat: Heartbeat,
     record: Mutex<TaskRecord>,
 }
@@ -44,20 +44,25 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 impl Board {
     /// Heartbeat of a task that is run and watched by another task.
     pub(crate) fn heartbeat(&self, name: &'static str) -> Heartbeat {
-        self.enter(name).heartbeat.clone()
+        self.enter(name.into()).heartbeat.clone()
     }
 
     /// Current health of all tasks.
     pub(crate) fn health(&self) -> Health {
         let health = |entry: &Arc<Entry>| {
             let (pulse, record) = (entry.heartbeat.pulse(), entry.record());
-            TaskHealth { name: entry.name, pulse, fault: record.fault.clone(), restarts: record.restarts }
+            TaskHealth {
+                name: entry.name.clone(),
+                pulse,
+                fault: record.fault.clone(),
+                restarts: record.restarts,
+            }
         };
         let tasks = self.entries().iter().map(health).collect();
         Health { tasks, now: Instant::now() }
     }
 
-    fn enter(&self, name: &'static str) -> Arc<Entry> {
+    fn enter(&self, name: Arc<str>) -> Arc<Entry> {
         let entry = Entry { name, heartbeat: Heartbeat::default(), record: Mutex::default() };
         let entry = Arc::new(entry);
         self.entries().push(Arc::clone(&entry));

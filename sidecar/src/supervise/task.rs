@@ -19,7 +19,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A task that runs until it is stopped.
 pub(crate) struct Task {
-    name: &'static str,
+    name: Arc<str>,
     stop_timeout: Duration,
     min_backoff: Duration,
     run: Box<dyn Fn(Heartbeat, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>,
@@ -29,12 +29,12 @@ impl Task {
     /// Creates a task that ends within `stop_timeout` after a stop request. `run` is called for
     /// every restart too.
     pub(crate) fn new<F: Future<Output = ()> + Send + 'static>(
-        name: &'static str,
+        name: impl Into<Arc<str>>,
         stop_timeout: Duration,
         run: impl Fn(Heartbeat, watch::Receiver<bool>) -> F + Send + Sync + 'static,
     ) -> Self {
         let run = Box::new(move |heartbeat, stop| run(heartbeat, stop).boxed());
-        Self { name, stop_timeout, min_backoff: MIN_BACKOFF, run }
+        Self { name: name.into(), stop_timeout, min_backoff: MIN_BACKOFF, run }
     }
 
     /// Runs the task until `stop` is true, and restarts it after a fault.
@@ -46,7 +46,7 @@ impl Task {
         board: &Board,
         mut stop: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        let entry = board.enter(self.name);
+        let entry = board.enter(self.name.clone());
         let mut faults = FaultCount::new(self.min_backoff);
         loop {
             let begun = Instant::now();
@@ -64,7 +64,7 @@ impl Task {
                 },
                 pulse = entry.heartbeat.overdue() => {
                     if !is_aborted(&mut running).await {
-                        let (task, doing) = (self.name, pulse.doing);
+                        let (task, doing) = (&self.name, pulse.doing);
                         bail!("task {task} hangs and can't be aborted ({doing}): please report this");
                     }
                     TaskFault::Stalled { doing: pulse.doing, silence: pulse.beat.elapsed() }
@@ -76,7 +76,7 @@ impl Task {
                     bail!("task {} failed repeatedly, last because {fault}: see the log", self.name)
                 }
             };
-            tracing::error!(task = self.name, error = %fault, retry_in = ?backoff, "task failed");
+            tracing::error!(task = &*self.name, error = %fault, retry_in = ?backoff, "task failed");
             entry.fail(&fault);
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
@@ -86,7 +86,7 @@ impl Task {
     }
 
     async fn end(&self, entry: &Arc<Entry>, mut running: JoinHandle<()>) -> anyhow::Result<()> {
-        let task = self.name;
+        let task = &*self.name;
         match timeout(self.stop_timeout, &mut running).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(panicked(task, error)),

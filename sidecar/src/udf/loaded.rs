@@ -42,3 +42,8 @@ pub(super) async fn loaded(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
 pub(super) async fn registered(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
     Ok(node.rows(REGISTERED).await?)
 }
+
+/// Whether queries of `node` can call a function.
+pub(crate) async fn is_loaded(node: &Node, name: &str) -> anyhow::Result<bool> {
+    Ok(registered(node).await?.iter().any(|function| function.name == name))
+}

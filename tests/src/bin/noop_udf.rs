@@ -25,6 +25,6 @@ static NOOP: Function = Function {
 };
 
 fn main() -> anyhow::Result<()> {
-    let (input, output) = pipes()?;
+    let (input, output) = pipes(|| false)?;
     Ok(serve(&NOOP, input, output)?)
 }

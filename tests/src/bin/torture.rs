@@ -7,7 +7,7 @@ use clap::Parser;
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use posthouse_tests::torture::Report;
 use posthouse_tests::torture::ingest::{self, Offsets};
-use posthouse_tests::torture::{backfill, persons, squash, topics};
+use posthouse_tests::torture::{backfill, persons, snapshot, squash, topics};
 
 /// Kill servers at random times and count lost and duplicate rows.
 #[derive(Parser)]
@@ -41,7 +41,7 @@ enum Twice {
     Shown,
 }
 
-const TESTS: [Test; 7] = [
+const TESTS: [Test; 8] = [
     Test {
         name: "ingest",
         run: |rounds, seed| ingest_with(Offsets::Keeper, rounds, seed),
@@ -60,6 +60,7 @@ const TESTS: [Test; 7] = [
     Test { name: "backfill", run: backfill, twice: Twice::Never },
     Test { name: "topics_apply", run: topics_apply, twice: Twice::Never },
     Test { name: "persons", run: persons, twice: Twice::Never },
+    Test { name: "snapshot", run: snapshot, twice: Twice::Never },
     Test { name: "squash", run: squash, twice: Twice::Never },
 ];
 
@@ -95,6 +96,11 @@ fn topics_apply(rounds: u32, seed: u64) -> anyhow::Result<Report> {
 fn persons(rounds: u32, seed: u64) -> anyhow::Result<Report> {
     let stack = persons::stack(&Progress::on_stderr())?;
     persons::run(&stack, rounds, seed, &|line| println!("  {line}"))
+}
+
+fn snapshot(rounds: u32, seed: u64) -> anyhow::Result<Report> {
+    let stack = snapshot::stack(&Progress::on_stderr())?;
+    snapshot::run(&stack, rounds, seed, &|line| println!("  {line}"))
 }
 
 fn squash(rounds: u32, seed: u64) -> anyhow::Result<Report> {

@@ -5,6 +5,7 @@
 pub mod backfill;
 pub mod ingest;
 pub mod persons;
+pub mod snapshot;
 pub mod squash;
 pub mod topics;
 

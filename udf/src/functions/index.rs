@@ -107,6 +107,18 @@ fn with_index<T>(
     })
 }
 
+/// Opens the current generation if there is a newer one, so that the disk gets the room of replaced
+/// files back. Returns whether an index is open.
+pub(super) fn release_replaced_files() -> bool {
+    INDEX.with_borrow_mut(|opened| {
+        if opened.as_mut().is_some_and(|index| index.refresh().is_err()) {
+            // The next block names the fault.
+            *opened = None;
+        }
+        opened.is_some()
+    })
+}
+
 /// Returns the folder of the node's index. Programs are in folders of their release, in the node's
 /// folder of user scripts.
 fn folder() -> Result<PathBuf, SnapshotError> {

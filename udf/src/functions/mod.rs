@@ -55,6 +55,16 @@ pub enum Reads {
     PersonIndex,
 }
 
+impl Reads {
+    /// What an idle process does, so that it holds no files that were replaced.
+    pub fn idle_work(self) -> crate::process::IdleWork {
+        match self {
+            Self::Arguments => || false,
+            Self::PersonIndex => index::release_replaced_files,
+        }
+    }
+}
+
 /// A golden vector: a call as written in a query, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {

@@ -11,7 +11,7 @@ mod pipes;
 
 use std::io;
 
-pub use pipes::{InputPipe, pipes};
+pub use pipes::{IdleWork, InputPipe, pipes};
 
 /// Folder that lists the process's open descriptors, on Linux and on macOS.
 const DESCRIPTOR_FOLDER: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };

@@ -27,20 +27,27 @@ const OUTPUT_BYTES: usize = 1 << 18;
 /// Time without input after which large pipes shrink to their usual size.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Work between two blocks, after [`IDLE`] without input. Returns whether to do it after a further
+/// [`IDLE`] too.
+pub type IdleWork = fn() -> bool;
+
 /// Returns stdin and stdout as raw pipes, because `Stdout` searches its output for line ends.
+/// `idle_work` is done between blocks.
 ///
 /// # Errors
 /// Fails if one of them is closed.
-pub fn pipes() -> io::Result<(InputPipe, OutputPipe)> {
+pub fn pipes(idle_work: IdleWork) -> io::Result<(InputPipe, OutputPipe)> {
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    joined(input, output)
+    joined(input, output, idle_work)
 }
 
-fn joined(input: File, output: File) -> io::Result<(InputPipe, OutputPipe)> {
+fn joined(input: File, output: File, idle_work: IdleWork) -> io::Result<(InputPipe, OutputPipe)> {
     let answered = Rc::new(Cell::new(false));
     let (input, results) = (Pipe::new(input), Pipe::new(output.try_clone()?));
-    let input = InputPipe { input, output: results, large: None, block_bytes: 0, answered: answered.clone() };
+    let answers = answered.clone();
+    let input =
+        InputPipe { input, output: results, large: None, block_bytes: 0, answered: answers, idle_work };
     Ok((input, OutputPipe { output, answered }))
 }
 
@@ -71,6 +78,7 @@ pub struct InputPipe {
     block_bytes: usize,
     /// Whether the current block was answered, so that the next bytes begin a new block.
     answered: Rc<Cell<bool>>,
+    idle_work: IdleWork,
 }
 
 impl InputPipe {
@@ -85,12 +93,16 @@ impl InputPipe {
         }
     }
 
-    /// Waits for input up to `idle`, and returns the large pipes if none arrives.
+    /// Waits for input. If none arrives within `idle`, returns the large pipes and does the idle
+    /// work.
     fn wait(&mut self, idle: Duration) {
-        if self.large.is_some() && !self.input.is_readable_within(idle) {
-            self.input.resize(self.input.usual_bytes);
-            self.output.resize(self.output.usual_bytes);
-            self.large = None;
+        let mut has_work = self.block_bytes == 0;
+        while (has_work || self.large.is_some()) && !self.input.is_readable_within(idle) {
+            if self.large.take().is_some() {
+                self.input.resize(self.input.usual_bytes);
+                self.output.resize(self.output.usual_bytes);
+            }
+            has_work = has_work && (self.idle_work)();
         }
     }
 
@@ -176,7 +188,8 @@ mod tests {
     /// answers.
     fn pair() -> (PipeWriter, InputPipe, OutputPipe, PipeReader) {
         let ((blocks, server), (answers, results)) = (io::pipe().unwrap(), io::pipe().unwrap());
-        let (pipes, output) = joined(OwnedFd::from(blocks).into(), OwnedFd::from(results).into()).unwrap();
+        let (pipes, output) =
+            joined(OwnedFd::from(blocks).into(), OwnedFd::from(results).into(), || false).unwrap();
         (server, pipes, output, answers)
     }
 
@@ -233,5 +246,24 @@ mod tests {
             let bytes = if parts > 16 { PART_OF_BLOCK_BYTES } else { WHOLE_BLOCK_BYTES };
             assert_eq!(sizes(&pipes), [bytes, OUTPUT_BYTES], "{parts} parts");
         }
+    }
+
+    #[test]
+    fn idle_work_is_done_between_blocks_until_there_is_none() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+
+        static DONE: AtomicU32 = AtomicU32::new(0);
+        let (mut server, mut pipes, mut output, mut answers) = pair();
+        pipes.idle_work = || DONE.fetch_add(1, Ordering::Relaxed) < 2;
+        pipes.wait(Duration::ZERO);
+        assert_eq!(DONE.load(Ordering::Relaxed), 3, "twice there was more");
+        // In a block it would change what the block's rows see.
+        block(&mut server, &mut pipes, 10);
+        pipes.wait(Duration::ZERO);
+        assert_eq!(DONE.load(Ordering::Relaxed), 3);
+        output.write_all(&[7]).unwrap();
+        answers.read_exact(&mut [0]).unwrap();
+        block(&mut server, &mut pipes, 10);
+        assert_eq!(DONE.load(Ordering::Relaxed), 3, "the next block was there");
     }
 }

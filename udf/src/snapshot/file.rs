@@ -11,7 +11,7 @@ use super::header::{Header, Sections};
 use super::mapping::Mapping;
 use super::prefetch::prefetch;
 use super::writer::decode_version;
-use super::{Entry, HEADER_BYTES, Hashed, Identity, LINE, RECORD, SnapshotError};
+use super::{Entry, HEADER_BYTES, Hashed, Identity, LINE, RECORD, SnapshotError, VersionRange};
 use crate::person::Version;
 
 /// Records of a bucket that are compared one by one. A larger bucket is the work of somebody who
@@ -82,6 +82,31 @@ impl SnapshotFile {
         self.header.length
     }
 
+    /// The versions of the entries.
+    pub fn versions(&self) -> VersionRange {
+        VersionRange { min: self.header.min_version, max: self.header.max_version }
+    }
+
+    /// Whether another id has the key of `id`.
+    ///
+    /// # Errors
+    /// Fails if the part of the file that has the key is damaged.
+    pub fn shares_key(&mut self, id: Hashed) -> Result<bool, SnapshotError> {
+        let range = self.range(id.key)?;
+        let mut number = self.first_from(range, Hashed { key: id.key, check: 0 })?;
+        while number < range.end {
+            let record = self.record(number)?;
+            if record.id.key > id.key {
+                return Ok(false);
+            }
+            if record.id.key == id.key && record.id != id {
+                return Ok(true);
+            }
+            number = number.saturating_add(1);
+        }
+        Ok(false)
+    }
+
     /// Returns the entry of an id.
     ///
     /// # Errors
@@ -109,6 +134,17 @@ impl SnapshotFile {
     /// Fails if a part is damaged.
     pub fn verify(&mut self) -> Result<(), SnapshotError> {
         self.verified(0, self.sections.checksums, "content").map(drop)
+    }
+
+    /// Checks some bytes after the header. Returns whether there are further ones.
+    pub(super) fn verify_part(&mut self, start: u64, bytes: u64) -> Result<bool, SnapshotError> {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let end = end.min(self.sections.checksums);
+        if start < end {
+            self.verified(start, end, "content")?;
+        }
+        Ok(end < self.sections.checksums)
     }
 
     /// Begins to fetch the line of the directory for a key.

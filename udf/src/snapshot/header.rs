@@ -9,7 +9,7 @@ use super::{FORMAT, HEADER_BYTES, Identity, LINE, RECORD, SnapshotError};
 /// First bytes of every file.
 const MAGIC: [u8; 8] = *b"phperson";
 /// Bytes of the header that have a meaning, with the checksum in the last 8.
-const FIELDS: usize = 8 + 4 + 4 + 16 + 8 * 8 + 8;
+const FIELDS: usize = 8 + 4 + 4 + 16 + 9 * 8 + 8;
 
 /// The fields of a header. Sections follow it in this order: records, directory, versions,
 /// checksums.
@@ -21,6 +21,8 @@ pub(super) struct Header {
     pub(super) buckets: u64,
     /// Smallest version.
     pub(super) min_version: i64,
+    /// Greatest version.
+    pub(super) max_version: i64,
     /// Bytes of a version.
     pub(super) version_bytes: u64,
     /// Bytes of the file.
@@ -51,6 +53,7 @@ impl Header {
             self.entries,
             self.buckets,
             self.min_version.cast_unsigned(),
+            self.max_version.cast_unsigned(),
             self.version_bytes,
             self.length,
             self.checksums_sum,
@@ -95,6 +98,7 @@ impl Header {
                 entries: fields.u64()?,
                 buckets: fields.u64()?,
                 min_version: fields.u64()?.cast_signed(),
+                max_version: fields.u64()?.cast_signed(),
                 version_bytes: fields.u64()?,
                 length: fields.u64()?,
                 checksums_sum: fields.u64()?,

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::Record;
-use super::{FileName, Hashed, Manifest, SnapshotError, SnapshotFile};
+use super::{FileName, Hashed, Manifest, SnapshotError, SnapshotFile, VersionRange};
 
 /// Lookups that are under way together. Their cache misses overlap.
 pub const BATCH: usize = 32;
@@ -27,6 +27,13 @@ pub struct PersonIndex {
     stamp: Stamp,
     /// From old to new.
     files: Vec<(FileName, SnapshotFile)>,
+}
+
+/// Up to where an index is checked: a file, and bytes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyPlace {
+    file: usize,
+    start: u64,
 }
 
 /// The identity of a manifest's file: inode, modification time and length. Each publication makes a
@@ -92,6 +99,51 @@ impl PersonIndex {
     /// Entries of all files. An id that has changed is in several of them.
     pub fn entries(&self) -> u64 {
         self.files.iter().map(|(_, file)| file.entries()).sum()
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, file)| file.length()).sum()
+    }
+
+    /// The files from old to new: name, entries and versions.
+    pub fn files(&self) -> impl Iterator<Item = (FileName, u64, VersionRange)> {
+        self.files.iter().map(|(name, file)| (*name, file.entries(), file.versions()))
+    }
+
+    /// Whether another id has the key of `id`.
+    ///
+    /// # Errors
+    /// Fails if a part of a file is damaged.
+    pub fn shares_key(&mut self, id: Hashed) -> Result<bool, SnapshotError> {
+        for (_, file) in &mut self.files {
+            if file.shares_key(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Checks every byte of every file.
+    ///
+    /// # Errors
+    /// Fails if a part of a file is damaged.
+    pub fn verify(&mut self) -> Result<(), SnapshotError> {
+        self.files.iter_mut().try_for_each(|(_, file)| file.verify())
+    }
+
+    /// Checks some bytes of the file after `place`, so that all are checked in time. Returns the
+    /// next place.
+    ///
+    /// # Errors
+    /// Fails if a part of the file is damaged.
+    pub fn verify_part(&mut self, place: VerifyPlace, bytes: u64) -> Result<VerifyPlace, SnapshotError> {
+        let VerifyPlace { file, start } = place;
+        let Some((_, snapshot)) = self.files.get_mut(file) else { return Ok(VerifyPlace::default()) };
+        Ok(match snapshot.verify_part(start, bytes)? {
+            true => VerifyPlace { file, start: start.saturating_add(bytes) },
+            false => VerifyPlace { file: file.saturating_add(1), start: 0 },
+        })
     }
 
     /// Returns the entry of an id, also that of a deleted one.

@@ -34,7 +34,7 @@ mod prefetch;
 pub use entry::{Entry, Hashed, Identity, TeamKeys, person_key};
 pub use error::SnapshotError;
 pub use file::SnapshotFile;
-pub use index::{BATCH, Found, PersonIndex};
+pub use index::{BATCH, Found, PersonIndex, VerifyPlace};
 pub use manifest::{FileName, Manifest};
 pub use writer::{FileSummary, VersionRange, write_file};
 

@@ -141,6 +141,7 @@ fn write_sections(
         entries: count,
         buckets,
         min_version: range.min,
+        max_version: range.max,
         version_bytes: bytes(width),
         length,
         checksums_sum: xxhash_rust::xxh3::xxh3_64(&sums),

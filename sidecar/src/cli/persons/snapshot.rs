@@ -23,8 +23,8 @@ Reads the node's table of distinct ids whole, and publishes the new index at onc
 from their next block on. It needs 40 bytes of disk for a distinct id, and meanwhile 41 for each of
 its versions. An index that can't be built leaves the published one.
 
-Changes after a build are not in the index: build it again, for example every hour. personSnapshot('age_ms')
-is the age in SQL.
+posthouse run builds the index by itself, and follows changes, unless persons.index is \"off\". Then
+this command builds it, for example every hour. personSnapshot('age_ms') is the age in SQL.
 
 Examples:
   posthouse persons snapshot build";
@@ -38,8 +38,9 @@ Examples:
   posthouse persons snapshot status --json | jq '.[].age_ms'";
 
 const VERIFY: &str = "\
-Reads the node's table whole, and compares every distinct id with the index. Changes since the build
-are differences, so build the index first on a node whose persons change.
+Reads the node's table whole, and compares every distinct id with the index. While posthouse run
+keeps the index, ids that change meanwhile are looked at a second time, and counted as ahead if the
+index has what the table has, or more. Without it, changes since the build are differences.
 
 Examples:
   posthouse persons snapshot verify";
@@ -126,10 +127,10 @@ fn states_text(states: &[IndexStatus]) -> String {
 }
 
 fn compared_text(compared: &[IndexComparison]) -> String {
-    let heading = ["node", "generation", "distinct ids", "missing", "extra", "different"];
+    let heading = ["node", "generation", "distinct ids", "missing", "extra", "different", "ahead"];
     let rows = compared.iter().map(|compared| {
-        let IndexComparison { node, generation, compared, missing, extra, different } = compared;
-        let numbers = [generation, compared, missing, extra, different].map(u64::to_string);
+        let IndexComparison { node, generation, compared, missing, extra, different, ahead } = compared;
+        let numbers = [generation, compared, missing, extra, different, ahead].map(u64::to_string);
         std::iter::once(node.clone()).chain(numbers).collect()
     });
     table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
