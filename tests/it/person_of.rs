@@ -161,14 +161,14 @@ fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
     site.must(&["udf", "uninstall"])?;
     // WHEN posthouse runs THEN it says why there is no index, and is ready
     let daemon = Daemon::start(site, "off")?;
-    let health = daemon.get("/health")?;
+    let health = daemon.get("health")?;
     ensure!(health.contains("person index of ch1: ready"), "{health}");
-    ensure!(daemon.metric("posthouse_person_index_entries")?.is_none(), "a metric of no index");
+    ensure!(daemon.metric("posthouse_person_index_entries{node=\"ch1\"}")?.is_none(), "a metric of no index");
     ensure!(site.posthouse(&["persons", "snapshot", "status"])?.code == 3, "an index without functions");
     // WHEN functions are installed THEN it builds the index, and another process may not
     site.must(&["udf", "install"])?;
     daemon.says("built the person index")?;
-    daemon.wait("posthouse_person_index_fresh_timestamp_seconds", |fresh| fresh > 0)?;
+    daemon.wait("posthouse_person_index_fresh_timestamp_seconds{node=\"ch1\"}", |fresh| fresh > 0)?;
     let refused = site.posthouse(&BUILD)?;
     ensure!(refused.code == 1 && refused.stderr.contains("posthouse run keeps it"), "{refused}");
     let compared = site.query(COMPARED)?;
@@ -184,7 +184,7 @@ fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
     drop(daemon);
     site.set("persons", "index", "off");
     let daemon = Daemon::start(site, "off")?;
-    let health = daemon.get("/health")?;
+    let health = daemon.get("health")?;
     ensure!(!health.contains("person index"), "{health}");
     site.must(&BUILD)?;
     Ok(())

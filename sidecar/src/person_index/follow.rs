@@ -21,7 +21,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 /// Interval of looks at the ends of the partitions.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval of publications without changes, which say up to when there are none.
+/// Interval of publications without changes, which say up to when there are none. The first one
+/// comes soon after a change.
 const QUIET_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of looks at the table, the topic and a part of the files.
 const SOURCE_INTERVAL: Duration = Duration::from_secs(15);
@@ -150,7 +151,7 @@ impl<'a> Following<'a> {
     ) -> anyhow::Result<LiveIndex> {
         let publish = move || live.publish(versions, up_to).map(|changes| (live, changes));
         let (live, changes) = spawn_blocking(span::in_current(publish)).await??;
-        self.due.quiet = Instant::now() + QUIET_INTERVAL;
+        self.due.quiet = Instant::now() + if changes > 0 { LOOK_INTERVAL } else { QUIET_INTERVAL };
         self.keeper.metrics.published(&self.keeper.node.name, live.index(), changes);
         Ok(live)
     }
