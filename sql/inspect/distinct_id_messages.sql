@@ -1,5 +1,5 @@
 -- Purpose: the versions of distinct ids in messages of their topic, by the rule of
---          person_distinct_id_mv, for the person index. Messages are bytes, and come in hexadecimal.
+--          person_distinct_id_mv, for the person index. Messages come as hexadecimal bytes.
 -- Runs on: every node. Shape: team_id, distinct_id, person_id, version, whether it is a deletion.
 {% set message_source %}
 (

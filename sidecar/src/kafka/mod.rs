@@ -14,7 +14,7 @@ mod offsets;
 mod polled_producer;
 mod producer;
 mod session;
-mod topic_reader;
+mod message_reader;
 pub(crate) mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +34,7 @@ use crate::tls::TlsError;
 pub(crate) use self::admin::request::{ConfigChange, NewTopic, Refusal};
 pub(crate) use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
 pub(crate) use self::group::{Group, Member};
+pub(crate) use self::message_reader::{MessageReader, MessagesGone};
 pub(crate) use self::messages::FirstMessage;
 pub(crate) use self::newest::{Newest, TopicRecord};
 pub(crate) use self::offsets::{OffsetBounds, TopicPartition};
@@ -41,7 +42,6 @@ pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer, shown_key};
 pub(crate) use self::session::LibraryContext;
 use self::session::{BrokerSession, Brokers};
-pub(crate) use self::topic_reader::{MessagesGone, TopicReader};
 use self::wire::WireAccess;
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and

@@ -99,6 +99,7 @@ mod tests {
         let mut registry = MetricRegistry::default();
         TopicsMetrics::register(&mut registry);
         PersonsMetrics::register(&mut registry);
+        PersonIndexMetrics::register(&mut registry);
         WatchMetrics::register(&mut registry);
         TaskCollector::register(&mut registry, &Board::default());
         registry.build_info();

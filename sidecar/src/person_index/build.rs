@@ -1,17 +1,17 @@
 //! Build of an index from the node's own table.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use posthouse_udf::snapshot::{Entry, FileSummary, Identity, Manifest};
 use serde::Serialize;
 
+use super::clock::now_ms;
 use super::folder::{self, IndexFolder};
 use super::live::ReadUpTo;
 use super::rows::VersionRows;
 use super::sorted::{EntrySorter, SortedEntries};
-use super::source::{SourceTable, stored_offsets};
+use super::source::{DistinctIdSource, stored_offsets};
 use crate::cluster::Cluster;
 use crate::node::Node;
 
@@ -62,7 +62,7 @@ pub(super) async fn build_in(
     let begun = now_ms();
     // What arrives while the table is read may be in it or not, and is read a second time.
     let offsets = stored_offsets(cluster, node).await?;
-    let table = SourceTable::of(cluster, node).await?;
+    let table = DistinctIdSource::of(cluster, node).await?;
     let identity = table.new_identity(&cluster.config);
     let sorted = sorted(cluster, node, &folder.path, &table, identity, progress).await?;
     let up_to = ReadUpTo { offsets, fresh_ms: begun };
@@ -87,7 +87,7 @@ pub(super) async fn sorted(
     cluster: &Cluster,
     node: &Node,
     folder: &Path,
-    table: &SourceTable,
+    table: &DistinctIdSource,
     identity: Identity,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<SortedEntries> {
@@ -133,9 +133,4 @@ fn write(
     folder.publish(&manifest)?;
     folder.remove_others(&manifest.files)?;
     Ok((manifest, rows, summary))
-}
-
-pub(super) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -44,8 +44,7 @@ pub(super) fn is_kept(index: &Path) -> anyhow::Result<bool> {
     Ok(IndexFolder::try_lock(index.to_owned())?.is_none())
 }
 
-/// A folder for the pieces of a comparison, which another process leaves alone. It is removed when it
-/// is dropped.
+/// A folder for the pieces of a comparison, which other processes leave alone. Its drop removes it.
 pub(super) fn for_comparison(index: &Path) -> anyhow::Result<TempDir> {
     let folder = tempfile::Builder::new().prefix(COMPARISON).tempdir_in(index);
     folder.with_context(|| format!("can't write {}: let the user of posthouse write there", index.display()))

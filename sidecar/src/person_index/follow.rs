@@ -7,12 +7,12 @@ use posthouse_udf::snapshot::{Entry, Identity};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
-use super::build::now_ms;
-use super::keep::{Keeper, RETRY};
+use super::clock::now_ms;
+use super::indexed_node::{IndexedNode, RETRY};
 use super::live::{FileMerge, LiveIndex, ReadUpTo};
 use super::rows::VersionRows;
 use crate::backoff::Backoff;
-use crate::kafka::TopicReader;
+use crate::kafka::MessageReader;
 use crate::span;
 
 /// Wait for a message.
@@ -33,8 +33,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An index that follows its topic.
 pub(super) struct Following<'a> {
-    keeper: &'a Keeper<'a>,
-    reader: TopicReader,
+    kept: &'a IndexedNode<'a>,
+    reader: MessageReader,
     /// Ends of the partitions, and when they were asked for, until they are reached.
     ends: Option<(u64, Vec<i64>)>,
     merge: Option<RunningMerge>,
@@ -56,10 +56,10 @@ struct RunningMerge {
 }
 
 impl<'a> Following<'a> {
-    pub(super) fn new(keeper: &'a Keeper<'a>, reader: TopicReader) -> Self {
+    pub(super) fn new(kept: &'a IndexedNode<'a>, reader: MessageReader) -> Self {
         let now = Instant::now();
         let due = Due { look: now, quiet: now, source: now + SOURCE_INTERVAL, merge: now };
-        Self { keeper, reader, ends: None, merge: None, backoff: Backoff::new(RETRY[0], RETRY[1]), due }
+        Self { kept, reader, ends: None, merge: None, backoff: Backoff::new(RETRY[0], RETRY[1]), due }
     }
 
     /// Follows the topic until the index has to be built, or can't be written.
@@ -70,7 +70,7 @@ impl<'a> Following<'a> {
     }
 
     async fn step(&mut self, mut live: LiveIndex) -> anyhow::Result<LiveIndex> {
-        self.keeper.heartbeat.beat("following the topic of distinct ids", STEP_TIMEOUT);
+        self.kept.heartbeat.beat("following the topic of distinct ids", STEP_TIMEOUT);
         self.look_at_ends().await;
         let arrived = self.reader.arrived(IDLE, GATHER).await?;
         let versions = self.versions(live.index().manifest().identity, &arrived.payloads).await;
@@ -135,7 +135,7 @@ impl<'a> Following<'a> {
     }
 
     async fn asked_versions(&self, identity: Identity, payloads: &[Vec<u8>]) -> anyhow::Result<Vec<Entry>> {
-        let mut rows = VersionRows::of_messages(self.keeper.cluster, self.keeper.node, payloads)?;
+        let mut rows = VersionRows::of_messages(self.kept.cluster, self.kept.node, payloads)?;
         let mut versions = Vec::with_capacity(payloads.len());
         while let Some(row) = rows.next().await? {
             versions.push(Entry { id: identity.hashed(row.team_id, &row.distinct_id), version: row.version });
@@ -152,7 +152,7 @@ impl<'a> Following<'a> {
         let publish = move || live.publish(versions, up_to).map(|changes| (live, changes));
         let (live, changes) = spawn_blocking(span::in_current(publish)).await??;
         self.due.quiet = Instant::now() + if changes > 0 { LOOK_INTERVAL } else { QUIET_INTERVAL };
-        self.keeper.metrics.published(&self.keeper.node.name, live.index(), changes);
+        self.kept.metrics.published(&self.kept.node.name, live.index(), changes);
         Ok(live)
     }
 
@@ -188,8 +188,8 @@ impl<'a> Following<'a> {
     async fn look_at_source(&mut self, source: u64) -> anyhow::Result<()> {
         self.due.source = Instant::now() + SOURCE_INTERVAL;
         let known = self.reader.next_offsets().len();
-        let partitions = match self.keeper.check_source(source, known).await {
-            Err(error) if !Keeper::needs_build(&error) => {
+        let partitions = match self.kept.check_source(source, known).await {
+            Err(error) if !IndexedNode::needs_build(&error) => {
                 self.failed(error).await;
                 return Ok(());
             }
@@ -198,7 +198,7 @@ impl<'a> Following<'a> {
         let mut next = self.reader.next_offsets().to_vec();
         if partitions > next.len() {
             next.resize(partitions, 0);
-            self.reader = self.keeper.reader(next).await?;
+            self.reader = self.kept.reader(next).await?;
             self.ends = None;
         }
         Ok(())
@@ -206,13 +206,13 @@ impl<'a> Following<'a> {
 
     fn succeeded(&mut self) {
         self.backoff.reset();
-        self.keeper.heartbeat.impaired(None);
+        self.kept.heartbeat.impaired(None);
     }
 
     /// Reports a fault that a later attempt may not have, and waits.
     async fn failed(&mut self, error: anyhow::Error) {
         let wait = self.backoff.wait();
-        self.keeper.report(&error, wait);
+        self.kept.report(&error, wait);
         sleep(wait).await;
     }
 }

@@ -7,7 +7,7 @@ use posthouse_udf::snapshot::{
     Entry, FileName, Manifest, PersonIndex, SnapshotError, VerifyPlace, VersionRange,
 };
 
-use super::build::now_ms;
+use super::clock::now_ms;
 use super::folder::IndexFolder;
 use super::merges::{due, folded};
 use super::newest::NewestEntries;
@@ -103,8 +103,8 @@ impl LiveIndex {
         Ok(keys)
     }
 
-    /// Writes changes, with the small files before them, as one file. Returns the names of the files
-    /// that it replaces.
+    /// Writes changes, with the small files before them, as one file. Returns the names of the
+    /// files that it replaces.
     fn write_changes(&self, manifest: &mut Manifest, changes: Vec<Entry>) -> io::Result<Vec<FileName>> {
         let files: Vec<_> = self.index.files().collect();
         // A base of another process may be empty, but there always is one.
@@ -212,4 +212,108 @@ fn is_newer(entry: Entry, known: Entry) -> bool {
 
 fn union(one: VersionRange, other: VersionRange) -> VersionRange {
     one.with(other.min).with(other.max)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use posthouse_udf::person::Version;
+    use posthouse_udf::snapshot::{Hashed, Identity};
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// A random version of an id. Some ids have one key.
+    fn entry(random: &mut StdRng, ids: u64) -> Entry {
+        let id = random.random_range(0..ids);
+        let key = (id - id % 200 % 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let version = Version {
+            version: random.random_range(-20..200),
+            is_deleted: random.random_ratio(1, 5),
+            person_id: random.random_range(1..50),
+        };
+        Entry { id: Hashed { key, check: id }, version }
+    }
+
+    fn empty_index(folder: IndexFolder) -> LiveIndex {
+        let (identity, name) = (Identity { seed: 7, source: 8 }, folder.new_name());
+        folder.writer().write(name, identity, VersionRange::of(0), 0, []).expect("a base");
+        let manifest = Manifest {
+            identity,
+            generation: 1,
+            published_ms: 0,
+            fresh_ms: 0,
+            offsets: vec![0],
+            files: vec![name],
+            shared_keys: Vec::new(),
+        };
+        folder.publish(&manifest).expect("a generation");
+        LiveIndex::open(folder).map_err(|(_, error)| error).expect("an index")
+    }
+
+    /// Checks the person of each id, the keys of several ids, and the files of the folder.
+    fn check(live: &mut LiveIndex, wanted: &BTreeMap<Hashed, Version>) {
+        for (id, version) in wanted {
+            let found = live.index.entry(*id).expect("an undamaged file").expect("a known id").version;
+            assert_eq!((found.version, found.is_deleted), (version.version, version.is_deleted));
+            assert!(found.is_deleted || found.person_id == version.person_id);
+        }
+        let ids: Vec<&Hashed> = wanted.keys().collect();
+        let mut shared: Vec<u64> =
+            ids.windows(2).filter(|two| two[0].key == two[1].key).map(|two| two[0].key).collect();
+        shared.dedup();
+        assert_eq!(live.index.manifest().shared_keys, shared);
+        let mut there: Vec<FileName> = std::fs::read_dir(&live.folder.path)
+            .expect("a folder")
+            .filter_map(|entry| FileName::parse(&entry.expect("an entry").file_name().to_string_lossy()))
+            .collect();
+        let mut named = live.index.manifest().files.clone();
+        there.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(there, named, "the folder has the files of the generation");
+    }
+
+    #[test]
+    fn every_id_has_its_greatest_version_after_publications_merges_and_restarts() {
+        let seed: u64 = rand::random();
+        println!("SEED={seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = || IndexFolder::lock(folder.path().join("index")).expect("a lock");
+        let mut live = empty_index(lock());
+        let mut wanted: BTreeMap<Hashed, Version> = BTreeMap::new();
+        let mut merge: Option<FileMerge> = None;
+        let mut merges = 0;
+        for round in 0..60_u64 {
+            let count = [0, 3, 500, 30_000][random.random_range(0..4)];
+            let ids = [20, 5_000, 200_000][random.random_range(0..3)];
+            let versions: Vec<Entry> = (0..count).map(|_| entry(&mut random, ids)).collect();
+            for Entry { id, version } in &versions {
+                let known = wanted.entry(*id).or_insert(*version);
+                *known = (*known).max(*version);
+            }
+            let up_to = ReadUpTo { offsets: vec![round], fresh_ms: round };
+            live.publish(versions, up_to).expect("a publication");
+            assert_eq!(live.index.manifest().offsets, [round]);
+            // A merge that has begun ends after further publications.
+            match merge.take() {
+                Some(done) if random.random_ratio(1, 2) => {
+                    live.merger(&done)().expect("a merged file");
+                    live.adopt(done).expect("a publication");
+                    merges += 1;
+                }
+                Some(running) => merge = Some(running),
+                None => merge = live.due_merge(),
+            }
+            if merge.is_none() && random.random_ratio(1, 8) {
+                drop(live);
+                live = LiveIndex::open(lock()).map_err(|(_, error)| error).expect("an index");
+            }
+            assert!(live.index.manifest().files.len() <= 12, "{} files", live.index.manifest().files.len());
+        }
+        check(&mut live, &wanted);
+        assert!(merges > 0, "no merge was due");
+    }
 }

@@ -1,5 +1,6 @@
 //! Person index of a node: the files that the function `personOf` reads.
 
+mod clock;
 mod source;
 mod rows;
 mod sorted;
@@ -8,6 +9,7 @@ mod newest;
 mod merges;
 mod live;
 mod build;
+mod indexed_node;
 mod follow;
 mod keep;
 mod status;

@@ -18,14 +18,14 @@ use crate::sql;
 
 /// A node's table of distinct ids.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct SourceTable {
+pub(super) struct DistinctIdSource {
     /// Versions of distinct ids.
     pub(super) rows: u64,
     /// Another one after the table was dropped and made anew, or restored.
     uuid: String,
 }
 
-impl SourceTable {
+impl DistinctIdSource {
     /// Asks the node.
     pub(super) async fn of(cluster: &Cluster, node: &Node) -> anyhow::Result<Self> {
         let name = table(&cluster.config);

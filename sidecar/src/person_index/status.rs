@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use posthouse_udf::snapshot::{PersonIndex, SnapshotError};
 use serde::Serialize;
 
-use super::build::now_ms;
+use super::clock::now_ms;
 use super::folder;
 use crate::node::Node;
 

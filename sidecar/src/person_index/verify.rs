@@ -10,11 +10,12 @@ use posthouse_udf::snapshot::{Entry, Hashed, Manifest, PersonIndex};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::build::{now_ms, sorted};
+use super::build::sorted;
+use super::clock::now_ms;
 use super::folder;
 use super::newest::NewestEntries;
 use super::sorted::SortedEntries;
-use super::source::SourceTable;
+use super::source::DistinctIdSource;
 use crate::cluster::Cluster;
 use crate::node::Node;
 
@@ -39,8 +40,8 @@ pub(crate) struct IndexComparison {
     pub(crate) extra: u64,
     /// Distinct ids with another person.
     pub(crate) different: u64,
-    /// Distinct ids of which the index has a newer version by now, or had one earlier than the node.
-    /// They are no differences.
+    /// Distinct ids of which the index has a newer version by now, or had one earlier than the
+    /// node. They are no differences.
     pub(crate) ahead: u64,
 }
 
@@ -49,17 +50,17 @@ impl IndexComparison {
         self.missing + self.extra + self.different
     }
 
-    fn counter(&mut self, kind: Kind) -> &mut u64 {
+    fn counter(&mut self, kind: DifferenceKind) -> &mut u64 {
         match kind {
-            Kind::Missing => &mut self.missing,
-            Kind::Extra => &mut self.extra,
-            Kind::Different => &mut self.different,
+            DifferenceKind::Missing => &mut self.missing,
+            DifferenceKind::Extra => &mut self.extra,
+            DifferenceKind::Different => &mut self.different,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DifferenceKind {
     Missing,
     Extra,
     Different,
@@ -67,9 +68,9 @@ enum Kind {
 
 /// A distinct id with another person in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Difference {
+struct IndexDifference {
     row: Entry,
-    kind: Kind,
+    kind: DifferenceKind,
 }
 
 /// Compares the published index of a node with its table.
@@ -84,7 +85,7 @@ pub(crate) async fn verify(
     let path = folder::path(node).with_context(|| format!("the disk of node {} is elsewhere", node.name))?;
     // Its files stay open while another process publishes.
     let (manifest, index) = open(&path)?;
-    let table = SourceTable::of(cluster, node).await?;
+    let table = DistinctIdSource::of(cluster, node).await?;
     let pieces = folder::for_comparison(&path)?;
     let sorted = sorted(cluster, node, pieces.path(), &table, manifest.identity, progress).await?;
     let read_ms = now_ms();
@@ -116,7 +117,7 @@ fn compare(
     index: NewestEntries,
     mut table: SortedEntries,
     mut compared: IndexComparison,
-) -> anyhow::Result<(IndexComparison, Vec<Difference>)> {
+) -> anyhow::Result<(IndexComparison, Vec<IndexDifference>)> {
     let (mut index, mut differences) = (index.peekable(), Vec::new());
     let is_extra = |entry: Entry| person(entry.version).is_some();
     for row in table.by_ref() {
@@ -136,7 +137,7 @@ fn compare(
         }
         *compared.counter(kind) += 1;
         if differences.len() < MAX_SECOND_LOOKS {
-            differences.push(Difference { row, kind });
+            differences.push(IndexDifference { row, kind });
         }
     }
     for entry in index {
@@ -145,12 +146,12 @@ fn compare(
     Ok((compared, differences))
 }
 
-fn difference(in_table: Option<u128>, in_index: Option<u128>) -> Option<Kind> {
+fn difference(in_table: Option<u128>, in_index: Option<u128>) -> Option<DifferenceKind> {
     match (in_table, in_index) {
         (one, other) if one == other => None,
-        (Some(_), None) => Some(Kind::Missing),
-        (None, _) => Some(Kind::Extra),
-        (Some(_), Some(_)) => Some(Kind::Different),
+        (Some(_), None) => Some(DifferenceKind::Missing),
+        (None, _) => Some(DifferenceKind::Extra),
+        (Some(_), Some(_)) => Some(DifferenceKind::Different),
     }
 }
 
@@ -159,7 +160,7 @@ fn difference(in_table: Option<u128>, in_index: Option<u128>) -> Option<Kind> {
 async fn look_again(
     path: &Path,
     read_ms: u64,
-    differences: &[Difference],
+    differences: &[IndexDifference],
     compared: &mut IndexComparison,
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + NEXT_GENERATION;
@@ -167,7 +168,7 @@ async fn look_again(
         sleep(POLL_INTERVAL).await;
     }
     let mut index = PersonIndex::open(path)?;
-    for Difference { row, kind } in differences {
+    for IndexDifference { row, kind } in differences {
         // Its manifest has the identity of the compared one, or it was built since.
         let Some(entry) = index.entry(row.id)? else { continue };
         let is_equal = difference(person(row.version), person(entry.version)).is_none();

@@ -34,7 +34,7 @@ const PAUSE_MS: std::ops::Range<u64> = 0..120;
 const UNTIL_KILL_MS: std::ops::Range<u64> = 0..900;
 /// Limit for everything to arrive on the nodes and in their indexes.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Every so many rounds the kill is followed by damage, and every so many others damage comes alone.
+/// Rounds from one damage to the next. Each second one follows a kill, the others come alone.
 const DAMAGE_EVERY: u32 = 5;
 
 /// The number of ids for which a function gives another answer than SQL, and the number of ids.

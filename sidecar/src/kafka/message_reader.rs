@@ -21,7 +21,7 @@ const MAX_FETCH_BYTES: &str = "1048576";
 const MAX_QUEUED_KIB: &str = "16384";
 
 /// A reader of a topic.
-pub(crate) struct TopicReader {
+pub(crate) struct MessageReader {
     client: Client,
     consumer: Arc<BaseConsumer<LibraryContext>>,
     topic: String,
@@ -44,7 +44,7 @@ pub(crate) struct MessagesGone {
     pub(crate) topic: String,
 }
 
-impl TopicReader {
+impl MessageReader {
     /// Begins to read at an offset of each partition.
     ///
     /// # Errors
