@@ -116,6 +116,7 @@ files![
     "events/kafka_engine.sql",
     "events/message.sql",
     "events/not_json.sql",
+    "events/person_key.sql",
     "events/properties.sql",
     "events/read_message.sql",
     "events/repeated.sql",

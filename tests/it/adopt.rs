@@ -253,7 +253,7 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
             for (key, value) in [("consumers", 2), ("batch_rows", 1_000)] {
                 site.set("events", key, value);
             }
-            site.set("events", "deduplication_window", 5_000);
+            site.set("events", "deduplication_window", 5_000).set("events", "person_key", true);
         }
         if round == 3 {
             site.set("events", "profile", "posthog");
@@ -274,8 +274,16 @@ fn imports_the_config_of_its_own_cluster(site: &mut Site<'_>) -> anyhow::Result<
         let plan = site.must(&["schema", "plan"]).with_context(|| imported.clone())?;
         ensure!(plan.stdout.contains("nodes match the config"), "{plan}");
         // THEN it has the settings of the original, and no default
-        let keys =
-            ["topic", "group", "profile", "consumers", "batch_rows", "poll_timeout", "deduplication_window"];
+        let keys = [
+            "topic",
+            "group",
+            "profile",
+            "person_key",
+            "consumers",
+            "batch_rows",
+            "poll_timeout",
+            "deduplication_window",
+        ];
         for (section, keys) in [("events", keys.as_slice()), ("persons", &["group", "flush_interval"])] {
             for key in keys {
                 let value =

@@ -56,6 +56,7 @@ mod materialize;
 mod network;
 mod node_settings;
 mod people;
+mod person_key;
 mod person_of;
 mod persons;
 mod persons_audit;
@@ -177,6 +178,7 @@ fn main() -> ExitCode {
         ("named_collections", named_collections::TESTS),
         ("udf", udf::TESTS),
         ("person_of", person_of::TESTS),
+        ("person_key", person_key::TESTS),
         ("functions", functions::TESTS),
         ("secure_clickhouse", secure_clickhouse::TESTS),
         ("secure_hostile", secure_hostile::TESTS),

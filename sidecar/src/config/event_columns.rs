@@ -6,7 +6,7 @@ use super::reader::ConfigTable;
 use super::rules;
 use crate::event_columns::{
     ColumnOrigin, Conversion, Derivation, EventColumn, EventProfile, Invalid, MessageField, Missing, PARSED,
-    canonical_type, changing_function,
+    canonical_type, changing_function, person_key,
 };
 
 const PROFILES: &[(&str, EventProfile)] = &[("core", EventProfile::Core), ("posthog", EventProfile::Posthog)];
@@ -37,6 +37,9 @@ const CODECS: &[(&str, &str)] = &[("ZSTD(1)", "ZSTD(1)"), ("ZSTD(3)", "ZSTD(3)")
 pub(super) fn read(events: &mut ConfigTable<'_>) -> (EventProfile, Vec<EventColumn>) {
     let profile = events.or("profile", EventProfile::Core, rules::one_of(PROFILES));
     let mut columns = profile.columns();
+    if events.or("person_key", false, rules::boolean) {
+        columns.push(person_key());
+    }
     let known = columns.clone();
     columns.extend(own(events, &known));
     let written = columns.clone();

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::event_columns::{EventColumn, EventProfile};
+use crate::event_columns::{EventColumn, EventProfile, person_key};
 use crate::secret::{self, Credential};
 
 pub(crate) use self::credentials::{
@@ -243,7 +243,7 @@ pub(crate) struct Events {
     /// off.
     pub(crate) views_skip_unused_shards: bool,
     pub(crate) profile: EventProfile,
-    /// The columns of the profile, then those of the config.
+    /// The columns of the profile, the key of persons, then those of the config.
     pub(crate) columns: Vec<EventColumn>,
 }
 
@@ -339,6 +339,11 @@ impl Config {
             (column.name.as_str(), column.sql_type.as_str()) == EVENT_PERSON && column.is_written()
         };
         self.persons.is_some() && self.events.columns.iter().any(is_person)
+    }
+
+    /// Whether events store the key of their distinct id in the person index.
+    pub(crate) fn has_person_key(&self) -> bool {
+        self.events.columns.contains(&person_key())
     }
 
     /// The name of a view of the distinct ids, for queries that use the other name of their table.

@@ -287,6 +287,24 @@ expression = "isknow(event) + position(event, 'now')"
 }
 
 #[test]
+fn the_key_of_persons_is_one_column_that_the_config_has() {
+    let columns = |text: &str| parse(&format!("{SMALL}\n[events]\n{text}")).expect("a config").events.columns;
+    let with_key = columns("person_key = true\n");
+    assert_eq!(with_key.iter().filter(|column| !columns("").contains(column)).count(), 1);
+    let own = "[[events.materialized]]\nname = \"person_key\"\ntype = \"UInt64\"\nexpression = \"1\"\n";
+    assert!(!parse(&format!("{SMALL}\n{own}")).expect("a config").has_person_key());
+    for (more, wanted) in [
+        (own, "events.materialized[1].name = \"person_key\": events has a column of this name"),
+        (
+            "[[events.columns]]\nname = \"person_key\"\ntype = \"UInt64\"\n",
+            "events.columns[1].name = \"person_key\": events has this column already",
+        ),
+    ] {
+        has(&faults(&format!("{SMALL}\n[events]\nperson_key = true\n{more}")), wanted);
+    }
+}
+
+#[test]
 fn no_password_in_a_url_and_none_in_the_message() {
     let faults = faults(&SMALL.replace("http://127", "http://me:hunter2@127"));
     has(&faults, "url: leave the user and password out");

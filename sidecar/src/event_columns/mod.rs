@@ -6,12 +6,14 @@
 mod changing;
 mod conversion;
 mod core;
+mod person_key;
 mod posthog;
 
 pub(crate) use self::changing::changing_function;
 pub(crate) use self::conversion::{Conversion, canonical as canonical_type, inner as inner_type};
 pub(crate) use self::core::CORE_NAMES;
 use self::core::core;
+pub(crate) use self::person_key::{PERSON_KEY_FILE, person_key};
 use self::posthog::posthog;
 
 /// Start of a parsed value's name in the views, for columns that the core lacks.

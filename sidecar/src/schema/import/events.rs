@@ -11,7 +11,8 @@ use crate::config::{
     DEFAULT_BATCH_ROWS, DEFAULT_CONSUMERS, DEFAULT_DEDUPLICATION_WINDOW, DEFAULT_KEEPER_PATH,
     DEFAULT_POLL_TIMEOUT, DISTINCT_ID_TABLES,
 };
-use crate::event_columns::{EventColumn, EventProfile};
+use crate::event_columns::{EventColumn, EventProfile, PERSON_KEY_FILE, person_key};
+use crate::sql;
 
 /// The tables of one node that a config describes.
 pub(super) struct DescribedTables {
@@ -78,6 +79,9 @@ impl DescribedTables {
         if self.profile() == EventProfile::Posthog {
             text.push_str("profile = \"posthog\"\n");
         }
+        if self.has_person_key() {
+            text.push_str("person_key = true\n");
+        }
         text + &self.columns() + &self.materialized()
     }
 
@@ -94,6 +98,17 @@ impl DescribedTables {
             true => EventProfile::Posthog,
             false => EventProfile::Core,
         }
+    }
+
+    /// Whether events store the key of the person index, computed by our own expression.
+    fn has_person_key(&self) -> bool {
+        let column = person_key();
+        let item = self.table("sharded_events").and_then(|table| table.item(&format!("`{}`", column.name)));
+        let found = item.and_then(ColumnDeclaration::parse).filter(|found| found.kind == column.sql_type);
+        let is_ours = |(kind, text): (String, String)| {
+            kind == "MATERIALIZED" && sql::render(PERSON_KEY_FILE, ()).is_ok_and(|ours| ours == text)
+        };
+        found.and_then(|found| found.default).is_some_and(is_ours)
     }
 
     /// Whether the profile has the column.
