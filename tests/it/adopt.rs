@@ -224,7 +224,7 @@ fn leaves_ingestion_to_the_consumer_that_is_there(site: &mut Site<'_>) -> anyhow
 }
 
 /// Confirmations of a move to the profile of a PostHog.
-const OF_PROFILE: [&str; 12] = [
+const OF_PROFILE: [&str; 16] = [
     "--yes-drop",
     "events_mv",
     "--yes-drop",
@@ -235,6 +235,10 @@ const OF_PROFILE: [&str; 12] = [
     "person_distinct_id_dead_letter_mv",
     "--yes-drop",
     "events_with_person",
+    "--yes-drop",
+    "unique_persons",
+    "--yes-drop",
+    "person_events",
     "--yes-drop",
     "person_distinct_ids",
 ];

@@ -58,6 +58,7 @@ mod node_settings;
 mod people;
 mod person_key;
 mod person_of;
+mod person_views;
 mod persons;
 mod persons_audit;
 mod persons_dba;
@@ -179,6 +180,7 @@ fn main() -> ExitCode {
         ("udf", udf::TESTS),
         ("person_of", person_of::TESTS),
         ("person_key", person_key::TESTS),
+        ("person_views", person_views::TESTS),
         ("functions", functions::TESTS),
         ("secure_clickhouse", secure_clickhouse::TESTS),
         ("secure_hostile", secure_hostile::TESTS),

@@ -111,7 +111,7 @@ fn stored_keys_find_the_persons_of_any_ids_in_old_and_new_parts(site: &mut Site<
     site.set("events", "person_key", true);
     let plan = site.posthouse(&["schema", "plan"])?;
     ensure!(plan.code == 3 && plan.stdout.contains("`person_key`"), "{plan}");
-    site.must(&["schema", "apply", "--yes-drop", "events_with_person"])?;
+    site.must(&["schema", "apply", "--yes-drop", "events_with_person", "--yes-drop", "person_events"])?;
     site.must(&["schema", "check"])?;
     // THEN old parts lack the column, new ones have it, and both find the persons of their ids
     let old: u64 = site.query("SELECT count() FROM {db}.events")?.parse()?;

@@ -37,7 +37,7 @@ fn tables_of_persons_are_made_when_the_config_asks_for_them_and_no_earlier(
     };
     for node in 0..site.stack.nodes().len() {
         let found = site.query_on(node, OF_PERSONS)?;
-        ensure!(found == "13", "{found} tables of persons on node {node}");
+        ensure!(found == "15", "{found} tables of persons on node {node}");
     }
     let before = fingerprints()?;
     site.must(&["schema", "check"])?;

@@ -196,11 +196,15 @@ fn events_have_their_current_person_before_and_after_a_squash_that_is_killed(
 }
 
 /// Confirmations of views that name the table.
-const RENAMED: [&str; 6] = [
+const RENAMED: [&str; 10] = [
     "--yes-drop",
     "person_distinct_id_mv",
     "--yes-drop",
     "events_with_person",
+    "--yes-drop",
+    "unique_persons",
+    "--yes-drop",
+    "person_events",
     "--yes-drop",
     "person_distinct_ids",
 ];

@@ -23,6 +23,7 @@ const ROWS: usize = 150;
 const ROUNDS: usize = 3;
 const ALL_SHARDS: &str = "SETTINGS optimize_skip_unused_shards = 0";
 const ALWAYS: &str = "since = '2000-01-01', until = '2100-01-01'";
+const PERSON: &str = "00000000-0000-0000-0000-000000000001";
 
 /// Queries that name the distinct ids `{a}`, `{b}` and `{c}`.
 const QUERIES: &[&str] = &[
@@ -148,8 +149,13 @@ fn a_view_picks_shards_for_every_user_if_the_config_says_so(site: &mut Site<'_>)
     for (id, shard) in ids.iter().filter(|(id, _)| id != "''") {
         // WHEN a user without the setting asks for one id THEN its shard alone is asked
         let view = format!("{{db}}.events_with_person(team_id = 7, {ALWAYS}) WHERE distinct_id = {id}");
-        let plan = site.query(&format!("EXPLAIN SELECT event FROM {view} {ALL_SHARDS}"))?;
-        ensure!(asked(&plan) == [*shard], "{id} asks {:?}, not {shard}: {plan}", asked(&plan));
+        let of_person = format!(
+            "{{db}}.person_events(team_id = 7, person_id = '{PERSON}', {ALWAYS}) WHERE distinct_id = {id}"
+        );
+        for view in [&view, &of_person] {
+            let plan = site.query(&format!("EXPLAIN SELECT event FROM {view} {ALL_SHARDS}"))?;
+            ensure!(asked(&plan) == [*shard], "{id} asks {:?}, not {shard}: {plan}", asked(&plan));
+        }
         // THEN the answer is that of the table
         let count = |from: &str| site.query(&format!("SELECT count() FROM {from} {ALL_SHARDS}"));
         let table = format!("{{db}}.events WHERE team_id = 7 AND distinct_id = {id}");

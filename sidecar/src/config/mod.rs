@@ -38,7 +38,7 @@ pub use self::kafka::{Kafka, KafkaAccess};
 pub(crate) use self::kafka::{Login, Mechanism};
 pub(crate) use self::persons::DEFAULT_PERSONS_FLUSH_INTERVAL;
 pub(crate) use self::persons::{
-    AuditMode, DISTINCT_ID_TABLES, IndexMode, Persons, Postgres, TableName, VersionRule,
+    AuditMode, DISTINCT_ID_TABLES, IndexMode, PersonLookup, Persons, Postgres, TableName, VersionRule,
 };
 pub(crate) use self::postgres::{BindingMode, PostgresHost, PostgresTls, SessionTarget, SslMode};
 pub(crate) use self::quote::{QuoteStyle, quote};
@@ -344,6 +344,11 @@ impl Config {
     /// Whether events store the key of their distinct id in the person index.
     pub(crate) fn has_person_key(&self) -> bool {
         self.events.columns.contains(&person_key())
+    }
+
+    /// Whether views find the person of an event by the functions of the person index.
+    pub(crate) fn looks_up_persons(&self) -> bool {
+        self.persons.as_ref().is_some_and(|persons| persons.lookup == PersonLookup::Function)
     }
 
     /// The name of a view of the distinct ids, for queries that use the other name of their table.

@@ -19,6 +19,8 @@ pub(super) const DEFAULT_PERSONS_GROUP: &str = "clickhouse_persons";
 /// Wait of rows for others before they become a part. It is the larger share of the time from a
 /// change until it is queryable. Each wait makes a part on every node.
 pub(crate) const DEFAULT_PERSONS_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+/// A JOIN needs no functions on the nodes.
+const DEFAULT_LOOKUP: PersonLookup = PersonLookup::Join;
 /// Name of both the slot and the publication.
 pub(super) const DEFAULT_SLOT: &str = "posthouse";
 /// Topic of the checkpoint. It is in the same Kafka as the published rows, so that both are
@@ -60,6 +62,7 @@ pub(crate) struct Persons {
     pub(crate) distinct_id_table: &'static str,
     /// What posthouse run does with the index of `personOf`.
     pub(crate) index: IndexMode,
+    pub(crate) lookup: PersonLookup,
     /// Source of the persons; `None` if another program fills the topics.
     pub(crate) postgres: Option<Postgres>,
 }
@@ -71,6 +74,15 @@ pub(crate) enum IndexMode {
     Off,
     /// It builds the index, and follows changes.
     Keep,
+}
+
+/// The way in which views find the person of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PersonLookup {
+    /// A JOIN with the table of distinct ids.
+    Join,
+    /// The functions of the person index.
+    Function,
 }
 
 /// The source of truth.
@@ -185,6 +197,8 @@ impl std::fmt::Display for TableName {
 
 const VERSIONS: &[(&str, VersionRule)] = &[("wal", VersionRule::Wal), ("column", VersionRule::Column)];
 const INDEX_MODES: &[(&str, IndexMode)] = &[("off", IndexMode::Off), ("keep", IndexMode::Keep)];
+const LOOKUPS: &[(&str, PersonLookup)] =
+    &[("join", PersonLookup::Join), ("function", PersonLookup::Function)];
 const AUDITS: &[(&str, AuditMode)] =
     &[("off", AuditMode::Off), ("check", AuditMode::Check), ("repair", AuditMode::Repair)];
 
@@ -216,6 +230,7 @@ pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path, profile: EventPr
     let distinct_id_table =
         table.or("distinct_id_table", profile.distinct_id_table(), rules::one_of(TABLE_NAMES));
     let index = table.or("index", IndexMode::Keep, rules::one_of(INDEX_MODES));
+    let lookup = table.or("lookup", DEFAULT_LOOKUP, rules::one_of(LOOKUPS));
     Some(Persons {
         topic,
         distinct_id_topic,
@@ -224,6 +239,7 @@ pub(super) fn persons(table: &mut ConfigTable<'_>, base: &Path, profile: EventPr
         flush_interval,
         distinct_id_table,
         index,
+        lookup,
         postgres,
     })
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use posthouse_udf::functions::FUNCTIONS;
+
 use super::answer::AnswerFault;
 use crate::{rights, tls};
 
@@ -17,6 +19,9 @@ const MAX_MESSAGE_CHARS: usize = 16 << 10;
 
 /// ClickHouse's code for a missing right.
 const ACCESS_DENIED: u32 = 497;
+
+/// ClickHouse's code for an unknown function.
+const UNKNOWN_FUNCTION: u32 = 46;
 
 /// ClickHouse's codes for a wrong user or password: `UNKNOWN_USER`, `WRONG_PASSWORD`,
 /// `REQUIRED_PASSWORD`, `AUTHENTICATION_FAILED`.
@@ -101,9 +106,18 @@ pub(super) fn exception(text: &str) -> (u32, String) {
             )
         }
         (ACCESS_DENIED, message) => rights::with_grant(&printable(message)),
+        (UNKNOWN_FUNCTION, message) => with_install(printable(message)),
         (_, message) => printable(message),
     };
     (code, message)
+}
+
+/// The message with the next step, if the unknown function is one of posthouse.
+fn with_install(message: String) -> String {
+    match FUNCTIONS.iter().any(|function| message.contains(function.name)) {
+        true => format!("{message}: run posthouse udf install on the node's machine"),
+        false => message,
+    }
 }
 
 /// The message with escaped control characters, and without a long rest.
@@ -158,6 +172,15 @@ mod tests {
         );
         assert_eq!(exception("503 Service Unavailable"), (NO_CODE, "503 Service Unavailable".to_owned()));
         assert_eq!(exception("Code: 754"), (754, NO_MESSAGE.to_owned()));
+        for (function, has_step) in [("personOf", true), ("theirs", false)] {
+            let (_, message) = exception(&format!(
+                "Code: 46. DB::Exception: Function with name `{function}` does not exist. In scope"
+            ));
+            assert_eq!(
+                message.ends_with("In scope: run posthouse udf install on the node's machine"),
+                has_step
+            );
+        }
         let (_, message) = exception("Code: 60. DB::Exception: \x1b[2Ja\u{9b}b\nc");
         assert_eq!(message, "\\u{1b}[2Ja\\u{9b}b\nc");
         let (_, message) = exception(&format!("Code: 60. {}", "ü".repeat(MAX_MESSAGE_CHARS + 1)));

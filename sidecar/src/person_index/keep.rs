@@ -66,7 +66,7 @@ async fn run(kept: &IndexedNode<'_>) -> Infallible {
 /// Keeps the index until an error. Returns at once if it is not to be kept now.
 async fn attempt(kept: &IndexedNode<'_>, is_outdated: bool) -> anyhow::Result<()> {
     kept.heartbeat.beat("looking for functions", STEP_TIMEOUT);
-    if !udf::is_loaded(kept.node, "personOf").await? {
+    if !udf::function_names(kept.node).await?.contains("personOf") {
         kept.heartbeat.impaired(None);
         kept.heartbeat.rest("no functions are installed (posthouse udf install)");
         return Ok(());

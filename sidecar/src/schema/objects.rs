@@ -131,6 +131,8 @@ pub(crate) const OBJECTS: &[SchemaObject] = &[
     persons("persons_where", "queries/persons_where.sql", Role::Query),
     persons("person_distinct_ids", "queries/person_distinct_ids.sql", Role::Query),
     persons("events_with_person", "queries/events_with_person.sql", Role::Query),
+    persons("unique_persons", "queries/unique_persons.sql", Role::Query),
+    persons("person_events", "queries/person_events.sql", Role::Query),
 ];
 
 const fn events(name: &'static str, file: &'static str, role: Role) -> SchemaObject {

@@ -2,7 +2,7 @@
 //!
 //! Each node formats the desired statements with its own formatter, so that both sides compare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -12,13 +12,17 @@ use super::compare::StorageColumns;
 use super::definition::Definition;
 use super::feeders::{detached_tables, feeders};
 use super::objects::{Role, UPGRADES_TABLE};
-use super::plan::{Desired, ObservedSchema, SchemaPlan, Surroundings, distributed_target, plan};
+use super::plan::{
+    Desired, LackingNodes, ObservedSchema, SchemaPlan, Surroundings, distributed_target, index_functions,
+    plan,
+};
 use super::render::{Statement, render};
 use super::upgrades::{self, Upgrade};
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, NodeRole};
 use crate::node::{Node, NodeError, reach_all};
 use crate::sql;
+use crate::udf::function_names;
 
 #[derive(Deserialize)]
 struct TableRow {
@@ -66,12 +70,26 @@ pub(crate) async fn observe(cluster: &Cluster, replays: Replays) -> anyhow::Resu
         let pending = upgrades::pending(&node.name, &recorded)?;
         sides.push(Side { desired: desired(config, node).await?, observed, pending });
     }
-    let surroundings = Surroundings { config, storage: storage(&sides), replays };
+    let lacking = lacking(config, nodes, &sides);
+    let surroundings = Surroundings { config, storage: storage(&sides), replays, lacking };
     let plans = nodes
         .iter()
         .zip(sides)
         .map(|(node, side)| plan(&node.name, &side.desired, &side.observed, side.pending, &surroundings));
     Ok(plans.collect())
+}
+
+/// Returns the nodes with data that lack functions of the person index, if views call them.
+fn lacking(config: &Config, nodes: &[Node], sides: &[Side]) -> LackingNodes {
+    if !config.looks_up_persons() {
+        return LackingNodes::new();
+    }
+    let data = || nodes.iter().zip(sides).filter(|(node, _)| node.has(NodeRole::Data));
+    let without = |name: &str| -> Vec<String> {
+        let without = data().filter(|(_, side)| !side.observed.functions.contains(name));
+        without.map(|(node, _)| node.name.clone()).collect()
+    };
+    index_functions().map(|function| (function.name, without(function.name))).collect()
 }
 
 /// Returns the columns of every table behind a Distributed one.
@@ -124,12 +142,16 @@ async fn desired(config: &Config, node: &Node) -> anyhow::Result<Vec<Desired>> {
     Ok(desired)
 }
 
-async fn observed(config: &Config, node: &Node) -> Result<ObservedSchema, NodeError> {
+async fn observed(config: &Config, node: &Node) -> anyhow::Result<ObservedSchema> {
     let ask = |file| node.query(sql::text(file).unwrap_or_default()).param("database", &config.database);
     let database = !ask("inspect/databases.sql").rows::<serde_json::Value>().await?.is_empty();
     let tables = tables(config, node).await?;
     let detached = detached_tables(node, &config.database).await?.into_iter().collect();
-    Ok(ObservedSchema { database, tables, detached, feeders: feeders(config, node).await? })
+    let functions = match config.looks_up_persons() {
+        true => function_names(node).await?,
+        false => BTreeSet::new(),
+    };
+    Ok(ObservedSchema { database, tables, detached, feeders: feeders(config, node).await?, functions })
 }
 
 /// Returns the definitions of all tables and views of the database.

@@ -1,11 +1,14 @@
 //! Planning of the schema changes of one node.
 
+mod lookup;
 mod protected;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use self::lookup::lacking_functions;
+pub(super) use self::lookup::{LackingNodes, index_functions};
 use self::protected::{changing_column, is_accepted_instead, renaming, stored_instead};
 use super::column::ColumnDeclaration;
 use super::compare::{Comparison, ObjectDifference, StorageColumns, Unmanaged, compare};
@@ -36,6 +39,8 @@ pub(super) struct ObservedSchema {
     /// Names of detached tables. A detached table can be neither used nor created.
     pub(crate) detached: BTreeSet<String>,
     pub(crate) feeders: Vec<Feeder>,
+    /// Names of executable functions, if a view needs any.
+    pub(crate) functions: BTreeSet<String>,
 }
 
 /// The changes of one node, and the facts that their steps need.
@@ -144,6 +149,7 @@ pub(super) struct Surroundings<'a> {
     pub(crate) storage: BTreeMap<String, StorageColumns>,
     /// Keyed by consumer: the reason why creating it would read its topic from the beginning.
     pub(crate) replays: BTreeMap<&'static str, String>,
+    pub(crate) lacking: LackingNodes,
 }
 
 /// Returns the changes that bring `node` to the desired state.
@@ -220,6 +226,12 @@ fn judge(
             role: Some(object.role),
         });
     };
+    if desired.asked_for
+        && let Some(left) = lacking_functions(desired, &surroundings.lacking)
+    {
+        change(left, Vec::new());
+        return;
+    }
     let Some(found) = found else {
         if desired.asked_for && observed.detached.contains(object.name) {
             let next_step = format!(

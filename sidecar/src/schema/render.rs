@@ -69,6 +69,8 @@ struct PersonsValues<'a> {
     distinct_id_table: &'a str,
     /// The other name of that table, if a view has it.
     distinct_id_view: Option<&'static str>,
+    /// The call that gives the person of an event; `None` if views join.
+    lookup: Option<&'static str>,
     /// The view that keeps overrides, if there is one.
     overrides_views: Vec<&'static str>,
 }
@@ -123,6 +125,10 @@ fn values<'a>(config: &'a Config, node: &'a Node) -> RenderValues<'a> {
                 flush_ms: persons.flush_interval.as_millis(),
                 distinct_id_table: persons.distinct_id_table,
                 distinct_id_view: config.distinct_id_view(),
+                lookup: config.looks_up_persons().then(|| match config.has_person_key() {
+                    true => "personOfKey(person_key)",
+                    false => "personOf(team_id, distinct_id)",
+                }),
                 overrides_views: config.keeps_overrides().then_some(OVERRIDES_VIEW).into_iter().collect(),
             }
         }),

@@ -1,5 +1,7 @@
 //! Executable functions of a node, as the node reports them.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::folders::release_in;
@@ -38,12 +40,15 @@ pub(super) async fn loaded(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
     }
 }
 
+/// Names of the executable functions of `node`.
+///
+/// # Errors
+/// Fails if the node can't be queried.
+pub(crate) async fn function_names(node: &Node) -> anyhow::Result<BTreeSet<String>> {
+    Ok(registered(node).await?.into_iter().map(|function| function.name).collect())
+}
+
 /// The same without commands, which works with every version.
 pub(super) async fn registered(node: &Node) -> anyhow::Result<Vec<LoadedFunction>> {
     Ok(node.rows(REGISTERED).await?)
-}
-
-/// Whether queries of `node` can call a function.
-pub(crate) async fn is_loaded(node: &Node, name: &str) -> anyhow::Result<bool> {
-    Ok(registered(node).await?.iter().any(|function| function.name == name))
 }

@@ -15,7 +15,7 @@ pub(crate) mod xml;
 pub(crate) use self::check::{FunctionCheck, check};
 pub(crate) use self::install::{Installed, install, prune};
 pub(crate) use self::list::{Listed, list};
-pub(crate) use self::loaded::is_loaded;
+pub(crate) use self::loaded::function_names;
 pub(crate) use self::place::FileState;
 pub use self::release::Release;
 pub(crate) use self::uninstall::{Removal, plan_removal, remove_functions, remove_releases};

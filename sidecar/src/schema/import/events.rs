@@ -125,6 +125,11 @@ impl DescribedTables {
         DISTINCT_ID_TABLES.into_iter().find(merges)
     }
 
+    /// Whether our view finds the persons of events by a function.
+    pub(super) fn looks_up_persons(&self) -> bool {
+        self.table("events_with_person").is_some_and(|view| view.query().contains("personOf"))
+    }
+
     /// Returns the settings of our own consumer that differ from the defaults.
     fn own(&self, consumer: &KafkaTable) -> String {
         let mut text = match &consumer.keeper_path {

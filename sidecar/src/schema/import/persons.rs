@@ -25,9 +25,10 @@ pub(super) fn section(found: &DescribedTables, database: &str) -> String {
     let flush = flush.map_or(String::new(), |flush| format!("flush_interval = \"{flush}ms\"\n"));
     let table = found.distinct_id_table().filter(|table| *table != found.profile().distinct_id_table());
     let table = table.map_or(String::new(), |table| format!("distinct_id_table = {}\n", quoted(table)));
+    let lookup = if found.looks_up_persons() { "lookup = \"function\"\n" } else { "" };
     format!(
         "\n# Where posthouse publishes persons, add [persons.postgres]: nodes don't know it.\n[persons]\n\
-         topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}{table}",
+         topic = {}\ndistinct_id_topic = {}\ngroup = {group}\n{flush}{table}{lookup}",
         topic(persons),
         topic(distinct_ids)
     )

@@ -62,7 +62,8 @@ fn planned_with(config: &Config, node: &str, observed: &ObservedSchema, extra: &
     let anywhere = extra.iter().map(|column| column.name.clone());
     let anywhere = anywhere.chain(["`uuid`".to_owned(), "`properties`".to_owned()]).collect();
     let storage = BTreeMap::from([("sharded_events".to_owned(), StorageColumns { anywhere, extra })]);
-    let surroundings = Surroundings { config, storage, replays: BTreeMap::new() };
+    let (replays, lacking) = (BTreeMap::new(), LackingNodes::new());
+    let surroundings = Surroundings { config, storage, replays, lacking };
     plan(node, &desired(), observed, Vec::new(), &surroundings)
 }
 
@@ -283,7 +284,12 @@ fn drops_our_own_consumer_when_the_config_leaves_ingestion_to_others() {
     let mut desired = desired();
     desired.iter_mut().for_each(|desired| desired.asked_for = !desired.object.ingests());
     let config = config("");
-    let surroundings = Surroundings { config: &config, storage: BTreeMap::new(), replays: BTreeMap::new() };
+    let surroundings = Surroundings {
+        config: &config,
+        storage: BTreeMap::new(),
+        replays: BTreeMap::new(),
+        lacking: LackingNodes::new(),
+    };
     let plan = plan("a", &desired, &observed, Vec::new(), &surroundings);
     let expected = ["a drop kafka_events", "a drop events_mv", "a drop events_dead_letter_mv"];
     assert_eq!(summaries(&[plan]), expected);
@@ -292,7 +298,12 @@ fn drops_our_own_consumer_when_the_config_leaves_ingestion_to_others() {
 /// Plans of a node that stops ingesting, with `found` as its Kafka table, and of one that begins.
 fn moved(found: &str) -> [SchemaPlan; 2] {
     let config = config("");
-    let surroundings = Surroundings { config: &config, storage: BTreeMap::new(), replays: BTreeMap::new() };
+    let surroundings = Surroundings {
+        config: &config,
+        storage: BTreeMap::new(),
+        replays: BTreeMap::new(),
+        lacking: LackingNodes::new(),
+    };
     let observed_before =
         observed(|name, sql| Some(if name == "kafka_events" { found.to_owned() } else { sql }));
     let observed_after =
@@ -389,4 +400,31 @@ fn refuses_to_make_a_table_that_is_detached() {
     observed.detached = BTreeSet::from(["sharded_events".to_owned()]);
     let refused = check(&[planned("a", &observed)], &Confirmed::default()).expect_err("refused").to_string();
     assert!(refused.contains("ATTACH TABLE posthog.sharded_events"), "{refused}");
+}
+
+#[test]
+fn a_view_is_left_while_a_node_lacks_its_function() {
+    let object = SchemaObject::find("unique_persons").expect("known");
+    let sql = "CREATE VIEW posthog.unique_persons\nAS SELECT personOf(team_id, distinct_id)".to_owned();
+    let desired = [Desired { object, definition: Definition::parse(&sql), sql, asked_for: true }];
+    let config = config("[persons]\nlookup = \"function\"\n");
+    let observed = ObservedSchema { database: true, ..ObservedSchema::default() };
+    let changes = |nodes: &[&str]| {
+        let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        let lacking = LackingNodes::from([("personOf", nodes), ("personOfKey", vec!["c".to_owned()])]);
+        let (storage, replays) = (BTreeMap::new(), BTreeMap::new());
+        let surroundings = Surroundings { config: &config, storage, replays, lacking };
+        plan("a", &desired, &observed, Vec::new(), &surroundings).changes
+    };
+    assert!(matches!(changes(&[])[..], [SchemaChange { action: Action::Create { .. }, .. }]));
+    for (nodes, wanted) in [
+        (&["b"][..], "b has no function personOf: run posthouse udf install on its machine"),
+        (&["b", "c"], "b, c have no function personOf: run posthouse udf install on their machines"),
+    ] {
+        let changes = changes(nodes);
+        let [SchemaChange { action: Action::Leave { next_step, blocks: false }, .. }] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert!(next_step.starts_with(wanted), "{next_step}");
+    }
 }

@@ -22,22 +22,29 @@ const ONE_NODE: &str = "kafka.brokers = [\"b:1\"]\n[[shards]]\nweight = 1\n\
     [[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\naddress = \"a:9000\"\n[persons]\n";
 
 /// Snapshots of all statements of a node, below `tests/fixtures/schema`, with the lines that their
-/// configs add.
-const SNAPSHOTS: &[(&str, &str)] = &[
-    ("core.sql", ""),
-    ("core_replicated.sql", "replicated = true\n"),
-    ("posthog.sql", "events.profile = \"posthog\"\n"),
-    ("posthog_replicated.sql", "replicated = true\nevents.profile = \"posthog\"\n"),
+/// configs add at the start, and in `[persons]`.
+const SNAPSHOTS: &[(&str, &str, &str)] = &[
+    ("core.sql", "", ""),
+    ("core_replicated.sql", "replicated = true\n", ""),
+    ("posthog.sql", "events.profile = \"posthog\"\n", ""),
+    ("posthog_replicated.sql", "replicated = true\nevents.profile = \"posthog\"\n", ""),
+    (
+        "lookup.sql",
+        "events.profile = \"posthog\"\nevents.views_skip_unused_shards = true\n",
+        "lookup = \"function\"\n",
+    ),
+    ("person_key.sql", "events.person_key = true\n", "lookup = \"function\"\n"),
     (
         "own.sql",
         "events.columns = [{ name = \"a b\", type = \"LowCardinality(Nullable(UInt8))\" }, { name = \"_partition\", type = \"UInt32\", value = \"partition\" }, { name = \"score\", type = \"Float64\", path = [\"context\", \"score\"] }, { name = \"ok\", type = \"Bool\", path = [\"context\", \"ok\"], index = \"minmax\" }, { name = \"tags\", type = \"Array(String)\", codec = \"ZSTD(3)\" }, { name = \"labels\", type = \"Map(String, String)\" }, { name = \"mode\", type = \"Nullable(Enum8('x' = 1))\", invalid = \"default\" }, { name = \"price\", type = \"Decimal(9, 2)\" }]\nevents.materialized = [{ name = \"mat_$browser\", property = \"$browser\", comment = \"column_materializer::$browser\" }, { name = \"length\", type = \"UInt64\", expression = \"length(properties)\", index = \"minmax\" }]\n",
+        "",
     ),
 ];
 
 #[test]
 fn the_statements_are_those_of_the_snapshots() {
-    for (name, text) in SNAPSHOTS {
-        let nodes = rendered(&format!("{text}{ONE_NODE}"));
+    for (name, text, of_persons) in SNAPSHOTS {
+        let nodes = rendered(&format!("{text}{ONE_NODE}{of_persons}"));
         let found: String = nodes[0].iter().map(|statement| format!("{};\n\n", statement.sql)).collect();
         compare(name, &found);
     }

@@ -1,0 +1,7 @@
+{#- Settings of a view over events and persons. For functions, blocks are ten times as large as usual,
+    because each one waits for the function's process. -#}
+{%- if persons.lookup %}
+SETTINGS max_block_size = 262144, preferred_block_size_bytes = 10000000{{ ', optimize_skip_unused_shards = 1' if events.views_skip_unused_shards }}
+{%- elif events.views_skip_unused_shards %}
+SETTINGS optimize_skip_unused_shards = 1
+{%- endif %}
