@@ -3,7 +3,7 @@
 //! Each page has a test `runs_PAGE` with a site of its own, which prepares the state that the page
 //! assumes. The marks of blocks are described in [`posthouse_tests::runnable`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,19 +13,22 @@ use posthouse_tests::history::{Files, History};
 use posthouse_tests::people::{Identity, Rules};
 use posthouse_tests::runnable::{Language, Step, steps};
 use posthouse_tests::site::{Site, shell};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::events::event;
 use crate::persons::put;
 use crate::persons_source::{follows, person_database};
 use crate::produce::{consumed, produce};
-use crate::schema;
+use crate::{person_key, person_views, schema, seed};
 
 tests! {
     Free every_marked_block_is_run_by_a_test,
     Single runs_adopt_a_cluster,
     Single runs_ingest_events,
     Single runs_identify_persons,
+    Single runs_who_is_this_event,
     Single runs_upgrade,
     Shared runs_sync_persons,
     Shared runs_manage_topics,
@@ -127,9 +130,14 @@ impl Walk {
         Ok(())
     }
 
+    /// A step's text with the site's own names.
+    fn renamed(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (of, by)| text.replace(of, by))
+    }
+
     fn run(&self, site: &Site<'_>, step: &Step) -> anyhow::Result<()> {
         let place = format!("{}:{}", self.page, step.line);
-        let text = self.names.iter().fold(step.text.clone(), |text, (of, by)| text.replace(of, by));
+        let text = self.renamed(&step.text);
         match step.language {
             Language::Sql => site.query(&text).map(drop).context(place),
             Language::Console { code } => {
@@ -184,6 +192,50 @@ fn runs_identify_persons(site: &mut Site<'_>) -> anyhow::Result<()> {
     put(site, true, &[distinct_id.to_string().into_bytes()])?;
     // WHEN the guide's queries are run THEN the node accepts each
     Walk::new(site, "identify_persons")?.rest(site)
+}
+
+fn runs_who_is_this_event(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN events with keys, and versions of their distinct ids, of which two share a key
+    let mut random = StdRng::seed_from_u64(seed(site.name())?);
+    site.set("events", "person_key", true);
+    site.with_persons()?.apply()?;
+    person_views::insert_events(site, &mut random)?;
+    person_views::insert_versions(site, "person_distinct_id", &mut random)?;
+    person_key::insert_shared_key(site)?;
+    // WHEN the guide's blocks are run, and its dictionary on every node
+    let walk = Walk::new(site, "who_is_this_event")?;
+    let mut answers = BTreeMap::<String, Vec<usize>>::new();
+    for step in &walk.steps {
+        match step.text.as_str() {
+            text if text.starts_with("CREATE DICTIONARY") => {
+                for node in 0..site.stack.nodes().len() {
+                    site.query_on(node, &walk.renamed(text))?;
+                }
+            }
+            text if text.starts_with("SELECT event, uniqExact") => {
+                let answer = site.query(&walk.renamed(text)).with_context(|| text.to_owned())?;
+                answers.entry(answer).or_default().push(step.line);
+            }
+            _ => walk.run(site, step)?,
+        }
+    }
+    // THEN each way has the same answer
+    let lines: Vec<usize> = answers.values().flatten().copied().collect();
+    ensure!(answers.len() == 1 && lines.len() == 6, "answers by lines of the page: {answers:#?}");
+    ensure!(answers.keys().all(|answer| answer.lines().count() == 4), "{answers:#?}");
+    // THEN the dictionary has the persons of the function for all keys, and for unknown ones
+    let compared = site.query(
+        "SELECT countIf(dictGet('{db}.person_of_key', 'person_id', key) != personOfKey(key)), count() > 500
+         FROM
+         (
+             SELECT bitXor(sipHash64(distinct_id), sipHash64(team_id)) AS key FROM {db}.person_distinct_id
+             GROUP BY team_id, distinct_id
+             UNION ALL
+             SELECT sipHash64(number) FROM numbers(1000)
+         )",
+    )?;
+    ensure!(compared == "0\t1", "{compared}");
+    Ok(())
 }
 
 fn runs_upgrade(site: &mut Site<'_>) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ const FIELD: Argument = Argument { name: "field", data_type: Type::String };
 
 const BAD_INDEX: &str = "A missing, damaged or foreign index fails the query. The error names the file.";
 const INSTEAD: &str = "A JOIN with the view person_distinct_ids needs no index. A HASHED dictionary on a stored key is \
-    faster up to some millions of ids, and is loaded whole again at every refresh.";
+    faster up to some millions of ids, and is loaded whole again at every refresh; see the end of this page.";
 
 pub(super) static PERSON_OF: Function = Function {
     name: "personOf",
@@ -37,8 +37,8 @@ pub(super) static PERSON_OF_KEY: Function = Function {
     name: "personOfKey",
     arguments: &[PERSON_KEY],
     returns: Type::Uuid,
-    doc: "As personOf, for the key bitXor(sipHash64(distinct_id), sipHash64(team_id)) of an id. The zero UUID also if \
-        two ids of the index have the key.",
+    doc: "As personOf, for the key bitXor(sipHash64(distinct_id), sipHash64(team_id)) of an id, which events.person_key = \
+        true stores as the column person_key. The zero UUID also if two ids of the index have the key.",
     bad_input: BAD_INDEX,
     instead: INSTEAD,
     examples: &[],
