@@ -1,10 +1,15 @@
--- Purpose: mutations of sharded_events that are not finished, the oldest first, and rows that
---          mutations in progress have read.
--- Runs on: one replica of each shard. Shape: id, command, parts, failure, rows_read.
+-- Purpose: mutations of sharded_events that are not finished, the oldest first, with the parts that
+--          the server works on, its reasons to postpone others, and rows that mutations in progress
+--          have read.
+-- Runs on: one replica of each shard. Shape: id, command, table_name, parts, running, postponed,
+--          failure, rows_read.
 SELECT
     mutation_id AS id,
     arrayStringConcat(groupArray(command), ', ') AS command,
+    concat({database:String}, '.sharded_events') AS table_name,
     max(parts_to_do) AS parts,
+    max(length(parts_in_progress_names)) AS running,
+    arrayStringConcat(arraySort(arrayDistinct(mapValues(any(parts_postpone_reasons)))), ', ') AS postponed,
     toValidUTF8(substring(any(latest_fail_reason), 1, 2000)) AS failure,
     (
         SELECT sum(rows_read)

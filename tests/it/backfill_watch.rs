@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::{Daemon, free_address};
 use posthouse_tests::history::{Files, History};
-use posthouse_tests::site::Site;
+use posthouse_tests::site::{Site, spawn, whole};
 use posthouse_tests::stack::wait_until;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
@@ -19,6 +19,7 @@ tests! {
     Shared files_are_loaded_as_they_appear_and_faulty_ones_are_reported_once,
     Shared two_watches_and_a_kill_load_every_row_once,
     Shared two_watches_load_the_files_of_a_manifest_as_one,
+    Shared an_undo_beside_two_watches_names_stopped_merges_and_its_files_are_loaded_again,
     Shared files_below_a_marker_are_loaded_and_a_later_one_waits,
     Shared small_files_are_gathered_and_loaded_as_one_despite_a_kill,
 }
@@ -82,9 +83,11 @@ fn copy(paths: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Number of units that loads have begun.
+/// The number of units that loads have begun.
+const UNITS: &str = "SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE state = 'begun'";
+
 fn has_units(site: &Site<'_>, units: usize) -> anyhow::Result<()> {
-    let begun = site.query("SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE unit != ''")?;
+    let begun = site.query(UNITS)?;
     ensure!(begun == units.to_string(), "{begun} units instead of {units}");
     Ok(())
 }
@@ -211,15 +214,14 @@ fn two_watches_load_the_files_of_a_manifest_as_one(site: &mut Site<'_>) -> anyho
     ensure!(status.contains("1 folder without a marker") && status.contains("events/day=1"), "{status}");
     stored(site, 0)?;
     // WHEN a manifest lists one file more THEN that is reported by name, and no row is stored
-    let keys: Vec<String> = (0..6).map(|number| format!("\"events/day=1/{number}.parquet\"")).collect();
-    std::fs::write(export.join("1-2_manifest.json"), format!("{{\"files\": [{}]}}", keys.join(", ")))?;
+    write_manifest(&export, 6)?;
     for watch in &watches {
         watch.says("lists files that the sources don't have: events/day=1/5.parquet")?;
     }
     stored(site, 0)?;
     // WHEN that file and the manifest are written THEN each row is stored once, all in one unit
     copy(&sources, &export)?;
-    std::fs::write(export.join("1-2_manifest.json"), format!("{{\"files\": [{}]}}", keys.join(", ")))?;
+    write_manifest(&export, 6)?;
     stored(site, 1_200)?;
     for watch in &watches {
         watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
@@ -230,6 +232,69 @@ fn two_watches_load_the_files_of_a_manifest_as_one(site: &mut Site<'_>) -> anyho
         ensure!(watch.end()? == 0);
     }
     Ok(())
+}
+
+/// Adds a manifest of the folder `events/day=1` for so many files.
+fn write_manifest(export: &Path, files: usize) -> anyhow::Result<()> {
+    let keys: Vec<String> = (0..files).map(|number| format!("\"events/day=1/{number}.parquet\"")).collect();
+    let text = format!("{{\"files\": [{}]}}", keys.join(", "));
+    Ok(std::fs::write(export.join("1-2_manifest.json"), text)?)
+}
+
+fn an_undo_beside_two_watches_names_stopped_merges_and_its_files_are_loaded_again(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN two watches that have loaded the files of a manifest, and stopped merges
+    let folder = prepare(site)?;
+    let (_elsewhere, sources) = files(site, "a", 6, 1_200)?;
+    let options = ["--manifest", "*_manifest.json"];
+    let watches = [watch_with(site, &folder, &options)?, watch_with(site, &folder, &options)?];
+    let export = folder.path().join("events/day=1");
+    copy(&sources, &export)?;
+    write_manifest(&export, sources.len())?;
+    stored(site, 1_200)?;
+    for watch in &watches {
+        watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+    }
+    has_units(site, 1)?;
+    // WHEN the job is undone THEN the undo names its mutation and the statement that starts merges
+    let jobs = crate::schema::json(&site.must(&["backfill", "list", "--json"])?)?;
+    let job = jobs[0]["job"].as_str().context("a job")?;
+    let mut log = tempfile::tempfile()?;
+    // Each watch has a job of its own for the same files.
+    let undo = ["backfill", "undo", job, "--execute", "--files", "all", "--recheck-after", "300ms"];
+    let mut undo = spawn(&site.write_config()?, &undo, log.try_clone()?)?;
+    let reason = format!("SYSTEM START MERGES {}.sharded_events", site.name());
+    wait_until("the reason of the wait", LIMIT, || match whole(&mut log) {
+        Ok(text) if text.contains(&reason) && text.contains("left to mutation_") => {
+            ControlFlow::Break(Ok(()))
+        }
+        text => ControlFlow::Continue(anyhow!("{text:?}")),
+    })?;
+    // THEN the watches wait for its end
+    has_units(site, 1)?;
+    stored(site, 1_200)?;
+    // WHEN merges are started THEN the undo ends
+    for node in 0..site.stack.nodes().len() {
+        site.query_on(node, "SYSTEM START MERGES {db}.sharded_events")?;
+    }
+    let ended = wait_until("the end of the undo", LIMIT, || match undo.try_wait() {
+        Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+        ended => ControlFlow::Continue(anyhow!("{ended:?}")),
+    })?;
+    ensure!(ended.success(), "{}", whole(&mut log)?);
+    // THEN the watches load the files a second time, without a restart and each row once
+    site.answers(UNITS, "2", LIMIT)?;
+    stored(site, 1_200)?;
+    for watch in watches {
+        watch.says("an undo has finished")?;
+        watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+        ensure!(watch.end()? == 0);
+    }
+    site.must(&["backfill", "verify", job])?;
+    let blocks = "SELECT sum(rows) FROM (SELECT DISTINCT unit, slice, month, rows FROM {db}.backfill_ledger WHERE state = 'stored')";
+    ensure!(site.query(blocks)? == "2400", "blocks of {} rows", site.query(blocks)?);
+    has_units(site, 2)
 }
 
 fn files_below_a_marker_are_loaded_and_a_later_one_waits(site: &mut Site<'_>) -> anyhow::Result<()> {

@@ -71,7 +71,8 @@ impl Undo<'_> {
                 watch.check(&mutation, Instant::now())?;
                 if reported.elapsed() > PAUSE {
                     reported = Instant::now();
-                    on_step(UndoStep::Waiting { reason: format!("for a mutation of {}", node.name) });
+                    let reason = format!("for {}: {}", node.name, watch.state(&mutation, reported));
+                    on_step(UndoStep::Waiting { reason });
                 }
                 sleep(polls.wait()).await;
             }

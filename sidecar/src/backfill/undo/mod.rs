@@ -371,7 +371,6 @@ impl<'a> Undo<'a> {
         Ok(query.param("partition", partition).param("undated", params.undated).rows().await?)
     }
 
-    /// A count on a node.
     /// Whether a load may be about to begin a unit of the files.
     async fn is_incomplete(&self) -> Result<bool, LedgerError> {
         Ok(self.count(self.route.any(), "backfill/undo_incomplete.sql").await? > 0)

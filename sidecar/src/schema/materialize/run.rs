@@ -22,6 +22,8 @@ const MIN_POLL: Duration = Duration::from_millis(100);
 const MAX_POLL: Duration = Duration::from_secs(2);
 /// A mutation without any progress for this time has no thread, or is stuck.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// A mutation without progress for this time is shown with the reason.
+const SLOW: Duration = Duration::from_secs(2);
 /// A failing mutation is retried by the server. Full memory or disks heal within this time, or need
 /// an operator.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -129,16 +131,11 @@ impl ShardRun<'_> {
         let (mut polls, mut watch) = (Backoff::new(MIN_POLL, MAX_POLL), StallWatch::new());
         while let Some(mutation) = self.table.mutations().await?.into_iter().next() {
             let left = self.table.old_parts_of(&planned.partition).await?.map_or(0, |old| old.rows);
-            let status = format!(
-                "shard {}: partition {}, {} parts left to {}",
-                self.node().shard,
-                planned.partition,
-                mutation.parts,
-                mutation.id
-            );
+            watch.check(&mutation, Instant::now())?;
+            let state = watch.state(&mutation, Instant::now());
+            let status = format!("shard {}: partition {}, {state}", self.node().shard, planned.partition);
             let stored = planned.rows.saturating_sub(left);
             self.progress.works(self.node().shard, status, stored);
-            watch.check(&mutation, Instant::now())?;
             sleep(polls.wait()).await;
         }
         Ok(())
@@ -191,6 +188,13 @@ impl StallWatch {
         Self { last: None, since: Instant::now() }
     }
 
+    /// Describes a mutation, with the reason why it waits.
+    pub(crate) fn state(&self, mutation: &Mutation, now: Instant) -> String {
+        let is_slow = now.saturating_duration_since(self.since) > SLOW;
+        let delay = mutation.delay().filter(|_| is_slow).map(|delay| format!(": {delay}"));
+        format!("{} parts left to {}{}", mutation.parts, mutation.id, delay.unwrap_or_default())
+    }
+
     /// # Errors
     /// Fails if the mutation has made no progress for too long.
     pub(crate) fn check(&mut self, mutation: &Mutation, now: Instant) -> anyhow::Result<()> {
@@ -206,10 +210,11 @@ impl StallWatch {
                 bail!("mutation {} ({}) fails: {}", mutation.id, mutation.command, mutation.failure)
             }
             (false, waited) if waited > STALL_TIMEOUT => bail!(
-                "mutation {} ({}) made no progress for {} minutes",
+                "mutation {} ({}) made no progress for {} minutes{}",
                 mutation.id,
                 mutation.command,
-                STALL_TIMEOUT.as_secs() / 60
+                STALL_TIMEOUT.as_secs() / 60,
+                mutation.delay().map(|delay| format!(": {delay}")).unwrap_or_default()
             ),
             _ => Ok(()),
         }
@@ -224,7 +229,10 @@ mod tests {
         Mutation {
             id: "m".to_owned(),
             command: "c".to_owned(),
+            table_name: "db.sharded_events".to_owned(),
             parts,
+            running: 0,
+            postponed: String::new(),
             failure: failure.to_owned(),
             rows_read,
         }
@@ -239,8 +247,10 @@ mod tests {
         };
         assert_eq!(after(0, &mutation(2, 1, "")), Ok(()));
         assert_eq!(after(60, &mutation(2, 2, "")), Ok(()));
+        assert_eq!(StallWatch::new().state(&mutation(2, 2, ""), Instant::now()), "2 parts left to m");
         let stalled = after(71, &mutation(2, 2, ""));
-        assert!(stalled.is_err_and(|error| error.contains("no progress for 10 minutes")));
+        let words = ["no progress for 10 minutes", "SYSTEM START MERGES db.sharded_events"];
+        assert!(stalled.is_err_and(|error| words.iter().all(|words| error.contains(words))));
         assert_eq!(after(72, &mutation(2, 3, "disk is full")), Ok(()));
         let failing = after(74, &mutation(2, 4, "disk is full"));
         assert!(failing.is_err_and(|error| error.contains("disk is full")));
