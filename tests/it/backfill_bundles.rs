@@ -1,11 +1,15 @@
 //! Many small files, which are loaded as one.
 
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::history::{Files, History};
-use posthouse_tests::site::{Outcome, Site};
+use posthouse_tests::site::{Outcome, Site, binary, whole};
+use posthouse_tests::stack::{Readers, S3Server, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,6 +21,8 @@ tests! {
     Shared small_files_are_loaded_as_one_and_once,
     Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
     Shared a_bundle_that_another_load_has_overtaken_holds_no_file,
+    Shared a_chain_of_overtaken_bundles_loads_every_row_once,
+    Shared files_are_bundled_by_the_values_of_their_paths_and_found_again,
     Shared some_files_of_a_bundle_are_proven_after_merges,
     Shared rejected_rows_of_small_files_name_their_file,
     Shared every_broken_file_is_reported_at_once,
@@ -185,6 +191,133 @@ fn a_bundle_that_another_load_has_overtaken_holds_no_file(site: &mut Site<'_>) -
     ensure!(done["stored"] == rows && done["proof"]["found"] == ROWS, "{done:#}");
     ensure!(loaded(site, &apart)?["stored"] == 0, "rows were stored again");
     has_rows(site, ROWS)
+}
+
+/// Starts a load of two keys in the background, with its stderr.
+fn start(site: &Site<'_>, server: &S3Server, keys: [&str; 2]) -> anyhow::Result<(Child, File)> {
+    let keys = keys.map(|key| format!("s3://exports/{key}"));
+    let log = tempfile::tempfile()?;
+    let mut command = Command::new(binary("posthouse")?);
+    command.arg("--config").arg(site.write_config()?).args(["backfill", "run", &keys[0], &keys[1]]);
+    command.args(["--mapping", "posthog-export", "--team-id", "7"]);
+    command.envs(server.environment(server.address())).stdin(Stdio::null()).stdout(Stdio::null());
+    Ok((command.stderr(log.try_clone()?).spawn()?, log))
+}
+
+/// Waits for the end of a load. Returns whether it has loaded its files, and its stderr.
+fn end((mut load, mut log): (Child, File)) -> anyhow::Result<(bool, String)> {
+    let ended = wait_until("the end of a load", Duration::from_secs(120), || match load.try_wait() {
+        Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+        ended => ControlFlow::Continue(anyhow!("{ended:?}")),
+    });
+    if ended.is_err() {
+        load.kill()?;
+        load.wait()?;
+    }
+    Ok((ended?.success(), whole(&mut log)?))
+}
+
+fn is_held(server: &S3Server, key: &str, reads: u64) -> anyhow::Result<()> {
+    wait_until(&format!("{reads} reads of {key}"), Duration::from_secs(60), || match server.held_reads(key) {
+        held if held >= reads => ControlFlow::Break(Ok(())),
+        held => ControlFlow::Continue(anyhow!("{held}")),
+    })
+}
+
+fn a_chain_of_overtaken_bundles_loads_every_row_once(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN four small files in a store, and two loads that share one of them. Both have looked at
+    // the empty ledger, and wait for footers.
+    site.apply()?;
+    let (folder, server) = (tempfile::tempdir()?, S3Server::start(Readers::Signed)?);
+    let history = History {
+        rows: ROWS,
+        files: Files::Equal(4),
+        row_group: 1_000,
+        days: 10,
+        until: UNTIL,
+        people: 500,
+        seed: seed(site.name())?,
+    };
+    for (path, key) in history.write(folder.path())?.iter().zip(["a", "b", "c", "d"]) {
+        server.put("exports", &format!("{key}.parquet"), &std::fs::read(path)?)?;
+    }
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|key| format!("{key}.parquet"));
+    server.hold(&c);
+    server.hold(&d);
+    let second = start(site, &server, [&b, &c])?;
+    is_held(&server, &c, 1)?;
+    let third = start(site, &server, [&c, &d])?;
+    is_held(&server, &d, 1)?;
+    // WHEN a load of the first two files overtakes the second load
+    let (is_loaded, log) = end(start(site, &server, [&a, &b])?)?;
+    ensure!(is_loaded, "{log}");
+    let first = site.query("SELECT count() FROM {db}.events")?;
+    // THEN the second one stores no row, and names the reason
+    server.release(&c);
+    let (is_loaded, log) = end(second)?;
+    ensure!(!is_loaded && log.contains("has just started it with other weights, slices or files"), "{log}");
+    ensure!(site.query("SELECT count() FROM {db}.events")? == first, "the overtaken load has stored rows");
+    // THEN its record does not hold up the third load, with which it shares a file
+    server.release(&d);
+    let (is_loaded, log) = end(third)?;
+    ensure!(is_loaded, "{log}");
+    has_rows(site, ROWS)?;
+    ensure!(site.query("SELECT uniqExact(file) FROM {db}.backfill_files")? == "3", "no overtaken bundle");
+    // WHEN any of them is repeated THEN it stores no row
+    for keys in [[&b, &c], [&c, &d], [&a, &d]] {
+        let (is_loaded, log) = end(start(site, &server, keys.map(String::as_str))?)?;
+        ensure!(is_loaded, "{keys:?}: {log}");
+    }
+    has_rows(site, ROWS)
+}
+
+fn files_are_bundled_by_the_values_of_their_paths_and_found_again(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN small files of two teams, which only their paths name
+    site.apply()?;
+    let (folder, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let write = |team: u32, number: u32| -> anyhow::Result<()> {
+        let path = folder.path().join(format!("team_id={team}/{number}.parquet"));
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        site.query(&format!(
+            "INSERT INTO FUNCTION file('{}', Parquet) SELECT toString(generateUUIDv4()) AS id, 'd' || toString(number) AS user, \
+             toDateTime64('2026-01-20 00:00:00', 6, 'UTC') + number AS at FROM numbers(100)",
+            path.display()
+        ))?;
+        Ok(())
+    };
+    for (team, number) in [(7, 1), (7, 2), (8, 1), (8, 2)] {
+        write(team, number)?;
+    }
+    let mapping = other.path().join("mapping.toml");
+    std::fs::write(
+        &mapping,
+        "uuid = \"id\"\nevent = { constant = \"e\" }\ntimestamp = \"at\"\ndistinct_id = \"user\"\n",
+    )?;
+    let load = || -> anyhow::Result<Value> {
+        let (source, mapping) = (folder.path().to_string_lossy(), mapping.to_string_lossy());
+        json(&site.must(&["backfill", "run", &source, "--mapping", &mapping, "--json"])?)
+    };
+    // WHEN they are loaded THEN each row has its team, and files of one team are one unit
+    let first = load()?;
+    ensure!(first["stored"] == 400 && first["proof"]["found"] == 400, "{first:#}");
+    let teams = "SELECT arraySort(groupArray((team_id, rows))) FROM (SELECT team_id, count() AS rows FROM {db}.events GROUP BY team_id)";
+    ensure!(site.query(teams)? == "[(7,200),(8,200)]", "{}", site.query(teams)?);
+    let units = "SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE unit != ''";
+    ensure!(site.query(units)? == "2", "{} units", site.query(units)?);
+    // WHEN the load is repeated THEN the bundles are recalled, and no row is stored
+    let again = load()?;
+    ensure!(again["stored"] == 0 && again["before"] == 400, "{again:#}");
+    // WHEN a file of one team comes THEN only its rows are stored
+    write(8, 3)?;
+    let grown = load()?;
+    ensure!(grown["stored"] == 100 && grown["before"] == 400, "{grown:#}");
+    // WHEN a loaded file moves to the folder of another team THEN it is another file, and its bundle
+    // is recalled without it
+    std::fs::rename(folder.path().join("team_id=7/2.parquet"), folder.path().join("team_id=8/4.parquet"))?;
+    let moved = load()?;
+    ensure!(moved["stored"] == 100 && moved["before"] == 400, "{moved:#}");
+    ensure!(site.query(teams)? == "[(7,200),(8,400)]", "{}", site.query(teams)?);
+    Ok(())
 }
 
 fn some_files_of_a_bundle_are_proven_after_merges(site: &mut Site<'_>) -> anyhow::Result<()> {

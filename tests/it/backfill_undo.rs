@@ -26,6 +26,7 @@ tests! {
     Own finishes_an_undo_that_was_killed,
     Shared excludes_loads_while_an_undo_is_not_finished,
     Shared finds_blocks_that_were_stored_and_not_recorded,
+    Shared waits_for_a_load_that_has_recorded_its_files_and_begun_no_unit,
     Shared asks_how_to_treat_files_of_other_jobs,
     Shared upgrades_a_ledger_from_before_undo,
     Shared a_stored_load_stays_known_when_another_record_of_its_file_is_undone,
@@ -331,6 +332,43 @@ fn finds_blocks_that_were_stored_and_not_recorded(site: &mut Site<'_>) -> anyhow
     ensure!(left(site)? == 0 && site.query(OTHERS)? == others);
     let verified = json(&site.must(&["backfill", "verify", &name, "--json"])?)?;
     ensure!(verified["rows_left"] == 0, "{verified:#}");
+    Ok(())
+}
+
+fn waits_for_a_load_that_has_recorded_its_files_and_begun_no_unit(site: &mut Site<'_>) -> anyhow::Result<()> {
+    const WAIT: &str = "in which a load may still send blocks";
+    // GIVEN a complete load, and one that was killed after it had recorded its file
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let (first, second) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+    write(site, &first, 7, 1_000, "0")?;
+    write(site, &second, 8, 1_000, "0")?;
+    let (complete, killed) = (job(&loaded(site, &first)?)?, job(&loaded(site, &second)?)?);
+    for node in 0..site.stack.nodes().len() {
+        for (table, rows) in [
+            ("sharded_backfill_ledger", format!("job = '{killed}'")),
+            ("sharded_events", "team_id = 8".to_owned()),
+        ] {
+            let delete =
+                format!("ALTER TABLE {{db}}.{table} DELETE WHERE {rows} SETTINGS mutations_sync = 2");
+            site.query_on(node, &delete)?;
+        }
+    }
+    // WHEN the last step of the complete load is older than the time for which a load may send
+    // blocks without asking the ledger
+    let is_old = "SELECT max(at) < now64(3) - toIntervalSecond(2) FROM {db}.backfill_ledger";
+    site.answers(is_old, "1", Duration::from_secs(30))?;
+    // THEN its undo does not wait
+    let recheck = ["--execute", "--recheck-after", "2s"];
+    let outcome = undo(site, &complete, &recheck)?;
+    ensure!(outcome.code == 0 && !outcome.stderr.contains(WAIT), "{outcome}");
+    ensure!(left(site)? == 0);
+    // THEN that of the other one does, because its loader may be about to begin a unit
+    let outcome = undo(site, &killed, &recheck)?;
+    ensure!(outcome.code == 0 && outcome.stderr.contains(WAIT), "{outcome}");
+    ensure!(json(&outcome)?["rows"] == 0, "{outcome}");
+    let done = loaded(site, &second)?;
+    ensure!(done["stored"] == 1_000, "{done:#}");
     Ok(())
 }
 

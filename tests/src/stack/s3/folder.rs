@@ -14,6 +14,7 @@ use s3s::dto::{
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::PRIVATE_BUCKET;
+use super::held_keys::HeldKeys;
 
 /// The maximum of one page of S3.
 const PAGE: usize = 1_000;
@@ -23,11 +24,12 @@ const PAGE: usize = 1_000;
 pub(super) struct Folder {
     root: PathBuf,
     requests: Arc<AtomicU64>,
+    held: Arc<HeldKeys>,
 }
 
 impl Folder {
-    pub(super) fn new(root: PathBuf, requests: Arc<AtomicU64>) -> Self {
-        Self { root, requests }
+    pub(super) fn new(root: PathBuf, requests: Arc<AtomicU64>, held: Arc<HeldKeys>) -> Self {
+        Self { root, requests, held }
     }
 
     fn bucket(&self, name: &str) -> S3Result<PathBuf> {
@@ -72,6 +74,9 @@ impl S3 for Folder {
         let content_range =
             range.as_ref().map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1));
         let range = range.unwrap_or(0..size);
+        if range != (0..1) {
+            self.held.pass(&input.key).await;
+        }
         let bytes = read(&file, &range).map_err(|error| s3_error!(error, InternalError))?;
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(signed(bytes.len() as u64)),

@@ -3,6 +3,7 @@
 //! `s3s` implements protocol and signatures.
 
 mod folder;
+mod held_keys;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use self::folder::Folder;
+use self::held_keys::HeldKeys;
 use super::scratch::Scratch;
 use crate::secrets;
 
@@ -37,6 +39,7 @@ pub const PRIVATE_BUCKET: &str = "private";
 pub struct S3Server {
     address: SocketAddr,
     requests: Arc<AtomicU64>,
+    held: Arc<HeldKeys>,
     // Some until dropped.
     runtime: Option<Runtime>,
     scratch: Scratch,
@@ -61,7 +64,9 @@ impl S3Server {
         let root = scratch.path().join("s3");
         fs::create_dir(&root)?;
         let requests = Arc::new(AtomicU64::new(0));
-        let mut service = S3ServiceBuilder::new(Folder::new(root, Arc::clone(&requests)));
+        let held = Arc::new(HeldKeys::default());
+        let folder = Folder::new(root, Arc::clone(&requests), Arc::clone(&held));
+        let mut service = S3ServiceBuilder::new(folder);
         if readers == Readers::Signed {
             service.set_auth(Keys);
         }
@@ -75,7 +80,7 @@ impl S3Server {
         let listener = listener.context("no port on 127.0.0.1 for the S3 server")?;
         let address = listener.local_addr()?;
         runtime.spawn(serve(listener, service.build()));
-        Ok(Self { address, requests, runtime: Some(runtime), scratch })
+        Ok(Self { address, requests, held, runtime: Some(runtime), scratch })
     }
 
     /// The address of its listener.
@@ -114,6 +119,22 @@ impl S3Server {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
+    }
+
+    /// Makes reads of a key wait until [`S3Server::release`]. Reads of its first byte alone, which
+    /// look whether it exists, are answered.
+    pub fn hold(&self, key: &str) {
+        self.held.hold(key);
+    }
+
+    /// Answers the reads of a key that wait.
+    pub fn release(&self, key: &str) {
+        self.held.release(key);
+    }
+
+    /// Reads of a key that have had to wait so far.
+    pub fn held_reads(&self, key: &str) -> u64 {
+        self.held.reads(key)
     }
 
     /// Requests answered so far, without refused ones.
