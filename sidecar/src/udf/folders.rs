@@ -26,6 +26,8 @@ pub(super) struct ReleaseFolder {
 pub(super) struct Folders {
     /// Posthouse's releases, newest first.
     pub(super) releases: Vec<ReleaseFolder>,
+    /// Folders without any file, from an installation or a removal that was killed.
+    pub(super) empty: Vec<ReleaseFolder>,
     /// Folders without the program or with other files. Never touched.
     pub(super) lookalikes: Vec<PathBuf>,
 }
@@ -76,32 +78,47 @@ fn find_in(user_scripts: &Path) -> io::Result<Folders> {
             continue;
         }
         let path = entry.path();
-        match program_alone(&path)? {
-            Some(written) => folders.releases.push(ReleaseFolder { name, path, written }),
-            None => folders.lookalikes.push(path),
+        match content(&path)? {
+            FolderContent::Program(written) => folders.releases.push(ReleaseFolder { name, path, written }),
+            FolderContent::Empty(written) => folders.empty.push(ReleaseFolder { name, path, written }),
+            FolderContent::Other => folders.lookalikes.push(path),
         }
     }
     folders.releases.sort_by(|a, b| (b.written, &b.name).cmp(&(a.written, &a.name)));
+    folders.empty.sort_by(|a, b| a.name.cmp(&b.name));
     folders.lookalikes.sort();
     Ok(folders)
 }
 
-/// Modification time of the program in `folder`. `None` if `folder` is a link or has other files.
-fn program_alone(folder: &Path) -> io::Result<Option<SystemTime>> {
-    if !fs::symlink_metadata(folder)?.is_dir() {
-        return Ok(None);
+/// Files in a folder, without those that were being written.
+enum FolderContent {
+    /// Only the program, with its modification time.
+    Program(SystemTime),
+    /// No file, with the folder's modification time.
+    Empty(SystemTime),
+    /// Other files, or a link instead of the folder.
+    Other,
+}
+
+fn content(folder: &Path) -> io::Result<FolderContent> {
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() {
+        return Ok(FolderContent::Other);
     }
-    let mut written = None;
+    let mut program = None;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (name, metadata) = (entry.file_name(), entry.metadata()?);
         match metadata.is_file() {
-            true if name == PROGRAM => written = Some(metadata.modified()?),
+            true if name == PROGRAM => program = Some(metadata.modified()?),
             true if is_temporary(&name) => {}
-            _ => return Ok(None),
+            _ => return Ok(FolderContent::Other),
         }
     }
-    Ok(written)
+    Ok(match program {
+        Some(written) => FolderContent::Program(written),
+        None => FolderContent::Empty(found.modified()?),
+    })
 }
 
 fn is_temporary(name: &OsStr) -> bool {
@@ -110,8 +127,8 @@ fn is_temporary(name: &OsStr) -> bool {
 
 /// Removes the release folder at `path`. A missing folder is not an error.
 ///
-/// The program is removed last, so that an interrupted removal is found and completed by the next
-/// one. A file that was added in the meantime is kept, and so is the folder.
+/// An interrupted removal leaves the program or an empty folder, and the next one completes it. A
+/// file that was added in the meantime is kept, and so is the folder.
 ///
 /// # Errors
 /// Fails if the folder can't be emptied and removed.
@@ -201,6 +218,10 @@ mod tests {
         put("posthouse-0.1.0-00000004/other-program");
         put("posthouse-0.1.0-00000005");
         put(&format!("posthouse-mine/{PROGRAM}"));
+        // A removal that was killed after the program, and an installation that was killed before.
+        let (emptied, begun) = ("posthouse-0.1.0-00000007", "posthouse-0.1.0-00000008");
+        fs::create_dir(disk.path().join(emptied)).expect("a folder");
+        put(&format!("{begun}/.tmpAbc{TEMPORARY}"));
         let link = disk.path().join("posthouse-0.1.0-00000006");
         std::os::unix::fs::symlink(disk.path().join(ours), link).expect("a link");
 
@@ -209,12 +230,14 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, [ours, cut_short]);
         assert_eq!(found.lookalikes.len(), 4, "{:?}", found.lookalikes);
-        for folder in &found.releases {
+        let empty: Vec<_> = found.empty.iter().map(|folder| folder.name.as_str()).collect();
+        assert_eq!(empty, [emptied, begun]);
+        for folder in found.releases.iter().chain(&found.empty) {
             remove(&folder.path).expect("removed");
             remove(&folder.path).expect("gone already");
         }
         let left = find(disk.path()).expect("readable");
-        assert_eq!((left.releases, left.lookalikes), (Vec::new(), found.lookalikes));
-        assert!(find(&disk.path().join("none")).expect("nothing").releases.is_empty());
+        assert_eq!((left.releases, left.empty, left.lookalikes), (Vec::new(), Vec::new(), found.lookalikes));
+        assert!(find(&disk.path().join("none")).expect("no folder").releases.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use posthouse_udf::functions::FUNCTIONS;
 use serde::Serialize;
 
 use super::check::{differs_for, wrong_values};
-use super::folders;
+use super::folders::{self, Folders};
 use super::loaded::{LoadedFunction, loaded};
 use super::place::{FileState, OpenFolder, PROGRAM_MODE, read_declaration};
 use super::prune::{by_folder, superseded};
@@ -86,8 +86,9 @@ pub(crate) fn prune(
             sharers.iter().filter_map(|sharer| installed.get(*sharer)).flat_map(what).cloned().collect()
         };
         let (before, now) = (ran(|node| &node.before), ran(|node| &node.now));
-        let found = folders::find(folder)?.releases;
-        for old in superseded(&found, release.folder(), &before, &now) {
+        let Folders { releases, empty, .. } = folders::find(folder)?;
+        let empty = empty.iter().filter(|folder| folder.name != release.folder());
+        for old in superseded(&releases, release.folder(), &before, &now).into_iter().chain(empty) {
             folders::remove(&old.path)?;
             for sharer in &sharers {
                 if let Some(node) = installed.get_mut(*sharer) {

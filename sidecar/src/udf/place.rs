@@ -238,7 +238,8 @@ pub(super) fn read_declaration(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-/// Removes temporary files, then the program and the folder `name`. The folder may not be a link.
+/// Removes temporary files, then the program, which may be missing, and the folder. The folder may
+/// not be a link.
 pub(super) fn remove_folder(path: &Path, program: &str) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(ErrorKind::InvalidInput.into());
@@ -252,7 +253,10 @@ pub(super) fn remove_folder(path: &Path, program: &str) -> io::Result<()> {
             rustix::fs::unlinkat(&folder, entry.file_name(), AtFlags::empty())?;
         }
     }
-    rustix::fs::unlinkat(&folder, program, AtFlags::empty())?;
+    match rustix::fs::unlinkat(&folder, program, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
 }
 

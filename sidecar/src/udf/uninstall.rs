@@ -91,7 +91,7 @@ fn changes(
     if declaration == Declaration::Ours || remaining(loaded).is_some() {
         changes.push(UninstallStep::ReloadFunctions);
     }
-    let releases = found.releases.iter();
+    let releases = found.releases.iter().chain(&found.empty);
     changes.extend(releases.map(|folder| UninstallStep::RemoveRelease { path: folder.path.clone() }));
     Ok(changes)
 }
@@ -164,7 +164,7 @@ mod tests {
             path: name.into(),
             written: SystemTime::UNIX_EPOCH,
         };
-        Folders { releases: names.iter().map(folder).collect(), lookalikes: Vec::new() }
+        Folders { releases: names.iter().map(folder).collect(), ..Folders::default() }
     }
 
     fn runs(name: &str, command: Option<&str>) -> LoadedFunction {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_somebody_else_is_refused_by_name() {
+    fn a_file_of_another_program_is_refused_by_name() {
         let disk = tempfile::tempdir().expect("a folder");
         let path = disk.path().join(FILE);
         assert_eq!(declaration(&path).expect("no file"), Declaration::Absent);
