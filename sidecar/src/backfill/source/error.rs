@@ -125,10 +125,12 @@ pub enum SourceError {
     #[error("{location}: the server can't send parts of a file: download it and name the local copy")]
     NoRanges { location: String },
     /// Any other answer of a store.
-    #[error("{location}: the store's answer can't be used: {said}")]
+    #[error("{location}: the answer of {endpoint} can't be used: {said}")]
     Store {
         /// The object or bucket.
         location: String,
+        /// The address of the store.
+        endpoint: String,
         /// The store's message.
         said: String,
     },

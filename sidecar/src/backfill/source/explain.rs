@@ -68,7 +68,10 @@ pub(super) fn explain(
             let said = "none in the environment or from this machine's provider".to_owned();
             SourceError::Credentials { location, said, hint: hints(kind).credentials }
         }
-        StoreAnswer::Odd(said) => SourceError::Store { location, said: variables.hide(&said) },
+        StoreAnswer::Odd(said) => {
+            let (endpoint, said) = (endpoint.to_owned(), variables.hide(&said));
+            SourceError::Store { location, endpoint, said }
+        }
     }
 }
 
@@ -108,7 +111,7 @@ fn refused(
         (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
         | (301 | 307 | 308, _) => SourceError::Region { location, hint: hints.region },
         // An archived object: it must be restored first, as the store's message says.
-        (_, "InvalidObjectState") => SourceError::Store { location, said },
+        (_, "InvalidObjectState") => SourceError::Store { location, endpoint: endpoint.to_owned(), said },
         (403, _) => SourceError::Denied { location, said, hint: hints.denied },
         (404 | 410, _) => SourceError::Missing { location, hint: hints.missing },
         (412 | 416, _) => {
@@ -118,7 +121,7 @@ fn refused(
         (408 | 429 | 500.., _) => {
             SourceError::Unreachable { location, endpoint: endpoint.to_owned(), problem: said }
         }
-        _ => SourceError::Store { location, said },
+        _ => SourceError::Store { location, endpoint: endpoint.to_owned(), said },
     }
 }
 

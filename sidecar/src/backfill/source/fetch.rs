@@ -19,6 +19,8 @@ use super::stores::Remote;
 
 /// Tries in a row without progress before the source counts as gone.
 const TRIES: u32 = 9;
+/// No further try after this time without progress, whatever the number of tries.
+const STALL_TIMEOUT: Duration = Duration::from_secs(180);
 /// Bytes of a try that count as progress, unless the range has less.
 const PROGRESS: usize = 16 << 10;
 /// Time for an answer, in addition to that of [`MIN_PACE`].
@@ -53,7 +55,7 @@ impl RemoteFile {
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default();
         let mut bytes = BytesMut::with_capacity(length);
-        let (mut tries, mut backoff) = (0, backoff());
+        let (mut tries, mut backoff, mut progress) = (0, backoff(), Instant::now());
         while bytes.len() < length {
             let before = bytes.len();
             let missing = range.start + before as u64..range.end;
@@ -62,10 +64,10 @@ impl RemoteFile {
                 Err(error @ SourceError::Unreachable { .. }) => {
                     tries += 1;
                     if bytes.len() - before >= PROGRESS {
-                        tries = 1;
+                        (tries, progress) = (1, Instant::now());
                         backoff.reset();
                     }
-                    if tries >= TRIES {
+                    if tries >= TRIES || progress.elapsed() > STALL_TIMEOUT {
                         return Err(error);
                     }
                     pause(&error, &mut backoff).await;

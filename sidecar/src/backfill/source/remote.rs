@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::address::{BucketStore, shown_url};
@@ -24,6 +24,8 @@ use super::stores::{Remote, Stores};
 /// Tries of a listing, which can't resume after a break. Few, so that a wrong address is reported
 /// soon.
 const LISTINGS: u32 = 4;
+/// No further try of a listing after this time. A store that sends nothing takes a minute for one.
+const LISTING_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Maximum number of objects of one listing. Each takes some hundred bytes of memory.
 const MAX_OBJECTS: usize = 10_000_000;
@@ -101,10 +103,12 @@ impl Bucket<'_> {
 
     /// Returns all objects below a folder that `choose` reads, by relative key and size.
     async fn list(&self, folder: &str, choose: impl Fn(&str, u64) -> Choice) -> Result<Reached, SourceError> {
-        let mut backoff = backoff();
+        let (mut backoff, begin) = (backoff(), Instant::now());
         for _ in 1..LISTINGS {
             match self.list_once(folder, &choose).await {
-                Err(error @ SourceError::Unreachable { .. }) => pause(&error, &mut backoff).await,
+                Err(error @ SourceError::Unreachable { .. }) if begin.elapsed() < LISTING_PATIENCE => {
+                    pause(&error, &mut backoff).await;
+                }
                 listed => return listed,
             }
         }
