@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -48,13 +48,19 @@ const SLOW_DELIVERY: Duration = Duration::from_secs(30);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Maximum number of batches in flight to the brokers.
 const UNDER_WAY: usize = 64;
+/// Time without a message after which PostgreSQL counts as silent. It is asked for one before, and
+/// answers at once unless it decodes a large transaction.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Maximum number of tables that a stream describes: partitions, and other tables of the
+/// publication.
+const MAX_TABLES: usize = 100_000;
 
 /// Errors that decide how the next leader begins.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     /// The connection failed, or PostgreSQL closed it.
-    #[error("the stream of changes from PostgreSQL ended: {0}")]
-    Connection(#[from] ReplicationError),
+    #[error("the stream of changes from PostgreSQL at {address} ended: {error}")]
+    Connection { address: String, error: ReplicationError },
     /// The last acknowledged transaction is not in the WAL.
     #[error(
         "the WAL has another history than the checkpoint: it lacks transaction {transaction}, which was committed at {end}. \
@@ -120,6 +126,8 @@ struct BatchInProgress {
     has_changes: bool,
     /// The last transaction with changes that has been read.
     commit: Option<Commit>,
+    /// End of the last transaction of this stream.
+    last_end: u64,
     /// The last acknowledged transaction. It must appear before any later position.
     expected: Option<Commit>,
     truncated: bool,
@@ -148,6 +156,12 @@ impl Stream<'_> {
             match under_way.age() {
                 age if age >= DELIVERY_TIMEOUT => return Err(DeliveryError::Silent.into()),
                 age if age >= SLOW_DELIVERY => self.heartbeat.not_ready("kafka does not acknowledge changes"),
+                _ if self.client.silence() >= SILENCE_LIMIT => self.heartbeat.not_ready(format!(
+                    "PostgreSQL at {} has not answered on the stream of slot {} for {} s",
+                    self.config.connection.address(),
+                    self.config.slot,
+                    self.client.silence().as_secs()
+                )),
                 _ => self.heartbeat.ready(),
             }
             let filled = self.fill(&mut reading, due).await;
@@ -249,14 +263,15 @@ impl Stream<'_> {
     }
 
     async fn receive(&mut self) -> Result<ReplicationEvent, StreamError> {
-        Ok(self.client.receive().await?)
+        let address = || self.config.connection.address();
+        self.client.receive().await.map_err(|error| StreamError::Connection { address: address(), error })
     }
 
     fn take(&self, event: ReplicationEvent, reading: &mut BatchInProgress) -> anyhow::Result<()> {
         match event {
             // An idle database advances only by keepalives.
             ReplicationEvent::KeepAlive { end } if reading.transaction.is_none() => {
-                check_place(end)?;
+                check_place(end).with_context(|| self.invalid())?;
                 reading.passes(end)?;
                 reading.read = reading.read.max(end);
                 Ok(())
@@ -264,9 +279,16 @@ impl Stream<'_> {
             ReplicationEvent::KeepAlive { .. } => Ok(()),
             ReplicationEvent::Data(data) => {
                 reading.bytes += data.len();
-                reading.message(decode(data)?, self.config)
+                let message = decode(data).with_context(|| self.invalid())?;
+                reading.check(&message).with_context(|| self.invalid())?;
+                reading.message(message, self.config)
             }
         }
+    }
+
+    fn invalid(&self) -> String {
+        let (address, slot) = (self.config.connection.address(), &self.config.slot);
+        format!("PostgreSQL at {address} sent an invalid message on the stream of slot {slot}")
     }
 
     /// Writes the checkpoint before acknowledging. A slot that is ahead of the checkpoint is
@@ -309,6 +331,31 @@ impl BatchInProgress {
         }
     }
 
+    /// Checks a message against those before it.
+    fn check(&self, message: &Message) -> anyhow::Result<()> {
+        match message {
+            // Transactions are sent in the order of their commits.
+            Message::Begin { commit, .. } => ensure!(
+                *commit >= self.last_end,
+                "a transaction that was committed at {} follows one that ended at {}",
+                Lsn::from_u64(*commit),
+                Lsn::from_u64(self.last_end)
+            ),
+            Message::Commit { end } => check_place(Lsn::from_u64(*end))?,
+            Message::Relation(_) => {
+                ensure!(self.tables.len() < MAX_TABLES, "it has described {MAX_TABLES} tables");
+            }
+            Message::Insert { relation, .. }
+            | Message::Update { relation, .. }
+            | Message::Delete { relation, .. } => ensure!(
+                self.tables.contains_key(relation),
+                "a row is of a table ({relation}) that it did not describe"
+            ),
+            Message::Truncate { .. } | Message::Other => {}
+        }
+        Ok(())
+    }
+
     fn message(&mut self, message: Message, config: &Postgres) -> anyhow::Result<()> {
         match message {
             Message::Begin { commit, micros, transaction } => {
@@ -317,18 +364,18 @@ impl BatchInProgress {
                 self.has_changes = false;
             }
             Message::Commit { end } => {
-                check_place(Lsn::from_u64(end))?;
+                self.last_end = end;
                 self.commit(Lsn::from_u64(end))?;
             }
             Message::Relation(relation) => self.describe(&relation, config),
             Message::Insert { relation, new } => {
-                self.change(relation, MappingHistory::New, None, Some(&new))?;
+                self.change(relation, MappingHistory::New, None, Some(&new));
             }
             Message::Update { relation, old, new } => {
-                self.change(relation, MappingHistory::Changed, old.as_deref(), Some(&new))?;
+                self.change(relation, MappingHistory::Changed, old.as_deref(), Some(&new));
             }
             Message::Delete { relation, old } => {
-                self.change(relation, MappingHistory::Changed, Some(&old), None)?;
+                self.change(relation, MappingHistory::Changed, Some(&old), None);
             }
             Message::Truncate { relations } => {
                 let ours = |id: &u32| self.tables.get(id).is_some_and(Option::is_some);
@@ -346,8 +393,8 @@ impl BatchInProgress {
             let places = table.places_then(relation);
             (table, places)
         });
+        self.outdated |= ours.as_ref().is_some_and(|(_, places)| places.contains(&None));
         self.tables.insert(relation.id, ours);
-        self.outdated |= self.lacks_columns();
     }
 
     fn lacks_columns(&self) -> bool {
@@ -360,19 +407,13 @@ impl BatchInProgress {
         history: MappingHistory,
         before: Option<&[Cell]>,
         after: Option<&[Cell]>,
-    ) -> anyhow::Result<()> {
-        let described = self.tables.get(&relation).with_context(|| {
-            format!(
-                "PostgreSQL sent a row of a table ({relation}) that it did not describe: please report this"
-            )
-        })?;
-        let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else {
-            return Ok(());
-        };
+    ) {
+        let described = self.tables.get(&relation).and_then(Option::as_ref);
+        let (Some((table, places)), Some((commit, number))) = (described, self.transaction) else { return };
         self.has_changes = true;
         if !table.has_key_at(places) {
             self.keyless += 1;
-            return Ok(());
+            return;
         }
         let unchanged = after.unwrap_or_default().iter().filter(|cell| **cell == Cell::Unchanged).count();
         self.bytes += unchanged * LOOKED_UP_BYTES;
@@ -385,7 +426,6 @@ impl BatchInProgress {
             before: before.map(|row| pick(row, places)),
             after: after.map(|row| pick(row, places)),
         });
-        Ok(())
     }
 }
 

@@ -289,7 +289,7 @@ impl Leader<'_> {
 /// Whether the stream fails because its WAL is older than the publication, which was dropped and
 /// recreated.
 fn lacks_publication(error: &anyhow::Error, publication: &str) -> bool {
-    let Some(StreamError::Connection(error)) = error.downcast_ref() else { return false };
+    let Some(StreamError::Connection { error, .. }) = error.downcast_ref() else { return false };
     // SQLSTATE undefined_object. The message may be in any language, and quotes the name.
     error.server().is_some_and(|error| error.code == "42704" && error.message.contains(publication))
 }

@@ -92,6 +92,9 @@ pub(crate) enum DecodeError {
         /// The missing part.
         part: &'static str,
     },
+    /// Ignoring it could lose changes.
+    #[error("a pgoutput message has the unknown type {kind:?}: please report this")]
+    Unknown { kind: char },
     /// A byte has an unexpected value.
     #[error("a pgoutput message of type {kind} has {found} as its {part}")]
     Wrong {
@@ -149,7 +152,9 @@ pub(crate) fn decode(data: Bytes) -> Result<Message, DecodeError> {
             let relations = (0..count).map(|_| input.u32("table")).collect::<Result<_, _>>()?;
             Ok(Message::Truncate { relations })
         }
-        _ => Ok(Message::Other),
+        // Types, origins, logical messages.
+        b'Y' | b'O' | b'M' => Ok(Message::Other),
+        found => Err(DecodeError::Unknown { kind: char::from(found) }),
     }
 }
 
@@ -262,6 +267,13 @@ mod tests {
             let cut = decode(Bytes::from_static(&UPDATE[..end]));
             assert!(matches!(cut, Err(DecodeError::End { .. })), "{end}: {cut:?}");
         }
+    }
+
+    #[test]
+    fn an_unknown_type_is_an_error_and_unused_types_are_not() {
+        assert_eq!(decode(Bytes::from_static(b"Y\0\0")), Ok(Message::Other));
+        let unknown = decode(Bytes::from_static(b"S\0\0")).expect_err("an error").to_string();
+        assert!(unknown.contains("the unknown type 'S'"), "{unknown}");
     }
 
     #[test]

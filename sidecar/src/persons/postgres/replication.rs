@@ -10,12 +10,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use postgres_protocol::message::frontend;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tracing::Instrument;
 
 use super::connection::query::{QueryError, QueryWire};
 use super::connection::server_error::ServerError;
-use super::connection::wire::{Frame, FrameFields, MAX_MESSAGE_BYTES, Wire, WireError, put_status};
+use super::connection::wire::{
+    Frame, FrameFields, MAX_MESSAGE_BYTES, ReplyRequest, Wire, WireError, put_status,
+};
 use super::connection::{ConnectError, Purpose, end_soon, open};
 use super::lsn::Lsn;
 use super::session::{quoted, text};
@@ -29,6 +31,9 @@ const MAX_AHEAD: usize = 1024;
 /// Interval of status messages. PostgreSQL ends a stream without them after 60 s by default
 /// (`wal_sender_timeout`).
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Time without a message after which the server is asked for one, by a status message that
+/// requests a reply.
+const ASK_AFTER: Duration = Duration::from_secs(10);
 /// Time limit for the server to take a status message.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit of a message from its first byte to its last.
@@ -133,17 +138,67 @@ pub(crate) struct ReplicationStream {
     /// Bytes of events that were received and not released.
     held: usize,
     applied: Arc<AtomicU64>,
+    silence: Arc<Silence>,
+}
+
+/// Begin of the wait for the server's next message.
+#[derive(Debug)]
+struct Silence {
+    begin: Instant,
+    /// In milliseconds after `begin`; [`Silence::NONE`] without a wait.
+    since: AtomicU64,
+}
+
+impl Silence {
+    const NONE: u64 = u64::MAX;
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(Self::NONE)
+    }
+
+    fn start(&self) {
+        self.since.store(self.now(), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.since.store(Self::NONE, Ordering::Release);
+    }
+
+    fn elapsed(&self) -> Duration {
+        match self.since.load(Ordering::Acquire) {
+            Self::NONE => Duration::ZERO,
+            since => Duration::from_millis(self.now().saturating_sub(since)),
+        }
+    }
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self { begin: Instant::now(), since: AtomicU64::new(Self::NONE) }
+    }
 }
 
 impl ReplicationStream {
     fn spawn(wire: Wire) -> Self {
         let (sender, events) = mpsc::channel(MAX_AHEAD);
         let (budget, applied) = (Arc::new(Semaphore::new(BUDGET_BYTES)), Arc::default());
+        let silence = Arc::<Silence>::default();
         let mut ticks = interval(STATUS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let reader = StreamReader { wire, budget: Arc::clone(&budget), applied: Arc::clone(&applied), ticks };
+        let reader = StreamReader {
+            wire,
+            budget: Arc::clone(&budget),
+            applied: Arc::clone(&applied),
+            silence: Arc::clone(&silence),
+            ticks,
+        };
         tokio::spawn(reader.run(sender).in_current_span());
-        Self { events, budget, held: 0, applied }
+        Self { events, budget, held: 0, applied, silence }
+    }
+
+    /// Returns for how long the server has sent no message, although it is asked for one.
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence.elapsed()
     }
 
     /// Waits for the next event. The wait can be cancelled.
@@ -176,6 +231,7 @@ struct StreamReader {
     wire: Wire,
     budget: Arc<Semaphore>,
     applied: Arc<AtomicU64>,
+    silence: Arc<Silence>,
     ticks: Interval,
 }
 
@@ -225,12 +281,14 @@ impl StreamReader {
 
     /// Reads the next message once the budget has room for it.
     async fn frame(&mut self) -> Result<Frame, ReplicationError> {
+        self.silence.start();
         let header = loop {
             tokio::select! {
                 header = self.wire.header(MAX_MESSAGE_BYTES) => break header?,
                 _ = self.ticks.tick() => self.report().await?,
             }
         };
+        self.silence.end();
         let share = u32::try_from(cost(header.bytes)).unwrap_or(u32::MAX);
         loop {
             let budget = Arc::clone(&self.budget);
@@ -285,7 +343,11 @@ impl StreamReader {
 
     /// Sends the acknowledged position.
     async fn report(&mut self) -> Result<(), ReplicationError> {
-        put_status(self.wire.output(), self.applied.load(Ordering::Acquire), now_micros());
+        let reply = match self.silence.elapsed() >= ASK_AFTER {
+            true => ReplyRequest::Now,
+            false => ReplyRequest::None,
+        };
+        put_status(self.wire.output(), self.applied.load(Ordering::Acquire), now_micros(), reply);
         match timeout(STATUS_TIMEOUT, self.wire.flush()).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(ReplicationError::Deaf),
@@ -347,6 +409,21 @@ mod tests {
         let mut rest = Vec::new();
         server.read_to_end(&mut rest).await.expect("the end");
         assert!(rest.ends_with(b"X\0\0\0\x04"), "{rest:?}");
+    }
+
+    #[tokio::test]
+    async fn asks_a_silent_server_for_a_reply() {
+        let (stream, mut server) = stream();
+        let mut status = [0; 39];
+        while status[38] == 0 {
+            server.read_exact(&mut status).await.expect("a status");
+        }
+        assert!(stream.silence() >= ASK_AFTER, "{:?}", stream.silence());
+        // WHEN it answers THEN it is not silent any more
+        server.write_all(&message(b'k', &[0; 17])).await.expect("sent");
+        while stream.silence() >= ASK_AFTER {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

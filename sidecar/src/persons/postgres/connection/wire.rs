@@ -149,7 +149,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Tells the server that the session ends, and closes the stream.
+    /// Ends the session, and closes the stream.
     pub(crate) async fn end(&mut self) -> Result<(), WireError> {
         postgres_protocol::message::frontend::terminate(&mut self.output);
         self.flush().await?;
@@ -209,8 +209,15 @@ impl FrameFields {
     }
 }
 
+/// Whether a status asks the server for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyRequest {
+    None,
+    Now,
+}
+
 /// Appends a status of a standby: everything before `place` is written, flushed and applied.
-pub(crate) fn put_status(output: &mut BytesMut, place: u64, micros: i64) {
+pub(crate) fn put_status(output: &mut BytesMut, place: u64, micros: i64, reply: ReplyRequest) {
     // CopyData with its length, then the message with its own tag.
     output.put_u8(b'd');
     output.put_u32(4 + 1 + 3 * 8 + 8 + 1);
@@ -219,7 +226,7 @@ pub(crate) fn put_status(output: &mut BytesMut, place: u64, micros: i64) {
         output.put_u64(place);
     }
     output.put_i64(micros);
-    output.put_u8(0);
+    output.put_u8(u8::from(reply == ReplyRequest::Now));
 }
 
 #[cfg(test)]
