@@ -294,7 +294,7 @@ fn tls(keys: &mut Keys<'_, '_, '_>, base: &Path) -> PostgresTls {
     let identity = identity(keys, base);
     let mode = match (mode, &root) {
         (Some(mode), RootCertificates::System) if mode < SslMode::VerifyFull => {
-            // Anybody gets a certificate of a public CA for a name of their own.
+            // Public CAs sign a certificate for every owner of a name.
             keys.fault("sslmode", "is too weak for sslrootcert = \"system\": give \"verify-full\"");
             mode
         }

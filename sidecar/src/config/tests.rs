@@ -172,7 +172,7 @@ fn a_node_stores_or_ingests_or_both() {
 }
 
 #[test]
-fn somebody_must_take_rows() {
+fn a_shard_must_take_rows() {
     has(&faults(&SMALL.replace("[[shards]]", "[[shards]]\nweight = 0")), "all weights are 0");
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum Verification {
     Full,
     /// As `Full`, with any name.
     Authority,
-    /// None. Whoever is between can read and change all data.
+    /// None. A host between the two can read and change all data.
     None,
 }
 

@@ -124,7 +124,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 }
 
 impl Token {
-    /// Compares digests, so that the time tells neither length nor content.
+    /// Compares digests, so that the time reveals neither length nor content.
     fn is(&self, sent: &[u8]) -> bool {
         let secret = self.credential.secret();
         let [wanted, sent] = [secret.reveal().as_bytes(), sent].map(Sha256::digest);

@@ -53,9 +53,9 @@ pub(super) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Reads the remaining ranges, persons first, and writes the progress. `told` is called with
-    /// the number of rows read so far.
-    pub(super) async fn run(&self, told: &(dyn Fn(TableKind, u64) + Sync)) -> anyhow::Result<()> {
+    /// Reads the remaining ranges, persons first, and writes the progress. `on_progress` is called
+    /// with the number of rows read so far.
+    pub(super) async fn run(&self, on_progress: &(dyn Fn(TableKind, u64) + Sync)) -> anyhow::Result<()> {
         if self.store.now().await.is_copied() {
             return Ok(());
         }
@@ -67,12 +67,16 @@ impl Copy<'_> {
                 let left = ranges(&session, &table, self.source.postgres.readers).await?;
                 self.remember(table.kind, Copied { left, rows: 0 }).await?;
             }
-            self.table(&table, told).await?;
+            self.table(&table, on_progress).await?;
         }
         Ok(())
     }
 
-    async fn table(&self, table: &Table, told: &(dyn Fn(TableKind, u64) + Sync)) -> anyhow::Result<()> {
+    async fn table(
+        &self,
+        table: &Table,
+        on_progress: &(dyn Fn(TableKind, u64) + Sync),
+    ) -> anyhow::Result<()> {
         let mut state = self.store.now().await;
         let version = of_copy(Lsn::from_u64(state.begins), state.version_base(self.source.postgres))?;
         let copied = progress(&mut state, table.kind).take().unwrap_or_default();
@@ -98,7 +102,7 @@ impl Copy<'_> {
             self.heartbeat.beat("reading a table for the snapshot", COPY_BEAT_TIMEOUT);
             self.heartbeat.ready();
             // Reported after the checkpoint is written, so that reported rows are not read twice.
-            told(table.kind, rows);
+            on_progress(table.kind, rows);
             if is_done {
                 return Ok(());
             }
@@ -232,7 +236,7 @@ pub(super) async fn wait_for_old_transactions(
     heartbeat: &Heartbeat,
 ) -> Result<(), PostgresError> {
     let (_, transaction) = now(session).await?;
-    let mut told = false;
+    let mut on_progress = false;
     loop {
         heartbeat.beat("waiting for older transactions", COPY_BEAT_TIMEOUT);
         let values = context! { transaction => &transaction };
@@ -240,10 +244,10 @@ pub(super) async fn wait_for_old_transactions(
         if ended == "t" {
             return Ok(());
         }
-        if !told {
+        if !on_progress {
             tracing::info!(transaction, "waiting for older transactions");
             heartbeat.not_ready(format!("waiting for transactions that started before {transaction}"));
-            told = true;
+            on_progress = true;
         }
         sleep(TRANSACTION_POLL_INTERVAL).await;
     }

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_somebody_listens_on_is_not_given_out() {
+    fn a_port_with_a_listener_is_not_given_out() {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let number = listener.local_addr().unwrap().port();

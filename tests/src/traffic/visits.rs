@@ -22,7 +22,7 @@ const SOURCES: [&str; 4] = ["google.com", "example.org", "", "news.ycombinator.c
 const PLANS: [&str; 3] = ["free", "pro", "Überflug \"1\""];
 const COMPANIES: [&str; 5] = ["acme", "Globex Inc.", "initech", "Ünï cödé 日本", "o'hara; sons"];
 
-/// Someone with devices and, from some visit on, an account.
+/// A visitor with devices and, from some visit on, an account.
 struct Visitor {
     number: usize,
     team: i64,

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_it_twice_gets_it() {
+    fn loads_a_changed_file_a_second_time_on_request() {
         let changed = KnownFile { identity: "2".to_owned(), ..known() };
         assert_eq!(claimed(&[changed], IfLoaded::LoadAgain), Ok(vec![PreviousLoad::None]));
     }

@@ -21,10 +21,10 @@ fn divided(objects: Vec<Object>, known: &KnownFiles) -> (BTreeMap<&str, BundleFi
     let (mut bundles, mut others) = (BTreeMap::<&str, BundleFiles<'_>>::new(), Vec::new());
     for object in objects {
         let before = identity_before_hash(&object);
-        // A size alone does not tell whether a file has changed.
-        let is_told = object.etag.is_some() || object.modified.is_some();
+        // A size alone does not show whether a file has changed.
+        let is_dated = object.etag.is_some() || object.modified.is_some();
         let is_same = |known: &&KnownFile| known.bundle_files > 1 && known.identity.starts_with(&before);
-        match known.at(&object.location).find(is_same).filter(|_| is_told) {
+        match known.at(&object.location).find(is_same).filter(|_| is_dated) {
             Some(known) => bundles.entry(&known.file).or_default().push((object, known)),
             None => others.push(object),
         }

@@ -56,7 +56,7 @@ impl FilledByFile {
     }
 
     /// Adds to each checksum in `found` the sums of the columns that the block's file has filled. A
-    /// block that nobody expects has another checksum in any case.
+    /// block that is not expected has another checksum in any case.
     pub(super) fn add_cells(&self, expected: &[BlockSum], found: &mut [BlockSum]) {
         if self.columns.is_empty() {
             return;

@@ -26,7 +26,7 @@ pub(crate) struct KnownLoads {
     complete: HashSet<String>,
     /// Time of the last record of each incomplete job.
     last_records: HashMap<String, String>,
-    /// Jobs of this process, which nobody else continues for it.
+    /// Jobs of this process, which no other process continues for it.
     own: HashSet<String>,
     has_looked: bool,
     /// Bundles that are undone, as of the last look; `None` before the first.

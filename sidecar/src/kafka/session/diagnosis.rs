@@ -1,7 +1,7 @@
 //! The reason why no broker answers, from connections of our own.
 //!
 //! librdkafka says "certificate verify failed" for a wrong name, an unknown CA and an expired
-//! certificate alike. Our connections have the same trust and login, and tell them apart.
+//! certificate alike. Our connections have the same trust and login, and separate them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -160,7 +160,7 @@ fn a_query_that_differs_is_made_again_and_pauses_nothing() {
 }
 
 #[test]
-fn a_consumer_somebody_dropped_is_made_again_once() {
+fn a_dropped_consumer_is_created_once() {
     let paused = observed(|name, sql| (name != "kafka_events").then_some(sql));
     assert_eq!(summaries(&[planned("a", &paused)]), ["a create kafka_events"]);
 }

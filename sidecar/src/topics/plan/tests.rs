@@ -140,7 +140,7 @@ fn what_loses_messages_at_once_must_be_confirmed() {
 }
 
 #[test]
-fn a_topic_is_deleted_only_when_nobody_reads_it_and_somebody_says_so() {
+fn a_topic_is_deleted_only_without_readers_and_with_a_confirmation() {
     let mut observed = observed(&[("a", 2, 1), ("__consumer_offsets", 1, 1)], &[]);
     let file = "[topics.a]\ndelete = true\n[topics.gone]\ndelete = true\n";
     let yes = Options { yes_delete: BTreeSet::from(["a".to_owned()]), ..Options::default() };

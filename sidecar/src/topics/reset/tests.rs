@@ -61,7 +61,7 @@ fn offsets_that_are_not_there_and_unclear_wishes_are_refused() {
 }
 
 #[test]
-fn whoever_reads_or_may_read_stands_against_it() {
+fn a_reader_and_a_possible_reader_block_it() {
     let mut found = found();
     found.seen.groups[0].members.push(member("app", &[0]));
     found.seen.tables.push(table("n1", None));
@@ -132,7 +132,7 @@ fn what_would_keep_old_offsets_or_the_tables_away_stands_against_it() {
 }
 
 #[test]
-fn a_group_whose_members_are_not_told_is_refused() {
+fn a_group_whose_members_are_hidden_is_refused() {
     let mut found = found();
     assert!(plan(&request("earliest"), &found).is_ok());
     found.seen.groups[0].state = "Dead".to_owned();

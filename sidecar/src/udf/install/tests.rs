@@ -60,7 +60,7 @@ fn another_program_gets_another_folder_and_the_old_one_stays() {
 }
 
 #[test]
-fn somebody_elses_declaration_is_not_overwritten() {
+fn a_declaration_of_another_program_is_not_overwritten() {
     let disk = tempfile::tempdir().expect("a folder");
     let functions = disk.path().join("functions.xml");
     fs::write(&functions, "<functions/>").expect("a file");

@@ -22,7 +22,7 @@ pub(super) struct SecuredStream {
 /// Protection of a stream against readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Privacy {
-    /// Whoever is between can read it.
+    /// A host between the two can read it.
     Open,
     /// It does not leave the machine.
     Socket,
@@ -67,7 +67,7 @@ pub(super) async fn secure(
     // One byte, so that nothing that was sent in the clear is taken for a part of what follows.
     match stream.read_u8().await? {
         b'S' => {}
-        // libpq also tries again in the clear if TLS fails. Whoever is between could make it fail.
+        // libpq also retries in the clear if TLS fails. A host between the two could make it fail.
         b'N' if config.mode == SslMode::Prefer => {
             return Ok(SecuredStream { stream, privacy: Privacy::Open });
         }
