@@ -7,8 +7,9 @@ use anyhow::{Context, anyhow, ensure};
 use posthouse_tests::daemon::{Daemon, free_address};
 use posthouse_tests::people::{PersonDatabase, Rules};
 use posthouse_tests::site::{Outcome, Site};
-use posthouse_tests::stack::{PASSWORD, Postgres, Progress, Stack, StackSpec, USER, wait_until};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use posthouse_tests::stack::{
+    CertificateAuthority, PASSWORD, PemPair, Postgres, Progress, Stack, StackSpec, USER, wait_until,
+};
 use toml::Value;
 
 use crate::persons_dba::PEOPLE;
@@ -19,37 +20,23 @@ tests! {
     Own means_what_libpq_means_by_each_sslmode_and_login,
 }
 
-/// A CA of the test.
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
 /// Logins of the role by password, encrypted only.
 const TLS_ONLY: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-256\n";
 
-fn issuer(name: &str) -> anyhow::Result<Issuer> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
-/// Certificate and key of a name, as PEM.
-fn leaf(issuer: &Issuer, name: &str, year: i32) -> anyhow::Result<(String, String)> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(vec![name.to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
-    Ok((params.signed_by(&key, issuer)?.pem(), key.serialize_pem()))
+/// Certificate and key of a name until a year.
+fn leaf(authority: &CertificateAuthority, name: &str, year: i32) -> anyhow::Result<PemPair> {
+    authority.issue_until(name, &[name], year)
 }
 
 /// CAs, and a folder for the files that posthouse reads.
 struct Certificates {
-    own: Issuer,
+    own: CertificateAuthority,
     folder: tempfile::TempDir,
 }
 
 impl Certificates {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { own: issuer("own")?, folder: tempfile::tempdir()? })
+        Ok(Self { own: CertificateAuthority::new("own")?, folder: tempfile::tempdir()? })
     }
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<String> {
@@ -60,14 +47,9 @@ impl Certificates {
     }
 
     /// Gives the server a certificate, and turns TLS on.
-    fn serve(
-        &self,
-        postgres: &Postgres,
-        hba: &str,
-        (certificate, key): &(String, String),
-    ) -> anyhow::Result<()> {
-        postgres.write_file("server.crt", certificate)?;
-        postgres.write_file("server.key", key)?;
+    fn serve(&self, postgres: &Postgres, hba: &str, pair: &PemPair) -> anyhow::Result<()> {
+        postgres.write_file("server.crt", &pair.certificate)?;
+        postgres.write_file("server.key", &pair.key)?;
         postgres.write_file("root.crt", &self.own.pem())?;
         let settings = [
             ("ssl", "on"),
@@ -127,7 +109,7 @@ fn follows_persons_over_tls_and_through_every_change_of_a_secret() -> anyhow::Re
     rotate(&site, &person_db, &daemon, &password)?;
     revoke(&site, &person_db, &daemon)?;
     // WHEN the server's certificate is replaced by one of another CA THEN it is refused and named
-    let other = issuer("other")?;
+    let other = CertificateAuthority::new("other")?;
     certificates.serve(postgres, TLS_ONLY, &leaf(&other, "localhost", 2096)?)?;
     end_sessions(postgres)?;
     daemon.says("set sslrootcert to the CA that signed the server's certificate")?;
@@ -278,7 +260,7 @@ fn by_mode(
     let postgres = person_db.postgres();
     certificates.serve(postgres, TLS_ONLY, &leaf(&certificates.own, "localhost", 2096)?)?;
     let right = certificates.write("right.pem", &certificates.own.pem())?;
-    let wrong = certificates.write("wrong.pem", &issuer("other")?.pem())?;
+    let wrong = certificates.write("wrong.pem", &CertificateAuthority::new("other")?.pem())?;
     let (right, wrong) = (("sslrootcert", right.as_str()), ("sslrootcert", wrong.as_str()));
     let by_number = format!("127.0.0.1:{}", postgres.port());
     let by_number = ("address", by_number.as_str());
@@ -348,11 +330,15 @@ fn by_login(
     let postgres = person_db.postgres();
     let server = leaf(&certificates.own, "localhost", 2096)?;
     let serve = |hba: &str| certificates.serve(postgres, hba, &server);
-    let (certificate, key) = leaf(&certificates.own, USER, 2096)?;
-    let (foreign, foreign_key) = leaf(&issuer("other")?, USER, 2096)?;
+    let own = leaf(&certificates.own, USER, 2096)?;
+    let foreign = leaf(&CertificateAuthority::new("other")?, USER, 2096)?;
     let encrypted = "encrypted.key";
-    let paths =
-        [("own.crt", certificate), ("own.key", key), ("foreign.crt", foreign), ("foreign.key", foreign_key)];
+    let paths = [
+        ("own.crt", own.certificate),
+        ("own.key", own.key),
+        ("foreign.crt", foreign.certificate),
+        ("foreign.key", foreign.key),
+    ];
     let paths: Vec<String> =
         paths.iter().map(|(name, text)| certificates.write(name, text)).collect::<Result<_, _>>()?;
     let passphrase = certificates.write("passphrase", "pass phrase\n")?;

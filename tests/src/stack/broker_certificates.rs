@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+
+use super::tls::{CertificateAuthority, PemPair};
 
 /// A folder of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,9 @@ pub(crate) enum BrokerCertificate {
 /// Common name of the client certificate, which is the user's name on the mutual listener.
 pub const CERTIFIED_USER: &str = "certified";
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+/// Year at whose begin the certificates end, and that of the expired one.
+const VALID_UNTIL: i32 = 2096;
+const EXPIRED: i32 = 2021;
 
 impl BrokerCertificates {
     /// Writes a CA and what it signs, and another CA.
@@ -35,23 +38,18 @@ impl BrokerCertificates {
     pub fn create(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let made = Self { folder: folder.to_owned() };
-        let authority = issuer("posthouse test CA")?;
+        let authority = CertificateAuthority::new("posthouse test CA")?;
         fs::write(made.authority(), authority.pem())?;
-        fs::write(made.other_authority(), issuer("another CA")?.pem())?;
-        for certificate in [BrokerCertificate::Valid, BrokerCertificate::Expired, BrokerCertificate::Stranger]
-        {
-            let names: &[&str] = match certificate {
-                BrokerCertificate::Stranger => &["elsewhere.example"],
-                _ => &["localhost", "127.0.0.1"],
-            };
-            let mut params = params("broker", names)?;
-            if certificate == BrokerCertificate::Expired {
-                params.not_before = date_time_ymd(2020, 1, 1);
-                params.not_after = date_time_ymd(2021, 1, 1);
-            }
-            made.sign(&authority, params, certificate.name())?;
+        fs::write(made.other_authority(), CertificateAuthority::new("another CA")?.pem())?;
+        let local = ["localhost", "127.0.0.1"];
+        for (certificate, hosts, year) in [
+            (BrokerCertificate::Valid, &local[..], VALID_UNTIL),
+            (BrokerCertificate::Expired, &local, EXPIRED),
+            (BrokerCertificate::Stranger, &["elsewhere.example"], VALID_UNTIL),
+        ] {
+            made.write(&authority.issue_until("broker", hosts, year)?, certificate.name())?;
         }
-        made.sign(&authority, params(CERTIFIED_USER, &[CERTIFIED_USER])?, "client")?;
+        made.write(&authority.issue(CERTIFIED_USER)?, "client")?;
         Ok(made)
     }
 
@@ -79,12 +77,10 @@ impl BrokerCertificates {
         ["pem", "key"].map(|extension| self.folder.join(name).with_extension(extension))
     }
 
-    fn sign(&self, authority: &Issuer, params: CertificateParams, name: &str) -> anyhow::Result<()> {
-        let key = KeyPair::generate()?;
-        let signed = params.signed_by(&key, authority)?;
-        let [certificate, key_file] = self.files(name);
-        fs::write(certificate, signed.pem())?;
-        fs::write(key_file, key.serialize_pem()).context("can't write a key")
+    fn write(&self, pair: &PemPair, name: &str) -> anyhow::Result<()> {
+        let [certificate, key] = self.files(name);
+        fs::write(certificate, &pair.certificate)?;
+        fs::write(key, &pair.key).context("can't write a key")
     }
 }
 
@@ -96,18 +92,4 @@ impl BrokerCertificate {
             Self::Stranger => "stranger",
         }
     }
-}
-
-fn issuer(name: &str) -> anyhow::Result<Issuer> {
-    let mut params = params(name, &[])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
-fn params(name: &str, hosts: &[&str]) -> anyhow::Result<CertificateParams> {
-    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-    let mut params = CertificateParams::new(hosts)?;
-    params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, name);
-    Ok(params)
 }

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
+/// Year at whose begin certificates end.
+const VALID_UNTIL: i32 = 2096;
+/// The same of certificates that have expired.
+const EXPIRED: i32 = 2021;
+
 /// A CA with its key.
 pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 
@@ -21,8 +26,7 @@ impl CertificateAuthority {
     /// # Errors
     /// Fails without random bytes for its key.
     pub fn new(name: &str) -> anyhow::Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, name);
+        let mut params = params(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
@@ -37,7 +41,7 @@ impl CertificateAuthority {
     /// # Errors
     /// Fails if `name` can't be in a certificate.
     pub fn issue(&self, name: &str) -> anyhow::Result<PemPair> {
-        self.sign(CertificateParams::new(vec![name.to_owned()])?)
+        self.issue_until(name, &[name], VALID_UNTIL)
     }
 
     /// Issues a certificate that has expired.
@@ -45,16 +49,29 @@ impl CertificateAuthority {
     /// # Errors
     /// Fails if `name` can't be in a certificate.
     pub fn issue_expired(&self, name: &str) -> anyhow::Result<PemPair> {
-        let mut params = CertificateParams::new(vec![name.to_owned()])?;
-        params.not_after = date_time_ymd(2020, 1, 1);
-        self.sign(params)
+        self.issue_until(name, &[name], EXPIRED)
     }
 
-    fn sign(&self, params: CertificateParams) -> anyhow::Result<PemPair> {
+    /// Issues a certificate with a common name for some hosts, which is valid from 2020 to the
+    /// begin of `year`.
+    ///
+    /// # Errors
+    /// Fails if a name can't be in a certificate.
+    pub fn issue_until(&self, common_name: &str, hosts: &[&str], year: i32) -> anyhow::Result<PemPair> {
+        let mut params = params(common_name, hosts)?;
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(PemPair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+fn params(common_name: &str, hosts: &[&str]) -> anyhow::Result<CertificateParams> {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    Ok(params)
 }
 
 impl PemPair {
