@@ -91,7 +91,10 @@ mod secure_http;
 mod secure_files;
 mod secure_output;
 mod secure_rights;
+mod secure_server;
 mod secure_hostile_postgres;
+mod secure_hostile_store;
+mod secure_hostile_stream;
 mod secure_postgres;
 mod secure_postgres_rights;
 mod secure_kafka;
@@ -226,6 +229,9 @@ fn main() -> ExitCode {
         ("backfill_watch", backfill_watch::TESTS),
         ("backfill_undo", backfill_undo::TESTS),
         ("secure_hostile_postgres", secure_hostile_postgres::TESTS),
+        ("secure_hostile_store", secure_hostile_store::TESTS),
+        ("secure_hostile_stream", secure_hostile_stream::TESTS),
+        ("secure_server", secure_server::TESTS),
         ("secure_postgres", secure_postgres::TESTS),
         ("secure_postgres_rights", secure_postgres_rights::TESTS),
         ("stack", stack::TESTS),

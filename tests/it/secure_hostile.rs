@@ -34,23 +34,32 @@ fn config(folder: &TempDir, url: &str) -> anyhow::Result<std::path::PathBuf> {
 }
 
 /// The end of a command.
-struct Ended {
-    code: Option<i32>,
-    stderr: String,
-    memory_kib: u64,
+pub(crate) struct Ended {
+    /// `None` after its deadline.
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+    /// The most memory that it has had.
+    pub(crate) memory_kib: u64,
 }
 
-fn run(config: &Path, arguments: &[&str]) -> anyhow::Result<Ended> {
+/// Runs a command with more environment variables, and measures its memory.
+pub(crate) fn run_with(
+    config: &Path,
+    arguments: &[&str],
+    variables: &[(String, String)],
+    limit: Duration,
+) -> anyhow::Result<Ended> {
     let mut stderr = tempfile::tempfile()?;
     let mut command = Command::new(binary("posthouse")?);
     command.arg("--config").arg(config).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command.envs(variables.iter().cloned());
     let mut child = command.stderr(stderr.try_clone()?).spawn()?;
     let (begin, mut memory_kib) = (Instant::now(), 0);
     let code = loop {
         memory_kib = memory(&child).unwrap_or_default().max(memory_kib);
         match child.try_wait()? {
             Some(status) => break status.code(),
-            None if begin.elapsed() > LIMIT => {
+            None if begin.elapsed() > limit => {
                 child.kill()?;
                 child.wait()?;
                 break None;
@@ -92,7 +101,8 @@ fn no_malice_of_a_node_makes_a_command_hang_or_panic_or_grow() -> anyhow::Result
         let config = config(&folder, &node.url())?;
         for arguments in COMMANDS {
             // WHEN a command asks it
-            let ended = run(&config, arguments).with_context(|| format!("{malice:?} {arguments:?}"))?;
+            let ended = run_with(&config, arguments, &[], LIMIT)
+                .with_context(|| format!("{malice:?} {arguments:?}"))?;
             let about = format!(
                 "{malice:?} {arguments:?}: exit code {:?}, {} KiB\n{}",
                 ended.code,

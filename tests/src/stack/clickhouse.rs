@@ -204,6 +204,7 @@ fn write_config(
         merge_tree => &options.merge_tree,
         extra => &options.xml,
         extra_kafka => &options.kafka_xml,
+        extra_remote_servers => &options.remote_servers_xml,
     };
     template::write(
         &seat.dir.join("config.xml"),

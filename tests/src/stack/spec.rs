@@ -48,6 +48,7 @@ pub struct NodeOptions {
     pub(crate) users_xml: Vec<String>,
     pub(crate) profiles_xml: Vec<String>,
     pub(crate) kafka_xml: Vec<String>,
+    pub(crate) remote_servers_xml: Vec<String>,
     pub(crate) fetch_bytes: u32,
 }
 
@@ -143,6 +144,7 @@ impl Default for NodeOptions {
             users_xml: Vec::new(),
             profiles_xml: Vec::new(),
             kafka_xml: Vec::new(),
+            remote_servers_xml: Vec::new(),
             fetch_bytes: FETCH_BYTES,
         };
         none
@@ -186,6 +188,12 @@ impl NodeOptions {
     /// Adds XML inside `<kafka>` of the node's config.xml, for example the login of its consumers.
     pub fn kafka_xml(mut self, snippet: &str) -> Self {
         self.kafka_xml.push(snippet.into());
+        self
+    }
+
+    /// Adds XML inside `<remote_servers>` of the node's config.xml, for another cluster.
+    pub fn remote_servers_xml(mut self, snippet: &str) -> Self {
+        self.remote_servers_xml.push(snippet.into());
         self
     }
 
