@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use posthouse::parts::{BASE, CLICKHOUSE_RIGHTS, CommandRights};
@@ -25,9 +25,6 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/segmen
 const PAGE: &str = include_str!("../../docs/reference/permissions.md");
 
 /// A user for each right of a row, which it lacks, and then one with all rights.
-/// Environment variable that also runs the rows that take minutes.
-const ALL_ROWS: &str = "POSTHOUSE_ALL_RIGHTS";
-
 fn users(row: &CommandRights) -> Vec<(String, Option<&'static str>, Vec<String>)> {
     let grant = |grant: &&str| grant.replace("DATABASE.", &format!("{DATABASE}."));
     let base = || BASE.iter().map(grant);
@@ -55,12 +52,22 @@ fn users_xml() -> String {
     xml
 }
 
-/// The command of a row, run by one user after the preparation by another with all rights.
+/// Objects that commands need, made once by a user with all rights. A command that is refused
+/// leaves them as they are.
+#[derive(Default)]
+struct Prepared {
+    /// A complete load.
+    job: String,
+    /// A column that old parts lack.
+    column: String,
+    has_functions: bool,
+}
+
+/// The command of a row, run by one user.
 struct Run<'a, 's> {
     site: &'a mut Site<'s>,
     user: &'a str,
-    /// The job that is undone.
-    undone: &'a mut Option<String>,
+    prepared: &'a mut Prepared,
 }
 
 /// A number that no earlier run had.
@@ -90,7 +97,11 @@ impl Run<'_, '_> {
         self.user(&asked.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Loads a file, unless that is done.
     fn load(&mut self) -> anyhow::Result<String> {
+        if !self.prepared.job.is_empty() {
+            return Ok(self.prepared.job.clone());
+        }
         let team = next().to_string();
         let loaded = self.admin(&[
             "backfill",
@@ -104,7 +115,30 @@ impl Run<'_, '_> {
             "--json",
         ])?;
         let loaded: serde_json::Value = serde_json::from_str(&loaded.stdout)?;
-        loaded["job"].as_str().map(str::to_owned).with_context(|| loaded.to_string())
+        self.prepared.job = loaded["job"].as_str().map(str::to_owned).with_context(|| loaded.to_string())?;
+        Ok(self.prepared.job.clone())
+    }
+
+    /// Adds a column that the parts of the load lack, unless that is done.
+    fn add_column_to_old_parts(&mut self) -> anyhow::Result<()> {
+        if self.prepared.column.is_empty() {
+            self.load()?;
+            self.prepared.column = self.add_column();
+            let user = std::mem::replace(&mut self.user, "default");
+            let applied = self.apply()?;
+            self.user = user;
+            ensure!(applied.code == 0, "{applied}");
+        }
+        Ok(())
+    }
+
+    /// Installs the functions, unless that is done.
+    fn install(&mut self) -> anyhow::Result<()> {
+        if !self.prepared.has_functions {
+            self.admin(&["udf", "install"])?;
+            self.prepared.has_functions = true;
+        }
+        Ok(())
     }
 
     fn backfill(&mut self, verb: &str, more: &[&str]) -> anyhow::Result<Outcome> {
@@ -145,31 +179,30 @@ impl Run<'_, '_> {
                 self.user(&["schema", "import", "--url", &url, "--user", user, "--database", DATABASE])
             }
             "schema_apply" => {
+                // The last user has all rights, and leaves the schema complete.
                 self.site.remove()?;
+                *self.prepared = Prepared::default();
                 let created = self.apply()?;
-                if created.code == 0 {
-                    self.add_column();
-                    return self.apply();
+                if created.code != 0 {
+                    return Ok(created);
                 }
-                self.admin(&["schema", "apply"])?;
-                Ok(created)
+                self.add_column();
+                self.apply()
             }
             "schema_materialize" => {
-                self.load()?;
-                let column = self.add_column();
-                let user = std::mem::replace(&mut self.user, "default");
-                self.apply()?;
-                self.user = user;
-                self.user(&["schema", "materialize", &format!("mat_{column}")])
+                self.add_column_to_old_parts()?;
+                self.user(&["schema", "materialize", &format!("mat_{}", self.prepared.column)])
             }
             "udf_install" => self.user(&["udf", "install"]),
             "udf_list" => {
-                self.admin(&["udf", "install"])?;
+                self.install()?;
                 self.user(&["udf", "list"])
             }
             "udf_uninstall" => {
-                self.admin(&["udf", "install"])?;
-                self.user(&["udf", "uninstall"])
+                self.install()?;
+                let removed = self.user(&["udf", "uninstall"])?;
+                self.prepared.has_functions = removed.code != 0;
+                Ok(removed)
             }
             "backfill_plan" => self.backfill("plan", &[]),
             "backfill_run" => self.backfill("run", &["--route", "direct"]),
@@ -187,12 +220,13 @@ impl Run<'_, '_> {
                 self.user(&["backfill", "undo", &job])
             }
             "backfill_undo" => {
-                // One job for all users, because an undo that failed blocks loads of its file.
-                if self.undone.is_none() {
-                    *self.undone = Some(self.load()?);
+                let job = self.load()?;
+                let undo = ["backfill", "undo", &job, "--execute"];
+                // Users that lack a right don't wait for loads that may still send blocks.
+                match self.user == row {
+                    true => self.user(&undo),
+                    false => self.user(&[&undo[..], &["--recheck-after", "300ms"]].concat()),
                 }
-                let job = self.undone.clone().unwrap_or_default();
-                self.user(&["backfill", "undo", &job, "--execute"])
             }
             "persons_squash" => self.user(&["persons", "squash"]),
             "persons_squash_apply" => {
@@ -307,23 +341,18 @@ fn each_command_works_with_its_rights_and_names_a_missing_one() -> anyhow::Resul
     site.with_persons()?;
     site.set("events", "profile", "posthog");
     site.apply()?;
-    let mut undone = None;
+    let mut prepared = Prepared::default();
     let mut rows: Vec<&CommandRights> = CLICKHOUSE_RIGHTS.iter().collect();
     // Last, because an undo that failed blocks loads of its file until the last user ends it.
     rows.sort_by_key(|row| row.name == "backfill_undo");
-    if std::env::var_os(ALL_ROWS).is_none() {
-        eprintln!(
-            "the rights of backfill undo --execute are not run without {ALL_ROWS}: it waits a minute for each"
-        );
-        rows.pop();
-    }
     for row in rows {
+        let begin = Instant::now();
         for grant in row.grants {
             ensure!(PAGE.contains(grant), "the page lacks {grant}");
         }
         for (user, missing, _) in users(row) {
             // WHEN the row's command runs
-            let outcome = Run { site: &mut site, user: &user, undone: &mut undone }.command(row.name)?;
+            let outcome = Run { site: &mut site, user: &user, prepared: &mut prepared }.command(row.name)?;
             match missing {
                 // THEN it works with all rights
                 None => {
@@ -344,6 +373,7 @@ fn each_command_works_with_its_rights_and_names_a_missing_one() -> anyhow::Resul
                 }
             }
         }
+        eprintln!("secure_rights: {}: {:.1} s", row.name, begin.elapsed().as_secs_f64());
     }
     the_users_of_the_page_have_their_rights(&mut site)
 }
