@@ -311,8 +311,8 @@ fn files_are_bundled_by_the_values_of_their_paths_and_found_again(site: &mut Sit
     write(8, 3)?;
     let grown = load()?;
     ensure!(grown["stored"] == 100 && grown["before"] == 400, "{grown:#}");
-    // WHEN a loaded file moves to the folder of another team THEN it is another file, and its bundle
-    // is recalled without it
+    // WHEN a loaded file moves to the folder of another team THEN it is another file, and its
+    // bundle is recalled without it
     std::fs::rename(folder.path().join("team_id=7/2.parquet"), folder.path().join("team_id=8/4.parquet"))?;
     let moved = load()?;
     ensure!(moved["stored"] == 100 && moved["before"] == 400, "{moved:#}");
