@@ -8,7 +8,7 @@ use super::{FORMAT, HEADER_BYTES, Identity, LINE, RECORD, SnapshotError};
 
 /// First bytes of every file.
 const MAGIC: [u8; 8] = *b"phperson";
-/// Bytes of the header that have a meaning, with the checksum in the last 8.
+/// Bytes of the header that have a meaning, with the checksum in the last 8. The others are zero.
 const FIELDS: usize = 8 + 4 + 4 + 16 + 9 * 8 + 8;
 
 /// The fields of a header. Sections follow it in this order: records, directory, versions,
@@ -87,7 +87,8 @@ impl Header {
         }
         let sum = header.and_then(|header| header.get(FIELDS - 8..FIELDS)?.first_chunk().copied());
         let summed = header.and_then(|header| header.get(..FIELDS - 8)).map(xxh3_64);
-        if summed.is_none() || summed != sum.map(u64::from_le_bytes) {
+        let rest = header.and_then(|header| header.get(FIELDS..)).unwrap_or_default();
+        if summed.is_none() || summed != sum.map(u64::from_le_bytes) || rest.iter().any(|byte| *byte != 0) {
             return Err(damaged());
         }
         let read = (|| {

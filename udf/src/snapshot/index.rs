@@ -51,7 +51,7 @@ impl PersonIndex {
         for _ in 0..OPEN_ATTEMPTS {
             let stamp = stamp(folder)?;
             let manifest = Manifest::read(folder)?;
-            match open_files(folder, &manifest, Vec::new()) {
+            match open_files(folder, &manifest, &[]) {
                 Ok(files) => return Ok(Self { folder: folder.to_owned(), manifest, stamp, files }),
                 Err(error) => last = Some(error),
             }
@@ -65,30 +65,41 @@ impl PersonIndex {
     /// Opens a newer generation, if there is one. Files that both have stay open.
     ///
     /// # Errors
-    /// Fails as [`PersonIndex::open`].
+    /// Fails as [`PersonIndex::open`]. Lookups see the last generation then, and the next call tries
+    /// the newer one again.
     pub fn refresh(&mut self) -> Result<(), SnapshotError> {
         let mut last = None;
         for _ in 0..OPEN_ATTEMPTS {
             let stamp = stamp(&self.folder)?;
             if stamp == self.stamp {
-                return last.map_or(Ok(()), Err);
+                return Ok(());
             }
             let manifest = Manifest::read(&self.folder)?;
-            let known = if manifest.identity == self.manifest.identity {
-                std::mem::take(&mut self.files)
-            } else {
-                Vec::new()
-            };
+            let is_same = manifest.identity == self.manifest.identity;
+            let known = if is_same { &self.files[..] } else { &[] };
             match open_files(&self.folder, &manifest, known) {
-                Ok(files) => {
-                    (self.manifest, self.stamp, self.files) = (manifest, stamp, files);
+                Ok(opened) => {
+                    self.replace(manifest, stamp, opened);
                     return Ok(());
                 }
-                // The files that were open are closed, so the next call opens all.
-                Err(error) => (self.stamp, last) = (Stamp::default(), Some(error)),
+                Err(error) => last = Some(error),
+            }
+            if self::stamp(&self.folder)? == stamp {
+                break;
             }
         }
         last.map_or(Ok(()), Err)
+    }
+
+    /// Takes a generation, of which `opened` are the files that were not open.
+    fn replace(&mut self, manifest: Manifest, stamp: Stamp, opened: Vec<(FileName, SnapshotFile)>) {
+        let is_same = manifest.identity == self.manifest.identity;
+        let known = if is_same { std::mem::take(&mut self.files) } else { Vec::new() };
+        let mut files: Vec<_> = known.into_iter().chain(opened).collect();
+        let place = |name: &FileName| manifest.files.iter().position(|file| file == name);
+        files.retain(|(name, _)| place(name).is_some());
+        files.sort_by_key(|(name, _)| place(name));
+        (self.manifest, self.stamp, self.files) = (manifest, stamp, files);
     }
 
     /// The generation that lookups see.
@@ -228,14 +239,13 @@ fn stamp(folder: &Path) -> Result<Stamp, SnapshotError> {
     Ok((file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
 }
 
+/// Opens the files of a generation that are not among `known`.
 fn open_files(
     folder: &Path,
     manifest: &Manifest,
-    mut known: Vec<(FileName, SnapshotFile)>,
+    known: &[(FileName, SnapshotFile)],
 ) -> Result<Vec<(FileName, SnapshotFile)>, SnapshotError> {
-    let mut open = |name: &FileName| match known.iter().position(|(known, _)| known == name) {
-        Some(place) => Ok(known.swap_remove(place)),
-        None => SnapshotFile::open(&name.path(folder), &manifest.identity).map(|file| (*name, file)),
-    };
-    manifest.files.iter().map(&mut open).collect()
+    let is_new = |name: &&FileName| known.iter().all(|(known, _)| known != *name);
+    let open = |name: &FileName| SnapshotFile::open(&name.path(folder), &manifest.identity);
+    manifest.files.iter().filter(is_new).map(|name| open(name).map(|file| (*name, file))).collect()
 }

@@ -125,7 +125,15 @@ impl Manifest {
                 shared_keys: list(&mut rest)?,
             })
         })();
-        read.filter(|_| rest.is_empty()).ok_or_else(damaged)
+        read.filter(|manifest| rest.is_empty() && manifest.is_in_order()).ok_or_else(damaged)
+    }
+
+    /// Whether keys are in order, so that they can be found, and each file has one place.
+    fn is_in_order(&self) -> bool {
+        let mut files = self.files.clone();
+        files.sort_unstable();
+        files.dedup();
+        files.len() == self.files.len() && self.shared_keys.is_sorted()
     }
 }
 

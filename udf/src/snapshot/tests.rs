@@ -1,7 +1,8 @@
 //! Random histories against a map, and every kind of damage.
 
+mod damage;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use rand::rngs::StdRng;
@@ -12,8 +13,6 @@ use super::index::BATCH;
 use super::*;
 use crate::person::Version;
 
-/// Bytes of the header that have a meaning.
-const HEADER_FIELDS: usize = 104;
 const IDENTITY: Identity = Identity { seed: 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978, source: 7 };
 
 fn random() -> StdRng {
@@ -154,83 +153,6 @@ fn an_entry_takes_at_most_forty_bytes() {
     let summary = write(folder.path(), 1, &all);
     let bytes = summary.length as f64 / summary.entries as f64;
     assert!(bytes <= 40.0, "{bytes} bytes");
-}
-
-#[test]
-fn damage_of_any_byte_is_an_error_or_changes_no_answer() {
-    let mut random = random();
-    let folder = tempfile::tempdir().unwrap();
-    let all: BTreeMap<_, _> = (0..4_000)
-        .map(|_| (Hashed { key: random.random(), check: random.random() }, any_version(&mut random)))
-        .collect();
-    write(folder.path(), 1, &all);
-    let path = FileName(1).path(folder.path());
-    let good = fs::read(&path).unwrap();
-    let mut refused = 0;
-    for round in 0..400 {
-        let mut bytes = good.clone();
-        match round % 4 {
-            // A bit in the header, at the end, or anywhere; or the end is missing.
-            0 => bytes[random.random_range(0..HEADER_FIELDS)] ^= 1 << random.random_range(0..8),
-            1 => *bytes.iter_mut().rev().nth(random.random_range(0..16)).unwrap() ^= 0x40,
-            2 => bytes[random.random_range(HEADER_BYTES..good.len())] ^= 1 << random.random_range(0..8),
-            _ => bytes.truncate(random.random_range(0..good.len())),
-        }
-        fs::write(&path, bytes).unwrap();
-        let looked_up = SnapshotFile::open(&path, &IDENTITY)
-            .and_then(|mut file| all.keys().map(|id| file.entry(*id)).collect::<Result<Vec<_>, _>>());
-        match looked_up {
-            Err(error) => {
-                refused += 1;
-                assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-            }
-            Ok(found) => {
-                for (entry, (id, version)) in found.into_iter().zip(&all) {
-                    let entry = entry.unwrap_or_else(|| panic!("{id:?} is missing"));
-                    assert_eq!((entry.id, entry.version.version), (*id, version.version));
-                }
-            }
-        }
-    }
-    assert_eq!(refused, 400, "a damaged file was not refused");
-}
-
-#[test]
-fn a_missing_foreign_or_newer_file_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = || PersonIndex::open(folder.path()).unwrap_err();
-    assert!(matches!(open(), SnapshotError::Missing { .. }));
-    manifest(1, &[1], Vec::new()).publish(folder.path()).unwrap();
-    assert!(matches!(open(), SnapshotError::Missing { .. }), "the base is missing");
-
-    let path = FileName(1).path(folder.path());
-    let other = Identity { source: 8, ..IDENTITY };
-    write_file(&path, other, VersionRange::of(0), 0, []).unwrap();
-    assert!(matches!(open(), SnapshotError::Foreign { .. }));
-    fs::write(&path, "").unwrap();
-    assert!(matches!(open(), SnapshotError::Length { .. }));
-    fs::write(&path, vec![b'x'; 10_000]).unwrap();
-    assert!(matches!(open(), SnapshotError::Format { found: 0, .. }));
-
-    fs::write(Manifest::path(folder.path()), b"phcurren\x02\0\0\0 of a newer posthouse").unwrap();
-    assert!(matches!(open(), SnapshotError::Format { found: 2, .. }));
-    fs::write(Manifest::path(folder.path()), "no manifest").unwrap();
-    assert!(matches!(open(), SnapshotError::Damaged { .. } | SnapshotError::Format { found: 0, .. }));
-}
-
-#[test]
-fn random_bytes_are_no_panic() {
-    let mut random = random();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    for _ in 0..500 {
-        let mut bytes = vec![0; random.random_range(1..12_000)];
-        rand::Rng::fill_bytes(&mut random, &mut bytes);
-        bytes.splice(0..0, *b"phperson\x01\0\0\0");
-        fs::write(&path, &bytes).unwrap();
-        assert!(SnapshotFile::open(&path, &IDENTITY).is_err());
-        let _ = Manifest::read(folder.path());
-    }
 }
 
 #[test]
