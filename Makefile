@@ -1,11 +1,12 @@
 # Each target is one or two commands, which also run by hand. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint style lints unit it bench torture book up down tools java
+.PHONY: help demo test lint style lints unit it bench torture fuzz book up down tools java
 
 TEST ?=
 BENCH ?=
 ROUNDS ?= 30
+INPUTS ?= 10000000
 KEEP ?=
 SEED ?=
 
@@ -52,6 +53,9 @@ bench: tools java ## benchmarks against peers, reports in target/bench; BENCH=pr
 torture: tools java ## long kill tests, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
 	cargo build --release --workspace
 	@cargo run --quiet --release --bin torture -- --test "$(TEST)" --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: tools ## random damages of person indexes; INPUTS=10000000 SEED=number
+	FUZZ_INPUTS=$(INPUTS) $(if $(SEED),SEED=$(SEED)) cargo test --release --package posthouse-udf --lib damaged_index -- --nocapture
 
 book: ## the documentation as a book, in target/book
 	@$(call need,mdbook,cargo install mdbook)
