@@ -29,7 +29,7 @@ pub struct SnapshotFile {
 }
 
 /// A record: the hashes of an id and its person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) id: Hashed,
     pub(super) person_id: u128,
@@ -93,18 +93,9 @@ impl SnapshotFile {
     /// Fails if the part of the file that has the key is damaged.
     pub fn shares_key(&mut self, id: Hashed) -> Result<bool, SnapshotError> {
         let range = self.range(id.key)?;
-        let mut number = self.first_from(range, Hashed { key: id.key, check: 0 })?;
-        while number < range.end {
-            let record = self.record(number)?;
-            if record.id.key > id.key {
-                return Ok(false);
-            }
-            if record.id.key == id.key && record.id != id {
-                return Ok(true);
-            }
-            number = number.saturating_add(1);
-        }
-        Ok(false)
+        let Some(first) = self.find_key(range, id.key)? else { return Ok(false) };
+        let next = first.number.saturating_add(1);
+        Ok(first.id != id || next < range.end && self.record(next)?.id.key == id.key)
     }
 
     /// Returns the entry of an id.
@@ -160,11 +151,13 @@ impl SnapshotFile {
     /// Begins to fetch the first records of a bucket.
     #[inline]
     pub(super) fn prefetch_records(&self, range: RecordRange) {
-        let position = usize::try_from(range.start).unwrap_or(usize::MAX).saturating_mul(RECORD);
-        if range.start < range.end
-            && let Some(byte) = self.body().get(position)
-        {
-            prefetch(byte);
+        let Some(last) = range.end.checked_sub(1).filter(|last| range.start <= *last) else { return };
+        // Two records can be in two cache lines.
+        for number in [range.start, last] {
+            let position = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
+            if let Some(byte) = self.body().get(position) {
+                prefetch(byte);
+            }
         }
     }
 
@@ -185,33 +178,35 @@ impl SnapshotFile {
     /// Returns the record of an id.
     #[inline]
     pub(super) fn find(&mut self, range: RecordRange, id: Hashed) -> Result<Option<Record>, SnapshotError> {
-        let mut number = self.first_from(range, id)?;
-        while number < range.end {
-            let record = self.record(number)?;
-            if record.id >= id {
-                return Ok(Some(record).filter(|record| record.id == id));
-            }
-            number = number.saturating_add(1);
-        }
-        Ok(None)
+        self.first_where(range, id, |found| found >= id).map(|found| found.filter(|found| found.id == id))
     }
 
     /// Returns the first record of a key.
     #[inline]
     pub(super) fn find_key(&mut self, range: RecordRange, key: u64) -> Result<Option<Record>, SnapshotError> {
-        let mut number = self.first_from(range, Hashed { key, check: 0 })?;
-        while number < range.end {
-            let record = self.record(number)?;
-            if record.id.key >= key {
-                return Ok(Some(record).filter(|record| record.id.key == key));
-            }
-            number = number.saturating_add(1);
-        }
-        Ok(None)
+        let found = self.first_where(range, Hashed { key, check: 0 }, |found| found.key >= key)?;
+        Ok(found.filter(|found| found.id.key == key))
     }
 
-    /// Returns a record from which a scan of the range finds `id` soon.
-    fn first_from(&mut self, range: RecordRange, id: Hashed) -> Result<u64, SnapshotError> {
+    /// Returns the first record of a range that `is_at_end`, as all records from `id` on are.
+    #[inline]
+    fn first_where(
+        &mut self,
+        range: RecordRange,
+        id: Hashed,
+        is_at_end: impl Fn(Hashed) -> bool,
+    ) -> Result<Option<Record>, SnapshotError> {
+        let range =
+            if range.end.saturating_sub(range.start) > MAX_SCANNED { self.narrow(range, id)? } else { range };
+        let (bytes, first) = (self.records(range)?, range.start);
+        let records = (first..).zip(bytes.as_chunks::<RECORD>().0).map(|(number, bytes)| read(bytes, number));
+        let mut records = records.skip_while(|record| !is_at_end(record.id));
+        Ok(records.next())
+    }
+
+    /// Returns the few records of a range among which the first one from `id` on is.
+    #[cold]
+    fn narrow(&mut self, range: RecordRange, id: Hashed) -> Result<RecordRange, SnapshotError> {
         let RecordRange { mut start, mut end } = range;
         while end.saturating_sub(start) > MAX_SCANNED {
             let middle = start.midpoint(end);
@@ -221,7 +216,8 @@ impl SnapshotFile {
                 end = middle;
             }
         }
-        Ok(start)
+        // The record at the end can be the one.
+        Ok(RecordRange { start, end: end.saturating_add(1).min(range.end) })
     }
 
     fn versioned(&mut self, record: Record) -> Result<Entry, SnapshotError> {
@@ -238,17 +234,20 @@ impl SnapshotFile {
         Ok(Entry { id: record.id, version: Version { version, is_deleted, person_id: record.person_id } })
     }
 
-    #[inline]
     fn record(&mut self, number: u64) -> Result<Record, SnapshotError> {
-        let start = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
-        let bytes = self.verified(start, start.saturating_add(RECORD), "records")?;
-        let field = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).copied();
-        let record = (|| {
-            let id = Hashed { key: u64::from_le_bytes(field(0)?), check: u64::from_le_bytes(field(8)?) };
-            let person = bytes.get(16..).and_then(<[u8]>::first_chunk).copied()?;
-            Some(Record { id, person_id: u128::from_le_bytes(person), number })
-        })();
+        let bytes = self.records(RecordRange { start: number, end: number.saturating_add(1) })?;
+        let record = bytes.first_chunk().map(|bytes| read(bytes, number));
         record.ok_or_else(|| SnapshotError::damaged(&self.path, "records"))
+    }
+
+    /// Returns the bytes of records.
+    #[inline]
+    fn records(&mut self, range: RecordRange) -> Result<&[u8], SnapshotError> {
+        let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
+        if range.start >= range.end {
+            return Ok(&[]);
+        }
+        self.verified(place(range.start), place(range.end), "records")
     }
 
     /// Returns bytes after the header, once their checksums are right.
@@ -264,5 +263,17 @@ impl SnapshotFile {
 
     fn body(&self) -> &[u8] {
         self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default()
+    }
+}
+
+/// Reads a record: key, check, person.
+#[inline]
+fn read(bytes: &[u8; RECORD], number: u64) -> Record {
+    let [key, check, person @ ..] = bytes.as_chunks::<8>().0 else { return Record::default() };
+    let person = person.as_flattened().first_chunk().copied();
+    Record {
+        id: Hashed { key: u64::from_le_bytes(*key), check: u64::from_le_bytes(*check) },
+        person_id: u128::from_le_bytes(person.unwrap_or_default()),
+        number,
     }
 }
