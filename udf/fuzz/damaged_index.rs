@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::person::Version;
 use crate::snapshot::{
     BATCH, Entry, FileName, Found, Hashed, Identity, Manifest, PersonIndex, SnapshotError, SnapshotFile,
-    VersionRange, write_file,
+    VerifyPlace, VersionRange, write_file,
 };
 use arbitrary::{Result as Drawn, Unstructured};
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,10 +16,19 @@ const HEADER: usize = 4096;
 const RECORD: usize = 32;
 const LINE: usize = 64;
 const CHUNK: usize = 1 << 16;
+/// Bytes that are verified at once.
+const PART: u64 = 40_000;
 /// Offsets of a header's fields: format, reserved bytes, both halves of the seed, source, entries,
-/// buckets, smallest version, bytes of a version, length, checksum of the checksums, deletions,
-/// checksum of the header.
-const FIELDS: [usize; 13] = [8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96];
+/// buckets, smallest and greatest version, bytes of a version, length, checksum of the checksums,
+/// deletions, checksum of the header.
+const FIELDS: [usize; 14] =
+    [8, 12, 16, 24, 32, ENTRIES, BUCKETS, 56, 64, VERSION_BYTES, LENGTH, SUMS_SUM, 96, SUM];
+const ENTRIES: usize = 40;
+const BUCKETS: usize = 48;
+const VERSION_BYTES: usize = 72;
+const LENGTH: usize = 80;
+const SUMS_SUM: usize = 88;
+const SUM: usize = 104;
 /// Longest file that a damaged header may ask for.
 const MAX_BODY: usize = 2 * CHUNK;
 /// Numbers at which a size, a count or an offset changes its meaning.
@@ -256,13 +265,17 @@ impl Sample {
     /// none of its faults.
     fn look_up(&self, opened: Result<PersonIndex, SnapshotError>, may_differ: bool) -> Verdict {
         let Ok(mut index) = self.named(opened) else { return Verdict::Refused };
-        let _ = index.entries();
+        let _ = (index.entries(), index.bytes(), index.files().count());
         let by_id = self.named(index.find(&self.asked));
         let by_key = self.named(index.find_keys(&self.asked.map(|id| id.key)));
         for (found, right) in [(&by_id, &self.persons), (&by_key, &self.persons_by_key)] {
             assert!(may_differ || found.as_ref().is_ok_and(|found| found == right) || found.is_err());
         }
         let mut is_refused = by_id.is_err() || by_key.is_err();
+        for id in &self.asked[..4] {
+            is_refused |= self.named(index.shares_key(*id)).is_err();
+        }
+        is_refused |= self.verify_in_parts(&mut index).is_err();
         for (id, right) in self.asked.iter().zip(&self.persons).take(8) {
             let entry = self.named(index.entry(*id));
             is_refused |= entry.is_err();
@@ -270,6 +283,17 @@ impl Sample {
             assert!(may_differ || found.is_err() || found.is_ok_and(|found| found == *right), "{id:?}");
         }
         if is_refused { Verdict::Refused } else { Verdict::Answered }
+    }
+
+    /// Verifies each file in parts, as a daemon does over time.
+    fn verify_in_parts(&self, index: &mut PersonIndex) -> Result<(), SnapshotError> {
+        let (mut place, begin) = (VerifyPlace::default(), VerifyPlace::default());
+        loop {
+            place = self.named(index.verify_part(place, PART))?;
+            if place == begin {
+                return self.named(index.verify());
+            }
+        }
     }
 
     /// Checks that an error names a file of the index.
@@ -335,7 +359,7 @@ fn number(known: u64, values: &mut Unstructured<'_>) -> Drawn<u64> {
 }
 
 fn damage_file(bytes: &mut Vec<u8>, values: &mut Unstructured<'_>) -> Drawn<()> {
-    let (entries, buckets) = (get(bytes, 40), get(bytes, 48));
+    let (entries, buckets) = (get(bytes, ENTRIES), get(bytes, BUCKETS));
     let directory = HEADER + (entries as usize * RECORD).next_multiple_of(LINE);
     let versions = directory + directory_bytes(buckets as usize).unwrap_or_default();
     for _ in 0..values.int_in_range(1..=3)? {
@@ -428,9 +452,9 @@ fn directory_bytes(buckets: usize) -> Option<usize> {
 /// Returns the bytes between header and checksums, by the header.
 fn body_bytes(file: &[u8]) -> Option<usize> {
     let field = |at| usize::try_from(get(file, at)).ok();
-    let records = field(40)?.checked_mul(RECORD)?.checked_next_multiple_of(LINE)?;
-    let versions = field(40)?.checked_mul(field(64)?)?;
-    let body = records.checked_add(directory_bytes(field(48)?)?)?.checked_add(versions)?;
+    let records = field(ENTRIES)?.checked_mul(RECORD)?.checked_next_multiple_of(LINE)?;
+    let versions = field(ENTRIES)?.checked_mul(field(VERSION_BYTES)?)?;
+    let body = records.checked_add(directory_bytes(field(BUCKETS)?)?)?.checked_add(versions)?;
     body.checked_next_multiple_of(LINE).filter(|body| *body <= MAX_BODY)
 }
 
@@ -446,13 +470,13 @@ fn seal_file(file: &mut Vec<u8>, sealed: Sealed) {
         file.resize(HEADER + body, 0);
         let sums: Vec<u8> =
             file[HEADER..].chunks(CHUNK).flat_map(|chunk| xxh3_64(chunk).to_le_bytes()).collect();
-        set(file, 80, xxh3_64(&sums));
+        set(file, SUMS_SUM, xxh3_64(&sums));
         file.extend(sums);
         let length = file.len() as u64;
-        set(file, 72, length);
+        set(file, LENGTH, length);
     }
-    let sum = xxh3_64(&file[..96]);
-    set(file, 96, sum);
+    let sum = xxh3_64(&file[..SUM]);
+    set(file, SUM, sum);
 }
 
 fn seal_manifest(bytes: &mut [u8]) {
