@@ -6,6 +6,7 @@ mod backfill;
 mod backfill_small_files;
 mod ingest_drain;
 mod ingest_latency;
+mod person_of;
 mod persons;
 mod report;
 mod topics;
@@ -32,7 +33,7 @@ struct Arguments {
 /// The figures of one run, and the function that runs it. It may skip figures that aren't selected.
 type Bench = (Vec<&'static str>, fn(&Wanted) -> anyhow::Result<Vec<Report>>);
 
-fn benches() -> [Bench; 13] {
+fn benches() -> [Bench; 17] {
     [
         (ingest_latency::FIGURES.to_vec(), |_| ingest_latency::run()),
         (vec!["ingest_poll_timeouts"], |_| ingest_latency::poll_timeouts()),
@@ -43,6 +44,10 @@ fn benches() -> [Bench; 13] {
         (vec![backfill_small_files::HOURLY], |_| backfill_small_files::hourly()),
         (vec![backfill_small_files::FIVE_MINUTES], |_| backfill_small_files::year()),
         (vec![backfill_small_files::STORE], |_| backfill_small_files::store()),
+        (person_of::figures(), person_of::run),
+        (vec!["person_of_freshness"], |_| person_of::freshness()),
+        (vec!["person_of_refresh"], |_| person_of::refresh()),
+        (vec![person_of::ONE_HUNDRED_MILLION], person_of::one_hundred_million),
         (vec!["topics_plan"], |_| topics::run()),
         (vec!["persons_latency"], |_| persons::latency()),
         (vec!["persons_snapshot"], |_| persons::snapshot()),

@@ -23,10 +23,10 @@ use super::topics::{self, Passed};
 use crate::report::Report;
 
 const CHANGES_A_SECOND: u64 = 500;
-const CONNECTIONS: u64 = 4;
+pub(crate) const CONNECTIONS: u64 = 4;
 /// Persons of the load, each with one distinct id. The initial snapshot reads them before the
 /// measurement.
-const PERSONS: u64 = 50_000;
+pub(crate) const PERSONS: u64 = 50_000;
 /// Caches, consumers and connections are new.
 const WARM_UP: Duration = Duration::from_secs(10);
 const MEASURED: Duration = Duration::from_secs(30);
@@ -87,14 +87,14 @@ struct Measured {
 
 /// Statistics in seconds.
 #[derive(Serialize)]
-struct Spread {
+pub(crate) struct Spread {
     mean: f64,
     p50: f64,
-    p95: f64,
+    pub(crate) p95: f64,
     max: f64,
 }
 
-fn people(person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
+pub(crate) fn people(person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
     person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id, properties)
          SELECT gen_random_uuid(), 1 + n % 20, jsonb_build_object('email', n || '@example.com', 'plan', 'pro', 'text', repeat(md5(n::text), 7))
@@ -151,7 +151,7 @@ fn measure(stack: &Stack, site: &Site<'_>, person_db: &PersonDatabase<'_>) -> an
 
 /// Runs one connection's share of the load, one transaction per change. Most update properties,
 /// some move distinct ids, some insert a person with a distinct id.
-fn change(
+pub(crate) fn change(
     person_db: &PersonDatabase<'_>,
     connection: u64,
     changing: &AtomicBool,
@@ -224,7 +224,7 @@ fn stages(
     Ok((spreads.collect::<anyhow::Result<_>>()?, count as u64))
 }
 
-fn spread(times: &[i64]) -> anyhow::Result<Spread> {
+pub(crate) fn spread(times: &[i64]) -> anyhow::Result<Spread> {
     let mut histogram = Histogram::<u64>::new(3)?;
     // Clocks of one machine may still differ by the rounding to a millisecond.
     times.iter().try_for_each(|&ms| histogram.record(u64::try_from(ms).unwrap_or(0)))?;

@@ -5,8 +5,8 @@
 
 mod audit;
 mod cpu;
-mod latency;
-mod probes;
+pub(crate) mod latency;
+pub(crate) mod probes;
 mod snapshot;
 mod topics;
 

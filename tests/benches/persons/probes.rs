@@ -13,11 +13,11 @@ use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
 
 /// A separate team makes probes cheap to find.
-pub(super) const TEAM: i64 = 999_999;
+pub(crate) const TEAM: i64 = 999_999;
 /// Interval of probes, and of queries to each node. It is the resolution of the figures.
-const EVERY: Duration = Duration::from_millis(50);
+pub(crate) const EVERY: Duration = Duration::from_millis(50);
 /// Prefix of numbered names `probe-N`.
-const PREFIX: &str = "probe-";
+pub(crate) const PREFIX: &str = "probe-";
 /// Selects the probes that the views show. An update shows in `persons`, a move in
 /// `person_distinct_ids`, an insert in both.
 const VISIBLE: &str = "SELECT n FROM (\
@@ -27,14 +27,14 @@ const VISIBLE: &str = "SELECT n FROM (\
     GROUP BY n HAVING uniqExact(view) = if(n % 3 = 2, 2, 1) SETTINGS max_threads = 1";
 
 /// Time of each probe at one stage, in ms of Unix time.
-pub(super) type Times = BTreeMap<u64, i64>;
+pub(crate) type Times = BTreeMap<u64, i64>;
 
 /// Inserts the rows that probes `0..count` change: persons, and distinct ids of one person. Its
 /// uuid is zero except for the version.
 ///
 /// # Errors
 /// Fails if PostgreSQL refuses a statement.
-pub(super) fn prepare(person_db: &PersonDatabase<'_>, count: u64) -> anyhow::Result<()> {
+pub(crate) fn prepare(person_db: &PersonDatabase<'_>, count: u64) -> anyhow::Result<()> {
     person_db.admin()?.batch_execute(&format!(
         "INSERT INTO posthog_person (uuid, team_id) VALUES ('00000000-0000-4000-8000-000000000000', {TEAM});
          INSERT INTO posthog_person (uuid, team_id, properties)
@@ -57,7 +57,7 @@ pub(super) fn number(distinct_id: &str) -> u64 {
 ///
 /// # Errors
 /// Fails if PostgreSQL refuses a probe.
-pub(super) fn make(
+pub(crate) fn make(
     person_db: &PersonDatabase<'_>,
     lasts: Duration,
     made: &AtomicU64,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use minijinja::context;
+use serde::Deserialize;
 
 use super::engine::Engine;
 use super::ports::{self, Port};
@@ -157,6 +158,32 @@ impl Node {
         http::query(self.seat.http.number(), sql, QUERY_LIMIT)
             .with_context(|| format!("{} on: {sql}", self.name()))
     }
+
+    /// Like [`Node::query`], for statements that take up to `limit`, with the query's peak memory.
+    ///
+    /// # Errors
+    /// As [`Node::query`], or if the node reports no memory.
+    pub fn measure(&self, sql: &str, limit: Duration) -> anyhow::Result<MeasuredAnswer> {
+        #[derive(Deserialize)]
+        struct Summary {
+            memory_usage: String,
+        }
+
+        let on = || format!("{} on: {sql}", self.name());
+        let (text, summary) =
+            http::query_with_summary(self.seat.http.number(), sql, limit).with_context(on)?;
+        let summary = summary.with_context(|| format!("no summary from {}", on()))?;
+        let summary: Summary = serde_json::from_str(&summary).with_context(on)?;
+        Ok(MeasuredAnswer { text, peak_bytes: summary.memory_usage.parse().with_context(on)? })
+    }
+}
+
+/// An answer, and the peak memory of its query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredAnswer {
+    /// As [`Node::query`] returns it.
+    pub text: String,
+    pub peak_bytes: u64,
 }
 
 impl Deref for Node {

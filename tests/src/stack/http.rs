@@ -18,6 +18,18 @@ const LINE_LIMIT: u64 = 16 * 1024;
 /// # Errors
 /// If the node refuses the statement, with the node's own text, or if the connection fails.
 pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<String> {
+    Ok(query_with_summary(port, sql, limit)?.0)
+}
+
+/// Like [`query`], with the node's summary of the query as JSON.
+///
+/// # Errors
+/// As [`query`].
+pub(crate) fn query_with_summary(
+    port: u16,
+    sql: &str,
+    limit: Duration,
+) -> anyhow::Result<(String, Option<String>)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
         .with_context(|| format!("cannot connect to http://{address}"))?;
@@ -30,21 +42,29 @@ pub(crate) fn query(port: u16, sql: &str, limit: Duration) -> anyhow::Result<Str
          Content-Length: {}\r\n\r\n{sql}",
         sql.len()
     )?;
-    let (status, body) = response(BufReader::new(stream))
+    let Response { status, summary, body } = response(BufReader::new(stream))
         .with_context(|| format!("incomplete answer from http://{address}"))?;
     let body = String::from_utf8(body).context("the answer is not UTF-8")?;
     if status != 200 {
         bail!("{}", body.trim_end());
     }
-    Ok(body)
+    Ok((body, summary))
+}
+
+/// A whole response.
+struct Response {
+    status: u16,
+    /// Header `X-ClickHouse-Summary`.
+    summary: Option<String>,
+    body: Vec<u8>,
 }
 
 /// Reads one response: status and body, chunked or with Content-Length.
-fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
+fn response(mut stream: impl BufRead) -> anyhow::Result<Response> {
     let status = line(&mut stream)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.context("the answer is not HTTP")?;
-    let (mut chunked, mut length) = (false, None);
+    let (mut chunked, mut length, mut summary) = (false, None, None);
     loop {
         let header = line(&mut stream)?.to_ascii_lowercase();
         match header.split_once(':').map(|(name, value)| (name, value.trim())) {
@@ -52,6 +72,7 @@ fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
             Some(("content-length", value)) => {
                 length = Some(value.parse().context("Content-Length is not a number")?);
             }
+            Some(("x-clickhouse-summary", value)) => summary = Some(value.to_owned()),
             Some(_) => {}
             None => break,
         }
@@ -70,7 +91,7 @@ fn response(mut stream: impl BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
         },
         None => bail!("the answer has neither Content-Length nor chunks, so its end is unknown"),
     }
-    Ok((status, body))
+    Ok(Response { status, summary, body })
 }
 
 fn line(stream: &mut impl BufRead) -> anyhow::Result<String> {
@@ -97,10 +118,13 @@ mod tests {
     #[test]
     fn reads_lengths_and_chunks() {
         let sized = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nCode:".as_slice();
-        assert_eq!(response(sized).unwrap(), (404, b"Code:".to_vec()));
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+        let read = response(sized).unwrap();
+        assert_eq!((read.status, &read.body[..], read.summary), (404, &b"Code:"[..], None));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-ClickHouse-Summary: {}\r\n\r\n\
             3\r\n1\t2\r\nA\r\n\n123456789\r\n0\r\n\r\n";
-        assert_eq!(response(chunked.as_slice()).unwrap(), (200, b"1\t2\n123456789".to_vec()));
+        let read = response(chunked.as_slice()).unwrap();
+        assert_eq!((read.status, &read.body[..]), (200, &b"1\t2\n123456789"[..]));
+        assert_eq!(read.summary.as_deref(), Some("{}"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ use scratch::Scratch;
 use crate::secrets;
 
 pub use broker_certificates::{BrokerCertificates, CERTIFIED_USER};
-pub use clickhouse::{CLUSTER, Node};
+pub use clickhouse::{CLUSTER, MeasuredAnswer, Node};
 pub use config::TOPICS_TOML;
 pub use engine::{Engine, server_binary};
 pub use hostile::{HostileNode, Malice};
