@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use jiff::Timestamp;
 use posthouse_tests::daemon::Daemon;
 use posthouse_tests::people::PersonDatabase;
 use posthouse_tests::site::Site;
@@ -40,6 +41,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     site.must(&["udf", "install"])?;
     let scale = SCALE.divided();
     insert_versions(&site, scale)?;
+    // The node's other versions are not of posthouse, which would not publish beside a producer.
+    person_db.set(&mut site, "other_producer_stopped_at", &Timestamp::now().to_string())?;
     let daemon = Daemon::start(&mut site, "off")?;
     daemon.says("streaming changes")?;
     wait_for_ids(&site, scale.ids + CHANGES)?;
