@@ -46,8 +46,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     site.apply()?;
     site.must(&["udf", "install"])?;
     let daemon = Daemon::start(&mut site, "off")?;
-    daemon.says("streaming changes")?;
     wait_for_ids(&site, latency::PERSONS)?;
+    daemon.says("streaming changes")?;
     let [ours, view] = measure(&site, &person_db)?;
     ensure!(daemon.end()? == 0, "posthouse did not end well");
     Ok(vec![Report {

@@ -44,8 +44,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     // The node's other versions are not of posthouse, which would not publish beside a producer.
     person_db.set(&mut site, "other_producer_stopped_at", &Timestamp::now().to_string())?;
     let daemon = Daemon::start(&mut site, "off")?;
-    daemon.says("streaming changes")?;
     wait_for_ids(&site, scale.ids + CHANGES)?;
+    daemon.says("streaming changes")?;
     let (mut seconds, mut written) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
         let before = written_bytes(&daemon)?;
