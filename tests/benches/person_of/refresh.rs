@@ -42,7 +42,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let scale = SCALE.divided();
     insert_versions(&site, scale)?;
     // The node's other versions are not of posthouse, which would not publish beside a producer.
-    person_db.set(&mut site, "other_producer_stopped_at", &Timestamp::now().to_string())?;
+    person_db.set(&mut site, "other_producer_stopped_at", Timestamp::now().to_string())?;
     let daemon = Daemon::start(&mut site, "off")?;
     wait_for_ids(&site, scale.ids + CHANGES)?;
     daemon.says("streaming changes")?;
