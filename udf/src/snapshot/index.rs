@@ -65,8 +65,8 @@ impl PersonIndex {
     /// Opens a newer generation, if there is one. Files that both have stay open.
     ///
     /// # Errors
-    /// Fails as [`PersonIndex::open`]. Lookups see the last generation then, and the next call tries
-    /// the newer one again.
+    /// Fails as [`PersonIndex::open`]. Lookups see the last generation then, and the next call
+    /// tries the newer one once more.
     pub fn refresh(&mut self) -> Result<(), SnapshotError> {
         let mut last = None;
         for _ in 0..OPEN_ATTEMPTS {
