@@ -148,7 +148,7 @@ fn visible(sight: Sight, first: u64, last: u64) -> String {
             count = last + 2 - first
         ),
         Sight::View => format!(
-            "SELECT toUInt64(substring(distinct_id, {from})) AS number FROM {{db}}.person_distinct_ids(team_id = {TEAM}) \
+            "SELECT toUInt64OrZero(substring(distinct_id, {from})) AS number FROM {{db}}.person_distinct_ids(team_id = {TEAM}) \
              WHERE person_id != '{BEFORE}' AND number >= {first} SETTINGS max_threads = 1",
             from = PREFIX.len() + 1
         ),
