@@ -1,11 +1,13 @@
 //! Offsets of partitions and groups: bounds, offsets at a time, commits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 
 use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext, retry_while_electing};
@@ -29,6 +31,8 @@ pub(crate) struct OffsetBounds {
 const EARLIEST: i64 = -2;
 /// Kafka's special time after the last message.
 const LATEST: i64 = -1;
+/// Events of a client that are read for a denied right.
+const MAX_EVENTS: usize = 100;
 
 impl Client {
     /// Returns the bounds of these partitions. A partition without a leader is left out.
@@ -84,7 +88,8 @@ impl Client {
             if places.is_empty() {
                 return Ok(BTreeMap::new());
             }
-            Ok(offsets(&consumer.committed_offsets(asked.clone()?, ANSWER_LIMIT)?))
+            let committed = consumer.committed_offsets(asked.clone()?, ANSWER_LIMIT);
+            Ok(offsets(&committed.map_err(|error| denied(consumer).unwrap_or(error))?))
         })
         .await
     }
@@ -101,7 +106,8 @@ impl Client {
     ) -> Result<(), KafkaError> {
         let wanted = list(offsets.iter().map(|(place, offset)| (place, Offset::Offset(*offset))));
         self.consumer("commit a group's offsets", Some(group), move |consumer| {
-            consumer.commit(&wanted.clone()?, CommitMode::Sync)
+            let committed = consumer.commit(&wanted.clone()?, CommitMode::Sync);
+            committed.map_err(|error| denied(consumer).unwrap_or(error))
         })
         .await
     }
@@ -133,6 +139,18 @@ impl Client {
             Err(source) => Err(self.failed(task, source).await),
         }
     }
+}
+
+/// The right that the brokers deny. The library waits for a coordinator meanwhile, and reports it
+/// as an event.
+fn denied(consumer: &BaseConsumer<LibraryContext>) -> Option<LibraryError> {
+    let events = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
+    events.take(MAX_EVENTS).filter_map(Result::err).find(|error| {
+        matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
+        )
+    })
 }
 
 fn list<'p>(
