@@ -160,6 +160,7 @@ fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
     insert(site, 0, &mut random)?;
     site.must(&["udf", "uninstall"])?;
     // WHEN posthouse runs THEN it says why there is no index, and is ready
+    site.set("persons", "index", "keep");
     let daemon = Daemon::start(site, "off")?;
     let health = daemon.get("health")?;
     ensure!(health.contains("person index of ch1: ready"), "{health}");

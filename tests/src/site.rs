@@ -96,7 +96,7 @@ impl<'s> Site<'s> {
     }
 
     /// Enables persons, with separate topics and group: `NAME_person`, `NAME_person_distinct_id`,
-    /// `NAME_persons`.
+    /// `NAME_persons`. A node has one person index for all sites, so only tests of it want one.
     ///
     /// # Errors
     /// Fails if the topics file can't be written.
@@ -105,6 +105,7 @@ impl<'s> Site<'s> {
         self.set("persons", "topic", person);
         self.set("persons", "distinct_id_topic", distinct_id);
         self.set("persons", "group", format!("{}_persons", self.name));
+        self.set("persons", "index", "off");
         self.write_topics(PARTITIONS)?;
         Ok(self)
     }

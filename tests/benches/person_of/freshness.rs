@@ -41,6 +41,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
     let mut site = Site::new(&stack, "person_of_freshness")?;
     let person_db = PersonDatabase::new(stack.postgres()?, site.name())?;
     person_db.configure(&mut site)?;
+    site.set("persons", "index", "keep");
     latency::people(&person_db)?;
     probes::prepare(&person_db, 2 * (WARM_UP + MEASURED).as_secs() * 20)?;
     site.apply()?;

@@ -75,7 +75,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Report>> {
 fn configure(site: &mut Site<'_>, person_db: &PersonDatabase<'_>) -> anyhow::Result<()> {
     person_db.configure(site)?;
     let off: Table = [("mode".to_owned(), Value::from("off"))].into_iter().collect();
-    site.set("persons", "audit", off);
+    site.set("persons", "audit", off).set("persons", "index", "keep");
     Ok(())
 }
 

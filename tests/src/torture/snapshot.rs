@@ -77,7 +77,7 @@ pub fn stack(progress: &Progress) -> anyhow::Result<Stack> {
 /// query fails while no file is damaged.
 pub fn run(stack: &Stack, rounds: u32, seed: u64, say: &dyn Fn(String)) -> anyhow::Result<Report> {
     let mut site = Site::new(stack, "torture_snapshot")?;
-    site.with_persons()?.apply()?;
+    site.with_persons()?.set("persons", "index", "keep").apply()?;
     site.must(&["udf", "install"])?;
     let mut daemon = Daemon::start(&mut site, "off")?;
     let mut histories = Histories::new(&site, seed)?;
