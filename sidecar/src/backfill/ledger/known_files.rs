@@ -39,11 +39,6 @@ pub(crate) struct KnownFile {
     pub(crate) undo: UndoMark,
     /// The job whose undo has marked it; empty if none has.
     pub(crate) undone_by: String,
-    /// Time at which the undo ended; empty before.
-    pub(crate) undone_at: String,
-    /// Whether a killed run has recorded only some files of its bundle.
-    #[serde(skip)]
-    pub(crate) is_in_part: bool,
 }
 
 #[cfg(test)]
@@ -65,8 +60,6 @@ impl KnownFile {
             at: "2026-11-01".to_owned(),
             undo: UndoMark::None,
             undone_by: String::new(),
-            undone_at: String::new(),
-            is_in_part: false,
         }
     }
 }
@@ -178,11 +171,6 @@ impl KnownFiles {
         self.files.iter()
     }
 
-    /// Returns the files of undone bundles that were recorded completely.
-    pub(crate) fn undone(&self) -> impl Iterator<Item = &KnownFile> {
-        self.undone.values().flatten().filter(|file| !file.is_in_part)
-    }
-
     /// Returns the known files at a location.
     pub(crate) fn at<'k>(
         &'k self,
@@ -288,8 +276,7 @@ fn only_complete(mut files: Vec<KnownFile>, recorded: &HashMap<String, RecordedB
     files.retain_mut(|file| match recorded.get(&file.file) {
         Some(bundle) => {
             file.at.clone_from(&bundle.at);
-            file.is_in_part = bundle.recorded != u64::from(file.bundle_files);
-            !file.is_in_part || file.undo == UndoMark::Undone
+            bundle.recorded == u64::from(file.bundle_files) || file.undo == UndoMark::Undone
         }
         None => file.bundle_files == 1,
     });
