@@ -79,7 +79,9 @@ const MODES: &[(StreamMode, &str)] = &[
 /// Modes that posthouse waits for.
 const SLOW_MODES: &[(StreamMode, &str)] = &[
     (StreamMode::Silent, "has not answered on the stream of slot"),
-    (StreamMode::Deaf, "the server took no status message within 30 s"),
+    // Either "the server took no status message within 30 s", or "the connection failed", if the
+    // kernel finds first that no byte is taken.
+    (StreamMode::Deaf, "ended: the "),
 ];
 /// The mode that takes longest.
 const SLOWEST_MODES: &[(StreamMode, &str)] =
