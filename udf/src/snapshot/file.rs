@@ -199,7 +199,9 @@ impl SnapshotFile {
         let range =
             if range.end.saturating_sub(range.start) > MAX_SCANNED { self.narrow(range, id)? } else { range };
         let (bytes, first) = (self.records(range)?, range.start);
-        let records = (first..).zip(bytes.as_chunks::<RECORD>().0).map(|(number, bytes)| read(bytes, number));
+        // In this order, a damaged range without records asks for no number after the last one.
+        let numbered = bytes.as_chunks::<RECORD>().0.iter().zip(first..);
+        let records = numbered.map(|(bytes, number)| read(bytes, number));
         let mut records = records.skip_while(|record| !is_at_end(record.id));
         Ok(records.next())
     }
