@@ -162,6 +162,7 @@ fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
     // WHEN posthouse runs THEN it says why there is no index, and is ready
     site.set("persons", "index", "keep");
     let daemon = Daemon::start(site, "off")?;
+    daemon.is_ready()?;
     let health = daemon.get("health")?;
     ensure!(health.contains("person index of ch1: ready"), "{health}");
     ensure!(daemon.metric("posthouse_person_index_entries{node=\"ch1\"}")?.is_none(), "a metric of no index");
