@@ -212,7 +212,7 @@ fn runs_who_is_this_event(site: &mut Site<'_>) -> anyhow::Result<()> {
                     site.query_on(node, &walk.renamed(text))?;
                 }
             }
-            text if text.starts_with("SELECT event, uniqExact") => {
+            text if text.starts_with("SELECT") && text.contains("AS persons\n") => {
                 let answer = site.query(&walk.renamed(text)).with_context(|| text.to_owned())?;
                 answers.entry(answer).or_default().push(step.line);
             }

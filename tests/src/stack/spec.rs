@@ -159,6 +159,8 @@ impl Default for NodeOptions {
             .setting("optimize_distributed_group_by_sharding_key", "0")
             .setting("optimize_skip_unused_shards_rewrite_in", "0")
             .setting("distributed_product_mode", "global")
+            // Materialized columns are computed in parts from before them.
+            .setting("enable_multiple_prewhere_read_steps", "0")
             // `clickhouse local` takes a bare `1` for `SELECT 1`, and a server does not.
             .setting("implicit_select", "0")
     }

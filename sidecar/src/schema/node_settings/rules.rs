@@ -16,7 +16,15 @@ const READS_OF_A_ROW: f64 = 2.0;
 /// Time to store a block on all shards.
 const MAX_BLOCK_SECONDS: f64 = 60.0;
 
+/// Major and minor version of ClickHouse that computes missing columns after several steps of
+/// PREWHERE (ClickHouse#111795).
+const COMPUTES_MISSING_COLUMNS: (u32, u32) = (26, 8);
+
+/// Values by the name of the setting, and the server's version by [`VERSION`].
 type SettingValues = BTreeMap<String, String>;
+
+/// Name of the server's version among the values.
+const VERSION: &str = "version()";
 
 /// A condition on one or several settings.
 pub(super) struct SettingRule {
@@ -144,6 +152,18 @@ pub(super) const RULES: &[SettingRule] = &[
             (local), or run the subquery once for each shard (allow)",
         severity: SettingSeverity::Note,
     },
+    SettingRule {
+        settings: &["enable_multiple_prewhere_read_steps"],
+        desired: "0",
+        is_met: |config, values| {
+            !has_materialized_columns(config)
+                || is_from(values, COMPUTES_MISSING_COLUMNS)
+                || is_zero(values, "enable_multiple_prewhere_read_steps")
+        },
+        consequence: "a query with several conditions reads a materialized column as empty in parts from before it \
+            (ClickHouse#111757, fixed in 26.8); posthouse schema materialize writes it into them",
+        severity: SettingSeverity::Note,
+    },
 ];
 
 impl SettingRule {
@@ -182,6 +202,17 @@ fn is_zero(values: &SettingValues, name: &str) -> bool {
     number(values, name) == Some(0.0)
 }
 
+fn has_materialized_columns(config: &Config) -> bool {
+    config.events.columns.iter().any(|column| !column.is_written())
+}
+
+/// Whether the server has this version, or a later one.
+fn is_from(values: &SettingValues, first: (u32, u32)) -> bool {
+    let mut parts = values.get(VERSION).into_iter().flat_map(|version| version.split('.'));
+    let mut number = || parts.next().and_then(|part| part.parse().ok());
+    number().zip(number()).is_some_and(|version: (u32, u32)| version >= first)
+}
+
 fn is_one_shard(config: &Config) -> bool {
     config.shards.len() == 1
 }
@@ -203,7 +234,9 @@ mod tests {
     use super::*;
 
     /// The settings of 26.7 with the recommended profile.
-    const RECOMMENDED: [(&str, &str); 16] = [
+    const RECOMMENDED: [(&str, &str); 18] = [
+        (VERSION, "26.7.2.1"),
+        ("enable_multiple_prewhere_read_steps", "0"),
         ("max_partitions_per_insert_block", "192"),
         ("throw_on_max_partitions_per_insert_block", "1"),
         ("deduplicate_insert", "enable"),
@@ -228,7 +261,11 @@ mod tests {
     }
 
     fn findings_of_shards(names: &[&str], changed: &[(&str, &str)]) -> Vec<String> {
-        let mut text = "kafka.brokers = [\"b:1\"]\n".to_owned();
+        findings_of("events.person_key = true\n", names, changed)
+    }
+
+    fn findings_of(events: &str, names: &[&str], changed: &[(&str, &str)]) -> Vec<String> {
+        let mut text = format!("kafka.brokers = [\"b:1\"]\n{events}");
         for name in names {
             text.push_str(&format!(
                 "[[shards]]\n[[shards.replicas]]\nname = \"{name}\"\nurl = \"http://{name}:8123\"\naddress = \"{name}:9000\"\n"
@@ -264,6 +301,7 @@ mod tests {
             ("optimize_distributed_group_by_sharding_key", "1"),
             ("optimize_skip_unused_shards_rewrite_in", "true"),
             ("distributed_product_mode", "local"),
+            ("enable_multiple_prewhere_read_steps", "1"),
         ] {
             assert_eq!(findings(&[(name, wrong)]), [name]);
         }
@@ -285,6 +323,15 @@ mod tests {
         let off =
             [("max_partitions_per_insert_block", "1"), ("throw_on_max_partitions_per_insert_block", "0")];
         assert_eq!(findings(&off), Vec::<String>::new());
+    }
+
+    #[test]
+    fn asks_for_one_step_of_prewhere_where_old_parts_can_lack_columns() {
+        let steps = ("enable_multiple_prewhere_read_steps", "1");
+        assert_eq!(findings_of("", &["a"], &[steps]), Vec::<String>::new());
+        for (version, count) in [("26.5.1.1", 1), ("26.8.1.700", 0), ("27.1.1.1", 0), ("", 1)] {
+            assert_eq!(findings(&[steps, (VERSION, version)]).len(), count, "{version}");
+        }
     }
 
     #[test]
