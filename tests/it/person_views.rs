@@ -287,6 +287,9 @@ fn views_are_left_until_all_nodes_have_their_functions(site: &mut Site<'_>) -> a
     let url = site.stack.nodes()[0].http_url();
     let imported = site.must(&["schema", "import", "--url", &url, "--database", site.name()])?;
     ensure!(imported.stdout.contains("\nlookup = \"function\"\n"), "{imported}");
+    // WHEN they are to be uninstalled THEN it is refused, because views call them
+    let refused = site.posthouse(&["udf", "uninstall"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("set persons.lookup = \"join\""), "{refused}");
     // WHEN one node loses them THEN it is named, and the views stay
     remove_functions(site, 1)?;
     let check = site.posthouse(&["schema", "check"])?;

@@ -209,7 +209,10 @@ const COMMANDS: &[CommandCodes] = &[
     },
     CommandCodes {
         commands: &["udf install", "udf uninstall"],
-        codes: &[(DONE, "done"), (FAILED, "a node refused, or a file can't be written")],
+        codes: &[
+            (DONE, "done"),
+            (FAILED, "a node refused, a file can't be written, or views call the functions"),
+        ],
     },
     CommandCodes {
         commands: &["udf uninstall --dry-run"],

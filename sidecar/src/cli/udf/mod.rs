@@ -40,7 +40,7 @@ impl Udf {
             Self::Install(verb) => verb.run(nodes, output).await,
             Self::Check(verb) => verb.run(cluster, output).await,
             Self::List => list::run(nodes, output).await,
-            Self::Uninstall(verb) => verb.run(nodes, output).await,
+            Self::Uninstall(verb) => verb.run(cluster, output).await,
         }
     }
 }

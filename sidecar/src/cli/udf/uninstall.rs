@@ -1,11 +1,12 @@
 //! `posthouse udf uninstall`: removal from every node of this machine.
 
+use anyhow::ensure;
 use clap::Args;
 
 use super::on_this_machine;
 use crate::cli::Outcome;
 use crate::cli::output::{Output, table};
-use crate::node::Node;
+use crate::cluster::Cluster;
 use crate::udf::{self, Removal};
 
 pub(super) const HELP: &str = "\
@@ -24,8 +25,13 @@ pub(in crate::cli) struct Uninstall {
 }
 
 impl Uninstall {
-    pub(super) async fn run(&self, nodes: &[Node], output: Output) -> anyhow::Result<Outcome> {
-        let here = on_this_machine(nodes).await?;
+    pub(super) async fn run(&self, cluster: &Cluster, output: Output) -> anyhow::Result<Outcome> {
+        ensure!(
+            !cluster.config.looks_up_persons(),
+            "views of events call the functions; no change was made: set persons.lookup = \"join\" in the config and run \
+             posthouse schema apply first"
+        );
+        let here = on_this_machine(&cluster.all_nodes).await?;
         // All plans come before the first change, so that a foreign file stops the command before
         // any removal.
         let mut removals = Vec::new();
