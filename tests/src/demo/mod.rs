@@ -6,6 +6,7 @@
 mod beside;
 mod flow;
 mod history;
+mod lookups;
 mod persons;
 mod probes;
 mod queries;
@@ -37,6 +38,7 @@ pub fn run(keep: bool, signals: &Receiver<()>) -> anyhow::Result<bool> {
     let flow = flow::run(&ground, &screen)?;
     let arrived = report::print(&ground, &flow, &screen)?;
     let followed = persons::run(&ground, &screen)?;
+    lookups::run(&ground, &screen)?;
     let history = history::run(&ground, &screen)?;
     let once = arrived && history.once;
     screen.verdict(once, &flow, &history, begin.elapsed());

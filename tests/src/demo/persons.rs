@@ -278,7 +278,7 @@ fn line(what: &str, before: Option<&Answers>, after: &Answers, took: Duration) {
 }
 
 /// Runs one verb of `posthouse`, which must exit with 0.
-fn verb(ground: &Ground, screen: &Screen, verb: &[&str], said: &str) -> anyhow::Result<Outcome> {
+pub(super) fn verb(ground: &Ground, screen: &Screen, verb: &[&str], said: &str) -> anyhow::Result<Outcome> {
     let begin = Instant::now();
     let outcome = site::run(&ground.record.config, verb)?;
     let verb = verb.join(" ");

@@ -62,6 +62,54 @@ pub(super) const COMPANIES: &str = "\
     SELECT JSONExtractString(group0_properties, 'name') AS company, count(), uniqExact(person_id)\n\
     FROM posthog.events WHERE team_id = 2026 GROUP BY company ORDER BY company";
 
+/// A dictionary of the persons by the key of their distinct ids.
+pub(super) const DICTIONARY: &str = include_str!("../../../udf/src/functions/person_dictionary.sql");
+
+/// The team's events with a person and the distinct persons, by each way to the person of an event.
+pub(super) const LOOKUPS: [(&str, &str); 5] = [
+    ("JOIN on the distinct id, as in the view", PEOPLE),
+    (
+        "JOIN on the stored key",
+        "SELECT count(), uniqExact(ids.person_id)\n\
+         FROM posthog.events AS events\n\
+         INNER JOIN\n\
+         (\n    \
+             SELECT\n        \
+                 bitXor(sipHash64(versions.distinct_id), sipHash64(versions.team_id)) AS person_key,\n        \
+                 argMax(versions.person_id, (versions.version, versions.is_deleted, versions.person_id)) AS person_id\n    \
+             FROM posthog.person_distinct_id AS versions\n    \
+             WHERE versions.team_id = 2026\n    \
+             GROUP BY person_key\n    \
+             HAVING argMax(versions.is_deleted, (versions.version, versions.is_deleted)) = 0\n\
+         ) AS ids ON ids.person_key = events.person_key\n\
+         WHERE events.team_id = 2026",
+    ),
+    (
+        "dictionary on the stored key",
+        "SELECT\n    \
+             countIf((dictGet('posthog.person_of_key', 'person_id', person_key) AS person) != toUUID('00000000-0000-0000-0000-000000000000')),\n    \
+             uniqExactIf(person, person != toUUID('00000000-0000-0000-0000-000000000000'))\n\
+         FROM posthog.events\n\
+         WHERE team_id = 2026",
+    ),
+    (
+        "personOf",
+        "SELECT\n    \
+             countIf((personOf(team_id, distinct_id) AS person) != toUUID('00000000-0000-0000-0000-000000000000')),\n    \
+             uniqExactIf(person, person != toUUID('00000000-0000-0000-0000-000000000000'))\n\
+         FROM posthog.events\n\
+         WHERE team_id = 2026",
+    ),
+    (
+        "personOfKey",
+        "SELECT\n    \
+             countIf((personOfKey(person_key) AS person) != toUUID('00000000-0000-0000-0000-000000000000')),\n    \
+             uniqExactIf(person, person != toUUID('00000000-0000-0000-0000-000000000000'))\n\
+         FROM posthog.events\n\
+         WHERE team_id = 2026",
+    ),
+];
+
 /// Rows of history and distinct events, selected by the demo's history team.
 pub(super) const HISTORY: &str = "\
     SELECT count(), uniqExact(uuid) FROM posthog.events WHERE team_id = 2025";

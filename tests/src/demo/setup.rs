@@ -16,6 +16,7 @@ use crate::torture::ingest;
 const EVENTS: &str = "
 [events]
 profile = \"posthog\"
+person_key = true
 
 [[events.materialized]]
 name = \"mat_$current_url\"
