@@ -26,7 +26,7 @@ use crate::topics::reconcile;
 const TOPICS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time for rows in flight from PostgreSQL. They are replayed after the next start.
 const PERSONS_STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time for a publication in flight. It is made anew after the next start.
+/// Time for a publication in flight. The next start repeats it.
 const PERSON_INDEX_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for HTTP responses, after all other tasks.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);

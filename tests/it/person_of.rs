@@ -177,10 +177,10 @@ fn posthouse_run_keeps_the_index_if_there_are_functions_and_the_config_wants_it(
     ensure!(compared.starts_with("0\t0\t0\t"), "{compared}");
     site.must(&VERIFY)?;
     site.must(&["persons", "snapshot", "status"])?;
-    // WHEN the table is made anew THEN the index of the former one is replaced
+    // WHEN the table is recreated THEN the index of the former one is replaced
     site.query_on(0, "DROP TABLE {db}.person_distinct_id SYNC")?;
     site.apply()?;
-    daemon.says("the table of distinct ids was made anew")?;
+    daemon.says("the table of distinct ids was recreated")?;
     site.answers("SELECT personSnapshot('entries')", "0", LIMIT)?;
     // WHEN the config does not want an index THEN it is left alone
     drop(daemon);

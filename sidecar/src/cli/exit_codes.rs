@@ -187,7 +187,8 @@ const COMMANDS: &[CommandCodes] = &[
             (DONE, "published"),
             (
                 FAILED,
-                "no node's disk is on this machine, a node is unreachable, or its folder can't be written",
+                "no node's disk is on this machine, a node or the brokers are unreachable, its folder can't be written, \
+                 or posthouse run keeps the index",
             ),
         ],
     },

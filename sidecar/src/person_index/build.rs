@@ -13,6 +13,7 @@ use super::rows::VersionRows;
 use super::sorted::{EntrySorter, SortedEntries};
 use super::source::{DistinctIdSource, stored_offsets};
 use crate::cluster::Cluster;
+use crate::config::IndexMode;
 use crate::node::Node;
 
 /// Rows between two reports of progress.
@@ -60,8 +61,7 @@ pub(super) async fn build_in(
 ) -> anyhow::Result<(IndexFolder, BuildReport)> {
     folder.clean()?;
     let begun = now_ms();
-    // What arrives while the table is read may be in it or not, and is read a second time.
-    let offsets = stored_offsets(cluster, node).await?;
+    let offsets = first_offsets(cluster, node).await?;
     let table = DistinctIdSource::of(cluster, node).await?;
     let identity = table.new_identity(&cluster.config);
     let sorted = sorted(cluster, node, &folder.path, &table, identity, progress).await?;
@@ -80,6 +80,15 @@ pub(super) async fn build_in(
         shared_keys: manifest.shared_keys.len(),
     };
     Ok((folder, report))
+}
+
+/// The offsets from which the index is followed; none if it is not. What arrives while the table is
+/// read may be in it or not, and is read a second time.
+async fn first_offsets(cluster: &Cluster, node: &Node) -> anyhow::Result<Vec<u64>> {
+    match cluster.config.persons.as_ref().map(|persons| persons.index) {
+        Some(IndexMode::Keep) => stored_offsets(cluster, node).await,
+        Some(IndexMode::Off) | None => Ok(Vec::new()),
+    }
 }
 
 /// Reads the node's table, and sorts its versions.

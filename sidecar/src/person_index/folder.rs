@@ -39,9 +39,11 @@ fn check_own(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether another process keeps the index now.
+/// Whether another process writes the index now. It changes no file.
 pub(super) fn is_kept(index: &Path) -> anyhow::Result<bool> {
-    Ok(IndexFolder::try_lock(index.to_owned())?.is_none())
+    let lock = index.join(LOCK);
+    let opened = File::open(&lock).with_context(|| format!("can't read {}", lock.display()))?;
+    Ok(matches!(opened.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// A folder for the pieces of a comparison, which other processes leave alone. Its drop removes it.

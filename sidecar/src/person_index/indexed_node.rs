@@ -20,7 +20,7 @@ pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// The node's index no longer belongs to its table or topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Outdated {
-    #[error("the table of distinct ids was made anew")]
+    #[error("the table of distinct ids was recreated")]
     Table,
     #[error("the topic of distinct ids has fewer partitions than before")]
     Partitions,

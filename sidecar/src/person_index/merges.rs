@@ -11,7 +11,7 @@ const FACTOR: u64 = 7;
 /// Most entries of a merge that a publication does itself, which are about 2.5 MB. Larger ones are
 /// done beside further publications.
 const MAX_FOLDED: u64 = 1 << 16;
-/// The base is written anew when the changes have this part of its entries.
+/// The base is rewritten when the changes have this part of its entries.
 const BASE_PART: u64 = 8;
 
 /// Returns how many of the newest files a publication of `changes` entries merges with them.

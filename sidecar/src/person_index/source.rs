@@ -21,7 +21,7 @@ use crate::sql;
 pub(super) struct DistinctIdSource {
     /// Versions of distinct ids.
     pub(super) rows: u64,
-    /// Another one after the table was dropped and made anew, or restored.
+    /// Another one after the table was recreated or restored.
     uuid: String,
 }
 

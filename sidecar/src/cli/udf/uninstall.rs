@@ -11,7 +11,8 @@ use crate::udf::{self, Removal};
 
 pub(super) const HELP: &str = "\
 Removes the functions' XML first (only one that posthouse wrote), and every node must report that the functions are
-gone. Then removes the release folders (only those that hold posthouse-udf alone). Safe to repeat.
+gone. Then removes the release folders (only those that hold posthouse-udf alone). Safe to repeat. The person index
+(posthouse-persons beside them) stays: remove the folder once no posthouse run keeps it.
 
 Examples:
   posthouse udf uninstall --dry-run    show the removals; exit code 3 if there are any
