@@ -1,14 +1,15 @@
 -- Purpose: records of files at these locations, or with the same identity at other locations, each
 --          with the first job that had it.
 -- Runs on: any node. Shape: job, file, location, identity, mapping_fingerprint, weights,
---          slice_bytes, unit_bytes, rows, bytes, bundle_files, at, undo, undone_by.
+--          slice_bytes, unit_bytes, rows, bytes, bundle_files, at, undo, undone_by, undone_at.
 WITH
     marks AS
     (
         SELECT
             file AS marked_file,
             if(countIf(toString(state) = 'undone') > 0, 'undone', 'undoing') AS mark,
-            any(job) AS marked_by
+            any(job) AS marked_by,
+            if(mark = 'undone', toString(minIf(backfill_ledger.at, toString(state) = 'undone')), '') AS marked_at
         FROM {{ database }}.backfill_ledger
         WHERE (unit = '') AND (file != '') AND (toString(state) IN ('undoing', 'undone'))
         GROUP BY file
@@ -16,7 +17,8 @@ WITH
 SELECT
     files.*,
     mark AS undo,
-    marked_by AS undone_by
+    marked_by AS undone_by,
+    marked_at AS undone_at
 FROM
 (
     SELECT

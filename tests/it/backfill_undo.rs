@@ -30,6 +30,7 @@ tests! {
     Shared asks_how_to_treat_files_of_other_jobs,
     Shared upgrades_a_ledger_from_before_undo,
     Shared a_stored_load_stays_known_when_another_record_of_its_file_is_undone,
+    Shared a_file_that_was_undone_before_its_load_began_is_loaded_once,
 }
 
 const ROWS: usize = 20_000;
@@ -455,5 +456,35 @@ fn a_stored_load_stays_known_when_another_record_of_its_file_is_undone(
     let again = loaded(site, &path)?;
     ensure!(again["stored"] == 0 && again["before"] == 1_000, "{again:#}");
     ensure!(left(site)? == 1_000, "{} rows", left(site)?);
+    Ok(())
+}
+
+fn a_file_that_was_undone_before_its_load_began_is_loaded_once(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN a load of two files that ended in the first, because of a row that is no event
+    site.apply()?;
+    let folder = tempfile::tempdir()?;
+    let bad = folder.path().join("a.parquet");
+    write(site, &bad, 7, ROWS, "if(number = 5, 1, 0)")?;
+    site.query(&format!(
+        "INSERT INTO FUNCTION file('{}', Parquet) SELECT * REPLACE (if(_timestamp > 0, 'bad', uuid) AS uuid) \
+         FROM file('{}', Parquet)",
+        folder.path().join("b.parquet").display(),
+        bad.display()
+    ))?;
+    std::fs::rename(folder.path().join("b.parquet"), &bad)?;
+    write(site, &folder.path().join("b.parquet"), 7, ROWS, "0")?;
+    let loading = |rejects| {
+        let mut arguments = loading(folder.path());
+        arguments.extend(["--slice", "1", "--max-rejects", rejects].map(str::to_owned));
+        site.posthouse(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    refused(&loading("0")?, "rejected")?;
+    // WHEN it is taken back and done again THEN a repetition stores nothing
+    undone(site, &only_job(site)?, &[])?;
+    let done = json(&loading("1")?)?;
+    ensure!(done["stored"] == 2 * ROWS - 1, "{done:#}");
+    let again = json(&loading("1")?)?;
+    ensure!(again["stored"] == 0 && again["before"] == 2 * ROWS - 1, "{again:#}");
+    ensure!(left(site)? == 2 * ROWS as u64 - 1, "{} rows", left(site)?);
     Ok(())
 }

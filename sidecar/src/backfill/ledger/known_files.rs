@@ -39,6 +39,11 @@ pub(crate) struct KnownFile {
     pub(crate) undo: UndoMark,
     /// The job whose undo has marked it; empty if none has.
     pub(crate) undone_by: String,
+    /// Time at which the undo ended; empty before.
+    pub(crate) undone_at: String,
+    /// Whether a killed run has recorded only some files of its bundle.
+    #[serde(skip)]
+    pub(crate) is_in_part: bool,
 }
 
 #[cfg(test)]
@@ -60,6 +65,8 @@ impl KnownFile {
             at: "2026-11-01".to_owned(),
             undo: UndoMark::None,
             undone_by: String::new(),
+            undone_at: String::new(),
+            is_in_part: false,
         }
     }
 }
@@ -131,11 +138,12 @@ impl KnownFiles {
         known
     }
 
-    /// Leaves out the files of some bundles.
+    /// Leaves out the files of some bundles. Undone ones stay, because no load may have their ids
+    /// again.
     pub(crate) fn without(self, bundles: &BTreeSet<String>) -> Self {
         match bundles.is_empty() {
             true => self,
-            false => self.only(|file| !bundles.contains(&file.file)),
+            false => self.only(|file| file.undo == UndoMark::Undone || !bundles.contains(&file.file)),
         }
     }
 
@@ -169,6 +177,11 @@ impl KnownFiles {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &KnownFile> {
         self.files.iter()
+    }
+
+    /// Returns the files of undone bundles that were recorded completely.
+    pub(crate) fn undone(&self) -> impl Iterator<Item = &KnownFile> {
+        self.undone.values().flatten().filter(|file| !file.is_in_part)
     }
 
     /// Returns the known files at a location.
@@ -276,7 +289,8 @@ fn only_complete(mut files: Vec<KnownFile>, recorded: &HashMap<String, RecordedB
     files.retain_mut(|file| match recorded.get(&file.file) {
         Some(bundle) => {
             file.at.clone_from(&bundle.at);
-            bundle.recorded == u64::from(file.bundle_files) || file.undo == UndoMark::Undone
+            file.is_in_part = bundle.recorded != u64::from(file.bundle_files);
+            !file.is_in_part || file.undo == UndoMark::Undone
         }
         None => file.bundle_files == 1,
     });
@@ -304,6 +318,16 @@ mod tests {
         let known = KnownFiles::new(only_complete(files, &bundles));
         let order: Vec<_> = known.iter().map(|file| (file.location.as_str(), file.at.as_str())).collect();
         assert_eq!(order, [("/c", "2026-11-01"), ("/a", "2026-11-03")]);
+    }
+
+    #[test]
+    fn undone_loads_stay_known_whatever_is_left_out() {
+        let undone = KnownFile { undo: UndoMark::Undone, ..known("/a", "f", 1) };
+        let both = || KnownFiles::new(vec![undone.clone(), known("/a", "g", 1)]);
+        let without = |ids: &[&str]| both().without(&ids.iter().map(|id| (*id).to_owned()).collect());
+        let left = |known: &KnownFiles| (known.at("/a").count(), known.undone_at("/a").len());
+        assert_eq!(left(&without(&["f"])), (1, 1));
+        assert_eq!(left(&without(&["f", "g"])), (0, 1));
     }
 
     #[test]

@@ -51,19 +51,36 @@ impl Bundle {
     }
 
     /// Bundles the files of a bundle that was begun with this id.
-    pub(super) fn of_begun(id: String, files: Vec<File>, file_count: u32, settings: LoadSettings) -> Self {
+    ///
+    /// # Errors
+    /// Fails if the id is none of the file's ids, because other units would be loaded a second
+    /// time.
+    pub(super) fn of_begun(
+        id: String,
+        files: Vec<File>,
+        file_count: u32,
+        settings: LoadSettings,
+    ) -> anyhow::Result<Self> {
         let mut bundle = Self { id, files, file_count, settings };
         // Another bundle of the same file may have been undone since, which raises the generation
         // of new loads. The units of this one keep theirs.
-        if let [file] = bundle.files.as_mut_slice() {
-            let newest = file.generation;
-            let as_begun = newest.up_to().find(|generation| {
+        if let [file] = bundle.files.as_mut_slice()
+            && file_count == 1
+        {
+            let as_begun = file.generation.up_to().find(|generation| {
                 file.generation = *generation;
                 id_of(std::slice::from_ref(file), &bundle.settings) == bundle.id
             });
-            file.generation = as_begun.unwrap_or(newest);
+            anyhow::ensure!(
+                as_begun.is_some(),
+                "{}: the ledger has its load under the id {}, which its location, bytes, mapping and slices don't \
+                 give: was a row of backfill_files changed or removed? Take the load back (posthouse backfill undo), \
+                 or restore the row",
+                file.object.location,
+                bundle.id
+            );
         }
-        bundle
+        Ok(bundle)
     }
 
     /// Returns the size at which its slices end, in bytes of values.

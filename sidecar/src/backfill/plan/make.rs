@@ -272,8 +272,9 @@ fn claim_all(
         }
     }
     let mut bundles = bundled(new, settings, request.bundling);
-    let begun = begun.into_iter();
-    bundles.extend(begun.map(|(id, (files, count, settings))| Bundle::of_begun(id, files, count, settings)));
+    for (id, (files, file_count, settings)) in begun {
+        bundles.push(Bundle::of_begun(id, files, file_count, settings)?);
+    }
     bundles.sort_by(|one, other| first_location(one).cmp(&first_location(other)));
     Ok(bundles)
 }

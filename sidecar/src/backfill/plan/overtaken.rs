@@ -2,9 +2,9 @@
 //!
 //! Two runs that begin at once with other sources may bundle a file differently. Each looks at the
 //! ledger after it has recorded its bundles, and the later one sends no row. Its record stays, and
-//! must not keep its other files from being loaded.
+//! must not keep its other files from being loaded, also when the earlier bundle is undone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::backfill::ledger::{KnownFile, KnownFiles, LedgerError, bundle_files, known_files, known_units};
 use crate::node::Node;
@@ -22,7 +22,7 @@ pub(crate) async fn without_overtaken(
     node: &Node,
     known: KnownFiles,
 ) -> Result<KnownFiles, LedgerError> {
-    let mut all = KnownFiles::new(known.iter().cloned().collect());
+    let mut all = KnownFiles::new(known.iter().chain(known.undone()).cloned().collect());
     let (mut begun, mut looked) = (BTreeSet::new(), BTreeSet::new());
     // Whether a bundle is overtaken depends on the others of its files, and so on along the chain
     // of bundles that wait.
@@ -44,11 +44,12 @@ pub(crate) async fn without_overtaken(
 }
 
 /// Returns the bundles that share a load with another one, and those of several files of which some
-/// are not among `known`. Each of them may be overtaken, or overtake another.
+/// are not among `known`. Each of them may be overtaken, or overtake another. Undone bundles may
+/// have overtaken others.
 fn contested(known: &KnownFiles) -> BTreeSet<String> {
     let (mut loads, mut seen) = (HashMap::<LoadedBytes<'_>, &str>::new(), HashMap::<&str, u32>::new());
     let mut contested = BTreeSet::new();
-    for file in known.iter() {
+    for file in known.iter().chain(known.undone()) {
         *seen.entry(&file.file).or_default() += 1;
         let first = *loads.entry(loaded_bytes(file)).or_insert(&file.file);
         if first != file.file {
@@ -61,19 +62,26 @@ fn contested(known: &KnownFiles) -> BTreeSet<String> {
 }
 
 /// Returns the bundles with a file that an earlier bundle has. Bundles that were begun come first,
-/// and are never overtaken.
+/// and are never overtaken. A bundle that is undone has overtaken those that were recorded before
+/// the end of its undo. Their runs have sent no row.
 fn overtaken(known: &KnownFiles, begun: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut bundles = BTreeMap::<(bool, &str, &str), Vec<LoadedBytes<'_>>>::new();
-    for file in known.iter() {
+    let mut bundles = BTreeMap::<(bool, &str, &str), Vec<&KnownFile>>::new();
+    for file in known.iter().chain(known.undone()) {
         let order = (!begun.contains(&file.file), file.at.as_str(), file.file.as_str());
-        bundles.entry(order).or_default().push(loaded_bytes(file));
+        bundles.entry(order).or_default().push(file);
     }
-    let (mut taken, mut overtaken) = (HashSet::new(), BTreeSet::new());
-    for ((is_waiting, _, id), loads) in bundles {
-        if is_waiting && loads.iter().any(|load| taken.contains(load)) {
+    // Each load that is taken, with the end of its undo.
+    let (mut taken, mut overtaken) = (HashMap::<LoadedBytes<'_>, Vec<&str>>::new(), BTreeSet::new());
+    for ((is_waiting, at, id), files) in bundles {
+        let is_held = |until: &&str| until.is_empty() || at < *until;
+        let is_taken =
+            |file: &&KnownFile| taken.get(&loaded_bytes(file)).is_some_and(|ends| ends.iter().any(is_held));
+        if is_waiting && files.iter().any(is_taken) {
             overtaken.insert(id.to_owned());
-        } else {
-            taken.extend(loads);
+            continue;
+        }
+        for file in files {
+            taken.entry(loaded_bytes(file)).or_default().push(&file.undone_at);
         }
     }
     overtaken
@@ -82,6 +90,7 @@ fn overtaken(known: &KnownFiles, begun: &BTreeSet<String>) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::ledger::UndoMark;
 
     fn known(bundles: &[(&str, &str, &[&str])]) -> KnownFiles {
         let file = |id: &str, at: &str, location: &str, bundle_files: usize| KnownFile {
@@ -113,6 +122,29 @@ mod tests {
             known.without(&ids(&["y"])).at("c").map(|file| file.file.as_str()).collect::<Vec<_>>(),
             ["z"]
         );
+    }
+
+    #[test]
+    fn an_undone_bundle_has_overtaken_those_that_were_recorded_before_its_end() {
+        let bundles: &[(&str, &str, &[&str])] =
+            &[("x", "1", &["a", "b"]), ("y", "2", &["b", "c"]), ("z", "4", &["c", "d"])];
+        let after_undo = |end: &str| {
+            let undone = |file: &KnownFile| match file.file.as_str() {
+                "x" => KnownFile { undo: UndoMark::Undone, undone_at: end.to_owned(), ..file.clone() },
+                _ => file.clone(),
+            };
+            KnownFiles::new(known(bundles).iter().map(undone).collect())
+        };
+        // The run of y has given up. The load of z has not begun its unit yet.
+        let known = after_undo("3");
+        assert_eq!(contested(&known), ids(&["x", "y", "z"]));
+        assert_eq!(overtaken(&known, &ids(&["x"])), ids(&["y"]));
+        // A bundle that was recorded after the undo is loaded.
+        assert_eq!(overtaken(&after_undo("2"), &ids(&["x"])), ids(&["z"]));
+        // A bundle that was recorded in part has overtaken no other.
+        let in_part = known.undone().map(|file| KnownFile { is_in_part: true, ..file.clone() });
+        let in_part = KnownFiles::new(known.iter().cloned().chain(in_part).collect());
+        assert_eq!(overtaken(&in_part, &ids(&[])), ids(&["z"]));
     }
 
     #[test]
