@@ -20,6 +20,8 @@ const LOCK: &str = "lock";
 const COMPARISON: &str = ".comparing-";
 /// A folder that is older belongs to a comparison that was killed.
 const OLD_COMPARISON: Duration = Duration::from_secs(86_400);
+/// Ends of the names of a file's sections while it is written.
+const ASIDE: [&str; 2] = [".versions", ".directory"];
 /// The server runs the functions as a user of its own, which reads the index.
 const FOLDER_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
@@ -132,7 +134,7 @@ impl IndexFolder {
             let (name, path) = (entry.file_name(), entry.path());
             let name = name.to_string_lossy();
             let is_replaced = FileName::parse(&name).is_some_and(|name| !current.contains(&name))
-                || name.strip_suffix(".versions").is_some_and(|stem| stem.len() == 16);
+                || ASIDE.iter().any(|aside| name.strip_suffix(aside).is_some_and(|stem| stem.len() == 16));
             if is_replaced {
                 fs::remove_file(&path).with_context(|| self.cant_clean())?;
             } else if name.starts_with(PIECES) || (name.starts_with(COMPARISON) && is_old(&path)) {

@@ -39,7 +39,7 @@ pub use manifest::{FileName, Manifest};
 pub use writer::{FileSummary, VersionRange, write_file};
 
 /// Version of the layout of all files.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Bytes of the header. Sections begin at multiples of a cache line.
 const HEADER_BYTES: usize = 4096;
 /// Bytes of a cache line.

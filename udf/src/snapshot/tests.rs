@@ -142,15 +142,19 @@ fn hashes_are_those_of_the_engine() {
 fn an_entry_takes_at_most_forty_bytes() {
     let mut random = random();
     let folder = tempfile::tempdir().unwrap();
+    // Versions of WAL positions up to 8 TiB, as 1.3 versions of each id were in the table.
     let version = |random: &mut StdRng| Version {
-        version: random.random_range(0..1 << 46),
+        version: random.random_range(0..1 << 54),
         is_deleted: false,
         person_id: random.random(),
     };
     let all: BTreeMap<_, _> = (0..50_000)
         .map(|_| (Hashed { key: random.random(), check: random.random() }, version(&mut random)))
         .collect();
-    let summary = write(folder.path(), 1, &all);
+    let range = VersionRange { min: 0, max: 1 << 54 };
+    let entries = all.iter().map(|(id, version)| Ok(Entry { id: *id, version: *version }));
+    let path = FileName(1).path(folder.path());
+    let summary = write_file(&path, IDENTITY, range, all.len() as u64 * 13 / 10, entries).unwrap();
     let bytes = summary.length as f64 / summary.entries as f64;
     assert!(bytes <= 40.0, "{bytes} bytes");
 }

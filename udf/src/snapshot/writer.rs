@@ -2,10 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::checksums::ChunkWriter;
-use super::directory::{self, DirectoryBuilder};
+use super::directory::{self, DirectoryWriter};
 use super::header::Header;
 use super::{Entry, HEADER_BYTES, Hashed, Identity, LINE, NO_PERSON};
 use crate::person::Version;
@@ -66,9 +66,39 @@ pub struct FileSummary {
     pub length: u64,
 }
 
+/// A section that is written beside the file, until the sections before it are complete.
+struct SectionAside {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl SectionAside {
+    fn create(file: &Path, extension: &str) -> io::Result<Self> {
+        let path = file.with_extension(extension);
+        let create = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(Self { path, file: BufWriter::with_capacity(WRITE_BYTES, create) })
+    }
+
+    /// Copies the section to its place.
+    fn copy_to(&mut self, sections: &mut impl Write) -> io::Result<()> {
+        self.file.flush()?;
+        let file = self.file.get_mut();
+        file.seek(SeekFrom::Start(0))?;
+        io::copy(file, sections)?;
+        Ok(())
+    }
+}
+
+impl Drop for SectionAside {
+    fn drop(&mut self) {
+        // What stays is removed by the next writer of the folder.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// Writes a file and syncs it. `entries` come in the order of their hashes, each id once; there are
-/// at most `most`. Memory is bounded: versions and directory go to a second file beside the first
-/// until the records are complete.
+/// at most `most`. Memory is bounded: versions and directory go to files beside the first until the
+/// records are complete.
 ///
 /// # Errors
 /// Fails if the file exists, can't be written, or if the entries are not in order or more than
@@ -76,45 +106,28 @@ pub struct FileSummary {
 pub fn write_file(
     path: &Path,
     identity: Identity,
-    versions: VersionRange,
-    most: u64,
-    entries: impl IntoIterator<Item = io::Result<Entry>>,
-) -> io::Result<FileSummary> {
-    let beside = path.with_extension("versions");
-    let written = write_sections(path, &beside, identity, versions, most, entries);
-    let removed = std::fs::remove_file(&beside);
-    let (file, summary) = written?;
-    removed?;
-    file.sync_all()?;
-    Ok(summary)
-}
-
-fn write_sections(
-    path: &Path,
-    beside: &Path,
-    identity: Identity,
     range: VersionRange,
     most: u64,
     entries: impl IntoIterator<Item = io::Result<Entry>>,
-) -> io::Result<(File, FileSummary)> {
+) -> io::Result<FileSummary> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     // The header comes last, so that a file without an end has none.
     file.write_all(&[0; HEADER_BYTES])?;
-    let create = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(beside)?;
-    let mut aside = BufWriter::with_capacity(WRITE_BYTES, create);
+    let mut versions = SectionAside::create(path, "versions")?;
+    let mut lines = SectionAside::create(path, "directory")?;
     let mut sections = ChunkWriter::new(BufWriter::with_capacity(WRITE_BYTES, file));
     let buckets = directory::buckets(most);
-    let mut directory = DirectoryBuilder::new(buckets);
+    let mut directory = DirectoryWriter::new(buckets, &mut lines.file);
     let (mut count, mut deletions, mut last) = (0_u64, 0_u64, None);
     let width = range.bytes();
     for entry in entries {
         let Entry { id, version: Version { version, is_deleted, person_id } } = entry?;
         check_order(last, id)?;
         check_version(range, version)?;
-        directory.push(id.key, count);
+        directory.push(id.key, count)?;
         sections.write_all(&record(id, if is_deleted { NO_PERSON } else { person_id }))?;
         let encoded = encode_version(version, is_deleted, range.min).to_le_bytes();
-        aside.write_all(encoded.get(..width).unwrap_or_default())?;
+        versions.file.write_all(encoded.get(..width).unwrap_or_default())?;
         count = count.saturating_add(1);
         deletions = deletions.saturating_add(u64::from(is_deleted));
         last = Some(id);
@@ -122,12 +135,11 @@ fn write_sections(
     if count > most {
         return Err(io::Error::other(format!("{count} entries instead of at most {most}")));
     }
+    directory.finish(count)?;
     let line = u64::try_from(LINE).unwrap_or(1);
     sections.align(line)?;
-    sections.write_all(&directory.finish(count))?;
-    let mut versions = aside.into_inner().map_err(io::IntoInnerError::into_error)?;
-    versions.seek(SeekFrom::Start(0))?;
-    io::copy(&mut versions, &mut sections)?;
+    lines.copy_to(&mut sections)?;
+    versions.copy_to(&mut sections)?;
     sections.align(line)?;
     let before = sections.written();
     let (file, sums) = sections.finish()?;
@@ -149,7 +161,8 @@ fn write_sections(
     };
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header.to_bytes())?;
-    Ok((file, FileSummary { entries: count, deletions, length }))
+    file.sync_all()?;
+    Ok(FileSummary { entries: count, deletions, length })
 }
 
 fn record(id: Hashed, person_id: u128) -> [u8; super::RECORD] {

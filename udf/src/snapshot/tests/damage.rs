@@ -49,7 +49,7 @@ fn damage_of_any_byte_is_an_error_or_changes_no_answer() {
 }
 
 #[test]
-fn a_missing_foreign_or_newer_file_is_named() {
+fn a_missing_or_foreign_file_or_one_of_another_format_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let open = || PersonIndex::open(folder.path()).unwrap_err();
     assert!(matches!(open(), SnapshotError::Missing { .. }));
@@ -64,11 +64,16 @@ fn a_missing_foreign_or_newer_file_is_named() {
     assert!(matches!(open(), SnapshotError::Length { .. }));
     fs::write(&path, vec![b'x'; 10_000]).unwrap();
     assert!(matches!(open(), SnapshotError::Format { found: 0, .. }));
-    fs::write(&path, [&b"phperson\x02\0\0\0 of a newer posthouse"[..], &[0; HEADER_BYTES]].concat()).unwrap();
-    assert!(matches!(open(), SnapshotError::Format { found: 2, .. }));
-
-    fs::write(Manifest::path(folder.path()), b"phcurren\x02\0\0\0 of a newer posthouse").unwrap();
-    assert!(matches!(open(), SnapshotError::Format { found: 2, .. }));
+    for format in [FORMAT - 1, FORMAT + 1] {
+        let of = |magic: &[u8]| [magic, &format.to_le_bytes(), &[0; HEADER_BYTES]].concat();
+        let is_named = || matches!(open(), SnapshotError::Format { found, .. } if found == format);
+        fs::write(&path, of(b"phperson")).unwrap();
+        assert!(is_named(), "a file of format {format}");
+        let manifest_before = fs::read(Manifest::path(folder.path())).unwrap();
+        fs::write(Manifest::path(folder.path()), of(b"phcurren")).unwrap();
+        assert!(is_named(), "a manifest of format {format}");
+        fs::write(Manifest::path(folder.path()), manifest_before).unwrap();
+    }
     fs::write(Manifest::path(folder.path()), "no manifest").unwrap();
     assert!(matches!(open(), SnapshotError::Damaged { .. } | SnapshotError::Format { found: 0, .. }));
 }
