@@ -55,7 +55,7 @@ torture: tools java ## long kill tests, reports in target/torture; TEST=prefix R
 	@cargo run --quiet --release --bin torture -- --test "$(TEST)" --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 fuzz: tools ## random damages of person indexes; INPUTS=10000000 SEED=number
-	FUZZ_INPUTS=$(INPUTS) $(if $(SEED),SEED=$(SEED)) cargo test --release --package posthouse-udf --lib damaged_index -- --nocapture
+	FUZZ_INPUTS=$(INPUTS) $(if $(SEED),SEED=$(SEED)) cargo test --profile fuzz --package posthouse-udf --lib damaged_index -- --nocapture
 
 book: ## the documentation as a book, in target/book
 	@$(call need,mdbook,cargo install mdbook)
