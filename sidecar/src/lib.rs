@@ -43,7 +43,7 @@ pub mod parts {
     pub use crate::kafka::Client;
     pub use crate::kafka::wire::{Connection, WireAccess};
     pub use crate::node::SETTINGS;
-    pub use crate::rights::{BASE, CLICKHOUSE_RIGHTS, CommandRights};
+    pub use crate::rights::{BASE, CLICKHOUSE_RIGHTS, CommandRights, KAFKA_RIGHTS};
     pub use crate::topics::{Lock, LockScope};
     pub use crate::udf::Release;
     pub use crate::udf::xml::functions_xml;

@@ -98,6 +98,7 @@ mod secure_hostile_stream;
 mod secure_postgres;
 mod secure_postgres_rights;
 mod secure_kafka;
+mod secure_kafka_rights;
 mod settings;
 mod shard_choice;
 mod sources;
@@ -170,6 +171,7 @@ fn main() -> ExitCode {
         ("network", network::TESTS),
         ("schema", schema::TESTS),
         ("secure_kafka", secure_kafka::TESTS),
+        ("secure_kafka_rights", secure_kafka_rights::TESTS),
         ("drift", drift::TESTS),
         ("convergence", convergence::TESTS),
         ("adopt", adopt::TESTS),

@@ -40,6 +40,23 @@ pub(crate) struct Partition {
     pub(crate) in_sync: Vec<i32>,
 }
 
+/// The brokers do not show a topic. They hide those that a user may not describe.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "kafka has no topic {topic}: add it to topics.toml, and run posthouse topics apply; if it exists, this user needs \
+     Describe on it: kafka-acls --add --allow-principal User:NAME --operation Describe --topic {topic}"
+)]
+pub(crate) struct UnknownTopic {
+    topic: String,
+}
+
+impl KafkaCluster {
+    /// Returns the partitions of a topic that must exist.
+    pub(crate) fn topic(&self, topic: &str) -> Result<&Layout, UnknownTopic> {
+        self.topics.get(topic).ok_or_else(|| UnknownTopic { topic: topic.to_owned() })
+    }
+}
+
 impl Layout {
     /// The smallest replica count of the partitions.
     pub(crate) fn replication_factor(&self) -> usize {
@@ -114,13 +131,13 @@ impl Client {
             }));
             let described = match asked.await.map_err(|_| KafkaError::Task(TASK))? {
                 Ok(described) => described,
-                Err(refusal) => return Err(self.failed(TASK, admin_error(refusal.code)).await),
+                Err(refusal) => return Err(self.failed(TASK, None, admin_error(refusal.code)).await),
             };
             for (name, described) in described {
                 match described {
                     Ok(entries) => drop(configs.insert(name, entries.into_iter().map(config).collect())),
                     Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
-                    Err(code) => return Err(self.failed(TASK, admin_error(code)).await),
+                    Err(code) => return Err(self.failed(TASK, Some(&name), admin_error(code)).await),
                 }
             }
         }

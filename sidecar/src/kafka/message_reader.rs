@@ -76,7 +76,7 @@ impl MessageReader {
                 topic: topic.to_owned(),
                 next: from,
             }),
-            Err(source) => Err(client.failed(TASK, source).await),
+            Err(source) => Err(client.failed(TASK, Some(topic), source).await),
         }
     }
 
@@ -98,7 +98,7 @@ impl MessageReader {
         }));
         match asked.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(ends) => Ok(ends),
-            Err(source) => Err(self.client.failed(TASK, source).await),
+            Err(source) => Err(self.client.failed(TASK, Some(&self.topic), source).await),
         }
     }
 

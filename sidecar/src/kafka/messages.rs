@@ -107,7 +107,7 @@ impl Client {
     /// [`KafkaError::Failed`].
     pub(crate) async fn latest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, KafkaError> {
         const TASK: &str = "read a topic to its end";
-        let (topic, key, client) = (topic.to_owned(), key.to_owned(), self.clone());
+        let (named, topic, key, client) = (topic, topic.to_owned(), key.to_owned(), self.clone());
         let read = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer = client.new_consumer((), |config| {
                 config
@@ -128,6 +128,11 @@ impl Client {
                         }
                     }
                     Some(Err(LibraryError::PartitionEOF(_))) => return Ok(latest),
+                    Some(Err(error))
+                        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                    {
+                        return Err(error);
+                    }
                     Some(Err(error)) => {
                         tracing::debug!(topic = %topic, error = %error, "message can't be read");
                     }
@@ -138,7 +143,7 @@ impl Client {
         }));
         match read.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(latest) => Ok(latest),
-            Err(source) => Err(self.failed(TASK, source).await),
+            Err(source) => Err(self.failed(TASK, Some(named), source).await),
         }
     }
 }

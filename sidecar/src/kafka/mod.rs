@@ -194,14 +194,20 @@ impl Client {
         let done = tokio::task::spawn_blocking(request).await;
         match done.map_err(|_| KafkaError::Task(task))? {
             Ok(done) => Ok(done),
-            Err(source) => Err(self.failed(task, source).await),
+            Err(source) => Err(self.failed(task, None, source).await),
         }
     }
 
-    /// Explains an error of the library.
-    async fn failed(&self, task: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
+    /// Explains an error of the library. `named` is the topic or group of the request, if it has
+    /// one.
+    async fn failed(
+        &self,
+        task: &'static str,
+        named: Option<&str>,
+        source: rdkafka::error::KafkaError,
+    ) -> KafkaError {
         let brokers = self.list.clone();
-        if let Some(denial) = session::denial(&self.brokers, task, &source) {
+        if let Some(denial) = session::denial(&self.brokers, task, named, &source) {
             return KafkaError::Denied { brokers, task, denial };
         }
         let Some(code) = session::error_code(&source) else {

@@ -94,7 +94,7 @@ impl Client {
         pick: impl Fn(&TopicRecord) -> Option<T> + Send + 'static,
     ) -> Result<(u64, Vec<T>), KafkaError> {
         const TASK: &str = "read a topic's newest messages";
-        let (topic, client) = (topic.to_owned(), self.clone());
+        let (named, topic, client) = (topic, topic.to_owned(), self.clone());
         let done = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer = client.new_consumer((), |config| {
                 config
@@ -154,7 +154,7 @@ impl Client {
         }));
         match done.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(read) => Ok(read),
-            Err(source) => Err(self.failed(TASK, source).await),
+            Err(source) => Err(self.failed(TASK, Some(named), source).await),
         }
     }
 }

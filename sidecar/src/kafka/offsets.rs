@@ -120,7 +120,8 @@ impl Client {
         group: Option<&str>,
         work: impl Fn(&BaseConsumer<LibraryContext>) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let (client, group) = (self.clone(), group.unwrap_or("posthouse").to_owned());
+        let (client, named) = (self.clone(), group);
+        let group = group.unwrap_or("posthouse").to_owned();
         let done = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer = client.new_consumer((), |config| {
                 config
@@ -136,7 +137,7 @@ impl Client {
         }));
         match done.await.map_err(|_| KafkaError::Task(task))? {
             Ok(done) => Ok(done),
-            Err(source) => Err(self.failed(task, source).await),
+            Err(source) => Err(self.failed(task, named, source).await),
         }
     }
 }

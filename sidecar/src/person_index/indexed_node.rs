@@ -65,9 +65,7 @@ impl IndexedNode<'_> {
             return Err(Outdated::Table.into());
         }
         let topic = self.topic()?;
-        let topics = self.cluster.kafka()?.cluster().await?.topics;
-        let missing = || format!("there is no topic {topic}: run posthouse topics apply");
-        let found = topics.get(topic).with_context(missing)?.partitions.len();
+        let found = self.cluster.kafka()?.cluster().await?.topic(topic)?.partitions.len();
         if found < partitions {
             return Err(Outdated::Partitions.into());
         }

@@ -61,8 +61,7 @@ impl DistinctIdSource {
 pub(super) async fn stored_offsets(cluster: &Cluster, node: &Node) -> anyhow::Result<Vec<u64>> {
     let persons = cluster.config.persons.as_ref().context("the config has no [persons]")?;
     let (client, topic) = (cluster.kafka()?, &persons.distinct_id_topic);
-    let count = client.cluster().await?.topics.get(topic).map(|layout| layout.partitions.len());
-    let count = count.with_context(|| format!("there is no topic {topic}: run posthouse topics apply"))?;
+    let count = client.cluster().await?.topic(topic)?.partitions.len();
     let places = (0..).take(count).map(|partition| TopicPartition { topic: topic.clone(), partition });
     let places: BTreeSet<TopicPartition> = places.collect();
     let bounds = client.bounds(places.clone()).await?;

@@ -178,7 +178,8 @@ impl<'a> CheckpointStore<'a> {
                     && refusal.code != TopicAlreadyExists
                 {
                     bail!(
-                        "topic {topic} can't be created ({refusal}): create it with one partition and cleanup.policy = compact"
+                        "topic {topic} can't be created ({refusal}): create it with one partition and cleanup.policy = compact, \
+                         or let this user do it: kafka-acls --add --allow-principal User:NAME --operation Create --topic {topic}"
                     );
                 }
             }

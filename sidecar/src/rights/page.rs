@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 
+use super::CommandRights;
 use super::clickhouse::{BASE, CLICKHOUSE_RIGHTS};
+use super::kafka::KAFKA_RIGHTS;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/permissions.md");
-const BEGIN: &str =
+const CLICKHOUSE: &str =
     "<!-- ClickHouse, generated: POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --lib rights -->\n";
+const KAFKA: &str = "<!-- Kafka, generated: POSTHOUSE_WRITE_DOCS=1 cargo test --workspace --lib rights -->\n";
 const END: &str = "<!-- end -->\n";
 
 fn code(grants: &[&str]) -> String {
@@ -17,26 +20,44 @@ fn clickhouse() -> String {
     let mut page = "\n| for | grants |\n|---|---|\n".to_owned();
     // Writing to a String does not fail.
     let _ = writeln!(page, "| every command that connects | {} |", code(BASE));
-    for row in CLICKHOUSE_RIGHTS {
-        let _ = writeln!(page, "| {} | {} |", row.commands, code(row.grants));
+    rows(&mut page, CLICKHOUSE_RIGHTS);
+    page
+}
+
+fn kafka() -> String {
+    let mut page = "\n| for | rights |\n|---|---|\n".to_owned();
+    rows(&mut page, KAFKA_RIGHTS);
+    page
+}
+
+/// Adds the rows of a table, and a table of the rights without which a command does less.
+fn rows(page: &mut String, all: &[CommandRights]) {
+    for row in all {
+        let rights = if row.grants.is_empty() { "none".to_owned() } else { code(row.grants) };
+        let _ = writeln!(page, "| {} | {rights} |", row.commands);
     }
     page.push_str(
-        "\nWithout these rights a command does less:\n\n| for | grant | without it |\n|---|---|---|\n",
+        "\nWithout these rights a command does less:\n\n| for | right | without it |\n|---|---|---|\n",
     );
-    for row in CLICKHOUSE_RIGHTS {
-        for (grant, loss) in row.optional {
-            let _ = writeln!(page, "| {} | `{grant}` | {loss} |", row.commands);
+    for row in all {
+        for (right, loss) in row.optional {
+            let _ = writeln!(page, "| {} | `{right}` | {loss} |", row.commands);
         }
     }
-    page + "\n"
+    page.push('\n');
+}
+
+/// Replaces the text between a mark and the end of its tables.
+fn replaced(page: &str, mark: &str, tables: &str) -> String {
+    let (before, rest) = page.split_once(mark).expect("the beginning of the tables");
+    let (_, after) = rest.split_once(END).expect("the end of the tables");
+    [before, mark, tables, END, after].concat()
 }
 
 #[test]
 fn the_page_of_permissions_has_the_tables_of_the_rights() {
     let written = std::fs::read_to_string(PATH).expect("docs/reference/permissions.md");
-    let (before, rest) = written.split_once(BEGIN).expect("the beginning of the tables");
-    let (_, after) = rest.split_once(END).expect("the end of the tables");
-    let page = [before, BEGIN, &clickhouse(), END, after].concat();
+    let page = replaced(&replaced(&written, CLICKHOUSE, &clickhouse()), KAFKA, &kafka());
     if std::env::var_os("POSTHOUSE_WRITE_DOCS").is_some() {
         std::fs::write(PATH, &page).expect("the page can be written");
     }
@@ -46,12 +67,15 @@ fn the_page_of_permissions_has_the_tables_of_the_rights() {
 
 #[test]
 fn each_row_has_a_name_of_its_own() {
-    for (index, row) in CLICKHOUSE_RIGHTS.iter().enumerate() {
-        assert!(CLICKHOUSE_RIGHTS[..index].iter().all(|other| other.name != row.name), "{}", row.name);
+    for (table, index, row) in [CLICKHOUSE_RIGHTS, KAFKA_RIGHTS]
+        .into_iter()
+        .flat_map(|table| table.iter().enumerate().map(move |(index, row)| (table, index, row)))
+    {
+        assert!(table[..index].iter().all(|other| other.name != row.name), "{}", row.name);
         assert!(row.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}", row.name);
         let all = row.grants.iter().chain(row.optional.iter().map(|(grant, _)| grant));
         for grant in all {
-            assert!(grant.contains(" ON ") && !grant.contains(['|', '`', ';']), "{grant}");
+            assert!(grant.to_lowercase().contains(" on ") && !grant.contains(['|', '`', ';']), "{grant}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct UnusedField {
 /// Fails if the brokers do not answer.
 pub(crate) async fn unused_fields(cluster: &Cluster, limit: u32) -> anyhow::Result<FieldSample> {
     let (kafka, topic) = (cluster.kafka()?, &cluster.config.events.topic);
-    let partitions = kafka.cluster().await?.topics.get(topic).map_or(1, |layout| layout.partitions.len());
+    let partitions = kafka.cluster().await?.topic(topic)?.partitions.len();
     let of_each = u64::from(limit).div_ceil(u64::try_from(partitions.max(1))?);
     let stored = stored_paths(&cluster.config.events.columns);
     let counts = Arc::new(Mutex::new(FieldCounts::default()));

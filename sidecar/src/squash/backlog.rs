@@ -11,6 +11,7 @@ use crate::topics::groups::{Lag, date, lags, observe};
 pub(super) async fn refuse_older_than(cluster: &Cluster, time: Timestamp) -> anyhow::Result<()> {
     let events = &cluster.config.events;
     let seen = observe(cluster, None).await?;
+    seen.cluster.topic(&events.topic)?;
     let mut lags = lags(&seen, None);
     // The group of a consumer that is paused has no tables.
     lags.retain(|lag| lag.topic == events.topic && (!lag.tables.is_empty() || lag.group == events.group));

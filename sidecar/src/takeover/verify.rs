@@ -54,7 +54,7 @@ pub(super) async fn verify(
     let cluster = takeover.cluster;
     let (config, client) = (&cluster.config, cluster.kafka()?);
     let (topic, group) = (&config.events.topic, &config.events.group);
-    let count = client.cluster().await?.topics.get(topic).map_or(0, |layout| layout.partitions.len());
+    let count = client.cluster().await?.topic(topic)?.partitions.len();
     let partitions = (0..).take(count);
     let places: BTreeSet<TopicPartition> =
         partitions.map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();

@@ -14,7 +14,13 @@ enum Resource {
 }
 
 /// Returns the missing right and the command that gives it; `None` if the error is another one.
-pub(in crate::kafka) fn denial(brokers: &Brokers, task: &str, error: &LibraryError) -> Option<String> {
+/// `named` is the topic or group of the request, if it has one.
+pub(in crate::kafka) fn denial(
+    brokers: &Brokers,
+    task: &str,
+    named: Option<&str>,
+    error: &LibraryError,
+) -> Option<String> {
     let denied = match error_code(error)? {
         RDKafkaErrorCode::TopicAuthorizationFailed => Resource::Topic,
         RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group,
@@ -23,19 +29,21 @@ pub(in crate::kafka) fn denial(brokers: &Brokers, task: &str, error: &LibraryErr
     };
     let operation = match (task, denied) {
         ("describe the configs of topics", _) => "DescribeConfigs",
-        ("commit a group's offsets", Resource::Group) => "Read",
+        ("commit a group's offsets", _) => "Read",
         (
             "read a topic to its end" | "read a topic's newest messages" | "read a message of each partition",
             _,
         ) => "Read",
         _ => "Describe",
     };
-    let (resource, option) = match denied {
-        Resource::Topic => ("the topic", "--topic TOPIC"),
-        Resource::Group => ("the group", "--group GROUP"),
-        Resource::Cluster => ("the cluster", "--cluster"),
+    let (resource, option) = match (denied, named) {
+        (Resource::Topic, Some(topic)) => (format!("topic {topic}"), format!("--topic {topic}")),
+        (Resource::Group, Some(group)) => (format!("group {group}"), format!("--group {group}")),
+        (Resource::Topic, None) => ("the topic".to_owned(), "--topic TOPIC".to_owned()),
+        (Resource::Group, None) => ("the group".to_owned(), "--group GROUP".to_owned()),
+        (Resource::Cluster, _) => ("the cluster".to_owned(), "--cluster".to_owned()),
     };
-    Some(format!("this user needs {operation} on {resource}: {}", command(brokers, operation, option)))
+    Some(format!("this user needs {operation} on {resource}: {}", command(brokers, operation, &option)))
 }
 
 /// The library's code in an error. The crate leaves it out for admin requests.

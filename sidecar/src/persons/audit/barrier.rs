@@ -103,10 +103,10 @@ impl Barrier<'_> {
     }
 
     async fn places(&self) -> anyhow::Result<BTreeSet<TopicPartition>> {
-        let topics = self.cluster.kafka()?.cluster().await?.topics;
+        let there = self.cluster.kafka()?.cluster().await?;
         let mut places = BTreeSet::new();
         for topic in [&self.source.persons.topic, &self.source.persons.distinct_id_topic] {
-            let partitions = topics.get(topic).map_or(0, |layout| layout.partitions.len());
+            let partitions = there.topic(topic)?.partitions.len();
             places.extend(
                 (0..).take(partitions).map(|partition| TopicPartition { topic: topic.clone(), partition }),
             );

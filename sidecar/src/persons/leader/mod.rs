@@ -247,15 +247,11 @@ impl Leader<'_> {
     }
 
     async fn topics(&self, client: &Client) -> anyhow::Result<()> {
-        let there = client.cluster().await?.topics;
-        let wanted = [&self.source.persons.topic, &self.source.persons.distinct_id_topic];
-        let missing = wanted.into_iter().find(|topic| !there.contains_key(*topic));
-        match missing {
-            None => Ok(()),
-            Some(topic) => {
-                bail!("kafka has no topic {topic}: add it to topics.toml, and run posthouse topics apply")
-            }
+        let there = client.cluster().await?;
+        for topic in [&self.source.persons.topic, &self.source.persons.distinct_id_topic] {
+            there.topic(topic)?;
         }
+        Ok(())
     }
 
     /// Fails if another producer writes persons. Returns the offset per topic partition up to which

@@ -49,8 +49,11 @@ impl Requirement {
         let (state, found) = match partitions {
             Some(count) => (RequirementState::Ok, format!("{count} partitions")),
             None => {
-                let next = "add it to topics.toml, and run posthouse topics apply";
-                (RequirementState::Missing, format!("does not exist: {next}"))
+                let next = "add it to topics.toml, and run posthouse topics apply, or give Describe on it";
+                (
+                    RequirementState::Missing,
+                    format!("does not exist, or this user may not describe it: {next}"),
+                )
             }
         };
         Self { subject: format!("{TOPIC}{topic}"), state, found, fix: Vec::new() }

@@ -217,7 +217,7 @@ fn refused(change: &TopicChange, refusal: &Refusal) -> StepOutcome {
 /// The operation on the topic that Kafka's authorizer requires, and an alternative to it.
 fn right(change: &TopicChange) -> (&'static str, &'static str) {
     match change {
-        TopicChange::Create(_) => ("Create", " or on the cluster"),
+        TopicChange::Create(_) => ("Create", " or on the cluster, or Describe on it if it exists"),
         TopicChange::AddPartitions { .. } => ("Alter", ""),
         TopicChange::SetConfig { .. } | TopicChange::ResetConfig { .. } => ("AlterConfigs", ""),
         TopicChange::Delete { .. } => ("Delete", ""),
@@ -236,7 +236,11 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [AppliedStep]) -> Re
         if Instant::now() >= deadline {
             for index in hidden {
                 let seconds = VISIBLE_LIMIT.as_secs();
-                let reason = format!("done, but no broker shows it after {seconds} s: see the brokers' logs");
+                let topic = outcomes[index].step.change.topic();
+                let reason = format!(
+                    "done, but no broker shows it after {seconds} s: see whether this user has Describe on topic \
+                     {topic}, and the brokers' logs"
+                );
                 outcomes[index].outcome = StepOutcome::Failed { reason };
             }
             return Ok(());
