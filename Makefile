@@ -48,7 +48,7 @@ it: tools java ## integration tests on real servers; TEST=prefix selects some
 
 bench: tools java ## benchmarks against peers, reports in target/bench; BENCH=prefix selects some
 	cargo build --release --workspace
-	cargo bench --package posthouse-tests --bench bench -- $(BENCH)
+	cargo bench --workspace --bench bench -- $(BENCH)
 
 torture: tools java ## long kill tests, reports in target/torture; TEST=prefix ROUNDS=30 SEED=number
 	cargo build --release --workspace

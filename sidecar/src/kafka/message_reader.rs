@@ -105,32 +105,45 @@ impl MessageReader {
     /// Waits up to `idle` for a message, and then up to `gather` for further ones.
     ///
     /// # Errors
-    /// [`MessagesGone`] after a retention or a new topic of the same name.
+    /// [`MessagesGone`] after a retention or a new topic of the same name, and
+    /// [`KafkaError::Denied`] if this user may not read the topic.
     pub(crate) async fn arrived(
         &mut self,
         idle: Duration,
         gather: Duration,
-    ) -> Result<ArrivedMessages, MessagesGone> {
-        let (consumer, topic, mut next) = (self.consumer.clone(), self.topic.clone(), self.next.clone());
+    ) -> anyhow::Result<ArrivedMessages> {
+        const TASK: &str = "read a topic";
+        let (consumer, mut next) = (self.consumer.clone(), self.next.clone());
         let read = tokio::task::spawn_blocking(span::in_current(move || {
             let read = read(&consumer, &mut next, idle, gather);
             consumer.context().renew(consumer.client().native_ptr());
-            read.map(|arrived| (arrived, next)).ok_or(MessagesGone { topic })
+            read.map(|arrived| (arrived, next))
         }));
-        let gone = || MessagesGone { topic: self.topic.clone() };
-        let (arrived, next) = read.await.map_err(|_| gone())??;
-        self.next = next;
-        Ok(arrived)
+        match read.await.map_err(|_| KafkaError::Task(TASK))? {
+            Ok((arrived, next)) => {
+                self.next = next;
+                Ok(arrived)
+            }
+            Err(source)
+                if source.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+            {
+                Err(self.client.failed(TASK, Some(&self.topic), source).await.into())
+            }
+            Err(_) => Err(MessagesGone { topic: self.topic.clone() }.into()),
+        }
     }
 }
 
-/// Reads what arrives, and moves the offsets. `None` if an offset is out of the topic's range.
+/// Reads what arrives, and moves the offsets.
+///
+/// # Errors
+/// Fails if an offset is out of the topic's range, or if this user may not read it.
 fn read(
     consumer: &BaseConsumer<LibraryContext>,
     next: &mut [i64],
     idle: Duration,
     gather: Duration,
-) -> Option<ArrivedMessages> {
+) -> Result<ArrivedMessages, LibraryError> {
     let mut arrived = ArrivedMessages::default();
     let mut deadline = Instant::now() + idle;
     while arrived.payloads.len() < MAX_MESSAGES && arrived.bytes < MAX_BYTES {
@@ -152,11 +165,15 @@ fn read(
                 arrived.payloads.push(payload);
             }
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return None,
+                Some(
+                    RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ) => return Err(error),
                 // The library retries by itself, and a look at the ends names the fault.
                 _ => tracing::debug!(error = %error, "message can't be read"),
             },
         }
     }
-    Some(arrived)
+    Ok(arrived)
 }
