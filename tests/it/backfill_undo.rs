@@ -473,9 +473,11 @@ fn a_file_that_was_undone_before_its_load_began_is_loaded_once(site: &mut Site<'
     ))?;
     std::fs::rename(folder.path().join("b.parquet"), &bad)?;
     write(site, &folder.path().join("b.parquet"), 7, ROWS, "0")?;
-    let loading = |rejects| {
+    let quarantine = site.folder().join("quarantine").display().to_string();
+    let loading = |rejects: &str| {
         let mut arguments = loading(folder.path());
-        arguments.extend(["--slice", "1", "--max-rejects", rejects].map(str::to_owned));
+        let more = ["--slice", "1", "--max-rejects", rejects, "--quarantine", &quarantine];
+        arguments.extend(more.map(str::to_owned));
         site.posthouse(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     };
     refused(&loading("0")?, "rejected")?;
