@@ -13,8 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Hmac;
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_acls_request::AclCreation;
-use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::{AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest};
+use kafka_protocol::messages::{AlterUserScramCredentialsRequest, CreateAclsRequest};
 use kafka_protocol::protocol::StrBytes;
 use posthouse::parts::{Connection, WireAccess};
 use posthouse_tests::daemon::Daemon;
@@ -36,11 +35,10 @@ use crate::produce::{consumed, produce};
 
 tests! {
     Own secure_kafka_carries_topics_persons_and_events_and_names_each_fault,
-    Own secure_kafka_users_need_the_documented_rights_and_no_more,
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Has all rights in the first test, and single ones in the second.
+/// Has all rights.
 const OPERATOR: User = User { name: "operator", password: "operator-secret" };
 /// The nodes' user.
 const NODE: User = User { name: "node", password: "node-secret" };
@@ -51,13 +49,6 @@ mod acl {
     pub(super) const GROUP: i8 = 3;
     pub(super) const CLUSTER: i8 = 4;
     pub(super) const ALL: i8 = 2;
-    pub(super) const READ: i8 = 3;
-    pub(super) const WRITE: i8 = 4;
-    pub(super) const CREATE: i8 = 5;
-    pub(super) const ALTER: i8 = 7;
-    pub(super) const DESCRIBE: i8 = 8;
-    pub(super) const DESCRIBE_CONFIGS: i8 = 10;
-    pub(super) const ALTER_CONFIGS: i8 = 11;
     pub(super) const LITERAL: i8 = 3;
     pub(super) const ALLOW: i8 = 3;
     pub(super) const SCRAM_SHA_512: i8 = 2;
@@ -145,24 +136,6 @@ impl Secured {
         let request = CreateAclsRequest::default().with_creations(vec![rule]);
         let results = self.open()?.ask(3, &request)?.results;
         ensure!(results.len() == 1 && results[0].error_code == 0, "{results:?}");
-        Ok(())
-    }
-
-    /// Takes a right back.
-    fn deny(&self, user: &str, kind: i8, resource: &str, operation: i8) -> anyhow::Result<()> {
-        let filter = DeleteAclsFilter::default()
-            .with_resource_type_filter(kind)
-            .with_resource_name_filter(Some(resource.to_owned().into()))
-            .with_pattern_type_filter(acl::LITERAL)
-            .with_principal_filter(Some(format!("User:{user}").into()))
-            .with_host_filter(None)
-            .with_operation(operation)
-            .with_permission_type(acl::ALLOW);
-        let request = DeleteAclsRequest::default().with_filters(vec![filter]);
-        let results = self.open()?.ask(3, &request)?.filter_results;
-        ensure!(results.iter().all(|result| result.error_code == 0), "{results:?}");
-        let removed: usize = results.iter().map(|result| result.matching_acls.len()).sum();
-        ensure!(removed == 1, "{removed} rules were removed");
         Ok(())
     }
 
@@ -301,7 +274,7 @@ fn events_arrive(secured: &Secured, site: &mut Site<'_>) -> anyhow::Result<()> {
     ensure!(!format!("{plan}").contains(OPERATOR.password), "{plan}");
     // WHEN it is applied THEN events arrive over SASL_SSL, and the note has gone
     site.must(&["schema", "apply"])?;
-    flow(site, 0)?;
+    flow(site)?;
     let check = site.must(&["schema", "check"])?;
     ensure!(!check.stdout.contains("security_protocol"), "{check}");
     let definition = site.query("SHOW CREATE TABLE {db}.kafka_events")?;
@@ -310,14 +283,14 @@ fn events_arrive(secured: &Secured, site: &mut Site<'_>) -> anyhow::Result<()> {
 }
 
 /// Produces events, and waits until they are stored.
-fn flow(site: &Site<'_>, begin: usize) -> anyhow::Result<()> {
+fn flow(site: &Site<'_>) -> anyhow::Result<()> {
     let events: Vec<String> =
-        (begin..begin + 20).map(|number| serde_json::Value::Object(event(number)).to_string()).collect();
+        (0..20).map(|number| serde_json::Value::Object(event(number)).to_string()).collect();
     let events: Vec<Option<&[u8]>> = events.iter().map(|event| Some(event.as_bytes())).collect();
     produce(site, &events)?;
     consumed(site)?;
     let stored = site.stored()?;
-    ensure!(stored.rows == begin as u64 + 20, "{stored:?} from {begin}");
+    ensure!(stored.rows == 20, "{stored:?}");
     Ok(())
 }
 
@@ -423,71 +396,4 @@ fn a_new_password_is_used_without_a_restart(secured: &Secured, site: &mut Site<'
     let log = daemon.log()?;
     ensure!(!log.contains("rotated-secret"), "the password is logged");
     Ok(())
-}
-
-fn secure_kafka_users_need_the_documented_rights_and_no_more() -> anyhow::Result<()> {
-    let secured = Secured::start()?;
-    secured.allow_all(NODE.name)?;
-    let site = &mut Site::new(&secured.stack, "secure_rights")?;
-    secured.connect_by(site, "SCRAM-SHA-256")?;
-    let name = site.name().to_owned();
-    // WHEN a user has no right THEN topics are hidden, and the plan is not clean
-    let plan = site.posthouse(&["topics", "plan"])?;
-    ensure!(plan.code == 3, "{plan}");
-    // WHEN it applies THEN the missing rights are named one after the other
-    let missing = [
-        (acl::GROUP, "posthouse-topics", acl::READ, "needs Read on group posthouse-topics"),
-        (acl::TOPIC, "__consumer_offsets", acl::DESCRIBE, "Describe on topic __consumer_offsets"),
-        (acl::TOPIC, name.as_str(), acl::CREATE, "Create on topic"),
-    ];
-    for (kind, resource, operation, said) in missing {
-        let apply = site.posthouse(&["topics", "apply"])?;
-        ensure!(apply.code == 1 && format!("{apply}").contains(said), "{said}: {apply}");
-        secured.allow(OPERATOR.name, kind, resource, operation)?;
-    }
-    secured.allow(OPERATOR.name, acl::TOPIC, &name, acl::DESCRIBE)?;
-    secured.allow(OPERATOR.name, acl::TOPIC, &name, acl::DESCRIBE_CONFIGS)?;
-    eventually(site, &["topics", "apply"], |apply| apply.code == 0)?;
-    // WHEN partitions and configs change THEN these rights are named too
-    let text = "partitions = 6\nreplication_factor = 1\nconfig = { \"retention.ms\" = 3600000 }\n";
-    write_topics(site, &format!("[topics.{name}]\n{text}"))?;
-    for (operation, said) in
-        [(acl::ALTER, "needs the right Alter on"), (acl::ALTER_CONFIGS, "needs the right AlterConfigs on")]
-    {
-        // The second step of a topic waits for its first.
-        eventually(site, &["topics", "apply"], |apply| apply.code == 1 && format!("{apply}").contains(said))?;
-        secured.allow(OPERATOR.name, acl::TOPIC, &name, operation)?;
-    }
-    eventually(site, &["topics", "apply"], |apply| apply.code == 0)?;
-    site.must(&["topics", "plan"])?;
-    // WHEN the rights of a verb are taken back THEN it is refused with the command that gives it
-    // AlterConfigs implies it.
-    for operation in [acl::DESCRIBE_CONFIGS, acl::ALTER_CONFIGS] {
-        secured.deny(OPERATOR.name, acl::TOPIC, &name, operation)?;
-    }
-    let command = format!("--allow-principal User:{} --operation DescribeConfigs", OPERATOR.name);
-    eventually(site, &["topics", "plan"], |plan| plan.code == 1 && plan.stderr.contains(&command))?;
-    secured.allow(OPERATOR.name, acl::TOPIC, &name, acl::DESCRIBE_CONFIGS)?;
-    // WHEN groups are listed THEN each group needs Describe, or the cluster does
-    secured.allow(OPERATOR.name, acl::CLUSTER, "kafka-cluster", acl::DESCRIBE)?;
-    eventually(site, &["topics", "groups"], |groups| groups.code == 0)?;
-    // The rights of the schema's lock, and of reading the topic's groups.
-    let lock = "posthouse-schema-secure_rights";
-    let refused = site.posthouse(&["schema", "apply"])?;
-    ensure!(refused.code == 1 && refused.stderr.contains("needs Read on group"), "{refused}");
-    let named = refused.stderr.split("needs Read on group ").nth(1).and_then(|text| text.split(' ').next());
-    secured.allow(OPERATOR.name, acl::GROUP, named.unwrap_or(lock), acl::READ)?;
-    eventually(site, &["schema", "apply"], |apply| apply.code == 0)?;
-    flow(site, 0)?;
-    // Persons are written with Write alone, beside Describe.
-    secured.allow(OPERATOR.name, acl::TOPIC, &name, acl::WRITE)
-}
-
-/// Runs a verb until its outcome is as wanted, because brokers learn of rights in the background.
-fn eventually(site: &Site<'_>, verb: &[&str], is: impl Fn(&Outcome) -> bool) -> anyhow::Result<()> {
-    wait_until(&verb.join(" "), LIMIT, || match site.posthouse(verb) {
-        Ok(outcome) if is(&outcome) => ControlFlow::Break(Ok(())),
-        Ok(outcome) => ControlFlow::Continue(anyhow!("{outcome}")),
-        Err(error) => ControlFlow::Break(Err(error)),
-    })
 }
