@@ -67,12 +67,19 @@ fn main() -> anyhow::Result<()> {
         "no figure begins with {:?}: name one of {all}, or how some begin",
         wanted.0
     );
-    let mut reports = Vec::new();
-    for (_, run) in benches.iter().filter(|(figures, _)| !figures.is_empty()) {
-        reports.extend(run(&wanted)?);
-    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    reports.iter().try_for_each(|report| report.write(&folder))?;
+    let (mut reports, mut faults) = (Vec::new(), Vec::new());
+    for (figures, run) in benches.iter().filter(|(figures, _)| !figures.is_empty()) {
+        // The figures of others are kept.
+        match run(&wanted) {
+            Ok(measured) => {
+                measured.iter().try_for_each(|report| report.write(&folder))?;
+                reports.extend(measured);
+            }
+            Err(error) => faults.push(format!("{}: {error:#}", figures.join(", "))),
+        }
+    }
     report::print(&reports);
+    ensure!(faults.is_empty(), "not measured: {}", faults.join("\n"));
     Ok(())
 }

@@ -136,7 +136,7 @@ fn measure(
         let one = Rounds::run(site, &Door::ALL, least, |door| door.count(Rows::All, 1))?;
         details["one_thread"] = one.details();
     } else {
-        details["first_query"] = first_query(site, scale.divided().events)?;
+        details["first_query"] = first_query(site, scale)?;
     }
     Ok((rounds, details))
 }

@@ -18,7 +18,7 @@ const FIELD: Argument = Argument { name: "field", data_type: Type::String };
 
 const BAD_INDEX: &str = "A missing, damaged or foreign index fails the query. The error names the file.";
 const INSTEAD: &str = "A JOIN with the view person_distinct_ids needs no index. A HASHED dictionary on a stored key is \
-    faster up to some millions of ids, and is loaded whole again at every refresh; see the end of this page.";
+    faster, and is loaded whole again at every refresh; see the end of this page.";
 
 pub(super) static PERSON_OF: Function = Function {
     name: "personOf",

@@ -31,7 +31,10 @@ pub(in crate::kafka) fn denial(
         ("describe the configs of topics", _) => "DescribeConfigs",
         ("commit a group's offsets", _) => "Read",
         (
-            "read a topic" | "read a topic to its end" | "read a topic's newest messages" | "read a message of each partition",
+            "read a topic"
+            | "read a topic to its end"
+            | "read a topic's newest messages"
+            | "read a message of each partition",
             _,
         ) => "Read",
         _ => "Describe",
