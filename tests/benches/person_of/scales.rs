@@ -1,9 +1,9 @@
 //! Figures of two scales: a million and ten million distinct ids.
 
-use std::thread;
+use std::{fs, thread};
 
 use anyhow::ensure;
-use posthouse_tests::site::Site;
+use posthouse_tests::site::{Site, binary};
 use posthouse_tests::stack::{Progress, Stack, StackSpec};
 use serde_json::{Value, json};
 
@@ -95,6 +95,7 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {
     let mut site = Site::new(&stack, "person_of")?;
     site.with_persons()?.apply()?;
     site.must(&["udf", "install"])?;
+    install_noop(&stack)?;
     let threads = thread::available_parallelism()?.get();
     let (mut reports, mut teams) = (Vec::new(), Vec::new());
     for scale in [ONE_MILLION, TEN_MILLION] {
@@ -117,6 +118,16 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {
     }
     reports.extend(worst(teams));
     Ok(reports)
+}
+
+/// Installs the function that answers zeros next to ours.
+fn install_noop(stack: &Stack) -> anyhow::Result<()> {
+    const NOOP: &str = include_str!("../../fixtures/udf/noop_person.xml");
+    let node = &stack.nodes()[0];
+    fs::copy(binary("noop-udf")?, node.user_scripts().join("noop-udf"))?;
+    fs::write(node.functions_xml().with_file_name("noop_functions.xml"), NOOP)?;
+    node.query("SYSTEM RELOAD FUNCTIONS")?;
+    Ok(())
 }
 
 /// Runs all doors over all events of a scale.

@@ -1,7 +1,8 @@
-//! `noop` function: reads the input of `shardKey` and answers zeros.
+//! Functions that read the input of `shardKey` or `personOfKey`, and answer zeros.
 //!
-//! It measures the cost of the pipes and the format alone.
+//! They measure the cost of the pipes and the format alone.
 
+use anyhow::bail;
 use posthouse_udf::functions::{Argument, Function, Reads, Type};
 use posthouse_udf::process::pipes;
 use posthouse_udf::serve::serve;
@@ -24,7 +25,29 @@ static NOOP: Function = Function {
     },
 };
 
+static NOOP_PERSON: Function = Function {
+    name: "noopPerson",
+    arguments: &[Argument { name: "person_key", data_type: Type::UInt64 }],
+    returns: Type::Uuid,
+    doc: "The zero UUID.",
+    bad_input: "None.",
+    instead: "The zero UUID.",
+    examples: &[],
+    reads: Reads::Arguments,
+    rule: |block, answer| {
+        for _ in block.packed::<8>(0)?.iter() {
+            answer.push_uuid([0; 16]);
+        }
+        Ok(block.whole())
+    },
+};
+
 fn main() -> anyhow::Result<()> {
+    let function = match std::env::args().nth(1).as_deref() {
+        None => &NOOP,
+        Some("person") => &NOOP_PERSON,
+        Some(other) => bail!("no function {other}: give person, or nothing"),
+    };
     let (input, output) = pipes(|| false)?;
-    Ok(serve(&NOOP, input, output)?)
+    Ok(serve(function, input, output)?)
 }
