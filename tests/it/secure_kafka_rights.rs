@@ -325,19 +325,21 @@ fn secure_kafka_each_command_works_with_its_rights_and_names_a_missing_one() -> 
         let begin = Instant::now();
         let outcome = Run { site: &mut site, persons: &person_db, number, user: *user }.command(row.name)?;
         eprintln!("secure_kafka_rights: {}: {:.1} s", user.name, begin.elapsed().as_secs_f64());
-        let text = format!("{}: {outcome}", user.name);
+        let text = outcome.to_string();
         let is_well = match (lacks, loss) {
             // THEN a missing right is named, with the command that gives it
             (Some(lacks), None) => {
                 let (operation, resource) = lacks.split_once(" on ").context("a right")?;
-                let resource = resource.split_once(' ').map_or("", |(_, name)| name);
-                outcome.code != 0 && text.contains(operation) && text.contains(&named(resource, user.name))
+                let (kind, name) = resource.split_once(' ').context("a kind and a name")?;
+                let resource = format!("{kind} {}", named(name, user.name));
+                outcome.code != 0
+                    && [operation, &resource, "kafka-acls"].iter().all(|part| text.contains(part))
             }
             // and with all rights it works, also without those that tell more
             (None, _) | (_, Some(_)) => matches!(outcome.code, 0 | 3),
         };
         if !is_well {
-            faults.push(format!("without {}: {text}", lacks.unwrap_or("any lack")));
+            faults.push(format!("{} lacks {}: {text}", user.name, lacks.unwrap_or("nothing")));
         }
     }
     ensure!(faults.is_empty(), "{}", faults.join("\n"));

@@ -238,8 +238,8 @@ async fn wait_until_visible(client: &Client, outcomes: &mut [AppliedStep]) -> Re
                 let seconds = VISIBLE_LIMIT.as_secs();
                 let topic = outcomes[index].step.change.topic();
                 let reason = format!(
-                    "done, but no broker shows it after {seconds} s: see whether this user has Describe on topic \
-                     {topic}, and the brokers' logs"
+                    "done, but no broker shows it after {seconds} s: see the brokers' logs, or give this user Describe \
+                     on topic {topic}: kafka-acls --add --allow-principal User:NAME --operation Describe --topic {topic}"
                 );
                 outcomes[index].outcome = StepOutcome::Failed { reason };
             }
