@@ -37,6 +37,7 @@ files![
     "backfill/bundle_files.sql",
     "backfill/cancellations.sql",
     "backfill/cell_hash.sql",
+    "backfill/claimed_bundles.sql",
     "backfill/file_set.sql",
     "backfill/files_columns.sql",
     "backfill/insert_block.sql",

@@ -22,6 +22,7 @@ tests! {
     Shared a_bundle_that_was_begun_is_finished_with_all_of_its_files,
     Shared a_bundle_that_another_load_has_overtaken_holds_no_file,
     Shared a_chain_of_overtaken_bundles_loads_every_row_once,
+    Shared runs_that_begin_at_once_with_other_bundles_load_every_row_once,
     Shared files_are_bundled_by_the_values_of_their_paths_and_found_again,
     Shared some_files_of_a_bundle_are_proven_after_merges,
     Shared rejected_rows_of_small_files_name_their_file,
@@ -228,20 +229,9 @@ fn a_chain_of_overtaken_bundles_loads_every_row_once(site: &mut Site<'_>) -> any
     // GIVEN four small files in a store, and two loads that share one of them. Both have looked at
     // the empty ledger, and wait for footers.
     site.apply()?;
-    let (folder, server) = (tempfile::tempdir()?, S3Server::start(Readers::Signed)?);
-    let history = History {
-        rows: ROWS,
-        files: Files::Equal(4),
-        row_group: 1_000,
-        days: 10,
-        until: UNTIL,
-        people: 500,
-        seed: seed(site.name())?,
-    };
-    for (path, key) in history.write(folder.path())?.iter().zip(["a", "b", "c", "d"]) {
-        server.put("exports", &format!("{key}.parquet"), &std::fs::read(path)?)?;
-    }
+    let server = S3Server::start(Readers::Signed)?;
     let [a, b, c, d] = ["a", "b", "c", "d"].map(|key| format!("{key}.parquet"));
+    store_files(site, &server, &[a.clone(), b.clone(), c.clone(), d.clone()])?;
     server.hold(&c);
     server.hold(&d);
     let second = start(site, &server, [&b, &c])?;
@@ -265,6 +255,85 @@ fn a_chain_of_overtaken_bundles_loads_every_row_once(site: &mut Site<'_>) -> any
     ensure!(site.query("SELECT uniqExact(file) FROM {db}.backfill_files")? == "3", "no overtaken bundle");
     // WHEN any of them is repeated THEN it stores no row
     for keys in [[&b, &c], [&c, &d], [&a, &d]] {
+        let (is_loaded, log) = end(start(site, &server, keys.map(String::as_str))?)?;
+        ensure!(is_loaded, "{keys:?}: {log}");
+    }
+    has_rows(site, ROWS)
+}
+
+/// Writes files of equal size to a store, with these keys.
+fn store_files(site: &Site<'_>, server: &S3Server, keys: &[String]) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let history = History {
+        rows: ROWS,
+        files: Files::Equal(keys.len()),
+        row_group: 1_000,
+        days: 10,
+        until: UNTIL,
+        people: 500,
+        seed: seed(site.name())?,
+    };
+    for (path, key) in history.write(folder.path())?.iter().zip(keys) {
+        server.put("exports", key, &std::fs::read(path)?)?;
+    }
+    Ok(())
+}
+
+/// Lets each node wait for three seconds before it stores a row of the table, until
+/// [`store_at_once`]. Inserts that run by then wait to their end.
+fn store_late(site: &Site<'_>, table: &str) -> anyhow::Result<()> {
+    everywhere(site, &format!("ALTER TABLE {{db}}.{table} ADD CONSTRAINT late CHECK sleepEachRow(3) = 0"))
+}
+
+fn store_at_once(site: &Site<'_>, table: &str) -> anyhow::Result<()> {
+    everywhere(site, &format!("ALTER TABLE {{db}}.{table} DROP CONSTRAINT late"))
+}
+
+fn runs_that_begin_at_once_with_other_bundles_load_every_row_once(
+    site: &mut Site<'_>,
+) -> anyhow::Result<()> {
+    // GIVEN three small files in a store, and a load of the last two that has looked at the empty
+    // ledger
+    site.apply()?;
+    let server = S3Server::start(Readers::Signed)?;
+    let [a, b, c] = ["a", "b", "c"].map(|key| format!("{key}.parquet"));
+    store_files(site, &server, &[a.clone(), b.clone(), c.clone()])?;
+    server.hold(&c);
+    let second = start(site, &server, [&b, &c])?;
+    is_held(&server, &c, 1)?;
+    // GIVEN a load of the first two, whose record is on its way to the ledger
+    store_late(site, "sharded_backfill_files")?;
+    let first = start(site, &server, [&a, &b])?;
+    let recorded = "SELECT count() FROM {db}.backfill_files";
+    let last_is_sent = || -> anyhow::Result<bool> {
+        let mut inserts = 0;
+        for node in 0..site.stack.nodes().len() {
+            let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%{db}.backfill_files%'";
+            inserts += site.query_on(node, running)?.parse::<u64>()?;
+        }
+        Ok(site.query(recorded)? == "1" && inserts > 0)
+    };
+    wait_until("the record of the last file", Duration::from_secs(60), || match last_is_sent() {
+        Ok(true) => ControlFlow::Break(Ok(())),
+        Ok(false) => ControlFlow::Continue(anyhow!("{:?} recorded", site.query(recorded))),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
+    store_at_once(site, "sharded_backfill_files")?;
+    // WHEN the second load goes on, and does not see the first one
+    store_late(site, "sharded_backfill_ledger")?;
+    server.release(&c);
+    site.answers(recorded, "4", Duration::from_secs(60))?;
+    store_at_once(site, "sharded_backfill_ledger")?;
+    // THEN no row is stored twice, and a load that stores none says why
+    let ended = [end(first)?, end(second)?];
+    ensure!(ended.iter().any(|(is_loaded, _)| !is_loaded), "both loads have gone on: {ended:?}");
+    for (_, log) in ended.iter().filter(|(is_loaded, _)| !is_loaded) {
+        ensure!(log.contains("has just started it with other weights, slices or files"), "{log}");
+    }
+    let twice = "SELECT count() - uniqExact(uuid) FROM {db}.events";
+    ensure!(site.query(twice)? == "0", "rows were stored twice");
+    // WHEN both are repeated THEN each row is stored once
+    for keys in [[&a, &b], [&b, &c], [&a, &c]] {
         let (is_loaded, log) = end(start(site, &server, keys.map(String::as_str))?)?;
         ensure!(is_loaded, "{keys:?}: {log}");
     }

@@ -22,6 +22,7 @@ tests! {
     Shared an_undo_beside_two_watches_names_stopped_merges_and_its_files_are_loaded_again,
     Shared files_below_a_marker_are_loaded_and_a_later_one_waits,
     Shared small_files_are_gathered_and_loaded_as_one_despite_a_kill,
+    Shared two_watches_that_gather_small_files_load_every_row_once,
 }
 
 /// 2026-03-15 00:00:00 UTC in µs.
@@ -84,7 +85,7 @@ fn copy(paths: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
 }
 
 /// The number of units that loads have begun.
-const UNITS: &str = "SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE state = 'begun'";
+const UNITS: &str = "SELECT uniqExact(unit) FROM {db}.backfill_ledger WHERE state = 'begun' AND unit != ''";
 
 fn has_units(site: &Site<'_>, units: usize) -> anyhow::Result<()> {
     let begun = site.query(UNITS)?;
@@ -337,7 +338,7 @@ fn small_files_are_gathered_and_loaded_as_one_despite_a_kill(site: &mut Site<'_>
     let watch = watch_with(site, &folder, &options)?;
     // WHEN files appear, and it is killed once their load has begun
     copy(&sources, folder.path())?;
-    site.answers("SELECT count() > 0 FROM {db}.backfill_ledger WHERE state = 'begun'", "1", LIMIT)?;
+    site.answers("SELECT count() > 0 FROM {db}.backfill_ledger WHERE state = 'begun' AND unit != ''", "1", LIMIT)?;
     kill_process(watch.pid(), Signal::KILL)?;
     drop(watch);
     // THEN another one finishes it, each row is stored once, and all of them in one unit
@@ -347,4 +348,24 @@ fn small_files_are_gathered_and_loaded_as_one_despite_a_kill(site: &mut Site<'_>
     has_units(site, 1)?;
     ensure!(watch.end()? == 0);
     Ok(())
+}
+
+fn two_watches_that_gather_small_files_load_every_row_once(site: &mut Site<'_>) -> anyhow::Result<()> {
+    // GIVEN two watches of the same folder that gather files
+    let folder = prepare(site)?;
+    let (_elsewhere, sources) = files(site, "a", 60, 6_000)?;
+    let options = ["--gather", "1s"];
+    let watches = [watch_with(site, &folder, &options)?, watch_with(site, &folder, &options)?];
+    // WHEN files appear one by one, so that the watches gather different ones
+    for (number, source) in sources.iter().enumerate() {
+        std::fs::copy(source, folder.path().join(format!("{number:02}.parquet")))?;
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    // THEN each row is stored once
+    stored(site, 6_000)?;
+    for watch in watches {
+        watch.wait("posthouse_watch_waiting_files", |files| files == 0)?;
+        ensure!(watch.end()? == 0);
+    }
+    stored(site, 6_000)
 }

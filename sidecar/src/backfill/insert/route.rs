@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use posthouse_udf::shard::Weights;
 use serde::{Deserialize, Serialize};
 
+use crate::backfill::ledger::LedgerError;
 use crate::cluster::Cluster;
 use crate::node::{Node, NodeError, NodesError};
 use crate::schema::{ClusterError, cluster_differences};
@@ -143,7 +144,7 @@ impl Route {
 }
 
 /// Waits until these replicas have every acknowledged change of a replicated table.
-pub(crate) async fn settle(database: &str, nodes: &[Node], table: &str) -> anyhow::Result<()> {
+pub(crate) async fn settle(database: &str, nodes: &[Node], table: &str) -> Result<(), LedgerError> {
     let sql = sql::render("backfill/sync_replica.sql", minijinja::context! { database, table })?;
     for node in nodes {
         node.execute(&sql).await?;

@@ -44,11 +44,15 @@ impl Known {
     fn of(rows: Vec<LedgerRow>) -> Self {
         let mut known = Self::default();
         for LedgerRow { file, unit, shard, state, slice, month, rejected } in rows {
+            if unit.is_empty() {
+                // Other records without a unit are claims.
+                known.is_undone |= ["undoing", "undone"].contains(&state.as_str());
+                continue;
+            }
             if ["begun", "stored", "done"].contains(&state.as_str()) {
                 known.begun_files.insert(file);
             }
             match state.as_str() {
-                "undoing" | "undone" if unit.is_empty() => known.is_undone = true,
                 "begun" => _ = known.begun.insert(unit),
                 "stored" => _ = known.stored.insert((unit, shard, slice, month)),
                 "done" => {
@@ -139,5 +143,6 @@ mod tests {
         assert!(known.is_stored("a", 1, 7, 202_501) && !known.is_stored("b", 1, 7, 202_501));
         assert_eq!((known.rejected("a"), known.rejected("c")), (1, 0));
         assert!(!known.is_undone() && Known::of(vec![row("", 1, "undoing", 0)]).is_undone());
+        assert_eq!(Known::of(vec![row("", 1, "begun", 0), row("", 1, "done", 0)]), Known::default());
     }
 }

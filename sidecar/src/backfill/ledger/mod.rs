@@ -2,11 +2,13 @@
 //!
 //! The ledger records files, units, and the blocks that each shard has acknowledged.
 
+mod claim;
 mod jobs;
 mod known;
 mod known_files;
 mod record;
 
+pub(crate) use self::claim::{Claim, claimed_bundles};
 pub(crate) use self::jobs::{Job, JobFile, cancel, cancellations, job_files, jobs, note};
 pub(crate) use self::known::{Known, known_unit, known_units};
 pub(crate) use self::known_files::{

@@ -337,6 +337,15 @@ pub(crate) async fn confirm(database: &str, route: &Route, plan: &LoadPlan) -> a
 #[error("{0}")]
 pub(crate) struct RacedLoad(String);
 
+impl RacedLoad {
+    /// The file at `location` is one of a bundle that this run has claimed and not begun.
+    pub(crate) fn at(location: &str) -> Self {
+        Self(format!(
+            "{location}: another run has just started it with other weights, slices or files: run the same command again"
+        ))
+    }
+}
+
 /// The error of files that were loaded in another form, or can't be continued.
 fn cant_load(faults: &[String]) -> anyhow::Error {
     const SHOWN: usize = 20;

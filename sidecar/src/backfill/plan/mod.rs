@@ -31,7 +31,7 @@ pub(crate) use self::bundle::{Bundle, Bundling};
 pub(crate) use self::extras::ExtraSummary;
 pub(crate) use self::file::{File, OpenFile, PlannedBytes};
 pub(crate) use self::make::{RacedLoad, Request, confirm, make, remake};
-pub(crate) use self::overtaken::without_overtaken;
+pub(crate) use self::overtaken::{overtaking, without_overtaken};
 pub(crate) use self::partition::JobPartition;
 pub(crate) use self::previous_loads::IfLoaded;
 use self::previous_loads::{LoadSettings, RequestedFile, check_previous_loads};

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::backfill::ledger::{KnownFile, KnownFiles, LedgerError, bundle_files, known_files, known_units};
+use super::Bundle;
+use crate::backfill::ledger::{
+    KnownFile, KnownFiles, LedgerError, bundle_files, claimed_bundles, known_files, known_units,
+};
 use crate::node::Node;
 
 /// A load of the same bytes under the same mapping.
@@ -16,31 +19,63 @@ fn loaded_bytes(file: &KnownFile) -> LoadedBytes<'_> {
     (&file.location, &file.identity, &file.mapping_fingerprint)
 }
 
+/// Bundles that may overtake each other.
+struct Rivals {
+    files: KnownFiles,
+    /// Those that share files with others.
+    contested: BTreeSet<String>,
+    /// Those of which a run may have sent blocks.
+    begun: BTreeSet<String>,
+}
+
 /// Leaves out the files of overtaken bundles.
 pub(crate) async fn without_overtaken(
     database: &str,
     node: &Node,
     known: KnownFiles,
 ) -> Result<KnownFiles, LedgerError> {
-    let mut all = KnownFiles::new(known.iter().chain(known.undone()).cloned().collect());
+    let Rivals { files, begun, .. } = rivals(database, node, &known).await?;
+    Ok(known.without(&overtaken(&files, &begun)))
+}
+
+/// Returns the location of a file that another run may load, if that run overtakes the bundle that
+/// this run has just claimed. A bundle that another run has claimed or begun comes first.
+///
+/// Of two runs, the one that claims later sees the claim of the other. So at most one of them goes
+/// on, whatever the clocks of the nodes say.
+pub(crate) async fn overtaking(
+    database: &str,
+    node: &Node,
+    bundle: &Bundle,
+) -> Result<Option<String>, LedgerError> {
+    let locations: Vec<&str> = bundle.files.iter().map(|file| file.object.location.as_str()).collect();
+    let known = known_files(node, database, &locations, &[]).await?;
+    let Rivals { files, contested, mut begun } = rivals(database, node, &known).await?;
+    let others: Vec<&str> = contested.iter().map(String::as_str).filter(|id| *id != bundle.id).collect();
+    begun.extend(claimed_bundles(node, database, &others).await?);
+    let is_overtaken = overtaken(&files, &begun).contains(&bundle.id);
+    let is_shared = |location: &&&str| known.at(location).any(|file| file.file != bundle.id);
+    Ok(is_overtaken.then(|| locations.iter().find(is_shared).copied().unwrap_or_default().to_owned()))
+}
+
+async fn rivals(database: &str, node: &Node, known: &KnownFiles) -> Result<Rivals, LedgerError> {
+    let mut files = KnownFiles::new(known.iter().chain(known.undone()).cloned().collect());
     let (mut begun, mut looked) = (BTreeSet::new(), BTreeSet::new());
     // Whether a bundle is overtaken depends on the others of its files, and so on along the chain
     // of bundles that wait.
     loop {
-        let contested = contested(&all).into_iter().filter(|id| !looked.contains(id));
+        let contested = contested(&files).into_iter().filter(|id| !looked.contains(id));
         let contested: Vec<String> = contested.collect();
         if contested.is_empty() {
-            break;
+            return Ok(Rivals { files, contested: looked, begun });
         }
         begun.extend(known_units(node, database, &contested).await?.begun_files().iter().cloned());
         let waiting = contested.iter().filter(|id| !begun.contains(*id)).map(String::as_str);
         let members = bundle_files(node, database, &waiting.collect::<Vec<_>>()).await?;
         let locations: Vec<&str> = members.iter().map(|file| file.location.as_str()).collect();
-        all = all.joined(known_files(node, database, &locations, &[]).await?);
+        files = files.joined(known_files(node, database, &locations, &[]).await?);
         looked.extend(contested);
     }
-    let overtaken = overtaken(&all, &begun);
-    Ok(known.without(&overtaken))
 }
 
 /// Returns the bundles that share a load with another one, and those of several files of which some

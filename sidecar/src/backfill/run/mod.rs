@@ -4,6 +4,7 @@
 //! slice's blocks, and each block becomes a pending insert. Each shard has a worker that stores
 //! blocks. The memory between them is bounded.
 
+mod claims;
 mod pass;
 mod progress;
 mod reader;
@@ -149,8 +150,9 @@ async fn load(
         progress.clone(),
     );
     let canceller = tokio::spawn(watch.in_current_span());
-    let (database, stale_tokens) = (&config.database, Arc::default());
-    let context = PassContext { database, route, plan, limits, progress: progress.clone(), stale_tokens };
+    let (database, replicated, stale_tokens) = (&config.database, config.replicated, Arc::default());
+    let context =
+        PassContext { database, replicated, route, plan, limits, progress: progress.clone(), stale_tokens };
     let loaded = context.passes().await;
     canceller.abort();
     loaded.map(|()| progress.stopped())

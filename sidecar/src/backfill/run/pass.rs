@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::Instrument;
 
+use super::claims::BundleClaims;
 use super::progress::{Progress, Stop};
 use super::reader::UnitDispatcher;
 use super::shard::ShardWorker;
@@ -30,6 +31,8 @@ const INBOX: usize = 4;
 /// Inputs of every pass.
 pub(super) struct PassContext<'a> {
     pub(super) database: &'a str,
+    /// Whether the cluster's tables are replicated.
+    pub(super) replicated: bool,
     pub(super) route: &'a Route,
     pub(super) plan: Arc<LoadPlan>,
     pub(super) limits: &'a Limits,
@@ -93,7 +96,14 @@ impl PassContext<'_> {
             tasks.spawn(shard.work(work).in_current_span());
         }
         let reading = UnitReader::new(self.route, self.plan.clone(), self.limits, self.progress.clone());
-        let reader = UnitDispatcher { reading, shards, database: self.database.to_owned(), node, begun };
+        let claims = BundleClaims {
+            route: self.route.clone(),
+            database: self.database.to_owned(),
+            job: self.plan.job.clone(),
+            replicated: self.replicated,
+        };
+        let reader =
+            UnitDispatcher { reading, shards, database: self.database.to_owned(), node, claims, begun };
         tasks.spawn_blocking(span::in_current(move || reader.read()));
         let mut passed = Ok(());
         while let Some(ended) = tasks.join_next().await {

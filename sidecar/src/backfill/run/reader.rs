@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use super::RunError;
+use super::claims::BundleClaims;
 use super::progress::Stop;
 use super::unit::UnitReader;
 use super::work::{BlockWork, End, ShardWork, UnitOnShard};
@@ -24,6 +25,7 @@ pub(super) struct UnitDispatcher {
     pub(super) shards: BTreeMap<u32, mpsc::Sender<ShardWork>>,
     pub(super) database: String,
     pub(super) node: Node,
+    pub(super) claims: BundleClaims,
     /// Units of the plan that this run has begun, in this pass or an earlier one.
     pub(super) begun: Arc<AtomicUsize>,
 }
@@ -35,13 +37,16 @@ impl UnitDispatcher {
     /// The first fault, or [`RunError::Stopped`], which is no fault.
     pub(super) fn read(self) -> anyhow::Result<()> {
         let plan = self.reading.plan.clone();
+        let mut claimed = None;
         (0..).zip(&plan.units).try_for_each(|(number, unit)| {
             let span = span::unit(&plan.job, &unit.id);
-            span.in_scope(|| self.unit(number, unit, &plan.bundles[unit.bundle]))
+            span.in_scope(|| self.unit(number, unit, &mut claimed))
         })
     }
 
-    fn unit(&self, number: usize, unit: &Unit, bundle: &Bundle) -> anyhow::Result<()> {
+    /// Passes on a unit, unless it is done. `claimed` is the bundle that was claimed last.
+    fn unit(&self, number: usize, unit: &Unit, claimed: &mut Option<usize>) -> anyhow::Result<()> {
+        let bundle = &self.reading.plan.bundles[unit.bundle];
         if let Some(stop) = self.reading.progress.ending() {
             return Err(RunError::Stopped(stop).into());
         }
@@ -62,6 +67,10 @@ impl UnitDispatcher {
             return Ok(());
         }
         let begun = known.is_begun(&id);
+        if !begun && *claimed != Some(unit.bundle) {
+            self.claim(bundle)?;
+            *claimed = Some(unit.bundle);
+        }
         let in_doubt = begun || number < self.begun.fetch_max(number + 1, Ordering::Relaxed);
         let answer = LedgerAnswer { is_begun: in_doubt, asked_at, holds: self.reading.limits.answer_holds };
         let on_shard = Arc::new(UnitOnShard { id: unit.id, file: bundle.id.clone(), begun, answer });
@@ -75,6 +84,14 @@ impl UnitDispatcher {
             let rows = rows.get(&shard).copied().unwrap_or_default();
             ShardWork::End(on_shard.clone(), End { rows, rejected })
         })
+    }
+
+    /// Claims a bundle, unless a run had begun it when the plan was made.
+    fn claim(&self, bundle: &Bundle) -> anyhow::Result<()> {
+        match self.reading.plan.known.begun_files().contains(&bundle.id) {
+            true => Ok(()),
+            false => self.reading.runtime.block_on(self.claims.claim(bundle)),
+        }
     }
 
     /// Sends a slice's blocks and counts their rows by shard.

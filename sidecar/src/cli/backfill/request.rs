@@ -119,8 +119,7 @@ pub(in crate::cli) struct WatchArguments {
     #[arg(long, value_name = "NAME", value_parser = MarkerNames::from_str)]
     pub(super) manifest: Option<MarkerNames>,
 
-    /// Wait this long for more small files, and load them as one, which makes fewer parts; for
-    /// sources with a single watch
+    /// Wait this long for more small files, and load them as one, which makes fewer parts
     #[arg(long, value_name = "DURATION", value_parser = duration::option, conflicts_with = "manifest")]
     pub(super) gather: Option<Duration>,
 
