@@ -17,6 +17,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::groups::{commit, fill, now};
+use crate::produce::consumed_by;
 use crate::topics::Broker;
 
 tests! {
@@ -30,6 +32,11 @@ const NODE: User = User { name: "node", password: PASSWORD };
 const PASSWORD: &str = "pw-of-kafka-rights-5c1d";
 const PARTITIONS: i32 = 4;
 const LIMIT: Duration = Duration::from_secs(30);
+/// The database and the topic of events of a site that another program's table reads at first.
+const TAKEOVER: &str = "kafka_rights_takeover";
+/// That table, and its group.
+const OTHER_TABLE: &str = "other_kafka_events";
+const OTHER_GROUP: &str = "other_program";
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/segment-tracks.parquet");
 
 /// A user of a row's command, and the right that it lacks, with what it loses if that is no error.
@@ -73,22 +80,28 @@ fn users() -> Vec<RowUser> {
     users
 }
 
-/// The resource that a name of the page stands for. Each user has a topic and a group of its own.
-fn named(name: &str, user: &str) -> String {
+/// The resource that a name of the page stands for in a row. Each user has a topic and a group of
+/// its own.
+fn named(name: &str, row: &str, user: &str) -> String {
+    let (site, events_group) = match row {
+        "schema_adopt" | "schema_hand_back" => (TAKEOVER, OTHER_GROUP),
+        _ => (SITE, SITE),
+    };
     match name {
         "TOPIC" | "GROUP" => user.to_owned(),
-        "EVENTS" | "EVENTS_GROUP" => SITE.to_owned(),
+        "EVENTS" => site.to_owned(),
+        "EVENTS_GROUP" => events_group.to_owned(),
         "PERSON" => format!("{SITE}_person"),
         "DISTINCT_ID" => format!("{SITE}_person_distinct_id"),
         "STATE" => format!("{SITE}_state"),
         "PERSON_GROUP" => format!("{SITE}_persons_ch1"),
         "DISTINCT_ID_GROUP" => format!("{SITE}_persons_distinct_id_ch1"),
-        name => name.replace("DATABASE", SITE),
+        name => name.replace("DATABASE", site),
     }
 }
 
 /// Kafka's numbers of a right.
-fn rule(user: &str, right: &str) -> anyhow::Result<AclCreation> {
+fn rule(row: &str, user: &str, right: &str) -> anyhow::Result<AclCreation> {
     const LITERAL: i8 = 3;
     const ALLOW: i8 = 3;
     let (operation, resource) = right.split_once(" on ").context("a right")?;
@@ -113,7 +126,7 @@ fn rule(user: &str, right: &str) -> anyhow::Result<AclCreation> {
     };
     Ok(AclCreation::default()
         .with_resource_type(kind)
-        .with_resource_name(named(name, user).into())
+        .with_resource_name(named(name, row, user).into())
         .with_resource_pattern_type(LITERAL)
         .with_principal(format!("User:{user}").into())
         .with_host(StrBytes::from_static_str("*"))
@@ -123,11 +136,13 @@ fn rule(user: &str, right: &str) -> anyhow::Result<AclCreation> {
 
 /// Gives all users their rights at once.
 fn allow(stack: &Stack, users: &[RowUser]) -> anyhow::Result<()> {
-    let rules =
-        users.iter().flat_map(|user| user.rights().into_iter().map(|right| rule(user.user.name, &right)));
+    let rules = users.iter().flat_map(|user| {
+        let rights = user.rights().into_iter();
+        rights.map(move |right| rule(user.row.name, user.user.name, &right))
+    });
     let mut rules = rules.collect::<anyhow::Result<Vec<_>>>()?;
     for all in ["All on topic *", "All on group *", "All on cluster"] {
-        rules.push(rule(NODE.name, all)?);
+        rules.push(rule("", NODE.name, all)?);
     }
     let address = stack.broker().address();
     let (host, port) = address.rsplit_once(':').context("host:port")?;
@@ -143,25 +158,134 @@ fn client(site: &Site<'_>, group: &str) -> ClientConfig {
     config
 }
 
+/// Lets the commands of a site log in as a user.
+fn log_in(site: &mut Site<'_>, user: User) -> anyhow::Result<()> {
+    let guarded = site.stack.broker().guarded_address().context("no guarded listener")?;
+    site.set("kafka", "brokers", vec![guarded]);
+    site.set("kafka", "user", user.name).set("kafka", "password_file", "password");
+    Ok(())
+}
+
+/// Waits until the daemon logs a denied right at this level, or has done its work. Returns the exit
+/// code of a command with this result.
+fn watch(
+    daemon: &Daemon,
+    level: &str,
+    mut is_done: impl FnMut(&str) -> anyhow::Result<bool>,
+) -> anyhow::Result<i32> {
+    let mut look = || {
+        let log = daemon.log()?;
+        let is_denied = log.lines().any(|line| line.contains(level) && line.contains("kafka-acls"));
+        let is_over = is_denied || is_done(&log)?;
+        anyhow::Ok((is_over, is_denied, log))
+    };
+    wait_until("the work to be done, or a right to be denied", LIMIT, || match look() {
+        Ok((true, is_denied, _)) => ControlFlow::Break(Ok(i32::from(is_denied))),
+        Ok((false, _, log)) => ControlFlow::Continue(anyhow!("{log}")),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })
+}
+
+/// A site whose events another program's table reads, until posthouse takes over. A denied command
+/// leaves it as it is, or so that a later one goes on.
+struct Takeover<'s> {
+    site: Site<'s>,
+}
+
+impl<'s> Takeover<'s> {
+    fn new(stack: &'s Stack) -> anyhow::Result<Self> {
+        let mut site = Site::new(stack, TAKEOVER)?;
+        Broker::of(&site)?.create(TAKEOVER, PARTITIONS, &[])?;
+        fs::write(site.folder().join("password"), PASSWORD)?;
+        log_in(&mut site, NODE)?;
+        site.set("events", "group", OTHER_GROUP).set("events", "consumer", "none");
+        site.must(&["schema", "apply"])?;
+        let brokers = stack.broker().guarded_address().context("no guarded listener")?;
+        site.query(&format!(
+            "CREATE TABLE {{db}}.{OTHER_TABLE} (uuid UUID, event String, team_id Int64, distinct_id String) \
+             ENGINE = Kafka SETTINGS kafka_broker_list = '{brokers}', kafka_topic_list = '{TAKEOVER}', \
+             kafka_group_name = '{OTHER_GROUP}', kafka_format = 'JSONEachRow', kafka_flush_interval_ms = 500"
+        ))?;
+        site.query(&format!(
+            "CREATE MATERIALIZED VIEW {{db}}.{OTHER_TABLE}_mv TO {{db}}.writable_events \
+             AS SELECT uuid, event, team_id, distinct_id FROM {{db}}.{OTHER_TABLE}"
+        ))?;
+        site.set("events", "consumer", "own");
+        Ok(Self { site })
+    }
+
+    fn apply(&mut self, user: User, option: &str) -> anyhow::Result<Outcome> {
+        log_in(&mut self.site, user)?;
+        self.site.posthouse(&["schema", "apply", option, &format!("{TAKEOVER}.{OTHER_TABLE}")])
+    }
+
+    /// Takes over. Afterwards posthouse's table has read messages, and the config leaves ingestion
+    /// to the other table.
+    fn adopt(&mut self, user: User) -> anyhow::Result<Outcome> {
+        let adopted = self.apply(user, "--adopt")?;
+        if matches!(adopted.code, 0 | 3) {
+            fill(&self.site, 1, now()?)?;
+            consumed_by(&self.site, OTHER_GROUP, TAKEOVER)?;
+            self.show_keeper()?;
+            self.site.set("events", "consumer", "none");
+        }
+        Ok(adopted)
+    }
+
+    /// Goes back while the group is behind Keeper, as after an outage of the brokers.
+    fn hand_back(&mut self, user: User) -> anyhow::Result<Outcome> {
+        commit(&self.site, OTHER_GROUP, 0)?;
+        let returned = self.apply(user, "--hand-back")?;
+        if matches!(returned.code, 0 | 3) {
+            self.remove()?;
+        }
+        Ok(returned)
+    }
+
+    /// Creates a stand-in with the offsets that Keeper has, where a node can't read Keeper.
+    fn show_keeper(&self) -> anyhow::Result<()> {
+        if self.site.query("EXISTS TABLE system.zookeeper")? == "1" {
+            return Ok(());
+        }
+        self.site.query(
+            "CREATE TABLE system.zookeeper (path String, name String, value String) ENGINE = Memory",
+        )?;
+        self.site.query(&format!(
+            "INSERT INTO system.zookeeper SELECT \
+             concat('/posthouse/{TAKEOVER}/kafka_events/topics/{TAKEOVER}/partitions/', toString(number)), \
+             'committed', '1' FROM numbers({PARTITIONS})"
+        ))?;
+        Ok(())
+    }
+
+    /// Drops the stand-in, and the other table with its view, because commands of later rows would
+    /// ask for its group.
+    fn remove(&self) -> anyhow::Result<()> {
+        let engine = "SELECT engine FROM system.tables WHERE database = 'system' AND name = 'zookeeper'";
+        if self.site.query(engine)? == "Memory" {
+            self.site.query("DROP TABLE system.zookeeper SYNC")?;
+        }
+        for table in [format!("{OTHER_TABLE}_mv"), OTHER_TABLE.to_owned()] {
+            self.site.query(&format!("DROP TABLE {{db}}.{table} SYNC"))?;
+        }
+        Ok(())
+    }
+}
+
 /// The command of a row, run by one user.
 struct Run<'a, 's> {
     site: &'a mut Site<'s>,
     persons: &'a PersonDatabase<'s>,
+    /// The site of another program's table, once a row has needed it.
+    takeover: &'a mut Option<Takeover<'s>>,
     /// The user's number among all.
     number: usize,
     user: User,
 }
 
 impl Run<'_, '_> {
-    fn as_user(&mut self) -> anyhow::Result<()> {
-        let guarded = self.site.stack.broker().guarded_address().context("no guarded listener")?;
-        self.site.set("kafka", "brokers", vec![guarded]);
-        self.site.set("kafka", "user", self.user.name).set("kafka", "password_file", "password");
-        Ok(())
-    }
-
     fn user(&mut self, arguments: &[&str]) -> anyhow::Result<Outcome> {
-        self.as_user()?;
+        log_in(self.site, self.user)?;
         self.site.posthouse(arguments)
     }
 
@@ -229,6 +353,17 @@ impl Run<'_, '_> {
                 self.site.set("events", "deduplication_window", i64::try_from(1_000 + self.number)?);
                 self.user(&["schema", "apply"])
             }
+            "schema_adopt" => {
+                let takeover = match self.takeover.take() {
+                    Some(takeover) => takeover,
+                    None => Takeover::new(self.site.stack)?,
+                };
+                self.takeover.insert(takeover).adopt(self.user)
+            }
+            "schema_hand_back" => {
+                let takeover = self.takeover.as_mut().context("nothing was taken over")?;
+                takeover.hand_back(self.user)
+            }
             "persons_check" => self.user(&["persons", "check"]),
             "persons_run" => self.run(),
             "persons_audit" => {
@@ -236,14 +371,23 @@ impl Run<'_, '_> {
                 self.site.query("TRUNCATE TABLE {db}.person")?;
                 self.user(&["persons", "audit"])
             }
-            "persons_squash_apply" => {
-                self.site.query(&format!(
-                    "INSERT INTO {{db}}.person_distinct_id_overrides \
-                     (team_id, distinct_id, person_id, is_deleted, version, _timestamp) \
-                     SELECT 1, '{name}', generateUUIDv4(), 0, 5, now() - 200000"
-                ))?;
-                self.user(&["persons", "squash", "--apply"])
+            "persons_audit_repair" => {
+                for table in ["person", "person_distinct_id2"] {
+                    self.site.query(&format!("TRUNCATE TABLE {{db}}.{table}"))?;
+                }
+                self.user(&["persons", "audit", "--repair"])
             }
+            "persons_squash_apply" => self.squash(),
+            "persons_squash_unread" => {
+                // A detached table reads no message, and names no group.
+                self.site.query("DETACH TABLE {db}.kafka_events SYNC")?;
+                fill(self.site, 1, now()?)?;
+                commit(self.site, SITE, 0)?;
+                let squashed = self.squash();
+                self.site.query("ATTACH TABLE {db}.kafka_events")?;
+                squashed
+            }
+            "person_index" => self.index(),
             "persons_snapshot_build" => {
                 self.site.set("persons", "index", "keep");
                 let built = self.user(&["persons", "snapshot", "build"]);
@@ -264,32 +408,64 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Runs posthouse until a change of this user's test is on the node, or a right is denied.
-    fn run(&mut self) -> anyhow::Result<Outcome> {
-        self.persons.admin()?.batch_execute(&format!(
+    /// Squashes an override that is older than a day.
+    fn squash(&mut self) -> anyhow::Result<Outcome> {
+        self.site.query(&format!(
+            "INSERT INTO {{db}}.person_distinct_id_overrides \
+             (team_id, distinct_id, person_id, is_deleted, version, _timestamp) \
+             SELECT 1, '{}', generateUUIDv4(), 0, 5, now() - 200000",
+            self.user.name
+        ))?;
+        self.user(&["persons", "squash", "--apply"])
+    }
+
+    /// Creates a person in PostgreSQL, with the user's name as its distinct id.
+    fn create_person(&self) -> anyhow::Result<()> {
+        Ok(self.persons.admin()?.batch_execute(&format!(
             "WITH person AS (INSERT INTO posthog_person (uuid, team_id) VALUES (gen_random_uuid(), 1) RETURNING id) \
              INSERT INTO posthog_persondistinctid (person_id, distinct_id, team_id) SELECT id, '{}', 1 FROM person",
             self.user.name
-        ))?;
-        self.as_user()?;
+        ))?)
+    }
+
+    /// Runs posthouse with the person index alone, until a change that came after the build is in
+    /// the index, or a right is denied. The persons come from another posthouse.
+    fn index(&mut self) -> anyhow::Result<Outcome> {
+        if self.site.query("SELECT count() FROM system.functions WHERE name = 'personOf'")? == "0" {
+            self.site.must(&["udf", "install"])?;
+        }
+        let folder = self.site.stack.nodes()[0].user_scripts().join("posthouse-persons");
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        let section = self.site.config_mut().get_mut("persons").and_then(toml::Value::as_table_mut);
+        section.context("no persons")?.remove("postgres");
+        self.site.set("persons", "index", "keep");
+        log_in(self.site, self.user)?;
+        let daemon = Daemon::start(self.site, "off")?;
+        let mut code = watch(&daemon, "WARN", |log| Ok(log.contains("built the person index")))?;
+        if code == 0 {
+            self.create_person()?;
+            let known = format!("SELECT personKnown(1, '{}')", self.user.name);
+            code = watch(&daemon, "WARN", |_| Ok(self.site.query(&known)? == "1"))?;
+        }
+        let stderr = daemon.log()?;
+        daemon.end()?;
+        self.persons.configure(self.site)?;
+        Ok(Outcome { code, stdout: String::new(), stderr })
+    }
+
+    /// Runs posthouse until a change of this user's test is on the node, or a right is denied.
+    fn run(&mut self) -> anyhow::Result<Outcome> {
+        self.create_person()?;
+        log_in(self.site, self.user)?;
         let daemon = Daemon::start(self.site, "off")?;
         let arrived = format!(
             "SELECT count() FROM {{db}}.person_distinct_id2 AS ids JOIN {{db}}.person ON id = person_id \
              WHERE distinct_id = '{}'",
             self.user.name
         );
-        let mut code = 0;
-        wait_until("the change to arrive, or a right to be denied", LIMIT, || {
-            let (log, arrived) = match (daemon.log(), self.site.query(&arrived)) {
-                (Ok(log), Ok(arrived)) => (log, arrived),
-                (Err(error), _) | (_, Err(error)) => return ControlFlow::Break(Err(error)),
-            };
-            code = i32::from(log.lines().any(|line| line.contains("ERROR") && line.contains("kafka-acls")));
-            match arrived != "0" || code == 1 {
-                true => ControlFlow::Break(Ok(())),
-                false => ControlFlow::Continue(anyhow!("{log}")),
-            }
-        })?;
+        let code = watch(&daemon, "ERROR", |_| Ok(self.site.query(&arrived)? != "0"))?;
         let stderr = daemon.log()?;
         daemon.end()?;
         Ok(Outcome { code, stdout: String::new(), stderr })
@@ -313,17 +489,23 @@ fn secure_kafka_each_command_works_with_its_rights_and_names_a_missing_one() -> 
     person_db.configure(&mut site)?;
     site.set("events", "profile", "posthog");
     fs::write(site.folder().join("password"), PASSWORD)?;
-    Run { site: &mut site, persons: &person_db, number: 0, user: NODE }.as_user()?;
+    log_in(&mut site, NODE)?;
     site.apply()?;
-    let (mut daemon, mut faults) = (None, Vec::new());
+    let (mut takeover, mut daemon, mut faults) = (None, None, Vec::new());
     for (number, RowUser { user, row, lacks, loss }) in users.iter().enumerate() {
         if row.name == "persons_audit" && daemon.is_none() {
-            Run { site: &mut site, persons: &person_db, number, user: NODE }.as_user()?;
-            daemon = Some(Daemon::start(&mut site, "off")?);
+            log_in(&mut site, NODE)?;
+            let leader = Daemon::start(&mut site, "off")?;
+            // The repair after the initial snapshot is done, so that no other one repairs the rows
+            // that the commands are to find.
+            leader.wait("posthouse_persons_last_audit_timestamp_seconds", |at| at > 0)?;
+            daemon = Some(leader);
         }
         // WHEN the row's command runs
         let begin = Instant::now();
-        let outcome = Run { site: &mut site, persons: &person_db, number, user: *user }.command(row.name)?;
+        let mut run =
+            Run { site: &mut site, persons: &person_db, takeover: &mut takeover, number, user: *user };
+        let outcome = run.command(row.name)?;
         eprintln!("secure_kafka_rights: {}: {:.1} s", user.name, begin.elapsed().as_secs_f64());
         let text = outcome.to_string();
         let is_well = match (lacks, loss) {
@@ -331,7 +513,7 @@ fn secure_kafka_each_command_works_with_its_rights_and_names_a_missing_one() -> 
             (Some(lacks), None) => {
                 let (operation, resource) = lacks.split_once(" on ").context("a right")?;
                 let (kind, name) = resource.split_once(' ').context("a kind and a name")?;
-                let resource = format!("{kind} {}", named(name, user.name));
+                let resource = format!("{kind} {}", named(name, row.name, user.name));
                 outcome.code != 0
                     && [operation, &resource, "kafka-acls"].iter().all(|part| text.contains(part))
             }

@@ -7,7 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
 use super::native::{self, DescribedConfig};
-use super::{ANSWER_LIMIT, Client, KafkaError};
+use super::{ANSWER_LIMIT, Client, KafkaError, Requested};
 use crate::span;
 
 /// Topics per request for configs: an answer has about 35 configs a topic.
@@ -131,13 +131,17 @@ impl Client {
             }));
             let described = match asked.await.map_err(|_| KafkaError::Task(TASK))? {
                 Ok(described) => described,
-                Err(refusal) => return Err(self.failed(TASK, None, admin_error(refusal.code)).await),
+                Err(refusal) => {
+                    return Err(self.failed(TASK, Requested::default(), admin_error(refusal.code)).await);
+                }
             };
             for (name, described) in described {
                 match described {
                     Ok(entries) => drop(configs.insert(name, entries.into_iter().map(config).collect())),
                     Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
-                    Err(code) => return Err(self.failed(TASK, Some(&name), admin_error(code)).await),
+                    Err(code) => {
+                        return Err(self.failed(TASK, Requested::topic(&name), admin_error(code)).await);
+                    }
                 }
             }
         }

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext};
+use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext, Requested};
 use crate::span;
 
 /// Most messages that are returned together.
@@ -76,7 +76,7 @@ impl MessageReader {
                 topic: topic.to_owned(),
                 next: from,
             }),
-            Err(source) => Err(client.failed(TASK, Some(topic), source).await),
+            Err(source) => Err(client.failed(TASK, Requested::topic(topic), source).await),
         }
     }
 
@@ -98,7 +98,7 @@ impl MessageReader {
         }));
         match asked.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(ends) => Ok(ends),
-            Err(source) => Err(self.client.failed(TASK, Some(&self.topic), source).await),
+            Err(source) => Err(self.client.failed(TASK, Requested::topic(&self.topic), source).await),
         }
     }
 
@@ -127,7 +127,7 @@ impl MessageReader {
             Err(source)
                 if source.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
             {
-                Err(self.client.failed(TASK, Some(&self.topic), source).await.into())
+                Err(self.client.failed(TASK, Requested::topic(&self.topic), source).await.into())
             }
             Err(_) => Err(MessagesGone { topic: self.topic.clone() }.into()),
         }

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, TopicPartition};
+use super::{ANSWER_LIMIT, Client, ELECTION_TIMEOUT, KafkaError, Requested, TopicPartition};
 use crate::span;
 
 /// Interval between two checks of the deadline.
@@ -26,27 +26,43 @@ pub(crate) enum FirstMessage {
     Nothing,
 }
 
+/// First messages of partitions.
+#[derive(Debug, Default)]
+pub(crate) struct FirstMessages {
+    /// Without partitions that do not answer within seconds, and without those of denied topics.
+    pub(crate) found: BTreeMap<TopicPartition, FirstMessage>,
+    /// The denial of the first topic that this user may not read.
+    pub(crate) denied: Option<KafkaError>,
+}
+
 /// Partitions read at once. Bounds the messages that are fetched and not used.
 const READ_AT_ONCE: usize = 200;
 
 impl Client {
-    /// Reads the first message at or after each offset. A partition that does not answer within
-    /// seconds is left out.
+    /// Reads the first message at or after each offset.
     ///
     /// # Errors
-    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`].
+    /// [`KafkaError::Unreachable`] or [`KafkaError::Failed`]. A topic that this user may not read
+    /// is no error, because the others may be readable.
     pub(crate) async fn first_messages(
         &self,
         starts: &BTreeMap<TopicPartition, i64>,
-    ) -> Result<BTreeMap<TopicPartition, FirstMessage>, KafkaError> {
+    ) -> Result<FirstMessages, KafkaError> {
         let starts: Vec<(TopicPartition, i64)> =
             starts.iter().map(|(place, at)| (place.clone(), *at)).collect();
-        let mut messages = BTreeMap::new();
+        let mut messages = FirstMessages::default();
         // Topic by topic, because an end-of-partition event of the library has only the partition
         // number.
         for topic in starts.chunk_by(|(a, _), (b, _)| a.topic == b.topic) {
             for starts in topic.chunks(READ_AT_ONCE) {
-                messages.extend(self.read(starts.to_vec()).await?);
+                match self.read(starts.to_vec()).await {
+                    Ok(found) => messages.found.extend(found),
+                    Err(error @ KafkaError::Denied { .. }) => {
+                        messages.denied = messages.denied.take().or(Some(error));
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(messages)
@@ -57,7 +73,9 @@ impl Client {
         &self,
         starts: Vec<(TopicPartition, i64)>,
     ) -> Result<BTreeMap<TopicPartition, FirstMessage>, KafkaError> {
-        self.consumer("read a message of each partition", None, move |consumer| {
+        let topic = starts.first().map(|(place, _)| place.topic.clone());
+        let requested = Requested { topic: topic.as_deref(), group: None };
+        self.consumer("read a message of each partition", requested, move |consumer| {
             let mut list = TopicPartitionList::new();
             for (place, offset) in &starts {
                 list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset))?;
@@ -76,6 +94,11 @@ impl Client {
                             messages.insert(place.clone(), FirstMessage::Nothing);
                         }
                         continue;
+                    }
+                    Err(error)
+                        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                    {
+                        return Err(error);
                     }
                     // The library retries by itself. Partitions without a reply are left out.
                     Err(error) => {
@@ -143,7 +166,7 @@ impl Client {
         }));
         match read.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(latest) => Ok(latest),
-            Err(source) => Err(self.failed(TASK, Some(named), source).await),
+            Err(source) => Err(self.failed(TASK, Requested::topic(named), source).await),
         }
     }
 }

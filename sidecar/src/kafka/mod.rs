@@ -35,13 +35,13 @@ pub(crate) use self::admin::request::{ConfigChange, NewTopic, Refusal};
 pub(crate) use self::cluster::{ConfigOrigin, KafkaCluster, Layout, Partition, TopicConfig};
 pub(crate) use self::group::{Group, Member};
 pub(crate) use self::message_reader::{MessageReader, MessagesGone};
-pub(crate) use self::messages::FirstMessage;
+pub(crate) use self::messages::{FirstMessage, FirstMessages};
 pub(crate) use self::newest::{Newest, TopicRecord};
 pub(crate) use self::offsets::{OffsetBounds, TopicPartition};
 pub(crate) use self::producer::DELIVERY_TIMEOUT;
 pub(crate) use self::producer::{DeliveryError, DeliveryHandle, Producer, shown_key};
 pub(crate) use self::session::LibraryContext;
-use self::session::{BrokerSession, Brokers};
+use self::session::{BrokerSession, Brokers, Requested};
 use self::wire::WireAccess;
 
 /// A reachable broker answers in milliseconds. This limit outlasts the election of a controller and
@@ -194,20 +194,19 @@ impl Client {
         let done = tokio::task::spawn_blocking(request).await;
         match done.map_err(|_| KafkaError::Task(task))? {
             Ok(done) => Ok(done),
-            Err(source) => Err(self.failed(task, None, source).await),
+            Err(source) => Err(self.failed(task, Requested::default(), source).await),
         }
     }
 
-    /// Explains an error of the library. `named` is the topic or group of the request, if it has
-    /// one.
+    /// Explains an error of the library.
     async fn failed(
         &self,
         task: &'static str,
-        named: Option<&str>,
+        requested: Requested<'_>,
         source: rdkafka::error::KafkaError,
     ) -> KafkaError {
         let brokers = self.list.clone();
-        if let Some(denial) = session::denial(&self.brokers, task, named, &source) {
+        if let Some(denial) = session::denial(&self.brokers, task, requested, &source) {
             return KafkaError::Denied { brokers, task, denial };
         }
         let Some(code) = session::error_code(&source) else {

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::producer::HEADER;
-use super::{Client, ELECTION_TIMEOUT, KafkaError, TopicPartition};
+use super::{Client, ELECTION_TIMEOUT, KafkaError, Requested, TopicPartition};
 use crate::span;
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -154,7 +154,7 @@ impl Client {
         }));
         match done.await.map_err(|_| KafkaError::Task(TASK))? {
             Ok(read) => Ok(read),
-            Err(source) => Err(self.failed(TASK, Some(named), source).await),
+            Err(source) => Err(self.failed(TASK, Requested::topic(named), source).await),
         }
     }
 }

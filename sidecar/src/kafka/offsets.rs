@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 
-use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext, retry_while_electing};
+use super::{ANSWER_LIMIT, Client, KafkaError, LibraryContext, Requested, retry_while_electing};
 use crate::span;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,7 +63,7 @@ impl Client {
         time: i64,
     ) -> Result<BTreeMap<TopicPartition, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::from_raw(time))));
-        self.consumer("read offsets of partitions", None, move |consumer| {
+        self.consumer("read offsets of partitions", Requested::default(), move |consumer| {
             // The library rejects a list without partitions.
             if places.is_empty() {
                 return Ok(BTreeMap::new());
@@ -84,7 +84,7 @@ impl Client {
         places: BTreeSet<TopicPartition>,
     ) -> Result<BTreeMap<TopicPartition, Option<i64>>, KafkaError> {
         let asked = list(places.iter().map(|place| (place, Offset::Invalid)));
-        self.consumer("read a group's offsets", Some(group), move |consumer| {
+        self.consumer("read a group's offsets", Requested::group(group), move |consumer| {
             if places.is_empty() {
                 return Ok(BTreeMap::new());
             }
@@ -105,23 +105,27 @@ impl Client {
         offsets: &BTreeMap<TopicPartition, i64>,
     ) -> Result<(), KafkaError> {
         let wanted = list(offsets.iter().map(|(place, offset)| (place, Offset::Offset(*offset))));
-        self.consumer("commit a group's offsets", Some(group), move |consumer| {
+        let topics: BTreeSet<&str> = offsets.keys().map(|place| place.topic.as_str()).collect();
+        // Among several topics, the brokers' error does not name the denied one.
+        let topic = topics.first().copied().filter(|_| topics.len() == 1);
+        let requested = Requested { topic, group: Some(group) };
+        self.consumer("commit a group's offsets", requested, move |consumer| {
             let committed = consumer.commit(&wanted.clone()?, CommitMode::Sync);
             committed.map_err(|error| denied(consumer).unwrap_or(error))
         })
         .await
     }
 
-    /// Runs `work` with a consumer of `group` on a separate thread. The consumer does not join the
-    /// group.
+    /// Runs `work` with a consumer of the requested group on a separate thread. The consumer does
+    /// not join the group.
     pub(super) async fn consumer<T: Send + 'static>(
         &self,
         task: &'static str,
-        group: Option<&str>,
+        requested: Requested<'_>,
         work: impl Fn(&BaseConsumer<LibraryContext>) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let (client, named) = (self.clone(), group);
-        let group = group.unwrap_or("posthouse").to_owned();
+        let client = self.clone();
+        let group = requested.group.unwrap_or("posthouse").to_owned();
         let done = tokio::task::spawn_blocking(span::in_current(move || {
             let consumer = client.new_consumer((), |config| {
                 config
@@ -137,7 +141,7 @@ impl Client {
         }));
         match done.await.map_err(|_| KafkaError::Task(task))? {
             Ok(done) => Ok(done),
-            Err(source) => Err(self.failed(task, named, source).await),
+            Err(source) => Err(self.failed(task, requested, source).await),
         }
     }
 }

@@ -9,6 +9,8 @@ const SEEN: &str = "Describe on topic TOPIC";
 const CONFIGS: &str = "DescribeConfigs on topic TOPIC";
 const LOCK: &str = "Read on group posthouse-topics";
 const LOCK_TOPIC: &str = "Describe on topic __consumer_offsets";
+const SCHEMA_LOCK: &str = "Read on group posthouse-schema-DATABASE";
+const SQUASH_LOCK: &str = "Read on group posthouse-squash-DATABASE";
 const EVENTS_GROUP: &str = "Describe on group EVENTS_GROUP";
 const PERSON_GROUP: &str = "Describe on group PERSON_GROUP";
 const DISTINCT_ID_GROUP: &str = "Describe on group DISTINCT_ID_GROUP";
@@ -66,7 +68,19 @@ pub const KAFKA_RIGHTS: &[CommandRights] = &[
     CommandRights {
         name: "schema_apply",
         commands: "`schema apply`",
-        grants: &["Read on group posthouse-schema-DATABASE", LOCK_TOPIC],
+        grants: &[SCHEMA_LOCK, LOCK_TOPIC],
+        optional: &[],
+    },
+    CommandRights {
+        name: "schema_adopt",
+        commands: "`schema apply --adopt`",
+        grants: &[SCHEMA_LOCK, LOCK_TOPIC, EVENTS_GROUP, "Describe on topic EVENTS"],
+        optional: &[],
+    },
+    CommandRights {
+        name: "schema_hand_back",
+        commands: "`schema apply --hand-back`",
+        grants: &[SCHEMA_LOCK, LOCK_TOPIC, "Read on group EVENTS_GROUP", "Read on topic EVENTS"],
         optional: &[],
     },
     CommandRights {
@@ -105,21 +119,52 @@ pub const KAFKA_RIGHTS: &[CommandRights] = &[
         optional: &[],
     },
     CommandRights {
+        name: "persons_audit_repair",
+        commands: "`persons audit --repair`",
+        grants: &[
+            PERSON_GROUP,
+            DISTINCT_ID_GROUP,
+            "Read on topic STATE",
+            "Write on topic PERSON",
+            "Write on topic DISTINCT_ID",
+        ],
+        optional: &[],
+    },
+    CommandRights {
         name: "persons_snapshot_build",
-        commands: "`persons snapshot build`, and the person index of `run`",
+        commands: "`persons snapshot build` with `persons.index = \"keep\"`",
         grants: &[DISTINCT_ID_GROUP, "Describe on topic DISTINCT_ID"],
+        optional: &[],
+    },
+    CommandRights {
+        name: "person_index",
+        commands: "`run` with `persons.index = \"keep\"` on a node with functions",
+        grants: &[DISTINCT_ID_GROUP, "Read on topic DISTINCT_ID"],
         optional: &[],
     },
     CommandRights {
         name: "persons_squash_apply",
         commands: "`persons squash --apply`",
         grants: &[
-            "Read on group posthouse-squash-DATABASE",
+            SQUASH_LOCK,
             LOCK_TOPIC,
             EVENTS_GROUP,
             PERSON_GROUP,
             DISTINCT_ID_GROUP,
             "Describe on topic EVENTS",
+        ],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_squash_unread",
+        commands: "`persons squash --apply` while events are unread",
+        grants: &[
+            SQUASH_LOCK,
+            LOCK_TOPIC,
+            EVENTS_GROUP,
+            PERSON_GROUP,
+            DISTINCT_ID_GROUP,
+            "Read on topic EVENTS",
         ],
         optional: &[],
     },

@@ -66,6 +66,7 @@ impl Takeover<'_> {
         let plans = self.plans().await?;
         self.check(&plans, consumer, confirmed)?;
         self.refuse_stale_offsets(&plans).await?;
+        self.shown_offsets().await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let pause = steps::pause_steps(&plans, consumer)?;
         self.carry_out(consumer, &pause, &mut report).await?;
@@ -89,7 +90,7 @@ impl Takeover<'_> {
         let resume = steps::resume_own_steps(paused.iter().map(String::as_str), database)?;
         self.carry_out(consumer, &resume, &mut report).await?;
         let plans = self.plans().await?;
-        let kept = positions(&groups::observe(self.cluster, Some(group)).await?, group);
+        let kept = positions(&self.shown_offsets().await?, group);
         self.carry_out(consumer, &steps::pause_own_steps(&plans, database)?, &mut report).await?;
         self.wait_until_empty(consumer).await?;
         // The engine commits to the group after Keeper, so an outage of the brokers can leave the
@@ -100,7 +101,12 @@ impl Takeover<'_> {
             .filter(|(place, offset)| committed.get(place).is_none_or(|committed| committed < offset))
             .collect();
         if !behind.is_empty() {
-            self.cluster.kafka()?.commit(group, &behind).await?;
+            self.cluster.kafka()?.commit(group, &behind).await.with_context(|| {
+                format!(
+                    "our consumer is paused, and group {group} lacks its last offsets: fix the cause, then run the \
+                     same command again"
+                )
+            })?;
         }
         self.carry_out(consumer, &steps::remove_own_steps(&plans, database)?, &mut report).await?;
         let resume = steps::resume_steps(&plans, consumer)?;
@@ -141,6 +147,16 @@ impl Takeover<'_> {
                     .into())
             }
         }
+    }
+
+    /// Returns the offsets of the group. Called before the first step, because brokers hide a group
+    /// and a topic that this user may not describe: the takeover would not wait for the members of
+    /// the one, and the return would not commit the offsets in the other.
+    async fn shown_offsets(&self) -> anyhow::Result<groups::GroupSnapshot> {
+        let events = &self.cluster.config.events;
+        let seen = groups::observe(self.cluster, Some(&events.group)).await?;
+        seen.cluster.topic(&events.topic)?;
+        Ok(seen)
     }
 
     async fn plans(&self) -> anyhow::Result<Vec<SchemaPlan>> {

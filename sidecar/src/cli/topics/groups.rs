@@ -34,13 +34,15 @@ pub(super) async fn run(cluster: &Cluster, verb: &Groups, output: Output) -> any
     let only = verb.group.as_deref();
     let seen = groups::observe(cluster, only).await?;
     let mut lags = groups::lags(&seen, only);
-    groups::date(client, &mut lags).await?;
+    let denied = groups::date(client, &mut lags).await?;
     let idle = groups::idle(&seen).into_iter().filter(|name| only.is_none_or(|only| only == *name));
     let without_topics: Vec<String> = idle.map(str::to_owned).collect();
     if let (Some(only), true, true) = (only, lags.is_empty(), without_topics.is_empty()) {
         bail!("there is no consumer group {only}: posthouse topics groups lists all");
     }
-    let shown = ShownGroup { groups: lags, without_topics, notes: groups::notes(&seen) };
+    let mut notes = groups::notes(&seen);
+    notes.extend(denied.map(|denied| format!("the age of unread messages is unknown: {denied}")));
+    let shown = ShownGroup { groups: lags, without_topics, notes };
     output.print(&shown, |shown| if only.is_some() { partitions_text(shown) } else { groups_text(shown) })?;
     Ok(Outcome::Clean)
 }

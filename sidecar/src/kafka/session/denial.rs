@@ -13,12 +13,28 @@ enum Resource {
     Cluster,
 }
 
+/// The topic and the group of a request, if it has one of each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::kafka) struct Requested<'r> {
+    pub(in crate::kafka) topic: Option<&'r str>,
+    pub(in crate::kafka) group: Option<&'r str>,
+}
+
+impl<'r> Requested<'r> {
+    pub(in crate::kafka) fn topic(topic: &'r str) -> Self {
+        Self { topic: Some(topic), group: None }
+    }
+
+    pub(in crate::kafka) fn group(group: &'r str) -> Self {
+        Self { topic: None, group: Some(group) }
+    }
+}
+
 /// Returns the missing right and the command that gives it; `None` if the error is another one.
-/// `named` is the topic or group of the request, if it has one.
 pub(in crate::kafka) fn denial(
     brokers: &Brokers,
     task: &str,
-    named: Option<&str>,
+    requested: Requested<'_>,
     error: &LibraryError,
 ) -> Option<String> {
     let denied = match error_code(error)? {
@@ -38,6 +54,11 @@ pub(in crate::kafka) fn denial(
             _,
         ) => "Read",
         _ => "Describe",
+    };
+    let named = match denied {
+        Resource::Topic => requested.topic,
+        Resource::Group => requested.group,
+        Resource::Cluster => None,
     };
     let (resource, option) = match (denied, named) {
         (Resource::Topic, Some(topic)) => (format!("topic {topic}"), format!("--topic {topic}")),

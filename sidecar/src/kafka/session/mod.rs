@@ -20,7 +20,7 @@ use crate::config::{HostPort, Kafka, KafkaAccess, Mechanism, Tls, Verification};
 use crate::tls::{self, TlsError};
 
 pub(crate) use self::context::LibraryContext;
-pub(super) use self::denial::{denial, error_code};
+pub(super) use self::denial::{Requested, denial, error_code};
 pub(super) use self::diagnosis::diagnose;
 
 /// Addresses, login and encryption of the brokers of one config.

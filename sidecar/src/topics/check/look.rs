@@ -49,7 +49,9 @@ pub(crate) async fn look(
     let client = cluster.kafka()?;
     let seen = observe(cluster, None).await?;
     let mut lags = groups::lags(&seen, None);
-    groups::date(client, &mut lags).await?;
+    if let Some(denied) = groups::date(client, &mut lags).await? {
+        tracing::warn!(error = %denied, "the age of unread messages is unknown");
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let silent: BTreeSet<String> = seen.silent.keys().cloned().collect();
     let mut found = CheckInput {

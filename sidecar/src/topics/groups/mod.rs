@@ -20,7 +20,7 @@ pub(crate) use self::observe::{GroupSnapshot, observe};
 pub(super) use self::partitions::places;
 pub(crate) use self::readers::{TopicReader, readers};
 pub(crate) use self::replay::replays;
-use crate::kafka::{Client, FirstMessage, KafkaError, TopicPartition};
+use crate::kafka::{Client, FirstMessage, FirstMessages, KafkaError, TopicPartition};
 use crate::schema::KafkaTable;
 
 /// Groups that are asked for at once, each by a consumer with its own connections.
@@ -159,21 +159,24 @@ pub(crate) fn unread(lags: &[Lag]) -> BTreeMap<(String, TopicPartition), i64> {
 }
 
 /// Fills in the timestamps of the oldest unread messages. Reads one message of each lagging
-/// partition. A partition without one gets lag 0.
-pub(crate) async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaError> {
+/// partition. A partition without one gets lag 0. Returns the denial of a topic that this user may
+/// not read, whose timestamps stay unknown.
+pub(crate) async fn date(client: &Client, lags: &mut [Lag]) -> Result<Option<KafkaError>, KafkaError> {
     let mut groups: BTreeMap<String, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
     for ((group, place), start) in unread(lags) {
         groups.entry(group).or_default().insert(place, start);
     }
     let asked = groups.into_iter().map(|(group, starts)| async move {
-        let first = client.first_messages(&starts).await?;
-        Ok::<_, KafkaError>(
-            first.into_iter().map(|(place, first)| ((group.clone(), place), first)).collect::<Vec<_>>(),
-        )
+        Ok::<_, KafkaError>((group, client.first_messages(&starts).await?))
     });
     let asked: Vec<_> = asked.collect();
-    let first: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
-    let first: BTreeMap<(String, TopicPartition), FirstMessage> = first.into_iter().flatten().collect();
+    let read: Vec<(String, FirstMessages)> =
+        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+    let (mut first, mut denied) = (BTreeMap::new(), None);
+    for (group, messages) in read {
+        denied = denied.or(messages.denied);
+        first.extend(messages.found.into_iter().map(|(place, found)| ((group.clone(), place), found)));
+    }
     for lag in lags {
         for partition in &mut lag.partitions {
             let place = TopicPartition { topic: lag.topic.clone(), partition: partition.partition };
@@ -186,7 +189,7 @@ pub(crate) async fn date(client: &Client, lags: &mut [Lag]) -> Result<(), KafkaE
         lag.lag = lag.partitions.iter().filter_map(|partition| partition.lag).sum();
         lag.oldest_unread = lag.partitions.iter().filter_map(|partition| partition.oldest_unread).min();
     }
-    Ok(())
+    Ok(denied)
 }
 
 /// Caveats to show beside the figures.
