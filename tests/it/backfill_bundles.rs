@@ -289,9 +289,7 @@ fn store_at_once(site: &Site<'_>, table: &str) -> anyhow::Result<()> {
     everywhere(site, &format!("ALTER TABLE {{db}}.{table} DROP CONSTRAINT late"))
 }
 
-fn runs_that_begin_at_once_with_other_bundles_load_every_row_once(
-    site: &mut Site<'_>,
-) -> anyhow::Result<()> {
+fn runs_that_begin_at_once_with_other_bundles_load_every_row_once(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN three small files in a store, and a load of the last two that has looked at the empty
     // ledger
     site.apply()?;

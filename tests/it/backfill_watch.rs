@@ -338,7 +338,11 @@ fn small_files_are_gathered_and_loaded_as_one_despite_a_kill(site: &mut Site<'_>
     let watch = watch_with(site, &folder, &options)?;
     // WHEN files appear, and it is killed once their load has begun
     copy(&sources, folder.path())?;
-    site.answers("SELECT count() > 0 FROM {db}.backfill_ledger WHERE state = 'begun' AND unit != ''", "1", LIMIT)?;
+    site.answers(
+        "SELECT count() > 0 FROM {db}.backfill_ledger WHERE state = 'begun' AND unit != ''",
+        "1",
+        LIMIT,
+    )?;
     kill_process(watch.pid(), Signal::KILL)?;
     drop(watch);
     // THEN another one finishes it, each row is stored once, and all of them in one unit

@@ -10,7 +10,8 @@ pub struct CommandRights {
     pub name: &'static str,
     /// As a user writes them.
     pub commands: &'static str,
-    /// Each for one `GRANT … TO user`. `DATABASE` stands for the config's database.
+    /// Each for one `GRANT … TO user`. `DATABASE` stands for the config's database, `OTHER` for
+    /// that of another consumer, and `BROKERS` for the named collection.
     pub grants: &'static [&'static str],
     /// Without one of these the command does less: the right, and the loss.
     pub optional: &'static [(&'static str, &'static str)],
@@ -20,10 +21,23 @@ pub struct CommandRights {
 /// user sees, also those of other programs that write our tables.
 pub const BASE: &[&str] = &["SHOW ON *.*", "SELECT ON system.clusters"];
 
-/// Rights of an apply between the drop of a consumer and its creation.
-pub(crate) const RIGHTS_OF_A_PAUSE: &[&str] =
-    &["CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON DATABASE.*", "TABLE ENGINE ON Kafka"];
+/// Rights of an apply between the drop of a consumer or view and its creation.
+pub(crate) const RIGHTS_OF_A_PAUSE: &[&str] = &[ROWS, DEFINITIONS, CONSUMERS];
 
+/// Rights to detach and attach a consumer of another database.
+pub(crate) const RIGHTS_OF_A_TAKEOVER: &str = "CREATE TABLE, DROP TABLE ON OTHER.*";
+
+/// A view needs these on its source and on the table that it fills.
+const ROWS: &str = "SELECT, INSERT ON DATABASE.*";
+const DEFINITIONS: &str = "CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON DATABASE.*";
+const CONSUMERS: &str = "TABLE ENGINE ON Kafka";
+const UPGRADES: &str = "SELECT ON DATABASE.posthouse_upgrades";
+const DETACHED: &str = "SELECT ON system.detached_tables";
+const KEEPER: &str = "SELECT ON system.zookeeper";
+const PERSON: &str = "SELECT ON DATABASE.person";
+/// The table of the profile of a PostHog, and the view of the other name.
+const DISTINCT_IDS: &str = "SELECT ON DATABASE.person_distinct_id2";
+const DISTINCT_ID_VIEW: &str = "SELECT ON DATABASE.person_distinct_id";
 const FILES: &str = "SELECT ON DATABASE.backfill_files";
 const SHARDED_FILES: &str = "SELECT ON DATABASE.sharded_backfill_files";
 const LEDGER: &str = "SELECT ON DATABASE.backfill_ledger";
@@ -41,35 +55,69 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
     CommandRights {
         name: "schema_plan",
         commands: "`schema plan`, `schema check`",
-        grants: &["SELECT ON DATABASE.posthouse_upgrades"],
-        optional: &[(
-            "SHOW SETTINGS PROFILES ON *.*, SELECT ON system.settings_profile_elements",
-            "settings of the nodes are not checked, and a note says so",
-        )],
+        grants: &[UPGRADES],
+        optional: &[
+            (
+                "SHOW SETTINGS PROFILES ON *.*, SELECT ON system.settings_profile_elements",
+                "settings of the nodes are not checked, and a note says so",
+            ),
+            (DETACHED, "a detached table counts as missing, and a warning says so"),
+        ],
     },
     CommandRights {
         name: "schema_import",
         commands: "`schema import`",
-        grants: &["SELECT ON DATABASE.posthouse_upgrades", "READ ON REMOTE"],
+        grants: &[UPGRADES, "READ ON REMOTE"],
         optional: &[],
     },
     CommandRights {
         name: "schema_apply",
         commands: "`schema apply`",
         grants: &[
-            "SELECT, INSERT ON DATABASE.*",
+            ROWS,
             "CREATE DATABASE, ALTER MODIFY DATABASE COMMENT ON DATABASE.*",
-            "CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON DATABASE.*",
+            DEFINITIONS,
             "ALTER TABLE ON DATABASE.*",
             "TABLE ENGINE ON *",
         ],
         optional: &[],
     },
     CommandRights {
+        name: "schema_apply_distributed",
+        commands: "`schema apply` of a Distributed table that is created again",
+        grants: &[
+            ROWS,
+            DEFINITIONS,
+            CONSUMERS,
+            "TABLE ENGINE ON Distributed",
+            "SYSTEM FLUSH DISTRIBUTED ON DATABASE.*",
+        ],
+        optional: &[],
+    },
+    CommandRights {
+        name: "schema_apply_collection",
+        commands: "`schema apply` of consumers with `kafka.named_collection`",
+        grants: &[
+            ROWS,
+            DEFINITIONS,
+            CONSUMERS,
+            "SELECT ON system.named_collections",
+            "SHOW NAMED COLLECTIONS ON BROKERS",
+            "NAMED COLLECTION ON BROKERS",
+        ],
+        optional: &[],
+    },
+    CommandRights {
+        name: "schema_adopt",
+        commands: "`schema apply --adopt`, and `--hand-back`",
+        grants: &[ROWS, DEFINITIONS, CONSUMERS, DETACHED, KEEPER, RIGHTS_OF_A_TAKEOVER],
+        optional: &[],
+    },
+    CommandRights {
         name: "schema_materialize",
         commands: "`schema materialize`",
         grants: &[
-            "SELECT ON DATABASE.posthouse_upgrades",
+            UPGRADES,
             "SELECT ON system.parts_columns",
             "SELECT ON system.mutations",
             "SELECT ON system.parts",
@@ -80,6 +128,43 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
             "SELECT ON system.distribution_queue",
             "ALTER MATERIALIZE COLUMN, ALTER MATERIALIZE INDEX ON DATABASE.sharded_events",
         ],
+        optional: &[],
+    },
+    CommandRights {
+        name: "topics_plan",
+        commands: "`topics plan`, `apply`, `import`, and `schema unused-fields`",
+        grants: &[],
+        optional: &[],
+    },
+    CommandRights {
+        name: "topics_groups",
+        commands: "`topics groups`",
+        grants: &[],
+        optional: &[(KEEPER, "the group's offsets are shown instead of those in Keeper, and a note says so")],
+    },
+    CommandRights {
+        name: "topics_check",
+        commands: "`topics check`",
+        grants: &[],
+        optional: &[
+            (
+                "SELECT ON system.kafka_consumers",
+                "the reason of a stall may be unknown, and a warning says so",
+            ),
+            ("SELECT ON system.errors", "the reason of a stall may be unknown, and a warning says so"),
+            (KEEPER, "replicas in Keeper without a table are not found, and a warning says so"),
+        ],
+    },
+    CommandRights {
+        name: "topics_reset_plan",
+        commands: "`topics reset` of the group of events",
+        grants: &[UPGRADES, KEEPER],
+        optional: &[],
+    },
+    CommandRights {
+        name: "topics_reset",
+        commands: "`topics reset --execute` of the group of events",
+        grants: &[ROWS, DEFINITIONS, CONSUMERS, KEEPER],
         optional: &[],
     },
     CommandRights {
@@ -100,6 +185,7 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
         grants: &["SELECT ON system.user_defined_functions"],
         optional: &[],
     },
+    CommandRights { name: "udf_check", commands: "`udf check`", grants: &[], optional: &[] },
     CommandRights {
         name: "backfill_plan",
         commands: "`backfill plan`",
@@ -144,8 +230,14 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
     },
     CommandRights {
         name: "backfill_status",
-        commands: "`backfill status`, `list`, `cancel`",
+        commands: "`backfill status`, `list`",
         grants: &[FILES, SHARDED_FILES, LEDGER, SHARDED_LEDGER],
+        optional: &[],
+    },
+    CommandRights {
+        name: "backfill_cancel",
+        commands: "`backfill cancel`",
+        grants: &[FILES, SHARDED_FILES, LEDGER, SHARDED_LEDGER, "INSERT ON DATABASE.sharded_backfill_ledger"],
         optional: &[],
     },
     CommandRights {
@@ -191,9 +283,45 @@ pub const CLICKHOUSE_RIGHTS: &[CommandRights] = &[
         optional: &[],
     },
     CommandRights {
+        name: "persons_check",
+        commands: "`persons check`",
+        grants: &[PERSON, DISTINCT_IDS, DISTINCT_ID_VIEW],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_snapshot_build",
+        commands: "`persons snapshot build`",
+        grants: &[DISTINCT_IDS],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_snapshot_verify",
+        commands: "`persons snapshot verify`",
+        grants: &[DISTINCT_IDS],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_run",
+        commands: "`run` with `[persons.postgres]`, and its person index",
+        grants: &[PERSON, DISTINCT_IDS, DISTINCT_ID_VIEW],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_audit",
+        commands: "`persons audit`, also with `--repair`",
+        grants: &[PERSON, DISTINCT_IDS],
+        optional: &[],
+    },
+    CommandRights {
         name: "persons_squash",
         commands: "`persons squash`",
         grants: &["SELECT ON DATABASE.person_distinct_id_overrides", SHARDED_EVENTS],
+        optional: &[],
+    },
+    CommandRights {
+        name: "persons_squash_all",
+        commands: "`persons squash --all-distinct-ids`",
+        grants: &[DISTINCT_IDS, SHARDED_EVENTS],
         optional: &[],
     },
     CommandRights {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Once;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,10 @@ use crate::config::{Config, Consumer};
 use crate::node::{Node, NodeError};
 use crate::sql;
 
-/// ClickHouse's error codes for a database engine without `system.detached_tables`
-/// (`NOT_IMPLEMENTED`) and for a user without access to it (`ACCESS_DENIED`).
-const NOT_TOLD: [u32; 2] = [48, 497];
+/// ClickHouse's error code for a database engine without `system.detached_tables`.
+const NOT_IMPLEMENTED: u32 = 48;
+/// ClickHouse's error code for a missing right.
+const ACCESS_DENIED: u32 = 497;
 
 /// A foreign consumer or view that inserts into one of our tables or reads messages of our group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,10 +112,16 @@ pub(super) async fn feeders(config: &Config, node: &Node) -> Result<Vec<Feeder>,
 
 /// Names of the detached tables of a database; empty if the server can't list them.
 pub(super) async fn detached_tables(node: &Node, database: &str) -> Result<Vec<String>, NodeError> {
+    // Each plan asks for several databases, and one warning has the statement for all.
+    static WARNING: Once = Once::new();
     let query = node.query(sql::text("inspect/detached_tables.sql").unwrap_or_default());
     let tables: Vec<Detached> = match query.param("database", database).rows().await {
-        Err(error) if error.code().is_some_and(|code| NOT_TOLD.contains(&code)) => {
+        Err(error) if error.code() == Some(NOT_IMPLEMENTED) => {
             tracing::debug!(database, node = %node.name, error = %error, "detached tables can't be listed");
+            Vec::new()
+        }
+        Err(error) if error.code() == Some(ACCESS_DENIED) => {
+            WARNING.call_once(|| tracing::warn!(error = %error, "detached tables count as missing"));
             Vec::new()
         }
         answer => answer?,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::rights::RIGHTS_OF_A_PAUSE;
+use crate::rights::{RIGHTS_OF_A_PAUSE, RIGHTS_OF_A_TAKEOVER};
 use crate::sql;
 
 #[derive(Deserialize)]
@@ -13,18 +13,23 @@ struct CheckedGrant {
     result: u8,
 }
 
-/// Refuses a user who could drop consumers and not create them again, before the first step.
+/// Refuses a user who could drop consumers and views and not create them again, before the first
+/// step. `others` are databases of other consumers that are detached and attached.
 ///
 /// # Errors
 /// Names the nodes and the missing rights. A node that can't answer is passed over, because servers
 /// before 24.8 lack the statement.
-pub(crate) async fn refuse_missing_rights(cluster: &Cluster) -> anyhow::Result<()> {
+pub(crate) async fn refuse_missing_rights(cluster: &Cluster, others: &[&str]) -> anyhow::Result<()> {
     let config = &cluster.config;
+    let database = format!("{}.", config.database);
+    let pause = RIGHTS_OF_A_PAUSE.iter().map(|grant| grant.replace("DATABASE.", &database));
+    let collection = config.kafka.named_collection.iter().map(|name| format!("NAMED COLLECTION ON {name}"));
+    let others = others.iter().map(|other| RIGHTS_OF_A_TAKEOVER.replace("OTHER", other));
+    let grants: Vec<String> = pause.chain(collection).chain(others).collect();
     let mut missing = Vec::new();
     for node in &cluster.all_nodes {
-        for grant in RIGHTS_OF_A_PAUSE {
-            let grant = grant.replace("DATABASE.", &format!("{}.", config.database));
-            if lacks(node, &grant).await? {
+        for grant in &grants {
+            if lacks(node, grant).await? {
                 missing.push(format!("node {} needs GRANT {grant} TO {}", node.name, config.clickhouse.user));
             }
         }

@@ -173,7 +173,7 @@ impl Takeover<'_> {
         let done = schema::apply(self.cluster, steps, self.stop, say).await;
         done.with_context(|| {
             format!(
-                "{consumer} is paused: run the same command again, or go back with consumer = \"none\" in the config \
+                "{consumer} may be paused: run the same command again, or go back with consumer = \"none\" in the config \
                  and posthouse schema apply --hand-back {consumer}"
             )
         })

@@ -117,7 +117,7 @@ async fn changes(
         true => Ok(Vec::new()),
         false => {
             schema::refuse_read_only(cluster).await?;
-            schema::refuse_missing_rights(cluster).await?;
+            schema::refuse_missing_rights(cluster, &[]).await?;
             locked(cluster, confirmed, columns).await
         }
     }
@@ -137,6 +137,9 @@ async fn change_hands(
     let client = cluster.kafka()?;
     schema::refuse_faults(&schema::node_settings(cluster).await?)?;
     schema::refuse_read_only(cluster).await?;
+    let (Direction::Adopt(consumer) | Direction::HandBack(consumer)) = direction;
+    let other: Vec<&str> = consumer.split_once('.').map(|(database, _)| database).into_iter().collect();
+    schema::refuse_missing_rights(cluster, &other).await?;
     let stop = stop_on_signals()?;
     let lock = Lock::take(client, &LockScope::schema(&cluster.config.database)).await?;
     let takeover = Takeover { cluster, stop: &stop };

@@ -78,8 +78,10 @@ impl Collection<'_> {
             "Kafka tables of this config can't be created",
             format!(
                 "CREATE NAMED COLLECTION {name} AS {BROKERS} = '{}', or the same in <named_collections> of the node's \
-                 config; then GRANT SHOW NAMED COLLECTIONS, NAMED COLLECTION ON {name} TO posthouse's user",
-                brokers.join(",")
+                 config; then GRANT SHOW NAMED COLLECTIONS, NAMED COLLECTION ON {name}, \
+                 SELECT ON system.named_collections TO {}",
+                brokers.join(","),
+                self.config.clickhouse.user
             ),
         )
     }

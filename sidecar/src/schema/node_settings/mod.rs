@@ -147,7 +147,7 @@ async fn read(config: &Config, node: &Node) -> Result<Vec<SettingFinding>, NodeE
     let name = config.clickhouse.server_profile.as_str();
     let elements: Vec<Element> =
         match node.rows(sql::text("inspect/profile_settings.sql").unwrap_or_default()).await {
-            Err(error) if error.code() == Some(ACCESS_DENIED) => return Ok(vec![unreadable(node, name)]),
+            Err(error) if error.code() == Some(ACCESS_DENIED) => return Ok(vec![unreadable(config, node)]),
             elements => elements?,
         };
     let names: Vec<&str> = RULES.iter().flat_map(|rule| rule.settings.iter().copied()).collect();
@@ -165,15 +165,17 @@ async fn read(config: &Config, node: &Node) -> Result<Vec<SettingFinding>, NodeE
     Ok(RULES.iter().filter_map(|rule| rule.finding(&node.name, name, config, &values)).collect())
 }
 
-fn unreadable(node: &Node, profile: &str) -> SettingFinding {
+fn unreadable(config: &Config, node: &Node) -> SettingFinding {
+    let (profile, user) = (&config.clickhouse.server_profile, &config.clickhouse.user);
     SettingFinding {
         node: node.name.clone(),
         setting: format!("profile {profile}"),
         value: None,
         desired: "readable".to_owned(),
         consequence: "settings that lose, repeat or block events are not detected".to_owned(),
-        hint: "GRANT SHOW SETTINGS PROFILES, SELECT ON system.settings_profile_elements to posthouse's user"
-            .to_owned(),
+        hint: format!(
+            "GRANT SHOW SETTINGS PROFILES ON *.*, SELECT ON system.settings_profile_elements TO {user}"
+        ),
         severity: SettingSeverity::Note,
     }
 }

@@ -28,6 +28,9 @@ pub(crate) async fn watch(cluster: &Cluster, topics: BTreeSet<String>) -> Result
     loop {
         let found = look(cluster, topics.clone(), &mut sightings).await?;
         if found.still.watched >= MIN_SIGHTING || !found.is_undecided() {
+            for error in &found.refused {
+                tracing::warn!(error = %error, "the check has less detail");
+            }
             return Ok(found);
         }
         let left = MIN_SIGHTING - found.still.watched;
@@ -68,11 +71,15 @@ pub(crate) async fn look(
         desired: desired::desired_consumers(cluster),
         detached: BTreeSet::new(),
         replicas: BTreeMap::new(),
+        refused: BTreeSet::new(),
         reports: server_reports(nodes, |node| !silent.contains(&node.name)).await,
         still: Still::default(),
     };
     found.detached = detached(cluster, &found).await;
-    found.replicas = replicas(cluster, &found).await;
+    found.refused = found.reports.unreadable.values().cloned().collect();
+    let (replicas, refused) = replicas(cluster, &found).await;
+    found.replicas = replicas;
+    found.refused.extend(refused);
     let own: Vec<groups::Lag> = found.own_lags().cloned().collect();
     found.still = sightings.update(&own, Instant::now());
     let there = |topic: &&str| found.seen.cluster.topics.contains_key(*topic);
@@ -107,13 +114,16 @@ async fn detached(cluster: &Cluster, found: &CheckInput) -> BTreeSet<(String, St
 }
 
 /// Replicas below each path of a Kafka table, and below the config's path, as far as a node can
-/// read Keeper.
-async fn replicas(cluster: &Cluster, found: &CheckInput) -> BTreeMap<String, BTreeSet<String>> {
+/// read Keeper, and the errors of nodes that refuse it.
+async fn replicas(
+    cluster: &Cluster,
+    found: &CheckInput,
+) -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<String>) {
     let Cluster { config, all_nodes: nodes, .. } = cluster;
     let own = (config.events.offsets == OffsetStorage::Keeper).then(|| config.events.keeper_path.clone());
     let paths = found.seen.tables.iter().filter_map(|table| table.keeper_path.clone());
     let paths: BTreeSet<String> = paths.chain(own).collect();
-    let mut replicas = BTreeMap::new();
+    let (mut replicas, mut refused) = (BTreeMap::new(), BTreeSet::new());
     for path in paths {
         for node in nodes.iter().filter(|node| !found.seen.silent.contains_key(&node.name)) {
             match groups::replicas(node, &path).await {
@@ -129,11 +139,12 @@ async fn replicas(cluster: &Cluster, found: &CheckInput) -> BTreeMap<String, BTr
                         error = %error,
                         "replicas in Keeper can't be read"
                     );
+                    refused.insert(error.to_string());
                 }
             }
         }
     }
-    replicas
+    (replicas, refused)
 }
 
 /// Conflicts in the topics of persons. A user may lack the right to read them.

@@ -71,6 +71,8 @@ pub(crate) struct CheckInput {
     pub(crate) detached: BTreeSet<(String, String)>,
     /// Replicas of Kafka tables in Keeper, by path; without unreadable paths.
     pub(crate) replicas: BTreeMap<String, BTreeSet<String>>,
+    /// Errors of nodes that refuse a query for details, such as a missing right.
+    pub(crate) refused: BTreeSet<String>,
     /// Server reports about their consumers.
     pub(crate) reports: ServerReports,
     /// How long partitions with unread messages kept their offset.

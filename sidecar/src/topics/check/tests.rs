@@ -26,6 +26,7 @@ fn found(change: impl FnOnce(&mut GroupSnapshot)) -> CheckInput {
         desired: BTreeMap::new(),
         detached: BTreeSet::new(),
         replicas: BTreeMap::from([("/k".to_owned(), set(&["n1", "n2"]))]),
+        refused: BTreeSet::new(),
         reports: ServerReports::default(),
         still: Still::default(),
     }

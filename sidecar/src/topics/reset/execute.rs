@@ -37,6 +37,10 @@ pub(crate) async fn execute(
     let lock = Lock::take(cluster.kafka()?, &LockScope::topics()).await?;
     let found = look(cluster, request).await?;
     let reset = plan(request, &found)?;
+    if found.own.is_some() && !reset.is_done() {
+        // A dropped table that can't be created would leave ingestion paused.
+        schema::refuse_missing_rights(cluster, &[]).await?;
+    }
     let run = Run { cluster, kafka: cluster.kafka()?, lock: &lock };
     match run.carry_out(&reset, &found, &mut said).await {
         Ok(()) => Ok(reset),
