@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 
 use crate::backfill::read::MemoryBounds;
 
-/// Memory of posthouse without a row, in bytes: 26 MiB resident as measured, program included.
+/// Memory of posthouse without a row, in bytes, with its program.
 const OWN: u64 = 28 << 20;
 /// Usual memory for decoding, in bytes: pages of a mebibyte for each column, the size that writers
 /// make.

@@ -68,9 +68,8 @@ pub struct FileSummary {
     pub length: u64,
 }
 
-/// A file that is written in whole huge pages. ext4 and xfs then keep it in huge pages of the page
-/// cache, with which a lookup misses the processor's table of addresses less often. With pages of
-/// 4 KiB, 10 million lookups by key in 10 million ids took 1.3 times as long.
+/// A file that is written in whole huge pages. ext4 (Linux 6.18) then keeps it in huge pages of the
+/// page cache, with which a lookup misses the processor's table of addresses less often.
 struct HugePageWriter {
     file: File,
     piece: Vec<u8>,
