@@ -1,7 +1,7 @@
 //! Division of `--memory` between posthouse itself, decoding, and blocks that await sending.
 //!
-//! With the default and more, three sixteenths are for posthouse and decoding together. With
-//! less, each has an amount of its own, because both hardly depend on `--memory`.
+//! Three sixteenths are for posthouse and decoding together, and an amount that both need with
+//! usual files at least.
 
 use std::num::NonZeroU64;
 
@@ -22,20 +22,15 @@ pub(crate) fn decoding(memory: NonZeroU64, page_bytes: u64) -> MemoryBounds {
 }
 
 fn decoding_bytes(memory: NonZeroU64, page_bytes: u64) -> u64 {
-    let beside_own = beside_blocks(memory, page_bytes).saturating_sub(OWN);
-    beside_own.max(sixteenths(memory)).max(MIN_DECODING)
+    beside_blocks(memory, page_bytes).saturating_sub(OWN).max(MIN_DECODING)
 }
 
 /// Returns the part of `memory` for posthouse and decoding. Large pages take what blocks leave,
 /// which is a quarter at least.
 fn beside_blocks(memory: NonZeroU64, page_bytes: u64) -> u64 {
-    let usual = sixteenths(memory).max(USUAL_DECODING + OWN);
+    let usual = (memory.get() / 16).saturating_mul(3).max(USUAL_DECODING + OWN);
     let pages = MemoryBounds::memory_for(page_bytes).saturating_add(OWN);
     usual.max(pages).min(memory.get() / 4 * 3)
-}
-
-fn sixteenths(memory: NonZeroU64) -> u64 {
-    (memory.get() / 16).saturating_mul(3)
 }
 
 /// Returns the part of `memory` for blocks until they are sent, in bytes.
@@ -70,7 +65,7 @@ pub(crate) fn memory_for_pages(page_bytes: u64) -> u64 {
 pub(crate) fn memory_for_unplanned_pages(page_bytes: u64) -> u64 {
     let decoding = MemoryBounds::memory_for(page_bytes);
     match decoding > USUAL_DECODING {
-        true => decoding.div_ceil(3).saturating_mul(16).div_ceil(1 << 20),
+        true => decoding.saturating_add(OWN).div_ceil(3).saturating_mul(16).div_ceil(1 << 20),
         false => memory_for_pages(page_bytes),
     }
 }
@@ -93,7 +88,9 @@ mod tests {
             assert!(largest_slice(memory, 0).get() < blocks);
             assert!(blocks + decoding_bytes(memory, 0) <= memory.get().max(MIN_DECODING + memory.get() / 4));
         }
-        for (memory, pages) in [(50, 0), (64, 9), (96, 30), (128, 60), (256, 100), (400, 0)] {
+        for (memory, pages) in
+            [(50, 0), (64, 9), (96, 30), (128, 60), (256, 100), (400, 0), (512, 72), (4_096, 0)]
+        {
             let (memory, pages) = (NonZeroU64::new(memory << 20).expect("not 0"), pages << 20);
             let used = OWN + decoding_bytes(memory, pages) + block_bytes(memory, pages);
             assert!(used <= memory.get(), "{used} of {memory}");
@@ -121,7 +118,7 @@ mod tests {
             assert!(bound(memory_for_unplanned_pages(pages), 0) >= pages, "{pages}");
         }
         let memory = NonZeroU64::new(512 << 20).expect("not 0");
-        assert_eq!(decoding(memory, 72 << 20), decoding(memory, 0));
+        assert_eq!(decoding(memory, 51 << 20), decoding(memory, 0));
         assert_eq!(block_bytes(memory, 144 << 20) >> 20, 292);
         assert_eq!(block_bytes(memory, 1 << 40) >> 20, 128);
     }
