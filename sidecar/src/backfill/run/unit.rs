@@ -26,7 +26,7 @@ pub(crate) struct UnitReader {
     pub(crate) plan: Arc<LoadPlan>,
     pub(super) limits: Limits,
     pub(super) progress: Arc<Progress>,
-    pub(super) runtime: Handle,
+    pub(crate) runtime: Handle,
     weights: Weights,
     /// Memory budget for the blocks of all slices.
     memory: Arc<Memory>,
