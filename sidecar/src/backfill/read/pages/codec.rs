@@ -1,4 +1,7 @@
 //! Decompression bounded by a page's declared size.
+//!
+//! A decoder is made before the page's memory is. The other way round, the page would take the room
+//! that the last decoder freed, and with hundreds of columns each decoder would need new memory.
 
 use std::io::{Cursor, Read};
 
@@ -15,7 +18,8 @@ pub(super) enum Codec {
     Snappy(snap::raw::Decoder),
     Gzip,
     Brotli,
-    Zstd(zstd::bulk::Decompressor<'static>),
+    /// Each page has a decoder of its own, of 96 KB, because a file may have hundreds of columns.
+    Zstd,
     /// With Hadoop's framing, LZ4's own, or none: writers have used all three under this name.
     Lz4,
     Lz4Raw,
@@ -23,16 +27,14 @@ pub(super) enum Codec {
 
 impl Codec {
     /// # Errors
-    /// Fails if the codec is unsupported or can't be initialized.
+    /// Fails if the codec is unsupported.
     pub(super) fn new(compression: Compression) -> Result<Self, String> {
         Ok(match compression {
             Compression::UNCOMPRESSED => Self::Uncompressed,
             Compression::SNAPPY => Self::Snappy(snap::raw::Decoder::new()),
             Compression::GZIP(_) => Self::Gzip,
             Compression::BROTLI(_) => Self::Brotli,
-            Compression::ZSTD(_) => {
-                Self::Zstd(zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?)
-            }
+            Compression::ZSTD(_) => Self::Zstd,
             Compression::LZ4 => Self::Lz4,
             Compression::LZ4_RAW => Self::Lz4Raw,
             Compression::LZO => {
@@ -46,7 +48,7 @@ impl Codec {
         matches!(self, Self::Uncompressed)
     }
 
-    /// Appends exactly `length` bytes to `output`, which has room for them.
+    /// Appends exactly `length` bytes to `output`.
     ///
     /// # Errors
     /// Fails if `input` is broken, or decompresses to another length.
@@ -59,19 +61,22 @@ impl Codec {
         let start = output.len();
         match self {
             Self::Uncompressed => output.extend_from_slice(input),
-            Self::Gzip => bounded(flate2::read::MultiGzDecoder::new(input), length, output)?,
+            Self::Gzip => bounded(flate2::bufread::MultiGzDecoder::new(input), length, output)?,
             Self::Brotli => bounded(brotli::Decompressor::new(input, BROTLI_BUFFER), length, output)?,
             Self::Snappy(decoder) => {
                 let written = decoder.decompress(input, grown(output, length)?);
                 let written = written.map_err(|error| error.to_string())?;
                 output.truncate(start + written);
             }
-            Self::Zstd(decoder) => {
+            Self::Zstd => {
+                let mut decoder = zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?;
+                output.reserve_exact(length);
                 // The decoder writes behind the cursor up to the capacity, so that the memory needs
                 // no clearing first.
                 let mut room = Cursor::new(&mut *output);
                 room.set_position(start as u64);
-                decoder.decompress_to_buffer(input, &mut room).map_err(|error| error.to_string())?;
+                let written = decoder.decompress_to_buffer(input, &mut room);
+                written.map_err(|error| error.to_string())?;
             }
             Self::Lz4Raw => {
                 let written = raw(input, grown(output, length)?)?;
@@ -89,6 +94,7 @@ impl Codec {
 
 /// One byte more than declared is enough to detect excess output.
 fn bounded(decoder: impl Read, length: usize, output: &mut Vec<u8>) -> Result<(), String> {
+    output.reserve_exact(length);
     let most = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
     decoder.take(most).read_to_end(output).map(drop).map_err(|error| error.to_string())
 }

@@ -217,8 +217,7 @@ impl<R: ChunkReader> Pages<R> {
         else {
             return Err(self.damaged("its levels are longer than the page".to_owned()));
         };
-        let mut output = Vec::with_capacity(length);
-        output.extend_from_slice(levels);
+        let mut output = levels.to_vec();
         // Some writers store no bytes at all for a page without values.
         if length > levels.len() {
             let decompressed = self.codec.decompress(values, length - levels.len(), &mut output);
