@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::person::Version;
 use crate::snapshot::{
-    BATCH, Entry, FileName, Found, Hashed, Identity, Manifest, PersonIndex, SnapshotError, SnapshotFile,
+    BATCH, Entry, FileName, Hashed, Identity, Manifest, PersonIndex, SnapshotError, SnapshotFile, UNKNOWN,
     VerifyPlace, VersionRange, write_file,
 };
 use arbitrary::{Result as Drawn, Unstructured};
@@ -81,8 +81,8 @@ struct Sample {
     manifest: Vec<u8>,
     files: Vec<SampleFile>,
     asked: [Hashed; BATCH],
-    persons: [Found; BATCH],
-    persons_by_key: [Found; BATCH],
+    persons: [u128; BATCH],
+    persons_by_key: [u128; BATCH],
 }
 
 struct SampleFile {
@@ -197,12 +197,12 @@ impl Sample {
                 _ => one.unwrap_or(random),
             };
         }
-        let persons = asked.map(|id| newest.get(&id).map_or(Found::Unknown, person));
+        let persons = asked.map(|id| newest.get(&id).map_or(UNKNOWN, person));
         let persons_by_key = asked.map(|id| {
             let mut same = newest.range(Hashed { check: 0, ..id }..=Hashed { check: u64::MAX, ..id });
             match same.next() {
                 Some((_, version)) if !shared_keys.contains(&id.key) => person(version),
-                _ => Found::Unknown,
+                _ => UNKNOWN,
             }
         });
         let manifest = fs::read(Manifest::path(&folder)).unwrap();
@@ -266,8 +266,10 @@ impl Sample {
     fn look_up(&self, opened: Result<PersonIndex, SnapshotError>, may_differ: bool) -> Verdict {
         let Ok(mut index) = self.named(opened) else { return Verdict::Refused };
         let _ = (index.entries(), index.bytes(), index.files().count());
-        let by_id = self.named(index.find(&self.asked));
-        let by_key = self.named(index.find_keys(&self.asked.map(|id| id.key)));
+        let (mut by_id, mut by_key) = ([UNKNOWN; BATCH], [UNKNOWN; BATCH]);
+        let by_id = self.named(index.find(&self.asked, &mut by_id)).map(|()| by_id);
+        let keys = self.asked.map(|id| id.key);
+        let by_key = self.named(index.find_keys(&keys, &mut by_key)).map(|()| by_key);
         for (found, right) in [(&by_id, &self.persons), (&by_key, &self.persons_by_key)] {
             assert!(may_differ || found.as_ref().is_ok_and(|found| found == right) || found.is_err());
         }
@@ -279,7 +281,7 @@ impl Sample {
         for (id, right) in self.asked.iter().zip(&self.persons).take(8) {
             let entry = self.named(index.entry(*id));
             is_refused |= entry.is_err();
-            let found = entry.map(|entry| entry.map_or(Found::Unknown, |entry| person(&entry.version)));
+            let found = entry.map(|entry| entry.map_or(UNKNOWN, |entry| person(&entry.version)));
             assert!(may_differ || found.is_err() || found.is_ok_and(|found| found == *right), "{id:?}");
         }
         if is_refused { Verdict::Refused } else { Verdict::Answered }
@@ -336,11 +338,8 @@ fn stored(mut entry: Entry) -> Entry {
     entry
 }
 
-fn person(version: &Version) -> Found {
-    if version.is_deleted || version.person_id == 0 {
-        return Found::Unknown;
-    }
-    Found::Person(version.person_id)
+fn person(version: &Version) -> u128 {
+    if version.is_deleted { UNKNOWN } else { version.person_id }
 }
 
 fn hash(numbers: &[u64]) -> u64 {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{Argument, DISTINCT_ID, Function, Reads, RuleError, Type};
 use crate::shard::shard_keys;
-use crate::snapshot::{BATCH, Found, Hashed, PersonIndex, SnapshotError, TeamKeys};
+use crate::snapshot::{BATCH, Hashed, PersonIndex, SnapshotError, TeamKeys, UNKNOWN};
 use crate::texts::Scattered;
 use crate::wire::{Answer, Block, Consumed};
 
@@ -30,7 +30,7 @@ pub(super) static PERSON_OF: Function = Function {
     instead: INSTEAD,
     examples: &[],
     reads: Reads::PersonIndex,
-    rule: |block, answer| find_ids(block, |person| answer.push_uuid(person.to_le_bytes())),
+    rule: |block, answer| find_ids(block, |persons| answer.push_uuids(persons)),
 };
 
 pub(super) static PERSON_OF_KEY: Function = Function {
@@ -55,7 +55,11 @@ pub(super) static PERSON_KNOWN: Function = Function {
     instead: INSTEAD,
     examples: &[],
     reads: Reads::PersonIndex,
-    rule: |block, answer| find_ids(block, |person| answer.push_u8(u8::from(person != UNKNOWN))),
+    rule: |block, answer| {
+        find_ids(block, |persons| {
+            persons.iter().for_each(|person| answer.push_u8(u8::from(*person != UNKNOWN)));
+        })
+    },
 };
 
 pub(super) static PERSON_SNAPSHOT: Function = Function {
@@ -70,9 +74,6 @@ pub(super) static PERSON_SNAPSHOT: Function = Function {
     reads: Reads::PersonIndex,
     rule: snapshot_fields,
 };
-
-/// The person of unknown ids: the zero UUID.
-const UNKNOWN: u128 = 0;
 
 /// Name of the index's folder, beside the folders of the functions.
 pub const INDEX_FOLDER: &str = "posthouse-persons";
@@ -132,12 +133,12 @@ fn folder() -> Result<PathBuf, SnapshotError> {
     Ok(scripts.join(INDEX_FOLDER))
 }
 
-/// Calls `push` with the person of each row.
-fn find_ids(block: &Block<'_>, mut push: impl FnMut(u128)) -> Result<Consumed, RuleError> {
+/// Calls `push` with the persons of the next rows.
+fn find_ids(block: &Block<'_>, mut push: impl FnMut(&[u128])) -> Result<Consumed, RuleError> {
     let (mut teams, mut strings) = (block.packed(0)?.iter().map(i64::from_le_bytes), block.strings(1)?);
     with_index(block, |index| {
         let identity = index.manifest().identity;
-        let mut team_keys = TeamKeys::default();
+        let (mut team_keys, mut persons) = (TeamKeys::default(), [UNKNOWN; BATCH]);
         loop {
             let mut ids = [(0, &[][..]); BATCH];
             let mut count = 0;
@@ -154,21 +155,24 @@ fn find_ids(block: &Block<'_>, mut push: impl FnMut(u128)) -> Result<Consumed, R
                 let check = identity.check(team_id, distinct_id);
                 *hashed = Hashed { key: key ^ team_keys.of(team_id), check };
             }
-            index.find(&batch)?.into_iter().take(count).for_each(|found| push(person(found)));
+            index.find(&batch, &mut persons)?;
+            push(persons.get(..count).unwrap_or_default());
         }
     })
 }
 
 fn find_keys(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
-    let keys: Vec<u64> = block.packed(0)?.iter().map(u64::from_le_bytes).collect();
+    let mut keys = block.packed(0)?.iter().map(u64::from_le_bytes);
     with_index(block, |index| {
-        for some in keys.chunks(BATCH) {
-            let mut batch = [0; BATCH];
-            batch.iter_mut().zip(some).for_each(|(lane, key)| *lane = *key);
-            let found = index.find_keys(&batch)?.into_iter().take(some.len());
-            found.for_each(|found| answer.push_uuid(person(found).to_le_bytes()));
+        let (mut batch, mut persons) = ([0; BATCH], [UNKNOWN; BATCH]);
+        loop {
+            let count = batch.iter_mut().zip(&mut keys).map(|(lane, key)| *lane = key).count();
+            if count == 0 {
+                return Ok(block.whole());
+            }
+            index.find_keys(&batch, &mut persons)?;
+            answer.push_uuids(persons.get(..count).unwrap_or_default());
         }
-        Ok(block.whole())
     })
 }
 
@@ -192,13 +196,6 @@ fn snapshot_fields(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, R
         }
         Ok(fields.consumed())
     })
-}
-
-fn person(found: Found) -> u128 {
-    match found {
-        Found::Person(person_id) => person_id,
-        Found::Unknown => UNKNOWN,
-    }
 }
 
 /// Makes an empty index, which the functions of this thread read until `folder` is removed.

@@ -70,22 +70,45 @@ impl<W: Write> Write for ChunkWriter<W> {
 pub(super) struct VerifiedChunks {
     bits: Vec<u64>,
     sums: Vec<u64>,
+    /// Chunks with bytes that lookups read, which are the first ones.
+    for_lookups: usize,
+    /// Those of them that are not verified yet.
+    unverified: usize,
+    /// The next of them to verify before it is used.
+    next: usize,
 }
 
 impl VerifiedChunks {
-    pub(super) fn new(sums: Vec<u64>) -> Self {
-        Self { bits: vec![0; sums.len().div_ceil(64)], sums }
+    /// No chunk is verified yet. Lookups read the first `lookup_bytes` bytes.
+    pub(super) fn new(sums: Vec<u64>, lookup_bytes: usize) -> Self {
+        let (bits, for_lookups) = (vec![0; sums.len().div_ceil(64)], lookup_bytes.div_ceil(CHUNK));
+        Self { bits, sums, for_lookups, unverified: for_lookups, next: 0 }
+    }
+
+    /// Whether all chunks that lookups read are undamaged.
+    #[inline(always)]
+    pub(super) fn is_complete(&self) -> bool {
+        self.unverified == 0
+    }
+
+    /// Verifies the next chunk that lookups read, if its turn has not come before.
+    pub(super) fn verify_next(&mut self, bytes: &[u8]) {
+        while self.next < self.for_lookups && self.is_verified(self.next) {
+            self.next += 1;
+        }
+        if self.next < self.for_lookups {
+            self.verify(bytes, self.next);
+            self.next += 1;
+        }
     }
 
     /// Whether the chunks of `bytes` from `start` to `end` are undamaged. `bytes` begins at the
     /// first chunk.
-    #[inline]
     pub(super) fn are_undamaged(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
         let mut chunk = start / CHUNK;
         let last = end.saturating_sub(1).max(start) / CHUNK;
         while chunk <= last {
-            let is_verified = self.bits.get(chunk / 64).is_some_and(|bits| bits >> (chunk % 64) & 1 == 1);
-            if !is_verified && !self.verify(bytes, chunk) {
+            if !self.is_verified(chunk) && !self.verify(bytes, chunk) {
                 return false;
             }
             chunk += 1;
@@ -93,7 +116,10 @@ impl VerifiedChunks {
         true
     }
 
-    #[cold]
+    fn is_verified(&self, chunk: usize) -> bool {
+        self.bits.get(chunk / 64).is_some_and(|bits| bits >> (chunk % 64) & 1 == 1)
+    }
+
     fn verify(&mut self, bytes: &[u8], chunk: usize) -> bool {
         let start = chunk.saturating_mul(CHUNK);
         let end = start.saturating_add(CHUNK).min(bytes.len());
@@ -101,6 +127,7 @@ impl VerifiedChunks {
         let is_undamaged = xxh3_64(part) == *sum;
         if is_undamaged && let Some(bits) = self.bits.get_mut(chunk / 64) {
             *bits |= 1 << (chunk % 64);
+            self.unverified = self.unverified.saturating_sub(usize::from(chunk < self.for_lookups));
         }
         is_undamaged
     }

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::checksums::VerifiedChunks;
 use super::directory::{self, RecordRange, bucket_of, place_of};
 use super::header::{Header, Sections};
+use super::lookup::{Asked, LookupSections};
 use super::mapping::Mapping;
-use super::prefetch::prefetch;
 use super::writer::decode_version;
 use super::{Entry, HEADER_BYTES, Hashed, Identity, LINE, RECORD, SnapshotError, VersionRange};
 use crate::person::Version;
@@ -64,7 +64,13 @@ impl SnapshotFile {
             return Err(SnapshotError::damaged(path, "checksums"));
         }
         let sums = sums.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
-        Ok(Self { path: path.to_owned(), verified: VerifiedChunks::new(sums), mapping, header, sections })
+        Ok(Self {
+            path: path.to_owned(),
+            verified: VerifiedChunks::new(sums, sections.versions),
+            mapping,
+            header,
+            sections,
+        })
     }
 
     /// Number of entries.
@@ -92,9 +98,8 @@ impl SnapshotFile {
     /// # Errors
     /// Fails if the part of the file that has the key is damaged.
     pub fn shares_key(&mut self, id: Hashed) -> Result<bool, SnapshotError> {
-        let range = self.range(id.key)?;
-        let Some(first) = self.find_key(range, id.key)? else { return Ok(false) };
-        let next = first.number.saturating_add(1);
+        let Some(first) = self.find(id.key)? else { return Ok(false) };
+        let (next, range) = (first.number.saturating_add(1), self.range(id.key)?);
         Ok(first.id != id || next < range.end && self.record(next)?.id.key == id.key)
     }
 
@@ -103,8 +108,7 @@ impl SnapshotFile {
     /// # Errors
     /// Fails if the part of the file that has it is damaged.
     pub fn entry(&mut self, id: Hashed) -> Result<Option<Entry>, SnapshotError> {
-        let range = self.range(id.key)?;
-        match self.find(range, id)? {
+        match self.find(id)? {
             Some(record) => self.versioned(record).map(Some),
             None => Ok(None),
         }
@@ -138,31 +142,23 @@ impl SnapshotFile {
         Ok(end < self.sections.checksums)
     }
 
-    /// Begins to fetch the line of the directory for a key.
-    #[inline]
-    pub(super) fn prefetch_directory(&self, key: u64) {
-        let (line, _) = place_of(bucket_of(key, self.header.buckets));
-        let position = self.sections.directory.saturating_add(line.saturating_mul(LINE));
-        if let Some(byte) = self.body().get(position) {
-            prefetch(byte);
-        }
+    /// Returns the sections that lookups read, once all of their bytes are verified.
+    #[inline(always)]
+    pub(super) fn lookup_sections(&self) -> Option<LookupSections<'_>> {
+        let sections = self.body().get(..self.sections.versions).filter(|_| self.verified.is_complete())?;
+        let (records, lines) = sections.split_at_checked(self.sections.directory)?;
+        let (records, lines) = (records.as_chunks().0, lines.as_chunks().0);
+        Some(LookupSections { records, lines, buckets: self.header.buckets })
     }
 
-    /// Begins to fetch the first records of a bucket.
-    #[inline]
-    pub(super) fn prefetch_records(&self, range: RecordRange) {
-        let Some(last) = range.end.checked_sub(1).filter(|last| range.start <= *last) else { return };
-        // Two records can be in two cache lines.
-        for number in [range.start, last] {
-            let position = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
-            if let Some(byte) = self.body().get(position) {
-                prefetch(byte);
-            }
-        }
+    /// Verifies a further chunk, so that a file is verified even if no lookup needs some chunk of
+    /// it. Damage is reported by the lookup that does.
+    pub(super) fn verify_next(&mut self) {
+        let body = self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default();
+        self.verified.verify_next(body.get(..self.sections.checksums).unwrap_or_default());
     }
 
     /// Returns the records among which those of a key are.
-    #[inline]
     pub(super) fn range(&mut self, key: u64) -> Result<RecordRange, SnapshotError> {
         let (line, place) = place_of(bucket_of(key, self.header.buckets));
         let start = self.sections.directory.saturating_add(line.saturating_mul(LINE));
@@ -175,39 +171,19 @@ impl SnapshotFile {
         Ok(RecordRange { end: range.end.min(self.header.entries), ..range })
     }
 
-    /// Returns the record of an id.
-    #[inline]
-    pub(super) fn find(&mut self, range: RecordRange, id: Hashed) -> Result<Option<Record>, SnapshotError> {
-        self.first_where(range, id, |found| found >= id).map(|found| found.filter(|found| found.id == id))
-    }
-
-    /// Returns the first record of a key.
-    #[inline]
-    pub(super) fn find_key(&mut self, range: RecordRange, key: u64) -> Result<Option<Record>, SnapshotError> {
-        let found = self.first_where(range, Hashed { key, check: 0 }, |found| found.key >= key)?;
-        Ok(found.filter(|found| found.id.key == key))
-    }
-
-    /// Returns the first record of a range that `is_at_end`, as all records from `id` on are.
-    #[inline]
-    fn first_where(
-        &mut self,
-        range: RecordRange,
-        id: Hashed,
-        is_at_end: impl Fn(Hashed) -> bool,
-    ) -> Result<Option<Record>, SnapshotError> {
-        let range =
-            if range.end.saturating_sub(range.start) > MAX_SCANNED { self.narrow(range, id)? } else { range };
+    /// Returns the first record of an id or a key.
+    pub(super) fn find<T: Asked>(&mut self, asked: T) -> Result<Option<Record>, SnapshotError> {
+        let least = asked.least();
+        let range = self.range(least.key)?;
+        let range = self.narrow(range, least)?;
         let (bytes, first) = (self.records(range)?, range.start);
         // In this order, a damaged range without records asks for no number after the last one.
         let numbered = bytes.as_chunks::<RECORD>().0.iter().zip(first..);
-        let records = numbered.map(|(bytes, number)| read(bytes, number));
-        let mut records = records.skip_while(|record| !is_at_end(record.id));
-        Ok(records.next())
+        let mut records = numbered.map(|(bytes, number)| Record { number, ..read(bytes) });
+        Ok(records.find(|record| record.id >= least).filter(|record| asked.is(record.id)))
     }
 
     /// Returns the few records of a range among which the first one from `id` on is.
-    #[cold]
     fn narrow(&mut self, range: RecordRange, id: Hashed) -> Result<RecordRange, SnapshotError> {
         let RecordRange { mut start, mut end } = range;
         while end.saturating_sub(start) > MAX_SCANNED {
@@ -238,12 +214,11 @@ impl SnapshotFile {
 
     fn record(&mut self, number: u64) -> Result<Record, SnapshotError> {
         let bytes = self.records(RecordRange { start: number, end: number.saturating_add(1) })?;
-        let record = bytes.first_chunk().map(|bytes| read(bytes, number));
+        let record = bytes.first_chunk().map(|bytes| Record { number, ..read(bytes) });
         record.ok_or_else(|| SnapshotError::damaged(&self.path, "records"))
     }
 
     /// Returns the bytes of records.
-    #[inline]
     fn records(&mut self, range: RecordRange) -> Result<&[u8], SnapshotError> {
         let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(RECORD);
         if range.start >= range.end {
@@ -253,7 +228,6 @@ impl SnapshotFile {
     }
 
     /// Returns bytes after the header, once their checksums are right.
-    #[inline]
     fn verified(&mut self, start: usize, end: usize, part: &'static str) -> Result<&[u8], SnapshotError> {
         let body = self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default();
         let body = body.get(..self.sections.checksums).unwrap_or_default();
@@ -263,19 +237,20 @@ impl SnapshotFile {
         }
     }
 
+    #[inline(always)]
     fn body(&self) -> &[u8] {
         self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default()
     }
 }
 
-/// Reads a record: key, check, person.
-#[inline]
-fn read(bytes: &[u8; RECORD], number: u64) -> Record {
+/// Reads a record, without its number: key, check, person.
+#[inline(always)]
+pub(super) fn read(bytes: &[u8; RECORD]) -> Record {
     let [key, check, person @ ..] = bytes.as_chunks::<8>().0 else { return Record::default() };
     let person = person.as_flattened().first_chunk().copied();
     Record {
         id: Hashed { key: u64::from_le_bytes(*key), check: u64::from_le_bytes(*check) },
         person_id: u128::from_le_bytes(person.unwrap_or_default()),
-        number,
+        number: 0,
     }
 }

@@ -3,21 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::file::Record;
+use super::lookup::Asked;
 use super::{FileName, Hashed, Manifest, SnapshotError, SnapshotFile, VersionRange};
 
 /// Lookups that are under way together. Their cache misses overlap.
-pub const BATCH: usize = 32;
-
-/// The result of a lookup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Found {
-    /// The id is not in the index, deleted, or shares its key with another one.
-    #[default]
-    Unknown,
-    /// The id has this person.
-    Person(u128),
-}
+pub const BATCH: usize = 64;
+/// The person of ids that the index does not have: the zero UUID.
+pub const UNKNOWN: u128 = super::NO_PERSON;
 
 /// An index, open for lookups.
 #[derive(Debug)]
@@ -170,63 +162,46 @@ impl PersonIndex {
         Ok(None)
     }
 
-    /// Looks up ids, up to [`BATCH`] of them together.
+    /// Looks up ids, and sets the person of each. Unknown and deleted ones have [`UNKNOWN`].
     ///
     /// # Errors
     /// Fails if a part of a file is damaged.
-    pub fn find(&mut self, ids: &[Hashed; BATCH]) -> Result<[Found; BATCH], SnapshotError> {
-        self.find_by(ids, |id| id.key, |file, range, id| file.find(range, *id))
+    #[inline]
+    pub fn find(&mut self, ids: &[Hashed; BATCH], persons: &mut [u128; BATCH]) -> Result<(), SnapshotError> {
+        self.find_batch(ids, persons)
     }
 
-    /// Looks up keys, up to [`BATCH`] of them together.
+    /// Looks up keys, and sets the person of each. Unknown and deleted ones, and those of two ids,
+    /// have [`UNKNOWN`].
     ///
     /// # Errors
     /// Fails if a part of a file is damaged.
-    pub fn find_keys(&mut self, keys: &[u64; BATCH]) -> Result<[Found; BATCH], SnapshotError> {
-        let mut found = self.find_by(keys, |key| *key, |file, range, key| file.find_key(range, *key))?;
+    #[inline]
+    pub fn find_keys(
+        &mut self,
+        keys: &[u64; BATCH],
+        persons: &mut [u128; BATCH],
+    ) -> Result<(), SnapshotError> {
+        self.find_batch(keys, persons)?;
         if !self.manifest.shared_keys.is_empty() {
-            for (found, key) in found.iter_mut().zip(keys) {
+            for (person, key) in persons.iter_mut().zip(keys) {
                 if self.manifest.shared_keys.binary_search(key).is_ok() {
-                    *found = Found::Unknown;
+                    *person = UNKNOWN;
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// Looks up a batch in every file, the newest first. Each step begins the fetches of the next
-    /// one for the whole batch.
+    /// Looks up a batch in every file. A newer file replaces what older ones have.
     #[inline(always)]
-    fn find_by<T>(
+    fn find_batch<T: Asked>(
         &mut self,
         batch: &[T; BATCH],
-        key: impl Fn(&T) -> u64,
-        find: impl Fn(
-            &mut SnapshotFile,
-            super::directory::RecordRange,
-            &T,
-        ) -> Result<Option<Record>, SnapshotError>,
-    ) -> Result<[Found; BATCH], SnapshotError> {
-        let mut found = [None; BATCH];
-        for (_, file) in self.files.iter_mut().rev() {
-            batch.iter().for_each(|id| file.prefetch_directory(key(id)));
-            let mut ranges = [super::directory::RecordRange::default(); BATCH];
-            for (range, id) in ranges.iter_mut().zip(batch) {
-                *range = file.range(key(id))?;
-                file.prefetch_records(*range);
-            }
-            for ((found, range), id) in found.iter_mut().zip(ranges).zip(batch) {
-                if found.is_none()
-                    && let Some(record) = find(file, range, id)?
-                {
-                    *found = Some(match record.person_id {
-                        super::NO_PERSON => Found::Unknown,
-                        person_id => Found::Person(person_id),
-                    });
-                }
-            }
-        }
-        Ok(found.map(Option::unwrap_or_default))
+        persons: &mut [u128; BATCH],
+    ) -> Result<(), SnapshotError> {
+        persons.fill(UNKNOWN);
+        self.files.iter_mut().try_for_each(|(_, file)| file.find_batch(batch, persons))
     }
 }
 

@@ -27,6 +27,7 @@ mod directory;
 mod writer;
 mod mapping;
 mod file;
+mod lookup;
 mod manifest;
 mod index;
 mod prefetch;
@@ -34,7 +35,7 @@ mod prefetch;
 pub use entry::{Entry, Hashed, Identity, TeamKeys, person_key};
 pub use error::SnapshotError;
 pub use file::SnapshotFile;
-pub use index::{BATCH, Found, PersonIndex, VerifyPlace};
+pub use index::{BATCH, PersonIndex, UNKNOWN, VerifyPlace};
 pub use manifest::{FileName, Manifest};
 pub use writer::{FileSummary, VersionRange, write_file};
 

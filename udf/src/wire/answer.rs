@@ -60,13 +60,25 @@ impl Answer {
     /// Appends the next rows of a function that returns `UInt64`.
     #[inline]
     pub fn push_u64s(&mut self, values: &[u64]) {
+        self.push_all(values, u64::to_le_bytes);
+    }
+
+    /// Appends the next rows of a function that returns `UUID`, each of the number whose
+    /// little-endian bytes are in wire order.
+    #[inline]
+    pub fn push_uuids(&mut self, values: &[u128]) {
+        self.push_all(values, u128::to_le_bytes);
+    }
+
+    #[inline(always)]
+    fn push_all<T: Copy, const N: usize>(&mut self, values: &[T], bytes: impl Fn(T) -> [u8; N]) {
         self.rows += values.len();
         let (eights, others) = values.as_chunks::<8>();
         for eight in eights {
-            self.first.extend_from_slice(eight.map(u64::to_le_bytes).as_flattened());
+            self.first.extend_from_slice(eight.map(&bytes).as_flattened());
         }
         for value in others {
-            self.first.extend_from_slice(&value.to_le_bytes());
+            self.first.extend_from_slice(&bytes(*value));
         }
     }
 
