@@ -24,16 +24,18 @@ pub(super) enum Door {
     PersonOfLargeBlocks,
     PersonOfKey,
     PersonOfKeyLargeBlocks,
-    /// A function that answers the key itself, and so counts keys. No executable function of the key
-    /// can be faster.
-    NoopLargeBlocks,
+    /// A function that answers the bytes of the id, and so counts ids. No executable function of the
+    /// id can be faster.
+    NoopOfIdLargeBlocks,
+    /// The same of the key.
+    NoopOfKeyLargeBlocks,
 }
 
-/// What a query counts. Answers of the same kind are equal.
+/// What a query counts. In these data, an id has a key of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Counted {
     Persons,
-    Keys,
+    Ids,
 }
 
 /// Rows that a query reads.
@@ -47,7 +49,7 @@ pub(super) enum Rows {
 const TEAM: u64 = 7;
 
 impl Door {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Join,
         Self::JoinOnStoredKey,
         Self::DictionaryOnStoredKey,
@@ -57,7 +59,8 @@ impl Door {
         Self::PersonOfLargeBlocks,
         Self::PersonOfKey,
         Self::PersonOfKeyLargeBlocks,
-        Self::NoopLargeBlocks,
+        Self::NoopOfIdLargeBlocks,
+        Self::NoopOfKeyLargeBlocks,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -71,12 +74,16 @@ impl Door {
             Self::PersonOfLargeBlocks => "person_of_large_blocks",
             Self::PersonOfKey => "person_of_key",
             Self::PersonOfKeyLargeBlocks => "person_of_key_large_blocks",
-            Self::NoopLargeBlocks => "noop_large_blocks",
+            Self::NoopOfIdLargeBlocks => "noop_of_id_large_blocks",
+            Self::NoopOfKeyLargeBlocks => "noop_of_key_large_blocks",
         }
     }
 
     pub(super) fn counted(self) -> Counted {
-        if self == Self::NoopLargeBlocks { Counted::Keys } else { Counted::Persons }
+        match self {
+            Self::NoopOfIdLargeBlocks | Self::NoopOfKeyLargeBlocks => Counted::Ids,
+            _ => Counted::Persons,
+        }
     }
 
     /// Counts unique persons with `threads` threads.
@@ -113,7 +120,8 @@ impl Door {
             Self::DictionaryOnSipHash => dictionary("stored", STORED_KEY),
             Self::PersonOf | Self::PersonOfLargeBlocks => "personOf(team_id, distinct_id)".to_owned(),
             Self::PersonOfKey | Self::PersonOfKeyLargeBlocks => "personOfKey(person_key)".to_owned(),
-            Self::NoopLargeBlocks => "noopPerson(person_key)".to_owned(),
+            Self::NoopOfIdLargeBlocks => "noopPersonOf(team_id, distinct_id)".to_owned(),
+            Self::NoopOfKeyLargeBlocks => "noopPersonOfKey(person_key)".to_owned(),
         }
     }
 
@@ -133,7 +141,13 @@ impl Door {
     }
 
     fn is_large(self) -> bool {
-        matches!(self, Self::PersonOfLargeBlocks | Self::PersonOfKeyLargeBlocks | Self::NoopLargeBlocks)
+        matches!(
+            self,
+            Self::PersonOfLargeBlocks
+                | Self::PersonOfKeyLargeBlocks
+                | Self::NoopOfIdLargeBlocks
+                | Self::NoopOfKeyLargeBlocks
+        )
     }
 }
 

@@ -26,11 +26,10 @@ const ONE_MILLION: Scale = Scale { events: 10_000_000, ids: 1_000_000 };
 const TEN_MILLION: Scale = Scale { events: 20_000_000, ids: 10_000_000 };
 
 /// The bottleneck of a lookup by distinct id.
-const IDS: &str =
-    "the copy of every distinct id through the pipe, and its hashes; noop_large_blocks has no lookup";
+const IDS: &str = "the copy of every distinct id through the pipe, and its hashes: noop_of_id_large_blocks has the first alone";
 /// The bottleneck of a lookup by key.
 const KEYS: &str = "the server's own work on a block and on the count, and the copy of every person through the pipe: \
-    noop_large_blocks has these alone";
+    noop_of_key_large_blocks has these alone";
 
 const COMPARISONS: [Comparison; 7] = [
     Comparison {
@@ -121,7 +120,7 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<Vec<Report>> {
     Ok(reports)
 }
 
-/// Installs the function that looks nothing up next to ours.
+/// Installs the functions that look nothing up next to ours.
 fn install_noop(stack: &Stack) -> anyhow::Result<()> {
     const NOOP: &str = include_str!("../../fixtures/udf/noop_person.xml");
     let node = &stack.nodes()[0];

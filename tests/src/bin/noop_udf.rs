@@ -1,4 +1,4 @@
-//! Functions that read the input of `shardKey` or `personOfKey`, and look nothing up.
+//! Functions that read the input of `shardKey`, `personOfKey` or `personOf`, and look nothing up.
 //!
 //! They measure the cost of the pipes and the format alone.
 
@@ -25,8 +25,8 @@ static NOOP: Function = Function {
     },
 };
 
-static NOOP_PERSON: Function = Function {
-    name: "noopPerson",
+static NOOP_PERSON_OF_KEY: Function = Function {
+    name: "noopPersonOfKey",
     arguments: &[Argument { name: "person_key", data_type: Type::UInt64 }],
     returns: Type::Uuid,
     doc: "A UUID of the key's bytes, so that the answers are as different as the keys.",
@@ -36,19 +36,39 @@ static NOOP_PERSON: Function = Function {
     reads: Reads::Arguments,
     rule: |block, answer| {
         for key in block.packed::<8>(0)?.iter() {
-            let mut uuid = [0; 16];
-            uuid[..8].copy_from_slice(&key);
-            answer.push_uuid(uuid);
+            answer.push_uuids(&[u64::from_le_bytes(key).into()]);
         }
         Ok(block.whole())
+    },
+};
+
+static NOOP_PERSON_OF: Function = Function {
+    name: "noopPersonOf",
+    arguments: &[
+        Argument { name: "team_id", data_type: Type::Int64 },
+        Argument { name: "distinct_id", data_type: Type::String },
+    ],
+    returns: Type::Uuid,
+    doc: "A UUID of the id's first 16 bytes, so that the answers are as different as ids of UUIDs.",
+    bad_input: "None.",
+    instead: "None.",
+    examples: &[],
+    reads: Reads::Arguments,
+    rule: |block, answer| {
+        let mut strings = block.strings(1)?;
+        for distinct_id in strings.by_ref() {
+            answer.push_uuid(distinct_id.first_chunk().copied().unwrap_or_default());
+        }
+        Ok(strings.consumed())
     },
 };
 
 fn main() -> anyhow::Result<()> {
     let function = match std::env::args().nth(1).as_deref() {
         None => &NOOP,
-        Some("person") => &NOOP_PERSON,
-        Some(other) => bail!("no function {other}: give person, or nothing"),
+        Some("key") => &NOOP_PERSON_OF_KEY,
+        Some("id") => &NOOP_PERSON_OF,
+        Some(other) => bail!("no function {other}: give key, id, or nothing"),
     };
     let (input, output) = pipes(|| false)?;
     Ok(serve(function, input, output)?)
