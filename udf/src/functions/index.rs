@@ -162,17 +162,15 @@ fn find_ids(block: &Block<'_>, mut push: impl FnMut(&[u128])) -> Result<Consumed
 }
 
 fn find_keys(block: &Block<'_>, answer: &mut Answer) -> Result<Consumed, RuleError> {
-    let mut keys = block.packed(0)?.iter().map(u64::from_le_bytes);
+    let keys = block.packed(0)?;
     with_index(block, |index| {
         let (mut batch, mut persons) = ([0; BATCH], [UNKNOWN; BATCH]);
-        loop {
-            let count = batch.iter_mut().zip(&mut keys).map(|(lane, key)| *lane = key).count();
-            if count == 0 {
-                return Ok(block.whole());
-            }
+        for some in keys.chunks::<BATCH>() {
+            batch.iter_mut().zip(some).for_each(|(lane, key)| *lane = u64::from_le_bytes(*key));
             index.find_keys(&batch, &mut persons)?;
-            answer.push_uuids(persons.get(..count).unwrap_or_default());
+            answer.push_uuids(persons.get(..some.len()).unwrap_or_default());
         }
+        Ok(block.whole())
     })
 }
 

@@ -1,9 +1,8 @@
 //! Lookups of a batch of ids or keys in one file, whose cache misses overlap.
 //!
-//! A step that begins fetches does little else, so that a processor has many of them under way: it
-//! can fetch random records of ten million in 4 ns each, but waits for each alone for 60 ns. The
-//! comparison of records has no branch that depends on where a record is, because a wrong guess of
-//! the processor costs as much as a fetch.
+//! A step that begins fetches does little else, so that the processor has many of them under way at
+//! once. The comparison of records has no branch that depends on where a record is, because a wrong
+//! guess of the processor costs about as much as a fetch.
 
 use super::directory::{self, RecordRange, bucket_of, place_of};
 use super::file::{SnapshotFile, read};
@@ -11,7 +10,7 @@ use super::index::BATCH;
 use super::prefetch::prefetch;
 use super::{Hashed, LINE, RECORD, SnapshotError};
 
-/// Records of a bucket that a batch compares. Of random keys, one in 200 has more before it.
+/// Records of a bucket that are compared. Of random keys, one in 300 has as many before it.
 const COMPARED: usize = 6;
 
 /// What a lookup asks for.

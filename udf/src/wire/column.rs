@@ -126,6 +126,11 @@ impl<'a, const N: usize> Packed<'a, N> {
         self.0.iter().copied()
     }
 
+    /// Returns the bytes of `COUNT` values after another, of fewer at the end.
+    pub fn chunks<const COUNT: usize>(&self) -> impl Iterator<Item = &'a [[u8; N]]> + use<'a, N, COUNT> {
+        self.0.chunks(COUNT)
+    }
+
     /// Number of values.
     pub fn len(&self) -> usize {
         self.0.len()
