@@ -402,7 +402,7 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
 
 fn what_merges_take_away_is_no_loss(site: &mut Site<'_>) -> anyhow::Result<()> {
     // GIVEN a loaded file that holds one event in ten twice, some with ids so long that 200 of them
-    // don't fit into a URL
+    // don't fit into a parameter
     site.apply()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("twice.parquet").to_string_lossy().into_owned();

@@ -8,8 +8,8 @@ use super::LedgerError;
 use crate::node::Node;
 use crate::sql;
 
-/// Maximum ids of files per query. Parameters are sent in the URL, and a server accepts up to
-/// 128 KiB for each (`http_max_field_value_size`).
+/// Maximum ids of files per query. A server accepts up to 128 KiB for each parameter
+/// (`http_max_field_value_size`).
 pub(super) const IDS_A_QUERY: usize = 2_000;
 
 /// Ledger records of some files' units.

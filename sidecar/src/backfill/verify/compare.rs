@@ -29,7 +29,16 @@ pub(crate) struct Proof {
     pub(crate) differences: Vec<BlockDifference>,
     /// Blocks with missing rows and no other fault.
     #[serde(skip)]
-    pub(super) short: Vec<BlockSum>,
+    pub(super) short: Vec<ShortBlock>,
+}
+
+/// A block of which a shard stores fewer rows than expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ShortBlock {
+    /// As expected.
+    pub(super) block: BlockSum,
+    /// Rows that were missing when they were counted.
+    pub(super) missing: u64,
 }
 
 /// A shard's month with missing, extra, changed or misplaced rows.
@@ -52,13 +61,15 @@ pub(crate) struct BlockDifference {
 }
 
 impl Proof {
-    /// Counts `rows` missing rows of a shard and month as merged.
-    pub(super) fn forgive(&mut self, shard: u32, month: u32, rows: u64) {
+    /// Counts the missing rows of a block as merged. Rows that were merged after the count are not
+    /// among them.
+    pub(super) fn forgive(&mut self, short: &ShortBlock) {
+        let ShortBlock { block: BlockSum { shard, month, .. }, missing } = *short;
         let place =
             |difference: &&mut BlockDifference| (difference.shard, difference.month) == (shard, month);
         if let Some(difference) = self.differences.iter_mut().find(place) {
-            difference.missing = difference.missing.saturating_sub(rows);
-            self.merged += rows;
+            difference.missing = difference.missing.saturating_sub(missing);
+            self.merged += missing;
         }
         let differs = |difference: &BlockDifference| {
             difference.missing + difference.extra + difference.changed_blocks + difference.wrong_shard > 0
@@ -108,7 +119,8 @@ pub(super) fn compare(job: &Job, expected: &[BlockSum], found: &[BlockSum]) -> P
             continue;
         }
         if rows(found) < rows(expected) && wrong_shard == 0 {
-            short.extend(expected.cloned());
+            let missing = rows(expected) - rows(found);
+            short.extend(expected.map(|block| ShortBlock { block: block.clone(), missing }));
         }
         let difference = differences.entry((shard, month)).or_insert_with(|| BlockDifference {
             shard,
@@ -159,6 +171,18 @@ mod tests {
         let proof = compare(&job(30), &blocks, &blocks);
         assert!(proof.is_proven());
         assert_eq!((proof.blocks, proof.rows, proof.found), (2, 30, 30));
+    }
+
+    #[test]
+    fn a_merged_block_excuses_no_other_one() {
+        let expected = [block(1, 5, 10, 77), block(1, 6, 10, 78)];
+        let mut proof = compare(&job(20), &expected, &[block(1, 5, 5, 7), block(1, 6, 4, 8)]);
+        let short = std::mem::take(&mut proof.short);
+        proof.forgive(&short[0]);
+        assert_eq!((proof.merged, proof.differences[0].missing), (5, 6));
+        assert!(!proof.is_proven());
+        proof.forgive(&short[1]);
+        assert_eq!((proof.merged, proof.is_proven()), (11, true));
     }
 
     #[test]

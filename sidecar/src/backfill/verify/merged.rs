@@ -5,12 +5,13 @@
 //! read a second time, and the event of each missing row is looked up. If it exists on the same
 //! shard, the row was merged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::compare::ShortBlock;
 use super::{BlockSum, Proof};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::LedgerError;
@@ -22,12 +23,15 @@ use crate::backfill::shard::{Block, SortingKey};
 use crate::node::Node;
 use crate::sql;
 
-/// Missing rows in memory at once. Rows of the same event among them are looked up once.
+/// Limit on missing rows in memory at once. Rows of the same event among them are looked up once.
 const ROWS_TOGETHER: usize = 2_000;
-/// Events per query: its parameters travel in the URL, and servers accept up to 1 MiB of it.
-const EVENTS_PER_QUERY: usize = 200;
-/// Limit on names and distinct ids of a query, in bytes. Servers accept parameters of up to 128 KiB
-/// (`http_max_field_value_size`), and an escaped byte takes up to four.
+/// Limit on the names and distinct ids of these rows, in bytes, unless one row has more.
+const TEXT_BYTES_TOGETHER: usize = 1 << 20;
+/// Events per query. Their UUIDs take 39 KB, and servers accept parameters of up to 128 KiB each
+/// (`http_max_field_value_size`).
+const EVENTS_PER_QUERY: usize = 1_000;
+/// Limit on names and distinct ids of a query, in bytes, for the same reason. A byte takes up to
+/// three there.
 const TEXT_BYTES_PER_QUERY: usize = 32 << 10;
 
 /// A block, by shard, slice and month.
@@ -65,46 +69,42 @@ pub(crate) async fn explain(
         quarantine: None,
         answer_holds: DEFAULT_ANSWER_HOLDS,
     };
-    let blocks = ShortBlocks {
+    let short = std::mem::take(&mut proof.short);
+    let reading = SecondReading {
         reading: UnitReader::new(route, plan, &limits, Arc::default()),
         database: database.to_owned(),
         node: route.any().clone(),
-        units: proof.short.iter().map(|block| block.unit.clone()).collect(),
-        blocks: proof.short.iter().map(id).collect(),
     };
-    let merged = tokio::task::spawn_blocking(move || blocks.merged()).await.map_err(RunError::from)??;
-    for ((shard, _, month), rows) in merged {
-        proof.forgive(shard, month, rows);
-    }
+    let merged =
+        tokio::task::spawn_blocking(move || reading.merged(short)).await.map_err(RunError::from)??;
+    merged.iter().for_each(|short| proof.forgive(short));
     Ok(())
 }
 
-fn id(block: &BlockSum) -> BlockId {
-    (block.shard, block.slice, block.month)
-}
-
-/// Blocks of which a shard stores fewer rows than were sent.
-struct ShortBlocks {
+/// A second reading of files, and a node that is asked about their rows.
+struct SecondReading {
     reading: UnitReader,
     database: String,
     node: Node,
-    units: BTreeSet<String>,
-    blocks: BTreeSet<BlockId>,
 }
 
-impl ShortBlocks {
-    /// Returns the blocks whose missing rows were all merged, with the number of these rows.
-    fn merged(&self) -> anyhow::Result<Vec<(BlockId, u64)>> {
+impl SecondReading {
+    /// Returns the blocks whose missing rows were all merged.
+    fn merged(&self, short: Vec<ShortBlock>) -> anyhow::Result<Vec<ShortBlock>> {
+        let units: BTreeSet<String> = short.iter().map(|short| short.block.unit.clone()).collect();
+        let id = |BlockSum { shard, slice, month, .. }: &BlockSum| (*shard, *slice, *month);
+        let mut short: BTreeMap<BlockId, _> =
+            short.into_iter().map(|short| (id(&short.block), short)).collect();
         let mut merged = Vec::new();
-        for unit in self.reading.plan.units.iter().filter(|unit| self.units.contains(&unit.id.to_string())) {
+        for unit in self.reading.plan.units.iter().filter(|unit| units.contains(&unit.id.to_string())) {
             for slice in self.reading.slices(unit)? {
                 let slice = slice?;
                 for block in &slice.blocks {
                     let id = (block.shard, slice.id.number(), block.month);
-                    if self.blocks.contains(&id)
-                        && let Some(rows) = self.merged_rows(id, block)?
+                    if let Some(short) = short.remove(&id)
+                        && self.is_merged(id, block)?
                     {
-                        merged.push((id, rows));
+                        merged.push(short);
                     }
                 }
             }
@@ -112,24 +112,39 @@ impl ShortBlocks {
         Ok(merged)
     }
 
-    /// Returns the number of a block's missing rows, or `None` if the event of one is missing too.
-    fn merged_rows(&self, id: BlockId, block: &Block) -> anyhow::Result<Option<u64>> {
+    /// Whether the event of every missing row exists, and every stored row is of the block.
+    fn is_merged(&self, id: BlockId, block: &Block) -> anyhow::Result<bool> {
         let runtime = &self.reading.runtime;
         let present = runtime.block_on(present_rows(&self.database, &self.node, id))?;
+        let stored = present.iter().filter(|row| **row).count();
         let is_missing = |key: &SortingKey| !present.get(row_of(key.place)).is_some_and(|row| *row);
-        let mut missing = block.keys().filter(is_missing);
-        let mut rows = 0;
+        let (mut missing, mut explained) = (block.keys().filter(is_missing), 0);
         loop {
-            let some: Vec<SortingKey> = missing.by_ref().take(ROWS_TOGETHER).collect();
+            let some = next_group(&mut missing);
             if some.is_empty() {
-                return Ok(Some(rows));
+                return Ok(stored + explained == block.rows as usize);
             }
-            rows += some.len() as u64;
+            explained += some.len();
             if !runtime.block_on(all_events_exist(&self.database, &self.node, block.shard, some))? {
-                return Ok(None);
+                return Ok(false);
             }
         }
     }
+}
+
+/// Takes the next rows that may be in memory together.
+fn next_group(rows: &mut impl Iterator<Item = SortingKey>) -> Vec<SortingKey> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    while group.len() < ROWS_TOGETHER && bytes < TEXT_BYTES_TOGETHER {
+        let Some(row) = rows.next() else { break };
+        bytes += text_bytes(&row);
+        group.push(row);
+    }
+    group
+}
+
+fn text_bytes(row: &SortingKey) -> usize {
+    row.event.len() + row.distinct_id.len()
 }
 
 /// Returns for each row of a slice whether a shard stores it in the block's month.
@@ -193,9 +208,9 @@ async fn all_events_exist(
 
 /// Returns how many of the first events one query asks for: one at least.
 fn per_query(events: &[SortingKey]) -> usize {
-    let mut bytes = 0_usize;
+    let mut bytes = 0;
     let fits = |key: &&SortingKey| {
-        bytes = bytes.saturating_add(key.event.len()).saturating_add(key.distinct_id.len());
+        bytes += text_bytes(key);
         bytes <= TEXT_BYTES_PER_QUERY
     };
     events.iter().take(EVENTS_PER_QUERY).take_while(fits).count().max(1)
