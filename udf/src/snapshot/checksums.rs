@@ -65,6 +65,9 @@ impl<W: Write> Write for ChunkWriter<W> {
     }
 }
 
+/// The last chunks, one in so many, are verified before a lookup needs them.
+const LAST_SHARE: usize = 8;
+
 /// The chunks of a file that were found undamaged, a bit each.
 #[derive(Debug)]
 pub(super) struct VerifiedChunks {
@@ -91,8 +94,12 @@ impl VerifiedChunks {
         self.unverified == 0
     }
 
-    /// Verifies the next chunk that lookups read, if its turn has not come before.
+    /// Verifies a further chunk that lookups read, once they have read most chunks by themselves.
+    /// Few ids may be looked up over and over in a file larger than the memory.
     pub(super) fn verify_next(&mut self, bytes: &[u8]) {
+        if self.unverified.saturating_mul(LAST_SHARE) > self.for_lookups.max(LAST_SHARE) {
+            return;
+        }
         while self.next < self.for_lookups && self.is_verified(self.next) {
             self.next += 1;
         }

@@ -151,8 +151,8 @@ impl SnapshotFile {
         Some(LookupSections { records, lines, buckets: self.header.buckets })
     }
 
-    /// Verifies a further chunk, so that a file is verified even if no lookup needs some chunk of
-    /// it. Damage is reported by the lookup that does.
+    /// Verifies one of the last chunks, so that a file is verified even if no lookup needs it.
+    /// Damage is reported by the lookup that does.
     pub(super) fn verify_next(&mut self) {
         let body = self.mapping.bytes().get(HEADER_BYTES..).unwrap_or_default();
         self.verified.verify_next(body.get(..self.sections.checksums).unwrap_or_default());
@@ -179,7 +179,7 @@ impl SnapshotFile {
         let (bytes, first) = (self.records(range)?, range.start);
         // In this order, a damaged range without records asks for no number after the last one.
         let numbered = bytes.as_chunks::<RECORD>().0.iter().zip(first..);
-        let mut records = numbered.map(|(bytes, number)| Record { number, ..read(bytes) });
+        let mut records = numbered.map(|(bytes, number)| Record::read(bytes, number));
         Ok(records.find(|record| record.id >= least).filter(|record| asked.is(record.id)))
     }
 
@@ -214,7 +214,7 @@ impl SnapshotFile {
 
     fn record(&mut self, number: u64) -> Result<Record, SnapshotError> {
         let bytes = self.records(RecordRange { start: number, end: number.saturating_add(1) })?;
-        let record = bytes.first_chunk().map(|bytes| Record { number, ..read(bytes) });
+        let record = bytes.first_chunk().map(|bytes| Record::read(bytes, number));
         record.ok_or_else(|| SnapshotError::damaged(&self.path, "records"))
     }
 
@@ -243,14 +243,18 @@ impl SnapshotFile {
     }
 }
 
-/// Reads a record, without its number: key, check, person.
-#[inline(always)]
-pub(super) fn read(bytes: &[u8; RECORD]) -> Record {
-    let [key, check, person @ ..] = bytes.as_chunks::<8>().0 else { return Record::default() };
-    let person = person.as_flattened().first_chunk().copied();
-    Record {
-        id: Hashed { key: u64::from_le_bytes(*key), check: u64::from_le_bytes(*check) },
-        person_id: u128::from_le_bytes(person.unwrap_or_default()),
-        number: 0,
+impl Record {
+    fn read(bytes: &[u8; RECORD], number: u64) -> Self {
+        let (id, person_id) = read(bytes);
+        Self { id, person_id, number }
     }
+}
+
+/// Reads the id and the person of a record: key, check, person.
+#[inline(always)]
+pub(super) fn read(bytes: &[u8; RECORD]) -> (Hashed, u128) {
+    let [key, check, person @ ..] = bytes.as_chunks::<8>().0 else { return (Hashed::default(), 0) };
+    let id = Hashed { key: u64::from_le_bytes(*key), check: u64::from_le_bytes(*check) };
+    let person = person.as_flattened().first_chunk().copied();
+    (id, u128::from_le_bytes(person.unwrap_or_default()))
 }

@@ -13,8 +13,11 @@ use super::{Hashed, LINE, RECORD, SnapshotError};
 /// Records of a bucket that are compared. Of random keys, one in 300 has as many before it.
 const COMPARED: usize = 6;
 
+/// Lanes are bits of a `u64`.
+const _: () = assert!(BATCH <= 64);
+
 /// What a lookup asks for.
-pub(super) trait Asked: Copy + Default {
+pub(super) trait Asked: Copy {
     /// The least hashes that its record can have.
     fn least(self) -> Hashed;
     /// Whether a record with these hashes is the one.
@@ -58,7 +61,7 @@ pub(super) struct LookupSections<'a> {
 enum Compared {
     Found(u128),
     Missing,
-    /// The bucket has too many records, as somebody can choose ids to have.
+    /// There are more records to compare.
     Crowded,
 }
 
@@ -85,7 +88,7 @@ impl SnapshotFile {
     }
 
     /// Looks up some lanes, a bit each, one by one. What they read is verified.
-    #[cold]
+    #[inline(never)]
     fn find_each<T: Asked>(
         &mut self,
         batch: &[T; BATCH],
@@ -169,11 +172,11 @@ fn compare<T: Asked>(bucket: &[[u8; RECORD]], asked: T) -> Compared {
     for number in 0..COMPARED {
         // The last record is compared again, because one after it would be a further fetch.
         let Some(record) = bucket.get(number.min(last)) else { break };
-        before += usize::from(read(record).id < asked.least());
+        before += usize::from(read(record).0 < asked.least());
     }
     match bucket.get(before).map(read) {
         Some(_) if before == COMPARED => Compared::Crowded,
-        Some(record) if asked.is(record.id) => Compared::Found(record.person_id),
+        Some((id, person_id)) if asked.is(id) => Compared::Found(person_id),
         _ => Compared::Missing,
     }
 }

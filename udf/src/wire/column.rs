@@ -126,7 +126,7 @@ impl<'a, const N: usize> Packed<'a, N> {
         self.0.iter().copied()
     }
 
-    /// Returns the bytes of `COUNT` values after another, of fewer at the end.
+    /// Returns the bytes of `COUNT` values at a time, of fewer at the end.
     pub fn chunks<const COUNT: usize>(&self) -> impl Iterator<Item = &'a [[u8; N]]> + use<'a, N, COUNT> {
         self.0.chunks(COUNT)
     }
