@@ -24,8 +24,8 @@ pub(super) enum Door {
     PersonOfLargeBlocks,
     PersonOfKey,
     PersonOfKeyLargeBlocks,
-    /// A function that answers the bytes of the id, and so counts ids. No executable function of
-    /// the id can be faster.
+    /// A function that answers the bytes of the id, and so counts ids, of which there are somewhat
+    /// more than persons. Executable functions of the id are hardly faster.
     NoopOfIdLargeBlocks,
     /// The same of the key.
     NoopOfKeyLargeBlocks,

@@ -75,7 +75,7 @@ impl Rounds {
             (door.name().to_owned(), details)
         };
         let doors: serde_json::Map<String, Value> = self.seconds.keys().map(door).collect();
-        let answer = self.answers.get(&Counted::Persons).map(|answer| answer.trim());
-        json!({ "answer": answer, "doors": doors })
+        let answer = |counted| self.answers.get(&counted).map(|answer| answer.trim());
+        json!({ "persons": answer(Counted::Persons), "ids": answer(Counted::Ids), "doors": doors })
     }
 }

@@ -26,10 +26,10 @@ const ONE_MILLION: Scale = Scale { events: 10_000_000, ids: 1_000_000 };
 const TEN_MILLION: Scale = Scale { events: 20_000_000, ids: 10_000_000 };
 
 /// The bottleneck of a lookup by distinct id.
-const IDS: &str = "the copy of every distinct id through the pipe, and its hashes: noop_of_id_large_blocks has the first alone";
+const IDS: &str = "the copy of every distinct id through the pipe, and its hashes; noop_of_id_large_blocks has no lookup and no hash";
 /// The bottleneck of a lookup by key.
 const KEYS: &str = "the server's own work on a block and on the count, and the copy of every person through the pipe: \
-    noop_of_key_large_blocks has these alone";
+    noop_of_key_large_blocks has about these alone";
 
 const COMPARISONS: [Comparison; 7] = [
     Comparison {

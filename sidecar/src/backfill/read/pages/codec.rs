@@ -1,7 +1,8 @@
 //! Decompression bounded by a page's declared size.
 //!
-//! A decoder is made before the page's memory is. The other way round, the page would take the room
-//! that the last decoder freed, and with hundreds of columns each decoder would need new memory.
+//! The decoders of ZSTD, GZIP and Brotli are made before the page's memory is. The other way round,
+//! the page would take the room that the last decoder freed, and with hundreds of columns each
+//! decoder would need new memory.
 
 use std::io::{Cursor, Read};
 
@@ -101,6 +102,7 @@ fn bounded(decoder: impl Read, length: usize, output: &mut Vec<u8>) -> Result<()
 
 fn grown(output: &mut Vec<u8>, length: usize) -> Result<&mut [u8], String> {
     let start = output.len();
+    output.reserve_exact(length);
     output.resize(start + length, 0);
     output.get_mut(start..).ok_or_else(|| "no room".to_owned())
 }
