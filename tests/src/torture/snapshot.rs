@@ -34,6 +34,8 @@ const PAUSE_MS: std::ops::Range<u64> = 0..120;
 const UNTIL_KILL_MS: std::ops::Range<u64> = 0..900;
 /// Limit for everything to arrive on the nodes and in their indexes.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Place of the format's number in a file of an index.
+const FORMAT_PLACE: usize = 8;
 /// Rounds from one damage to the next. Each second one follows a kill, the others come alone.
 const DAMAGE_EVERY: u32 = 5;
 
@@ -264,8 +266,9 @@ impl<'s> Histories<'s> {
         };
         let paths = files(&own)?;
         let path = &paths[self.random.random_range(0..paths.len())];
-        // A sidecar that is alive may have replaced the file.
-        let Ok(mut bytes) = fs::read(path) else { return Ok("no damage".to_owned()) };
+        // A sidecar that is alive may have replaced the file, or not written it yet.
+        let read = fs::read(path).ok().filter(|bytes| bytes.len() > FORMAT_PLACE);
+        let Some(mut bytes) = read else { return Ok("no damage".to_owned()) };
         let how = match self.random.random_range(0..5) {
             0 => {
                 bytes.truncate(self.random.random_range(0..bytes.len()));
@@ -277,11 +280,11 @@ impl<'s> Histories<'s> {
                 "a flipped bit"
             }
             2 => {
-                bytes[8] = 99;
+                bytes[FORMAT_PLACE] = 99;
                 "another format"
             }
             3 => {
-                fs::remove_file(path)?;
+                drop(fs::remove_file(path));
                 return Ok(format!("{} removed", path.display()));
             }
             _ => {
