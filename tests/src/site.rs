@@ -26,6 +26,8 @@ const PERSON_PARTITIONS: i64 = 2;
 /// Limit for one run of `posthouse`. It exceeds all of posthouse's own timeouts, so that a hanging
 /// run fails its test.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
+/// Time without another row, after all messages are stored, in which late copies would come.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A database, a topic and a group on a stack, with a `posthouse.toml` that names them.
 pub struct Site<'s> {
@@ -237,10 +239,11 @@ impl<'s> Site<'s> {
     /// # Errors
     /// Fails if a node doesn't answer.
     pub fn stored(&self) -> anyhow::Result<Stored> {
+        // Both numbers of a table are of one scan. Of two, the later one would count rows that came
+        // between them.
         let answer = self.query(
-            "SELECT (SELECT count() FROM {db}.events), (SELECT uniqExact(uuid) FROM {db}.events), \
-             (SELECT count() FROM {db}.events_dead_letter), \
-             (SELECT uniqExact(partition, offset) FROM {db}.events_dead_letter)",
+            "SELECT * FROM (SELECT count(), uniqExact(uuid) FROM {db}.events) AS events, \
+             (SELECT count(), uniqExact(partition, offset) FROM {db}.events_dead_letter) AS dead",
         )?;
         let numbers: Vec<u64> = answer.split('\t').map(str::parse).collect::<Result<_, _>>()?;
         let [rows, events, dead_rows, dead] = numbers[..] else {
@@ -249,8 +252,9 @@ impl<'s> Site<'s> {
         Ok(Stored { rows, events, dead_rows, dead })
     }
 
-    /// Waits until all produced messages are stored. The wait also ends if the counts don't change
-    /// for `quiet`, so that lost messages can be counted.
+    /// Waits until all produced messages are stored and [`SETTLED`] has passed without another row.
+    /// The wait also ends if the counts don't change for `quiet`, so that lost messages can be
+    /// counted.
     ///
     /// # Errors
     /// Fails after `limit`.
@@ -262,7 +266,7 @@ impl<'s> Site<'s> {
                     last = (stored, std::time::Instant::now());
                 }
                 let all = stored.events >= produced.events && stored.dead >= produced.broken;
-                if all || last.1.elapsed() > quiet {
+                if last.1.elapsed() > if all { SETTLED } else { quiet } {
                     return ControlFlow::Break(Ok(stored));
                 }
                 std::thread::sleep(Duration::from_millis(200));
