@@ -188,6 +188,7 @@ fn without_authorities(site: &Site<'_>, arguments: &[&str]) -> anyhow::Result<Ou
     command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", site.folder().join("empty"));
     let output = command.output()?;
     Ok(Outcome {
+        command: arguments.join(" "),
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

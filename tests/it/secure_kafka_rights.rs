@@ -452,7 +452,7 @@ impl Run<'_, '_> {
         let stderr = daemon.log()?;
         daemon.end()?;
         self.persons.configure(self.site)?;
-        Ok(Outcome { code, stdout: String::new(), stderr })
+        Ok(Outcome { command: "run".to_owned(), code, stdout: String::new(), stderr })
     }
 
     /// Runs posthouse until a change of this user's test is on the node, or a right is denied.
@@ -468,7 +468,7 @@ impl Run<'_, '_> {
         let code = watch(&daemon, "ERROR", |_| Ok(self.site.query(&arrived)? != "0"))?;
         let stderr = daemon.log()?;
         daemon.end()?;
-        Ok(Outcome { code, stdout: String::new(), stderr })
+        Ok(Outcome { command: "run".to_owned(), code, stdout: String::new(), stderr })
     }
 }
 

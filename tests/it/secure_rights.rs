@@ -320,7 +320,7 @@ impl Run<'_, '_> {
             0 => self.prepared.daemon = Some(daemon),
             _ => _ = daemon.end()?,
         }
-        Ok(Outcome { code, stdout: String::new(), stderr })
+        Ok(Outcome { command: "run".to_owned(), code, stdout: String::new(), stderr })
     }
 
     fn command(&mut self, row: &str) -> anyhow::Result<Outcome> {

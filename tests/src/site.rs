@@ -41,6 +41,8 @@ pub struct Site<'s> {
 /// Result of a `posthouse` run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// The arguments, or what was done instead of a command.
+    pub command: String,
     /// The exit code; -1 if a signal ended it.
     pub code: i32,
     pub stdout: String,
@@ -313,7 +315,7 @@ impl<'s> Site<'s> {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exit code {}\n{}{}", self.code, self.stdout, self.stderr)
+        write!(f, "{}: exit code {}\n{}{}", self.command, self.code, self.stdout, self.stderr)
     }
 }
 
@@ -371,7 +373,7 @@ fn output_within(command: &mut Command, limit: Duration) -> anyhow::Result<Outco
     secrets::search(&format!("stdout of {origin}"), &stdout);
     secrets::search(&format!("stderr of {origin}"), &stderr);
     let status = ended.with_context(|| format!("{stdout}{stderr}"))?;
-    Ok(Outcome { code: status.code().unwrap_or(-1), stdout, stderr })
+    Ok(Outcome { command: origin, code: status.code().unwrap_or(-1), stdout, stderr })
 }
 
 /// Starts `posthouse` in the background. Its stdout is discarded, its log goes to `stderr`.
