@@ -120,6 +120,10 @@ fn folders_globs_and_keys_of_a_bucket_are_told_apart() -> anyhow::Result<()> {
         ("team 1/empty.parquet", b""),
         ("team 10/b.parquet.zst", b"x"),
         ("_old/[1].parquet", b"x"),
+        // A name that is also a glob of another name.
+        ("_old/a1.parquet", b"x"),
+        ("_old/a[1].parquet", b"x"),
+        ("_old/[2026-01] export.parquet", b"x"),
     ] {
         server.put("events", key, bytes)?;
     }
@@ -133,6 +137,9 @@ fn folders_globs_and_keys_of_a_bucket_are_told_apart() -> anyhow::Result<()> {
         (&["s3a://events/team 1/ä+%20.parquet"], &["team 1/ä+%20.parquet"]),
         (&["s3://events/team 1/manifest.json"], &["team 1/manifest.json"]),
         (&["s3://events/_old/[1].parquet"], &["_old/[1].parquet"]),
+        (&["s3://events/_old/a[1].parquet"], &["_old/a[1].parquet"]),
+        (&["s3://events/_old/a[12].parquet"], &["_old/a1.parquet"]),
+        (&["s3://events/_old/[2026-01] export.parquet"], &["_old/[2026-01] export.parquet"]),
         (
             &["s3://events/*"],
             &["a.parquet", "team 1/empty.parquet", "team 1/ä+%20.parquet", "team 10/b.parquet.zst"],

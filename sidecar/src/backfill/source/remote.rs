@@ -44,13 +44,7 @@ pub(super) async fn expand(
     let root = format!("{store}://{bucket}/");
     let place = Bucket { root, remote: stores.bucket(store, bucket)?, markers };
     let reached = if Pattern::is_glob(key) {
-        let wrong = |problem| SourceError::Argument { argument: argument.clone(), problem };
-        let glob = Pattern::new(key).map_err(wrong)?;
-        match place.list(glob.base(), |key, size| glob.choose(key, size)).await? {
-            // The key may only look like a glob.
-            none if none.files.is_empty() && none.markers.is_empty() => place.key(key).await?.unwrap_or(none),
-            reached => reached,
-        }
+        place.key_or_glob(key, &argument).await?
     } else if key.is_empty() || key.ends_with('/') {
         place.list(key, choose_data).await?
     } else {
@@ -85,6 +79,19 @@ impl Bucket<'_> {
             Some(found) => Ok(found),
             None => self.list(key, choose_data).await,
         }
+    }
+
+    /// An existing key wins over the glob that it looks like, as an existing path does on a disk.
+    async fn key_or_glob(&self, key: &str, argument: &str) -> Result<Reached, SourceError> {
+        match self.key(key).await {
+            Ok(Some(found)) => return Ok(found),
+            Err(error @ SourceError::Unreachable { .. }) => return Err(error),
+            // A store that refuses to say whether the key exists may list it.
+            Ok(None) | Err(_) => {}
+        }
+        let wrong = |problem| SourceError::Argument { argument: argument.to_owned(), problem };
+        let glob = Pattern::new(key).map_err(wrong)?;
+        self.list(glob.base(), |key, size| glob.choose(key, size)).await
     }
 
     /// Returns the object of a key, if it exists.
