@@ -9,7 +9,7 @@ WHERE (team_id IN {team_ids:Array(Int64)})
     AND ((team_id, toDate(timestamp), event, distinct_id, uuid) IN (
         SELECT arrayJoin(arrayZip(
             {team_ids:Array(Int64)},
-            arrayMap(day -> toDate(day), {days:Array(Int32)}),
+            arrayMap(day -> toDate(day), {days:Array(UInt16)}),
             {names:Array(String)},
             {distinct_ids:Array(String)},
             {uuids:Array(UUID)}))))

@@ -190,7 +190,7 @@ async fn all_events_exist(
             .query(&sql)
             .param("shard", shard)
             .param("team_ids", events.iter().map(|key| key.team_id).collect::<Vec<_>>())
-            .param("days", events.iter().map(|key| key.day).collect::<Vec<_>>())
+            .param("days", events.iter().map(day).collect::<Vec<_>>())
             .param("names", events.iter().map(|key| text(&key.event)).collect::<Vec<_>>())
             .param("distinct_ids", events.iter().map(|key| text(&key.distinct_id)).collect::<Vec<_>>())
             .param(
@@ -217,6 +217,12 @@ fn per_query(events: &[SortingKey]) -> usize {
 }
 
 /// The key without its row id.
-fn event(key: &SortingKey) -> (i64, i64, &[u8], &[u8], u128) {
-    (key.team_id, key.day, &key.event, &key.distinct_id, key.uuid)
+fn event(key: &SortingKey) -> (i64, u16, &[u8], &[u8], u128) {
+    (key.team_id, day(key), &key.event, &key.distinct_id, key.uuid)
+}
+
+/// The day as `toDate` gives it: its `Date` wraps around before 1970 and after 2149-06-06, and rows
+/// of days that are one `Date` are merged as those of one day.
+fn day(key: &SortingKey) -> u16 {
+    key.day as u16
 }
