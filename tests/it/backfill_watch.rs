@@ -312,10 +312,13 @@ fn files_below_a_marker_are_loaded_and_a_later_one_waits(site: &mut Site<'_>) ->
         bad.display()
     ))?;
     std::fs::write(&marker, "")?;
-    // WHEN a watch begins THEN the other files are loaded, and the fault is reported
+    // GIVEN a link that leads nowhere
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), export.join("link.parquet"))?;
+    // WHEN a watch begins THEN the other files are loaded, and both faults are reported
     let watch = watch_with(site, &folder, &["--manifest", "_SUCCESS"])?;
-    watch.wait("posthouse_watch_failing_files", |files| files == 1)?;
+    watch.wait("posthouse_watch_failing_files", |files| files == 2)?;
     watch.says("in column uuid is not a UUID")?;
+    watch.says("link.parquet")?;
     stored(site, 600)?;
     // WHEN a file comes after the marker THEN it waits for a new one
     let late = export.join("day=3");

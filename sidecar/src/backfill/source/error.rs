@@ -6,7 +6,7 @@ use std::io;
 
 use parquet::errors::ParquetError;
 
-use super::skipped::SkippedFiles;
+use super::skipped::{Skipped, SkippedFiles};
 
 /// A failed access to a file of history. `location` is the file's address without secrets.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub enum SourceError {
         argument: String,
         /// The observation and the next step.
         hint: String,
+        /// Files that it reaches and that are left out.
+        skipped: Vec<Skipped>,
     },
     /// A local file that can't be read.
     #[error("{location} can't be read: check that it exists and that posthouse may read it")]
@@ -146,7 +148,8 @@ impl SourceError {
     /// Returns the error of an argument that reaches no file to read, but maybe others.
     pub(super) fn nothing(argument: String, hint: &str, skipped: &SkippedFiles) -> Self {
         let left_out = if skipped.is_empty() { String::new() } else { format!(" (left out: {skipped})") };
-        Self::Nothing { argument, hint: format!("{hint}{left_out}") }
+        let hint = format!("{hint}{left_out}");
+        Self::Nothing { argument, hint, skipped: skipped.clone().into_vec() }
     }
 }
 

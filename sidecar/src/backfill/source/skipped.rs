@@ -45,7 +45,7 @@ pub struct Skipped {
 }
 
 /// Left out files by reason, in bounded memory.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SkippedFiles {
     by_reason: BTreeMap<SkipReason, Skipped>,
     /// The last folder, because a bucket's listing reports it with each of its files.
@@ -93,6 +93,21 @@ impl fmt::Display for SkippedFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts: Vec<String> = self.by_reason.values().map(Skipped::to_string).collect();
         f.write_str(&texts.join("; "))
+    }
+}
+
+impl Skipped {
+    /// Whether these may be files of data, which nobody left out on purpose.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        match self.reason {
+            SkipReason::DanglingLink | SkipReason::Special | SkipReason::UnreadableKey => true,
+            SkipReason::Link
+            | SkipReason::OtherName
+            | SkipReason::Hidden
+            | SkipReason::Manifest
+            | SkipReason::EmptyMarker
+            | SkipReason::Quarantine => false,
+        }
     }
 }
 

@@ -15,13 +15,15 @@ pub(crate) use self::known::{KnownLoads, Sorted};
 pub(crate) use self::manifest::MarkedFiles;
 pub(crate) use self::markers::Markers;
 
-use super::source::{Object, SourceError, Sources};
+use super::source::{Object, Skipped, SourceError, Sources};
 
 /// Files and markers of the sources.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) objects: Vec<Object>,
     pub(crate) markers: Vec<Object>,
+    /// Files that no load can read, by argument and reason.
+    pub(crate) unreadable: Vec<Skipped>,
 }
 
 /// Lists the sources. A source may have no files yet.
@@ -35,10 +37,12 @@ pub(crate) async fn list(sources: &Sources, arguments: &[String]) -> Result<List
             Ok(selection) => {
                 listing.objects.extend(selection.objects);
                 listing.markers.extend(selection.markers);
+                listing.unreadable.extend(selection.skipped);
             }
-            Err(SourceError::Nothing { .. }) => {}
+            Err(SourceError::Nothing { skipped, .. }) => listing.unreadable.extend(skipped),
             Err(error) => return Err(error),
         }
     }
+    listing.unreadable.retain(Skipped::is_unreadable);
     Ok(listing)
 }

@@ -70,6 +70,8 @@ pub(super) async fn watch(
         markers: Markers::default(),
         unmarked: UnmarkedFolders::default(),
         marker_faults: BTreeMap::new(),
+        unreadable: 0,
+        unreadable_text: String::new(),
         metrics,
         heartbeat,
         stop,
@@ -120,6 +122,9 @@ struct FileWatcher<'a> {
     unmarked: UnmarkedFolders,
     /// Faults of markers that were logged, by location.
     marker_faults: BTreeMap<String, String>,
+    /// Files of the last listing that no load can read, and the log's text about them.
+    unreadable: u64,
+    unreadable_text: String,
     metrics: WatchMetrics,
     heartbeat: Heartbeat,
     stop: Receiver<bool>,
@@ -179,7 +184,7 @@ impl FileWatcher<'_> {
 
     fn count(&self) {
         self.metrics.waiting.set([], self.files.waiting());
-        self.metrics.failing.set([], self.files.failing());
+        self.metrics.failing.set([], self.files.failing() + self.unreadable);
         self.unmarked.count(&self.metrics);
     }
 }

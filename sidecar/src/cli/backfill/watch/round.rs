@@ -7,6 +7,7 @@ use super::load::WatchBatch;
 use super::{FileWatcher, MAX_REPORTS, NO_LIMIT, UnmarkedFolders, stopped};
 use crate::backfill::insert::Route;
 use crate::backfill::ledger::bundle_files;
+use crate::backfill::source::Skipped;
 use crate::backfill::watch::{Listing, MarkedFiles, PendingFile, Sorted, batches, list};
 
 impl FileWatcher<'_> {
@@ -17,10 +18,11 @@ impl FileWatcher<'_> {
     pub(super) async fn round(&mut self) -> anyhow::Result<()> {
         self.reports = 0;
         self.heartbeat.beat("listing files", NO_LIMIT);
-        let Listing { objects, markers } = tokio::select! {
+        let Listing { objects, markers, unreadable } = tokio::select! {
             listed = list(&self.sources, &self.arguments.files.sources) => listed?,
             () = stopped(&mut self.stop) => return Ok(()),
         };
+        self.report_unreadable(&unreadable);
         self.files.observe(&objects, Instant::now());
         self.markers.observe(markers, Instant::now()).await?;
         let marked = self.arguments.manifest.as_ref().map(|_| self.markers.assign(&objects));
@@ -33,6 +35,16 @@ impl FileWatcher<'_> {
             tracing::warn!(files = self.reports - MAX_REPORTS, "further files can't be loaded");
         }
         loaded
+    }
+
+    /// Logs files that no load can read, when there are others than in the last round.
+    fn report_unreadable(&mut self, unreadable: &[Skipped]) {
+        self.unreadable = unreadable.iter().map(|skipped| skipped.files).sum();
+        let text = unreadable.iter().map(Skipped::to_string).collect::<Vec<_>>().join("; ");
+        if text != self.unreadable_text && !text.is_empty() {
+            tracing::warn!(files = %text, "files can't be read: rename, mend or remove them");
+        }
+        self.unreadable_text = text;
     }
 
     async fn load_complete(&mut self, marked: Option<&MarkedFiles>) -> anyhow::Result<()> {
