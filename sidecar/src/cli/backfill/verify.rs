@@ -81,6 +81,11 @@ pub(super) async fn prove(
     plan: &Arc<LoadPlan>,
     decoding: MemoryBounds,
 ) -> anyhow::Result<Proof> {
+    if cluster.config.replicated {
+        for ledger in ["sharded_backfill_files", "sharded_backfill_ledger"] {
+            settle(&cluster.config.database, &route.nodes, ledger).await?;
+        }
+    }
     let job = find(route, cluster, &plan.job).await?;
     let mut proof = count(cluster, route, &job).await?;
     if plan.is_in_part() {
