@@ -4,6 +4,7 @@
 //! that the rows can be fixed and reloaded.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,9 +70,9 @@ impl Quarantine {
     pub(crate) fn add(&mut self, file: &str, batch: &Batch, rejects: &[Reject]) -> anyhow::Result<()> {
         let rows = self.rows_of(file, batch, rejects);
         let rows = rows.map_err(ParquetError::from).with_context(|| cant_add(&self.path))?;
-        self.writer.write(&rows).with_context(|| cant_add(&self.path))?;
+        self.writer.write(&rows).map_err(|error| failed(&self.path, error))?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES {
-            self.writer.flush().with_context(|| cant_add(&self.path))?;
+            self.writer.flush().map_err(|error| failed(&self.path, error))?;
         }
         self.rows = self.rows.saturating_add(rejects.len() as u64);
         Ok(())
@@ -81,7 +82,7 @@ impl Quarantine {
     /// Returns the number of rows.
     pub(crate) fn finish(self) -> anyhow::Result<u64> {
         let Self { path, rows, writer, .. } = self;
-        let temporary = writer.into_inner().with_context(|| cant_add(&path))?;
+        let temporary = writer.into_inner().map_err(|error| failed(&path, error))?;
         let synced = temporary.as_file().sync_all();
         let persisted = synced.and_then(|()| temporary.persist(&path).map_err(|error| error.error));
         persisted.and_then(|_| File::open(folder(&path))?.sync_all()).with_context(|| cant_write(&path))?;
@@ -112,6 +113,13 @@ pub(crate) fn cant_write(path: &Path) -> String {
         "can't write the quarantine file {}: make room or give another folder, then run again",
         path.display()
     )
+}
+
+/// A fault of the disk, or of a row.
+fn failed(path: &Path, error: ParquetError) -> anyhow::Error {
+    let is_of_disk = matches!(&error, ParquetError::External(cause) if cause.is::<io::Error>());
+    let message = if is_of_disk { cant_write(path) } else { cant_add(path) };
+    anyhow::Error::from(error).context(message)
 }
 
 fn cant_add(path: &Path) -> String {
