@@ -37,10 +37,12 @@ impl DistinctIdSource {
         tables.into_iter().next().with_context(missing)
     }
 
-    /// The number that all indexes of this table have.
+    /// The number that all indexes of this table have, as long as its messages come from the same
+    /// topic. Offsets of an index have no meaning in another one.
     pub(super) fn number(&self, config: &Config) -> u64 {
         let mut hasher = SipHasher24::new();
-        for part in [config.cluster.as_str(), &config.database, table(config), &self.uuid] {
+        let topic = config.persons.as_ref().map_or("", |persons| persons.distinct_id_topic.as_str());
+        for part in [config.cluster.as_str(), &config.database, table(config), &self.uuid, topic] {
             hasher.write(part.as_bytes());
             hasher.write_u8(0);
         }
@@ -84,4 +86,25 @@ pub(super) async fn stored_offsets(cluster: &Cluster, node: &Node) -> anyhow::Re
         node.execute(&sql::render("backfill/sync_replica.sql", values)?).await?;
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_index_of_another_topic_is_another_index() {
+        let source = DistinctIdSource { rows: 1, uuid: "u".to_owned() };
+        let number = |topic: &str| {
+            let text = format!(
+                "kafka.brokers = [\"b:1\"]\n[[shards]]\n[[shards.replicas]]\nname = \"a\"\nurl = \"http://a:8123\"\n\
+                 address = \"a:9000\"\n[persons]\ndistinct_id_topic = \"{topic}\""
+            );
+            source.number(&Config::parse(&text, Path::new("")).expect("a config"))
+        };
+        assert_eq!(number("one"), number("one"));
+        assert_ne!(number("one"), number("other"));
+    }
 }
