@@ -114,8 +114,9 @@ impl IndexFolder {
 
     /// Publishes a generation.
     pub(super) fn publish(&self, manifest: &Manifest) -> anyhow::Result<()> {
-        let published = manifest.publish(&self.path).and_then(|()| share(&Manifest::path(&self.path)));
-        published.with_context(|| format!("can't publish the person index in {}", self.path.display()))
+        manifest
+            .publish(&self.path)
+            .with_context(|| format!("can't publish the person index in {}", self.path.display()))
     }
 
     /// Removes files of earlier generations. Processes that have mapped them keep them until they

@@ -1,7 +1,8 @@
 //! Manifest of an index: the files of the current generation.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,6 +11,8 @@ use super::{FORMAT, Identity, SnapshotError};
 
 /// Name of the manifest in the index's folder.
 const NAME: &str = "current";
+/// Mode of a manifest.
+const MODE: u32 = 0o644;
 /// First bytes of a manifest.
 const MAGIC: [u8; 8] = *b"phcurren";
 /// Largest manifest that is read. Files and watermarks are some hundreds; a billion ids have some
@@ -72,7 +75,8 @@ impl Manifest {
         Self::decode(&bytes, &path)
     }
 
-    /// Replaces the manifest of a folder at once, and syncs both.
+    /// Replaces the manifest of a folder at once, and syncs both. Everybody may read it, whatever
+    /// the umask, because the server runs functions as a user of its own.
     ///
     /// # Errors
     /// Fails if it can't be written. The old one remains then.
@@ -80,6 +84,7 @@ impl Manifest {
         let (path, new) = (Self::path(folder), folder.join("current.new"));
         let mut file = File::create(&new)?;
         file.write_all(&self.encode())?;
+        file.set_permissions(Permissions::from_mode(MODE))?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(folder)?.sync_all()
