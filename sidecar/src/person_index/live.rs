@@ -188,7 +188,8 @@ impl LiveIndex {
         Manifest {
             generation: known.generation + 1,
             published_ms: now_ms(),
-            fresh_ms: up_to.fresh_ms.max(known.fresh_ms),
+            // A clock that was ahead must not make the index look fresh for as long as it was.
+            fresh_ms: up_to.fresh_ms.max(known.fresh_ms.min(now_ms())),
             offsets: up_to.offsets,
             ..known.clone()
         }
