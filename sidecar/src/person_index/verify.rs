@@ -15,7 +15,7 @@ use super::clock::now_ms;
 use super::folder;
 use super::newest::NewestEntries;
 use super::sorted::SortedEntries;
-use super::source::DistinctIdSource;
+use super::source::{DistinctIdSource, stored_offsets};
 use crate::cluster::Cluster;
 use crate::node::Node;
 
@@ -86,6 +86,9 @@ pub(crate) async fn verify(
     // Its files stay open while another process publishes.
     let (manifest, index) = open(&path)?;
     let table = DistinctIdSource::of(cluster, node).await?;
+    if folder::is_kept(&path)? {
+        node_has_read(cluster, node, &manifest.offsets).await;
+    }
     let pieces = folder::for_comparison(&path)?;
     let sorted = sorted(cluster, node, pieces.path(), &table, manifest.identity, progress).await?;
     let read_ms = now_ms();
@@ -97,6 +100,19 @@ pub(crate) async fn verify(
         look_again(&path, read_ms, &differences, &mut compared).await?;
     }
     Ok(compared)
+}
+
+/// Waits until the node has the messages that the index has, because the index often is ahead of
+/// it. Ids that are new in these would count as differences. A node that does not catch up in time,
+/// and brokers that do not answer, end the wait.
+async fn node_has_read(cluster: &Cluster, node: &Node, offsets: &[u64]) {
+    let deadline = Instant::now() + NEXT_GENERATION;
+    while let Ok(stored) = stored_offsets(cluster, node).await
+        && stored.iter().zip(offsets).any(|(stored, read)| stored < read)
+        && Instant::now() < deadline
+    {
+        sleep(POLL_INTERVAL).await;
+    }
 }
 
 /// Opens the current generation, and checks every byte.
