@@ -46,7 +46,9 @@ impl Rounds {
     fn add(&mut self, site: &Site<'_>, door: Door, sql: &str) -> anyhow::Result<()> {
         let begin = Instant::now();
         let measured = query(site, sql)?;
-        self.seconds.entry(door).or_default().push(begin.elapsed().as_secs_f64());
+        let seconds = begin.elapsed().as_secs_f64();
+        eprintln!("person_of: {}: {seconds:.2} s", door.name());
+        self.seconds.entry(door).or_default().push(seconds);
         let answer = self.answers.entry(door.counted()).or_insert_with(|| measured.text.clone());
         ensure!(measured.text == *answer, "{}: {}, but others {answer}", door.name(), measured.text);
         let peak = self.peak_bytes.entry(door).or_default();
