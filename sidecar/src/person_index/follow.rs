@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::clock::now_ms;
 use super::indexed_node::{IndexedNode, RETRY};
 use super::live::{FileMerge, LiveIndex, ReadUpTo};
+use super::merges;
 use super::rows::VersionRows;
 use crate::backoff::Backoff;
 use crate::kafka::MessageReader;
@@ -38,6 +39,8 @@ pub(super) struct Following<'a> {
     /// Ends of the partitions, and when they were asked for, until they are reached.
     ends: Option<(u64, Vec<i64>)>,
     merge: Option<RunningMerge>,
+    /// The fault of the last merge, until such a one succeeds.
+    merge_fault: Option<String>,
     backoff: Backoff,
     due: Due,
 }
@@ -48,6 +51,7 @@ struct Due {
     quiet: Instant,
     source: Instant,
     merge: Instant,
+    base_merge: Instant,
 }
 
 struct RunningMerge {
@@ -58,8 +62,9 @@ struct RunningMerge {
 impl<'a> Following<'a> {
     pub(super) fn new(kept: &'a IndexedNode<'a>, reader: MessageReader) -> Self {
         let now = Instant::now();
-        let due = Due { look: now, quiet: now, source: now + SOURCE_INTERVAL, merge: now };
-        Self { kept, reader, ends: None, merge: None, backoff: Backoff::new(RETRY[0], RETRY[1]), due }
+        let due = Due { look: now, quiet: now, source: now + SOURCE_INTERVAL, merge: now, base_merge: now };
+        let backoff = Backoff::new(RETRY[0], RETRY[1]);
+        Self { kept, reader, ends: None, merge: None, merge_fault: None, backoff, due }
     }
 
     /// Follows the topic until the index has to be built, or can't be written.
@@ -160,19 +165,26 @@ impl<'a> Following<'a> {
     async fn merge(&mut self, mut live: LiveIndex) -> anyhow::Result<LiveIndex> {
         match self.merge.take() {
             None if Instant::now() >= self.due.merge => {
-                let Some(merge) = live.due_merge() else { return Ok(live) };
+                let may_rewrite = Instant::now() >= self.due.base_merge;
+                let rule = if may_rewrite { merges::due } else { merges::due_without_base };
+                let Some(merge) = live.due_merge(rule) else { return Ok(live) };
                 let task = spawn_blocking(span::in_current(live.merger(&merge)));
                 self.merge = Some(RunningMerge { merge, task });
                 Ok(live)
             }
             Some(RunningMerge { merge, task }) if task.is_finished() => match task.await? {
                 Ok(()) => {
+                    // A merge of changes says nothing of the room for a base.
+                    if merge.has_base() || Instant::now() >= self.due.base_merge {
+                        self.merge_fault = None;
+                    }
                     let adopt = move || live.adopt(merge).map(|()| live);
                     spawn_blocking(span::in_current(adopt)).await?
                 }
                 Err(error) => {
-                    self.due.merge = Instant::now() + MERGE_RETRY;
-                    tracing::warn!(error = %error, retry_in = ?MERGE_RETRY, "files of the person index can't be merged");
+                    let due = if merge.has_base() { &mut self.due.base_merge } else { &mut self.due.merge };
+                    *due = Instant::now() + MERGE_RETRY;
+                    self.merge_fault = Some(self.kept.report_merge(&error, MERGE_RETRY));
                     live.abandon();
                     Ok(live)
                 }
@@ -206,7 +218,7 @@ impl<'a> Following<'a> {
 
     fn succeeded(&mut self) {
         self.backoff.reset();
-        self.kept.heartbeat.impaired(None);
+        self.kept.heartbeat.impaired(self.merge_fault.clone());
     }
 
     /// Reports a fault that a later attempt may not have, and waits.

@@ -1,5 +1,6 @@
 //! A node whose index is kept, with what its keeper needs.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,6 +48,16 @@ impl IndexedNode<'_> {
         self.metrics.errors.inc();
         self.heartbeat.beat("waiting to keep the person index", wait + STEP_TIMEOUT);
         self.heartbeat.impaired(Some(format!("the person index of {} is not kept: {error}", self.node.name)));
+    }
+
+    /// Reports that files can't be merged, and returns the text for the state of health.
+    pub(super) fn report_merge(&self, error: &io::Error, wait: Duration) -> String {
+        tracing::warn!(error = %error, retry_in = ?wait, "files of the person index can't be merged");
+        self.metrics.errors.inc();
+        format!(
+            "files of the person index of {} can't be merged: {error}. Lookups become slower: make room for two of them",
+            self.node.name
+        )
     }
 
     pub(super) async fn reader(&self, from: Vec<i64>) -> anyhow::Result<MessageReader> {

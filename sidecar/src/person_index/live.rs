@@ -9,7 +9,7 @@ use posthouse_udf::snapshot::{
 
 use super::clock::now_ms;
 use super::folder::IndexFolder;
-use super::merges::{due, folded};
+use super::merges::folded;
 use super::newest::NewestEntries;
 
 /// Bytes that are checked at once. An index of a billion ids is checked in some hours.
@@ -31,6 +31,13 @@ pub(super) struct FileMerge {
     entries: u64,
     versions: VersionRange,
     into: FileName,
+}
+
+impl FileMerge {
+    /// Whether it rewrites the base, and so needs as much room.
+    pub(super) fn has_base(&self) -> bool {
+        self.run.start == 0
+    }
 }
 
 /// Up to where the topic is read.
@@ -133,8 +140,8 @@ impl LiveIndex {
         Ok(())
     }
 
-    /// Returns a merge that is due, if no other one runs.
-    pub(super) fn due_merge(&mut self) -> Option<FileMerge> {
+    /// Returns a merge that is due by a rule of [`merges`](super::merges), if no other one runs.
+    pub(super) fn due_merge(&mut self, due: fn(&[u64]) -> Option<Range<usize>>) -> Option<FileMerge> {
         if self.frozen > 0 {
             return None;
         }
@@ -224,6 +231,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    use super::super::merges;
     use super::*;
 
     /// A random version of an id. Some ids have one key.
@@ -309,7 +317,7 @@ mod tests {
                     merges += 1;
                 }
                 Some(running) => merge = Some(running),
-                None => merge = live.due_merge(),
+                None => merge = live.due_merge(merges::due),
             }
             if merge.is_none() && random.random_ratio(1, 8) {
                 drop(live);

@@ -30,11 +30,18 @@ pub(super) fn folded(entries: &[u64], changes: u64) -> usize {
 /// those of all files, from old to new.
 pub(super) fn due(entries: &[u64]) -> Option<Range<usize>> {
     let (base, deltas) = entries.split_first()?;
-    let (last, older) = deltas.split_last()?;
     let changes = deltas.iter().fold(0_u64, |sum, entries| sum.saturating_add(*entries));
-    if changes.saturating_mul(BASE_PART) >= *base && changes.saturating_add(*base) > MAX_FOLDED {
-        return Some(0..entries.len());
+    let has_many = changes.saturating_mul(BASE_PART) >= *base && changes.saturating_add(*base) > MAX_FOLDED;
+    match has_many && !deltas.is_empty() {
+        true => Some(0..entries.len()),
+        false => due_without_base(entries),
     }
+}
+
+/// Like [`due`], as long as the base can't be rewritten, so that files stay few all the same.
+pub(super) fn due_without_base(entries: &[u64]) -> Option<Range<usize>> {
+    let (_, deltas) = entries.split_first()?;
+    let (last, older) = deltas.split_last()?;
     let (mut sum, mut run) = (*last, 0);
     for older in older.iter().rev() {
         if *older > sum.saturating_mul(FACTOR) {
@@ -68,6 +75,23 @@ mod tests {
         assert_eq!(due(&[10_000_000, 60_000, 10_000]), Some(1..3));
         assert_eq!(due(&[10_000_000, 600_000, 70_000]), None);
         assert_eq!(due(&[10_000_000, 1_200_000, 60_000]), Some(0..3));
+        assert_eq!(due_without_base(&[10_000_000, 1_200_000, 60_000]), None);
+        assert_eq!(due_without_base(&[10_000_000, 1_200_000, 60_000, 50_000]), Some(2..4));
+    }
+
+    #[test]
+    fn files_stay_few_while_the_base_can_not_be_rewritten() {
+        let mut files = vec![1_000_000_u64];
+        for _ in 0..2_000 {
+            let fold = folded(&files[1..], 10_000);
+            let folded: u64 = files.split_off(files.len() - fold).iter().sum();
+            files.push(folded + 10_000);
+            if let Some(run) = due_without_base(&files) {
+                let merged: u64 = files[run.clone()].iter().sum();
+                files.splice(run, [merged]);
+            }
+            assert!(files[0] == 1_000_000 && files.len() <= 9, "{files:?}");
+        }
     }
 
     #[test]
