@@ -389,7 +389,7 @@ fn what_was_changed_afterwards_is_not_proven(site: &mut Site<'_>) -> anyhow::Res
     // wrong shard
     site.query_on(
         1,
-        // Without LIMIT, which leaves a part of the node's answer unread. libchdb may end at that.
+        // Without LIMIT, which leaves a part of the node's answer unread. libchdb may abort then.
         "INSERT INTO {db}.sharded_events SELECT * FROM remote('NODE', '{db}', 'sharded_events') \
          WHERE uuid = (SELECT min(uuid) FROM remote('NODE', '{db}', 'sharded_events'))"
             .replace("NODE", &site.stack.nodes()[0].native_address())

@@ -165,7 +165,7 @@ fn takes_back_the_rows_of_a_load_and_no_others(site: &mut Site<'_>) -> anyhow::R
     loaded(site, &first)?;
     ensure!(left(site)? == ROWS as u64 && site.query(OTHERS)? == others);
     // WHEN a row of a former load comes back THEN the verification finds it
-    // Without LIMIT, which leaves a part of a node's answer unread. libchdb may end at that.
+    // Without LIMIT, which leaves a part of a node's answer unread. libchdb may abort then.
     site.query(
         "INSERT INTO {db}.sharded_events (uuid, event, timestamp, team_id, distinct_id, _offset) \
          SELECT generateUUIDv4(), 'back', toDateTime64('2026-01-20', 6, 'UTC'), 7, 'x', bitOr(bitShiftLeft(min(slice), 20), 0x8000000000000000) \
