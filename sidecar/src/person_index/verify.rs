@@ -86,8 +86,11 @@ pub(crate) async fn verify(
     // Its files stay open while another process publishes.
     let (manifest, index) = open(&path)?;
     let table = DistinctIdSource::of(cluster, node).await?;
-    if folder::is_kept(&path)? {
-        node_has_read(cluster, node, &manifest.offsets).await;
+    if folder::is_kept(&path)?
+        && let Err(error) = node_has_read(cluster, node, &manifest.offsets).await
+    {
+        let error = format!("{error:#}");
+        tracing::warn!(node = %node.name, %error, "distinct ids that the node has not read yet count as differences");
     }
     let pieces = folder::for_comparison(&path)?;
     let sorted = sorted(cluster, node, pieces.path(), &table, manifest.identity, progress).await?;
@@ -103,16 +106,17 @@ pub(crate) async fn verify(
 }
 
 /// Waits until the node has the messages that the index has, because the index often is ahead of
-/// it. Ids that are new in these would count as differences. A node that does not catch up in time,
-/// and brokers that do not answer, end the wait.
-async fn node_has_read(cluster: &Cluster, node: &Node, offsets: &[u64]) {
+/// it.
+///
+/// # Errors
+/// Fails if the node does not catch up in time, or no broker answers.
+async fn node_has_read(cluster: &Cluster, node: &Node, offsets: &[u64]) -> anyhow::Result<()> {
     let deadline = Instant::now() + NEXT_GENERATION;
-    while let Ok(stored) = stored_offsets(cluster, node).await
-        && stored.iter().zip(offsets).any(|(stored, read)| stored < read)
-        && Instant::now() < deadline
-    {
+    while stored_offsets(cluster, node).await?.iter().zip(offsets).any(|(stored, read)| stored < read) {
+        anyhow::ensure!(Instant::now() < deadline, "the node is behind the index for {NEXT_GENERATION:?}");
         sleep(POLL_INTERVAL).await;
     }
+    Ok(())
 }
 
 /// Opens the current generation, and checks every byte.
