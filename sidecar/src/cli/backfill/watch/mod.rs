@@ -20,7 +20,7 @@ use crate::backfill::insert::RouteChoice;
 use crate::backfill::memory::{block_bytes, decoding};
 use crate::backfill::plan::Request;
 use crate::backfill::run::{DEFAULT_ANSWER_HOLDS, Limits};
-use crate::backfill::source::Sources;
+use crate::backfill::source::{Skipped, Sources};
 use crate::backfill::watch::{KnownLoads, Markers, PendingFile, WatchedFiles, list};
 use crate::cli::Outcome;
 use crate::cli::output::Output;
@@ -70,8 +70,7 @@ pub(super) async fn watch(
         markers: Markers::default(),
         unmarked: UnmarkedFolders::default(),
         marker_faults: BTreeMap::new(),
-        unreadable: 0,
-        unreadable_text: String::new(),
+        unreadable: Vec::new(),
         metrics,
         heartbeat,
         stop,
@@ -122,9 +121,8 @@ struct FileWatcher<'a> {
     unmarked: UnmarkedFolders,
     /// Faults of markers that were logged, by location.
     marker_faults: BTreeMap<String, String>,
-    /// Files of the last listing that no load can read, and the log's text about them.
-    unreadable: u64,
-    unreadable_text: String,
+    /// Files of the last listing that no load can read.
+    unreadable: Vec<Skipped>,
     metrics: WatchMetrics,
     heartbeat: Heartbeat,
     stop: Receiver<bool>,
@@ -184,7 +182,8 @@ impl FileWatcher<'_> {
 
     fn count(&self) {
         self.metrics.waiting.set([], self.files.waiting());
-        self.metrics.failing.set([], self.files.failing() + self.unreadable);
+        let unreadable: u64 = self.unreadable.iter().map(|skipped| skipped.files).sum();
+        self.metrics.failing.set([], self.files.failing() + unreadable);
         self.unmarked.count(&self.metrics);
     }
 }

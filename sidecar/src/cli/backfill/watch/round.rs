@@ -22,7 +22,7 @@ impl FileWatcher<'_> {
             listed = list(&self.sources, &self.arguments.files.sources) => listed?,
             () = stopped(&mut self.stop) => return Ok(()),
         };
-        self.report_unreadable(&unreadable);
+        self.report_unreadable(unreadable);
         self.files.observe(&objects, Instant::now());
         self.markers.observe(markers, Instant::now()).await?;
         let marked = self.arguments.manifest.as_ref().map(|_| self.markers.assign(&objects));
@@ -38,13 +38,12 @@ impl FileWatcher<'_> {
     }
 
     /// Logs files that no load can read, when there are others than in the last round.
-    fn report_unreadable(&mut self, unreadable: &[Skipped]) {
-        self.unreadable = unreadable.iter().map(|skipped| skipped.files).sum();
-        let text = unreadable.iter().map(Skipped::to_string).collect::<Vec<_>>().join("; ");
-        if text != self.unreadable_text && !text.is_empty() {
-            tracing::warn!(files = %text, "files can't be read: rename, mend or remove them");
+    fn report_unreadable(&mut self, unreadable: Vec<Skipped>) {
+        if unreadable != self.unreadable && !unreadable.is_empty() {
+            let files = unreadable.iter().map(Skipped::to_string).collect::<Vec<_>>().join("; ");
+            tracing::warn!(%files, "files can't be read: rename, mend or remove them");
         }
-        self.unreadable_text = text;
+        self.unreadable = unreadable;
     }
 
     async fn load_complete(&mut self, marked: Option<&MarkedFiles>) -> anyhow::Result<()> {
